@@ -1,0 +1,1 @@
+"""How events flow: brokers, the exactly-once runtime, sinks, and the `dia` command."""

@@ -1,0 +1,261 @@
+"""Every error of dia, in one tree, each leaf answering one question: what happens next?
+
+DiaError
+ +- BadRecord                      dead-letter the record, go on
+ |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
+ |   |  KeyMismatch, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
+ |   |  IdempotencyConflict
+ |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
+ +- TransientError                 retry with backoff
+ |   +- BrokerUnavailable, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable
+ +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
+ |   +- ProducerFenced, CommitInDoubt, StoreUnusable
+ +- PartitionStopped               stop this partition loudly; an operator decides
+ |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
+ |   |  SourceNotLogAppendTime, StateLimit
+ +- WorkerStopped                  stop the worker
+ |   +- MembershipConflict, SlotInUse
+ +- CommandError                   end a command with its exit code
+     +- UsageError 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
+
+``code`` is stable and low-cardinality: it is a metric label and the DLQ header
+``dia.dlq.error_code``. Messages name what, why, and the next command.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+
+class Disposition(Enum):
+    """What the runtime does with an error."""
+
+    RETRY = "retry"
+    DEAD_LETTER = "dead_letter"
+    RESTART_PARTITION = "restart_partition"
+    STOP_PARTITION = "stop_partition"
+    STOP_WORKER = "stop_worker"
+    END_COMMAND = "end_command"
+
+
+class DiaError(Exception):
+    """Root of the tree."""
+
+    code: ClassVar[str] = "error"
+    disposition: ClassVar[Disposition] = Disposition.STOP_WORKER
+    exit_code: ClassVar[int] = 1
+
+
+class BadRecord(DiaError):
+    """One record, or one row, can never be processed as it is."""
+
+    disposition = Disposition.DEAD_LETTER
+
+
+class InvalidJson(BadRecord):
+    code = "invalid_json"
+
+
+class InvalidUtf8(BadRecord):
+    code = "invalid_utf8"
+
+
+class EmptyValue(BadRecord):
+    code = "empty_value"
+
+
+class MissingField(BadRecord):
+    code = "missing_field"
+
+
+class WrongType(BadRecord):
+    code = "wrong_type"
+
+
+class OutOfRange(BadRecord):
+    """A value of the right type outside its documented bounds."""
+
+    code = "out_of_range"
+
+
+class NonFinite(BadRecord):
+    code = "non_finite"
+
+
+class KeyMismatch(BadRecord):
+    """The record key is not the field the topic is partitioned by."""
+
+    code = "key_mismatch"
+
+
+class TooLarge(BadRecord):
+    code = "too_large"
+
+
+class TimestampInFuture(BadRecord):
+    code = "timestamp_in_future"
+
+
+class TimestampTooOld(BadRecord):
+    code = "timestamp_too_old"
+
+
+class UnknownSchemaVersion(BadRecord):
+    code = "unknown_schema_version"
+
+
+class IdempotencyConflict(BadRecord):
+    """The same event id came before with another payload."""
+
+    code = "idempotency_conflict"
+
+
+class RowRefused(BadRecord):
+    """ClickHouse refused a row; found by bisection."""
+
+    code = "row_refused"
+
+
+class TransientError(DiaError):
+    """Likely to pass by itself: retry with backoff."""
+
+    disposition = Disposition.RETRY
+
+
+class BrokerUnavailable(TransientError):
+    code = "broker_unavailable"
+    exit_code = 4
+
+
+class ShardUnavailable(TransientError):
+    """No replica of a ClickHouse shard took the request."""
+
+    code = "shard_unavailable"
+    exit_code = 4
+
+
+class ShardBusy(TransientError):
+    """ClickHouse asks for patience (code 252, too many parts): back-pressure, not a failure."""
+
+    code = "shard_busy"
+
+
+class PoolExhausted(TransientError):
+    """Every connection of a bounded pool stayed in use for the whole acquire time."""
+
+    code = "pool_exhausted"
+
+
+class CacheUnavailable(TransientError):
+    code = "cache_unavailable"
+    exit_code = 4
+
+
+class PartitionRestart(DiaError):
+    """What this process believes of a partition is in doubt: the log decides, by A1-A5."""
+
+    disposition = Disposition.RESTART_PARTITION
+
+
+class ProducerFenced(PartitionRestart):
+    """Another process started this partition's transactional producer."""
+
+    code = "producer_fenced"
+
+
+class CommitInDoubt(PartitionRestart):
+    """A commit failed, was refused, or ran past its deadline; its result is unknown."""
+
+    code = "commit_in_doubt"
+
+
+class StoreUnusable(PartitionRestart):
+    """The local state store is corrupt, locked or older than the changelog's start."""
+
+    code = "store_unusable"
+
+
+class PartitionStopped(DiaError):
+    """Going on could lose or double something: stop the partition until an operator decides."""
+
+    disposition = Disposition.STOP_PARTITION
+
+
+class ChangelogLost(PartitionStopped):
+    code = "changelog_lost"
+
+
+class ChangelogGap(PartitionStopped):
+    code = "changelog_gap"
+
+
+class TopicRecreated(PartitionStopped):
+    code = "topic_recreated"
+
+
+class SourceTruncated(PartitionStopped):
+    """Records that were not yet consumed are no longer in the source topic."""
+
+    code = "source_truncated"
+
+
+class UnknownFormat(PartitionStopped):
+    """The state was written by a newer version of dia."""
+
+    code = "unknown_format"
+
+
+class SourceNotLogAppendTime(PartitionStopped):
+    code = "source_not_log_append_time"
+
+
+class StateLimit(PartitionStopped):
+    """A documented bound of the state is reached."""
+
+    code = "state_limit"
+
+
+class WorkerStopped(DiaError):
+    """The process cannot go on."""
+
+    disposition = Disposition.STOP_WORKER
+
+
+class MembershipConflict(WorkerStopped):
+    """Two processes hold one static member id and evict each other."""
+
+    code = "membership_conflict"
+
+
+class SlotInUse(WorkerStopped):
+    """Another process holds the file lock of this worker slot."""
+
+    code = "slot_in_use"
+    exit_code = 5
+
+
+class CommandError(DiaError):
+    """Ends a command of the CLI with ``exit_code``."""
+
+    disposition = Disposition.END_COMMAND
+
+
+class UsageError(CommandError):
+    code = "usage"
+    exit_code = 2
+
+
+class PartialResult(CommandError):
+    code = "partial"
+    exit_code = 3
+
+
+class DependencyUnreachable(CommandError):
+    code = "dependency_unreachable"
+    exit_code = 4
+
+
+class RefusedBySafety(CommandError):
+    code = "refused_by_safety"
+    exit_code = 5

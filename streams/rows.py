@@ -1,0 +1,110 @@
+"""What leaves the pipeline for ClickHouse: rows as columns, and the `ShardSet` that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bucket: TypeAlias = Literal["h1", "d1"]
+WindowTable: TypeAlias = Literal["m1", "h1", "d1"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """Rows for `m1` (or, for windows older than m1's retention, `h1` and `d1`) of one shard.
+
+    Row i is the full state of one incarnation of a window at version ``ver[i]``: inserting it
+    twice, or after a newer version, changes nothing. Names are dictionary-encoded: row i has
+    tenant ``tenants[tenant_code[i]]``. The sketch of row i lies in
+    ``sk_k/sk_n[sk_off[i]:sk_off[i + 1]]``, codes ascending.
+    """
+
+    table: WindowTable
+    shard: int
+    part: int
+    tenants: Sequence[str]
+    models: Sequence[str]
+    metrics: Sequence[str]
+    tenant_code: NDArray[np.int32]
+    model_code: NDArray[np.int32]
+    metric_code: NDArray[np.int32]
+    w: NDArray[np.uint32]
+    """window start, seconds since the epoch"""
+    inc: NDArray[np.uint64]
+    n: NDArray[np.uint64]
+    s1: NDArray[np.float64]
+    s2: NDArray[np.float64]
+    lo: NDArray[np.float64]
+    hi: NDArray[np.float64]
+    lv: NDArray[np.float64]
+    lt: NDArray[np.int64]
+    """time of the last value, milliseconds since the epoch"""
+    sk_off: NDArray[np.int32]
+    sk_k: NDArray[np.int16]
+    sk_n: NDArray[np.uint32]
+    ver: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.ver)
+
+
+@dataclass(frozen=True, slots=True)
+class FactRows:
+    """Rows of one of the other tables (`dead_letters`, `ledger`, ...) of one shard, idempotent
+    by the table's own key and ``ver``. Columns are lists of equal length, in any order."""
+
+    table: str
+    shard: int
+    columns: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+
+Rows: TypeAlias = WindowRows | FactRows
+
+
+class RowsRefused(Exception):  # noqa: N818 - an answer about some rows, not a failure of the call
+    """Every row but ``indexes`` is stored; those the shard will never take, for ``reason``.
+
+    ``indexes`` count over the concatenation of the chunks given to `ShardSet.insert`.
+    """
+
+    def __init__(self, indexes: Sequence[int], reason: str) -> None:
+        super().__init__(reason)
+        self.indexes = list(indexes)
+        self.reason = reason
+
+
+class ShardSet(Protocol):
+    """The ClickHouse shards, one by one. A method returns once the shard holds the effect.
+
+    Raises `ShardUnavailable` or `PoolExhausted` (retry later), `ShardBusy` (code 252: slow
+    down) and `RowsRefused`. Inserting again what may already be there is always harmless.
+    """
+
+    @property
+    def count(self) -> int: ...
+
+    def shard_of(self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]) -> NDArray[np.int32]:
+        """The shard of each series (parallel sequences)."""
+        ...
+
+    def shard_of_key(self, key: str) -> int:
+        """The shard of a fact row, by its own key."""
+        ...
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        """Store the rows of all chunks (same table) in one acknowledged insert."""
+        ...
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        """Recompute the hour or day that starts at ``start_s`` from `m1`, on the replica that
+        acknowledged the minute rows."""
+        ...
+
+    async def close(self) -> None: ...

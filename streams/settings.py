@@ -1,0 +1,258 @@
+"""One frozen `Settings`, read once from the environment (and from a running local stack).
+
+Every field states its unit in its name, its bounds, and what it is for; `explain` says where
+each value came from. A wrong value is a `UsageError` that names the variable and the range.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.errors import UsageError
+
+PREFIX = "DIA_"
+
+
+def _setting(
+    default: Any, doc: str, *, low: float | None = None, high: float | None = None,
+    secret: bool = False,
+) -> Any:
+    meta = {"doc": doc, "low": low, "high": high, "secret": secret}
+    return field(default=default, metadata=meta)
+
+
+def default_home() -> Path:
+    """Where the local stack and worker state live unless DIA_HOME says otherwise."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "dia"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Field ``name`` is the environment variable ``DIA_NAME``."""
+
+    home: str = _setting("", "folder of the local stack and of worker state")
+    kafka_bootstrap: str = _setting("", "Kafka address, host:port[,host:port]")
+    clickhouse_shards: str = _setting(
+        "", "shard URLs: comma between shards, | between the replicas of one"
+    )
+    clickhouse_user: str = _setting("default", "ClickHouse user")
+    clickhouse_password_file: str = _setting("", "file that holds the ClickHouse password")
+    clickhouse_database: str = _setting("dia", "ClickHouse database")
+    redis_url: str = _setting("", "Redis address, redis://host:port/db", secret=True)
+    state_dir: str = _setting("", "folder of the RocksDB state; default HOME/state")
+
+    commit_interval_s: float = _setting(1.0, "time between commits", low=0.02, high=60)
+    commit_max_records: int = _setting(
+        200_000, "records folded before a commit is due at once", low=1, high=5_000_000
+    )
+    commit_timeout_s: float = _setting(30.0, "deadline of one commit", low=1, high=300)
+    fetch_max_records: int = _setting(20_000, "records of one fetch call", low=1, high=500_000)
+    fetch_timeout_s: float = _setting(0.2, "longest wait of one fetch call", low=0.001, high=5)
+    session_timeout_s: float = _setting(30.0, "group session timeout", low=6, high=300)
+    drain_timeout_s: float = _setting(20.0, "deadline of a graceful stop", low=1, high=600)
+
+    window_s: int = _setting(60, "length of a window", low=60, high=60)
+    grace_s: int = _setting(60, "how long a window waits for late records", low=0, high=86_400)
+    late_hold_s: float = _setting(
+        30.0, "how long a window reopened by a late record gathers more", low=0, high=3600
+    )
+    idle_close_s: float = _setting(
+        10.0, "silence after which a partition counts as idle", low=0.5, high=3600
+    )
+    future_max_s: int = _setting(300, "furthest event time after append", low=0, high=86_400)
+    late_max_s: int = _setting(
+        604_800, "furthest event time before append", low=60, high=28 * 86_400
+    )
+    dedupe_ttl_s: int = _setting(3600, "how long an event id is remembered", low=1, high=604_800)
+    emit_interval_s: float = _setting(
+        1.0, "time between early rows of live windows", low=0.05, high=3600
+    )
+    emit_rows_max: int = _setting(
+        20_000, "early rows of one partition in one interval", low=0, high=1_000_000
+    )
+    max_live_windows: int = _setting(
+        5_000_000, "live windows of one partition; above it the partition pauses",
+        low=1000, high=50_000_000,
+    )
+    max_unacked_bytes: int = _setting(
+        256 << 20, "outbox bytes of one partition; above it the partition pauses",
+        low=1 << 20, high=16 << 30,
+    )
+    max_ids: int = _setting(
+        50_000_000, "event ids remembered by one partition; above it the partition pauses",
+        low=1000, high=500_000_000,
+    )
+
+    sink_batch_rows: int = _setting(50_000, "rows of one insert", low=100, high=1_000_000)
+    sink_queue_rows: int = _setting(
+        200_000, "rows waiting for one shard in one process", low=1000, high=10_000_000
+    )
+    sink_timeout_s: float = _setting(30.0, "deadline of one insert", low=1, high=600)
+    sink_pool_size: int = _setting(4, "connections to one shard", low=1, high=20)
+    sink_acquire_s: float = _setting(30.0, "longest wait for a pooled connection", low=0.1, high=300)
+    rollup_interval_s: float = _setting(
+        15.0, "shortest time between two recomputations of one hour or day", low=1, high=3600
+    )
+
+    m1_retention_days: int = _setting(30, "days minute rows are kept", low=8, high=3650)
+    sharding: str = _setting("hash", "sharding strategy: hash, range:FILE or directory:FILE")
+
+    http_host: str = _setting("127.0.0.1", "address of the health and metrics port")
+    http_port: int = _setting(0, "health and metrics port of slot 0; 0 takes a free one",
+                              low=0, high=65_535)
+    log_format: str = _setting("auto", "auto, console or json")
+    log_level: str = _setting("info", "debug, info, warning or error")
+
+    def state_path(self) -> Path:
+        """The folder that holds this host's RocksDB stores."""
+        return Path(self.state_dir) if self.state_dir else self.home_path() / "state"
+
+    def home_path(self) -> Path:
+        return Path(self.home) if self.home else default_home()
+
+    def clickhouse_password(self) -> str:
+        """Content of the password file; "" when none is set. `UsageError` when unreadable."""
+        if not self.clickhouse_password_file:
+            return ""
+        try:
+            return Path(self.clickhouse_password_file).read_text().strip()
+        except OSError as error:
+            msg = (
+                f"DIA_CLICKHOUSE_PASSWORD_FILE={self.clickhouse_password_file} cannot be read: "
+                f"{error.strerror}. Name a readable file."
+            )
+            raise UsageError(msg) from error
+
+    def shards(self) -> list[list[str]]:
+        """URLs: one inner list per shard, its replicas in order of preference."""
+        groups = [s.strip() for s in self.clickhouse_shards.split(",") if s.strip()]
+        return [[url.strip() for url in group.split("|") if url.strip()] for group in groups]
+
+
+class Provenance(NamedTuple):
+    """Where one value came from: ``environment``, ``local stack`` or ``default``."""
+
+    name: str
+    variable: str
+    value: str
+    source: str
+    doc: str
+
+
+def stack_file(home: Path) -> Path:
+    """The file in which a running local stack publishes its addresses, as a flat JSON object
+    of setting name to value."""
+    return home / "stack" / "settings.json"
+
+
+def load(
+    environ: Mapping[str, str] | None = None, **overrides: Any
+) -> tuple[Settings, list[Provenance]]:
+    """Read the settings: overrides > environment > running local stack > default.
+
+    Raises `UsageError` naming the variable, its value and its range.
+    """
+    env = os.environ if environ is None else environ
+    home = Path(str(overrides.get("home") or env.get("DIA_HOME") or default_home()))
+    stack = _read_stack(home)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for spec in fields(Settings):
+        variable = PREFIX + spec.name.upper()
+        if overrides.get(spec.name) is not None:
+            values[spec.name], sources[spec.name] = overrides[spec.name], "command line"
+        elif env.get(variable):
+            values[spec.name], sources[spec.name] = _parse(spec, variable, env[variable]), "environment"
+        elif spec.name in stack:
+            values[spec.name], sources[spec.name] = stack[spec.name], "local stack"
+    values.setdefault("home", str(home))
+    _refuse_unknown(env)
+    settings = Settings(**values)
+    _check_bounds(settings)
+    return settings, _explain(settings, sources)
+
+
+def _read_stack(home: Path) -> dict[str, Any]:
+    try:
+        loaded = msgspec.json.decode(stack_file(home).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):
+        return {}
+    known = {spec.name for spec in fields(Settings)}
+    return {name: value for name, value in loaded.items() if name in known}
+
+
+_KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
+
+
+def _parse(spec: Any, variable: str, text: str) -> Any:
+    kind = _KINDS[str(spec.type)]
+    try:
+        return kind(text)
+    except ValueError:
+        meta = spec.metadata
+        msg = (
+            f"{variable}={text} is not a valid {kind.__name__} ({meta['doc']}; "
+            f"allowed: {_range(meta)}). Correct it and run the command again."
+        )
+        raise UsageError(msg) from None
+
+
+def _range(meta: Mapping[str, Any]) -> str:
+    return f"{meta['low']} to {meta['high']}" if meta["low"] is not None else "text"
+
+
+def _check_bounds(settings: Settings) -> None:
+    for spec in fields(Settings):
+        low, high = spec.metadata["low"], spec.metadata["high"]
+        value = getattr(settings, spec.name)
+        if low is not None and not low <= value <= high:
+            msg = (
+                f"{PREFIX}{spec.name.upper()}={value} is out of range: {spec.metadata['doc']}, "
+                f"allowed {low} to {high}."
+            )
+            raise UsageError(msg)
+    if settings.commit_timeout_s > settings.session_timeout_s:
+        msg = (
+            "DIA_COMMIT_TIMEOUT_S must not exceed DIA_SESSION_TIMEOUT_S: a revoked partition "
+            "waits for its commit inside the session timeout."
+        )
+        raise UsageError(msg)
+
+
+def _refuse_unknown(env: Mapping[str, str]) -> None:
+    """A misspelt DIA_ variable would be a setting that silently does nothing."""
+    known = {PREFIX + spec.name.upper() for spec in fields(Settings)}
+    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        msg = f"unknown setting {', '.join(unknown)}. `dia config show` lists the known ones."
+        raise UsageError(msg)
+
+
+def _explain(settings: Settings, sources: Mapping[str, str]) -> list[Provenance]:
+    rows = []
+    for spec in fields(Settings):
+        value = str(getattr(settings, spec.name))
+        shown = _mask(value) if spec.metadata["secret"] else value
+        rows.append(
+            Provenance(
+                spec.name, PREFIX + spec.name.upper(), shown,
+                sources.get(spec.name, "default"), spec.metadata["doc"],
+            )
+        )
+    return rows
+
+
+def _mask(url: str) -> str:
+    """Hide the password of a URL; leave the address readable."""
+    head, at, tail = url.rpartition("@")
+    if not at:
+        return url
+    scheme, _, _ = head.partition("://")
+    return f"{scheme}://***@{tail}"

@@ -1,0 +1,66 @@
+"""Every topic, group and retention, declared once as data. Nothing here talks to a broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+MAX_RECORD_BYTES = 1 << 20
+DLQ_HEADROOM_BYTES = 64 << 10
+"""A dead letter is its record plus the dia.dlq.* headers."""
+DLQ_RETENTION_BYTES = 10 << 30
+CHANGELOG_PART_BYTES = 900 << 10
+"""A changelog record stays under the broker's default limit of 1 MiB, compressed or not."""
+
+DIA_GROUP = "dia-group"
+SIMULATOR_GROUP = "dia-simulator-group"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceTopic:
+    """A topic that agents consume. ``key_field`` names the field its key repeats."""
+
+    name: str
+    partitions: int
+    key_field: str
+    group: str | None
+    retention_ms: int = 7 * DAY_MS
+
+    @property
+    def dlq(self) -> str:
+        return f"{self.name}.dlq"
+
+    def changelog(self, group: str) -> str:
+        return f"dia.{group}.{self.name}.changelog"
+
+
+MODEL_METRICS = SourceTopic(
+    name="model.metrics", partitions=4, key_field="tenant_id", group=DIA_GROUP
+)
+SIMULATION_REQUEST = SourceTopic(
+    name="decision.simulation.request", partitions=3, key_field="tenant_id", group=SIMULATOR_GROUP
+)
+SIMULATION_RESULT = SourceTopic(
+    name="decision.simulation.result", partitions=3, key_field="tenant_id", group=None
+)
+TRAIN_RESULTS = SourceTopic(
+    name="train.results", partitions=3, key_field="model_id", group=DIA_GROUP
+)
+
+SOURCES: tuple[SourceTopic, ...] = (
+    MODEL_METRICS,
+    SIMULATION_REQUEST,
+    SIMULATION_RESULT,
+    TRAIN_RESULTS,
+)
+
+
+_BY_NAME = {topic.name: topic for topic in SOURCES}
+
+
+def source(name: str) -> SourceTopic:
+    """The declared source topic of that name; KeyError naming the declared ones otherwise."""
+    try:
+        return _BY_NAME[name]
+    except KeyError:
+        raise KeyError(f"no source topic {name!r}; declared are: {', '.join(_BY_NAME)}") from None

@@ -1,0 +1,262 @@
+"""The words every layer shares, and the small protocols behind which the outside world stands.
+
+The engine sees its broker, its shards, its store and its clock only through these protocols.
+Each has a first-party in-memory form that passes the same contract suite as the real one
+(tests/contract), so a deterministic simulation runs the engine unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeAlias
+
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
+@dataclass(slots=True)
+class RecordBatch:
+    """Consecutive records of one partition, as columns of equal length (possibly zero).
+
+    ``start`` and ``end`` are the consumer's position before and after the call that returned
+    the batch: ``end`` may lie past the last record where control markers or aborted records
+    follow it, and an empty batch says that only such offsets were passed.
+    ``timestamps`` are milliseconds since the epoch: the append time on LogAppendTime topics.
+    """
+
+    tp: TopicPartition
+    start: int
+    end: int
+    offsets: list[int] = field(default_factory=list)
+    timestamps: list[int] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+    headers: list[Headers] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class Watermarks(NamedTuple):
+    """What the broker last said of a partition, and when (monotonic seconds of the consumer)."""
+
+    last_stable_offset: int
+    high_watermark: int
+    answered_at: float
+
+
+class CommittedOffset(NamedTuple):
+    """A group's committed offset and the metadata string stored beside it."""
+
+    offset: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRecord:
+    """One record to send inside a transaction. ``partition`` is always explicit."""
+
+    tp: TopicPartition
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int | None = None
+
+
+class RebalanceListener(Protocol):
+    """Told of assignment changes. Both calls must return well inside the session timeout."""
+
+    async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None: ...
+
+    async def on_assigned(self, partitions: frozenset[TopicPartition]) -> None: ...
+
+
+class GroupConsumer(Protocol):
+    """A member of a consumer group; read_committed; never resets an offset by itself.
+
+    Calls that reach the broker raise `BrokerUnavailable`; nothing else of the client's own
+    exception types gets through.
+    """
+
+    async def start(self, listener: RebalanceListener) -> None: ...
+
+    async def stop(self) -> None:
+        """Leave (a static member stays known to the group until its session times out)."""
+        ...
+
+    def assignment(self) -> frozenset[TopicPartition]: ...
+
+    async def getmany(self, timeout_s: float, max_records: int) -> dict[TopicPartition, RecordBatch]:
+        """One batch per partition that moved, waiting at most ``timeout_s`` for the first.
+
+        ``max_records`` bounds the records of one call over all partitions.
+        """
+        ...
+
+    def seek(self, tp: TopicPartition, offset: int) -> None: ...
+
+    def pause(self, *partitions: TopicPartition) -> None: ...
+
+    def resume(self, *partitions: TopicPartition) -> None: ...
+
+    def watermarks(self, tp: TopicPartition) -> Watermarks | None:
+        """None until a fetch of this partition was answered."""
+        ...
+
+    def position(self, tp: TopicPartition) -> int | None:
+        """Offset of the next record a fetch would return; None when not assigned."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads one partition without a group, read_committed: for restore, audit and tests."""
+
+    async def beginning_offset(self, tp: TopicPartition) -> int: ...
+
+    async def last_stable_offset(self, tp: TopicPartition) -> int: ...
+
+    async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
+        """Records from ``offset`` on; empty with ``end == offset`` at the last stable offset.
+
+        Raises `OffsetOutOfRange` when ``offset`` is below the log's start or past its end.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class OffsetOutOfRange(Exception):  # noqa: N818 - a signal between reader and restore, not an error
+    """The asked offset is not in the log. Control flow of A2-A4, never shown to a user."""
+
+
+class TransactionalProducer(Protocol):
+    """The one writer of a partition's truth. Starting a second one fences the first.
+
+    Every call raises `ProducerFenced` once fenced and `CommitInDoubt` when the result of the
+    call is unknown or refused; after either the instance is only good for `close`.
+    """
+
+    async def start(self) -> None:
+        """A1: fence the previous holder of the id, aborting its open transaction."""
+        ...
+
+    async def begin(self) -> None: ...
+
+    async def send(self, record: OutboundRecord) -> Awaitable[int]:
+        """Queue one record; the returned awaitable gives its offset, or raises."""
+        ...
+
+    async def send_offsets(
+        self, offsets: Mapping[TopicPartition, CommittedOffset], group: str
+    ) -> None: ...
+
+    async def commit(self) -> None: ...
+
+    async def abort(self) -> None: ...
+
+    async def close(self) -> None:
+        """Give up the connection. Never raises; an open transaction is left to the broker."""
+        ...
+
+
+class PlainProducer(Protocol):
+    """Idempotent, acks=all, murmur2: for commands that feed topics."""
+
+    async def start(self) -> None: ...
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+    ) -> Awaitable[TopicPartition]:
+        """Queue one record; the awaitable gives the partition it landed in, or raises."""
+        ...
+
+    async def close(self) -> None:
+        """Flush, then close."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfig:
+    """A topic as the broker knows it."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+
+
+class Admin(Protocol):
+    """The few administrative calls the pipeline needs."""
+
+    async def describe_topics(self) -> dict[str, TopicConfig]:
+        """Every topic that is not internal to the broker, by name."""
+        ...
+
+    async def create_topics(self, topics: Sequence[TopicConfig]) -> None: ...
+
+    async def create_partitions(self, totals: Mapping[str, int]) -> None: ...
+
+    async def alter_config(self, topic: str, config: Mapping[str, str]) -> None: ...
+
+    async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
+        """Trim each log so that it starts at the given offset (or at its end, if lower)."""
+        ...
+
+    async def committed(
+        self, group: str, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, CommittedOffset]:
+        """Partitions without a committed offset are absent."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Broker(Protocol):
+    """Where the engine gets its clients from: the one place that knows the address."""
+
+    def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> GroupConsumer: ...
+
+    async def reader(self) -> LogReader: ...
+
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer: ...
+
+    def plain_producer(self) -> PlainProducer: ...
+
+    async def admin(self) -> Admin: ...
+
+
+class Store(Protocol):
+    """An ordered key-value store of one partition; one `write` is atomic and survives kill -9.
+
+    Opening a store raises `StoreUnusable` when it is corrupt or locked.
+    """
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def items(self, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
+        """Every pair whose key starts with ``prefix``, in key order."""
+        ...
+
+    def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Put each value, delete each key whose value is None; all or nothing."""
+        ...
+
+    def close(self) -> None: ...
+
+
+StoreFactory: TypeAlias = Callable[[TopicPartition, bool], Store]
+"""(partition, fresh) -> open store; ``fresh`` takes a new, empty folder."""
