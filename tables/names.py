@@ -1,0 +1,148 @@
+"""Series names as integers: one int64 per (tenant, model, metric).
+
+Every record carries three names; everything after the first look-up works on one integer.
+A series key packs three codes of 21 bits: tenant, model, metric. Codes live in memory only;
+what is written always carries the names themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from streams.errors import StateLimit
+
+CODE_BITS = 21
+MAX_CODES = 1 << CODE_BITS
+_MASK = MAX_CODES - 1
+
+
+class NameCodes:
+    """One dimension: name to code, code to name, code to a stable 64-bit hash of the name."""
+
+    def __init__(self, dimension: str) -> None:
+        self.dimension = dimension
+        self.code: dict[str, int] = {}
+        self.names: list[str] = []
+        self._hashes = np.zeros(1024, np.uint64)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """Stable over restarts: xxh3-64 of the UTF-8 name, by code."""
+        return self._hashes[: len(self.names)]
+
+    def add(self, name: str) -> int:
+        """The code of ``name``, given now if it is new. Raises `StateLimit` past 2**21 names."""
+        known = self.code.get(name)
+        if known is not None:
+            return known
+        code = len(self.names)
+        if code >= MAX_CODES:
+            raise StateLimit(
+                f"more than {MAX_CODES} different {self.dimension} names are alive in one "
+                f"partition. Spread the tenants over more partitions: `dia topics plan`."
+            )
+        if code == len(self._hashes):
+            self._hashes = np.concatenate([self._hashes, np.zeros(code, np.uint64)])
+        self.code[name] = code
+        self.names.append(name)
+        self._hashes[code] = xxh3_64_intdigest(name.encode())
+        return code
+
+    def codes(self, names: Sequence[str]) -> list[int]:
+        """The code of each name, new ones added."""
+        try:
+            return list(map(self.code.__getitem__, names))
+        except KeyError:
+            for name in set(names):
+                self.add(name)
+            return list(map(self.code.__getitem__, names))
+
+
+class SeriesNames:
+    """The three dimensions of one partition's series."""
+
+    def __init__(self) -> None:
+        self.tenants = NameCodes("tenant")
+        self.models = NameCodes("model")
+        self.metrics = NameCodes("metric")
+
+    def __len__(self) -> int:
+        return len(self.tenants) + len(self.models) + len(self.metrics)
+
+    def keys(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int64]:
+        """Series key of each row of three parallel columns."""
+        t = np.array(self.tenants.codes(tenants), np.int64)
+        m = np.array(self.models.codes(models), np.int64)
+        x = np.array(self.metrics.codes(metrics), np.int64)
+        return (t << (2 * CODE_BITS)) | (m << CODE_BITS) | x
+
+    def hashes(self, keys: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """A stable 64-bit hash of each series, mixed from the hashes of its names."""
+        t, m, x = split(keys)
+        mixed = self.tenants.hashes[t] * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= (mixed >> np.uint64(29)) ^ self.models.hashes[m]
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= (mixed >> np.uint64(32)) ^ self.metrics.hashes[x]
+        return mixed
+
+    def series(self, keys: NDArray[np.int64]) -> tuple[list[str], list[str], list[str]]:
+        """The names behind each key, as three parallel columns."""
+        t, m, x = split(keys)
+        tenants, models, metrics = self.tenants.names, self.models.names, self.metrics.names
+        return (
+            [tenants[i] for i in t.tolist()],
+            [models[i] for i in m.tolist()],
+            [metrics[i] for i in x.tolist()],
+        )
+
+
+def split(
+    keys: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Tenant, model and metric codes of each series key."""
+    return keys >> (2 * CODE_BITS), (keys >> CODE_BITS) & _MASK, keys & _MASK
+
+
+def local_dictionary(
+    codes: NDArray[np.int64], names: Sequence[str]
+) -> tuple[list[str], NDArray[np.int32]]:
+    """The names in use, and each row's index into them: what leaves the process carries its own
+    dictionary."""
+    used, index = np.unique(codes, return_inverse=True)
+    return [names[i] for i in used.tolist()], index.astype(np.int32)
+
+
+def renumber(
+    names: SeriesNames, keys: NDArray[np.int64]
+) -> tuple[SeriesNames, NDArray[np.int64]]:
+    """Fresh codes for only the names that ``keys`` use; the second result is each key anew.
+
+    Names of series that have gone would otherwise stay in memory for ever.
+    """
+    fresh = SeriesNames()
+    columns: list[NDArray[np.int64]] = []
+    pairs = zip(
+        split(keys),
+        (names.tenants, names.models, names.metrics),
+        (fresh.tenants, fresh.models, fresh.metrics),
+        strict=True,
+    )
+    for codes, old, new in pairs:
+        used, index = np.unique(codes, return_inverse=True)
+        mapped = np.array(list(_add_all(new, (old.names[i] for i in used.tolist()))), np.int64)
+        columns.append(mapped[index] if len(mapped) else codes)
+    t, m, x = columns
+    return fresh, (t << (2 * CODE_BITS)) | (m << CODE_BITS) | x
+
+
+def _add_all(codes: NameCodes, names: Iterable[str]) -> Iterable[int]:
+    return (codes.add(name) for name in names)

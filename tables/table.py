@@ -1,0 +1,54 @@
+"""What the runtime asks of a table: load, fold (the table's own verbs), delta, rewrite.
+
+A table is one partition's memory of something. Its state is a set of entries, key to value, and
+an entry always replaces its key's whole value, so applying entries in log order, any number of
+times, gives the same state. What an agent folds into it stays in memory until `delta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+Entry: TypeAlias = tuple[bytes, bytes | None]
+"""Key and its new value; None deletes the key."""
+
+MAX_ENTRY_BYTES = 880 << 10
+"""An entry must fit one changelog record of 900 KiB with its header: tables cut their state
+into entries below this."""
+
+
+class Table(Protocol):
+    """One partition's state of one kind."""
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Fill the empty table from every live entry, in key order (A3)."""
+        ...
+
+    def delta(self, seq: int) -> list[Entry]:
+        """Encode, once, all that changed since the last call, for commit ``seq`` (C2).
+
+        The values are copies: what is folded later does not show in them. The table counts the
+        entries as committed from here on; a commit that fails drops the whole table.
+        """
+        ...
+
+    def rewrite(self, key: bytes, value: bytes) -> None:
+        """Put what still lives of this entry into the next delta, so that the old copy in the
+        changelog can be trimmed."""
+        ...
+
+
+T = TypeVar("T", bound=Table)
+T_co = TypeVar("T_co", bound=Table, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec(Generic[T_co]):
+    """A declared table: ``prefix`` is its one-byte name in the store and in the changelog,
+    ``build`` makes an empty instance from the partition's `TableContext`."""
+
+    name: str
+    prefix: bytes
+    build: Callable[[Any], T_co]
