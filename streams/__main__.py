@@ -1,0 +1,7 @@
+"""``python -m streams`` is `dia`."""
+
+import sys
+
+from streams.cli import main
+
+sys.exit(main())

@@ -1,0 +1,98 @@
+"""What one run of `dia` was asked for: global options, settings, and the printer."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from streams.cli.output import Form, Printer
+
+if TYPE_CHECKING:
+    from streams.settings import Provenance, Settings
+
+_GLOBAL_OPTIONS = frozenset({"home", "json", "quiet", "no_color"})
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The global options, and what follows from them; lives on ``ctx.obj``."""
+
+    home: str | None = None
+    json: bool = False
+    quiet: bool = False
+    _loaded: tuple[Settings, list[Provenance]] | None = field(default=None, init=False)
+
+    @property
+    def settings(self) -> Settings:
+        """Read once, at the first use. Raises `UsageError` naming a wrong variable."""
+        return self._load()[0]
+
+    @property
+    def provenance(self) -> list[Provenance]:
+        """Where each setting came from, in the order they are declared."""
+        return self._load()[1]
+
+    def printer(self, *, csv: bool = False) -> Printer:
+        """The printer of the asked form; ``--json`` wins over ``csv``."""
+        form = Form.JSON if self.json else Form.CSV if csv else Form.TABLE
+        return Printer(form=form, quiet=self.quiet)
+
+    def _load(self) -> tuple[Settings, list[Provenance]]:
+        if self._loaded is None:
+            from streams.settings import load
+
+            self._loaded = load(home=self.home)
+        return self._loaded
+
+
+def invocation(ctx: typer.Context) -> Invocation:
+    """The invocation a command runs in."""
+    found = ctx.find_object(Invocation)
+    assert found is not None, "commands run under the root callback, which sets it"
+    return found
+
+
+def forbid_color() -> None:
+    """Say it the way every library, and every child process, already understands."""
+    os.environ["NO_COLOR"] = "1"
+
+
+def accept_everywhere(root: Any) -> Any:
+    """Let every command below ``root`` also take the root's global options.
+
+    People type ``dia status --json``, not ``dia --json status``. A copy of each option is added
+    to each command that has none of that name; its value lands in the `Invocation`.
+    """
+    shared = [_copy_for_commands(param) for param in root.params if param.name in _GLOBAL_OPTIONS]
+    _extend(root, shared)
+    return root
+
+
+def _copy_for_commands(param: Any) -> Any:
+    twin = copy.copy(param)
+    twin.expose_value = False
+    twin.callback = _store
+    return twin
+
+
+def _store(ctx: Any, param: Any, value: Any) -> Any:
+    if not value or ctx.resilient_parsing:
+        return value
+    if param.name == "no_color":
+        forbid_color()
+    else:
+        setattr(ctx.find_object(Invocation), param.name, value)
+    return value
+
+
+def _extend(group: Any, shared: list[Any]) -> None:
+    for command in group.commands.values():
+        if hasattr(command, "commands"):
+            _extend(command, shared)
+        else:
+            own = {param.name for param in command.params}
+            command.params.extend(param for param in shared if param.name not in own)

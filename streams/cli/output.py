@@ -1,0 +1,230 @@
+"""How a command speaks: data on stdout in one of four forms, talk and progress on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import Enum
+from typing import Any, Protocol, TextIO
+
+from streams.errors import DiaError
+
+PROGRESS_LINE_INTERVAL_S = 5.0
+"""Off a terminal a progress line is a log line: rare enough not to drown the rest."""
+
+
+class Form(Enum):
+    """The form of data on stdout. TABLE is a drawn table on a terminal, aligned text elsewhere."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class Progress(Protocol):
+    """A running count of ``total`` units of work."""
+
+    def advance(self, amount: float = 1) -> None: ...
+
+    def update(self, *, completed: float | None = None, description: str | None = None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Printer:
+    """Writes a command's data and talk; asks the streams at each call what they are."""
+
+    form: Form = Form.TABLE
+    quiet: bool = False
+
+    def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Rows of data. JSON: one object a line; CSV: a header line first; both are streamed,
+        a table needs all rows at once."""
+        if self.form is Form.JSON:
+            for row in rows:
+                _write_json(dict(zip(columns, row, strict=True)))
+        elif self.form is Form.CSV:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([_cell(value) for value in row] for row in rows)
+        else:
+            table = [[_cell(value) for value in row] for row in rows]
+            if sys.stdout.isatty():
+                self._draw(columns, table)
+            else:
+                _write_aligned([list(columns), *table])
+
+    def record(self, fields: Mapping[str, Any]) -> None:
+        """One thing with named fields. JSON: one object, on one line."""
+        if self.form is Form.JSON:
+            _write_json(fields)
+        elif self.form is Form.CSV:
+            self.rows(list(fields), [list(fields.values())])
+        else:
+            _write_aligned([[name, _cell(value)] for name, value in fields.items()])
+
+    def say(self, text: str) -> None:
+        """Talk on stderr; silenced by ``--quiet``."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Talk that ``--quiet`` does not silence."""
+        print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(
+        self, description: str, total: float | None = None, unit: str = ""
+    ) -> Iterator[Progress]:
+        """A bar on stderr while the block runs; plain lines every few seconds off a terminal."""
+        if self.quiet:
+            yield _Silent()
+        elif sys.stderr.isatty():
+            with _bar(description, total, unit) as bar:
+                yield bar
+        else:
+            lines = _Lines(sys.stderr, description, total, unit)
+            yield lines
+            lines.close()
+
+    def _draw(self, columns: Sequence[str], table: Sequence[Sequence[str]]) -> None:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(header_style="bold", box=None, pad_edge=False)
+        for column in columns:
+            drawn.add_column(column, overflow="fold")
+        for row in table:
+            drawn.add_row(*map(Text, row))
+        Console().print(drawn)
+
+
+def show_error(error: DiaError) -> None:
+    """The one block a failed command ends with: what, why and the next command, on stderr.
+
+    The message of the error holds all three; its notes, if any, follow one a line.
+    """
+    label = "error:"
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        label = "\x1b[1;31merror:\x1b[0m"
+    lines = [f"{label} {error} [{error.code}]", *getattr(error, "__notes__", ())]
+    print("\n  ".join(lines), file=sys.stderr, flush=True)
+
+
+def _write_json(fields: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(fields, default=_plain, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """The JSON form of what the json module does not know; `TypeError` for the rest."""
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    if hasattr(value, "item"):  # a numpy scalar
+        return value.item()
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    """One cell of a table or of CSV: None is empty, floats keep what they need."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, default=_plain, ensure_ascii=False)
+    return str(value)
+
+
+def _write_aligned(table: Sequence[Sequence[str]]) -> None:
+    """Columns padded to their widest cell; the last one is left ragged."""
+    if not table:
+        return
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+class _Silent:
+    def advance(self, amount: float = 1) -> None:
+        pass
+
+    def update(self, *, completed: float | None = None, description: str | None = None) -> None:
+        pass
+
+
+class _Lines:
+    """Progress as plain lines, at most one every `PROGRESS_LINE_INTERVAL_S`, and a last one."""
+
+    def __init__(self, stream: TextIO, description: str, total: float | None, unit: str) -> None:
+        self._stream = stream
+        self._description = description
+        self._total = total
+        self._unit = unit
+        self._completed = 0.0
+        self._shown = ""
+        self._next_at = time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        self.update(completed=self._completed + amount)
+
+    def update(self, *, completed: float | None = None, description: str | None = None) -> None:
+        self._completed = self._completed if completed is None else completed
+        self._description = description or self._description
+        if time.monotonic() >= self._next_at:
+            self._show()
+
+    def close(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        self._next_at = time.monotonic() + PROGRESS_LINE_INTERVAL_S
+        of_total = f" of {self._total:,.0f}" if self._total is not None else ""
+        line = f"{self._description}: {self._completed:,.0f}{of_total} {self._unit}".rstrip()
+        if line != self._shown:
+            self._shown = line
+            print(line, file=self._stream, flush=True)
+
+
+@contextmanager
+def _bar(description: str, total: float | None, unit: str) -> Iterator[Progress]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.TextColumn("{task.completed:,.0f}" + (f" {unit}" if unit else "")),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with rich_progress.Progress(*columns, console=console, transient=True) as shown:
+        yield _RichBar(shown, shown.add_task(description, total=total))
+
+
+class _RichBar:
+    def __init__(self, shown: Any, task: Any) -> None:
+        self._shown = shown
+        self._task = task
+
+    def advance(self, amount: float = 1) -> None:
+        self._shown.advance(self._task, amount)
+
+    def update(self, *, completed: float | None = None, description: str | None = None) -> None:
+        self._shown.update(self._task, completed=completed, description=description)
