@@ -7,7 +7,7 @@ DiaError
  |   |  IdempotencyConflict
  |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
  +- TransientError                 retry with backoff
- |   +- BrokerUnavailable, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable
+ |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable
  +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
@@ -125,6 +125,13 @@ class TransientError(DiaError):
 
 class BrokerUnavailable(TransientError):
     code = "broker_unavailable"
+    exit_code = 4
+
+
+class UnknownTopic(TransientError):
+    """The topic or partition does not exist, or not yet: `dia topics apply` creates it."""
+
+    code = "unknown_topic"
     exit_code = 4
 
 

@@ -84,11 +84,19 @@ class RebalanceListener(Protocol):
 class GroupConsumer(Protocol):
     """A member of a consumer group; read_committed; never resets an offset by itself.
 
+    After each assignment every partition starts unpaused and without a position: it yields
+    nothing until `seek`. Calls about a partition that is not assigned do nothing.
+
     Calls that reach the broker raise `BrokerUnavailable`; nothing else of the client's own
     exception types gets through.
     """
 
-    async def start(self, listener: RebalanceListener) -> None: ...
+    async def start(self, listener: RebalanceListener) -> None:
+        """Join; returns once the listener was told the first assignment.
+
+        Raises `UnknownTopic` when a topic does not exist.
+        """
+        ...
 
     async def stop(self) -> None:
         """Leave (a static member stays known to the group until its session times out)."""
@@ -99,7 +107,12 @@ class GroupConsumer(Protocol):
     async def getmany(self, timeout_s: float, max_records: int) -> dict[TopicPartition, RecordBatch]:
         """One batch per partition that moved, waiting at most ``timeout_s`` for the first.
 
-        ``max_records`` bounds the records of one call over all partitions.
+        ``max_records`` bounds the records of one call over all partitions. A broker that is
+        away shows as silence: nothing is returned and `watermarks` grow old.
+
+        Raises `OffsetOutOfRange`, once per seek, for a partition whose position is not in its
+        log: that partition yields nothing more until the next `seek`; the others go on.
+        Raises `MembershipConflict` after two evictions within one session timeout.
         """
         ...
 
@@ -119,7 +132,10 @@ class GroupConsumer(Protocol):
 
 
 class LogReader(Protocol):
-    """Reads one partition without a group, read_committed: for restore, audit and tests."""
+    """Reads one partition without a group, read_committed: for restore, audit and tests.
+
+    Raises `BrokerUnavailable`, and `UnknownTopic` for a partition that does not exist.
+    """
 
     async def beginning_offset(self, tp: TopicPartition) -> int: ...
 
@@ -138,16 +154,25 @@ class LogReader(Protocol):
 class OffsetOutOfRange(Exception):  # noqa: N818 - a signal between reader and restore, not an error
     """The asked offset is not in the log. Control flow of A2-A4, never shown to a user."""
 
+    def __init__(self, tp: TopicPartition, offset: int) -> None:
+        super().__init__(f"offset {offset} is not in the log of {tp}")
+        self.tp = tp
+        self.offset = offset
+
 
 class TransactionalProducer(Protocol):
     """The one writer of a partition's truth. Starting a second one fences the first.
 
     Every call raises `ProducerFenced` once fenced and `CommitInDoubt` when the result of the
-    call is unknown or refused; after either the instance is only good for `close`.
+    call is unknown or refused; after either the instance is only good for `close`. A
+    transaction in which one send failed cannot be committed.
     """
 
     async def start(self) -> None:
-        """A1: fence the previous holder of the id, aborting its open transaction."""
+        """A1: fence the previous holder of the id, aborting its open transaction.
+
+        Raises `BrokerUnavailable` when the coordinator does not answer in time.
+        """
         ...
 
     async def begin(self) -> None: ...
@@ -170,7 +195,11 @@ class TransactionalProducer(Protocol):
 
 
 class PlainProducer(Protocol):
-    """Idempotent, acks=all, murmur2: for commands that feed topics."""
+    """Idempotent, acks=all, murmur2: for commands that feed topics.
+
+    Sending raises, at once or through its awaitable, `UnknownTopic`, `TooLarge` or
+    `BrokerUnavailable`.
+    """
 
     async def start(self) -> None: ...
 
@@ -182,6 +211,15 @@ class PlainProducer(Protocol):
         headers: Headers = (),
     ) -> Awaitable[TopicPartition]:
         """Queue one record; the awaitable gives the partition it landed in, or raises."""
+        ...
+
+    async def send_many(
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]
+    ) -> Awaitable[None]:
+        """Queue records in bulk, each to its key's partition, in order within a partition.
+
+        The awaitable resolves once every record is acknowledged, or raises the first failure.
+        """
         ...
 
     async def close(self) -> None:
@@ -200,15 +238,30 @@ class TopicConfig:
 
 
 class Admin(Protocol):
-    """The few administrative calls the pipeline needs."""
+    """The few administrative calls the pipeline needs.
+
+    Raise `BrokerUnavailable`, `UnknownTopic` for a topic that does not exist, and `UsageError`
+    for a configuration the broker refuses.
+    """
 
     async def describe_topics(self) -> dict[str, TopicConfig]:
-        """Every topic that is not internal to the broker, by name."""
+        """Every topic that is not internal to the broker, by name.
+
+        ``config`` holds the values set on the topic itself, not inherited defaults.
+        """
         ...
 
-    async def create_topics(self, topics: Sequence[TopicConfig]) -> None: ...
+    async def create_topics(self, topics: Sequence[TopicConfig]) -> None:
+        """Create what is missing; a topic that exists is left as it is."""
+        ...
 
-    async def create_partitions(self, totals: Mapping[str, int]) -> None: ...
+    async def delete_topics(self, names: Sequence[str]) -> None:
+        """Delete what exists, with all its records."""
+        ...
+
+    async def create_partitions(self, totals: Mapping[str, int]) -> None:
+        """Grow each topic to its total. `RefusedBySafety` when a topic would shrink."""
+        ...
 
     async def alter_config(self, topic: str, config: Mapping[str, str]) -> None: ...
 
