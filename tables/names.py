@@ -28,6 +28,7 @@ class NameCodes:
         self.code: dict[str, int] = {}
         self.names: list[str] = []
         self._hashes = np.zeros(1024, np.uint64)
+        self._sizes = np.zeros(1024, np.int64)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -36,6 +37,11 @@ class NameCodes:
     def hashes(self) -> NDArray[np.uint64]:
         """Stable over restarts: xxh3-64 of the UTF-8 name, by code."""
         return self._hashes[: len(self.names)]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """UTF-8 bytes of each name, by code."""
+        return self._sizes[: len(self.names)]
 
     def add(self, name: str) -> int:
         """The code of ``name``, given now if it is new. Raises `StateLimit` past 2**21 names."""
@@ -50,9 +56,12 @@ class NameCodes:
             )
         if code == len(self._hashes):
             self._hashes = np.concatenate([self._hashes, np.zeros(code, np.uint64)])
+            self._sizes = np.concatenate([self._sizes, np.zeros(code, np.int64)])
         self.code[name] = code
         self.names.append(name)
-        self._hashes[code] = xxh3_64_intdigest(name.encode())
+        encoded = name.encode()
+        self._hashes[code] = xxh3_64_intdigest(encoded)
+        self._sizes[code] = len(encoded)
         return code
 
     def codes(self, names: Sequence[str]) -> list[int]:

@@ -1,0 +1,111 @@
+"""The states of all live windows of a partition, as columns indexed by slot.
+
+A slot is reused after its window is gone; its *serial* never is, so whoever remembers a slot
+remembers the serial beside it and notices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_COLUMNS: tuple[tuple[str, DTypeLike, float], ...] = (
+    ("serial", np.int64, -1),  # -1: the slot is free
+    ("minute", np.int64, 0),  # window start, minutes since the epoch
+    ("key", np.int64, 0),  # series key (tables/names.py)
+    ("shard", np.int32, 0),
+    ("old", np.bool_, 0),  # opened when m1 could no longer keep it: goes to h1 and d1
+    ("inc", np.uint64, 0),
+    ("ver", np.uint64, 0),
+    ("n", np.int64, 0),
+    ("s1", np.float64, 0),
+    ("s2", np.float64, 0),
+    ("lo", np.float64, np.inf),
+    ("hi", np.float64, -np.inf),
+    ("lv", np.float64, 0),
+    ("lt", np.int64, -(1 << 62)),
+    ("base", np.int64, 0),  # segment that holds the whole sketch; 0: none yet
+    ("sent", np.uint64, 0),  # version last handed to the sink; 0: none
+    ("acked", np.uint64, 0),  # version the shard acknowledged; 0: none
+    ("dirty", np.bool_, 0),  # changed since the last delta
+    ("closed", np.bool_, 0),
+    ("waiting", np.bool_, 0),  # stands in an emission queue
+)
+
+
+class WindowColumns:
+    """Growable columns and the free slots. Capacity doubles; it never shrinks on its own."""
+
+    serial: NDArray[np.int64]
+    minute: NDArray[np.int64]
+    key: NDArray[np.int64]
+    shard: NDArray[np.int32]
+    old: NDArray[np.bool_]
+    inc: NDArray[np.uint64]
+    ver: NDArray[np.uint64]
+    n: NDArray[np.int64]
+    s1: NDArray[np.float64]
+    s2: NDArray[np.float64]
+    lo: NDArray[np.float64]
+    hi: NDArray[np.float64]
+    lv: NDArray[np.float64]
+    lt: NDArray[np.int64]
+    base: NDArray[np.int64]
+    sent: NDArray[np.uint64]
+    acked: NDArray[np.uint64]
+    dirty: NDArray[np.bool_]
+    closed: NDArray[np.bool_]
+    waiting: NDArray[np.bool_]
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self.free: list[int] = []
+        self._next_serial = 0
+        self._capacity = 0
+        self._grow(capacity)
+
+    def __len__(self) -> int:
+        """Live slots."""
+        return self._capacity - len(self.free)
+
+    def reserve(self, count: int) -> None:
+        """Make sure that ``count`` slots can be taken from ``free``."""
+        while len(self.free) < count:
+            self._grow(max(2 * self._capacity, count))
+
+    def begin(self, slots: NDArray[np.int64]) -> None:
+        """Reset slots taken from ``free`` and number them."""
+        for name, _, initial in _COLUMNS:
+            getattr(self, name)[slots] = initial
+        self.serial[slots] = np.arange(self._next_serial, self._next_serial + len(slots))
+        self._next_serial += len(slots)
+
+    def release(self, slots: NDArray[np.int64]) -> None:
+        """Give slots back."""
+        self.serial[slots] = -1
+        self.free.extend(slots.tolist())
+
+    def live(self) -> NDArray[np.int64]:
+        """Every live slot, ascending."""
+        return np.flatnonzero(self.serial >= 0)
+
+    def same(self, slots: NDArray[np.int64], serials: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which remembered slots still hold what they held."""
+        return self.serial[slots] == serials
+
+    def alive(self, serials: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which serials still exist."""
+        existing = np.sort(self.serial[self.live()])
+        if not len(existing):
+            return np.zeros(len(serials), np.bool_)
+        at = np.minimum(np.searchsorted(existing, serials), len(existing) - 1)
+        return existing[at] == serials
+
+    def _grow(self, capacity: int) -> None:
+        for name, dtype, initial in _COLUMNS:
+            column = np.full(capacity, initial, dtype)
+            if self._capacity:
+                column[: self._capacity] = getattr(self, name)
+            setattr(self, name, column)
+        # Popped from the end: low slots first, so that a small state stays in few pages.
+        self.free[:0] = range(capacity - 1, self._capacity - 1, -1)
+        self._capacity = capacity
