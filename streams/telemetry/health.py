@@ -1,0 +1,191 @@
+"""Probes and metrics of one process, on one port, answered by a thread of their own.
+
+The thread matters: an event loop that is stuck could not say so itself, and it is then that its
+metrics are wanted most. Probes never ask Kafka, ClickHouse or Redis: a restart cures none of them.
+
+- ``/startupz``  the process is wired and has reached its broker once
+- ``/livez``     the event loop's heartbeat is younger than `HealthState.stale_after_s`
+- ``/readyz``    started, assigned, every assigned partition taking records, not draining
+- ``/metrics``   Prometheus text format
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from streams.clock import Clock
+from streams.errors import UsageError
+from streams.telemetry.metrics import Metrics
+
+HEARTBEAT_INTERVAL_S = 1.0
+STALE_AFTER_S = 30.0
+"""Far longer than the loop may ever hold on to one step, so a busy machine kills nobody."""
+STOP_TIMEOUT_S = 5.0
+REQUEST_BYTES_MAX = 1024
+
+
+class Verdict(NamedTuple):
+    """The answer of a probe, and why."""
+
+    ok: bool
+    reason: str
+
+
+class PartitionCounts(NamedTuple):
+    """Assigned partitions by what they do."""
+
+    ready: int = 0
+    restoring: int = 0
+    stopped: int = 0
+
+
+class HealthState:
+    """What the runtime knows of itself. Written by the event loop, read by the probe thread:
+    every field is one reference, so a read sees an old or a new value, never half of one."""
+
+    def __init__(self, clock: Clock, *, stale_after_s: float = STALE_AFTER_S) -> None:
+        self._clock = clock
+        self.stale_after_s = stale_after_s
+        self._beat_at = clock.monotonic()
+        self._started = False
+        self._draining = False
+        self._partitions: PartitionCounts | None = None
+
+    def beat(self) -> None:
+        """The event loop turns."""
+        self._beat_at = self._clock.monotonic()
+
+    def mark_started(self) -> None:
+        """The process is wired and its broker answered."""
+        self._started = True
+
+    def set_partitions(self, counts: PartitionCounts | None) -> None:
+        """The assignment as it stands; None while the group gives none."""
+        self._partitions = counts
+
+    def mark_draining(self) -> None:
+        """A graceful stop began; there is no way back."""
+        self._draining = True
+
+    def startup(self) -> Verdict:
+        return Verdict(self._started, "started" if self._started else "starting")
+
+    def live(self) -> Verdict:
+        age_s = self._clock.monotonic() - self._beat_at
+        if age_s > self.stale_after_s:
+            return Verdict(False, f"the event loop has not turned for {age_s:.0f} s")
+        return Verdict(True, "the event loop turns")
+
+    def ready(self) -> Verdict:
+        if not self._started:
+            return Verdict(False, "starting")
+        if self._draining:
+            return Verdict(False, "draining")
+        counts = self._partitions
+        if counts is None:
+            return Verdict(False, "no assignment yet")
+        if counts.stopped:
+            return Verdict(False, f"{counts.stopped} partitions stopped: see `dia status`")
+        if counts.restoring:
+            return Verdict(False, f"{counts.restoring} partitions restoring")
+        return Verdict(True, f"{counts.ready} partitions ready")
+
+
+class HealthServer:
+    """Serves a `HealthState` and a `Metrics` registry until stopped."""
+
+    def __init__(
+        self, state: HealthState, metrics: Metrics, clock: Clock, *, host: str, port: int
+    ) -> None:
+        self._state = state
+        self._metrics = metrics
+        self._clock = clock
+        self._host = host
+        self._port = port
+        self._thread: threading.Thread | None = None
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._serving: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
+
+    async def start(self) -> int:
+        """Serve, and let the calling loop beat. Returns the bound port.
+
+        Raises `UsageError` when the port is taken.
+        """
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self._thread.start()
+        try:
+            _, _, port = await asyncio.wrap_future(self._serving)
+        except OSError as error:
+            raise UsageError(
+                f"health port {self._host}:{self._port} cannot be opened: {error.strerror}. "
+                "Set DIA_HTTP_PORT to a free port, or to 0 to take any."
+            ) from error
+        self._heartbeat = asyncio.create_task(self._beat(), name="heartbeat")
+        return port
+
+    async def stop(self) -> None:
+        """Stop serving; harmless when `start` failed or was never called."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._heartbeat
+        if self._thread is None:
+            return
+        if self._serving.exception(STOP_TIMEOUT_S) is None:
+            loop, stopping, _ = self._serving.result()
+            loop.call_soon_threadsafe(stopping.set)
+        await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
+
+    async def _beat(self) -> None:
+        while True:
+            self._state.beat()
+            self._metrics.loop_heartbeat.set(self._clock.now_ms() / 1000)
+            await self._clock.sleep(HEARTBEAT_INTERVAL_S)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            if self._serving.done():
+                raise
+            self._serving.set_exception(error)
+
+    async def _serve(self) -> None:
+        stopping = asyncio.Event()
+        runner = web.AppRunner(self._routes(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+            port = int(runner.addresses[0][1])
+            self._serving.set_result((asyncio.get_running_loop(), stopping, port))
+            await stopping.wait()
+        finally:
+            await runner.cleanup()
+
+    def _routes(self) -> web.Application:
+        probes = {
+            "/startupz": self._state.startup,
+            "/livez": self._state.live,
+            "/readyz": self._state.ready,
+        }
+
+        async def probe(request: web.Request) -> web.Response:
+            verdict = probes[request.path]()
+            body = {"ok": verdict.ok, "reason": verdict.reason}
+            return web.json_response(body, status=200 if verdict.ok else 503)
+
+        async def metrics(request: web.Request) -> web.Response:
+            body = generate_latest(self._metrics.registry)
+            return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+        app = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        app.add_routes([web.get(path, probe) for path in probes])
+        app.add_routes([web.get("/metrics", metrics)])
+        return app

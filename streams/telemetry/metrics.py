@@ -1,0 +1,212 @@
+"""Every metric of the process, declared here and nowhere else.
+
+Names carry the prefix ``dia_`` and base units; label values are bounded: topics, partitions,
+tables, shards, error codes, protocol steps; never a key, an id or a message. A help text says
+what the number is and, where it is not obvious, what a change of it means.
+Gauges of a partition belong to whoever owns it: `Metrics.forget_partition` removes them when the
+partition leaves, else two processes would report its lag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+PREFIX = "dia_"
+PARTITION = ("topic", "partition")
+
+PARTITION_STATES = ("fencing", "restoring", "ready", "stopped")
+"""A1, A2 to A5, taking records, stopped until an operator decides."""
+
+COMMIT_STEPS = ("C2", "C3", "C4")
+
+COMMIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+INSERT_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+FRESHNESS_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 3600)
+RESTORE_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
+
+
+class _Declare:
+    """Declares metrics with the prefix on one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(PREFIX + name, text, labels, registry=self._registry)
+
+    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(PREFIX + name, text, labels, registry=self._registry)
+
+    def histogram(
+        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        return Histogram(PREFIX + name, text, labels, buckets=buckets, registry=self._registry)
+
+
+class IntakeMetrics:
+    """Records: every one read is applied, a duplicate, or a dead letter."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.records_read = declare.counter(
+            "records_read_total", "Records folded from a source partition.", PARTITION
+        )
+        self.records_applied = declare.counter(
+            "records_applied_total", "Records that changed the state.", PARTITION
+        )
+        self.duplicates = declare.counter(
+            "duplicates_total", "Records whose event id was already seen.", PARTITION
+        )
+        self.dead_letters = declare.counter(
+            "dead_letters_total",
+            "Records written to a dead-letter topic; a new error_code is news.",
+            ("topic", "error_code"),
+        )
+        self.lag_records = declare.gauge(
+            "lag_records", "Last stable offset minus the committed next offset.", PARTITION
+        )
+        self.event_time_lag_seconds = declare.gauge(
+            "event_time_lag_seconds", "Wall clock minus the partition's watermark.", PARTITION
+        )
+
+
+class CommitMetrics:
+    """The commit protocol, C2 to C4."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.commits = declare.counter(
+            "commits_total", "Transactions committed and applied.", PARTITION
+        )
+        self.seconds = declare.histogram(
+            "commit_seconds", "Time of one step of a commit.", COMMIT_BUCKETS_S, ("step",)
+        )
+        self.failures = declare.counter(
+            "commit_failures_total",
+            "Commits abandoned; the partition goes through A1 to A5 again.",
+            ("code",),
+        )
+
+
+class PartitionMetrics:
+    """Assigned partitions and how they come to be ready."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.state = declare.gauge(
+            "partition_state",
+            "1 for the state the partition is in, 0 for the others; stopped needs an operator.",
+            (*PARTITION, "state"),
+        )
+        self.restore_records = declare.counter(
+            "restore_records_total", "Changelog records read to rebuild state.", PARTITION
+        )
+        self.restore_seconds = declare.histogram(
+            "restore_seconds", "Time from A1 to ready.", RESTORE_BUCKETS_S
+        )
+        self.rebalances = declare.counter(
+            "rebalances_total", "Assignments received from the group coordinator."
+        )
+        self.paused = declare.gauge(
+            "paused_partitions", "Partitions that take no records because a buffer is full."
+        )
+
+
+class StateMetrics:
+    """What a partition remembers."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.live_windows = declare.gauge("live_windows", "Windows not yet closed.", PARTITION)
+        self.bytes = declare.gauge(
+            "state_bytes", "Encoded size of a table's live entries.", (*PARTITION, "table")
+        )
+        self.changelog_live_bytes = declare.gauge(
+            "changelog_live_bytes", "Bytes of the changelog that are still needed.", PARTITION
+        )
+        self.changelog_log_bytes = declare.gauge(
+            "changelog_log_bytes",
+            "Bytes of the changelog since its base offset; restore time follows it.",
+            PARTITION,
+        )
+        self.unacked_rows = declare.gauge(
+            "unacked_rows", "Outbox entries no target has acknowledged yet.", PARTITION
+        )
+
+
+class SinkMetrics:
+    """Rows on their way to the ClickHouse shards."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.rows = declare.counter(
+            "sink_rows_total", "Rows a shard acknowledged, repeats included.", ("shard", "table")
+        )
+        self.insert_seconds = declare.histogram(
+            "sink_insert_seconds", "Time of one acknowledged insert.", INSERT_BUCKETS_S, ("shard",)
+        )
+        self.errors = declare.counter(
+            "sink_errors_total", "Inserts that failed and will be repeated.", ("shard", "code")
+        )
+        self.queue_rows = declare.gauge(
+            "sink_queue_rows", "Rows waiting in this process for one shard.", ("shard",)
+        )
+        self.freshness_seconds = declare.histogram(
+            "freshness_seconds",
+            "From the append of a record to the acknowledgement of the row that first holds it.",
+            FRESHNESS_BUCKETS_S,
+        )
+        self.rows_refused = declare.counter(
+            "rows_refused_total", "Rows ClickHouse will never take, found by bisection.", ("table",)
+        )
+        self.rollups = declare.counter(
+            "rollups_total", "Hours and days recomputed from minutes.", ("table",)
+        )
+
+
+class Metrics:
+    """All of them on one registry. One instance a process; a test or a simulation makes its own."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, version: str = "") -> None:
+        # A timestamp beside every counter would double a scrape for nothing.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own gap
+        self.registry = registry if registry is not None else CollectorRegistry()
+        declare = _Declare(self.registry)
+        self.intake = IntakeMetrics(declare)
+        self.commit = CommitMetrics(declare)
+        self.partition = PartitionMetrics(declare)
+        self.state = StateMetrics(declare)
+        self.sink = SinkMetrics(declare)
+        self.loop_heartbeat = declare.gauge(
+            "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
+        )
+        build = Info(PREFIX + "build", "Version of the running code.", registry=self.registry)
+        build.info({"version": version})
+        ProcessCollector(registry=self.registry)
+
+    def set_partition_state(self, topic: str, partition: int, state: str) -> None:
+        """Move a partition to one of `PARTITION_STATES`; ValueError for another word."""
+        if state not in PARTITION_STATES:
+            raise ValueError(f"{state!r} is not one of {PARTITION_STATES}")
+        for name in PARTITION_STATES:
+            self.partition.state.labels(topic, partition, name).set(name == state)
+
+    def forget_partition(self, topic: str, partition: int) -> None:
+        """Drop the gauges of a partition that this process no longer owns; counters stay."""
+        own = {"topic": topic, "partition": str(partition)}
+        for gauge in (
+            self.intake.lag_records,
+            self.intake.event_time_lag_seconds,
+            self.partition.state,
+            self.state.live_windows,
+            self.state.bytes,
+            self.state.changelog_live_bytes,
+            self.state.changelog_log_bytes,
+            self.state.unacked_rows,
+        ):
+            gauge.remove_by_labels(own)
