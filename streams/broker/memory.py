@@ -1,0 +1,64 @@
+"""A Kafka that lives in one process and on one clock: for tests and for the simulation.
+
+It keeps the promises the pipeline rests on — offsets, transactions with control markers,
+fencing, the last stable offset, static members and eager rebalances, log starts — and passes
+the contract suite of the real one (tests/contract). No threads, no wall time: under a
+`VirtualClock` the same calls give the same history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.broker.memory_admin import MemoryAdmin, MemoryReader
+from streams.broker.memory_cluster import Cluster
+from streams.broker.memory_consumer import MemoryConsumer
+from streams.broker.memory_faults import Faults
+from streams.broker.memory_producer import MemoryPlainProducer, MemoryTransactionalProducer
+from streams.clock import Clock
+
+
+class MemoryBroker:
+    """`Broker` without a network.
+
+    ``faults`` makes bad weather; `rebalance` and `MemoryConsumer.mute` disturb a group.
+    A process that dies is played by `MemoryConsumer.stop` and `close` of its producers: static
+    members do not leave, and open transactions stay open, exactly as after kill -9.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        session_timeout_s: float = 10.0,
+        transaction_timeout_s: float = 30.0,
+    ) -> None:
+        self._cluster = Cluster(clock)
+        self._session_timeout_s = session_timeout_s
+        self._transaction_timeout_s = transaction_timeout_s
+
+    @property
+    def faults(self) -> Faults:
+        return self._cluster.faults
+
+    def rebalance(self, group: str) -> None:
+        """Make every member of the group join again."""
+        self._cluster.group(group).rebalance()
+        self._cluster.signal.notify()
+
+    def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> MemoryConsumer:
+        return MemoryConsumer(self._cluster, group, topics, instance_id, self._session_timeout_s)
+
+    async def reader(self) -> MemoryReader:
+        return MemoryReader(self._cluster)
+
+    def transactional_producer(self, transactional_id: str) -> MemoryTransactionalProducer:
+        return MemoryTransactionalProducer(
+            self._cluster, transactional_id, self._transaction_timeout_s
+        )
+
+    def plain_producer(self) -> MemoryPlainProducer:
+        return MemoryPlainProducer(self._cluster)
+
+    async def admin(self) -> MemoryAdmin:
+        return MemoryAdmin(self._cluster)

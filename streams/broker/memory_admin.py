@@ -1,0 +1,108 @@
+"""Administration and group-less reading of the in-memory broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from streams.broker.memory_cluster import Cluster, Topic
+from streams.broker.memory_log import Log
+from streams.errors import RefusedBySafety, UnknownTopic
+from streams.types import CommittedOffset, RecordBatch, TopicConfig, TopicPartition
+
+
+class MemoryAdmin:
+    """`Admin` on a `Cluster`."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def describe_topics(self) -> dict[str, TopicConfig]:
+        await self._cluster.call("admin")
+        return {
+            name: TopicConfig(name, len(t.logs), t.replication_factor, dict(t.config))
+            for name, t in sorted(self._cluster.topics.items())
+        }
+
+    async def create_topics(self, topics: Sequence[TopicConfig]) -> None:
+        await self._cluster.call("admin")
+        for topic in topics:
+            if topic.name not in self._cluster.topics:
+                logs = [Log(TopicPartition(topic.name, n)) for n in range(topic.partitions)]
+                self._cluster.topics[topic.name] = Topic(
+                    logs, topic.replication_factor, dict(topic.config)
+                )
+                self._rebalance_subscribers(topic.name)
+
+    async def delete_topics(self, names: Sequence[str]) -> None:
+        await self._cluster.call("admin")
+        for name in names:
+            if self._cluster.topics.pop(name, None) is not None:
+                for group in self._cluster.groups.values():
+                    group.offsets = {tp: o for tp, o in group.offsets.items() if tp.topic != name}
+                self._rebalance_subscribers(name)
+
+    async def create_partitions(self, totals: Mapping[str, int]) -> None:
+        await self._cluster.call("admin")
+        for name, total in totals.items():
+            logs = self._topic(name).logs
+            if total < len(logs):
+                raise RefusedBySafety(
+                    f"topic {name} has {len(logs)} partitions and cannot shrink to {total}. "
+                    "Declare at least as many as it has."
+                )
+            if total > len(logs):
+                logs.extend(Log(TopicPartition(name, n)) for n in range(len(logs), total))
+                self._rebalance_subscribers(name)
+
+    async def alter_config(self, topic: str, config: Mapping[str, str]) -> None:
+        await self._cluster.call("admin")
+        self._topic(topic).config.update(config)
+
+    async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
+        await self._cluster.call("admin")
+        for tp, offset in before.items():
+            self._cluster.log(tp).trim(offset)
+        self._cluster.signal.notify()
+
+    async def committed(
+        self, group: str, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, CommittedOffset]:
+        await self._cluster.call("admin")
+        offsets = self._cluster.group(group).offsets
+        return {tp: offsets[tp] for tp in partitions if tp in offsets}
+
+    async def close(self) -> None:
+        return None
+
+    def _topic(self, name: str) -> Topic:
+        if name not in self._cluster.topics:
+            raise UnknownTopic(f"topic {name} does not exist. Run `dia topics apply`.")
+        return self._cluster.topics[name]
+
+    def _rebalance_subscribers(self, topic: str) -> None:
+        for group in self._cluster.groups.values():
+            if topic in group.subscribed():
+                group.rebalance()
+        self._cluster.signal.notify()
+
+
+class MemoryReader:
+    """`LogReader` on a `Cluster`."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def beginning_offset(self, tp: TopicPartition) -> int:
+        await self._cluster.call("read")
+        return self._cluster.log(tp).start_offset
+
+    async def last_stable_offset(self, tp: TopicPartition) -> int:
+        await self._cluster.call("read")
+        return self._cluster.log(tp).last_stable_offset
+
+    async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
+        await self._cluster.call("read")
+        return self._cluster.log(tp).read_committed(offset, max_records)
+
+    async def close(self) -> None:
+        return None

@@ -1,0 +1,153 @@
+"""Producers of the in-memory broker."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from streams.broker.memory_cluster import Cluster
+from streams.broker.memory_faults import Call
+from streams.broker.partitioner import partition_of
+from streams.errors import CommitInDoubt, DiaError, PartitionRestart
+from streams.types import CommittedOffset, Headers, OutboundRecord, TopicPartition
+
+Result = TypeVar("Result")
+
+
+def _resolved(result: Result) -> asyncio.Future[Result]:
+    future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    future.set_result(result)
+    return future
+
+
+def _failed(error: Exception) -> asyncio.Future[int]:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    future.exception()  # an abandoned send is not worth a complaint of the event loop
+    return future
+
+
+class MemoryTransactionalProducer:
+    """`TransactionalProducer` on a `Cluster`. Its first failure is also its last word."""
+
+    def __init__(self, cluster: Cluster, transactional_id: str, timeout_s: float) -> None:
+        self._cluster = cluster
+        self._id = transactional_id
+        self._timeout_s = timeout_s
+        self._epoch = 0
+        self._wrote = False
+        self._failure: PartitionRestart | None = None
+
+    async def start(self) -> None:
+        await self._cluster.call("start")
+        self._epoch = self._cluster.transactions.start(self._id, self._timeout_s)
+        self._cluster.signal.notify()
+
+    async def begin(self) -> None:
+        self._refuse_after_failure()
+        self._wrote = False
+
+    async def send(self, record: OutboundRecord) -> Awaitable[int]:
+        try:
+            return _resolved(await self._attempt("send", lambda: self._append(record)))
+        except PartitionRestart as failure:
+            return _failed(failure)
+
+    async def send_offsets(
+        self, offsets: Mapping[TopicPartition, CommittedOffset], group: str
+    ) -> None:
+        def stage() -> None:
+            transaction = self._cluster.transactions.writing(self._id, self._epoch)
+            transaction.offsets.setdefault(group, {}).update(offsets)
+            self._wrote = True
+
+        await self._attempt("send_offsets", stage)
+
+    async def commit(self) -> None:
+        def end() -> None:
+            applied = self._cluster.faults.commit_doubt()
+            if applied is not False:
+                self._end(committed=True)
+            if applied is not None:
+                raise CommitInDoubt(f"{self._id}: no answer to the commit")
+
+        await self._attempt("commit", end)
+
+    async def abort(self) -> None:
+        await self._attempt("abort", lambda: self._end(committed=False))
+
+    async def close(self) -> None:
+        self._failure = CommitInDoubt(f"{self._id}: the producer is closed")
+
+    def _append(self, record: OutboundRecord) -> int:
+        transaction = self._cluster.transactions.writing(self._id, self._epoch)
+        log = self._cluster.log(record.tp)
+        entry = self._cluster.entry(
+            record.tp, record.key, record.value, record.headers, record.timestamp_ms
+        )
+        transaction.logs[record.tp] = log
+        self._wrote = True
+        return log.append(entry, transaction.producer_id)
+
+    def _end(self, *, committed: bool) -> None:
+        if self._wrote:
+            self._cluster.transactions.end(self._id, self._epoch, committed=committed)
+        self._wrote = False
+        self._cluster.signal.notify()
+
+    async def _attempt(self, kind: Call, action: Callable[[], Result]) -> Result:
+        self._refuse_after_failure()
+        try:
+            await self._cluster.call(kind)
+            return action()
+        except PartitionRestart as failure:
+            self._failure = failure
+            raise
+        except DiaError as error:
+            self._failure = CommitInDoubt(f"{self._id}: {kind} failed: {error}")
+            raise self._failure from error
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+class MemoryPlainProducer:
+    """`PlainProducer` on a `Cluster`. Records without a key go round the partitions."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._turn = itertools.count()
+
+    async def start(self) -> None:
+        await self._cluster.call("start")
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> Awaitable[TopicPartition]:
+        await self._cluster.call("produce")
+        return _resolved(self._append(topic, key, value, headers))
+
+    async def send_many(
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]
+    ) -> Awaitable[None]:
+        await self._cluster.call("produce")
+        for key, value in zip(keys, values, strict=True):
+            self._append(topic, key, value, ())
+        return _resolved(None)
+
+    async def close(self) -> None:
+        return None
+
+    def _append(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> TopicPartition:
+        partitions = max(1, self._cluster.partitions(topic))
+        chosen = next(self._turn) % partitions if key is None else partition_of(key, partitions)
+        tp = TopicPartition(topic, chosen)
+        log = self._cluster.log(tp)
+        log.append(self._cluster.entry(tp, key, value, headers, None))
+        self._cluster.signal.notify()
+        return tp

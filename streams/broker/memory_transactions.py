@@ -1,0 +1,102 @@
+"""The transaction coordinator of the in-memory broker: epochs, fencing, timeouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from streams.broker.memory_log import Log
+from streams.clock import Clock
+from streams.errors import ProducerFenced
+from streams.types import CommittedOffset, TopicPartition
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What the coordinator knows of one transactional id; at most one transaction is open."""
+
+    producer_id: int
+    timeout_s: float
+    epoch: int = 0
+    opened_at: float | None = None
+    logs: dict[TopicPartition, Log] = field(default_factory=dict)
+    offsets: dict[str, dict[TopicPartition, CommittedOffset]] = field(default_factory=dict)
+
+
+class TransactionCoordinator:
+    """Decides who may write under a transactional id, and what became of each transaction."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        commit_offsets: Callable[[str, Mapping[TopicPartition, CommittedOffset]], None],
+        take_extra_marker: Callable[[], bool],
+    ) -> None:
+        self._clock = clock
+        self._commit_offsets = commit_offsets
+        self._take_extra_marker = take_extra_marker
+        self._by_id: dict[str, Transaction] = {}
+
+    def start(self, transactional_id: str, timeout_s: float) -> int:
+        """A new holder: abort what the previous one left open; return the holder's epoch."""
+        known = self._by_id.get(transactional_id)
+        if known is None:
+            known = self._by_id[transactional_id] = Transaction(len(self._by_id) + 1, timeout_s)
+        self._end(known, committed=False)
+        known.epoch += 1
+        known.timeout_s = timeout_s
+        return known.epoch
+
+    def writing(self, transactional_id: str, epoch: int) -> Transaction:
+        """The open transaction of that holder, opened now if need be.
+
+        Raises `ProducerFenced` when the epoch is not the current one.
+        """
+        transaction = self._by_id[transactional_id]
+        if transaction.epoch != epoch:
+            raise ProducerFenced(
+                f"{transactional_id}: epoch {epoch} was fenced by {transaction.epoch}"
+            )
+        if transaction.opened_at is None:
+            transaction.opened_at = self._clock.monotonic()
+        return transaction
+
+    def end(self, transactional_id: str, epoch: int, *, committed: bool) -> None:
+        """Commit or abort the holder's transaction, all partitions and offsets together."""
+        self._end(self.writing(transactional_id, epoch), committed=committed)
+
+    def expire(self) -> bool:
+        """Abort transactions past their timeout; like Kafka, this fences their producers."""
+        now = self._clock.monotonic()
+        overdue = [
+            t
+            for t in self._by_id.values()
+            if t.opened_at is not None and t.opened_at + t.timeout_s <= now
+        ]
+        for transaction in overdue:
+            self._end(transaction, committed=False)
+            transaction.epoch += 1
+        return bool(overdue)
+
+    def next_deadline(self) -> float | None:
+        """Monotonic time at which `expire` would next have something to do."""
+        moments = [
+            t.opened_at + t.timeout_s for t in self._by_id.values() if t.opened_at is not None
+        ]
+        return min(moments, default=None)
+
+    def _end(self, transaction: Transaction, *, committed: bool) -> None:
+        if transaction.opened_at is None:
+            return
+        markers = 2 if self._take_extra_marker() else 1
+        for log in transaction.logs.values():
+            for _ in range(markers):
+                log.end_transaction(
+                    transaction.producer_id, self._clock.now_ms(), committed=committed
+                )
+        if committed:
+            for group, offsets in transaction.offsets.items():
+                self._commit_offsets(group, offsets)
+        transaction.opened_at = None
+        transaction.logs = {}
+        transaction.offsets = {}

@@ -1,0 +1,37 @@
+"""Which partition a key belongs to: Kafka's default rule, murmur2 over the key bytes.
+
+Deduplication is per partition, so every producer of a topic has to agree on this function.
+Source: org.apache.kafka.common.utils.Utils.murmur2 (public-domain MurmurHash2, 32 bit).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+_SEED: Final = 0x9747B28C
+_MIX: Final = 0x5BD1E995
+_WORD: Final = 0xFFFFFFFF
+_POSITIVE: Final = 0x7FFFFFFF
+
+
+# Keys are tenants or models: few, and each comes back thousands of times.
+@lru_cache(maxsize=1 << 16)
+def murmur2(key: bytes) -> int:
+    """MurmurHash2 of ``key`` as an unsigned 32-bit integer."""
+    length = len(key)
+    state = _SEED ^ length
+    whole = length & ~3
+    for at in range(0, whole, 4):
+        word = int.from_bytes(key[at : at + 4], "little") * _MIX & _WORD
+        word ^= word >> 24
+        state = (state * _MIX & _WORD) ^ (word * _MIX & _WORD)
+    if whole < length:
+        state = (state ^ int.from_bytes(key[whole:], "little")) * _MIX & _WORD
+    state = (state ^ state >> 13) * _MIX & _WORD
+    return state ^ state >> 15
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition, below ``partitions``, that holds every record with this key."""
+    return (murmur2(key) & _POSITIVE) % partitions
