@@ -1,0 +1,285 @@
+"""Bytes to events, a whole batch at a time; a bad record costs itself, never its batch.
+
+Each record is decoded alone, so that no record can bleed into its neighbour; the loop over them
+runs in C and resumes behind the record that failed. What can be checked for all records at once
+(sizes, keys, times) is; only when such a check fails are the culprits looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter, call
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from schemas.evolution import Reading, reading
+from schemas.registry import Family, family_of
+from streams import headers
+from streams.defects import Defect, bad_utf8, defect, undecodable
+from streams.errors import (
+    KeyMismatch,
+    OutOfRange,
+    TimestampInFuture,
+    TimestampTooOld,
+    TooLarge,
+    UnknownSchemaVersion,
+    WrongType,
+)
+from streams.topology import MAX_RECORD_BYTES, SourceTopic
+from streams.types import RecordBatch
+
+_UNNAMED_VERSION = 1
+"""The schema version of a record that does not name one."""
+
+_Decoder: TypeAlias = Callable[[bytes], Any]
+
+# All that decoding arbitrary bytes, or the absence of any, was ever seen to raise: msgspec's own
+# errors and UnicodeDecodeError are ValueErrors.
+_DECODE_ERRORS = (ValueError, TypeError, RecursionError)
+
+
+class Limits(NamedTuple):
+    """How far an event's time may lie from its append time, in seconds."""
+
+    future_max_s: int
+    late_max_s: int
+
+
+class BadPosition(NamedTuple):
+    """A record that is refused: its index in the batch, and why."""
+
+    position: int
+    code: str
+    message: str
+    path: str
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The good records of a batch as columns of equal length, and the bad ones with reasons.
+
+    ``positions[i]`` is the index in the batch of ``events[i]``; None says that every record is
+    good, in order. ``append_ms`` is the time each record is judged by: its append time or, for
+    a replayed record, its first append time. ``bad`` ascends by position.
+    """
+
+    events: list[Any]
+    positions: list[int] | None
+    event_ms: list[int]
+    append_ms: list[int]
+    bad: list[BadPosition]
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """What decoding one topic needs, prepared once."""
+
+    family: Family
+    decoders: dict[int, _Decoder]
+    key_of: Callable[[Any], str]
+    key_field: str
+    time_of: Callable[[Any], int]
+
+
+@dataclass(slots=True)
+class _Envelope:
+    """What the headers of a batch say: versions other than 1, times, refusals."""
+
+    append_ms: list[int]
+    versions: dict[int, int] = field(default_factory=dict)
+    bad: dict[int, Defect] = field(default_factory=dict)
+
+
+def decode(topic: SourceTopic, batch: RecordBatch, limits: Limits) -> Decoded:
+    """Decode every record of ``batch``. Never raises, whatever the bytes are."""
+    codec = _codec(topic.name, topic.key_field)
+    envelope = _open(codec, batch)
+    _check_bytes(batch.values, envelope.bad)
+    positions: Sequence[int] = range(len(batch))
+    values: Sequence[bytes | None] = batch.values
+    if envelope.bad:
+        positions = [i for i in positions if i not in envelope.bad]
+        values = _pick(values, positions)
+    events, failed = _read(_decoded(codec, envelope.versions, positions, values), values)
+    if failed:
+        envelope.bad.update((positions[i], found) for i, found in failed.items())
+        positions = [i for i in positions if i not in envelope.bad]
+    return _judge(codec, batch, envelope, events, positions, limits=limits)
+
+
+def _judge(
+    codec: _Codec,
+    batch: RecordBatch,
+    envelope: _Envelope,
+    events: list[Any],
+    positions: Sequence[int],
+    *,
+    limits: Limits,
+) -> Decoded:
+    """Check keys and times of what decoded, and assemble the answer."""
+    whole = len(positions) == len(batch)
+    keys = batch.keys if whole else _pick(batch.keys, positions)
+    append_ms = envelope.append_ms if whole else _pick(envelope.append_ms, positions)
+    event_ms = list(map(codec.time_of, events))
+    refused = _wrong_times(codec, event_ms, append_ms, limits)
+    refused.update(_wrong_keys(codec, events, keys))
+    if refused:
+        envelope.bad.update((positions[i], found) for i, found in refused.items())
+        kept = [i for i in range(len(events)) if i not in refused]
+        events, event_ms, append_ms = (_pick(c, kept) for c in (events, event_ms, append_ms))
+        positions = _pick(positions, kept)
+    bad = [BadPosition(i, *envelope.bad[i]) for i in sorted(envelope.bad)]
+    return Decoded(events, list(positions) if bad else None, event_ms, append_ms, bad)
+
+
+@cache
+def _codec(topic: str, key_field: str) -> _Codec:
+    family = family_of(topic)
+    return _Codec(
+        family=family,
+        decoders={version: _decoder(reading(family, version)) for version in family.versions},
+        key_of=attrgetter(key_field),
+        key_field=key_field,
+        time_of=attrgetter(family.time_field),
+    )
+
+
+def _decoder(way: Reading) -> _Decoder:
+    decode_json: _Decoder = msgspec.json.Decoder(way.type).decode
+    if not way.steps:
+        return decode_json
+
+    def decode_and_upcast(value: bytes) -> Any:
+        event = decode_json(value)
+        for step in way.steps:
+            event = step(event)
+        return event
+
+    return decode_and_upcast
+
+
+def _decoded(
+    codec: _Codec,
+    versions: dict[int, int],
+    positions: Sequence[int],
+    values: Sequence[bytes | None],
+) -> Iterable[Any]:
+    """An iterator over the decoded values that goes on behind a value that raised."""
+    decoders: dict[int, Callable[..., Any]] = codec.decoders
+    if not versions:
+        return map(decoders[_UNNAMED_VERSION], values)
+    chosen = [decoders[versions.get(i, _UNNAMED_VERSION)] for i in positions]
+    return map(call, chosen, values)
+
+
+def _read(
+    decoded: Iterable[Any], values: Sequence[bytes | None]
+) -> tuple[list[Any], dict[int, Defect]]:
+    """Every event, and the defect of each value (by index) that has none."""
+    events: list[Any] = []
+    failed: dict[int, Defect] = {}
+    while True:
+        try:
+            # What was appended before an exception stays in the list: `extend` is resumable.
+            events.extend(decoded)
+        except _DECODE_ERRORS as error:
+            index = len(events) + len(failed)
+            failed[index] = undecodable(values[index], error)
+        else:
+            return events, failed
+
+
+def _open(codec: _Codec, batch: RecordBatch) -> _Envelope:
+    """Read the headers, if any record has some."""
+    if not any(batch.headers):
+        return _Envelope(batch.timestamps)
+    envelope = _Envelope(list(batch.timestamps))
+    for i, found in enumerate(batch.headers):
+        if found:
+            _open_one(codec, dict(found), i, envelope)
+    return envelope
+
+
+def _open_one(codec: _Codec, found: dict[str, bytes], i: int, envelope: _Envelope) -> None:
+    family = codec.family
+    if headers.SCHEMA in found:
+        version = headers.decimal(found[headers.SCHEMA])
+        if version is None or version not in family.versions:
+            known = ", ".join(map(str, family.versions))
+            what = f"expected a schema version of {family.name} ({known})"
+            envelope.bad[i] = defect(UnknownSchemaVersion.code, headers.SCHEMA, what)
+            return
+        if version != _UNNAMED_VERSION:
+            envelope.versions[i] = version
+    if headers.REPLAY_APPEND_TS in found:
+        first_ms = headers.decimal(found[headers.REPLAY_APPEND_TS])
+        path = headers.REPLAY_APPEND_TS
+        if first_ms is None:
+            envelope.bad[i] = defect(WrongType.code, path, "expected decimal milliseconds")
+        elif first_ms > envelope.append_ms[i]:
+            what = f"expected a time before this append, {envelope.append_ms[i]}, got {first_ms}"
+            envelope.bad[i] = defect(OutOfRange.code, path, what)
+        else:
+            envelope.append_ms[i] = first_ms
+
+
+def _check_bytes(values: Sequence[bytes | None], bad: dict[int, Defect]) -> None:
+    """Sizes and encodings. msgspec skips unknown fields unread, so it would let any bytes
+    through there; the DLQ, the spool and the console rely on values being UTF-8."""
+    try:
+        plain: list[Any] = values  # type: ignore[assignment]  # None raises, as intended
+        if all(map(bytes.isascii, plain)) and max(map(len, plain), default=0) <= MAX_RECORD_BYTES:
+            return
+    except TypeError:
+        pass
+    for i, value in enumerate(values):
+        if i in bad or value is None:
+            continue
+        if len(value) > MAX_RECORD_BYTES:
+            what = f"expected at most {MAX_RECORD_BYTES} bytes, got {len(value)}"
+            bad[i] = defect(TooLarge.code, "$", what)
+        elif not value.isascii() and (found := bad_utf8(value)) is not None:
+            bad[i] = found
+
+
+def _wrong_keys(
+    codec: _Codec, events: list[Any], keys: Sequence[bytes | None]
+) -> dict[int, Defect]:
+    expected = list(map(str.encode, map(codec.key_of, events)))
+    if expected == keys:
+        return {}
+    wrong = {}
+    for i, (key, want) in enumerate(zip(keys, expected, strict=True)):
+        if key != want:
+            got = "no key" if key is None else repr(key[:80])
+            what = f"expected the bytes of $.{codec.key_field}, {want[:80]!r}, got {got}"
+            wrong[i] = defect(KeyMismatch.code, "key", what)
+    return wrong
+
+
+def _wrong_times(
+    codec: _Codec, event_ms: list[int], append_ms: Sequence[int], limits: Limits
+) -> dict[int, Defect]:
+    if not event_ms:
+        return {}
+    future_ms, late_ms = limits.future_max_s * 1000, limits.late_max_s * 1000
+    first, last = min(event_ms), max(event_ms)
+    if last <= min(append_ms) + future_ms and first >= max(append_ms) - late_ms:
+        return {}
+    path = f"$.{codec.family.time_field}"
+    wrong = {}
+    for i, (at, append) in enumerate(zip(event_ms, append_ms, strict=True)):
+        if at > append + future_ms:
+            what = f"expected at most {limits.future_max_s} s after the append time {append}"
+            wrong[i] = defect(TimestampInFuture.code, path, f"{what}, got {at}")
+        elif at < append - late_ms:
+            what = f"expected at most {limits.late_max_s} s before the append time {append}"
+            wrong[i] = defect(TimestampTooOld.code, path, f"{what}, got {at}")
+    return wrong
+
+
+def _pick(column: Sequence[Any], indexes: Sequence[int]) -> list[Any]:
+    return list(map(column.__getitem__, indexes))
