@@ -1,0 +1,60 @@
+# `make` lists the targets. Everything happens in .venv; nothing is installed outside the folder.
+# PYTHON names the interpreter to build it with: make setup PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/setup.stamp
+CODE := schemas streams tables agents tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo bench lock clean
+
+help: ## List the targets
+	@echo "make TARGET, where TARGET is one of"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1	\2/p' Makefile
+
+setup: $(STAMP) ## Create .venv with everything the lock file names
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "setup: $(PYTHON) is missing or older than 3.11. Install Python 3.11 or newer," \
+	    "or name one: make setup PYTHON=/path/to/python3" >&2; exit 4; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "setup: $(PYTHON) has no venv module. Install it (Debian, Ubuntu:" \
+	    "apt-get install python3-venv), then run make setup again" >&2; exit 4; }
+	@echo "setup: creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "setup: installing the locked packages, hashes checked (about 600 MB once, then cached)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --only-binary :all: --require-hashes -r requirements.lock
+	@echo "setup: linking this folder into $(VENV)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet \
+	  --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "setup: done; the command is $(BIN)/dia"
+
+check: $(STAMP) ## Lint, format, types, layers: what CI checks before the tests
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+test: $(STAMP) ## Every test, the ones on the real local stack too
+	$(BIN)/python -m pytest
+
+demo: $(STAMP) ## Half a million events through a real stack, reconciled one by one
+	$(BIN)/dia demo
+
+bench: $(STAMP) ## Throughput, CPU cost and restore rate on this machine
+	$(BIN)/dia bench
+
+# The lock names packages and hashes, no index: it installs from whichever index pip is set up for.
+lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal \
+	  --python-version 3.11 --generate-hashes --upgrade --quiet \
+	  --custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## Remove .venv, caches and build output; never a stack or its data
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

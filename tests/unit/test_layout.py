@@ -1,0 +1,183 @@
+"""The shape of the repository: package names that are ours, budgets of size, clean files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("schemas", "streams", "tables", "agents")
+FOLDERS = {*PACKAGES, "tests", "docker", "ops"}
+
+MODULE_LINES_MAX = 350
+FUNCTION_LINES_MAX = 70
+
+
+def _sources(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def _committed() -> Iterator[Path]:
+    """Files of the repository; by walking, since a downloaded copy has no git."""
+    yield from (path for path in ROOT.iterdir() if path.is_file())
+    for folder in (*FOLDERS, ".ci", ".github"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def _foreign_owners(names: tuple[str, ...]) -> set[tuple[str, str]]:
+    """(distribution, package) for each other installed distribution that ships one of ``names``."""
+    return {
+        (found.name, file.parts[0])
+        for found in metadata.distributions()
+        if found.name != "dia-streams"
+        for file in found.files or ()
+        if file.parts[0] in names
+    }
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_our_package_names_import_our_packages(name):
+    """`tables`, `agents` and `schemas` exist on the public index too; whoever installs one of
+    those beside us would run their code under our names, and pip warns of nothing."""
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin == str(ROOT / name / "__init__.py")
+
+
+def test_no_other_distribution_owns_our_names():
+    """The second install of a name overwrites the first in silence, so look before it bites."""
+    assert _foreign_owners(PACKAGES) == set()
+
+
+def test_the_guard_would_see_an_owner():
+    """A guard that finds nothing anywhere guards nothing: pytest owns its own name."""
+    assert ("pytest", "pytest") in _foreign_owners(("pytest",))
+
+
+@pytest.mark.parametrize("folder", ["tests", "docker", "ops"])
+def test_folders_that_are_not_packages_stay_importless(folder):
+    """With an __init__.py, our `docker` would hide the Docker SDK from the repository's root."""
+    assert list((ROOT / folder).rglob("__init__.py")) == []
+
+
+def test_the_top_level_holds_the_agreed_folders_only():
+    """A reader finds everything in seven places."""
+    visible = {
+        path.name
+        for path in ROOT.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and path.name != "__pycache__"
+    }
+    assert visible - {"build", "dist"} <= FOLDERS
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_are_typed(package):
+    """Without the marker a type checker ignores every annotation we wrote."""
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_modules_stay_within_their_budget():
+    """One idea a file; a file nobody can hold in their head has two."""
+    over = []
+    for path in _sources(*PACKAGES, "tests"):
+        count = len(path.read_text().splitlines())
+        if count > MODULE_LINES_MAX:
+            over.append(f"{path.relative_to(ROOT)}: {count} lines")
+    assert over == []
+
+
+def test_functions_stay_within_their_budget():
+    """What does not fit on a screen is not read as a whole."""
+    over = []
+    for path in _sources(*PACKAGES, "tests"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > FUNCTION_LINES_MAX:
+                    over.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length}")
+    assert over == []
+
+
+LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def test_log_events_are_constant_names():
+    """An event is searched, counted and alerted on by its name: never a sentence with values."""
+    wrong = []
+    for path in _sources(*PACKAGES):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            owner = node.func.value
+            if node.func.attr not in LOG_METHODS or not isinstance(owner, ast.Name | ast.Attribute):
+                continue
+            name = owner.id if isinstance(owner, ast.Name) else owner.attr
+            if name.strip("_") not in {"log", "logger"}:
+                continue
+            event = node.args[0] if node.args else None
+            if not (
+                isinstance(event, ast.Constant)
+                and re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", str(event.value))
+            ):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert wrong == []
+
+
+# Written so that this file does not match itself.
+MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:work|root|tmp/w)/")
+REGISTRY = re.compile(
+    r"(?:https?://|//|@)[\w.-]*(?:py[p]i|python[h]osted|npm[j]s|maven\.(?:org|apache)|"
+    r"proxy\.go[l]ang|crates\.[i]o)"
+)
+
+
+def test_committed_files_name_no_machine_and_no_registry():
+    """A clone must work wherever it lies and whatever index its user has set up."""
+    found = []
+    for path in _committed():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{path.relative_to(ROOT)}: {match.group()}"
+            for pattern in (MACHINE_PATH, REGISTRY)
+            for match in pattern.finditer(text)
+        ]
+    assert found == []
+
+
+def test_the_lock_pins_every_package_by_hash_and_names_no_index():
+    """The lock must install the same bytes from any index, and only those."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert not [line for line in lines if line.startswith("--") or "://" in line]
+    pins = [number for number, line in enumerate(lines) if re.match(r"[a-z0-9]", line)]
+    assert len(pins) > 50
+    for number in pins:
+        assert "==" in lines[number]
+        assert "--hash=sha256:" in lines[number + 1]
+
+
+def test_the_lock_holds_every_declared_dependency():
+    """A dependency added without `make lock` would be missing on every other machine."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = [
+        *project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"]["local"],
+        *project["dependency-groups"]["dev"],
+    ]
+    pinned = set(
+        re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    )
+    names = {re.match(r"[\w.-]+", text).group().lower().replace("_", "-") for text in declared}
+    assert names - pinned == set()
