@@ -179,5 +179,5 @@ def test_the_lock_holds_every_declared_dependency():
     pinned = set(
         re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     )
-    names = {re.match(r"[\w.-]+", text).group().lower().replace("_", "-") for text in declared}
+    names = {re.sub(r"[._]", "-", re.match(r"[\w.-]+", text).group().lower()) for text in declared}
     assert names - pinned == set()
