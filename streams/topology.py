@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 DAY_MS = 86_400_000
 MAX_RECORD_BYTES = 1 << 20
+RECORD_OVERHEAD_BYTES = 16 << 10
+"""Key, headers and framing around a value of `MAX_RECORD_BYTES`."""
+SOURCE_MESSAGE_BYTES = MAX_RECORD_BYTES + RECORD_OVERHEAD_BYTES
 DLQ_HEADROOM_BYTES = 64 << 10
 """A dead letter is its record plus the dia.dlq.* headers."""
+DLQ_MESSAGE_BYTES = SOURCE_MESSAGE_BYTES + DLQ_HEADROOM_BYTES
 DLQ_RETENTION_BYTES = 10 << 30
 CHANGELOG_PART_BYTES = 900 << 10
 """A changelog record stays under the broker's default limit of 1 MiB, compressed or not."""
