@@ -1,0 +1,39 @@
+"""A lock that the kernel gives back when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+RETRY_INTERVAL_S = 0.05
+
+
+@contextmanager
+def exclusive(path: Path, timeout_s: float, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs; ``waiting`` is called if it is taken.
+
+    Raises `TimeoutError` when another process holds it for longer than ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    # Append mode: opening must not touch what another holder may have written.
+    with path.open("a") as file:
+        told = False
+        while not _take(file.fileno()):
+            if not told:
+                waiting()
+                told = True
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{path} is held by another process")
+            time.sleep(RETRY_INTERVAL_S)
+        yield
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,74 @@
+"""Which process a remembered pid is: a number alone is reused by strangers.
+
+A process is its pid, its start time in clock ticks since boot, and the boot it ran in.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_FIELD = 19
+"""Index of ``starttime`` in /proc/PID/stat after the command name; see proc(5), field 22."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessIdentity:
+    """One process of this machine, told apart from any later one with its number."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """The process that has this number now; None when it is dead or a zombie."""
+        start_ticks = _start_ticks(pid)
+        if start_ticks is None:
+            return None
+        return cls(pid=pid, start_ticks=start_ticks, boot_id=_BOOT_ID.read_text().strip())
+
+    def alive(self) -> bool:
+        return ProcessIdentity.of(self.pid) == self
+
+    def send(self, number: signal.Signals) -> bool:
+        """Signal the process; False when it is gone.
+
+        Through a pidfd: between a check and a kill the number could change hands.
+        """
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            if not self.alive():
+                return False
+            signal.pidfd_send_signal(handle, number)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(handle)
+        return True
+
+    def wait_gone(self, timeout_s: float) -> bool:
+        """Whether the process ended within ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        while self.alive():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+def _start_ticks(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name may hold blanks and brackets: fields count from the last bracket.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[_START_FIELD])

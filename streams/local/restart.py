@@ -1,0 +1,34 @@
+"""When a crashed service is started again, and when that is given up."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+DEATHS_MAX = 5
+WITHIN_S = 60.0
+FIRST_DELAY_S = 0.2
+DELAY_MAX_S = 5.0
+
+
+@dataclass(slots=True)
+class RestartPolicy:
+    """Doubling delays; after `DEATHS_MAX` deaths within `WITHIN_S` the next one is final.
+
+    A service that dies at once, for ever, would otherwise burn a core and hide its cause in a
+    log that grows.
+    """
+
+    _deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS_MAX + 1))
+
+    def died(self, now_s: float) -> float | None:
+        """Seconds to wait before the next start; None to give up. ``now_s`` is monotonic."""
+        self._deaths.append(now_s)
+        recent = sum(1 for death in self._deaths if now_s - death < WITHIN_S)
+        if recent > DEATHS_MAX:
+            return None
+        return min(FIRST_DELAY_S * 2.0 ** (recent - 1), DELAY_MAX_S)
+
+    def forgive(self) -> None:
+        """Forget what happened: somebody repaired something and asks to try again."""
+        self._deaths.clear()

@@ -1,0 +1,23 @@
+"""The services a plan asks for, in the order they are started."""
+
+from __future__ import annotations
+
+import os
+
+from streams.local import clickhouse, jars, kafka, redis
+from streams.local.folder import StackFolder
+from streams.local.jar_lock import read_lock
+from streams.local.plan import StackPlan
+from streams.local.service import Service
+from streams.local.wheels import locate
+
+
+def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
+    """Kafka, Redis and one ClickHouse per shard. Everything they need was prepared before."""
+    wheels = locate()
+    class_path = jars.class_path(jars.cache_folder(os.environ), read_lock())
+    return (
+        kafka.service(folder, plan, wheels.java, class_path),
+        redis.service(folder, plan, wheels.redis_server),
+        *(clickhouse.service(folder, plan, index) for index in range(len(plan.shard_ports))),
+    )
