@@ -1,0 +1,23 @@
+"""The broker a command talks to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streams.errors import DependencyUnreachable
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+    from streams.types import Broker
+
+
+def broker_of(settings: Settings) -> Broker:
+    """Raises `DependencyUnreachable` when no address is known."""
+    from streams.broker.kafka import KafkaBroker
+
+    if not settings.kafka_bootstrap:
+        raise DependencyUnreachable(
+            "no Kafka address is known. Start the local stack with `dia up`, or set "
+            "DIA_KAFKA_BOOTSTRAP=host:port."
+        )
+    return KafkaBroker(settings.kafka_bootstrap)
