@@ -97,15 +97,3 @@ def settle_password(folder: StackFolder) -> None:
     """Make the shards' password at the first start; only its owner can read it."""
     if not folder.password.exists():
         write_atomically(folder.password, secrets.token_urlsafe(24).encode())
-
-
-def published_settings(plan: StackPlan, folder: StackFolder) -> dict[str, str]:
-    """What `streams.settings.load` reads from a running local stack."""
-    return {
-        "kafka_bootstrap": plan.kafka_bootstrap,
-        "clickhouse_shards": ",".join(plan.shard_urls),
-        "clickhouse_user": CLICKHOUSE_USER,
-        "clickhouse_password_file": str(folder.password),
-        "clickhouse_database": CLICKHOUSE_DATABASE,
-        "redis_url": plan.redis_url,
-    }

@@ -35,6 +35,11 @@ class ProcessIdentity:
     def alive(self) -> bool:
         return ProcessIdentity.of(self.pid) == self
 
+    def age_s(self) -> float:
+        """Seconds since the process started, to a hundredth."""
+        uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+        return uptime_s - self.start_ticks / os.sysconf("SC_CLK_TCK")
+
     def send(self, number: signal.Signals) -> bool:
         """Signal the process; False when it is gone.
 

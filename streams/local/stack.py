@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
 import streams
 from streams.errors import DependencyUnreachable, UsageError
 from streams.local import jars, kafka
 from streams.local.disk import refuse_full
 from streams.local.file_lock import exclusive
-from streams.local.folder import StackFolder
+from streams.local.folder import StackFolder, write_atomically
 from streams.local.plan import (
     SHARDS_MAX,
     refuse_other_shards,
@@ -81,7 +83,9 @@ def up(
         else:
             _clear_remains(folder)
             _start(folder, shards, progress, new_ports=new_ports)
-        return status(home)
+        running = status(home)
+        write_atomically(folder.published, msgspec.json.encode(running.settings()))
+        return running
 
 
 def down(home: Path, progress: Progress = lambda _: None) -> bool:
@@ -210,7 +214,7 @@ def _retry_failed(roster: Roster) -> None:
 
 
 def _wait_ready(folder: StackFolder, progress: Progress) -> None:
-    """Until the addresses are published and every child serves, telling each step of the way."""
+    """Until every child serves, telling each step of the way."""
     started = time.monotonic()
     told: dict[str, tuple[State, int]] = {}
     while True:
@@ -221,7 +225,7 @@ def _wait_ready(folder: StackFolder, progress: Progress) -> None:
                 if told.get(entry.name) != (entry.state, entry.starts):
                     told[entry.name] = (entry.state, entry.starts)
                     _tell(entry, waited_s, progress)
-            if _all_ready(roster) and folder.published.exists():
+            if all(entry.state is State.READY for entry in roster.entries):
                 return
             _refuse_failed(roster, waited_s)
         elif waited_s >= SUPERVISOR_START_S:
@@ -231,10 +235,6 @@ def _wait_ready(folder: StackFolder, progress: Progress) -> None:
             )
             raise DependencyUnreachable(msg)
         time.sleep(POLL_INTERVAL_S)
-
-
-def _all_ready(roster: Roster) -> bool:
-    return all(entry.state is State.READY for entry in roster.entries)
 
 
 def _tell(entry: Entry, waited_s: float, progress: Progress) -> None:

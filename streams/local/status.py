@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streams.local.folder import StackFolder
-from streams.local.plan import StackPlan, published_settings, remembered_plan
+from streams.local.plan import (
+    CLICKHOUSE_DATABASE,
+    CLICKHOUSE_USER,
+    StackPlan,
+    remembered_plan,
+)
 from streams.local.roster import Roster, State, read_roster
 from streams.local.services import services
 
@@ -69,15 +74,17 @@ def status(home: Path) -> StackStatus:
     roster, plan = live_roster(folder), remembered_plan(folder)
     if roster is None or plan is None:
         return StackStatus(home=folder.home, running=False)
-    settings = published_settings(plan, folder)
-    del settings["clickhouse_shards"]
     return StackStatus(
         home=folder.home,
         running=True,
         supervisor_pid=roster.supervisor.pid,
+        kafka_bootstrap=plan.kafka_bootstrap,
+        redis_url=plan.redis_url,
         shards=plan.shard_urls,
+        clickhouse_user=CLICKHOUSE_USER,
+        clickhouse_password_file=str(folder.password),
+        clickhouse_database=CLICKHOUSE_DATABASE,
         services=_services(folder, plan, roster),
-        **settings,
     )
 
 

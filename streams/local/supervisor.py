@@ -17,12 +17,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-import msgspec
-
 from streams.local.child import Child
 from streams.local.file_lock import exclusive
-from streams.local.folder import StackFolder, write_atomically
-from streams.local.plan import published_settings, remembered_plan
+from streams.local.folder import StackFolder
+from streams.local.plan import remembered_plan
 from streams.local.process import ProcessIdentity
 from streams.local.roster import Roster, State, write_roster
 from streams.local.services import services
@@ -37,15 +35,11 @@ _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCH
 class Supervisor:
     """Steps its children until told to stop."""
 
-    def __init__(
-        self, folder: StackFolder, children: Sequence[Child], settings: dict[str, str]
-    ) -> None:
+    def __init__(self, folder: StackFolder, children: Sequence[Child]) -> None:
         self._folder = folder
         self._children = children
-        self._settings = settings
         self._identity = ProcessIdentity.of(os.getpid())
         self._written: Roster | None = None
-        self._published = False
 
     def run(self) -> None:
         """Start all, watch all, stop all. Blocks; needs `_SIGNALS` blocked in this thread."""
@@ -86,7 +80,7 @@ class Supervisor:
         self._report()
 
     def _report(self) -> None:
-        """Write the roster if it changed, and publish the addresses once all children serve."""
+        """Write the roster if it changed."""
         assert self._identity is not None, "a process can always see itself"
         entries = tuple(child.entry() for child in self._children)
         roster = Roster(supervisor=self._identity, entries=entries)
@@ -94,9 +88,6 @@ class Supervisor:
             return
         try:
             write_roster(self._folder, roster)
-            if not self._published and all(entry.state is State.READY for entry in entries):
-                write_atomically(self._folder.published, msgspec.json.encode(self._settings))
-                self._published = True
         except OSError as error:
             # A full disk must not end the stack; the next change tries again.
             _log(f"cannot write {self._folder.roster}: {error.strerror}")
@@ -148,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         with exclusive(folder.supervisor_lock, timeout_s=0, waiting=lambda: None):
             children = [Child(service) for service in services(folder, plan)]
-            Supervisor(folder, children, published_settings(plan, folder)).run()
+            Supervisor(folder, children).run()
     except TimeoutError:
         _log("another supervisor owns this stack, leaving it alone")
 

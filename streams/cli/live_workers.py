@@ -1,0 +1,51 @@
+"""The workers of this host, as each tells of itself in STATE/workers/SLOT.json."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streams.local.process import ProcessIdentity
+
+CLOCK_SLACK_S = 1.0
+"""File times and process times come from different clocks."""
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker process last wrote. ``settled``: lag 0, outbox empty, no live windows."""
+
+    pid: int
+    slot: int | str
+    partitions: list[Any] = []
+    ready: bool = False
+    http_port: int | None = None
+    settled: bool = False
+
+
+def live_workers(state: Path) -> list[Worker]:
+    """The workers whose processes live, by slot; a missing folder means none."""
+    found = [_read(path) for path in sorted((state / "workers").glob("*.json"))]
+    return sorted((worker for worker in found if worker), key=lambda worker: str(worker.slot))
+
+
+def pipeline_settled(workers: Sequence[Worker]) -> bool:
+    """Whether nothing is left to do: at least one worker, and each one says so of its part."""
+    return bool(workers) and all(worker.settled for worker in workers)
+
+
+def _read(path: Path) -> Worker | None:
+    """None for a file that is being replaced, not of this form, or left by a dead process."""
+    try:
+        written_s_ago = time.time() - path.stat().st_mtime
+        worker = msgspec.json.decode(path.read_bytes(), type=Worker)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    process = ProcessIdentity.of(worker.pid)
+    # A process younger than the file is a stranger that got the dead worker's number.
+    if process is None or process.age_s() + CLOCK_SLACK_S < written_s_ago:
+        return None
+    return worker

@@ -1,0 +1,190 @@
+"""`dia up`, `dia down`, `dia status`: the local stack, and what runs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.invocation import Invocation, invocation
+from streams.errors import DependencyUnreachable
+
+if TYPE_CHECKING:
+    from streams.cli.live_workers import Worker
+    from streams.cli.output import Printer
+    from streams.local.status import ServiceStatus, StackStatus
+    from streams.settings import Provenance
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def up(
+    ctx: typer.Context,
+    *,
+    shards: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="ClickHouse shards; fixed at the first start (2)."),
+    ] = None,
+    new_ports: Annotated[
+        bool, typer.Option("--new-ports", help="Forget the remembered ports, take free ones.")
+    ] = False,
+) -> None:
+    """Start Kafka, Redis and ClickHouse on this machine; wait until they serve.
+
+    Running already, it says so. The first start fetches Kafka (43 MiB). Data, ports and password
+    live in HOME/stack and stay.
+    """
+    from streams.local import stack
+
+    run = invocation(ctx)
+    printer = run.printer()
+    running = stack.up(run.settings.home_path(), shards, printer.say, new_ports=new_ports)
+    if run.json:
+        printer.record(_report(running.settings(), running, workers=[]))
+    else:
+        _show_services(printer, running)
+    printer.say(f"ready: data in {running.home}; `dia status` looks, `dia down` stops.")
+
+
+def down(ctx: typer.Context) -> None:
+    """Stop what `dia up` started; data and ports stay for the next start."""
+    from streams.local import stack
+
+    run = invocation(ctx)
+    home = run.settings.home_path()
+    stopped = stack.down(home, run.printer().say)
+    run.printer().say("stopped" if stopped else f"no local stack runs in {home}")
+
+
+def status(ctx: typer.Context) -> None:
+    """Addresses, services, workers, and whether the pipeline is settled.
+
+    Settled: every worker has lag 0, an empty outbox and no live window. Exit 4 when there is
+    nothing to work with, or a service of the local stack does not answer.
+    """
+    from streams.cli.live_workers import live_workers
+    from streams.local import stack
+
+    run = invocation(ctx)
+    printer = run.printer()
+    found = stack.status(run.settings.home_path())
+    addresses = _addresses(run, found)
+    workers = live_workers(run.settings.state_path())
+    if run.json:
+        printer.record(_report(addresses, found, workers))
+    else:
+        _show(printer, addresses, found, workers)
+    _refuse_unusable(addresses, found)
+
+
+def _addresses(run: Invocation, found: StackStatus) -> dict[str, str]:
+    """The addresses in force, whoever runs what is there; those of a dead stack are empty."""
+    names = found.settings()
+    dead = set() if found.running else {row.name for row in run.provenance if _of_stack(row)}
+    return {name: "" if name in dead else getattr(run.settings, name) for name in names}
+
+
+def _of_stack(row: Provenance) -> bool:
+    return row.source == "local stack"
+
+
+def _report(
+    addresses: Mapping[str, str], found: StackStatus, workers: Sequence[Worker]
+) -> dict[str, Any]:
+    """The JSON form: what an outside program needs to drive and to check the pipeline."""
+    import msgspec
+
+    from streams.cli.live_workers import pipeline_settled
+
+    access = {
+        "user": addresses["clickhouse_user"],
+        "password_file": addresses["clickhouse_password_file"],
+        "database": addresses["clickhouse_database"],
+    }
+    groups = [group.split("|") for group in addresses["clickhouse_shards"].split(",") if group]
+    return {
+        "bootstrap": addresses["kafka_bootstrap"],
+        "redis": addresses["redis_url"],
+        "shards": [{"url": urls[0], "urls": urls, **access} for urls in groups],
+        "workers": msgspec.to_builtins(workers),
+        "settled": pipeline_settled(workers),
+        "home": str(found.home),
+        "services": [_service_record(service) for service in found.services],
+    }
+
+
+def _service_record(service: ServiceStatus) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "address": service.address,
+        "state": service.state.value,
+        "ready": service.ready,
+        "pid": service.pid,
+        "restarts": service.starts - 1,
+        "reason": service.reason,
+        "log": str(service.log),
+    }
+
+
+def _show(
+    printer: Printer,
+    addresses: Mapping[str, str],
+    found: StackStatus,
+    workers: Sequence[Worker],
+) -> None:
+    from streams.cli.live_workers import pipeline_settled
+
+    if found.running:
+        _show_services(printer, found)
+    elif addresses["kafka_bootstrap"]:
+        printer.rows(
+            ["service", "address"],
+            [
+                ["kafka", addresses["kafka_bootstrap"]],
+                ["clickhouse", addresses["clickhouse_shards"]],
+                ["redis", addresses["redis_url"]],
+            ],
+        )
+    if workers:
+        columns = ["slot", "pid", "partitions", "ready", "settled", "http_port"]
+        printer.rows(columns, [[getattr(worker, name) for name in columns] for worker in workers])
+    printer.say(f"{len(workers)} workers, {'' if pipeline_settled(workers) else 'not '}settled")
+
+
+def _show_services(printer: Printer, found: StackStatus) -> None:
+    columns = ["service", "address", "state", "pid", "restarts"]
+    printer.rows(
+        columns,
+        [
+            [
+                service.name,
+                service.address,
+                "serves" if service.ready else f"{service.state.value} {service.reason}".strip(),
+                service.pid,
+                service.starts - 1,
+            ]
+            for service in found.services
+        ],
+    )
+
+
+def _refuse_unusable(addresses: Mapping[str, str], found: StackStatus) -> None:
+    """What is shown is shown; the exit code still says when it cannot be worked with."""
+    silent = [service for service in found.services if not service.ready]
+    if silent:
+        names = ", ".join(f"{service.name} ({service.address})" for service in silent)
+        msg = (
+            f"{names} of the local stack does not answer. `dia up` tries it again; logs are in "
+            f"{silent[0].log.parent}."
+        )
+        raise DependencyUnreachable(msg)
+    if not addresses["kafka_bootstrap"]:
+        msg = (
+            f"no local stack runs in {found.home} and DIA_KAFKA_BOOTSTRAP is not set. Run `dia up`."
+        )
+        raise DependencyUnreachable(msg)
