@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	    "apt-get install python3-venv), then run make setup again" >&2; exit 4; }
 	@echo "setup: creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@echo "setup: installing the locked packages, hashes checked (about 600 MB once, then cached)"
+	@echo "setup: installing the locked packages, hashes checked (about 450 MB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --only-binary :all: --require-hashes -r requirements.lock
 	@echo "setup: linking this folder into $(VENV)"

@@ -6,14 +6,14 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from streams.cli.machine import PACKAGES, foreign_owners
+
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("schemas", "streams", "tables", "agents")
 FOLDERS = {*PACKAGES, "tests", "docker", "ops"}
 
 MODULE_LINES_MAX = 350
@@ -34,17 +34,6 @@ def _committed() -> Iterator[Path]:
                 yield path
 
 
-def _foreign_owners(names: tuple[str, ...]) -> set[tuple[str, str]]:
-    """(distribution, package) for each other installed distribution that ships one of ``names``."""
-    return {
-        (found.name, file.parts[0])
-        for found in metadata.distributions()
-        if found.name != "dia-streams"
-        for file in found.files or ()
-        if file.parts[0] in names
-    }
-
-
 @pytest.mark.parametrize("name", PACKAGES)
 def test_our_package_names_import_our_packages(name):
     """`tables`, `agents` and `schemas` exist on the public index too; whoever installs one of
@@ -56,12 +45,12 @@ def test_our_package_names_import_our_packages(name):
 
 def test_no_other_distribution_owns_our_names():
     """The second install of a name overwrites the first in silence, so look before it bites."""
-    assert _foreign_owners(PACKAGES) == set()
+    assert foreign_owners() == set()
 
 
 def test_the_guard_would_see_an_owner():
     """A guard that finds nothing anywhere guards nothing: pytest owns its own name."""
-    assert ("pytest", "pytest") in _foreign_owners(("pytest",))
+    assert ("pytest", "pytest") in foreign_owners(("pytest",))
 
 
 @pytest.mark.parametrize("folder", ["tests", "docker", "ops"])

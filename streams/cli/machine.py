@@ -1,0 +1,98 @@
+"""What `dia doctor` asks of this machine: interpreter, packages, disk, port."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from streams.cli.finding import Finding, Level
+from streams.settings import Settings
+
+DISTRIBUTION = "dia-streams"
+PACKAGES = ("schemas", "streams", "tables", "agents")
+PYTHON_MIN = (3, 11)
+
+
+def foreign_owners(names: tuple[str, ...] = PACKAGES) -> set[tuple[str, str]]:
+    """(distribution, package) for each other installed distribution that ships one of ``names``.
+
+    Such names exist on the public index. The second install overwrites the first in silence, so
+    the only guard is to look.
+    """
+    return {
+        (found.name, file.parts[0])
+        for found in metadata.distributions()
+        if found.name != DISTRIBUTION
+        for file in found.files or ()
+        if file.parts[0] in names
+    }
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every check of the machine; asks nothing over the network."""
+    return [
+        _python(),
+        _package_names(),
+        _local_extra(),
+        _disk(settings.home_path()),
+        _health_port(settings),
+    ]
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < PYTHON_MIN:
+        return Finding("python", Level.FAILURE, version, "install Python 3.11 or newer")
+    return Finding("python", Level.OK, f"{version}, {sys.executable}")
+
+
+def _package_names() -> Finding:
+    owners = sorted(foreign_owners())
+    if owners:
+        named = ", ".join(f"{package} of {distribution}" for distribution, package in owners)
+        return Finding(
+            "package names",
+            Level.FAILURE,
+            f"taken by other packages: {named}",
+            "use an environment of its own: make setup",
+        )
+    return Finding("package names", Level.OK, ", ".join(PACKAGES) + " are ours")
+
+
+def _local_extra() -> Finding:
+    from streams.errors import DependencyUnreachable
+    from streams.local.wheels import REQUIRED, locate
+
+    try:
+        locate()
+    except DependencyUnreachable as error:
+        return Finding("local stack", Level.WARNING, str(error), "make setup")
+    return Finding("local stack", Level.OK, ", ".join(REQUIRED) + " installed")
+
+
+def _disk(home: Path) -> Finding:
+    from streams.local.disk import FREE_MIN_BYTES, free_bytes
+
+    existing = next(path for path in (home, *home.parents) if path.exists())
+    left = free_bytes(existing)
+    detail = f"{left / (1 << 30):.1f} GiB free for {home}"
+    if left < FREE_MIN_BYTES:
+        return Finding("disk", Level.FAILURE, detail, "free some space, or name another --home")
+    return Finding("disk", Level.OK, detail)
+
+
+def _health_port(settings: Settings) -> Finding:
+    from streams.local.ports import is_free
+
+    port = settings.http_port
+    if port == 0:
+        return Finding("health port", Level.OK, "each worker takes a free one")
+    if is_free(port):
+        return Finding("health port", Level.OK, f"{port} is free")
+    return Finding(
+        "health port",
+        Level.WARNING,
+        f"{port} is in use, by a running worker or by another program",
+        "dia status; or set DIA_HTTP_PORT to a free port, or to 0 to take any",
+    )

@@ -1,0 +1,147 @@
+"""What `dia doctor` asks over the network: Kafka, every replica of every shard, Redis.
+
+Each question has one deadline; all are asked at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from streams.cli.finding import Finding, Level
+from streams.settings import Settings
+from streams.topology import SOURCES
+
+ANSWER_TIMEOUT_S = 5.0
+SKEW_MAX_S = 5.0
+"""Far below `future_max_s`: a producer this much ahead is noticed before its events are refused."""
+
+CLICKHOUSE_QUESTION = (
+    "SELECT version(), toUnixTimestamp64Milli(now64(3)), "
+    "(SELECT count() FROM system.tables WHERE database = {database:String}) FORMAT TSV"
+)
+START_HINT = "dia up; or set {variable} to a running one"
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """One finding a service, ClickHouse replicas one by one."""
+    replicas = [
+        (f"clickhouse {shard}.{replica}", url)
+        for shard, urls in enumerate(settings.shards())
+        for replica, url in enumerate(urls)
+    ]
+    found = await asyncio.gather(
+        _kafka(settings),
+        *(_clickhouse(name, url, settings) for name, url in replicas),
+        _redis(settings),
+    )
+    if not replicas:
+        found.insert(1, _unset("clickhouse", "DIA_CLICKHOUSE_SHARDS"))
+    return found
+
+
+def _unset(check: str, variable: str) -> Finding:
+    mend = START_HINT.format(variable=variable)
+    return Finding(check, Level.WARNING, f"{variable} is not set", mend)
+
+
+def _away(check: str, address: str, variable: str, error: Exception) -> Finding:
+    said = str(error) or type(error).__name__
+    return _unusable(check, f"{address} does not answer: {said.splitlines()[0]}", variable)
+
+
+def _unusable(check: str, detail: str, variable: str) -> Finding:
+    return Finding(check, Level.UNREACHABLE, detail, START_HINT.format(variable=variable))
+
+
+def _without_login(url: str) -> str:
+    """The address of a URL that may carry a user and a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+async def _kafka(settings: Settings) -> Finding:
+    from aiokafka.client import AIOKafkaClient
+    from aiokafka.errors import KafkaError
+
+    address = settings.kafka_bootstrap
+    if not address:
+        return _unset("kafka", "DIA_KAFKA_BOOTSTRAP")
+    client = AIOKafkaClient(
+        bootstrap_servers=address, request_timeout_ms=round(ANSWER_TIMEOUT_S * 1000)
+    )
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            await client.bootstrap()
+        topics = set(client.cluster.topics())
+        brokers = len(client.cluster.brokers())
+    except (KafkaError, OSError, ValueError) as error:
+        return _away("kafka", address, "DIA_KAFKA_BOOTSTRAP", error)
+    finally:
+        await client.close()
+    absent = sorted({topic.name for topic in SOURCES} - topics)
+    detail = f"{address}, {brokers} broker{'s' if brokers != 1 else ''}"
+    if absent:
+        lacking = f"{detail}; topics not there: {', '.join(absent)}"
+        return Finding("kafka", Level.WARNING, lacking, "dia topics apply")
+    return Finding("kafka", Level.OK, f"{detail}, every source topic there")
+
+
+async def _clickhouse(check: str, url: str, settings: Settings) -> Finding:
+    import aiohttp
+
+    shown = _without_login(url)
+    headers = {
+        "X-ClickHouse-User": settings.clickhouse_user,
+        "X-ClickHouse-Key": settings.clickhouse_password(),
+    }
+    query = {"query": CLICKHOUSE_QUESTION, "param_database": settings.clickhouse_database}
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.get(url, params=query) as answer,
+        ):
+            text = await answer.text()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return _away(check, shown, "DIA_CLICKHOUSE_SHARDS", error)
+    if answer.status != HTTPStatus.OK:
+        detail = f"{shown} refuses, status {answer.status}: {text[:200].strip()}"
+        return _unusable(check, detail, "DIA_CLICKHOUSE_SHARDS")
+    return _judge_clickhouse(check, shown, text, settings.clickhouse_database)
+
+
+def _judge_clickhouse(check: str, shown: str, text: str, database: str) -> Finding:
+    version, now_ms, tables = text.strip().split("\t")
+    skew_s = abs(int(now_ms) / 1000 - time.time())
+    detail = f"{shown}, version {version}"
+    if skew_s > SKEW_MAX_S:
+        return Finding(
+            check,
+            Level.WARNING,
+            f"{detail}; its clock and this one differ by {skew_s:.0f} s",
+            "synchronise both clocks (timedatectl set-ntp true)",
+        )
+    if int(tables) == 0:
+        lacking = f"{detail}; database {database} has no tables"
+        return Finding(check, Level.WARNING, lacking, "dia migrate")
+    return Finding(check, Level.OK, detail)
+
+
+async def _redis(settings: Settings) -> Finding:
+    from redis.asyncio import Redis
+    from redis.exceptions import RedisError
+
+    if not settings.redis_url:
+        return _unset("redis", "DIA_REDIS_URL")
+    shown = _without_login(settings.redis_url)
+    try:
+        async with (
+            asyncio.timeout(ANSWER_TIMEOUT_S),
+            Redis.from_url(settings.redis_url, socket_timeout=ANSWER_TIMEOUT_S) as client,
+        ):
+            await client.ping()
+    except (RedisError, OSError, ValueError) as error:
+        return _away("redis", shown, "DIA_REDIS_URL", error)
+    return Finding("redis", Level.OK, shown)
