@@ -1,0 +1,52 @@
+"""The real broker: one address, and the clients that talk to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.broker.kafka_admin import KafkaAdmin
+from streams.broker.kafka_connection import KafkaConnection
+from streams.broker.kafka_consumer import KafkaConsumer
+from streams.broker.kafka_producer import KafkaPlainProducer, KafkaTransactionalProducer
+from streams.broker.kafka_reader import KafkaReader
+
+
+class KafkaBroker:
+    """`Broker` on Apache Kafka through aiokafka.
+
+    ``bootstrap`` is ``host:port[,host:port]``. Clients must be made and used on one event loop.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        session_timeout_s: float = 30.0,
+        request_timeout_s: float = 10.0,
+        transaction_timeout_s: float = 60.0,
+    ) -> None:
+        self._connection = KafkaConnection(
+            bootstrap=bootstrap,
+            session_timeout_s=session_timeout_s,
+            request_timeout_s=request_timeout_s,
+            transaction_timeout_s=transaction_timeout_s,
+        )
+
+    def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> KafkaConsumer:
+        return KafkaConsumer(self._connection, group, topics, instance_id)
+
+    async def reader(self) -> KafkaReader:
+        reader = KafkaReader(self._connection)
+        await reader.start()
+        return reader
+
+    def transactional_producer(self, transactional_id: str) -> KafkaTransactionalProducer:
+        return KafkaTransactionalProducer(self._connection, transactional_id)
+
+    def plain_producer(self) -> KafkaPlainProducer:
+        return KafkaPlainProducer(self._connection)
+
+    async def admin(self) -> KafkaAdmin:
+        admin = KafkaAdmin(self._connection)
+        await admin.start()
+        return admin

@@ -1,0 +1,36 @@
+"""Where the broker is, and how long anyone waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+CLIENT_ID = "dia"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaConnection:
+    """Address, deadlines and fetch sizes shared by all clients of one `KafkaBroker`."""
+
+    bootstrap: str
+    request_timeout_s: float = 10.0
+    session_timeout_s: float = 30.0
+    transaction_timeout_s: float = 60.0
+    """How long the broker leaves a silent owner's transaction open, holding readers back."""
+    fetch_max_wait_s: float = 0.1
+    """How long the broker may hold an empty fetch: it delays a seek or resume by as much."""
+    fetch_max_bytes: int = 50 << 20
+    partition_fetch_max_bytes: int = 2 << 20
+    metadata_max_age_s: float = 30.0
+    """How long a grown topic may go unnoticed by its consumers."""
+
+    def client_options(self) -> dict[str, Any]:
+        """Arguments every aiokafka client takes."""
+        return {
+            "bootstrap_servers": self.bootstrap,
+            "client_id": CLIENT_ID,
+            "request_timeout_ms": round(self.request_timeout_s * 1000),
+            "metadata_max_age_ms": round(self.metadata_max_age_s * 1000),
+            # The default of 100 ms puts a tail of 135 ms on every transaction.
+            "retry_backoff_ms": 20,
+        }

@@ -1,0 +1,176 @@
+"""The brokers every contract test runs on: the in-memory one, and the real one (marker stack)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import pytest
+
+from streams.broker.kafka import KafkaBroker
+from streams.broker.memory import MemoryBroker
+from streams.clock import SystemClock
+from streams.types import (
+    Broker,
+    GroupConsumer,
+    OutboundRecord,
+    PlainProducer,
+    RecordBatch,
+    TopicConfig,
+    TopicPartition,
+    TransactionalProducer,
+)
+
+SESSION_TIMEOUT_S = 6.0
+"""The least a broker with default settings accepts."""
+PATIENCE_S = 30.0
+
+
+class Recorder:
+    """A listener that seeks each new partition, as the engine does, and remembers the calls."""
+
+    def __init__(self, consumer: GroupConsumer, offset: int | None = 0) -> None:
+        self.consumer = consumer
+        self.offset = offset
+        self.revoked: list[frozenset[TopicPartition]] = []
+        self.assigned: list[frozenset[TopicPartition]] = []
+
+    async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        self.revoked.append(partitions)
+
+    async def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        self.assigned.append(partitions)
+        if self.offset is not None:
+            for tp in partitions:
+                self.consumer.seek(tp, self.offset)
+
+
+class World:
+    """One broker, and short words for what the tests do with it. Ends what it started."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._consumers: list[GroupConsumer] = []
+        self._producers: list[TransactionalProducer | PlainProducer] = []
+        self._names = itertools.count()
+        self._run = uuid.uuid4().hex[:8]
+
+    def name(self, kind: str) -> str:
+        return f"{kind}-{self._run}-{next(self._names)}"
+
+    async def topic(self, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        name = self.name("topic")
+        admin = await self.broker.admin()
+        await admin.create_topics([TopicConfig(name, partitions, 1, config or {})])
+        await admin.close()
+        return name
+
+    async def writer(self, transactional_id: str | None = None) -> TransactionalProducer:
+        producer = self.broker.transactional_producer(transactional_id or self.name("txn"))
+        self._producers.append(producer)
+        await producer.start()
+        return producer
+
+    async def plain(self) -> PlainProducer:
+        producer = self.broker.plain_producer()
+        self._producers.append(producer)
+        await producer.start()
+        return producer
+
+    async def write(
+        self, writer: TransactionalProducer, tp: TopicPartition, *values: bytes, commit: bool = True
+    ) -> list[int]:
+        """One transaction of ``values``; their offsets."""
+        await writer.begin()
+        offsets = await self.send(writer, tp, *values)
+        await (writer.commit() if commit else writer.abort())
+        return offsets
+
+    async def send(
+        self, writer: TransactionalProducer, tp: TopicPartition, *values: bytes
+    ) -> list[int]:
+        sent = [await writer.send(OutboundRecord(tp, b"key", value)) for value in values]
+        return [await offset for offset in sent]
+
+    async def read(self, tp: TopicPartition, offset: int = 0) -> RecordBatch:
+        """Everything from ``offset`` to the last stable offset."""
+        reader = await self.broker.reader()
+        whole = RecordBatch(tp, offset, offset)
+        while True:
+            batch = await reader.read(tp, whole.end, max_records=7)
+            if batch.end == batch.start:
+                break
+            assert batch.start == whole.end
+            assert len(batch) <= 7
+            for column in ("offsets", "timestamps", "keys", "values", "headers"):
+                getattr(whole, column).extend(getattr(batch, column))
+            whole.end = batch.end
+        await reader.close()
+        return whole
+
+    def consumer(
+        self, group: str, topics: Sequence[str], instance_id: str, offset: int | None = 0
+    ) -> tuple[GroupConsumer, Recorder]:
+        """A member that is not started yet, and the listener to start it with."""
+        consumer = self.broker.consumer(group, topics, instance_id)
+        self._consumers.append(consumer)
+        return consumer, Recorder(consumer, offset)
+
+    async def member(
+        self, group: str, topics: Sequence[str], instance_id: str, offset: int | None = 0
+    ) -> tuple[GroupConsumer, Recorder]:
+        consumer, recorder = self.consumer(group, topics, instance_id, offset)
+        await consumer.start(recorder)
+        return consumer, recorder
+
+    async def poll(
+        self, consumer: GroupConsumer, tp: TopicPartition, until: int
+    ) -> list[RecordBatch]:
+        """Batches of ``tp`` until the consumer's position there is ``until``."""
+        batches: list[RecordBatch] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while consumer.position(tp) != until:
+                fetched = await consumer.getmany(0.2, 1000)
+                if tp in fetched:
+                    batches.append(fetched[tp])
+        return batches
+
+    async def poll_until(self, consumers: Sequence[GroupConsumer], done: object) -> None:
+        """Keep the members polling until ``done()`` holds."""
+        assert callable(done)
+        async with asyncio.timeout(PATIENCE_S):
+            while not done():
+                for consumer in consumers:
+                    await consumer.getmany(0.05, 1000)
+
+    async def close(self) -> None:
+        for consumer in self._consumers:
+            await consumer.stop()
+        for producer in self._producers:
+            await producer.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
+    """Address of a real broker: the one named in the environment, else the local stack's."""
+    named = os.environ.get("DIA_KAFKA_BOOTSTRAP")
+    return named or request.getfixturevalue("stack").kafka_bootstrap
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.stack)])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """The broker under test; everything started on it is ended afterwards."""
+    if request.param == "memory":
+        broker: Broker = MemoryBroker(SystemClock(), session_timeout_s=SESSION_TIMEOUT_S)
+    else:
+        broker = KafkaBroker(
+            request.getfixturevalue("kafka_bootstrap"),
+            session_timeout_s=SESSION_TIMEOUT_S,
+            request_timeout_s=10.0,
+        )
+    world = World(broker)
+    yield world
+    await world.close()

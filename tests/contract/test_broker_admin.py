@@ -1,0 +1,72 @@
+"""What `dia topics` and the changelog's trimming need of administration, on every broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.errors import RefusedBySafety, UnknownTopic
+from streams.types import TopicConfig, TopicPartition
+
+
+async def test_a_topic_is_described_by_what_was_set_on_it(world):
+    """A plan compares declared values with the topic's own, not with broker defaults."""
+    config = {"retention.ms": "604800000", "message.timestamp.type": "LogAppendTime"}
+    topic = await world.topic(partitions=3, config=config)
+    admin = await world.broker.admin()
+    assert (await admin.describe_topics())[topic] == TopicConfig(topic, 3, 1, config)
+    await admin.close()
+
+
+async def test_changing_one_value_keeps_the_others(world):
+    """Kafka's older call resets every value it does not name."""
+    topic = await world.topic(config={"retention.ms": "1000000", "cleanup.policy": "delete"})
+    admin = await world.broker.admin()
+    await admin.alter_config(topic, {"retention.ms": "-1"})
+    described = (await admin.describe_topics())[topic].config
+    assert described == {"retention.ms": "-1", "cleanup.policy": "delete"}
+    await admin.close()
+
+
+async def test_creating_a_topic_that_exists_changes_nothing(world):
+    """Two workers may apply the same topology at once."""
+    topic = await world.topic(partitions=2)
+    admin = await world.broker.admin()
+    await admin.create_topics([TopicConfig(topic, 5, 1, {"retention.ms": "1000000"})])
+    assert (await admin.describe_topics())[topic] == TopicConfig(topic, 2, 1, {})
+    await admin.close()
+
+
+async def test_topics_grow_and_never_shrink(world):
+    """A smaller number of partitions would move keys and lose state."""
+    topic = await world.topic(partitions=2)
+    admin = await world.broker.admin()
+    await admin.create_partitions({topic: 4})
+    await admin.create_partitions({topic: 4})
+    assert (await admin.describe_topics())[topic].partitions == 4
+    with pytest.raises(RefusedBySafety):
+        await admin.create_partitions({topic: 3})
+    await admin.close()
+
+
+async def test_deleted_topics_are_gone(world):
+    """A stack that is thrown away leaves no topic behind; deleting twice is no error."""
+    topic = await world.topic()
+    admin = await world.broker.admin()
+    await admin.delete_topics([topic])
+    await admin.delete_topics([topic])
+    assert topic not in await admin.describe_topics()
+    await admin.close()
+
+
+async def test_calls_about_an_unknown_topic_name_it(world):
+    """Each of them would otherwise end in another error of the client."""
+    absent = world.name("absent")
+    admin = await world.broker.admin()
+    with pytest.raises(UnknownTopic):
+        await admin.create_partitions({absent: 2})
+    with pytest.raises(UnknownTopic):
+        await admin.alter_config(absent, {"retention.ms": "-1"})
+    with pytest.raises(UnknownTopic):
+        await admin.delete_records({TopicPartition(absent, 0): 1})
+    assert await admin.committed(world.name("group"), [TopicPartition(absent, 0)]) == {}
+    await admin.close()

@@ -1,0 +1,232 @@
+"""What assignment and the source fetch need of consumer groups, on every broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.errors import MembershipConflict, UnknownTopic
+from streams.types import CommittedOffset, OffsetOutOfRange, TopicPartition
+
+
+async def test_a_new_group_is_assigned_everything_and_reads_from_where_it_seeks(world):
+    """A new group starts at the log start by our decision, never by an error or a reset."""
+    topic = await world.topic(partitions=2)
+    producer = await world.plain()
+    await (await producer.send_many(topic, [b"%d" % n for n in range(50)], [b"v"] * 50))
+    consumer, recorder = await world.member(world.name("group"), [topic], "one")
+    both = frozenset({TopicPartition(topic, 0), TopicPartition(topic, 1)})
+    assert recorder.assigned == [both]
+    assert recorder.revoked == []
+    assert consumer.assignment() == both
+    ends = {tp: (await world.read(tp)).end for tp in both}
+    read = {tp: await world.poll(consumer, tp, until=ends[tp]) for tp in sorted(both)}
+    assert sum(ends.values()) == 50
+    assert all(batch.start == 0 for tp in both for batch in read[tp][:1])
+
+
+async def test_batches_join_up_and_pass_what_is_not_delivered(world):
+    """C1 folds a list only if its start is where the last one ended."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await world.write(writer, tp, b"a")
+    await world.write(writer, tp, b"b", b"c", commit=False)
+    await world.write(writer, tp, b"d")
+    await world.write(writer, tp, b"e", commit=False)
+    consumer, _ = await world.member(world.name("group"), [tp.topic], "one")
+    batches = await world.poll(consumer, tp, until=9)
+    assert [value for batch in batches for value in batch.values] == [b"a", b"d"]
+    assert [offset for batch in batches for offset in batch.offsets] == [0, 5]
+    assert batches[0].start == 0
+    assert [b.start for b in batches[1:]] == [b.end for b in batches[:-1]]
+    assert batches[-1].end == 9
+
+
+async def test_watermarks_tell_the_open_transaction_from_the_end(world):
+    """An idle partition is one whose position is both watermarks."""
+    tp = TopicPartition(await world.topic(), 0)
+    await world.write(await world.writer(), tp, b"a")
+    consumer, _ = await world.member(world.name("group"), [tp.topic], "one")
+    open_writer = await world.writer()
+    await open_writer.begin()
+    await world.send(open_writer, tp, b"open")
+    marks = lambda: consumer.watermarks(tp)  # noqa: E731
+    await world.poll_until([consumer], lambda: marks() is not None and marks()[:2] == (2, 3))
+    assert consumer.position(tp) == 2
+    answered_at = marks().answered_at
+    await world.poll_until([consumer], lambda: marks().answered_at > answered_at)
+    await open_writer.commit()
+    await world.poll_until([consumer], lambda: marks()[:2] == (4, 4))
+    assert consumer.position(tp) == 4
+
+
+async def test_max_records_bounds_a_call_over_all_partitions(world):
+    """What one call returns has to fit the engine's memory."""
+    topic = await world.topic(partitions=3)
+    producer = await world.plain()
+    await (await producer.send_many(topic, [b"%d" % n for n in range(300)], [b"v"] * 300))
+    consumer, _ = await world.member(world.name("group"), [topic], "one")
+    total = 0
+    async with asyncio.timeout(30):
+        while total < 300:
+            fetched = await consumer.getmany(0.2, 17)
+            assert sum(len(batch) for batch in fetched.values()) <= 17
+            total += sum(len(batch) for batch in fetched.values())
+
+
+async def test_columns_have_one_length(world):
+    """A fold walks the columns side by side."""
+    topic = await world.topic()
+    tp = TopicPartition(topic, 0)
+    producer = await world.plain()
+    await (await producer.send(topic, b"k", b"v", (("dia.schema", b"1"),)))
+    await (await producer.send(topic, None, b"no key"))
+    await (await producer.send_many(topic, [b"k"] * 10, [b"%d" % n for n in range(10)]))
+    consumer, _ = await world.member(world.name("group"), [topic], "one")
+    batches = await world.poll(consumer, tp, until=12)
+    for batch in batches:
+        columns = (batch.offsets, batch.timestamps, batch.keys, batch.values, batch.headers)
+        assert {len(column) for column in columns} == {len(batch)}
+    assert [k for b in batches for k in b.keys] == [b"k", None] + [b"k"] * 10
+    assert [h for b in batches for h in b.headers] == [(("dia.schema", b"1"),)] + [()] * 11
+    assert [v for b in batches for v in b.values][2:] == [b"%d" % n for n in range(10)]
+
+
+async def test_a_partition_yields_nothing_before_its_seek(world):
+    """The committed offset is for lag displays: the chain decides where to go on."""
+    topic = await world.topic()
+    tp = TopicPartition(topic, 0)
+    group = world.name("group")
+    writer = await world.writer()
+    await world.write(writer, tp, b"a", b"b")
+    await writer.begin()
+    await writer.send_offsets({tp: CommittedOffset(1, "")}, group)
+    await writer.commit()
+    consumer, _ = await world.member(group, [topic], "one", offset=None)
+    for _ in range(5):
+        assert await consumer.getmany(0.2, 100) == {}
+    assert consumer.position(tp) is None
+    consumer.seek(tp, 0)
+    batches = await world.poll(consumer, tp, until=3)
+    assert [v for batch in batches for v in batch.values] == [b"a", b"b"]
+
+
+async def test_paused_partitions_yield_nothing_and_resume_where_they_were(world):
+    """Back-pressure stops one partition, not the consumer."""
+    topic = await world.topic(partitions=2)
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    writer = await world.writer()
+    consumer, _ = await world.member(world.name("group"), [topic], "one")
+    consumer.pause(first)
+    await world.write(writer, first, b"1")
+    await world.write(writer, second, b"2")
+    batches = await world.poll(consumer, second, until=2)
+    assert [v for batch in batches for v in batch.values] == [b"2"]
+    assert consumer.position(first) == 0
+    consumer.resume(first)
+    batches = await world.poll(consumer, first, until=2)
+    assert [v for batch in batches for v in batch.values] == [b"1"]
+
+
+async def test_a_seek_back_rereads(world):
+    """C1 seeks to fold_offset when a list does not join up."""
+    tp = TopicPartition(await world.topic(), 0)
+    await world.write(await world.writer(), tp, b"a", b"b")
+    consumer, _ = await world.member(world.name("group"), [tp.topic], "one")
+    await world.poll(consumer, tp, until=3)
+    consumer.seek(tp, 1)
+    assert consumer.position(tp) == 1
+    batches = await world.poll(consumer, tp, until=3)
+    assert batches[0].start == 1
+    assert [v for batch in batches for v in batch.values] == [b"b"]
+
+
+async def test_an_offset_error_is_told_once_and_spares_the_other_partitions(world):
+    """One truncated partition must not stop the consumer of the others."""
+    topic = await world.topic(partitions=2)
+    bad, good = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    writer = await world.writer()
+    await world.write(writer, bad, b"x")
+    await world.write(writer, good, b"y")
+    consumer, _ = await world.member(world.name("group"), [topic], "one")
+    await world.poll(consumer, bad, until=2)
+    consumer.seek(bad, 1000)
+    with pytest.raises(OffsetOutOfRange) as raised:
+        async with asyncio.timeout(30):
+            while True:
+                await consumer.getmany(0.2, 100)
+    assert (raised.value.tp, raised.value.offset) == (bad, 1000)
+    await world.write(writer, good, b"z")
+    await world.poll(consumer, good, until=4)
+    consumer.seek(bad, 0)
+    batches = await world.poll(consumer, bad, until=2)
+    assert [v for batch in batches for v in batch.values] == [b"x"]
+
+
+async def test_two_members_share_and_the_rest_takes_over(world):
+    """Eager rebalances: everything is revoked, then assigned anew."""
+    topic = await world.topic(partitions=4)
+    group = world.name("group")
+    everything = frozenset(TopicPartition(topic, n) for n in range(4))
+    first, told_first = await world.member(group, [topic], "first")
+    second, told_second = world.consumer(group, [topic], "")
+    joining = asyncio.ensure_future(second.start(told_second))
+    await world.poll_until([first], lambda: len(told_first.assigned) > 1 and joining.done())
+    await joining
+    assert told_first.revoked[0] == everything
+    assert told_first.assigned[-1] | told_second.assigned[-1] == everything
+    assert not told_first.assigned[-1] & told_second.assigned[-1]
+    assert len(told_first.assigned[-1]) == len(told_second.assigned[-1]) == 2
+    await second.stop()
+    await world.poll_until([first], lambda: told_first.assigned[-1] == everything)
+
+
+async def test_a_static_member_that_restarts_causes_no_rebalance(world):
+    """A rolling restart must not stop the whole group for each process."""
+    topic = await world.topic(partitions=2)
+    group = world.name("group")
+    first, told_first = await world.member(group, [topic], "first")
+    second, told_second = world.consumer(group, [topic], "second")
+    joining = asyncio.ensure_future(second.start(told_second))
+    await world.poll_until([first], lambda: len(told_first.assigned) > 1 and joining.done())
+    await joining
+    rebalances = len(told_first.assigned)
+    await second.stop()
+    _, told_again = await world.member(group, [topic], "second")
+    assert told_again.assigned == [told_second.assigned[-1]]
+    for _ in range(5):
+        await first.getmany(0.2, 10)
+    assert len(told_first.assigned) == rebalances
+
+
+async def test_two_holders_of_one_id_end_in_a_conflict(world):
+    """They would evict each other for ever, each undoing the other's work."""
+    topic = await world.topic()
+    group = world.name("group")
+    first, _ = await world.member(group, [topic], "same")
+    second, told = world.consumer(group, [topic], "same")
+    with pytest.raises(MembershipConflict, match="same"):
+        async with asyncio.timeout(60):
+            await second.start(told)
+            while True:
+                await first.getmany(0.1, 10)
+                await second.getmany(0.1, 10)
+
+
+async def test_an_unknown_topic_is_named_at_start(world):
+    """A worker that waits for ever for a misspelt topic looks healthy."""
+    consumer, recorder = world.consumer(world.name("group"), [world.name("absent")], "one")
+    with pytest.raises(UnknownTopic, match="dia topics apply"):
+        await consumer.start(recorder)
+
+
+async def test_stopping_leaves_no_task_behind(world):
+    """A service that restarts its consumer must not collect old ones."""
+    topic = await world.topic()
+    before = asyncio.all_tasks()
+    consumer, _ = await world.member(world.name("group"), [topic], "one")
+    await consumer.getmany(0.1, 10)
+    await consumer.stop()
+    await consumer.stop()
+    assert asyncio.all_tasks() <= before

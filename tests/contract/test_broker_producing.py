@@ -1,0 +1,63 @@
+"""What `dia produce` needs of the plain producer, on every broker."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from streams.broker.partitioner import partition_of
+from streams.errors import TooLarge, UnknownTopic
+from streams.types import TopicPartition
+
+
+async def test_records_land_in_their_keys_partition(world):
+    """Deduplication is per partition: every producer must agree on it."""
+    topic = await world.topic(partitions=5)
+    producer = await world.plain()
+    keys = [b"tenant-%d" % n for n in range(40)]
+    for key in keys:
+        landed = await (await producer.send(topic, key, b"v"))
+        assert landed == TopicPartition(topic, partition_of(key, 5))
+
+
+async def test_bulk_sends_keep_order_within_a_partition(world):
+    """Two events of one tenant must not overtake each other."""
+    topic = await world.topic(partitions=3)
+    producer = await world.plain()
+    keys = [b"tenant-%d" % (n % 7) for n in range(5000)]
+    values = [b"%d" % n + b"x" * (n % 300) for n in range(5000)]
+    await (await producer.send_many(topic, keys, values))
+    for partition in range(3):
+        expected = [
+            value
+            for key, value in zip(keys, values, strict=True)
+            if partition_of(key, 3) == partition
+        ]
+        assert (await world.read(TopicPartition(topic, partition))).values == expected
+
+
+async def test_an_oversized_record_is_refused_with_its_cause(world):
+    """The edge must say "too large", not "unavailable"."""
+    topic = await world.topic(config={"max.message.bytes": "5000"})
+    producer = await world.plain()
+    huge = random.Random(3).randbytes(20_000)
+    with pytest.raises(TooLarge):
+        await (await producer.send(topic, b"k", huge))
+    with pytest.raises(TooLarge):
+        await (await producer.send_many(topic, [b"k"], [huge]))
+
+
+async def test_an_unknown_topic_is_named(world):
+    """Topics are never created by a typing error."""
+    producer = await world.plain()
+    with pytest.raises(UnknownTopic, match="dia topics apply"):
+        await (await producer.send(world.name("absent"), b"k", b"v"))
+    with pytest.raises(UnknownTopic):
+        await (await producer.send_many(world.name("absent"), [b"k"], [b"v"]))
+
+
+async def test_nothing_to_send_is_no_error(world):
+    """The last chunk of a file may be empty."""
+    producer = await world.plain()
+    await (await producer.send_many(await world.topic(), [], []))

@@ -1,0 +1,103 @@
+"""What restore, audit and the source fetch need of reading, on every broker."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from streams.errors import UnknownTopic
+from streams.types import OffsetOutOfRange, TopicConfig, TopicPartition
+
+
+async def test_reading_at_the_end_is_empty_and_does_not_move(world):
+    """Restore ends where an empty batch with end == offset says so."""
+    tp = TopicPartition(await world.topic(), 0)
+    await world.write(await world.writer(), tp, b"a")
+    reader = await world.broker.reader()
+    batch = await reader.read(tp, 2)
+    assert (len(batch), batch.start, batch.end) == (0, 2, 2)
+    await reader.close()
+
+
+async def test_reading_from_the_middle_starts_there(world):
+    """A batch on disk may start below the asked offset; the reader must not."""
+    tp = TopicPartition(await world.topic(), 0)
+    await world.write(await world.writer(), tp, *[b"%d" % n for n in range(20)])
+    read = await world.read(tp, offset=13)
+    assert read.values == [b"%d" % n for n in range(13, 20)]
+    assert read.offsets == list(range(13, 20))
+
+
+async def test_offsets_outside_the_log_are_named(world):
+    """A2 to A4 hang on telling "trimmed" and "recreated" from "empty"."""
+    tp = TopicPartition(await world.topic(), 0)
+    await world.write(await world.writer(), tp, b"a", b"b", b"c")
+    admin = await world.broker.admin()
+    await admin.delete_records({tp: 2})
+    reader = await world.broker.reader()
+    assert await reader.beginning_offset(tp) == 2
+    for offset in (0, 1, 99):
+        with pytest.raises(OffsetOutOfRange) as raised:
+            await reader.read(tp, offset)
+        assert (raised.value.tp, raised.value.offset) == (tp, offset)
+    assert (await reader.read(tp, 2)).values == [b"c"]
+    await reader.close()
+    await admin.close()
+
+
+async def test_a_log_trimmed_past_its_end_is_empty_and_goes_on(world):
+    """Offsets never restart while the topic lives."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await world.write(writer, tp, b"a")
+    admin = await world.broker.admin()
+    await admin.delete_records({tp: 10_000})
+    await admin.close()
+    reader = await world.broker.reader()
+    assert await reader.beginning_offset(tp) == 2
+    assert await reader.last_stable_offset(tp) == 2
+    await reader.close()
+    assert await world.write(writer, tp, b"b") == [2]
+
+
+async def test_an_unknown_partition_is_named(world):
+    """A worker started before its topics says what to run."""
+    known = await world.topic()
+    reader = await world.broker.reader()
+    for tp in (TopicPartition(world.name("absent"), 0), TopicPartition(known, 5)):
+        with pytest.raises(UnknownTopic, match="dia topics apply"):
+            await reader.last_stable_offset(tp)
+        with pytest.raises(UnknownTopic):
+            await reader.read(tp, 0)
+    await reader.close()
+
+
+async def test_log_append_time_is_the_brokers(world):
+    """TTLs and age checks count in append time: it must not be the producer's."""
+    topic = await world.topic(config={"message.timestamp.type": "LogAppendTime"})
+    tp = TopicPartition(topic, 0)
+    before_ms = time.time_ns() // 1_000_000
+    producer = await world.plain()
+    await (await producer.send(topic, b"k", b"v"))
+    await (await producer.send_many(topic, [b"k"] * 3, [b"v"] * 3))
+    read = await world.read(tp)
+    after_ms = time.time_ns() // 1_000_000
+    assert len(read) == 4
+    assert all(before_ms - 1000 <= stamp <= after_ms + 1000 for stamp in read.timestamps)
+
+
+async def test_a_recreated_topic_starts_again_at_zero(world):
+    """The chain's remembered offset then lies past the end, or holds another record."""
+    topic = await world.topic()
+    tp = TopicPartition(topic, 0)
+    await world.write(await world.writer(), tp, b"old", b"old", b"old")
+    admin = await world.broker.admin()
+    await admin.delete_topics([topic])
+    await admin.create_topics([TopicConfig(topic, 1, 1, {})])
+    await admin.close()
+    reader = await world.broker.reader()
+    with pytest.raises(OffsetOutOfRange):
+        await reader.read(tp, 4)
+    assert await reader.last_stable_offset(tp) == 0
+    await reader.close()

@@ -1,0 +1,217 @@
+"""What the commit protocol needs of transactions, on every broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.errors import CommitInDoubt, ProducerFenced
+from streams.types import CommittedOffset, OutboundRecord, TopicPartition
+
+
+async def test_committed_records_are_read_in_order_with_their_offsets(world):
+    """A changelog is replayed in the order it was written."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    offsets = await world.write(writer, tp, b"a", b"b", b"c")
+    assert offsets == [0, 1, 2]
+    read = await world.read(tp)
+    assert read.values == [b"a", b"b", b"c"]
+    assert read.offsets == offsets
+    assert read.keys == [b"key"] * 3
+
+
+async def test_aborted_records_are_never_read(world):
+    """State must not contain what was rolled back."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await world.write(writer, tp, b"kept")
+    await world.write(writer, tp, b"dropped", b"dropped too", commit=False)
+    await world.write(writer, tp, b"kept too")
+    assert (await world.read(tp)).values == [b"kept", b"kept too"]
+
+
+async def test_control_markers_occupy_offsets_and_the_position_passes_them(world):
+    """The end of a batch is a position: it must reach the last stable offset."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await world.write(writer, tp, b"a")
+    await world.write(writer, tp, b"b", commit=False)
+    reader = await world.broker.reader()
+    end = await reader.last_stable_offset(tp)
+    await reader.close()
+    assert end == 4
+    assert (await world.read(tp)).end == end
+
+
+async def test_an_open_transaction_holds_the_last_stable_offset(world):
+    """Readers must wait for an open transaction, not overtake it."""
+    tp = TopicPartition(await world.topic(), 0)
+    first, second = await world.writer(), await world.writer()
+    await world.write(first, tp, b"before")
+    await second.begin()
+    await world.send(second, tp, b"open")
+    await world.write(first, tp, b"after")
+    reader = await world.broker.reader()
+    assert await reader.last_stable_offset(tp) == 2
+    assert (await world.read(tp)).values == [b"before"]
+    await second.commit()
+    assert (await world.read(tp)).values == [b"before", b"open", b"after"]
+    await reader.close()
+
+
+async def test_starting_a_second_producer_fences_the_first(world):
+    """The new owner of a partition is its only writer."""
+    tp = TopicPartition(await world.topic(), 0)
+    transactional_id = world.name("owner")
+    old = await world.writer(transactional_id)
+    await world.write(old, tp, b"old")
+    new = await world.writer(transactional_id)
+    with pytest.raises(ProducerFenced):
+        await world.write(old, tp, b"zombie")
+    await world.write(new, tp, b"new")
+    assert (await world.read(tp)).values == [b"old", b"new"]
+
+
+async def test_starting_a_second_producer_aborts_the_open_transaction_of_the_first(world):
+    """A new owner reads to the log's true end at once, without waiting for a timeout."""
+    tp = TopicPartition(await world.topic(), 0)
+    transactional_id = world.name("owner")
+    old = await world.writer(transactional_id)
+    await old.begin()
+    await world.send(old, tp, b"left open")
+    await world.writer(transactional_id)
+    reader = await world.broker.reader()
+    assert await reader.last_stable_offset(tp) == 2
+    await reader.close()
+    with pytest.raises(ProducerFenced):
+        await old.commit()
+    assert (await world.read(tp)).values == []
+
+
+async def test_a_fenced_producer_stays_fenced(world):
+    """No later call of a zombie may look like a success."""
+    tp = TopicPartition(await world.topic(), 0)
+    transactional_id = world.name("owner")
+    old = await world.writer(transactional_id)
+    await old.begin()
+    await world.send(old, tp, b"open")
+    await world.writer(transactional_id)
+    for _ in range(2):
+        with pytest.raises(ProducerFenced):
+            await old.commit()
+    with pytest.raises(ProducerFenced):
+        await old.begin()
+
+
+async def test_offsets_of_a_committed_transaction_are_committed(world):
+    """Lag displays read the group's offset; its metadata carries the epoch."""
+    source = TopicPartition(await world.topic(), 0)
+    log = TopicPartition(await world.topic(), 0)
+    group = world.name("group")
+    writer = await world.writer()
+    await writer.begin()
+    await world.send(writer, log, b"x")
+    await writer.send_offsets({source: CommittedOffset(42, "epoch=1")}, group)
+    await writer.commit()
+    admin = await world.broker.admin()
+    assert await admin.committed(group, [source]) == {source: CommittedOffset(42, "epoch=1")}
+    await admin.close()
+
+
+async def test_offsets_of_an_aborted_transaction_are_not_committed(world):
+    """Offsets and state are one transaction: neither survives an abort."""
+    source = TopicPartition(await world.topic(), 0)
+    group = world.name("group")
+    writer = await world.writer()
+    await writer.begin()
+    await writer.send_offsets({source: CommittedOffset(7, "")}, group)
+    await writer.abort()
+    admin = await world.broker.admin()
+    assert await admin.committed(group, [source]) == {}
+    await admin.close()
+
+
+async def test_a_refused_record_surfaces_and_spoils_its_transaction(world):
+    """aiokafka would commit the rest: half a commit is worse than none."""
+    tp = TopicPartition(await world.topic(config={"max.message.bytes": "20000"}), 0)
+    writer = await world.writer()
+    await writer.begin()
+    good = await writer.send(OutboundRecord(tp, b"key", b"small"))
+    assert await good == 0
+    import random
+
+    incompressible = random.Random(1).randbytes(40_000)
+    refused = await writer.send(OutboundRecord(tp, b"key", incompressible))
+    with pytest.raises(CommitInDoubt):
+        await refused
+    with pytest.raises(CommitInDoubt):
+        await writer.commit()
+    assert (await world.read(tp)).values == []
+
+
+async def test_a_transaction_spans_partitions(world):
+    """State, outputs and dead letters land in different logs, together or not at all."""
+    topic = await world.topic(partitions=2)
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    writer = await world.writer()
+    await writer.begin()
+    await world.send(writer, first, b"1")
+    await world.send(writer, second, b"2")
+    await writer.abort()
+    await writer.begin()
+    await world.send(writer, first, b"3")
+    await world.send(writer, second, b"4")
+    await writer.commit()
+    assert (await world.read(first)).values == [b"3"]
+    assert (await world.read(second)).values == [b"4"]
+
+
+async def test_an_empty_transaction_commits(world):
+    """A commit in which nothing was dirty must not fail."""
+    writer = await world.writer()
+    await writer.begin()
+    await writer.commit()
+    await writer.begin()
+    await writer.abort()
+
+
+async def test_tombstones_headers_and_timestamps_arrive_unchanged(world):
+    """Deletes are null values; dead letters carry headers; CreateTime keeps the given time."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await writer.begin()
+    headers = (("dia.dlq.id", b"t/0/1"), ("dia.dlq.id", b"again"), ("empty", b""))
+    await (await writer.send(OutboundRecord(tp, b"k", None, headers, 1_700_000_000_123)))
+    await (await writer.send(OutboundRecord(tp, b"k", b"", (), 1_700_000_000_001)))
+    await writer.commit()
+    read = await world.read(tp)
+    assert read.values == [None, b""]
+    assert read.headers == [headers, ()]
+    assert read.timestamps == [1_700_000_000_123, 1_700_000_000_001]
+
+
+async def test_a_large_part_fits(world):
+    """Changelog parts are up to 900 KiB, whatever they contain."""
+    import random
+
+    tp = TopicPartition(await world.topic(), 0)
+    part = random.Random(2).randbytes(900 << 10)
+    writer = await world.writer()
+    await world.write(writer, tp, part, part)
+    assert (await world.read(tp)).values == [part, part]
+
+
+async def test_a_closed_producer_refuses_and_leaves_no_task_behind(world):
+    """A restarted partition abandons its producer; nothing of it may live on."""
+    tp = TopicPartition(await world.topic(), 0)
+    before = asyncio.all_tasks()
+    writer = await world.writer()
+    await writer.begin()
+    await writer.send(OutboundRecord(tp, b"k", b"v"))
+    await writer.close()
+    await writer.close()
+    assert asyncio.all_tasks() <= before
+    with pytest.raises(CommitInDoubt):
+        await writer.commit()
