@@ -24,7 +24,7 @@ from streams.errors import DiaError
 __all__ = ["GROUPS", "build", "main"]
 
 GROUPS: tuple[str, ...] = ("stack", "topics", "schemas", "config", "doctor")
-"""The modules of this package that register commands, in the order `dia --help` shows them."""
+"""The modules of this package that register commands."""
 
 EXIT_FAILURE = 1
 

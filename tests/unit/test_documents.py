@@ -1,0 +1,73 @@
+"""What the documents say exists, exists: files they link, commands and targets they name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import streams.cli
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(ROOT.glob("*.md"))
+PACKAGES = ("schemas", "streams", "tables", "agents")
+
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+FENCE = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(dia(?: [a-z]+)+)")
+TARGET = re.compile(r"^(?:\$ )?make ([a-z]+)")
+
+
+def _code(text: str) -> list[str]:
+    """Lines of fenced blocks, and inline code."""
+    fenced = [line for block in FENCE.findall(text) for line in block.splitlines()]
+    return fenced + re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
+
+
+def _is_command(words: list[str], group: Any) -> bool:
+    """Whether ``words`` walk down the groups to a command; what follows are its arguments."""
+    for word in words:
+        if not hasattr(group, "commands"):
+            return True
+        if word not in group.commands:
+            return False
+        group = group.commands[word]
+    return True
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    """A reader follows one message's life by these links."""
+    links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_targets_exist(document):
+    """A document that names a command nobody can run sends its reader away."""
+    root = typer.main.get_command(streams.cli.build())
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    missing = []
+    for line in _code(document.read_text()):
+        if found := COMMAND.match(line):
+            words = found.group(1).split()[1:]
+            missing += [] if _is_command(words, root) else [found.group(1)]
+        if found := TARGET.match(line):
+            missing += [] if found.group(1) in targets else [f"make {found.group(1)}"]
+    assert missing == []
+
+
+def test_messages_name_commands_that_exist():
+    """An error ends with the next command: one that does not exist is worse than none."""
+    root = typer.main.get_command(streams.cli.build())
+    missing = {
+        f"{path.relative_to(ROOT)}: {words}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for words in re.findall(r"`(dia(?: [a-z]+)+)", path.read_text())
+        if not _is_command(words.split()[1:], root)
+    }
+    assert missing == set()
