@@ -1,0 +1,60 @@
+"""Events as columns, before they are bytes, and a ring of the recent ones for duplicates."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Columns(NamedTuple):
+    """Consecutive events; ``id`` has two 64-bit words a row, names are codes."""
+
+    id: NDArray[np.uint64]
+    tenant: NDArray[np.int32]
+    model: NDArray[np.int32]
+    metric: NDArray[np.int32]
+    run: NDArray[np.int32]
+    ts: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+    def take(self, rows: NDArray[Any]) -> Columns:
+        """Copies of the rows that a mask or a list of indexes selects."""
+        return Columns(*(column[rows] for column in self))
+
+    def put(self, rows: NDArray[Any], other: Columns) -> None:
+        mine: tuple[NDArray[Any], ...] = self
+        for column, theirs in zip(mine, other, strict=True):
+            column[rows] = theirs
+
+
+class History:
+    """The last ``capacity`` events, and for each the nearest one at or before it that counts."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._repeatable = np.zeros(capacity, np.int64)
+        self._columns = Columns(
+            id=np.zeros((capacity, 2), np.uint64),
+            tenant=np.zeros(capacity, np.int32),
+            model=np.zeros(capacity, np.int32),
+            metric=np.zeros(capacity, np.int32),
+            run=np.zeros(capacity, np.int32),
+            ts=np.zeros(capacity, np.int64),
+            value=np.zeros(capacity),
+        )
+
+    def append(
+        self, index: NDArray[np.int64], columns: Columns, repeatable: NDArray[np.int64]
+    ) -> None:
+        """Events ``index``, which follow the last ones; event i may be repeated as
+        ``repeatable[i]``."""
+        rows = index % self._capacity
+        self._columns.put(rows, columns)
+        self._repeatable[rows] = repeatable
+
+    def repeat(self, index: NDArray[np.int64]) -> Columns:
+        """For each event the one that a duplicate of it repeats."""
+        source = self._repeatable[index % self._capacity]
+        return self._columns.take(source % self._capacity)
