@@ -23,8 +23,9 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from streams.broker.kafka_columns import ColumnFetch
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, FencedInstanceIdError, broker_error
+from streams.broker.kafka_metadata import partitions_of
 from streams.broker.kafka_tasks import CLOSE_TIMEOUT_S, end_client
-from streams.errors import BrokerUnavailable, MembershipConflict, UnknownTopic
+from streams.errors import BrokerUnavailable, MembershipConflict
 from streams.types import (
     OffsetOutOfRange,
     RebalanceListener,
@@ -80,7 +81,8 @@ class KafkaConsumer:
             await self._client.start()
             self._fetcher = self._client._fetcher  # noqa: SLF001
             self._stamp_answers()
-            await self._require_topics()
+            for topic in self._topics:
+                await partitions_of(self._client._client, topic)  # noqa: SLF001
             self._client.subscribe(topics=self._topics, listener=_Listener(self, listener))
             await self._first_assignment()
         except CLIENT_ERRORS as error:
@@ -249,12 +251,6 @@ class KafkaConsumer:
         self._fetcher._proc_fetch_request = stamped  # noqa: SLF001
 
     # -- membership ----------------------------------------------------------------------------
-
-    async def _require_topics(self) -> None:
-        known = (await self._client._client.fetch_all_metadata()).topics()  # noqa: SLF001
-        for topic in self._topics:
-            if topic not in known:
-                raise UnknownTopic(f"topic {topic} does not exist. Run `dia topics apply`.")
 
     async def _first_assignment(self) -> None:
         deadline_s = time.monotonic() + JOIN_TIMEOUT_S

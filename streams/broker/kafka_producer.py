@@ -14,6 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error, transaction_error
+from streams.broker.kafka_metadata import partitions_of
 from streams.broker.kafka_tasks import end_client
 from streams.broker.partitioner import partition_of
 from streams.errors import CommitInDoubt, PartitionRestart
@@ -74,7 +75,7 @@ class KafkaTransactionalProducer:
                 key=record.key,
                 partition=record.tp.partition,
                 timestamp_ms=record.timestamp_ms,
-                headers=record.headers,
+                headers=list(record.headers),
             ),
         )
         offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -175,10 +176,11 @@ class KafkaPlainProducer:
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Awaitable[TopicPartition]:
-        chosen = None if key is None else partition_of(key, await self._partitions(topic))
+        partitions = await self._partitions(topic)
+        chosen = None if key is None else partition_of(key, partitions)
         try:
             sent = await self._producer.send(
-                topic, value=value, key=key, partition=chosen, headers=headers
+                topic, value=value, key=key, partition=chosen, headers=list(headers)
             )
         except CLIENT_ERRORS as error:
             raise self._refused(topic, error) from error
@@ -222,7 +224,7 @@ class KafkaPlainProducer:
 
     async def _partitions(self, topic: str) -> int:
         try:
-            return len(await self._producer.partitions_for(topic))
+            return await partitions_of(self._producer.client, topic)
         except CLIENT_ERRORS as error:
             raise self._refused(topic, error) from error
 

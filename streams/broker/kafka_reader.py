@@ -20,14 +20,12 @@ from aiokafka.record.memory_records import MemoryRecords
 from streams.broker.kafka_columns import ColumnFetch
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error
+from streams.broker.kafka_metadata import RETRY_S, partitions_of
 from streams.broker.kafka_tasks import end_client
 from streams.errors import UnknownTopic
 from streams.types import OffsetOutOfRange, RecordBatch, TopicPartition
 
 READ_BYTES = 8 << 20
-RETRY_S = 0.05
-UNKNOWN_AFTER_S = 1.0
-"""How long a topic may stay unknown: one that was just created spreads within milliseconds."""
 
 
 class KafkaReader:
@@ -127,15 +125,12 @@ class KafkaReader:
                 return fields
 
     async def _leader(self, tp: TopicPartition) -> int:
-        cluster = self._client.cluster
-        deadline_s = time.monotonic() + UNKNOWN_AFTER_S
-        self._client.add_topic(tp.topic)
-        while tp.partition not in (cluster.partitions_for_topic(tp.topic) or ()):
-            if time.monotonic() > deadline_s:
-                raise UnknownTopic(f"{tp} does not exist. Run `dia topics apply`.")
-            await asyncio.sleep(RETRY_S)
+        if tp.partition >= await partitions_of(self._client, tp.topic):
+            # The topic may just have grown.
             await self._refresh()
-        leader = cluster.leader_for_partition(tp)
+            if tp.partition >= await partitions_of(self._client, tp.topic):
+                raise UnknownTopic(f"{tp} does not exist. Run `dia topics apply`.")
+        leader = self._client.cluster.leader_for_partition(tp)
         if leader is None or leader == -1:
             raise client.LeaderNotAvailableError(str(tp))
         return int(leader)
