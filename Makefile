@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCKED := $(VENV)/locked.stamp
 STAMP := $(VENV)/setup.stamp
 CODE := schemas streams tables agents tests
 
@@ -16,7 +17,7 @@ help: ## List the targets
 
 setup: $(STAMP) ## Create .venv with everything the lock file names
 
-$(STAMP): requirements.lock pyproject.toml
+$(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "setup: $(PYTHON) is missing or older than 3.11. Install Python 3.11 or newer," \
 	    "or name one: make setup PYTHON=/path/to/python3" >&2; exit 4; }
@@ -28,6 +29,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "setup: installing the locked packages, hashes checked (about 450 MB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --only-binary :all: --require-hashes -r requirements.lock
+	@touch $@
+
+$(STAMP): $(LOCKED) pyproject.toml
 	@echo "setup: linking this folder into $(VENV)"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet \
 	  --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
