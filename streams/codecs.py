@@ -8,7 +8,7 @@ runs in C and resumes behind the record that failed. What can be checked for all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter, call
 from typing import Any, NamedTuple, TypeAlias
@@ -17,22 +17,16 @@ import msgspec
 
 from schemas.evolution import Reading, reading
 from schemas.registry import Family, family_of
-from streams import headers
 from streams.defects import Defect, bad_utf8, defect, undecodable
+from streams.envelopes import UNNAMED_VERSION, Envelope, open_envelopes
 from streams.errors import (
     KeyMismatch,
-    OutOfRange,
     TimestampInFuture,
     TimestampTooOld,
     TooLarge,
-    UnknownSchemaVersion,
-    WrongType,
 )
 from streams.topology import MAX_RECORD_BYTES, SourceTopic
-from streams.types import RecordBatch
-
-_UNNAMED_VERSION = 1
-"""The schema version of a record that does not name one."""
+from streams.types import RecordBatch, TopicPartition
 
 _Decoder: TypeAlias = Callable[[bytes], Any]
 
@@ -84,19 +78,31 @@ class _Codec:
     time_of: Callable[[Any], int]
 
 
-@dataclass(slots=True)
-class _Envelope:
-    """What the headers of a batch say: versions other than 1, times, refusals."""
-
-    append_ms: list[int]
-    versions: dict[int, int] = field(default_factory=dict)
-    bad: dict[int, Defect] = field(default_factory=dict)
-
-
 def decode(topic: SourceTopic, batch: RecordBatch, limits: Limits) -> Decoded:
     """Decode every record of ``batch``. Never raises, whatever the bytes are."""
+    return _decode(topic, batch, batch.keys, limits)
+
+
+def check(
+    topic: SourceTopic, values: list[bytes], now_ms: int, limits: Limits
+) -> tuple[Decoded, list[bytes]]:
+    """At the edge: what `decode` will say of these values if they are appended at ``now_ms``,
+    and the key each good one must be sent with."""
+    n = len(values)
+    batch = RecordBatch(
+        TopicPartition(topic.name, 0), 0, n, [*range(n)], [now_ms] * n, [None] * n, [*values],
+        [()] * n,
+    )  # fmt: skip
+    decoded = _decode(topic, batch, None, limits)
+    return decoded, _keys(_codec(topic.name, topic.key_field), decoded.events)
+
+
+def _decode(
+    topic: SourceTopic, batch: RecordBatch, keys: list[bytes | None] | None, limits: Limits
+) -> Decoded:
+    """``keys`` None: every key is right."""
     codec = _codec(topic.name, topic.key_field)
-    envelope = _open(codec, batch)
+    envelope = open_envelopes(codec.family, batch)
     _check_bytes(batch.values, envelope.bad)
     positions: Sequence[int] = range(len(batch))
     values: Sequence[bytes | None] = batch.values
@@ -107,25 +113,28 @@ def decode(topic: SourceTopic, batch: RecordBatch, limits: Limits) -> Decoded:
     if failed:
         envelope.bad.update((positions[i], found) for i, found in failed.items())
         positions = [i for i in positions if i not in envelope.bad]
-    return _judge(codec, batch, envelope, events, positions, limits=limits)
+    if keys is not None and len(positions) < len(batch):
+        keys = _pick(keys, positions)
+    return _judge(codec, envelope, events, positions, keys, limits=limits)
 
 
 def _judge(
     codec: _Codec,
-    batch: RecordBatch,
-    envelope: _Envelope,
+    envelope: Envelope,
     events: list[Any],
     positions: Sequence[int],
+    keys: list[bytes | None] | None,
     *,
     limits: Limits,
 ) -> Decoded:
     """Check keys and times of what decoded, and assemble the answer."""
-    whole = len(positions) == len(batch)
-    keys = batch.keys if whole else _pick(batch.keys, positions)
-    append_ms = envelope.append_ms if whole else _pick(envelope.append_ms, positions)
+    append_ms = envelope.append_ms
+    if envelope.bad:
+        append_ms = _pick(append_ms, positions)
     event_ms = list(map(codec.time_of, events))
     refused = _wrong_times(codec, event_ms, append_ms, limits)
-    refused.update(_wrong_keys(codec, events, keys))
+    if keys is not None:
+        refused.update(_wrong_keys(codec, events, keys))
     if refused:
         envelope.bad.update((positions[i], found) for i, found in refused.items())
         kept = [i for i in range(len(events)) if i not in refused]
@@ -170,8 +179,8 @@ def _decoded(
     """An iterator over the decoded values that goes on behind a value that raised."""
     decoders: dict[int, Callable[..., Any]] = codec.decoders
     if not versions:
-        return map(decoders[_UNNAMED_VERSION], values)
-    chosen = [decoders[versions.get(i, _UNNAMED_VERSION)] for i in positions]
+        return map(decoders[UNNAMED_VERSION], values)
+    chosen = [decoders[versions.get(i, UNNAMED_VERSION)] for i in positions]
     return map(call, chosen, values)
 
 
@@ -190,40 +199,6 @@ def _read(
             failed[index] = undecodable(values[index], error)
         else:
             return events, failed
-
-
-def _open(codec: _Codec, batch: RecordBatch) -> _Envelope:
-    """Read the headers, if any record has some."""
-    if not any(batch.headers):
-        return _Envelope(batch.timestamps)
-    envelope = _Envelope(list(batch.timestamps))
-    for i, found in enumerate(batch.headers):
-        if found:
-            _open_one(codec, dict(found), i, envelope)
-    return envelope
-
-
-def _open_one(codec: _Codec, found: dict[str, bytes], i: int, envelope: _Envelope) -> None:
-    family = codec.family
-    if headers.SCHEMA in found:
-        version = headers.decimal(found[headers.SCHEMA])
-        if version is None or version not in family.versions:
-            known = ", ".join(map(str, family.versions))
-            what = f"expected a schema version of {family.name} ({known})"
-            envelope.bad[i] = defect(UnknownSchemaVersion.code, headers.SCHEMA, what)
-            return
-        if version != _UNNAMED_VERSION:
-            envelope.versions[i] = version
-    if headers.REPLAY_APPEND_TS in found:
-        first_ms = headers.decimal(found[headers.REPLAY_APPEND_TS])
-        path = headers.REPLAY_APPEND_TS
-        if first_ms is None:
-            envelope.bad[i] = defect(WrongType.code, path, "expected decimal milliseconds")
-        elif first_ms > envelope.append_ms[i]:
-            what = f"expected a time before this append, {envelope.append_ms[i]}, got {first_ms}"
-            envelope.bad[i] = defect(OutOfRange.code, path, what)
-        else:
-            envelope.append_ms[i] = first_ms
 
 
 def _check_bytes(values: Sequence[bytes | None], bad: dict[int, Defect]) -> None:
@@ -245,10 +220,12 @@ def _check_bytes(values: Sequence[bytes | None], bad: dict[int, Defect]) -> None
             bad[i] = found
 
 
-def _wrong_keys(
-    codec: _Codec, events: list[Any], keys: Sequence[bytes | None]
-) -> dict[int, Defect]:
-    expected = list(map(str.encode, map(codec.key_of, events)))
+def _keys(codec: _Codec, events: list[Any]) -> list[bytes]:
+    return list(map(str.encode, map(codec.key_of, events)))
+
+
+def _wrong_keys(codec: _Codec, events: list[Any], keys: list[bytes | None]) -> dict[int, Defect]:
+    expected = _keys(codec, events)
     if expected == keys:
         return {}
     wrong = {}
