@@ -12,7 +12,8 @@ DiaError
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
- |   |  SourceNotLogAppendTime, StateLimit
+ |   |  SourceNotLogAppendTime, AgentFailed, StateLimit
+ +- RollUpExpired                  skip this recomputation, alert, go on
  +- WorkerStopped                  stop the worker
  |   +- MembershipConflict, SlotInUse
  +- CommandError                   end a command with its exit code
@@ -37,6 +38,7 @@ class Disposition(Enum):
     STOP_PARTITION = "stop_partition"
     STOP_WORKER = "stop_worker"
     END_COMMAND = "end_command"
+    SKIP = "skip"
 
 
 class DiaError(Exception):
@@ -217,10 +219,26 @@ class SourceNotLogAppendTime(PartitionStopped):
     code = "source_not_log_append_time"
 
 
+class AgentFailed(PartitionStopped):
+    """The agent's own code raised on a batch: a bug, which would come back with every retry."""
+
+    code = "agent_failed"
+
+
 class StateLimit(PartitionStopped):
     """A documented bound of the state is reached."""
 
     code = "state_limit"
+
+
+class RollUpExpired(DiaError):
+    """An hour or day too old to recompute: minutes that count have begun to expire.
+
+    Recomputing it would write a smaller result; the stored one stays.
+    """
+
+    code = "roll_up_expired"
+    disposition = Disposition.SKIP
 
 
 class WorkerStopped(DiaError):

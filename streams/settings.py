@@ -45,6 +45,9 @@ class Settings:
     clickhouse_user: str = _setting("default", "ClickHouse user")
     clickhouse_password_file: str = _setting("", "file that holds the ClickHouse password")
     clickhouse_database: str = _setting("dia", "ClickHouse database")
+    clickhouse_cluster: str = _setting(
+        "", "name of the ClickHouse cluster; empty where every shard is a server on its own"
+    )
     redis_url: str = _setting("", "Redis address, redis://host:port/db", secret=True)
     state_dir: str = _setting("", "folder of the RocksDB state; default HOME/state")
 
@@ -53,7 +56,7 @@ class Settings:
         200_000, "records folded before a commit is due at once", low=1, high=5_000_000
     )
     commit_timeout_s: float = _setting(30.0, "deadline of one commit", low=1, high=300)
-    fetch_max_records: int = _setting(20_000, "records of one fetch call", low=1, high=500_000)
+    fetch_max_records: int = _setting(10_000, "records of one fetch call", low=1, high=500_000)
     fetch_timeout_s: float = _setting(0.2, "longest wait of one fetch call", low=0.001, high=5)
     session_timeout_s: float = _setting(30.0, "group session timeout", low=6, high=300)
     drain_timeout_s: float = _setting(20.0, "deadline of a graceful stop", low=1, high=600)
@@ -78,7 +81,7 @@ class Settings:
         20_000, "early rows of one partition in one interval", low=0, high=1_000_000
     )
     max_live_windows: int = _setting(
-        5_000_000, "live windows of one partition; above it the partition pauses",
+        2_000_000, "live windows of one partition; above 80 % it pauses and closes the oldest",
         low=1000, high=50_000_000,
     )
     max_unacked_bytes: int = _setting(
@@ -86,7 +89,7 @@ class Settings:
         low=1 << 20, high=16 << 30,
     )
     max_ids: int = _setting(
-        50_000_000, "event ids remembered by one partition; above it the partition pauses",
+        20_000_000, "event ids remembered by one partition; above it the partition stops",
         low=1000, high=500_000_000,
     )
 
@@ -231,7 +234,7 @@ def _refuse_unknown(env: Mapping[str, str]) -> None:
     known = {PREFIX + spec.name.upper() for spec in fields(Settings)}
     unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
     if unknown:
-        msg = f"unknown setting {', '.join(unknown)}. `dia config show` lists the known ones."
+        msg = f"unknown setting {', '.join(unknown)}: unset it. `dia config show` lists the known ones."
         raise UsageError(msg)
 
 

@@ -41,9 +41,7 @@ class Emission:
 class EmissionQueues:
     """The queues of one partition, by shard."""
 
-    def __init__(
-        self, part: int, shards: int, columns: WindowColumns, sketch: SketchRuns
-    ) -> None:
+    def __init__(self, part: int, shards: int, columns: WindowColumns, sketch: SketchRuns) -> None:
         self._part = part
         self._columns = columns
         self._sketch = sketch
@@ -76,9 +74,7 @@ class EmissionQueues:
         c.waiting[slots] = False
         self.changed(slots)
 
-    def take(
-        self, names: SeriesNames, room: Sequence[int], early_rows_max: int
-    ) -> list[Emission]:
+    def take(self, names: SeriesNames, room: Sequence[int], early_rows_max: int) -> list[Emission]:
         """Due rows for each shard, at most ``room[shard]``; early ones within their budget."""
         emissions: list[Emission] = []
         early_each = -(-early_rows_max // len(self._closed))
@@ -89,9 +85,7 @@ class EmissionQueues:
                 emissions += self._emit(names, shard, chosen)
         return emissions
 
-    def _emit(
-        self, names: SeriesNames, shard: int, slots: NDArray[np.int64]
-    ) -> list[Emission]:
+    def _emit(self, names: SeriesNames, shard: int, slots: NDArray[np.int64]) -> list[Emission]:
         c = self._columns
         old = c.old[slots]
         emissions = []
@@ -103,9 +97,7 @@ class EmissionQueues:
             if len(group):
                 ordered = group[np.argsort(c.serial[group])]
                 rows = tuple(self.snapshot(names, shard, ordered, d) for d in destinations)
-                emissions.append(
-                    Emission(shard, rows, ordered, c.serial[ordered], c.ver[ordered])
-                )
+                emissions.append(Emission(shard, rows, ordered, c.serial[ordered], c.ver[ordered]))
         return emissions
 
     def _push(self, queues: list[deque[_Pairs]], slots: NDArray[np.int64]) -> None:

@@ -82,9 +82,7 @@ class IdRuns:
         if self._runs and int(self._runs[0].append_ms.max(initial=0)) < horizon_ms:
             del self._runs[0]
 
-    def find(
-        self, hi: NDArray[np.uint64], lo: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.intp], Ids]:
+    def find(self, hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Ids]:
         """Which of the given events are remembered, and the newest row of each of those."""
         # Ascending needles walk a run in memory order: a third of the cost of random ones.
         missing = np.argsort(hi)

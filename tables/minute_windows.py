@@ -13,7 +13,7 @@ Everything here is one partition's, in one thread, and works on whole batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +26,13 @@ from tables.emission import Emission, EmissionQueues
 from tables.names import SeriesNames, renumber
 from tables.sketch_code import encode as sketch_codes
 from tables.sketch_runs import Buckets, SketchRuns, pack, serials_of
-from tables.table import Entry
+from tables.table import Entry, ShardOf
 from tables.window_columns import WindowColumns
 
 MINUTE_MS = 60_000
 _SEGMENTS_PER_COMMIT = 1 << 16
 _NAMES_SLACK = 100_000
 
-ShardOf = Callable[[Sequence[str], Sequence[str], Sequence[str]], NDArray[np.int32]]
 Touched = tuple[int, int]
 """(shard, minute since the epoch) of an evicted window."""
 
@@ -177,9 +176,7 @@ class MinuteWindows:
             np.uint64
         )
 
-    def _slots(
-        self, keys: NDArray[np.int64], minutes: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def _slots(self, keys: NDArray[np.int64], minutes: NDArray[np.int64]) -> NDArray[np.int64]:
         """The slot of each row; windows and slots that do not exist yet are opened."""
         self._columns.reserve(len(keys))
         order = np.argsort(minutes, kind="stable")
@@ -248,14 +245,21 @@ class MinuteWindows:
             self._evictable.append((slots[done], self._columns.serial[slots[done]]))
         self._queues.closed(slots[~done])
 
-    def next_close_in_s(self) -> float | None:
-        """Seconds until a held window must be looked at again; None when none is held."""
-        held = [
-            window.hold_until
-            for minute, window in self._windows.items()
-            if not window.closed and window.hold_until is not None and self._due(minute)
-        ]
-        return max(0.0, min(held) - self._now_s) if held else None
+    def shed(self, open_max: int) -> None:
+        """Close the oldest windows before their time until at most ``open_max`` states are open.
+
+        For want of memory only, and always exact: what still comes for them opens another
+        incarnation, and incarnations add up.
+        """
+        open_windows = sorted(
+            (minute, window) for minute, window in self._windows.items() if not window.closed
+        )
+        states = sum(len(window) for _, window in open_windows)
+        for _, window in open_windows:
+            if states <= open_max:
+                return
+            states -= len(window)
+            self._close(window)
 
     @property
     def changed(self) -> bool:

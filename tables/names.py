@@ -130,9 +130,7 @@ def local_dictionary(
     return [names[i] for i in used.tolist()], index.astype(np.int32)
 
 
-def renumber(
-    names: SeriesNames, keys: NDArray[np.int64]
-) -> tuple[SeriesNames, NDArray[np.int64]]:
+def renumber(names: SeriesNames, keys: NDArray[np.int64]) -> tuple[SeriesNames, NDArray[np.int64]]:
     """Fresh codes for only the names that ``keys`` use; the second result is each key anew.
 
     Names of series that have gone would otherwise stay in memory for ever.

@@ -19,6 +19,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.errors import StateLimit
 from tables.id_runs import IdRuns, Ids, concatenate
 from tables.table import MAX_ENTRY_BYTES, Entry
 
@@ -43,8 +44,9 @@ class Verdict(IntEnum):
 class SeenEvents:
     """The `Table` of seen events of one partition (protocol: tables/table.py)."""
 
-    def __init__(self, ttl_ms: int) -> None:
+    def __init__(self, ttl_ms: int, max_ids: int = 20_000_000) -> None:
         self._ttl_ms = ttl_ms
+        self._max_ids = max_ids
         self._hot: dict[int, int] = {}
         self._collided: dict[tuple[int, int], int] = {}
         self._rows = np.empty(4096, _ROW)
@@ -76,8 +78,17 @@ class SeenEvents:
         append_ms: NDArray[np.int64],
     ) -> NDArray[np.int8]:
         """A `Verdict` for each record of a batch (parallel columns, in log order); fresh ones
-        are remembered from here on, the others leave no trace."""
+        are remembered from here on, the others leave no trace.
+
+        Raises `StateLimit` when more ids are alive than the partition may hold: pausing would
+        not help, since ids expire in append time, which then stands still.
+        """
         count = len(hi)
+        if len(self) + count > self._max_ids:
+            raise StateLimit(
+                f"{len(self)} event ids are alive in one partition, the bound is DIA_MAX_IDS="
+                f"{self._max_ids}. Raise it, shorten DIA_DEDUPE_TTL_S, or add partitions."
+            )
         first = self._append(hi, lo, payload, offsets, append_ms)
         own = range(first, first + count)
         rows = np.array(list(map(self._hot.setdefault, hi.tolist(), own)), np.intp)
@@ -186,7 +197,9 @@ class SeenEvents:
             part = rows[start : start + _ROWS_PER_ENTRY]
             self._entries[number] = int(part["append_ms"].max())
             # Column by column: neighbours compress far better than rows do.
-            value = b"".join(np.ascontiguousarray(part[name]).tobytes() for name in _ROW.names or ())
+            value = b"".join(
+                np.ascontiguousarray(part[name]).tobytes() for name in _ROW.names or ()
+            )
             entries.append((number.to_bytes(8, "big"), value))
             number += 1
         return entries

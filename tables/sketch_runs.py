@@ -140,4 +140,5 @@ def ragged(start: NDArray[np.intp], length: NDArray[np.intp]) -> NDArray[np.intp
     if not total:
         return np.empty(0, np.intp)
     ends = np.cumsum(length)
-    return np.arange(total) + np.repeat(start - (ends - length), length)
+    index: NDArray[np.intp] = np.arange(total) + np.repeat(start - (ends - length), length)
+    return index

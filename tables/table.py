@@ -7,9 +7,14 @@ times, gives the same state. What an agent folds into it stays in memory until `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.settings import Settings
 
 Entry: TypeAlias = tuple[bytes, bytes | None]
 """Key and its new value; None deletes the key."""
@@ -21,6 +26,11 @@ into entries below this."""
 
 class Table(Protocol):
     """One partition's state of one kind."""
+
+    @property
+    def bytes_used(self) -> int:
+        """Memory it holds, to within a fifth."""
+        ...
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Fill the empty table from every live entry, in key order (A3)."""
@@ -40,15 +50,29 @@ class Table(Protocol):
         ...
 
 
-T = TypeVar("T", bound=Table)
+ShardOf: TypeAlias = Callable[[Sequence[str], Sequence[str], Sequence[str]], NDArray[np.int32]]
+"""Shard of each series, given its tenants, models and metrics as parallel sequences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableContext:
+    """What a table may know of the partition it serves."""
+
+    partition: int
+    epoch: int
+    shards: int
+    shard_of: ShardOf
+    settings: Settings
+
+
 T_co = TypeVar("T_co", bound=Table, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class TableSpec(Generic[T_co]):
     """A declared table: ``prefix`` is its one-byte name in the store and in the changelog,
-    ``build`` makes an empty instance from the partition's `TableContext`."""
+    ``build`` makes an empty instance for one partition."""
 
     name: str
     prefix: bytes
-    build: Callable[[Any], T_co]
+    build: Callable[[TableContext], T_co]

@@ -90,7 +90,8 @@ class WindowColumns:
 
     def same(self, slots: NDArray[np.int64], serials: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which remembered slots still hold what they held."""
-        return self.serial[slots] == serials
+        same: NDArray[np.bool_] = self.serial[slots] == serials
+        return same
 
     def alive(self, serials: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which serials still exist."""
@@ -98,7 +99,8 @@ class WindowColumns:
         if not len(existing):
             return np.zeros(len(serials), np.bool_)
         at = np.minimum(np.searchsorted(existing, serials), len(existing) - 1)
-        return existing[at] == serials
+        found: NDArray[np.bool_] = existing[at] == serials
+        return found
 
     def _grow(self, capacity: int) -> None:
         for name, dtype, initial in _COLUMNS:

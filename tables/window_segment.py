@@ -85,14 +85,20 @@ def encode_rows(
         low = int(ends[first] - lengths[first])
         high = int(ends[last - 1])
         part = slots[first:last]
-        yield part, _encode(
-            [
-                *_names(names, columns.key[part]),
-                *(_column(columns, name, part, base[first:last], dtype) for name, dtype in ROW_COLUMNS),
-                lengths[first:last].astype("<u4").tobytes(),
-                codes_of(buckets[low:high]).astype("<i2").tobytes(),
-                counts[low:high].astype("<u4").tobytes(),
-            ]
+        yield (
+            part,
+            _encode(
+                [
+                    *_names(names, columns.key[part]),
+                    *(
+                        _column(columns, name, part, base[first:last], dtype)
+                        for name, dtype in ROW_COLUMNS
+                    ),
+                    lengths[first:last].astype("<u4").tobytes(),
+                    codes_of(buckets[low:high]).astype("<i2").tobytes(),
+                    counts[low:high].astype("<u4").tobytes(),
+                ]
+            ),
         )
 
 
@@ -134,7 +140,9 @@ def _cuts(
     if shared <= budget // 2:
         budget -= shared
     else:
-        sizes = sizes + sum(dimension.sizes[code] + _NAME_OVERHEAD_BYTES for code, dimension in codes)
+        sizes = sizes + sum(
+            dimension.sizes[code] + _NAME_OVERHEAD_BYTES for code, dimension in codes
+        )
     total = np.cumsum(sizes)
     first, used = 0, 0
     while first < len(sizes):

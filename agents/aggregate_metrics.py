@@ -1,0 +1,63 @@
+"""model.metrics -> minute windows per tenant, model and metric -> ClickHouse m1, h1, d1.
+
+In: `ModelMetric`s, partitioned by tenant. State: `seen_events` (a repeated event id is dropped,
+one with another payload is a dead letter `idempotency_conflict`) and `minute_windows`.
+Out: rows of the windows; nothing is produced to Kafka but dead letters.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schemas.metric import ModelMetric
+from streams.agent import AgentSpec, EventBatch, Scope
+from streams.errors import IdempotencyConflict
+from streams.topology import DIA_GROUP, MODEL_METRICS
+from tables import MINUTE_WINDOWS, SEEN_EVENTS
+from tables.fingerprint import identities, payloads
+from tables.names import split
+from tables.seen_events import Verdict
+
+
+def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
+    """Drop repeats, refuse conflicts, fold the rest."""
+    windows, seen = scope.table(MINUTE_WINDOWS), scope.table(SEEN_EVENTS)
+    events, offsets = batch.events, batch.offsets()
+    keys = windows.names.keys(
+        [event.tenant_id for event in events],
+        [event.model_id for event in events],
+        [event.metric for event in events],
+    )
+    values = np.array([event.value for event in events], np.float64)
+    tenant_codes = split(keys)[0]
+    hi, lo = identities(
+        [event.event_id for event in events],
+        windows.names.tenants.hashes[tenant_codes].tolist(),
+        batch.column("values"),
+    )
+    said = payloads(
+        windows.names.hashes(keys), batch.event_ms, values, [event.run_id for event in events]
+    )
+    verdicts = seen.admit(hi, lo, said, offsets, batch.append_ms)
+    fresh = verdicts == Verdict.FRESH
+    windows.fold(keys[fresh], batch.event_ms[fresh], values[fresh], offsets[fresh])
+    conflicts = np.flatnonzero(verdicts == Verdict.CONFLICT).tolist()
+    for index in conflicts:
+        event = events[index]
+        scope.dead_letter(
+            batch.row(index),
+            IdempotencyConflict.code,
+            f"event_id {event.event_id!r} came before with another payload within DIA_DEDUPE_TTL_S",
+            event.tenant_id,
+        )
+    applied = int(fresh.sum())
+    scope.count(applied=applied, duplicates=len(events) - applied - len(conflicts))
+
+
+AGGREGATE_METRICS = AgentSpec(
+    name="aggregate_metrics",
+    source=MODEL_METRICS,
+    group=DIA_GROUP,
+    tables=(SEEN_EVENTS, MINUTE_WINDOWS),
+    process=aggregate_metrics,
+)

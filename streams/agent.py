@@ -1,0 +1,96 @@
+"""How an agent is written: a function that gets a whole batch of one partition's events.
+
+    AGGREGATE_METRICS = AgentSpec(
+        name="aggregate_metrics", source=MODEL_METRICS, group=DIA_GROUP,
+        tables=(SEEN_EVENTS, MINUTE_WINDOWS), process=aggregate_metrics,
+    )
+
+    def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None: ...
+
+``process`` is called with the decoded records of one fetch, in log order, and folds them into
+the partition's tables. It has no effect outside the process: what it emits, and what it puts in
+tables, becomes true with the next commit, all at once. It may not await and may not keep time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.topology import SourceTopic
+from streams.types import OutboundRecord, RecordBatch, TopicPartition
+from tables.table import Table, TableSpec
+
+E = TypeVar("E")
+T = TypeVar("T", bound=Table)
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch(Generic[E]):
+    """The good records of one batch: parallel columns, in log order.
+
+    ``rows[i]`` is the index of ``events[i]`` in ``records``; None says that all are good.
+    ``append_ms`` is the time each record is judged by (a replayed one by its first append).
+    """
+
+    records: RecordBatch
+    events: list[E]
+    rows: list[int] | None
+    event_ms: NDArray[np.int64]
+    append_ms: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def row(self, index: int) -> int:
+        """Index in ``records`` of the event at ``index``."""
+        return index if self.rows is None else self.rows[index]
+
+    def column(self, name: str) -> list[Any]:
+        """One column of ``records`` (offsets, values, ...), good records only."""
+        whole: list[Any] = getattr(self.records, name)
+        return whole if self.rows is None else [whole[i] for i in self.rows]
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Source offset of each event."""
+        return np.array(self.column("offsets"), np.int64)
+
+
+class Scope(Protocol):
+    """What an agent may do with the partition its batch came from."""
+
+    @property
+    def tp(self) -> TopicPartition: ...
+
+    def table(self, spec: TableSpec[T]) -> T:
+        """The partition's instance of a declared table; KeyError when the agent did not
+        declare it."""
+        ...
+
+    def dead_letter(self, row: int, code: str, message: str, tenant: str = "") -> None:
+        """Refuse the record at index ``row`` of the batch's ``records``."""
+        ...
+
+    def emit(self, record: OutboundRecord) -> None:
+        """Produce ``record`` in the partition's next transaction."""
+        ...
+
+    def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
+        """Account for good records; those refused by `dead_letter` are counted there. Every
+        event of a batch must be accounted for once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSpec:
+    """A declared agent. ``tables`` may not include the outbox: the runtime adds it."""
+
+    name: str
+    source: SourceTopic
+    group: str
+    tables: tuple[TableSpec[Any], ...]
+    process: Callable[[EventBatch[Any], Scope], None]

@@ -1,0 +1,319 @@
+"""A partition this process was assigned: opening it, committing it, losing it.
+
+    fencing -> restoring -> ready -> (a commit in doubt) -> fencing -> ...
+                      \\-> stopped: an operator decides
+
+One task per partition lives as long as the assignment. It opens the partition (A1 to A5), then
+commits it when due; on any doubt it drops everything in memory and opens it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import structlog
+
+from streams.agent import AgentSpec
+from streams.clock import Clock
+from streams.errors import AgentFailed, DiaError, PartitionRestart, PartitionStopped, TransientError
+from streams.runtime.assignment import Opener
+from streams.runtime.commit import commit
+from streams.runtime.deadline import Deadline, DeadlinePassed
+from streams.runtime.handover import Handover
+from streams.runtime.idle import IdleWatch
+from streams.runtime.partition import Partition
+from streams.runtime.pressure import RESUME_AT, Pressure
+from streams.runtime.trim import ChangelogTrim
+from streams.settings import Settings
+from streams.telemetry.metrics import Metrics
+from streams.types import GroupConsumer, RecordBatch, TopicPartition, TransactionalProducer
+
+Phase = Literal["fencing", "restoring", "ready", "stopped"]
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class AssignedPartition:
+    """See the module docstring. All methods are called in the loop's thread."""
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        agent: AgentSpec,
+        *,
+        opener: Opener,
+        handover: Handover,
+        consumer: GroupConsumer,
+        clock: Clock,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self.tp = tp
+        self.phase: Phase = "fencing"
+        self.partition: Partition | None = None
+        self.stopped_by: DiaError | None = None
+        self._agent = agent
+        self._opener = opener
+        self._handover = handover
+        self._consumer = consumer
+        self._clock = clock
+        self._settings = settings
+        self._metrics = metrics
+        self._producer: TransactionalProducer | None = None
+        self._suspended = False
+        self._failure: DiaError | None = None
+        self._wake = asyncio.Event()
+        self._committing = asyncio.Lock()
+        self._committed_once = False
+        self._idle = IdleWatch(settings.idle_close_s)
+        self._pressure = Pressure()
+        self._trim = ChangelogTrim(opener.broker)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to open the partition."""
+        self._task = asyncio.create_task(self._run(), name=f"partition-{self.tp}")
+
+    # --- records -----------------------------------------------------------------------------
+
+    @property
+    def taking(self) -> bool:
+        """Records may be folded now."""
+        return self.phase == "ready" and not self._suspended and self._failure is None
+
+    def fold(self, batch: RecordBatch) -> None:
+        """C1, if the batch is the next one; a batch from anywhere else is fetched again."""
+        partition = self.partition
+        if partition is None or not self.taking:
+            return
+        if batch.start != partition.progress.fold_offset:
+            self._consumer.seek(self.tp, partition.progress.fold_offset)
+            return
+        try:
+            partition.fold(batch)
+        except PartitionStopped as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("agent_failed", tp=str(self.tp), offset=batch.start)
+            self._fail(
+                AgentFailed(
+                    f"agent {self._agent.name} raised {error!r} on {self.tp} at offsets "
+                    f"{batch.start} to {batch.end - 1}. Fix it and restart the worker."
+                )
+            )
+        if len(batch):
+            self._idle.reset()
+        if partition.folded >= self._settings.commit_max_records:
+            self._wake.set()
+
+    def tick(self) -> None:
+        """Look at silence and at pressure; called a few times a second."""
+        partition = self.partition
+        if partition is None or not self.taking:
+            return
+        now_s = self._clock.monotonic()
+        position = self._consumer.position(self.tp)
+        self._idle.observe(now_s, position, self._consumer.watermarks(self.tp))
+        watermark_ms = self._idle.watermark_ms(now_s, partition.progress.last_append_ms)
+        if watermark_ms is not None:
+            partition.idle_until(watermark_ms)
+        if self._pressure.update(partition):
+            if self._pressure.paused:
+                log.warning("partition_paused", tp=str(self.tp))
+                self._consumer.pause(self.tp)
+            else:
+                log.info("partition_resumed", tp=str(self.tp))
+                self._consumer.resume(self.tp)
+        if self._pressure.paused and partition.windows is not None:
+            # Event time stands still while paused: only closing windows early makes room.
+            partition.windows.shed(int(RESUME_AT * self._settings.max_live_windows))
+
+    def lost_position(self) -> None:
+        """The consumer's position is not in the log: A4 finds out what that means."""
+        if self.taking:
+            self._fail(PartitionRestart(f"the position in {self.tp} is not in its log"))
+
+    @property
+    def paused(self) -> bool:
+        return self._pressure.paused
+
+    @property
+    def lag(self) -> int | None:
+        """Last stable offset minus the committed next offset; None while unknown."""
+        seen = self._consumer.watermarks(self.tp)
+        if self.partition is None or seen is None:
+            return None
+        return max(0, seen.last_stable_offset - self.partition.state.link.next_offset)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to read, to commit or to acknowledge."""
+        partition = self.partition
+        if self.phase != "ready" or partition is None:
+            return False
+        return self.lag == 0 and partition.settled
+
+    # --- assignment --------------------------------------------------------------------------
+
+    async def suspend(self, deadline: Deadline) -> None:
+        """Revoked: stop folding and let the open transaction end, within the deadline."""
+        self._suspended = True
+        try:
+            await deadline.wait(self._committing.acquire())
+        except DeadlinePassed:
+            await self.close()
+            return
+        self._committing.release()
+
+    def keep(self) -> None:
+        """Assigned again without having been anyone else's, as far as we know: go on where
+        folding stopped. If it was, fencing tells at the next commit."""
+        self._suspended = False
+        self._idle.reset()
+        if self.phase == "ready" and self.partition is not None:
+            self._consumer.seek(self.tp, self.partition.progress.fold_offset)
+            if self._pressure.paused:
+                self._consumer.pause(self.tp)
+        else:
+            self._consumer.pause(self.tp)
+            self._consumer.seek(self.tp, 0)
+
+    @property
+    def open(self) -> bool:
+        """Its task lives: it may be kept."""
+        return self._task is not None and not self._task.done()
+
+    async def close(self) -> None:
+        """Lost: end the task, give up producer, store and memory."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self._drop()
+        self._metrics.forget_partition(self.tp.topic, self.tp.partition)
+
+    async def drain(self) -> None:
+        """Graceful stop: take nothing more, commit what is folded."""
+        self._suspended = True
+        async with self._committing:
+            if self.partition is not None and self.phase == "ready" and self._failure is None:
+                if self.partition.has_changes():
+                    await self._commit(self.partition)
+
+    # --- the task ----------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            self._committed_once = False
+            try:
+                await self._open()
+                await self._commit_when_due()
+            except PartitionStopped as error:
+                await self._stop(error)
+                return
+            except (PartitionRestart, TransientError) as error:
+                self._metrics.commit.failures.labels(error.code).inc()
+                log.warning("partition_restarts", tp=str(self.tp), code=error.code, why=str(error))
+            await self._drop()
+            pause_s = _FIRST_PAUSE_S if self._committed_once else min(2 * pause_s, _LONGEST_PAUSE_S)
+            await self._clock.sleep(pause_s)
+
+    async def _open(self) -> None:
+        self._failure = None
+        self._enter("fencing")
+        self._consumer.pause(self.tp)
+        began = self._clock.monotonic()
+        opened = await self._opener.open(
+            self._agent, self.tp, fenced=lambda: self._enter("restoring")
+        )
+        self.partition, self._producer = opened.partition, opened.producer
+        self._handover.repeat(opened.partition)  # A5
+        took_s = self._clock.monotonic() - began
+        self._metrics.partition.restore_seconds.observe(took_s)
+        self._metrics.partition.restore_records.labels(*self.tp).inc(opened.restored_records)
+        self._enter("ready")
+        log.info(
+            "partition_ready",
+            tp=str(self.tp),
+            next_offset=opened.partition.progress.fold_offset,
+            restored_records=opened.restored_records,
+            seconds=round(took_s, 3),
+        )
+        self._pressure = Pressure()
+        if not self._suspended:
+            self._consumer.seek(self.tp, opened.partition.progress.fold_offset)
+            self._consumer.resume(self.tp)
+
+    async def _commit_when_due(self) -> None:
+        """Commit every interval, sooner when much is folded; returns only by raising."""
+        while True:
+            began = self._clock.monotonic()
+            async with self._committing:
+                if self._failure is not None:
+                    raise self._failure
+                if not self._suspended and self.partition is not None:
+                    await self._commit_or_emit(self.partition)
+            left_s = self._settings.commit_interval_s - (self._clock.monotonic() - began)
+            await self._until_woken(max(left_s, 0.0))
+
+    async def _until_woken(self, timeout_s: float) -> None:
+        self._wake.clear()
+        try:
+            await Deadline(self._clock, timeout_s).wait(self._wake.wait())
+        except DeadlinePassed:
+            return
+
+    async def _commit_or_emit(self, partition: Partition) -> None:
+        if partition.has_changes():
+            await self._commit(partition)
+        else:
+            # Nothing uncommitted is folded: what is in memory is what is committed.
+            self._handover.emit(partition, partition.take_emissions(self._handover.room()))
+
+    async def _commit(self, partition: Partition) -> None:
+        assert self._producer is not None
+        prepared = partition.prepare(self._handover.room())
+        await commit(
+            partition,
+            prepared,
+            self._producer,
+            self._clock,
+            self._metrics,
+            self._settings.commit_timeout_s,
+        )
+        self._handover.committed(partition, prepared)  # C5
+        self._committed_once = True
+        self._metrics.commit.commits.labels(*self.tp).inc()
+        await self._trim.after(partition.state)
+
+    def _fail(self, error: DiaError) -> None:
+        """End the partition's life in memory as soon as no commit is under way."""
+        self._failure = error
+        self._wake.set()
+
+    async def _stop(self, error: PartitionStopped) -> None:
+        self.stopped_by = error
+        await self._drop()
+        self._enter("stopped")
+        log.error("partition_stopped", tp=str(self.tp), code=error.code, why=str(error))
+
+    async def _drop(self) -> None:
+        """Give up memory, store and producer; the consumer stays away from the partition."""
+        self._consumer.pause(self.tp)
+        self._enter("fencing")
+        partition, self.partition = self.partition, None
+        producer, self._producer = self._producer, None
+        if partition is not None:
+            self._handover.forget(partition)
+            partition.state.store.close()
+        if producer is not None:
+            await producer.close()
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self._metrics.set_partition_state(self.tp.topic, self.tp.partition, phase)

@@ -1,0 +1,106 @@
+"""What the outbox holds, in bytes and in words: ledger rows, dead letters, touched hours.
+
+b"L"                        the partition's ledger row, replaced by every commit
+b"D" seq:u64                dead_letters rows of the commit ``seq``
+b"R" bucket:u8 shard:u16 start_min:u32
+                            an hour (0) or day (1) of one shard to recompute from minutes
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.rows import Bucket, FactRows
+from streams.types import TopicPartition
+from tables.changelog import Link
+
+LEDGER_KEY = b"L"
+_DEAD = struct.Struct(">cQ")
+_ROLL_UP = struct.Struct(">cBHI")
+_BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
+_MINUTES_PER_DAY = 1440
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[str, list[Any]]).decode
+
+
+class RollUp(NamedTuple):
+    """One hour or day of one shard; ``start_s`` in seconds since the epoch."""
+
+    shard: int
+    bucket: Bucket
+    start_s: int
+
+
+def dead_letters_key(seq: int) -> bytes:
+    """Key of the dead letters of one commit."""
+    return _DEAD.pack(b"D", seq)
+
+
+def roll_up_keys(touched: Iterable[tuple[int, int]]) -> set[bytes]:
+    """Keys of the hours and days of the evicted windows: (shard, hour start in minutes)."""
+    keys = set()
+    for shard, hour in touched:
+        keys.add(_ROLL_UP.pack(b"R", 0, shard, hour))
+        keys.add(_ROLL_UP.pack(b"R", 1, shard, hour // _MINUTES_PER_DAY * _MINUTES_PER_DAY))
+    return keys
+
+
+def roll_up(key: bytes) -> RollUp | None:
+    """The recomputation a key stands for; None when it is another kind of effect."""
+    if key[:1] != b"R":
+        return None
+    _, bucket, shard, start_min = _ROLL_UP.unpack(key)
+    return RollUp(shard, _BUCKETS[bucket], start_min * 60)
+
+
+def encode_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """Fact rows as the outbox keeps them."""
+    return _encode(dict(columns))
+
+
+def fact_rows(key: bytes, value: bytes, shard_of_id: Any) -> list[FactRows]:
+    """The rows of a ledger or dead-letter effect, one `FactRows` per shard concerned.
+
+    ``shard_of_id`` maps a row's own key to its shard.
+    """
+    columns = _decode(value)
+    table, ids = (
+        ("ledger", [f"{g}\0{t}\0{p}" for g, t, p in _zip(columns, "grp", "topic", "part")])
+        if key == LEDGER_KEY
+        else ("dead_letters", columns["id"])
+    )
+    by_shard: dict[int, list[int]] = {}
+    for index, row_id in enumerate(ids):
+        by_shard.setdefault(shard_of_id(row_id), []).append(index)
+    return [
+        FactRows(table, shard, {n: [c[i] for i in rows] for n, c in columns.items()})
+        for shard, rows in by_shard.items()
+    ]
+
+
+def _zip(columns: Mapping[str, Sequence[Any]], *names: str) -> Iterable[tuple[Any, ...]]:
+    return zip(*(columns[name] for name in names), strict=True)
+
+
+def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> dict[str, list[Any]]:
+    """The ledger row of a commit: cumulative counts up to ``next_offset``."""
+    counters = link.counters
+    return {
+        "grp": [group],
+        "topic": [tp.topic],
+        "part": [tp.partition],
+        "next_offset": [link.next_offset],
+        "read": [counters.read],
+        "applied": [counters.applied],
+        "duplicates": [counters.duplicates],
+        "dead": [counters.dead],
+        "gaps": [counters.gaps],
+        "dead_by_code": [counters.dead_by_code],
+        "ver": [(link.epoch << 40) | link.seq],
+        "at": [now_ms],
+    }

@@ -1,0 +1,236 @@
+"""One member of one consumer group: fetch lists, fold them, keep the assignment.
+
+The loop never waits for a commit: partitions commit in their own tasks, side by side, while
+records go on being folded. What bounds it: one fetch call at a time, at most
+``fetch_max_records`` records in it, and the pressure of each partition (runtime/pressure.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from streams.agent import AgentSpec
+from streams.clock import Clock
+from streams.errors import BrokerUnavailable, SourceNotLogAppendTime, UnknownTopic
+from streams.runtime.assigned import AssignedPartition
+from streams.runtime.assignment import Opener
+from streams.runtime.deadline import Deadline, DeadlinePassed
+from streams.runtime.handover import Handover
+from streams.settings import Settings
+from streams.telemetry.health import PartitionCounts
+from streams.telemetry.metrics import Metrics
+from streams.types import Broker, OffsetOutOfRange, RecordBatch, TopicPartition
+
+_TICK_S = 0.25
+_RETRY_S = 2.0
+_REVOKE_SHARE = 0.5
+"""Of the session timeout: what a revocation may take before the group goes on without us."""
+
+log = structlog.get_logger(__name__)
+
+
+class GroupMember:
+    """See the module docstring. It is its own `RebalanceListener`."""
+
+    def __init__(
+        self,
+        group: str,
+        agents: Mapping[str, AgentSpec],
+        *,
+        broker: Broker,
+        opener: Opener,
+        handover: Handover,
+        clock: Clock,
+        settings: Settings,
+        metrics: Metrics,
+        instance_id: str,
+    ) -> None:
+        self.group = group
+        self.partitions: dict[TopicPartition, AssignedPartition] = {}
+        self.assigned_once = False
+        self._agents = agents
+        self._broker = broker
+        self._opener = opener
+        self._handover = handover
+        self._clock = clock
+        self._settings = settings
+        self._metrics = metrics
+        self._consumer = broker.consumer(group, sorted(agents), instance_id)
+        self._stopping = False
+        self._ticked_at = float("-inf")
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Check the sources and join; retried while the broker is away or a topic is missing.
+
+        Raises `SourceNotLogAppendTime`.
+        """
+        while True:
+            try:
+                await self._check_sources()
+                await self._consumer.start(self)
+            except (BrokerUnavailable, UnknownTopic) as error:
+                log.warning("group_waits", group=self.group, code=error.code, why=str(error))
+                await self._clock.sleep(_RETRY_S)
+            else:
+                return
+
+    async def run(self) -> None:
+        """Fetch and fold until `drain`. Raises `MembershipConflict`."""
+        while not self._stopping:
+            await self._fetch()
+            self._tick()
+            # A full buffer is fetched without waiting: give commits and heartbeats their turn.
+            await asyncio.sleep(0)
+
+    async def drain(self, deadline: Deadline) -> None:
+        """Stop fetching, commit what is folded, leave; all within the deadline."""
+        self._stopping = True
+        partitions = list(self.partitions.values())
+        drained = asyncio.gather(*(p.drain() for p in partitions), return_exceptions=True)
+        try:
+            for error in await deadline.wait(drained):
+                if error is not None:
+                    log.warning("drain_failed", group=self.group, why=str(error))
+            await deadline.wait(self._flushed())
+        except DeadlinePassed:
+            log.warning("drain_unfinished", group=self.group)
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave at once; uncommitted work is folded again by whoever comes next."""
+        self._stopping = True
+        await asyncio.gather(*(p.close() for p in self.partitions.values()))
+        self.partitions = {}
+        await self._consumer.stop()
+
+    async def _flushed(self) -> None:
+        """Rows already handed over may as well arrive: the next owner repeats fewer."""
+        while not self._handover.delivery.idle:
+            await self._clock.sleep(0.05)
+
+    async def _check_sources(self) -> None:
+        admin = await self._broker.admin()
+        try:
+            topics = await admin.describe_topics()
+        finally:
+            await admin.close()
+        for agent in self._agents.values():
+            source = agent.source
+            for name in (source.name, source.dlq, source.changelog(agent.group)):
+                if name not in topics:
+                    raise UnknownTopic(f"topic {name} does not exist. Run `dia topics apply`.")
+            if topics[source.name].config.get("message.timestamp.type") != "LogAppendTime":
+                raise SourceNotLogAppendTime(
+                    f"topic {source.name} does not use message.timestamp.type=LogAppendTime, in "
+                    f"which ages and TTLs are counted. Run `dia topics plan` to see the change."
+                )
+
+    # --- records -----------------------------------------------------------------------------
+
+    async def _fetch(self) -> None:
+        settings = self._settings
+        try:
+            batches = await self._consumer.getmany(
+                settings.fetch_timeout_s, settings.fetch_max_records
+            )
+        except OffsetOutOfRange as error:
+            if (partition := self.partitions.get(error.tp)) is not None:
+                partition.lost_position()
+            return
+        for tp, batch in batches.items():
+            partition = self.partitions.get(tp)
+            if partition is not None and partition.taking:
+                self._fold(partition, batch)
+
+    def _tick(self) -> None:
+        now_s = self._clock.monotonic()
+        if now_s - self._ticked_at < _TICK_S:
+            return
+        self._ticked_at = now_s
+        for partition in self.partitions.values():
+            partition.tick()
+            self._gauge(partition)
+        paused = sum(partition.paused for partition in self.partitions.values())
+        self._metrics.partition.paused.set(paused)
+
+    # --- assignment --------------------------------------------------------------------------
+
+    async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        deadline = Deadline(self._clock, _REVOKE_SHARE * self._settings.session_timeout_s)
+        held = [self.partitions[tp] for tp in sorted(partitions) if tp in self.partitions]
+        await asyncio.gather(*(partition.suspend(deadline) for partition in held))
+
+    async def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        self._metrics.partition.rebalances.inc()
+        self.assigned_once = True
+        gone = [tp for tp, held in self.partitions.items() if tp not in partitions or not held.open]
+        await asyncio.gather(*(self.partitions.pop(tp).close() for tp in gone))
+        for tp in sorted(partitions):
+            if tp not in self.partitions:
+                self.partitions[tp] = self._new(tp)
+                self.partitions[tp].start()
+            self.partitions[tp].keep()
+        log.info("assigned", group=self.group, partitions=[str(tp) for tp in sorted(partitions)])
+
+    def _new(self, tp: TopicPartition) -> AssignedPartition:
+        return AssignedPartition(
+            tp,
+            self._agents[tp.topic],
+            opener=self._opener,
+            handover=self._handover,
+            consumer=self._consumer,
+            clock=self._clock,
+            settings=self._settings,
+            metrics=self._metrics,
+        )
+
+    # --- what it says of itself --------------------------------------------------------------
+
+    def counts(self) -> PartitionCounts | None:
+        """Partitions by what they do; None before the first assignment."""
+        if not self.assigned_once:
+            return None
+        phases = [partition.phase for partition in self.partitions.values()]
+        ready, stopped = phases.count("ready"), phases.count("stopped")
+        return PartitionCounts(ready, len(phases) - ready - stopped, stopped)
+
+    @property
+    def settled(self) -> bool:
+        """Every partition is settled, and there is an assignment."""
+        return self.assigned_once and all(p.settled for p in self.partitions.values())
+
+    def _fold(self, held: AssignedPartition, batch: RecordBatch) -> None:
+        """Fold, and count what became of the records."""
+        progress = held.partition.progress if held.partition is not None else None
+        before = (progress.read, progress.applied, progress.duplicates) if progress else (0, 0, 0)
+        held.fold(batch)
+        if progress is None:
+            return
+        intake = self._metrics.intake
+        after = (progress.read, progress.applied, progress.duplicates)
+        counters = (intake.records_read, intake.records_applied, intake.duplicates)
+        for counter, old, new in zip(counters, before, after, strict=True):
+            counter.labels(*held.tp).inc(new - old)
+
+    def _gauge(self, held: AssignedPartition) -> None:
+        partition, lag = held.partition, held.lag
+        if partition is None:
+            return
+        state, metrics, tp = partition.state, self._metrics.state, held.tp
+        if lag is not None:
+            self._metrics.intake.lag_records.labels(*tp).set(lag)
+        if partition.progress.watermark_ms:
+            age_s = (self._clock.now_ms() - partition.progress.watermark_ms) / 1000
+            self._metrics.intake.event_time_lag_seconds.labels(*tp).set(age_s)
+        if partition.windows is not None:
+            metrics.live_windows.labels(*tp).set(len(partition.windows))
+        metrics.changelog_live_bytes.labels(*tp).set(state.live.live_bytes)
+        metrics.changelog_log_bytes.labels(*tp).set(state.live.log_bytes)
+        metrics.unacked_rows.labels(*tp).set(len(partition.outbox))
+        for name, table in state.tables.items():
+            metrics.bytes.labels(*tp, name).set(table.bytes_used)

@@ -1,0 +1,105 @@
+"""C5 and A5: committed rows and effects go to their targets; C6: their answers come back.
+
+Everything handed over is committed, absolute and versioned, so handing it over twice, late or
+after a newer version changes nothing. Answers act on the partition's memory in the loop's
+thread; those that come after the partition was dropped act on nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from streams.clock import Clock
+from streams.rows import ShardSet
+from streams.runtime import effects
+from streams.runtime.partition import Partition, Prepared
+from streams.sinks.delivery import Delivery, Job
+from streams.sinks.rollup_queue import BucketStart, RollUpQueue
+from streams.telemetry.metrics import Metrics
+from tables.emission import Emission
+from tables.minute_windows import MinuteWindows
+from tables.outbox import OwedEffect
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The targets of one process."""
+
+    shards: ShardSet
+    delivery: Delivery
+    roll_ups: RollUpQueue
+    clock: Clock
+    metrics: Metrics
+
+    def room(self) -> list[int]:
+        """Rows each shard's queue takes now."""
+        return self.delivery.room()
+
+    def committed(self, partition: Partition, prepared: Prepared) -> None:
+        """C5 of one commit."""
+        self.emit(partition, prepared.emissions)
+        self._owe(partition, prepared.effects)
+
+    def repeat(self, partition: Partition) -> None:
+        """A5: every owed effect again. Window rows repeat by themselves: after a restore all
+        of them count as not yet sent."""
+        self._owe(partition, partition.outbox.take_fresh())
+
+    def forget(self, partition: Partition) -> None:
+        """The partition's memory is gone; nobody waits for its answers."""
+        self.delivery.forget(partition)
+        self.roll_ups.forget(partition)
+
+    def emit(self, partition: Partition, emissions: Sequence[Emission]) -> None:
+        """Hand over window rows."""
+        windows = partition.windows
+        for emission in emissions:
+            assert windows is not None, "only a window table emits rows"
+            answers = _Answers(windows, emission, len(emission.rows))
+            for rows in emission.rows:
+                self.delivery.submit(Job(partition, rows, answers.one))
+
+    def _owe(self, partition: Partition, owed: Sequence[OwedEffect]) -> None:
+        for effect in owed:
+            done = partial(partition.outbox.acknowledged, effect.key, effect.seq)
+            roll_up = effects.roll_up(effect.key)
+            if roll_up is not None:
+                self.roll_ups.submit(partition, BucketStart(*roll_up), done)
+                continue
+            facts = effects.fact_rows(effect.key, effect.value, self.shards.shard_of_key)
+            waiting = _Countdown(len(facts), done)
+            for rows in facts:
+                self.delivery.submit(Job(partition, rows, waiting.one))
+
+
+@dataclass(slots=True)
+class _Answers:
+    """Collects the answers for one emission, whose rows may go to two tables (h1 and d1)."""
+
+    windows: MinuteWindows
+    emission: Emission
+    waiting: int
+
+    def one(self, refused: Sequence[int], reason: str) -> None:
+        self.waiting -= 1
+        if refused:
+            self.windows.refused(self.emission, refused, reason)
+            self.waiting = -1  # spoken for: the other table's answer adds nothing
+        elif self.waiting == 0:
+            self.windows.acknowledged(self.emission)
+
+
+@dataclass(slots=True)
+class _Countdown:
+    """Calls ``done`` once all shards have their part. A refused fact row counts as delivered:
+    its dead letter is in Kafka already, and refusing it was counted."""
+
+    waiting: int
+    done: partial[None]
+
+    def one(self, refused: Sequence[int], reason: str) -> None:
+        self.waiting -= 1
+        if self.waiting == 0:
+            self.done()

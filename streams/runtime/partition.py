@@ -1,0 +1,273 @@
+"""One assigned partition in memory: its tables, its progress, and what the next commit holds.
+
+`fold` is C1. `prepare` is everything of C2 but the sending: it encodes, in one turn of the loop,
+the changes since the last commit and the rows that are due, so both are the same state. Folding
+may go on while the commit is under way; `committed` is C4. If the commit fails, the partition is
+dropped whole and built anew from the log (runtime/assignment.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+import numpy as np
+
+from streams.agent import AgentSpec, EventBatch
+from streams.clock import Clock
+from streams.codecs import Limits, decode
+from streams.dead_letters import Failure, Origin, Row, columns, dead_letter
+from streams.runtime import effects
+from streams.runtime.progress import Progress
+from streams.runtime.refused_row import refused_row
+from streams.runtime.state import PartitionState
+from streams.types import OutboundRecord, RecordBatch, TopicPartition
+from tables import MINUTE_WINDOWS, OUTBOX
+from tables.changelog import Link, pack
+from tables.emission import Emission
+from tables.minute_windows import MinuteWindows
+from tables.outbox import Outbox, OwedEffect
+from tables.table import Entry, Table, TableSpec
+
+T = TypeVar("T", bound=Table)
+
+EARLY_AGE_MAX_MS = 10_000
+"""Live windows are not emitted early while the last record is older than this: in a backlog
+their rows would be superseded before anyone could read them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One commit, encoded: nothing in it changes any more."""
+
+    link: Link
+    parts: list[tuple[bytes, list[Entry]]]
+    records: list[OutboundRecord]
+    emissions: list[Emission]
+    effects: list[OwedEffect]
+    folded: int
+    """records folded since the commit before"""
+
+
+@dataclass(slots=True)
+class Partition:
+    """See the module docstring; it is also the `Scope` of its agent."""
+
+    agent: AgentSpec
+    state: PartitionState
+    clock: Clock
+    progress: Progress = field(init=False)
+    _batch: RecordBatch | None = None
+    _records: list[OutboundRecord] = field(default_factory=list)
+    _dead_rows: list[Row] = field(default_factory=list)
+    _last_commit_bytes: int = 0
+    _emitted_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.progress = Progress.after(self.state.link)
+
+    # --- Scope -------------------------------------------------------------------------------
+
+    @property
+    def tp(self) -> TopicPartition:
+        return self.state.tp
+
+    def table(self, spec: TableSpec[T]) -> T:
+        return cast(T, self.state.tables[spec.name])
+
+    def dead_letter(self, row: int, code: str, message: str, tenant: str = "") -> None:
+        assert self._batch is not None, "dead letters belong to the batch being folded"
+        self._refuse(row, code, message, "process", tenant)
+
+    def emit(self, record: OutboundRecord) -> None:
+        self._records.append(record)
+
+    def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
+        self.progress.applied += applied
+        self.progress.duplicates += duplicates
+
+    # --- C1 ----------------------------------------------------------------------------------
+
+    def fold(self, batch: RecordBatch) -> None:
+        """C1: decode, fold, dead-letter what is bad. ``batch.start`` is the fold offset.
+
+        Raises `PartitionStopped` where a documented bound is passed; whatever else the agent
+        raises is a bug in it. Either way the partition must be dropped.
+        """
+        assert batch.start == self.progress.fold_offset, "a batch may neither repeat nor skip"
+        self._batch = batch
+        if len(batch):
+            settings = self.state.context.settings
+            limits = Limits(settings.future_max_s, settings.late_max_s)
+            decoded = decode(self.agent.source, batch, limits)
+            for bad in decoded.bad:
+                self._refuse(
+                    bad.position, bad.code, bad.message, "decode", self._tenant(bad.position)
+                )
+            event_ms = np.array(decoded.event_ms, np.int64)
+            append_ms = np.array(decoded.append_ms, np.int64)
+            if decoded.events:
+                self._advance()
+                self.agent.process(
+                    EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms), self
+                )
+            self.progress.observe(event_ms, append_ms)
+        self.progress.passed(batch)
+        self._batch = None
+
+    def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
+        assert self._batch is not None
+        failure = Failure(
+            code=code,
+            message=message,
+            stage=stage,
+            agent=self.agent.name,
+            group=self.agent.group,
+            attempts=1,
+            first_failed_ms=self.clock.now_ms(),
+        )
+        letter = dead_letter(Origin.of(self._batch, row), failure, tenant)
+        self._records.append(letter.record)
+        self._dead_rows.append(letter.row)
+        self.progress.dead_by_code[code] += 1
+
+    def _tenant(self, row: int) -> str:
+        """Whose record it claims to be, by its key; "" where the key is another field."""
+        assert self._batch is not None
+        key = self._batch.keys[row]
+        if self.agent.source.key_field != "tenant_id" or key is None or len(key) > 512:
+            return ""
+        return key.decode(errors="replace")
+
+    # --- what is due -------------------------------------------------------------------------
+
+    @property
+    def windows(self) -> MinuteWindows | None:
+        """The window table, where the agent has one."""
+        return cast(MinuteWindows | None, self.state.tables.get(MINUTE_WINDOWS.name))
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.table(OUTBOX)
+
+    def idle_until(self, watermark_ms: int) -> None:
+        """The partition is idle: its event time moves on as the clock does."""
+        self.progress.watermark_ms = max(self.progress.watermark_ms, watermark_ms)
+
+    def _advance(self) -> None:
+        if self.windows is not None:
+            now = self.clock
+            self.windows.advance(self.progress.watermark_ms, now.monotonic(), now.now_ms())
+
+    @property
+    def folded(self) -> int:
+        """Offsets folded since the last commit."""
+        return self.progress.fold_offset - self.state.link.next_offset
+
+    def has_changes(self) -> bool:
+        """There is something that only a transaction makes true."""
+        self._advance()
+        windows = self.windows
+        return bool(
+            self.folded
+            or self._records
+            or self.outbox.changed
+            or (windows is not None and (windows.changed or windows.refused_rows))
+        )
+
+    @property
+    def settled(self) -> bool:
+        """All that was folded is committed, and every effect of it is acknowledged."""
+        windows = self.windows
+        return not (
+            self.folded or self._records or len(self.outbox) or (windows and not windows.idle)
+        )
+
+    # --- C2 (encoding), C4 -------------------------------------------------------------------
+
+    def prepare(self, room: Sequence[int]) -> Prepared:
+        """Encode the next commit; ``room[shard]`` bounds the rows handed to each shard."""
+        self._advance()
+        state, progress = self.state, self.progress
+        seq = state.link.seq + 1
+        for key in state.live.overdue(self._last_commit_bytes):
+            state.rewrite(key)
+        entries = self._table_entries(seq)
+        link = self._link(seq)
+        self._owe(seq, link)
+        entries += state.entries_of(OUTBOX, seq)
+        link = self._link(seq, base_offset=state.base_offset(entries))
+        records, self._records = self._records, []
+        prepared = Prepared(
+            link=link,
+            parts=list(pack(link, entries)),
+            records=records,
+            emissions=self.take_emissions(room),
+            effects=self.outbox.take_fresh(),
+            folded=progress.fold_offset - state.link.next_offset,
+        )
+        self._last_commit_bytes = sum(len(data) for data, _ in prepared.parts)
+        return prepared
+
+    def _table_entries(self, seq: int) -> list[Entry]:
+        entries: list[Entry] = []
+        for spec in self.agent.tables:
+            entries += self.state.entries_of(spec, seq)
+        return entries
+
+    def _owe(self, seq: int, link: Link) -> None:
+        """Put into the outbox what this commit decides about the world outside Kafka."""
+        windows = self.windows
+        if windows is not None:
+            self._bury(windows)
+            for key in effects.roll_up_keys(windows.evicted):
+                self.outbox.put(key, b"")
+            windows.evicted = set()
+        if self._dead_rows:
+            rows, self._dead_rows = self._dead_rows, []
+            self.outbox.put(effects.dead_letters_key(seq), effects.encode_columns(columns(rows)))
+        before = self.state.link
+        if (link.next_offset, link.counters) != (before.next_offset, before.counters):
+            ledger = effects.ledger_columns(self.agent.group, self.tp, link, self.clock.now_ms())
+            self.outbox.put(effects.LEDGER_KEY, effects.encode_columns(ledger))
+
+    def _bury(self, windows: MinuteWindows) -> None:
+        """Dead-letter the rows that ClickHouse refused, in the commit that deletes them."""
+        refused, windows.refused_rows = windows.refused_rows, []
+        for rows, reason in refused:
+            letter = refused_row(self.agent, self.state, rows, reason, self.clock.now_ms())
+            self._records.append(letter.record)
+            self._dead_rows.append(letter.row)
+
+    def _link(self, seq: int, base_offset: int = 0) -> Link:
+        state, progress = self.state, self.progress
+        return Link(
+            seq=seq,
+            epoch=state.link.epoch,
+            part=0,
+            parts=1,
+            from_offset=state.link.next_offset,
+            next_offset=progress.fold_offset,
+            base_offset=base_offset,
+            last_offset=progress.last_offset,
+            last_append_ms=progress.last_append_ms,
+            watermark_ms=progress.watermark_ms,
+            start_offset=state.link.start_offset,
+            written_bytes=state.live.written_bytes,
+            counters=progress.counters(),
+        )
+
+    def take_emissions(self, room: Sequence[int]) -> list[Emission]:
+        """Snapshot due window rows. Between commits it may be called only while nothing is
+        folded that is not committed: the rows must be committed bytes."""
+        windows = self.windows
+        if windows is None:
+            return []
+        now_s = self.clock.monotonic()
+        settings = self.state.context.settings
+        fresh = self.clock.now_ms() - self.progress.last_append_ms <= EARLY_AGE_MAX_MS
+        early = fresh and now_s - self._emitted_at >= settings.emit_interval_s
+        if early:
+            self._emitted_at = now_s
+        return windows.take_emissions(room, early)

@@ -1,0 +1,113 @@
+"""A3: follow the changelog from where the store is to its last stable offset.
+
+The chain law, checked on the way: parts of one link are consecutive and complete; each link's
+``seq`` is its predecessor's + 1 and its ``from_offset`` the predecessor's ``next_offset``. A log
+that was trimmed begins with part 0 of a link, at or below the last link's ``base_offset``.
+"""
+
+from __future__ import annotations
+
+from streams.errors import ChangelogGap, ChangelogLost
+from streams.runtime.state import PartitionState
+from streams.types import LogReader, OffsetOutOfRange, RecordBatch
+from tables.changelog import Link, unpack
+from tables.table import Entry
+
+_READ_RECORDS = 500
+
+
+async def restore(state: PartitionState, reader: LogReader, chained: bool) -> int:
+    """Apply what the store does not have. ``chained``: the first link must follow the store's.
+
+    Returns the number of changelog records read. Raises `OffsetOutOfRange` when the log begins
+    after the store's offset (or with a broken link: a zombie may have trimmed it under a fresh
+    restore), `ChangelogGap` for a hole in the chain, `ChangelogLost` when the log is shorter
+    than the store or begins after what is still live.
+    """
+    log = state.changelog
+    end = await reader.last_stable_offset(log)
+    if state.changelog_offset > end:
+        raise ChangelogLost(
+            f"the local state of {state.tp} follows {log} up to offset {state.changelog_offset}, "
+            f"but the log ends at {end}. If it was deleted or recreated, an operator decides: "
+            f"`dia tables reset`."
+        )
+    chain = _Chain(state, chained)
+    read = 0
+    offset = state.changelog_offset
+    while offset < end:
+        batch = await reader.read(log, offset, _READ_RECORDS)
+        chain.apply(batch)
+        read += len(batch)
+        if batch.end == offset:
+            break
+        offset = batch.end
+    chain.finish(offset)
+    start = await reader.beginning_offset(log)
+    if read and start > state.link.base_offset:
+        raise ChangelogLost(
+            f"{log} begins at offset {start}, but state of {state.tp} from "
+            f"{state.link.base_offset} on is still live. An operator decides: `dia tables reset`."
+        )
+    return read
+
+
+class _Chain:
+    """Collects the parts of a link and applies whole links."""
+
+    def __init__(self, state: PartitionState, chained: bool) -> None:
+        self._state = state
+        self._last: Link | None = state.link if chained else None
+        state.live.written_bytes = state.link.written_bytes
+        self._parts: list[Entry] = []
+        self._expected = 0
+        self._first_offset = 0
+
+    def apply(self, batch: RecordBatch) -> None:
+        for offset, value in zip(batch.offsets, batch.values, strict=True):
+            link, entries = unpack(value or b"")
+            if link.part != self._expected:
+                self._broken(offset, link)
+            if link.part == 0:
+                self._check(offset, link)
+                self._first_offset = offset
+            self._parts += entries
+            self._expected += 1
+            if self._expected == link.parts:
+                self._complete(link, offset + 1)
+
+    def finish(self, end: int) -> None:
+        """The log was read up to ``end``."""
+        if self._expected:
+            raise ChangelogGap(
+                f"{self._state.changelog} ends inside a commit, after {self._expected} parts. "
+                f"A transaction cannot be torn: was the log written by something else?"
+            )
+        self._state.changelog_offset = max(self._state.changelog_offset, end)
+
+    def _complete(self, link: Link, next_offset: int) -> None:
+        if self._last is None:
+            self._state.live.written_bytes = link.written_bytes
+        self._state.applied(link, self._first_offset, next_offset, self._parts)
+        self._last = link
+        self._parts, self._expected = [], 0
+
+    def _check(self, offset: int, link: Link) -> None:
+        last = self._last
+        if last is None:
+            return
+        reset = link.epoch > last.epoch
+        if link.seq != last.seq + 1 or (link.from_offset != last.next_offset and not reset):
+            raise ChangelogGap(
+                f"{self._state.changelog} has a hole before offset {offset}: commit {last.seq} "
+                f"ends at source offset {last.next_offset}, commit {link.seq} goes on at "
+                f"{link.from_offset}. An operator decides: `dia tables reset`."
+            )
+
+    def _broken(self, offset: int, link: Link) -> None:
+        if self._last is None and not self._expected:
+            raise OffsetOutOfRange(self._state.changelog, offset)
+        raise ChangelogGap(
+            f"{self._state.changelog} has part {link.part} at offset {offset} where part "
+            f"{self._expected} was due. An operator decides: `dia tables reset`."
+        )

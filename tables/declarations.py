@@ -1,0 +1,32 @@
+"""The declared tables: what a partition remembers, and under which prefix it is written."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tables.minute_windows import MinuteWindows, WindowPolicy
+from tables.outbox import Outbox
+from tables.seen_events import SeenEvents
+from tables.table import TableContext, TableSpec
+
+
+def _seen_events(context: TableContext) -> SeenEvents:
+    return SeenEvents(context.settings.dedupe_ttl_s * 1000, context.settings.max_ids)
+
+
+def _minute_windows(context: TableContext) -> MinuteWindows:
+    settings = context.settings
+    policy = WindowPolicy(
+        grace_ms=settings.grace_s * 1000,
+        late_hold_s=settings.late_hold_s,
+        m1_retention_ms=settings.m1_retention_days * 86_400_000,
+        emit_rows_max=settings.emit_rows_max,
+        max_live=settings.max_live_windows,
+    )
+    return MinuteWindows(context.partition, context.epoch, context.shards, context.shard_of, policy)
+
+
+SEEN_EVENTS: Final = TableSpec("seen_events", b"I", _seen_events)
+MINUTE_WINDOWS: Final = TableSpec("minute_windows", b"W", _minute_windows)
+OUTBOX: Final = TableSpec("outbox", b"O", lambda context: Outbox())
+"""Every partition has it: the runtime itself owes effects."""

@@ -1,0 +1,90 @@
+"""Effects outside Kafka that are owed: written with the state, repeated until acknowledged.
+
+An entry is put in the commit that decides the effect, handed to its target after that commit
+(and again after every restart), and deleted in a later commit once the target acknowledged this
+very version. Its version is the ``seq`` of the commit that wrote it, so an acknowledgement of
+an older one deletes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tables.table import Entry
+
+_SEQ_BYTES = 8
+
+
+class OwedEffect(NamedTuple):
+    """One effect to hand to its target, and the version to name in the acknowledgement."""
+
+    key: bytes
+    seq: int
+    value: bytes
+
+
+class Outbox:
+    """The `Table` of owed effects of one partition (protocol: tables/table.py)."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, tuple[int, bytes]] = {}
+        self._put: dict[bytes, bytes] = {}
+        self._done: dict[bytes, int] = {}
+        self._rewritten: set[bytes] = set()
+        self._fresh: list[OwedEffect] = []
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._put)
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of the owed effects; the partition pauses above its bound."""
+        return sum(len(value) for _, value in self._entries.values())
+
+    @property
+    def changed(self) -> bool:
+        return bool(self._put or self._done)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Owe ``value`` under ``key`` from the next commit on, replacing an older one."""
+        self._put[key] = value
+
+    def acknowledged(self, key: bytes, seq: int) -> None:
+        """The target has version ``seq``."""
+        entry = self._entries.get(key)
+        if entry is not None and entry[0] == seq:
+            self._done[key] = seq
+
+    def take_fresh(self) -> list[OwedEffect]:
+        """The effects written by the last `delta` (or found by `load`): hand them over once its
+        commit is true."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def delta(self, seq: int) -> list[Entry]:
+        entries: list[Entry] = []
+        for key in self._done:
+            if key not in self._put:
+                del self._entries[key]
+                entries.append((key, None))
+        self._done = {}
+        for key, value in self._put.items():
+            self._entries[key] = (seq, value)
+            self._fresh.append(OwedEffect(key, seq, value))
+            entries.append((key, seq.to_bytes(_SEQ_BYTES, "big") + value))
+        for key in self._rewritten - self._put.keys():
+            if key in self._entries:
+                version, value = self._entries[key]
+                entries.append((key, version.to_bytes(_SEQ_BYTES, "big") + value))
+        self._put, self._rewritten = {}, set()
+        return entries
+
+    def rewrite(self, key: bytes, value: bytes) -> None:
+        self._rewritten.add(key)
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        for key, value in items:
+            seq, body = int.from_bytes(value[:_SEQ_BYTES], "big"), value[_SEQ_BYTES:]
+            self._entries[key] = (seq, body)
+            self._fresh.append(OwedEffect(key, seq, body))
