@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything happens in .venv; nothing is installed outside the folder.
+# `make` lists the targets. Python packages go into .venv and nowhere else.
 # PYTHON names the interpreter to build it with: make setup PYTHON=python3.12
 
 PYTHON ?= python3
