@@ -49,7 +49,7 @@ Progress: TypeAlias = Callable[[str], None]
 
 COMMAND_WAIT_S = 900.0
 """A first start may fetch jars over a slow line while a second one waits for it."""
-SUPERVISOR_START_S = 15.0
+SUPERVISOR_START_S = 30.0
 READY_WAIT_S = 180.0
 STOP_WAIT_S = 60.0
 POLL_INTERVAL_S = 0.05
@@ -61,18 +61,21 @@ def up(
     progress: Progress = lambda _: None,
     *,
     new_ports: bool = False,
+    owner_pid: int | None = None,
 ) -> StackStatus:
     """Start the stack and wait until it serves; a running one is returned as it is.
 
     ``shards`` None means as many as at the first start, then two. ``new_ports`` forgets the
-    remembered ports. Raises `DependencyUnreachable` when something the stack needs is missing
+    remembered ports. A stack started with an ``owner_pid`` stops when that process is dead.
+    Raises `DependencyUnreachable` when something the stack needs is missing
     or a service does not come up, `RefusedBySafety` for another number of shards, `UsageError`
     for an impossible one.
     """
     if shards is not None and not 1 <= shards <= SHARDS_MAX:
         raise UsageError(f"--shards {shards} is out of range: allowed 1 to {SHARDS_MAX}.")
     folder = StackFolder.of(home)
-    _create(folder)
+    with _writing(folder):
+        folder.create()
     with _one_command(folder, progress):
         roster, plan = live_roster(folder), remembered_plan(folder)
         if roster is not None and plan is not None:
@@ -82,7 +85,9 @@ def up(
             _wait_ready(folder, progress)
         else:
             _clear_remains(folder)
-            _start(folder, shards, progress, new_ports=new_ports)
+            with _writing(folder):
+                _prepare(folder, shards, progress, new_ports=new_ports)
+            _start(folder, progress, owner_pid)
         running = status(home)
         write_atomically(folder.published, msgspec.json.encode(running.settings()))
         return running
@@ -97,7 +102,7 @@ def down(home: Path, progress: Progress = lambda _: None) -> bool:
         roster = live_roster(folder)
         if roster is not None:
             progress(f"stopping the local stack in {folder.home}")
-            _stop(folder, roster)
+            _stop(roster)
         _clear_remains(folder)
         return roster is not None
 
@@ -135,13 +140,15 @@ def _entry(folder: StackFolder, name: str) -> Entry:
     raise UsageError(f"the local stack has no service {name}; it has {known}.")
 
 
-def _create(folder: StackFolder) -> None:
+@contextmanager
+def _writing(folder: StackFolder) -> Iterator[None]:
+    """What the file system refuses, in words."""
     try:
-        folder.create()
+        yield
     except OSError as error:
         msg = (
-            f"the folder {folder.root} cannot be made: {error.strerror}. "
-            "Name another one with --home or DIA_HOME."
+            f"{error.filename or folder.root} cannot be written: {error.strerror}. Correct that, "
+            "or name another folder with --home or DIA_HOME, and run `dia up` again."
         )
         raise DependencyUnreachable(msg) from error
 
@@ -162,7 +169,10 @@ def _one_command(folder: StackFolder, progress: Progress) -> Iterator[None]:
         raise DependencyUnreachable(msg) from error
 
 
-def _start(folder: StackFolder, shards: int | None, progress: Progress, *, new_ports: bool) -> None:
+def _prepare(
+    folder: StackFolder, shards: int | None, progress: Progress, *, new_ports: bool
+) -> None:
+    """Everything a start needs, checked and laid ready before the first process runs."""
     wheels = locate()
     refuse_full(folder.root)
     class_path = jars.ensure(jars.cache_folder(os.environ), progress)
@@ -171,32 +181,41 @@ def _start(folder: StackFolder, shards: int | None, progress: Progress, *, new_p
     folder.redis.mkdir(exist_ok=True)
     kafka.prepare(folder, plan, wheels.java, class_path)
     progress(f"starting Kafka, Redis and {len(plan.shard_ports)} ClickHouse shards")
+
+
+def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> None:
     try:
-        _start_supervisor(folder)
+        _start_supervisor(folder, owner_pid)
         _wait_ready(folder, progress)
     except BaseException:
         # Also for Ctrl-C: half a stack is of no use to anybody.
         roster = live_roster(folder)
         if roster is not None:
-            _stop(folder, roster)
+            _stop(roster)
         _clear_remains(folder)
         raise
 
 
-def _start_supervisor(folder: StackFolder) -> None:
+def _start_supervisor(folder: StackFolder, owner_pid: int | None) -> None:
     command = [sys.executable, "-P", "-m", "streams.local.supervisor", "--home", str(folder.home)]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": _import_path()},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SUPERVISOR_START_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        reason = done.stderr.strip().rpartition("\n")[2]
-        raise DependencyUnreachable(f"the stack's supervisor did not start: {reason}")
+    owner = [] if owner_pid is None else ["--owner-pid", str(owner_pid)]
+    try:
+        subprocess.run(
+            [*command, *owner],
+            env={**os.environ, "PYTHONPATH": _import_path()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SUPERVISOR_START_S,
+            check=True,
+        )
+    except subprocess.SubprocessError as error:
+        words = getattr(error, "stderr", None) or str(error)
+        msg = (
+            f"the stack's supervisor did not start: {words.strip().rpartition(chr(10))[2]}. Its "
+            f"log is {folder.log('supervisor')}."
+        )
+        raise DependencyUnreachable(msg) from error
 
 
 def _import_path() -> str:
@@ -260,7 +279,7 @@ def _not_serving(entry: Entry) -> DependencyUnreachable:
     )
 
 
-def _stop(folder: StackFolder, roster: Roster) -> None:
+def _stop(roster: Roster) -> None:
     """SIGTERM stops all in order; a supervisor that does not end in time is killed, and its
     children with it."""
     roster.supervisor.send(signal.SIGTERM)

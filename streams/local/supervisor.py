@@ -2,7 +2,8 @@
 
 It restarts a child that died, stops all in order on SIGTERM, and retries the given-up ones on
 SIGHUP. It forks away from its caller at once. Its own death, however sudden, ends its children
-(`streams.local.tether`), and a home folder that disappears ends it.
+(`streams.local.tether`). A home folder that disappears ends it, and so does the death of the
+process named by ``--owner-pid``.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCH
 class Supervisor:
     """Steps its children until told to stop."""
 
-    def __init__(self, folder: StackFolder, children: Sequence[Child]) -> None:
+    def __init__(
+        self, folder: StackFolder, children: Sequence[Child], owner: ProcessIdentity | None
+    ) -> None:
         self._folder = folder
+        self._owner = owner
         self._children = children
         self._identity = ProcessIdentity.of(os.getpid())
         self._written: Roster | None = None
@@ -46,7 +50,7 @@ class Supervisor:
         try:
             for child in self._children:
                 child.start()
-            while self._folder.supervisor_lock.exists():
+            while self._wanted():
                 for child in self._children:
                     child.step()
                 self._report()
@@ -54,6 +58,10 @@ class Supervisor:
                     break
         finally:
             self._stop()
+
+    def _wanted(self) -> bool:
+        owner_lives = self._owner is None or self._owner.alive()
+        return owner_lives and self._folder.supervisor_lock.exists()
 
     def _told_to_stop(self) -> bool:
         """Wait for a signal or the next step; whether it asks to stop."""
@@ -130,7 +138,12 @@ def _detach(log: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="streams.local.supervisor", description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
-    folder = StackFolder.of(parser.parse_args(argv).home)
+    parser.add_argument("--owner-pid", type=int)
+    options = parser.parse_args(argv)
+    folder = StackFolder.of(options.home)
+    owner = ProcessIdentity.of(options.owner_pid) if options.owner_pid else None
+    if options.owner_pid and owner is None:
+        sys.exit(f"process {options.owner_pid}, which was to own the stack, is gone.")
     plan = remembered_plan(folder)
     if plan is None:
         sys.exit(f"no stack was planned in {folder.home}. Run `dia up`.")
@@ -139,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         with exclusive(folder.supervisor_lock, timeout_s=0, waiting=lambda: None):
             children = [Child(service) for service in services(folder, plan)]
-            Supervisor(folder, children).run()
+            Supervisor(folder, children, owner).run()
     except TimeoutError:
         _log("another supervisor owns this stack, leaving it alone")
 

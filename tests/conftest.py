@@ -1,0 +1,47 @@
+"""What every test may ask for: the one real stack of the session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams import settings
+from streams.local.stack import StackStatus, down, up
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for the real stack is marked so: ``-m "not stack"`` then runs without it."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker("stack")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackStatus]:
+    """Real Kafka, Redis and two ClickHouse shards: those of DIA_KAFKA_BOOTSTRAP and
+    DIA_CLICKHOUSE_SHARDS where both are given, else a local stack of this session."""
+    home = tmp_path_factory.mktemp("home")
+    if os.environ.get("DIA_KAFKA_BOOTSTRAP") and os.environ.get("DIA_CLICKHOUSE_SHARDS"):
+        yield _external(home)
+        return
+    try:
+        yield up(home, shards=2, progress=print, owner_pid=os.getpid())
+    finally:
+        down(home)
+
+
+def _external(home: Path) -> StackStatus:
+    found, _ = settings.load()
+    return StackStatus(
+        home=home,
+        running=True,
+        kafka_bootstrap=found.kafka_bootstrap,
+        redis_url=found.redis_url,
+        shards=tuple("|".join(replicas) for replicas in found.shards()),
+        clickhouse_user=found.clickhouse_user,
+        clickhouse_password_file=found.clickhouse_password_file,
+        clickhouse_database=found.clickhouse_database,
+    )

@@ -1,0 +1,250 @@
+"""The local stack on its real parts: started, disturbed in every way, and gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from streams import settings
+from streams.cli import main
+from streams.errors import DependencyUnreachable, UsageError
+from streams.local.folder import StackFolder
+from streams.local.plan import remembered_plan
+from streams.local.ports import LOOPBACK
+from streams.local.process import ProcessIdentity
+from streams.local.roster import Roster, read_roster, write_roster
+from streams.local.stack import down, restart_service, restart_shard, status, up
+
+pytestmark = pytest.mark.stack
+DEADLINE_S = 60
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One home for the whole module: data, ports and password survive from test to test."""
+    folder = tmp_path_factory.mktemp("own")
+    yield folder
+    down(folder)
+
+
+@pytest.fixture
+def folder(home):
+    """The stack's folder, with the stack stopped after the test."""
+    yield StackFolder.of(home)
+    down(home)
+
+
+def _start(home: Path) -> Roster:
+    up(home, shards=1, owner_pid=os.getpid())
+    return read_roster(StackFolder.of(home))
+
+
+def _processes(roster: Roster) -> list[ProcessIdentity]:
+    return [roster.supervisor, *(entry.process for entry in roster.entries)]
+
+
+def _await_gone(processes: list[ProcessIdentity]) -> None:
+    assert all(process.wait_gone(DEADLINE_S) for process in processes)
+
+
+def test_up_serves_and_publishes_and_down_takes_all_away(home, folder):
+    """The whole contract of the two commands in one life."""
+    told: list[str] = []
+    running = up(home, shards=1, progress=told.append, owner_pid=os.getpid())
+    assert running.ready
+    assert [service.name for service in running.services] == ["kafka", "redis", "clickhouse-0"]
+    assert any("kafka serves on" in line for line in told)
+    loaded, _ = settings.load({"DIA_HOME": str(home)})
+    assert loaded.kafka_bootstrap == running.kafka_bootstrap
+    assert loaded.shards() == [[running.shards[0]]]
+    assert stat.S_IMODE(Path(loaded.clickhouse_password_file).stat().st_mode) == 0o600
+    processes = _processes(read_roster(folder))
+
+    assert down(home)
+    assert not any(process.alive() for process in processes)
+    assert not folder.published.exists()
+    assert not status(home).running
+    assert not down(home)
+
+
+def test_a_second_up_returns_the_running_stack(home, folder):
+    """Scripts call it without looking first."""
+    before = _start(home)
+    told: list[str] = []
+    assert up(home, progress=told.append).ready
+    assert "already running" in told[0]
+    assert read_roster(folder) == before
+
+
+def test_an_up_beside_another_waits_and_finds_it(home, folder):
+    """Two terminals, one stack."""
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: up(home, shards=1, owner_pid=os.getpid()), range(2)))
+    assert both[0].supervisor_pid == both[1].supervisor_pid
+    assert all(running.ready for running in both)
+
+
+@pytest.mark.parametrize("name", ["kafka", "redis"])
+def test_a_killed_service_comes_back_at_its_address(home, folder, name):
+    """A crash costs seconds, not an evening."""
+    before = {entry.name: entry for entry in _start(home).entries}
+    restart_service(home, name, kill=True)
+    running = status(home)
+    assert running.ready
+    after = {service.name: service for service in running.services}
+    assert after[name].starts == before[name].starts + 1
+    assert after[name].address == before[name].address
+    assert after[name].reason == "was ended by SIGKILL"
+    others = set(before) - {name}
+    assert all(after[other].pid == before[other].process.pid for other in others)
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_a_shard_can_be_restarted_on_purpose(home, folder, kill):
+    """`dia demo --chaos` stands on this, gently and not."""
+    before = _start(home)
+    restart_shard(home, 0, kill=kill)
+    assert status(home).ready
+    assert not before.entries[2].process.alive()
+    with pytest.raises(UsageError, match="clickhouse-7"):
+        restart_shard(home, 7)
+
+
+def test_a_killed_supervisor_takes_its_children_with_it(home, folder):
+    """kill -9 on the owner of all must not leave a broker behind; `dia up` then starts afresh."""
+    before = _start(home)
+    before.supervisor.send(signal.SIGKILL)
+    _await_gone(_processes(before))
+    assert not status(home).running
+    with pytest.raises(DependencyUnreachable, match="dia up"):
+        restart_shard(home, 0)
+    assert _start(home).supervisor != before.supervisor
+
+
+def test_a_vanished_home_ends_the_stack(home, tmp_path):
+    """`rm -rf` of a temporary folder is how many stacks will end."""
+    elsewhere = tmp_path / "elsewhere"
+    processes = _processes(_start(elsewhere))
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    _await_gone(processes)
+
+
+def test_a_stack_ends_with_its_owner(home, folder):
+    """A test run or a demo that is killed -9 stops what it started all the same."""
+    with subprocess.Popen(["/bin/sleep", "600"]) as owner:
+        up(home, shards=1, owner_pid=owner.pid)
+        processes = _processes(read_roster(folder))
+        owner.kill()
+    _await_gone(processes)
+    assert not folder.published.exists()
+
+
+def test_a_stale_roster_with_a_reused_pid_is_not_believed(home, folder):
+    """After a reboot the remembered number belongs to a stranger, who must not be touched."""
+    stale = _start(home)
+    down(home)
+    with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
+        reused = replace(stale.supervisor, pid=stranger.pid)
+        entries = tuple(msgspec.structs.replace(entry, process=reused) for entry in stale.entries)
+        write_roster(folder, Roster(supervisor=reused, entries=entries))
+        assert not status(home).running
+        assert _start(home).supervisor.alive()
+        assert down(home)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_busy_remembered_port_is_named_and_can_be_left(home, folder):
+    """Another program took it while the stack was down."""
+    _start(home)
+    down(home)
+    port = remembered_plan(folder).kafka_port
+    with socket.create_server((LOOPBACK, port)):
+        with pytest.raises(DependencyUnreachable, match=rf"{port} of kafka.*--new-ports"):
+            up(home)
+        assert not folder.roster.exists()
+        moved = up(home, new_ports=True, owner_pid=os.getpid())
+        assert moved.ready
+        assert moved.kafka_bootstrap != f"{LOOPBACK}:{port}"
+
+
+def test_a_service_that_cannot_start_is_named_with_its_log(home, folder):
+    """One sentence, exit code 4, and nothing left running."""
+    _start(home)
+    down(home)
+    identity = folder.kafka / "data" / "meta.properties"
+    saved = identity.read_text()
+    identity.write_text(saved.replace("node.id=1", "node.id=2"))
+    try:
+        with pytest.raises(DependencyUnreachable, match=r"kafka does not.*kafka\.log") as info:
+            up(home, owner_pid=os.getpid())
+    finally:
+        identity.write_text(saved)
+    assert info.value.exit_code == 4
+    assert not status(home).running
+    assert not folder.published.exists()
+
+
+async def test_what_kafka_was_told_survives_a_restart(home, folder):
+    """Data and cluster id stay in the home; the ports do too."""
+    first = up(home, shards=1, owner_pid=os.getpid())
+    admin = AIOKafkaAdminClient(bootstrap_servers=first.kafka_bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic("kept", num_partitions=3, replication_factor=1)])
+    await admin.close()
+    down(home)
+    second = up(home, owner_pid=os.getpid())
+    assert second.kafka_bootstrap == first.kafka_bootstrap
+    admin = AIOKafkaAdminClient(bootstrap_servers=second.kafka_bootstrap)
+    await admin.start()
+    assert "kept" in await admin.list_topics()
+    await admin.close()
+
+
+def test_the_commands_work_from_any_folder(home, folder, tmp_path):
+    """The supervisor and its children start in other folders than the caller."""
+    root = str(Path(__file__).parents[2])
+    run = [sys.executable, "-m", "streams", "--home", str(home)]
+    environ = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run(
+        [*run, "up", "--json"], cwd=tmp_path, env=environ, capture_output=True, check=True
+    )
+    report = json.loads(done.stdout)
+    assert [service["ready"] for service in report["services"]] == [True] * 3
+    assert main(["--home", str(home), "status"]) == 0
+    subprocess.run([*run, "down"], cwd=tmp_path, env=environ, check=True)
+    assert main(["--home", str(home), "status"]) == 4
+
+
+def test_a_silent_service_is_named_by_status(home, folder, capsys):
+    """A hung process is alive to the supervisor; status asks the service itself."""
+    redis = _start(home).entries[1].process
+    redis.send(signal.SIGSTOP)
+    try:
+        assert main(["--home", str(home), "status"]) == 4
+    finally:
+        redis.send(signal.SIGCONT)
+    assert "redis" in capsys.readouterr().err
+    deadline = time.monotonic() + DEADLINE_S
+    while not status(home).ready:
+        assert time.monotonic() < deadline
+
+
+def test_the_session_stack_has_two_shards(stack):
+    """What all other tests of this session work on."""
+    assert stack.kafka_bootstrap
+    assert len(stack.shards) >= 1

@@ -1,0 +1,172 @@
+"""What a stack remembers between its starts, and what it refuses."""
+
+from __future__ import annotations
+
+import socket
+import stat
+
+import pytest
+
+from streams import settings
+from streams.errors import DependencyUnreachable, RefusedBySafety
+from streams.local import disk, kafka, wheels
+from streams.local.folder import StackFolder, write_atomically
+from streams.local.plan import settle_password, settle_plan
+from streams.local.ports import FIRST_PORT, LAST_PORT, LOOPBACK, free_ports, is_free, refuse_busy
+from streams.local.stack import StackStatus, up
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty stack folder."""
+    made = StackFolder.of(tmp_path)
+    made.create()
+    return made
+
+
+@pytest.fixture
+def listener():
+    """Another program's server on a loopback port."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_ports_are_different_and_free():
+    """Two services on one port: the second would die at its start."""
+    found = free_ports(20)
+    assert len(set(found)) == 20
+    assert all(is_free(port) and FIRST_PORT <= port <= LAST_PORT for port in found)
+
+
+def test_taken_ports_are_left_out():
+    """A port may be spoken for before anybody listens on it."""
+    everything = range(FIRST_PORT, LAST_PORT + 1)
+    with pytest.raises(DependencyUnreachable, match="loopback ports are free"):
+        free_ports(1, taken=everything)
+
+
+def test_a_busy_port_is_named_with_a_way_out(listener):
+    """The user has to know which port, and what to do."""
+    assert not is_free(listener)
+    with pytest.raises(DependencyUnreachable, match=rf"{listener} of redis.*--new-ports"):
+        refuse_busy([("redis", listener)])
+
+
+def test_a_port_in_time_wait_is_free():
+    """A stack stopped and started at once must get its ports back."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port = server.getsockname()[1]
+        client = socket.create_connection((LOOPBACK, port))
+        accepted, _ = server.accept()
+        accepted.close()  # the side that closes first is the one left in TIME_WAIT
+        client.close()
+    assert is_free(port)
+
+
+def test_the_plan_is_remembered(folder):
+    """Addresses written down somewhere stay good."""
+    first = settle_plan(folder, 3, new_ports=False)
+    assert len(first.shard_ports) == 3
+    assert settle_plan(folder, None, new_ports=False) == first
+    assert settle_plan(folder, 3, new_ports=False) == first
+
+
+def test_new_ports_keep_the_number_of_shards(folder):
+    """The rows already lie on three shards."""
+    first = settle_plan(folder, 3, new_ports=False)
+    second = settle_plan(folder, None, new_ports=True)
+    assert len(second.shard_ports) == 3
+    assert second != first
+
+
+def test_another_number_of_shards_is_refused(folder):
+    """Rows are placed by the number of shards: with another, half of them would not be found."""
+    settle_plan(folder, 2, new_ports=False)
+    with pytest.raises(RefusedBySafety, match="2 shards"):
+        settle_plan(folder, 3, new_ports=False)
+
+
+def test_an_unreadable_plan_is_made_anew(folder):
+    """A plan holds nothing that cannot be chosen again."""
+    folder.plan.write_bytes(b'{"kafka_port":')
+    assert len(settle_plan(folder, None, new_ports=False).shard_ports) == 2
+
+
+def test_the_password_is_made_once_and_for_its_owner_only(folder):
+    """The shards on disk know it; other users of the machine must not."""
+    settle_password(folder)
+    first = folder.password.read_text()
+    settle_password(folder)
+    assert folder.password.read_text() == first
+    assert len(first) >= 24
+    assert stat.S_IMODE(folder.password.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
+
+
+def test_published_addresses_are_what_settings_load(folder):
+    """`dia worker` finds a running stack without a single variable."""
+    running = StackStatus(
+        home=folder.home,
+        running=True,
+        kafka_bootstrap="127.0.0.1:1",
+        redis_url="redis://127.0.0.1:2/0",
+        shards=("http://127.0.0.1:3", "http://127.0.0.1:4"),
+        clickhouse_user="u",
+        clickhouse_password_file=str(folder.password),
+        clickhouse_database="d",
+    )
+    settle_password(folder)
+    import msgspec
+
+    write_atomically(folder.published, msgspec.json.encode(running.settings()))
+    loaded, provenance = settings.load({"DIA_HOME": str(folder.home)})
+    assert {name: getattr(loaded, name) for name in running.settings()} == running.settings()
+    assert loaded.shards() == [["http://127.0.0.1:3"], ["http://127.0.0.1:4"]]
+    assert loaded.clickhouse_password() == folder.password.read_text()
+    sources = {row.name: row.source for row in provenance}
+    assert {sources[name] for name in running.settings()} == {"local stack"}
+
+
+def test_kafka_listens_on_loopback_only(folder):
+    """A developer's broker has no password: nobody else may reach it."""
+    plan = settle_plan(folder, 1, new_ports=False)
+    text = kafka.render_properties(plan, folder.kafka / "data")
+    entries = dict(line.split("=", 1) for line in text.splitlines())
+    for name in ("listeners", "advertised.listeners"):
+        for listener in entries[name].split(","):
+            assert listener.partition("://")[2].startswith("127.0.0.1:")
+    assert entries["auto.create.topics.enable"] == "false"
+
+
+def test_a_full_disk_is_named_before_anything_starts(tmp_path):
+    """A broker that meets a full disk halts in the middle of a write."""
+    with pytest.raises(DependencyUnreachable, match=rf"{tmp_path} has 5 MiB left"):
+        disk.refuse_full(tmp_path, free=lambda _: 5 << 20)
+    disk.refuse_full(tmp_path, free=lambda _: disk.FREE_MIN_BYTES)
+
+
+def test_missing_wheels_are_all_named_at_once(monkeypatch):
+    """One install, not four."""
+    find_spec = wheels.find_spec
+    absent = {"jgo", "chdb"}
+    monkeypatch.setattr(
+        wheels, "find_spec", lambda name: None if name in absent else find_spec(name)
+    )
+    with pytest.raises(DependencyUnreachable, match=r"jgo, chdb.*dia-streams\[local\]"):
+        wheels.locate()
+
+
+def test_the_wheels_hold_programs_that_can_run():
+    """What the stack starts is really in what is installed."""
+    import os
+
+    found = wheels.locate()
+    assert os.access(found.java, os.X_OK)
+    assert os.access(found.redis_server, os.X_OK)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    """A home on a read-only disk, or below a file, is the user's to correct."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DependencyUnreachable, match=r"file/home/stack.*--home"):
+        up(tmp_path / "file" / "home")

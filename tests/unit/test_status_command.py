@@ -1,0 +1,124 @@
+"""`dia status`: what programs read, and what its exit code says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from streams.cli import main
+from streams.cli.live_workers import Worker, live_workers, pipeline_settled
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    """A home without a stack and an environment without addresses."""
+    for name in [name for name in os.environ if name.startswith("DIA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    return tmp_path
+
+
+def _write_worker(home, slot, *, pid=None, age_s=0.0, **fields):
+    folder = home / "state" / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{slot}.json"
+    said = {"pid": pid or os.getpid(), "slot": slot, "partitions": [], "ready": True, **fields}
+    path.write_text(json.dumps(said))
+    written = time.time() - age_s
+    os.utime(path, (written, written))
+
+
+def test_without_a_stack_it_answers_and_exits_4(home, capsys):
+    """A script must tell "nothing to work with" from "all is well"."""
+    assert main(["status", "--json"]) == 4
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert (report["bootstrap"], report["shards"], report["workers"]) == ("", [], [])
+    assert report["settled"] is False
+    assert "dia up" in captured.err
+
+
+def test_addresses_of_others_are_reported_as_the_contract_says(monkeypatch, capsys):
+    """Against a real cluster the same program reads the same fields."""
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
+    monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", "http://a:1|http://b:2,http://c:3")
+    monkeypatch.setenv("DIA_REDIS_URL", "redis://cache:6379/0")
+    assert main(["status", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bootstrap"] == "broker:9092"
+    assert report["redis"] == "redis://cache:6379/0"
+    assert [shard["urls"] for shard in report["shards"]] == [
+        ["http://a:1", "http://b:2"],
+        ["http://c:3"],
+    ]
+    assert {"user", "password_file"} <= report["shards"][0].keys()
+
+
+def test_addresses_of_a_dead_stack_are_not_reported(home, capsys):
+    """A machine that lost power leaves the published file: its addresses answer nobody."""
+    (home / "stack").mkdir()
+    (home / "stack" / "settings.json").write_text('{"kafka_bootstrap": "127.0.0.1:1"}')
+    assert main(["status", "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["bootstrap"] == ""
+
+
+def test_live_workers_are_reported(home, monkeypatch, capsys):
+    """What `--json` shows of a worker is what the worker wrote."""
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
+    _write_worker(home, 0, settled=True, partitions=["model.metrics/0"], http_port=1234)
+    assert main(["status", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["workers"] == [
+        {
+            "pid": os.getpid(),
+            "slot": 0,
+            "partitions": ["model.metrics/0"],
+            "ready": True,
+            "http_port": 1234,
+            "settled": True,
+        }
+    ]
+    assert report["settled"] is True
+
+
+def test_files_of_dead_workers_are_ignored(home):
+    """A worker killed -9 says for ever that it is ready."""
+    with subprocess.Popen(["/bin/true"]) as gone:
+        gone.wait()
+    _write_worker(home, 0, pid=gone.pid)
+    assert live_workers(home / "state") == []
+
+
+def test_a_stranger_with_a_dead_workers_number_is_no_worker(home):
+    """A process younger than the file cannot have written it."""
+    _write_worker(home, 0, age_s=10 * 365 * 86_400.0)
+    assert live_workers(home / "state") == []
+
+
+@pytest.mark.parametrize("content", [b"", b'{"pid": 1', b'{"slot": 0}', b"[]"])
+def test_a_file_of_another_form_is_ignored(home, content):
+    """Status must work while a worker is being replaced by another version."""
+    _write_worker(home, 1)
+    (home / "state" / "workers" / "0.json").write_bytes(content)
+    assert [worker.slot for worker in live_workers(home / "state")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("said", "settled"),
+    [([], False), ([True], True), ([True, False], False), ([True, True], True)],
+)
+def test_settled_needs_every_worker_and_at_least_one(said, settled):
+    """No workers have nothing left to do either, but nothing is being done."""
+    workers = [Worker(pid=1, slot=slot, settled=each) for slot, each in enumerate(said)]
+    assert pipeline_settled(workers) is settled
+
+
+def test_down_without_a_stack_is_no_failure(home, capsys):
+    """`dia down` in a clean-up path runs whether or not there was a start."""
+    assert main(["down"]) == 0
+    assert "no local stack" in capsys.readouterr().err
+    assert list(home.iterdir()) == []
