@@ -98,7 +98,7 @@ def test_functions_stay_within_their_budget():
 
 
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
-EVENT_NAME = re.compile(r"[a-z]+(_[a-z0-9]+)+")
+EVENT_NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 
 
 def _log_events(tree: ast.AST) -> Iterator[ast.expr]:
