@@ -23,7 +23,7 @@ from streams.errors import DiaError
 
 __all__ = ["GROUPS", "build", "main"]
 
-GROUPS: tuple[str, ...] = ("stack", "topics", "schemas", "config", "doctor")
+GROUPS: tuple[str, ...] = ("produce", "stack", "topics", "schemas", "config", "doctor")
 """The modules of this package that register commands."""
 
 EXIT_FAILURE = 1
@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command.main(args=argv, prog_name="dia")
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else EXIT_FAILURE
+        if isinstance(stop.code, int):
+            return stop.code
+        return EXIT_FAILURE if stop.code else 0
     except DiaError as error:
         show_error(error)
         return error.exit_code

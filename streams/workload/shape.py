@@ -8,6 +8,9 @@ from typing import Any
 
 from streams.errors import UsageError
 
+STEP_MS = 1.2
+"""50,000 events a minute of event time."""
+
 DUPLICATE_LAG_MS = 576_000
 """A duplicate repeats an event up to 9.6 minutes of event time old: longer than any window stays
 open, far shorter than the dedupe TTL."""
@@ -41,7 +44,7 @@ class Workload:
     late_max_s: float = 90.0
     poison: float = 0.001
     future: float = 0.0001
-    step_ms: float = 1.2
+    step_ms: float = STEP_MS
 
     def __post_init__(self) -> None:
         """Raises `UsageError` naming the field and its range."""

@@ -1,0 +1,53 @@
+"""Where lines become records: each checked as the pipeline will, the refused ones named."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from streams.cli.output import Printer
+from streams.codecs import BadPosition, Limits, check
+from streams.settings import Settings
+from streams.topology import MAX_RECORD_BYTES, SourceTopic
+from streams.workload.lines import Line
+
+ERRORS_SHOWN_MAX = 100
+"""Lines refused one by one on stderr; the rest are counted by code."""
+
+
+class LineDesk:
+    """Checks lines, tells of the refused ones, and gives the rest their keys."""
+
+    def __init__(
+        self, settings: Settings, source: SourceTopic, printer: Printer, *, strict: bool
+    ) -> None:
+        self.line_bytes_max = MAX_RECORD_BYTES
+        self.refused: Counter[str] = Counter()
+        self.last_refused = 0
+        self.stopped = False
+        self._limits = Limits(settings.future_max_s, settings.late_max_s)
+        self._printer = printer
+        self._source = source
+        self._strict = strict
+
+    def accept(self, lines: list[Line], now_ms: int) -> tuple[list[bytes], list[bytes]]:
+        """Keys and values of the lines to send."""
+        values = [line.content for line in lines]
+        decoded, keys = check(self._source, values, now_ms, self._limits)
+        if not decoded.bad:
+            return keys, values
+        kept = decoded.positions or []
+        for bad in decoded.bad:
+            self._refuse(lines[bad.position].number, bad)
+            if self._strict:
+                self.stopped = True
+                kept = [i for i in kept if i < bad.position]
+                break
+        return keys[: len(kept)], [values[i] for i in kept]
+
+    def _refuse(self, number: int, bad: BadPosition) -> None:
+        self.refused[bad.code] += 1
+        self.last_refused = number
+        if self.refused.total() <= ERRORS_SHOWN_MAX:
+            self._printer.warn(f"line {number}: {bad.code}: {bad.message}")
+        elif self.refused.total() == ERRORS_SHOWN_MAX + 1:
+            self._printer.warn("more lines are refused; the summary counts them by code")

@@ -1,0 +1,182 @@
+"""`dia produce`: events into a topic, from JSON Lines or from the generator."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.invocation import Invocation, invocation
+
+if TYPE_CHECKING:
+    from streams.topology import SourceTopic
+    from streams.workload.shape import Workload
+
+
+SPAN_MAX_MS = 6 * 86_400_000
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(produce)
+
+
+_Share = Annotated[float | None, typer.Option(min=0, max=1, metavar="SHARE")]
+
+
+def produce(
+    ctx: typer.Context,
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="For one, model.metrics.")],
+    *,
+    file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="JSON Lines; - reads stdin.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first line that is refused.")
+    ] = False,
+    generate: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Make N synthetic events instead.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, metavar="R", help="Events a second; default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic events.")] = 1,
+    start_ms: Annotated[
+        int | None, typer.Option(metavar="MS", help="Time of the first one; same, same bytes.")
+    ] = None,
+    workload: Annotated[str, typer.Option(help="wide, narrow, hot or dups.")] = "wide",
+    duplicates: _Share = None,
+    late: _Share = None,
+    poison: _Share = None,
+    future: _Share = None,
+) -> None:
+    """Send events; keys are taken from each event, and every line is checked first.
+
+    Lines that the pipeline would refuse are named with their numbers and not sent (exit code 3).
+    Synthetic events go out as they are, duplicates, late, poisoned and far-future ones included.
+    """
+    from streams.errors import UsageError
+
+    source = _source(topic)
+    run = invocation(ctx)
+    if (file is None) == (generate is None):
+        raise UsageError("say either --file FILE (or --file - for stdin) or --generate N.")
+    if file is not None:
+        asyncio.run(_produce_lines(run, source, file, strict=strict))
+        return
+    assert generate is not None
+    shares = {"duplicates": duplicates, "late": late, "poison": poison, "future": future}
+    shape = _shape(workload, generate, rate, start_ms, seed=seed, shares=shares)
+    asyncio.run(_produce_synthetic(run, source, shape, generate, rate))
+
+
+def _source(topic: str) -> SourceTopic:
+    from streams.errors import UsageError
+    from streams.topology import source
+
+    try:
+        return source(topic)
+    except KeyError as error:
+        raise UsageError(str(error.args[0])) from None
+
+
+def _shape(
+    name: str,
+    events: int,
+    rate: float | None,
+    start_ms: int | None,
+    *,
+    seed: int,
+    shares: dict[str, float | None],
+) -> Workload:
+    """At a rate, event times follow the wall clock; else they end now, and span six days at most,
+    so that none is too old."""
+    from streams.clock import SystemClock
+    from streams.workload.shape import STEP_MS, preset
+
+    step_ms = min(STEP_MS, SPAN_MAX_MS / events) if rate is None else 1000 / rate
+    if start_ms is None:
+        start_ms = SystemClock().now_ms() - (0 if rate else round(events * step_ms))
+    given = {name: share for name, share in shares.items() if share is not None}
+    return preset(name, start_ms=start_ms, seed=seed, step_ms=step_ms, **given)
+
+
+async def _produce_synthetic(
+    run: Invocation, source: SourceTopic, shape: Workload, events: int, rate: float | None
+) -> None:
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.errors import UsageError
+    from streams.topology import MODEL_METRICS
+    from streams.workload.feed import Feed
+    from streams.workload.generator import BLOCK_EVENTS, Generator
+
+    if source is not MODEL_METRICS:
+        raise UsageError(f"the generator makes events of {MODEL_METRICS.name} only.")
+    generator, clock, printer = Generator(shape), SystemClock(), run.printer()
+    block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))
+    producer = broker_of(run.settings).plain_producer()
+    await producer.start()
+    started_at = clock.monotonic()
+    try:
+        with printer.progress(f"producing to {source.name}", events, "events") as progress:
+            feed = Feed(producer, source.name, clock, rate_per_s=rate, on_progress=progress.advance)
+            for block in generator.blocks(events, block_events):
+                await feed.send(*block)
+            await feed.drain()
+    finally:
+        await producer.close()
+    oracle = generator.oracle
+    printer.record(
+        {
+            "topic": source.name,
+            "sent": feed.acknowledged,
+            "seconds": round(clock.monotonic() - started_at, 3),
+            "new": oracle.applied,
+            "duplicates": oracle.duplicates,
+            "dead_letters": dict(sorted(oracle.dead.items())),
+            "seed": shape.seed,
+            "start_ms": shape.start_ms,
+        }
+    )
+
+
+async def _produce_lines(run: Invocation, source: SourceTopic, file: str, *, strict: bool) -> None:
+    from streams.cli.kafka import broker_of
+    from streams.cli.line_desk import LineDesk
+    from streams.cli.line_source import open_lines
+    from streams.clock import SystemClock
+    from streams.errors import PartialResult
+    from streams.workload.feed import Feed
+    from streams.workload.lines import line_blocks, read_aside
+
+    printer, clock = run.printer(), SystemClock()
+    desk = LineDesk(run.settings, source, printer, strict=strict)
+    with open_lines(file) as reader:
+        producer = broker_of(run.settings).plain_producer()
+        await producer.start()
+        feed = Feed(producer, source.name, clock)
+        try:
+            with printer.progress(f"producing to {source.name}", reader.size, "bytes") as progress:
+                async for lines in read_aside(line_blocks(reader, desk.line_bytes_max)):
+                    await feed.send(*desk.accept(lines, clock.now_ms()))
+                    progress.update(completed=reader.position)
+                    if desk.stopped:
+                        break
+                await feed.drain()
+        finally:
+            await producer.close()
+    printer.record(
+        {
+            "topic": source.name,
+            "sent": feed.acknowledged,
+            "refused": desk.refused.total(),
+            "by_code": dict(sorted(desk.refused.items())),
+        }
+    )
+    if desk.refused:
+        stopped = f"stopped at line {desk.last_refused}" if desk.stopped else "the rest was sent"
+        raise PartialResult(
+            f"{desk.refused.total()} lines were refused; {stopped}. Correct them and send them "
+            "again: what was already sent counts as a duplicate, once."
+        )

@@ -1,0 +1,94 @@
+"""Lines of a file or pipe, in blocks, as soon as they are there and bounded in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+CHUNK_BYTES = 1 << 18
+
+
+class Line(NamedTuple):
+    """``number`` counts from 1; ``content`` is without its line end, and cut above the limit."""
+
+    number: int
+    content: bytes
+
+
+class RawReader(Protocol):
+    """An unbuffered binary file: ``read`` returns what is there, b"" at the end."""
+
+    def read(self, size: int, /) -> bytes | None: ...
+
+
+def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
+    """The lines of each chunk read, blank ones left out.
+
+    A line longer than ``line_bytes_max`` is cut to one byte more, which is enough to refuse it.
+    """
+    number, rest, skipping = 0, b"", False
+    while chunk := reader.read(CHUNK_BYTES):
+        *whole, rest = (rest + chunk).split(b"\n")
+        block = []
+        for content in whole:
+            number += 0 if skipping else 1
+            if not skipping and (line := _line(number, content, line_bytes_max)) is not None:
+                block.append(line)
+            skipping = False
+        if skipping:
+            rest = b""
+        elif len(rest) > line_bytes_max:
+            number += 1
+            block.append(Line(number, rest[: line_bytes_max + 1]))
+            rest, skipping = b"", True
+        if block:
+            yield block
+    if not skipping and (line := _line(number + 1, rest, line_bytes_max)) is not None:
+        yield [line]
+
+
+def _line(number: int, content: bytes, line_bytes_max: int) -> Line | None:
+    content = content.strip()
+    return Line(number, content[: line_bytes_max + 1]) if content else None
+
+
+async def read_aside(blocks: Iterator[list[Line]]) -> AsyncIterator[list[Line]]:
+    """The blocks, read by a thread, one ahead: a silent pipe must not stop the event loop.
+
+    The thread is a daemon: Ctrl-C does not wait for a pipe that says nothing.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[list[Line] | Exception | None] = asyncio.Queue()
+    wanted = threading.Semaphore(2)
+    stopped = threading.Event()
+
+    def hand_over(item: list[Line] | Exception | None) -> None:
+        # A loop that has ended refuses the call, and nobody is left to listen.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    def read() -> None:
+        last: Exception | None = None
+        try:
+            for block in blocks:
+                wanted.acquire()
+                if stopped.is_set():
+                    return
+                hand_over(block)
+        except Exception as error:  # noqa: BLE001 - raised again on the other side
+            last = error
+        hand_over(last)
+
+    threading.Thread(target=read, name="line-reader", daemon=True).start()
+    try:
+        while (item := await arrived.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+            wanted.release()
+    finally:
+        stopped.set()
+        wanted.release()
