@@ -229,7 +229,8 @@ class PlainProducer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """A topic as the broker knows it."""
+    """A topic as the broker knows it; to create one, a ``replication_factor`` of -1 asks for the
+    broker's default."""
 
     name: str
     partitions: int

@@ -120,12 +120,8 @@ class KafkaAdmin:
         }
 
     async def create_topics(self, topics: Sequence[TopicConfig]) -> None:
-        new = [
-            NewTopic(t.name, t.partitions, t.replication_factor, topic_configs=dict(t.config))
-            for t in topics
-        ]
         async with self._asking("create topics"):
-            response = await self._client.create_topics(new)
+            response = await self._client.create_topics([_new_topic(t) for t in topics])
             _check(response.topic_errors, ignore=client.TopicAlreadyExistsError)
             await self._until_spread({t.name for t in topics}, present=True)
 
@@ -226,6 +222,14 @@ class KafkaAdmin:
                 yield
         except CLIENT_ERRORS as error:
             raise broker_error(error, f"{doing} at {self._connection.bootstrap}") from error
+
+
+def _new_topic(topic: TopicConfig) -> Any:
+    new = NewTopic(topic.name, topic.partitions, 1, topic_configs=dict(topic.config))
+    # A replication factor of -1 asks for the broker's default (KIP-464); the client's constructor
+    # takes it for a mistake.
+    new.replication_factor = topic.replication_factor
+    return new
 
 
 def _check(results: Iterable[Sequence[Any]], ignore: type[Exception] | None = None) -> None:

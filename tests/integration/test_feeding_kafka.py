@@ -1,0 +1,115 @@
+"""Topics and events on a real broker: the same commands a person types."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from streams.broker.kafka import KafkaBroker
+from streams.broker.partitioner import partition_of
+from streams.cli import main
+from streams.clock import SystemClock
+from streams.codecs import Limits, decode
+from streams.topics import plan, wanted_topics
+from streams.topology import MODEL_METRICS
+from streams.types import TopicPartition
+
+
+@pytest.fixture
+def bootstrap(stack, monkeypatch, tmp_path) -> str:
+    """The broker's address, given to the commands as a person would."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", stack.kafka_bootstrap)
+    return stack.kafka_bootstrap
+
+
+async def _differences(bootstrap: str) -> tuple[object, ...]:
+    admin = await KafkaBroker(bootstrap).admin()
+    try:
+        return plan(wanted_topics(), await admin.describe_topics()).changes
+    finally:
+        await admin.close()
+
+
+async def _ends(bootstrap: str) -> list[int]:
+    reader = await KafkaBroker(bootstrap).reader()
+    try:
+        return [
+            await reader.last_stable_offset(TopicPartition(MODEL_METRICS.name, partition))
+            for partition in range(MODEL_METRICS.partitions)
+        ]
+    finally:
+        await reader.close()
+
+
+async def _read(bootstrap: str, starts: list[int]) -> list:
+    """Everything behind ``starts``, one batch list a partition."""
+    reader, batches = await KafkaBroker(bootstrap).reader(), []
+    try:
+        for partition, start in enumerate(starts):
+            offset, tp = start, TopicPartition(MODEL_METRICS.name, partition)
+            while (batch := await reader.read(tp, offset, 50_000)).end > offset:
+                batches.append(batch)
+                offset = batch.end
+    finally:
+        await reader.close()
+    return batches
+
+
+def test_applying_twice_leaves_the_declared_topics(bootstrap, capsys):
+    """Kafka stores settings as it likes; what it answers must read as what was asked."""
+    assert main(["topics", "apply"]) == 0
+    assert asyncio.run(_differences(bootstrap)) == ()
+    assert main(["topics", "apply", "--json"]) == 0
+    assert "as declared" in capsys.readouterr().err
+    assert main(["topics", "plan", "--json"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_synthetic_events_are_read_back_as_their_oracle_says(bootstrap, capsys):
+    """Generator, producer, broker and codec agree on every record, keys and times included."""
+    assert main(["topics", "apply"]) == 0
+    starts = asyncio.run(_ends(bootstrap))
+    argv = ["produce", MODEL_METRICS.name, "--generate", "30000", "--poison", "0.01", "--json"]
+    capsys.readouterr()
+    assert main(argv) == 0
+    shown = json.loads(capsys.readouterr().out)
+    good, codes = [], {}
+    for batch in asyncio.run(_read(bootstrap, starts)):
+        decoded = decode(MODEL_METRICS, batch, Limits(300, 604_800))
+        good += decoded.events
+        for bad in decoded.bad:
+            codes[bad.code] = codes.get(bad.code, 0) + 1
+    assert codes == shown["dead_letters"]
+    assert len({event.event_id for event in good}) == shown["new"]
+    assert len(good) == shown["new"] + shown["duplicates"]
+
+
+def test_lines_land_in_the_partition_of_their_key(bootstrap, tmp_path, capsys):
+    """Java producers use the same partitioner; a tenant must never be split between two."""
+    assert main(["topics", "apply"]) == 0
+    starts = asyncio.run(_ends(bootstrap))
+    now_ms = SystemClock().now_ms()
+    file = tmp_path / "events.jsonl"
+    with file.open("w") as lines:
+        for i in range(200):
+            event = {"tenant_id": f"tenant-{i}", "model_id": "m", "metric": "x", "value": i}
+            lines.write(json.dumps({**event, "ts": now_ms}) + "\n")
+        lines.write("{\n")
+    capsys.readouterr()
+    assert main(["produce", MODEL_METRICS.name, "--file", str(file), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["sent"] == 200
+    batches = asyncio.run(_read(bootstrap, starts))
+    assert sum(map(len, batches)) == 200
+    for batch in batches:
+        assert {partition_of(key, 4) for key in batch.keys} == {batch.tp.partition}
+
+
+def test_an_unreachable_broker_is_named(monkeypatch, tmp_path, capsys):
+    """Exit code 4 tells scripts to try again later; the address tells people where."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    assert main(["topics", "plan"]) == 4
+    assert "127.0.0.1:1" in capsys.readouterr().err
