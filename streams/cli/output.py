@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import sys
 import time
@@ -119,21 +120,34 @@ def show_error(error: DiaError) -> None:
 
 
 def _write_json(fields: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(fields, default=_plain, ensure_ascii=False) + "\n")
+    sys.stdout.write(_json(fields) + "\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_finite(value), default=_plain, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with null for not-a-number and infinities, for which JSON has no word."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> Any:
-    """The JSON form of what the json module does not know; `TypeError` for the rest."""
+    """What the json module does not know, in types it does; the text of the value at last."""
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, set | frozenset | tuple):
-        return list(value)
     if hasattr(value, "item"):  # a numpy scalar
-        return value.item()
+        return _finite(value.item())
     return str(value)
 
 
@@ -146,7 +160,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, list | tuple | dict):
-        return json.dumps(value, default=_plain, ensure_ascii=False)
+        return _json(value)
     return str(value)
 
 

@@ -63,6 +63,12 @@ def test_json_knows_the_values_that_queries_return(capsys):
     }
 
 
+def test_json_has_null_for_what_is_not_a_number(capsys):
+    """NaN is no JSON: one in a column would break every reader of the stream."""
+    Printer(form=Form.JSON).record({"sd": float("nan"), "p": [np.float64("inf"), 1.5]})
+    assert capsys.readouterr().out == '{"sd": null, "p": [null, 1.5]}\n'
+
+
 def test_csv_quotes_what_needs_it(capsys):
     """A comma inside a value is not a column."""
     Printer(form=Form.CSV).rows(COLUMNS, [("a,b", 0.1)])
