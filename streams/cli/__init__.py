@@ -23,7 +23,7 @@ from streams.errors import DiaError
 
 __all__ = ["GROUPS", "build", "main"]
 
-GROUPS: tuple[str, ...] = ("produce", "stack", "topics", "schemas", "config", "doctor")
+GROUPS: tuple[str, ...] = ("produce", "stack", "topics", "schemas", "worker", "config", "doctor")
 """The modules of this package that register commands."""
 
 EXIT_FAILURE = 1

@@ -1,0 +1,166 @@
+"""The composition root: settings and agents become a running process. Nothing else builds clients.
+
+`App` is a `faust.App`: Faust hosts the process (supervision, shutdown, timers, leader election),
+while records go through our own runtime, which Faust starts and stops as one service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Any
+
+import faust
+import structlog
+from mode import Service
+
+from streams.agent import AgentSpec
+from streams.broker.kafka import KafkaBroker
+from streams.clock import SystemClock
+from streams.errors import DependencyUnreachable, UsageError
+from streams.runtime.deadline import Deadline
+from streams.runtime.identity import SlotLock, instance_id
+from streams.runtime.status_file import StatusFile
+from streams.runtime.worker import Worker
+from streams.settings import Settings
+from streams.sinks.clickhouse import ClickHouseShards
+from streams.telemetry.health import HealthServer, HealthState
+from streams.telemetry.metrics import Metrics
+from streams.version import app_version
+from tables.rocksdb import RocksFolder
+
+_STATUS_INTERVAL_S = 0.25
+_GC_THRESHOLDS = (200_000, 50, 100)
+"""State lives in arrays and interned strings, with few cycles to find: collecting rarely is
+worth a quarter of a worker's time."""
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime(Service):  # type: ignore[misc]  # mode ships no types
+    """Everything of one process that dia runs, as one service of its host."""
+
+    def __init__(
+        self, settings: Settings, agents: Sequence[AgentSpec], slot: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._settings = settings
+        self._agents = tuple(agents)
+        self._slot = slot
+        self._clock = SystemClock()
+        self._metrics = Metrics(version=app_version())
+        self._health = HealthState(self._clock)
+        self._worker: Worker | None = None
+        self._processing: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        """Take the slot, open the port, begin to join."""
+        settings = self._settings
+        state_dir = settings.state_path()
+        self._lock = SlotLock(state_dir, self._slot)
+        port = settings.http_port + self._slot if settings.http_port else 0
+        self._server = HealthServer(
+            self._health, self._metrics, self._clock, host=settings.http_host, port=port
+        )
+        http_port = await self._server.start()
+        self._status = StatusFile(state_dir, self._slot, http_port)
+        self._worker = Worker(
+            agents=self._agents,
+            broker=KafkaBroker(
+                settings.kafka_bootstrap, session_timeout_s=settings.session_timeout_s
+            ),
+            shards=ClickHouseShards.from_settings(settings, self._clock),
+            stores=lambda group: RocksFolder(state_dir, group),
+            clock=self._clock,
+            settings=settings,
+            metrics=self._metrics,
+            instance_id=instance_id(state_dir, self._slot),
+        )
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
+
+    @Service.task
+    async def _process(self) -> None:
+        """The engine; an error that leaves it ends the process."""
+        assert self._worker is not None
+        await self._worker.start()
+        self._health.mark_started()
+        await self._worker.run()
+
+    @Service.task
+    async def _report(self) -> None:
+        assert self._worker is not None
+        while not self.should_stop:
+            self._health.set_partitions(self._worker.counts())
+            self._status.write(self._worker)
+            await self.sleep(_STATUS_INTERVAL_S)
+
+    async def on_stop(self) -> None:
+        """SIGTERM: drain within the deadline."""
+        self._health.mark_draining()
+        if self._worker is None:
+            return
+        await self._worker.drain(Deadline(self._clock, self._settings.drain_timeout_s))
+        self._status.remove()
+        await self._server.stop()
+        self._lock.release()
+        log.info("worker_stopped", slot=self._slot)
+
+
+class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own types do not check
+    """A Faust application that runs dia's agents.
+
+    ``agents`` are declared ones (`streams.agent.AgentSpec`); `batch_agent` declares one on the
+    app itself, in Faust's manner.
+    """
+
+    def __init__(
+        self, settings: Settings, agents: Iterable[AgentSpec], *, slot: int = 0, **options: Any
+    ) -> None:
+        if not settings.kafka_bootstrap:
+            raise DependencyUnreachable(
+                "no Kafka address is known. Start the local stack with `dia up`, or set "
+                "DIA_KAFKA_BOOTSTRAP=host:port."
+            )
+        super().__init__(
+            "dia-host",
+            broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
+            datadir=str(settings.state_path() / "faust"),
+            # Its server would listen on all addresses without authentication; ours does not.
+            web_enabled=False,
+            topic_partitions=1,
+            autodiscover=False,
+            **options,
+        )
+        self.settings = settings
+        self.slot = slot
+        self.specs: list[AgentSpec] = list(agents)
+
+    def batch_agent(self, spec: AgentSpec) -> AgentSpec:
+        """Run ``spec`` too."""
+        self.specs.append(spec)
+        return spec
+
+    def on_init_dependencies(self) -> Iterable[Any]:
+        """The services Faust starts with the app."""
+        runtime = Runtime(
+            self.settings, self.specs, self.slot, loop=self.loop, beacon=self.beacon
+        )
+        return [*super().on_init_dependencies(), runtime]
+
+
+def chosen(names: str) -> list[AgentSpec]:
+    """The agents of a comma-separated list; "all" is every one. Raises `UsageError`."""
+    declared: Sequence[AgentSpec] = import_module("agents").ALL
+    by_name = {spec.name: spec for spec in declared}
+    wanted = list(by_name) if names == "all" else [n.strip() for n in names.split(",") if n.strip()]
+    unknown = [name for name in wanted if name not in by_name]
+    if unknown or not wanted:
+        raise UsageError(
+            f"no agent {', '.join(unknown) or 'given'}. Declared are: {', '.join(by_name)}."
+        )
+    return [by_name[name] for name in wanted]

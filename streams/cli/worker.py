@@ -1,0 +1,50 @@
+"""`dia worker`: run agents, in this process or in several."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from streams.cli.invocation import Invocation
+
+
+def register(app: typer.Typer) -> None:
+    app.command("worker")(worker)
+
+
+def worker(
+    ctx: typer.Context,
+    agents: Annotated[str, typer.Option(help="Comma-separated names, or all.")] = "all",
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Worker processes to run and to keep running.")
+    ] = 1,
+    slot: Annotated[
+        int, typer.Option(min=0, max=1023, help="Number of this process on this host.")
+    ] = 0,
+) -> None:
+    """Run agents until SIGTERM. Needs Kafka; ClickHouse may be away.
+
+    The first signal drains within DIA_DRAIN_TIMEOUT_S, a second one aborts.
+    """
+    from streams.telemetry.logs import configure
+
+    invocation: Invocation = ctx.obj
+    settings = invocation.settings
+    configure(settings.log_format, settings.log_level)
+    if processes > 1:
+        from streams.runtime import processes as supervisor
+
+        home = ["--home", str(settings.home_path())]
+        command = [sys.executable, "-m", "streams", *home, "worker", "--agents", agents]
+        supervisor.run(
+            processes,
+            lambda number: [*command, "--slot", str(slot + number)],
+            settings.drain_timeout_s,
+        )
+        return
+    from streams import host
+    from streams.app import App, chosen
+
+    host.run(App(settings, chosen(agents), slot=slot))

@@ -1,0 +1,40 @@
+"""Running an `App` as this process: Faust's worker, our logs, a second signal that aborts."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import faust
+
+from streams.app import App
+
+_ABORTED = 130
+
+
+class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's types do not check
+    """Faust's worker without its log set-up and spinner.
+
+    The first SIGTERM or SIGINT drains; a second one ends the process at once, committing
+    nothing: whoever comes next goes on from the last commit.
+    """
+
+    def __init__(self, app: App) -> None:
+        super().__init__(
+            app, quiet=True, redirect_stdouts=False, override_logging=False, daemon=True
+        )
+        self.spinner = None
+
+    def _setup_logging(self) -> None:
+        """Logs are configured already (streams.telemetry.logs)."""
+
+    def _schedule_shutdown(self, signal_: signal.Signals) -> None:
+        if self._signal_stop_time is not None:
+            os._exit(_ABORTED)
+        super()._schedule_shutdown(signal_)
+
+
+def run(app: App, **_: Any) -> None:
+    """Run until a signal; raises SystemExit with Faust's exit code."""
+    Host(app).execute_from_commandline()

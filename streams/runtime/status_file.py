@@ -1,0 +1,52 @@
+"""What a worker process tells of itself in ``STATE/workers/SLOT.json``, for `dia status`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from streams.runtime.worker import Worker
+
+
+class StatusFile:
+    """Replaced atomically, so a reader never sees half of one."""
+
+    def __init__(self, state_dir: Path, slot: int, http_port: int) -> None:
+        folder = state_dir / "workers"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{slot}.json"
+        self._slot = slot
+        self._http_port = http_port
+
+    def write(self, worker: Worker) -> None:
+        """Tell how the worker stands now."""
+        counts = worker.counts()
+        status = {
+            "pid": os.getpid(),
+            "slot": self._slot,
+            "http_port": self._http_port,
+            "ready": counts is not None and not (counts.restoring or counts.stopped),
+            "settled": worker.settled,
+            "partitions": [
+                {
+                    "group": group.group,
+                    "topic": held.tp.topic,
+                    "partition": held.tp.partition,
+                    "phase": held.phase,
+                    "lag": held.lag,
+                    "paused": held.paused,
+                    "stopped_by": held.stopped_by.code if held.stopped_by else None,
+                }
+                for group in worker.groups
+                for held in group.partitions.values()
+            ],
+        }
+        draft = self._path.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode(status))
+        draft.replace(self._path)
+
+    def remove(self) -> None:
+        """The process ends: there is nothing to tell any more."""
+        self._path.unlink(missing_ok=True)

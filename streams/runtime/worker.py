@@ -1,0 +1,111 @@
+"""One worker process: its groups, its deliveries, and its end.
+
+A worker needs Kafka to start and nothing else: with ClickHouse away its rows wait in the state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from streams.agent import AgentSpec
+from streams.clock import Clock
+from streams.rows import ShardSet
+from streams.runtime.assignment import Opener
+from streams.runtime.deadline import Deadline
+from streams.runtime.group import GroupMember
+from streams.runtime.handover import Handover
+from streams.settings import Settings
+from streams.sinks.delivery import Delivery
+from streams.sinks.rollup_queue import RollUpQueue
+from streams.telemetry.health import PartitionCounts
+from streams.telemetry.metrics import Metrics
+from streams.types import Broker, StoreFactory
+
+
+class Worker:
+    """The engine of one process, wired from its parts; nothing is started before `start`."""
+
+    def __init__(
+        self,
+        *,
+        agents: Sequence[AgentSpec],
+        broker: Broker,
+        shards: ShardSet,
+        stores: Callable[[str], StoreFactory],
+        clock: Clock,
+        settings: Settings,
+        metrics: Metrics,
+        instance_id: str,
+    ) -> None:
+        self._shards = shards
+        self._delivery = Delivery(
+            shards,
+            clock,
+            metrics,
+            batch_rows=settings.sink_batch_rows,
+            queue_rows=settings.sink_queue_rows,
+        )
+        self._roll_ups = RollUpQueue(
+            shards, clock, metrics, interval_s=settings.rollup_interval_s
+        )
+        handover = Handover(shards, self._delivery, self._roll_ups, clock, metrics)
+        self.groups = [
+            GroupMember(
+                group,
+                {agent.source.name: agent for agent in agents if agent.group == group},
+                broker=broker,
+                opener=Opener(
+                    broker=broker,
+                    stores=stores(group),
+                    clock=clock,
+                    settings=settings,
+                    shards=shards.count,
+                    shard_of=shards.shard_of,
+                ),
+                handover=handover,
+                clock=clock,
+                settings=settings,
+                metrics=metrics,
+                instance_id=instance_id,
+            )
+            for group in sorted({agent.group for agent in agents})
+        ]
+
+    async def start(self) -> None:
+        """Start delivering, and join every group; returns once all have joined."""
+        self._delivery.start()
+        self._roll_ups.start()
+        await asyncio.gather(*(group.start() for group in self.groups))
+
+    async def run(self) -> None:
+        """Process records until `drain`. Raises `WorkerStopped` kinds."""
+        await asyncio.gather(*(group.run() for group in self.groups))
+
+    async def drain(self, deadline: Deadline) -> None:
+        """Graceful stop: commit what is folded, leave, release everything."""
+        await asyncio.gather(*(group.drain(deadline) for group in self.groups))
+        await self._release()
+
+    async def abandon(self) -> None:
+        """Stop at once, committing nothing: what a crash leaves, without the crash."""
+        await asyncio.gather(*(group.close() for group in self.groups))
+        await self._release()
+
+    async def _release(self) -> None:
+        await self._delivery.stop()
+        await self._roll_ups.stop()
+        await self._shards.close()
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to read, to commit or to acknowledge."""
+        return all(group.settled for group in self.groups)
+
+    def counts(self) -> PartitionCounts | None:
+        """All groups' partitions by what they do; None until each has an assignment."""
+        counts = [group.counts() for group in self.groups]
+        known = [count for count in counts if count is not None]
+        if len(known) < len(counts):
+            return None
+        return PartitionCounts(*(sum(column) for column in zip(*known, strict=True)))
