@@ -7,12 +7,14 @@ Everything here blocks; `lanes` decides which thread waits.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chdb.session import Session
 
@@ -20,8 +22,7 @@ from streams.local.clickhouse_front import engine_config
 from streams.local.clickhouse_front.errors import StatementFailed, from_engine
 from streams.local.clickhouse_front.sessions import Sessions
 from streams.local.clickhouse_front.settings import quoted, set_clause
-
-_CHUNK_BYTES = 1 << 20
+from streams.local.clickhouse_front.statements import Insert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,33 +72,22 @@ class Engine:
             self.timezone = self._scalar("timezone()")
         self.sessions = Sessions(self._open)
 
-    def insert(self, call: Call, statement: str, input_format: str, payload: memoryview) -> Summary:
-        """Run an INSERT whose rows are ``payload``; nothing is written if its bytes end early."""
-        with (
-            self._connection(call) as connection,
-            _engine_errors(),
-            connection.send_insert(statement, input_format) as inserter,
-        ):
-            for start in range(0, len(payload), _CHUNK_BYTES):
-                inserter.append(payload[start : start + _CHUNK_BYTES])
-            result = inserter.finish()
-        return Summary(
-            written_rows=result.rows_written,
-            written_bytes=result.bytes_written,
-            elapsed_ns=int(result.elapsed * 1e9),
-        )
+    def insert(self, call: Call, insert: Insert) -> Summary:
+        """Run an INSERT; once it returns, its rows are stored.
+
+        The payload goes in as a file that exists in memory only. chDB's own way, `send_insert`,
+        reports success when the table itself refuses the rows (a constraint, too many parts,
+        a full disk): acknowledged, and lost.
+        """
+        with self._connection(call) as connection, _file(insert.payload) as path, _engine_errors():
+            result = connection.query(insert.from_file(path), "Null")
+            return _summary(result)
 
     def query(self, call: Call, sql: str, output_format: str) -> tuple[bytes, Summary]:
         """Run a statement and hold its whole result."""
         with self._connection(call) as connection, _engine_errors():
             result = connection.query(sql, output_format, params=dict(call.parameters))
-            return result.bytes() or b"", Summary(
-                read_rows=result.rows_read(),
-                read_bytes=result.bytes_read(),
-                written_rows=result.rows_written(),
-                written_bytes=result.bytes_written(),
-                elapsed_ns=int(result.elapsed() * 1e9),
-            )
+            return result.bytes() or b"", _summary(result)
 
     def stream(self, call: Call, sql: str, output_format: str) -> Generator[bytes]:
         """Run a SELECT and give its result chunk by chunk; closing the iterator cancels it."""
@@ -158,6 +148,28 @@ class Engine:
         finally:
             with self._lock:
                 self._running -= 1
+
+
+def _summary(result: Any) -> Summary:
+    return Summary(
+        read_rows=result.rows_read(),
+        read_bytes=result.bytes_read(),
+        written_rows=result.rows_written(),
+        written_bytes=result.bytes_written(),
+        elapsed_ns=int(result.elapsed() * 1e9),
+    )
+
+
+@contextmanager
+def _file(content: memoryview) -> Iterator[str]:
+    """The path of an anonymous file in memory that holds ``content``; gone afterwards."""
+    descriptor = os.memfd_create("insert")
+    try:
+        while content:
+            content = content[os.write(descriptor, content) :]
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -27,6 +27,9 @@ _SETTINGS = {
     "max_threads": "2",
     "max_execution_time": "300",
     "max_memory_usage": str(1 << 30),
+    # A view that reads a sister which is down must say so at once; ten tries take minutes.
+    "http_max_tries": "2",
+    "http_connection_timeout": "2",
 }
 _EXPIRY_INTERVAL_S = 10.0
 
@@ -161,10 +164,8 @@ class Front:
 
     def _whole(self, headers: dict[str, str], task: requests.Task) -> web.Response:
         statement = task.statement
-        if statement.payload is not None:
-            summary = self._engine.insert(
-                task.call, statement.text, statement.output_format or "", statement.payload
-            )
+        if statement.insert is not None:
+            summary = self._engine.insert(task.call, statement.insert)
             return whole(b"", {**headers, "X-ClickHouse-Summary": summary_header(summary)}, None)
         body, summary = self._engine.query(task.call, statement.text, task.output_format)
         headers = {**headers, "X-ClickHouse-Summary": summary_header(summary)}

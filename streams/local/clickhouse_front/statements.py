@@ -43,13 +43,30 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Insert:
+    """``INSERT INTO target settings FORMAT input_format`` and the rows that follow it."""
+
+    target: str
+    settings: str
+    input_format: str
+    payload: memoryview
+
+    def from_file(self, path: str) -> str:
+        """The same INSERT, its rows read from a file of the server."""
+        return (
+            f"{self.target} FROM INFILE '{path}' COMPRESSION 'none' "
+            f"{self.settings} FORMAT {self.input_format}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """``text`` without the FORMAT clause of an INSERT; ``payload`` is None but for INSERT."""
+    """What to run: ``text``, or ``insert`` where ``kind`` is INSERT."""
 
     kind: Kind
-    text: str
+    text: str = ""
     output_format: str | None = None
-    payload: memoryview | None = None
+    insert: Insert | None = None
 
 
 def parse(query: bytes, body: bytes) -> Statement:
@@ -110,7 +127,10 @@ def _kind(first: _Word | None) -> Kind:
 def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
     head = query or body[:_HEAD_BYTES]
     words = _words(head)
+    settings: int | None = None
     for word in words:
+        if word.name == b"SETTINGS":
+            settings = word.start
         if word.name in _NO_PAYLOAD:
             break
         if word.name == b"INFILE":
@@ -123,13 +143,14 @@ def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
                 break
             rest = _AFTER_FORMAT.match(head, name.end)
             cut = rest.end() if rest else name.end
-            payload = memoryview(body) if query else memoryview(body)[cut:]
-            return Statement(
-                Kind.INSERT,
-                head[: word.start].decode(),
-                head[name.start : name.end].decode(),
-                payload,
+            settings = word.start if settings is None else settings
+            insert = Insert(
+                target=head[:settings].decode(),
+                settings=head[settings : word.start].decode(),
+                input_format=head[name.start : name.end].decode(),
+                payload=memoryview(body) if query else memoryview(body)[cut:],
             )
+            return Statement(Kind.INSERT, insert=insert)
     return Statement(Kind.COMMAND, text.decode(errors="surrogateescape"))
 
 

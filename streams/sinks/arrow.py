@@ -1,0 +1,122 @@
+"""Rows as Arrow: the cheapest exact way from numpy columns into ClickHouse.
+
+20,000 window rows become a stream in about 1.5 ms, nearly all of it copying; names travel
+dictionary-coded and land in LowCardinality columns without being spelt out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from streams.rows import FactRows, Rows, WindowRows
+
+_TIME = pa.timestamp("ms", "UTC")
+
+FACTS: Mapping[str, pa.Schema] = {
+    "dead_letters": pa.schema(
+        {
+            "id": pa.string(),
+            "topic": pa.string(),
+            "part": pa.uint32(),
+            "off": pa.uint64(),
+            "ts": _TIME,
+            "error_code": pa.string(),
+            "error_message": pa.string(),
+            "stage": pa.string(),
+            "agent": pa.string(),
+            "tenant": pa.string(),
+            "hops": pa.uint16(),
+            "disposition": pa.string(),
+            "actor": pa.string(),
+            "ver": pa.uint64(),
+        }
+    ),
+    "ledger": pa.schema(
+        {
+            "grp": pa.string(),
+            "topic": pa.string(),
+            "part": pa.uint32(),
+            "next_offset": pa.uint64(),
+            "read": pa.uint64(),
+            "applied": pa.uint64(),
+            "duplicates": pa.uint64(),
+            "dead": pa.uint64(),
+            "gaps": pa.uint64(),
+            "dead_by_code": pa.map_(pa.string(), pa.uint64()),
+            "ver": pa.uint64(),
+        }
+    ),
+}
+"""The columns of each fact table that a writer gives; times are milliseconds since the epoch."""
+
+UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""What a value that does not fit its column raises here. (An encoding error is a ValueError.)"""
+
+
+def table(chunks: Sequence[Rows]) -> pa.Table:
+    """One table of all rows, in order; the chunks are of one ClickHouse table.
+
+    Raises one of `UNFIT` when a fact row holds a value its column cannot.
+    """
+    parts = [_windows(c) if isinstance(c, WindowRows) else _facts(c) for c in chunks]
+    if len(parts) == 1:
+        return parts[0]
+    return pa.concat_tables(parts, promote_options="default").unify_dictionaries()
+
+
+def stream(rows: pa.Table) -> memoryview:
+    """The rows in Arrow's IPC stream format."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return memoryview(sink.getvalue())
+
+
+def _windows(rows: WindowRows) -> pa.Table:
+    return pa.table(
+        {
+            "tenant": _names(rows.tenant_code, rows.tenants),
+            "model": _names(rows.model_code, rows.models),
+            "metric": _names(rows.metric_code, rows.metrics),
+            "w": pa.array(rows.w),
+            "part": pa.array(np.full(len(rows), rows.part, np.uint32)),
+            "inc": pa.array(rows.inc),
+            "n": pa.array(rows.n),
+            "s1": pa.array(rows.s1),
+            "s2": pa.array(rows.s2),
+            "lo": pa.array(rows.lo),
+            "hi": pa.array(rows.hi),
+            "lv": pa.array(rows.lv),
+            "lt": pa.array(rows.lt).view(_TIME),
+            "sk_k": _ragged(rows.sk_off, rows.sk_k),
+            "sk_n": _ragged(rows.sk_off, rows.sk_n),
+            "ver": pa.array(rows.ver),
+        }
+    )
+
+
+def _names(codes: NDArray[np.int32], names: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))
+
+
+def _ragged(offsets: NDArray[np.int32], values: NDArray[Any]) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def _facts(rows: FactRows) -> pa.Table:
+    schema = FACTS[rows.table]
+    columns = {
+        name: pa.array(_plain(values), schema.field(name).type)
+        for name, values in rows.columns.items()
+    }
+    return pa.table(columns)
+
+
+def _plain(values: Sequence[Any]) -> Sequence[Any]:
+    """Mappings as lists of pairs, the form Arrow's map type takes."""
+    return [list(v.items()) if isinstance(v, Mapping) else v for v in values]

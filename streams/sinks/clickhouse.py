@@ -1,0 +1,242 @@
+"""`ClickHouseShards`: the `ShardSet` of real servers, shard by shard on its own threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from streams.clock import Clock
+from streams.errors import PoolExhausted, ShardUnavailable
+from streams.rows import Bucket, FactRows, Rows, RowsRefused, WindowRows
+from streams.settings import Settings
+from streams.sinks import arrow, bisection, rollup, sharding
+from streams.sinks.replica import Replica, StatementRefused
+
+T = TypeVar("T")
+
+_PARTITION_UNIT = {"m1": "datetime64[D]", "h1": "datetime64[M]", "d1": "datetime64[Y]"}
+
+
+class Shard:
+    """The replicas of one shard, tried in turn, and a bounded number of threads to wait in."""
+
+    def __init__(
+        self, index: int, replicas: Sequence[Replica], pool_size: int, acquire_s: float
+    ) -> None:
+        self.index = index
+        self._replicas = list(replicas)
+        self._preferred = 0
+        self._acquire_s = acquire_s
+        self._slots = asyncio.Semaphore(pool_size)
+        self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix=f"shard-{index}")
+
+    async def run(self, work: Callable[[Replica], T], deadline_s: float) -> T:
+        """``work`` on the first replica that is available, starting with the last one that was.
+
+        Raises `PoolExhausted` when no thread was free in time, `ShardUnavailable` when no
+        replica answered or the deadline passed. A thread that still waits for its server then
+        keeps its place in the pool: the bound holds whatever hangs.
+        """
+        try:
+            async with asyncio.timeout(self._acquire_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise PoolExhausted(
+                f"every connection to shard {self.index} stayed in use for {self._acquire_s:g} s. "
+                "Raise DIA_SINK_POOL_SIZE, or look at the shard's load."
+            ) from None
+        task = asyncio.get_running_loop().run_in_executor(self._threads, self._in_turn, work)
+        task.add_done_callback(lambda _: self._slots.release())
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise ShardUnavailable(
+                f"shard {self.index} did not answer within {deadline_s:g} s."
+            ) from None
+
+    def close(self) -> None:
+        """Take no more work and close the connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for replica in self._replicas:
+            replica.close()
+
+    def _in_turn(self, work: Callable[[Replica], T]) -> T:
+        first = self._preferred
+        failures: list[ShardUnavailable] = []
+        for step in range(len(self._replicas)):
+            choice = (first + step) % len(self._replicas)
+            try:
+                result = work(self._replicas[choice])
+            except ShardUnavailable as error:
+                failures.append(error)
+            except RowsRefused:
+                self._preferred = choice
+                raise
+            else:
+                self._preferred = choice
+                return result
+        if len(failures) == 1:
+            raise failures[0]
+        raise ShardUnavailable(
+            f"no replica of shard {self.index} took the request: "
+            + "; ".join(str(failure) for failure in failures)
+        )
+
+
+class ClickHouseShards:
+    """Implements `streams.rows.ShardSet`; see there for what every method promises and raises.
+
+    Build it with `from_settings`, inside a running event loop.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        shard_map: sharding.ShardMap,
+        clock: Clock,
+        *,
+        timeout_s: float,
+        retention_days: int,
+        replicated: bool,
+    ) -> None:
+        self._shards = list(shards)
+        self._map = shard_map
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._retention_days = retention_days
+        self._replicated = replicated
+
+    @classmethod
+    def from_settings(cls, settings: Settings, clock: Clock) -> ClickHouseShards:
+        """Every shard of ``DIA_CLICKHOUSE_SHARDS``. Opens no connection yet."""
+        groups = settings.shards()
+        shards = [
+            Shard(index, replicas(settings, urls), settings.sink_pool_size, settings.sink_acquire_s)
+            for index, urls in enumerate(groups)
+        ]
+        return cls(
+            shards,
+            sharding.load(settings.sharding, len(groups)),
+            clock,
+            timeout_s=settings.sink_timeout_s,
+            retention_days=settings.m1_retention_days,
+            replicated=bool(settings.clickhouse_cluster),
+        )
+
+    @property
+    def count(self) -> int:
+        return len(self._shards)
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        return self._map.shard_of(tenants, models, metrics)
+
+    def shard_of_key(self, key: str) -> int:
+        return self._map.shard_of_key(key)
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        filled = [chunk for chunk in chunks if len(chunk)]
+        if filled:
+            await self._shards[shard].run(partial(_insert, filled), self._timeout_s)
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        """Raises `RollUpExpired` besides, when its minutes have begun to expire."""
+        now_s = self._clock.now_ms() / 1000
+        rollup.refuse_expired(table, start_s, now_s, self._retention_days)
+        work = partial(_roll_up, table, start_s, replicated=self._replicated)
+        await self._shards[shard].run(work, self._timeout_s)
+
+    async def close(self) -> None:
+        for shard in self._shards:
+            await asyncio.to_thread(shard.close)
+
+
+def replicas(settings: Settings, urls: Sequence[str]) -> list[Replica]:
+    """A `Replica` of each URL, with the settings' user, password, database and limits."""
+    return [
+        Replica(
+            url,
+            user=settings.clickhouse_user,
+            password=settings.clickhouse_password(),
+            database=settings.clickhouse_database,
+            timeout_s=settings.sink_timeout_s,
+            pool_size=settings.sink_pool_size,
+        )
+        for url in urls
+    ]
+
+
+def _insert(chunks: Sequence[Rows], replica: Replica) -> None:
+    send = partial(replica.insert, f"{chunks[0].table}_local")
+    windows = [chunk for chunk in chunks if isinstance(chunk, WindowRows)]
+    if windows:
+        bisection.store(arrow.table(windows), _partitions(windows), send)
+        return
+    facts = [chunk for chunk in chunks if isinstance(chunk, FactRows)]
+    try:
+        rows = arrow.table(facts)
+    except arrow.UNFIT:
+        _insert_fitting(facts, send)
+    else:
+        bisection.store(rows, None, send)
+
+
+def _partitions(windows: Sequence[WindowRows]) -> NDArray[np.int64]:
+    w = np.concatenate([chunk.w for chunk in windows]).astype("datetime64[s]")
+    return w.astype(_PARTITION_UNIT[windows[0].table]).astype(np.int64)
+
+
+def _insert_fitting(chunks: Sequence[FactRows], send: Callable[[pa.Table], None]) -> None:
+    """Some value does not even fit Arrow: store the rows without one, refuse the others."""
+    fit: list[FactRows] = []
+    positions: list[int] = []
+    refused: list[int] = []
+    reason = ""
+    singles = (single for chunk in chunks for single in _each(chunk))
+    for position, single in enumerate(singles):
+        try:
+            arrow.table([single])
+        except arrow.UNFIT as error:
+            refused.append(position)
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            fit.append(single)
+            positions.append(position)
+    try:
+        if fit:
+            bisection.store(arrow.table(fit), None, send)
+    except RowsRefused as more:
+        refused += [positions[i] for i in more.indexes]
+    raise RowsRefused(sorted(refused), reason)
+
+
+def _each(chunk: FactRows) -> list[FactRows]:
+    return [
+        FactRows(chunk.table, chunk.shard, {name: [v[i]] for name, v in chunk.columns.items()})
+        for i in range(len(chunk))
+    ]
+
+
+def _roll_up(table: Bucket, start_s: int, replica: Replica, *, replicated: bool) -> None:
+    try:
+        if replicated:
+            # The minute rows may have been acknowledged by another replica.
+            replica.command("SYSTEM SYNC REPLICA m1_local")
+        replica.command(
+            rollup.statement(table),
+            {"start": start_s, "stop": start_s + rollup.WIDTH_S[table]},
+        )
+    except StatementRefused as error:
+        raise ShardUnavailable(
+            f"{table} of {start_s} could not be recomputed at {replica.url}: {error} "
+            "Its schema may be behind: `dia migrate status`."
+        ) from error

@@ -1,0 +1,189 @@
+"""`MemoryShards`: ReplacingMergeTree in dictionaries, with faults that a test scripts.
+
+Keeps, of rows with one key, the one with the highest ``ver``; of equal versions, the last
+inserted. Waits only on the clock it is given.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.clock import Clock
+from streams.errors import ShardBusy, ShardUnavailable
+from streams.rows import Bucket, FactRows, Rows, RowsRefused, WindowRows
+from streams.sinks import rollup, sharding
+
+Row: TypeAlias = dict[str, Any]
+"""Column name to value. Window rows hold ``sk_k`` and ``sk_n`` as lists."""
+
+WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "m1": WINDOW_KEY,
+    "h1": WINDOW_KEY,
+    "d1": WINDOW_KEY,
+    "dead_letters": ("topic", "part", "off", "id"),
+    "ledger": ("grp", "topic", "part"),
+}
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong with one shard now. Tests set the fields; all may change at any time."""
+
+    down: bool = False
+    """every call raises `ShardUnavailable`, nothing is stored"""
+    busy: bool = False
+    """every call raises `ShardBusy`, nothing is stored"""
+    slow_s: float = 0.0
+    """how long a call takes before it does anything"""
+    refuse: Callable[[str, Row], bool] | None = None
+    """(table, row) -> whether the shard will never take this row"""
+    fail_after_rows: int | None = None
+    """store so many rows of the next insert, then raise `ShardUnavailable`; happens once"""
+
+
+class MemoryShards:
+    """Implements `streams.rows.ShardSet`; see there for what every method promises and raises."""
+
+    def __init__(
+        self,
+        count: int,
+        clock: Clock,
+        *,
+        retention_days: int = 30,
+        shard_map: sharding.ShardMap | None = None,
+    ) -> None:
+        self.faults = [Faults() for _ in range(count)]
+        self.inserted_rows = 0
+        self._clock = clock
+        self._retention_days = retention_days
+        self._map = shard_map or sharding.ShardMap(count, sharding.HashSharding(count))
+        self._tables: list[dict[str, dict[tuple[Any, ...], Row]]] = [
+            {name: {} for name in KEYS} for _ in range(count)
+        ]
+
+    @property
+    def count(self) -> int:
+        return len(self._tables)
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        return self._map.shard_of(tenants, models, metrics)
+
+    def shard_of_key(self, key: str) -> int:
+        return self._map.shard_of_key(key)
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        await self._meet_faults(shard)
+        faults = self.faults[shard]
+        refused: list[int] = []
+        for index, (table, row) in enumerate(_rows(chunks)):
+            if faults.fail_after_rows is not None and index >= faults.fail_after_rows:
+                faults.fail_after_rows = None
+                raise ShardUnavailable(f"shard {shard} broke off after {index} rows (scripted).")
+            if faults.refuse is not None and faults.refuse(table, row):
+                refused.append(index)
+            else:
+                self._put(shard, table, row)
+        if refused:
+            raise RowsRefused(refused, "refused by script")
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        """Raises `RollUpExpired` besides, when its minutes have begun to expire."""
+        now_s = self._clock.now_ms() / 1000
+        rollup.refuse_expired(table, start_s, now_s, self._retention_days)
+        await self._meet_faults(shard)
+        stop_s = start_s + rollup.WIDTH_S[table]
+        series: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
+        for row in self._tables[shard]["m1"].values():
+            if start_s <= row["w"] < stop_s:
+                series[row["tenant"], row["model"], row["metric"]].append(row)
+        for minutes in series.values():
+            self._put(shard, table, _merged(minutes, start_s))
+
+    async def close(self) -> None:
+        return
+
+    def rows(self, table: str, shard: int | None = None) -> list[Row]:
+        """The rows of ``table`` as its view shows them: all shards', or one shard's."""
+        chosen = self._tables if shard is None else [self._tables[shard]]
+        return [dict(row) for tables in chosen for row in tables[table].values()]
+
+    def m1_rows(self) -> list[Row]:
+        """Every minute row of every shard."""
+        return self.rows("m1")
+
+    async def _meet_faults(self, shard: int) -> None:
+        faults = self.faults[shard]
+        if faults.slow_s:
+            await self._clock.sleep(faults.slow_s)
+        if faults.down:
+            raise ShardUnavailable(f"shard {shard} is down (scripted).")
+        if faults.busy:
+            raise ShardBusy(f"shard {shard} is busy (scripted).")
+
+    def _put(self, shard: int, table: str, row: Row) -> None:
+        stored = self._tables[shard][table]
+        key = tuple(row[name] for name in KEYS[table])
+        if key not in stored or stored[key]["ver"] <= row["ver"]:
+            stored[key] = {**row, "at": self._clock.now_ms()}
+        self.inserted_rows += 1
+
+
+def _rows(chunks: Sequence[Rows]) -> list[tuple[str, Row]]:
+    return [
+        (chunk.table, row)
+        for chunk in chunks
+        for row in (_windows(chunk) if isinstance(chunk, WindowRows) else _facts(chunk))
+    ]
+
+
+def _windows(chunk: WindowRows) -> list[Row]:
+    plain = {
+        name: getattr(chunk, name).tolist()
+        for name in ("w", "inc", "n", "s1", "s2", "lo", "hi", "lv", "lt", "ver")
+    }
+    bounds = chunk.sk_off.tolist()
+    return [
+        {
+            "tenant": chunk.tenants[chunk.tenant_code[i]],
+            "model": chunk.models[chunk.model_code[i]],
+            "metric": chunk.metrics[chunk.metric_code[i]],
+            "part": chunk.part,
+            **{name: values[i] for name, values in plain.items()},
+            "sk_k": chunk.sk_k[bounds[i] : bounds[i + 1]].tolist(),
+            "sk_n": chunk.sk_n[bounds[i] : bounds[i + 1]].tolist(),
+        }
+        for i in range(len(chunk))
+    ]
+
+
+def _facts(chunk: FactRows) -> list[Row]:
+    return [{name: values[i] for name, values in chunk.columns.items()} for i in range(len(chunk))]
+
+
+def _merged(minutes: Sequence[Row], start_s: int) -> Row:
+    """One series' hour or day: what `streams.sinks.rollup.SQL` computes."""
+    sketch: defaultdict[int, int] = defaultdict(int)
+    for row in minutes:
+        for code, count in zip(row["sk_k"], row["sk_n"], strict=True):
+            sketch[code] += count
+    last = max(minutes, key=lambda row: (row["lt"], row["ver"]))
+    return {
+        **{name: last[name] for name in ("tenant", "model", "metric", "lv", "lt")},
+        **{name: sum(row[name] for row in minutes) for name in ("n", "s1", "s2", "ver")},
+        "w": start_s,
+        "part": 0,
+        "inc": 0,
+        "lo": min(row["lo"] for row in minutes),
+        "hi": max(row["hi"] for row in minutes),
+        "sk_k": sorted(sketch),
+        "sk_n": [sketch[code] for code in sorted(sketch)],
+    }

@@ -1,0 +1,174 @@
+"""One ClickHouse server behind clickhouse-connect, with its failures in this project's words.
+
+The client's own retries are off: a resent INSERT would be harmless here, but a wait that nobody
+decided on is not. Everything blocks; one instance may be used by several threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver import httputil
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
+
+from streams.errors import ShardBusy, ShardUnavailable, TransientError
+from streams.sinks import arrow
+
+CONNECT_TIMEOUT_S = 5
+_BUSY = frozenset({202, 241, 252, 745})
+"""Too many queries, memory limit, too many parts, overloaded: the server asks for patience."""
+_SCHEMA = frozenset({8, 10, 16, 47, 60, 81})
+"""Unknown column, identifier, table or database."""
+_UNFIT = frozenset({6, 25, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 349, 407, 469})
+"""Codes that speak of values: parse and conversion errors, sizes, ranges, constraints."""
+
+_UP_HINT = "`dia status` shows what is up."
+
+# Its one warning per lost connection repeats what the raised error says.
+logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
+
+
+class RowsUnfit(Exception):  # noqa: N818 - found by bisection, then told as RowsRefused
+    """Some row of an insert can never be stored; the insert stored none, or an unknown part."""
+
+
+class StatementRefused(Exception):  # noqa: N818 - an answer, as RowsRefused is
+    """The server answered, and the answer is that the statement is wrong. ``code`` says how."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Replica:
+    """A server at ``url`` (``http[s]://host:port[/prefix]``). Connects at the first use.
+
+    Raises `ShardUnavailable`, `ShardBusy`, and from the reading calls `StatementRefused`.
+    """
+
+    def __init__(
+        self, url: str, *, user: str, password: str, database: str, timeout_s: float, pool_size: int
+    ) -> None:
+        self.url = url
+        self._user = user
+        self._password = password
+        self._database = database
+        self._timeout_s = timeout_s
+        self._pool = httputil.get_pool_manager(maxsize=pool_size, num_pools=1, retries=False)
+        self._lock = threading.Lock()
+        self._connected: Any = None
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Store ``rows`` in one acknowledged INSERT. Raises `RowsUnfit` besides.
+
+        A body that is a buffer goes out as it is: no copy, and no silent resend.
+        """
+        with self._told(statement=False):
+            self._client().raw_insert(
+                table,
+                column_names=rows.column_names,
+                insert_block=arrow.stream(rows),
+                fmt="ArrowStream",
+            )
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that returns nothing."""
+        with self._told():
+            self._client().command(sql, parameters=dict(parameters or {}))
+
+    def create_database(self) -> None:
+        """Make the database if it is absent; every other call needs it."""
+        with self._told():
+            bootstrap = self._connect(database="default")
+            bootstrap.command(f"CREATE DATABASE IF NOT EXISTS {self._database}")
+            bootstrap.close()
+
+    def query(
+        self, sql: str, parameters: Mapping[str, Any] | None = None
+    ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        """Column names and all rows of a result."""
+        with self._told():
+            result = self._client().query(sql, parameters=dict(parameters or {}))
+            return result.column_names, result.result_rows
+
+    @contextmanager
+    def rows(self, sql: str) -> Iterator[tuple[Sequence[str], Iterator[Sequence[Any]]]]:
+        """Column names and the rows as they come, for results of any size."""
+        with self._told(), self._client().query_rows_stream(sql) as stream:
+            yield stream.source.column_names, iter(stream)
+
+    def close(self) -> None:
+        """Give up the connections."""
+        with self._lock:
+            if self._connected is not None:
+                self._connected.close()
+            self._connected = None
+        self._pool.clear()
+
+    def _client(self) -> Any:
+        with self._lock:
+            if self._connected is None:
+                self._connected = self._connect(self._database)
+            return self._connected
+
+    def _connect(self, database: str) -> Any:
+        parts = urlsplit(self.url)
+        client = clickhouse_connect.get_client(
+            interface=parts.scheme,
+            host=parts.hostname or "",
+            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            proxy_path=parts.path,
+            username=self._user,
+            password=self._password,
+            database=database,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            send_receive_timeout=max(1, round(self._timeout_s)),
+            compress=False,
+            pool_mgr=self._pool,
+            query_retries=0,
+            autogenerate_session_id=False,
+            show_clickhouse_errors=True,
+            settings={"async_insert": 0},
+        )
+        client.http_retries = 0
+        return client
+
+    @contextmanager
+    def _told(self, *, statement: bool = True) -> Iterator[None]:
+        try:
+            yield
+        except (ClickHouseError, HTTPError, OSError) as error:
+            raise self._failure(error, statement=statement) from error
+
+    def _failure(self, error: Exception, *, statement: bool) -> Exception:
+        code: int | None = getattr(error, "code", None)
+        text = " ".join(str(error).split())[:1000]
+        if code in _BUSY:
+            return ShardBusy(f"ClickHouse at {self.url} asks to slow down: {text}")
+        if not statement and code in _UNFIT:
+            return RowsUnfit(text)
+        if statement and code is not None and not _about_the_server(code):
+            return StatementRefused(text, code)
+        return self._unavailable(code, text)
+
+    def _unavailable(self, code: int | None, text: str) -> TransientError:
+        if code in {192, 193, 194, 497, 516}:
+            return ShardUnavailable(
+                f"ClickHouse at {self.url} refuses user {self._user}: check DIA_CLICKHOUSE_USER "
+                "and DIA_CLICKHOUSE_PASSWORD_FILE."
+            )
+        hint = "`dia migrate status` compares its schema." if code in _SCHEMA else _UP_HINT
+        return ShardUnavailable(f"ClickHouse at {self.url} did not take the request: {text} {hint}")
+
+
+def _about_the_server(code: int) -> bool:
+    """Whether an error code speaks of the server's state or of access, not of the statement."""
+    return code in {76, 159, 192, 193, 194, 209, 210, 236, 243, 439, 497, 516, 999, 1000}

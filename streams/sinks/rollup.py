@@ -1,0 +1,41 @@
+"""Hours and days recomputed from minutes: absolute rows, so doing it again changes nothing."""
+
+from __future__ import annotations
+
+from streams.errors import RollUpExpired
+from streams.rows import Bucket
+
+DAY_S = 86_400
+WIDTH_S: dict[Bucket, int] = {"h1": 3600, "d1": DAY_S}
+
+SQL = """
+INSERT INTO {table}_local
+    (tenant, model, metric, w, part, inc, n, s1, s2, lo, hi, lv, lt, sk_k, sk_n, ver)
+SELECT
+    tenant, model, metric, toDateTime({{start:UInt32}}, 'UTC'), 0, 0,
+    sum(n), sum(s1), sum(s2), min(lo), max(hi), argMax(lv, (lt, ver)), max(lt),
+    (sumMap(sk_k, sk_n) AS sketch).1, sketch.2, sum(ver)
+FROM m1_local FINAL
+WHERE w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
+GROUP BY tenant, model, metric
+"""
+"""``part = inc = 0`` is the recomputed row's own key: no partition's incarnation is 0.
+
+``sum(ver)`` rises whenever any minute rises or one is added, so the row with more in it wins;
+1440 minutes of versions below 2**48 stay below 2**59.
+"""
+
+
+def statement(table: Bucket) -> str:
+    """The recomputation of one hour or day; parameters ``start`` and ``stop``, epoch seconds."""
+    return SQL.format(table=table)
+
+
+def refuse_expired(table: Bucket, start_s: int, now_s: float, retention_days: int) -> None:
+    """Raise `RollUpExpired` when minutes of this hour or day may already be gone."""
+    oldest_s = now_s - (retention_days - 1) * DAY_S
+    if start_s < oldest_s:
+        raise RollUpExpired(
+            f"{table} of {start_s} is not recomputed: it starts more than {retention_days - 1} days "
+            "back, and its minutes expire. The stored row stays as it is."
+        )

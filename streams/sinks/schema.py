@@ -1,0 +1,52 @@
+"""Every server of every shard, each with the `Migrator` that the settings give it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streams.errors import UsageError
+from streams.settings import Settings
+from streams.sinks.clickhouse import replicas
+from streams.sinks.migration import Migrator, variables
+from streams.sinks.replica import Replica
+from streams.sinks.view_source import ViewSource, collections
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server: its shard's number, its address, and its migrator. Close it after use."""
+
+    shard: int
+    replica: Replica
+    migrator: Migrator
+
+
+def servers(settings: Settings) -> list[Server]:
+    """In the order of ``DIA_CLICKHOUSE_SHARDS``. Opens no connection yet.
+
+    Raises `UsageError` for replicas without a cluster: they would not share their rows.
+    """
+    groups = settings.shards()
+    if not settings.clickhouse_cluster and any(len(urls) > 1 for urls in groups):
+        raise UsageError(
+            "DIA_CLICKHOUSE_SHARDS names replicas (|), but DIA_CLICKHOUSE_CLUSTER is empty. "
+            "Replicas share rows only inside a ClickHouse cluster: name it."
+        )
+    return [
+        Server(shard, replica, _migrator(settings, groups, shard, replica))
+        for shard, urls in enumerate(groups)
+        for replica in replicas(settings, urls)
+    ]
+
+
+def _migrator(
+    settings: Settings, groups: list[list[str]], shard: int, replica: Replica
+) -> Migrator:
+    cluster = settings.clickhouse_cluster
+    sisters = {} if cluster else {i: urls[0] for i, urls in enumerate(groups) if i != shard}
+    source = ViewSource(database=settings.clickhouse_database, cluster=cluster, sisters=sisters)
+    values = variables(
+        source, m1_retention_days=settings.m1_retention_days, replicated=bool(cluster)
+    )
+    secrets = collections(sisters, settings.clickhouse_user, settings.clickhouse_password())
+    return Migrator(replica, source, values, secrets)

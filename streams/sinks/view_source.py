@@ -1,0 +1,148 @@
+"""Where the views of one server read from: itself, its sisters, or a cluster.
+
+Three cases. One shard: its own table. A ClickHouse cluster: a Distributed table. Several servers
+that know nothing of one another (the local stack): its own table, and each sister's through
+``url()``. Such a read is marked ``log_comment=dia_sister``, for which a local shard keeps threads
+of its own. The sisters' address and password lie in a named collection of the server, made
+by `collections` outside of the recorded migrations: neither a view, nor a plan, nor an error
+message shows the password, and ClickHouse hides it in ``system.named_collections``. It is
+written to the server's own folder, whose reader could read the tables as well.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+_WINDOW = {
+    "tenant": "LowCardinality(String)",
+    "model": "LowCardinality(String)",
+    "metric": "LowCardinality(String)",
+    "w": "DateTime('UTC')",
+    "part": "UInt32",
+    "inc": "UInt64",
+    "n": "UInt64",
+    "s1": "Float64",
+    "s2": "Float64",
+    "lo": "Float64",
+    "hi": "Float64",
+    "lv": "Float64",
+    "lt": "DateTime64(3, 'UTC')",
+    "sk_k": "Array(Int16)",
+    "sk_n": "Array(UInt32)",
+    "ver": "UInt64",
+    "at": "DateTime64(3, 'UTC')",
+}
+_ROLLED_UP = {**_WINDOW, "sk_n": "Array(UInt64)"}
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "m1": _WINDOW,
+    "h1": _ROLLED_UP,
+    "d1": _ROLLED_UP,
+    "dead_letters": {
+        "id": "String",
+        "topic": "LowCardinality(String)",
+        "part": "UInt32",
+        "off": "UInt64",
+        "ts": "DateTime64(3, 'UTC')",
+        "error_code": "LowCardinality(String)",
+        "error_message": "String",
+        "stage": "LowCardinality(String)",
+        "agent": "LowCardinality(String)",
+        "tenant": "LowCardinality(String)",
+        "hops": "UInt16",
+        "disposition": "LowCardinality(String)",
+        "actor": "LowCardinality(String)",
+        "ver": "UInt64",
+        "at": "DateTime64(3, 'UTC')",
+    },
+    "ledger": {
+        "grp": "LowCardinality(String)",
+        "topic": "LowCardinality(String)",
+        "part": "UInt32",
+        "next_offset": "UInt64",
+        "read": "UInt64",
+        "applied": "UInt64",
+        "duplicates": "UInt64",
+        "dead": "UInt64",
+        "gaps": "UInt64",
+        "dead_by_code": "Map(LowCardinality(String), UInt64)",
+        "ver": "UInt64",
+        "at": "DateTime64(3, 'UTC')",
+    },
+}
+"""Columns of each view and of the ``_local`` table under it, in their public order."""
+
+SISTER_COMMENT = "dia_sister"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSource:
+    """The servers one shard's views read: ``sisters`` maps shard number to address."""
+
+    database: str
+    cluster: str = ""
+    sisters: Mapping[int, str]
+
+    def rows(self, name: str) -> str:
+        """The SELECT that yields every shard's rows of view ``name``."""
+        if self.cluster:
+            return self._select(name, f"{self.database}.{name}_all FINAL")
+        own = self._select(name, f"{self.database}.{name}_local FINAL")
+        others = [self._sister(name, shard, url) for shard, url in sorted(self.sisters.items())]
+        return "\n    UNION ALL\n    ".join([own, *others])
+
+    def distributed_tables(self) -> str:
+        """On a cluster, the tables that the views read; each spreads a query over all shards."""
+        if not self.cluster:
+            return ""
+        return "\n".join(
+            f"CREATE TABLE IF NOT EXISTS {self.database}.{name}_all "
+            f"AS {self.database}.{name}_local\n"
+            f"ENGINE = Distributed({_quoted(self.cluster)}, {_quoted(self.database)}, "
+            f"{_quoted(name + '_local')});\n"
+            for name in COLUMNS
+        )
+
+    def _select(self, name: str, source: str) -> str:
+        return f"SELECT {', '.join(COLUMNS[name])} FROM {source}"  # noqa: S608 - our own names
+
+    def _sister(self, name: str, shard: int, url: str) -> str:
+        query = self._select(name, f"{self.database}.{name}_local FINAL") + " FORMAT Native"
+        address = f"{url.rstrip('/')}/?{urlencode({'query': query, 'log_comment': SISTER_COMMENT})}"
+        structure = ", ".join(f"{column} {kind}" for column, kind in COLUMNS[name].items())
+        source = (
+            f"url({collection_name(shard)}, url = {_quoted(address)}, "
+            f"structure = {_quoted(structure)})"
+        )
+        return self._select(name, source)
+
+
+def collection_name(shard: int) -> str:
+    """The named collection that holds the way to shard ``shard``."""
+    return f"dia_shard_{shard}"
+
+
+def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequence[str]:
+    """Statements that make or renew the named collection of each sister. Secret: never show."""
+    # A named collection holds one header only.
+    credentials = b64encode(f"{user}:{password}".encode()).decode()
+    statements = []
+    for shard, url in sorted(sisters.items()):
+        name = collection_name(shard)
+        values = (
+            f"url = {_quoted(url)}, format = 'Native', "
+            f"headers.header.name = 'Authorization', headers.header.value = 'Basic {credentials}'"
+        )
+        statements += [
+            # Not altered: a key of an older form would stay in it and make it unusable.
+            f"DROP NAMED COLLECTION IF EXISTS {name}",
+            f"CREATE NAMED COLLECTION {name} AS {values}",
+        ]
+    return statements
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
