@@ -11,8 +11,8 @@ from streams.cli.invocation import Invocation, invocation
 from streams.errors import DependencyUnreachable
 
 if TYPE_CHECKING:
-    from streams.cli.live_workers import Worker
     from streams.cli.output import Printer
+    from streams.local.live_workers import Worker
     from streams.local.status import ServiceStatus, StackStatus
     from streams.settings import Provenance
 
@@ -67,8 +67,8 @@ def status(ctx: typer.Context) -> None:
     Settled: every worker has lag 0, an empty outbox and no live window. Exit 4 when there is
     nothing to work with, or a service of the local stack does not answer.
     """
-    from streams.cli.live_workers import live_workers
     from streams.local import stack
+    from streams.local.live_workers import live_workers
 
     run = invocation(ctx)
     printer = run.printer()
@@ -99,7 +99,7 @@ def _report(
     """The JSON form: what an outside program needs to drive and to check the pipeline."""
     import msgspec
 
-    from streams.cli.live_workers import pipeline_settled
+    from streams.local.live_workers import pipeline_settled
 
     access = {
         "user": addresses["clickhouse_user"],
@@ -137,7 +137,7 @@ def _show(
     found: StackStatus,
     workers: Sequence[Worker],
 ) -> None:
-    from streams.cli.live_workers import pipeline_settled
+    from streams.local.live_workers import pipeline_settled
 
     if found.running:
         _show_services(printer, found)

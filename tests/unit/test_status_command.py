@@ -10,7 +10,7 @@ import time
 import pytest
 
 from streams.cli import main
-from streams.cli.live_workers import Worker, live_workers, pipeline_settled
+from streams.local.live_workers import Worker, live_workers, pipeline_settled
 
 
 @pytest.fixture(autouse=True)
