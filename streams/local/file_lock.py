@@ -31,6 +31,15 @@ def exclusive(path: Path, timeout_s: float, waiting: Callable[[], None]) -> Iter
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether another process, or another holder in this one, has the lock now."""
+    try:
+        with exclusive(path, timeout_s=0, waiting=lambda: None):
+            return False
+    except TimeoutError:
+        return True
+
+
 def _take(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

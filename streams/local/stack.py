@@ -22,7 +22,7 @@ import streams
 from streams.errors import DependencyUnreachable, UsageError
 from streams.local import jars, kafka
 from streams.local.disk import refuse_full
-from streams.local.file_lock import exclusive
+from streams.local.file_lock import exclusive, is_held
 from streams.local.folder import StackFolder, write_atomically
 from streams.local.plan import (
     SHARDS_MAX,
@@ -77,7 +77,7 @@ def up(
     with _writing(folder):
         folder.create()
     with _one_command(folder, progress):
-        roster, plan = live_roster(folder), remembered_plan(folder)
+        roster, plan = _supervised(folder), remembered_plan(folder)
         if roster is not None and plan is not None:
             refuse_other_shards(plan, shards, folder)
             progress(f"the local stack in {folder.home} is already running")
@@ -99,7 +99,7 @@ def down(home: Path, progress: Progress = lambda _: None) -> bool:
     if not folder.root.exists():
         return False
     with _one_command(folder, progress):
-        roster = live_roster(folder)
+        roster = _supervised(folder)
         if roster is not None:
             progress(f"stopping the local stack in {folder.home}")
             _stop(roster)
@@ -169,6 +169,26 @@ def _one_command(folder: StackFolder, progress: Progress) -> Iterator[None]:
         raise DependencyUnreachable(msg) from error
 
 
+def _supervised(folder: StackFolder) -> Roster | None:
+    """The roster of the supervisor that owns the folder; None when there is none.
+
+    A supervisor that was just started holds its lock, but has not written its roster yet.
+    """
+    deadline = time.monotonic() + SUPERVISOR_START_S
+    while is_held(folder.supervisor_lock):
+        roster = live_roster(folder)
+        if roster is not None:
+            return roster
+        if time.monotonic() >= deadline:
+            msg = (
+                f"the stack's supervisor in {folder.home} does not report; its log is "
+                f"{folder.log('supervisor')}. End it and run the command again."
+            )
+            raise DependencyUnreachable(msg)
+        time.sleep(POLL_INTERVAL_S)
+    return None
+
+
 def _prepare(
     folder: StackFolder, shards: int | None, progress: Progress, *, new_ports: bool
 ) -> None:
@@ -189,7 +209,7 @@ def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> No
         _wait_ready(folder, progress)
     except BaseException:
         # Also for Ctrl-C: half a stack is of no use to anybody.
-        roster = live_roster(folder)
+        roster = _supervised(folder)
         if roster is not None:
             _stop(roster)
         _clear_remains(folder)

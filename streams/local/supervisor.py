@@ -43,6 +43,7 @@ class Supervisor:
         self._owner = owner
         self._children = children
         self._identity = ProcessIdentity.of(os.getpid())
+        self._lock_inode = folder.supervisor_lock.stat().st_ino
         self._written: Roster | None = None
 
     def run(self) -> None:
@@ -61,7 +62,14 @@ class Supervisor:
 
     def _wanted(self) -> bool:
         owner_lives = self._owner is None or self._owner.alive()
-        return owner_lives and self._folder.supervisor_lock.exists()
+        return owner_lives and self._owns_folder()
+
+    def _owns_folder(self) -> bool:
+        """False when the home vanished, even if a new stack was made in its place since."""
+        try:
+            return self._folder.supervisor_lock.stat().st_ino == self._lock_inode
+        except OSError:
+            return False
 
     def _told_to_stop(self) -> bool:
         """Wait for a signal or the next step; whether it asks to stop."""
@@ -76,8 +84,9 @@ class Supervisor:
         return True
 
     def _stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._folder.published.unlink(missing_ok=True)
+        if self._owns_folder():
+            with contextlib.suppress(OSError):
+                self._folder.published.unlink(missing_ok=True)
         ranked = sorted(self._children, key=_stop_rank)
         for _, rank in groupby(ranked, key=_stop_rank):
             stopping = list(rank)
@@ -92,7 +101,7 @@ class Supervisor:
         assert self._identity is not None, "a process can always see itself"
         entries = tuple(child.entry() for child in self._children)
         roster = Roster(supervisor=self._identity, entries=entries)
-        if roster == self._written:
+        if roster == self._written or not self._owns_folder():
             return
         try:
             write_roster(self._folder, roster)
@@ -147,14 +156,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = remembered_plan(folder)
     if plan is None:
         sys.exit(f"no stack was planned in {folder.home}. Run `dia up`.")
-    _detach(folder.log("supervisor"))
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
+        # Taken before the fork and kept by the fork: whoever waited for this command knows that
+        # a free lock means no supervisor.
         with exclusive(folder.supervisor_lock, timeout_s=0, waiting=lambda: None):
+            _detach(folder.log("supervisor"))
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             children = [Child(service) for service in services(folder, plan)]
             Supervisor(folder, children, owner).run()
     except TimeoutError:
-        _log("another supervisor owns this stack, leaving it alone")
+        sys.exit(f"another supervisor owns the stack in {folder.home}.")
 
 
 if __name__ == "__main__":

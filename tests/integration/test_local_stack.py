@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -22,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams import settings
 from streams.cli import main
 from streams.errors import DependencyUnreachable, UsageError
+from streams.local.file_lock import is_held
 from streams.local.folder import StackFolder
 from streams.local.plan import remembered_plan
 from streams.local.ports import LOOPBACK
@@ -135,12 +135,20 @@ def test_a_killed_supervisor_takes_its_children_with_it(home, folder):
     assert _start(home).supervisor != before.supervisor
 
 
-def test_a_vanished_home_ends_the_stack(home, tmp_path):
-    """`rm -rf` of a temporary folder is how many stacks will end."""
+def test_a_vanished_home_ends_the_stack(tmp_path):
+    """`rm -rf` of a temporary folder is how many stacks will end, sometimes with a new one
+    started in its place before the old one noticed."""
     elsewhere = tmp_path / "elsewhere"
-    processes = _processes(_start(elsewhere))
-    shutil.rmtree(elsewhere, ignore_errors=True)
-    _await_gone(processes)
+    old = _processes(_start(elsewhere))
+    elsewhere.rename(tmp_path / "gone")
+    new = _start(elsewhere)
+    try:
+        _await_gone(old)
+        assert all(process.alive() for process in _processes(new))
+        assert read_roster(StackFolder.of(elsewhere)) == new
+        assert StackFolder.of(elsewhere).published.exists()
+    finally:
+        assert down(elsewhere)
 
 
 def test_a_stack_ends_with_its_owner(home, folder):
@@ -228,6 +236,21 @@ def test_the_commands_work_from_any_folder(home, folder, tmp_path):
     assert main(["--home", str(home), "status"]) == 0
     subprocess.run([*run, "down"], cwd=tmp_path, env=environ, check=True)
     assert main(["--home", str(home), "status"]) == 4
+
+
+def test_an_interrupted_up_leaves_nothing_behind(home, folder):
+    """Ctrl-C is how an impatient user ends a start; half a stack is of no use to anybody."""
+    run = [sys.executable, "-m", "streams", "--home", str(home), "up"]
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        run, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as command:
+        assert any(line.startswith("starting Kafka") for line in command.stderr)
+        command.send_signal(signal.SIGINT)
+        assert command.wait(DEADLINE_S) == 130
+    assert not is_held(folder.supervisor_lock)
+    assert not folder.roster.exists()
+    assert not folder.published.exists()
 
 
 def test_a_silent_service_is_named_by_status(home, folder, capsys):
