@@ -67,7 +67,7 @@ class ColumnFetch:
                 if records:
                     self._batch, self._records, self._at = batch, records, 0
                     return True
-            self.next_fetch_offset = batch.next_offset
+            self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
         self._batch, self._records, self._at = None, [], 0
         return False
 

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.errors import ProducerClosed
 from aiokafka.structs import OffsetAndMetadata
 
+from streams.broker.kafka_compression import use_fast_lz4
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error, transaction_error
 from streams.broker.kafka_metadata import partitions_of
@@ -44,6 +46,7 @@ class KafkaTransactionalProducer:
         self._failure: PartitionRestart | None = None
 
     async def start(self) -> None:
+        use_fast_lz4()
         self._producer = AIOKafkaProducer(
             **self._connection.client_options(),
             transactional_id=self._id,
@@ -95,9 +98,7 @@ class KafkaTransactionalProducer:
         )
 
     async def commit(self) -> None:
-        if self._unacknowledged:
-            await asyncio.wait(self._unacknowledged, timeout=self._connection.request_timeout_s)
-        await self._attempt("commit", self._producer.commit_transaction)
+        await self._attempt("commit", self._commit_acknowledged)
 
     async def abort(self) -> None:
         await self._attempt("abort", self._producer.abort_transaction)
@@ -108,9 +109,8 @@ class KafkaTransactionalProducer:
         if self._producer is None or self._producer._closed:  # noqa: SLF001
             return
         await abandon(self._producer)
-        for offset in self._unacknowledged:
-            offset.cancel()
-        self._unacknowledged.clear()
+        for offset in list(self._unacknowledged):
+            self._spoil(offset, self._failure)
 
     def _settle(self, offset: asyncio.Future[int], sent: asyncio.Future[Any]) -> None:
         """Pass a send's result on; a send without an offset spoils the transaction."""
@@ -125,8 +125,20 @@ class KafkaTransactionalProducer:
             return
         failure = transaction_error(error or ValueError("no offset"), self._doing("send"))
         self._failure = self._failure or failure
-        offset.set_exception(failure)
-        offset.exception()  # an abandoned send is not worth a complaint of the event loop
+        self._spoil(offset, failure)
+
+    def _spoil(self, offset: asyncio.Future[int], failure: PartitionRestart) -> None:
+        self._unacknowledged.discard(offset)
+        if not offset.done():
+            offset.set_exception(failure)
+            offset.exception()  # an abandoned send is not worth a complaint of the event loop
+
+    async def _commit_acknowledged(self) -> None:
+        if self._unacknowledged:
+            await asyncio.wait(self._unacknowledged)
+        if self._failure is not None:
+            raise self._failure
+        await self._producer.commit_transaction()
 
     async def _attempt(self, step: str, call: Callable[[], Awaitable[Result]]) -> Result:
         if self._failure is not None:
@@ -157,6 +169,7 @@ class KafkaPlainProducer:
         self._producer: Any = None
 
     async def start(self) -> None:
+        use_fast_lz4()
         self._producer = AIOKafkaProducer(
             **self._connection.client_options(),
             enable_idempotence=True,
@@ -261,6 +274,7 @@ async def abandon(producer: Any) -> None:
     producer._closed = True  # noqa: SLF001  # else its finalizer warns
     sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
     await end_client(producer.client, sender, accumulator)
+    accumulator.fail_all(ProducerClosed())
     manager = producer._txn_manager  # noqa: SLF001
     waiter = None if manager is None else manager._transaction_waiter  # noqa: SLF001
     if waiter is not None and waiter.done() and not waiter.cancelled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -209,9 +210,11 @@ async def test_a_closed_producer_refuses_and_leaves_no_task_behind(world):
     before = asyncio.all_tasks()
     writer = await world.writer()
     await writer.begin()
-    await writer.send(OutboundRecord(tp, b"k", b"v"))
+    pending = await writer.send(OutboundRecord(tp, b"k", b"v"))
     await writer.close()
     await writer.close()
+    with contextlib.suppress(CommitInDoubt):
+        assert await asyncio.wait_for(pending, timeout=5) == 0
     assert asyncio.all_tasks() <= before
     with pytest.raises(CommitInDoubt):
         await writer.commit()

@@ -1,0 +1,115 @@
+"""Columns hold exactly what aiokafka's own reader delivers, whatever lies in the log."""
+
+from __future__ import annotations
+
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.broker.kafka_columns import ColumnFetch
+from streams.types import RecordBatch, TopicPartition
+
+TP = TopicPartition("topic", 0)
+ABORT, COMMIT = b"\x00\x00\x00\x00", b"\x00\x00\x00\x01"
+LZ4, CONTROL_BIT, ATTRIBUTES_AT, CRC_AT = 3, 0x20, 21, 17
+
+records = st.lists(
+    st.tuples(
+        st.none() | st.binary(max_size=8),
+        st.none() | st.binary(max_size=40),
+        st.integers(min_value=0, max_value=10**12),
+        st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=2),
+    ),
+    min_size=1,
+    max_size=6,
+)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("data"), st.sampled_from([-1, 1, 2]), records, st.booleans()),
+        st.tuples(st.just("end"), st.sampled_from([1, 2]), st.booleans(), st.just(None)),
+    ),
+    max_size=12,
+)
+
+
+def _batch(base_offset, pid, rows, *, control=False, compressed=False):
+    """One batch as it lies on the broker, at ``base_offset``."""
+    builder = DefaultRecordBatchBuilder(
+        2, LZ4 if compressed else 0, int(pid > 0), pid, 0, 0, 1 << 20
+    )
+    for at, (key, value, stamp, headers) in enumerate(rows):
+        builder.append(at, stamp, key, value, headers)
+    raw = bytearray(builder.build())
+    raw[0:8] = base_offset.to_bytes(8, "big")
+    if control:
+        raw[ATTRIBUTES_AT + 1] |= CONTROL_BIT
+        raw[CRC_AT : CRC_AT + 4] = _crc32c(bytes(raw[ATTRIBUTES_AT:])).to_bytes(4, "big")
+    return bytes(raw)
+
+
+def _crc32c(data):
+    from aiokafka.record.util import calc_crc32c
+
+    return calc_crc32c(data)
+
+
+def _log(plan):
+    """The log's batches by their end, and the aborted transactions a broker would name."""
+    batches, offset, open_at, aborted = [], 0, {}, []
+    for kind, pid, what, compressed in plan:
+        if kind == "data":
+            batch = _batch(offset, pid, what, compressed=compressed)
+            if pid > 0:
+                open_at.setdefault(pid, offset)
+            offset += len(what)
+        elif pid in open_at:
+            first = open_at.pop(pid)
+            if not what:
+                aborted.append((pid, first))
+            marker = [(COMMIT if what else ABORT, b"\x00" * 6, 0, [])]
+            batch = _batch(offset, pid, marker, control=True)
+            offset += 1
+        else:
+            continue
+        batches.append((offset, batch))
+    return batches, offset, aborted
+
+
+@given(steps, st.integers(min_value=0, max_value=40), st.integers(min_value=1, max_value=7))
+def test_columns_equal_the_clients_own_records(plan, skip, chunk):
+    """Aborted and control batches are skipped, positions moved, chunks cut: all the same."""
+    batches, end, aborted = _log(plan)
+    start = min(skip, end)
+    # A broker answers from the batch that holds the asked offset on.
+    data = b"".join(batch for batch_end, batch in batches if batch_end > start)
+
+    def source():
+        return PartitionRecords(
+            TP, MemoryRecords(data), list(aborted), start, None, None, True, READ_COMMITTED
+        )
+
+    reference = source()
+    expected = [(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in reference]
+    columns = ColumnFetch(source())
+    delivered, position, more = [], start, True
+    while more:
+        batch = RecordBatch(TP, position, position)
+        more = columns.read(batch, chunk)
+        assert len(batch) <= chunk
+        assert columns.next_fetch_offset >= position
+        assert all(position <= offset < columns.next_fetch_offset for offset in batch.offsets)
+        position = columns.next_fetch_offset
+        delivered.extend(
+            zip(
+                batch.offsets,
+                batch.timestamps,
+                batch.keys,
+                batch.values,
+                batch.headers,
+                strict=True,
+            )
+        )
+    assert delivered == expected
+    assert position == reference.next_fetch_offset
