@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from streams.errors import DependencyUnreachable
+from streams.local.certificates import system_certificates
 from streams.local.file_lock import exclusive
 from streams.local.jar_lock import KAFKA_VERSION, Jar, read_lock
 
@@ -57,7 +58,7 @@ def ensure(
     wanted = read_lock() if jars is None else jars
     if missing(folder, wanted):
         folder.mkdir(parents=True, exist_ok=True)
-        with _one_fetcher(folder, progress):
+        with _one_fetcher(folder, progress), system_certificates():
             _fetch_all(folder, missing(folder, wanted), progress, fetch or fetch_from_maven)
     return class_path(folder, wanted)
 
@@ -114,7 +115,7 @@ def _fetch_one(folder: Path, staging: Path, jar: Jar, fetch: Fetch) -> None:
         path = fetch(jar, arriving)
     except Exception as error:  # the resolver raises whatever its HTTP client does
         msg = (
-            f"Kafka's jar {jar.coordinate} cannot be fetched: {error}. Check the network, or name "
+            f"Kafka's jar {jar.coordinate} cannot be fetched: {_cause(error)}. Check the network, or name "
             f"a mirror under [repositories] in jgo.conf, and run `dia up` again: it goes on where "
             f"it stopped."
         )
@@ -126,6 +127,12 @@ def _fetch_one(folder: Path, staging: Path, jar: Jar, fetch: Fetch) -> None:
         )
         raise DependencyUnreachable(msg)
     path.replace(folder / jar.file_name)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost reason: HTTP libraries wrap theirs in three layers of addresses."""
+    inner = getattr(error, "reason", None) or next(iter(error.args), None)
+    return _cause(inner) if isinstance(inner, BaseException) else error
 
 
 def fetch_from_maven(jar: Jar, folder: Path) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 
 import pytest
 
 from streams.errors import DependencyUnreachable
 from streams.local import jars
+from streams.local.certificates import VARIABLES, system_certificates
 from streams.local.jar_lock import KAFKA_VERSION, LOCK_FILE, Jar, read_lock
 
 CONTENT = {f"group:jar-{number}:1.0": f"bytes of {number}".encode() for number in range(8)}
@@ -123,3 +125,30 @@ def test_the_committed_lock_is_one_consistent_broker():
     for needed in ("kafka_2.13", "kafka-tools", "kafka-clients", "log4j-slf4j-impl"):
         assert any(f":{needed}:" in jar.coordinate for jar in locked)
     assert not re.search(r"//|www\.", LOCK_FILE.read_text())
+
+
+@pytest.mark.parametrize(
+    ("variable", "trusted"), [(None, "system"), ("REQUESTS_CA_BUNDLE", "mine")]
+)
+def test_a_fetch_trusts_the_system_unless_told_otherwise(monkeypatch, tmp_path, variable, trusted):
+    """Behind a company's proxy pip works; then the jars have to arrive as well."""
+    bundle = tmp_path / "system"
+    bundle.write_text("")
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path / "mine"))
+    before = dict(os.environ)
+    with system_certificates((tmp_path / "absent", bundle)):
+        assert os.environ["REQUESTS_CA_BUNDLE"] == str(tmp_path / trusted)
+    assert dict(os.environ) == before
+
+
+def test_a_failure_is_told_without_its_wrapping(tmp_path):
+    """The reason stands at the bottom of three exceptions, each quoting the address."""
+
+    def fetch(jar, folder):
+        raise OSError(RuntimeError(ValueError("the certificate is not trusted")))
+
+    with pytest.raises(DependencyUnreachable, match=r"fetched: the certificate is not trusted\."):
+        jars.ensure(tmp_path, _ignore, LOCKED, fetch)
