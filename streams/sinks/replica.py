@@ -99,6 +99,11 @@ class Replica:
             result = self._client().query(sql, parameters=dict(parameters or {}))
             return result.column_names, result.result_rows
 
+    def columns(self, sql: str) -> pa.Table:
+        """All rows of a result, as columns."""
+        with self._told():
+            return self._client().query_arrow(sql)
+
     @contextmanager
     def rows(self, sql: str) -> Iterator[tuple[Sequence[str], Iterator[Sequence[Any]]]]:
         """Column names and the rows as they come, for results of any size."""
