@@ -54,13 +54,11 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._metrics = Metrics(version=app_version())
         self._health = HealthState(self._clock)
         self._worker: Worker | None = None
-        self._processing: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
         """Take the slot, open the port, begin to join."""
         settings = self._settings
         state_dir = settings.state_path()
-        self._lock = SlotLock(state_dir, self._slot)
         port = settings.http_port + self._slot if settings.http_port else 0
         self._server = HealthServer(
             self._health, self._metrics, self._clock, host=settings.http_host, port=port
@@ -87,9 +85,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
     async def _process(self) -> None:
         """The engine; an error that leaves it ends the process."""
         assert self._worker is not None
-        await self._worker.start()
-        self._health.mark_started()
-        await self._worker.run()
+        await self._worker.run(joined=self._health.mark_started)
 
     @Service.task
     async def _report(self) -> None:
@@ -107,7 +103,6 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         await self._worker.drain(Deadline(self._clock, self._settings.drain_timeout_s))
         self._status.remove()
         await self._server.stop()
-        self._lock.release()
         log.info("worker_stopped", slot=self._slot)
 
 
@@ -138,7 +133,18 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
         )
         self.settings = settings
         self.slot = slot
+        self._slot_lock: SlotLock | None = None
         self.specs: list[AgentSpec] = list(agents)
+
+    def take_slot(self) -> None:
+        """Hold this process's slot until it ends. Raises `SlotInUse`."""
+        if self._slot_lock is None:
+            self._slot_lock = SlotLock(self.settings.state_path(), self.slot)
+
+    async def on_first_start(self) -> None:
+        """Take the slot; Faust makes its own folder, but not the ones above it."""
+        self.take_slot()
+        await super().on_first_start()
 
     def batch_agent(self, spec: AgentSpec) -> AgentSpec:
         """Run ``spec`` too."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 import faust
 
@@ -35,6 +34,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
         super()._schedule_shutdown(signal_)
 
 
-def run(app: App, **_: Any) -> None:
-    """Run until a signal; raises SystemExit with Faust's exit code."""
+def run(app: App) -> None:
+    """Run until a signal; raises SystemExit with Faust's exit code, and `SlotInUse`."""
+    app.take_slot()
     Host(app).execute_from_commandline()

@@ -16,7 +16,7 @@ from streams.errors import SlotInUse
 
 
 class SlotLock:
-    """Holds one slot of a state folder until the process ends or `release`."""
+    """Holds one slot of a state folder until the process ends; the kernel gives it back."""
 
     def __init__(self, state_dir: Path, slot: int) -> None:
         """Raises `SlotInUse` when another process holds the slot."""
@@ -31,9 +31,6 @@ class SlotLock:
                 f"slot {slot} of {state_dir} is held by another worker process. Stop it "
                 f"(`dia status` shows its pid), or give this one another --slot or DIA_STATE_DIR."
             ) from error
-
-    def release(self) -> None:
-        self._file.close()
 
 
 def instance_id(state_dir: Path, slot: int) -> str:

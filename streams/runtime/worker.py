@@ -39,6 +39,7 @@ class Worker:
         instance_id: str,
     ) -> None:
         self._shards = shards
+        self._sinks: list[asyncio.Task[None]] = []
         self._delivery = Delivery(
             shards,
             clock,
@@ -72,18 +73,24 @@ class Worker:
             for group in sorted({agent.group for agent in agents})
         ]
 
-    async def start(self) -> None:
-        """Start delivering, and join every group; returns once all have joined."""
-        self._delivery.start()
-        self._roll_ups.start()
-        await asyncio.gather(*(group.start() for group in self.groups))
+    async def run(self, joined: Callable[[], None]) -> None:
+        """Join every group and process records until `drain`; ``joined`` is called once.
 
-    async def run(self) -> None:
-        """Process records until `drain`. Raises `WorkerStopped` kinds."""
-        await asyncio.gather(*(group.run() for group in self.groups))
+        Raises `WorkerStopped` kinds. Any other exception is a bug, which ends the process: the
+        next one goes on from the last commit.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            self._sinks = [
+                tasks.create_task(self._delivery.run(), name="delivery"),
+                tasks.create_task(self._roll_ups.run(), name="roll-ups"),
+            ]
+            await asyncio.gather(*(group.start() for group in self.groups))
+            joined()
+            for group in self.groups:
+                tasks.create_task(group.run(), name=f"group-{group.group}")
 
     async def drain(self, deadline: Deadline) -> None:
-        """Graceful stop: commit what is folded, leave, release everything."""
+        """Graceful stop: commit what is folded, leave, release everything; `run` returns."""
         await asyncio.gather(*(group.drain(deadline) for group in self.groups))
         await self._release()
 
@@ -93,8 +100,8 @@ class Worker:
         await self._release()
 
     async def _release(self) -> None:
-        await self._delivery.stop()
-        await self._roll_ups.stop()
+        for task in self._sinks:
+            task.cancel()
         await self._shards.close()
 
     @property

@@ -71,12 +71,9 @@ class Process:
 
     async def start(self) -> None:
         """Start it and let it run."""
-        self._task = asyncio.create_task(self._run())
-        await asyncio.sleep(0)
-
-    async def _run(self) -> None:
-        await self.worker.start()
-        await self.worker.run()
+        joined = asyncio.Event()
+        self._task = asyncio.create_task(self.worker.run(joined.set))
+        await joined.wait()
 
     async def stop(self) -> None:
         """SIGTERM."""

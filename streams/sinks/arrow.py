@@ -34,6 +34,7 @@ FACTS: Mapping[str, pa.Schema] = {
             "disposition": pa.string(),
             "actor": pa.string(),
             "ver": pa.uint64(),
+            "at": _TIME,
         }
     ),
     "ledger": pa.schema(
@@ -49,6 +50,7 @@ FACTS: Mapping[str, pa.Schema] = {
             "gaps": pa.uint64(),
             "dead_by_code": pa.map_(pa.string(), pa.uint64()),
             "ver": pa.uint64(),
+            "at": _TIME,
         }
     ),
 }

@@ -61,22 +61,13 @@ class Delivery:
         self._rows = [0] * shards.count
         self._wake = [asyncio.Event() for _ in range(shards.count)]
         self._forgotten: set[int] = set()
-        self._workers: list[asyncio.Task[None]] = []
         self._in_flight: list[list[Job]] = [[] for _ in range(shards.count)]
 
-    def start(self) -> None:
-        """Start one worker per shard."""
-        self._workers = [
-            asyncio.create_task(self._run(shard), name=f"deliver-{shard}")
-            for shard in range(self._shards.count)
-        ]
-
-    async def stop(self) -> None:
-        """Stop at once; rows still queued are their owners' to repeat after a restart."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
-        self._workers = []
+    async def run(self) -> None:
+        """Deliver until cancelled; rows still queued are then their owners' to repeat."""
+        async with asyncio.TaskGroup() as workers:
+            for shard in range(self._shards.count):
+                workers.create_task(self._run(shard), name=f"deliver-{shard}")
 
     def room(self) -> list[int]:
         """Rows each shard's queue still takes."""

@@ -8,7 +8,6 @@ query each per interval, however many minutes changed.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 from typing import NamedTuple
@@ -49,17 +48,6 @@ class RollUpQueue:
         self._jitter = random.Random(seed)
         self._owed: dict[BucketStart, list[tuple[object, Done]]] = {}
         self._due_at: dict[BucketStart, float] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="roll-ups")
-
-    async def stop(self) -> None:
-        """Stop at once; what is owed stays owed in its owners' state."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
 
     def submit(self, owner: object, bucket: BucketStart, done: Done) -> None:
         """Recompute ``bucket`` within the interval, then call ``done``."""
@@ -78,7 +66,8 @@ class RollUpQueue:
                 del self._owed[bucket]
                 self._due_at.pop(bucket, None)
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Recompute what is due until cancelled; what is owed stays owed in its owners' state."""
         while True:
             now_s = self._clock.monotonic()
             due = sorted(bucket for bucket, at in self._due_at.items() if at <= now_s)
