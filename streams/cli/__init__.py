@@ -23,7 +23,17 @@ from streams.errors import DiaError
 
 __all__ = ["GROUPS", "build", "main"]
 
-GROUPS: tuple[str, ...] = ("produce", "stack", "topics", "schemas", "worker", "config", "doctor")
+GROUPS: tuple[str, ...] = (
+    "produce",
+    "stack",
+    "query",
+    "topics",
+    "migrate",
+    "schemas",
+    "worker",
+    "config",
+    "doctor",
+)
 """The modules of this package that register commands."""
 
 EXIT_FAILURE = 1

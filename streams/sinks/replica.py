@@ -17,7 +17,7 @@ import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver import httputil
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from streams.errors import ShardBusy, ShardUnavailable, TransientError
 from streams.sinks import arrow
@@ -154,6 +154,11 @@ class Replica:
             raise self._failure(error, statement=statement) from error
 
     def _failure(self, error: Exception, *, statement: bool) -> Exception:
+        if unreached := _unreached(error):
+            return ShardUnavailable(
+                f"ClickHouse at {self.url} cannot be reached: {unreached}. Start the local stack "
+                "with `dia up`, or correct DIA_CLICKHOUSE_SHARDS."
+            )
         code: int | None = getattr(error, "code", None)
         text = " ".join(str(error).split())[:1000]
         if code in _BUSY:
@@ -172,6 +177,18 @@ class Replica:
             )
         hint = "`dia migrate status` compares its schema." if code in _SCHEMA else _UP_HINT
         return ShardUnavailable(f"ClickHouse at {self.url} did not take the request: {text} {hint}")
+
+
+def _unreached(error: BaseException | None) -> str:
+    """Why no connection was made; "" when one was."""
+    while error is not None:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ConnectTimeoutError):
+            return f"no connection within {CONNECT_TIMEOUT_S} s"
+        if isinstance(reason, NewConnectionError):
+            return str(reason).rpartition("] ")[2] or str(reason)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _about_the_server(code: int) -> bool:

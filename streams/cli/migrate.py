@@ -1,0 +1,93 @@
+"""`dia migrate`: bring every ClickHouse server to this version's schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from streams.cli.invocation import Invocation, invocation
+
+if TYPE_CHECKING:
+    from streams.sinks.schema import Server
+
+T = TypeVar("T")
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Tables and views of the ClickHouse shards.")
+    group.command("plan")(plan)
+    group.command("apply")(apply)
+    group.command("status")(status)
+    app.add_typer(group, name="migrate")
+
+
+def plan(ctx: typer.Context) -> None:
+    """Show the statements that `dia migrate apply` would run; change nothing."""
+    run = invocation(ctx)
+    rows = [
+        (server.shard, server.replica.url, label, statement)
+        for server, waiting in _each(run, lambda server: server.migrator.pending())
+        for label, statements in waiting
+        for statement in statements
+    ]
+    printer = run.printer()
+    if rows or run.json:
+        printer.rows(("shard", "server", "migration", "statement"), rows)
+    if not rows:
+        printer.say("every server is up to date.")
+
+
+def apply(ctx: typer.Context) -> None:
+    """Run what is pending on every server; running it again does nothing.
+
+    Exit code 5 when an applied file was changed, or a newer version has migrated a server.
+    """
+    run = invocation(ctx)
+    rows = [
+        (server.shard, server.replica.url, label)
+        for server, applied in _each(run, lambda server: server.migrator.apply())
+        for label in applied
+    ]
+    printer = run.printer()
+    if rows or run.json:
+        printer.rows(("shard", "server", "applied"), rows)
+    if not rows:
+        printer.say("every server is up to date.")
+
+
+def status(ctx: typer.Context) -> None:
+    """Say of every migration on every server: applied, pending, changed or unknown."""
+    run = invocation(ctx)
+    run.printer().rows(
+        ("shard", "server", "migration", "state", "at"),
+        [
+            (server.shard, server.replica.url, standing.label, standing.state.value, standing.at)
+            for server, standings in _each(run, lambda server: server.migrator.standings())
+            for standing in standings
+        ],
+    )
+
+
+def _each(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]:
+    """What ``ask`` says of each server, in order; stops at the first that does not answer."""
+    from streams.errors import DependencyUnreachable, DiaError, ShardUnavailable
+    from streams.sinks.replica import StatementRefused
+    from streams.sinks.schema import servers
+
+    found = servers(run.settings)
+    if not found:
+        raise DependencyUnreachable(
+            "no ClickHouse shard is known: start the local stack with `dia up`, or set "
+            "DIA_CLICKHOUSE_SHARDS."
+        )
+    try:
+        return [(server, ask(server)) for server in found]
+    except ShardUnavailable as error:
+        raise DependencyUnreachable(str(error)) from error
+    except StatementRefused as error:
+        raise DiaError(f"a migration was refused: {error}") from error
+    finally:
+        for server in found:
+            server.replica.close()

@@ -1,0 +1,135 @@
+"""`dia query`: SQL on the shards, and the statistics of one series."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+    from streams.sinks.replica import Replica
+
+_ABSENT = (60, 81)
+"""ClickHouse's codes of an unknown table and an unknown database."""
+
+_Csv = Annotated[bool, typer.Option("--csv", help="Data as CSV on stdout.")]
+
+
+class _SqlByDefault(TyperGroup):
+    """``dia query "SELECT ..."`` is ``dia query sql "SELECT ..."``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = ["sql", *args]
+        return super().parse_args(ctx, args)
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        cls=_SqlByDefault,
+        no_args_is_help=True,
+        help="Ask ClickHouse: `dia query SQL`, or `dia query series --tenant ...`.",
+    )
+    group.command("sql")(sql)
+    group.command("series")(series)
+    app.add_typer(group, name="query")
+
+
+def sql(
+    ctx: typer.Context,
+    statement: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT, SHOW or DESCRIBE.")],
+    *,
+    csv: _ABSENT = (60, 81)
+"""ClickHouse's codes of an unknown table and an unknown database."""
+
+_Csv = False,
+) -> None:
+    """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger
+    show every shard's rows."""
+    from streams.errors import DependencyUnreachable, ShardUnavailable, UsageError
+    from streams.sinks.replica import StatementRefused
+
+    run = invocation(ctx)
+    silent: list[str] = []
+    for replica in _replicas(run.settings):
+        try:
+            with replica.rows(statement) as (columns, rows):
+                run.printer(csv=csv).rows(columns, rows)
+        except ShardUnavailable as error:
+            silent.append(str(error))
+        except StatementRefused as error:
+            refused = UsageError(str(error))
+            if error.code in _ABSENT:
+                refused.add_note("`dia migrate apply` makes the tables and views of this version.")
+            raise refused from error
+        else:
+            return
+        finally:
+            replica.close()
+    raise DependencyUnreachable(" ".join(silent))
+
+
+def series(
+    ctx: typer.Context,
+    *,
+    tenant: Annotated[str, typer.Option(help="tenant_id of the series.")],
+    model: Annotated[str, typer.Option(help="model_id of the series.")],
+    metric: Annotated[str, typer.Option(help="Its metric.")],
+    start: Annotated[
+        str, typer.Option("--from", metavar="WHEN", help="now, -6h, or 2026-05-01T12:00 (UTC).")
+    ] = "-1h",
+    stop: Annotated[str, typer.Option("--to", metavar="WHEN", help="As --from.")] = "now",
+    step: Annotated[str, typer.Option(metavar="SPAN", help="1m, 10m, 1h, 1d ...")] = "1m",
+    csv: _ABSENT = (60, 81)
+"""ClickHouse's codes of an unknown table and an unknown database."""
+
+_Csv = False,
+) -> None:
+    """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the one shard that holds
+    the series. Percentiles err by at most 1 %."""
+    from streams.cli.moment import moment_s, span_s
+    from streams.errors import DependencyUnreachable, ShardUnavailable
+    from streams.sinks.series import COLUMNS, SeriesQuery, choose_table, read
+
+    run = invocation(ctx)
+    settings, now_s = run.settings, time.time()
+    query = SeriesQuery(
+        tenant=tenant,
+        model=model,
+        metric=metric,
+        start_s=moment_s(start, "--from", now_s),
+        stop_s=moment_s(stop, "--to", now_s),
+        step_s=span_s(step, "--step"),
+    )
+    table = choose_table(query, now_s, settings.m1_retention_days)
+    _refuse_without_shards(settings)
+    try:
+        rows = read(settings, query, table)
+    except ShardUnavailable as error:
+        raise DependencyUnreachable(str(error)) from error
+    printer = run.printer(csv=csv)
+    printer.rows(COLUMNS, rows)
+    if not rows:
+        printer.say(f"no values of {tenant} / {model} / {metric} there (read from {table}).")
+
+
+def _replicas(settings: Settings) -> list[Replica]:
+    from streams.sinks.clickhouse import replicas
+
+    _refuse_without_shards(settings)
+    return replicas(settings, [url for group in settings.shards() for url in group])
+
+
+def _refuse_without_shards(settings: Settings) -> None:
+    from streams.errors import DependencyUnreachable
+
+    if not settings.shards():
+        raise DependencyUnreachable(
+            "no ClickHouse shard is known: start the local stack with `dia up`, or set "
+            "DIA_CLICKHOUSE_SHARDS."
+        )

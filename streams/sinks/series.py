@@ -1,0 +1,138 @@
+"""One series over time: statistics per step, read from the one shard that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streams.errors import ShardUnavailable, UsageError
+from streams.rows import WindowTable
+from streams.settings import Settings
+from streams.sinks import sharding
+from streams.sinks.clickhouse import replicas
+
+HOUR_S = 3600
+DAY_S = 86_400
+MINUTES_RANGE_S = 2 * DAY_S
+"""Up to this range minutes answer, the freshest table; an hour is recomputed within a minute."""
+HOURS_RANGE_S = 90 * DAY_S
+HOURS_KEPT_S = 400 * DAY_S
+STEPS_MAX = 11_000
+
+COLUMNS = ("t", "count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99")
+"""``t`` is the start of the step, in ISO 8601, UTC; the others are numbers."""
+
+_WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
+
+_SQL = """
+SELECT
+    formatDateTime(toDateTime(step, 'UTC'), '%Y-%m-%dT%H:%i:%SZ', 'UTC'),
+    total, mean, sqrt(greatest(0, squares / total - mean * mean)), low, high, last,
+    arrayMap(code -> greatest(low, least(high, sketch_value(code))), codes) AS p
+FROM
+(
+    SELECT
+        {{start:UInt32}}
+            + intDiv(toUnixTimestamp(w) - {{start:UInt32}}, {{step:UInt32}}) * {{step:UInt32}} AS step,
+        sum(n) AS total, sum(s1) / total AS mean, sum(s2) AS squares,
+        min(lo) AS low, max(hi) AS high, argMax(lv, (lt, ver)) AS last,
+        quantilesExactWeightedArray(0.5, 0.95, 0.99)(sk_k, sk_n) AS codes
+    FROM {table}_local FINAL
+    WHERE tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
+        AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
+    GROUP BY step
+)
+ORDER BY step
+"""
+"""Codes sort as values do, so the weighted quantile of codes is the code of the value that
+numpy's ``inverted_cdf`` picks; decoding it errs by at most 1 %, and never beyond min and max."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesQuery:
+    """A series, a half-open range of window starts, and a step; all in seconds since the epoch."""
+
+    tenant: str
+    model: str
+    metric: str
+    start_s: int
+    stop_s: int
+    step_s: int
+
+
+def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> WindowTable:
+    """Minutes while they are kept and few, else hours, else days, as far as the step allows.
+
+    Raises `UsageError` when the range is empty or has too many steps, or when only a coarser
+    table still holds it than the step asks for.
+    """
+    _refuse_senseless(query)
+    age_s, range_s = now_s - query.start_s, query.stop_s - query.start_s
+    # The last two days before m1's retention: late windows of that age go to h1 and d1 only.
+    minutes_s = (retention_days - 2) * DAY_S
+    if age_s > HOURS_KEPT_S:
+        return _at_least("d1", query, "are kept 400 days as hours, then as days")
+    if query.step_s % DAY_S == 0 and range_s > HOURS_RANGE_S:
+        return "d1"
+    if age_s > minutes_s:
+        return _at_least(
+            "h1", query, f"are kept {minutes_s // DAY_S} days as minutes, then as hours"
+        )
+    if query.step_s % HOUR_S == 0 and range_s > MINUTES_RANGE_S:
+        return "h1"
+    return "m1"
+
+
+def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tuple[Any, ...]]:
+    """A row of `COLUMNS` per step that has values; the range starts at ``table``'s grain.
+
+    Asks the replicas of one shard in turn; raises `ShardUnavailable` when none answers.
+    """
+    groups = settings.shards()
+    shard_map = sharding.load(settings.sharding, len(groups))
+    shard = int(shard_map.shard_of([query.tenant], [query.model], [query.metric])[0])
+    width_s = _WIDTH_S[table]
+    parameters = {
+        "tenant": query.tenant,
+        "model": query.model,
+        "metric": query.metric,
+        "start": query.start_s // width_s * width_s,
+        "stop": query.stop_s,
+        "step": query.step_s,
+    }
+    rows = _first_answer(settings, groups[shard], _SQL.format(table=table), parameters)
+    return [(*row[:-1], *row[-1]) for row in rows]
+
+
+def _first_answer(
+    settings: Settings, urls: Sequence[str], sql: str, parameters: dict[str, Any]
+) -> Sequence[Sequence[Any]]:
+    failures: list[ShardUnavailable] = []
+    for replica in replicas(settings, urls):
+        try:
+            return replica.query(sql, parameters)[1]
+        except ShardUnavailable as error:
+            failures.append(error)
+        finally:
+            replica.close()
+    raise ShardUnavailable("; ".join(str(failure) for failure in failures)) from failures[-1]
+
+
+def _refuse_senseless(query: SeriesQuery) -> None:
+    if query.step_s < 60 or query.step_s % 60:
+        raise UsageError(f"--step {query.step_s} s is not a whole number of minutes.")
+    if query.stop_s <= query.start_s:
+        raise UsageError("--from is not before --to.")
+    steps = (query.stop_s - query.start_s) / query.step_s
+    if steps > STEPS_MAX:
+        raise UsageError(f"{steps:,.0f} steps are more than {STEPS_MAX:,}: take a longer --step.")
+
+
+def _at_least(table: WindowTable, query: SeriesQuery, kept: str) -> WindowTable:
+    width_s = _WIDTH_S[table]
+    if query.step_s % width_s:
+        raise UsageError(
+            f"values {kept}; for so old a --from, --step must be a multiple of {width_s} s."
+        )
+    return table
