@@ -217,13 +217,29 @@ def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> No
 
 
 def _start_supervisor(folder: StackFolder, owner_pid: int | None) -> None:
+    """Returns when the supervisor holds its lock and was told to go.
+
+    Interrupted at any moment before, even in the middle of a fork, the supervisor finds the pipe
+    closed instead and ends by itself.
+    """
+    go, tell = os.pipe()
+    try:
+        _spawn_supervisor(folder, owner_pid, go)
+        os.write(tell, b"!")
+    finally:
+        os.close(go)
+        os.close(tell)
+
+
+def _spawn_supervisor(folder: StackFolder, owner_pid: int | None, go: int) -> None:
     command = [sys.executable, "-P", "-m", "streams.local.supervisor", "--home", str(folder.home)]
     owner = [] if owner_pid is None else ["--owner-pid", str(owner_pid)]
     try:
         subprocess.run(
-            [*command, *owner],
+            [*command, *owner, "--go-fd", str(go)],
             env={**os.environ, "PYTHONPATH": _import_path()},
             stdin=subprocess.DEVNULL,
+            pass_fds=(go,),
             capture_output=True,
             text=True,
             timeout=SUPERVISOR_START_S,

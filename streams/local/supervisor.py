@@ -148,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="streams.local.supervisor", description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--owner-pid", type=int)
+    parser.add_argument("--go-fd", type=int, required=True)
     options = parser.parse_args(argv)
     folder = StackFolder.of(options.home)
     owner = ProcessIdentity.of(options.owner_pid) if options.owner_pid else None
@@ -161,6 +162,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         # a free lock means no supervisor.
         with exclusive(folder.supervisor_lock, timeout_s=0, waiting=lambda: None):
             _detach(folder.log("supervisor"))
+            # A byte says go. No byte, but the end of the pipe: the caller was interrupted, and
+            # knows of no process it could stop.
+            if not os.read(options.go_fd, 1):
+                return
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             children = [Child(service) for service in services(folder, plan)]
             Supervisor(folder, children, owner).run()

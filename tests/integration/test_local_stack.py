@@ -238,19 +238,38 @@ def test_the_commands_work_from_any_folder(home, folder, tmp_path):
     assert main(["--home", str(home), "status"]) == 4
 
 
-def test_an_interrupted_up_leaves_nothing_behind(home, folder):
-    """Ctrl-C is how an impatient user ends a start; half a stack is of no use to anybody."""
+@pytest.mark.parametrize("delay_s", [0.0, 0.003, 0.03, 0.1, 0.3, 1.0])
+def test_an_interrupted_up_leaves_nothing_behind(home, folder, delay_s):
+    """Ctrl-C is how an impatient user ends a start, in the middle of a fork or later; half a
+    stack is of no use to anybody."""
     run = [sys.executable, "-m", "streams", "--home", str(home), "up"]
     root = str(Path(__file__).parents[2])
     with subprocess.Popen(
         run, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as command:
         assert any(line.startswith("starting Kafka") for line in command.stderr)
+        time.sleep(delay_s)
         command.send_signal(signal.SIGINT)
         assert command.wait(DEADLINE_S) == 130
+    deadline = time.monotonic() + DEADLINE_S
+    while _named_with(home):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert not is_held(folder.supervisor_lock)
     assert not folder.roster.exists()
     assert not folder.published.exists()
+
+
+def _named_with(home: Path) -> list[int]:
+    """Every process that has the home in its command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str(home).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
 
 
 def test_a_silent_service_is_named_by_status(home, folder, capsys):
