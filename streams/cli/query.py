@@ -44,10 +44,7 @@ def sql(
     ctx: typer.Context,
     statement: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT, SHOW or DESCRIBE.")],
     *,
-    csv: _ABSENT = (60, 81)
-"""ClickHouse's codes of an unknown table and an unknown database."""
-
-_Csv = False,
+    csv: _Csv = False,
 ) -> None:
     """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger
     show every shard's rows."""
@@ -85,10 +82,7 @@ def series(
     ] = "-1h",
     stop: Annotated[str, typer.Option("--to", metavar="WHEN", help="As --from.")] = "now",
     step: Annotated[str, typer.Option(metavar="SPAN", help="1m, 10m, 1h, 1d ...")] = "1m",
-    csv: _ABSENT = (60, 81)
-"""ClickHouse's codes of an unknown table and an unknown database."""
-
-_Csv = False,
+    csv: _Csv = False,
 ) -> None:
     """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the one shard that holds
     the series. Percentiles err by at most 1 %."""
