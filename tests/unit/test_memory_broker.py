@@ -1,0 +1,292 @@
+"""What only the in-memory broker does: time that is told to move, and bad weather on demand."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.broker.memory import MemoryBroker
+from streams.clock import VirtualClock, settle
+from streams.errors import (
+    BrokerUnavailable,
+    CommitInDoubt,
+    MembershipConflict,
+    ProducerFenced,
+)
+from streams.types import OutboundRecord, TopicConfig, TopicPartition
+
+TOPIC = "topic"
+FIRST, SECOND = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
+BOTH = frozenset({FIRST, SECOND})
+
+
+class Seeker:
+    """A listener that starts each partition at zero and keeps the calls."""
+
+    def __init__(self, consumer):
+        self.consumer = consumer
+        self.calls = []
+
+    async def on_revoked(self, partitions):
+        self.calls.append(("revoked", partitions))
+
+    async def on_assigned(self, partitions):
+        self.calls.append(("assigned", partitions))
+        for tp in partitions:
+            self.consumer.seek(tp, 0)
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock()
+
+
+@pytest.fixture
+async def broker(clock):
+    broker = MemoryBroker(clock, session_timeout_s=10.0, transaction_timeout_s=30.0)
+    await (await broker.admin()).create_topics([TopicConfig(TOPIC, 2, 1, {})])
+    return broker
+
+
+async def started(broker, transactional_id="id"):
+    producer = broker.transactional_producer(transactional_id)
+    await producer.start()
+    return producer
+
+
+async def joined(broker, instance_id):
+    consumer = broker.consumer("group", [TOPIC], instance_id)
+    seeker = Seeker(consumer)
+    await consumer.start(seeker)
+    return consumer, seeker
+
+
+async def send(producer, value=b"v", tp=FIRST):
+    return await (await producer.send(OutboundRecord(tp, b"k", value)))
+
+
+async def values(broker, tp=FIRST):
+    return (await (await broker.reader()).read(tp, 0)).values
+
+
+async def test_an_abandoned_transaction_is_aborted_by_the_clock(broker, clock):
+    """Otherwise a dead owner would hold every reader back for ever."""
+    dead = await started(broker)
+    await dead.begin()
+    await send(dead)
+    await dead.close()
+    reader = await broker.reader()
+    assert await reader.last_stable_offset(FIRST) == 0
+    await clock.advance(29.9)
+    assert await reader.last_stable_offset(FIRST) == 0
+    await clock.advance(0.1)
+    assert await reader.last_stable_offset(FIRST) == 2
+    assert await values(broker) == []
+
+
+async def test_a_transaction_past_its_timeout_is_fenced(broker, clock):
+    """A pause longer than the timeout must not end in a commit of half a transaction."""
+    slow = await started(broker)
+    await slow.begin()
+    await send(slow)
+    await clock.advance(30)
+    with pytest.raises(ProducerFenced):
+        await slow.commit()
+
+
+async def test_a_waiting_consumer_wakes_when_a_transaction_times_out(broker, clock):
+    """The last stable offset moves then, and records behind it become visible."""
+    dead = await started(broker, "dead")
+    await dead.begin()
+    await send(dead, b"dead")
+    alive = await started(broker, "alive")
+    await alive.begin()
+    await send(alive, b"alive")
+    await alive.commit()
+    consumer, _ = await joined(broker, "one")
+    fetch = asyncio.ensure_future(consumer.getmany(60, 10))
+    await settle()
+    assert not fetch.done()
+    await clock.advance(31)
+    assert (await fetch)[FIRST].values == [b"alive"]
+    await consumer.stop()
+
+
+async def test_a_silent_member_is_replaced_after_its_session(broker, clock):
+    """A frozen process keeps its partitions for one session timeout, then loses them."""
+    frozen, seen_by_frozen = await joined(broker, "frozen")
+    frozen.mute()
+    other = broker.consumer("group", [TOPIC], "other")
+    seen_by_other = Seeker(other)
+    joining = asyncio.ensure_future(other.start(seen_by_other))
+    await settle()
+    await clock.advance(9.9)
+    assert not joining.done()
+    await clock.advance(0.1)
+    await joining
+    assert seen_by_other.calls == [("assigned", BOTH)]
+    assert frozen.assignment() == BOTH
+    assert seen_by_frozen.calls == [("assigned", BOTH)]
+    frozen.unmute()
+    await settle()
+    assert seen_by_frozen.calls[1] == ("revoked", BOTH)
+    assert len(frozen.assignment()) == len(other.assignment()) == 1
+    await frozen.stop()
+    await other.stop()
+
+
+async def test_a_member_may_be_evicted_once_in_a_session(broker, clock):
+    """A takeover during a rolling restart is not two processes fighting."""
+    old, _ = await joined(broker, "same")
+    old.mute()
+    new, _ = await joined(broker, "same")
+    await clock.advance(11)
+    old.unmute()
+    new.mute()
+    await settle()
+    assert await old.getmany(0, 1) == {}
+    await old.stop()
+    await new.stop()
+
+
+async def test_two_live_holders_of_one_id_end_in_a_conflict_for_one(broker):
+    """One of them must survive: it is the one that holds the id."""
+    first, _ = await joined(broker, "same")
+    second, _ = await joined(broker, "same")
+    await settle()
+    conflicts = 0
+    for consumer in (first, second):
+        try:
+            await consumer.getmany(0, 1)
+        except MembershipConflict:
+            conflicts += 1
+        await consumer.stop()
+    assert conflicts == 1
+
+
+async def test_a_forced_rebalance_revokes_and_assigns(broker):
+    """Rebalances come for no reason of ours; the engine must take any number of them."""
+    consumer, seeker = await joined(broker, "one")
+    broker.rebalance("group")
+    await settle()
+    assert [kind for kind, _ in seeker.calls] == ["assigned", "revoked", "assigned"]
+    await consumer.stop()
+
+
+async def test_callbacks_can_be_delivered_twice(broker):
+    """A listener has to bear hearing the same assignment again."""
+    broker.faults.duplicate_callbacks()
+    consumer, seeker = await joined(broker, "one")
+    assert seeker.calls == [("assigned", BOTH)] * 2
+    await consumer.stop()
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_the_answer_to_a_commit_can_be_lost(broker, applied):
+    """The log, not the answer, says whether a commit happened."""
+    broker.faults.doubt_commit(applied=applied, nth=2)
+    producer = await started(broker)
+    for value in (b"first", b"second"):
+        await producer.begin()
+        await send(producer, value)
+        if value == b"first":
+            await producer.commit()
+    with pytest.raises(CommitInDoubt):
+        await producer.commit()
+    successor = await started(broker)
+    assert await values(broker) == [b"first", b"second"] if applied else [b"first"]
+    await successor.close()
+
+
+async def test_one_send_can_be_refused(broker):
+    """The refusal names itself through the awaitable and spoils the commit."""
+    broker.faults.refuse_send(nth=2)
+    producer = await started(broker)
+    await producer.begin()
+    assert await send(producer) == 0
+    with pytest.raises(CommitInDoubt, match="refused"):
+        await send(producer)
+    with pytest.raises(CommitInDoubt):
+        await producer.commit()
+    await started(broker)
+    assert await values(broker) == []
+
+
+async def test_a_delayed_call_waits_on_the_clock(broker, clock):
+    """Slow commits are where deadlines are tested."""
+    broker.faults.delay("commit", 5.0)
+    producer = await started(broker)
+    await producer.begin()
+    await send(producer)
+    commit = asyncio.ensure_future(producer.commit())
+    await settle()
+    await clock.advance(4.9)
+    assert not commit.done()
+    await clock.advance(0.1)
+    await commit
+    assert await values(broker) == [b"v"]
+
+
+async def test_duplicate_markers_take_offsets_and_change_nothing_else(broker):
+    """Kafka may write a marker again after a failover."""
+    broker.faults.duplicate_markers()
+    producer = await started(broker)
+    await producer.begin()
+    await send(producer)
+    await producer.commit()
+    reader = await broker.reader()
+    assert await reader.last_stable_offset(FIRST) == 3
+    assert await values(broker) == [b"v"]
+
+
+async def test_a_broker_that_is_down_refuses_calls_and_looks_silent_to_consumers(broker, clock):
+    """An outage must look to the engine as it does with the real client."""
+    consumer, _ = await joined(broker, "one")
+    producer = await started(broker)
+    await producer.begin()
+    await send(producer)
+    await producer.commit()
+    broker.faults.down()
+    reader = await broker.reader()
+    with pytest.raises(BrokerUnavailable):
+        await reader.read(FIRST, 0)
+    with pytest.raises(BrokerUnavailable):
+        await broker.transactional_producer("other").start()
+    fetch = asyncio.ensure_future(consumer.getmany(1, 10))
+    await settle()
+    await clock.advance(1)
+    assert await fetch == {}
+    fetch = asyncio.ensure_future(consumer.getmany(60, 10))
+    await settle()
+    broker.faults.up()
+    assert (await fetch)[FIRST].values == [b"v"]
+    await producer.begin()
+    await consumer.stop()
+
+
+async def test_a_commit_while_the_broker_is_down_is_in_doubt(broker):
+    """Nothing is known then, and the producer is done for."""
+    producer = await started(broker)
+    await producer.begin()
+    await send(producer)
+    broker.faults.down()
+    with pytest.raises(CommitInDoubt):
+        await producer.commit()
+    broker.faults.up()
+    with pytest.raises(CommitInDoubt):
+        await producer.abort()
+
+
+async def test_wall_time_is_the_brokers_even_when_it_steps(broker, clock):
+    """LogAppendTime follows the broker's clock, backwards too."""
+    admin = await broker.admin()
+    await admin.alter_config(TOPIC, {"message.timestamp.type": "LogAppendTime"})
+    producer = broker.plain_producer()
+    await producer.send_many(TOPIC, [b"k"], [b"v"])
+    before = clock.now_ms()
+    clock.jump_wall(-5000)
+    await producer.send_many(TOPIC, [b"k"], [b"v"])
+    reader = await broker.reader()
+    stamps = [t for tp in BOTH for t in (await reader.read(tp, 0)).timestamps]
+    assert stamps == [before, before - 5000]
