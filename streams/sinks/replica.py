@@ -183,10 +183,10 @@ def _unreached(error: BaseException | None) -> str:
     """Why no connection was made; "" when one was."""
     while error is not None:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, NewConnectionError):
+            return str(reason).rpartition("] ")[2].rstrip(")") or str(reason)
         if isinstance(reason, ConnectTimeoutError):
             return f"no connection within {CONNECT_TIMEOUT_S} s"
-        if isinstance(reason, NewConnectionError):
-            return str(reason).rpartition("] ")[2] or str(reason)
         error = error.__cause__ or error.__context__
     return ""
 

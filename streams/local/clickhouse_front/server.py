@@ -14,7 +14,13 @@ from aiohttp import web
 from streams.local.clickhouse_front import request as requests
 from streams.local.clickhouse_front.credentials import Credentials
 from streams.local.clickhouse_front.engine import Engine
-from streams.local.clickhouse_front.errors import ABORTED, StatementFailed, from_engine
+from streams.local.clickhouse_front.errors import (
+    ABORTED,
+    NOT_IMPLEMENTED,
+    TOO_MANY_ROWS_OR_BYTES,
+    StatementFailed,
+    from_engine,
+)
 from streams.local.clickhouse_front.lanes import SISTER_COMMENT, Lane
 from streams.local.clickhouse_front.reply import StreamedReply, summary_header, whole
 from streams.local.clickhouse_front.statements import Kind
@@ -112,7 +118,7 @@ class Front:
             posted = await request.post()
             form = {name: value for name, value in posted.items() if isinstance(value, str)}
             if len(form) < len(posted):
-                raise StatementFailed(48, "External data tables are not served.")
+                raise StatementFailed(NOT_IMPLEMENTED, "External data tables are not served.")
         else:
             body = await self._bodies.read(request)
         try:
@@ -168,6 +174,12 @@ class Front:
             summary = self._engine.insert(task.call, statement.insert)
             return whole(b"", {**headers, "X-ClickHouse-Summary": summary_header(summary)}, None)
         body, summary = self._engine.query(task.call, statement.text, task.output_format)
+        if len(body) > self._limits.result_bytes:
+            # The engine's own limit does not count the length of a constant column.
+            raise StatementFailed(
+                TOO_MANY_ROWS_OR_BYTES,
+                f"The result is longer than {self._limits.result_bytes} bytes.",
+            )
         headers = {**headers, "X-ClickHouse-Summary": summary_header(summary)}
         if body or statement.kind is not Kind.COMMAND:
             headers["X-ClickHouse-Format"] = task.output_format
