@@ -25,6 +25,7 @@ __all__ = ["GROUPS", "build", "main"]
 
 GROUPS: tuple[str, ...] = (
     "produce",
+    "demo",
     "stack",
     "query",
     "topics",

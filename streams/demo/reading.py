@@ -12,6 +12,7 @@ from streams import headers
 from streams.demo.reconcile import Found
 from streams.settings import Settings
 from streams.sinks.clickhouse import replicas
+from streams.sinks.replica import Replica
 from streams.topology import DIA_GROUP, SourceTopic
 from streams.types import Admin, Broker, LogReader, TopicPartition
 
@@ -36,11 +37,25 @@ _COUNTERS = ("read", "applied", "duplicates", "dead")
 class Reading:
     """Questions about one source topic, asked of every shard and of Kafka. Close it after use."""
 
-    def __init__(self, settings: Settings, broker: Broker, topic: SourceTopic) -> None:
+    def __init__(
+        self, shards: Sequence[Replica], reader: LogReader, admin: Admin, topic: SourceTopic
+    ) -> None:
+        self._shards = shards
+        self._reader = reader
+        self._admin = admin
         self._topic = topic
-        self._broker = broker
-        # A series has one row on one replica of its shard, whichever is asked.
-        self._shards = [replicas(settings, urls)[0] for urls in settings.shards()]
+
+    @classmethod
+    async def open(cls, settings: Settings, broker: Broker, topic: SourceTopic) -> Reading:
+        """Of the replicas of a shard the first one is asked."""
+        shards = [replicas(settings, urls)[0] for urls in settings.shards()]
+        return cls(shards, await broker.reader(), await broker.admin(), topic)
+
+    async def close(self) -> None:
+        await self._reader.close()
+        await self._admin.close()
+        for shard in self._shards:
+            shard.close()
 
     async def visible_events(self) -> int:
         """Events that a query of the minute windows counts now."""
@@ -51,12 +66,13 @@ class Reading:
 
     async def unread(self) -> int:
         """Records of the topic that the group has not committed yet."""
-        reader, admin = await self._broker.reader(), await self._broker.admin()
-        try:
-            return await self._unread(reader, admin)
-        finally:
-            await reader.close()
-            await admin.close()
+        partitions = self._partitions(self._topic.name)
+        committed = await self._admin.committed(DIA_GROUP, partitions)
+        lag = 0
+        for tp in partitions:
+            done = committed[tp].offset if tp in committed else 0
+            lag += max(0, await self._reader.last_stable_offset(tp) - done)
+        return lag
 
     async def everything(self) -> Found:
         """All that `streams.demo.reconcile` compares."""
@@ -64,45 +80,28 @@ class Reading:
             *(asyncio.to_thread(shard.columns, _WINDOWS) for shard in self._shards)
         )
         ledger, dead_in_ledger = await asyncio.to_thread(self._ledger)
-        reader = await self._broker.reader()
-        try:
-            return Found(
-                windows=pa.concat_tables(tables),
-                topic_records=await self._records(reader),
-                ledger=ledger,
-                dead_in_ledger=dead_in_ledger,
-                dead_in_dlq=await self._dlq(reader),
-                dead_in_rows=await asyncio.to_thread(self._dead_rows),
-            )
-        finally:
-            await reader.close()
-
-    def close(self) -> None:
-        for shard in self._shards:
-            shard.close()
+        return Found(
+            windows=pa.concat_tables(tables),
+            topic_records=await self._records(),
+            ledger=ledger,
+            dead_in_ledger=dead_in_ledger,
+            dead_in_dlq=await self._dlq(),
+            dead_in_rows=await asyncio.to_thread(self._dead_rows),
+        )
 
     def _partitions(self, name: str) -> Sequence[TopicPartition]:
         return [TopicPartition(name, number) for number in range(self._topic.partitions)]
 
-    async def _unread(self, reader: LogReader, admin: Admin) -> int:
-        partitions = self._partitions(self._topic.name)
-        committed = await admin.committed(DIA_GROUP, partitions)
-        lag = 0
-        for tp in partitions:
-            done = committed[tp].offset if tp in committed else await reader.beginning_offset(tp)
-            lag += max(0, await reader.last_stable_offset(tp) - done)
-        return lag
-
-    async def _records(self, reader: LogReader) -> int:
+    async def _records(self) -> int:
         """Producers to a source topic use no transactions: every offset is a record."""
         partitions = self._partitions(self._topic.name)
-        return sum([await reader.last_stable_offset(tp) for tp in partitions])
+        return sum([await self._reader.last_stable_offset(tp) for tp in partitions])
 
-    async def _dlq(self, reader: LogReader) -> Counter[str]:
+    async def _dlq(self) -> Counter[str]:
         codes: Counter[str] = Counter()
         for tp in self._partitions(self._topic.dlq):
-            offset = await reader.beginning_offset(tp)
-            while (batch := await reader.read(tp, offset)).end > offset:
+            offset = await self._reader.beginning_offset(tp)
+            while (batch := await self._reader.read(tp, offset)).end > offset:
                 name = headers.DLQ_PREFIX + "error_code"
                 codes.update((headers.last(h, name) or b"?").decode() for h in batch.headers)
                 offset = batch.end

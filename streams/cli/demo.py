@@ -1,0 +1,125 @@
+"""`dia demo`: half a million events through a real stack, reconciled one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.cli.output import Printer
+    from streams.demo.run import Options, Outcome
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)
+
+
+def demo(
+    ctx: typer.Context,
+    *,
+    events: Annotated[int, typer.Option(min=1, max=20_000_000)] = 500_000,
+    processes: Annotated[int, typer.Option(min=1, max=4, help="Worker processes.")] = 2,
+    shards: Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the events, and of the chaos.")] = 1,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Kill workers five times and restart a shard.")
+    ] = False,
+) -> None:
+    """Start a real stack, feed it, and compare every window with what was sent.
+
+    Runs in HOME/demo, which it empties first; stops all it started. Exit code 1 on any difference.
+    """
+    from streams.demo.run import Options, run
+    from streams.errors import CommandError
+
+    call = invocation(ctx)
+    printer = call.printer()
+    options = Options(
+        home=call.settings.home_path() / "demo",
+        events=events,
+        processes=processes,
+        shards=shards,
+        seed=seed,
+        chaos=chaos,
+    )
+    outcome = run(options, printer)
+    if call.json:
+        printer.record(_report(outcome))
+    else:
+        _show(printer, outcome)
+    if not outcome.verdict.ok:
+        raise CommandError(
+            "what came out differs from what was sent. The worker's log is "
+            f"{options.home / 'worker.log'}; `dia --home {options.home} up` starts its data again."
+        )
+    printer.say(_further(options))
+
+
+def _figures(outcome: Outcome) -> dict[str, Any]:
+    """Times in seconds and rates in events a second; None for what was not seen to happen."""
+    produced = outcome.oracle.produced
+    committed_s, visible_s = outcome.committed_s, outcome.visible_s
+    return {
+        "produced_per_s": round(produced / outcome.produced_s),
+        "committed_per_s": round(produced / committed_s) if committed_s else None,
+        "produced_s": round(outcome.produced_s, 1),
+        "queryable_after_s": round(visible_s - outcome.produced_s, 1) if visible_s else None,
+        "settled_s": round(outcome.settled_s, 1) if outcome.settled_s else None,
+        "workers_killed": outcome.kills,
+    }
+
+
+def _report(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "ok": outcome.verdict.ok,
+        "checks": [{**check._asdict(), "ok": check.ok} for check in outcome.verdict.checks],
+        "differences": [difference._asdict() for difference in outcome.verdict.differences],
+        **_figures(outcome),
+    }
+
+
+def _show(printer: Printer, outcome: Outcome) -> None:
+    verdict = outcome.verdict
+    printer.rows(
+        ("check", "sent", "found", ""),
+        [
+            (check.name, f"{check.expected:,}", f"{check.found:,}", "ok" if check.ok else "DIFFERS")
+            for check in verdict.checks
+        ],
+    )
+    if verdict.differences:
+        printer.say("\nthe first windows that differ, as (count, sum):")
+        printer.rows(("window", "sent", "found"), verdict.differences)
+    print()
+    printer.record(_figures(outcome))
+    if verdict.ok:
+        print(f"\nexact: {outcome.oracle.applied:,} events, each counted once.")
+
+
+_LARGEST = "SELECT tenant, sum(n) AS events FROM m1 GROUP BY tenant ORDER BY events DESC LIMIT 5"
+_DEAD = "SELECT error_code, count() AS records FROM dead_letters GROUP BY error_code"
+
+
+def _further(options: Options) -> str:
+    dia = f"  dia --home {_short(options.home)}"
+    return "\n".join(
+        (
+            "to look further, start the demo's data again:",
+            f"{dia} up",
+            f'{dia} query "{_LARGEST}"',
+            f'{dia} query "{_DEAD}"',
+            f"{dia} down",
+        )
+    )
+
+
+def _short(home: Path) -> str:
+    """With ~ where that is shorter to type."""
+    try:
+        return f"~/{home.relative_to(Path.home())}"
+    except ValueError:
+        return str(home)
