@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
-from schemas import ModelMetric, SimulationResult
+import streams.codecs
+from schemas import Family, ModelMetric, SimulationResult
+from schemas.evolution import UPCASTERS
 from streams import headers
-from streams.codecs import Decoded, Limits, decode
-from streams.topology import MAX_RECORD_BYTES, MODEL_METRICS, SIMULATION_RESULT, SOURCES
+from streams.codecs import Decoded, Limits, check, decode
+from streams.topology import (
+    MAX_RECORD_BYTES,
+    MODEL_METRICS,
+    SIMULATION_RESULT,
+    SOURCES,
+    SourceTopic,
+)
 from streams.types import Headers, RecordBatch, TopicPartition
 
 T = 1_700_000_000_000
@@ -224,3 +233,53 @@ def test_every_declared_source_topic_has_a_codec():
     for topic in SOURCES:
         decoded = decode(topic, batch([b"{}"], topic=topic.name), LIMITS)
         assert [b.code for b in decoded.bad] == ["missing_field"]
+
+
+class _OldThing(msgspec.Struct):
+    name: str
+    ts: int
+    size: int
+
+
+class _Thing(msgspec.Struct):
+    name: str
+    ts: int
+    size_bytes: int
+
+
+def test_records_of_old_versions_are_read_as_the_latest(monkeypatch):
+    """Producers are upgraded one by one, so a batch holds several versions side by side."""
+    family = Family(
+        name="thing", topic="things", time_field="ts", versions={1: _OldThing, 2: _Thing}
+    )
+    monkeypatch.setattr(streams.codecs, "family_of", lambda topic: family)
+    monkeypatch.setitem(
+        UPCASTERS, ("thing", 1), lambda old: _Thing(old.name, old.ts, old.size * 1000)
+    )
+    topic = SourceTopic(name="things", partitions=1, key_field="name", group=None)
+    old = b'{"name":"t","ts":%d,"size":2}' % T
+    new = b'{"name":"t","ts":%d,"size_bytes":5}' % T
+    second = ((headers.SCHEMA, b"2"),)
+    first = ((headers.SCHEMA, b"1"),)
+    records = batch(
+        [old, new, b"{", old, old],
+        record_headers=[(), second, second, first, second],
+        topic="things",
+    )
+    decoded = decode(topic, records, LIMITS)
+    assert [event.size_bytes for event in decoded.events] == [2000, 5, 2000]
+    assert decoded.positions == [0, 1, 3]
+    assert [(b.position, b.code) for b in decoded.bad] == [
+        (2, "invalid_json"),
+        (4, "missing_field"),
+    ]
+
+
+def test_the_edge_names_keys_and_the_same_defects():
+    """What is refused before sending is exactly what would be a dead letter after."""
+    values = [value(), value(ts=0), b"{", value(tenant_id="other")]
+    decoded, keys = check(MODEL_METRICS, values, T, LIMITS)
+    assert keys == [b"t", b"other"]
+    assert decoded.positions == [0, 3]
+    behind = decode(MODEL_METRICS, batch(values, keys=[b"t", b"t", b"t", b"other"]), LIMITS)
+    assert decoded.bad == behind.bad
