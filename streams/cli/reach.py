@@ -125,7 +125,7 @@ def _judge_clickhouse(check: str, shown: str, text: str, database: str) -> Findi
         )
     if int(tables) == 0:
         lacking = f"{detail}; database {database} has no tables"
-        return Finding(check, Level.WARNING, lacking, "dia migrate")
+        return Finding(check, Level.WARNING, lacking, "dia migrate apply")
     return Finding(check, Level.OK, detail)
 
 

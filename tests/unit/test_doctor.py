@@ -99,7 +99,7 @@ def test_a_shard_without_tables_needs_migrations():
     """Reachable is not ready: rows would be refused."""
     with _http_server(_clickhouse_answer(tables=0)) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
-    assert (found.level, found.mend) == (Level.WARNING, "dia migrate")
+    assert (found.level, found.mend) == (Level.WARNING, "dia migrate apply")
 
 
 def test_clocks_that_differ_are_named():
