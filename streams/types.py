@@ -112,7 +112,9 @@ class GroupConsumer(Protocol):
 
         Raises `OffsetOutOfRange`, once per seek, for a partition whose position is not in its
         log: that partition yields nothing more until the next `seek`; the others go on.
-        Raises `MembershipConflict` after two evictions within one session timeout.
+        Raises `MembershipConflict` after two evictions within one session timeout, and
+        `BrokerUnavailable` when the group coordinator refuses this member or a record batch is
+        unreadable: if it goes on, stop this consumer and start another.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Administration on aiokafka; the one call its admin client lacks is spelled out here."""
+"""Administration on aiokafka."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 import aiokafka.errors as client
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from streams.broker.kafka_alter_config import IncrementalAlterConfigs
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error
 from streams.broker.kafka_tasks import end_client
@@ -26,66 +25,8 @@ SPREAD_TIMEOUT_S = 10.0
 SPREAD_POLL_S = 0.02
 _SET_ON_TOPIC = 1
 """ConfigSource DYNAMIC_TOPIC_CONFIG of DescribeConfigs."""
-_SET = 0
-"""AlterConfigOp SET of IncrementalAlterConfigs."""
 _HIGH_WATERMARK = -1
 """DeleteRecords' name for the end of the log."""
-
-
-class _IncrementalAlterConfigsResponse(Response):  # type: ignore[misc]  # aiokafka is untyped
-    API_KEY = 44
-    API_VERSION = 0
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "responses",
-            Array(
-                ("error_code", Int16),
-                ("error_message", String("utf-8")),
-                ("resource_type", Int8),
-                ("resource_name", String("utf-8")),
-            ),
-        ),
-    )
-
-
-class _IncrementalAlterConfigsStruct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
-    API_KEY = 44
-    API_VERSION = 0
-    RESPONSE_TYPE = _IncrementalAlterConfigsResponse
-    SCHEMA = Schema(
-        (
-            "resources",
-            Array(
-                ("resource_type", Int8),
-                ("resource_name", String("utf-8")),
-                (
-                    "configs",
-                    Array(
-                        ("name", String("utf-8")),
-                        ("config_operation", Int8),
-                        ("value", String("utf-8")),
-                    ),
-                ),
-            ),
-        ),
-        ("validate_only", Boolean),
-    )
-
-
-class _IncrementalAlterConfigs(Request[_IncrementalAlterConfigsStruct]):  # type: ignore[misc]  # aiokafka is untyped
-    """KIP-339. The older AlterConfigs, which aiokafka has, resets every value it does not name."""
-
-    API_KEY = 44
-
-    def __init__(self, topic: str, config: Mapping[str, str]) -> None:
-        self._topic = topic
-        self._config = config
-
-    def build(self, request_struct_class: Any) -> Any:
-        entries = [(name, _SET, value) for name, value in self._config.items()]
-        resource = (int(ConfigResourceType.TOPIC), self._topic, entries)
-        return request_struct_class([resource], False)
 
 
 class KafkaAdmin:
@@ -141,7 +82,7 @@ class KafkaAdmin:
 
     async def alter_config(self, topic: str, config: Mapping[str, str]) -> None:
         async with self._asking(f"configure {topic}"):
-            request = _IncrementalAlterConfigs(topic, config)
+            request = IncrementalAlterConfigs(topic, config)
             response = await self._client._send_to_controller(request)  # noqa: SLF001  # pinned
             _check([(name, code, text) for code, text, _, name in response.responses])
 

@@ -64,12 +64,16 @@ class ListenerAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._listener = listener
         self._has_assignment = False
 
-    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]  # awaited
+        self, revoked: set[Any]
+    ) -> None:
         # The first join revokes nothing, and there is nobody to tell.
         if self._has_assignment:
             await self._listener.on_revoked(frozenset(TopicPartition(*tp) for tp in revoked))
 
-    async def on_partitions_assigned(self, assigned: set[Any]) -> None:
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]  # awaited
+        self, assigned: set[Any]
+    ) -> None:
         partitions = frozenset(TopicPartition(*tp) for tp in assigned)
         self._holder.hold(partitions)
         self._has_assignment = True

@@ -51,6 +51,10 @@ class Faults:
 
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
+    def before(self, call: Call, effect: Callable[[], Awaitable[None]], *, nth: int = 1) -> None:
+        """Let ``effect`` happen just before the call is done; it may kill who made the call."""
+        self._planned.setdefault(call, []).append(_Planned(nth, effect))
+
     def refuse_send(self, *, nth: int = 1) -> None:
         """Refuse one record of a transaction; its awaitable raises."""
         self.fail("send", CommitInDoubt("the broker refused the record"), nth=nth)
