@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ from typing import Protocol, TypeAlias
 from streams.broker.kafka import KafkaBroker
 from streams.clock import Clock, SystemClock
 from streams.demo import chaos
+from streams.demo.home import empty, environment
 from streams.demo.reading import Reading
 from streams.demo.reconcile import Verdict, reconcile
 from streams.demo.worker_process import WorkerProcess
-from streams.errors import CommandError, RefusedBySafety
-from streams.local.stack import down, status, up
-from streams.settings import PREFIX, Settings, load
+from streams.errors import CommandError
+from streams.local.stack import down, up
+from streams.settings import Settings, load
 from streams.sinks.schema import servers
 from streams.topics import apply, plan, wanted_topics
 from streams.topology import MODEL_METRICS
@@ -30,9 +30,6 @@ from streams.workload.oracle import Oracle
 from streams.workload.shape import STEP_MS, Workload
 
 AGENTS = "aggregate_metrics"
-MARKER = "demo-home"
-"""The file by which a folder is known as a demo's: only such a folder is ever emptied."""
-
 READY_WAIT_S = 120.0
 STALLED_S = 120.0
 """No progress for so long ends the waiting; what is there is then compared all the same."""
@@ -92,34 +89,14 @@ def run(options: Options, talk: Talk) -> Outcome:
     Raises `RefusedBySafety` when the home is in use or not a demo's, `DependencyUnreachable`
     when the stack cannot start, `CommandError` when the worker ends by itself.
     """
-    _empty_home(options.home)
+    empty(options.home)
     try:
         running = up(options.home, options.shards, talk.say, owner_pid=os.getpid())
-        environ = _environ(options.home, running.settings())
+        environ = environment(options.home, running.settings())
         settings, _ = load(environ)
         return asyncio.run(_Demo(options, talk, settings, environ).run())
     finally:
         down(options.home, talk.say)
-
-
-def _empty_home(home: Path) -> None:
-    if status(home).running:
-        raise RefusedBySafety(f"a demo is running in {home}. Wait for it, or use another --home.")
-    if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():
-        raise RefusedBySafety(
-            f"{home} holds something else; the demo empties its home first. Name an empty --home."
-        )
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    (home / MARKER).touch()
-
-
-def _environ(home: Path, addresses: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, with the addresses of the demo in place of any others: a
-    pipeline somebody has configured must never be fed by a demo."""
-    own = {PREFIX + name.upper(): value for name, value in addresses.items()}
-    own |= {PREFIX + "HOME": str(home), PREFIX + "STATE_DIR": ""}
-    return {**os.environ, **own}
 
 
 class _Demo:

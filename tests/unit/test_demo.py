@@ -15,10 +15,12 @@ import streams.demo.run as demo_run
 from streams.cli import main
 from streams.clock import VirtualClock
 from streams.demo import chaos
+from streams.demo.home import MARKER, empty, environment
 from streams.demo.reconcile import Check, Verdict
-from streams.demo.run import MARKER, Options, Outcome
+from streams.demo.run import Options, Outcome
 from streams.demo.windows import Difference
 from streams.errors import RefusedBySafety
+from streams.settings import load
 from streams.workload.generator import Generator
 from streams.workload.shape import Workload
 
@@ -61,12 +63,12 @@ def test_only_a_demos_own_folder_is_emptied(tmp_path):
     precious.parent.mkdir()
     precious.write_text("years")
     with pytest.raises(RefusedBySafety, match="holds something else"):
-        demo_run._empty_home(precious.parent)
+        empty(precious.parent)
     assert precious.read_text() == "years"
     fresh = tmp_path / "demo"
-    demo_run._empty_home(fresh)
+    empty(fresh)
     (fresh / "old-data").touch()
-    demo_run._empty_home(fresh)
+    empty(fresh)
     assert [path.name for path in fresh.iterdir()] == [MARKER]
 
 
@@ -75,8 +77,8 @@ def test_the_demo_never_feeds_a_pipeline_somebody_configured(tmp_path, monkeypat
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "production:9092")
     monkeypatch.setenv("DIA_STATE_DIR", "/var/lib/dia")
     monkeypatch.setenv("DIA_COMMIT_INTERVAL_S", "0.5")
-    environ = demo_run._environ(tmp_path, {"kafka_bootstrap": "127.0.0.1:1"})
-    settings, _ = demo_run.load(environ)
+    environ = environment(tmp_path, {"kafka_bootstrap": "127.0.0.1:1"})
+    settings, _ = load(environ)
     assert settings.kafka_bootstrap == "127.0.0.1:1"
     assert settings.state_path() == tmp_path / "state"
     assert settings.commit_interval_s == 0.5
