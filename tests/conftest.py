@@ -6,10 +6,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from streams import settings
 from streams.local.stack import StackStatus, down, up
+
+
+# How long an example takes depends on who else uses the machine.
+hypothesis.settings.register_profile("dia", deadline=None)
+hypothesis.settings.load_profile("dia")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

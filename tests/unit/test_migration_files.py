@@ -1,0 +1,42 @@
+"""Migration files as text: order, statements, and what their checksums cover."""
+
+from __future__ import annotations
+
+from streams.sinks.migration import Migration, load, variables
+from streams.sinks.view_source import ViewSource
+
+VALUES = {"database": "d", "days": "30"}
+
+
+def test_versions_run_in_order_and_repeatables_last() -> None:
+    """Views read tables; a gap or a repeated number would be a file someone forgot."""
+    labels = [(m.kind, m.number) for m in load()]
+    versions = [number for kind, number in labels if kind == "V"]
+    assert versions == list(range(1, len(versions) + 1))
+    assert [kind for kind, _ in labels] == sorted((kind for kind, _ in labels), reverse=True)
+
+
+def test_every_file_renders_with_the_declared_variables() -> None:
+    """A misspelt variable must fail here, not on a server."""
+    source = ViewSource(database="d", sisters={1: "http://a:1"})
+    values = variables(source, m1_retention_days=30, replicated=False)
+    for migration in load():
+        statements = migration.statements(values)
+        assert statements
+        assert not any("${" in statement for statement in statements)
+
+
+def test_a_statement_ends_with_its_line() -> None:
+    """A semicolon inside a line is text; comments alone are no statement."""
+    text = "-- a; b\nSELECT ';' AS a;\n\n-- only a comment;\n\nSELECT 2; -- last\n"
+    found = Migration("V", 1, "x", text).statements({})
+    assert [statement.splitlines()[-1] for statement in found] == ["SELECT ';' AS a", "SELECT 2"]
+
+
+def test_a_version_is_its_text_and_a_repeatable_its_rendering() -> None:
+    """Settings may change a view; nothing may change a version that ran."""
+    other = {**VALUES, "days": "60"}
+    once = Migration("V", 1, "x", "SELECT ${days};\n")
+    repeated = Migration("R", 1, "x", "SELECT ${days};\n")
+    assert once.checksum(VALUES) == once.checksum(other)
+    assert repeated.checksum(VALUES) != repeated.checksum(other)

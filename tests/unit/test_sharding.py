@@ -1,0 +1,90 @@
+"""Sharding strategies: even, stable, moving little, and refusing nonsense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.errors import UsageError
+from streams.sinks.sharding import jump_consistent_hash, load
+
+KEYS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40)
+
+
+def jump(key: int, buckets: int) -> int:
+    """The algorithm as its paper prints it (Lamping and Veach 2014, figure 1)."""
+    bucket, following = -1, 0
+    while following < buckets:
+        bucket = following
+        key = (key * 2862933555777941757 + 1) % 2**64
+        following = int((bucket + 1) * (float(1 << 31) / float((key >> 33) + 1)))
+    return bucket
+
+
+@given(KEYS, st.integers(1, 2000))
+def test_the_vectorised_hash_is_the_papers(keys: list[int], buckets: int) -> None:
+    """One key at a time and all at once must agree."""
+    found = jump_consistent_hash(np.array(keys, np.uint64), buckets)
+    assert found.tolist() == [jump(key, buckets) for key in keys]
+
+
+@given(KEYS, st.integers(1, 500))
+def test_a_new_bucket_only_takes(keys: list[int], buckets: int) -> None:
+    """Adding a shard moves keys to it and nowhere else."""
+    hashed = np.array(keys, np.uint64)
+    before = jump_consistent_hash(hashed, buckets)
+    after = jump_consistent_hash(hashed, buckets + 1)
+    assert ((after == before) | (after == buckets)).all()
+
+
+def written(folder: Path, **content: Any) -> str:
+    file = folder / "map.json"
+    file.write_text(json.dumps({"version": 3, "valid_from": "2026-05-01", **content}))
+    return str(file)
+
+
+def test_ranges_hold_tenants_in_order(tmp_path: Path) -> None:
+    """A tenant is in the last range that starts at or before it."""
+    ranges = [{"from": "", "shard": 1}, {"from": "m", "shard": 0}, {"from": "ma", "shard": 2}]
+    found = load(f"range:{written(tmp_path, ranges=ranges)}", 3)
+    tenants = ["", "a", "lzzz", "m", "m0", "ma", "z"]
+    names = ["x"] * len(tenants)
+    assert found.shard_of(tenants, names, names).tolist() == [1, 1, 1, 0, 0, 2, 2]
+    assert (found.version, found.valid_from.isoformat()) == (3, "2026-05-01")
+
+
+def test_a_directory_pins_tenants_and_hashes_the_rest(tmp_path: Path) -> None:
+    """Large tenants get shards of their own choosing."""
+    pinned = load(f"directory:{written(tmp_path, tenants={'big': 1})}", 2)
+    hashed = load("hash", 2)
+    others = [f"t{i}" for i in range(50)]
+    names = ["x"] * 50
+    assert pinned.shard_of(["big"], ["x"], ["x"]).tolist() == [1]
+    assert (pinned.shard_of(others, names, names) == hashed.shard_of(others, names, names)).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "content", "says"),
+    [
+        ("modulo", {}, "is not hash"),
+        ("range:", {}, "is not hash"),
+        ("range:{file}", {"ranges": []}, "must start"),
+        ("range:{file}", {"ranges": [{"from": "a", "shard": 0}]}, "must start"),
+        ("range:{file}", {"ranges": [{"from": "", "shard": 2}]}, "names shard 2"),
+        ("directory:{file}", {"tenants": {"a": -1}}, "names shard -1"),
+        ("directory:{file}", {"tenant": {}}, "cannot be used"),
+        ("directory:/absent/file", {}, "cannot be used"),
+    ],
+)
+def test_a_wrong_map_is_named(
+    tmp_path: Path, setting: str, content: dict[str, Any], says: str
+) -> None:
+    """A map that sends rows nowhere must stop a worker before it starts."""
+    with pytest.raises(UsageError, match=says):
+        load(setting.format(file=written(tmp_path, **content)), 2)
