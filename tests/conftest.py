@@ -12,7 +12,6 @@ import pytest
 from streams import settings
 from streams.local.stack import StackStatus, down, up
 
-
 # How long an example takes depends on who else uses the machine.
 hypothesis.settings.register_profile("dia", deadline=None)
 hypothesis.settings.load_profile("dia")
