@@ -95,8 +95,24 @@ class World:
         sent = [await writer.send(OutboundRecord(tp, b"key", value)) for value in values]
         return [await offset for offset in sent]
 
-    async def read(self, tp: TopicPartition, offset: int = 0) -> RecordBatch:
-        """Everything from ``offset`` to the last stable offset."""
+    async def stable(self, tp: TopicPartition, end: int) -> None:
+        """Wait until the last stable offset of ``tp`` is ``end``.
+
+        A commit returns once it is certain; its markers reach the partitions a moment later.
+        """
+        reader = await self.broker.reader()
+        async with asyncio.timeout(PATIENCE_S):
+            while (stable := await reader.last_stable_offset(tp)) != end:
+                assert stable < end
+                await asyncio.sleep(0.01)
+        await reader.close()
+
+    async def read(
+        self, tp: TopicPartition, end: int | None = None, offset: int = 0
+    ) -> RecordBatch:
+        """Everything from ``offset`` to the last stable offset, which will be ``end``."""
+        if end is not None:
+            await self.stable(tp, end)
         reader = await self.broker.reader()
         whole = RecordBatch(tp, offset, offset)
         while True:
@@ -109,6 +125,7 @@ class World:
                 getattr(whole, column).extend(getattr(batch, column))
             whole.end = batch.end
         await reader.close()
+        assert end is None or whole.end == end
         return whole
 
     def consumer(

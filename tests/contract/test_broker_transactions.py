@@ -10,6 +10,8 @@ import pytest
 from streams.errors import CommitInDoubt, ProducerFenced
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 
+PATIENCE_S = 30.0
+
 
 async def test_committed_records_are_read_in_order_with_their_offsets(world):
     """A changelog is replayed in the order it was written."""
@@ -17,7 +19,7 @@ async def test_committed_records_are_read_in_order_with_their_offsets(world):
     writer = await world.writer()
     offsets = await world.write(writer, tp, b"a", b"b", b"c")
     assert offsets == [0, 1, 2]
-    read = await world.read(tp)
+    read = await world.read(tp, end=4)
     assert read.values == [b"a", b"b", b"c"]
     assert read.offsets == offsets
     assert read.keys == [b"key"] * 3
@@ -30,7 +32,7 @@ async def test_aborted_records_are_never_read(world):
     await world.write(writer, tp, b"kept")
     await world.write(writer, tp, b"dropped", b"dropped too", commit=False)
     await world.write(writer, tp, b"kept too")
-    assert (await world.read(tp)).values == [b"kept", b"kept too"]
+    assert (await world.read(tp, end=7)).values == [b"kept", b"kept too"]
 
 
 async def test_control_markers_occupy_offsets_and_the_position_passes_them(world):
@@ -39,11 +41,8 @@ async def test_control_markers_occupy_offsets_and_the_position_passes_them(world
     writer = await world.writer()
     await world.write(writer, tp, b"a")
     await world.write(writer, tp, b"b", commit=False)
-    reader = await world.broker.reader()
-    end = await reader.last_stable_offset(tp)
-    await reader.close()
-    assert end == 4
-    assert (await world.read(tp)).end == end
+    read = await world.read(tp, end=4)
+    assert (read.offsets, read.end) == ([0], 4)
 
 
 async def test_an_open_transaction_holds_the_last_stable_offset(world):
@@ -54,12 +53,9 @@ async def test_an_open_transaction_holds_the_last_stable_offset(world):
     await second.begin()
     await world.send(second, tp, b"open")
     await world.write(first, tp, b"after")
-    reader = await world.broker.reader()
-    assert await reader.last_stable_offset(tp) == 2
-    assert (await world.read(tp)).values == [b"before"]
+    assert (await world.read(tp, end=2)).values == [b"before"]
     await second.commit()
-    assert (await world.read(tp)).values == [b"before", b"open", b"after"]
-    await reader.close()
+    assert (await world.read(tp, end=6)).values == [b"before", b"open", b"after"]
 
 
 async def test_starting_a_second_producer_fences_the_first(world):
@@ -72,7 +68,7 @@ async def test_starting_a_second_producer_fences_the_first(world):
     with pytest.raises(ProducerFenced):
         await world.write(old, tp, b"zombie")
     await world.write(new, tp, b"new")
-    assert (await world.read(tp)).values == [b"old", b"new"]
+    assert (await world.read(tp, end=4)).values == [b"old", b"new"]
 
 
 async def test_starting_a_second_producer_aborts_the_open_transaction_of_the_first(world):
@@ -88,7 +84,7 @@ async def test_starting_a_second_producer_aborts_the_open_transaction_of_the_fir
     await reader.close()
     with pytest.raises(ProducerFenced):
         await old.commit()
-    assert (await world.read(tp)).values == []
+    assert (await world.read(tp, end=2)).values == []
 
 
 async def test_a_fenced_producer_stays_fenced(world):
@@ -117,18 +113,23 @@ async def test_offsets_of_a_committed_transaction_are_committed(world):
     await writer.send_offsets({source: CommittedOffset(42, "epoch=1")}, group)
     await writer.commit()
     admin = await world.broker.admin()
-    assert await admin.committed(group, [source]) == {source: CommittedOffset(42, "epoch=1")}
+    async with asyncio.timeout(PATIENCE_S):
+        while not (committed := await admin.committed(group, [source])):
+            await asyncio.sleep(0.01)
+    assert committed == {source: CommittedOffset(42, "epoch=1")}
     await admin.close()
 
 
 async def test_offsets_of_an_aborted_transaction_are_not_committed(world):
     """Offsets and state are one transaction: neither survives an abort."""
     source = TopicPartition(await world.topic(), 0)
-    group = world.name("group")
-    writer = await world.writer()
+    group, transactional_id = world.name("group"), world.name("owner")
+    writer = await world.writer(transactional_id)
     await writer.begin()
     await writer.send_offsets({source: CommittedOffset(7, "")}, group)
     await writer.abort()
+    # Starting again waits for the end of the last transaction, its markers included.
+    await world.writer(transactional_id)
     admin = await world.broker.admin()
     assert await admin.committed(group, [source]) == {}
     await admin.close()
@@ -137,7 +138,8 @@ async def test_offsets_of_an_aborted_transaction_are_not_committed(world):
 async def test_a_refused_record_surfaces_and_spoils_its_transaction(world):
     """aiokafka would commit the rest: half a commit is worse than none."""
     tp = TopicPartition(await world.topic(config={"max.message.bytes": "20000"}), 0)
-    writer = await world.writer()
+    transactional_id = world.name("owner")
+    writer = await world.writer(transactional_id)
     await writer.begin()
     good = await writer.send(OutboundRecord(tp, b"key", b"small"))
     assert await good == 0
@@ -149,7 +151,8 @@ async def test_a_refused_record_surfaces_and_spoils_its_transaction(world):
         await refused
     with pytest.raises(CommitInDoubt):
         await writer.commit()
-    assert (await world.read(tp)).values == []
+    await world.writer(transactional_id)
+    assert (await world.read(tp, end=2)).values == []
 
 
 async def test_a_transaction_spans_partitions(world):
@@ -165,8 +168,8 @@ async def test_a_transaction_spans_partitions(world):
     await world.send(writer, first, b"3")
     await world.send(writer, second, b"4")
     await writer.commit()
-    assert (await world.read(first)).values == [b"3"]
-    assert (await world.read(second)).values == [b"4"]
+    assert (await world.read(first, end=4)).values == [b"3"]
+    assert (await world.read(second, end=4)).values == [b"4"]
 
 
 async def test_an_empty_transaction_commits(world):
@@ -187,7 +190,7 @@ async def test_tombstones_headers_and_timestamps_arrive_unchanged(world):
     await (await writer.send(OutboundRecord(tp, b"k", None, headers, 1_700_000_000_123)))
     await (await writer.send(OutboundRecord(tp, b"k", b"", (), 1_700_000_000_001)))
     await writer.commit()
-    read = await world.read(tp)
+    read = await world.read(tp, end=3)
     assert read.values == [None, b""]
     assert read.headers == [headers, ()]
     assert read.timestamps == [1_700_000_000_123, 1_700_000_000_001]
@@ -201,7 +204,7 @@ async def test_a_large_part_fits(world):
     part = random.Random(2).randbytes(900 << 10)
     writer = await world.writer()
     await world.write(writer, tp, part, part)
-    assert (await world.read(tp)).values == [part, part]
+    assert (await world.read(tp, end=3)).values == [part, part]
 
 
 async def test_a_closed_producer_refuses_and_leaves_no_task_behind(world):

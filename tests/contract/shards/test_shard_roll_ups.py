@@ -1,0 +1,55 @@
+"""Hours and days, recomputed alike by `MemoryShards` and by real ClickHouse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.errors import RollUpExpired
+
+DAY_S = 86_400
+
+
+async def test_an_hour_is_the_sum_of_its_minutes(world: Any, windows: Any, hour_start: Any) -> None:
+    """The latest version of each incarnation, all incarnations, and no neighbour."""
+    start = hour_start()
+    await world.shards.insert(0, [windows(world.tenant, [start], n=1, ver=3, part=1)])
+    inside = windows(world.tenant, [start + 60 * i for i in range(60)], n=2, ver=7, value=4.0)
+    outside = windows(world.tenant, [start - 60, start + 3600], n=100, value=9.0)
+    await world.shards.insert(0, [inside, outside])
+    await world.shards.insert(0, [windows(world.tenant, [start], n=1, ver=6)])
+    await world.shards.roll_up(0, "h1", start)
+    (row,) = await world.rows("h1", 0)
+    assert (row["w"], row["part"], row["inc"], row["n"]) == (start, 0, 0, 121)
+    assert (row["s1"], row["s2"], row["lo"], row["hi"]) == (482.0, 1924.0, 2.0, 4.0)
+    assert (row["lv"], row["lt"]) == (63.0, (start + 59 * 60) * 1000 + 5)
+    assert (row["sk_k"], row["sk_n"], row["ver"]) == ([1073], [121], 60 * 7 + 3)
+
+
+async def test_a_day_follows_late_minutes(world: Any, windows: Any, hour_start: Any) -> None:
+    """Recomputing after a late row replaces the day; recomputing again changes nothing."""
+    start = hour_start(2) - 3600
+    await world.shards.insert(0, [windows(world.tenant, [start, start + DAY_S - 60], n=5)])
+    await world.shards.roll_up(0, "d1", start)
+    await world.shards.insert(0, [windows(world.tenant, [start + 600], n=1, inc=2)])
+    for _ in range(2):
+        await world.shards.roll_up(0, "d1", start)
+    assert [(row["n"], row["ver"]) for row in await world.rows("d1", 0)] == [(11, 3)]
+
+
+async def test_an_old_window_stays_beside_the_recomputed_hour(
+    world: Any, windows: Any, hour_start: Any
+) -> None:
+    """A window too old for m1 goes to h1 under its own key; the sum of both is the truth."""
+    start = hour_start()
+    await world.shards.insert(0, [windows(world.tenant, [start], n=5)])
+    await world.shards.roll_up(0, "h1", start)
+    await world.shards.insert(0, [windows(world.tenant, [start], table="h1", n=2, inc=77)])
+    assert sorted(row["n"] for row in await world.rows("h1", 0)) == [2, 5]
+
+
+async def test_an_hour_whose_minutes_expire_is_refused(world: Any, hour_start: Any) -> None:
+    """Recomputing it would shrink what is stored."""
+    with pytest.raises(RollUpExpired):
+        await world.shards.roll_up(0, "h1", hour_start(31))

@@ -1,0 +1,86 @@
+"""`dia query` and `dia migrate` as their users meet them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streams.clock import SystemClock
+from streams.settings import Settings
+from streams.sinks import migration
+from streams.sinks.clickhouse import ClickHouseShards
+
+pytestmark = pytest.mark.stack
+
+HOUR_S = 3600
+
+
+def test_query_prints_data_in_the_asked_form(dia: Any) -> None:
+    """stdout is data: as text, JSON Lines and CSV, of any size."""
+    sql = "SELECT number AS n, 'a,b' AS s FROM numbers(2)"
+    assert dia("query", sql) == (0, "n  s\n0  a,b\n1  a,b\n", "")
+    code, out, _ = dia("query", sql, "--json")
+    assert (code, [json.loads(line) for line in out.splitlines()]) == (
+        0,
+        [{"n": 0, "s": "a,b"}, {"n": 1, "s": "a,b"}],
+    )
+    code, out, _ = dia("query", "--csv", sql)
+    assert (code, list(csv.reader(io.StringIO(out)))) == (
+        0,
+        [["n", "s"], ["0", "a,b"], ["1", "a,b"]],
+    )
+    code, out, _ = dia("query", "SELECT number FROM numbers(200000)", "--csv")
+    assert (code, len(out.splitlines())) == (0, 200_001)
+
+
+def test_query_names_what_is_wrong(dia: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong SQL is the user's (2), a silent shard is a dependency (4)."""
+    code, out, err = dia("query", "SELECT * FROM absent")
+    assert (code, out) == (2, "")
+    assert "absent" in err
+    assert "dia migrate apply" in err
+    monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", "http://127.0.0.1:1")
+    for command in (("sql", "SELECT 1"), ("series", "--tenant=a", "--model=b", "--metric=c")):
+        code, out, err = dia("query", *command)
+        assert (code, out) == (4, "")
+        assert "http://127.0.0.1:1 cannot be reached: Connection refused" in err
+        assert "dia up" in err
+
+
+async def test_query_series_prints_its_steps(
+    settings: Settings, dia: Any, yesterday: Any, minutes_of: Any
+) -> None:
+    """The command, from its options to JSON."""
+    tenant, start = "commanded", yesterday()
+    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+    await shards.insert(shard, [minutes_of(tenant, start, np.full(120, 2.0), 0)])
+    await shards.close()
+    code, out, _ = dia(
+        *("query", "series", "--tenant", tenant, "--model", "m", "--metric", "k", "--json"),
+        *("--from", str(start), "--to", str(start + HOUR_S), "--step", "30m"),
+    )
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    statistics = {"mean": 2.0, "sd": 0.0, "min": 2.0, "max": 2.0, "last": 2.0}
+    percentiles = {"p50": 2.0, "p95": 2.0, "p99": 2.0}
+    assert [{k: v for k, v in row.items() if k != "t"} for row in rows] == [
+        {"count": 60, **statistics, **percentiles}
+    ] * 2
+    assert rows[0]["t"].endswith("T00:00:00Z")
+
+
+def test_migrate_tells_and_does(dia: Any) -> None:
+    """plan and apply have nothing to do on a current server; status lists everything."""
+    for command in ("plan", "apply"):
+        assert dia("migrate", command) == (0, "", "every server is up to date.\n")
+    code, out, _ = dia("migrate", "status", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert {row["state"] for row in rows} == {"applied"}
+    assert len(rows) == 2 * len(migration.load())

@@ -1,0 +1,162 @@
+"""Percentiles, roll-ups, series and views, through the real engine on two shards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streams.clock import SystemClock
+from streams.settings import Settings
+from streams.sinks import schema, series
+from streams.sinks.clickhouse import ClickHouseShards
+from streams.sinks.view_source import COLUMNS
+from tables.sketch_code import decode, encode
+
+pytestmark = pytest.mark.stack
+
+HOUR_S = 3600
+DAY_S = 86_400
+
+
+def samples() -> dict[str, NDArray[np.float64]]:
+    """Value distributions that have broken sketches before."""
+    random = np.random.default_rng(7)
+    latency = random.lognormal(-3, 1, 4000)
+    return {
+        "positive": latency,
+        "negative": -latency * 1e6,
+        "mixed": random.normal(0, 10, 4001),
+        "zeros": np.where(random.random(3000) < 0.6, 0.0, random.normal(0, 1, 3000)),
+        "tiny": random.uniform(1e-9, 3e-9, 2000),
+        "huge": np.exp(random.uniform(0, 345, 3000)),
+        "tens": random.integers(-5, 6, 1000).astype(np.float64),
+        "one": np.array([0.3]),
+        "two": np.array([-1.0, 1e-9]),
+    }
+
+
+@pytest.mark.parametrize("name", samples())
+async def test_percentiles_are_within_one_percent(
+    settings: Settings, name: str, yesterday: Any, minutes_of: Any
+) -> None:
+    """The promise of `dia query series`, against numpy's inverted_cdf on the same values."""
+    values = samples()[name]
+    tenant, start = f"percentiles-{name}", yesterday()
+    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+    parts = [chunk for chunk in np.array_split(values, 3) if len(chunk)]
+    await shards.insert(shard, [minutes_of(tenant, start, v, i) for i, v in enumerate(parts)])
+    query = series.SeriesQuery(
+        tenant=tenant, model="m", metric="k", start_s=start, stop_s=start + HOUR_S, step_s=HOUR_S
+    )
+    for table in ("m1", "h1"):
+        (row,) = series.read(settings, query, table)
+        found = dict(zip(series.COLUMNS, row, strict=True))
+        assert found["count"] == len(values)
+        assert (found["min"], found["max"]) == (values.min(), values.max())
+        assert found["mean"] == pytest.approx(values.mean(), rel=1e-9, abs=1e-9 * abs(values).max())
+        assert found["sd"] == pytest.approx(values.std(), rel=1e-6, abs=1e-6 * abs(values).max())
+        exact = np.percentile(values, [50, 95, 99], method="inverted_cdf")
+        np.testing.assert_allclose([found["p50"], found["p95"], found["p99"]], exact, rtol=0.01)
+        await shards.roll_up(shard, "h1", start)
+    await shards.close()
+
+
+async def test_a_series_is_cut_into_steps(
+    settings: Settings, yesterday: Any, minutes_of: Any
+) -> None:
+    """Each step has its own numbers; a step without values has no row."""
+    tenant, start = "stepped", yesterday() + 6 * HOUR_S
+    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+    await shards.insert(shard, [minutes_of(tenant, start, np.arange(1.0, 31.0), 0, minutes=30)])
+    await shards.close()
+    query = series.SeriesQuery(
+        tenant=tenant,
+        model="m",
+        metric="k",
+        start_s=start,
+        stop_s=start + HOUR_S,
+        step_s=600,
+    )
+    rows = [
+        dict(zip(series.COLUMNS, row, strict=True)) for row in series.read(settings, query, "m1")
+    ]
+    assert [(row["count"], row["mean"], row["last"]) for row in rows] == [
+        (10, 5.5, 10.0),
+        (10, 15.5, 20.0),
+        (10, 25.5, 30.0),
+    ]
+
+
+async def test_roll_ups_equal_the_sum_of_their_minutes(
+    settings: Settings, servers: list[schema.Server], yesterday: Any, minutes_of: Any
+) -> None:
+    """Count, sums and sketch, through the views, for hours and for the day."""
+    random = np.random.default_rng(3)
+    start = yesterday() - 2 * DAY_S
+    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    for shard in range(shards.count):
+        chunks = [
+            minutes_of(f"rolled-{shard}", start + hour * HOUR_S, random.normal(0, 5, 500), part)
+            for hour in (0, 5, 23)
+            for part in (0, 1)
+        ]
+        await shards.insert(shard, chunks)
+        for hour in range(24):
+            await shards.roll_up(shard, "h1", start + hour * HOUR_S)
+        await shards.roll_up(shard, "d1", start)
+    await shards.close()
+    sql = (
+        "SELECT tenant, toStartOfDay(w), sum(n), sum(s1), sum(s2), min(lo), max(hi), "
+        "argMax(lv, (lt, ver)), sumMap(sk_k, sk_n) FROM {table} "
+        "WHERE startsWith(tenant, 'rolled-') GROUP BY ALL ORDER BY ALL"
+    )
+    _, minutes = servers[0].replica.query(sql.format(table="m1"))
+    assert [row[2] for row in minutes] == [3000, 3000]
+    for table in ("h1", "d1"):
+        _, rolled = servers[1].replica.query(sql.format(table=table))
+        for exact, row in zip(minutes, rolled, strict=True):
+            assert (row[0], row[2], row[5:]) == (exact[0], exact[2], exact[5:])
+            assert row[3:5] == pytest.approx(exact[3:5], rel=1e-9, abs=1e-9)
+
+
+async def test_a_view_shows_every_shard_once(
+    settings: Settings, servers: list[schema.Server], yesterday: Any, minutes_of: Any
+) -> None:
+    """On any shard, exact without FINAL although each row was inserted three times."""
+    tenant, start = "seen", yesterday()
+    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    rows = minutes_of(tenant, start, np.arange(60.0), 0)
+    for shard in range(shards.count):
+        for _ in range(3):
+            await shards.insert(shard, [rows])
+    await shards.close()
+    for server in servers:
+        sql = "SELECT count(), sum(n) FROM m1 WHERE tenant = {tenant:String}"
+        assert server.replica.query(sql, {"tenant": tenant})[1] == [(120, 120)]
+
+
+def test_views_and_tables_have_the_declared_columns(servers: list[schema.Server]) -> None:
+    """What a sister is asked for is written down twice: here they must agree."""
+    sql = (
+        "SELECT name, type FROM system.columns WHERE database = currentDatabase() "
+        "AND table = {table:String} ORDER BY position"
+    )
+    for name, columns in COLUMNS.items():
+        for table in (name, f"{name}_local"):
+            _, rows = servers[0].replica.query(sql, {"table": table})
+            assert dict(rows) == columns
+
+
+def test_the_sql_function_decodes_as_python_does(servers: list[schema.Server]) -> None:
+    """One format, two implementations."""
+    last = int(encode(1e150))
+    _, rows = servers[0].replica.query(
+        f"SELECT sketch_value(toInt16(number - {last})) FROM numbers({2 * last + 1})"
+    )
+    ours = decode(np.arange(-last, last + 1))
+    np.testing.assert_allclose([row[0] for row in rows], ours, rtol=1e-11)
