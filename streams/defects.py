@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,7 +23,10 @@ from streams.errors import (
 )
 
 _MESSAGE_MAX = 400
-"""A sentence may quote the payload; it must not become one."""
+_PATH_MAX = 200
+"""Sentences and paths may quote the payload; they must not become one."""
+
+_Link: TypeAlias = "tuple[_Link | None, str]"
 
 _AT_PATH = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
@@ -40,6 +43,7 @@ class Defect(NamedTuple):
 
 def defect(code: str, path: str, what: str) -> Defect:
     """A defect whose message names the path before saying ``what`` was expected there."""
+    path = path[:_PATH_MAX]
     return Defect(code, f"{path}: {what}"[:_MESSAGE_MAX], path)
 
 
@@ -94,13 +98,24 @@ def _non_finite_path(value: bytes) -> str | None:
         root = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    pending: list[tuple[str, Any]] = [("$", root)]
+    # A node's path is a chain of links, spelt out only for the culprit: a deep and wide document
+    # would otherwise hold a long string for every number in it.
+    pending: list[tuple[_Link, Any]] = [((None, "$"), root)]
     while pending:
-        path, node = pending.pop()
+        link, node = pending.pop()
         if isinstance(node, float) and node - node != 0:
-            return path
+            return _spell(link)
         if isinstance(node, dict):
-            pending.extend((f"{path}.{name}", node[name]) for name in reversed(node))
+            pending.extend(((link, f".{name}"), node[name]) for name in reversed(node))
         elif isinstance(node, list):
-            pending.extend((f"{path}[{i}]", node[i]) for i in range(len(node) - 1, -1, -1))
+            pending.extend(((link, f"[{i}]"), node[i]) for i in range(len(node) - 1, -1, -1))
     return None
+
+
+def _spell(link: _Link) -> str:
+    steps = []
+    rest: _Link | None = link
+    while rest is not None:
+        rest, step = rest
+        steps.append(step)
+    return "".join(reversed(steps))

@@ -81,8 +81,10 @@ class Oracle:
         span = int(minutes.max()) - first + 1 if len(minutes) else 1
         window = series * span + (minutes - first)
         order = np.argsort(window, kind="stable")
-        ids, starts, counts = np.unique(window[order], return_index=True, return_counts=True)
-        exact = values[order].astype(np.longdouble)
+        window = window[order]
+        starts = np.flatnonzero(np.diff(window, prepend=-1))
+        ids, counts = window[starts], np.diff(starts, append=len(window))
+        values = values[order]
         models, metrics = len(self.models), len(self.metrics)
         at = ids // span
         return Truth(
@@ -94,8 +96,8 @@ class Oracle:
             metric_code=at % metrics,
             w=(ids % span + first) * (MINUTE_MS // 1000),
             n=counts.astype(np.int64),
-            s1=_sums(exact, starts),
-            s_abs=_sums(np.abs(exact), starts),
+            s1=_sums(values, starts),
+            s_abs=_sums(np.abs(values), starts),
         )
 
     def _columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -106,7 +108,7 @@ class Oracle:
         return np.concatenate(self._series), minutes, np.concatenate(self._values)
 
 
-def _sums(values: NDArray[np.longdouble], starts: NDArray[np.intp]) -> NDArray[np.float64]:
+def _sums(values: NDArray[np.float64], starts: NDArray[np.intp]) -> NDArray[np.float64]:
     if not len(values):
         return np.empty(0)
-    return np.add.reduceat(values, starts).astype(np.float64)
+    return np.add.reduceat(values.astype(np.longdouble), starts).astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import msgspec
 import pytest
@@ -202,6 +203,19 @@ def test_an_impossible_first_append_time_is_refused(stamp, code):
     assert [(b.position, b.code, b.path) for b in decoded.bad] == [
         (1, code, headers.REPLAY_APPEND_TS)
     ]
+
+
+def test_a_deep_and_wide_record_is_refused_in_little_memory():
+    """Its path is long and its numbers are many: one long string for each would fill the memory."""
+    deep = b'{"%s":' % (b"k" * 100) * 800 + b"[" + b"1," * 200_000 + b"NaN]" + b"}" * 800
+    tracemalloc.start()
+    decoded = one(deep)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [b.code for b in decoded.bad] == ["non_finite"]
+    assert decoded.bad[0].path.startswith("$.kkk")
+    assert len(decoded.bad[0].path) == 200
+    assert peak_bytes < 200 << 20
 
 
 def test_thousands_of_headers_are_only_read():

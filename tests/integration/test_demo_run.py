@@ -1,0 +1,26 @@
+"""The demo itself, small: what a newcomer runs first must end with "exact"."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streams.cli import main
+from streams.local.stack import status
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)  # a stack of its own: start, run, settle, stop
+def test_a_small_demo_is_exact_and_leaves_nothing_running(monkeypatch, tmp_path, capsys):
+    """Every part at once, on real services: produce, aggregate, dead-letter, insert, reconcile."""
+    for variable in ("DIA_KAFKA_BOOTSTRAP", "DIA_CLICKHOUSE_SHARDS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    assert main(["demo", "--events", "20000", "--shards", "2", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["ok"] is True
+    assert shown["differences"] == []
+    assert {check["name"]: check["found"] for check in shown["checks"]}["events read"] == 20_000
+    assert shown["settled_s"] is not None
+    assert not status(tmp_path / "demo").running
