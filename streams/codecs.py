@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter, call
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import msgspec
 
@@ -181,7 +181,8 @@ def _decoded(
     if not versions:
         return map(decoders[UNNAMED_VERSION], values)
     chosen = [decoders[versions.get(i, UNNAMED_VERSION)] for i in positions]
-    return map(call, chosen, values)
+    # Not a generator expression, which would end at its first exception.
+    return map(cast("Callable[..., Any]", call), chosen, values)
 
 
 def _read(

@@ -21,7 +21,15 @@ class Columns(NamedTuple):
 
     def take(self, rows: NDArray[Any]) -> Columns:
         """Copies of the rows that a mask or a list of indexes selects."""
-        return Columns(*(column[rows] for column in self))
+        return Columns(
+            id=self.id[rows],
+            tenant=self.tenant[rows],
+            model=self.model[rows],
+            metric=self.metric[rows],
+            run=self.run[rows],
+            ts=self.ts[rows],
+            value=self.value[rows],
+        )
 
     def put(self, rows: NDArray[Any], other: Columns) -> None:
         mine: tuple[NDArray[Any], ...] = self
