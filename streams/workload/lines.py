@@ -51,8 +51,11 @@ def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
 
 
 def _line(number: int, content: bytes, line_bytes_max: int) -> Line | None:
+    # Length first, spaces and all: how a line is judged must not depend on how it arrived.
+    if len(content) > line_bytes_max:
+        return Line(number, content[: line_bytes_max + 1])
     content = content.strip()
-    return Line(number, content[: line_bytes_max + 1]) if content else None
+    return Line(number, content) if content else None
 
 
 async def read_aside(blocks: Iterator[list[Line]]) -> AsyncIterator[list[Line]]:
