@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +12,9 @@ from typer.core import TyperGroup
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
+    from streams.errors import UsageError
     from streams.settings import Settings
-    from streams.sinks.replica import Replica
+    from streams.sinks.replica import Replica, StatementRefused
 
 _ABSENT = (60, 81)
 """ClickHouse's codes of an unknown table and an unknown database."""
@@ -48,26 +50,24 @@ def sql(
 ) -> None:
     """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger
     show every shard's rows."""
-    from streams.errors import DependencyUnreachable, ShardUnavailable, UsageError
+    from streams.errors import DependencyUnreachable, ShardUnavailable
     from streams.sinks.replica import StatementRefused
 
     run = invocation(ctx)
     silent: list[str] = []
     for replica in _replicas(run.settings):
-        try:
-            with replica.rows(statement) as (columns, rows):
-                run.printer(csv=csv).rows(columns, rows)
-        except ShardUnavailable as error:
-            silent.append(str(error))
-        except StatementRefused as error:
-            refused = UsageError(str(error))
-            if error.code in _ABSENT:
-                refused.add_note("`dia migrate apply` makes the tables and views of this version.")
-            raise refused from error
-        else:
+        with ExitStack() as opened:
+            opened.callback(replica.close)
+            try:
+                columns, rows = opened.enter_context(replica.rows(statement))
+            except ShardUnavailable as error:
+                silent.append(str(error))
+                continue
+            except StatementRefused as error:
+                raise _refused(error) from error
+            # From here on another shard would repeat rows that are already printed.
+            run.printer(csv=csv).rows(columns, rows)
             return
-        finally:
-            replica.close()
     raise DependencyUnreachable(" ".join(silent))
 
 
@@ -110,6 +110,15 @@ def series(
     printer.rows(COLUMNS, rows)
     if not rows:
         printer.say(f"no values of {tenant} / {model} / {metric} there (read from {table}).")
+
+
+def _refused(error: StatementRefused) -> UsageError:
+    from streams.errors import UsageError
+
+    refused = UsageError(str(error))
+    if error.code in _ABSENT:
+        refused.add_note("`dia migrate apply` makes the tables and views of this version.")
+    return refused
 
 
 def _replicas(settings: Settings) -> list[Replica]:

@@ -30,6 +30,8 @@ _SCHEMA = frozenset({8, 10, 16, 47, 60, 81})
 _UNFIT = frozenset({6, 25, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 349, 407, 469})
 """Codes that speak of values: parse and conversion errors, sizes, ranges, constraints."""
 
+_READ_ONLY = {"readonly": 2}
+"""2: nothing may be changed but settings."""
 _UP_HINT = "`dia status` shows what is up."
 
 # Its one warning per lost connection repeats what the raised error says.
@@ -106,9 +108,11 @@ class Replica:
 
     @contextmanager
     def rows(self, sql: str) -> Iterator[tuple[Sequence[str], Iterator[Sequence[Any]]]]:
-        """Column names and the rows as they come, for results of any size."""
-        with self._told(), self._client().query_rows_stream(sql) as stream:
-            yield stream.source.column_names, iter(stream)
+        """Column names and the rows as they come, for results of any size; changes nothing."""
+        with self._told():
+            opened = self._client().query_rows_stream(sql, settings=_READ_ONLY)
+        with opened as stream:
+            yield stream.source.column_names, self._as_they_come(stream)
 
     def close(self) -> None:
         """Give up the connections."""
@@ -118,6 +122,15 @@ class Replica:
             self._connected = None
         self._pool.clear()
 
+    def _as_they_come(self, stream: Any) -> Iterator[Sequence[Any]]:
+        """What goes wrong while the reader works on a row is the reader's own."""
+        while True:
+            with self._told():
+                row = next(stream, None)
+            if row is None:
+                return
+            yield row
+
     def _client(self) -> Any:
         with self._lock:
             if self._connected is None:
@@ -126,7 +139,7 @@ class Replica:
 
     def _connect(self, database: str) -> Any:
         parts = urlsplit(self.url)
-        client = clickhouse_connect.get_client(
+        client: Any = clickhouse_connect.get_client(
             interface=parts.scheme,
             host=parts.hostname or "",
             port=parts.port or (8443 if parts.scheme == "https" else 8123),

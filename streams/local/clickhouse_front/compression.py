@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from typing import Protocol
+from typing import Protocol, cast
 
 import lz4.frame
 
@@ -26,7 +26,7 @@ REPLY_ENCODINGS = ("zstd", "lz4", "gzip")
 class Compressor(Protocol):
     """One reply's compressor: feed chunks, then take what is left."""
 
-    def compress(self, chunk: bytes) -> bytes: ...
+    def compress(self, chunk: bytes, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
 
@@ -45,8 +45,7 @@ def _opener(encoding: str) -> _Opener:
     if encoding in {"gzip", "deflate"}:
         return zlib.decompressobj(zlib.MAX_WBITS | 32)
     if encoding == "lz4":
-        opener: _Opener = lz4.frame.LZ4FrameDecompressor()
-        return opener
+        return cast("_Opener", lz4.frame.LZ4FrameDecompressor())
     if encoding == "zstd":
         return zstd.ZstdDecompressor()
     raise StatementFailed(

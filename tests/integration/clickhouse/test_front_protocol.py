@@ -161,6 +161,9 @@ def test_a_session_takes_one_request_at_a_time(front: Any) -> None:
         kwargs={"session_id": "b"},
     )
     slow.start()
+    running = b"SELECT count() >= 2 FROM system.processes WHERE query LIKE '%sleepEachRow%'"
+    while slow.is_alive() and front.http(running)[1] != b"1\n":
+        pass
     codes = set()
     while slow.is_alive():
         codes.add(front.http(b"SELECT 1", session_id="b")[2].get("X-ClickHouse-Exception-Code"))

@@ -38,6 +38,25 @@ def test_query_prints_data_in_the_asked_form(dia: Any) -> None:
     assert (code, len(out.splitlines())) == (0, 200_001)
 
 
+def test_query_shows_and_changes_nothing(dia: Any) -> None:
+    """A question must never be able to drop a table."""
+    assert "m1_local" in dia("query", "SHOW TABLES")[1].split()
+    for statement in ("DROP TABLE m1_local", "INSERT INTO ledger_local (grp) SELECT 'x'"):
+        code, out, _ = dia("query", statement)
+        assert (code, out) == (2, "")
+    assert dia("query", "SELECT count() FROM ledger WHERE grp = 'x'")[1].split() == ["count()", "0"]
+
+
+def test_an_error_after_the_first_rows_ends_the_command(dia: Any) -> None:
+    """Asking another shard then would print the first rows twice."""
+    sql = "SELECT number, throwIf(number = 3000000) FROM numbers(4000000) SETTINGS max_block_size=1000"
+    code, out, err = dia("query", sql, "--csv")
+    numbers = [line.split(",")[0] for line in out.splitlines()[1:]]
+    assert code != 0
+    assert "throwIf" in err
+    assert len(numbers) == len(set(numbers)) > 0
+
+
 def test_query_names_what_is_wrong(dia: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong SQL is the user's (2), a silent shard is a dependency (4)."""
     code, out, err = dia("query", "SELECT * FROM absent")

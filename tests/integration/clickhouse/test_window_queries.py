@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tables.sketch_code import decode, encode
 pytestmark = pytest.mark.stack
 
 HOUR_S = 3600
+PATIENCE_S = 60.0
 DAY_S = 86_400
 
 
@@ -138,6 +140,19 @@ async def test_a_view_shows_every_shard_once(
     for server in servers:
         sql = "SELECT count(), sum(n) FROM m1 WHERE tenant = {tenant:String}"
         assert server.replica.query(sql, {"tenant": tenant})[1] == [(120, 120)]
+
+
+async def test_shards_that_read_each_other_do_not_wait_for_ever(
+    servers: list[schema.Server],
+) -> None:
+    """Every reader of one shard may be waiting for the other: its threads for sisters answer."""
+    asked = [
+        asyncio.to_thread(server.replica.query, "SELECT count() FROM m1")
+        for _ in range(16)
+        for server in servers
+    ]
+    answers = await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S)
+    assert len(answers) == 32
 
 
 def test_views_and_tables_have_the_declared_columns(servers: list[schema.Server]) -> None:
