@@ -6,12 +6,13 @@ import asyncio
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import pytest
 
 from streams.clock import SystemClock
-from streams.errors import ShardUnavailable
+from streams.errors import PoolExhausted, ShardUnavailable
 from streams.settings import Settings
 from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
@@ -34,6 +35,88 @@ async def test_a_dead_shard_is_unavailable_at_once(
     with pytest.raises(ShardUnavailable, match=r"127\.0\.0\.1:1"):
         await asyncio.wait_for(shards.insert(0, [windows("t", [hour_start()])]), PATIENCE_S)
     await shards.close()
+
+
+class Intermediary:
+    """A proxy before a shard that lets everything pass but inserts: those it cuts or swallows."""
+
+    def __init__(self, url: str, *, cut: bool) -> None:
+        self._target = urlsplit(url)
+        self._cut = cut
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.inserts = 0
+        self.arrived = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.released.set()
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target = await asyncio.open_connection(self._target.hostname, self._target.port)
+        task = asyncio.ensure_future(_pump(target[0], writer))
+        self._tasks.add(task)
+        while data := await reader.read(1 << 16):
+            if b"INSERT" in data:
+                self.inserts += 1
+                self.arrived.set()
+                if not self._cut:
+                    await self.released.wait()
+                break
+            target[1].write(data)
+            await target[1].drain()
+        target[1].close()
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+
+
+async def test_a_cut_insert_is_told_and_not_sent_again(
+    contract_settings: Settings, windows: Any, hour_start: Any
+) -> None:
+    """The client would resend in silence; when to try again is the outbox's decision."""
+    async with Intermediary(contract_settings.shards()[0][0], cut=True) as between:
+        settings = dataclasses.replace(contract_settings, clickhouse_shards=between.url)
+        shards = ClickHouseShards.from_settings(settings, SystemClock())
+        with pytest.raises(ShardUnavailable):
+            await shards.insert(0, [windows("cut", [hour_start()])])
+        assert between.inserts == 1
+        await shards.close()
+
+
+async def test_a_silent_shard_fills_its_own_pool_and_fails_fast(
+    contract_settings: Settings, windows: Any, hour_start: Any
+) -> None:
+    """One insert hangs until its deadline; the next one does not wait for a thread for ever."""
+    async with Intermediary(contract_settings.shards()[0][0], cut=False) as between:
+        settings = dataclasses.replace(
+            contract_settings,
+            clickhouse_shards=between.url,
+            sink_pool_size=1,
+            sink_acquire_s=0.1,
+            sink_timeout_s=2.0,
+        )
+        shards = ClickHouseShards.from_settings(settings, SystemClock())
+        row = windows("silent", [hour_start()])
+        hanging = asyncio.ensure_future(shards.insert(0, [row]))
+        await between.arrived.wait()
+        with pytest.raises(PoolExhausted):
+            await shards.insert(0, [row])
+        with pytest.raises(ShardUnavailable):
+            await hanging
+        await shards.close()
 
 
 async def test_the_next_replica_takes_over(
