@@ -114,12 +114,12 @@ class KafkaTransactionalProducer:
 
     def _settle(self, offset: asyncio.Future[int], sent: asyncio.Future[Any]) -> None:
         """Pass a send's result on; a send without an offset spoils the transaction."""
-        self._unacknowledged.discard(offset)
-        if offset.done():
-            return
         error: BaseException | None = (
             asyncio.CancelledError() if sent.cancelled() else sent.exception()
         )
+        self._unacknowledged.discard(offset)
+        if offset.done():
+            return
         if error is None and sent.result().offset >= 0:
             offset.set_result(sent.result().offset)
             return
@@ -274,8 +274,18 @@ async def abandon(producer: Any) -> None:
     producer._closed = True  # noqa: SLF001  # else its finalizer warns
     sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
     await end_client(producer.client, sender, accumulator)
+    unsent = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    unsent.extend(accumulator._pending_batches)  # noqa: SLF001
     accumulator.fail_all(ProducerClosed())
+    for batch in unsent:
+        _retrieve(batch.future)
+        _retrieve(batch._drain_waiter)  # noqa: SLF001
     manager = producer._txn_manager  # noqa: SLF001
-    waiter = None if manager is None else manager._transaction_waiter  # noqa: SLF001
-    if waiter is not None and waiter.done() and not waiter.cancelled():
-        waiter.exception()
+    if manager is not None and manager._transaction_waiter is not None:  # noqa: SLF001
+        _retrieve(manager._transaction_waiter)  # noqa: SLF001
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Look at a failure nobody waits for any more, so that the event loop does not report it."""
+    if future.done() and not future.cancelled():
+        future.exception()

@@ -34,6 +34,8 @@ class MemoryBroker:
         transaction_timeout_s: float = 30.0,
     ) -> None:
         self._cluster = Cluster(clock)
+        self.members: dict[str, MemoryConsumer] = {}
+        """The last consumer made for each instance id, so that a test can `mute` it."""
         self._session_timeout_s = session_timeout_s
         self._transaction_timeout_s = transaction_timeout_s
 
@@ -47,7 +49,9 @@ class MemoryBroker:
         self._cluster.signal.notify()
 
     def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> MemoryConsumer:
-        return MemoryConsumer(self._cluster, group, topics, instance_id, self._session_timeout_s)
+        member = MemoryConsumer(self._cluster, group, topics, instance_id, self._session_timeout_s)
+        self.members[instance_id] = member
+        return member
 
     async def reader(self) -> MemoryReader:
         return MemoryReader(self._cluster)

@@ -79,6 +79,13 @@ class Faults:
         self.is_down = False
         self._notify()
 
+    def heal(self) -> None:
+        """Forget every fault that has not struck, and come up."""
+        self._planned.clear()
+        self._doubts.clear()
+        self.extra_markers = self.repeated_callbacks = 0
+        self.up()
+
     async def strike(self, call: Call) -> None:
         """Count one call of this kind and let whatever is due happen to it."""
         due = []

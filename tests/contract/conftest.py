@@ -15,6 +15,7 @@ from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.types import (
     Broker,
+    CommittedOffset,
     GroupConsumer,
     OutboundRecord,
     PlainProducer,
@@ -106,6 +107,18 @@ class World:
                 assert stable < end
                 await asyncio.sleep(0.01)
         await reader.close()
+
+    async def committed(self, group: str, tp: TopicPartition) -> CommittedOffset:
+        """The group's offset, once it has one: it shows with the transaction's markers."""
+        admin = await self.broker.admin()
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                known = await admin.committed(group, [tp])
+                if known:
+                    break
+                await asyncio.sleep(0.01)
+        await admin.close()
+        return known[tp]
 
     async def read(
         self, tp: TopicPartition, end: int | None = None, offset: int = 0

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher, group_coordinator, subscription_state
 from aiokafka.errors import for_code
-from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 
@@ -94,7 +94,8 @@ def test_the_producer_is_made_of_the_parts_we_end():
         names_used_by(AIOKafkaProducer.__init__)
     )
     assert isinstance(Sender.sender_task, property)
-    assert callable(MessageAccumulator.fail_all)
+    assert {"_batches", "_pending_batches"} <= names_used_by(MessageAccumulator.fail_all)
+    assert {"future", "_drain_waiter"} <= names_used_by(MessageBatch.failure)
     assert "_transaction_waiter" in names_used_by(TransactionManager.begin_transaction)
 
 
