@@ -49,7 +49,9 @@ def test_query_shows_and_changes_nothing(dia: Any) -> None:
 
 def test_an_error_after_the_first_rows_ends_the_command(dia: Any) -> None:
     """Asking another shard then would print the first rows twice."""
-    sql = "SELECT number, throwIf(number = 300000) FROM numbers(400000) SETTINGS max_block_size=1000"
+    sql = (
+        "SELECT number, throwIf(number = 300000) FROM numbers(400000) SETTINGS max_block_size=1000"
+    )
     code, out, err = dia("query", sql, "--csv")
     numbers = [line.split(",")[0] for line in out.splitlines()[1:]]
     assert code != 0
