@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from streams.broker.kafka_admin import KafkaAdmin
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_consumer import KafkaConsumer
-from streams.broker.kafka_producer import KafkaPlainProducer, KafkaTransactionalProducer
+from streams.broker.kafka_plain_producer import KafkaPlainProducer
 from streams.broker.kafka_reader import KafkaReader
+from streams.broker.kafka_transactional_producer import KafkaTransactionalProducer
 
 
 class KafkaBroker:

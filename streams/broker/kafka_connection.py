@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 CLIENT_ID = "dia"
+MAX_REQUEST_BYTES = 8 << 20
+"""The client's own limit must not speak before the topic's ``max.message.bytes`` does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
