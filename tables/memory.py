@@ -12,24 +12,24 @@ class MemoryStore:
     """One partition's entries over a dict that outlives it."""
 
     def __init__(self, entries: dict[bytes, bytes]) -> None:
-        self._entries = entries
+        self.entries = entries
         self._open = True
 
     def get(self, key: bytes) -> bytes | None:
         self._check()
-        return self._entries.get(key)
+        return self.entries.get(key)
 
     def items(self, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
         self._check()
-        return [(k, v) for k, v in sorted(self._entries.items()) if k.startswith(prefix)]
+        return [(k, v) for k, v in sorted(self.entries.items()) if k.startswith(prefix)]
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
         self._check()
         for key, value in entries:
             if value is None:
-                self._entries.pop(key, None)
+                self.entries.pop(key, None)
             else:
-                self._entries[key] = value
+                self.entries[key] = value
 
     def close(self) -> None:
         self._open = False

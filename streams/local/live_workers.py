@@ -20,7 +20,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int
     slot: int | str
-    partitions: list[Any] = []
+    partitions: list[dict[str, Any]] = []
+    sources: list[dict[str, Any]] = []
     ready: bool = False
     http_port: int | None = None
     settled: bool = False
@@ -33,8 +34,20 @@ def live_workers(state: Path) -> list[Worker]:
 
 
 def pipeline_settled(workers: Sequence[Worker]) -> bool:
-    """Whether nothing is left to do: at least one worker, and each one says so of its part."""
-    return bool(workers) and all(worker.settled for worker in workers)
+    """Whether nothing is left to do: every partition of every source has an owner among the
+    live workers, and each worker says that its part is done."""
+    owned = {
+        (held["group"], held["topic"], held["partition"])
+        for worker in workers
+        for held in worker.partitions
+    }
+    wanted = {
+        (source["group"], source["topic"], partition)
+        for worker in workers
+        for source in worker.sources
+        for partition in range(source["partitions"])
+    }
+    return bool(wanted) and wanted <= owned and all(worker.settled for worker in workers)
 
 
 def _read(path: Path) -> Worker | None:

@@ -51,6 +51,8 @@ class GroupMember:
         self.group = group
         self.partitions: dict[TopicPartition, AssignedPartition] = {}
         self.assigned_once = False
+        self.topics: dict[str, int] = {}
+        """partitions of each source topic, as of the start"""
         self._agents = agents
         self._broker = broker
         self._opener = opener
@@ -119,6 +121,7 @@ class GroupMember:
             topics = await admin.describe_topics()
         finally:
             await admin.close()
+        self.topics = {name: topics[name].partitions for name in self._agents if name in topics}
         for agent in self._agents.values():
             source = agent.source
             for name in (source.name, source.dlq, source.changelog(agent.group)):

@@ -29,6 +29,11 @@ class StatusFile:
             "http_port": self._http_port,
             "ready": counts is not None and not (counts.restoring or counts.stopped),
             "settled": worker.settled,
+            "sources": [
+                {"group": group.group, "topic": topic, "partitions": partitions}
+                for group in worker.groups
+                for topic, partitions in group.topics.items()
+            ],
             "partitions": [
                 {
                     "group": group.group,

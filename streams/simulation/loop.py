@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_TICK_S = 1e-6
+
 
 class Stalled(Exception):  # noqa: N818 - what happened to the simulated world
     """Every task waits for something that no timer will bring."""
@@ -62,7 +64,8 @@ class LoopClock:
         return self._loop.time()
 
     async def sleep(self, delay_s: float) -> None:
-        await asyncio.sleep(max(0.0, delay_s))
+        # Below the resolution of a float, "until the deadline" would take no time for ever.
+        await asyncio.sleep(max(_TICK_S, delay_s) if delay_s > 0 else 0.0)
 
     def jump_wall(self, delta_ms: int) -> None:
         """Move the wall clock; monotonic time does not notice."""
@@ -74,8 +77,8 @@ def run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run_until_complete(main)
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()

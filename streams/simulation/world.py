@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
-from agents import ALL
 from streams.agent import AgentSpec
 from streams.broker.memory import MemoryBroker
 from streams.runtime.deadline import Deadline
@@ -16,21 +17,33 @@ from streams.simulation.loop import LoopClock, VirtualLoop
 from streams.sinks.memory import MemoryShards
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from tables.memory import MemoryDisk
+from streams.types import TopicPartition
+from tables.memory import MemoryDisk, MemoryStore
+
+DRAIN_TIMEOUT_S = 20.0
+
+current_process: ContextVar[Process | None] = ContextVar("current_process", default=None)
+"""The process whose task is running: how a fault finds out whom to kill."""
+
+
+class Killed(BaseException):
+    """Unwinds the task in which its process died; no handler of the engine may catch it."""
 
 
 @dataclass(slots=True)
 class World:
-    """What survives the processes."""
+    """What survives the processes. ``agents`` run in every process; every topic gets
+    ``partitions`` partitions, where given, instead of its declared number."""
 
     loop: VirtualLoop
     settings: Settings
+    agents: Sequence[AgentSpec]
     shard_count: int = 2
-    agents: Sequence[AgentSpec] = ALL
+    partitions: int | None = None
     clock: LoopClock = field(init=False)
     broker: MemoryBroker = field(init=False)
     shards: MemoryShards = field(init=False)
-    disks: dict[str, MemoryDisk] = field(default_factory=dict)
+    disks: dict[str, HostDisk] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.clock = LoopClock(self.loop)
@@ -42,12 +55,15 @@ class World:
     async def create_topics(self) -> None:
         """Every topic of the topology."""
         admin = await self.broker.admin()
-        await admin.create_topics(wanted_topics())
+        topics = wanted_topics()
+        if self.partitions is not None:
+            topics = [replace(topic, partitions=self.partitions) for topic in topics]
+        await admin.create_topics(topics)
         await admin.close()
 
-    def process(self, slot: str, host: str = "host") -> Process:
+    def process(self, slot: int, host: str = "host") -> Process:
         """A worker process that is not started yet; processes of one host share its disk."""
-        disk = self.disks.setdefault(host, MemoryDisk())
+        disk = self.disks.setdefault(host, HostDisk())
         worker = Worker(
             agents=self.agents,
             broker=self.broker,
@@ -58,34 +74,86 @@ class World:
             metrics=Metrics(),
             instance_id=f"{host}-{slot}",
         )
-        return Process(worker, self.clock)
+        return Process(slot, host, worker, self.clock)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Process:
     """One worker process."""
 
+    slot: int
+    host: str
     worker: Worker
     clock: LoopClock
+    alive: bool = False
     _task: asyncio.Task[None] | None = None
+    _death: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Start it and let it run."""
-        joined = asyncio.Event()
-        self._task = asyncio.create_task(self.worker.run(joined.set))
-        await joined.wait()
+    def start(self) -> None:
+        """Start it; it joins its groups by and by."""
+        self.alive = True
+        token = current_process.set(self)
+        self._task = asyncio.create_task(self.worker.run(lambda: None))
+        current_process.reset(token)
 
     async def stop(self) -> None:
         """SIGTERM."""
-        await self.worker.drain(Deadline(self.clock, 20.0))
-        await self._end()
+        await self.worker.drain(Deadline(self.clock, DRAIN_TIMEOUT_S))
+        await self.kill()
 
     async def kill(self) -> None:
         """kill -9: nothing of the process runs any more; what it left behind is the broker's."""
-        await self._end()
-        await self.worker.abandon()
-
-    async def _end(self) -> None:
+        self.alive = False
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self.worker.abandon()
+
+    def die(self) -> NoReturn:
+        """kill -9 from inside: the running task goes no further."""
+        if self.alive:
+            self.alive = False
+            self._death = asyncio.get_running_loop().create_task(self.kill())
+        raise Killed
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the process, if it ended by itself."""
+        if not self.alive or self._task is None or not self._task.done():
+            return None
+        return None if self._task.cancelled() else self._task.exception()
+
+
+async def die_here() -> None:
+    """A fault: the process that runs this dies now; outside any process nothing happens."""
+    process = current_process.get()
+    if process is not None:
+        process.die()
+
+
+class HostDisk(MemoryDisk):
+    """A disk on which a process may die just before or just after its next write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.die_before_write = False
+        self.die_after_write = False
+
+    def __call__(self, tp: TopicPartition, fresh: bool) -> MemoryStore:
+        return _MortalStore(super().__call__(tp, fresh), self)
+
+
+class _MortalStore(MemoryStore):
+    def __init__(self, store: MemoryStore, disk: HostDisk) -> None:
+        super().__init__(store.entries)
+        self._disk = disk
+
+    def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
+        process = current_process.get()
+        if self._disk.die_before_write and process is not None:
+            self._disk.die_before_write = False
+            process.die()
+        super().write(entries)
+        if self._disk.die_after_write and process is not None:
+            self._disk.die_after_write = False
+            process.die()
