@@ -40,7 +40,9 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
     )
     verdicts = seen.admit(hi, lo, said, offsets, batch.append_ms)
     fresh = verdicts == Verdict.FRESH
-    windows.fold(keys[fresh], batch.event_ms[fresh], values[fresh], offsets[fresh])
+    windows.fold(
+        keys[fresh], batch.event_ms[fresh], values[fresh], offsets[fresh], batch.append_ms[fresh]
+    )
     conflicts = np.flatnonzero(verdicts == Verdict.CONFLICT).tolist()
     for index in conflicts:
         event = events[index]

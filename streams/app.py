@@ -68,7 +68,10 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._worker = Worker(
             agents=self._agents,
             broker=KafkaBroker(
-                settings.kafka_bootstrap, session_timeout_s=settings.session_timeout_s
+                settings.kafka_bootstrap,
+                session_timeout_s=settings.session_timeout_s,
+                # The broker must not abort a transaction that its owner still waits for.
+                transaction_timeout_s=2 * settings.commit_timeout_s,
             ),
             shards=ClickHouseShards.from_settings(settings, self._clock),
             stores=lambda group: RocksFolder(state_dir, group),
@@ -153,9 +156,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
 
     def on_init_dependencies(self) -> Iterable[Any]:
         """The services Faust starts with the app."""
-        runtime = Runtime(
-            self.settings, self.specs, self.slot, loop=self.loop, beacon=self.beacon
-        )
+        runtime = Runtime(self.settings, self.specs, self.slot, loop=self.loop, beacon=self.beacon)
         return [*super().on_init_dependencies(), runtime]
 
 

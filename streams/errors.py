@@ -12,7 +12,8 @@ DiaError
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
- |   |  SourceNotLogAppendTime, AgentFailed, StateLimit
+ |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
+ |   |  StateLimit
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- WorkerStopped                  stop the worker
  |   +- MembershipConflict, SlotInUse
@@ -223,6 +224,12 @@ class AgentFailed(PartitionStopped):
     """The agent's own code raised on a batch: a bug, which would come back with every retry."""
 
     code = "agent_failed"
+
+
+class EngineFailed(PartitionStopped):
+    """The engine's own code raised what it should not: a bug in dia."""
+
+    code = "engine_failed"
 
 
 class StateLimit(PartitionStopped):

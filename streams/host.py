@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
+from typing import NoReturn
 
 import faust
 
@@ -34,7 +37,17 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
         super()._schedule_shutdown(signal_)
 
 
-def run(app: App) -> None:
-    """Run until a signal; raises SystemExit with Faust's exit code, and `SlotInUse`."""
+def run(app: App) -> NoReturn:
+    """Run until a signal, then end the process with Faust's exit code. Raises `SlotInUse`."""
     app.take_slot()
-    Host(app).execute_from_commandline()
+    code: str | int | None = 0
+    try:
+        Host(app).execute_from_commandline()
+    except SystemExit as end:
+        code = end.code
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: it would wait for sink threads, which may hang on a dead server for as long
+    # as their timeout. All that matters is committed, and closed, by now.
+    os._exit(code if isinstance(code, int) else 1)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streams.rows import WindowRows, WindowTable
 from tables.names import SeriesNames, local_dictionary, split
 from tables.sketch_runs import SketchRuns, codes_of, serials_of
-from tables.window_columns import WindowColumns
+from tables.window_columns import NEVER_MS, WindowColumns
 
 _MINUTES: dict[WindowTable, int] = {"m1": 1, "h1": 60, "d1": 1440}
 _Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -28,7 +28,8 @@ class Emission:
     """Rows of one shard with what is needed to understand the answer.
 
     ``rows`` has one element, or, for windows that m1 cannot keep, two (h1 and d1) with the same
-    rows; ``slots``, ``serials`` and ``versions`` are parallel to the rows.
+    rows; ``slots``, ``serials`` and ``versions`` are parallel to the rows, as is ``since_ms``:
+    the append time of the oldest record that no earlier row held (`NEVER_MS` after a restore).
     """
 
     shard: int
@@ -36,6 +37,7 @@ class Emission:
     slots: NDArray[np.int64]
     serials: NDArray[np.int64]
     versions: NDArray[np.uint64]
+    since_ms: NDArray[np.int64]
 
 
 class EmissionQueues:
@@ -47,10 +49,6 @@ class EmissionQueues:
         self._sketch = sketch
         self._closed: list[deque[_Pairs]] = [deque() for _ in range(shards)]
         self._early: list[deque[_Pairs]] = [deque() for _ in range(shards)]
-
-    @property
-    def has_closed(self) -> bool:
-        return any(self._closed)
 
     def changed(self, slots: NDArray[np.int64]) -> None:
         """These slots have a new version."""
@@ -69,8 +67,10 @@ class EmissionQueues:
     def give_back(self, emission: Emission) -> None:
         """Not stored: forget that it was sent, and queue it again."""
         c = self._columns
-        slots = emission.slots[c.same(emission.slots, emission.serials)]
+        same = c.same(emission.slots, emission.serials)
+        slots = emission.slots[same]
         c.sent[slots] = 0
+        c.since_ms[slots] = np.minimum(c.since_ms[slots], emission.since_ms[same])
         c.waiting[slots] = False
         self.changed(slots)
 
@@ -97,7 +97,9 @@ class EmissionQueues:
             if len(group):
                 ordered = group[np.argsort(c.serial[group])]
                 rows = tuple(self.snapshot(names, shard, ordered, d) for d in destinations)
-                emissions.append(Emission(shard, rows, ordered, c.serial[ordered], c.ver[ordered]))
+                taken = (ordered, c.serial[ordered], c.ver[ordered], c.since_ms[ordered])
+                c.since_ms[ordered] = NEVER_MS
+                emissions.append(Emission(shard, rows, *taken))
         return emissions
 
     def _push(self, queues: list[deque[_Pairs]], slots: NDArray[np.int64]) -> None:

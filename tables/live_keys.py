@@ -8,7 +8,8 @@ entry can then be trimmed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from tables.changelog import entry_bytes
@@ -46,7 +47,7 @@ class LiveKeys:
         oldest = next(iter(self._places.values()), None)
         return self.written_bytes - oldest.before_bytes if oldest is not None else 0
 
-    def base_offset(self, replaced: Set[bytes], end: int) -> int:
+    def base_offset(self, replaced: AbstractSet[bytes], end: int) -> int:
         """The offset below which nothing is live once the keys in ``replaced`` are written anew
         or deleted at or after ``end``."""
         for key, place in self._places.items():

@@ -21,20 +21,24 @@ from numpy.typing import NDArray
 
 from streams.errors import StateLimit
 from streams.rows import WindowRows, WindowTable
-from tables import window_segment
 from tables.emission import Emission, EmissionQueues
 from tables.names import SeriesNames, renumber
 from tables.sketch_code import encode as sketch_codes
-from tables.sketch_runs import Buckets, SketchRuns, pack, serials_of
+from tables.sketch_runs import SketchRuns, pack
 from tables.table import Entry, ShardOf
 from tables.window_columns import WindowColumns
+from tables.window_log import WindowLog
+from tables.window_lookup import Window, WindowLookup
 
 MINUTE_MS = 60_000
-_SEGMENTS_PER_COMMIT = 1 << 16
+_DAY_MS = 86_400_000
 _NAMES_SLACK = 100_000
+_PURGE_SLACK = 10_000
+_SLOT_BYTES = 290
+"""Columns, look-up and queue entry of one live window, measured."""
 
 Touched = tuple[int, int]
-"""(shard, minute since the epoch) of an evicted window."""
+"""(shard, hour start in minutes since the epoch) of an evicted window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,35 +47,9 @@ class WindowPolicy:
 
     grace_ms: int = 60_000
     late_hold_s: float = 30.0
-    m1_retention_ms: int = 30 * 86_400_000
+    m1_retention_ms: int = 30 * _DAY_MS
     emit_rows_max: int = 20_000
-    max_live: int = 5_000_000
-
-
-class _Slots(dict[int, int]):
-    """Series key to slot of one window; a missing series takes a free slot.
-
-    ``__missing__`` keeps the look-up of a whole batch in C (`map` over `__getitem__`); what it
-    took is initialised afterwards, in bulk.
-    """
-
-    __slots__ = ("_free", "_taken", "closed", "hold_until", "older")
-
-    def __init__(self, free: list[int], taken: list[tuple[int, int]]) -> None:
-        super().__init__()
-        self._free = free
-        self._taken = taken
-        self.closed = False
-        self.hold_until: float | None = None
-        # Slots of incarnations that a newer one of the same series has succeeded. They arise
-        # only in a restore: an evicted window may come back beside its successor.
-        self.older: set[int] = set()
-
-    def __missing__(self, key: int) -> int:
-        slot = self._free.pop()
-        self[key] = slot
-        self._taken.append((slot, key))
-        return slot
+    max_live: int = 2_000_000
 
 
 class MinuteWindows:
@@ -88,18 +66,15 @@ class MinuteWindows:
         self._policy = policy
         self._columns = WindowColumns()
         self._sketch = SketchRuns(self._columns.alive)
-        self._windows: dict[int, _Slots] = {}
-        self._taken: list[tuple[int, int]] = []
-        self._dirty: list[NDArray[np.int64]] = []
-        self._evictable: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._lookup = WindowLookup(self._columns)
+        self._log = WindowLog(self._columns, self._sketch)
         self._queues = EmissionQueues(part, shards, self._columns, self._sketch)
+        self._evictable: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._refused: dict[int, str] = {}
         self._watermark_ms = 0
         self._now_s = 0.0
         self._now_ms = 0
-        self._next_segment = 1
-        self._segments: dict[int, int] = {}
         self._released_since_purge = 0
-        self._refused: dict[int, str] = {}
 
     def __len__(self) -> int:
         """Live window states."""
@@ -107,13 +82,12 @@ class MinuteWindows:
 
     @property
     def bytes_used(self) -> int:
-        """Memory of columns, sketches and look-ups, to within a fifth."""
-        return len(self._columns) * 290 + self._sketch.bytes_used
+        return len(self._columns) * _SLOT_BYTES + self._sketch.bytes_used
 
     @property
     def idle(self) -> bool:
         """No live window: all there was is acknowledged and evicted."""
-        return not self._windows
+        return not len(self._lookup)
 
     # --- fold (C1) ---------------------------------------------------------------------------
 
@@ -123,11 +97,12 @@ class MinuteWindows:
         ts_ms: NDArray[np.int64],
         values: NDArray[np.float64],
         offsets: NDArray[np.int64],
+        append_ms: NDArray[np.int64],
     ) -> None:
         """Fold a batch: parallel columns, offsets ascending.
 
-        Raises `StateLimit` when the batch would pass the bound of live windows; the caller
-        pauses the partition long before (`len`), so that only one batch can be too large.
+        Raises `StateLimit` when the batch would pass twice the bound of live windows; the
+        partition pauses long before, so that only one batch can be too large.
         """
         if not len(keys):
             return
@@ -137,15 +112,16 @@ class MinuteWindows:
                 f"DIA_MAX_LIVE_WINDOWS={self._policy.max_live}. Raise it, or lower "
                 f"DIA_FETCH_MAX_RECORDS."
             )
-        slots = self._slots(keys, ts_ms // MINUTE_MS)
+        minutes = ts_ms // MINUTE_MS
+        slots = self._lookup.slots(keys, minutes, self._hold_if_late, self._begin)
         order = np.lexsort((ts_ms, slots))
         ordered = slots[order]
         first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
         touched = ordered[first]
-        self._accumulate(touched, first, order, ts_ms, values, offsets)
+        self._accumulate(touched, first, order, ts_ms, values)
+        self._stamp(touched, first, offsets[order], append_ms[order])
         self._sketch.append(pack(self._columns.serial[slots], sketch_codes(values)))
-        self._columns.dirty[touched] = True
-        self._dirty.append(touched)
+        self._log.mark(touched)
         self._queues.changed(touched)
 
     def _accumulate(
@@ -155,11 +131,10 @@ class MinuteWindows:
         order: NDArray[np.intp],
         ts_ms: NDArray[np.int64],
         values: NDArray[np.float64],
-        offsets: NDArray[np.int64],
     ) -> None:
         """Add each group of rows ``order[first[i]:first[i + 1]]`` to the slot ``touched[i]``."""
         c = self._columns
-        v, o, t = values[order], offsets[order], ts_ms[order]
+        v, t = values[order], ts_ms[order]
         end = np.r_[first[1:], len(order)]
         c.n[touched] += end - first
         c.s1[touched] += np.add.reduceat(v, first)
@@ -170,48 +145,35 @@ class MinuteWindows:
         newer = t[end - 1] >= c.lt[touched]
         c.lt[touched[newer]] = t[end - 1][newer]
         c.lv[touched[newer]] = v[end - 1][newer]
-        c.ver[touched] = self._epoch + (np.maximum.reduceat(o, first) + 1).astype(np.uint64)
-        new = c.inc[touched] == 0
-        c.inc[touched[new]] = self._epoch + (np.minimum.reduceat(o, first)[new] + 1).astype(
-            np.uint64
-        )
 
-    def _slots(self, keys: NDArray[np.int64], minutes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The slot of each row; windows and slots that do not exist yet are opened."""
-        self._columns.reserve(len(keys))
-        order = np.argsort(minutes, kind="stable")
-        ordered = minutes[order]
-        first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        sorted_keys = keys[order].tolist()
-        slots = np.empty(len(keys), np.int64)
-        bounds = [*first.tolist(), len(keys)]
-        for start, end in zip(bounds, bounds[1:], strict=False):
-            minute = int(ordered[start])
-            window = self._windows.get(minute)
-            if window is None:
-                window = self._open(minute)
-            slots[order[start:end]] = list(map(window.__getitem__, sorted_keys[start:end]))
-            if self._taken:
-                self._begin(minute, window)
-        return slots
-
-    def _open(self, minute: int) -> _Slots:
-        window = _Slots(self._columns.free, self._taken)
-        if self._due(minute):
-            window.hold_until = self._now_s + self._policy.late_hold_s
-        self._windows[minute] = window
-        return window
-
-    def _begin(self, minute: int, window: _Slots) -> None:
+    def _stamp(
+        self,
+        touched: NDArray[np.int64],
+        first: NDArray[np.intp],
+        offsets: NDArray[np.int64],
+        append_ms: NDArray[np.int64],
+    ) -> None:
+        """Version, incarnation of new states, and since when the newest version is waited for.
+        ``offsets`` and ``append_ms`` are in the order of the groups."""
         c = self._columns
-        slots = np.array([slot for slot, _ in self._taken], np.int64)
-        keys = np.array([key for _, key in self._taken], np.int64)
-        self._taken.clear()
+        last = np.maximum.reduceat(offsets, first)
+        c.ver[touched] = self._epoch + (last + 1).astype(np.uint64)
+        new = c.inc[touched] == 0
+        opened_by = np.minimum.reduceat(offsets, first)[new]
+        c.inc[touched[new]] = self._epoch + (opened_by + 1).astype(np.uint64)
+        c.since_ms[touched] = np.minimum(c.since_ms[touched], np.minimum.reduceat(append_ms, first))
+
+    def _hold_if_late(self, window: Window) -> None:
+        if self._due(window.minute):
+            window.hold_until = self._now_s + self._policy.late_hold_s
+
+    def _begin(self, window: Window, slots: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
+        c = self._columns
         c.begin(slots)
-        c.minute[slots] = minute
+        c.minute[slots] = window.minute
         c.key[slots] = keys
         c.closed[slots] = window.closed
-        c.old[slots] = self._beyond_m1(minute)
+        c.old[slots] = self._beyond_m1(window.minute)
         c.shard[slots] = self._shard_of(*self.names.series(keys))
 
     def _due(self, minute: int) -> bool:
@@ -219,8 +181,8 @@ class MinuteWindows:
 
     def _beyond_m1(self, minute: int) -> bool:
         """Its day would be recomputed when m1 may already have lost part of it."""
-        day_ms = minute * MINUTE_MS // 86_400_000 * 86_400_000
-        return day_ms < self._now_ms - self._policy.m1_retention_ms + 2 * 86_400_000
+        day_ms = minute * MINUTE_MS // _DAY_MS * _DAY_MS
+        return day_ms < self._now_ms - self._policy.m1_retention_ms + 2 * _DAY_MS
 
     # --- time --------------------------------------------------------------------------------
 
@@ -229,21 +191,10 @@ class MinuteWindows:
         what is due."""
         self._watermark_ms = max(self._watermark_ms, watermark_ms)
         self._now_s, self._now_ms = now_s, now_ms
-        for minute, window in self._windows.items():
-            if window.closed or not self._due(minute):
-                continue
-            if window.hold_until is not None and now_s < window.hold_until:
-                continue
-            self._close(window)
-
-    def _close(self, window: _Slots) -> None:
-        window.closed = True
-        slots = np.array([*window.values(), *window.older], np.int64)
-        self._columns.closed[slots] = True
-        done = self._columns.acked[slots] == self._columns.ver[slots]
-        if done.any():
-            self._evictable.append((slots[done], self._columns.serial[slots[done]]))
-        self._queues.closed(slots[~done])
+        for window in self._lookup:
+            held = window.hold_until is not None and now_s < window.hold_until
+            if not window.closed and not held and self._due(window.minute):
+                self._close(window)
 
     def shed(self, open_max: int) -> None:
         """Close the oldest windows before their time until at most ``open_max`` states are open.
@@ -251,20 +202,30 @@ class MinuteWindows:
         For want of memory only, and always exact: what still comes for them opens another
         incarnation, and incarnations add up.
         """
-        open_windows = sorted(
-            (minute, window) for minute, window in self._windows.items() if not window.closed
+        still_open = sorted(
+            (window for window in self._lookup if not window.closed), key=lambda w: w.minute
         )
-        states = sum(len(window) for _, window in open_windows)
-        for _, window in open_windows:
+        states = sum(map(len, still_open))
+        for window in still_open:
             if states <= open_max:
                 return
             states -= len(window)
             self._close(window)
 
+    def _close(self, window: Window) -> None:
+        window.closed = True
+        slots = window.slots()
+        c = self._columns
+        c.closed[slots] = True
+        done = c.acked[slots] == c.ver[slots]
+        if done.any():
+            self._evictable.append((slots[done], c.serial[slots[done]]))
+        self._queues.closed(slots[~done])
+
     @property
     def changed(self) -> bool:
         """A delta would not be empty."""
-        return bool(self._dirty or self._evictable)
+        return self._log.changed or bool(self._evictable)
 
     # --- emission (C2 snapshot, C5, C6) ------------------------------------------------------
 
@@ -275,10 +236,6 @@ class MinuteWindows:
         Call it in the same turn as `delta`: the rows are then the bytes being committed.
         """
         return self._queues.take(self.names, room, self._policy.emit_rows_max if early else 0)
-
-    def has_due(self) -> bool:
-        """Rows of closed windows wait for the sink."""
-        return self._queues.has_closed
 
     def acknowledged(self, emission: Emission) -> None:
         """The shard holds these rows at these versions."""
@@ -319,76 +276,20 @@ class MinuteWindows:
 
     def delta(self, seq: int) -> list[Entry]:
         self._evict()
-        entries: list[Entry] = []
-        if self._dirty:
-            entries += self._write(seq)
-        entries += self._drop_front()
-        if self._released_since_purge > len(self) + 10_000:
+        entries = self._log.write(self.names, seq) + self._log.drop_front()
+        if self._released_since_purge > len(self) + _PURGE_SLACK:
             self._purge()
         return entries
 
-    def _write(self, seq: int) -> list[Entry]:
-        c = self._columns
-        slots = np.unique(np.concatenate(self._dirty))
-        slots = slots[c.dirty[slots] & (c.serial[slots] >= 0)]
-        slots = slots[np.argsort(c.serial[slots])]
-        self._dirty = []
-        c.dirty[slots] = False
-        sealed = self._sketch.seal()
-        full = c.base[slots] == 0
-        sketch = self._buckets(slots, full, sealed)
-        number = self._next_segment = max(self._next_segment, seq * _SEGMENTS_PER_COMMIT)
-        entries: list[Entry] = []
-        written = window_segment.encode_rows(self.names, c, slots, c.base[slots], sketch)
-        for part, value in written:
-            whole = part[c.base[part] == 0]
-            c.base[whole] = number
-            self._segments[number] = len(whole)
-            entries.append((number.to_bytes(8, "big"), value))
-            number += 1
-        self._next_segment = number
-        return entries
-
-    def _buckets(
-        self, slots: NDArray[np.int64], full: NDArray[np.bool_], sealed: Buckets
-    ) -> Buckets:
-        """All buckets of full rows, only the sealed ones of the others; ascending."""
-        serial = self._columns.serial[slots]
-        if not full.any():
-            return sealed
-        whole = self._sketch.gather(serial[full])
-        owner = np.minimum(np.searchsorted(serial, serials_of(sealed[0])), len(serial) - 1)
-        added = ~full[owner] & (serial[owner] == serials_of(sealed[0]))
-        buckets = np.concatenate([whole[0], sealed[0][added]])
-        counts = np.concatenate([whole[1], sealed[1][added]])
-        order = np.argsort(buckets, kind="stable")
-        return buckets[order], counts[order]
-
     def rewrite(self, key: bytes, value: bytes) -> None:
-        """Write anew every live window whose full row stands in this segment or before it."""
+        self._log.rewrite(int.from_bytes(key, "big"))
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         c = self._columns
-        bound = int.from_bytes(key, "big")
-        slots = np.flatnonzero((c.serial >= 0) & (c.base > 0) & (c.base <= bound))
-        if not len(slots):
-            return
-        self._uncount(slots)
-        c.base[slots] = 0
-        c.dirty[slots] = True
-        self._dirty.append(slots)
-
-    def _drop_front(self) -> list[Entry]:
-        """Delete leading segments in which no live window has its full row.
-
-        Only leading ones: a later segment may hold the newest state of a window whose older
-        state stands before it (see the module docstring of window_segment).
-        """
-        dropped: list[Entry] = []
-        for number, whole in list(self._segments.items()):
-            if whole:
-                break
-            del self._segments[number]
-            dropped.append((number.to_bytes(8, "big"), None))
-        return dropped
+        slots = self._log.load(self.names, items)
+        c.shard[slots] = self._shard_of(*self.names.series(c.key[slots]))
+        self._lookup.rebuild(slots)
+        self._queues.changed(slots)
 
     def _evict(self) -> None:
         if not self._evictable:
@@ -404,18 +305,16 @@ class MinuteWindows:
         self._note_touched(slots)
         if self._refused:
             self._bury(slots)
-        self._uncount(slots)
-        minutes = c.minute[slots].tolist()
-        for minute, key, slot in zip(minutes, c.key[slots].tolist(), slots.tolist(), strict=True):
-            window = self._windows[minute]
-            if window.get(key) == slot:
-                del window[key]
-            else:
-                window.older.discard(slot)
-            if not window and not window.older:
-                del self._windows[minute]
+        self._log.release(slots)
+        self._lookup.forget(slots)
         c.release(slots)
         self._released_since_purge += len(slots)
+
+    def _note_touched(self, slots: NDArray[np.int64]) -> None:
+        c = self._columns
+        recent = slots[~c.old[slots]]
+        pairs = np.unique(np.stack([c.shard[recent], c.minute[recent] // 60]), axis=1)
+        self.evicted.update((int(shard), int(hour) * 60) for shard, hour in pairs.T)
 
     def _bury(self, slots: NDArray[np.int64]) -> None:
         """Turn the refused rows among the evicted ones into dead letters."""
@@ -424,23 +323,9 @@ class MinuteWindows:
             reason = self._refused.pop(int(c.serial[slot]), None)
             if reason is not None:
                 table: WindowTable = "h1" if c.old[slot] else "m1"
-                rows = self._queues.snapshot(
-                    self.names, int(c.shard[slot]), np.array([slot], np.int64), table
-                )
+                row = np.array([slot], np.int64)
+                rows = self._queues.snapshot(self.names, int(c.shard[slot]), row, table)
                 self.refused_rows.append((rows, reason))
-
-    def _uncount(self, slots: NDArray[np.int64]) -> None:
-        """These slots no longer need the segments that hold their full rows."""
-        numbers, counts = np.unique(self._columns.base[slots], return_counts=True)
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-            if number:
-                self._segments[number] -= count
-
-    def _note_touched(self, slots: NDArray[np.int64]) -> None:
-        c = self._columns
-        recent = slots[~c.old[slots]]
-        pairs = np.unique(np.stack([c.shard[recent], c.minute[recent] // 60]), axis=1)
-        self.evicted.update((int(shard), int(hour) * 60) for shard, hour in pairs.T)
 
     def _purge(self) -> None:
         """Forget the buckets and the names of windows that are gone."""
@@ -449,42 +334,4 @@ class MinuteWindows:
         live = self._columns.live()
         if len(self.names) > 3 * len(live) + _NAMES_SLACK:
             self.names, self._columns.key[live] = renumber(self.names, self._columns.key[live])
-            self._index(live)
-
-    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        segments = [(int.from_bytes(key, "big"), value) for key, value in items]
-        rows = window_segment.decode_rows(self.names, segments)
-        last, owner, entries = window_segment.current_rows(rows)
-        c = self._columns
-        c.reserve(len(last))
-        slots = np.array([c.free.pop() for _ in range(len(last))], np.int64)
-        c.begin(slots)
-        for name, column in rows.columns.items():
-            getattr(c, name)[slots] = column[last]
-        c.base[slots] = np.where(c.base[slots] == 0, rows.segment[last], c.base[slots])
-        c.key[slots] = rows.key[last]
-        c.shard[slots] = self._shard_of(*self.names.series(c.key[slots]))
-        self._sketch.add(*window_segment.sketch_of(rows, owner, entries, c.serial[slots]))
-        self._segments = {number: 0 for number, _ in segments}
-        numbers, counts = np.unique(c.base[slots], return_counts=True)
-        self._segments.update(zip(numbers.tolist(), counts.tolist(), strict=True))
-        self._next_segment = max(self._segments, default=0) + 1
-        self._index(slots)
-        self._queues.changed(slots)
-
-    def _index(self, slots: NDArray[np.int64]) -> None:
-        """Rebuild the look-ups; where a series has several incarnations, the newest folds on."""
-        c = self._columns
-        before, self._windows = self._windows, {}
-        ordered = slots[np.argsort(c.inc[slots])]
-        minutes, keys = c.minute[ordered].tolist(), c.key[ordered].tolist()
-        for slot, minute, key in zip(ordered.tolist(), minutes, keys, strict=True):
-            window = self._windows.get(minute)
-            if window is None:
-                window = self._windows[minute] = _Slots(c.free, self._taken)
-                if minute in before:
-                    window.closed = before[minute].closed
-                    window.hold_until = before[minute].hold_until
-            if key in window:
-                window.older.add(window[key])
-            window[key] = slot
+            self._lookup.rebuild(live)

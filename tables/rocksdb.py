@@ -108,7 +108,7 @@ def _remove(path: Path) -> None:
     """Delete an abandoned folder, unless a process that should be gone still holds its lock."""
     try:
         Rdict(str(path), _options()).close()
-    except Exception as error:  # rocksdict raises bare Exception for every failure
+    except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for every failure
         if "lock" in str(error).lower():
             return
     shutil.rmtree(path, ignore_errors=True)

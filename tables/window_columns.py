@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+NEVER_MS = 1 << 62
+
 _COLUMNS: tuple[tuple[str, DTypeLike, float], ...] = (
     ("serial", np.int64, -1),  # -1: the slot is free
     ("minute", np.int64, 0),  # window start, minutes since the epoch
@@ -23,10 +25,11 @@ _COLUMNS: tuple[tuple[str, DTypeLike, float], ...] = (
     ("lo", np.float64, np.inf),
     ("hi", np.float64, -np.inf),
     ("lv", np.float64, 0),
-    ("lt", np.int64, -(1 << 62)),
+    ("lt", np.int64, -NEVER_MS),
     ("base", np.int64, 0),  # segment that holds the whole sketch; 0: none yet
     ("sent", np.uint64, 0),  # version last handed to the sink; 0: none
     ("acked", np.uint64, 0),  # version the shard acknowledged; 0: none
+    ("since_ms", np.int64, NEVER_MS),  # append time of the oldest record not yet handed out
     ("dirty", np.bool_, 0),  # changed since the last delta
     ("closed", np.bool_, 0),
     ("waiting", np.bool_, 0),  # stands in an emission queue
@@ -53,6 +56,7 @@ class WindowColumns:
     base: NDArray[np.int64]
     sent: NDArray[np.uint64]
     acked: NDArray[np.uint64]
+    since_ms: NDArray[np.int64]
     dirty: NDArray[np.bool_]
     closed: NDArray[np.bool_]
     waiting: NDArray[np.bool_]

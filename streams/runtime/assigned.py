@@ -16,7 +16,14 @@ import structlog
 
 from streams.agent import AgentSpec
 from streams.clock import Clock
-from streams.errors import AgentFailed, DiaError, PartitionRestart, PartitionStopped, TransientError
+from streams.errors import (
+    AgentFailed,
+    DiaError,
+    EngineFailed,
+    PartitionRestart,
+    PartitionStopped,
+    TransientError,
+)
 from streams.runtime.assignment import Opener
 from streams.runtime.commit import commit
 from streams.runtime.deadline import Deadline, DeadlinePassed
@@ -200,9 +207,9 @@ class AssignedPartition:
         """Graceful stop: take nothing more, commit what is folded."""
         self._suspended = True
         async with self._committing:
-            if self.partition is not None and self.phase == "ready" and self._failure is None:
-                if self.partition.has_changes():
-                    await self._commit(self.partition)
+            able = self.partition is not None and self.phase == "ready" and self._failure is None
+            if able and self.partition.has_changes():
+                await self._commit(self.partition)
 
     # --- the task ----------------------------------------------------------------------------
 
@@ -219,6 +226,12 @@ class AssignedPartition:
             except (PartitionRestart, TransientError) as error:
                 self._metrics.commit.failures.labels(error.code).inc()
                 log.warning("partition_restarts", tp=str(self.tp), code=error.code, why=str(error))
+            except Exception as error:
+                log.exception("engine_failed", tp=str(self.tp))
+                await self._stop(
+                    EngineFailed(f"{self.tp}: unexpected {error!r}; its log says more.")
+                )
+                return
             await self._drop()
             pause_s = _FIRST_PAUSE_S if self._committed_once else min(2 * pause_s, _LONGEST_PAUSE_S)
             await self._clock.sleep(pause_s)
@@ -277,6 +290,7 @@ class AssignedPartition:
 
     async def _commit(self, partition: Partition) -> None:
         assert self._producer is not None
+        before = partition.state.link.counters.dead_by_code
         prepared = partition.prepare(self._handover.room())
         await commit(
             partition,
@@ -289,6 +303,10 @@ class AssignedPartition:
         self._handover.committed(partition, prepared)  # C5
         self._committed_once = True
         self._metrics.commit.commits.labels(*self.tp).inc()
+        for code, count in prepared.link.counters.dead_by_code.items():
+            if count > before.get(code, 0):
+                written = self._metrics.intake.dead_letters.labels(self.tp.topic, code)
+                written.inc(count - before.get(code, 0))
         await self._trim.after(partition.state)
 
     def _fail(self, error: DiaError) -> None:

@@ -39,4 +39,6 @@ class Deadline:
             timer.cancel()
             if not task.done():
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+            # Also when we are being cancelled ourselves: an answer that comes in the same turn
+            # as the end of the budget is looked at, else asyncio reports it as forgotten.
+            await asyncio.gather(task, return_exceptions=True)

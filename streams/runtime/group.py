@@ -145,6 +145,10 @@ class GroupMember:
             if (partition := self.partitions.get(error.tp)) is not None:
                 partition.lost_position()
             return
+        except BrokerUnavailable as error:
+            log.warning("fetch_failed", group=self.group, code=error.code, why=str(error))
+            await self._clock.sleep(_RETRY_S)
+            return
         for tp, batch in batches.items():
             partition = self.partitions.get(tp)
             if partition is not None and partition.taking:

@@ -46,8 +46,14 @@ class Slot:
             self._died(code, now_s)
         if self._process is None and self._start_at is not None and now_s >= self._start_at:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(tether.__file__).resolve()), str(os.getpid()),
-                 *self._argv],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    str(Path(tether.__file__).resolve()),
+                    str(os.getpid()),
+                    *self._argv,
+                ],
                 stdin=subprocess.DEVNULL,
             )
 

@@ -47,9 +47,7 @@ class Worker:
             batch_rows=settings.sink_batch_rows,
             queue_rows=settings.sink_queue_rows,
         )
-        self._roll_ups = RollUpQueue(
-            shards, clock, metrics, interval_s=settings.rollup_interval_s
-        )
+        self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
         handover = Handover(shards, self._delivery, self._roll_ups, clock, metrics)
         self.groups = [
             GroupMember(

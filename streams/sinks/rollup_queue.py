@@ -84,7 +84,7 @@ class RollUpQueue:
             await self._shards.roll_up(*bucket)
         except RollUpExpired as error:
             # Recomputing would shrink what is stored: the obligation ends, loudly.
-            log.error("roll_up_refused", bucket=bucket, error=str(error))
+            log.warning("roll_up_refused", bucket=bucket, error=str(error))
         except TransientError as error:
             log.warning("roll_up_failed", bucket=bucket, code=error.code, error=str(error))
             self._owed[bucket] = waiting + self._owed.get(bucket, [])

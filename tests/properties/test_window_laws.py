@@ -61,7 +61,8 @@ class Driver:
         ts = np.array([ts for _, ts, _ in records], np.int64)
         values = np.array([value for _, _, value in records])
         self.windows.advance(self.watermark_ms, self.now_s, 0)
-        self.windows.fold(keys, ts, values, np.arange(start, start + len(records)))
+        self.windows.fold(keys, ts, values, np.arange(start, start + len(records)),
+                          ts)
         self.watermark_ms = max(self.watermark_ms, int(ts.max()))
 
     def commit(self, room: int, rewrites: int = 0) -> None:
