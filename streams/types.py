@@ -177,7 +177,9 @@ class TransactionalProducer(Protocol):
         """
         ...
 
-    async def begin(self) -> None: ...
+    async def begin(self) -> None:
+        """Begin a transaction; `CommitInDoubt` when one is open already."""
+        ...
 
     async def send(self, record: OutboundRecord) -> Awaitable[int]:
         """Queue one record; the returned awaitable gives its offset, or raises."""

@@ -47,7 +47,9 @@ class MemoryTransactionalProducer:
 
     async def begin(self) -> None:
         self._refuse_after_failure()
-        self._wrote = False
+        if self._wrote:
+            self._failure = CommitInDoubt(f"{self._id}: a transaction is open already")
+            raise self._failure
 
     async def send(self, record: OutboundRecord) -> Awaitable[int]:
         try:

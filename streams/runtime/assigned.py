@@ -76,9 +76,10 @@ class AssignedPartition:
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
         self._committed_once = False
+        self._in_doubt = False
         self._idle = IdleWatch(settings.idle_close_s)
         self._pressure = Pressure()
-        self._trim = ChangelogTrim(opener.broker)
+        self._trim = ChangelogTrim(opener.broker, settings.trim_commits)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -207,9 +208,11 @@ class AssignedPartition:
         """Graceful stop: take nothing more, commit what is folded."""
         self._suspended = True
         async with self._committing:
-            able = self.partition is not None and self.phase == "ready" and self._failure is None
-            if able and self.partition.has_changes():
-                await self._commit(self.partition)
+            partition = self.partition
+            if partition is None or self.phase != "ready" or self._failure or self._in_doubt:
+                return
+            if partition.has_changes():
+                await self._commit(partition)
 
     # --- the task ----------------------------------------------------------------------------
 
@@ -238,6 +241,7 @@ class AssignedPartition:
 
     async def _open(self) -> None:
         self._failure = None
+        self._in_doubt = False
         self._enter("fencing")
         self._consumer.pause(self.tp)
         began = self._clock.monotonic()
@@ -290,6 +294,10 @@ class AssignedPartition:
 
     async def _commit(self, partition: Partition) -> None:
         assert self._producer is not None
+        # Until this commit is through, there can be no other: its transaction may still be open
+        # when the task is cancelled (the partition is lost while the worker drains).
+        assert not self._in_doubt
+        self._in_doubt = True
         before = partition.state.link.counters.dead_by_code
         prepared = partition.prepare(self._handover.room())
         await commit(
@@ -301,6 +309,7 @@ class AssignedPartition:
             self._settings.commit_timeout_s,
         )
         self._handover.committed(partition, prepared)  # C5
+        self._in_doubt = False
         self._committed_once = True
         self._metrics.commit.commits.labels(*self.tp).inc()
         for code, count in prepared.link.counters.dead_by_code.items():

@@ -214,3 +214,13 @@ async def test_a_closed_producer_refuses_and_leaves_no_task_behind(world):
     assert asyncio.all_tasks() <= before
     with pytest.raises(CommitInDoubt):
         await writer.commit()
+
+
+async def test_a_second_begin_is_refused(world):
+    """A commit that was cancelled half-way must not become part of the next one."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await writer.begin()
+    await (await writer.send(OutboundRecord(tp, b"key", b"half")))
+    with pytest.raises(CommitInDoubt):
+        await writer.begin()
