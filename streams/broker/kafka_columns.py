@@ -5,7 +5,7 @@ checking and decompressing it. `ColumnFetch` takes the place of its ``PartitionR
 one fetch answer and hands out whole runs. What is skipped, and when the position moves, follows
 ``PartitionRecords._unpack_records`` of aiokafka 0.14 (a contract test pins the names used):
 control batches never show, and a transactional batch is skipped while its producer has an
-aborted transaction open at that offset.
+aborted transaction open at that offset. Its ``_records`` is a `RecordSet` of ours.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ColumnFetch:
                 raise CorruptRecordException(f"checksum of batch at {batch.base_offset} fails")
             if not self._is_skipped(batch):
                 # Records below the position belong to a batch that straddles it.
-                records = list(batch)
+                records = source._records.records_of(batch)  # noqa: SLF001
                 start = self.next_fetch_offset
                 if records and records[0].offset < start:
                     records = [record for record in records if record.offset >= start]

@@ -20,6 +20,7 @@ from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from streams.broker.kafka_columns import ColumnFetch
+from streams.broker.kafka_record_set import keep_record_sets
 from streams.types import OffsetOutOfRange, RecordBatch, TopicPartition
 
 
@@ -27,6 +28,7 @@ class FetchBuffer:
     """The answers of one aiokafka ``Fetcher``. Raises the client's own errors."""
 
     def __init__(self, fetcher: Any) -> None:
+        keep_record_sets()
         self._fetcher = fetcher
         self._told: set[TopicPartition] = set()
         self._answers: dict[TopicPartition, tuple[int, float]] = {}

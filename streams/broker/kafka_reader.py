@@ -15,12 +15,12 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, OffsetResetStrategy, PartitionRecords
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.record.memory_records import MemoryRecords
 
 from streams.broker.kafka_columns import ColumnFetch
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error
 from streams.broker.kafka_metadata import RETRY_S, partitions_of
+from streams.broker.kafka_record_set import RecordSet
 from streams.broker.kafka_tasks import end_client
 from streams.errors import UnknownTopic
 from streams.types import OffsetOutOfRange, RecordBatch, TopicPartition
@@ -83,7 +83,7 @@ class KafkaReader:
             answer = await self._ask_leader(tp, request)
         except client.OffsetOutOfRangeError:
             raise OffsetOutOfRange(tp, offset) from None
-        records = MemoryRecords(answer[-1])
+        records = RecordSet(answer[-1])
         if not records.has_next():
             return None
         # The list of aborted transactions is two before the records since FetchResponse v11,

@@ -12,6 +12,7 @@ from aiokafka.errors import for_code
 from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.record import default_records
 
 from streams.broker.kafka_compression import FAST_LEVEL, use_fast_lz4
 from streams.broker.kafka_errors import FencedInstanceIdError
@@ -64,6 +65,15 @@ def test_partition_records_know_the_aborted_transactions():
         "self", "tp", "records", "aborted_transactions", "fetch_offset",
         "key_deserializer", "value_deserializer", "check_crcs", "isolation_level",
     ]  # fmt: skip
+
+
+def test_a_record_set_takes_the_place_of_memory_records():
+    """`RecordSet` stands in for the name in the fetcher; its decoder uses the Python batch."""
+    assert "MemoryRecords" in names_used_by(fetcher.Fetcher._proc_fetch_request)
+    used = names_used_by(default_records._DefaultRecordBatchPy._read_msg)
+    assert {"_buffer", "_pos", "first_timestamp", "base_offset"} <= used
+    assert "_num_records" in names_used_by(default_records._DefaultRecordBatchPy.__init__)
+    assert callable(default_records._DefaultRecordBatchPy._maybe_uncompress)
 
 
 def test_the_consumer_is_made_of_the_parts_we_reach_for():

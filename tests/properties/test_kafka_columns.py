@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.broker.kafka_columns import ColumnFetch
+from streams.broker.kafka_record_set import RecordSet, tolerant_records
 from streams.types import RecordBatch, TopicPartition
 
 TP = TopicPartition("topic", 0)
@@ -85,14 +86,14 @@ def test_columns_equal_the_clients_own_records(plan, skip, chunk):
     # A broker answers from the batch that holds the asked offset on.
     data = b"".join(batch for batch_end, batch in batches if batch_end > start)
 
-    def source():
+    def source(record_set):
         return PartitionRecords(
-            TP, MemoryRecords(data), list(aborted), start, None, None, True, READ_COMMITTED
+            TP, record_set(data), list(aborted), start, None, None, True, READ_COMMITTED
         )
 
-    reference = source()
+    reference = source(MemoryRecords)
     expected = [(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in reference]
-    columns = ColumnFetch(source())
+    columns = ColumnFetch(source(RecordSet))
     delivered, position, more = [], start, True
     while more:
         batch = RecordBatch(TP, position, position)
@@ -113,3 +114,13 @@ def test_columns_equal_the_clients_own_records(plan, skip, chunk):
         )
     assert delivered == expected
     assert position == reference.next_fetch_offset
+
+
+@given(st.integers(min_value=0, max_value=10**12), records, st.booleans())
+def test_the_tolerant_decoder_reads_what_the_clients_own_reads(base_offset, rows, compressed):
+    """It stands in for a whole batch, whose other records nothing is wrong with."""
+    data = _batch(base_offset, 0, rows, compressed=compressed)
+    expected = MemoryRecords(data).next_batch()
+    assert [(r.offset, r.timestamp, r.key, r.value, r.headers) for r in tolerant_records(data)] == [
+        (r.offset, r.timestamp, r.key, r.value, r.headers) for r in expected
+    ]
