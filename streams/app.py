@@ -6,7 +6,6 @@ while records go through our own runtime, which Faust starts and stops as one se
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from collections.abc import Iterable, Sequence
@@ -84,13 +83,13 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         gc.set_threshold(*_GC_THRESHOLDS)
         log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
     async def _process(self) -> None:
         """The engine; an error that leaves it ends the process."""
         assert self._worker is not None
         await self._worker.run(joined=self._health.mark_started)
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
     async def _report(self) -> None:
         assert self._worker is not None
         while not self.should_stop:

@@ -17,7 +17,7 @@ from types import FrameType
 
 import structlog
 
-from streams.errors import DiaError, WorkerStopped
+from streams.errors import WorkerStopped
 from streams.local import tether
 from streams.local.restart import RestartPolicy
 
@@ -100,18 +100,19 @@ def run(processes: int, argv_of: Callable[[int], Sequence[str]], drain_timeout_s
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)
-    failure: DiaError | None = None
-    while not signals and failure is None:
-        try:
+    try:
+        while not signals:
             for slot in slots:
                 slot.step(time.monotonic())
-        except WorkerStopped as error:
-            failure = error
-        time.sleep(_POLL_S)
+            time.sleep(_POLL_S)
+    finally:
+        _end(slots, drain_timeout_s)
+
+
+def _end(slots: Sequence[Slot], drain_timeout_s: float) -> None:
+    """SIGTERM to all, then one deadline for all."""
     for slot in slots:
         slot.signal(signal.SIGTERM)
     deadline = time.monotonic() + drain_timeout_s + _KILL_SLACK_S
     for slot in slots:
         slot.wait(max(0.0, deadline - time.monotonic()))
-    if failure is not None:
-        raise failure
