@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 import faust
 import structlog
@@ -18,8 +18,9 @@ from mode import Service
 
 from streams.agent import AgentSpec
 from streams.broker.kafka import KafkaBroker
-from streams.clock import SystemClock
+from streams.clock import Clock, SystemClock
 from streams.errors import DependencyUnreachable, UsageError
+from streams.rows import ShardSet
 from streams.runtime.deadline import Deadline
 from streams.runtime.identity import SlotLock, instance_id
 from streams.runtime.status_file import StatusFile
@@ -36,6 +37,8 @@ _GC_THRESHOLDS = (200_000, 50, 100)
 """State lives in arrays and interned strings, with few cycles to find: collecting rarely is
 worth a quarter of a worker's time."""
 
+ShardsOf: TypeAlias = Callable[[Settings, Clock], ShardSet]
+
 log = structlog.get_logger(__name__)
 
 
@@ -43,9 +46,15 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
     """Everything of one process that dia runs, as one service of its host."""
 
     def __init__(
-        self, settings: Settings, agents: Sequence[AgentSpec], slot: int, **kwargs: Any
+        self,
+        settings: Settings,
+        agents: Sequence[AgentSpec],
+        slot: int,
+        shards: ShardsOf,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._shards_of = shards
         self._settings = settings
         self._agents = tuple(agents)
         self._slot = slot
@@ -72,7 +81,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
                 # The broker must not abort a transaction that its owner still waits for.
                 transaction_timeout_s=2 * settings.commit_timeout_s,
             ),
-            shards=ClickHouseShards.from_settings(settings, self._clock),
+            shards=self._shards_of(settings, self._clock),
             stores=lambda group: RocksFolder(state_dir, group),
             clock=self._clock,
             settings=settings,
@@ -116,7 +125,13 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
     """
 
     def __init__(
-        self, settings: Settings, agents: Iterable[AgentSpec], *, slot: int = 0, **options: Any
+        self,
+        settings: Settings,
+        agents: Iterable[AgentSpec],
+        *,
+        slot: int = 0,
+        shards: ShardsOf = ClickHouseShards.from_settings,
+        **options: Any,
     ) -> None:
         if not settings.kafka_bootstrap:
             raise DependencyUnreachable(
@@ -135,6 +150,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
         )
         self.settings = settings
         self.slot = slot
+        self._shards_of = shards
         self._slot_lock: SlotLock | None = None
         self.specs: list[AgentSpec] = list(agents)
 
@@ -155,7 +171,14 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
 
     def on_init_dependencies(self) -> Iterable[Any]:
         """The services Faust starts with the app."""
-        runtime = Runtime(self.settings, self.specs, self.slot, loop=self.loop, beacon=self.beacon)
+        runtime = Runtime(
+            self.settings,
+            self.specs,
+            self.slot,
+            self._shards_of,
+            loop=self.loop,
+            beacon=self.beacon,
+        )
         return [*super().on_init_dependencies(), runtime]
 
 

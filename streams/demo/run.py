@@ -14,14 +14,13 @@ from streams.broker.kafka import KafkaBroker
 from streams.clock import Clock, SystemClock
 from streams.demo import chaos
 from streams.demo.home import empty, environment
+from streams.demo.preparation import prepare
 from streams.demo.reading import Reading
 from streams.demo.reconcile import Verdict, reconcile
 from streams.demo.worker_process import WorkerProcess
 from streams.errors import CommandError
 from streams.local.stack import down, up
 from streams.settings import Settings, load
-from streams.sinks.schema import servers
-from streams.topics import apply, plan, wanted_topics
 from streams.topology import MODEL_METRICS
 from streams.types import Broker
 from streams.workload.feed import Feed
@@ -114,7 +113,7 @@ class _Demo:
         self._started_at = 0.0
 
     async def run(self) -> Outcome:
-        await self._prepare()
+        await prepare(self._settings, self._broker, self._talk.say)
         worker = WorkerProcess(
             AGENTS,
             self._options.processes,
@@ -130,19 +129,6 @@ class _Demo:
             await reading.close()
             self._talk.say("stopping the worker")
             await asyncio.to_thread(worker.stop)
-
-    async def _prepare(self) -> None:
-        """Topics and tables."""
-        admin = await self._broker.admin()
-        try:
-            planned = plan(wanted_topics(), await admin.describe_topics())
-            await apply(admin, planned)
-        finally:
-            await admin.close()
-        for server in servers(self._settings):
-            await asyncio.to_thread(server.migrator.apply)
-            server.replica.close()
-        self._talk.say(f"{len(planned.changes)} topics and {self._options.shards} shards prepared")
 
     async def _until_ready(self, worker: WorkerProcess) -> None:
         self._talk.say(f"starting {worker.processes} worker processes (log: {worker.log})")

@@ -6,27 +6,37 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streams.errors import CommandError
 from streams.local import tether
 from streams.local.live_workers import Worker, live_workers
 
+DIA_WORKER = (sys.executable, "-m", "streams", "worker")
 STOP_WAIT_S = 40.0
 """Above the drain deadline of a worker and the slack its parent gives it."""
 
 
 class WorkerProcess:
-    """`dia worker --processes N`, which dies with this process however it dies."""
+    """`dia worker --processes N`, which dies with this process however it dies.
+
+    ``command`` may be another one that takes the same options.
+    """
 
     def __init__(
-        self, agents: str, processes: int, *, environ: Mapping[str, str], state: Path, log: Path
+        self,
+        agents: str,
+        processes: int,
+        *,
+        environ: Mapping[str, str],
+        state: Path,
+        log: Path,
+        command: Sequence[str] = DIA_WORKER,
     ) -> None:
         self.processes = processes
         self.log = log
         self._state = state
-        command = [sys.executable, "-m", "streams", "worker"]
         options = ["--agents", agents, "--processes", str(processes)]
         guard = [sys.executable, "-I", "-S", str(Path(tether.__file__).resolve())]
         with log.open("ab") as output:

@@ -1,0 +1,51 @@
+"""Shards that acknowledge at once and keep nothing: what a worker costs without ClickHouse.
+
+Only `streams.bench.worker` can choose it. No setting and no option of `dia worker` leads here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.clock import Clock
+from streams.rows import Bucket, Rows
+from streams.settings import Settings
+from streams.sinks import sharding
+
+
+class NullShards:
+    """Implements `streams.rows.ShardSet`; spreads rows as the real one does, then drops them."""
+
+    def __init__(self, count: int, shard_map: sharding.ShardMap) -> None:
+        self._count = count
+        self._map = shard_map
+
+    @classmethod
+    def from_settings(cls, settings: Settings, clock: Clock) -> NullShards:
+        """As many shards as ``DIA_CLICKHOUSE_SHARDS`` names; none of them is asked."""
+        count = len(settings.shards())
+        return cls(count, sharding.load(settings.sharding, count))
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        return self._map.shard_of(tenants, models, metrics)
+
+    def shard_of_key(self, key: str) -> int:
+        return self._map.shard_of_key(key)
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        return
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        return
+
+    async def close(self) -> None:
+        return

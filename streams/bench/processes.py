@@ -1,0 +1,93 @@
+"""What processes cost, read from the outside: proc(5), in CPU seconds and MiB."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_USER, _SYSTEM = 11, 12
+"""Indexes of ``utime`` and ``stime`` in /proc/PID/stat after the command name."""
+_IDLE_FIELDS = (3, 4)
+"""``idle`` and ``iowait`` of the first line of /proc/stat."""
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
+
+
+class ProcessCost(msgspec.Struct, frozen=True, kw_only=True):
+    """One process over a run. ``cpu_s_per_million`` is per million events."""
+
+    name: str
+    cpu_s: float
+    cpu_s_per_million: float
+    peak_rss_mib: int
+
+
+class Reading(NamedTuple):
+    """CPU seconds used so far: by each process, and by everything on the machine."""
+
+    by_process: Mapping[str, float]
+    machine_s: float
+
+
+class Watched:
+    """Named processes; one that is gone costs what was read last."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = dict(pids)
+
+    def read(self) -> Reading:
+        used = {name: cpu_s(pid) for name, pid in self._pids.items()}
+        return Reading(used, machine_cpu_s())
+
+    def costs(self, before: Reading, after: Reading, events: int) -> list[ProcessCost]:
+        """Between two readings, and the peak memory until now."""
+        costs = []
+        for name, pid in self._pids.items():
+            spent_s = after.by_process[name] - before.by_process[name]
+            costs.append(
+                ProcessCost(
+                    name=name,
+                    cpu_s=round(spent_s, 2),
+                    cpu_s_per_million=round(spent_s / events * 1e6, 3),
+                    peak_rss_mib=peak_rss_mib(pid),
+                )
+            )
+        return costs
+
+
+def others_cores(before: Reading, after: Reading, seconds: float) -> float:
+    """How many cores everything that is not watched kept busy between two readings."""
+    ours = sum(after.by_process.values()) - sum(before.by_process.values())
+    return max(0.0, (after.machine_s - before.machine_s - ours) / seconds)
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process with all its threads; 0 when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    # The name may hold blanks and brackets: fields count from the last bracket.
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_S
+
+
+def machine_cpu_s() -> float:
+    """Busy time of all cores since boot, whoever used it."""
+    fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    ticks = [int(field) for field in fields]
+    return (sum(ticks) - sum(ticks[index] for index in _IDLE_FIELDS)) / _TICKS_PER_S
+
+
+def peak_rss_mib(pid: int) -> int:
+    """The most memory the process ever had; 0 when it is gone."""
+    try:
+        found = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found.group(1)) // 1024 if found else 0
