@@ -93,6 +93,18 @@ class Settings:
         low=1000, high=500_000_000,
     )
 
+    hot_ids: int = _setting(
+        500_000, "event ids kept in the fast table before they move to sorted runs",
+        low=1000, high=10_000_000,
+    )
+    changelog_slack_bytes: int = _setting(
+        4 << 20, "changelog of one partition below which nothing is written anew",
+        low=64 << 10, high=1 << 30,
+    )
+    trim_commits: int = _setting(
+        30, "commits between two trims of a changelog", low=1, high=10_000
+    )
+
     sink_batch_rows: int = _setting(50_000, "rows of one insert", low=100, high=1_000_000)
     sink_queue_rows: int = _setting(
         200_000, "rows waiting for one shard in one process", low=1000, high=10_000_000

@@ -11,7 +11,8 @@ from tables.table import TableContext, TableSpec
 
 
 def _seen_events(context: TableContext) -> SeenEvents:
-    return SeenEvents(context.settings.dedupe_ttl_s * 1000, context.settings.max_ids)
+    settings = context.settings
+    return SeenEvents(settings.dedupe_ttl_s * 1000, settings.max_ids, settings.hot_ids)
 
 
 def _minute_windows(context: TableContext) -> MinuteWindows:

@@ -16,9 +16,8 @@ from tables.changelog import entry_bytes
 from tables.table import Entry
 
 _LOG_PER_LIVE = 3
-_SMALL_LOG_BYTES = 4 << 20
-"""Below this a restore takes no time worth saving."""
-_LEAST_REWRITE_BYTES = 256 << 10
+_LEAST_REWRITE_SHARE = 16
+"""A commit writes anew at least this part of the slack, so that a long log shrinks soon."""
 
 
 class Place(NamedTuple):
@@ -31,9 +30,11 @@ class Place(NamedTuple):
 
 
 class LiveKeys:
-    """The live entries of one partition, oldest first."""
+    """The live entries of one partition, oldest first. A log below ``slack_bytes`` is left as it
+    is: a restore of it takes no time worth saving."""
 
-    def __init__(self) -> None:
+    def __init__(self, slack_bytes: int) -> None:
+        self._slack_bytes = slack_bytes
         self._places: dict[bytes, Place] = {}
         self.live_bytes = 0
         self.written_bytes = 0
@@ -80,9 +81,9 @@ class LiveKeys:
     def overdue(self, last_commit_bytes: int) -> list[bytes]:
         """Keys to write anew in the next commit, oldest first: at least as many bytes as the
         last commit wrote, while the log is too long for what lives in it."""
-        if self.log_bytes <= max(_SMALL_LOG_BYTES, _LOG_PER_LIVE * self.live_bytes):
+        if self.log_bytes <= max(self._slack_bytes, _LOG_PER_LIVE * self.live_bytes):
             return []
-        budget = max(_LEAST_REWRITE_BYTES, last_commit_bytes)
+        budget = max(self._slack_bytes // _LEAST_REWRITE_SHARE, last_commit_bytes)
         keys: list[bytes] = []
         for key, place in self._places.items():
             if budget <= 0:

@@ -6,7 +6,7 @@ the hash of its payload. A record is a *duplicate* if the first one's append tim
 differs. Counting in append time makes the verdict a property of the log: it comes out the same
 however late, or however often, the log is read.
 
-Recent ids are in a dict (one C-level ``setdefault`` per record); beyond `_HOT_MAX` they move to
+Recent ids are in a dict (one C-level ``setdefault`` per record); beyond ``hot_ids`` they move to
 sorted runs (tables/id_runs.py). On disk and in the changelog an entry holds the ids of one
 commit, so an id costs no key of its own anywhere.
 """
@@ -23,7 +23,6 @@ from streams.errors import StateLimit
 from tables.id_runs import IdRuns, Ids, concatenate
 from tables.table import MAX_ENTRY_BYTES, Entry
 
-_HOT_MAX = 500_000
 _ROW = np.dtype(
     [("hi", "<u8"), ("lo", "<u8"), ("payload", "<u8"), ("offset", "<i8"), ("append_ms", "<i8")]
 )
@@ -44,9 +43,12 @@ class Verdict(IntEnum):
 class SeenEvents:
     """The `Table` of seen events of one partition (protocol: tables/table.py)."""
 
-    def __init__(self, ttl_ms: int, max_ids: int = 20_000_000) -> None:
+    def __init__(
+        self, ttl_ms: int, max_ids: int = 20_000_000, hot_ids: int = 500_000
+    ) -> None:
         self._ttl_ms = ttl_ms
         self._max_ids = max_ids
+        self._hot_ids = hot_ids
         self._hot: dict[int, int] = {}
         self._collided: dict[tuple[int, int], int] = {}
         self._rows = np.empty(4096, _ROW)
@@ -184,7 +186,7 @@ class SeenEvents:
             if int.from_bytes(key, "big") in self._entries
         ]
         self._rewritten = []
-        if self._used > _HOT_MAX:
+        if self._used > self._hot_ids:
             self._cool(horizon)
         return entries
 

@@ -62,10 +62,11 @@ class PartitionState:
     specs: Sequence[TableSpec[Any]]
     link: Link
     changelog_offset: int
-    live: LiveKeys = field(default_factory=LiveKeys)
+    live: LiveKeys = field(init=False)
     tables: Mapping[str, Table] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.live = LiveKeys(self.context.settings.changelog_slack_bytes)
         self.tables = {spec.name: spec.build(self.context) for spec in self.specs}
 
     def load(self) -> None:

@@ -8,19 +8,19 @@ from streams.errors import DiaError
 from streams.runtime.state import PartitionState
 from streams.types import Broker
 
-_COMMITS_BETWEEN = 30
-"""DeleteRecords is a round trip: once in half a minute is soon enough for a log that is read
-only at a restore."""
-
 log = structlog.get_logger(__name__)
 
 
 class ChangelogTrim:
     """Trims one partition's changelog. Only after C4 of the commit that named the base offset:
-    a crash before it would restore from a store that still needs the older records."""
+    a crash before it would restore from a store that still needs the older records.
 
-    def __init__(self, broker: Broker) -> None:
+    DeleteRecords is a round trip: once in many commits (``commits_between``) is soon enough for
+    a log that is read only at a restore."""
+
+    def __init__(self, broker: Broker, commits_between: int) -> None:
         self._broker = broker
+        self._commits_between = commits_between
         self._commits = 0
         self._trimmed_to = -1
 
@@ -28,7 +28,7 @@ class ChangelogTrim:
         """A commit went through C4. A trim that fails is tried again with a later commit."""
         self._commits += 1
         base_offset = state.link.base_offset
-        if self._commits < _COMMITS_BETWEEN or base_offset <= self._trimmed_to:
+        if self._commits < self._commits_between or base_offset <= self._trimmed_to:
             return
         self._commits = 0
         try:

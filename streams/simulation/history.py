@@ -39,7 +39,16 @@ SETTINGS = Settings(
 STEPS = 40
 SLOTS = 2
 CALM_S = 900.0
-_CALLS: tuple[Call, ...] = ("join", "fetch", "read", "start", "send", "send_offsets", "commit", "admin")
+_CALLS: tuple[Call, ...] = (
+    "join",
+    "fetch",
+    "read",
+    "start",
+    "send",
+    "send_offsets",
+    "commit",
+    "admin",
+)
 
 
 class NotSettled(AssertionError):
@@ -119,8 +128,13 @@ class _History:
                 await last.stop()
                 return
         raise NotSettled(
-            str([(p.tp, p.phase, p.lag, p.stopped_by) for g in last.worker.groups
-                 for p in g.partitions.values()])
+            str(
+                [
+                    (p.tp, p.phase, p.lag, p.stopped_by)
+                    for g in last.worker.groups
+                    for p in g.partitions.values()
+                ]
+            )
         )
 
     # --- producers ---------------------------------------------------------------------------
@@ -218,7 +232,9 @@ class _History:
 
     def _delay_a_call(self) -> None:
         self._world.broker.faults.delay(
-            self._rng.choice(_CALLS[3:7]), self._rng.choice((0.1, 1.0, 6.0)), nth=self._rng.randint(1, 4)
+            self._rng.choice(_CALLS[3:7]),
+            self._rng.choice((0.1, 1.0, 6.0)),
+            nth=self._rng.randint(1, 4),
         )
 
     async def _broker_away(self) -> None:

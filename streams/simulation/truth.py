@@ -81,7 +81,9 @@ def _judge(batches: list[RecordBatch], settings: Settings, expected: Expected) -
                 expected.dead.add(f"{batch.tp}/{offset}")
                 continue
             identity = (event["tenant_id"], event.get("event_id") or f"bytes {value!r}")
-            said = json.dumps([event.get(n) for n in ("model_id", "metric", "ts", "value", "run_id")])
+            said = json.dumps(
+                [event.get(n) for n in ("model_id", "metric", "ts", "value", "run_id")]
+            )
             seen = first.get(identity)
             if seen is not None and append_ms - seen[0] <= settings.dedupe_ttl_s * 1000:
                 if seen[1] != said:
