@@ -13,7 +13,7 @@ DiaError
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
  |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
- |   |  StateLimit
+ |   |  PoisonStorm, StateLimit
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- WorkerStopped                  stop the worker
  |   +- MembershipConflict, SlotInUse
@@ -230,6 +230,12 @@ class EngineFailed(PartitionStopped):
     """The engine's own code raised what it should not: a bug in dia."""
 
     code = "engine_failed"
+
+
+class PoisonStorm(PartitionStopped):
+    """Most of what comes is bad: a bad deploy, which must not drain into the DLQ."""
+
+    code = "poison_storm"
 
 
 class StateLimit(PartitionStopped):

@@ -74,6 +74,15 @@ class Settings:
         604_800, "furthest event time before append", low=60, high=28 * 86_400
     )
     dedupe_ttl_s: int = _setting(3600, "how long an event id is remembered", low=1, high=604_800)
+    poison_window_s: float = _setting(
+        10.0, "time over which the share of bad records is taken", low=1, high=3600
+    )
+    poison_min_records: int = _setting(
+        1000, "records in that time before the share means anything", low=1, high=10_000_000
+    )
+    poison_max_ratio: float = _setting(
+        0.5, "share of bad records above which a partition stops", low=0, high=1
+    )
     emit_interval_s: float = _setting(
         1.0, "time between early rows of live windows", low=0.05, high=3600
     )

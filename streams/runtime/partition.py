@@ -19,6 +19,7 @@ from streams.clock import Clock
 from streams.codecs import Limits, decode
 from streams.dead_letters import Failure, Origin, Row, columns, dead_letter
 from streams.runtime import effects
+from streams.runtime.poison import PoisonBreaker, PoisonLimits
 from streams.runtime.progress import Progress
 from streams.runtime.refused_row import refused_row
 from streams.runtime.state import PartitionState
@@ -58,6 +59,7 @@ class Partition:
     state: PartitionState
     clock: Clock
     progress: Progress = field(init=False)
+    _poison: PoisonBreaker = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
     _dead_rows: list[Row] = field(default_factory=list)
@@ -66,6 +68,11 @@ class Partition:
 
     def __post_init__(self) -> None:
         self.progress = Progress.after(self.state.link)
+        settings = self.state.context.settings
+        limits = PoisonLimits(
+            settings.poison_window_s, settings.poison_min_records, settings.poison_max_ratio
+        )
+        self._poison = PoisonBreaker(self.tp, limits)
 
     # --- Scope -------------------------------------------------------------------------------
 
@@ -97,6 +104,7 @@ class Partition:
         """
         assert batch.start == self.progress.fold_offset, "a batch may neither repeat nor skip"
         self._batch = batch
+        dead_before = self.progress.dead_by_code.total()
         if len(batch):
             settings = self.state.context.settings
             limits = Limits(settings.future_max_s, settings.late_max_s)
@@ -113,6 +121,8 @@ class Partition:
                     EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms), self
                 )
             self.progress.observe(event_ms, append_ms)
+            bad = self.progress.dead_by_code.total() - dead_before
+            self._poison.observe(self.clock.monotonic(), len(batch), bad)
         self.progress.passed(batch)
         self._batch = None
 
