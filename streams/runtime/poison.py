@@ -46,6 +46,6 @@ class PoisonBreaker:
         if self._records >= limits.min_records and self._bad > limits.max_ratio * self._records:
             raise PoisonStorm(
                 f"{self._bad} of the last {self._records} records of {self._tp} are bad: that is "
-                f"a bad deploy, not a bad record. Nothing of it was dead-lettered. Fix the "
+                f"a bad deploy, not a bad record. What is not committed is not dead-lettered. Fix the "
                 f"producer or the schema and restart the worker, or raise DIA_POISON_MAX_RATIO."
             )
