@@ -110,6 +110,9 @@ class Settings:
         4 << 20, "changelog of one partition below which nothing is written anew",
         low=64 << 10, high=1 << 30,
     )
+    changelog_part_bytes: int = _setting(
+        900 << 10, "bytes of one changelog record", low=64 << 10, high=900 << 10,
+    )
     trim_commits: int = _setting(
         30, "commits between two trims of a changelog", low=1, high=10_000
     )

@@ -7,6 +7,9 @@
 All parts of a commit are in one Kafka transaction, so a reader sees all or none. Part 0 of a
 link repeats what its predecessor said of the end (``from_offset`` is the predecessor's
 ``next_offset``, ``seq`` is its ``seq`` + 1): a hole in the chain cannot go unnoticed.
+
+A link with ``reset`` opens a higher epoch and follows whatever lies before it: all state older
+than itself is void (runtime/reset.py).
 """
 
 from __future__ import annotations
@@ -63,6 +66,8 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """entry bytes appended before this commit (in the store's copy: up to its end), so that the
     length of the log is known without reading it"""
     counters: Counters
+    reset: bool = False
+    """an operator began this epoch here, with empty tables"""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -74,8 +79,11 @@ def entry_bytes(key: bytes, value: bytes | None) -> int:
     return _ENTRY.size + len(key) + len(value or b"")
 
 
-def pack(link: Link, entries: Iterable[Entry]) -> Iterator[tuple[bytes, list[Entry]]]:
-    """Cut a commit into parts below `CHANGELOG_PART_BYTES`: the bytes of each, and its entries.
+def pack(
+    link: Link, entries: Iterable[Entry], part_bytes: int = CHANGELOG_PART_BYTES
+) -> Iterator[tuple[bytes, list[Entry]]]:
+    """Cut a commit into parts below ``part_bytes``, entries never: the bytes of each, and its
+    entries.
 
     ``link.part`` and ``link.parts`` are filled in. A commit without entries is one part.
     """
@@ -83,7 +91,7 @@ def pack(link: Link, entries: Iterable[Entry]) -> Iterator[tuple[bytes, list[Ent
     used = 0
     for key, value in entries:
         size = entry_bytes(key, value)
-        if used + size > CHANGELOG_PART_BYTES - _HEADER_ROOM and groups[-1]:
+        if used + size > part_bytes - _HEADER_ROOM and groups[-1]:
             groups.append([])
             used = 0
         groups[-1].append((key, value))

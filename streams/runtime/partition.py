@@ -211,7 +211,7 @@ class Partition:
         records, self._records = self._records, []
         prepared = Prepared(
             link=link,
-            parts=list(pack(link, entries)),
+            parts=list(pack(link, entries, state.context.settings.changelog_part_bytes)),
             records=records,
             emissions=self.take_emissions(room),
             effects=self.outbox.take_fresh(),
