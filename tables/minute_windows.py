@@ -237,6 +237,11 @@ class MinuteWindows:
         """
         return self._queues.take(self.names, room, self._policy.emit_rows_max if early else 0)
 
+    def forget_early(self) -> None:
+        """In a backlog early rows would be stale: a window's row is sent when it closes, or
+        with its next change."""
+        self._queues.forget_early()
+
     def acknowledged(self, emission: Emission) -> None:
         """The shard holds these rows at these versions."""
         c = self._columns

@@ -240,7 +240,7 @@ class Partition:
         before = self.state.link
         if (link.next_offset, link.counters) != (before.next_offset, before.counters):
             ledger = effects.ledger_columns(self.agent.group, self.tp, link, self.clock.now_ms())
-            self.outbox.put(effects.LEDGER_KEY, effects.encode_columns(ledger))
+            self.outbox.put(effects.ledger_key(link.epoch), effects.encode_columns(ledger))
 
     def _bury(self, windows: MinuteWindows) -> None:
         """Dead-letter the rows that ClickHouse refused, in the commit that deletes them."""
@@ -277,6 +277,8 @@ class Partition:
         now_s = self.clock.monotonic()
         settings = self.state.context.settings
         fresh = self.clock.now_ms() - self.progress.last_append_ms <= EARLY_AGE_MAX_MS
+        if not fresh:
+            windows.forget_early()
         early = fresh and now_s - self._emitted_at >= settings.emit_interval_s
         if early:
             self._emitted_at = now_s

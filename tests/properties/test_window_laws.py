@@ -133,9 +133,9 @@ def records(rng: random.Random, watermark_ms: int) -> list[tuple[str, int, float
 
 def play(driver: Driver, rng: random.Random, steps: int = 120) -> None:
     """A random history: every kind of step can follow every other."""
-    kinds = ("produce", "commit", "answer", "time", "restart", "shed", "flush")
+    kinds = ("produce", "commit", "answer", "time", "restart", "shed", "flush", "stale")
     for _ in range(steps):
-        kind = rng.choices(kinds, (30, 25, 20, 8, 4, 2, 6))[0]
+        kind = rng.choices(kinds, (30, 25, 20, 8, 4, 2, 6, 3))[0]
         if kind == "produce":
             driver.produce(records(rng, driver.watermark_ms))
         elif kind == "commit":
@@ -149,6 +149,8 @@ def play(driver: Driver, rng: random.Random, steps: int = 120) -> None:
             driver.windows.shed(rng.randint(0, 4))
         elif kind == "restart":
             driver.restart()
+        elif kind == "stale":
+            driver.windows.forget_early()
         else:
             driver.commit(9)
             for _ in range(rng.randint(1, 9)):
