@@ -6,6 +6,10 @@
  A4  check that the source still is what the state was built from, and where to go on
  A5  every effect still owed is handed to its target again, by the caller, who then resumes
 
+A2 and A3 discard a store that a reset has made void: one whose epoch is lower than the one the
+log ends in. Such a store may fit the log by accident, so the committed offset's epoch is asked
+too; a chain that ends below that epoch has lost its end.
+
 The order matters: only after A1 can nobody else append to the changelog that A3 reads.
 Truth is what the log holds; the store is its cache, and the committed offset is for displays.
 """
@@ -17,10 +21,19 @@ from dataclasses import dataclass
 
 from streams.agent import AgentSpec
 from streams.clock import Clock
-from streams.errors import ChangelogLost, SourceTruncated, StoreUnusable, TopicRecreated
+from streams.errors import (
+    ChangelogGap,
+    ChangelogLost,
+    SourceTruncated,
+    StoreUnusable,
+    TopicRecreated,
+)
+from streams.runtime.epoch import epoch_of
 from streams.runtime.partition import Partition
 from streams.runtime.restore import restore
 from streams.runtime.state import PartitionState, StoreMeta, read_meta
+from streams.runtime.survey import survey
+from streams.settings import Settings
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -34,7 +47,6 @@ from streams.types import (
 from tables import OUTBOX
 from tables.changelog import Counters, Link
 from tables.table import ShardOf, TableContext
-from streams.settings import Settings
 
 _FRESH_ATTEMPTS = 3
 """A zombie may trim the changelog under a fresh restore, but each time only further on."""
@@ -68,7 +80,7 @@ class Opener:
         Raises `PartitionStopped` kinds for an operator, `PartitionRestart` and `TransientError`
         kinds to try again. Nothing stays open when it raises.
         """
-        producer = self.broker.transactional_producer(f"{agent.group}-{tp.topic}-{tp.partition}")
+        producer = self.broker.transactional_producer(transactional_id(agent.group, tp))
         reader = await self.broker.reader()
         try:
             await producer.start()  # A1
@@ -76,7 +88,7 @@ class Opener:
             committed = await self._committed(agent, tp)
             state, read = await self._state(agent, tp, reader, committed)  # A2, A3
             try:
-                await check_source(state, reader)  # A4
+                await check_source(tp, state.link, reader)  # A4
             except BaseException:
                 state.store.close()
                 raise
@@ -102,40 +114,61 @@ class Opener:
         committed: CommittedOffset | None,
     ) -> tuple[PartitionState, int]:
         """A2 and A3, in a fresh store where the one at hand does not do."""
+        begin: int | None = None
         for attempt in range(_FRESH_ATTEMPTS):
             try:
-                return await self._attempt(agent, tp, reader, committed, fresh=attempt > 0)
+                store = self.stores(tp, attempt > 0)
+                return await self._attempt(agent, tp, store, reader, committed, begin)
             except (StoreUnusable, OffsetOutOfRange) as error:
                 last: Exception = error
+            except _Superseded as error:
+                begin, last = error.begin, error
         raise StoreUnusable(f"the state of {tp} could not be restored: {last}") from last
 
     async def _attempt(
         self,
         agent: AgentSpec,
         tp: TopicPartition,
+        store: Store,
         reader: LogReader,
         committed: CommittedOffset | None,
-        *,
-        fresh: bool,
+        begin: int | None,
     ) -> tuple[PartitionState, int]:
-        store = self.stores(tp, fresh)
+        """Restore into ``store``; a fresh one reads the changelog from ``begin``, by default from
+        its start."""
+        changelog = TopicPartition(agent.source.changelog(agent.group), tp.partition)
+        meta = None
         try:
             meta = read_meta(store)
-            changelog = TopicPartition(agent.source.changelog(agent.group), tp.partition)
-            state = await self._start(agent, tp, changelog, store, meta, reader)
+            state = await self._start(agent, tp, changelog, store, meta, reader, begin)
             read = await restore(state, reader, chained=meta is not None)
-            if meta is None and not read and committed is not None:
-                raise ChangelogLost(
-                    f"group {agent.group} has committed offset {committed.offset} of {tp}, but "
-                    f"its changelog {changelog} is empty: the state is gone. An operator "
-                    f"decides: `dia tables reset`."
-                )
+            _check_end(agent.group, state, committed, empty=meta is None and not read)
             state = self._with_epoch(state)
             state.load()
+        except (ChangelogLost, ChangelogGap) as error:
+            store.close()
+            opened = await self._opened_above(meta, reader, changelog) if begin is None else None
+            if opened is None:
+                raise
+            raise _Superseded(opened) from error
         except BaseException:
             store.close()
             raise
         return state, read
+
+    async def _opened_above(
+        self, meta: StoreMeta | None, reader: LogReader, changelog: TopicPartition
+    ) -> int | None:
+        """Where the log has the beginning of an epoch above the store's; None where it does not.
+
+        Without a store, only a link that opens an epoch may be gone back to.
+        """
+        found = await survey(reader, changelog)
+        if meta is None or found.last is None:
+            return found.reset_offset
+        if found.last.epoch <= meta.link.epoch:
+            return None
+        return found.begin_offset if found.reset_offset is None else found.reset_offset
 
     async def _start(
         self,
@@ -145,13 +178,14 @@ class Opener:
         store: Store,
         meta: StoreMeta | None,
         reader: LogReader,
+        begin: int | None,
     ) -> PartitionState:
         """The state as the store has it; before the very first commit, an empty one."""
         if meta is not None:
             link, offset = meta.link, meta.changelog_offset
         else:
             link = first_link(await reader.beginning_offset(tp))
-            offset = await reader.beginning_offset(changelog)
+            offset = await reader.beginning_offset(changelog) if begin is None else begin
         specs = (*agent.tables, OUTBOX)
         context = self._context(tp, link.epoch)
         return PartitionState(tp, changelog, store, context, specs, link, offset)
@@ -180,6 +214,39 @@ class Opener:
         )
 
 
+class _Superseded(Exception):  # noqa: N818 - a signal between two attempts, not an error
+    """The store is void: the changelog opens a higher epoch at ``begin``."""
+
+    def __init__(self, begin: int) -> None:
+        super().__init__(f"the changelog opens a new epoch at offset {begin}")
+        self.begin = begin
+
+
+def transactional_id(group: str, tp: TopicPartition) -> str:
+    """The name of the one producer that may write the partition's truth."""
+    return f"{group}-{tp.topic}-{tp.partition}"
+
+
+def _check_end(
+    group: str, state: PartitionState, committed: CommittedOffset | None, *, empty: bool
+) -> None:
+    """The chain must reach what the group has committed; ``empty``: there is no chain at all."""
+    if committed is None:
+        return
+    if empty:
+        raise ChangelogLost(
+            f"group {group} has committed offset {committed.offset} of {state.tp}, but its "
+            f"changelog {state.changelog} is empty: the state is gone. An operator decides: "
+            f"`dia tables reset`."
+        )
+    if state.link.epoch < epoch_of(committed):
+        raise ChangelogLost(
+            f"group {group} has committed epoch {epoch_of(committed)} of {state.tp}, but its "
+            f"changelog {state.changelog} ends in epoch {state.link.epoch}. An operator "
+            f"decides: `dia tables reset`."
+        )
+
+
 def first_link(start_offset: int) -> Link:
     """The link before the first: a new group begins at the log's start, by our own decision."""
     return Link(
@@ -199,13 +266,12 @@ def first_link(start_offset: int) -> Link:
     )
 
 
-async def check_source(state: PartitionState, reader: LogReader) -> None:
+async def check_source(tp: TopicPartition, link: Link, reader: LogReader) -> None:
     """A4. Raises `TopicRecreated` or `SourceTruncated`; never resets in silence."""
-    tp, link = state.tp, state.link
     begin = await reader.beginning_offset(tp)
     end = await reader.last_stable_offset(tp)
     if link.last_offset >= max(begin, 0):
-        await _check_last_record(state, reader, end)
+        await _check_last_record(tp, link, reader, end)
     if link.next_offset < begin:
         raise SourceTruncated(
             f"{tp}: offsets {link.next_offset} to {begin - 1} were never consumed and are gone "
@@ -213,26 +279,27 @@ async def check_source(state: PartitionState, reader: LogReader) -> None:
             f"`dia tables reset --resume-at-start`."
         )
     if link.next_offset > end:
-        raise TopicRecreated(_recreated(state, f"the log ends at {end}"))
+        raise TopicRecreated(_recreated(tp, link, f"the log ends at {end}"))
 
 
-async def _check_last_record(state: PartitionState, reader: LogReader, end: int) -> None:
+async def _check_last_record(tp: TopicPartition, link: Link, reader: LogReader, end: int) -> None:
     """The last consumed record, while retained, must still be the one that was consumed."""
-    tp, link = state.tp, state.link
     if link.last_offset >= end:
-        raise TopicRecreated(_recreated(state, f"the log ends at {end}"))
+        raise TopicRecreated(_recreated(tp, link, f"the log ends at {end}"))
     try:
         batch = await reader.read(tp, link.last_offset, 1)
     except OffsetOutOfRange:
         return  # trimmed between the two calls: it can no longer tell us anything
     found = list(zip(batch.offsets, batch.timestamps, strict=True))[:1]
     if found != [(link.last_offset, link.last_append_ms)]:
-        raise TopicRecreated(_recreated(state, f"offset {link.last_offset} holds another record"))
+        raise TopicRecreated(
+            _recreated(tp, link, f"offset {link.last_offset} holds another record")
+        )
 
 
-def _recreated(state: PartitionState, why: str) -> str:
+def _recreated(tp: TopicPartition, link: Link, why: str) -> str:
     return (
-        f"{state.tp} is not the topic this state was built from: {why}, the state was built up to "
-        f"offset {state.link.next_offset}. If the topic was deleted and recreated: "
+        f"{tp} is not the topic this state was built from: {why}, the state was built up to "
+        f"offset {link.next_offset}. If the topic was deleted and recreated: "
         f"`dia tables reset`."
     )

@@ -20,9 +20,10 @@ from collections.abc import Awaitable
 from streams.clock import Clock
 from streams.errors import CommitInDoubt, DiaError, PartitionRestart
 from streams.runtime.deadline import Deadline, DeadlinePassed
+from streams.runtime.epoch import committed_offset
 from streams.runtime.partition import Partition, Prepared
 from streams.telemetry.metrics import Metrics
-from streams.types import CommittedOffset, OutboundRecord, TransactionalProducer
+from streams.types import OutboundRecord, TransactionalProducer
 
 
 async def commit(
@@ -76,7 +77,7 @@ async def _commit(
     if any(offset < 0 for offset in offsets):
         raise CommitInDoubt(f"a send of {partition.tp} was answered without an offset")
     link = prepared.link
-    committed = CommittedOffset(link.next_offset, f"epoch={link.epoch}")
+    committed = committed_offset(link.next_offset, link.epoch)
     await producer.send_offsets({partition.tp: committed}, partition.agent.group)
     await producer.commit()
     return offsets[len(prepared.records) :]

@@ -1,6 +1,6 @@
 """What the outbox holds, in bytes and in words: ledger rows, dead letters, touched hours.
 
-b"L"                        the partition's ledger row, replaced by every commit
+b"L" epoch:u32              the partition's ledger row of an epoch, replaced by every commit
 b"D" seq:u64                dead_letters rows of the commit ``seq``
 b"R" bucket:u8 shard:u16 start_min:u32
                             an hour (0) or day (1) of one shard to recompute from minutes
@@ -18,7 +18,7 @@ from streams.rows import Bucket, FactRows
 from streams.types import TopicPartition
 from tables.changelog import Link
 
-LEDGER_KEY = b"L"
+_LEDGER = struct.Struct(">cI")
 _DEAD = struct.Struct(">cQ")
 _ROLL_UP = struct.Struct(">cBHI")
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
@@ -34,6 +34,11 @@ class RollUp(NamedTuple):
     shard: int
     bucket: Bucket
     start_s: int
+
+
+def ledger_key(epoch: int) -> bytes:
+    """Key of the ledger row of one epoch."""
+    return _LEDGER.pack(b"L", epoch)
 
 
 def dead_letters_key(seq: int) -> bytes:
@@ -71,7 +76,7 @@ def fact_rows(key: bytes, value: bytes, shard_of_id: Any) -> list[FactRows]:
     columns = _decode(value)
     table, ids = (
         ("ledger", [f"{g}\0{t}\0{p}" for g, t, p in _zip(columns, "grp", "topic", "part")])
-        if key == LEDGER_KEY
+        if key[:1] == b"L"
         else ("dead_letters", columns["id"])
     )
     by_shard: dict[int, list[int]] = {}
@@ -88,7 +93,7 @@ def _zip(columns: Mapping[str, Sequence[Any]], *names: str) -> Iterable[tuple[An
 
 
 def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> dict[str, list[Any]]:
-    """The ledger row of a commit: cumulative counts up to ``next_offset``."""
+    """The ledger row of a commit: its epoch's cumulative counts up to ``next_offset``."""
     counters = link.counters
     return {
         "grp": [group],
@@ -103,4 +108,5 @@ def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> d
         "dead_by_code": [counters.dead_by_code],
         "ver": [(link.epoch << 40) | link.seq],
         "at": [now_ms],
+        "epoch": [link.epoch],
     }

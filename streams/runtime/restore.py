@@ -3,13 +3,14 @@
 The chain law, checked on the way: parts of one link are consecutive and complete; each link's
 ``seq`` is its predecessor's + 1 and its ``from_offset`` the predecessor's ``next_offset``. A log
 that was trimmed begins with part 0 of a link, at or below the last link's ``base_offset``.
+A link that opens an epoch (``reset``) follows any link of a lower one.
 """
 
 from __future__ import annotations
 
 from streams.errors import ChangelogGap, ChangelogLost
 from streams.runtime.state import PartitionState
-from streams.types import LogReader, OffsetOutOfRange, RecordBatch
+from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 from tables.changelog import Link, unpack
 from tables.table import Entry
 
@@ -50,6 +51,26 @@ async def restore(state: PartitionState, reader: LogReader, chained: bool) -> in
             f"{state.link.base_offset} on is still live. An operator decides: `dia tables reset`."
         )
     return read
+
+
+def follows(before: Link, link: Link) -> bool:
+    """Whether ``link`` may stand next in the chain after ``before``."""
+    if link.reset:
+        return link.epoch > before.epoch
+    return (link.epoch, link.seq, link.from_offset) == (
+        before.epoch,
+        before.seq + 1,
+        before.next_offset,
+    )
+
+
+def hole(changelog: TopicPartition, offset: int, before: Link, link: Link) -> str:
+    """The sentence about a ``link`` at ``offset`` that does not follow ``before``."""
+    return (
+        f"{changelog} has a hole before offset {offset}: commit {before.seq} of epoch "
+        f"{before.epoch} ends at source offset {before.next_offset}, commit {link.seq} of epoch "
+        f"{link.epoch} goes on at {link.from_offset}."
+    )
 
 
 class _Chain:
@@ -96,12 +117,10 @@ class _Chain:
         last = self._last
         if last is None:
             return
-        reset = link.epoch > last.epoch
-        if link.seq != last.seq + 1 or (link.from_offset != last.next_offset and not reset):
+        if not follows(last, link):
             raise ChangelogGap(
-                f"{self._state.changelog} has a hole before offset {offset}: commit {last.seq} "
-                f"ends at source offset {last.next_offset}, commit {link.seq} goes on at "
-                f"{link.from_offset}. An operator decides: `dia tables reset`."
+                f"{hole(self._state.changelog, offset, last, link)} An operator decides: "
+                f"`dia tables reset`."
             )
 
     def _broken(self, offset: int, link: Link) -> None:

@@ -105,10 +105,12 @@ class PartitionState:
         from ``first_offset`` on; the next one begins at or after ``next_offset``.
 
         The first part's offset stands for all parts, so that a log trimmed to any live entry
-        begins with a whole commit.
+        begins with a whole commit. A link that opens an epoch empties the store first.
         """
-        places = self.live.applied(first_offset, entries)
         batch: list[tuple[bytes, bytes | None]] = []
+        if link.reset:
+            batch += [(key, None) for key, _ in self.store.items()]
+        places = self.live.applied(first_offset, entries)
         for (key, place), (_, value) in zip(places, entries, strict=True):
             if place is None or value is None:
                 batch.append((key, None))

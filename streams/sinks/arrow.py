@@ -51,6 +51,7 @@ FACTS: Mapping[str, pa.Schema] = {
             "dead_by_code": pa.map_(pa.string(), pa.uint64()),
             "ver": pa.uint64(),
             "at": _TIME,
+            "epoch": pa.uint32(),
         }
     ),
 }

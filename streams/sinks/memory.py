@@ -28,7 +28,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "h1": WINDOW_KEY,
     "d1": WINDOW_KEY,
     "dead_letters": ("topic", "part", "off", "id"),
-    "ledger": ("grp", "topic", "part"),
+    "ledger": ("grp", "topic", "part", "epoch"),
 }
 
 

@@ -71,6 +71,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "dead_by_code": "Map(LowCardinality(String), UInt64)",
         "ver": "UInt64",
         "at": "DateTime64(3, 'UTC')",
+        "epoch": "UInt32",
     },
 }
 """Columns of each view and of the ``_local`` table under it, in their public order."""

@@ -24,7 +24,9 @@ ENGINE = ${engine_dead_letters_local}
 ORDER BY (topic, part, off, id)
 TTL toDateTime(at) + INTERVAL 400 DAY DELETE;
 
--- Cumulative counters of one partition of one group. next_offset - start = read + gaps.
+-- Cumulative counters of one partition of one group, in one epoch (`dia tables reset` opens the
+-- next): next_offset - start = read + gaps. One row an epoch and no history: which offsets a
+-- difference lies at is found by reading them again (`dia audit --deep`), not by comparing counters.
 CREATE TABLE IF NOT EXISTS ${database}.ledger_local
 (
     grp LowCardinality(String),
@@ -38,7 +40,8 @@ CREATE TABLE IF NOT EXISTS ${database}.ledger_local
     gaps UInt64,
     dead_by_code Map(LowCardinality(String), UInt64),
     ver UInt64,
-    at DateTime64(3, 'UTC') DEFAULT now64(3)
+    at DateTime64(3, 'UTC') DEFAULT now64(3),
+    epoch UInt32
 )
 ENGINE = ${engine_ledger_local}
-ORDER BY (grp, topic, part);
+ORDER BY (grp, topic, part, epoch);

@@ -140,7 +140,7 @@ async def test_a_disposition_replaces_its_dead_letter(world: Any, dead_letters: 
     assert (row["disposition"], row["ver"], row["ts"]) == ("replayed", 2, 1_700_000_000_123)
 
 
-async def test_the_ledger_keeps_one_row_per_partition(world: Any) -> None:
+async def test_the_ledger_keeps_one_row_per_partition_and_epoch(world: Any) -> None:
     """Counters are cumulative: only the latest counts."""
     for ver, read in ((1, 10), (2, 25)):
         columns = {
@@ -155,6 +155,7 @@ async def test_the_ledger_keeps_one_row_per_partition(world: Any) -> None:
             "gaps": [1],
             "dead_by_code": [{"invalid_json": 1}],
             "ver": [ver],
+            "epoch": [0],
         }
         await world.shards.insert(0, [FactRows("ledger", 0, columns)])
     (row,) = await world.rows("ledger", 0)

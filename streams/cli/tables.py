@@ -1,0 +1,202 @@
+"""`dia tables`: where every partition's state stands, and the way out of one that stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.cli.invocation import Invocation
+    from streams.cli.output import Printer
+    from streams.runtime.reset import Opening
+    from streams.runtime.survey import Survey
+    from streams.topology import SourceTopic
+    from streams.types import Broker
+
+_COLUMNS = (
+    *("group", "topic", "partition", "epoch", "seq", "next_offset", "read", "applied"),
+    *("duplicates", "dead", "gaps", "last_append", "watermark", "live_bytes", "log_bytes"),
+    *("changelog_start", "changelog_end", "written", "fault"),
+)
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="The state of every partition, and resets.")
+    group.command("list")(show)
+    group.command("reset")(reset)
+    app.add_typer(group, name="tables")
+
+
+def show(ctx: typer.Context) -> None:
+    """Where each partition's state stands, read from its changelog alone.
+
+    Counters are those of the epoch; bytes are changelog entries, uncompressed.
+    """
+    run = invocation(ctx)
+    run.printer().rows(_COLUMNS, asyncio.run(_surveys(run)))
+
+
+def reset(
+    ctx: typer.Context,
+    *,
+    group: Annotated[str, typer.Option(help="Consumer group.")],
+    topic: Annotated[str, typer.Option(help="Source topic.")],
+    partition: Annotated[int, typer.Option(min=0, help="Its partition.")],
+    resume_at_start: Annotated[
+        bool,
+        typer.Option("--resume-at-start", help="Go on at the start of the log, whatever is lost."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Open a new epoch of a partition that stopped: empty tables, going on at the committed offset.
+
+    The way out of changelog_lost, changelog_gap, source_truncated and topic_recreated (which goes
+    on at the start of the new topic). It fences whoever holds the partition; a worker that had
+    stopped it takes it up again after a restart. Exit code 5 when nothing is wrong with the
+    partition, when a live worker takes it back, or when the answer is no.
+    """
+    run = invocation(ctx)
+    printer = run.printer()
+    source = _source(group, topic)
+    agreed = asyncio.run(_plan(run, source, group, partition, resume_at_start=resume_at_start))
+    _explain(run, printer, agreed)
+    if not yes:
+        _confirm()
+    opened = asyncio.run(_apply(run, agreed))
+    link, standing = opened.link, opened.standing
+    fields = {
+        "group": group,
+        "topic": topic,
+        "partition": partition,
+        "cause": standing.cause.code if standing.cause is not None else "",
+        "epoch": link.epoch,
+        "next_offset": link.next_offset,
+    }
+    printer.record(fields)
+    printer.say("done. Restart the worker that had stopped it, if one runs (`dia status`).")
+
+
+def _source(group: str, topic: str) -> SourceTopic:
+    from streams.errors import UsageError
+    from streams.topology import SOURCES
+
+    consumed = {found.name: found for found in SOURCES if found.group == group}
+    if topic not in consumed:
+        known = ", ".join(f"{s.group}: {s.name}" for s in SOURCES if s.group is not None)
+        raise UsageError(f"group {group} does not consume {topic}. Consumed are {known}.")
+    return consumed[topic]
+
+
+async def _plan(
+    run: Invocation, source: SourceTopic, group: str, partition: int, *, resume_at_start: bool
+) -> Opening:
+    from streams.cli.kafka import broker_of
+    from streams.runtime.reset import look, open_epoch
+
+    standing = await look(broker_of(run.settings), group, source, partition)
+    return open_epoch(standing, resume_at_start=resume_at_start)
+
+
+def _explain(run: Invocation, printer: Printer, opening: Opening) -> None:
+    from streams.runtime.consequences import consequences
+
+    printer.say(f"stopped by {_sentence(opening)}")
+    for sentence in consequences(opening, run.settings):
+        printer.say(f"  {sentence}")
+
+
+def _sentence(opening: Opening) -> str:
+    cause = opening.standing.cause
+    assert cause is not None, "an epoch is opened only where something stops the partition"
+    return f"{cause.code}: {cause}"
+
+
+def _confirm() -> None:
+    from streams.errors import RefusedBySafety
+
+    # click asks on stdout unless told: there, only data is printed.
+    try:
+        agreed = typer.confirm("Reset it?", err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise RefusedBySafety("nothing was changed. `--yes` agrees beforehand.")
+
+
+async def _apply(run: Invocation, agreed: Opening) -> Opening:
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.runtime.reset import reset as reset_partition
+
+    return await reset_partition(broker_of(run.settings), SystemClock(), agreed)
+
+
+async def _surveys(run: Invocation) -> list[tuple[Any, ...]]:
+    from streams.cli.kafka import broker_of
+    from streams.runtime.survey import survey
+
+    broker = broker_of(run.settings)
+    reader = await broker.reader()
+    try:
+        return [
+            _row(group, topic, await survey(reader, changelog))
+            for group, topic, changelog in await _changelogs(broker)
+        ]
+    finally:
+        await reader.close()
+
+
+async def _changelogs(broker: Broker) -> list[tuple[str, str, Any]]:
+    """Group, source topic and partition of every changelog that exists."""
+    from streams.topology import SOURCES
+    from streams.types import TopicPartition
+
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    consumed = [(source.group, source) for source in SOURCES if source.group is not None]
+    return [
+        (group, source.name, TopicPartition(name, partition))
+        for group, source in consumed
+        if (name := source.changelog(group)) in topics
+        for partition in range(topics[name].partitions)
+    ]
+
+
+def _row(group: str, topic: str, found: Survey) -> tuple[Any, ...]:
+    link = found.last
+    fault = found.faults[0].code if found.faults else None
+    bounds = (found.begin_offset, found.end_offset)
+    if link is None:
+        nothing = [None] * 9
+        return (
+            group,
+            topic,
+            found.changelog.partition,
+            *nothing,
+            *(None, 0, 0),
+            *bounds,
+            None,
+            fault,
+        )
+    counters = link.counters
+    return (
+        *(group, topic, found.changelog.partition, link.epoch, link.seq, link.next_offset),
+        *(counters.read, counters.applied, counters.duplicates, counters.dead, counters.gaps),
+        *(_moment(link.last_append_ms), _moment(link.watermark_ms)),
+        *(found.live_bytes, found.log_bytes, *bounds, _moment(found.written_ms), fault),
+    )
+
+
+def _moment(at_ms: int) -> str | None:
+    from datetime import UTC, datetime
+
+    if at_ms <= 0:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")

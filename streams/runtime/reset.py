@@ -1,0 +1,283 @@
+"""The way out of a partition that stopped: a new epoch, opened by an operator.
+
+A partition stops with `changelog_lost`, `changelog_gap`, `source_truncated` or `topic_recreated`
+where going on by itself could lose or double something. A reset is one transaction of the
+partition's own producer, so it fences and is fenced as a commit is:
+
+ R1  look: read the changelog whole, and the source's bounds; refuse when nothing is wrong
+ R2  start the transactional producer (A1): whoever holds the partition is fenced
+ R3  look again; refuse when anything moved since the operator agreed
+ R4  commit {opening link, group offset with metadata ``epoch=N``}
+ R5  trim the changelog up to where it ended before the opening link
+
+The opening link has ``reset`` set, an epoch one above every epoch known, ``seq`` going on where
+it is known, ``next_offset == start_offset`` and counters of zero, so that of the new epoch, too,
+``next_offset - start == read + gaps``. Its entries are the effects that are still owed (they
+are true in any epoch) and the ledger row that opens the epoch; the other tables are empty. A
+restore empties its store at this link (runtime/state.py), and discards a store of a lower epoch
+that does not fit the log any more (runtime/assignment.py). The epoch stands in the upper bits of
+every incarnation and version, so what the new epoch emits never replaces a row of an older one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from streams.clock import Clock
+from streams.errors import (
+    ChangelogLost,
+    CommitInDoubt,
+    DiaError,
+    PartitionStopped,
+    ProducerFenced,
+    RefusedBySafety,
+    TopicRecreated,
+)
+from streams.runtime import effects
+from streams.runtime.assignment import check_source, transactional_id
+from streams.runtime.epoch import committed_offset, epoch_of
+from streams.runtime.survey import Survey, survey
+from streams.topology import SourceTopic
+from streams.types import (
+    Broker,
+    CommittedOffset,
+    LogReader,
+    OffsetOutOfRange,
+    OutboundRecord,
+    TopicPartition,
+    TransactionalProducer,
+)
+from tables import OUTBOX
+from tables.changelog import Counters, Link, pack
+from tables.outbox import Outbox
+from tables.table import Entry
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What R1 found of one partition. ``cause`` is what stops it; None where nothing does."""
+
+    group: str
+    source: SourceTopic
+    tp: TopicPartition
+    survey: Survey
+    committed: CommittedOffset | None
+    begin_offset: int
+    end_offset: int
+    last_append_ms: int | None
+    """append time of the last consumed record, where it is known"""
+    cause: PartitionStopped | None
+    recreated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """The epoch a reset will open; ``counted_before`` and ``skipped`` are ranges of offsets
+    (first, one past the last) that are read again, or never."""
+
+    standing: Standing
+    link: Link
+    counted_before: tuple[int, int] | None
+    skipped: tuple[int, int] | None
+
+
+async def look(broker: Broker, group: str, source: SourceTopic, partition: int) -> Standing:
+    """R1 and R3. Raises `UnknownFormat`, `UnknownTopic` and `BrokerUnavailable`."""
+    tp = TopicPartition(source.name, partition)
+    admin = await broker.admin()
+    try:
+        committed = (await admin.committed(group, [tp])).get(tp)
+    finally:
+        await admin.close()
+    reader = await broker.reader()
+    try:
+        found = await survey(reader, TopicPartition(source.changelog(group), partition))
+        begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+        stopped = _chain_fault(found, committed)
+        recreated = committed is not None and committed.offset > end
+        if found.last is not None:
+            try:
+                await check_source(tp, found.last, reader)
+            except PartitionStopped as error:
+                recreated |= isinstance(error, TopicRecreated)
+                stopped = stopped or error
+        return Standing(
+            group=group,
+            source=source,
+            tp=tp,
+            survey=found,
+            committed=committed,
+            begin_offset=begin,
+            end_offset=end,
+            last_append_ms=None
+            if recreated
+            else await _last_append_ms(reader, tp, found, committed),
+            cause=stopped,
+            recreated=recreated,
+        )
+    finally:
+        await reader.close()
+
+
+def _chain_fault(found: Survey, committed: CommittedOffset | None) -> PartitionStopped | None:
+    if found.faults:
+        return found.faults[0]
+    if found.last is None:
+        return ChangelogLost(f"{found.changelog} is empty.")
+    if found.last.epoch < epoch_of(committed):
+        return ChangelogLost(
+            f"{found.changelog} ends in epoch {found.last.epoch}, the group has committed epoch "
+            f"{epoch_of(committed)}."
+        )
+    return None
+
+
+async def _last_append_ms(
+    reader: LogReader, tp: TopicPartition, found: Survey, committed: CommittedOffset | None
+) -> int | None:
+    if found.last is not None and found.last.last_offset >= 0:
+        return found.last.last_append_ms
+    if committed is None or committed.offset == 0:
+        return None
+    try:
+        batch = await reader.read(tp, committed.offset - 1, 1)
+    except OffsetOutOfRange:
+        return None
+    return batch.timestamps[0] if batch.timestamps else None
+
+
+def open_epoch(standing: Standing, *, resume_at_start: bool) -> Opening:
+    """The epoch to open. Raises `RefusedBySafety` when nothing is wrong, or when the offset to
+    resume at is gone and ``resume_at_start`` does not say to go on without it."""
+    tp = standing.tp
+    if standing.cause is None:
+        raise RefusedBySafety(
+            f"nothing stops {tp} of {standing.group}: its changelog is whole and its source is "
+            f"the one it was built from. A reset would only lose its windows. If a worker has "
+            f"stopped it, restart that worker (`dia status` shows which)."
+        )
+    reached = _reached(standing)
+    begin = standing.begin_offset
+    at_start = resume_at_start or standing.recreated
+    if reached < begin and not at_start:
+        raise RefusedBySafety(
+            f"{tp}: offsets {reached} to {begin - 1} were never consumed and are gone from the "
+            f"log. To go on without them: `dia tables reset --resume-at-start`."
+        )
+    resume = begin if at_start else reached
+    same_log = not standing.recreated
+    return Opening(
+        standing=standing,
+        link=_opening_link(standing, resume),
+        counted_before=(begin, reached) if same_log and at_start and begin < reached else None,
+        skipped=(reached, begin) if same_log and reached < begin else None,
+    )
+
+
+def _reached(standing: Standing) -> int:
+    """The offset up to which the group has consumed."""
+    if standing.committed is not None:
+        return standing.committed.offset
+    last = standing.survey.last
+    return last.next_offset if last is not None else standing.begin_offset
+
+
+def _opening_link(standing: Standing, resume: int) -> Link:
+    found, last = standing.survey, standing.survey.last
+    known = last is not None and not standing.recreated and resume == last.next_offset
+    return Link(
+        seq=last.seq + 1 if last is not None else 1,
+        epoch=1 + max(epoch_of(standing.committed), last.epoch if last is not None else 0),
+        part=0,
+        parts=1,
+        from_offset=last.next_offset if last is not None else resume,
+        next_offset=resume,
+        base_offset=found.end_offset,
+        last_offset=last.last_offset if last is not None and known else -1,
+        last_append_ms=last.last_append_ms if last is not None and known else 0,
+        watermark_ms=last.watermark_ms if last is not None and known else 0,
+        start_offset=resume,
+        written_bytes=last.written_bytes if last is not None else 0,
+        counters=Counters(),
+        reset=True,
+    )
+
+
+async def reset(broker: Broker, clock: Clock, agreed: Opening) -> Opening:
+    """R2 to R5: open the epoch that was agreed to. Returns it as it was committed.
+
+    Raises `RefusedBySafety` when the partition moved since, or when a worker took it back
+    before the commit: then nothing has changed.
+    """
+    standing = agreed.standing
+    tp, group = standing.tp, standing.group
+    producer = broker.transactional_producer(transactional_id(group, tp))
+    try:
+        await producer.start()  # R2
+        now = await look(broker, group, standing.source, tp.partition)  # R3
+        resume_at_start = agreed.link.next_offset == now.begin_offset
+        opening = open_epoch(now, resume_at_start=resume_at_start)
+        if _identity(opening.link) != _identity(agreed.link):
+            raise RefusedBySafety(
+                f"{tp} moved while the reset was being decided. Nothing was changed; look again."
+            )
+        await _commit(producer, clock, opening)  # R4
+    except ProducerFenced as error:
+        raise RefusedBySafety(
+            f"a live worker took {tp} back before the reset was committed. Nothing was changed. "
+            f"Stop the worker that holds it (`dia status` shows its pid), then reset."
+        ) from error
+    except CommitInDoubt as error:
+        raise DiaError(
+            f"whether {tp} was reset is unknown: {error}. `dia tables list` shows its epoch; a "
+            f"second reset is harmless."
+        ) from error
+    finally:
+        await producer.close()
+    await _trim(broker, standing.survey.changelog, opening.link.base_offset)  # R5
+    return opening
+
+
+def _identity(link: Link) -> tuple[int, int, int]:
+    return link.epoch, link.seq, link.next_offset
+
+
+async def _commit(producer: TransactionalProducer, clock: Clock, opening: Opening) -> None:
+    standing, link = opening.standing, opening.link
+    await producer.begin()
+    sent = [
+        await producer.send(OutboundRecord(standing.survey.changelog, None, data))
+        for data, _ in pack(link, _owed(opening, clock.now_ms()))
+    ]
+    await asyncio.gather(*sent)
+    committed = committed_offset(link.next_offset, link.epoch)
+    await producer.send_offsets({standing.tp: committed}, standing.group)
+    await producer.commit()
+
+
+def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
+    """What was owed before, and the ledger row that opens the epoch."""
+    standing, link = opening.standing, opening.link
+    outbox = Outbox()
+    columns = effects.ledger_columns(standing.group, standing.tp, link, now_ms)
+    outbox.put(effects.ledger_key(link.epoch), effects.encode_columns(columns))
+    opened = [(OUTBOX.prefix + key, value) for key, value in outbox.delta(link.seq)]
+    return [*standing.survey.owed.items(), *opened]
+
+
+async def _trim(broker: Broker, changelog: TopicPartition, before: int) -> None:
+    """What lies before the opening link is void. Left undone, a later commit's trim does it."""
+    try:
+        admin = await broker.admin()
+        try:
+            await admin.delete_records({changelog: before})
+        finally:
+            await admin.close()
+    except DiaError as error:
+        log.warning("trim_failed", tp=str(changelog), why=str(error))
