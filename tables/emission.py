@@ -74,6 +74,14 @@ class EmissionQueues:
         c.waiting[slots] = False
         self.changed(slots)
 
+    def forget_early(self) -> None:
+        """Nobody waits for early rows: let go of the queue, which nothing else would shorten."""
+        c = self._columns
+        for queue in self._early:
+            for slots, serials in queue:
+                c.waiting[slots[c.same(slots, serials)]] = False
+            queue.clear()
+
     def take(self, names: SeriesNames, room: Sequence[int], early_rows_max: int) -> list[Emission]:
         """Due rows for each shard, at most ``room[shard]``; early ones within their budget."""
         emissions: list[Emission] = []
