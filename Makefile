@@ -52,7 +52,7 @@ demo: $(STAMP) ## Half a million events through a real stack, reconciled one by 
 	$(BIN)/dia demo
 
 bench: $(STAMP) ## Throughput, CPU cost and restore rate on this machine
-	$(BIN)/dia bench
+	$(BIN)/dia bench run
 
 # The lock names packages and hashes, no index: it installs from whichever index pip is set up for.
 lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml

@@ -26,7 +26,9 @@ from tables.table import MAX_ENTRY_BYTES, Entry
 _ROW = np.dtype(
     [("hi", "<u8"), ("lo", "<u8"), ("payload", "<u8"), ("offset", "<i8"), ("append_ms", "<i8")]
 )
-_ROWS_PER_ENTRY = MAX_ENTRY_BYTES // _ROW.itemsize
+ID_BYTES = _ROW.itemsize
+"""One remembered id in an entry."""
+_ROWS_PER_ENTRY = MAX_ENTRY_BYTES // ID_BYTES
 _ENTRIES_PER_COMMIT = 1 << 16
 _CLOCK_SLACK_MS = 60_000
 """Append times may step back when a partition changes leaders: ids are kept this much longer."""

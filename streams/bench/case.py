@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast, get_args
 
 import msgspec
 
@@ -40,8 +40,6 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """Raises `UsageError` for what cannot be measured."""
         if self.workload not in PRESETS:
             raise UsageError(f"no workload {self.workload!r}. Known are: {', '.join(PRESETS)}.")
-        if (self.rate_per_s is None) != (self.seconds is None):
-            raise UsageError("a paced run needs both --rate and --seconds.")
         if self.rate_per_s is not None and self.sink == "null":
             raise UsageError("freshness is read from ClickHouse: --rate needs --sink clickhouse.")
         if self.events > PACED_EVENTS_MAX and self.rate_per_s is not None:
@@ -62,10 +60,33 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def paced(case: Case, rate_per_s: int, seconds: int) -> Case:
-    """The same workload, coming at a constant rate."""
+def single(workload: str, events: int, processes: int, shards: int, sink: str, seed: int) -> Case:
+    """One filled topic with all there is to measure on it. Raises `UsageError`."""
+    if sink not in get_args(Sink):
+        raise UsageError(f"no sink {sink!r}. Known are: {', '.join(get_args(Sink))}.")
+    return Case(
+        workload=workload,
+        events=events,
+        processes=processes,
+        shards=shards,
+        sink=cast("Sink", sink),
+        seed=seed,
+        floor=True,
+        restore=sink == "clickhouse",
+    )
+
+
+def paced(case: Case, rate_per_s: int | None, seconds: int | None) -> Case:
+    """The same workload, coming at a constant rate. Raises `UsageError` unless both are given."""
+    if rate_per_s is None or seconds is None:
+        raise UsageError("a paced run needs both --rate and --seconds.")
     return msgspec.structs.replace(
-        case, rate_per_s=rate_per_s, seconds=seconds, events=rate_per_s * seconds
+        case,
+        rate_per_s=rate_per_s,
+        seconds=seconds,
+        events=rate_per_s * seconds,
+        floor=False,
+        restore=False,
     )
 
 

@@ -23,6 +23,8 @@ from streams.settings import Settings, load
 from streams.types import TopicPartition
 
 GROUP = "dia-bench-floor"
+GC_THRESHOLDS = (200_000, 50, 100)
+"""Those of a worker."""
 STALLED_S = 30.0
 
 
@@ -76,7 +78,7 @@ async def _consume(settings: Settings, topic: str, events: int) -> Floor:
     listener = _Listener()
     await consumer.start(listener)
     gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
+    gc.set_threshold(*GC_THRESHOLDS)
     began_s, began_cpu_s, moved_s = time.monotonic(), time.process_time(), time.monotonic()
     for tp in consumer.assignment():
         consumer.seek(tp, 0)

@@ -26,12 +26,14 @@ __all__ = ["GROUPS", "build", "main"]
 GROUPS: tuple[str, ...] = (
     "produce",
     "demo",
+    "bench",
     "stack",
     "query",
     "topics",
     "migrate",
     "schemas",
     "worker",
+    "tables",
     "config",
     "doctor",
 )

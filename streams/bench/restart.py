@@ -1,0 +1,62 @@
+"""How long a worker takes to come back: with its state folder, and from the changelog alone."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+
+from streams.bench.changelog_size import changelog_size
+from streams.bench.results import Restart
+from streams.bench.rig import Rig
+from streams.bench.worker_log import Opened
+from streams.demo.worker_process import WorkerProcess
+from streams.topology import DIA_GROUP, MODEL_METRICS
+
+
+async def measure_restart(rig: Rig, process: WorkerProcess) -> tuple[WorkerProcess, Restart]:
+    """Stop ``process``; start it warm, then with an empty state folder. The last one is left
+    running, so that the check of the whole run covers what was restored."""
+    rig.talk.say("restarting the worker with its state")
+    await rig.stop(process)
+    warm, warm_start_s, warm_opened = await _start(rig, "worker-warm")
+    await rig.stop(warm)
+    reader = await rig.broker.reader()
+    try:
+        size = await changelog_size(reader, MODEL_METRICS, DIA_GROUP)
+    finally:
+        await reader.close()
+    rig.talk.say(f"restoring {size.ids:,} ids and {size.window_rows:,} window rows")
+    await asyncio.to_thread(shutil.rmtree, rig.settings.state_path())
+    cold, cold_start_s, cold_opened = await _start(rig, "worker-cold")
+    restore_s = _span_s(cold_opened)
+    entries = size.ids + size.window_rows
+    return cold, Restart(
+        warm_start_s=round(warm_start_s, 2),
+        warm_open_s=round(_span_s(warm_opened), 2),
+        cold_start_s=round(cold_start_s, 2),
+        restore_s=round(restore_s, 3),
+        changelog_records=size.records,
+        changelog_bytes=size.bytes,
+        ids=size.ids,
+        window_rows=size.window_rows,
+        entries_per_s=round(entries / restore_s),
+        bytes_per_s=round(size.bytes / restore_s),
+    )
+
+
+async def _start(rig: Rig, name: str) -> tuple[WorkerProcess, float, list[Opened]]:
+    """The process, and seconds from its start until every partition takes records."""
+    began_s = time.time()
+    process = rig.start(name)
+    try:
+        opened = await rig.all_opened(process, MODEL_METRICS.partitions)
+    except BaseException:
+        await rig.stop(process)
+        raise
+    return process, max(one.at_s for one in opened) - began_s, opened
+
+
+def _span_s(opened: list[Opened]) -> float:
+    """From the first fencing to the last partition that takes records."""
+    return max(one.at_s for one in opened) - min(one.began_s for one in opened)

@@ -1,0 +1,122 @@
+"""One case's stack and the handles on it: everything a measurement works with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.bench import worker
+from streams.bench.case import Case
+from streams.bench.processes import Watched
+from streams.bench.worker_log import Opened, opened
+from streams.broker.kafka import KafkaBroker
+from streams.clock import Clock
+from streams.demo.reading import Reading
+from streams.demo.run import Talk
+from streams.demo.worker_process import DIA_WORKER, WorkerProcess
+from streams.errors import CommandError
+from streams.local.stack import status
+from streams.settings import Settings
+
+AGENTS = "aggregate_metrics"
+READY_WAIT_S = 120.0
+STALLED_S = 120.0
+POLL_S = 0.1
+LOG_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """A stack that is up and prepared, and how to start workers on it."""
+
+    case: Case
+    home: Path
+    settings: Settings
+    environ: Mapping[str, str]
+    broker: KafkaBroker
+    reading: Reading
+    clock: Clock
+    talk: Talk
+    profile: Path | None = None
+
+    def start(self, name: str) -> WorkerProcess:
+        """Start the case's worker processes; their log is ``name``.log."""
+        plain = self.case.sink == "clickhouse" and self.profile is None
+        return WorkerProcess(
+            AGENTS,
+            self.case.processes,
+            environ=self.environ,
+            state=self.settings.state_path(),
+            log=self.home / f"{name}.log",
+            command=DIA_WORKER if plain else worker.command(self.case.sink, self.profile),
+        )
+
+    async def first_opened(self, process: WorkerProcess) -> Opened:
+        """The first partition that takes records, as soon as the log says so."""
+        return (await self._opened(process, 1))[0]
+
+    async def all_opened(self, process: WorkerProcess, partitions: int) -> list[Opened]:
+        """Every partition, once all take records."""
+        return await self._opened(process, partitions)
+
+    async def _opened(self, process: WorkerProcess, count: int) -> list[Opened]:
+        deadline = self.clock.monotonic() + READY_WAIT_S
+        while len(found := opened(process.log)) < count:
+            process.check()
+            if self.clock.monotonic() >= deadline:
+                raise CommandError(
+                    f"only {len(found)} of {count} partitions took records within "
+                    f"{READY_WAIT_S:g} s. The worker's log is {process.log}."
+                )
+            await self.clock.sleep(LOG_POLL_S)
+        return list(found)
+
+    def watched(self, process: WorkerProcess) -> Watched:
+        """The processes of the pipeline, and this one."""
+        services = {
+            service.name: service.pid
+            for service in status(self.home).services
+            if service.pid is not None and service.name != "redis"
+        }
+        workers = {f"worker-{found.slot}": found.pid for found in process.alive()}
+        return Watched({**workers, **services, "bench": os.getpid()})
+
+    async def until_committed(self, process: WorkerProcess, events: int) -> float:
+        """Wall clock when the group had committed everything. Raises `CommandError` when it
+        stalls."""
+        best, moved_at = events + 1, self.clock.monotonic()
+        with self.talk.progress("committed", events, "events") as progress:
+            while (unread := await self.reading.unread()) > 0:
+                process.check()
+                if unread < best:
+                    best, moved_at = unread, self.clock.monotonic()
+                elif self.clock.monotonic() - moved_at > STALLED_S:
+                    raise CommandError(
+                        f"{unread:,} events are left and nothing moves. The worker's log is "
+                        f"{process.log}."
+                    )
+                progress.update(completed=events - unread)
+                await self.clock.sleep(POLL_S)
+            progress.update(completed=events)
+        return time.time()
+
+    async def until_settled(self, process: WorkerProcess) -> bool:
+        """Whether every window closed and every row was acknowledged in time."""
+        self.talk.say("waiting until every window is closed and every row acknowledged")
+        # What the workers wrote before this moment may be older than the last event.
+        await self.clock.sleep(1.0)
+        deadline = self.clock.monotonic() + STALLED_S
+        while not process.settled:
+            process.check()
+            if self.clock.monotonic() >= deadline:
+                return False
+            await self.clock.sleep(POLL_S)
+        return True
+
+    async def stop(self, process: WorkerProcess) -> None:
+        """Drain and end."""
+        await asyncio.to_thread(process.stop)

@@ -1,0 +1,99 @@
+"""Runs cases one after the other, each on a stack of its own, and collects what they found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from streams.bench.case import Case
+from streams.bench.freshness import measure_freshness
+from streams.bench.machine import this_machine, versions
+from streams.bench.results import Outcome, Report
+from streams.bench.rig import Rig
+from streams.bench.throughput import measure_throughput
+from streams.broker.kafka import KafkaBroker
+from streams.clock import SystemClock
+from streams.demo.home import empty, environment
+from streams.demo.preparation import prepare
+from streams.demo.reading import Reading
+from streams.demo.run import Talk
+from streams.local.stack import down, up
+from streams.settings import PREFIX, Settings, load
+from streams.topology import MODEL_METRICS
+
+
+def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = None) -> Report:
+    """Measure every case in ``home``, which is the bench's alone and is emptied for each.
+
+    Raises `RefusedBySafety` when the home is in use or not a bench's, `DependencyUnreachable`
+    when a stack cannot start, `CommandError` when a worker ends by itself.
+    """
+    started_at = datetime.now(UTC).isoformat()
+    outcomes = []
+    for number, case in enumerate(cases, start=1):
+        talk.say(f"case {number} of {len(cases)}: {case.name}")
+        outcomes.append(_measure(case, home, talk, profile))
+    return Report(
+        started_at=started_at,
+        machine=this_machine(),
+        versions=versions(),
+        settings=_numbers(load()[0]),
+        outcomes=outcomes,
+    )
+
+
+def _measure(case: Case, home: Path, talk: Talk, profile: Path | None) -> Outcome:
+    empty(home)
+    try:
+        running = up(home, case.shards, talk.say, owner_pid=os.getpid())
+        environ = environment(home, running.settings())
+        # The moments of a worker are read from its log.
+        environ |= {PREFIX + "LOG_FORMAT": "json", PREFIX + "LOG_LEVEL": "info"}
+        settings, _ = load(environ)
+        return asyncio.run(_on_stack(case, home, talk, profile, settings, environ))
+    finally:
+        down(home, talk.say)
+
+
+async def _on_stack(
+    case: Case,
+    home: Path,
+    talk: Talk,
+    profile: Path | None,
+    settings: Settings,
+    environ: Mapping[str, str],
+) -> Outcome:
+    broker = KafkaBroker(settings.kafka_bootstrap)
+    await prepare(settings, broker, talk.say)
+    reading = await Reading.open(settings, broker, MODEL_METRICS)
+    rig = Rig(
+        case=case,
+        home=home,
+        settings=settings,
+        environ=environ,
+        broker=broker,
+        reading=reading,
+        clock=SystemClock(),
+        talk=talk,
+        profile=profile,
+    )
+    try:
+        if case.rate_per_s is not None:
+            return await measure_freshness(rig)
+        return await measure_throughput(rig)
+    finally:
+        await reading.close()
+
+
+def _numbers(settings: Settings) -> dict[str, Any]:
+    """The settings that may change a figure: sizes and times, no addresses and no paths."""
+    return {
+        spec.name: getattr(settings, spec.name)
+        for spec in fields(Settings)
+        if spec.type in ("int", "float")
+    }

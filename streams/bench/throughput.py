@@ -1,0 +1,143 @@
+"""The highest sustained rate: a topic filled in advance, read to its end, every row acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+
+from streams.bench import exactness
+from streams.bench.exactness import Exactness
+from streams.bench.floor import Floor, measure_floor
+from streams.bench.processes import ProcessCost, Reading, others_cores
+from streams.bench.restart import measure_restart
+from streams.bench.results import Outcome, Throughput
+from streams.bench.rig import POLL_S, Rig
+from streams.bench.worker_metrics import WorkerMetrics, scrape
+from streams.demo.worker_process import WorkerProcess
+from streams.topology import MODEL_METRICS
+from streams.workload.feed import Feed
+from streams.workload.generator import Generator
+from streams.workload.oracle import Oracle
+from streams.workload.shape import STEP_MS, preset
+
+PAST_MS = 180_000
+"""The last event lies so far back that no window waits for the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Drained:
+    """The run itself."""
+
+    throughput: Throughput
+    processes: list[ProcessCost]
+    others_cores: float
+    metrics: WorkerMetrics
+
+
+async def measure_throughput(rig: Rig) -> Outcome:
+    """Fill the topic, run the worker, and check what came out."""
+    case = rig.case
+    load_before = os.getloadavg()[0]
+    oracle, filled_per_s = await _fill(rig)
+    floor: Floor | None = None
+    if case.floor:
+        rig.talk.say("measuring the floor: fetch and decode alone")
+        floor = await measure_floor(rig.environ, MODEL_METRICS.name, case.events)
+    process = rig.start("worker")
+    restart = None
+    try:
+        drained = await _drain(rig, process, filled_per_s)
+        if case.restore:
+            process, restart = await measure_restart(rig, process)
+        verdict = await _verdict(rig, process, oracle, drained.metrics)
+    finally:
+        await rig.stop(process)
+    throughput = drained.throughput
+    return Outcome(
+        case=case,
+        exact=verdict.exact,
+        differences=verdict.differences,
+        load_before=round(load_before, 2),
+        others_cores=drained.others_cores,
+        processes=drained.processes,
+        throughput=throughput if verdict.exact else exactness.without_speed(throughput),
+        floor=floor,
+        restart=restart,
+    )
+
+
+async def _fill(rig: Rig) -> tuple[Oracle, float]:
+    """Everything into the topic; what must come out, and how many events a second went in."""
+    case, clock = rig.case, rig.clock
+    start_ms = clock.now_ms() - round(case.events * STEP_MS) - PAST_MS
+    generator = Generator(preset(case.workload, start_ms=start_ms, seed=case.seed))
+    producer = rig.broker.plain_producer()
+    await producer.start()
+    began = clock.monotonic()
+    try:
+        with rig.talk.progress("filled", case.events, "events") as progress:
+            feed = Feed(producer, MODEL_METRICS.name, clock, on_progress=progress.advance)
+            for block in generator.blocks(case.events):
+                await feed.send(*block)
+            await feed.drain()
+    finally:
+        await producer.close()
+    return generator.oracle, case.events / (clock.monotonic() - began)
+
+
+async def _drain(rig: Rig, process: WorkerProcess, filled_per_s: float) -> _Drained:
+    """From the first partition that takes records to the last row acknowledged."""
+    events = rig.case.events
+    began_s = (await rig.first_opened(process)).at_s
+    watched = rig.watched(process)
+    before = watched.read()
+    committed_s = await rig.until_committed(process, events) - began_s
+    metrics, acknowledged_at_s = await _until_acknowledged(rig, process)
+    acknowledged_s = max(committed_s, acknowledged_at_s - began_s)
+    after: Reading = watched.read()
+    rows = metrics.minute_rows
+    return _Drained(
+        Throughput(
+            events=events,
+            filled_per_s=round(filled_per_s),
+            committed_s=round(committed_s, 2),
+            acknowledged_s=round(acknowledged_s, 2),
+            events_per_s=round(events / acknowledged_s),
+            rows=rows,
+            rows_per_s=round(rows / acknowledged_s),
+        ),
+        watched.costs(before, after, events),
+        round(others_cores(before, after, acknowledged_s), 2),
+        metrics,
+    )
+
+
+async def _until_acknowledged(rig: Rig, process: WorkerProcess) -> tuple[WorkerMetrics, float]:
+    """Wait until no row is on its way, for as long as a commit would need to bring new ones.
+
+    Returns what the workers then say, and the wall clock when the queues were first empty.
+    """
+    quiet_s = rig.settings.commit_interval_s + POLL_S
+    empty_since: float | None = None
+    while True:
+        process.check()
+        metrics = await asyncio.to_thread(scrape, process.alive())
+        now_s = rig.clock.now_ms() / 1000
+        if metrics.total("sink_queue_rows"):
+            empty_since = None
+        elif empty_since is None:
+            empty_since = now_s
+        elif now_s - empty_since >= quiet_s:
+            return metrics, empty_since
+        await rig.clock.sleep(POLL_S)
+
+
+async def _verdict(
+    rig: Rig, process: WorkerProcess, oracle: Oracle, metrics: WorkerMetrics
+) -> Exactness:
+    if rig.case.sink == "null":
+        return exactness.of_counters(oracle, metrics)
+    settled = await rig.until_settled(process)
+    rig.talk.say("comparing every window with what was sent")
+    return exactness.of_windows(oracle, await rig.reading.everything(), settled=settled)
