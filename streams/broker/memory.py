@@ -14,8 +14,10 @@ from streams.broker.memory_admin import MemoryAdmin, MemoryReader
 from streams.broker.memory_cluster import Cluster
 from streams.broker.memory_consumer import MemoryConsumer
 from streams.broker.memory_faults import Faults
+from streams.broker.memory_log import Log
 from streams.broker.memory_producer import MemoryPlainProducer, MemoryTransactionalProducer
 from streams.clock import Clock
+from streams.types import CommittedOffset, TopicPartition
 
 
 class MemoryBroker:
@@ -47,6 +49,14 @@ class MemoryBroker:
         """Make every member of the group join again."""
         self._cluster.group(group).rebalance()
         self._cluster.signal.notify()
+
+    def log(self, tp: TopicPartition) -> Log:
+        """The log itself, for whoever watches from outside: no call that a fault could strike."""
+        return self._cluster.log(tp)
+
+    def committed(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
+        """A group's committed offset, seen from outside like `log`."""
+        return self._cluster.group(group).offsets.get(tp)
 
     def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> MemoryConsumer:
         member = MemoryConsumer(self._cluster, group, topics, instance_id, self._session_timeout_s)

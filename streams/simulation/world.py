@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from streams.agent import AgentSpec
 from streams.broker.memory import MemoryBroker
+from streams.rows import Rows
 from streams.runtime.deadline import Deadline
 from streams.runtime.worker import Worker
 from streams.settings import Settings
@@ -32,23 +33,23 @@ class Killed(BaseException):
 
 @dataclass(slots=True)
 class World:
-    """What survives the processes. ``agents`` run in every process; every topic gets
-    ``partitions`` partitions, where given, instead of its declared number."""
+    """What survives the processes. ``agents`` run in every process; every topic has
+    ``partitions`` partitions."""
 
     loop: VirtualLoop
     settings: Settings
     agents: Sequence[AgentSpec]
     shard_count: int = 2
-    partitions: int | None = None
+    partitions: int = 2
     clock: LoopClock = field(init=False)
     broker: MemoryBroker = field(init=False)
-    shards: MemoryShards = field(init=False)
+    shards: WatchedShards = field(init=False)
     disks: dict[str, HostDisk] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.clock = LoopClock(self.loop)
         self.broker = MemoryBroker(self.clock, session_timeout_s=self.settings.session_timeout_s)
-        self.shards = MemoryShards(
+        self.shards = WatchedShards(
             self.shard_count, self.clock, retention_days=self.settings.m1_retention_days
         )
 
@@ -56,9 +57,7 @@ class World:
         """Every topic of the topology."""
         admin = await self.broker.admin()
         topics = wanted_topics()
-        if self.partitions is not None:
-            topics = [replace(topic, partitions=self.partitions) for topic in topics]
-        await admin.create_topics(topics)
+        await admin.create_topics([replace(t, partitions=self.partitions) for t in topics])
         await admin.close()
 
     def process(self, slot: int, host: str = "host") -> Process:
@@ -88,6 +87,11 @@ class Process:
     alive: bool = False
     _task: asyncio.Task[None] | None = None
     _death: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its group.instance.id."""
+        return f"{self.host}-{self.slot}"
 
     def start(self) -> None:
         """Start it; it joins its groups by and by."""
@@ -129,6 +133,20 @@ async def die_here() -> None:
     process = current_process.get()
     if process is not None:
         process.die()
+
+
+class WatchedShards(MemoryShards):
+    """Shards that show every insert to a watcher, before anything of it is visible."""
+
+    _watcher: Callable[[Sequence[Rows]], None] | None = None
+
+    def watch(self, watcher: Callable[[Sequence[Rows]], None]) -> None:
+        self._watcher = watcher
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        if self._watcher is not None:
+            self._watcher(chunks)
+        await super().insert(shard, chunks)
 
 
 class HostDisk(MemoryDisk):

@@ -1,0 +1,63 @@
+"""``python -m streams.simulation SEED`` replays one history, with its log on stderr;
+``--seeds N`` runs seeds 0 to N-1 (from ``--first``) on every processor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from agents import ALL
+from streams.simulation.broken import VARIANTS
+from streams.simulation.history import simulate
+from streams.simulation.seeds import first_caught, try_seeds
+
+
+def main() -> int:
+    """0 when every history was right; 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m streams.simulation", description=__doc__)
+    parser.add_argument("seed", nargs="?", type=int, help="replay this one")
+    parser.add_argument("--seeds", type=int, help="how many to run")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--broken", choices=sorted(VARIANTS), help="with this broken engine")
+    parser.add_argument("--every-broken", type=int, metavar="N", help="catch each within N seeds")
+    asked = parser.parse_args()
+    if asked.seed is not None:
+        return _replay(asked.seed, asked.broken)
+    if asked.every_broken:
+        return _catch(asked.every_broken, asked.jobs)
+    return _many(range(asked.first, asked.first + (asked.seeds or 1000)), asked.jobs)
+
+
+def _replay(seed: int, broken: str | None) -> int:
+    if broken is None:
+        simulate(seed, ALL)
+    else:
+        with VARIANTS[broken]():
+            simulate(seed, ALL)
+    print(f"seed {seed}: exact")
+    return 0
+
+
+def _many(seeds: range, jobs: int) -> int:
+    began = time.monotonic()
+    failed = 0
+    for failure in try_seeds(seeds, jobs):
+        failed += 1
+        print(failure, flush=True)
+    print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - began:.0f} s")
+    return 1 if failed else 0
+
+
+def _catch(seeds: int, jobs: int) -> int:
+    missed = 0
+    for name, failure in first_caught(sorted(VARIANTS), seeds, jobs):
+        missed += failure is None
+        print(f"{name}: {failure or 'NOT CAUGHT'}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Who feeds the simulated source: records good and bad, repeats, conflicts, and a stranger whose
+transactions stay open for a while."""
+
+from __future__ import annotations
+
+import json
+import random
+
+from streams.broker.partitioner import partition_of
+from streams.errors import DiaError
+from streams.simulation.world import World
+from streams.topology import MODEL_METRICS
+from streams.types import OutboundRecord, TopicPartition, TransactionalProducer
+
+Record = tuple[bytes, bytes]
+
+OLD_MS = 6 * 86_400_000 + 43_200_000
+"""Late enough that m1 cannot keep the window (retention 8 days), not too late to be accepted."""
+_LAGS_MS = (0, 0, 0, 0, 20_000, 20_000, 90_000, 400_000, OLD_MS, -20_000, -10_000_000)
+_BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}', b"[1]")
+
+
+class Producers:
+    """Appends to the source; what was sent is read from the log, never from here."""
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self._world = world
+        self._rng = rng
+        self._sent: list[Record] = []
+        self._number = 0
+        self._stranger: TransactionalProducer | None = None
+
+    async def send_some(self) -> None:
+        """Up to a dozen records, one by one, until the broker is away."""
+        producer = self._world.broker.plain_producer()
+        for key, value in [self._record() for _ in range(self._rng.randint(0, 12))]:
+            try:
+                await (await producer.send(MODEL_METRICS.name, key, value))
+            except DiaError:
+                return
+            self._sent.append((key, value))
+
+    async def stranger(self) -> None:
+        """A transaction by another program: begun, or else committed or aborted."""
+        stranger, self._stranger = self._stranger, None
+        try:
+            if stranger is None:
+                self._stranger = await self._begin()
+            elif self._rng.random() < 0.6:
+                await stranger.commit()
+            else:
+                await stranger.abort()
+        except DiaError:
+            return  # the broker ends what is left open at its timeout
+
+    async def _begin(self) -> TransactionalProducer:
+        stranger = self._world.broker.transactional_producer("stranger")
+        await stranger.start()
+        await stranger.begin()
+        for _ in range(self._rng.randint(1, 3)):
+            key, value = self._record()
+            tp = TopicPartition(MODEL_METRICS.name, partition_of(key, self._world.partitions))
+            await (await stranger.send(OutboundRecord(tp, key, value)))
+            self._sent.append((key, value))
+        return stranger
+
+    def _record(self) -> Record:
+        rng = self._rng
+        draw = rng.random()
+        if self._sent and draw < 0.15:
+            return rng.choice(self._sent[-60:])
+        if self._sent and draw < 0.18:
+            return self._conflict(rng.choice(self._sent[-20:]))
+        if draw < 0.22:
+            return b"t0", rng.choice(_BAD_VALUES)
+        self._number += 1
+        tenant = f"t{rng.randint(0, 3)}"
+        event = {
+            "event_id": f"e{self._number}",
+            "tenant_id": tenant,
+            "model_id": rng.choice(("m0", "m1")),
+            "metric": "x",
+            "ts": self._world.clock.now_ms() - rng.choice(_LAGS_MS),
+            "value": rng.choice((0.0, -1.5, rng.random(), 1e6)),
+        }
+        if rng.random() < 0.1:
+            del event["event_id"]
+        key = tenant if rng.random() > 0.02 else "somebody"
+        return key.encode(), json.dumps(event).encode()
+
+    def _conflict(self, record: Record) -> Record:
+        """The same event id with another value."""
+        try:
+            event = json.loads(record[1])
+            return record[0], json.dumps({**event, "value": 77.0}).encode()
+        except (ValueError, TypeError):
+            return record

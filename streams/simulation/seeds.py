@@ -1,0 +1,94 @@
+"""Many seeds on several processors, and how to look at one that failed."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from itertools import islice
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import structlog
+
+from agents import ALL
+from streams.simulation.broken import VARIANTS
+from streams.simulation.history import simulate
+
+_SEEDS_A_TASK = 10
+
+
+class Failure(NamedTuple):
+    """A seed whose history went wrong, and how."""
+
+    seed: int
+    broken: str | None
+    error: str
+
+    def __str__(self) -> str:
+        again = f"python -m streams.simulation {self.seed}"
+        if self.broken is not None:
+            again += f" --broken {self.broken}"
+        return f"seed {self.seed}: {self.error}\n  again: {again}"
+
+
+def try_seed(seed: int, broken: str | None = None) -> Failure | None:
+    """One history, with the named variant of the engine or the engine itself."""
+    variant = VARIANTS[broken]() if broken is not None else nullcontext()
+    try:
+        with variant:
+            simulate(seed, ALL)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
+        return Failure(seed, broken, f"{type(error).__name__}: {error}"[:2000])
+    return None
+
+
+def try_seeds(seeds: Iterable[int], jobs: int) -> Iterator[Failure]:
+    """Failures as they are found. Worker processes are started afresh and hold no output."""
+    with _pool(jobs) as pool:
+        for failures in pool.map(_try_some, _chunks(seeds)):
+            yield from failures
+
+
+def first_caught(
+    broken: Iterable[str], seeds: int, jobs: int
+) -> Iterator[tuple[str, Failure | None]]:
+    """Of each variant, the first of ``seeds`` seeds that tells it from the engine."""
+    names = list(broken)
+    with _pool(jobs) as pool:
+        yield from zip(names, pool.map(_first, names, [seeds] * len(names)), strict=True)
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=quiet)
+
+
+def quiet() -> None:
+    """Log nothing, and let the collector wait: a history is short, its garbage small."""
+    structlog.configure(
+        processors=[],
+        logger_factory=structlog.ReturnLoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(50),
+    )
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+
+
+def _chunks(seeds: Iterable[int]) -> Iterator[tuple[int, ...]]:
+    left = iter(seeds)
+    while chunk := tuple(islice(left, _SEEDS_A_TASK)):
+        yield chunk
+
+
+def _try_some(seeds: tuple[int, ...]) -> list[Failure]:
+    tried = [try_seed(seed) for seed in seeds]
+    return [failure for failure in tried if failure is not None]
+
+
+def _first(broken: str, seeds: int) -> Failure | None:
+    for seed in range(seeds):
+        failure = try_seed(seed, broken)
+        if failure is not None:
+            return failure
+    return None

@@ -1,0 +1,175 @@
+"""What goes wrong, at random: processes, broker, shards, disks and clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from zlib import crc32
+
+from streams.broker.memory_consumer import MemoryConsumer
+from streams.broker.memory_faults import Call
+from streams.errors import BrokerUnavailable, DiaError
+from streams.simulation.world import Process, World, die_here
+from streams.sinks.memory import Row
+from streams.topology import DIA_GROUP
+
+HOSTS = ("a", "b")
+SLOTS = 2
+_CALLS: tuple[Call, ...] = (
+    "join", "fetch", "read", "start", "send", "send_offsets", "commit", "admin",
+)  # fmt: skip
+_COMMIT_CALLS: tuple[Call, ...] = ("start", "send", "send_offsets", "commit")
+
+Fault = Callable[[], Awaitable[None] | None]
+
+
+class Weather:
+    """Strikes `World` with one fault at a time; `clear` ends everything that lasts."""
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self._world = world
+        self._rng = rng
+        self._processes: list[Process] = []
+        self._muted: list[tuple[Process, MemoryConsumer]] = []
+        faults = world.broker.faults
+        self._faults: tuple[tuple[int, Fault], ...] = (
+            (12, self._kill),
+            (12, self.start_one),
+            (6, self._stop),
+            (12, self._die_at_a_call),
+            (8, self._die_at_a_write),
+            (8, self._doubt),
+            (4, lambda: faults.refuse_send(nth=rng.randint(1, 4))),
+            (6, self._fail_a_call),
+            (6, self._delay_a_call),
+            (3, self._broker_away),
+            (5, lambda: world.broker.rebalance(DIA_GROUP)),
+            (6, self._mute),
+            (4, self._unmute),
+            (12, self._shard_weather),
+            (2, self._spoil_a_disk),
+            (2, self._wipe_a_disk),
+            (2, self._jump_clock),
+            (3, lambda: faults.duplicate_markers(rng.randint(1, 3))),
+            (2, lambda: faults.duplicate_callbacks(1)),
+        )
+
+    async def strike(self) -> None:
+        """One fault, drawn by weight."""
+        weights = [weight for weight, _ in self._faults]
+        _, fault = self._rng.choices(self._faults, weights)[0]
+        outcome = fault()
+        if outcome is not None:
+            await outcome
+
+    async def clear(self) -> None:
+        """Everything works again, and every process is dead."""
+        self._world.broker.faults.heal()
+        for shard in self._world.shards.faults:
+            shard.down = shard.busy = False
+            shard.slow_s, shard.fail_after_rows, shard.refuse = 0.0, None, None
+        for disk in self._world.disks.values():
+            disk.die_before_write = disk.die_after_write = False
+        for process in self._processes:
+            await process.kill()
+
+    # --- processes ---------------------------------------------------------------------------
+
+    def start_one(self) -> None:
+        """A process in a free slot of some host, if there is one."""
+        taken = {(p.host, p.slot) for p in self._alive()}
+        free = [(h, s) for h in HOSTS for s in range(SLOTS) if (h, s) not in taken]
+        if free:
+            host, slot = self._rng.choice(free)
+            process = self._world.process(slot, host)
+            self._processes.append(process)
+            process.start()
+
+    def _alive(self) -> list[Process]:
+        self._processes = [p for p in self._processes if p.alive]
+        return self._processes
+
+    async def _kill(self) -> None:
+        if alive := self._alive():
+            await self._rng.choice(alive).kill()
+        if self._rng.random() < 0.7:
+            self.start_one()
+
+    async def _stop(self) -> None:
+        if alive := self._alive():
+            process = self._rng.choice(alive)
+            try:
+                await process.stop()
+            except DiaError:
+                await process.kill()
+
+    def _mute(self) -> None:
+        """A process that sends no heartbeats but goes on: a zombie, once the group moved on."""
+        if alive := self._alive():
+            process = self._rng.choice(alive)
+            member = self._world.broker.members[process.name]
+            member.mute()
+            self._muted.append((process, member))
+
+    def _unmute(self) -> None:
+        """The zombie hears of the group again."""
+        if self._muted:
+            process, member = self._muted.pop(0)
+            if process.alive and self._world.broker.members[process.name] is member:
+                member.unmute()
+
+    # --- broker ------------------------------------------------------------------------------
+
+    def _die_at_a_call(self) -> None:
+        call, nth = self._rng.choice(_CALLS), self._rng.randint(1, 6)
+        self._world.broker.faults.before(call, die_here, nth=nth)
+
+    def _doubt(self) -> None:
+        applied = self._rng.random() < 0.5
+        self._world.broker.faults.doubt_commit(applied=applied, nth=self._rng.randint(1, 3))
+
+    def _fail_a_call(self) -> None:
+        call, nth = self._rng.choice(_COMMIT_CALLS), self._rng.randint(1, 4)
+        self._world.broker.faults.fail(call, BrokerUnavailable("scripted"), nth=nth)
+
+    def _delay_a_call(self) -> None:
+        call, nth = self._rng.choice(_COMMIT_CALLS), self._rng.randint(1, 4)
+        self._world.broker.faults.delay(call, self._rng.choice((0.1, 1.0, 6.0)), nth=nth)
+
+    async def _broker_away(self) -> None:
+        self._world.broker.faults.down()
+        await asyncio.sleep(self._rng.choice((0.5, 5.0, 20.0)))
+        self._world.broker.faults.up()
+
+    # --- shards, disks, clocks ---------------------------------------------------------------
+
+    def _shard_weather(self) -> None:
+        rng = self._rng
+        shard = rng.choice(self._world.shards.faults)
+        shard.down, shard.busy = rng.random() < 0.4, rng.random() < 0.2
+        shard.slow_s = rng.choice((0.0, 0.0, 0.5, 8.0))
+        shard.fail_after_rows = rng.choice((None, None, 1, 5))
+        shard.refuse = rng.choice((None, None, _refuse_some_windows))
+
+    def _die_at_a_write(self) -> None:
+        for disk in self._world.disks.values():
+            if self._rng.random() < 0.5:
+                disk.die_before_write = True
+            else:
+                disk.die_after_write = True
+
+    def _spoil_a_disk(self) -> None:
+        disk = self._rng.choice(list(self._world.disks.values()))
+        disk.unusable.update(disk.folders)
+
+    def _wipe_a_disk(self) -> None:
+        self._rng.choice(list(self._world.disks.values())).folders.clear()
+
+    def _jump_clock(self) -> None:
+        self._world.clock.jump_wall(self._rng.choice((-30_000, -500, 500, 120_000)))
+
+
+def _refuse_some_windows(table: str, row: Row) -> bool:
+    """A quarter of the window rows, always the same ones, whatever their version."""
+    return "inc" in row and crc32(f"{row['tenant']} {row['model']} {row['w']}".encode()) % 4 == 0

@@ -1,0 +1,94 @@
+"""What must hold at every moment, watched from outside the processes.
+
+- The changelog is one unbroken chain, and its watermark never goes back.
+- A group's committed offset is where its chain ends: one transaction holds both.
+- No window row reaches a shard before the records in it are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.rows import Rows, WindowRows
+from streams.simulation.difference import Difference
+from streams.simulation.world import World
+from streams.topology import DIA_GROUP, MODEL_METRICS
+from streams.types import TopicPartition
+from tables.changelog import Link, unpack
+
+_OFFSET_BITS = 40
+"""A version is ``epoch << 40 | last folded offset + 1``."""
+
+
+class Witness:
+    """Follows the changelogs of one world; `look` raises `Difference` for what was seen."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._next: dict[int, int] = {}
+        self._seen: Difference | None = None
+        self.links: dict[int, Link] = {}
+        """the last committed link of each partition"""
+        world.shards.watch(self._inserted)
+
+    def look(self) -> None:
+        """Follow every chain to its end; raise what was seen since the last look."""
+        for partition in range(self._world.partitions):
+            self._follow(partition)
+            self._compare_offset(partition)
+        if self._seen is not None:
+            raise self._seen
+
+    def _follow(self, partition: int) -> None:
+        log = self._world.broker.log(TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), partition))
+        position = self._next.get(partition, 0)
+        if position < log.start_offset:
+            # Trimmed between two looks: nothing is known of what it followed.
+            self.links.pop(partition, None)
+            position = log.start_offset
+        batch = log.read_committed(position, 1 << 20)
+        self._next[partition] = batch.end
+        for value in batch.values:
+            link = unpack(value or b"")[0]
+            before = self.links.get(partition)
+            if before is not None and not _follows(before, link):
+                self._note(f"{log.tp}: {link} does not follow {before}")
+            self.links[partition] = link
+
+    def _compare_offset(self, partition: int) -> None:
+        tp = TopicPartition(MODEL_METRICS.name, partition)
+        committed = self._world.broker.committed(DIA_GROUP, tp)
+        link = self.links.get(partition)
+        if link is None and self._next[partition]:
+            return
+        reached = link.next_offset if link is not None else 0
+        if (committed.offset if committed is not None else 0) != reached:
+            self._note(f"{tp}: committed {committed}, the state has folded up to {reached}")
+
+    def _inserted(self, chunks: Sequence[Rows]) -> None:
+        """Rows are about to become visible."""
+        for rows in chunks:
+            if not isinstance(rows, WindowRows) or not len(rows):
+                continue
+            self._follow(rows.part)
+            link = self.links.get(rows.part)
+            newest = int(rows.ver.max()) & ((1 << _OFFSET_BITS) - 1)
+            if link is not None and newest > link.next_offset:
+                self._note(
+                    f"a row of partition {rows.part} holds offset {newest - 1}, committed is only "
+                    f"{link.next_offset}"
+                )
+
+    def _note(self, text: str) -> None:
+        self._seen = self._seen or Difference(text)
+
+
+def _follows(before: Link, after: Link) -> bool:
+    if after.part:
+        return (after.seq, after.part) == (before.seq, before.part + 1)
+    return (
+        after.seq == before.seq + 1
+        and before.part == before.parts - 1
+        and after.from_offset == before.next_offset
+        and after.watermark_ms >= before.watermark_ms
+    )
