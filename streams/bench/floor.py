@@ -20,6 +20,7 @@ from schemas.metric import ModelMetric
 from streams.broker.kafka import KafkaBroker
 from streams.errors import CommandError
 from streams.settings import Settings, load
+from streams.telemetry.logs import configure
 from streams.types import TopicPartition
 
 GROUP = "dia-bench-floor"
@@ -118,6 +119,7 @@ def _decode(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> N
 def main(argv: Sequence[str]) -> None:
     topic, events = argv
     settings, _ = load()
+    configure(settings.log_format, "error")
     found = asyncio.run(_consume(settings, topic, int(events)))
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 

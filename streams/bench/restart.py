@@ -15,7 +15,7 @@ from streams.topology import DIA_GROUP, MODEL_METRICS
 
 
 async def measure_restart(rig: Rig, process: WorkerProcess) -> tuple[WorkerProcess, Restart]:
-    """Stop ``process``; start it warm, then with an empty state folder. The last one is left
+    """Stop ``process``; start it warm, then without its stores. The last one is left
     running, so that the check of the whole run covers what was restored."""
     rig.talk.say("restarting the worker with its state")
     await rig.stop(process)
@@ -27,7 +27,9 @@ async def measure_restart(rig: Rig, process: WorkerProcess) -> tuple[WorkerProce
     finally:
         await reader.close()
     rig.talk.say(f"restoring {size.ids:,} ids and {size.window_rows:,} window rows")
-    await asyncio.to_thread(shutil.rmtree, rig.settings.state_path())
+    # The stores alone: a worker that lost its identity too would first wait out the session of
+    # the one it was.
+    await asyncio.to_thread(shutil.rmtree, rig.settings.state_path() / DIA_GROUP)
     cold, cold_start_s, cold_opened = await _start(rig, "worker-cold")
     restore_s = _span_s(cold_opened)
     entries = size.ids + size.window_rows

@@ -38,7 +38,7 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """A worker started again. ``entries`` are event ids and window rows inside the changelog.
 
     ``*_start_s`` is from the start of the process until every partition takes records;
-    ``restore_s`` of that from the first fencing (A1) until then, with an empty state folder.
+    ``restore_s`` of that from the first fencing (A1) until then, without any store.
     """
 
     warm_start_s: float

@@ -91,7 +91,7 @@ class Rig:
         best, moved_at = events + 1, self.clock.monotonic()
         with self.talk.progress("committed", events, "events") as progress:
             while (unread := await self.reading.unread()) > 0:
-                process.check()
+                self._refuse_stopped(process)
                 if unread < best:
                     best, moved_at = unread, self.clock.monotonic()
                 elif self.clock.monotonic() - moved_at > STALLED_S:
@@ -103,6 +103,17 @@ class Rig:
                 await self.clock.sleep(POLL_S)
             progress.update(completed=events)
         return time.time()
+
+    def _refuse_stopped(self, process: WorkerProcess) -> None:
+        """Raises `CommandError` when the worker ended, or gave a partition up."""
+        process.check()
+        for found in process.alive():
+            for held in found.partitions:
+                if held["stopped_by"]:
+                    raise CommandError(
+                        f"{held['topic']}/{held['partition']} stopped: {held['stopped_by']}. The "
+                        f"worker's log is {process.log}."
+                    )
 
     async def until_settled(self, process: WorkerProcess) -> bool:
         """Whether every window closed and every row was acknowledged in time."""
