@@ -69,7 +69,7 @@ class NameCodes:
         try:
             return list(map(self.code.__getitem__, names))
         except KeyError:
-            for name in set(names):
+            for name in dict.fromkeys(names):
                 self.add(name)
             return list(map(self.code.__getitem__, names))
 

@@ -31,7 +31,7 @@ class Outbox:
         self._entries: dict[bytes, tuple[int, bytes]] = {}
         self._put: dict[bytes, bytes] = {}
         self._done: dict[bytes, int] = {}
-        self._rewritten: set[bytes] = set()
+        self._rewritten: dict[bytes, None] = {}
         self._fresh: list[OwedEffect] = []
 
     def __len__(self) -> int:
@@ -73,15 +73,15 @@ class Outbox:
             self._entries[key] = (seq, value)
             self._fresh.append(OwedEffect(key, seq, value))
             entries.append((key, seq.to_bytes(_SEQ_BYTES, "big") + value))
-        for key in self._rewritten - self._put.keys():
-            if key in self._entries:
+        for key in self._rewritten:
+            if key in self._entries and key not in self._put:
                 version, value = self._entries[key]
                 entries.append((key, version.to_bytes(_SEQ_BYTES, "big") + value))
-        self._put, self._rewritten = {}, set()
+        self._put, self._rewritten = {}, {}
         return entries
 
     def rewrite(self, key: bytes, value: bytes) -> None:
-        self._rewritten.add(key)
+        self._rewritten[key] = None
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in items:

@@ -64,7 +64,8 @@ class SketchRuns:
 
     def append(self, buckets: NDArray[np.int64]) -> None:
         """One value in each bucket (repeats allowed, any order)."""
-        self._recent.append(buckets)
+        if len(buckets):
+            self._recent.append(buckets)
 
     def add(self, buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Counted, distinct, ascending buckets, as `seal` and a restored segment give them."""

@@ -46,13 +46,14 @@ def dead_letters_key(seq: int) -> bytes:
     return _DEAD.pack(b"D", seq)
 
 
-def roll_up_keys(touched: Iterable[tuple[int, int]]) -> set[bytes]:
-    """Keys of the hours and days of the evicted windows: (shard, hour start in minutes)."""
+def roll_up_keys(touched: Iterable[tuple[int, int]]) -> list[bytes]:
+    """Keys of the hours and days of the evicted windows, ascending: (shard, hour start in
+    minutes)."""
     keys = set()
     for shard, hour in touched:
         keys.add(_ROLL_UP.pack(b"R", 0, shard, hour))
         keys.add(_ROLL_UP.pack(b"R", 1, shard, hour // _MINUTES_PER_DAY * _MINUTES_PER_DAY))
-    return keys
+    return sorted(keys)
 
 
 def roll_up(key: bytes) -> RollUp | None:

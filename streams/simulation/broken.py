@@ -201,13 +201,26 @@ def _gap_unnoticed() -> Iterator[None]:
         yield
 
 
-def _fold_anything(real: Callable[..., None]) -> Callable[..., None]:
-    def fold(self: AssignedPartition, batch: RecordBatch) -> None:
+@contextmanager
+def _read_again() -> Iterator[None]:
+    """A kept partition goes on from its last commit, in memory that is ahead of it."""
+    keep, fold = AssignedPartition.keep, AssignedPartition.fold
+
+    def kept(self: AssignedPartition) -> None:
+        keep(self)
+        if self.phase == "ready" and self.partition is not None:
+            self._consumer.seek(self.tp, self.partition.state.link.next_offset)
+
+    def folded(self: AssignedPartition, batch: RecordBatch) -> None:
         if self.partition is not None:
             self.partition.progress.fold_offset = batch.start
-        real(self, batch)
+        fold(self, batch)
 
-    return fold
+    with (
+        patch.object(AssignedPartition, "keep", kept),
+        patch.object(AssignedPartition, "fold", folded),
+    ):
+        yield
 
 
 def _after_without(**forgotten: Any) -> Any:
@@ -283,9 +296,7 @@ VARIANTS: Mapping[str, Variant] = {
     "dead_letters_outside_the_transaction": _replaced(commit, _send=_letters_apart),
     "no_fence": _never_fenced,
     "gap_in_the_chain_unnoticed": _gap_unnoticed,
-    "batches_folded_from_anywhere": _replaced(
-        AssignedPartition, fold=_fold_anything(AssignedPartition.fold)
-    ),
+    "kept_partition_reads_again": _read_again,
     "watermark_not_restored": _replaced(Progress, after=_after_without(watermark_ms=0)),
     "counters_not_restored": _replaced(Progress, after=_after_without(read=0, applied=0)),
     "seen_events_not_restored": _replaced(SeenEvents, load=_nothing_loaded),

@@ -47,6 +47,8 @@ SETTINGS = Settings(
 """Small times and bounds, so that a short history meets every one of them."""
 
 STEPS = 40
+QUIET_STEPS = 8
+"""The last steps bring weather only: what was owed then must arrive without another push."""
 PARTITIONS = 2
 CALM_S = 900.0
 _PAUSES_S = (0.0, 0.05, 0.3, 1.0, 4.0)
@@ -68,8 +70,9 @@ async def _history(world: World, rng: random.Random) -> Expected:
     producers, weather = Producers(world, rng), Weather(world, rng)
     await world.create_topics()
     weather.start_one()
-    for _ in range(STEPS):
-        await producers.send_some()
+    for step in range(STEPS):
+        if step < STEPS - QUIET_STEPS:
+            await producers.send_some()
         draw = rng.random()
         if draw < 0.6:
             await weather.strike()

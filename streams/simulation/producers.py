@@ -16,7 +16,11 @@ Record = tuple[bytes, bytes]
 
 OLD_MS = 6 * 86_400_000 + 43_200_000
 """Late enough that m1 cannot keep the window (retention 8 days), not too late to be accepted."""
-_LAGS_MS = (0, 0, 0, 0, 20_000, 20_000, 90_000, 400_000, OLD_MS, -20_000, -10_000_000)
+_HOUR_MS = 3_600_000
+_LAGS_MS = (
+    *(0, 0, 0, 0, 0, 0, 20_000, 20_000, 90_000, 400_000, -20_000, -20_000),
+    *(3 * _HOUR_MS, 5 * _HOUR_MS, 27 * _HOUR_MS, OLD_MS, -10_000_000),
+)
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}', b"[1]")
 
 

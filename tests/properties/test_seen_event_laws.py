@@ -1,0 +1,148 @@
+"""The law of seen events: a verdict is a property of the log, however it is read.
+
+The model judges one record at a time and remembers everything in a dictionary. The table must
+agree whatever the batches, commits, restarts, the size of its fast part, and hashes that share
+their upper half.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from streams.errors import StateLimit
+from tables import seen_events
+from tables.seen_events import SeenEvents, Verdict
+
+TTL_MS = 1000
+EVENTS = [(hi, lo) for hi in (1, 2, 3, 2**64 - 1) for lo in (0, 7, 2**64 - 1)]
+records = st.lists(
+    st.tuples(st.sampled_from(EVENTS), st.integers(1, 2), st.sampled_from([0, 0, 0, 1, 400, 1001])),
+    max_size=12,
+)
+
+
+class Model:
+    """Verdicts one by one."""
+
+    def __init__(self) -> None:
+        self.first: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def admit(self, event: tuple[int, int], payload: int, append_ms: int) -> Verdict:
+        seen = self.first.get(event)
+        if seen is not None and append_ms - seen[0] <= TTL_MS:
+            return Verdict.DUPLICATE if seen[1] == payload else Verdict.CONFLICT
+        self.first[event] = (append_ms, payload)
+        return Verdict.FRESH
+
+
+class SeenEventsMachine(RuleBasedStateMachine):
+    """Batches, commits and crashes in any order, beside the model."""
+
+    @initialize(hot=st.integers(0, 8))
+    def begin(self, hot: int) -> None:
+        self.hot = hot
+        self.store: dict[bytes, bytes] = {}
+        self.log: list[tuple[tuple[int, int], int, int]] = []
+        self.verdicts: list[Verdict] = []
+        self.model = Model()
+        self.committed = 0
+        self.seq = 0
+        self.now_ms = 1_000_000
+        self.crash()
+
+    @rule(batch=records)
+    def fold(self, batch) -> None:
+        first = len(self.log)
+        for event, payload, step_ms in batch:
+            self.now_ms += step_ms
+            self.log.append((event, payload, self.now_ms))
+            self.verdicts.append(self.model.admit(event, payload, self.now_ms))
+        self._admit(first, len(self.log))
+
+    @rule(rewrites=st.integers(0, 2))
+    def commit(self, rewrites: int) -> None:
+        self.seq += 1
+        for key in sorted(self.store)[:rewrites]:
+            self.table.rewrite(key, self.store[key])
+        for key, value in self.table.delta(self.seq):
+            if value is None:
+                del self.store[key]
+            else:
+                self.store[key] = value
+        self.committed = len(self.log)
+        assert not self.table.changed
+
+    @rule(cut=st.integers(0, 100))
+    def crash(self, cut: int = 0) -> None:
+        """Memory is lost; what was not committed is read again, in other batches."""
+        self.table = SeenEvents(TTL_MS, hot_ids=self.hot)
+        self.table.load(sorted(self.store.items()))
+        middle = self.committed + cut % (len(self.log) - self.committed + 1)
+        self._admit(self.committed, middle)
+        self._admit(middle, len(self.log))
+
+    def _admit(self, first: int, last: int) -> None:
+        rows = self.log[first:last]
+        verdicts = self.table.admit(
+            np.array([event[0] for event, _, _ in rows], np.uint64),
+            np.array([event[1] for event, _, _ in rows], np.uint64),
+            np.array([payload for _, payload, _ in rows], np.uint64),
+            np.arange(first, last, dtype=np.int64),
+            np.array([append_ms for _, _, append_ms in rows], np.int64),
+        )
+        assert verdicts.tolist() == self.verdicts[first:last]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _little_slack():
+    """Let ids expire within a test: in production they are kept a minute beyond their TTL."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seen_events, "_CLOCK_SLACK_MS", 10)
+        yield
+
+
+TestSeenEvents = SeenEventsMachine.TestCase
+TestSeenEvents.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def _columns(count: int, append_ms: int, first: int = 0):
+    ids = np.arange(first, first + count).astype(np.uint64)
+    return ids, ids, ids, ids.astype(np.int64), np.full(count, append_ms, np.int64)
+
+
+def test_expired_ids_leave_the_state():
+    """A table that only grew would end the partition at DIA_MAX_IDS."""
+    table = SeenEvents(TTL_MS, hot_ids=0)
+    store: dict[bytes, bytes | None] = {}
+    for seq in range(1, 30):
+        table.admit(*_columns(10, seq * TTL_MS, first=10 * seq))
+        for key, value in table.delta(seq):
+            store[key] = value
+    assert sum(value is not None for value in store.values()) <= 4
+    assert len(table) <= 100
+
+
+def test_more_ids_than_allowed_stop_the_partition():
+    """Pausing would not help: ids expire in append time, which would stand still."""
+    table = SeenEvents(TTL_MS, max_ids=100)
+    table.admit(*_columns(80, 0))
+    with pytest.raises(StateLimit, match="DIA_MAX_IDS=100"):
+        table.admit(*_columns(30, 0, first=80))
+
+
+@given(st.integers(1, 60))
+def test_an_entry_stays_below_its_limit(count):
+    """An entry that outgrew its record could never be committed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seen_events, "_ROWS_PER_ENTRY", 7)
+        table = SeenEvents(TTL_MS)
+        table.admit(*_columns(count, 0))
+        entries = table.delta(1)
+        assert all(len(value) <= 7 * 40 for _, value in entries if value is not None)
+        again = SeenEvents(TTL_MS)
+        again.load(sorted(entries))
+        assert set(again.admit(*_columns(count, 0)).tolist()) == {Verdict.DUPLICATE}

@@ -1,0 +1,100 @@
+"""Runs of sketch buckets against a counter that never forgets."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tables.sketch_runs import SketchRuns, codes_of, pack, ragged, serials_of
+
+serials = st.integers(0, 12)
+codes = st.one_of(st.integers(-32768, 32767), st.sampled_from([-32768, -1, 0, 1, 32767]))
+values = st.lists(st.tuples(serials, codes), max_size=12)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), values),
+        st.tuples(st.just("seal"), st.none()),
+        st.tuples(st.just("die"), serials),
+        st.tuples(st.just("purge"), st.none()),
+    ),
+    max_size=30,
+)
+
+
+def _pack(pairs):
+    return pack(
+        np.array([serial for serial, _ in pairs], np.int64),
+        np.array([code for _, code in pairs], np.int16),
+    )
+
+
+@given(values)
+def test_a_bucket_is_its_serial_and_its_code(pairs):
+    """Also for the smallest and largest codes, and in an order by serial, then code."""
+    buckets = _pack(pairs)
+    both = zip(serials_of(buckets).tolist(), codes_of(buckets).tolist(), strict=True)
+    assert list(both) == pairs
+    assert [pairs[i] for i in np.argsort(buckets, kind="stable")] == sorted(pairs)
+
+
+@given(steps)
+def test_what_is_gathered_is_what_was_sealed(plan):
+    """However runs were merged, a living window has all its values, once."""
+    alive = np.ones(13, np.bool_)
+    runs = SketchRuns(lambda wanted: alive[wanted])
+    open_values, sealed = Counter(), Counter()
+    for kind, what in plan:
+        if kind == "append" and what:
+            living = [pair for pair in what if alive[pair[0]]]
+            runs.append(_pack(living))
+            open_values.update(living)
+        elif kind == "seal":
+            buckets, counts = runs.seal()
+            both = zip(serials_of(buckets).tolist(), codes_of(buckets).tolist(), strict=True)
+            assert dict(zip(both, counts.tolist(), strict=True)) == dict(open_values)
+            sealed += open_values
+            open_values = Counter()
+        elif kind == "die":
+            alive[what] = False
+        elif kind == "purge":
+            runs.purge()
+    wanted = np.flatnonzero(alive)
+    buckets, counts = runs.gather(wanted)
+    assert (np.diff(buckets) > 0).all()
+    both = zip(serials_of(buckets).tolist(), codes_of(buckets).tolist(), strict=True)
+    found = dict(zip(both, counts.tolist(), strict=True))
+    assert found == {pair: count for pair, count in sealed.items() if alive[pair[0]]}
+
+
+@given(st.lists(values, max_size=10))
+def test_purging_leaves_nothing_of_the_dead(batches):
+    """Else the sketches of evicted windows would stay in memory for ever."""
+    runs = SketchRuns(lambda wanted: np.zeros(len(wanted), np.bool_))
+    for batch in batches:
+        runs.append(_pack(batch))
+        runs.seal()
+    runs.purge()
+    assert len(runs) == 0
+    assert runs.bytes_used == 0
+
+
+@given(st.lists(st.lists(serials, min_size=1, max_size=5), max_size=64))
+def test_runs_stay_few(batches):
+    """A look-up costs one search per run: their number must grow like a logarithm."""
+    runs = SketchRuns(lambda wanted: np.ones(len(wanted), np.bool_))
+    for number, batch in enumerate(batches):
+        runs.append(_pack([(serial, number) for serial in batch]))
+        runs.seal()
+    assert len(runs._runs) <= 2 + np.log2(len(runs) + 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6)), max_size=10))
+def test_ragged_is_a_range_for_each_row(rows):
+    """Rows of every length, none included."""
+    start = np.array([first for first, _ in rows], np.intp)
+    length = np.array([count for _, count in rows], np.intp)
+    expected = [first + i for first, count in rows for i in range(count)]
+    assert ragged(start, length).tolist() == expected
