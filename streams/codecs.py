@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from operator import attrgetter, call
+from itertools import compress
+from operator import attrgetter, call, ne, not_
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import msgspec
@@ -107,14 +108,14 @@ def _decode(
     positions: Sequence[int] = range(len(batch))
     values: Sequence[bytes | None] = batch.values
     if envelope.bad:
-        positions = [i for i in positions if i not in envelope.bad]
-        values = _pick(values, positions)
+        positions = _without(envelope.bad, positions)
+        values = _without(envelope.bad, values)
     events, failed = _read(_decoded(codec, envelope.versions, positions, values), values)
     if failed:
         envelope.bad.update((positions[i], found) for i, found in failed.items())
-        positions = [i for i in positions if i not in envelope.bad]
-    if keys is not None and len(positions) < len(batch):
-        keys = _pick(keys, positions)
+        positions = _without(failed, positions)
+    if keys is not None and envelope.bad:
+        keys = _without(envelope.bad, keys)
     return _judge(codec, envelope, events, positions, keys, limits=limits)
 
 
@@ -130,16 +131,17 @@ def _judge(
     """Check keys and times of what decoded, and assemble the answer."""
     append_ms = envelope.append_ms
     if envelope.bad:
-        append_ms = _pick(append_ms, positions)
+        append_ms = _without(envelope.bad, append_ms)
     event_ms = list(map(codec.time_of, events))
     refused = _wrong_times(codec, event_ms, append_ms, limits)
     if keys is not None:
         refused.update(_wrong_keys(codec, events, keys))
     if refused:
         envelope.bad.update((positions[i], found) for i, found in refused.items())
-        kept = [i for i in range(len(events)) if i not in refused]
-        events, event_ms, append_ms = (_pick(c, kept) for c in (events, event_ms, append_ms))
-        positions = _pick(positions, kept)
+        events, event_ms, append_ms = (
+            _without(refused, column) for column in (events, event_ms, append_ms)
+        )
+        positions = _without(refused, positions)
     bad = [BadPosition(i, *envelope.bad[i]) for i in sorted(envelope.bad)]
     return Decoded(events, list(positions) if bad else None, event_ms, append_ms, bad)
 
@@ -205,13 +207,16 @@ def _read(
 def _check_bytes(values: Sequence[bytes | None], bad: dict[int, Defect]) -> None:
     """Sizes and encodings. msgspec skips unknown fields unread, so it would let any bytes
     through there; the DLQ, the spool and the console rely on values being UTF-8."""
+    suspects: Iterable[int] = range(len(values))
     try:
         plain: list[Any] = values  # type: ignore[assignment]  # None raises, as intended
-        if all(map(bytes.isascii, plain)) and max(map(len, plain), default=0) <= MAX_RECORD_BYTES:
-            return
+        plainly_utf8 = list(map(bytes.isascii, plain))
+        if max(map(len, plain), default=0) <= MAX_RECORD_BYTES:
+            suspects = compress(suspects, map(not_, plainly_utf8))
     except TypeError:
         pass
-    for i, value in enumerate(values):
+    for i in suspects:
+        value = values[i]
         if i in bad or value is None:
             continue
         if len(value) > MAX_RECORD_BYTES:
@@ -230,11 +235,11 @@ def _wrong_keys(codec: _Codec, events: list[Any], keys: list[bytes | None]) -> d
     if expected == keys:
         return {}
     wrong = {}
-    for i, (key, want) in enumerate(zip(keys, expected, strict=True)):
-        if key != want:
-            got = "no key" if key is None else repr(key[:80])
-            what = f"expected the bytes of $.{codec.key_field}, {want[:80]!r}, got {got}"
-            wrong[i] = defect(KeyMismatch.code, "key", what)
+    for i in compress(range(len(keys)), map(ne, keys, expected)):
+        key, want = keys[i], expected[i]
+        got = "no key" if key is None else repr(key[:80])
+        what = f"expected the bytes of $.{codec.key_field}, {want[:80]!r}, got {got}"
+        wrong[i] = defect(KeyMismatch.code, "key", what)
     return wrong
 
 
@@ -244,12 +249,14 @@ def _wrong_times(
     if not event_ms:
         return {}
     future_ms, late_ms = limits.future_max_s * 1000, limits.late_max_s * 1000
-    first, last = min(event_ms), max(event_ms)
-    if last <= min(append_ms) + future_ms and first >= max(append_ms) - late_ms:
+    # Times that every record of the batch may have; what lies outside is judged one by one.
+    first, last = max(append_ms) - late_ms, min(append_ms) + future_ms
+    if first <= min(event_ms) and max(event_ms) <= last:
         return {}
     path = f"$.{codec.family.time_field}"
     wrong = {}
-    for i, (at, append) in enumerate(zip(event_ms, append_ms, strict=True)):
+    for i in [i for i, at in enumerate(event_ms) if not first <= at <= last]:
+        at, append = event_ms[i], append_ms[i]
         if at > append + future_ms:
             what = f"expected at most {limits.future_max_s} s after the append time {append}"
             wrong[i] = defect(TimestampInFuture.code, path, f"{what}, got {at}")
@@ -259,5 +266,9 @@ def _wrong_times(
     return wrong
 
 
-def _pick(column: Sequence[Any], indexes: Sequence[int]) -> list[Any]:
-    return list(map(column.__getitem__, indexes))
+def _without(bad: Iterable[int], column: Sequence[Any]) -> list[Any]:
+    """The column without the rows at the given indexes."""
+    keep = bytearray(b"\x01") * len(column)
+    for i in bad:
+        keep[i] = 0
+    return list(compress(column, keep))
