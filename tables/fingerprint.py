@@ -45,7 +45,9 @@ def payloads(
         mixed ^= column
         mixed *= _MIX
         mixed ^= mixed >> _SHIFT
-    if any(run_ids):
-        runs = [0 if run_id is None else xxh3_64_intdigest(run_id.encode()) for run_id in run_ids]
-        mixed = (mixed ^ np.array(runs, np.uint64)) * _MIX
+    # Only rows that name a run: a payload must not depend on its neighbours in the batch.
+    if run_ids.count(None) < len(run_ids):
+        named = [row for row, run_id in enumerate(run_ids) if run_id is not None]
+        runs = [xxh3_64_intdigest((run_ids[row] or "").encode()) for row in named]
+        mixed[named] = (mixed[named] ^ np.array(runs, np.uint64)) * _MIX
     return mixed

@@ -69,6 +69,7 @@ class Weather:
         for shard in self._world.shards.faults:
             shard.down = shard.busy = False
             shard.slow_s, shard.fail_after_rows, shard.refuse = 0.0, None, None
+            shard.fail_roll_ups = 0
         for disk in self._world.disks.values():
             disk.die_before_write = disk.die_after_write = False
         for process in self._processes:
@@ -151,6 +152,7 @@ class Weather:
         shard.slow_s = rng.choice((0.0, 0.0, 0.5, 8.0))
         shard.fail_after_rows = rng.choice((None, None, 1, 5))
         shard.refuse = rng.choice((None, None, _refuse_some_windows))
+        shard.fail_roll_ups = rng.choice((0, 0, 4))
 
     def _die_at_a_write(self) -> None:
         for disk in self._world.disks.values():

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from streams.agent import AgentSpec
 from streams.broker.memory import MemoryBroker
@@ -48,6 +48,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.clock = LoopClock(self.loop)
+        self.loop.set_exception_handler(_unless_killed)
         self.broker = MemoryBroker(self.clock, session_timeout_s=self.settings.session_timeout_s)
         self.shards = WatchedShards(
             self.shard_count, self.clock, retention_days=self.settings.m1_retention_days
@@ -126,6 +127,12 @@ class Process:
         if not self.alive or self._task is None or not self._task.done():
             return None
         return None if self._task.cancelled() else self._task.exception()
+
+
+def _unless_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio complains of tasks whose end nobody looked at; the dead are excused."""
+    if not isinstance(context.get("exception"), Killed):
+        loop.default_exception_handler(context)
 
 
 async def die_here() -> None:

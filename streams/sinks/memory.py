@@ -46,6 +46,8 @@ class Faults:
     """(table, row) -> whether the shard will never take this row"""
     fail_after_rows: int | None = None
     """store so many rows of the next insert, then raise `ShardUnavailable`; happens once"""
+    fail_roll_ups: int = 0
+    """so many recomputations from now on raise `ShardUnavailable`"""
 
 
 class MemoryShards:
@@ -100,6 +102,9 @@ class MemoryShards:
         now_s = self._clock.now_ms() / 1000
         rollup.refuse_expired(table, start_s, now_s, self._retention_days)
         await self._meet_faults(shard)
+        if self.faults[shard].fail_roll_ups:
+            self.faults[shard].fail_roll_ups -= 1
+            raise ShardUnavailable(f"shard {shard} recomputes nothing now (scripted).")
         stop_s = start_s + rollup.WIDTH_S[table]
         series: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
         for row in self._tables[shard]["m1"].values():

@@ -120,8 +120,7 @@ def test_expired_ids_leave_the_state():
     store: dict[bytes, bytes | None] = {}
     for seq in range(1, 30):
         table.admit(*_columns(10, seq * TTL_MS, first=10 * seq))
-        for key, value in table.delta(seq):
-            store[key] = value
+        store.update(table.delta(seq))
     assert sum(value is not None for value in store.values()) <= 4
     assert len(table) <= 100
 

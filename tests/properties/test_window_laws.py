@@ -61,8 +61,7 @@ class Driver:
         ts = np.array([ts for _, ts, _ in records], np.int64)
         values = np.array([value for _, _, value in records])
         self.windows.advance(self.watermark_ms, self.now_s, 0)
-        self.windows.fold(keys, ts, values, np.arange(start, start + len(records)),
-                          ts)
+        self.windows.fold(keys, ts, values, np.arange(start, start + len(records)), ts)
         self.watermark_ms = max(self.watermark_ms, int(ts.max()))
 
     def commit(self, room: int, rewrites: int = 0) -> None:
@@ -93,9 +92,19 @@ class Driver:
         for i in range(len(rows)):
             key = (rows.tenants[rows.tenant_code[i]], int(rows.w[i]), int(rows.inc[i]))
             low, high = rows.sk_off[i], rows.sk_off[i + 1]
-            sketch = tuple(zip(rows.sk_k[low:high].tolist(), rows.sk_n[low:high].tolist()))
-            row = (int(rows.ver[i]), int(rows.n[i]), float(rows.s1[i]), sketch,
-                   float(rows.lo[i]), float(rows.hi[i]), float(rows.lv[i]), int(rows.lt[i]))
+            sketch = tuple(
+                zip(rows.sk_k[low:high].tolist(), rows.sk_n[low:high].tolist(), strict=True)
+            )
+            row = (
+                int(rows.ver[i]),
+                int(rows.n[i]),
+                float(rows.s1[i]),
+                sketch,
+                float(rows.lo[i]),
+                float(rows.hi[i]),
+                float(rows.lv[i]),
+                int(rows.lt[i]),
+            )
             before = self.rows.get(key)
             if before is not None and before[0] == row[0]:
                 assert before[:2] + before[3:] == row[:2] + row[3:], "equal versions, equal rows"
@@ -183,7 +192,7 @@ def test_every_value_counts_once_in_the_rows(rng):
             for code, count in row[3]:
                 sketch[code] += count
         codes, counts = np.unique(encode(np.array([v for _, v in values])), return_counts=True)
-        assert sorted(sketch.items()) == list(zip(codes.tolist(), counts.tolist()))
+        assert sorted(sketch.items()) == list(zip(codes.tolist(), counts.tolist(), strict=True))
 
 
 @settings(max_examples=50, deadline=None)

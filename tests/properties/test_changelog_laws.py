@@ -1,0 +1,92 @@
+"""The bytes of a commit: what is packed is unpacked, in parts that fit a record."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.errors import ChangelogGap, UnknownFormat
+from streams.settings import Settings
+from streams.topology import CHANGELOG_PART_BYTES
+from tables.changelog import FORMAT, Counters, Link, entry_bytes, pack, unpack
+from tables.table import MAX_ENTRY_BYTES
+
+numbers = st.integers(0, 2**60)
+counters = st.builds(
+    Counters, numbers, numbers, numbers, numbers, numbers, st.dictionaries(st.text(), numbers)
+)
+links = st.builds(
+    Link,
+    **dict.fromkeys(
+        (
+            *("seq", "epoch", "from_offset", "next_offset", "base_offset", "last_append_ms"),
+            *("watermark_ms", "start_offset", "written_bytes"),
+        ),
+        numbers,
+    ),
+    last_offset=st.integers(-1, 2**60),
+    part=st.just(0),
+    parts=st.just(1),
+    counters=counters,
+)
+entries = st.lists(
+    st.tuples(st.binary(max_size=40), st.none() | st.binary(max_size=4000)), max_size=40
+)
+PART_BYTES = (16 << 10) + 5000
+
+
+@given(links, entries)
+def test_a_commit_is_unpacked_as_it_was_packed(link, written):
+    """Order counts: of two entries of one key the later one is the truth."""
+    parts = [unpack(data) for data, _ in pack(link, written, PART_BYTES)]
+    assert [entry for _, group in parts for entry in group] == written
+    for number, (found, _) in enumerate(parts):
+        assert found == msgspec.structs.replace(link, part=number, parts=len(parts))
+
+
+@given(links, entries)
+def test_parts_stay_below_their_limit(link, written):
+    """A part that outgrew its record would end every commit of the partition."""
+    for data, group in pack(link, written, PART_BYTES):
+        if len(group) > 1:
+            assert sum(entry_bytes(key, value) for key, value in group) <= PART_BYTES - (16 << 10)
+        room = len(data) - sum(entry_bytes(key, value) for key, value in group)
+        assert room <= 16 << 10
+
+
+def test_the_largest_entry_fits_the_smallest_record_it_may_meet(any_link):
+    """Tables cut at MAX_ENTRY_BYTES so that one entry and its header are one record."""
+    parts = list(pack(any_link, [(b"k" * 9, b"v" * (MAX_ENTRY_BYTES - 15))]))
+    assert [len(data) < CHANGELOG_PART_BYTES for data, _ in parts] == [True]
+    assert Settings().changelog_part_bytes == CHANGELOG_PART_BYTES
+
+
+def test_a_commit_without_entries_is_one_part(any_link):
+    """Offsets move on without state: the chain needs its link all the same."""
+    assert [len(group) for _, group in pack(any_link, [])] == [0]
+
+
+def test_a_newer_format_is_refused_by_name(any_link):
+    """Reading it as if it were ours would destroy the state."""
+    data = bytearray(next(pack(any_link, []))[0])
+    data[2] = FORMAT + 1
+    with pytest.raises(UnknownFormat, match=f"format {FORMAT + 1}"):
+        unpack(bytes(data))
+
+
+@given(st.binary(max_size=30).filter(lambda raw: raw[:2] != b"DC"))
+def test_bytes_of_anyone_else_are_a_gap(raw):
+    """Someone wrote into the changelog: going on would lose what they overwrote."""
+    with pytest.raises(ChangelogGap, match="was it written by dia"):
+        unpack(raw)
+
+
+@pytest.fixture
+def any_link() -> Link:
+    return Link(
+        seq=1, epoch=0, part=0, parts=1, from_offset=0, next_offset=5, base_offset=0,
+        last_offset=4, last_append_ms=1, watermark_ms=1, start_offset=0, written_bytes=0,
+        counters=Counters(),
+    )  # fmt: skip
