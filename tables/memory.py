@@ -25,7 +25,7 @@ class MemoryStore:
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
         self._check()
-        for key, value in entries:
+        for key, value in list(entries):  # all or nothing, also where the caller's iterator fails
             if value is None:
                 self.entries.pop(key, None)
             else:

@@ -1,0 +1,205 @@
+"""One suite for both `Store`s: the one in memory and RocksDB."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams.errors import StoreUnusable
+from streams.types import TopicPartition
+from tables.memory import MemoryDisk
+from tables.rocksdb import RocksFolder
+
+TP = TopicPartition("topic", 3)
+OTHER = TopicPartition("topic", 4)
+keys = st.binary(min_size=1, max_size=4)
+writes = st.lists(
+    st.lists(st.tuples(keys, st.none() | st.binary(max_size=6)), max_size=6), max_size=8
+)
+
+
+@pytest.fixture(params=["memory", "rocks"])
+def stores(request, tmp_path):
+    """A `StoreFactory` over one host's state, as a process that starts anew would get it."""
+    return MemoryDisk() if request.param == "memory" else RocksFolder(tmp_path, "group")
+
+
+def test_what_was_written_is_there_after_a_restart(stores):
+    """The store is the local copy of the state: without it every start reads the whole log."""
+    store = stores(TP, False)
+    store.write([(b"a", b"1"), (b"b", b"2")])
+    store.write([(b"a", None), (b"b", b"3"), (b"c", b"")])
+    store.close()
+    again = stores(TP, False)
+    assert [again.get(key) for key in (b"a", b"b", b"c")] == [None, b"3", b""]
+    assert list(again.items()) == [(b"b", b"3"), (b"c", b"")]
+    again.close()
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(plan=writes, prefix=st.binary(max_size=2))
+def test_a_store_is_an_ordered_dictionary(stores, plan, prefix):
+    """Within one write the last word on a key counts; iteration is by prefix, in key order."""
+    store, model = stores(TP, True), {}
+    for batch in plan:
+        store.write(batch)
+        for key, value in batch:
+            if value is None:
+                model.pop(key, None)
+            else:
+                model[key] = value
+    expected = sorted((k, v) for k, v in model.items() if k.startswith(prefix))
+    assert list(store.items(prefix)) == expected
+    store.close()
+
+
+def test_a_failed_write_leaves_nothing(stores):
+    """State after half a commit is no state at all."""
+    store = stores(TP, False)
+    store.write([(b"a", b"1")])
+
+    def torn():
+        yield b"a", b"2"
+        yield b"b", b"2"
+        raise RuntimeError("killed in the middle")
+
+    with pytest.raises(RuntimeError):
+        store.write(torn())
+    assert list(store.items()) == [(b"a", b"1")]
+    store.close()
+
+
+def test_partitions_do_not_meet(stores):
+    """Each has a database of its own: one may be dropped without the other."""
+    first, second = stores(TP, False), stores(OTHER, False)
+    first.write([(b"a", b"1")])
+    assert second.get(b"a") is None
+    first.close()
+    second.close()
+
+
+def test_a_fresh_store_is_empty_and_stays_the_current_one(stores):
+    """What is left behind as unusable must never come back."""
+    old = stores(TP, False)
+    old.write([(b"a", b"old")])
+    old.close()
+    fresh = stores(TP, True)
+    assert list(fresh.items()) == []
+    fresh.write([(b"a", b"new")])
+    fresh.close()
+    again = stores(TP, False)
+    assert again.get(b"a") == b"new"
+    again.close()
+
+
+def test_a_spoiled_memory_disk_asks_for_a_fresh_folder():
+    """The simulation's form of a corrupt database."""
+    disk = MemoryDisk()
+    disk(TP, False).write([(b"a", b"1")])
+    disk.unusable.add(TP)
+    with pytest.raises(StoreUnusable):
+        disk(TP, False)
+    assert list(disk(TP, True).items()) == []
+
+
+def test_a_folder_that_another_process_holds_is_unusable_and_left_alone(tmp_path):
+    """A zombie may still write to it; the successor takes a new one and disturbs nothing."""
+    holder = _child(tmp_path, "hold")
+    try:
+        with pytest.raises(StoreUnusable, match="cannot be opened"):
+            RocksFolder(tmp_path, "group")(TP, False)
+        fresh = RocksFolder(tmp_path, "group")(TP, True)
+        fresh.write([(b"a", b"new")])
+        fresh.close()
+        assert (tmp_path / "group" / "topic-3" / "0").exists(), "the zombie's own"
+    finally:
+        _end(holder)
+    again = RocksFolder(tmp_path, "group")(TP, False)
+    assert again.get(b"a") == b"new"
+    again.close()
+
+
+def test_abandoned_folders_are_removed(tmp_path):
+    """A host that restores often must not fill its disk."""
+    folder = RocksFolder(tmp_path, "group")
+    for _ in range(3):
+        folder(TP, True).close()
+    assert len(list((tmp_path / "group" / "topic-3").iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", ["truncate", "garbage"])
+def test_a_corrupt_folder_is_unusable(tmp_path, damage):
+    """Named as what it is: the changelog holds everything."""
+    folder = RocksFolder(tmp_path, "group")
+    store = folder(TP, False)
+    store.write([(b"a", b"1")])
+    store.close()
+    (current,) = (tmp_path / "group" / "topic-3").glob("*/CURRENT")
+    current.write_bytes(b"" if damage == "truncate" else b"\xff" * 100)
+    with pytest.raises(StoreUnusable, match="cannot be opened"):
+        folder(TP, False)
+    fresh = folder(TP, True)
+    assert list(fresh.items()) == []
+    fresh.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_9_loses_no_acknowledged_write_and_tears_none(tmp_path, seed):
+    """What C4 wrote is there, all of it: the meta entry and the state it speaks of."""
+    writer = _child(tmp_path, "write")
+    wanted = random.Random(seed).randint(1, 60)
+    acknowledged = 0
+    for line in writer.stdout:
+        acknowledged = int(line)
+        if acknowledged >= wanted:
+            break
+    os.kill(writer.pid, signal.SIGKILL)
+    acknowledged = max([acknowledged, *map(int, writer.stdout.read().split())])
+    _end(writer)
+    store = RocksFolder(tmp_path, "group")(TP, False)
+    found = {int(value) for _, value in store.items()}
+    store.close()
+    assert len(found) == 1, "both keys of one write, or none"
+    assert found.pop() >= acknowledged
+
+
+_CHILD = """
+import sys, time
+from pathlib import Path
+from streams.types import TopicPartition
+from tables.rocksdb import RocksFolder
+store = RocksFolder(Path(sys.argv[1]), "group")(TopicPartition("topic", 3), False)
+store.write([(b"a", b"0"), (b"b", b"0")])
+print(0, flush=True)
+number = 0
+while True:
+    if sys.argv[2] == "hold":
+        time.sleep(60)
+    number += 1
+    store.write([(b"a", b"%d" % number), (b"b", b"%d" % number)])
+    print(number, flush=True)
+"""
+
+
+def _child(state_dir, job):
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(state_dir), job], stdout=subprocess.PIPE, text=True
+    )
+    if job == "hold":
+        child.stdout.readline()
+    return child
+
+
+def _end(child):
+    child.kill()
+    child.wait()
+    child.stdout.close()
