@@ -54,6 +54,10 @@ class MemoryBroker:
         """The log itself, for whoever watches from outside: no call that a fault could strike."""
         return self._cluster.log(tp)
 
+    def partitions(self) -> list[TopicPartition]:
+        """Every partition of every topic, in order."""
+        return [log.tp for _, t in sorted(self._cluster.topics.items()) for log in t.logs]
+
     def committed(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
         """A group's committed offset, seen from outside like `log`."""
         return self._cluster.group(group).offsets.get(tp)

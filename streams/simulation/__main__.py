@@ -7,11 +7,15 @@ import argparse
 import os
 import sys
 import time
+from contextlib import nullcontext
+
+import structlog
 
 from agents import ALL
 from streams.simulation.broken import VARIANTS
 from streams.simulation.history import simulate
 from streams.simulation.seeds import first_caught, try_seeds
+from streams.simulation.trace import trace_of
 
 
 def main() -> int:
@@ -22,22 +26,22 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--broken", choices=sorted(VARIANTS), help="with this broken engine")
+    parser.add_argument("--trace", action="store_true", help="also print a digest of all it did")
     parser.add_argument("--every-broken", type=int, metavar="N", help="catch each within N seeds")
     asked = parser.parse_args()
     if asked.seed is not None:
-        return _replay(asked.seed, asked.broken)
+        return _replay(asked.seed, asked.broken, trace=asked.trace)
     if asked.every_broken:
         return _catch(asked.every_broken, asked.jobs)
     return _many(range(asked.first, asked.first + (asked.seeds or 1000)), asked.jobs)
 
 
-def _replay(seed: int, broken: str | None) -> int:
-    if broken is None:
-        simulate(seed, ALL)
-    else:
-        with VARIANTS[broken]():
-            simulate(seed, ALL)
-    print(f"seed {seed}: exact")
+def _replay(seed: int, broken: str | None, *, trace: bool) -> int:
+    # What a process logs holds the log's own time: only stdout is the same every time.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    with VARIANTS[broken]() if broken is not None else nullcontext():
+        world = simulate(seed, ALL)
+    print(trace_of(world) if trace else f"seed {seed}: exact")
     return 0
 
 

@@ -15,7 +15,6 @@ from streams.settings import Settings
 from streams.simulation.comparison import check
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.producers import Producers
-from streams.simulation.truth import Expected
 from streams.simulation.weather import Weather
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
@@ -58,14 +57,18 @@ class NotSettled(AssertionError):  # noqa: N818 - what happened
     """The system did not come to rest although nothing was wrong with the world any more."""
 
 
-def simulate(seed: int, agents: Sequence[AgentSpec], settings: Settings = SETTINGS) -> Expected:
-    """Run the history of ``seed``. Raises `Difference` or `NotSettled`, or what the engine did."""
+def simulate(seed: int, agents: Sequence[AgentSpec], settings: Settings = SETTINGS) -> World:
+    """Run the history of ``seed``; returns the world after it.
+
+    Raises `Difference` or `NotSettled`, or what the engine raised.
+    """
     loop = VirtualLoop()
     world = World(loop, settings, agents, partitions=PARTITIONS)
-    return run(loop, _history(world, random.Random(seed)))
+    run(loop, _history(world, random.Random(seed)))
+    return world
 
 
-async def _history(world: World, rng: random.Random) -> Expected:
+async def _history(world: World, rng: random.Random) -> None:
     witness = Witness(world)
     producers, weather = Producers(world, rng), Weather(world, rng)
     await world.create_topics()
@@ -86,7 +89,7 @@ async def _history(world: World, rng: random.Random) -> Expected:
         # All that matters is in the changelog: a host that was never there finds it settled.
         await _settle(world, world.process(0, "newcomer"))
     witness.look()
-    return check(world, witness)
+    check(world, witness)
 
 
 async def _settle(world: World, process: Process) -> None:

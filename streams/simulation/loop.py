@@ -26,9 +26,11 @@ class _JumpingSelector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
+        self.turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Nothing is ever ready: a simulated world has no files, no sockets and no threads."""
+        self.turns += 1
         if timeout is None:
             raise Stalled("no task can go on and no timer is set")
         self.now_s += max(timeout, 0.0)
@@ -46,6 +48,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now_s
+
+    @property
+    def turns(self) -> int:
+        """How often the loop went round."""
+        return self._jumping.turns
 
 
 class LoopClock:

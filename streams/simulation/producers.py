@@ -90,7 +90,7 @@ class Producers:
         if rng.random() < 0.1:
             del event["event_id"]
         if rng.random() < 0.2:
-            event["run_id"] = rng.choice(("", "r1", "r2"))
+            event["run_id"] = rng.choice(("r0", "r1"))
         key = tenant if rng.random() > 0.02 else "somebody"
         return key.encode(), json.dumps(event).encode()
 

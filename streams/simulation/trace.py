@@ -1,0 +1,22 @@
+"""A history as one line: two runs of a seed that differ anywhere differ here."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from streams.simulation.world import World
+from streams.sinks.memory import KEYS
+
+
+def trace_of(world: World) -> str:
+    """Turns of the loop, and a digest of everything in the logs and in the shards."""
+    digest = sha256()
+    for tp in world.broker.partitions():
+        log = world.broker.log(tp)
+        digest.update(f"{tp} {log.start_offset} {log.high_watermark}".encode())
+        batch = log.read_committed(log.start_offset, 1 << 30)
+        digest.update(repr(batch).encode())
+    for table in KEYS:
+        for shard in range(world.shards.count):
+            digest.update(repr(world.shards.rows(table, shard)).encode())
+    return f"{world.loop.turns} steps, {digest.hexdigest()}"
