@@ -1,0 +1,74 @@
+"""The trial every test of a fault runs, and the report of them all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.local.stack import StackStatus
+from tests.faults.report import Finding, write
+from tests.faults.shard_proxy import ShardProxy
+from tests.faults.trial import Trial
+
+SUITE = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--fault-runs", type=int, default=1, help="Runs of every fault.")
+    group.addoption("--fault-seed", type=int, default=1, help="Seed of the first run.")
+    group.addoption("--fault-report", type=Path, help="Markdown file to write the report to.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SUITE in item.path.parents:
+            item.add_marker("faults")
+            item.add_marker(pytest.mark.timeout(240))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        first = metafunc.config.getoption("--fault-seed", 1)
+        runs = metafunc.config.getoption("--fault-runs", 1)
+        metafunc.parametrize("seed", range(first, first + runs))
+
+
+@pytest.fixture(scope="session")
+def report(request: pytest.FixtureRequest) -> Iterator[Callable[[Finding], None]]:
+    """Takes findings; all of them are written at the end, where a file was named."""
+    findings: list[Finding] = []
+    began = time.monotonic()
+    yield findings.append
+    path = request.config.getoption("--fault-report", None)
+    if path is not None and findings:
+        seed = request.config.getoption("--fault-seed")
+        write(path, findings, time.monotonic() - began, seed)
+
+
+@pytest.fixture(scope="session")
+def own_stack(stack: StackStatus) -> StackStatus:
+    """A stack that may be killed service by service: never somebody else's."""
+    if not stack.services:
+        pytest.skip("the services named in DIA_* are not ours to kill")
+    return stack
+
+
+@pytest.fixture
+async def trial(own_stack: StackStatus, tmp_path: Path, seed: int) -> AsyncIterator[Trial]:
+    """A pipeline without workers, and without events."""
+    opened = Trial(own_stack, tmp_path, seed)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def proxies(trial: Trial) -> Iterator[list[ShardProxy]]:
+    """A proxy before every shard; workers started from now on go through them."""
+    with ShardProxy(trial.stack.shards[0]) as first, ShardProxy(trial.stack.shards[1]) as second:
+        trial.shards = [first.url, second.url]
+        yield [first, second]

@@ -1,0 +1,114 @@
+"""A worker that dies, as of kill -9, just before or just after its nth call of one kind.
+
+    python doomed_worker.py SLOT before|after CALL NTH NOTE
+
+The engine is the real one and knows nothing of this: only the clients it is given are wrapped, as
+the simulation wraps its own. ``NOTE`` is the file in which the dying process leaves the moment of its death.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from streams.broker.kafka import KafkaBroker
+from streams.cli import main
+from streams.sinks.clickhouse import ClickHouseShards
+from streams.types import TopicPartition
+from tables.rocksdb import RocksFolder
+
+
+class Doom:
+    """Counts the calls of one kind; the process ends at the nth."""
+
+    def __init__(self, moment: str, call: str, nth: int, note: Path) -> None:
+        self._at = (moment, call)
+        self._left = nth
+        self._note = note
+
+    def reached(self, moment: str, call: str) -> None:
+        if (moment, call) != self._at:
+            return
+        self._left -= 1
+        if self._left == 0:
+            self._note.write_text(f"{moment} {call}")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Watched:
+    """Passes every call on to ``real``, and tells the doom of it as ``role.method``."""
+
+    def __init__(self, doom: Doom, role: str, real: Any) -> None:
+        self._doom, self._role, self._real = doom, role, real
+
+    def __getattr__(self, name: str) -> Any:
+        real, call, doom = getattr(self._real, name), f"{self._role}.{name}", self._doom
+        if inspect.iscoroutinefunction(real):
+
+            async def watched_wait(*args: Any, **options: Any) -> Any:
+                doom.reached("before", call)
+                result = await real(*args, **options)
+                doom.reached("after", call)
+                return result
+
+            return watched_wait
+        if not callable(real):
+            return real
+
+        def watched(*args: Any, **options: Any) -> Any:
+            doom.reached("before", call)
+            result = real(*args, **options)
+            doom.reached("after", call)
+            return result
+
+        return watched
+
+
+def watch_clients(doom: Doom) -> None:
+    """Let every client that the composition root makes be a watched one."""
+    for role, factory in (("consumer", "consumer"), ("producer", "transactional_producer")):
+        made = getattr(KafkaBroker, factory)
+        setattr(KafkaBroker, factory, _watched_product(doom, role, made))
+    opened = KafkaBroker.reader
+
+    async def reader(broker: KafkaBroker) -> Any:
+        return Watched(doom, "reader", await opened(broker))
+
+    setattr(KafkaBroker, "reader", reader)
+    open_store = RocksFolder.__call__
+
+    def store(folder: RocksFolder, tp: TopicPartition, fresh: bool) -> Any:
+        doom.reached("before", "store.open")
+        found = open_store(folder, tp, fresh)
+        doom.reached("after", "store.open")
+        return Watched(doom, "store", found)
+
+    setattr(RocksFolder, "__call__", store)
+    for name in ("insert", "roll_up"):
+        setattr(ClickHouseShards, name, _watched_call(doom, name))
+
+
+def _watched_product(doom: Doom, role: str, made: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **options: Watched(doom, role, made(*args, **options))
+
+
+def _watched_call(doom: Doom, name: str) -> Callable[..., Any]:
+    real = getattr(ClickHouseShards, name)
+
+    async def call(*args: Any) -> None:
+        doom.reached("before", f"shards.{name}")
+        await real(*args)
+        doom.reached("after", f"shards.{name}")
+
+    return call
+
+
+if __name__ == "__main__":
+    number, moment, call, nth, note = sys.argv[1:]
+    watch_clients(Doom(moment, call, int(nth), Path(note)))
+    sys.exit(main(["worker", "--agents", "aggregate_metrics", "--slot", number]))

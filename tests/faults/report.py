@@ -1,0 +1,82 @@
+"""What the suite found, as a table: each fault, how often and under how many events."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+_HEAD = """\
+# Faults thrown at a running pipeline
+
+Written by `make test-faults`; every row is a test of this folder. Each run feeds a real stack
+(Kafka, Redis, two ClickHouse shards) and ends with the reconciliation of `dia demo`: every
+window's count and sum, every dead letter, every counter of the ledger against the generator's
+own record.
+
+*Lost* and *doubled* are events that windows lack or have too many, added up over all windows.
+*Recovery* is the longest of all runs, in seconds, from the end of the fault until less than a
+second of events was unread (for faults of a shard: until it held rows again that came after it).
+
+"""
+_COLUMNS = "| Fault | Runs | Events | Lost | Doubled | Recovery | Notes |"
+_RULE = "|---|---:|---:|---:|---:|---:|---|"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One run of one fault; ``recovery_s`` is None where nothing was waited for."""
+
+    fault: str
+    events: int
+    lost: int
+    doubled: int
+    recovery_s: float | None = None
+    note: str = ""
+
+
+def write(path: Path, findings: Sequence[Finding], seconds: float, seed: int) -> None:
+    """One row per fault, in the order they ran."""
+    order = {finding.fault: None for finding in findings}
+    ranked = sorted(findings, key=lambda finding: list(order).index(finding.fault))
+    rows = [
+        _row(fault, list(group)) for fault, group in groupby(ranked, key=lambda found: found.fault)
+    ]
+    facts = f"{_machine()} {len(findings)} runs, seed {seed}, {seconds / 60:.1f} minutes.\n"
+    path.write_text(_HEAD + facts + "\n" + "\n".join([_COLUMNS, _RULE, *rows]) + "\n")
+
+
+def _row(fault: str, found: Sequence[Finding]) -> str:
+    times = [finding.recovery_s for finding in found if finding.recovery_s is not None]
+    cells = [
+        fault,
+        str(len(found)),
+        f"{sum(finding.events for finding in found):,}",
+        str(sum(finding.lost for finding in found)),
+        str(sum(finding.doubled for finding in found)),
+        f"{max(times):.1f}" if times else "–",
+        found[-1].note,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _machine() -> str:
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    cores = len(os.sched_getaffinity(0))
+    day = time.strftime("%Y-%m-%d")
+    return (
+        f"{day}, {cores} cores of {cpu}, {memory_gib:.0f} GiB, Linux {platform.release()}, "
+        f"Python {platform.python_version()}."
+    )

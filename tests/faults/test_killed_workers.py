@@ -1,0 +1,71 @@
+"""Workers that die: at random, at each numbered step of the protocol, with buffers full."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+STEPS = {
+    "C2 begun": ("after", "producer.begin", "3"),
+    "C2 sent": ("after", "producer.send", "9"),
+    "C3 before the offsets": ("before", "producer.send_offsets", "4"),
+    "C3 before the commit": ("before", "producer.commit", "5"),
+    "C3 after the commit": ("after", "producer.commit", "4"),
+    "C4 before the write": ("before", "store.write", "6"),
+    "C4 after the write": ("after", "store.write", "7"),
+    "C5 before the insert": ("before", "shards.insert", "2"),
+    "C5 after the insert": ("after", "shards.insert", "2"),
+    "A1 before the fence": ("before", "producer.start", "2"),
+    "A1 after the fence": ("after", "producer.start", "2"),
+    "A2": ("after", "store.open", "3"),
+    "A3": ("after", "reader.read", "2"),
+    "A4": ("after", "reader.last_stable_offset", "6"),
+    "A5": ("before", "consumer.resume", "2"),
+}
+"""Where a process dies, as (moment, call, nth) of `doomed_worker`."""
+
+
+async def test_a_worker_killed_at_every_step_loses_and_doubles_nothing(trial, report):
+    """Between any two steps lies a state of the world that only the log explains."""
+    trial.feed(120_000, rate_per_s=3000)
+    for step, (moment, call, nth) in STEPS.items():
+        note = trial.folder / "moment"
+        # Only on an empty state folder is there a changelog to follow.
+        state = "fresh" if step == "A3" else "state"
+        doomed = trial.worker(state=state, doom=(moment, call, nth, str(note)))
+        code = await doomed.ended()
+        assert code == -signal.SIGKILL, f"{step}: {doomed.tail()}"
+        assert note.read_text() == f"{moment} {call}", step
+        note.unlink()
+    trial.worker()
+    await trial.recovered()
+    report(await trial.exact("kill -9 at each step", note=", ".join(STEPS)))
+
+
+async def test_workers_killed_at_random_lose_and_double_nothing(trial, report):
+    """A death is not always between two calls: most hit the middle of one."""
+    trial.feed(90_000)
+    slots = {slot: trial.worker(slot) for slot in (0, 1)}
+    await slots[0].ready()
+    for _ in range(6):
+        await asyncio.sleep(trial.rng.uniform(0.2, 2.5))
+        slot = trial.rng.choice((0, 1))
+        slots[slot].kill()
+        slots[slot] = trial.worker(slot)
+    await trial.recovered()
+    report(await trial.exact("kill -9 at random, six times"))
+
+
+async def test_a_worker_told_to_stop_with_full_buffers_drains_in_time(trial, report):
+    """The bulk of a worker's deaths are orderly: each must end by itself, inside its deadline,
+    and leave nothing that its successor has to wait for."""
+    trial.feed(150_000, rate_per_s=None)
+    first = trial.worker(commit_interval_s=5, fetch_max_records=20_000)
+    await first.ready()
+    await trial.until_read(20_000)
+    first.send(signal.SIGTERM)
+    assert await first.ended() == 0, first.tail()
+    assert first.said("drain_unfinished") == 0
+    trial.worker()
+    await trial.recovered()
+    report(await trial.exact("SIGTERM with full buffers"))

@@ -1,0 +1,301 @@
+"""One pipeline under test: fresh topics, empty tables, workers to hurt, an exact end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streams import headers
+from streams.broker.kafka import KafkaBroker
+from streams.clock import SystemClock
+from streams.demo.home import environment
+from streams.demo.reading import Reading
+from streams.demo.reconcile import Found, Verdict, reconcile
+from streams.local.live_workers import live_workers, pipeline_settled
+from streams.local.stack import StackStatus
+from streams.settings import load
+from streams.sinks.schema import servers
+from streams.topics import apply, plan, wanted_topics
+from streams.topology import DIA_GROUP, MODEL_METRICS
+from streams.types import TopicPartition
+from streams.workload.feed import Feed
+from streams.workload.generator import Generator
+from streams.workload.shape import Workload
+from tests.faults.report import Finding
+from tests.faults.worker import AGENTS, DOOMED, FaultWorker
+
+RATE_PER_S = 6000
+PAST_MS = 180_000
+"""The last event lies so far back that every window is over when the topic falls silent."""
+PATIENCE_S = 120.0
+POLL_S = 0.1
+BLOCKS_PER_S = 20
+SETTINGS: Mapping[str, Any] = {
+    "commit_interval_s": 0.3,
+    "commit_timeout_s": 5,
+    "session_timeout_s": 6,
+    "drain_timeout_s": 10,
+    "idle_close_s": 2,
+    "late_hold_s": 2,
+    "emit_interval_s": 0.5,
+    "rollup_interval_s": 2,
+    "sink_timeout_s": 5,
+}
+"""Short times: the session timeout is the least a broker takes, the others follow."""
+TABLES = ("m1_local", "h1_local", "d1_local", "dead_letters_local", "ledger_local")
+TOPICS = (MODEL_METRICS.name, MODEL_METRICS.dlq, MODEL_METRICS.changelog(DIA_GROUP))
+
+
+class Trial:
+    """See the module docstring. ``oracle`` knows what must come out of all that was fed."""
+
+    def __init__(self, stack: StackStatus, folder: Path, seed: int) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.rng = random.Random(seed)
+        self.environ = environment(stack.home, stack.settings())
+        self.settings, _ = load(self.environ)
+        # A producer that outlives any outage of a test.
+        self.broker = KafkaBroker(stack.kafka_bootstrap, request_timeout_s=90.0)
+        self.workers: list[FaultWorker] = []
+        self.shards = list(stack.shards)
+        """addresses given to the workers started from now on"""
+        self.recovery_s: float | None = None
+        self.rate_per_s = RATE_PER_S
+        self._seed = seed
+        self._generator: Generator | None = None
+        self._feeding: asyncio.Task[None] | None = None
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Empty topics and tables."""
+        await self.recreate_topics(TOPICS)
+        for server in servers(self.settings):
+            await asyncio.to_thread(server.migrator.apply)
+            for table in TABLES:
+                await asyncio.to_thread(server.replica.command, f"TRUNCATE TABLE {table}")
+            server.replica.close()
+        self.reading = await Reading.open(self.settings, self.broker, MODEL_METRICS)
+
+    async def close(self) -> None:
+        """End every process; nothing of the trial survives."""
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.gather(self._feeding, return_exceptions=True)
+        for worker in self.workers:
+            worker.end()
+        await self.reading.close()
+
+    async def recreate_topics(self, names: Sequence[str]) -> None:
+        """Delete what exists of ``names``, then make every topic of the topology anew."""
+        admin = await self.broker.admin()
+        try:
+            await admin.delete_topics(names)
+            await apply(admin, plan(wanted_topics(), await admin.describe_topics()))
+        finally:
+            await admin.close()
+
+    async def with_admin(self, work: Callable[[Any], Any]) -> Any:
+        admin = await self.broker.admin()
+        try:
+            return await work(admin)
+        finally:
+            await admin.close()
+
+    # --- workers -----------------------------------------------------------------------------
+
+    def worker(
+        self, slot: int = 0, *, state: str = "state", doom: Sequence[str] = (),
+        processes: int = 1, **settings: Any,
+    ) -> FaultWorker:
+        """Start a worker. ``doom`` is (moment, call, nth, note) of `doomed_worker`."""
+        command = ["-m", "streams", "worker", "--agents", AGENTS, "--slot", str(slot)]
+        if processes > 1:
+            command += ["--processes", str(processes)]
+        if doom:
+            command = [str(DOOMED), str(slot), *doom]
+        folder = self.folder / state
+        self._name(folder)
+        started = FaultWorker(
+            command,
+            slot=slot,
+            state=folder,
+            environ=self._environ(folder, settings),
+            log=self.folder / f"worker-{state}-{slot}.log",
+        )
+        self.workers.append(started)
+        return started
+
+    def _environ(self, folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+        chosen = {
+            **SETTINGS,
+            "state_dir": folder,
+            "clickhouse_shards": ",".join(self.shards),
+            **settings,
+        }
+        own = {f"DIA_{name.upper()}": str(value) for name, value in chosen.items()}
+        root = str(Path(__file__).parents[2])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        return {**self.environ, **own, "PYTHONPATH": path}
+
+    def _name(self, folder: Path) -> None:
+        """One host name for all trials: a member that an earlier one killed is then taken over
+        at once, instead of holding its partitions until its session ends."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "id").write_text("faults")
+
+    # --- events ------------------------------------------------------------------------------
+
+    @property
+    def oracle(self):
+        assert self._generator is not None, "nothing was fed yet"
+        return self._generator.oracle
+
+    def feed(self, events: int, *, rate_per_s: int | None = RATE_PER_S, **shape: Any) -> None:
+        """Begin to produce in the background; `fed` waits for the end."""
+        if self._generator is None:
+            workload = Workload(
+                start_ms=SystemClock().now_ms() - PAST_MS - 3 * 60_000,
+                seed=self._seed,
+                **{"tenants": 200, "models": 10, "metrics": 5, "poison": 0.002, **shape},
+            )
+            self._generator = Generator(workload)
+        self.rate_per_s = rate_per_s or self.rate_per_s
+        self._feeding = asyncio.create_task(self._produce(self._generator, events, rate_per_s))
+
+    async def fed(self) -> None:
+        assert self._feeding is not None, "nothing was fed yet"
+        await self._feeding
+
+    async def _produce(self, generator: Generator, events: int, rate_per_s: int | None) -> None:
+        producer = self.broker.plain_producer()
+        await producer.start()
+        try:
+            feed = Feed(producer, MODEL_METRICS.name, SystemClock(), rate_per_s=rate_per_s)
+            size = max(1, (rate_per_s or RATE_PER_S) // BLOCKS_PER_S)
+            for block in generator.blocks(events, size):
+                await feed.send(*block)
+            await feed.drain()
+        finally:
+            await producer.close()
+
+    async def send(self, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+        """Extra records; their fate is the caller's to tell the oracle."""
+        producer = self.broker.plain_producer()
+        await producer.start()
+        try:
+            for key, value in records:
+                await (await producer.send(MODEL_METRICS.name, key, value))
+        finally:
+            await producer.close()
+
+    async def until_read(self, events: int, timeout_s: float = PATIENCE_S) -> None:
+        """The group has committed at least this many records."""
+        deadline = time.monotonic() + timeout_s
+        partitions = [
+            TopicPartition(MODEL_METRICS.name, number)
+            for number in range(MODEL_METRICS.partitions)
+        ]
+        while True:
+            committed = await self.with_admin(lambda a: a.committed(DIA_GROUP, partitions))
+            if sum(done.offset for done in committed.values()) >= events:
+                return
+            assert time.monotonic() < deadline, f"nothing is read: {self._tails()}"
+            await asyncio.sleep(POLL_S)
+
+    # --- the end -----------------------------------------------------------------------------
+
+    async def recovered(self, timeout_s: float = PATIENCE_S) -> float:
+        """Seconds until less than a second of events is unread; kept for the report."""
+        began = time.monotonic()
+        while await self.reading.unread() > self.rate_per_s:
+            assert time.monotonic() - began < timeout_s, f"no recovery: {self._tails()}"
+            await asyncio.sleep(POLL_S)
+        took_s = time.monotonic() - began
+        self.recovery_s = max(took_s, self.recovery_s or 0.0)
+        return took_s
+
+    async def settled(self, timeout_s: float = PATIENCE_S) -> None:
+        """All is committed, every window is closed, every row acknowledged."""
+        deadline = time.monotonic() + timeout_s
+        while await self.reading.unread():
+            assert time.monotonic() < deadline, f"records stay unread: {self._tails()}"
+            await asyncio.sleep(POLL_S)
+        # What the workers wrote before this moment may be older than the last event.
+        await asyncio.sleep(1.0)
+        states = {worker.state for worker in self.workers}
+        while not pipeline_settled([told for s in states for told in live_workers(s)]):
+            assert time.monotonic() < deadline, f"not settled: {self._tails()}"
+            await asyncio.sleep(POLL_S)
+
+    async def exact(self, fault: str, note: str = "") -> Finding:
+        """Wait for the end of the feed, then for rest, and compare everything.
+
+        Raises `AssertionError` naming what differs.
+        """
+        await self.fed()
+        await self.settled()
+        return self.judge(fault, await self.reading.everything(), note)
+
+    def judge(self, fault: str, found: Found, note: str = "") -> Finding:
+        verdict = reconcile(self.oracle, found)
+        lost, doubled = self._balance(found)
+        finding = Finding(fault, self.oracle.produced, lost, doubled, self.recovery_s, note)
+        assert verdict.ok, f"{finding}\n{_differences(verdict)}{self._tails()}"
+        return finding
+
+    def _balance(self, found: Found) -> tuple[int, int]:
+        """Events that windows lack, and events they have too many."""
+        truth, table = self.oracle.truth(), found.windows
+        balance: Counter[tuple[str, str, str, int]] = Counter()
+        expected = zip(
+            np.array(truth.tenants)[truth.tenant_code],
+            np.array(truth.models)[truth.model_code],
+            np.array(truth.metrics)[truth.metric_code],
+            truth.w.tolist(),
+            truth.n.tolist(),
+            strict=True,
+        )
+        for tenant, model, metric, w, n in expected:
+            balance[str(tenant), str(model), str(metric), w] -= n
+        columns = (table[name].to_pylist() for name in ("tenant", "model", "metric", "w", "n"))
+        for tenant, model, metric, w, n in zip(*columns, strict=True):
+            balance[tenant, model, metric, int(w)] += int(n)
+        lost = -sum(n for n in balance.values() if n < 0)
+        return lost, sum(n for n in balance.values() if n > 0)
+
+    async def dead_letters(self) -> list[tuple[dict[str, str], bytes | None]]:
+        """Every record of the dead-letter topic: its ``dia.dlq.`` headers and its value."""
+        reader = await self.broker.reader()
+        letters = []
+        for number in range(MODEL_METRICS.partitions):
+            tp = TopicPartition(MODEL_METRICS.dlq, number)
+            offset = await reader.beginning_offset(tp)
+            while (batch := await reader.read(tp, offset)).end > offset:
+                for pairs, value in zip(batch.headers, batch.values, strict=True):
+                    named = {
+                        name.removeprefix(headers.DLQ_PREFIX): text.decode(errors="replace")
+                        for name, text in pairs
+                        if name.startswith(headers.DLQ_PREFIX)
+                    }
+                    letters.append((named, value))
+                offset = batch.end
+        await reader.close()
+        return letters
+
+    def _tails(self) -> str:
+        return "".join(f"\n[{worker.log.name}]{worker.tail()}" for worker in self.workers[-3:])
+
+
+def _differences(verdict: Verdict) -> str:
+    wrong = [f"{c.name}: {c.expected} expected, {c.found} found" for c in verdict.checks if not c.ok]
+    return "\n".join([*wrong, *map(str, verdict.differences)])
