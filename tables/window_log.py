@@ -26,30 +26,26 @@ class WindowLog:
     def __init__(self, columns: WindowColumns, sketch: SketchRuns) -> None:
         self._columns = columns
         self._sketch = sketch
-        self._dirty: list[NDArray[np.int64]] = []
+        self.changed = False
+        """There is something to write."""
         self._next_number = 1
         self._needed: dict[int, int] = {}
-
-    @property
-    def changed(self) -> bool:
-        """There is something to write."""
-        return bool(self._dirty)
 
     def mark(self, slots: NDArray[np.int64]) -> None:
         """These slots changed."""
         self._columns.dirty[slots] = True
-        self._dirty.append(slots)
+        self.changed = True
 
     def write(self, names: SeriesNames, seq: int) -> list[Entry]:
         """Segments of all that changed since the last call."""
-        if not self._dirty:
+        if not self.changed:
             return []
+        self.changed = False
         c = self._columns
-        slots = np.unique(np.concatenate(self._dirty))
-        slots = slots[c.dirty[slots] & (c.serial[slots] >= 0)]
+        marked = np.flatnonzero(c.dirty)
+        c.dirty[marked] = False
+        slots = marked[c.serial[marked] >= 0]
         slots = slots[np.argsort(c.serial[slots])]
-        self._dirty = []
-        c.dirty[slots] = False
         sketch = self._buckets(slots, c.base[slots] == 0, self._sketch.seal())
         number = max(self._next_number, seq * _SEGMENTS_PER_COMMIT)
         entries: list[Entry] = []
