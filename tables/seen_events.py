@@ -148,6 +148,9 @@ class SeenEvents:
         plain = (mine["lo"] == theirs["lo"]) & (
             mine["append_ms"] - theirs["append_ms"] <= self._ttl_ms
         )
+        # A replayed record is older than its neighbours: where one record of the batch outlives
+        # the first, the others must be compared with whichever is the first by then.
+        plain &= ~np.isin(rows, rows[~plain])
         verdicts[known[plain]] = _verdict(theirs["payload"][plain] == mine["payload"][plain])
         for position in known[~plain].tolist():
             verdicts[position] = self._judge_one(first + position)

@@ -34,6 +34,7 @@ GROUPS: tuple[str, ...] = (
     "schemas",
     "worker",
     "tables",
+    "audit",
     "config",
     "doctor",
 )

@@ -1,0 +1,163 @@
+"""One audit from beginning to end: read the books, compare, and in a deep one read the log again.
+
+A running pipeline is always a little ahead of its rows. So what differs is looked at again until
+it agrees or ``wait_s`` is over; windows that changed after the ledger's last commit are not
+judged at all. Only what still differs then is a finding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from streams.agent import AgentSpec
+from streams.audit.books import Books, PartitionBooks
+from streams.audit.compare import compare
+from streams.audit.finding import Finding, shortened
+from streams.audit.judge import Rules
+from streams.audit.reading import Reading
+from streams.audit.recount import Recount, recount
+from streams.audit.shards import Shards
+from streams.audit.windows import compare_counters, compare_dead, compare_windows
+from streams.clock import Clock
+from streams.settings import Settings
+from streams.types import Broker, LogReader
+from tables import MINUTE_WINDOWS
+
+_POLL_S = 2.0
+_FOREVER_S = 1 << 31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``from_s`` and ``to_s`` bound the windows of a deep audit; None: all that are kept."""
+
+    deep: bool
+    from_s: int | None
+    to_s: int | None
+    wait_s: float
+
+
+@dataclass(slots=True)
+class Report:
+    """What was compared, what differs, and what could not be judged (``notes``)."""
+
+    books: list[Books] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    records_read_again: int = 0
+    windows_judged: int = 0
+
+    @property
+    def clean(self) -> bool:
+        return not self.findings
+
+
+async def audit(
+    options: Options,
+    agents: Sequence[AgentSpec],
+    settings: Settings,
+    broker: Broker,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> Report:
+    """Audit every agent's source. Raises `DependencyUnreachable`, `BrokerUnavailable` and
+    `UnknownTopic` (all exit code 4)."""
+    shards = Shards(settings)
+    try:
+        reader = await broker.reader()
+        try:
+            admin = await broker.admin()
+            try:
+                reading = Reading(settings, clock, shards, reader, admin)
+                report = Report()
+                run = _Audit(options, settings, clock, shards, reader, reading, report, say)
+                for agent in agents:
+                    await run.one(agent)
+                return report
+            finally:
+                await admin.close()
+        finally:
+            await reader.close()
+    finally:
+        shards.close()
+
+
+@dataclass(slots=True)
+class _Audit:
+    options: Options
+    settings: Settings
+    clock: Clock
+    shards: Shards
+    reader: LogReader
+    reading: Reading
+    report: Report
+    say: Callable[[str], None]
+
+    async def one(self, agent: AgentSpec) -> None:
+        self.say(f"comparing the books of {agent.source.name} ({agent.group})")
+        deadline_s = self.clock.monotonic() + self.options.wait_s
+        books = await self.reading.books(agent)
+        while (findings := compare(books)) and self.clock.monotonic() < deadline_s:
+            self.say(f"{len(findings)} differences; looking again, it may be on its way")
+            await self.clock.sleep(_POLL_S)
+            books = await self.reading.books(agent)
+        self.report.books.append(books)
+        self.report.findings += findings
+        self._remark(books)
+        if self.options.deep and MINUTE_WINDOWS in agent.tables:
+            for partition in books.partitions:
+                if partition.ledger:
+                    await self._deep(books, partition)
+
+    def _remark(self, books: Books) -> None:
+        notes = self.report.notes
+        if books.lag:
+            notes.append(f"{books.topic}: {books.lag} records are not consumed yet")
+        if books.dead.trimmed:
+            notes.append(f"{books.topic}.dlq has lost its oldest records: they are not compared")
+        if books.expired_events:
+            notes.append(
+                f"{books.topic}: minutes have expired, so events in rows are compared in total, "
+                f"not per partition"
+            )
+
+    async def _deep(self, books: Books, partition: PartitionBooks) -> None:
+        settings = self.settings
+        self.say(f"reading {books.topic}/{partition.partition} again")
+        rules = Rules(
+            future_max_ms=settings.future_max_s * 1000,
+            late_max_ms=settings.late_max_s * 1000,
+            dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
+        )
+        # A day more than rows are certainly kept: a window that opened older has no minute row.
+        oldest_s = self.reading.kept_s() + 86_400
+        from_s = max(oldest_s, self.options.from_s or 0)
+        to_s = self.options.to_s if self.options.to_s is not None else _FOREVER_S
+        counted = await recount(self.reader, books.topic, partition, rules, from_s, to_s)
+        windows = await self._windows(books.topic, counted)
+        self.report.findings += [
+            *shortened(compare_counters(books.topic, counted, partition.ledger)),
+            *shortened(compare_dead(books.topic, counted, books.dead.in_dlq)),
+            *windows,
+        ]
+        self.report.records_read_again += counted.records
+        self.report.notes += [f"{books.topic}/{partition.partition}: {n}" for n in counted.notes]
+
+    async def _windows(self, topic: str, counted: Recount) -> list[Finding]:
+        deadline_s = self.clock.monotonic() + self.options.wait_s
+        while True:
+            bounds = counted.judged_from_s, counted.to_s
+            stored = await self.shards.windows(counted.partition, *bounds)
+            compared = await asyncio.to_thread(compare_windows, topic, counted, stored)
+            if not compared.findings or self.clock.monotonic() >= deadline_s:
+                break
+            await self.clock.sleep(_POLL_S)
+        self.report.windows_judged += compared.judged
+        if compared.in_motion:
+            self.report.notes.append(
+                f"{topic}/{counted.partition}: {compared.in_motion} windows changed meanwhile "
+                f"and were not judged"
+            )
+        return shortened(compared.findings)

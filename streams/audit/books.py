@@ -1,0 +1,91 @@
+"""What the parties say of one source topic, as it was read, before anything is compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+EPOCH_BITS = 40
+OFFSET_MASK = (1 << EPOCH_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """One epoch of one partition, cumulative up to ``next_offset``."""
+
+    partition: int
+    epoch: int
+    next_offset: int
+    read: int
+    applied: int
+    duplicates: int
+    dead: int
+    gaps: int
+    dead_by_code: Mapping[str, int]
+
+    @property
+    def start_offset(self) -> int:
+        """Where the epoch began."""
+        return self.next_offset - self.read - self.gaps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionBooks:
+    """``begin_offset`` and ``end_offset`` bound the source log; the committed ones are None
+    where the group has committed nothing."""
+
+    partition: int
+    begin_offset: int
+    end_offset: int
+    committed_offset: int | None
+    committed_epoch: int | None
+    ledger: tuple[LedgerRow, ...]
+    """by epoch"""
+
+    @property
+    def lag(self) -> int:
+        """Records (and gaps) that the group has not consumed."""
+        done = self.begin_offset if self.committed_offset is None else self.committed_offset
+        return max(0, self.end_offset - done)
+
+
+@dataclass(slots=True)
+class DeadLetters:
+    """``in_dlq`` maps the id of a dead letter to its error code; ``records`` counts them by
+    (partition, code), repeats of an id included; ``trimmed`` partitions have lost old ones."""
+
+    in_dlq: dict[str, str] = field(default_factory=dict)
+    in_rows: dict[str, str] = field(default_factory=dict)
+    records: Counter[tuple[int, str]] = field(default_factory=Counter)
+    trimmed: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """An hour or day of one series that is not the sum of its minutes."""
+
+    table: str
+    series: str
+    start: str
+    in_minutes: tuple[int, float]
+    stored: tuple[int, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Everything a shallow audit compares for one topic. ``rows`` counts the events of window
+    rows by (partition, epoch); None where the topic has no windows. ``expired_events`` are those
+    of days whose minutes have begun to expire, counted in the day rows."""
+
+    group: str
+    topic: str
+    partitions: tuple[PartitionBooks, ...]
+    dead: DeadLetters
+    rows: Mapping[tuple[int, int], int] | None
+    expired_events: int
+    stale: tuple[Stale, ...]
+
+    @property
+    def lag(self) -> int:
+        return sum(books.lag for books in self.partitions)

@@ -1,0 +1,52 @@
+"""A disagreement between two parties, and where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+SHOWN_MAX = 10
+"""Findings of one kind in one place that are shown; the rest are only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """``offsets`` are source offsets, both ends included; ``window`` is "tenant model metric
+    start". Empty (None) where the finding is not about one."""
+
+    topic: str
+    partition: int | None = None
+    offsets: str = ""
+    window: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``expected`` is what the first party of ``check`` says, ``found`` the second's."""
+
+    check: str
+    place: Place
+    expected: str
+    found: str
+    meaning: str
+
+    def fields(self) -> dict[str, object]:
+        """As data, in the order to show it."""
+        said = {"expected": self.expected, "found": self.found, "meaning": self.meaning}
+        return {"check": self.check, **asdict(self.place), **said}
+
+
+def span(first: int, last: int) -> str:
+    """A range of offsets, both ends included."""
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def shortened(findings: Iterable[Finding]) -> list[Finding]:
+    """At most `SHOWN_MAX` of one kind, and one more that counts the rest."""
+    every = list(findings)
+    if len(every) <= SHOWN_MAX:
+        return every
+    next_one = every[SHOWN_MAX]
+    rest = f"and {len(every) - SHOWN_MAX} more"
+    place = replace(next_one.place, offsets="", window="")
+    return [*every[:SHOWN_MAX], Finding(next_one.check, place, "", "", rest)]

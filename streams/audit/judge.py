@@ -1,0 +1,159 @@
+"""What each record of model.metrics must have become, decided a second time.
+
+Written from the contract of the event, record by record, with the standard library's JSON and
+nothing of the pipeline's codecs, hashes or tables: where both agree, neither got it from the
+other. A property test holds them against each other (tests/properties/test_audit_judge.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from schemas.fields import INT64_MAX, VALUE_MAX
+from streams import headers
+from streams.topology import MAX_RECORD_BYTES
+from streams.types import Headers
+
+Verdict: TypeAlias = Literal["applied", "duplicate", "dead"]
+
+_NAMES_REQUIRED = ("tenant_id", "model_id", "metric")
+_NAMES_OPTIONAL = ("event_id", "run_id")
+_NAME_MAX = 128
+_PLAIN_DIGITS = 30
+"""Longer integers are kept as floats: no field takes them, and int() refuses thousands of digits."""
+
+_KEPT_LONGER_MS = 3_600_000
+"""Beyond the TTL: a replayed record is older than its place in the log."""
+
+
+class Event(NamedTuple):
+    """A record that is well-formed. ``identity`` and ``said`` decide repeats and conflicts."""
+
+    series: tuple[str, str, str]
+    ts_ms: int
+    value: float
+    append_ms: int
+    identity: tuple[str, str | bytes]
+    said: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings a verdict depends on, in milliseconds."""
+
+    future_max_ms: int
+    late_max_ms: int
+    dedupe_ttl_ms: int
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges the records of one partition and epoch, in log order."""
+
+    rules: Rules
+    _first: dict[tuple[str, str | bytes], tuple[int, tuple[object, ...]]] = field(
+        default_factory=dict
+    )
+    _ages: deque[tuple[int, tuple[str, str | bytes]]] = field(default_factory=deque)
+
+    def judge(
+        self, append_ms: int, key: bytes | None, value: bytes | None, found: Headers
+    ) -> tuple[Verdict, Event | None]:
+        """The verdict, and the event of an applied record."""
+        event = _event(append_ms, key, value, found, self.rules)
+        if event is None:
+            return "dead", None
+        ttl_ms = self.rules.dedupe_ttl_ms
+        first = self._first.get(event.identity)
+        if first is not None and event.append_ms - first[0] <= ttl_ms:
+            return ("duplicate" if first[1] == event.said else "dead"), None
+        self._remember(event, append_ms)
+        return "applied", event
+
+    def _remember(self, event: Event, append_ms: int) -> None:
+        self._first[event.identity] = (event.append_ms, event.said)
+        self._ages.append((event.append_ms, event.identity))
+        horizon_ms = append_ms - self.rules.dedupe_ttl_ms - _KEPT_LONGER_MS
+        while self._ages and self._ages[0][0] < horizon_ms:
+            at_ms, identity = self._ages.popleft()
+            if self._first.get(identity, (None,))[0] == at_ms:
+                del self._first[identity]
+
+
+def _event(
+    append_ms: int, key: bytes | None, value: bytes | None, found: Headers, rules: Rules
+) -> Event | None:
+    """The event, or None where the record must be a dead letter."""
+    judged_ms = _judged_ms(append_ms, found)
+    fields = _fields(value)
+    if judged_ms is None or fields is None or value is None:
+        return None
+    tenant, ts_ms = fields["tenant_id"], fields["ts"]
+    if key != tenant.encode():
+        return None
+    if not judged_ms - rules.late_max_ms <= ts_ms <= judged_ms + rules.future_max_ms:
+        return None
+    event_id, number = fields.get("event_id"), float(fields["value"])
+    return Event(
+        series=(tenant, fields["model_id"], fields["metric"]),
+        ts_ms=ts_ms,
+        value=number,
+        append_ms=judged_ms,
+        identity=(tenant, value if event_id is None else event_id),
+        said=(fields["model_id"], fields["metric"], ts_ms, number, fields.get("run_id")),
+    )
+
+
+def _judged_ms(append_ms: int, found: Headers) -> int | None:
+    """When the record was first appended; None where its headers refuse it."""
+    if not found:
+        return append_ms
+    version = headers.last(found, headers.SCHEMA)
+    if version is not None and headers.decimal(version) != 1:
+        return None
+    replayed = headers.last(found, headers.REPLAY_APPEND_TS)
+    if replayed is None:
+        return append_ms
+    first_ms = headers.decimal(replayed)
+    return first_ms if first_ms is not None and first_ms <= append_ms else None
+
+
+def _fields(value: bytes | None) -> dict[str, Any] | None:
+    """The object of a valid value; None for any other bytes."""
+    if not value or len(value) > MAX_RECORD_BYTES:
+        return None
+    try:
+        fields = json.loads(value.decode(), parse_int=_integer, parse_constant=_refuse)
+        if b"\\u" in value:
+            json.dumps(fields, ensure_ascii=False).encode()  # raises for half a surrogate pair
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) and _well_typed(fields) else None
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _PLAIN_DIGITS else float(digits)
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _well_typed(fields: dict[str, Any]) -> bool:
+    ts, value = fields.get("ts"), fields.get("value")
+    return (
+        all(_is_name(fields.get(name)) for name in _NAMES_REQUIRED)
+        and all(fields.get(name) is None or _is_name(fields[name]) for name in _NAMES_OPTIONAL)
+        and type(ts) is int
+        and 0 <= ts <= INT64_MAX
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -VALUE_MAX <= value <= VALUE_MAX
+    )
+
+
+def _is_name(found: object) -> bool:
+    return isinstance(found, str) and 1 <= len(found) <= _NAME_MAX

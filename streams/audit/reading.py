@@ -1,0 +1,126 @@
+"""The books of one source topic, read from Kafka and from every shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streams import headers
+from streams.agent import AgentSpec
+from streams.audit.books import EPOCH_BITS, Books, DeadLetters, LedgerRow, PartitionBooks
+from streams.audit.shards import Shards
+from streams.clock import Clock
+from streams.errors import UnknownTopic
+from streams.runtime.epoch import epoch_of
+from streams.settings import Settings
+from streams.topology import SourceTopic
+from streams.types import Admin, Headers, LogReader, TopicPartition
+from tables import MINUTE_WINDOWS
+
+_DAY_S = 86_400
+_ROLL_UP_SLACK_S = 60
+_SINK = "sink"
+
+
+class Reading:
+    """Reads books with clients that its owner opens and closes."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, shards: Shards, reader: LogReader, admin: Admin
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._shards = shards
+        self._reader = reader
+        self._admin = admin
+
+    def kept_s(self) -> int:
+        """The start of the first UTC day of which no minute can have expired."""
+        now_s = self._clock.now_ms() // 1000
+        return now_s // _DAY_S * _DAY_S - (self._settings.m1_retention_days - 1) * _DAY_S
+
+    async def books(self, agent: AgentSpec) -> Books:
+        """Raises `UnknownTopic` when the source does not exist."""
+        source, group = agent.source, agent.group
+        topics = await self._admin.describe_topics()
+        if source.name not in topics:
+            raise UnknownTopic(f"topic {source.name} does not exist. Run `dia topics apply`.")
+        ledger = await self._shards.ledger(group, source.name)
+        numbers = range(topics[source.name].partitions)
+        partitions = [await self._partition(agent, number, ledger) for number in numbers]
+        dead, refused = await self._dead(source, group, numbers)
+        rows, expired, stale = None, 0, []
+        if MINUTE_WINDOWS in agent.tables:
+            kept_s = self.kept_s()
+            rows = await self._shards.events(kept_s)
+            for key, n in refused.items():
+                rows[key] = rows.get(key, 0) + n
+            expired = await self._shards.expired_events(kept_s)
+            stale = await self._shards.stale(kept_s, self._over_s())
+        return Books(
+            group=group,
+            topic=source.name,
+            partitions=tuple(partitions),
+            dead=dead,
+            rows=rows,
+            expired_events=expired,
+            stale=tuple(stale),
+        )
+
+    def _over_s(self) -> int:
+        """Windows before this moment are closed and rolled up, if nothing is behind."""
+        settings = self._settings
+        open_s = settings.window_s + settings.grace_s + settings.idle_close_s + settings.late_hold_s
+        lag_s = open_s + settings.rollup_interval_s + _ROLL_UP_SLACK_S
+        return int(self._clock.now_ms() / 1000 - lag_s)
+
+    async def _partition(
+        self, agent: AgentSpec, number: int, ledger: Sequence[LedgerRow]
+    ) -> PartitionBooks:
+        tp = TopicPartition(agent.source.name, number)
+        committed = (await self._admin.committed(agent.group, [tp])).get(tp)
+        return PartitionBooks(
+            partition=number,
+            begin_offset=await self._reader.beginning_offset(tp),
+            end_offset=await self._reader.last_stable_offset(tp),
+            committed_offset=committed.offset if committed is not None else None,
+            committed_epoch=epoch_of(committed) if committed is not None else None,
+            ledger=tuple(row for row in ledger if row.partition == number),
+        )
+
+    async def _dead(
+        self, source: SourceTopic, group: str, numbers: Sequence[int]
+    ) -> tuple[DeadLetters, dict[tuple[int, int], int]]:
+        """The dead letters, and the events of rows that ClickHouse refused, by (partition,
+        epoch): they are in the DLQ instead of in a window row."""
+        dead = DeadLetters(in_rows=await self._shards.dead_letters(source.name))
+        refused: dict[tuple[int, int], int] = {}
+        for number in numbers:
+            tp = TopicPartition(source.dlq, number)
+            offset = await self._reader.beginning_offset(tp)
+            if offset > 0:
+                dead.trimmed.add(number)
+            while (batch := await self._reader.read(tp, offset)).end > offset:
+                for found, value in zip(batch.headers, batch.values, strict=True):
+                    if _said(found, "group") != group:
+                        continue
+                    code = _said(found, "error_code")
+                    dead.in_dlq[_said(found, "id")] = code
+                    if _said(found, "stage") == _SINK:
+                        _add_refused(refused, value)
+                    else:
+                        dead.records[number, code] += 1
+                offset = batch.end
+        return dead, refused
+
+
+def _said(found: Headers, name: str) -> str:
+    return (headers.last(found, headers.DLQ_PREFIX + name) or b"").decode(errors="replace")
+
+
+def _add_refused(refused: dict[tuple[int, int], int], value: bytes | None) -> None:
+    row = msgspec.json.decode(value or b"{}")
+    if row.get("table") == "m1":
+        key = int(row["part"]), int(row["inc"]) >> EPOCH_BITS
+        refused[key] = refused.get(key, 0) + int(row["n"])

@@ -1,0 +1,186 @@
+"""The source log read again, and what its records must have become.
+
+Two things limit what a re-reading can know. Records that retention has removed are gone, and a
+record appended within the dedupe TTL after them may repeat one of them. So with S the append
+time below which nothing was read, records are judged from S + TTL on, and windows from
+S + TTL + future_max on: no record before S + TTL can have a value in those.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from streams.audit.books import LedgerRow, PartitionBooks
+from streams.audit.judge import Judge, Rules
+from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
+
+WINDOW_MS = 60_000
+
+WindowKey = tuple[str, str, str, int, int]
+"""tenant, model, metric, window start in seconds, epoch"""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one window must hold, and the offsets its values came from."""
+
+    first_offset: int
+    last_offset: int
+    n: int = 0
+    s1: float = 0.0
+    s_abs: float = 0.0
+    lo: float = float("inf")
+    hi: float = float("-inf")
+
+    def add(self, offset: int, value: float) -> None:
+        self.last_offset = offset
+        self.n += 1
+        self.s1 += value
+        self.s_abs += abs(value)
+        self.lo, self.hi = min(self.lo, value), max(self.hi, value)
+
+
+@dataclass(slots=True)
+class Recount:
+    """One partition, all epochs that could be read. ``whole`` holds the epochs read from their
+    start: only their counters can be compared. ``judged_from_s`` and ``to_s`` bound the windows;
+    ``certain`` are offsets (first, one past the last) per epoch whose dead letters are known."""
+
+    partition: int
+    judged_from_s: int
+    to_s: int
+    windows: dict[WindowKey, Tally] = field(default_factory=dict)
+    counts: dict[int, Counter[str]] = field(default_factory=dict)
+    whole: set[int] = field(default_factory=set)
+    dead: set[int] = field(default_factory=set)
+    certain: dict[int, tuple[int, int]] = field(default_factory=dict)
+    next_offset: int = 0
+    records: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+async def recount(
+    reader: LogReader,
+    topic: str,
+    books: PartitionBooks,
+    rules: Rules,
+    from_s: int,
+    to_s: int,
+) -> Recount:
+    """Read every epoch's offsets again, up to the ledger's; windows from ``from_s`` (rounded up
+    to what can be known) to ``to_s``, both in seconds, are tallied."""
+    tp = TopicPartition(topic, books.partition)
+    result = Recount(books.partition, from_s, to_s)
+    for row in _same_log(books, result):
+        await _Epoch(reader, tp, row, rules, result).read(books.begin_offset, from_s)
+        result.next_offset = row.next_offset
+    for key in [key for key in result.windows if key[3] < result.judged_from_s]:
+        del result.windows[key]
+    return result
+
+
+def _same_log(books: PartitionBooks, result: Recount) -> list[LedgerRow]:
+    """The epochs whose offsets are those of today's log: not those before it was recreated, or
+    was begun anew."""
+    rows: list[LedgerRow] = []
+    for row in books.ledger:
+        if rows and row.start_offset < rows[-1].next_offset:
+            result.notes.append(
+                f"epochs up to {rows[-1].epoch} counted offsets that epoch {row.epoch} counts "
+                f"again (topic recreated, or resumed at its start): they are not read again"
+            )
+            rows.clear()
+        rows.append(row)
+    return rows
+
+
+class _Epoch:
+    def __init__(
+        self, reader: LogReader, tp: TopicPartition, row: LedgerRow, rules: Rules, result: Recount
+    ) -> None:
+        self._reader = reader
+        self._tp = tp
+        self._row = row
+        self._rules = rules
+        self._result = result
+        self._judge = Judge(rules)
+        self._certain_ms = 0
+        self._counts: Counter[str] = Counter()
+
+    async def read(self, begin: int, from_s: int) -> None:
+        row, result, rules = self._row, self._result, self._rules
+        slack_ms = rules.dedupe_ttl_ms + rules.future_max_ms
+        offset, unread_ms = await self._seek(max(row.start_offset, begin), from_s * 1000 - slack_ms)
+        if offset > row.start_offset:
+            self._certain_ms = unread_ms + rules.dedupe_ttl_ms
+            judged_s = -(-(unread_ms + slack_ms) // WINDOW_MS) * WINDOW_MS // 1000
+            result.judged_from_s = max(result.judged_from_s, judged_s)
+        else:
+            result.whole.add(row.epoch)
+        if row.start_offset < begin:
+            result.notes.append(
+                f"offsets {row.start_offset} to {begin - 1} are gone from {self._tp}: windows "
+                f"and counters that need them are not judged"
+            )
+        while offset < row.next_offset:
+            try:
+                batch = await self._reader.read(self._tp, offset)
+            except OffsetOutOfRange:
+                result.notes.append(f"{self._tp} was trimmed at offset {offset} during the audit")
+                result.whole.discard(row.epoch)
+                return
+            if batch.end == offset:
+                break
+            self._over(batch)
+            offset = batch.end
+        result.counts[row.epoch] = self._counts
+
+    def _over(self, batch: RecordBatch) -> None:
+        row, result = self._row, self._result
+        for position, offset in enumerate(batch.offsets):
+            if offset >= row.next_offset:
+                return
+            append_ms = batch.timestamps[position]
+            verdict, event = self._judge.judge(
+                append_ms, batch.keys[position], batch.values[position], batch.headers[position]
+            )
+            result.records += 1
+            self._counts[verdict] += 1
+            if append_ms >= self._certain_ms:
+                first, _ = result.certain.get(row.epoch, (offset, 0))
+                result.certain[row.epoch] = (first, offset + 1)
+                if verdict == "dead":
+                    result.dead.add(offset)
+            if event is None:
+                continue
+            w = event.ts_ms // WINDOW_MS * WINDOW_MS // 1000
+            if result.judged_from_s <= w < result.to_s:
+                key = (*event.series, w, row.epoch)
+                tally = result.windows.get(key)
+                if tally is None:
+                    tally = result.windows[key] = Tally(offset, offset)
+                tally.add(offset, event.value)
+
+    async def _seek(self, start: int, after_ms: int) -> tuple[int, int]:
+        """The first offset from ``start`` on that was appended at or after ``after_ms`` (or the
+        first one retained), and the time below which nothing will be read. By bisection: append
+        times rise with offsets."""
+        high = self._row.next_offset
+        first_ms = await self._append_ms(start)
+        if first_ms is None or first_ms >= after_ms:
+            return start, first_ms or 0
+        low = start
+        while low < high:
+            middle = (low + high) // 2
+            append_ms = await self._append_ms(middle)
+            if append_ms is not None and append_ms < after_ms:
+                low = middle + 1
+            else:
+                high = middle
+        return low, after_ms
+
+    async def _append_ms(self, offset: int) -> int | None:
+        """Of the first record from ``offset`` on; None where the log ends."""
+        batch = await self._reader.read(self._tp, offset, 1)
+        return batch.timestamps[0] if batch.timestamps else None

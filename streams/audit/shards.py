@@ -1,0 +1,196 @@
+"""Questions about the rows, asked of every shard; of its replicas the first that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from streams.audit.books import OFFSET_MASK, LedgerRow, Stale
+from streams.audit.recount import WindowKey
+from streams.audit.windows import Stored
+from streams.errors import DependencyUnreachable, DiaError, ShardUnavailable
+from streams.rows import Bucket
+from streams.settings import Settings
+from streams.sinks.clickhouse import replicas
+from streams.sinks.replica import Replica, StatementRefused
+
+Rows: TypeAlias = Sequence[Sequence[Any]]
+
+_LEDGER = """
+SELECT part, epoch, next_offset, read, applied, duplicates, dead, gaps, dead_by_code
+FROM ledger_local FINAL WHERE grp = {group:String} AND topic = {topic:String}
+"""
+_DEAD = "SELECT id, error_code FROM dead_letters_local FINAL WHERE topic = {topic:String}"
+_EVENTS = """
+SELECT part, bitShiftRight(inc, 40) AS epoch, sum(n)
+FROM
+(
+    SELECT part, inc, n FROM m1_local FINAL WHERE w >= toDateTime({kept:UInt32}, 'UTC')
+    UNION ALL
+    SELECT part, inc, n FROM h1_local FINAL
+    WHERE inc != 0 AND w >= toDateTime({kept:UInt32}, 'UTC')
+)
+GROUP BY part, epoch
+"""
+_EXPIRED = "SELECT sum(n) FROM d1_local FINAL WHERE w < toDateTime({kept:UInt32}, 'UTC')"
+"""Windows too old for m1 have rows of their own in h1 and d1: counted in h1 while it keeps the
+minutes' days, in d1 before."""
+
+_STALE = """
+SELECT tenant, model, metric, toUnixTimestamp(b), counted, summed, n_stored, s1_stored
+FROM
+(
+    SELECT tenant, model, metric, {start}(w) AS b, sum(n) AS counted, sum(s1) AS summed,
+        sqrt(sum(n) * sum(s2)) AS magnitude
+    FROM m1_local FINAL
+    WHERE w >= toDateTime({{kept:UInt32}}, 'UTC') AND w < toDateTime({{over:UInt32}}, 'UTC')
+    GROUP BY tenant, model, metric, b
+) AS minutes
+FULL JOIN
+(
+    SELECT tenant, model, metric, toDateTime(w, 'UTC') AS b, n AS n_stored, s1 AS s1_stored
+    FROM {table}_local FINAL
+    WHERE inc = 0 AND w >= toDateTime({{kept:UInt32}}, 'UTC')
+        AND w < toDateTime({{over:UInt32}}, 'UTC')
+) AS stored USING (tenant, model, metric, b)
+WHERE counted != n_stored OR NOT (abs(summed - s1_stored) <= 1e-9 * magnitude)
+ORDER BY b LIMIT 100
+"""
+"""Σ|v| is at most sqrt(n · Σv²), so the tolerance of a sum needs no column of its own."""
+
+_WINDOWS = """
+SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w) AS start,
+    bitShiftRight(inc, 40) AS epoch, sum(n), sum(s1), min(lo), max(hi), sum(arraySum(sk_n)),
+    groupArray((inc, ver, n))
+FROM m1_local FINAL
+WHERE part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
+    AND w < toDateTime({to:UInt32}, 'UTC')
+GROUP BY tenant, model, metric, w, epoch
+"""
+
+_WIDTHS: tuple[tuple[Bucket, str, int], ...] = (
+    ("h1", "toStartOfHour", 3600),
+    ("d1", "toStartOfDay", 86_400),
+)
+_DAY_S = 86_400
+
+
+class Shards:
+    """Close it after use. Every question raises `DependencyUnreachable` when no replica of a
+    shard answers: an audit of a part would call the rest lost."""
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.shards():
+            raise DependencyUnreachable(
+                "no ClickHouse shard is known: start the local stack with `dia up`, or set "
+                "DIA_CLICKHOUSE_SHARDS."
+            )
+        self._shards = [replicas(settings, urls) for urls in settings.shards()]
+
+    def close(self) -> None:
+        for group in self._shards:
+            for replica in group:
+                replica.close()
+
+    async def ledger(self, group: str, topic: str) -> list[LedgerRow]:
+        """Every epoch of every partition, in order."""
+        answers = await self._all(_LEDGER, {"group": group, "topic": topic})
+        rows = [
+            LedgerRow(
+                partition=int(part),
+                epoch=int(epoch),
+                next_offset=int(next_offset),
+                read=int(read),
+                applied=int(applied),
+                duplicates=int(duplicates),
+                dead=int(dead),
+                gaps=int(gaps),
+                dead_by_code={str(code): int(n) for code, n in by_code.items()},
+            )
+            for answer in answers
+            for part, epoch, next_offset, read, applied, duplicates, dead, gaps, by_code in answer
+        ]
+        return sorted(rows, key=lambda row: (row.partition, row.epoch))
+
+    async def dead_letters(self, topic: str) -> dict[str, str]:
+        """Error code by id."""
+        answers = await self._all(_DEAD, {"topic": topic})
+        return {str(name): str(code) for rows in answers for name, code in rows}
+
+    async def events(self, kept_s: int) -> dict[tuple[int, int], int]:
+        """Events in the window rows of windows from ``kept_s`` on, by (partition, epoch)."""
+        totals: defaultdict[tuple[int, int], int] = defaultdict(int)
+        for rows in await self._all(_EVENTS, {"kept": kept_s}):
+            for part, epoch, n in rows:
+                totals[int(part), int(epoch)] += int(n)
+        return dict(totals)
+
+    async def expired_events(self, kept_s: int) -> int:
+        """Events of the days before ``kept_s``."""
+        answers = await self._all(_EXPIRED, {"kept": kept_s})
+        return sum(int(rows[0][0]) for rows in answers)
+
+    async def stale(self, kept_s: int, over_s: int) -> list[Stale]:
+        """Hours and days from ``kept_s`` on, over by ``over_s``, that are not their minutes."""
+        found: list[Stale] = []
+        for table, start, width_s in _WIDTHS:
+            sql = _STALE.format(table=table, start=start)
+            bounds = {"kept": -(-kept_s // _DAY_S) * _DAY_S, "over": over_s // width_s * width_s}
+            for rows in await self._all(sql, bounds):
+                found += [_stale(table, row) for row in rows]
+        return found
+
+    async def windows(self, part: int, from_s: int, to_s: int) -> dict[WindowKey, Stored]:
+        """The minute windows of one partition that start in [from_s, to_s)."""
+        parameters = {"part": part, "from": from_s, "to": to_s}
+        found: dict[WindowKey, Stored] = {}
+        for shard, rows in enumerate(await self._all(_WINDOWS, parameters)):
+            for *names, start, epoch, n, s1, lo, hi, sketched, incarnations in rows:
+                key = (*map(str, names), int(start), int(epoch))
+                stored = found.setdefault(key, Stored())  # type: ignore[arg-type]  # three names
+                stored.n += int(n)
+                stored.s1 += float(s1)
+                stored.lo, stored.hi = min(stored.lo, float(lo)), max(stored.hi, float(hi))
+                stored.sketched += int(sketched)
+                stored.rows += [
+                    ((int(inc) & OFFSET_MASK) - 1, (int(ver) & OFFSET_MASK) - 1, int(count), shard)
+                    for inc, ver, count in incarnations
+                ]
+        return found
+
+    async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
+        """One answer a shard."""
+        questions = [
+            asyncio.to_thread(_first_answer, group, sql, parameters) for group in self._shards
+        ]
+        return list(await asyncio.gather(*questions))
+
+
+def _first_answer(group: Sequence[Replica], sql: str, parameters: Mapping[str, Any]) -> Rows:
+    silent: list[str] = []
+    for replica in group:
+        try:
+            return replica.query(sql, parameters)[1]
+        except ShardUnavailable as error:
+            silent.append(str(error))
+        except StatementRefused as error:
+            raise DiaError(
+                f"{replica.url} refuses a question of the audit: {error} "
+                f"`dia migrate status` compares its schema."
+            ) from error
+    raise DependencyUnreachable(" ".join(silent))
+
+
+def _stale(table: Bucket, row: Sequence[Any]) -> Stale:
+    tenant, model, metric, start, n, s1, n_stored, s1_stored = row
+    moment = datetime.fromtimestamp(int(start), UTC)
+    return Stale(
+        table=table,
+        series=f"{tenant} {model} {metric}",
+        start=f"{moment:%Y-%m-%dT%H:%MZ}",
+        in_minutes=(int(n), float(s1)),
+        stored=(int(n_stored), float(s1_stored)),
+    )

@@ -1,0 +1,145 @@
+"""`dia audit`: what every party says of the same records, and where two of them disagree."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.audit.audit import Report
+    from streams.audit.books import Books, LedgerRow
+    from streams.cli.output import Printer
+
+_SHOWN = ("check", "topic", "partition", "offsets", "window", "expected", "found", "meaning")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(audit)
+
+
+def audit(
+    ctx: typer.Context,
+    *,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read the topic again and recount every window.")
+    ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="WHEN", help="First window of --deep: -6h, or ISO (UTC)."),
+    ] = None,
+    stop: Annotated[
+        str | None, typer.Option("--to", metavar="WHEN", help="End of the windows of --deep.")
+    ] = None,
+    wait: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long what differs is looked at again; 0: not.")
+    ] = "75s",
+) -> None:
+    """Compare ledger, committed offsets, rows and dead letters; --deep: with the log itself.
+
+    Each difference says which two parties disagree and where: topic, partition, offsets, window.
+    Exit code 1 on a difference, 0 when there is none, 4 when a part cannot be asked.
+    """
+    from agents import ALL
+    from streams.audit.audit import Options, audit
+    from streams.cli.kafka import broker_of
+    from streams.cli.moment import moment_s, span_s
+    from streams.clock import SystemClock
+    from streams.errors import CommandError, UsageError
+
+    run = invocation(ctx)
+    if not deep and (start or stop):
+        raise UsageError("--from and --to choose the windows of --deep: add it, or leave them out.")
+    now_s = time.time()
+    options = Options(
+        deep=deep,
+        from_s=moment_s(start, "--from", now_s) if start else None,
+        to_s=moment_s(stop, "--to", now_s) if stop else None,
+        wait_s=0.0 if wait.strip() in ("0", "0s") else float(span_s(wait, "--wait")),
+    )
+    printer = run.printer()
+    broker = broker_of(run.settings)
+    report = asyncio.run(audit(options, ALL, run.settings, broker, SystemClock(), printer.say))
+    if run.json:
+        printer.record(_report(report))
+    else:
+        _show(printer, report)
+    if not report.clean:
+        raise CommandError(
+            f"{len(report.findings)} differences. "
+            + ("" if deep else "`dia audit --deep` reads the log again and names the windows.")
+        )
+
+
+def _report(report: Report) -> dict[str, Any]:
+    return {
+        "clean": report.clean,
+        "findings": [finding.fields() for finding in report.findings],
+        "partitions": [
+            {"group": books.group, "topic": books.topic, **_line(books, row)}
+            for books in report.books
+            for partition in books.partitions
+            for row in partition.ledger
+        ],
+        "lag": sum(books.lag for books in report.books),
+        "records_read_again": report.records_read_again,
+        "windows_judged": report.windows_judged,
+        "notes": report.notes,
+    }
+
+
+def _show(printer: Printer, report: Report) -> None:
+    for books in report.books:
+        lines = [_line(books, row) for p in books.partitions for row in p.ledger]
+        if lines:
+            print(f"{books.topic} ({books.group})")
+            printer.rows(list(lines[0]), [list(line.values()) for line in lines])
+            print()
+    for note in report.notes:
+        printer.say(f"note: {note}")
+    for finding in report.findings:
+        print("DIFFERENCE  " + finding.check)
+        fields = finding.fields()
+        for name in _SHOWN[1:]:
+            if fields[name] not in ("", None):
+                print(f"  {name:<10}{fields[name]}")
+    if report.clean:
+        print(_verdict(report))
+
+
+def _verdict(report: Report) -> str:
+    rows = [row for books in report.books for p in books.partitions for row in p.ledger]
+    text = (
+        f"clean: {sum(row.read for row in rows):,} records read = "
+        f"{sum(row.applied for row in rows):,} applied + "
+        f"{sum(row.duplicates for row in rows):,} duplicates + "
+        f"{sum(row.dead for row in rows):,} dead letters, and every party says so."
+    )
+    if report.records_read_again:
+        text += (
+            f"\n{report.records_read_again:,} records were read again; "
+            f"{report.windows_judged:,} windows hold exactly them."
+        )
+    return text
+
+
+def _line(books: Books, row: LedgerRow) -> dict[str, Any]:
+    rows = None
+    if books.rows is not None and not books.expired_events:
+        rows = books.rows.get((row.partition, row.epoch), 0)
+    return {
+        "partition": row.partition,
+        "epoch": row.epoch,
+        "from_offset": row.start_offset,
+        "next_offset": row.next_offset,
+        "read": row.read,
+        "applied": row.applied,
+        "duplicates": row.duplicates,
+        "dead": row.dead,
+        "gaps": row.gaps,
+        "in_rows": rows,
+    }
