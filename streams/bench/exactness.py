@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -19,13 +20,9 @@ class Exactness(NamedTuple):
     differences: list[str]
 
 
-def of_windows(oracle: Oracle, found: Found, *, settled: bool) -> Exactness:
+def of_windows(oracle: Oracle, found: Found) -> Exactness:
     """Every window, every count and sum, every dead letter."""
-    verdict = reconcile(oracle, found)
-    wrong = _failed(verdict.checks)
-    if not settled:
-        wrong.append("the pipeline did not settle in time")
-    return Exactness(not wrong, wrong)
+    return _judged(reconcile(oracle, found).checks)
 
 
 def of_counters(oracle: Oracle, metrics: WorkerMetrics) -> Exactness:
@@ -35,8 +32,14 @@ def of_counters(oracle: Oracle, metrics: WorkerMetrics) -> Exactness:
         Check("applied", oracle.applied, round(metrics.total("records_applied_total"))),
         Check("duplicates", oracle.duplicates, round(metrics.total("duplicates_total"))),
     ]
-    wrong = _failed(checks)
-    return Exactness(not wrong, wrong)
+    return _judged(checks)
+
+
+def also(exactness: Exactness, *, failed: bool, difference: str) -> Exactness:
+    """One more condition."""
+    if not failed:
+        return exactness
+    return Exactness(False, [*exactness.differences, difference])
 
 
 def without_speed(throughput: Throughput) -> Throughput:
@@ -44,9 +47,10 @@ def without_speed(throughput: Throughput) -> Throughput:
     return msgspec.structs.replace(throughput, events_per_s=None)
 
 
-def _failed(checks: tuple[Check, ...] | list[Check]) -> list[str]:
-    return [
+def _judged(checks: Iterable[Check]) -> Exactness:
+    wrong = [
         f"{check.name.strip()}: sent {check.expected:,}, found {check.found:,}"
         for check in checks
         if not check.ok
     ]
+    return Exactness(not wrong, wrong)

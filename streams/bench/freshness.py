@@ -21,7 +21,6 @@ from streams.bench.probes import Probes, read_inserted_ms
 from streams.bench.processes import others_cores
 from streams.bench.results import Freshness, Outcome
 from streams.bench.rig import Rig
-from streams.bench.worker_metrics import scrape
 from streams.demo.worker_process import WorkerProcess
 from streams.topology import MODEL_METRICS
 from streams.workload.feed import Feed
@@ -57,6 +56,7 @@ async def measure_freshness(rig: Rig) -> Outcome:
         before, began = watched.read(), rig.clock.monotonic()
         sent = await _send(rig, blocks)
         after, took_s = watched.read(), rig.clock.monotonic() - began
+        costs = watched.costs(before, after, rig.case.events)
         freshness, verdict = await _judge(rig, process, oracle, sent)
     finally:
         await rig.stop(process)
@@ -66,7 +66,7 @@ async def measure_freshness(rig: Rig) -> Outcome:
         differences=verdict.differences,
         load_before=round(load_before, 2),
         others_cores=round(others_cores(before, after, took_s), 2),
-        processes=watched.costs(before, after, rig.case.events),
+        processes=costs,
         freshness=freshness,
     )
 
@@ -124,15 +124,21 @@ async def _judge(
     rig: Rig, process: WorkerProcess, oracle: Oracle, sent: _Sent
 ) -> tuple[Freshness, Exactness]:
     case, probes = rig.case, sent.probes
-    settled = await rig.until_settled(process)
-    metrics = await asyncio.to_thread(scrape, process.alive())
+    visible = await rig.until_visible(process, oracle.applied + len(probes))
+    metrics, _ = await rig.until_acknowledged(process)
     delays_s = probes.delays_s(await asyncio.to_thread(read_inserted_ms, rig.settings))
     rig.talk.say("comparing every window with what was sent")
     found = probes.without(await rig.reading.everything())
-    exact, differences = exactness.of_windows(oracle, found, settled=settled)
-    if len(delays_s) != len(probes):
-        exact = False
-        differences.append(f"probes: sent {len(probes):,}, found {len(delays_s):,}")
+    verdict = exactness.also(
+        exactness.of_windows(oracle, found),
+        failed=not visible,
+        difference="not every event was counted in time",
+    )
+    verdict = exactness.also(
+        verdict,
+        failed=len(delays_s) != len(probes),
+        difference=f"probes: sent {len(probes):,}, found {len(delays_s):,}",
+    )
     inserts = metrics.total("sink_insert_seconds_count")
     freshness = Freshness(
         rate_per_s=_rate(case),
@@ -146,7 +152,7 @@ async def _judge(
         lag_max=sent.lag_max,
         lag_at_end=sent.lag_at_end,
     )
-    return freshness, Exactness(exact, differences)
+    return freshness, verdict
 
 
 def quantile(values: NDArray[np.float64], share: float) -> float | None:

@@ -13,6 +13,7 @@ from streams.bench import worker
 from streams.bench.case import Case
 from streams.bench.processes import Watched
 from streams.bench.worker_log import Opened, opened
+from streams.bench.worker_metrics import WorkerMetrics, scrape
 from streams.broker.kafka import KafkaBroker
 from streams.clock import Clock
 from streams.demo.reading import Reading
@@ -25,6 +26,7 @@ from streams.settings import Settings
 AGENTS = "aggregate_metrics"
 READY_WAIT_S = 120.0
 STALLED_S = 120.0
+VISIBLE_WAIT_S = 30.0
 POLL_S = 0.1
 LOG_POLL_S = 0.02
 
@@ -103,6 +105,44 @@ class Rig:
                 await self.clock.sleep(POLL_S)
             progress.update(completed=events)
         return time.time()
+
+    async def until_acknowledged(self, process: WorkerProcess) -> tuple[WorkerMetrics, float]:
+        """Wait until no row is on its way, for as long as a commit would need to bring new ones.
+
+        Returns what the workers then say, and the wall clock when the queues were first empty.
+        Raises `CommandError` when that does not come.
+        """
+        quiet_s = self.settings.commit_interval_s + POLL_S
+        deadline = self.clock.monotonic() + STALLED_S
+        empty_since: float | None = None
+        while True:
+            self._refuse_stopped(process)
+            metrics = await asyncio.to_thread(scrape, process.alive())
+            now_s = time.time()
+            if metrics.total("sink_queue_rows"):
+                empty_since = None
+            elif empty_since is None:
+                empty_since = now_s
+            elif now_s - empty_since >= quiet_s:
+                return metrics, empty_since
+            if self.clock.monotonic() >= deadline:
+                raise CommandError(
+                    f"rows still wait for a shard after {STALLED_S:g} s. The worker's log is "
+                    f"{process.log}."
+                )
+            await self.clock.sleep(POLL_S)
+
+    async def until_visible(self, process: WorkerProcess, events: int) -> bool:
+        """Whether queries counted so many events in time. Windows may still be open: early rows
+        hold all of them soon after the last event."""
+        self.talk.say("waiting until every event is counted by queries")
+        deadline = self.clock.monotonic() + VISIBLE_WAIT_S
+        while await self.reading.visible_events() != events:
+            self._refuse_stopped(process)
+            if self.clock.monotonic() >= deadline:
+                return False
+            await self.clock.sleep(POLL_S)
+        return True
 
     def _refuse_stopped(self, process: WorkerProcess) -> None:
         """Raises `CommandError` when the worker ended, or gave a partition up."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ from streams.bench.floor import Floor, measure_floor
 from streams.bench.processes import ProcessCost, Reading, others_cores
 from streams.bench.restart import measure_restart
 from streams.bench.results import Outcome, Throughput
-from streams.bench.rig import POLL_S, Rig
-from streams.bench.worker_metrics import WorkerMetrics, scrape
+from streams.bench.rig import Rig
+from streams.bench.worker_metrics import WorkerMetrics
 from streams.demo.worker_process import WorkerProcess
 from streams.topology import MODEL_METRICS
 from streams.workload.feed import Feed
@@ -93,7 +92,7 @@ async def _drain(rig: Rig, process: WorkerProcess, filled_per_s: float) -> _Drai
     watched = rig.watched(process)
     before = watched.read()
     committed_s = await rig.until_committed(process, events) - began_s
-    metrics, acknowledged_at_s = await _until_acknowledged(rig, process)
+    metrics, acknowledged_at_s = await rig.until_acknowledged(process)
     acknowledged_s = max(committed_s, acknowledged_at_s - began_s)
     after: Reading = watched.read()
     rows = metrics.minute_rows
@@ -113,26 +112,6 @@ async def _drain(rig: Rig, process: WorkerProcess, filled_per_s: float) -> _Drai
     )
 
 
-async def _until_acknowledged(rig: Rig, process: WorkerProcess) -> tuple[WorkerMetrics, float]:
-    """Wait until no row is on its way, for as long as a commit would need to bring new ones.
-
-    Returns what the workers then say, and the wall clock when the queues were first empty.
-    """
-    quiet_s = rig.settings.commit_interval_s + POLL_S
-    empty_since: float | None = None
-    while True:
-        process.check()
-        metrics = await asyncio.to_thread(scrape, process.alive())
-        now_s = rig.clock.now_ms() / 1000
-        if metrics.total("sink_queue_rows"):
-            empty_since = None
-        elif empty_since is None:
-            empty_since = now_s
-        elif now_s - empty_since >= quiet_s:
-            return metrics, empty_since
-        await rig.clock.sleep(POLL_S)
-
-
 async def _verdict(
     rig: Rig, process: WorkerProcess, oracle: Oracle, metrics: WorkerMetrics
 ) -> Exactness:
@@ -140,4 +119,8 @@ async def _verdict(
         return exactness.of_counters(oracle, metrics)
     settled = await rig.until_settled(process)
     rig.talk.say("comparing every window with what was sent")
-    return exactness.of_windows(oracle, await rig.reading.everything(), settled=settled)
+    return exactness.also(
+        exactness.of_windows(oracle, await rig.reading.everything()),
+        failed=not settled,
+        difference="the pipeline did not settle in time",
+    )
