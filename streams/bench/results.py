@@ -183,6 +183,7 @@ _RESTART = (
 )  # fmt: skip
 _FRESHNESS = (
     "freshness", "exact", "probes", "p50 s", "p99 s", "p99.9 s", "max s", "insert s", "lag at end",
+    "others, cores",
 )  # fmt: skip
 _COSTS = ("cost", "process", "CPU s", "CPU s per M events", "peak RSS MiB")
 
@@ -231,6 +232,7 @@ def _freshness_row(outcome: Outcome) -> tuple[Any, ...]:
         found.max_s,
         found.insert_mean_s,
         found.lag_at_end,
+        outcome.others_cores,
     )
 
 
