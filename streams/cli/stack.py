@@ -33,8 +33,11 @@ def up(
     new_ports: Annotated[
         bool, typer.Option("--new-ports", help="Forget the remembered ports, take free ones.")
     ] = False,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Services only: no topics, no tables.")
+    ] = False,
 ) -> None:
-    """Start Kafka, Redis and ClickHouse on this machine; wait until they serve.
+    """Start Kafka, Redis and ClickHouse on this machine, with all topics and tables.
 
     Running already, it says so. The first start fetches Kafka (43 MiB). Data, ports and password
     live in HOME/stack and stay.
@@ -44,11 +47,26 @@ def up(
     run = invocation(ctx)
     printer = run.printer()
     running = stack.up(run.settings.home_path(), shards, printer.say, new_ports=new_ports)
+    if not bare:
+        _prepare(run, running, printer)
     if run.json:
         printer.record(_report(running.settings(), running, workers=[]))
     else:
         _show_services(printer, running)
     printer.say(f"ready: data in {running.home}; `dia status` looks, `dia down` stops.")
+
+
+def _prepare(run: Invocation, running: StackStatus, printer: Printer) -> None:
+    """Topics and tables on this stack, whatever other addresses the environment names."""
+    import asyncio
+
+    from streams.broker.kafka import KafkaBroker
+    from streams.demo.home import environment
+    from streams.demo.preparation import prepare
+    from streams.settings import load
+
+    settings, _ = load(environment(run.settings.home_path(), running.settings()))
+    asyncio.run(prepare(settings, KafkaBroker(settings.kafka_bootstrap), printer.say))
 
 
 def down(ctx: typer.Context) -> None:
@@ -151,9 +169,31 @@ def _show(
             ],
         )
     if workers:
-        columns = ["slot", "pid", "partitions", "ready", "settled", "http_port"]
-        printer.rows(columns, [[getattr(worker, name) for name in columns] for worker in workers])
+        _show_workers(printer, workers)
     printer.say(f"{len(workers)} workers, {'' if pipeline_settled(workers) else 'not '}settled")
+
+
+def _show_workers(printer: Printer, workers: Sequence[Worker]) -> None:
+    """A line for each worker, then one for each partition that it holds."""
+    print()
+    printer.rows(
+        ["worker", "pid", "ready", "settled", "http_port", "partitions"],
+        [[w.slot, w.pid, w.ready, w.settled, w.http_port, len(w.partitions)] for w in workers],
+    )
+    shown = ["group", "topic", "partition", "phase", "lag"]
+    rows = [
+        [*(held.get(name) for name in shown), _remark(held), worker.slot]
+        for worker in workers
+        for held in worker.partitions
+    ]
+    if rows:
+        print()
+        printer.rows([*shown, "note", "worker"], sorted(rows, key=lambda row: tuple(row[:3])))
+
+
+def _remark(held: Mapping[str, Any]) -> str:
+    """What an operator should see of a partition: why it stopped, or that it waits."""
+    return held.get("stopped_by") or ("paused" if held.get("paused") else "")
 
 
 def _show_services(printer: Printer, found: StackStatus) -> None:

@@ -66,22 +66,21 @@ def test_addresses_of_a_dead_stack_are_not_reported(home, capsys):
     assert json.loads(capsys.readouterr().out)["bootstrap"] == ""
 
 
+SOURCE = {"group": "g", "topic": "model.metrics", "partitions": 2}
+
+
+def _held(*partitions):
+    return [{"group": "g", "topic": "model.metrics", "partition": p} for p in partitions]
+
+
 def test_live_workers_are_reported(home, monkeypatch, capsys):
     """What `--json` shows of a worker is what the worker wrote."""
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
-    _write_worker(home, 0, settled=True, partitions=["model.metrics/0"], http_port=1234)
+    said = {"settled": True, "partitions": _held(0, 1), "sources": [SOURCE], "http_port": 1234}
+    _write_worker(home, 0, **said)
     assert main(["status", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["workers"] == [
-        {
-            "pid": os.getpid(),
-            "slot": 0,
-            "partitions": ["model.metrics/0"],
-            "ready": True,
-            "http_port": 1234,
-            "settled": True,
-        }
-    ]
+    assert report["workers"] == [{"pid": os.getpid(), "slot": 0, "ready": True, **said}]
     assert report["settled"] is True
 
 
@@ -109,11 +108,14 @@ def test_a_file_of_another_form_is_ignored(home, content):
 
 @pytest.mark.parametrize(
     ("said", "settled"),
-    [([], False), ([True], True), ([True, False], False), ([True, True], True)],
+    [([], False), ([True, True], True), ([True, False], False), ([True], False)],
 )
-def test_settled_needs_every_worker_and_at_least_one(said, settled):
-    """No workers have nothing left to do either, but nothing is being done."""
-    workers = [Worker(pid=1, slot=slot, settled=each) for slot, each in enumerate(said)]
+def test_settled_needs_every_partition_held_and_every_worker_done(said, settled):
+    """No workers have nothing left to do either, and a partition without an owner waits."""
+    workers = [
+        Worker(pid=1, slot=slot, settled=each, partitions=_held(slot), sources=[SOURCE])
+        for slot, each in enumerate(said)
+    ]
     assert pipeline_settled(workers) is settled
 
 
@@ -122,3 +124,16 @@ def test_down_without_a_stack_is_no_failure(home, capsys):
     assert main(["down"]) == 0
     assert "no local stack" in capsys.readouterr().err
     assert list(home.iterdir()) == []
+
+
+def test_people_see_each_partition_with_its_phase_and_lag(home, monkeypatch, capsys):
+    """ "Not settled" is a question; which partition waits for what is the answer."""
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
+    held = {"group": "g", "topic": "model.metrics", "paused": False, "stopped_by": None}
+    stopped = {"partition": 0, "phase": "stopped", "lag": None, "stopped_by": "changelog_gap"}
+    behind = {"partition": 1, "phase": "ready", "lag": 17, "paused": True}
+    _write_worker(home, 0, partitions=[{**held, **behind}, {**held, **stopped}])
+    assert main(["status"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["g", "model.metrics", "0", "stopped", "changelog_gap", "0"] in lines
+    assert ["g", "model.metrics", "1", "ready", "17", "paused", "0"] in lines

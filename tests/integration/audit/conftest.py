@@ -1,0 +1,177 @@
+"""A pipeline that has run and come to rest on the session's stack, in a database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import ALL
+from streams import cli
+from streams.broker.kafka import KafkaBroker
+from streams.clock import SystemClock
+from streams.local.stack import StackStatus
+from streams.runtime.deadline import Deadline
+from streams.runtime.worker import Worker
+from streams.settings import Settings
+from streams.sinks import schema
+from streams.sinks.clickhouse import ClickHouseShards
+from streams.telemetry.metrics import Metrics
+from streams.topics import wanted_topics
+from streams.topology import MODEL_METRICS
+from streams.workload.feed import Feed
+from streams.workload.generator import Generator
+from streams.workload.oracle import Oracle
+from streams.workload.shape import Workload
+from tables.rocksdb import RocksFolder
+
+DATABASE = "audited"
+EVENTS = 6000
+PATIENCE_S = 90.0
+HOURS_BACK_MS = 3 * 3_600_000
+"""Events of hours that are over: their roll-ups are compared too."""
+
+
+class Pipeline:
+    """What ran, and the shards to tamper with."""
+
+    def __init__(self, settings: Settings, oracle: Oracle) -> None:
+        self.settings = settings
+        self.oracle = oracle
+        self.shards = [server.replica for server in schema.servers(settings)]
+
+    def everywhere(self, *statements: str) -> None:
+        """Run the statements on every shard."""
+        for shard in self.shards:
+            for statement in statements:
+                shard.command(statement)
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of every shard."""
+        return [tuple(row) for shard in self.shards for row in shard.query(sql)[1]]
+
+
+async def _run(settings: Settings, state: Path) -> Oracle:
+    clock = SystemClock()
+    broker = KafkaBroker(settings.kafka_bootstrap, session_timeout_s=settings.session_timeout_s)
+    admin = await broker.admin()
+    topics = wanted_topics([MODEL_METRICS], replication_factor=1)
+    await admin.delete_topics([topic.name for topic in topics])
+    await admin.create_topics(topics)
+    await admin.close()
+    worker = Worker(
+        agents=ALL,
+        broker=broker,
+        shards=ClickHouseShards.from_settings(settings, clock),
+        stores=lambda group: RocksFolder(state, group),
+        clock=clock,
+        settings=settings,
+        metrics=Metrics(),
+        instance_id="audited",
+    )
+    running = asyncio.create_task(worker.run(lambda: None))
+    oracle = await _feed(broker, clock)
+    async with asyncio.timeout(PATIENCE_S):
+        while not await _done(worker, broker, oracle):
+            assert not running.done(), running
+            await asyncio.sleep(0.2)
+    await worker.drain(Deadline(clock, 20.0))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return oracle
+
+
+async def _feed(broker: KafkaBroker, clock: SystemClock) -> Oracle:
+    shape = Workload(
+        start_ms=clock.now_ms() - HOURS_BACK_MS,
+        seed=5,
+        tenants=20,
+        models=3,
+        metrics=2,
+        poison=0.01,
+        step_ms=100,
+    )
+    generator = Generator(shape)
+    producer = broker.plain_producer()
+    await producer.start()
+    feed = Feed(producer, MODEL_METRICS.name, clock)
+    for block in generator.blocks(EVENTS):
+        await feed.send(*block)
+    await feed.drain()
+    await producer.close()
+    return generator.oracle
+
+
+async def _done(worker: Worker, broker: KafkaBroker, oracle: Oracle) -> bool:
+    held = [p for group in worker.groups for p in group.partitions.values() if p.partition]
+    read = sum(p.partition.progress.read for p in held if p.partition is not None)
+    return read == oracle.produced and worker.settled
+
+
+@pytest.fixture(scope="session")
+def pipeline(stack: StackStatus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """6000 events, with duplicates, late ones and poison, applied and acknowledged."""
+    settings = Settings(
+        kafka_bootstrap=stack.kafka_bootstrap,
+        clickhouse_shards=",".join(stack.shards),
+        clickhouse_user=stack.clickhouse_user,
+        clickhouse_password_file=stack.clickhouse_password_file,
+        clickhouse_database=DATABASE,
+        commit_interval_s=0.2,
+        session_timeout_s=6.0,
+        idle_close_s=1.0,
+        grace_s=5,
+        late_hold_s=1.0,
+        rollup_interval_s=1.0,
+    )
+    for server in schema.servers(settings):
+        server.migrator.apply()
+        server.replica.close()
+    oracle = asyncio.run(_run(settings, tmp_path_factory.mktemp("state")))
+    made = Pipeline(settings, oracle)
+    made.everywhere(
+        *(
+            f"CREATE TABLE {DATABASE}.{table}_kept ENGINE = MergeTree ORDER BY tuple() "
+            f"AS SELECT * FROM {DATABASE}.{table}_local FINAL"
+            for table in ("m1", "dead_letters", "ledger")
+        )
+    )
+    yield made
+    made.everywhere(f"DROP DATABASE {DATABASE}")
+    for shard in made.shards:
+        shard.close()
+
+
+@pytest.fixture
+def tampered(pipeline: Pipeline) -> Iterator[Pipeline]:
+    """The pipeline, to change rows of; afterwards they are as before."""
+    yield pipeline
+    for table in ("m1", "dead_letters", "ledger"):
+        pipeline.everywhere(
+            f"TRUNCATE TABLE {table}_local", f"INSERT INTO {table}_local SELECT * FROM {table}_kept"
+        )
+
+
+@pytest.fixture
+def dia(
+    stack: StackStatus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command on the pipeline: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", stack.kafka_bootstrap)
+    monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", ",".join(stack.shards))
+    monkeypatch.setenv("DIA_CLICKHOUSE_USER", stack.clickhouse_user)
+    monkeypatch.setenv("DIA_CLICKHOUSE_PASSWORD_FILE", stack.clickhouse_password_file)
+    monkeypatch.setenv("DIA_CLICKHOUSE_DATABASE", DATABASE)
+
+    def run(*args: str) -> tuple[int, str, str]:
+        code = cli.main(args)
+        return code, *capsys.readouterr()
+
+    return run
