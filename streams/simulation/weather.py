@@ -63,8 +63,8 @@ class Weather:
         if outcome is not None:
             await outcome
 
-    async def clear(self) -> None:
-        """Everything works again, and every process is dead."""
+    async def clear(self, *, kill: bool) -> list[Process]:
+        """Everything works again. Returns the processes that live on: none, if ``kill``."""
         self._world.broker.faults.heal()
         for shard in self._world.shards.faults:
             shard.down = shard.busy = False
@@ -72,8 +72,13 @@ class Weather:
             shard.fail_roll_ups = 0
         for disk in self._world.disks.values():
             disk.die_before_write = disk.die_after_write = False
+        while self._muted:
+            self._unmute()
+        survivors = [p for p in self._alive() if p.failure is None and not kill]
         for process in self._processes:
-            await process.kill()
+            if process not in survivors:
+                await process.kill()
+        return survivors
 
     # --- processes ---------------------------------------------------------------------------
 

@@ -1,0 +1,127 @@
+"""A partition by hand: broker, disk and clock in memory, and the engine's steps one at a time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+
+import pytest
+
+from agents import AGGREGATE_METRICS
+from streams.broker.memory import MemoryBroker
+from streams.clock import VirtualClock
+from streams.runtime.assignment import Opener
+from streams.runtime.commit import commit
+from streams.settings import Settings
+from streams.sinks.memory import MemoryShards
+from streams.telemetry.metrics import Metrics
+from streams.topics import wanted_topics
+from streams.topology import DIA_GROUP, MODEL_METRICS
+from streams.types import TopicPartition
+from tables.memory import MemoryDisk
+
+SOURCE = TopicPartition(MODEL_METRICS.name, 0)
+CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
+DLQ = TopicPartition(MODEL_METRICS.dlq, 0)
+SETTINGS = Settings(changelog_slack_bytes=500, changelog_part_bytes=17_000, commit_timeout_s=4.0)
+
+
+class Rig:
+    """One process and its world; `restart` is the next process on the same host."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.broker = MemoryBroker(self.clock)
+        self.shards = MemoryShards(2, self.clock)
+        self.disk = MemoryDisk()
+        self.metrics = Metrics()
+        self.settings = SETTINGS
+        self.numbers = itertools.count()
+        self.opened = None
+
+    async def create_topics(self) -> None:
+        admin = await self.broker.admin()
+        await admin.create_topics([replace(topic, partitions=1) for topic in wanted_topics()])
+
+    async def produce(self, *values, key=b"t") -> None:
+        producer = self.broker.plain_producer()
+        for value in values:
+            await (await producer.send(SOURCE.topic, key, value))
+
+    async def produce_events(self, count, **fields) -> None:
+        await self.produce(*(self.event(**fields) for _ in range(count)))
+
+    def event(self, **fields) -> bytes:
+        event = {
+            "event_id": f"e{next(self.numbers)}",
+            "tenant_id": "t",
+            "model_id": "m",
+            "metric": "x",
+            "ts": self.clock.now_ms(),
+            "value": 1.0,
+        }
+        return json.dumps({**event, **fields}).encode()
+
+    def opener(self, disk=None) -> Opener:
+        return Opener(
+            broker=self.broker,
+            stores=disk if disk is not None else self.disk,
+            clock=self.clock,
+            settings=self.settings,
+            shards=self.shards.count,
+            shard_of=self.shards.shard_of,
+        )
+
+    async def open(self, disk=None, fenced=lambda: None):
+        """A1 to A4."""
+        self.opened = await self.opener(disk).open(AGGREGATE_METRICS, SOURCE, fenced)
+        return self.opened.partition
+
+    @property
+    def partition(self):
+        return self.opened.partition
+
+    async def fold(self) -> None:
+        """C1 of all that lies in the source."""
+        reader = await self.broker.reader()
+        self.partition.fold(await reader.read(SOURCE, self.partition.progress.fold_offset))
+
+    async def commit(self, producer=None) -> None:
+        """C2 to C4."""
+        prepared = self.partition.prepare([100, 100])
+        await commit(
+            self.partition,
+            prepared,
+            producer if producer is not None else self.opened.producer,
+            self.clock,
+            self.metrics,
+            self.settings.commit_timeout_s,
+        )
+
+    async def commit_events(self, count, **fields) -> None:
+        await self.produce_events(count, **fields)
+        await self.fold()
+        await self.commit()
+
+    def log(self, tp):
+        return self.broker.log(tp)
+
+    def contents(self, tp):
+        """What a reader of committed records sees."""
+        log = self.broker.log(tp)
+        return log.read_committed(log.start_offset, 1 << 30)
+
+    async def recreate(self, topic) -> None:
+        """Delete a topic with all its records, and create it again."""
+        admin = await self.broker.admin()
+        config = (await admin.describe_topics())[topic]
+        await admin.delete_topics([topic])
+        await admin.create_topics([config])
+
+
+@pytest.fixture
+async def rig():
+    made = Rig()
+    await made.create_topics()
+    return made
