@@ -31,10 +31,10 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
     def _setup_logging(self) -> None:
         """Logs are configured already (streams.telemetry.logs)."""
 
-    def _schedule_shutdown(self, signal_: signal.Signals) -> None:
+    def _schedule_shutdown(self, signal: signal.Signals) -> None:
         if self._signal_stop_time is not None:
             os._exit(_ABORTED)
-        super()._schedule_shutdown(signal_)
+        super()._schedule_shutdown(signal)
 
 
 def run(app: App) -> NoReturn:

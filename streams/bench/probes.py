@@ -70,7 +70,7 @@ class Probes:
         for name in ("read", "applied"):
             ledger[name] = ledger.get(name, 0) - count
         return Found(
-            windows=found.windows.filter(pc.not_equal(_plain(found.windows["model"]), MODEL)),
+            windows=found.windows.filter(pc.field("model").cast(pa.string()) != MODEL),
             topic_records=found.topic_records - count,
             ledger=ledger,
             dead_in_ledger=found.dead_in_ledger,
@@ -99,8 +99,3 @@ def _tenant(number: int) -> str:
 
 def _name(number: int) -> str:
     return f"probe-{number:06d}"
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Strings, where the column came dictionary-encoded or as bytes."""
-    return column.cast(pa.string())

@@ -115,12 +115,13 @@ class Opener:
     ) -> tuple[PartitionState, int]:
         """A2 and A3, in a fresh store where the one at hand does not do."""
         begin: int | None = None
+        last: Exception | None = None
         for attempt in range(_FRESH_ATTEMPTS):
             try:
                 store = self.stores(tp, attempt > 0)
                 return await self._attempt(agent, tp, store, reader, committed, begin)
             except (StoreUnusable, OffsetOutOfRange) as error:
-                last: Exception = error
+                last = error
             except _Superseded as error:
                 begin, last = error.begin, error
         raise StoreUnusable(f"the state of {tp} could not be restored: {last}") from last

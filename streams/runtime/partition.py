@@ -121,8 +121,8 @@ class Partition:
                     EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms), self
                 )
             self.progress.observe(event_ms, append_ms)
-            bad = self.progress.dead_by_code.total() - dead_before
-            self._poison.observe(self.clock.monotonic(), len(batch), bad)
+            dead = self.progress.dead_by_code.total() - dead_before
+            self._poison.observe(self.clock.monotonic(), len(batch), dead)
         self.progress.passed(batch)
         self._batch = None
 
