@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest, xxh3_128_digest
+from xxhash import xxh3_64_digest, xxh3_128_digest
 
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _SHIFT = np.uint64(33)
@@ -45,9 +45,13 @@ def payloads(
         mixed ^= column
         mixed *= _MIX
         mixed ^= mixed >> _SHIFT
+    unnamed = run_ids.count(None)
+    if unnamed == len(run_ids):
+        return mixed
+    digests = b"".join([xxh3_64_digest((run_id or "").encode()) for run_id in run_ids])
+    with_run: NDArray[np.uint64] = (mixed ^ np.frombuffer(digests, ">u8")) * _MIX
+    if not unnamed:
+        return with_run
     # Only rows that name a run: a payload must not depend on its neighbours in the batch.
-    if run_ids.count(None) < len(run_ids):
-        named = [row for row, run_id in enumerate(run_ids) if run_id is not None]
-        runs = [xxh3_64_intdigest((run_ids[row] or "").encode()) for row in named]
-        mixed[named] = (mixed[named] ^ np.array(runs, np.uint64)) * _MIX
-    return mixed
+    named = np.array([run_id is not None for run_id in run_ids], np.bool_)
+    return np.where(named, with_run, mixed)
