@@ -75,13 +75,14 @@ class Supervisor:
         """Wait for a signal or the next step; whether it asks to stop."""
         unsettled = any(child.unsettled for child in self._children)
         caught = signal.sigtimedwait(_SIGNALS, STEP_INTERVAL_S if unsettled else WATCH_INTERVAL_S)
-        if caught is None or caught.si_signo == signal.SIGCHLD:
+        if caught is None:
             return False
         if caught.si_signo == signal.SIGHUP:
             for child in self._children:
                 child.retry()
-            return False
-        return True
+        # Named, not "any other": after SIGSTOP and SIGCONT beyond its timeout, Python's
+        # sigtimedwait returns a siginfo that nobody has filled in.
+        return caught.si_signo in (signal.SIGTERM, signal.SIGINT)
 
     def _stop(self) -> None:
         if self._owns_folder():

@@ -124,6 +124,21 @@ def test_a_shard_can_be_restarted_on_purpose(home, folder, kill):
         restart_shard(home, 7)
 
 
+def test_a_supervisor_that_was_suspended_goes_on(home, folder):
+    """A laptop's lid, or Ctrl-Z in a container: waking up is no reason to stop a stack."""
+    before = _start(home)
+    before.supervisor.send(signal.SIGSTOP)
+    time.sleep(2.0)  # beyond the wait it was stopped in
+    before.supervisor.send(signal.SIGCONT)
+    restart_service(home, "redis")
+    after = read_roster(folder)
+    assert after.supervisor == before.supervisor
+    untouched = {"kafka", "clickhouse-0"}
+    assert [entry for entry in after.entries if entry.name in untouched] == [
+        entry for entry in before.entries if entry.name in untouched
+    ]
+
+
 def test_a_killed_supervisor_takes_its_children_with_it(home, folder):
     """kill -9 on the owner of all must not leave a broker behind; `dia up` then starts afresh."""
     before = _start(home)
