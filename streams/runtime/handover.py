@@ -8,7 +8,7 @@ thread; those that come after the partition was dropped act on nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from streams.clock import Clock
@@ -86,19 +86,26 @@ class Handover:
 
 @dataclass(slots=True)
 class _Answers:
-    """Collects the answers for one emission, whose rows may go to two tables (h1 and d1)."""
+    """Collects the answers for one emission, whose rows may go to two tables (h1 and d1): a row
+    is stored when both have it, and refused when either refuses it."""
 
     windows: MinuteWindows
     emission: Emission
     targets: Handover
     waiting: int
+    refused: set[int] = field(default_factory=set)
+    reason: str = ""
 
     def one(self, refused: Sequence[int], reason: str) -> None:
         self.waiting -= 1
         if refused:
-            self.windows.refused(self.emission, refused, reason)
-            self.waiting = -1  # spoken for: the other table's answer adds nothing
-        elif self.waiting == 0:
+            self.refused.update(refused)
+            self.reason = reason
+        if self.waiting:
+            return
+        if self.refused:
+            self.windows.refused(self.emission, sorted(self.refused), self.reason)
+        else:
             self.windows.acknowledged(self.emission)
             self.targets.observe_freshness(self.emission)
 

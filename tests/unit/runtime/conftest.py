@@ -104,6 +104,8 @@ class Rig:
         await self.fold()
         await self.commit()
 
+    partition_dlq = DLQ
+
     def log(self, tp):
         return self.broker.log(tp)
 

@@ -1,0 +1,152 @@
+"""C5 and A5: what is handed over, what is owed again, and when an answer counts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from streams.clock import settle
+from streams.errors import ShardUnavailable
+from streams.runtime.commit import commit
+from streams.runtime.handover import Handover
+from streams.sinks.delivery import Delivery
+from streams.sinks.rollup_queue import RollUpQueue
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def handover(rig):
+    """Running targets over the rig's shards."""
+    delivery = Delivery(rig.shards, rig.clock, rig.metrics, batch_rows=100, queue_rows=100)
+    roll_ups = RollUpQueue(rig.shards, rig.clock, rig.metrics, interval_s=2.0)
+    tasks = [asyncio.ensure_future(delivery.run()), asyncio.ensure_future(roll_ups.run())]
+    yield Handover(rig.shards, delivery, roll_ups, rig.clock, rig.metrics)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _commit(rig, handover):
+    """C2 to C5, and the time the shards need."""
+    prepared = rig.partition.prepare(handover.room())
+    await commit(rig.partition, prepared, rig.opened.producer, rig.clock, rig.metrics, 4.0)
+    handover.committed(rig.partition, prepared)
+    await settle()
+
+
+async def _until_settled(rig, handover, rounds=60):
+    for _ in range(rounds):
+        last = rig.partition.progress.last_append_ms
+        rig.partition.idle_until(last + round(rig.clock.monotonic() * 1000) + DAY_MS)
+        if rig.partition.has_changes():
+            await _commit(rig, handover)
+        else:
+            handover.emit(rig.partition, rig.partition.take_emissions(handover.room()))
+        await rig.clock.advance(1.0)
+        if rig.partition.settled:
+            return True
+    return False
+
+
+async def test_rows_ledger_and_roll_ups_arrive_and_are_forgotten(rig, handover):
+    """At rest a partition owes nothing, and the tables agree."""
+    await rig.open()
+    await rig.produce_events(5)
+    await rig.produce(b"{")
+    await rig.fold()
+    assert await _until_settled(rig, handover)
+    assert [row["n"] for row in rig.shards.m1_rows()] == [5]
+    assert [row["n"] for row in rig.shards.rows("h1")] == [5]
+    assert [row["n"] for row in rig.shards.rows("d1")] == [5]
+    (ledger,) = rig.shards.rows("ledger")
+    assert (ledger["read"], ledger["applied"], ledger["dead"]) == (6, 5, 1)
+    assert [row["off"] for row in rig.shards.rows("dead_letters")] == [5]
+
+
+async def test_what_was_owed_is_owed_again_after_a_restart(rig, handover):
+    """The answer may have been lost with the process, or the row."""
+    for shard in rig.shards.faults:
+        shard.down = True
+    await rig.open()
+    await rig.produce_events(2)
+    await rig.produce(b"{")
+    await rig.fold()
+    await _commit(rig, handover)
+    handover.forget(rig.partition)
+    for shard in rig.shards.faults:
+        shard.down = False
+    await rig.clock.advance(60)
+    assert rig.shards.rows("ledger") == rig.shards.rows("dead_letters") == []
+    await rig.open()
+    handover.repeat(rig.partition)
+    assert await _until_settled(rig, handover)
+    assert len(rig.shards.rows("ledger")) == len(rig.shards.rows("dead_letters")) == 1
+
+
+async def test_an_answer_after_the_partition_was_dropped_acts_on_nothing(rig, handover):
+    """Its successor owes the effect itself; an early delete would lose it."""
+    for shard in rig.shards.faults:
+        shard.slow_s = 5.0
+    await rig.open()
+    await rig.commit_events(1)
+    await rig.produce_events(1)
+    await rig.fold()
+    await _commit(rig, handover)
+    dropped = rig.partition
+    handover.forget(dropped)
+    await rig.clock.advance(20)
+    assert not dropped.outbox.changed
+    assert dropped.outbox
+
+
+@pytest.mark.parametrize("refusing", [{"h1"}, {"d1"}, {"h1", "d1"}])
+async def test_an_old_window_refused_by_one_table_waits_for_the_other(
+    rig, handover, refusing, monkeypatch
+):
+    """Its state may go only when hours and days both have answered: else a crash in between
+    would leave one of them without the rows that were not refused."""
+    rig.settings = replace(rig.settings, m1_retention_days=8)
+    await rig.open()
+    old = rig.clock.now_ms() - 6 * DAY_MS - DAY_MS // 2
+    await rig.produce_events(2, ts=old, model_id="good")
+    await rig.produce_events(3, ts=old, model_id="bad")
+    await rig.fold()
+    away = {"d1"}
+    insert = rig.shards.insert
+
+    async def insert_unless_away(shard, chunks):
+        if chunks[0].table in away:
+            raise ShardUnavailable("this table is away")
+        await insert(shard, chunks)
+
+    monkeypatch.setattr(rig.shards, "insert", insert_unless_away)
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: table in refusing and row["model"] == "bad"
+    assert not await _until_settled(rig, handover, rounds=10)
+    assert len(rig.partition.windows) == 2
+    away.clear()
+    assert await _until_settled(rig, handover)
+    for table in ("h1", "d1"):
+        found = {row["model"]: row["n"] for row in rig.shards.rows(table)}
+        assert found["good"] == 2
+        assert ("bad" in found) == (table not in refusing)
+    assert [row["stage"] for row in rig.shards.rows("dead_letters")] == ["sink"]
+    assert rig.shards.m1_rows() == []
+
+
+async def test_a_refused_row_becomes_one_dead_letter_with_the_row_in_it(rig, handover):
+    """Nothing is dropped: the letter can be inserted after a fix."""
+    await rig.open()
+    await rig.produce_events(2, model_id="good")
+    await rig.produce_events(3, model_id="bad")
+    await rig.fold()
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: row.get("model") == "bad"
+    assert await _until_settled(rig, handover)
+    assert {row["model"]: row["n"] for row in rig.shards.m1_rows()} == {"good": 2}
+    (value,) = rig.contents(rig.partition_dlq).values
+    assert b'"model":"bad"' in value
+    assert b'"n":3' in value

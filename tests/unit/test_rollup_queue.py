@@ -1,0 +1,101 @@
+"""Recomputed hours and days: one computation meets all who asked before it began."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.clock import VirtualClock
+from streams.errors import RollUpExpired, ShardUnavailable
+from streams.sinks.rollup_queue import BucketStart, RollUpQueue
+from streams.telemetry.metrics import Metrics
+
+HOUR = BucketStart(0, "h1", 3600)
+DAY = BucketStart(1, "d1", 0)
+
+
+class Shards:
+    """Counts recomputations; raises what it is told to."""
+
+    def __init__(self, clock) -> None:
+        self.clock = clock
+        self.asked = []
+        self.errors = []
+        self.slow_s = 0.0
+
+    async def roll_up(self, shard, table, start_s) -> None:
+        self.asked.append((shard, table, start_s))
+        await self.clock.sleep(self.slow_s)
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.fixture
+async def queue():
+    clock = VirtualClock()
+    made = RollUpQueue(Shards(clock), clock, Metrics(), interval_s=10.0)
+    made.clock, made.shards = clock, made._shards
+    task = asyncio.ensure_future(made.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_one_recomputation_meets_everyone_who_asked_before(queue):
+    """However many minutes of an hour changed, it is computed once per interval."""
+    done = []
+    for number in range(5):
+        queue.submit(object(), HOUR, lambda number=number: done.append(number))
+    queue.submit(object(), DAY, lambda: done.append("day"))
+    await queue.clock.advance(11)
+    assert sorted(queue.shards.asked) == sorted([tuple(HOUR), tuple(DAY)])
+    assert set(done) == {0, 1, 2, 3, 4, "day"}
+
+
+async def test_who_asks_while_it_is_computed_gets_another(queue):
+    """It may have read the minutes before theirs arrived."""
+    done = []
+    queue.shards.slow_s = 5.0
+    queue.submit(object(), HOUR, lambda: done.append("early"))
+    await queue.clock.advance(11)
+    assert queue.shards.asked == [tuple(HOUR)]
+    queue.submit(object(), HOUR, lambda: done.append("late"))
+    await queue.clock.advance(5)
+    assert done == ["early"]
+    await queue.clock.advance(30)
+    assert done == ["early", "late"]
+    assert len(queue.shards.asked) == 2
+
+
+async def test_a_failed_one_is_owed_until_it_succeeds(queue):
+    """A shard that is away must not cost an hour its sum."""
+    done = []
+    queue.shards.errors = [ShardUnavailable("away"), ShardUnavailable("away")]
+    queue.submit(object(), HOUR, lambda: done.append(1))
+    await queue.clock.advance(15)
+    assert done == []
+    await queue.clock.advance(20)
+    assert done == [1]
+    assert len(queue.shards.asked) == 3
+
+
+async def test_an_expired_one_ends_the_obligation(queue):
+    """Recomputing it would shrink the stored row: it is reported and never tried again."""
+    done = []
+    queue.shards.errors = [RollUpExpired("minutes are gone")]
+    queue.submit(object(), HOUR, lambda: done.append(1))
+    await queue.clock.advance(60)
+    assert (done, len(queue.shards.asked)) == ([1], 1)
+
+
+async def test_the_forgotten_are_not_told_and_cost_nothing(queue):
+    """Their partition is someone else's now."""
+    done, gone = [], object()
+    queue.submit(gone, HOUR, lambda: done.append("gone"))
+    queue.submit(gone, DAY, lambda: done.append("gone"))
+    queue.submit(object(), DAY, lambda: done.append("kept"))
+    queue.forget(gone)
+    await queue.clock.advance(60)
+    assert done == ["kept"]
+    assert queue.shards.asked == [tuple(DAY)]
