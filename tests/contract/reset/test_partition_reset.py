@@ -1,0 +1,178 @@
+"""Each way a partition stops, and the way out of it: on both brokers, with real workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.errors import RefusedBySafety
+from streams.runtime.assignment import Opener, transactional_id
+from streams.runtime.consequences import consequences
+from streams.runtime.effects import ledger_key
+from streams.runtime.reset import reset
+from streams.runtime.state import META_KEY, read_meta
+from streams.types import CommittedOffset
+from tables import OUTBOX
+from tables.rocksdb import RocksFolder
+
+
+async def run_to(line: Any, events: int) -> None:
+    """A worker's whole life: produce, count, stop."""
+    await line.start()
+    await line.produce(events)
+    await line.count(events)
+    await line.stop()
+
+
+STOPS = {
+    "changelog_lost": "lose_changelog",
+    "changelog_gap": "tear_changelog",
+    "source_truncated": "truncate_source",
+    "topic_recreated": "recreate_source",
+}
+
+
+@pytest.mark.parametrize("folder", ["kept", "new"])
+@pytest.mark.parametrize("code", STOPS)
+async def test_a_stopped_partition_is_reset_and_goes_on(
+    line: Any, code: str, folder: str, tmp_path: Path
+) -> None:
+    """Every message of a stop names this command: it must lead out, with and without the old
+    state folder, and what comes after must count exactly once."""
+    await run_to(line, 20)
+    await getattr(line, STOPS[code])()
+    await line.start()
+    assert await line.stopped() == code
+    await line.stop()
+
+    before = line.visible()
+    opened = await line.reset(resume_at_start=code == "source_truncated")
+    assert opened.standing.cause is not None
+    assert opened.standing.cause.code == code
+    assert opened.link.epoch == 1
+    assert await line.committed() == CommittedOffset(opened.link.next_offset, "epoch=1")
+    start = {"source_truncated": 23, "topic_recreated": 0}.get(code, 20)
+    assert opened.link.next_offset == opened.link.start_offset == start
+
+    await line.start(tmp_path / "other" if folder == "new" else None)
+    await line.produce(10)
+    fresh = 12 if code == "source_truncated" else 10
+    await line.count(before + fresh)
+    await line.stop()
+    assert line.visible(epoch=1) == fresh
+    ledger = line.ledger(epoch=1)
+    assert ledger["applied"] == fresh
+    assert ledger["next_offset"] - opened.link.start_offset == ledger["read"] + ledger["gaps"]
+    assert line.ledger(epoch=0)["applied"] == 20
+    assert (await line.survey()).faults == []
+
+
+async def test_a_healthy_partition_is_not_reset(line: Any) -> None:
+    """A reset costs windows and dedupe: a slip of the hand must not."""
+    await run_to(line, 5)
+    with pytest.raises(RefusedBySafety, match="nothing stops"):
+        await line.planned()
+
+
+async def test_a_worker_that_takes_the_partition_back_wins(line: Any) -> None:
+    """Fencing decides between a reset and a live worker; the loser changes nothing."""
+    await run_to(line, 5)
+    await line.lose_changelog()
+    agreed = await line.planned()
+
+    class Rival:
+        """The broker as the reset sees it: a worker's A1 comes just before its commit."""
+
+        def __init__(self) -> None:
+            self.looks = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(line.broker, name)
+
+        async def admin(self) -> Any:
+            rival = line.broker.transactional_producer(
+                transactional_id(line.agent.group, line.source)
+            )
+            await rival.start()
+            await rival.close()
+            return await line.broker.admin()
+
+    with pytest.raises(RefusedBySafety, match=r"took .* back"):
+        await reset(Rival(), line.clock, agreed)  # type: ignore[arg-type]
+    assert (await line.survey()).last is None
+
+
+async def test_a_partition_that_moved_since_is_not_reset(line: Any) -> None:
+    """The operator agreed to what was shown, not to what is there now."""
+    await run_to(line, 5)
+    await line.lose_changelog()
+    agreed = await line.planned()
+    await line.reset()
+    await line.tear_changelog()
+    with pytest.raises(RefusedBySafety, match="moved"):
+        await reset(line.broker, line.clock, agreed)
+
+
+async def test_records_that_are_gone_are_given_up_only_when_told(line: Any) -> None:
+    """Skipping unread records is a loss: it takes --resume-at-start, and is named."""
+    await run_to(line, 5)
+    await line.truncate_source()
+    with pytest.raises(RefusedBySafety, match="offsets 5 to 7 were never consumed"):
+        await line.planned()
+    told = consequences(await line.planned(resume_at_start=True), line.settings)
+    assert any("Offsets 5 to 7 are gone" in sentence for sentence in told)
+
+
+async def test_reading_again_what_was_counted_is_named(line: Any) -> None:
+    """--resume-at-start on a source that is still whole counts it twice: an operator may want
+    that after emptying ClickHouse, and must know."""
+    await run_to(line, 5)
+    await line.lose_changelog()
+    told = consequences(await line.planned(resume_at_start=True), line.settings)
+    assert any("Offsets 0 to 4 were counted before" in sentence for sentence in told)
+
+
+async def test_a_second_reset_raises_the_epoch_again(line: Any) -> None:
+    """The epoch outlives the changelog in the committed offset: two losses, two epochs."""
+    await run_to(line, 5)
+    for epoch in (1, 2):
+        await line.lose_changelog()
+        assert (await line.reset()).link.epoch == epoch
+    await line.start()
+    await line.produce(5)
+    await line.count(10)
+    assert line.visible(epoch=2) == 5
+
+
+async def test_a_void_store_that_fits_the_new_log_by_accident_is_discarded(line: Any) -> None:
+    """Offsets of a recreated changelog begin at 0 again: an old store may end exactly where the
+    new log does, and must still not be believed."""
+    await run_to(line, 5)
+    await line.lose_changelog()
+    opened = await line.reset()
+    end = (await line.survey()).end_offset
+    store = RocksFolder(line.state, line.agent.group)(line.source, False)
+    meta = read_meta(store)
+    assert meta is not None
+    forged = msgspec.structs.replace(meta, changelog_offset=end)
+    store.write([(META_KEY, msgspec.msgpack.encode(forged))])
+    store.close()
+    opener = Opener(
+        broker=line.broker,
+        stores=RocksFolder(line.state, line.agent.group),
+        clock=line.clock,
+        settings=line.settings,
+        shards=1,
+        shard_of=line.shards.shard_of,
+    )
+    found = await opener.open(line.agent, line.source, lambda: None)
+    state = found.partition.state
+    assert (state.link.epoch, state.context.epoch) == (1, 1)
+    assert state.link.seq == opened.link.seq
+    keys = [key for key, _ in state.store.items() if key != META_KEY]
+    assert keys == [OUTBOX.prefix + ledger_key(1)]
+    state.store.close()
+    await found.producer.close()
