@@ -23,7 +23,7 @@ class Window(dict[int, int]):
 
     __slots__ = ("_free", "_taken", "closed", "hold_until", "minute", "older")
 
-    def __init__(self, minute: int, free: list[int], taken: list[tuple[int, int]]) -> None:
+    def __init__(self, minute: int, free: list[int], taken: list[int]) -> None:
         super().__init__()
         self.minute = minute
         self.closed = False
@@ -37,7 +37,7 @@ class Window(dict[int, int]):
     def __missing__(self, key: int) -> int:
         slot = self._free.pop()
         self[key] = slot
-        self._taken.append((slot, key))
+        self._taken.append(key)
         return slot
 
     def slots(self) -> NDArray[np.int64]:
@@ -51,7 +51,8 @@ class WindowLookup:
     def __init__(self, columns: WindowColumns) -> None:
         self._columns = columns
         self._windows: dict[int, Window] = {}
-        self._taken: list[tuple[int, int]] = []
+        self._taken: list[int] = []
+        """Series keys that took a slot in the window being looked up."""
 
     def __len__(self) -> int:
         """Live minutes."""
@@ -82,9 +83,9 @@ class WindowLookup:
                 new_window(window)
             slots[order[start:end]] = list(map(window.__getitem__, sorted_keys[start:end]))
             if self._taken:
-                taken = np.array(self._taken, np.int64)
+                taken = list(map(window.__getitem__, self._taken))
+                opened(window, np.array(taken, np.int64), np.array(self._taken, np.int64))
                 self._taken.clear()
-                opened(window, taken[:, 0], taken[:, 1])
         return slots
 
     def forget(self, slots: NDArray[np.int64]) -> None:
