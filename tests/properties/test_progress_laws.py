@@ -1,0 +1,67 @@
+"""Progress adds up: offsets, counts and event time of whatever was folded."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.runtime.assignment import first_link
+from streams.runtime.progress import Progress
+from streams.types import RecordBatch, TopicPartition
+
+TP = TopicPartition("topic", 0)
+batches = st.lists(st.lists(st.booleans(), max_size=10), max_size=10)
+times = st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**12)), max_size=10)
+
+
+def _batches(plan, start):
+    """Batches of consecutive offsets; False is an offset without a record."""
+    offset = start
+    for holds in plan:
+        offsets = [offset + i for i, holds_record in enumerate(holds) if holds_record]
+        stamps = [1000 + at for at in offsets]
+        nothing = [None] * len(offsets)
+        yield RecordBatch(TP, offset, offset + len(holds), offsets, stamps, nothing, nothing)
+        offset += len(holds)
+
+
+@given(batches, st.integers(0, 5))
+def test_every_offset_is_read_or_a_gap(plan, start):
+    """The ledger's law: next_offset - start == read + gaps."""
+    progress = Progress.after(first_link(start))
+    for batch in _batches(plan, start):
+        progress.passed(batch)
+    counters = progress.counters()
+    assert counters.read + counters.gaps == progress.fold_offset - start
+    assert counters.read == sum(map(sum, plan))
+    held = [offset for batch in _batches(plan, start) for offset in batch.offsets]
+    assert progress.last_offset == (held[-1] if held else -1)
+    assert progress.last_append_ms == (1000 + held[-1] if held else 0)
+
+
+@given(st.lists(times, max_size=5))
+def test_the_watermark_never_goes_back_nor_ahead_of_appends(observed):
+    """One producer with a fast clock must not close everybody's windows."""
+    progress = Progress.after(first_link(0))
+    for rows in observed:
+        before = progress.watermark_ms
+        event = np.array([ts for ts, _ in rows], np.int64)
+        append = np.array([ms for _, ms in rows], np.int64)
+        progress.observe(event, append)
+        assert progress.watermark_ms == max([before, *(min(pair) for pair in rows)])
+
+
+@given(batches, st.dictionaries(st.sampled_from(["a", "b"]), st.integers(1, 9)))
+def test_counters_are_a_copy(plan, dead):
+    """A commit's counters must not change while it is being sent."""
+    progress = Progress.after(first_link(0))
+    progress.dead_by_code.update(dead)
+    frozen = progress.counters()
+    before = dict(frozen.dead_by_code)
+    progress.dead_by_code["a"] += 1
+    for batch in _batches(plan, 0):
+        progress.passed(batch)
+    assert frozen.read == 0
+    assert frozen.dead_by_code == before
+    assert frozen.dead == sum(before.values())

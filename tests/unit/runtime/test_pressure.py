@@ -1,0 +1,52 @@
+"""When a partition takes no more records, and when it does again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streams.runtime.pressure import Pressure, fill_of
+
+
+@pytest.fixture
+async def partition(rig):
+    rig.settings = replace(
+        rig.settings, max_live_windows=10, commit_max_records=100, max_unacked_bytes=1000
+    )
+    return await rig.open()
+
+
+async def _live(rig, count):
+    for number in range(count):
+        await rig.produce_events(1, model_id=f"m{number}")
+    await rig.fold()
+
+
+async def test_it_pauses_at_eighty_percent_and_resumes_below_fifty(rig, partition):
+    """With one threshold a partition at the edge would flap with every batch."""
+    pressure = Pressure()
+    await _live(rig, 7)
+    assert (pressure.update(partition), pressure.paused) == (False, False)
+    await rig.produce_events(1, model_id="m7")
+    await rig.fold()
+    assert (pressure.update(partition), pressure.paused) == (True, True)
+    rig.settings = None
+    for bound, paused in ((16, True), (17, False)):
+        settings = replace(partition.state.context.settings, max_live_windows=bound)
+        partition.state.context = replace(partition.state.context, settings=settings)
+        pressure.update(partition)
+        assert pressure.paused == paused
+
+
+async def test_the_fullest_bound_decides(rig, partition):
+    """Windows, owed bytes and records ahead of a commit each fill memory of their own."""
+    assert fill_of(partition) == 0
+    await _live(rig, 2)
+    assert fill_of(partition) == pytest.approx(0.2)
+    partition.outbox.put(b"D", bytes(900))
+    partition.outbox.delta(1)
+    assert fill_of(partition) == pytest.approx(0.9)
+    await rig.produce(*[b"{"] * 398)
+    await rig.fold()
+    assert fill_of(partition) == pytest.approx(1.0)
