@@ -14,7 +14,12 @@ import structlog
 
 from streams.agent import AgentSpec
 from streams.clock import Clock
-from streams.errors import BrokerUnavailable, SourceNotLogAppendTime, UnknownTopic
+from streams.errors import (
+    BrokerUnavailable,
+    SourceNotLogAppendTime,
+    TransientError,
+    UnknownTopic,
+)
 from streams.runtime.assigned import AssignedPartition
 from streams.runtime.assignment import Opener
 from streams.runtime.deadline import Deadline, DeadlinePassed
@@ -22,10 +27,13 @@ from streams.runtime.handover import Handover
 from streams.settings import Settings
 from streams.telemetry.health import PartitionCounts
 from streams.telemetry.metrics import Metrics
-from streams.types import Broker, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.types import Broker, GroupConsumer, OffsetOutOfRange, RecordBatch, TopicPartition
 
 _TICK_S = 0.25
 _RETRY_S = 2.0
+_REFUSALS_MAX = 5
+"""Fetches in a row that fail before the consumer is replaced: aiokafka's coordination does not
+come back from what it takes for a lasting error."""
 _REVOKE_SHARE = 0.5
 """Of the session timeout: what a revocation may take before the group goes on without us."""
 
@@ -60,7 +68,9 @@ class GroupMember:
         self._clock = clock
         self._settings = settings
         self._metrics = metrics
-        self._consumer = broker.consumer(group, sorted(agents), instance_id)
+        self._instance_id = instance_id
+        self._consumer = self._new_consumer()
+        self._refusals = 0
         self._stopping = False
         self._ticked_at = float("-inf")
 
@@ -71,7 +81,7 @@ class GroupMember:
 
         Raises `SourceNotLogAppendTime`.
         """
-        while True:
+        while not self._stopping:
             try:
                 await self._check_sources()
                 await self._consumer.start(self)
@@ -106,6 +116,10 @@ class GroupMember:
     async def close(self) -> None:
         """Leave at once; uncommitted work is folded again by whoever comes next."""
         self._stopping = True
+        await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Hand back every partition and leave the group."""
         await asyncio.gather(*(p.close() for p in self.partitions.values()))
         self.partitions = {}
         await self._consumer.stop()
@@ -145,14 +159,30 @@ class GroupMember:
             if (partition := self.partitions.get(error.tp)) is not None:
                 partition.lost_position()
             return
-        except BrokerUnavailable as error:
-            log.warning("fetch_failed", group=self.group, code=error.code, why=str(error))
-            await self._clock.sleep(_RETRY_S)
+        except TransientError as error:
+            await self._refused(error)
             return
+        self._refusals = 0
         for tp, batch in batches.items():
             partition = self.partitions.get(tp)
             if partition is not None and partition.taking:
                 self._fold(partition, batch)
+
+    async def _refused(self, error: TransientError) -> None:
+        """Try again; with another consumer once this one was refused again and again."""
+        log.warning("fetch_failed", group=self.group, code=error.code, why=str(error))
+        await self._clock.sleep(_RETRY_S)
+        self._refusals += 1
+        if self._refusals < _REFUSALS_MAX or self._stopping:
+            return
+        self._refusals = 0
+        await self._give_up()
+        self.assigned_once = False
+        self._consumer = self._new_consumer()
+        await self.start()
+
+    def _new_consumer(self) -> GroupConsumer:
+        return self._broker.consumer(self.group, sorted(self._agents), self._instance_id)
 
     def _tick(self) -> None:
         now_s = self._clock.monotonic()
