@@ -105,6 +105,7 @@ class Rig:
         await self.commit()
 
     partition_dlq = DLQ
+    opened_source = SOURCE
 
     def log(self, tp):
         return self.broker.log(tp)
