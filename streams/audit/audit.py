@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streams.agent import AgentSpec
 from streams.audit.books import Books, PartitionBooks
@@ -96,29 +95,24 @@ class _Audit:
         self.say(f"comparing the books of {agent.source.name} ({agent.group})")
         deadline_s = self.clock.monotonic() + self.options.wait_s
         books = await self.reading.books(agent)
-        moving: set[int] = set()
-        while (findings := compare(books, moving)) and self.clock.monotonic() < deadline_s:
+        while (findings := compare(books)) and self.clock.monotonic() < deadline_s:
             self.say(f"{len(findings)} differences; looking again, it may be on its way")
             await self.clock.sleep(_POLL_S)
             before, books = books, await self.reading.books(agent)
-            moving |= {
-                now.partition
-                for was, now in zip(before.partitions, books.partitions, strict=False)
-                if now.committed_offset != was.committed_offset
-            }
+            books = replace(books, moving=before.moving | _moved(before, books))
         self.report.books.append(books)
         self.report.findings += findings
-        self._remark(books, moving)
+        self._remark(books)
         if self.options.deep and MINUTE_WINDOWS in agent.tables:
             for partition in books.partitions:
                 if partition.ledger:
                     await self._deep(books, partition)
 
-    def _remark(self, books: Books, moving: AbstractSet[int]) -> None:
+    def _remark(self, books: Books) -> None:
         notes = self.report.notes
-        if moving:
+        if books.moving:
             notes.append(
-                f"{books.topic}: partitions {sorted(moving)} commit while they are read: their "
+                f"{books.topic}: partitions {sorted(books.moving)} commit while they are read: their "
                 f"ledger was not compared with rows and offsets; --deep judges their windows"
             )
         if books.lag:
@@ -169,3 +163,13 @@ class _Audit:
                 f"and were not judged"
             )
         return shortened(compared.findings)
+
+
+def _moved(before: Books, now: Books) -> frozenset[int]:
+    """The partitions that committed between two readings."""
+    was = {books.partition: books.committed_offset for books in before.partitions}
+    return frozenset(
+        books.partition
+        for books in now.partitions
+        if books.committed_offset != was.get(books.partition)
+    )

@@ -76,7 +76,8 @@ class Stale:
 class Books:
     """Everything a shallow audit compares for one topic. ``rows`` counts the events of window
     rows by (partition, epoch); None where the topic has no windows. ``expired_events`` are those
-    of days whose minutes have begun to expire, counted in the day rows."""
+    of days whose minutes have begun to expire, counted in the day rows. ``moving`` partitions
+    committed while they were read, so their parties were heard at different moments."""
 
     group: str
     topic: str
@@ -85,6 +86,7 @@ class Books:
     rows: Mapping[tuple[int, int], int] | None
     expired_events: int
     stale: tuple[Stale, ...]
+    moving: frozenset[int] = frozenset()
 
     @property
     def lag(self) -> int:

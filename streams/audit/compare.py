@@ -11,24 +11,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from streams.audit.books import Books, LedgerRow, PartitionBooks
 from streams.audit.finding import Finding, Place, shortened, span
 
 
-def compare(books: Books, moving: AbstractSet[int] = frozenset()) -> list[Finding]:
+def compare(books: Books) -> list[Finding]:
     """Every disagreement, partition by partition.
 
-    ``moving`` partitions commit while they are read: of them only what one row says of itself
-    can be judged.
+    Of moving partitions only what one ledger row says of itself can be judged.
     """
+    moving = books.moving
     findings = [f for p in books.partitions for row in p.ledger for f in _adds_up(books, row)]
     at_rest = [p for p in books.partitions if p.partition not in moving]
     for partition in at_rest:
         findings += _offsets(books, partition)
-    findings += [f for f in _rows(books, moving) if f.place.partition not in moving]
+    findings += [f for f in _rows(books) if f.place.partition not in moving]
     findings += _dead_counts(books, at_rest)
     findings += shortened(f for f in _dead_ids(books) if f.place.partition not in moving)
     findings += shortened(_stale(books))
@@ -99,8 +98,8 @@ def _offsets(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
         )
 
 
-def _rows(books: Books, moving: AbstractSet[int]) -> Iterator[Finding]:
-    if books.rows is None or (books.expired_events and moving):
+def _rows(books: Books) -> Iterator[Finding]:
+    if books.rows is None or (books.expired_events and books.moving):
         return
     applied = {(r.partition, r.epoch): r for p in books.partitions for r in p.ledger}
     if books.expired_events:

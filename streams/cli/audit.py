@@ -117,7 +117,8 @@ def _verdict(report: Report) -> str:
         f"clean: {sum(row.read for row in rows):,} records read = "
         f"{sum(row.applied for row in rows):,} applied + "
         f"{sum(row.duplicates for row in rows):,} duplicates + "
-        f"{sum(row.dead for row in rows):,} dead letters, and every party says so."
+        f"{sum(row.dead for row in rows):,} dead letters, and every party "
+        f"{'that could be heard ' if any(b.moving for b in report.books) else ''}says so."
     )
     if report.records_read_again:
         text += (
@@ -129,7 +130,8 @@ def _verdict(report: Report) -> str:
 
 def _line(books: Books, row: LedgerRow) -> dict[str, Any]:
     rows = None
-    if books.rows is not None and not books.expired_events:
+    comparable = not books.expired_events and row.partition not in books.moving
+    if books.rows is not None and comparable:
         rows = books.rows.get((row.partition, row.epoch), 0)
     return {
         "partition": row.partition,

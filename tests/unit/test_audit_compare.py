@@ -121,10 +121,10 @@ def test_many_findings_of_a_kind_are_counted_not_listed():
 
 def test_a_partition_that_commits_meanwhile_is_judged_only_by_itself():
     """Its offset, ledger and rows were read at different moments."""
-    moved = books(committed_offset=115, rows={(0, 0): 95})
-    assert compare(moved) != []
-    assert compare(moved, {0}) == []
-    assert compare(books(applied=1), {0}) != []
+    moved = {"committed_offset": 115, "rows": {(0, 0): 95}}
+    assert compare(books(**moved)) != []
+    assert compare(books(**moved, moving=frozenset({0}))) == []
+    assert compare(books(applied=1, moving=frozenset({0}))) != []
 
 
 def test_once_minutes_expire_events_are_compared_in_total():
