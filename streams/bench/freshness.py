@@ -40,6 +40,7 @@ COMMITS_AFTER = 2
 
 class _Sent(NamedTuple):
     probes: Probes
+    late_s: float
     lag_max: int
     lag_at_end: int
 
@@ -105,13 +106,14 @@ async def _send(rig: Rig, blocks: list[Block]) -> _Sent:
                     values.append(value)
                 await feed.send(keys, values)
                 sent += len(keys)
+            late_s = (rig.clock.now_ms() - began_ms) / 1000 - sent / _rate(rig.case)
             await feed.drain()
     finally:
         watching.cancel()
         await producer.close()
     await rig.clock.sleep(COMMITS_AFTER * rig.settings.commit_interval_s)
     lag_at_end = await rig.reading.unread()
-    return _Sent(probes, max(lags, default=0), lag_at_end)
+    return _Sent(probes, max(0.0, late_s), max(lags, default=0), lag_at_end)
 
 
 async def _watch_lag(rig: Rig, lags: list[int]) -> None:
@@ -149,6 +151,7 @@ async def _judge(
         p999_s=quantile(delays_s, 0.999),
         max_s=quantile(delays_s, 1.0),
         insert_mean_s=round(metrics.total("sink_insert_seconds_sum") / max(1.0, inserts), 3),
+        sender_late_s=round(sent.late_s, 3),
         lag_max=sent.lag_max,
         lag_at_end=sent.lag_at_end,
     )

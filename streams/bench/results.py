@@ -58,6 +58,7 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
 
     The schedule counts, not the sending: a stall delays every event that was due in it.
     ``insert_mean_s`` is the mean time of an insert, within which a row becomes visible.
+    ``sender_late_s`` says how far behind its schedule the sender ended: it too needs a core.
     """
 
     rate_per_s: int
@@ -68,6 +69,7 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     p999_s: float | None
     max_s: float | None
     insert_mean_s: float
+    sender_late_s: float
     lag_max: int
     lag_at_end: int
 
@@ -182,8 +184,8 @@ _RESTART = (
     "warm start s",
 )  # fmt: skip
 _FRESHNESS = (
-    "freshness", "exact", "probes", "p50 s", "p99 s", "p99.9 s", "max s", "insert s", "lag at end",
-    "others, cores",
+    "freshness", "exact", "probes", "p50 s", "p99 s", "p99.9 s", "max s", "insert s",
+    "sender late s", "lag at end", "others, cores",
 )  # fmt: skip
 _COSTS = ("cost", "process", "CPU s", "CPU s per M events", "peak RSS MiB")
 
@@ -231,6 +233,7 @@ def _freshness_row(outcome: Outcome) -> tuple[Any, ...]:
         found.p999_s,
         found.max_s,
         found.insert_mean_s,
+        found.sender_late_s,
         found.lag_at_end,
         outcome.others_cores,
     )

@@ -296,10 +296,10 @@ def test_freshness_stands_in_the_table():
     """With how busy the machine was beside it."""
     found = Freshness(
         rate_per_s=20_000, seconds=20, probes=1000, p50_s=0.9, p99_s=1.6, p999_s=1.9, max_s=2.0,
-        insert_mean_s=0.05, lag_max=30_000, lag_at_end=0,
+        insert_mean_s=0.05, sender_late_s=0.01, lag_max=30_000, lag_at_end=0,
     )  # fmt: skip
     outcome = msgspec.structs.replace(_outcome(), throughput=None, floor=None, freshness=found)
-    assert "| 1,000 | 0.9 | 1.6 | 1.9 | 2.0 | 0.05 | 0 | 0.1 |" in results.markdown(
+    assert "| 1,000 | 0.9 | 1.6 | 1.9 | 2.0 | 0.05 | 0.01 | 0 | 0.1 |" in results.markdown(
         _report(outcome)
     )
 
