@@ -9,11 +9,11 @@ STAMP := $(VENV)/setup.stamp
 CODE := schemas streams tables agents tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench lock clean
+.PHONY: help setup check test test-faults demo bench lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' Makefile
 
 setup: $(STAMP) ## Create .venv with everything the lock file names
 
@@ -47,6 +47,14 @@ check: $(STAMP) ## Lint, format, types, layers: what CI checks before the tests
 
 test: $(STAMP) ## Every test, the ones on the real local stack too
 	$(BIN)/python -m pytest
+
+# Seeds that `make test` does not run; a failing one is printed with the command that replays it.
+SEEDS ?= 10000
+FIRST_SEED ?= 1000000
+
+test-faults: $(STAMP) ## SEEDS=N more simulated histories, then faults on real processes
+	$(BIN)/python -m streams.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
+	$(BIN)/python -m pytest -m faults tests/faults
 
 demo: $(STAMP) ## Half a million events through a real stack, reconciled one by one
 	$(BIN)/dia demo

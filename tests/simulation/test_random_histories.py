@@ -1,6 +1,6 @@
 """Thousands of random histories of the whole engine, none of which may lose or double a record.
 
-A failing seed is printed with the command that replays it. DIA_TEST_SEEDS sets how many run.
+A failing seed is printed with the command that replays it. TEST_SEEDS sets how many run; `make test-faults SEEDS=N` runs others.
 """
 
 from __future__ import annotations
