@@ -23,6 +23,7 @@ from streams.errors import StateLimit
 from streams.rows import WindowRows, WindowTable
 from tables.emission import Emission, EmissionQueues
 from tables.names import SeriesNames, renumber
+from tables.runs import distinct, run_starts
 from tables.sketch_code import encode as sketch_codes
 from tables.sketch_runs import SketchRuns, pack
 from tables.table import Entry, ShardOf
@@ -116,7 +117,7 @@ class MinuteWindows:
         slots = self._lookup.slots(keys, minutes, self._hold_if_late, self._begin)
         order = np.lexsort((ts_ms, slots))
         ordered = slots[order]
-        first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        first = run_starts(ordered)
         touched = ordered[first]
         self._accumulate(touched, first, order, ts_ms, values)
         self._stamp(touched, first, offsets[order], append_ms[order])
@@ -303,7 +304,7 @@ class MinuteWindows:
         slots = np.concatenate([slots for slots, _ in self._evictable])
         serials = np.concatenate([serials for _, serials in self._evictable])
         self._evictable = []
-        slots = np.unique(slots[c.same(slots, serials)])
+        slots = distinct(slots[c.same(slots, serials)])
         slots = slots[c.closed[slots] & (c.acked[slots] == c.ver[slots])]
         if not len(slots):
             return
@@ -318,8 +319,8 @@ class MinuteWindows:
     def _note_touched(self, slots: NDArray[np.int64]) -> None:
         c = self._columns
         recent = slots[~c.old[slots]]
-        pairs = np.unique(np.stack([c.shard[recent], c.minute[recent] // 60]), axis=1)
-        self.evicted.update((int(shard), int(hour) * 60) for shard, hour in pairs.T)
+        touched = distinct((c.shard[recent].astype(np.int64) << 32) | (c.minute[recent] // 60))
+        self.evicted.update((code >> 32, (code & 0xFFFFFFFF) * 60) for code in touched.tolist())
 
     def _bury(self, slots: NDArray[np.int64]) -> None:
         """Turn the refused rows among the evicted ones into dead letters."""

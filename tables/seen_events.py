@@ -45,9 +45,7 @@ class Verdict(IntEnum):
 class SeenEvents:
     """The `Table` of seen events of one partition (protocol: tables/table.py)."""
 
-    def __init__(
-        self, ttl_ms: int, max_ids: int = 20_000_000, hot_ids: int = 500_000
-    ) -> None:
+    def __init__(self, ttl_ms: int, max_ids: int = 20_000_000, hot_ids: int = 500_000) -> None:
         self._ttl_ms = ttl_ms
         self._max_ids = max_ids
         self._hot_ids = hot_ids

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from tables.runs import run_starts
+
 CODE_BITS = 16
 CODE_BIAS = 1 << (CODE_BITS - 1)
 
@@ -43,7 +45,7 @@ def combine(buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> Buckets:
     # Stable is radix or timsort in numpy: linear on the few sorted runs that a merge joins.
     order = np.argsort(buckets, kind="stable")
     buckets, counts = buckets[order], counts[order]
-    starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]])
+    starts = run_starts(buckets)
     return buckets[starts], np.add.reduceat(counts, starts)
 
 
@@ -80,7 +82,7 @@ class SketchRuns:
             return empty, empty
         ordered = np.sort(np.concatenate(self._recent))
         self._recent = []
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        starts = run_starts(ordered)
         counts = np.diff(np.r_[starts, len(ordered)]).astype(np.int64)
         run = (ordered[starts], counts)
         self.add(*run)
@@ -122,7 +124,7 @@ class SketchRuns:
         serials = serials_of(run[0])
         if not len(serials):
             return run
-        first = np.flatnonzero(np.r_[True, serials[1:] != serials[:-1]])
+        first = run_starts(serials)
         alive = np.repeat(self._alive(serials[first]), np.diff(np.r_[first, len(serials)]))
         return (run[0], run[1]) if alive.all() else (run[0][alive], run[1][alive])
 

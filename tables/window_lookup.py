@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from tables.runs import run_starts
 from tables.window_columns import WindowColumns
 
 Opened = Callable[["Window", NDArray[np.int64], NDArray[np.int64]], None]
@@ -72,7 +73,7 @@ class WindowLookup:
         self._columns.reserve(len(keys))
         order = np.argsort(minutes, kind="stable")
         ordered = minutes[order]
-        first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        first = run_starts(ordered)
         sorted_keys = keys[order].tolist()
         slots = np.empty(len(keys), np.int64)
         for start, end in pairwise([*first.tolist(), len(keys)]):
