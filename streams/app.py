@@ -51,10 +51,12 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         agents: Sequence[AgentSpec],
         slot: int,
         shards: ShardsOf,
+        drained: Callable[[], None],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._shards_of = shards
+        self._drained = drained
         self._settings = settings
         self._agents = tuple(agents)
         self._slot = slot
@@ -115,6 +117,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._status.remove()
         await self._server.stop()
         log.info("worker_stopped", slot=self._slot)
+        self._drained()
 
 
 class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own types do not check
@@ -152,6 +155,8 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
         self.slot = slot
         self._shards_of = shards
         self._slot_lock: SlotLock | None = None
+        self.on_drained: Callable[[], None] = lambda: None
+        """called once all of ours is committed and closed; Faust may still be busy with its own"""
         self.specs: list[AgentSpec] = list(agents)
 
     def take_slot(self) -> None:
@@ -176,6 +181,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
             self.specs,
             self.slot,
             self._shards_of,
+            self.on_drained,
             loop=self.loop,
             beacon=self.beacon,
         )

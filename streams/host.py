@@ -1,4 +1,4 @@
-"""Running an `App` as this process: Faust's worker, our logs, a second signal that aborts."""
+"""Running an `App` as this process: Faust's worker, our logs, an end that waits for nobody."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from typing import NoReturn
 
 import faust
@@ -13,6 +14,9 @@ import faust
 from streams.app import App
 
 _ABORTED = 130
+_CRASHED = 1
+_GOODBYE_S = 2.0
+"""How long Faust's own clients may take to leave once ours are gone."""
 
 
 class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's types do not check
@@ -27,6 +31,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
             app, quiet=True, redirect_stdouts=False, override_logging=False, daemon=True
         )
         self.spinner = None
+        app.on_drained = self._leave_soon
 
     def _setup_logging(self) -> None:
         """Logs are configured already (streams.telemetry.logs)."""
@@ -35,6 +40,16 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
         if self._signal_stop_time is not None:
             os._exit(_ABORTED)
         super()._schedule_shutdown(signal)
+
+    def _leave_soon(self) -> None:
+        """Do not wait for Faust's goodbyes: its consumer joins a group of its own, which after
+        somebody else's crash answers only when that one's session, a minute, has run out."""
+        timer = threading.Timer(_GOODBYE_S, self._leave)
+        timer.daemon = True
+        timer.start()
+
+    def _leave(self) -> None:
+        _exit(_CRASHED if self.crash_reason is not None else 0)
 
 
 def run(app: App) -> NoReturn:
@@ -45,9 +60,13 @@ def run(app: App) -> NoReturn:
         Host(app).execute_from_commandline()
     except SystemExit as end:
         code = end.code
+    # Not sys.exit: it would wait for sink threads, which may hang on a dead server for as long
+    # as their timeout. All that matters is committed, and closed, by now.
+    _exit(code if isinstance(code, int) else _CRASHED)
+
+
+def _exit(code: int) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not sys.exit: it would wait for sink threads, which may hang on a dead server for as long
-    # as their timeout. All that matters is committed, and closed, by now.
-    os._exit(code if isinstance(code, int) else 1)
+    os._exit(code)

@@ -1,9 +1,9 @@
-"""A worker that dies, as of kill -9, just before or just after its nth call of one kind.
+"""A worker that a signal hits just before or just after its nth call of one kind.
 
-    python doomed_worker.py SLOT before|after CALL NTH NOTE
+    python doomed_worker.py SLOT SIGKILL|SIGSTOP before|after CALL NTH NOTE
 
 The engine is the real one and knows nothing of this: only the clients it is given are wrapped, as
-the simulation wraps its own. ``NOTE`` is the file in which the dying process leaves the moment of its death.
+the simulation wraps its own. ``NOTE`` is the file in which the process leaves the moment it was hit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from tables.rocksdb import RocksFolder
 
 
 class Doom:
-    """Counts the calls of one kind; the process ends at the nth."""
+    """Counts the calls of one kind; the signal hits at the nth."""
 
-    def __init__(self, moment: str, call: str, nth: int, note: Path) -> None:
+    def __init__(
+        self, blow: signal.Signals, moment: str, call: str, nth: int, note: Path
+    ) -> None:
+        self._blow = blow
         self._at = (moment, call)
         self._left = nth
         self._note = note
@@ -37,7 +40,7 @@ class Doom:
         self._left -= 1
         if self._left == 0:
             self._note.write_text(f"{moment} {call}")
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._blow)
 
 
 class Watched:
@@ -109,6 +112,6 @@ def _watched_call(doom: Doom, name: str) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    number, moment, call, nth, note = sys.argv[1:]
-    watch_clients(Doom(moment, call, int(nth), Path(note)))
+    number, blow, moment, call, nth, note = sys.argv[1:]
+    watch_clients(Doom(signal.Signals[blow], moment, call, int(nth), Path(note)))
     sys.exit(main(["worker", "--agents", "aggregate_metrics", "--slot", number]))

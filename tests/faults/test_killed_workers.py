@@ -29,14 +29,13 @@ async def test_a_worker_killed_at_every_step_loses_and_doubles_nothing(trial, re
     """Between any two steps lies a state of the world that only the log explains."""
     trial.feed(120_000, rate_per_s=3000)
     for step, (moment, call, nth) in STEPS.items():
-        note = trial.folder / "moment"
         # Only on an empty state folder is there a changelog to follow.
         state = "fresh" if step == "A3" else "state"
-        doomed = trial.worker(state=state, doom=(moment, call, nth, str(note)))
+        doomed = trial.worker(state=state, doom=("SIGKILL", moment, call, nth))
         code = await doomed.ended()
         assert code == -signal.SIGKILL, f"{step}: {doomed.tail()}"
-        assert note.read_text() == f"{moment} {call}", step
-        note.unlink()
+        assert trial.moment.read_text() == f"{moment} {call}", step
+        trial.moment.unlink()
     trial.worker()
     await trial.recovered()
     report(await trial.exact("kill -9 at each step", note=", ".join(STEPS)))
@@ -69,3 +68,18 @@ async def test_a_worker_told_to_stop_with_full_buffers_drains_in_time(trial, rep
     trial.worker()
     await trial.recovered()
     report(await trial.exact("SIGTERM with full buffers"))
+
+
+async def test_a_worker_leaves_in_time_soon_after_a_crash(trial, report):
+    """Faust's own group waits a minute for the member that crashed; nobody else may."""
+    trial.feed(40_000)
+    crashed = trial.worker()
+    await crashed.ready()
+    await trial.until_read(5000)
+    crashed.kill()
+    second = trial.worker(drain_timeout_s=5)
+    await second.ready()
+    second.send(signal.SIGTERM)
+    assert await second.ended(15) == 0, second.tail()
+    trial.worker()
+    report(await trial.exact("SIGTERM soon after a crash"))

@@ -1,0 +1,51 @@
+"""A worker whose rows nobody takes: what it holds is bounded by its settings, not by the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.faults.shard_proxy import Weather
+
+LIVE_WINDOWS = 20_000
+SINK_ROWS = 10_000
+UNACKED_BYTES = 4 << 20
+HELD_S = 40.0
+PARTITIONS = 4
+WINDOW_BYTES = 2048
+"""Generous for one live window: its columns, its sketch, its name and its place in the queues."""
+ROW_BYTES = 1024
+"""Generous for one row on its way to a shard."""
+FIXED_BYTES = 300 << 20
+"""Fetch buffers (50 MiB at most), RocksDB (72 MiB a partition at most) and the allocator's own."""
+
+
+async def test_a_slow_sink_does_not_grow_the_worker(trial, proxies, report):
+    """The rest waits in Kafka: partitions pause, and memory stays below what the settings say."""
+    for proxy in proxies:
+        proxy.delay_s, proxy.weather = 4.0, Weather.SLOW
+    trial.feed(400_000, rate_per_s=20_000, tenants=1000, models=50, metrics=20)
+    worker = trial.worker(
+        max_live_windows=LIVE_WINDOWS,
+        sink_queue_rows=SINK_ROWS,
+        sink_batch_rows=5000,
+        max_unacked_bytes=UNACKED_BYTES,
+        sink_timeout_s=30,
+        idle_close_s=1,
+    )
+    await worker.ready()
+    base, peak = worker.rss_bytes(), 0
+    deadline = time.monotonic() + HELD_S
+    while time.monotonic() < deadline:
+        peak = max(peak, worker.rss_bytes())
+        await worker.until(lambda _: True)
+        await asyncio.sleep(0.2)
+    bound = base + FIXED_BYTES + PARTITIONS * (LIVE_WINDOWS * WINDOW_BYTES + UNACKED_BYTES)
+    bound += len(proxies) * SINK_ROWS * ROW_BYTES
+    assert peak < bound, f"{peak >> 20} MiB of {bound >> 20} MiB"
+    assert worker.said("partition_paused") > 0
+    for proxy in proxies:
+        proxy.weather = Weather.FAIR
+    await trial.recovered()
+    note = f"peak {peak >> 20} MiB resident, {base >> 20} MiB at the start, bound {bound >> 20} MiB"
+    report(await trial.exact("both shards slow for 40 s at 20,000 events/s", note=note))

@@ -1,0 +1,27 @@
+"""Members that come and go, faster than a group settles."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+JOINS = 12
+
+
+async def test_a_storm_of_rebalances_loses_and_doubles_nothing(trial, report):
+    """An autoscaler gone wild: somebody joins or leaves every two seconds, orderly or not, while
+    partitions still restore."""
+    trial.feed(180_000)
+    steady = trial.worker(0)
+    await steady.ready()
+    for number in range(JOINS):
+        guest = trial.worker(1 + number % 4)
+        await asyncio.sleep(2.0)
+        if trial.rng.random() < 0.5:
+            guest.kill()
+        else:
+            guest.send(signal.SIGTERM)
+            assert await guest.ended() == 0, guest.tail()
+    assert steady.exit_code is None, steady.tail()
+    await trial.recovered()
+    report(await trial.exact("rebalance storm", note=f"{JOINS} joins and leaves, one every 2 s"))

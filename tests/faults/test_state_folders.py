@@ -1,0 +1,79 @@
+"""State folders that vanish, rot, stay locked, or lie on a full disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+DISK_BYTES = 6 << 20
+
+
+def rot(path: Path, rng) -> None:
+    """Overwrite parts of every file with noise."""
+    for file in (file for file in path.rglob("*") if file.is_file() and file.stat().st_size):
+        with file.open("r+b") as content:
+            for _ in range(4):
+                content.seek(rng.randrange(file.stat().st_size))
+                content.write(rng.randbytes(32))
+
+
+@pytest.mark.parametrize("harm", ["removed", "corrupted"])
+async def test_a_harmed_state_folder_is_rebuilt_from_the_changelog(trial, report, harm):
+    """The folder is a cache of the log, and what it says is never believed over the log."""
+    trial.feed(100_000)
+    first = trial.worker()
+    await first.ready()
+    await trial.until_read(30_000)
+    first.kill()
+    folder = first.state / "dia-group"
+    if harm == "removed":
+        shutil.rmtree(folder)
+    else:
+        rot(folder, trial.rng)
+    second = trial.worker()
+    await second.ready()
+    await trial.recovered()
+    report(await trial.exact(f"state folder {harm}"))
+
+
+async def test_a_state_locked_by_a_stopped_process_is_left_to_it(trial, report):
+    """Two processes of one host: the frozen one keeps its databases, the other takes new ones."""
+    trial.feed(120_000)
+    frozen = trial.worker(0)
+    await frozen.ready()
+    await trial.until_read(20_000)
+    frozen.send(signal.SIGSTOP)
+    successor = trial.worker(1)
+    await successor.until(lambda told: told.ready and len(told.partitions) == 4)
+    frozen.send(signal.SIGCONT)
+    await trial.recovered()
+    report(await trial.exact("state locked by a stopped process"))
+
+
+async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, report):
+    """No state can be written: nothing may be lost, and nobody should have to restart a worker."""
+    disk = trial.folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can be mounted by root alone")
+    try:
+        trial.feed(100_000)
+        worker = trial.worker(state="disk/state")
+        await worker.ready()
+        await worker.until(lambda _: worker.said("No space left") > 0)
+        await asyncio.sleep(3.0)
+        subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
+        await trial.recovered()
+        report(await trial.exact("state folder on a full disk"))
+        assert worker.exit_code is None, worker.tail()
+    finally:
+        for worker in trial.workers:
+            worker.end()
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -1,0 +1,44 @@
+"""Processes that stop without dying, lose what they held, and wake up believing it theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+PAUSE_S = 9.0
+"""Longer than the session timeout of a trial, 6 s."""
+
+
+async def test_a_zombie_that_slept_through_its_session_changes_nothing(trial, report):
+    """A paused machine, a long garbage collection: the classic way to write twice."""
+    trial.feed(120_000)
+    first, second = trial.worker(0), trial.worker(1)
+    await first.ready()
+    await second.ready()
+    await asyncio.sleep(1.0)
+    first.send(signal.SIGSTOP)
+    await asyncio.sleep(PAUSE_S)
+    await second.until(lambda told: told.ready and len(told.partitions) == 4)
+    first.send(signal.SIGCONT)
+    await trial.recovered()
+    report(await trial.exact("SIGSTOP beyond the session timeout, SIGCONT"))
+    assert first.exit_code is None, first.tail()
+
+
+async def test_a_zombie_inside_a_commit_is_fenced(trial, report):
+    """It wakes up with a transaction open and its commit the very next thing it does: the broker
+    must refuse, and it must believe the broker."""
+    trial.feed(100_000)
+    first = trial.worker(0, doom=("SIGSTOP", "before", "producer.commit", "5"))
+    deadline = time.monotonic() + 60
+    while not trial.moment.exists():
+        assert time.monotonic() < deadline, first.tail()
+        await asyncio.sleep(0.05)
+    second = trial.worker(1)
+    await second.until(lambda told: told.ready and len(told.partitions) == 4)
+    await trial.until_read(40_000)
+    first.send(signal.SIGCONT)
+    await trial.recovered()
+    report(await trial.exact("SIGSTOP between C2 and C3, SIGCONT after a takeover"))
+    assert first.said("producer_fenced") >= 1, first.tail()
