@@ -21,7 +21,8 @@ async def test_a_storm_of_rebalances_loses_and_doubles_nothing(trial, report):
             guest.kill()
         else:
             guest.send(signal.SIGTERM)
-            assert await guest.ended() == 0, guest.tail()
+            # Two seconds are not always enough to get as far as handling a signal.
+            assert await guest.ended() in (0, -signal.SIGTERM), guest.tail()
     assert steady.exit_code is None, steady.tail()
     await trial.recovered()
     report(await trial.exact("rebalance storm", note=f"{JOINS} joins and leaves, one every 2 s"))

@@ -65,7 +65,7 @@ async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, repo
         pytest.skip("a small file system can be mounted by root alone")
     try:
         trial.feed(100_000)
-        worker = trial.worker(state="disk/state")
+        worker = trial.worker(state="disk")
         await worker.ready()
         await worker.until(lambda _: worker.said("No space left") > 0)
         await asyncio.sleep(3.0)
@@ -74,6 +74,6 @@ async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, repo
         report(await trial.exact("state folder on a full disk"))
         assert worker.exit_code is None, worker.tail()
     finally:
-        for worker in trial.workers:
-            worker.end()
+        for started in trial.workers:
+            started.end()
         subprocess.run(["umount", "--lazy", str(disk)], check=True)

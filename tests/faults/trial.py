@@ -139,7 +139,7 @@ class Trial:
             slot=slot,
             state=folder,
             environ=self._environ(folder, settings),
-            log=self.folder / f"worker-{state}-{slot}.log",
+            log=self.folder / f"worker-{folder.name}-{slot}.log",
         )
         self.workers.append(started)
         return started
