@@ -90,7 +90,9 @@ class ShardSet(Protocol):
     @property
     def count(self) -> int: ...
 
-    def shard_of(self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]) -> NDArray[np.int32]:
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
         """The shard of each series (parallel sequences)."""
         ...
 

@@ -20,7 +20,11 @@ PREFIX = "DIA_"
 
 
 def _setting(
-    default: Any, doc: str, *, low: float | None = None, high: float | None = None,
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
     secret: bool = False,
 ) -> Any:
     meta = {"doc": doc, "low": low, "high": high, "secret": secret}
@@ -90,32 +94,43 @@ class Settings:
         20_000, "early rows of one partition in one interval", low=0, high=1_000_000
     )
     max_live_windows: int = _setting(
-        2_000_000, "live windows of one partition; above 80 % it pauses and closes the oldest",
-        low=1000, high=50_000_000,
+        2_000_000,
+        "live windows of one partition; above 80 % it pauses and closes the oldest",
+        low=1000,
+        high=50_000_000,
     )
     max_unacked_bytes: int = _setting(
-        256 << 20, "outbox bytes of one partition; above it the partition pauses",
-        low=1 << 20, high=16 << 30,
+        256 << 20,
+        "outbox bytes of one partition; above it the partition pauses",
+        low=1 << 20,
+        high=16 << 30,
     )
     max_ids: int = _setting(
-        20_000_000, "event ids remembered by one partition; above it the partition stops",
-        low=1000, high=500_000_000,
+        20_000_000,
+        "event ids remembered by one partition; above it the partition stops",
+        low=1000,
+        high=500_000_000,
     )
 
     hot_ids: int = _setting(
-        500_000, "event ids kept in the fast table before they move to sorted runs",
-        low=1000, high=10_000_000,
+        500_000,
+        "event ids kept in the fast table before they move to sorted runs",
+        low=1000,
+        high=10_000_000,
     )
     changelog_slack_bytes: int = _setting(
-        4 << 20, "changelog of one partition below which nothing is written anew",
-        low=64 << 10, high=1 << 30,
+        4 << 20,
+        "changelog of one partition below which nothing is written anew",
+        low=64 << 10,
+        high=1 << 30,
     )
     changelog_part_bytes: int = _setting(
-        900 << 10, "bytes of one changelog record", low=64 << 10, high=900 << 10,
+        900 << 10,
+        "bytes of one changelog record",
+        low=64 << 10,
+        high=900 << 10,
     )
-    trim_commits: int = _setting(
-        30, "commits between two trims of a changelog", low=1, high=10_000
-    )
+    trim_commits: int = _setting(30, "commits between two trims of a changelog", low=1, high=10_000)
 
     sink_batch_rows: int = _setting(50_000, "rows of one insert", low=100, high=1_000_000)
     sink_queue_rows: int = _setting(
@@ -123,7 +138,9 @@ class Settings:
     )
     sink_timeout_s: float = _setting(30.0, "deadline of one insert", low=1, high=600)
     sink_pool_size: int = _setting(4, "connections to one shard", low=1, high=20)
-    sink_acquire_s: float = _setting(30.0, "longest wait for a pooled connection", low=0.1, high=300)
+    sink_acquire_s: float = _setting(
+        30.0, "longest wait for a pooled connection", low=0.1, high=300
+    )
     rollup_interval_s: float = _setting(
         15.0, "shortest time between two recomputations of one hour or day", low=1, high=3600
     )
@@ -132,8 +149,9 @@ class Settings:
     sharding: str = _setting("hash", "sharding strategy: hash, range:FILE or directory:FILE")
 
     http_host: str = _setting("127.0.0.1", "address of the health and metrics port")
-    http_port: int = _setting(0, "health and metrics port of slot 0; 0 takes a free one",
-                              low=0, high=65_535)
+    http_port: int = _setting(
+        0, "health and metrics port of slot 0; 0 takes a free one", low=0, high=65_535
+    )
     log_format: str = _setting("auto", "auto, console or json")
     log_level: str = _setting("info", "debug, info, warning or error")
 
@@ -196,7 +214,10 @@ def load(
         if overrides.get(spec.name) is not None:
             values[spec.name], sources[spec.name] = overrides[spec.name], "command line"
         elif env.get(variable):
-            values[spec.name], sources[spec.name] = _parse(spec, variable, env[variable]), "environment"
+            values[spec.name], sources[spec.name] = (
+                _parse(spec, variable, env[variable]),
+                "environment",
+            )
         elif spec.name in stack:
             values[spec.name], sources[spec.name] = stack[spec.name], "local stack"
     values.setdefault("home", str(home))
@@ -269,8 +290,11 @@ def _explain(settings: Settings, sources: Mapping[str, str]) -> list[Provenance]
         shown = _mask(value) if spec.metadata["secret"] else value
         rows.append(
             Provenance(
-                spec.name, PREFIX + spec.name.upper(), shown,
-                sources.get(spec.name, "default"), spec.metadata["doc"],
+                spec.name,
+                PREFIX + spec.name.upper(),
+                shown,
+                sources.get(spec.name, "default"),
+                spec.metadata["doc"],
             )
         )
     return rows

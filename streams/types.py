@@ -104,7 +104,9 @@ class GroupConsumer(Protocol):
 
     def assignment(self) -> frozenset[TopicPartition]: ...
 
-    async def getmany(self, timeout_s: float, max_records: int) -> dict[TopicPartition, RecordBatch]:
+    async def getmany(
+        self, timeout_s: float, max_records: int
+    ) -> dict[TopicPartition, RecordBatch]:
         """One batch per partition that moved, waiting at most ``timeout_s`` for the first.
 
         ``max_records`` bounds the records of one call over all partitions. A broker that is

@@ -26,9 +26,7 @@ from tables.rocksdb import RocksFolder
 class Doom:
     """Counts the calls of one kind; the signal hits at the nth."""
 
-    def __init__(
-        self, blow: signal.Signals, moment: str, call: str, nth: int, note: Path
-    ) -> None:
+    def __init__(self, blow: signal.Signals, moment: str, call: str, nth: int, note: Path) -> None:
         self._blow = blow
         self._at = (moment, call)
         self._left = nth
@@ -82,7 +80,7 @@ def watch_clients(doom: Doom) -> None:
     async def reader(broker: KafkaBroker) -> Any:
         return Watched(doom, "reader", await opened(broker))
 
-    setattr(KafkaBroker, "reader", reader)
+    KafkaBroker.reader = reader
     open_store = RocksFolder.__call__
 
     def store(folder: RocksFolder, tp: TopicPartition, fresh: bool) -> Any:
@@ -91,7 +89,7 @@ def watch_clients(doom: Doom) -> None:
         doom.reached("after", "store.open")
         return Watched(doom, "store", found)
 
-    setattr(RocksFolder, "__call__", store)
+    RocksFolder.__call__ = store
     for name in ("insert", "roll_up"):
         setattr(ClickHouseShards, name, _watched_call(doom, name))
 

@@ -58,7 +58,7 @@ def _row(fault: str, found: Sequence[Finding]) -> str:
         f"{sum(finding.events for finding in found):,}",
         str(sum(finding.lost for finding in found)),
         str(sum(finding.doubled for finding in found)),
-        f"{max(times):.1f}" if times else "–",
+        f"{max(times):.1f}" if times else "-",
         found[-1].note,
     ]
     return "| " + " | ".join(cells) + " |"

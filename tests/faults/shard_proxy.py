@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from aiohttp import ClientSession, ClientTimeout, web
@@ -45,13 +45,15 @@ class ShardProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    def __enter__(self) -> ShardProxy:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._call(self._start())
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self._call(self._stop())
@@ -101,9 +103,7 @@ class ShardProxy:
     async def _pass_on(self, request: web.Request, body: bytes) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         url = self._upstream + request.raw_path
-        async with self._client.request(
-            request.method, url, data=body, headers=headers
-        ) as answer:
+        async with self._client.request(request.method, url, data=body, headers=headers) as answer:
             content = await answer.read()
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
             return web.Response(status=answer.status, headers=kept, body=content)
@@ -113,7 +113,7 @@ class ShardProxy:
         return await self._pass_on(request, body)
 
     async def _silence(self, request: web.Request) -> web.StreamResponse:
-        while self.weather is Weather.HUNG:
+        while self.weather is Weather.HUNG:  # noqa: ASYNC110 - set from another thread
             await asyncio.sleep(0.1)
         return self._abort(request)
 

@@ -58,7 +58,9 @@ async def test_a_recreated_source_stops_its_partitions(trial, report):
     worker = trial.worker()
     await worker.stopped_by(TopicRecreated.code)
     await reset_all(trial, worker)
-    report(await trial.windows_exact("source deleted and recreated", note="stops; `dia tables reset`"))
+    report(
+        await trial.windows_exact("source deleted and recreated", note="stops; `dia tables reset`")
+    )
 
 
 @pytest.mark.parametrize("running", [False, True])

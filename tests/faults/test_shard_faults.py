@@ -155,7 +155,9 @@ async def buried_and_exact(trial, series):
     assert len({(row["w"], row["part"], row["inc"]) for row in letters}) == len(letters)
     put_back = pa.table(
         {
-            name: pa.array([row[name] for row in letters]).cast(found.windows.schema.field(name).type)
+            name: pa.array([row[name] for row in letters]).cast(
+                found.windows.schema.field(name).type
+            )
             for name in found.windows.column_names
         },
         schema=found.windows.schema,

@@ -61,7 +61,7 @@ async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, repo
     disk = trial.folder / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+    if os.geteuid() != 0 or _run(mount) != 0:
         pytest.skip("a small file system can be mounted by root alone")
     try:
         trial.feed(100_000)
@@ -69,11 +69,15 @@ async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, repo
         await worker.ready()
         await worker.until(lambda _: worker.said("No space left") > 0)
         await asyncio.sleep(3.0)
-        subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
+        assert _run(["mount", "-o", "remount,size=1g", str(disk)]) == 0
         await trial.recovered()
         report(await trial.exact("state folder on a full disk"))
         assert worker.exit_code is None, worker.tail()
     finally:
         for started in trial.workers:
             started.end()
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        assert _run(["umount", "--lazy", str(disk)]) == 0
+
+
+def _run(command: list[str]) -> int:
+    return subprocess.run(command, capture_output=True, check=False).returncode

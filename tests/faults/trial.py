@@ -122,8 +122,13 @@ class Trial:
     # --- workers -----------------------------------------------------------------------------
 
     def worker(
-        self, slot: int = 0, *, state: str = "state", doom: Sequence[str] = (),
-        processes: int = 1, **settings: Any,
+        self,
+        slot: int = 0,
+        *,
+        state: str = "state",
+        doom: Sequence[str] = (),
+        processes: int = 1,
+        **settings: Any,
     ) -> FaultWorker:
         """Start a worker. ``doom`` is (signal, moment, call, nth) of `doomed_worker`, which
         leaves its note in `moment`."""
@@ -211,8 +216,7 @@ class Trial:
         """The group has committed at least this many records."""
         deadline = time.monotonic() + timeout_s
         partitions = [
-            TopicPartition(MODEL_METRICS.name, number)
-            for number in range(MODEL_METRICS.partitions)
+            TopicPartition(MODEL_METRICS.name, number) for number in range(MODEL_METRICS.partitions)
         ]
         while True:
             committed = await self.with_admin(lambda a: a.committed(DIA_GROUP, partitions))
@@ -344,5 +348,7 @@ class Trial:
 
 
 def _differences(verdict: Verdict) -> str:
-    wrong = [f"{c.name}: {c.expected} expected, {c.found} found" for c in verdict.checks if not c.ok]
+    wrong = [
+        f"{c.name}: {c.expected} expected, {c.found} found" for c in verdict.checks if not c.ok
+    ]
     return "\n".join([*wrong, *map(str, verdict.differences)])

@@ -25,7 +25,12 @@ class FaultWorker:
     """A process of ``dia worker``; it dies with the test's process, however that ends."""
 
     def __init__(
-        self, command: Sequence[str], *, slot: int, state: Path, environ: Mapping[str, str],
+        self,
+        command: Sequence[str],
+        *,
+        slot: int,
+        state: Path,
+        environ: Mapping[str, str],
         log: Path,
     ) -> None:
         self.slot = slot
@@ -87,7 +92,9 @@ class FaultWorker:
         deadline = time.monotonic() + timeout_s
         while (told := self.told()) is None or not holds(told):
             if self.exit_code is not None:
-                raise AssertionError(f"worker {self.slot} ended with {self.exit_code}: {self.tail()}")
+                raise AssertionError(
+                    f"worker {self.slot} ended with {self.exit_code}: {self.tail()}"
+                )
             assert time.monotonic() < deadline, f"worker {self.slot} tells {told}: {self.tail()}"
             await asyncio.sleep(POLL_S)
 

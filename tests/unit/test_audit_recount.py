@@ -37,8 +37,12 @@ class Log:
         producer = self.broker.plain_producer()
         for _ in range(count):
             event = {
-                "event_id": name or f"e{self.sent}", "tenant_id": "t", "model_id": "m",
-                "metric": "x", "ts": self.clock.now_ms(), "value": 2.0,
+                "event_id": name or f"e{self.sent}",
+                "tenant_id": "t",
+                "model_id": "m",
+                "metric": "x",
+                "ts": self.clock.now_ms(),
+                "value": 2.0,
             }
             await producer.send(TP.topic, b"t", json.dumps(event).encode())
             self.sent += 1
