@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
 from rocksdict import (
     BlockBasedOptions,
     Cache,
@@ -30,6 +31,8 @@ _WRITE_BUFFER_BYTES = 32 << 20
 _BLOCK_CACHE_BYTES = 8 << 20
 """Entries are large and read once, at restore: a cache would only hold memory."""
 
+log = structlog.get_logger(__name__)
+
 
 class RocksStore:
     """One open database."""
@@ -43,7 +46,10 @@ class RocksStore:
         self._path = path
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self._db.get(key)
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:  # rocksdict raises bare Exception for every failure
+            raise self._unreadable(error) from error
         return value
 
     def items(self, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
@@ -55,6 +61,11 @@ class RocksStore:
                 return
             yield key, cursor.value()
             cursor.next()
+        try:
+            # A block that fails its checksum looks like the end, but for this.
+            cursor.status()
+        except Exception as error:  # rocksdict raises bare Exception for every failure
+            raise self._unreadable(error) from error
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -69,7 +80,15 @@ class RocksStore:
             raise StoreUnusable(f"writing state to {self._path} failed: {error}") from error
 
     def close(self) -> None:
-        self._db.close()
+        try:
+            self._db.close()
+        except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for every failure
+            # It flushes first, which a full disk refuses. Nothing is lost: every write is in the
+            # write-ahead log, and in the changelog.
+            log.warning("store_closed_unflushed", path=str(self._path), why=str(error))
+
+    def _unreadable(self, error: Exception) -> StoreUnusable:
+        return StoreUnusable(f"the state in {self._path} cannot be read: {error}")
 
 
 def _options() -> Options:

@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from streams.runtime.worker import Worker
+
+log = structlog.get_logger(__name__)
 
 
 class StatusFile:
@@ -19,9 +22,10 @@ class StatusFile:
         self._path = folder / f"{slot}.json"
         self._slot = slot
         self._http_port = http_port
+        self._silent = False
 
     def write(self, worker: Worker) -> None:
-        """Tell how the worker stands now."""
+        """Tell how the worker stands now; where that cannot be written, say so once and go on."""
         counts = worker.counts()
         status = {
             "pid": os.getpid(),
@@ -49,8 +53,16 @@ class StatusFile:
             ],
         }
         draft = self._path.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode(status))
-        draft.replace(self._path)
+        try:
+            draft.write_bytes(msgspec.json.encode(status))
+            draft.replace(self._path)
+        except OSError as error:
+            # A full disk must not end a worker that has nothing more to do than to say so.
+            if not self._silent:
+                log.warning("status_not_written", path=str(self._path), why=str(error))
+            self._silent = True
+        else:
+            self._silent = False
 
     def remove(self) -> None:
         """The process ends: there is nothing to tell any more."""

@@ -115,11 +115,15 @@ class Replica:
             yield stream.source.column_names, self._as_they_come(stream)
 
     def close(self) -> None:
-        """Give up the connections."""
-        with self._lock:
-            if self._connected is not None:
-                self._connected.close()
-            self._connected = None
+        """Give up the connections, but do not wait for one that is just being made: its server
+        may hang, and with it the end of the process."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._connected is not None:
+                    self._connected.close()
+                self._connected = None
+            finally:
+                self._lock.release()
         self._pool.clear()
 
     def _as_they_come(self, stream: Any) -> Iterator[Sequence[Any]]:

@@ -152,6 +152,22 @@ def test_a_corrupt_folder_is_unusable(tmp_path, damage):
     fresh.close()
 
 
+def test_a_block_that_rotted_is_an_error_and_not_an_end(tmp_path):
+    """A scan that stops early in silence would restore half of a state and call it all."""
+    open_store = RocksFolder(tmp_path, "group")
+    store = open_store(TP, False)
+    store.write((b"%06d" % n, os.urandom(100)) for n in range(20_000))
+    store.close()
+    [table] = tmp_path.rglob("*.sst")
+    with table.open("r+b") as content:
+        content.seek(table.stat().st_size // 2)
+        content.write(b"rot" * 10)
+    store = open_store(TP, False)
+    with pytest.raises(StoreUnusable, match="cannot be read"):
+        list(store.items())
+    store.close()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_kill_9_loses_no_acknowledged_write_and_tears_none(tmp_path, seed):
     """What C4 wrote is there, all of it: the meta entry and the state it speaks of."""
