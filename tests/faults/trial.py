@@ -30,6 +30,7 @@ from streams.types import TopicPartition
 from streams.workload.feed import Feed
 from streams.workload.generator import Generator
 from streams.workload.shape import Workload
+from tests.faults.pace import SETTINGS
 from tests.faults.report import Finding
 from tests.faults.worker import AGENTS, DOOMED, FaultWorker
 
@@ -41,18 +42,6 @@ POLL_S = 0.1
 CALM_S = 4.0
 """Without a late moment: longer than a process takes to start."""
 BLOCKS_PER_S = 20
-SETTINGS: Mapping[str, Any] = {
-    "commit_interval_s": 0.3,
-    "commit_timeout_s": 5,
-    "session_timeout_s": 6,
-    "drain_timeout_s": 10,
-    "idle_close_s": 2,
-    "late_hold_s": 2,
-    "emit_interval_s": 0.5,
-    "rollup_interval_s": 2,
-    "sink_timeout_s": 5,
-}
-"""Short times: the session timeout is the least a broker takes, the others follow."""
 TABLES = ("m1_local", "h1_local", "d1_local", "dead_letters_local", "ledger_local")
 TOPICS = (MODEL_METRICS.name, MODEL_METRICS.dlq, MODEL_METRICS.changelog(DIA_GROUP))
 
