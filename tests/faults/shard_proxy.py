@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from enum import Enum
+from io import BytesIO
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -103,7 +104,9 @@ class ShardProxy:
     async def _pass_on(self, request: web.Request, body: bytes) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         url = self._upstream + request.raw_path
-        async with self._client.request(request.method, url, data=body, headers=headers) as answer:
+        async with self._client.request(
+            request.method, url, data=BytesIO(body), headers=headers
+        ) as answer:
             content = await answer.read()
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
             return web.Response(status=answer.status, headers=kept, body=content)

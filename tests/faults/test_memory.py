@@ -24,7 +24,7 @@ async def test_a_slow_sink_does_not_grow_the_worker(trial, proxies, report):
     """The rest waits in Kafka: partitions pause, and memory stays below what the settings say."""
     for proxy in proxies:
         proxy.delay_s, proxy.weather = 4.0, Weather.SLOW
-    trial.feed(400_000, rate_per_s=20_000, tenants=1000, models=50, metrics=20)
+    trial.feed(400_000, rate_per_s=20_000, tenants=1000, models=50, metrics=20, step_ms=0.4)
     worker = trial.worker(
         max_live_windows=LIVE_WINDOWS,
         sink_queue_rows=SINK_ROWS,

@@ -12,7 +12,9 @@ from streams.local.live_workers import live_workers
 PREFILLED = 300_000
 RATE_MAX_PER_S = 40_000
 """The generator shares the machine with what it feeds."""
-LOADED_S = 25
+LOADED_S = 20
+STEP_MS = 0.15
+"""A million events in three minutes of event time."""
 SESSION_S = 6
 
 
@@ -36,7 +38,7 @@ async def under_half_load(trial):
 
 async def test_recovery_with_the_supervisors_restart(trial, report):
     """A restarted process is the same static member: nobody else has to move."""
-    trial.feed(PREFILLED, rate_per_s=None)
+    trial.feed(PREFILLED, rate_per_s=None, step_ms=STEP_MS)
     await trial.fed()
     parent = trial.worker(processes=2)
     rate = await under_half_load(trial)
@@ -51,7 +53,7 @@ async def test_recovery_with_the_supervisors_restart(trial, report):
 
 async def test_recovery_without_a_restart(trial, report):
     """The survivor takes over once the session of the dead one has run out."""
-    trial.feed(PREFILLED, rate_per_s=None)
+    trial.feed(PREFILLED, rate_per_s=None, step_ms=STEP_MS)
     await trial.fed()
     workers = [trial.worker(0), trial.worker(1)]
     rate = await under_half_load(trial)

@@ -37,6 +37,8 @@ from tests.faults.worker import AGENTS, DOOMED, FaultWorker
 RATE_PER_S = 6000
 PAST_MS = 180_000
 """The last event lies so far back that every window is over when the topic falls silent."""
+SPAN_MS = 180_000
+"""Event time of a trial: 150,000 events at the default step."""
 PATIENCE_S = 120.0
 POLL_S = 0.1
 CALM_S = 4.0
@@ -167,7 +169,7 @@ class Trial:
         """Begin to produce in the background; `fed` waits for the end."""
         if self._generator is None:
             workload = Workload(
-                start_ms=SystemClock().now_ms() - PAST_MS - 3 * 60_000,
+                start_ms=SystemClock().now_ms() - PAST_MS - SPAN_MS,
                 seed=self._seed,
                 **{"tenants": 200, "models": 10, "metrics": 5, "poison": 0.002, **shape},
             )
