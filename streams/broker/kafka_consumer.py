@@ -26,6 +26,8 @@ from streams.errors import BrokerUnavailable
 from streams.types import RebalanceListener, RecordBatch, TopicPartition, Watermarks
 
 HEARTBEATS_PER_SESSION = 3
+HEARTBEAT_MAX_S = 1.0
+"""A member learns by its heartbeat that the group rebalances, and the group waits for it."""
 JOIN_TIMEOUT_S = 120.0
 """Longest wait for the first assignment: others may have to drain before the group settles."""
 JOIN_POLL_S = 0.1
@@ -168,7 +170,9 @@ class KafkaConsumer:
             group_id=self._group,
             group_instance_id=self._instance_id or None,
             session_timeout_ms=session_ms,
-            heartbeat_interval_ms=session_ms // HEARTBEATS_PER_SESSION,
+            heartbeat_interval_ms=min(
+                session_ms // HEARTBEATS_PER_SESSION, round(HEARTBEAT_MAX_S * 1000)
+            ),
             isolation_level="read_committed",
             auto_offset_reset="none",
             enable_auto_commit=False,

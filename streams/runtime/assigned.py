@@ -115,6 +115,8 @@ class AssignedPartition:
             )
         if len(batch):
             self._idle.reset()
+        if self._failure is None:
+            self._relieve(partition)
         if partition.folded >= self._settings.commit_max_records:
             self._wake.set()
 
@@ -129,6 +131,14 @@ class AssignedPartition:
         watermark_ms = self._idle.watermark_ms(now_s, partition.progress.last_append_ms)
         if watermark_ms is not None:
             partition.idle_until(watermark_ms)
+        self._relieve(partition)
+
+    def _relieve(self, partition: Partition) -> None:
+        """Pause above 80 % of any bound, go on below half of all.
+
+        Looked at after every batch: between two ticks several may be folded, and a few batches
+        of nothing but new windows go from half full to past the hard bound.
+        """
         if self._pressure.update(partition):
             if self._pressure.paused:
                 log.warning("partition_paused", tp=str(self.tp))

