@@ -51,10 +51,11 @@ test: $(STAMP) ## Every test, the ones on the real local stack too
 # Seeds that `make test` does not run; a failing one is printed with the command that replays it.
 SEEDS ?= 10000
 FIRST_SEED ?= 1000000
+RUNS ?= 1
 
 test-faults: $(STAMP) ## SEEDS=N more simulated histories, then faults on real processes
 	$(BIN)/python -m streams.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults tests/faults --fault-runs $(RUNS) --fault-report tests/faults/REPORT.md
 
 demo: $(STAMP) ## Half a million events through a real stack, reconciled one by one
 	$(BIN)/dia demo
