@@ -308,7 +308,6 @@ class AssignedPartition:
         # when the task is cancelled (the partition is lost while the worker drains).
         assert not self._in_doubt
         self._in_doubt = True
-        before = partition.state.link.counters.dead_by_code
         prepared = partition.prepare(self._handover.room())
         await commit(
             partition,
@@ -321,11 +320,6 @@ class AssignedPartition:
         self._handover.committed(partition, prepared)  # C5
         self._in_doubt = False
         self._committed_once = True
-        self._metrics.commit.commits.labels(*self.tp).inc()
-        for code, count in prepared.link.counters.dead_by_code.items():
-            if count > before.get(code, 0):
-                written = self._metrics.intake.dead_letters.labels(self.tp.topic, code)
-                written.inc(count - before.get(code, 0))
         await self._trim.after(partition.state)
 
     def _fail(self, error: DiaError) -> None:

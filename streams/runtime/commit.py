@@ -23,7 +23,12 @@ from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.epoch import committed_offset
 from streams.runtime.partition import Partition, Prepared
 from streams.telemetry.metrics import Metrics
-from streams.types import OutboundRecord, TransactionalProducer
+from streams.types import (
+    OutboundRecord,
+    TopicPartition,
+    TransactionalProducer,
+)
+from tables.changelog import Counters
 
 
 async def commit(
@@ -51,8 +56,18 @@ async def commit(
     except DiaError as error:
         raise CommitInDoubt(f"a commit of {partition.tp} failed: {error}") from error
     entries = [entry for _, part in prepared.parts for entry in part]
+    before = partition.state.link.counters
     partition.state.applied(prepared.link, offsets[0], offsets[-1] + 1, entries)  # C4
     timer.done("C4")
+    _count(partition.tp, before, prepared.link.counters, metrics)
+
+
+def _count(tp: TopicPartition, before: Counters, after: Counters, metrics: Metrics) -> None:
+    metrics.commit.commits.labels(*tp).inc()
+    for code, total in after.dead_by_code.items():
+        written = total - before.dead_by_code.get(code, 0)
+        if written > 0:
+            metrics.intake.dead_letters.labels(tp.topic, code).inc(written)
 
 
 async def _send(
