@@ -1,22 +1,13 @@
-"""One frozen `Settings`, read once from the environment (and from a running local stack).
-
-Every field states its unit in its name, its bounds, and what it is for; `explain` says where
-each value came from. A wrong value is a `UsageError` that names the variable and the range.
-"""
+"""Every setting: a field each, with its unit in its name, its bounds and what it is for."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from streams.errors import UsageError
-
-PREFIX = "DIA_"
 
 
 def _setting(
@@ -179,131 +170,3 @@ class Settings:
         """URLs: one inner list per shard, its replicas in order of preference."""
         groups = [s.strip() for s in self.clickhouse_shards.split(",") if s.strip()]
         return [[url.strip() for url in group.split("|") if url.strip()] for group in groups]
-
-
-class Provenance(NamedTuple):
-    """Where one value came from: ``environment``, ``local stack`` or ``default``."""
-
-    name: str
-    variable: str
-    value: str
-    source: str
-    doc: str
-
-
-def stack_file(home: Path) -> Path:
-    """The file in which a running local stack publishes its addresses, as a flat JSON object
-    of setting name to value."""
-    return home / "stack" / "settings.json"
-
-
-def load(
-    environ: Mapping[str, str] | None = None, **overrides: Any
-) -> tuple[Settings, list[Provenance]]:
-    """Read the settings: overrides > environment > running local stack > default.
-
-    Raises `UsageError` naming the variable, its value and its range.
-    """
-    env = os.environ if environ is None else environ
-    home = Path(str(overrides.get("home") or env.get("DIA_HOME") or default_home()))
-    stack = _read_stack(home)
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for spec in fields(Settings):
-        variable = PREFIX + spec.name.upper()
-        if overrides.get(spec.name) is not None:
-            values[spec.name], sources[spec.name] = overrides[spec.name], "command line"
-        elif env.get(variable):
-            values[spec.name], sources[spec.name] = (
-                _parse(spec, variable, env[variable]),
-                "environment",
-            )
-        elif spec.name in stack:
-            values[spec.name], sources[spec.name] = stack[spec.name], "local stack"
-    values.setdefault("home", str(home))
-    _refuse_unknown(env)
-    settings = Settings(**values)
-    _check_bounds(settings)
-    return settings, _explain(settings, sources)
-
-
-def _read_stack(home: Path) -> dict[str, Any]:
-    try:
-        loaded = msgspec.json.decode(stack_file(home).read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError):
-        return {}
-    known = {spec.name for spec in fields(Settings)}
-    return {name: value for name, value in loaded.items() if name in known}
-
-
-_KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
-
-
-def _parse(spec: Any, variable: str, text: str) -> Any:
-    kind = _KINDS[str(spec.type)]
-    try:
-        return kind(text)
-    except ValueError:
-        meta = spec.metadata
-        msg = (
-            f"{variable}={text} is not a valid {kind.__name__} ({meta['doc']}; "
-            f"allowed: {_range(meta)}). Correct it and run the command again."
-        )
-        raise UsageError(msg) from None
-
-
-def _range(meta: Mapping[str, Any]) -> str:
-    return f"{meta['low']} to {meta['high']}" if meta["low"] is not None else "text"
-
-
-def _check_bounds(settings: Settings) -> None:
-    for spec in fields(Settings):
-        low, high = spec.metadata["low"], spec.metadata["high"]
-        value = getattr(settings, spec.name)
-        if low is not None and not low <= value <= high:
-            msg = (
-                f"{PREFIX}{spec.name.upper()}={value} is out of range: {spec.metadata['doc']}, "
-                f"allowed {low} to {high}."
-            )
-            raise UsageError(msg)
-    if settings.commit_timeout_s > settings.session_timeout_s:
-        msg = (
-            "DIA_COMMIT_TIMEOUT_S must not exceed DIA_SESSION_TIMEOUT_S: a revoked partition "
-            "waits for its commit inside the session timeout."
-        )
-        raise UsageError(msg)
-
-
-def _refuse_unknown(env: Mapping[str, str]) -> None:
-    """A misspelt DIA_ variable would be a setting that silently does nothing."""
-    known = {PREFIX + spec.name.upper() for spec in fields(Settings)}
-    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        msg = f"unknown setting {', '.join(unknown)}: unset it. `dia config show` lists the known ones."
-        raise UsageError(msg)
-
-
-def _explain(settings: Settings, sources: Mapping[str, str]) -> list[Provenance]:
-    rows = []
-    for spec in fields(Settings):
-        value = str(getattr(settings, spec.name))
-        shown = _mask(value) if spec.metadata["secret"] else value
-        rows.append(
-            Provenance(
-                spec.name,
-                PREFIX + spec.name.upper(),
-                shown,
-                sources.get(spec.name, "default"),
-                spec.metadata["doc"],
-            )
-        )
-    return rows
-
-
-def _mask(url: str) -> str:
-    """Hide the password of a URL; leave the address readable."""
-    head, at, tail = url.rpartition("@")
-    if not at:
-        return url
-    scheme, _, _ = head.partition("://")
-    return f"{scheme}://***@{tail}"
