@@ -24,6 +24,10 @@ from streams.topology import CHANGELOG_PART_BYTES
 from tables.table import Entry
 
 FORMAT = 1
+"""What this version writes."""
+READABLE = frozenset({1})
+"""What it reads. A version that changes the format reads the one before it, so that a rolling
+restart can move every partition forward; back, only the newer version can read what it wrote."""
 _MAGIC = b"DC"
 _PREFIX = struct.Struct(">2sBI")
 _ENTRY = struct.Struct(">HI")
@@ -105,6 +109,15 @@ def pack(
         yield b"".join(pieces), group
 
 
+def unknown_format(what: str, version: int) -> UnknownFormat:
+    """``what`` bears a format of another version of dia."""
+    known = ", ".join(map(str, sorted(READABLE)))
+    return UnknownFormat(
+        f"{what} is in format {version}, this version of dia reads {known}. "
+        f"Run the version that wrote it, or a newer one."
+    )
+
+
 def unpack(data: bytes) -> tuple[Link, list[Entry]]:
     """The link and entries of one part.
 
@@ -113,11 +126,8 @@ def unpack(data: bytes) -> tuple[Link, list[Entry]]:
     if len(data) < _PREFIX.size or data[:2] != _MAGIC:
         raise ChangelogGap("a changelog record does not begin like one: was it written by dia?")
     _, version, header_length = _PREFIX.unpack_from(data)
-    if version != FORMAT:
-        raise UnknownFormat(
-            f"the state is in format {version}, this version of dia reads format {FORMAT}. "
-            f"Run the version that wrote it, or a newer one."
-        )
+    if version not in READABLE:
+        raise unknown_format("the state", version)
     at = _PREFIX.size + header_length
     link = _decode(data[_PREFIX.size : at])
     entries: list[Entry] = []

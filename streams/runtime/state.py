@@ -14,9 +14,8 @@ from typing import Any
 
 import msgspec
 
-from streams.errors import UnknownFormat
 from streams.types import Store, TopicPartition
-from tables.changelog import FORMAT, Link, entry_bytes
+from tables.changelog import FORMAT, READABLE, Link, entry_bytes, unknown_format
 from tables.live_keys import LiveKeys, Place
 from tables.table import Entry, Table, TableContext, TableSpec
 
@@ -43,11 +42,8 @@ def read_meta(store: Store) -> StoreMeta | None:
     if data is None:
         return None
     version = _decode_format(data)[0]
-    if version != FORMAT:
-        raise UnknownFormat(
-            f"the local state is in format {version}, this version of dia reads format {FORMAT}. "
-            f"Run the version that wrote it, or remove the folder: the changelog has it all."
-        )
+    if version not in READABLE:
+        raise unknown_format("the local state", version)
     return _decode_meta(data)
 
 

@@ -33,7 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
         first = metafunc.config.getoption("--fault-seed", 1)
-        runs = metafunc.config.getoption("--fault-runs", 1)
+        once = metafunc.definition.get_closest_marker("once") is not None
+        runs = 1 if once else metafunc.config.getoption("--fault-runs", 1)
         metafunc.parametrize("seed", range(first, first + runs))
 
 

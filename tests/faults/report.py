@@ -16,7 +16,8 @@ _HEAD = """\
 Written by `make test-faults`; every row is a test of this folder. Each run feeds a real stack
 (Kafka, Redis, two ClickHouse shards) and ends with the reconciliation of `dia demo`: every
 window's count and sum, every dead letter, every counter of the ledger against the generator's
-own record.
+own record. Then `dia audit --deep`, which has no such record, must find nothing either (after a
+reset: `dia audit`, for the log that a deep one reads is gone).
 
 *Lost* and *doubled* are events that windows lack or have too many, added up over all windows.
 *Recovery* is the longest of all runs, in seconds, from the end of the fault until less than a

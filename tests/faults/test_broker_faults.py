@@ -10,7 +10,7 @@ from streams.local.stack import restart_service
 from streams.topology import DIA_GROUP, MODEL_METRICS
 from tests.faults.services import absent
 
-AWAY_S = 25.0
+AWAY_S = 60.0
 
 
 async def test_a_broker_killed_under_load_costs_nothing(trial, report):
@@ -26,7 +26,7 @@ async def test_a_broker_killed_under_load_costs_nothing(trial, report):
     assert [worker.exit_code for worker in workers] == [None, None]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 async def test_a_worker_outlives_its_broker(trial, report):
     """Nobody restarts workers when a broker comes back: they must go on by themselves."""
     trial.feed(100_000)

@@ -91,3 +91,4 @@ async def test_a_source_truncated_past_the_committed_offset_stops(trial, report,
     await trial.fed()
     await trial.settled()
     assert await trial.reading.visible_events() == trial.oracle.applied - lost
+    await trial.audited(deep=False)

@@ -134,6 +134,7 @@ async def test_one_refused_row_in_a_large_batch_becomes_one_dead_letter(trial, r
         trial.worker()
         await trial.settled()
         report(await buried_and_exact(trial, series))
+        await trial.audited()
     finally:
         for server in found:
             await asyncio.to_thread(

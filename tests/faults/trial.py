@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from streams import headers
 from streams.broker.kafka import KafkaBroker
@@ -30,9 +28,10 @@ from streams.types import TopicPartition
 from streams.workload.feed import Feed
 from streams.workload.generator import Generator
 from streams.workload.shape import Workload
+from tests.faults.balance import balance
 from tests.faults.pace import SETTINGS
 from tests.faults.report import Finding
-from tests.faults.worker import AGENTS, DOOMED, FaultWorker
+from tests.faults.worker import AGENTS, DOOMED, NEWER, FaultWorker
 
 RATE_PER_S = 6000
 PAST_MS = 180_000
@@ -118,16 +117,19 @@ class Trial:
         *,
         state: str = "state",
         doom: Sequence[str] = (),
+        newer: bool = False,
         processes: int = 1,
         **settings: Any,
     ) -> FaultWorker:
         """Start a worker. ``doom`` is (signal, moment, call, nth) of `doomed_worker`, which
-        leaves its note in `moment`."""
+        leaves its note in `moment`; a ``newer`` one writes the next format of the state."""
         command = ["-m", "streams", "worker", "--agents", AGENTS, "--slot", str(slot)]
         if processes > 1:
             command += ["--processes", str(processes)]
         if doom:
             command = [str(DOOMED), str(slot), *doom, str(self.moment)]
+        if newer:
+            command = [str(NEWER), str(slot)]
         folder = self.folder / state
         self._name(folder)
         started = FaultWorker(
@@ -254,7 +256,9 @@ class Trial:
         """
         await self.fed()
         await self.settled()
-        return self.judge(fault, await self.reading.everything(), note)
+        finding = self.judge(fault, await self.reading.everything(), note)
+        await self.audited()
+        return finding
 
     async def windows_exact(self, fault: str, note: str = "") -> Finding:
         """Like `exact`, but of windows alone: where a reset opened a new epoch, its counters
@@ -262,10 +266,17 @@ class Trial:
         await self.fed()
         await self.settled()
         found = await self.reading.everything()
-        lost, doubled = self._balance(found)
+        lost, doubled = balance(self.oracle.truth(), found.windows)
         finding = Finding(fault, self.oracle.produced, lost, doubled, self.recovery_s, note)
         assert (lost, doubled) == (0, 0), f"{finding}{self._tails()}"
+        await self.audited(deep=False)
         return finding
+
+    async def audited(self, *, deep: bool = True) -> None:
+        """`dia audit` finds nothing either, which knows only what a production audit knows."""
+        told = json.loads(await self.command("audit", "--json", *["--deep"] * deep))
+        assert told["clean"], told["findings"]
+        assert not deep or told["windows_judged"] > 0
 
     async def command(self, *words: str, state: str = "state") -> str:
         """Standard output of a `dia` command; AssertionError when it fails."""
@@ -290,30 +301,10 @@ class Trial:
 
     def judge(self, fault: str, found: Found, note: str = "") -> Finding:
         verdict = reconcile(self.oracle, found)
-        lost, doubled = self._balance(found)
+        lost, doubled = balance(self.oracle.truth(), found.windows)
         finding = Finding(fault, self.oracle.produced, lost, doubled, self.recovery_s, note)
         assert verdict.ok, f"{finding}\n{_differences(verdict)}{self._tails()}"
         return finding
-
-    def _balance(self, found: Found) -> tuple[int, int]:
-        """Events that windows lack, and events they have too many."""
-        truth, table = self.oracle.truth(), found.windows
-        balance: Counter[tuple[str, str, str, int]] = Counter()
-        expected = zip(
-            np.array(truth.tenants)[truth.tenant_code],
-            np.array(truth.models)[truth.model_code],
-            np.array(truth.metrics)[truth.metric_code],
-            truth.w.tolist(),
-            truth.n.tolist(),
-            strict=True,
-        )
-        for tenant, model, metric, w, n in expected:
-            balance[str(tenant), str(model), str(metric), w] -= n
-        columns = (table[name].to_pylist() for name in ("tenant", "model", "metric", "w", "n"))
-        for tenant, model, metric, w, n in zip(*columns, strict=True):
-            balance[tenant, model, metric, int(w)] += int(n)
-        lost = -sum(n for n in balance.values() if n < 0)
-        return lost, sum(n for n in balance.values() if n > 0)
 
     async def dead_letters(self) -> list[tuple[dict[str, str], bytes | None]]:
         """Every record of the dead-letter topic: its ``dia.dlq.`` headers and its value."""

@@ -19,6 +19,7 @@ AGENTS = "aggregate_metrics"
 POLL_S = 0.05
 PATIENCE_S = 60.0
 DOOMED = Path(__file__).with_name("doomed_worker.py")
+NEWER = Path(__file__).with_name("newer_worker.py")
 
 
 class FaultWorker:

@@ -1,0 +1,85 @@
+"""What an hour leaves behind: the changelog that a restore reads follows the live state."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+
+import pytest
+
+from agents import ALL
+from streams.settings import Settings
+from streams.simulation.loop import VirtualLoop, run
+from streams.simulation.world import World
+from streams.topology import DIA_GROUP, MODEL_METRICS
+from streams.types import TopicPartition
+
+SETTINGS = Settings(dedupe_ttl_s=300, changelog_slack_bytes=64 << 10)
+"""Ids live for five minutes, so that most of an hour passes in a steady state."""
+
+HOUR_S = 3600
+EVENTS_PER_S = 10
+SERIES = 200
+TP = TopicPartition(MODEL_METRICS.name, 0)
+CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
+
+
+async def one_second(world, producer, rng, second):
+    """The events of one second, in order."""
+    for number in range(EVENTS_PER_S):
+        event = {
+            "event_id": f"{second}-{number}",
+            "tenant_id": "t",
+            "model_id": f"m{rng.randrange(SERIES)}",
+            "metric": "x",
+            "ts": world.clock.now_ms(),
+            "value": rng.random(),
+        }
+        await producer.send(TP.topic, b"t", json.dumps(event).encode())
+
+
+def held(process):
+    """The state of the one partition."""
+    group = next(g for g in process.worker.groups if g.group == DIA_GROUP)
+    partition = group.partitions[TP].partition
+    assert partition is not None
+    return partition.state
+
+
+def log_bytes(world):
+    """What a restore from nothing would read now."""
+    log = world.broker.log(CHANGELOG)
+    batch = log.read_committed(log.start_offset, 1 << 30)
+    return sum(len(value) for value in batch.values)
+
+
+async def traffic(world, seen):
+    """An hour of it; ``seen`` gets (log bytes, live bytes) of each minute. Returns all bytes ever
+    written to the changelog."""
+    rng = random.Random(4)
+    await world.create_topics()
+    process = world.process(0)
+    process.start()
+    producer = world.broker.plain_producer()
+    for second in range(HOUR_S):
+        await one_second(world, producer, rng, second)
+        await asyncio.sleep(1.0)
+        if second % 60 == 59:
+            seen.append((log_bytes(world), held(process).live.live_bytes))
+    written_bytes = held(process).live.written_bytes
+    await process.stop()
+    return written_bytes
+
+
+@pytest.mark.timeout(240)
+def test_after_an_hour_a_restore_reads_what_lives_and_not_what_was():
+    """A log that grows with history makes every restart slower than the last one."""
+    loop = VirtualLoop()
+    world = World(loop, SETTINGS, ALL, partitions=1)
+    seen: list[tuple[int, int]] = []
+    written_bytes = run(loop, traffic(world, seen))
+    # Else nothing ever had to be written anew or trimmed.
+    assert written_bytes > 2 * max(log for log, _ in seen)
+    for log, live in seen:
+        assert log < 3 * live + SETTINGS.changelog_slack_bytes
