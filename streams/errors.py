@@ -15,6 +15,7 @@ DiaError
  |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
  |   |  PoisonStorm, StateLimit
  +- RollUpExpired                  skip this recomputation, alert, go on
+ +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
  |   +- MembershipConflict, SlotInUse
  +- CommandError                   end a command with its exit code
@@ -251,6 +252,13 @@ class RollUpExpired(DiaError):
     """
 
     code = "roll_up_expired"
+    disposition = Disposition.SKIP
+
+
+class RecordLost(DiaError):
+    """A dead letter points to a record that its source topic no longer holds."""
+
+    code = "record_lost"
     disposition = Disposition.SKIP
 
 

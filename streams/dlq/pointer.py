@@ -1,0 +1,35 @@
+"""A dead letter too large for its topic left its value behind; here it is fetched again."""
+
+from __future__ import annotations
+
+from xxhash import xxh3_128_hexdigest
+
+from streams.dlq.letter import Letter, Original
+from streams.errors import RecordLost, UnknownTopic
+from streams.types import LogReader, OffsetOutOfRange
+
+
+async def refetch(reader: LogReader, letter: Letter) -> Original:
+    """The failed record of a pointer, read from its source topic and known by its hash.
+
+    Raises `RecordLost` where the source topic has it no more, or has another in its place, and
+    `BrokerUnavailable`.
+    """
+    pointer, tp, offset = letter.pointer, letter.source_tp, letter.source_offset
+    if pointer is None or tp is None or offset is None:
+        raise RecordLost(f"{letter.dlq}/{letter.offset} does not say where its record lies.")
+    try:
+        batch = await reader.read(tp, offset, 1)
+    except (OffsetOutOfRange, UnknownTopic):
+        batch = None
+    if batch is None or batch.offsets[:1] != [offset]:
+        raise RecordLost(
+            f"{tp} no longer holds offset {offset}: its retention has deleted the record, of which "
+            f"the DLQ keeps only a pointer."
+        )
+    if xxh3_128_hexdigest(batch.values[0] or b"") != pointer.value_xxh3:
+        raise RecordLost(
+            f"{tp} holds another record at offset {offset} than the one that failed: the topic was "
+            f"deleted and made again. The DLQ keeps only a pointer."
+        )
+    return Original(batch.keys[0], batch.values[0], batch.headers[0], letter.source_timestamp_ms)

@@ -1,0 +1,85 @@
+"""Reading DLQ topics from one frozen moment to another, in bounded memory.
+
+A DLQ may grow while it is read, so the end is decided first: a `Span` is the offsets of one
+partition that were there, and stable, when somebody looked. A scan that was cut goes on with the
+same spans, each starting behind the last letter seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import NamedTuple
+
+from streams.dlq.letter import Letter, letters
+from streams.errors import TopicRecreated
+from streams.types import LogReader, OffsetOutOfRange, TopicPartition
+
+PAGE_RECORDS = 5000
+
+
+class Span(NamedTuple):
+    """The offsets ``start`` to ``end`` (exclusive) of one partition of a DLQ topic."""
+
+    tp: TopicPartition
+    start: int
+    end: int
+
+    @property
+    def offsets(self) -> int:
+        """Offsets, not letters: transactions take some for their markers."""
+        return max(0, self.end - self.start)
+
+
+async def bounds(reader: LogReader, topic: str, partitions: int) -> list[Span]:
+    """What each partition of a DLQ topic holds now, from its start to its last stable offset.
+
+    Raises `BrokerUnavailable`, and `UnknownTopic` when a partition does not exist.
+    """
+    spans = []
+    for number in range(partitions):
+        tp = TopicPartition(topic, number)
+        end = await reader.last_stable_offset(tp)
+        start = await reader.beginning_offset(tp)
+        spans.append(Span(tp, min(start, end), end))
+    return spans
+
+
+async def scan(
+    reader: LogReader, spans: Iterable[Span], page_records: int = PAGE_RECORDS
+) -> AsyncIterator[list[Letter]]:
+    """The letters of the spans, one after the other, in lists of one partition in offset order.
+
+    Letters that retention deletes meanwhile are passed over: their offsets never come.
+    Raises `TopicRecreated` when a log ends before its span does, and `BrokerUnavailable`.
+    """
+    for tp, start, end in spans:
+        at = start
+        while at < end:
+            try:
+                batch = await reader.read(tp, at, min(page_records, end - at))
+            except OffsetOutOfRange:
+                at = await _kept_from(reader, tp, at)
+                continue
+            if batch.end <= at:
+                raise _shorter(tp, at, end)
+            at = batch.end
+            found = letters(batch)
+            while found and found[-1].offset >= end:
+                found.pop()
+            if found:
+                yield found
+
+
+async def _kept_from(reader: LogReader, tp: TopicPartition, asked: int) -> int:
+    """Where the log goes on for a reader whose offset is gone."""
+    start = await reader.beginning_offset(tp)
+    if start <= asked:
+        raise _shorter(tp, await reader.last_stable_offset(tp), asked)
+    return start
+
+
+def _shorter(tp: TopicPartition, ends_at: int, expected: int) -> TopicRecreated:
+    return TopicRecreated(
+        f"{tp} ends at offset {ends_at}, but held records up to {expected}: the topic was deleted "
+        "and made again. Run the command again to read what it holds now."
+    )

@@ -1,0 +1,94 @@
+"""Would a dead letter pass now? Its bytes are decoded again by today's code and schemas.
+
+What today's tables would say (an event id seen before) or ClickHouse of a row, only they can tell.
+The time a record is judged by stays its append time: an old record is not too old for being
+replayed late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from streams.codecs import Limits, decode
+from streams.dlq.letter import SINK_STAGE, Letter, Original
+from streams.dlq.pointer import refetch
+from streams.errors import IdempotencyConflict, RecordLost
+from streams.topology import SourceTopic
+from streams.types import LogReader, RecordBatch, TopicPartition
+
+SOURCE_UNKNOWN: Final = "source_unknown"
+ROW_OF_A_TABLE: Final = "row_of_a_table"
+
+
+class Verdict(NamedTuple):
+    """``passes`` is None where it cannot be told before it is tried. Otherwise as `BadPosition`:
+    ``path`` is the place in the document."""
+
+    passes: bool | None
+    code: str = ""
+    message: str = ""
+    path: str = ""
+
+
+PASSES: Final = Verdict(True)
+
+
+def judge(source: SourceTopic, originals: Sequence[Original], limits: Limits) -> list[Verdict]:
+    """What decoding says of each record, had it been appended to ``source`` when it was."""
+    n = len(originals)
+    batch = RecordBatch(
+        TopicPartition(source.name, 0),
+        *(0, n, list(range(n))),
+        [original.timestamp_ms for original in originals],
+        [original.key for original in originals],
+        [original.value for original in originals],
+        [original.headers for original in originals],
+    )
+    verdicts = [PASSES] * n
+    for bad in decode(source, batch, limits).bad:
+        verdicts[bad.position] = Verdict(False, bad.code, bad.message, bad.path)
+    return verdicts
+
+
+async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits) -> list[Verdict]:
+    """One verdict per letter, in order; pointers are refetched. Raises `BrokerUnavailable`."""
+    found: dict[int, Verdict] = {}
+    by_source: dict[SourceTopic, list[tuple[int, Original]]] = {}
+    for index, letter in enumerate(letters):
+        outside = _outside(letter)
+        if outside is not None:
+            found[index] = outside
+            continue
+        assert letter.source is not None
+        try:
+            original = letter.original()
+            if letter.pointer is not None:
+                original = await refetch(reader, letter)
+        except RecordLost as lost:
+            found[index] = Verdict(False, lost.code, str(lost))
+        else:
+            by_source.setdefault(letter.source, []).append((index, original))
+    for source, members in by_source.items():
+        judged = judge(source, [original for _, original in members], limits)
+        found.update(zip((index for index, _ in members), judged, strict=True))
+    return [_in_the_end(letter, found[index]) for index, letter in enumerate(letters)]
+
+
+def _outside(letter: Letter) -> Verdict | None:
+    """The verdict on what is no record of a declared topic."""
+    if letter.stage == SINK_STAGE:
+        what = "the value is a row of a table: only ClickHouse can say whether it takes it now"
+        return Verdict(None, ROW_OF_A_TABLE, what)
+    if letter.source is None:
+        origin = letter.topic or "nobody says which"
+        return Verdict(None, SOURCE_UNKNOWN, f"no event family flows in its topic ({origin})")
+    return None
+
+
+def _in_the_end(letter: Letter, verdict: Verdict) -> Verdict:
+    """Passing the codec is not all: who repeated another's id meets the same table again."""
+    if verdict.passes and letter.error_code == IdempotencyConflict.code:
+        what = "it decodes; whether its event id is still taken, only the partition's table can say"
+        return Verdict(None, IdempotencyConflict.code, what)
+    return verdict

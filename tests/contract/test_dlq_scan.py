@@ -1,0 +1,116 @@
+"""Reading a DLQ between frozen bounds, on every broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.dlq.scan import Span, bounds, scan
+from streams.errors import TopicRecreated, UnknownTopic
+from streams.types import OutboundRecord, TopicPartition
+
+
+async def filled(world, topic: str, partition: int, count: int) -> TopicPartition:
+    tp = TopicPartition(topic, partition)
+    writer = await world.writer()
+    for first in range(0, count, 4):
+        values = [b"%d" % n for n in range(first, min(first + 4, count))]
+        await world.write(writer, tp, *values)
+    return tp
+
+
+async def test_a_scan_ends_where_the_log_ended_when_it_was_asked(world):
+    """A DLQ that grows while it is read must neither hang a command nor change its numbers."""
+    topic = await world.topic(2)
+    tp = await filled(world, topic, 0, 8)
+    await world.stable(tp, 10)
+    reader = await world.broker.reader()
+    spans = await bounds(reader, topic, 2)
+    assert spans == [Span(tp, 0, 10), Span(TopicPartition(topic, 1), 0, 0)]
+    await filled(world, topic, 0, 4)
+    pages = [page async for page in scan(reader, spans, page_records=3)]
+    assert max(map(len, pages)) <= 3
+    assert [letter.value for page in pages for letter in page] == [b"%d" % n for n in range(8)]
+    await reader.close()
+
+
+async def test_a_scan_goes_on_behind_the_last_letter_seen(world):
+    """Whoever was interrupted starts there, and sees each letter once."""
+    topic = await world.topic()
+    tp = await filled(world, topic, 0, 8)
+    await world.stable(tp, 10)
+    reader = await world.broker.reader()
+    [span] = await bounds(reader, topic, 1)
+    first, *_ = [page async for page in scan(reader, [span], page_records=3)]
+    rest = [page async for page in scan(reader, [span._replace(start=first[-1].offset + 1)])]
+    seen = [letter.value for page in [first, *rest] for letter in page]
+    assert seen == [b"%d" % n for n in range(8)]
+    await reader.close()
+
+
+async def test_letters_deleted_meanwhile_are_passed_over(world):
+    """The byte bound of a DLQ may take its oldest letters while somebody reads."""
+    topic = await world.topic()
+    tp = await filled(world, topic, 0, 8)
+    await world.stable(tp, 10)
+    reader = await world.broker.reader()
+    spans = await bounds(reader, topic, 1)
+    admin = await world.broker.admin()
+    await admin.delete_records({tp: 6})
+    await admin.close()
+    seen = [letter.value async for page in scan(reader, spans) for letter in page]
+    assert seen == [b"5", b"6", b"7"]
+    await reader.close()
+
+
+async def test_a_topic_that_was_made_again_is_named(world):
+    """Offsets of a topic that is gone say nothing about the one in its place."""
+    topic = await world.topic()
+    tp = await filled(world, topic, 0, 4)
+    await world.stable(tp, 5)
+    reader = await world.broker.reader()
+    with pytest.raises(TopicRecreated, match="deleted and made again"):
+        [page async for page in scan(reader, [Span(tp, 0, 50)])]
+    with pytest.raises(TopicRecreated, match="ends at offset 5"):
+        [page async for page in scan(reader, [Span(tp, 20, 50)])]
+    await reader.close()
+
+
+async def test_a_partition_that_does_not_exist_is_an_error(world):
+    """A DLQ with fewer partitions than thought is not an empty one."""
+    topic = await world.topic()
+    reader = await world.broker.reader()
+    with pytest.raises(UnknownTopic):
+        await bounds(reader, topic, 2)
+    await reader.close()
+
+
+async def test_letters_of_an_aborted_transaction_are_none(world):
+    """What was never committed never died."""
+    topic = await world.topic()
+    tp = TopicPartition(topic, 0)
+    writer = await world.writer()
+    await world.write(writer, tp, b"a", commit=False)
+    await world.write(writer, tp, b"b")
+    await world.stable(tp, 4)
+    reader = await world.broker.reader()
+    spans = await bounds(reader, topic, 1)
+    seen = [letter.value async for page in scan(reader, spans) for letter in page]
+    assert seen == [b"b"]
+    await reader.close()
+
+
+async def test_headers_come_back_as_they_were_sent(world):
+    """Provenance is in headers: their order decides whose a repeated name is."""
+    topic = await world.topic()
+    tp = TopicPartition(topic, 0)
+    sent = (("a", b"1"), ("dia.dlq.error_code", b"wrong_type"), ("a", b"\xff"))
+    writer = await world.writer()
+    await writer.begin()
+    await (await writer.send(OutboundRecord(tp, b"k", b"v", sent, 77)))
+    await writer.commit()
+    await world.stable(tp, 2)
+    reader = await world.broker.reader()
+    spans = await bounds(reader, topic, 1)
+    [[letter]] = [page async for page in scan(reader, spans)]
+    assert (letter.headers, letter.error_code, letter.timestamp_ms) == (sent, "wrong_type", 77)
+    await reader.close()
