@@ -38,10 +38,11 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
     said = payloads(
         windows.names.hashes(keys), batch.event_ms, values, [event.run_id for event in events]
     )
-    verdicts = seen.admit(hi, lo, said, offsets, batch.append_ms)
+    appended_ms = batch.appended_ms()
+    verdicts = seen.admit(hi, lo, said, offsets, appended_ms)
     fresh = verdicts == Verdict.FRESH
     windows.fold(
-        keys[fresh], batch.event_ms[fresh], values[fresh], offsets[fresh], batch.append_ms[fresh]
+        keys[fresh], batch.event_ms[fresh], values[fresh], offsets[fresh], appended_ms[fresh]
     )
     conflicts = np.flatnonzero(verdicts == Verdict.CONFLICT).tolist()
     for index in conflicts:

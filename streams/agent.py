@@ -34,7 +34,8 @@ class EventBatch(Generic[E]):
     """The good records of one batch: parallel columns, in log order.
 
     ``rows[i]`` is the index of ``events[i]`` in ``records``; None says that all are good.
-    ``append_ms`` is the time each record is judged by (a replayed one by its first append).
+    ``append_ms`` is the time each record's age is judged by (a replayed one's by its first
+    append); `appended_ms` is when this log took it.
     """
 
     records: RecordBatch
@@ -54,6 +55,10 @@ class EventBatch(Generic[E]):
         """One column of ``records`` (offsets, values, ...), good records only."""
         whole: list[Any] = getattr(self.records, name)
         return whole if self.rows is None else [whole[i] for i in self.rows]
+
+    def appended_ms(self) -> NDArray[np.int64]:
+        """When each event was appended to this log: the time in which ids are remembered."""
+        return np.array(self.column("timestamps"), np.int64)
 
     def offsets(self) -> NDArray[np.int64]:
         """Source offset of each event."""

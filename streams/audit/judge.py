@@ -12,9 +12,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
+from schemas.evolution import reading
 from schemas.fields import INT64_MAX, VALUE_MAX
+from schemas.registry import family_of
 from streams import headers
-from streams.topology import MAX_RECORD_BYTES
+from streams.topology import MAX_RECORD_BYTES, MODEL_METRICS
 from streams.types import Headers
 
 Verdict: TypeAlias = Literal["applied", "duplicate", "dead"]
@@ -22,11 +26,13 @@ Verdict: TypeAlias = Literal["applied", "duplicate", "dead"]
 _NAMES_REQUIRED = ("tenant_id", "model_id", "metric")
 _NAMES_OPTIONAL = ("event_id", "run_id")
 _NAME_MAX = 128
+_PLAIN_VERSION = 1
+"""Of a record that names none; read here without the pipeline's decoder."""
 _PLAIN_DIGITS = 30
 """Longer integers are kept as floats: no field takes them, and int() refuses thousands of digits."""
 
 _KEPT_LONGER_MS = 3_600_000
-"""Beyond the TTL: a replayed record is older than its place in the log."""
+"""Beyond the TTL: append times may step back when a partition changes leaders."""
 
 
 class Event(NamedTuple):
@@ -35,7 +41,6 @@ class Event(NamedTuple):
     series: tuple[str, str, str]
     ts_ms: int
     value: float
-    append_ms: int
     identity: tuple[str, str | bytes]
     said: tuple[object, ...]
 
@@ -68,14 +73,14 @@ class Judge:
             return "dead", None
         ttl_ms = self.rules.dedupe_ttl_ms
         first = self._first.get(event.identity)
-        if first is not None and event.append_ms - first[0] <= ttl_ms:
+        if first is not None and append_ms - first[0] <= ttl_ms:
             return ("duplicate" if first[1] == event.said else "dead"), None
         self._remember(event, append_ms)
         return "applied", event
 
     def _remember(self, event: Event, append_ms: int) -> None:
-        self._first[event.identity] = (event.append_ms, event.said)
-        self._ages.append((event.append_ms, event.identity))
+        self._first[event.identity] = (append_ms, event.said)
+        self._ages.append((append_ms, event.identity))
         horizon_ms = append_ms - self.rules.dedupe_ttl_ms - _KEPT_LONGER_MS
         while self._ages and self._ages[0][0] < horizon_ms:
             at_ms, identity = self._ages.popleft()
@@ -88,8 +93,11 @@ def _event(
 ) -> Event | None:
     """The event, or None where the record must be a dead letter."""
     judged_ms = _judged_ms(append_ms, found)
-    fields = _fields(value)
-    if judged_ms is None or fields is None or value is None:
+    version = _version(found)
+    if judged_ms is None or version is None or value is None:
+        return None
+    fields = _fields(value) if version == _PLAIN_VERSION else _upcast(value, version)
+    if fields is None:
         return None
     tenant, ts_ms = fields["tenant_id"], fields["ts"]
     if key != tenant.encode():
@@ -101,7 +109,6 @@ def _event(
         series=(tenant, fields["model_id"], fields["metric"]),
         ts_ms=ts_ms,
         value=number,
-        append_ms=judged_ms,
         identity=(tenant, value if event_id is None else event_id),
         said=(fields["model_id"], fields["metric"], ts_ms, number, fields.get("run_id")),
     )
@@ -109,16 +116,32 @@ def _event(
 
 def _judged_ms(append_ms: int, found: Headers) -> int | None:
     """When the record was first appended; None where its headers refuse it."""
-    if not found:
-        return append_ms
-    version = headers.last(found, headers.SCHEMA)
-    if version is not None and headers.decimal(version) != 1:
-        return None
-    replayed = headers.last(found, headers.REPLAY_APPEND_TS)
+    replayed = headers.last(found, headers.REPLAY_APPEND_TS) if found else None
     if replayed is None:
         return append_ms
     first_ms = headers.decimal(replayed)
     return first_ms if first_ms is not None and first_ms <= append_ms else None
+
+
+def _version(found: Headers) -> int | None:
+    """The schema version the headers name; None where it was never published."""
+    named = headers.last(found, headers.SCHEMA) if found else None
+    version = _PLAIN_VERSION if named is None else headers.decimal(named)
+    return version if version in family_of(MODEL_METRICS.name).versions else None
+
+
+def _upcast(value: bytes, version: int) -> dict[str, Any] | None:
+    """The object of another version, made today's by the published steps: they are the contract,
+    so there is no second opinion of them."""
+    way = reading(family_of(MODEL_METRICS.name), version)
+    try:
+        event = msgspec.json.decode(value, type=way.type)
+    except (ValueError, RecursionError):
+        return None
+    for step in way.steps:
+        event = step(event)
+    fields = msgspec.to_builtins(event)
+    return fields if _well_typed(fields) else None
 
 
 def _fields(value: bytes | None) -> dict[str, Any] | None:

@@ -81,6 +81,7 @@ headers = st.sampled_from(
         *((),) * 12,
         *((("dia.schema", b"1"),), (("dia.schema", b"2"),), (("dia.schema", b"x"),)),
         (("dia.replay.append_ts", str(NOW_MS - 50_000).encode()),),
+        (("dia.replay.append_ts", str(NOW_MS - 70_000).encode()),),
         (("dia.replay.append_ts", str(NOW_MS + 9_999_999).encode()),),
         (("dia.replay.append_ts", b"-1"),),
         (("dia.schema", b"9"), ("dia.schema", b"1")),
@@ -149,3 +150,24 @@ def test_both_judges_agree_on_every_record(history: list[Any]) -> None:
     assert {i for i, verdict in enumerate(verdicts) if verdict == "dead"} == pipeline.dead
     assert verdicts.count("applied") == pipeline.applied
     assert verdicts.count("duplicate") == pipeline.duplicates
+
+
+@given(st.integers(1, 200_000), st.booleans())
+def test_a_replayed_id_is_judged_where_it_stands_in_the_log(apart_ms: int, conflict: bool) -> None:
+    """An id is remembered for its TTL of the log's own time. Were a replay looked up by its first
+    append, the verdict would hang on whether an expired id happens to be in memory still."""
+    said = {"tenant_id": "t", "model_id": "m", "metric": "x", "ts": NOW_MS, "event_id": "a"}
+    resent = json.dumps({**said, "value": 1}).encode()
+    replayed = json.dumps({**said, "value": 2 if conflict else 1}).encode()
+    found = (("dia.replay.append_ts", str(NOW_MS - 1000).encode()),)
+    batch = RecordBatch(
+        TopicPartition(MODEL_METRICS.name, 0),
+        *(0, 2, [0, 1], [NOW_MS, NOW_MS + apart_ms], [b"t", b"t"], [resent, replayed], [(), found]),
+    )
+    pipeline = Pipeline()
+    pipeline.run(batch)
+    if apart_ms > TTL_S * 1000:
+        assert (pipeline.applied, pipeline.duplicates, pipeline.dead) == (2, 0, set())
+    else:
+        assert (pipeline.applied, pipeline.duplicates) == (1, int(not conflict))
+        assert pipeline.dead == ({1} if conflict else set())
