@@ -7,7 +7,11 @@ DiaError
  |   |  IdempotencyConflict
  |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
  +- TransientError                 retry with backoff
- |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable
+ |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
+ |   |  ProcessDied
+ +- JobRefused                     answer the request with it, go on
+ |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
+ |   |  SimulationFailed, SimulationCancelled, PolicyRejected
  +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
@@ -36,6 +40,7 @@ class Disposition(Enum):
 
     RETRY = "retry"
     DEAD_LETTER = "dead_letter"
+    ANSWER = "answer"
     RESTART_PARTITION = "restart_partition"
     STOP_PARTITION = "stop_partition"
     STOP_WORKER = "stop_worker"
@@ -161,6 +166,54 @@ class PoolExhausted(TransientError):
 class CacheUnavailable(TransientError):
     code = "cache_unavailable"
     exit_code = 4
+
+
+class ProcessDied(TransientError):
+    """A pool process died while it ran a job: the job may run again in another."""
+
+    code = "process_died"
+
+
+class JobRefused(DiaError):
+    """A request that was understood and will never succeed as it is: its result says why."""
+
+    disposition = Disposition.ANSWER
+
+
+class UnknownScenario(JobRefused):
+    code = "unknown_scenario"
+
+
+class InvalidParameters(JobRefused):
+    code = "invalid_parameters"
+
+
+class SimulationTimeout(JobRefused):
+    """Its process was killed at the scenario's ``timeout_s``."""
+
+    code = "simulation_timeout"
+
+
+class SimulationMemory(JobRefused):
+    """It wanted more memory than a pool process may have."""
+
+    code = "simulation_memory"
+
+
+class SimulationFailed(JobRefused):
+    """The scenario's own code raised, or every attempt ended with its process."""
+
+    code = "simulation_failed"
+
+
+class SimulationCancelled(JobRefused):
+    code = "cancelled"
+
+
+class PolicyRejected(JobRefused):
+    """The policy service does not allow what was asked."""
+
+    code = "policy_rejected"
 
 
 class PartitionRestart(DiaError):
