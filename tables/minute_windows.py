@@ -24,6 +24,7 @@ from streams.rows import WindowRows, WindowTable
 from tables.emission import Emission, EmissionQueues
 from tables.names import SeriesNames, renumber
 from tables.runs import distinct, run_starts
+from tables.series_shards import SeriesShards
 from tables.sketch_code import encode as sketch_codes
 from tables.sketch_runs import SketchRuns, pack
 from tables.table import Entry, ShardOf
@@ -63,7 +64,7 @@ class MinuteWindows:
         self.evicted: set[Touched] = set()
         self.refused_rows: list[tuple[WindowRows, str]] = []
         self._epoch = np.uint64(epoch << 40)
-        self._shard_of = shard_of
+        self._shards = SeriesShards(shard_of)
         self._policy = policy
         self._columns = WindowColumns()
         self._sketch = SketchRuns(self._columns.alive)
@@ -170,12 +171,11 @@ class MinuteWindows:
 
     def _begin(self, window: Window, slots: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
         c = self._columns
-        c.begin(slots)
         c.minute[slots] = window.minute
         c.key[slots] = keys
         c.closed[slots] = window.closed
         c.old[slots] = self._beyond_m1(window.minute)
-        c.shard[slots] = self._shard_of(*self.names.series(keys))
+        c.shard[slots] = self._shards.of(self.names, keys)
 
     def _due(self, minute: int) -> bool:
         return (minute + 1) * MINUTE_MS + self._policy.grace_ms <= self._watermark_ms
@@ -206,16 +206,16 @@ class MinuteWindows:
         still_open = sorted(
             (window for window in self._lookup if not window.closed), key=lambda w: w.minute
         )
-        states = sum(map(len, still_open))
+        states = sum(window.live for window in still_open)
         for window in still_open:
             if states <= open_max:
                 return
-            states -= len(window)
+            states -= window.live
             self._close(window)
 
     def _close(self, window: Window) -> None:
         window.closed = True
-        slots = window.slots()
+        slots = self._lookup.slots_of(window)
         c = self._columns
         c.closed[slots] = True
         done = c.acked[slots] == c.ver[slots]
@@ -293,7 +293,8 @@ class MinuteWindows:
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         c = self._columns
         slots = self._log.load(self.names, items)
-        c.shard[slots] = self._shard_of(*self.names.series(c.key[slots]))
+        keys, place = np.unique(c.key[slots], return_inverse=True)
+        c.shard[slots] = self._shards.of(self.names, keys)[place]
         self._lookup.rebuild(slots)
         self._queues.changed(slots)
 
@@ -341,3 +342,4 @@ class MinuteWindows:
         if len(self.names) > 3 * len(live) + _NAMES_SLACK:
             self.names, self._columns.key[live] = renumber(self.names, self._columns.key[live])
             self._lookup.rebuild(live)
+            self._shards.clear()

@@ -62,31 +62,33 @@ class WindowColumns:
     waiting: NDArray[np.bool_]
 
     def __init__(self, capacity: int = 1024) -> None:
-        self.free: list[int] = []
+        self._free = np.empty(0, np.int64)
+        self._free_count = 0
         self._next_serial = 0
         self._capacity = 0
         self._grow(capacity)
 
     def __len__(self) -> int:
         """Live slots."""
-        return self._capacity - len(self.free)
+        return self._capacity - self._free_count
 
-    def reserve(self, count: int) -> None:
-        """Make sure that ``count`` slots can be taken from ``free``."""
-        while len(self.free) < count:
-            self._grow(max(2 * self._capacity, count))
-
-    def begin(self, slots: NDArray[np.int64]) -> None:
-        """Reset slots taken from ``free`` and number them."""
+    def begin(self, count: int) -> NDArray[np.int64]:
+        """Take ``count`` free slots, reset and numbered in the order returned."""
+        if self._free_count < count:
+            self._grow(max(2 * self._capacity, self._capacity + count))
+        self._free_count -= count
+        slots = self._free[self._free_count : self._free_count + count][::-1].copy()
         for name, _, initial in _COLUMNS:
             getattr(self, name)[slots] = initial
-        self.serial[slots] = np.arange(self._next_serial, self._next_serial + len(slots))
-        self._next_serial += len(slots)
+        self.serial[slots] = np.arange(self._next_serial, self._next_serial + count)
+        self._next_serial += count
+        return slots
 
     def release(self, slots: NDArray[np.int64]) -> None:
         """Give slots back."""
         self.serial[slots] = -1
-        self.free.extend(slots.tolist())
+        self._free[self._free_count : self._free_count + len(slots)] = slots
+        self._free_count += len(slots)
 
     def live(self) -> NDArray[np.int64]:
         """Every live slot, ascending."""
@@ -107,11 +109,16 @@ class WindowColumns:
         return found
 
     def _grow(self, capacity: int) -> None:
-        for name, dtype, initial in _COLUMNS:
-            column = np.full(capacity, initial, dtype)
-            if self._capacity:
-                column[: self._capacity] = getattr(self, name)
+        for name, dtype, _ in _COLUMNS:
+            # What `begin` has not reset is nobody's: its pages are not touched before that.
+            column = np.empty(capacity, dtype)
+            column[: self._capacity] = getattr(self, name, 0)
             setattr(self, name, column)
-        # Popped from the end: low slots first, so that a small state stays in few pages.
-        self.free[:0] = range(capacity - 1, self._capacity - 1, -1)
+        self.serial[self._capacity :] = -1
+        # Taken from the end: low slots first, so that a small state stays in few pages.
+        free = np.empty(capacity, np.int64)
+        added = capacity - self._capacity
+        free[:added] = np.arange(capacity - 1, self._capacity - 1, -1)
+        free[added : added + self._free_count] = self._free[: self._free_count]
+        self._free, self._free_count = free, added + self._free_count
         self._capacity = capacity

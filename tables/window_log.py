@@ -98,9 +98,7 @@ class WindowLog:
         rows = window_segment.decode_rows(names, segments)
         last, owner, entries = window_segment.current_rows(rows)
         c = self._columns
-        c.reserve(len(last))
-        slots = np.array([c.free.pop() for _ in range(len(last))], np.int64)
-        c.begin(slots)
+        slots = c.begin(len(last))
         for name, column in rows.columns.items():
             getattr(c, name)[slots] = column[last]
         c.base[slots] = np.where(c.base[slots] == 0, rows.segment[last], c.base[slots])

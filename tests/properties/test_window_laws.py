@@ -10,16 +10,26 @@ import random
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.rows import WindowRows
+from tables import window_lookup
 from tables.emission import Emission
 from tables.minute_windows import MinuteWindows, WindowPolicy
 from tables.sketch_code import encode
 
 SHARDS = 2
 POLICY = WindowPolicy(grace_ms=60_000, late_hold_s=30.0, emit_rows_max=6)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_slack():
+    """Let the look-up of a minute be renewed within a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_lookup, "_STALE_SLACK", 0)
+        yield
 
 
 def shard_of(tenants, models, metrics):
@@ -205,3 +215,19 @@ def test_a_settled_table_holds_nothing(rng):
     assert driver.store == {}
     assert len(driver.windows) == 0
     assert driver.windows.idle
+
+
+def test_a_minute_that_is_closed_again_and_again_keeps_a_small_look_up():
+    """Under pressure a window lives many short lives: its look-up must not count them all."""
+    driver = Driver()
+    driver.produce([("a", 0, 1.0)])  # its shard never answers: the minute lives on
+    for _ in range(200):
+        driver.produce([("bb", 0, 1.0)])
+        driver.windows.shed(0)
+        driver.commit(9)
+        for emission in [e for e in driver.in_flight if e.shard == 0]:
+            driver.answer(driver.in_flight.index(emission), stored=True)
+        driver.commit(0)
+    assert len(driver.windows) == 1
+    (window,) = driver.windows._lookup
+    assert len(window.table) <= 4

@@ -1,0 +1,47 @@
+"""The law of the row table: a dictionary, asked a batch at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tables.row_table import RowTable, mixed
+
+# Few different upper halves: every table has rows that meet in one place.
+hashes = st.builds(
+    lambda upper, lower: upper << 32 | lower,
+    st.sampled_from([0, 1, 1 << 24, 0xFFFFFFFF, 0xFFFFFFFE]),
+    st.integers(0, 5),
+)
+
+
+@given(st.lists(st.lists(st.tuples(hashes, st.booleans()), max_size=40), max_size=12))
+def test_a_row_table_is_a_dictionary(batches):
+    """Whatever meets, grows or is replaced, each hash finds its own row and no other."""
+    table, model = RowTable(), {}
+    owner = np.zeros(1000, np.uint64)
+    rows = 0
+    for batch in batches:
+        needles = np.array([h for h, _ in batch], np.uint64)
+        found = table.find(needles, lambda rows, index, n=needles: owner[rows] == n[index])
+        assert found.tolist() == [model.get(h, -1) for h, _ in batch]
+        new = [h for h in dict.fromkeys(h for h, _ in batch) if h not in model]
+        again = [h for h, replace in dict(batch).items() if replace and h in model]
+        for chosen in (new, again):
+            numbers = np.arange(rows, rows + len(chosen))
+            rows += len(chosen)
+            owner[numbers] = chosen
+            key = np.array(chosen, np.uint64)
+            if chosen is new:
+                table.add(key, numbers)
+            else:
+                table.replace(key, np.array([model[h] for h in chosen], np.int64), numbers)
+            model.update(zip(chosen, numbers.tolist(), strict=True))
+    assert len(table) == len(model)
+
+
+def test_keys_that_follow_each_other_spread():
+    """Series keys differ in few bits; a table that did not mix them would be one long probe."""
+    homes = mixed(np.arange(1 << 16)) >> np.uint64(64 - 16)
+    assert np.bincount(homes.astype(np.int64), minlength=1 << 16).max() <= 12
