@@ -6,7 +6,6 @@ while records go through our own runtime, which Faust starts and stops as one se
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -17,6 +16,7 @@ import structlog
 from mode import Service
 
 from streams.agent import AgentSpec
+from streams import process_memory
 from streams.broker.kafka import KafkaBroker
 from streams.clock import Clock, SystemClock
 from streams.errors import DependencyUnreachable, UsageError
@@ -33,9 +33,6 @@ from streams.version import app_version
 from tables.rocksdb import RocksFolder
 
 _STATUS_INTERVAL_S = 0.25
-_GC_THRESHOLDS = (200_000, 50, 100)
-"""State lives in arrays and interned strings, with few cycles to find: collecting rarely is
-worth a quarter of a worker's time."""
 
 ShardsOf: TypeAlias = Callable[[Settings, Clock], ShardSet]
 
@@ -90,8 +87,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             metrics=self._metrics,
             instance_id=instance_id(state_dir, self._slot),
         )
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        process_memory.settle()
         log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
 
     @Service.task  # type: ignore[untyped-decorator]  # mode ships no types

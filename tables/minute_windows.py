@@ -36,8 +36,8 @@ MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
 _NAMES_SLACK = 100_000
 _PURGE_SLACK = 10_000
-_SLOT_BYTES = 290
-"""Columns, look-up and queue entry of one live window, measured."""
+_SLOT_BYTES = 220
+"""Columns and queue entry of one live window, with the room that columns grow into, measured."""
 
 Touched = tuple[int, int]
 """(shard, hour start in minutes since the epoch) of an evicted window."""
@@ -84,7 +84,8 @@ class MinuteWindows:
 
     @property
     def bytes_used(self) -> int:
-        return len(self._columns) * _SLOT_BYTES + self._sketch.bytes_used
+        slots = len(self._columns) * _SLOT_BYTES
+        return slots + self._lookup.bytes_used + self._shards.bytes_used + self._sketch.bytes_used
 
     @property
     def idle(self) -> bool:

@@ -1,0 +1,43 @@
+"""A worker's process gives large blocks back to the system."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_GROWS = """
+import sys
+import numpy as np
+if sys.argv[1] == "settled":
+    from streams import process_memory
+    process_memory.settle()
+from pathlib import Path
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+before = resident_bytes()
+# Large and small blocks in turn, as columns and batches come; then the large ones go.
+large, small = [], []
+for _ in range(40):
+    large.append(np.ones(1 << 19, np.int64))
+    del large[:-8]
+    small.append(np.ones(1 << 12, np.int64))
+large.clear()
+print(resident_bytes() - before - sum(block.nbytes for block in small))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_large_blocks_are_given_back():
+    """Freed blocks that stay in the process count against it as if they were in use."""
+    left = int(_run("settled"))
+    assert left < 8 << 20 < int(_run("as it comes"))
+
+
+def _run(how):
+    return subprocess.run(
+        [sys.executable, "-c", _GROWS, how], capture_output=True, text=True, check=True
+    ).stdout
