@@ -15,8 +15,8 @@ import faust
 import structlog
 from mode import Service
 
-from streams.agent import AgentSpec
 from streams import process_memory
+from streams.agent import AgentSpec
 from streams.broker.kafka import KafkaBroker
 from streams.clock import Clock, SystemClock
 from streams.errors import DependencyUnreachable, UsageError
