@@ -34,6 +34,7 @@ GROUPS: tuple[str, ...] = (
     "schemas",
     "worker",
     "tables",
+    "dlq",
     "audit",
     "config",
     "doctor",

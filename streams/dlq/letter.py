@@ -71,7 +71,7 @@ class Letter(Struct, frozen=True, gc=False):
     @property
     def id(self) -> str:
         """Unique to the failed record for ever; where nobody named it, the place tells."""
-        if (named := self._text("id")) is not None:
+        if named := self._text("id"):
             return named
         tp, offset = self.source_tp, self.source_offset
         if tp is None or offset is None:
@@ -197,6 +197,14 @@ class Letter(Struct, frozen=True, gc=False):
         if not prefix:
             return self.headers
         return tuple(pair for pair in self.headers if not pair[0].startswith(prefix))
+
+    @property
+    def added_headers(self) -> Headers:
+        """The headers that were added when it was buried."""
+        if self.dialect is DIA:
+            return self.headers[self._provenance_start :]
+        prefix = self.dialect.prefix
+        return tuple(pair for pair in self.headers if prefix and pair[0].startswith(prefix))
 
     @property
     def _provenance_start(self) -> int:

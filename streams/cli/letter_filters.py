@@ -1,0 +1,125 @@
+"""The options that say which dead letters a command means, the same for every command."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.moment import moment_s, span_s
+from streams.errors import UsageError
+
+if TYPE_CHECKING:
+    from streams.dlq.filters import Filters, OffsetRange
+
+_SPAN = re.compile(r"\d+\s*[smhdw]\Z")
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?\Z")
+
+
+def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command takes every option of `options`, and receives them as ``filters``."""
+    # `Filters` is imported only by type checkers: the options must not make `--help` slow.
+    own = inspect.signature(command, locals={"Filters": object}, eval_str=True)
+    chosen = inspect.signature(options, locals={"Filters": object}, eval_str=True).parameters
+    required = [p for p in own.parameters.values() if p.name != "filters"]
+    signature = own.replace(parameters=[*required, *chosen.values()])
+
+    @wraps(command)
+    def filled(**given: Any) -> Any:
+        filters = options(**{name: given.pop(name) for name in chosen})
+        return command(filters=filters, **given)
+
+    vars(filled)["__signature__"] = signature
+    filled.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return filled
+
+
+def options(
+    *,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Source topic, or any DLQ topic. Repeatable."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Failed since: 2h (ago), or ISO (UTC).")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Failed before: as --since.")
+    ] = None,
+    max_age: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="Failed at most 6h, 7d ... ago.")
+    ] = None,
+    error: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Error code. Repeatable.")
+    ] = None,
+    tenant: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Whose records. Repeatable.")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Record key; 0x.. for bytes. Repeatable."),
+    ] = None,
+    partition: Annotated[
+        list[int] | None, typer.Option(metavar="N", min=0, help="Of the DLQ. Repeatable.")
+    ] = None,
+    offsets: Annotated[
+        list[str] | None, typer.Option(metavar="A-B", help="Offsets in the DLQ. Repeatable.")
+    ] = None,
+    schema_version: Annotated[
+        list[int] | None, typer.Option(metavar="N", min=0, help="dia.schema. Repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="At most so many letters.")
+    ] = None,
+) -> Filters:
+    """What the options mean. Raises `UsageError` naming the one that means nothing."""
+    from streams.dlq.filters import Filters
+
+    now_s = time.time()
+    return Filters(
+        topics=tuple(topic or ()),
+        since_ms=_moment_ms(since, "--since", now_s),
+        until_ms=_moment_ms(until, "--until", now_s),
+        oldest_ms=None if max_age is None else round((now_s - span_s(max_age, "--max-age")) * 1000),
+        errors=tuple(error or ()),
+        tenants=tuple(tenant or ()),
+        keys=tuple(map(_key, key or ())),
+        partitions=tuple(partition or ()),
+        offsets=_ranges(offsets or ()),
+        schema_versions=tuple(schema_version or ()),
+        limit=limit,
+    )
+
+
+def _moment_ms(text: str | None, option: str, now_s: float) -> int | None:
+    if text is None:
+        return None
+    ago = f"-{text}" if _SPAN.match(text.strip()) else text
+    return moment_s(ago, option, now_s) * 1000
+
+
+def _key(text: str) -> bytes:
+    if not text.startswith("0x"):
+        return text.encode()
+    try:
+        return bytes.fromhex(text[2:])
+    except ValueError:
+        raise UsageError(f"--key {text} is no hexadecimal: write 0x and pairs of digits.") from None
+
+
+def _ranges(texts: Sequence[str]) -> tuple[OffsetRange, ...]:
+    from streams.dlq.filters import OffsetRange
+
+    found = []
+    for text in ",".join(texts).split(",") if texts else ():
+        match = _RANGE.match(text.strip())
+        last = int(match[2] or match[1]) if match else -1
+        if match is None or last < int(match[1]):
+            raise UsageError(f"--offsets {text} is no range: write 17, or 17-40 (both included).")
+        found.append(OffsetRange(int(match[1]), last))
+    return tuple(found)
