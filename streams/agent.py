@@ -14,7 +14,7 @@ tables, becomes true with the next commit, all at once. It may not await and may
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -82,6 +82,11 @@ class Scope(Protocol):
 
     def emit(self, record: OutboundRecord) -> None:
         """Produce ``record`` in the partition's next transaction."""
+        ...
+
+    def fact(self, table: str, row: Mapping[str, Any]) -> None:
+        """Owe ClickHouse a row of a table of facts, from the partition's next commit on; its
+        ``ver`` and ``at`` are the commit's."""
         ...
 
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:

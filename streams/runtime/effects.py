@@ -1,7 +1,8 @@
-"""What the outbox holds, in bytes and in words: ledger rows, dead letters, touched hours.
+"""What the outbox holds, in bytes and in words: ledger rows, dead letters, facts, touched hours.
 
 b"L" epoch:u32              the partition's ledger row of an epoch, replaced by every commit
 b"D" seq:u64                dead_letters rows of the commit ``seq``
+b"F" seq:u64 table          rows of another table of facts, of the commit ``seq``
 b"R" bucket:u8 shard:u16 start_min:u32
                             an hour (0) or day (1) of one shard to recompute from minutes
 """
@@ -9,7 +10,7 @@ b"R" bucket:u8 shard:u16 start_min:u32
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,8 +20,14 @@ from streams.types import TopicPartition
 from tables.changelog import Link
 
 _LEDGER = struct.Struct(">cI")
-_DEAD = struct.Struct(">cQ")
+_DEAD = _FACTS = struct.Struct(">cQ")
 _ROLL_UP = struct.Struct(">cBHI")
+_SHARD_BY: Mapping[bytes, tuple[str, tuple[str, ...]]] = {
+    b"L": ("ledger", ("grp", "topic", "part")),
+    b"D": ("dead_letters", ("id",)),
+}
+_FACTS_BY: Mapping[str, tuple[str, ...]] = {"simulations": ("tenant", "idempotency_key")}
+"""Columns that choose a fact row's shard."""
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
 _MINUTES_PER_DAY = 1440
 
@@ -46,6 +53,11 @@ def dead_letters_key(seq: int) -> bytes:
     return _DEAD.pack(b"D", seq)
 
 
+def facts_key(seq: int, table: str) -> bytes:
+    """Key of the facts of one commit in one table."""
+    return _FACTS.pack(b"F", seq) + table.encode()
+
+
 def roll_up_keys(touched: Iterable[tuple[int, int]]) -> list[bytes]:
     """Keys of the hours and days of the evicted windows, ascending: (shard, hour start in
     minutes)."""
@@ -69,28 +81,24 @@ def encode_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
     return _encode(dict(columns))
 
 
-def fact_rows(key: bytes, value: bytes, shard_of_id: Any) -> list[FactRows]:
-    """The rows of a ledger or dead-letter effect, one `FactRows` per shard concerned.
+def fact_rows(key: bytes, value: bytes, shard_of_id: Callable[[str], int]) -> list[FactRows]:
+    """The rows of any effect but a roll-up, one `FactRows` per shard concerned.
 
     ``shard_of_id`` maps a row's own key to its shard.
     """
     columns = _decode(value)
-    table, ids = (
-        ("ledger", [f"{g}\0{t}\0{p}" for g, t, p in _zip(columns, "grp", "topic", "part")])
-        if key[:1] == b"L"
-        else ("dead_letters", columns["id"])
-    )
+    if key[:1] == b"F":
+        table = key[_FACTS.size :].decode()
+        names = _FACTS_BY[table]
+    else:
+        table, names = _SHARD_BY[key[:1]]
     by_shard: dict[int, list[int]] = {}
-    for index, row_id in enumerate(ids):
-        by_shard.setdefault(shard_of_id(row_id), []).append(index)
+    for index, row_id in enumerate(zip(*(columns[name] for name in names), strict=True)):
+        by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)
     return [
         FactRows(table, shard, {n: [c[i] for i in rows] for n, c in columns.items()})
         for shard, rows in by_shard.items()
     ]
-
-
-def _zip(columns: Mapping[str, Sequence[Any]], *names: str) -> Iterable[tuple[Any, ...]]:
-    return zip(*(columns[name] for name in names), strict=True)
 
 
 def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> dict[str, list[Any]]:

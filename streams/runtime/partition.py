@@ -8,9 +8,9 @@ dropped whole and built anew from the log (runtime/assignment.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class Partition:
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
     _dead_rows: list[Row] = field(default_factory=list)
+    _facts: dict[str, list[Row]] = field(default_factory=dict)
     _last_commit_bytes: int = 0
     _emitted_at: float = float("-inf")
 
@@ -89,6 +90,9 @@ class Partition:
 
     def emit(self, record: OutboundRecord) -> None:
         self._records.append(record)
+
+    def fact(self, table: str, row: Mapping[str, Any]) -> None:
+        self._facts.setdefault(table, []).append(dict(row))
 
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
         self.progress.applied += applied
@@ -182,6 +186,7 @@ class Partition:
         return bool(
             self.folded
             or self._records
+            or self._facts
             or self.outbox.changed
             or (windows is not None and (windows.changed or windows.refused_rows))
         )
@@ -237,6 +242,11 @@ class Partition:
         if self._dead_rows:
             rows, self._dead_rows = self._dead_rows, []
             self.outbox.put(effects.dead_letters_key(seq), effects.encode_columns(columns(rows)))
+        facts, self._facts = self._facts, {}
+        version = {"ver": (link.epoch << 40) | seq, "at": self.clock.now_ms()}
+        for table, rows in facts.items():
+            stamped = columns([{**row, **version} for row in rows])
+            self.outbox.put(effects.facts_key(seq, table), effects.encode_columns(stamped))
         before = self.state.link
         if (link.next_offset, link.counters) != (before.next_offset, before.counters):
             ledger = effects.ledger_columns(self.agent.group, self.tp, link, self.clock.now_ms())

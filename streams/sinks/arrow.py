@@ -54,6 +54,30 @@ FACTS: Mapping[str, pa.Schema] = {
             "epoch": pa.uint32(),
         }
     ),
+    "simulations": pa.schema(
+        {
+            "tenant": pa.string(),
+            "idempotency_key": pa.string(),
+            "request_id": pa.string(),
+            "model": pa.string(),
+            "policy": pa.string(),
+            "scenario": pa.string(),
+            "priority": pa.uint8(),
+            "trials": pa.uint64(),
+            "status": pa.string(),
+            "repeated": pa.uint8(),
+            "error_code": pa.string(),
+            "error_message": pa.string(),
+            "summary": pa.string(),
+            "requested": _TIME,
+            "started": _TIME,
+            "finished": _TIME,
+            "part": pa.uint32(),
+            "off": pa.uint64(),
+            "ver": pa.uint64(),
+            "at": _TIME,
+        }
+    ),
 }
 """The columns of each fact table that a writer gives; times are milliseconds since the epoch."""
 

@@ -29,6 +29,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "d1": WINDOW_KEY,
     "dead_letters": ("topic", "part", "off", "id"),
     "ledger": ("grp", "topic", "part", "epoch"),
+    "simulations": ("tenant", "idempotency_key", "request_id", "part", "off"),
 }
 
 

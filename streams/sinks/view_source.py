@@ -73,6 +73,28 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "at": "DateTime64(3, 'UTC')",
         "epoch": "UInt32",
     },
+    "simulations": {
+        "tenant": "LowCardinality(String)",
+        "idempotency_key": "String",
+        "request_id": "String",
+        "model": "LowCardinality(String)",
+        "policy": "LowCardinality(String)",
+        "scenario": "LowCardinality(String)",
+        "priority": "UInt8",
+        "trials": "UInt64",
+        "status": "LowCardinality(String)",
+        "repeated": "UInt8",
+        "error_code": "LowCardinality(String)",
+        "error_message": "String",
+        "summary": "String",
+        "requested": "DateTime64(3, 'UTC')",
+        "started": "DateTime64(3, 'UTC')",
+        "finished": "DateTime64(3, 'UTC')",
+        "part": "UInt32",
+        "off": "UInt64",
+        "ver": "UInt64",
+        "at": "DateTime64(3, 'UTC')",
+    },
 }
 """Columns of each view and of the ``_local`` table under it, in their public order."""
 

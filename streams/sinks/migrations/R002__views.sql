@@ -10,3 +10,5 @@ CREATE OR REPLACE VIEW ${database}.d1 AS SELECT * FROM (${rows_d1});
 CREATE OR REPLACE VIEW ${database}.dead_letters AS SELECT * FROM (${rows_dead_letters});
 
 CREATE OR REPLACE VIEW ${database}.ledger AS SELECT * FROM (${rows_ledger});
+
+CREATE OR REPLACE VIEW ${database}.simulations AS SELECT * FROM (${rows_simulations});

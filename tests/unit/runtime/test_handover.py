@@ -86,6 +86,33 @@ async def test_what_was_owed_is_owed_again_after_a_restart(rig, handover):
     assert len(rig.shards.rows("ledger")) == len(rig.shards.rows("dead_letters")) == 1
 
 
+def simulation(key):
+    """A row of `simulations`, without what the commit adds."""
+    row = dict.fromkeys(("request_id", "model", "policy", "scenario", "status"), "x")
+    row |= dict.fromkeys(("error_code", "error_message", "summary"), "")
+    row |= dict.fromkeys(("priority", "trials", "repeated", "part", "off"), 1)
+    row |= dict.fromkeys(("requested", "started", "finished"), 1_700_000_000_000)
+    return {**row, "tenant": "t", "idempotency_key": key}
+
+
+async def test_facts_of_a_commit_reach_their_shards_even_after_a_restart(rig, handover):
+    """They are owed by the state like every effect, and belong to the commit that decided them."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    for number in range(20):
+        rig.partition.fact("simulations", simulation(f"k{number}"))
+    assert rig.shards.rows("simulations") == []
+    await rig.commit()
+    await rig.open()
+    handover.repeat(rig.partition)
+    assert await _until_settled(rig, handover)
+    rows = rig.shards.rows("simulations")
+    assert sorted(row["idempotency_key"] for row in rows) == sorted(f"k{n}" for n in range(20))
+    assert {row["ver"] for row in rows} == {1}
+    assert not rig.partition.outbox
+
+
 async def test_an_answer_after_the_partition_was_dropped_acts_on_nothing(rig, handover):
     """Its successor owes the effect itself; an early delete would lose it."""
     for shard in rig.shards.faults:
