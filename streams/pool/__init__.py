@@ -1,0 +1,1 @@
+"""Jobs in processes of their own: bounded, capped, killed when they are late, and replaced."""
