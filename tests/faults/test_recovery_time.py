@@ -7,6 +7,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from streams.local.live_workers import live_workers
 
 PREFILLED = 2_000_000
@@ -36,6 +38,7 @@ async def under_half_load(trial):
     return f"{rate:,} events/s, where {most:,} were the most"
 
 
+@pytest.mark.timeout(600)
 async def test_recovery_with_the_supervisors_restart(trial, report):
     """A restarted process is the same static member: nobody else has to move."""
     trial.feed(PREFILLED, rate_per_s=None, step_ms=STEP_MS)
@@ -51,6 +54,7 @@ async def test_recovery_with_the_supervisors_restart(trial, report):
     assert await parent.ended() == 0, parent.tail()
 
 
+@pytest.mark.timeout(600)
 async def test_recovery_without_a_restart(trial, report):
     """The survivor takes over once the session of the dead one has run out."""
     trial.feed(PREFILLED, rate_per_s=None, step_ms=STEP_MS)
