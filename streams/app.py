@@ -18,6 +18,7 @@ from mode import Service
 from streams import process_memory
 from streams.agent import AgentSpec
 from streams.broker.kafka import KafkaBroker
+from streams.broker.kafka_security import KafkaSecurity
 from streams.clock import Clock, SystemClock
 from streams.errors import DependencyUnreachable, UsageError
 from streams.rows import ShardSet
@@ -74,12 +75,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._status = StatusFile(state_dir, self._slot, http_port)
         self._worker = Worker(
             agents=self._agents,
-            broker=KafkaBroker(
-                settings.kafka_bootstrap,
-                session_timeout_s=settings.session_timeout_s,
-                # The broker must not abort a transaction that its owner still waits for.
-                transaction_timeout_s=2 * settings.commit_timeout_s,
-            ),
+            broker=KafkaBroker.from_settings(settings),
             shards=self._shards_of(settings, self._clock),
             stores=lambda group: RocksFolder(state_dir, group),
             clock=self._clock,
@@ -140,6 +136,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
         super().__init__(
             "dia-host",
             broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
+            broker_credentials=_credentials(KafkaSecurity.from_settings(settings)),
             datadir=str(settings.state_path() / "faust"),
             # Its server would listen on all addresses without authentication; ours does not.
             web_enabled=False,
@@ -182,6 +179,19 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
             beacon=self.beacon,
         )
         return [*super().on_init_dependencies(), runtime]
+
+
+def _credentials(security: KafkaSecurity) -> faust.auth.Credentials | None:
+    """What Faust's own clients show to the broker: the same as ours."""
+    context = security.tls.context() if security.encrypted else None
+    if security.authenticated:
+        return faust.SASLCredentials(
+            username=security.user,
+            password=security.password,
+            mechanism=security.mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context is not None else None
 
 
 def chosen(names: str) -> list[AgentSpec]:

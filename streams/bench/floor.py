@@ -75,7 +75,7 @@ async def measure_floor(environ: Mapping[str, str], topic: str, events: int) -> 
 
 async def _consume(settings: Settings, topic: str, events: int) -> Floor:
     decode = msgspec.json.Decoder(ModelMetric).decode
-    consumer = KafkaBroker(settings.kafka_bootstrap).consumer(GROUP, [topic], "")
+    consumer = KafkaBroker.from_settings(settings).consumer(GROUP, [topic], "")
     listener = _Listener()
     await consumer.start(listener)
     gc.freeze()

@@ -68,7 +68,7 @@ async def _on_stack(
     settings: Settings,
     environ: Mapping[str, str],
 ) -> Outcome:
-    broker = KafkaBroker(settings.kafka_bootstrap)
+    broker = KafkaBroker.from_settings(settings)
     await prepare(settings, broker, talk.say)
     reading = await Reading.open(settings, broker, MODEL_METRICS)
     rig = Rig(

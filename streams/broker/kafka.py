@@ -9,7 +9,9 @@ from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_consumer import KafkaConsumer
 from streams.broker.kafka_plain_producer import KafkaPlainProducer
 from streams.broker.kafka_reader import KafkaReader
+from streams.broker.kafka_security import KafkaSecurity
 from streams.broker.kafka_transactional_producer import KafkaTransactionalProducer
+from streams.settings import Settings
 
 
 class KafkaBroker:
@@ -25,12 +27,28 @@ class KafkaBroker:
         session_timeout_s: float = 30.0,
         request_timeout_s: float = 10.0,
         transaction_timeout_s: float = 60.0,
+        security: KafkaSecurity | None = None,
     ) -> None:
         self._connection = KafkaConnection(
             bootstrap=bootstrap,
+            security=security or KafkaSecurity(),
             session_timeout_s=session_timeout_s,
             request_timeout_s=request_timeout_s,
             transaction_timeout_s=transaction_timeout_s,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> KafkaBroker:
+        """The broker the settings name, with their credentials and deadlines.
+
+        Raises `UsageError` for credentials that cannot be used.
+        """
+        return cls(
+            settings.kafka_bootstrap,
+            session_timeout_s=settings.session_timeout_s,
+            # The broker must not abort a transaction that its owner still waits for.
+            transaction_timeout_s=2 * settings.commit_timeout_s,
+            security=KafkaSecurity.from_settings(settings),
         )
 
     def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> KafkaConsumer:

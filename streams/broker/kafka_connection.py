@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from streams.broker.kafka_security import KafkaSecurity
 
 CLIENT_ID = "dia"
 MAX_REQUEST_BYTES = 8 << 20
@@ -15,6 +17,7 @@ class KafkaConnection:
     """Address, deadlines and fetch sizes shared by all clients of one `KafkaBroker`."""
 
     bootstrap: str
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
     request_timeout_s: float = 10.0
     session_timeout_s: float = 30.0
     transaction_timeout_s: float = 60.0
@@ -35,4 +38,5 @@ class KafkaConnection:
             "metadata_max_age_ms": round(self.metadata_max_age_s * 1000),
             # The default of 100 ms puts a tail of 135 ms on every transaction.
             "retry_backoff_ms": 20,
+            **self.security.client_options(),
         }

@@ -20,4 +20,4 @@ def broker_of(settings: Settings) -> Broker:
             "no Kafka address is known. Start the local stack with `dia up`, or set "
             "DIA_KAFKA_BOOTSTRAP=host:port."
         )
-    return KafkaBroker(settings.kafka_bootstrap)
+    return KafkaBroker.from_settings(settings)

@@ -65,17 +65,22 @@ async def _kafka(settings: Settings) -> Finding:
     from aiokafka.client import AIOKafkaClient
     from aiokafka.errors import KafkaError
 
+    from streams.broker.kafka_security import KafkaSecurity
+
     address = settings.kafka_bootstrap
     if not address:
         return _unset("kafka", "DIA_KAFKA_BOOTSTRAP")
     client = AIOKafkaClient(
-        bootstrap_servers=address, request_timeout_ms=round(ANSWER_TIMEOUT_S * 1000)
+        bootstrap_servers=address,
+        request_timeout_ms=round(ANSWER_TIMEOUT_S * 1000),
+        **KafkaSecurity.from_settings(settings).client_options(),
     )
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await client.bootstrap()
-        topics = set(client.cluster.topics())
-        brokers = len(client.cluster.brokers())
+            # What bootstrapping learns names the brokers and no topic.
+            cluster = await client.fetch_all_metadata()
+        topics, brokers = set(cluster.topics()), len(cluster.brokers())
     except (KafkaError, OSError, ValueError) as error:
         return _away("kafka", address, "DIA_KAFKA_BOOTSTRAP", error)
     finally:
@@ -97,11 +102,13 @@ async def _clickhouse(check: str, url: str, settings: Settings) -> Finding:
         "X-ClickHouse-Key": settings.clickhouse_password(),
     }
     query = {"query": CLICKHOUSE_QUESTION, "param_database": settings.clickhouse_database}
+    # aiohttp's own default (True) also trusts the system's authorities.
+    tls = settings.clickhouse_tls().context() if url.startswith("https:") else True
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
-            session.get(url, params=query) as answer,
+            session.get(url, params=query, ssl=tls) as answer,
         ):
             text = await answer.text()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -139,7 +146,9 @@ async def _redis(settings: Settings) -> Finding:
     try:
         async with (
             asyncio.timeout(ANSWER_TIMEOUT_S),
-            Redis.from_url(settings.redis_url, socket_timeout=ANSWER_TIMEOUT_S) as client,
+            Redis.from_url(
+                settings.redis_url, socket_timeout=ANSWER_TIMEOUT_S, **settings.redis_options()
+            ) as client,
         ):
             await client.ping()
     except (RedisError, OSError, ValueError) as error:

@@ -66,7 +66,7 @@ def _prepare(run: Invocation, running: StackStatus, printer: Printer) -> None:
     from streams.settings import load
 
     settings, _ = load(environment(run.settings.home_path(), running.settings()))
-    asyncio.run(prepare(settings, KafkaBroker(settings.kafka_bootstrap), printer.say))
+    asyncio.run(prepare(settings, KafkaBroker.from_settings(settings), printer.say))
 
 
 def down(ctx: typer.Context) -> None:

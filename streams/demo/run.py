@@ -109,7 +109,7 @@ class _Demo:
         self._settings = settings
         self._environ = environ
         self._clock: Clock = SystemClock()
-        self._broker: Broker = KafkaBroker(settings.kafka_bootstrap)
+        self._broker: Broker = KafkaBroker.from_settings(settings)
         self._started_at = 0.0
 
     async def run(self) -> Outcome:

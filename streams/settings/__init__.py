@@ -4,7 +4,18 @@
 variable and the range.
 """
 
+from streams.settings import secret_file
 from streams.settings.declared import Settings, default_home
 from streams.settings.reading import PREFIX, Provenance, load, stack_file
+from streams.settings.tls import TlsFiles
 
-__all__ = ["PREFIX", "Provenance", "Settings", "default_home", "load", "stack_file"]
+__all__ = [
+    "PREFIX",
+    "Provenance",
+    "Settings",
+    "TlsFiles",
+    "default_home",
+    "load",
+    "secret_file",
+    "stack_file",
+]

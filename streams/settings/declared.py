@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from streams.errors import UsageError
+from streams.settings import secret_file
+from streams.settings.tls import TlsFiles
 
 
 def _setting(
@@ -34,16 +36,37 @@ class Settings:
 
     home: str = _setting("", "folder of the local stack and of worker state")
     kafka_bootstrap: str = _setting("", "Kafka address, host:port[,host:port]")
+    kafka_security_protocol: str = _setting(
+        "PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_sasl_mechanism: str = _setting(
+        "SCRAM-SHA-512", "with SASL: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"
+    )
+    kafka_sasl_user: str = _setting("", "with SASL: Kafka user")
+    kafka_sasl_password_file: str = _setting("", "with SASL: file that holds the password")
+    kafka_ca_file: str = _setting("", "PEM authorities to trust; default the system's")
+    kafka_cert_file: str = _setting("", "PEM certificate this client shows to Kafka")
+    kafka_key_file: str = _setting("", "PEM key of that certificate")
     clickhouse_shards: str = _setting(
-        "", "shard URLs: comma between shards, | between the replicas of one"
+        "", "shard URLs: comma between shards, | between the replicas of one", secret=True
     )
     clickhouse_user: str = _setting("default", "ClickHouse user")
     clickhouse_password_file: str = _setting("", "file that holds the ClickHouse password")
+    clickhouse_ca_file: str = _setting(
+        "", "PEM authorities to trust at https:// shards; default the system's"
+    )
+    clickhouse_cert_file: str = _setting("", "PEM certificate this client shows to ClickHouse")
+    clickhouse_key_file: str = _setting("", "PEM key of that certificate")
     clickhouse_database: str = _setting("dia", "ClickHouse database")
     clickhouse_cluster: str = _setting(
         "", "name of the ClickHouse cluster; empty where every shard is a server on its own"
     )
-    redis_url: str = _setting("", "Redis address, redis://host:port/db", secret=True)
+    redis_url: str = _setting(
+        "", "Redis address, redis://host:port/db, rediss:// for TLS", secret=True
+    )
+    redis_user: str = _setting("", "Redis user, where the address names none")
+    redis_password_file: str = _setting("", "file that holds the Redis password")
+    redis_ca_file: str = _setting("", "PEM authorities to trust at rediss://; default the system's")
     state_dir: str = _setting("", "folder of the RocksDB state; default HOME/state")
 
     commit_interval_s: float = _setting(1.0, "time between commits", low=0.02, high=60)
@@ -155,16 +178,33 @@ class Settings:
 
     def clickhouse_password(self) -> str:
         """Content of the password file; "" when none is set. `UsageError` when unreadable."""
-        if not self.clickhouse_password_file:
-            return ""
-        try:
-            return Path(self.clickhouse_password_file).read_text().strip()
-        except OSError as error:
-            msg = (
-                f"DIA_CLICKHOUSE_PASSWORD_FILE={self.clickhouse_password_file} cannot be read: "
-                f"{error.strerror}. Name a readable file."
+        return secret_file.read("DIA_CLICKHOUSE_PASSWORD_FILE", self.clickhouse_password_file)
+
+    def clickhouse_tls(self) -> TlsFiles:
+        """For shards whose URL begins with https."""
+        return TlsFiles(
+            variables="DIA_CLICKHOUSE",
+            ca=self.clickhouse_ca_file,
+            certificate=self.clickhouse_cert_file,
+            key=self.clickhouse_key_file,
+        )
+
+    def redis_options(self) -> dict[str, Any]:
+        """What a Redis client takes beside ``redis_url``, whose own user and password win.
+
+        `UsageError` for an unreadable password file, or an authority without TLS.
+        """
+        if self.redis_ca_file and not self.redis_url.startswith("rediss:"):
+            raise UsageError(
+                "DIA_REDIS_CA_FILE is set, but DIA_REDIS_URL is not encrypted. Let it begin with "
+                "rediss://, or unset the file."
             )
-            raise UsageError(msg) from error
+        options = {
+            "username": self.redis_user,
+            "password": secret_file.read("DIA_REDIS_PASSWORD_FILE", self.redis_password_file),
+            "ssl_ca_certs": self.redis_ca_file,
+        }
+        return {name: value for name, value in options.items() if value}
 
     def shards(self) -> list[list[str]]:
         """URLs: one inner list per shard, its replicas in order of preference."""

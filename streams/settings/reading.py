@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from streams.errors import UsageError
 from streams.settings.declared import Settings, default_home
 
 PREFIX = "DIA_"
+_LOGIN = re.compile(r"://(?:(?!://).)*@")
 
 
 class Provenance(NamedTuple):
@@ -135,10 +137,6 @@ def _explain(settings: Settings, sources: Mapping[str, str]) -> list[Provenance]
     return rows
 
 
-def _mask(url: str) -> str:
-    """Hide the password of a URL; leave the address readable."""
-    head, at, tail = url.rpartition("@")
-    if not at:
-        return url
-    scheme, _, _ = head.partition("://")
-    return f"{scheme}://***@{tail}"
+def _mask(urls: str) -> str:
+    """Hide user and password of every URL; leave the addresses readable."""
+    return _LOGIN.sub("://***@", urls)

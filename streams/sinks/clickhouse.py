@@ -170,6 +170,7 @@ def replicas(settings: Settings, urls: Sequence[str]) -> list[Replica]:
             database=settings.clickhouse_database,
             timeout_s=settings.sink_timeout_s,
             pool_size=settings.sink_pool_size,
+            tls=settings.clickhouse_tls(),
         )
         for url in urls
     ]

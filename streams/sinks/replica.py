@@ -20,6 +20,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from streams.errors import ShardBusy, ShardUnavailable, TransientError
+from streams.settings import TlsFiles
 from streams.sinks import arrow
 
 CONNECT_TIMEOUT_S = 5
@@ -57,14 +58,30 @@ class Replica:
     """
 
     def __init__(
-        self, url: str, *, user: str, password: str, database: str, timeout_s: float, pool_size: int
+        self,
+        url: str,
+        *,
+        user: str,
+        password: str,
+        database: str,
+        timeout_s: float,
+        pool_size: int,
+        tls: TlsFiles,
     ) -> None:
         self.url = url
         self._user = user
         self._password = password
         self._database = database
         self._timeout_s = timeout_s
-        self._pool = httputil.get_pool_manager(maxsize=pool_size, num_pools=1, retries=False)
+        tls.check()
+        self._pool = httputil.get_pool_manager(
+            maxsize=pool_size,
+            num_pools=1,
+            retries=False,
+            ca_cert=tls.ca or None,
+            client_cert=tls.certificate or None,
+            client_cert_key=tls.key or None,
+        )
         self._lock = threading.Lock()
         self._connected: Any = None
 

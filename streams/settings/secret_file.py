@@ -1,0 +1,23 @@
+"""Secrets are read from files, at the moment of use: no value of theirs is ever a setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streams.errors import UsageError
+
+
+def read(variable: str, path: str) -> str:
+    """The file's content without surrounding white space; "" when ``path`` is "".
+
+    ``variable`` is the setting that names the file. `UsageError` when it cannot be read.
+    """
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(
+            f"{variable}={path} cannot be read: {reason}. Name a readable file."
+        ) from error

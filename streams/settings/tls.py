@@ -1,0 +1,49 @@
+"""TLS towards one service: which authority to trust, and how to prove who we are.
+
+Names are always checked. There is no setting that trusts anybody: whoever cannot name an
+authority has no use for encryption either.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from streams.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """Paths of PEM files, "" for none. ``ca`` "" trusts the system's authorities.
+
+    ``variables`` is the prefix of the settings that named them, for messages.
+    """
+
+    variables: str
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """A client's context. `UsageError` when a file is missing, not PEM, or does not fit."""
+        self.check()
+        try:
+            context = ssl.create_default_context(cafile=self.ca or None)
+            if self.certificate:
+                context.load_cert_chain(self.certificate, self.key or None)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"the certificates of {self.variables}_CA_FILE={self.ca}, "
+                f"{self.variables}_CERT_FILE={self.certificate} and "
+                f"{self.variables}_KEY_FILE={self.key} cannot be used: {error}. "
+                "Name readable PEM files, an unencrypted key that fits its certificate."
+            ) from error
+        return context
+
+    def check(self) -> None:
+        """`UsageError` for a key without its certificate: it would be ignored in silence."""
+        if self.key and not self.certificate:
+            raise UsageError(
+                f"{self.variables}_KEY_FILE is set and {self.variables}_CERT_FILE is not. "
+                "Set both, or neither."
+            )

@@ -1,0 +1,134 @@
+"""A Kafka of these tests' own that lets in only whom it knows, and only encrypted."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+
+from streams.local import jars, kafka
+from streams.local.folder import StackFolder
+from streams.local.plan import new_plan
+from streams.local.ports import LOOPBACK
+from streams.local.stack import StackStatus
+from streams.local.wheels import locate
+
+USER, PASSWORD = "dia", "hunter2-hunter2"
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class SecureKafka:
+    """The address and what a client needs to pass."""
+
+    environ: dict[str, str]
+    folder: Path
+
+
+def _key_store(authority: trustme.CA, path: Path) -> None:
+    """Certificate and key as one PEM; Kafka reads keys in PKCS 8 only."""
+    issued = authority.issue_cert("127.0.0.1")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + issued.cert_chain_pems[0].bytes()
+    )
+
+
+def _properties(plain: str, address: str, store: Path) -> str:
+    """The local stack's properties, with the clients' listener behind SASL and TLS."""
+    changed = {
+        "listeners": f"SASL_SSL://{address},"
+        + plain.partition("PLAINTEXT://")[2].partition(",")[2],
+        "advertised.listeners": f"SASL_SSL://{address}",
+        "listener.security.protocol.map": "SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "SASL_SSL",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required "
+            f'username="{USER}" password="{PASSWORD}";'
+        ),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(store),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(store.with_name("ca.pem")),
+    }
+    return "".join(f"{name}={value}\n" for name, value in changed.items())
+
+
+def _listening(port: int) -> bool:
+    """The clients' listener is opened last, once the broker is registered."""
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(
+    stack: StackStatus, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecureKafka]:
+    """SASL_SSL with SCRAM on loopback. ``stack`` only so that the jars are there."""
+    home = tmp_path_factory.mktemp("secure")
+    folder = StackFolder.of(home)
+    folder.root.mkdir()
+    folder.kafka.mkdir()
+    folder.log("kafka").parent.mkdir(exist_ok=True)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder.kafka / "ca.pem")
+    _key_store(authority, folder.kafka / "store.pem")
+    (home / "password").write_text(PASSWORD)
+
+    plan = new_plan(shards=1)
+    class_path = jars.ensure(jars.cache_folder(os.environ), print)
+    command = kafka._command(folder, locate().java, class_path)
+    rendered = kafka.render_properties(plan, folder.kafka / "data")
+    listeners = next(line for line in rendered.splitlines() if line.startswith("listeners="))
+    properties = folder.kafka / "server.properties"
+    properties.write_text(
+        rendered + _properties(listeners, plan.kafka_bootstrap, folder.kafka / "store.pem")
+    )
+    kafka._logging_file(folder).write_text(kafka._LOGGING.format(log=folder.log("kafka")))
+    scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
+    subprocess.run(
+        [
+            *(*command, "kafka.tools.StorageTool", "format"),
+            *(f"--cluster-id={kafka._cluster_id()}", "--config", str(properties)),
+            *("--add-scram", scram),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=START_S,
+    )
+    broker = subprocess.Popen([*command, "kafka.Kafka", str(properties)])
+    try:
+        deadline = time.monotonic() + START_S
+        while not _listening(plan.kafka_port):
+            assert broker.poll() is None, folder.log("kafka").read_text()
+            assert time.monotonic() < deadline, folder.log("kafka").read_text()
+            time.sleep(0.1)
+        yield SecureKafka(
+            environ={
+                "DIA_HOME": str(home / "worker"),
+                "DIA_KAFKA_BOOTSTRAP": plan.kafka_bootstrap,
+                "DIA_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+                "DIA_KAFKA_SASL_USER": USER,
+                "DIA_KAFKA_SASL_PASSWORD_FILE": str(home / "password"),
+                "DIA_KAFKA_CA_FILE": str(folder.kafka / "ca.pem"),
+            },
+            folder=home,
+        )
+    finally:
+        broker.terminate()
+        broker.wait(30)
