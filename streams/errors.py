@@ -6,6 +6,7 @@ DiaError
  |   |  KeyMismatch, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict
  |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
+ |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
  |   |  ProcessDied
@@ -39,6 +40,7 @@ class Disposition(Enum):
     """What the runtime does with an error."""
 
     RETRY = "retry"
+    PAUSE = "pause"
     DEAD_LETTER = "dead_letter"
     ANSWER = "answer"
     RESTART_PARTITION = "restart_partition"
@@ -124,6 +126,16 @@ class RowRefused(BadRecord):
     """ClickHouse refused a row; found by bisection."""
 
     code = "row_refused"
+
+
+class RetriesExhausted(BadRecord):
+    """The record may be good: what it needed was away for all of its ``attempts``."""
+
+    code = "retries_exhausted"
+
+    def __init__(self, message: str, attempts: int) -> None:
+        super().__init__(message)
+        self.attempts = attempts
 
 
 class TransientError(DiaError):

@@ -1,0 +1,61 @@
+"""The tree of errors: one answer a leaf, and codes that can be counted on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from streams import errors
+from streams.errors import DiaError, Disposition
+
+BRANCHES = {
+    errors.BadRecord: Disposition.DEAD_LETTER,
+    errors.TransientError: Disposition.RETRY,
+    errors.JobRefused: Disposition.ANSWER,
+    errors.PartitionRestart: Disposition.RESTART_PARTITION,
+    errors.PartitionStopped: Disposition.STOP_PARTITION,
+    errors.WorkerStopped: Disposition.STOP_WORKER,
+    errors.CommandError: Disposition.END_COMMAND,
+    errors.RollUpExpired: Disposition.SKIP,
+    errors.RecordLost: Disposition.SKIP,
+}
+PAUSING = {"breaker_open", "policy_service_unavailable"}
+"""Transient errors that are no failure of the event: whoever runs it waits."""
+
+
+def leaves(branch: type[DiaError] = DiaError) -> Iterator[type[DiaError]]:
+    below = branch.__subclasses__()
+    if not below:
+        yield branch
+    for child in below:
+        if child.__module__ == errors.__name__:
+            yield from leaves(child)
+
+
+@pytest.mark.parametrize("leaf", list(leaves()), ids=lambda leaf: leaf.__name__)
+def test_each_leaf_has_the_answer_of_its_branch(leaf):
+    """What the runtime does follows from the branch: a leaf that differs would surprise it."""
+    [branch] = [branch for branch in BRANCHES if issubclass(leaf, branch)]
+    expected = Disposition.PAUSE if leaf.code in PAUSING else BRANCHES[branch]
+    assert leaf.disposition is expected
+
+
+def test_codes_are_stable_labels_of_their_own():
+    """A code is a metric label and a header: two leaves under one name could not be told apart."""
+    codes = [leaf.code for leaf in leaves()]
+    assert len(set(codes)) == len(codes)
+    assert "error" not in codes
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]{2,30}", code) for code in codes)
+
+
+def test_every_leaf_stands_in_the_tree_that_people_read():
+    """The docstring is the map of this file; a leaf missing there is found by accident only."""
+    told = set(re.findall(r"\b[A-Z][A-Za-z0-9]+\b", errors.__doc__ or ""))
+    assert {leaf.__name__ for leaf in leaves()} - told == set()
+
+
+def test_exit_codes_are_those_of_the_command_line():
+    """0 done, 1 failed, 2 usage, 3 partial, 4 unreachable, 5 refused: nothing else is promised."""
+    assert {leaf.exit_code for leaf in leaves()} <= {1, 2, 3, 4, 5}
