@@ -43,6 +43,7 @@ _ABSOLUTES = (
     Figure("floor events/s", "floor", "events_per_s", more_is_better=True),
     Figure("restore entries/s", "restart", "entries_per_s", more_is_better=True),
     Figure("warm start s", "restart", "warm_start_s", more_is_better=False),
+    Figure("first commit s", "restart", "first_commit_s", more_is_better=False),
     Figure("p50 s", "freshness", "p50_s", more_is_better=False),
     Figure("p99 s", "freshness", "p99_s", more_is_better=False),
     Figure("p99.9 s", "freshness", "p999_s", more_is_better=False),

@@ -1,7 +1,6 @@
 """Freshness at a constant rate: how long after it was due an event stands in ClickHouse.
 
-Open loop: every event has a moment at which it is to be sent, whatever the pipeline does, and
-its delay counts from there (no coordinated omission). Probes (streams/bench/probes.py) run along
+The load is an open loop (streams/bench/open_loop.py). Probes (streams/bench/probes.py) run along
 with the workload and are timed.
 """
 
@@ -9,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.bench import exactness
+from streams.bench import exactness, open_loop
 from streams.bench.case import Case
 from streams.bench.exactness import Exactness
 from streams.bench.probes import Probes, read_inserted_ms
@@ -23,26 +21,10 @@ from streams.bench.results import Freshness, Outcome
 from streams.bench.rig import Rig
 from streams.demo.worker_process import WorkerProcess
 from streams.topology import MODEL_METRICS
-from streams.workload.feed import Feed
-from streams.workload.generator import Block, Generator
 from streams.workload.oracle import Oracle
-from streams.workload.shape import preset
 
-TICKS_PER_S = 100
-"""Blocks a second. The events of a block are due together, the probe among them too."""
-TICKS_PER_PROBE = 2
-GENERATED_PER_S = 50_000
-"""How fast events are made in advance, at least: the first is due when the last is made."""
-LAG_POLL_S = 1.0
 COMMITS_AFTER = 2
 """Commit intervals after the last event until the lag is looked at."""
-
-
-class _Sent(NamedTuple):
-    probes: Probes
-    late_s: float
-    lag_max: int
-    lag_at_end: int
 
 
 async def measure_freshness(rig: Rig) -> Outcome:
@@ -52,13 +34,31 @@ async def measure_freshness(rig: Rig) -> Outcome:
     try:
         await rig.all_opened(process, MODEL_METRICS.partitions)
         rig.talk.say("making the events")
-        oracle, blocks = await asyncio.to_thread(_make, rig.case, rig.clock.now_ms())
+        case, probes = rig.case, Probes()
+        made = await asyncio.to_thread(
+            open_loop.make, case.workload, case.seed, case.events, _rate(case), rig.clock.now_ms()
+        )
         watched = rig.watched(process)
         before, began = watched.read(), rig.clock.monotonic()
-        sent = await _send(rig, blocks)
+        sent = await open_loop.send(rig, made.blocks, _rate(case), probes)
+        await rig.clock.sleep(COMMITS_AFTER * rig.settings.commit_interval_s)
+        lag_at_end = await rig.reading.unread()
         after, took_s = watched.read(), rig.clock.monotonic() - began
-        costs = watched.costs(before, after, rig.case.events)
-        freshness, verdict = await _judge(rig, process, oracle, sent)
+        costs = watched.costs(before, after, case.events)
+        delays_s, verdict = await _judge(rig, process, made.oracle, probes)
+        freshness = Freshness(
+            rate_per_s=_rate(case),
+            seconds=case.seconds or 0,
+            probes=len(delays_s),
+            p50_s=quantile(delays_s, 0.5),
+            p99_s=quantile(delays_s, 0.99),
+            p999_s=quantile(delays_s, 0.999),
+            max_s=quantile(delays_s, 1.0),
+            insert_mean_s=await _insert_mean_s(rig, process),
+            sender_late_s=round(sent.late_s, 3),
+            lag_max=sent.lag_max,
+            lag_at_end=lag_at_end,
+        )
     finally:
         await rig.stop(process)
     return Outcome(
@@ -72,62 +72,13 @@ async def measure_freshness(rig: Rig) -> Outcome:
     )
 
 
-def _make(case: Case, now_ms: int) -> tuple[Oracle, list[Block]]:
-    """Every event of the run, one block a tick."""
-    rate_per_s = _rate(case)
-    start_ms = now_ms + round(1000 * case.events / GENERATED_PER_S)
-    shape = preset(case.workload, start_ms=start_ms, seed=case.seed, step_ms=1000 / rate_per_s)
-    generator = Generator(shape)
-    blocks = list(generator.blocks(case.events, max(1, rate_per_s // TICKS_PER_S)))
-    return generator.oracle, blocks
-
-
-async def _send(rig: Rig, blocks: list[Block]) -> _Sent:
-    """Send every block when it is due; watch how far the group is behind."""
-    probes = Probes()
-    lags: list[int] = []
-    watching = asyncio.create_task(_watch_lag(rig, lags))
-    producer = rig.broker.plain_producer()
-    await producer.start()
-    try:
-        with rig.talk.progress("sent", rig.case.events, "events") as progress:
-            feed = Feed(
-                producer,
-                MODEL_METRICS.name,
-                rig.clock,
-                rate_per_s=_rate(rig.case),
-                on_progress=progress.advance,
-            )
-            began_ms, sent = rig.clock.now_ms(), 0
-            for tick, (keys, values) in enumerate(blocks):
-                if tick % TICKS_PER_PROBE == 0:
-                    key, value = probes.make(began_ms + 1000 * sent / _rate(rig.case))
-                    keys.append(key)
-                    values.append(value)
-                await feed.send(keys, values)
-                sent += len(keys)
-            late_s = (rig.clock.now_ms() - began_ms) / 1000 - sent / _rate(rig.case)
-            await feed.drain()
-    finally:
-        watching.cancel()
-        await producer.close()
-    await rig.clock.sleep(COMMITS_AFTER * rig.settings.commit_interval_s)
-    lag_at_end = await rig.reading.unread()
-    return _Sent(probes, max(0.0, late_s), max(lags, default=0), lag_at_end)
-
-
-async def _watch_lag(rig: Rig, lags: list[int]) -> None:
-    while True:
-        lags.append(await rig.reading.unread())
-        await rig.clock.sleep(LAG_POLL_S)
-
-
 async def _judge(
-    rig: Rig, process: WorkerProcess, oracle: Oracle, sent: _Sent
-) -> tuple[Freshness, Exactness]:
-    case, probes = rig.case, sent.probes
+    rig: Rig, process: WorkerProcess, oracle: Oracle, probes: Probes
+) -> tuple[NDArray[np.float64], Exactness]:
+    """The delay of every probe, and whether everything came out as it was sent."""
     visible = await rig.until_visible(process, oracle.applied + len(probes))
-    metrics, _ = await rig.until_acknowledged(process)
+    # Until no row is on its way: the last probe's may be.
+    await rig.until_acknowledged(process)
     delays_s = probes.delays_s(await asyncio.to_thread(read_inserted_ms, rig.settings))
     rig.talk.say("comparing every window with what was sent")
     found = probes.without(await rig.reading.everything())
@@ -141,21 +92,13 @@ async def _judge(
         failed=len(delays_s) != len(probes),
         difference=f"probes: sent {len(probes):,}, found {len(delays_s):,}",
     )
+    return delays_s, verdict
+
+
+async def _insert_mean_s(rig: Rig, process: WorkerProcess) -> float:
+    metrics, _ = await rig.until_acknowledged(process)
     inserts = metrics.total("sink_insert_seconds_count")
-    freshness = Freshness(
-        rate_per_s=_rate(case),
-        seconds=case.seconds or 0,
-        probes=len(delays_s),
-        p50_s=quantile(delays_s, 0.5),
-        p99_s=quantile(delays_s, 0.99),
-        p999_s=quantile(delays_s, 0.999),
-        max_s=quantile(delays_s, 1.0),
-        insert_mean_s=round(metrics.total("sink_insert_seconds_sum") / max(1.0, inserts), 3),
-        sender_late_s=round(sent.late_s, 3),
-        lag_max=sent.lag_max,
-        lag_at_end=sent.lag_at_end,
-    )
-    return freshness, verdict
+    return round(metrics.total("sink_insert_seconds_sum") / max(1.0, inserts), 3)
 
 
 def quantile(values: NDArray[np.float64], share: float) -> float | None:

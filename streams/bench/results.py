@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
+from streams.bench import records
 from streams.bench.case import Case
 from streams.bench.floor import Floor
 from streams.bench.machine import Machine
 from streams.bench.processes import ProcessCost
-from streams.errors import UsageError
 
 FORMAT = 1
 
@@ -37,13 +37,15 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """A worker started again. ``entries`` are event ids and window rows inside the changelog.
 
-    ``*_start_s`` is from the start of the process until every partition takes records;
+    ``*_start_s`` is from the start of the process until every partition takes records,
+    ``first_commit_s`` of a warm one until events that waited are committed (None in old results);
     ``restore_s`` of that from the first fencing (A1) until then, without any store.
     """
 
     warm_start_s: float
     warm_open_s: float
     cold_start_s: float
+    first_commit_s: float | None = None
     restore_s: float
     changelog_records: int
     changelog_bytes: int
@@ -117,35 +119,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def write(report: Report, folder: Path) -> tuple[Path, Path]:
     """Write both files and return their paths. Raises `UsageError` for an unusable folder."""
-    stem = f"{report.started_at[:19].replace(':', '')}-{report.machine.id[:8]}"
-    as_json, as_text = folder / f"{stem}.json", folder / f"{stem}.md"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        as_json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-        as_text.write_text(markdown(report))
-    except OSError as error:
-        raise UsageError(
-            f"results cannot be written to {folder}: {error.strerror}. Name another --output."
-        ) from error
+    name = records.stem(report.started_at, report.machine)
+    as_json = records.save(report, folder, name)
+    as_text = as_json.with_suffix(".md")
+    as_text.write_text(markdown(report))
     return as_json, as_text
 
 
 def read(path: Path) -> Report:
     """Raises `UsageError` for a file that is not a report of this format."""
-    try:
-        report = msgspec.json.decode(path.read_bytes(), type=Report)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}. Name a .json result."
-        ) from error
-    except msgspec.MsgspecError as error:
-        raise UsageError(f"{path} is no result of `dia bench run`: {error}.") from error
-    if report.format != FORMAT:
-        raise UsageError(
-            f"{path} is in format {report.format}, this version compares format {FORMAT}. "
-            "Run both benchmarks with one version."
-        )
-    return report
+    return records.load(path, Report, FORMAT)
 
 
 def plain(report: Report) -> dict[str, Any]:
@@ -181,7 +164,7 @@ _THROUGHPUT = (
 )  # fmt: skip
 _RESTART = (
     "restart", "ids", "window rows", "entries/s", "MB/s", "restore s", "cold start s",
-    "warm start s",
+    "warm start s", "first commit s",
 )  # fmt: skip
 _FRESHNESS = (
     "freshness", "exact", "probes", "p50 s", "p99 s", "p99.9 s", "max s", "insert s",
@@ -218,6 +201,7 @@ def _restart_row(outcome: Outcome) -> tuple[Any, ...]:
         found.restore_s,
         found.cold_start_s,
         found.warm_start_s,
+        found.first_commit_s,
     )
 
 

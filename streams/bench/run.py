@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from streams.bench.case import Case
 from streams.bench.freshness import measure_freshness
@@ -26,6 +26,8 @@ from streams.local.stack import down, up
 from streams.settings import PREFIX, Settings, load
 from streams.topology import MODEL_METRICS
 
+T = TypeVar("T")
+
 
 def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = None) -> Report:
     """Measure every case in ``home``, which is the bench's alone and is emptied for each.
@@ -37,7 +39,7 @@ def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = No
     outcomes = []
     for number, case in enumerate(cases, start=1):
         talk.say(f"case {number} of {len(cases)}: {case.name}")
-        outcomes.append(_measure(case, home, talk, profile))
+        outcomes.append(on_stack(case, home, talk, profile, _measure))
     return Report(
         started_at=started_at,
         machine=this_machine(),
@@ -47,27 +49,40 @@ def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = No
     )
 
 
-def _measure(case: Case, home: Path, talk: Talk, profile: Path | None) -> Outcome:
+async def _measure(rig: Rig) -> Outcome:
+    if rig.case.rate_per_s is not None:
+        return await measure_freshness(rig)
+    return await measure_throughput(rig)
+
+
+def on_stack(
+    case: Case,
+    home: Path,
+    talk: Talk,
+    profile: Path | None,
+    measure: Callable[[Rig], Awaitable[T]],
+) -> T:
+    """What ``measure`` makes of a fresh stack in ``home``. Raises what `run` does."""
     empty(home)
     try:
         running = up(home, case.shards, talk.say, owner_pid=os.getpid())
         environ = environment(home, running.settings())
         # The moments of a worker are read from its log.
         environ |= {PREFIX + "LOG_FORMAT": "json", PREFIX + "LOG_LEVEL": "info"}
-        settings, _ = load(environ)
-        return asyncio.run(_on_stack(case, home, talk, profile, settings, environ))
+        return asyncio.run(_rigged(case, home, talk, profile, environ, measure))
     finally:
         down(home, talk.say)
 
 
-async def _on_stack(
+async def _rigged(
     case: Case,
     home: Path,
     talk: Talk,
     profile: Path | None,
-    settings: Settings,
     environ: Mapping[str, str],
-) -> Outcome:
+    measure: Callable[[Rig], Awaitable[T]],
+) -> T:
+    settings, _ = load(environ)
     broker = KafkaBroker.from_settings(settings)
     await prepare(settings, broker, talk.say)
     reading = await Reading.open(settings, broker, MODEL_METRICS)
@@ -83,9 +98,7 @@ async def _on_stack(
         profile=profile,
     )
     try:
-        if case.rate_per_s is not None:
-            return await measure_freshness(rig)
-        return await measure_throughput(rig)
+        return await measure(rig)
     finally:
         await reading.close()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from streams.bench import exactness
 from streams.bench.exactness import Exactness
+from streams.bench.filling import fill
 from streams.bench.floor import Floor, measure_floor
 from streams.bench.processes import ProcessCost, Reading, others_cores
 from streams.bench.restart import measure_restart
@@ -15,13 +16,7 @@ from streams.bench.rig import Rig
 from streams.bench.worker_metrics import WorkerMetrics
 from streams.demo.worker_process import WorkerProcess
 from streams.topology import MODEL_METRICS
-from streams.workload.feed import Feed
-from streams.workload.generator import Generator
 from streams.workload.oracle import Oracle
-from streams.workload.shape import STEP_MS, preset
-
-PAST_MS = 180_000
-"""The last event lies so far back that no window waits for the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ async def measure_throughput(rig: Rig) -> Outcome:
     """Fill the topic, run the worker, and check what came out."""
     case = rig.case
     load_before = os.getloadavg()[0]
-    oracle, filled_per_s = await _fill(rig)
+    generator, filled_per_s = await fill(rig)
     floor: Floor | None = None
     if case.floor:
         rig.talk.say("measuring the floor: fetch and decode alone")
@@ -48,8 +43,8 @@ async def measure_throughput(rig: Rig) -> Outcome:
     try:
         drained = await _drain(rig, process, filled_per_s)
         if case.restore:
-            process, restart = await measure_restart(rig, process)
-        verdict = await _verdict(rig, process, oracle, drained.metrics)
+            process, restart = await measure_restart(rig, process, generator)
+        verdict = await _verdict(rig, process, generator.oracle, drained.metrics)
     finally:
         await rig.stop(process)
     throughput = drained.throughput
@@ -64,25 +59,6 @@ async def measure_throughput(rig: Rig) -> Outcome:
         floor=floor,
         restart=restart,
     )
-
-
-async def _fill(rig: Rig) -> tuple[Oracle, float]:
-    """Everything into the topic; what must come out, and how many events a second went in."""
-    case, clock = rig.case, rig.clock
-    start_ms = clock.now_ms() - round(case.events * STEP_MS) - PAST_MS
-    generator = Generator(preset(case.workload, start_ms=start_ms, seed=case.seed))
-    producer = rig.broker.plain_producer()
-    await producer.start()
-    began = clock.monotonic()
-    try:
-        with rig.talk.progress("filled", case.events, "events") as progress:
-            feed = Feed(producer, MODEL_METRICS.name, clock, on_progress=progress.advance)
-            for block in generator.blocks(case.events):
-                await feed.send(*block)
-            await feed.drain()
-    finally:
-        await producer.close()
-    return generator.oracle, case.events / (clock.monotonic() - began)
 
 
 async def _drain(rig: Rig, process: WorkerProcess, filled_per_s: float) -> _Drained:

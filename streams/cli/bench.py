@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from streams.bench.case import Case
 
 SUITE = "suite"
+_CLONE = Path(__file__).parents[2] / "tests" / "bench"
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Measure the pipeline on this machine.")
     group.command("run")(run)
     group.command("compare")(compare)
+    group.command("capacity")(capacity)
+    group.command("peers")(peers)
     app.add_typer(group, name="bench")
 
 
@@ -26,7 +29,8 @@ def run(
     ctx: typer.Context,
     *,
     workload: Annotated[
-        str, typer.Option(help="wide, narrow, hot or dups; suite: the standard set of cases.")
+        str,
+        typer.Option(help="wide, narrow, hot, dups or single; suite: the standard set of cases."),
     ] = SUITE,
     events: Annotated[int, typer.Option(min=1000, max=50_000_000)] = 1_000_000,
     processes: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
@@ -101,10 +105,110 @@ def compare(
     )
 
 
+def capacity(
+    ctx: typer.Context,
+    *,
+    workload: Annotated[str, typer.Option(help="As of `dia bench run`.")] = "narrow",
+    processes: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
+    shards: Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")] = 2,
+    seconds: Annotated[
+        float, typer.Option(min=5, max=3600, help="For the search, before the rate is confirmed.")
+    ] = 70.0,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
+    ] = None,
+) -> None:
+    """The highest rate this machine keeps up with, everything included: about two minutes.
+
+    Exit code 1 when no rate held, or when what came out was not exact.
+    """
+    import msgspec
+
+    from streams.bench import capacity as search
+    from streams.bench import records
+    from streams.bench.case import Case
+    from streams.errors import CommandError
+
+    call = invocation(ctx)
+    printer = call.printer()
+    home = call.settings.home_path() / "bench"
+    case = Case(workload=workload, processes=processes, shards=shards)
+    found = search.measure_capacity(case, seconds, home, printer)
+    if call.json:
+        printer.record(msgspec.to_builtins(found))
+    else:
+        printer.rows(
+            ("events/s", "seconds", "behind s", "sender late s", "held"),
+            [
+                (one.rate_per_s, one.seconds, one.behind_s, one.sender_late_s, one.held)
+                for one in found.tries
+            ],
+        )
+    name = f"capacity-{records.stem(found.started_at, found.machine)}"
+    printer.say(f"results: {records.save(found, output or results_folder(home), name)}")
+    if found.safe_per_s is None:
+        raise CommandError(
+            "no rate held. " + ("; ".join(found.differences) or "The tries say how far behind.")
+        )
+    printer.say(f"safe rate of this machine: {found.safe_per_s:,} events/s ({found.case})")
+
+
+def peers(
+    ctx: typer.Context,
+    *,
+    names: Annotated[
+        str, typer.Option("--peers", help="Comma-separated folders of tests/bench/peers, or all.")
+    ] = "all",
+    workload: Annotated[str, typer.Option(help="As of `dia bench run`.")] = "wide",
+    events: Annotated[int, typer.Option(min=1000, max=50_000_000)] = 1_000_000,
+    limit: Annotated[
+        float, typer.Option(min=5, max=3600, help="Seconds a peer may take; then it is stopped.")
+    ] = 60.0,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
+    ] = None,
+) -> None:
+    """Send dia and what you could take instead through one topic, one core each: the ratios.
+
+    Peers are installed into folders of their own in the user's cache, the first time.
+    """
+    import msgspec
+
+    from streams.bench import peer_run, records
+    from streams.bench.case import Case
+    from streams.bench.peer_results import ratio_table
+
+    call = invocation(ctx)
+    printer = call.printer()
+    home = call.settings.home_path() / "bench"
+    case = Case(workload=workload, events=events, shards=1, sink="null")
+    report = peer_run.run_peers(
+        peer_run.chosen(names), case, limit, clone_folder() / "peers", home, printer
+    )
+    if call.json:
+        printer.record(msgspec.to_builtins(report))
+    else:
+        print("\n".join(ratio_table(report)))
+    name = f"peers-{records.stem(report.started_at, report.machine)}"
+    path = records.save(report, output or results_folder(home), name)
+    printer.say(f"results: {path}")
+
+
 def results_folder(home: Path) -> Path:
     """tests/bench/results in a clone of the repository, else beside the bench's home."""
-    clone = Path(__file__).parents[2] / "tests" / "bench"
-    return clone / "results" if clone.is_dir() else home.with_name("bench-results")
+    return _CLONE / "results" if _CLONE.is_dir() else home.with_name("bench-results")
+
+
+def clone_folder() -> Path:
+    """tests/bench of the clone this runs from; `UsageError` where there is none."""
+    from streams.errors import UsageError
+
+    if not _CLONE.is_dir():
+        raise UsageError(
+            "the peers' programs are in tests/bench/peers of the repository, which an installed "
+            "package does not have. Run it from a clone: make setup, then .venv/bin/dia."
+        )
+    return _CLONE
 
 
 def _word(better: bool | None) -> str:

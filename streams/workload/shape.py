@@ -74,6 +74,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "narrow": {"tenants": 1000, "models": 5, "metrics": 20},
     "hot": {"hot": 0.9},
     "dups": {"duplicates": 0.3},
+    "single": {"tenants": 1, "models": 1, "metrics": 1},
 }
 
 

@@ -120,7 +120,7 @@ def test_a_file_that_is_no_result_is_refused(tmp_path, content):
     """Also one that is JSON, but something else."""
     path = tmp_path / "x.json"
     path.write_text(content)
-    with pytest.raises(UsageError, match="no result of `dia bench run`"):
+    with pytest.raises(UsageError, match="no result of `dia bench`"):
         results.read(path)
 
 

@@ -1,0 +1,74 @@
+"""What a user could take instead, as data; the programs themselves are in tests/bench/peers.
+
+Each does the same job with its own public means: drop events whose id came before, count and add
+up the rest in minute windows of (tenant, model, metric), keep both in its own store. Floors only
+fetch and decode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Job: TypeAlias = Literal["windows", "floor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """``folder`` in tests/bench/peers holds its program and ``package``, whose version is told.
+
+    ``guarantee`` is what its documentation promises of the state after a crash, in the
+    configuration that is measured.
+    """
+
+    title: str
+    folder: str
+    package: str
+    job: Job
+    guarantee: str
+
+
+PEERS: tuple[Peer, ...] = (
+    Peer(
+        title="Kafka Streams",
+        folder="kafka_streams",
+        package="kafka-streams",
+        job="windows",
+        guarantee="exactly once (exactly_once_v2, processor API)",
+    ),
+    Peer(
+        title="Quix Streams",
+        folder="quix_streams",
+        package="quixstreams",
+        job="windows",
+        guarantee="exactly once",
+    ),
+    Peer(
+        title="Bytewax",
+        folder="bytewax_dataflow",
+        package="bytewax",
+        job="windows",
+        guarantee="state exactly once, output at least once",
+    ),
+    Peer(
+        title="Faust",
+        folder="faust_streaming",
+        package="faust-streaming",
+        job="windows",
+        guarantee="at least once: counts twice after a crash",
+    ),
+    Peer(
+        title="aiokafka, public API",
+        folder="floor_aiokafka",
+        package="aiokafka",
+        job="floor",
+        guarantee="-",
+    ),
+    Peer(
+        title="librdkafka",
+        folder="floor_librdkafka",
+        package="confluent-kafka",
+        job="floor",
+        guarantee="-",
+    ),
+)

@@ -1,0 +1,39 @@
+"""librdkafka through confluent-kafka: fetch and decode, nothing else."""
+
+import msgspec
+from confluent_kafka import Consumer
+from progress import BOOTSTRAP, GROUP, TOPIC, Progress
+
+
+class Event(msgspec.Struct):
+    event_id: str
+    tenant_id: str
+    model_id: str
+    metric: str
+    ts: int
+    value: float
+
+
+decode = msgspec.json.Decoder(Event).decode
+progress = Progress()
+consumer = Consumer(
+    {
+        "bootstrap.servers": BOOTSTRAP,
+        "group.id": GROUP,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "fetch.message.max.bytes": 4 << 20,
+        "queued.min.messages": 200_000,
+        # The default waits a second when its queue is full: half the speed of a catch-up.
+        "fetch.queue.backoff.ms": 5,
+    }
+)
+consumer.subscribe([TOPIC])
+while not progress.done:
+    messages = consumer.consume(10_000, 0.5)
+    if messages:
+        progress.start()
+        events = [decode(message.value()) for message in messages]
+        progress.applied += len(events)
+        progress.add(len(events))
+consumer.close()

@@ -1,0 +1,178 @@
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.nio.ByteBuffer;
+import java.time.Duration;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
+import org.apache.kafka.common.serialization.Serde;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.Topology;
+import org.apache.kafka.streams.processor.api.Processor;
+import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.Record;
+import org.apache.kafka.streams.state.StoreBuilder;
+import org.apache.kafka.streams.state.Stores;
+import org.apache.kafka.streams.state.WindowStore;
+import org.apache.kafka.streams.state.WindowStoreIterator;
+
+/** Kafka Streams' processor API with exactly_once_v2: two RocksDB window stores, no re-keying. */
+public final class Peer {
+  static final Duration MINUTE = Duration.ofMinutes(1);
+  static final Duration DEDUPE_TTL = Duration.ofMinutes(15);
+  static final Duration WINDOW_RETENTION = Duration.ofMinutes(5);
+  static final long EVENTS = Long.parseLong(System.getenv("BENCH_EVENTS"));
+  static final CountDownLatch DONE = new CountDownLatch(1);
+
+  /** Fields of an event that are not asked for are ignored. */
+  public static final class Event {
+    public String event_id;
+    public String tenant_id;
+    public String model_id;
+    public String metric;
+    public String run_id;
+    public long ts;
+    public double value;
+
+    String series() {
+      return tenant_id + "|" + model_id + "|" + metric;
+    }
+  }
+
+  record Window(long count, double sum) {
+    static final Window EMPTY = new Window(0, 0);
+
+    Window add(double value) {
+      return new Window(count + 1, sum + value);
+    }
+
+    static byte[] encode(String topic, Window window) {
+      return window == null
+          ? null
+          : ByteBuffer.allocate(16).putLong(window.count).putDouble(window.sum).array();
+    }
+
+    static Window decode(String topic, byte[] bytes) {
+      if (bytes == null) return null;
+      ByteBuffer buffer = ByteBuffer.wrap(bytes);
+      return new Window(buffer.getLong(), buffer.getDouble());
+    }
+  }
+
+  /** The lines of progress.py. Called by the one stream thread only. */
+  static final class Progress {
+    private static final long STEP = Math.max(1, EVENTS / 200);
+    long applied;
+    long duplicates;
+    long read;
+    long next = STEP;
+
+    void add() {
+      if (read == 0) tell(0);
+      if (++read < next) return;
+      tell(read);
+      next = Math.min(EVENTS, read + STEP);
+      if (read >= EVENTS) {
+        next = Long.MAX_VALUE;
+        write("@@ done " + applied + " " + duplicates);
+        DONE.countDown();
+      }
+    }
+
+    private void tell(long count) {
+      write(String.format(Locale.ROOT, "@@ %d %.4f", count, System.currentTimeMillis() / 1000.0));
+    }
+
+    private void write(String line) {
+      System.out.println(line);
+      System.out.flush();
+    }
+  }
+
+  static final Progress PROGRESS = new Progress();
+
+  static final class Fold implements Processor<String, byte[], Void, Void> {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private WindowStore<String, byte[]> seen;
+    private WindowStore<String, Window> windows;
+
+    @Override
+    public void init(ProcessorContext<Void, Void> context) {
+      seen = context.getStateStore("seen");
+      windows = context.getStateStore("windows");
+    }
+
+    @Override
+    public void process(Record<String, byte[]> record) {
+      Event event = decode(record.value());
+      if (repeated(event)) {
+        PROGRESS.duplicates++;
+      } else {
+        seen.put(event.event_id, new byte[] {1}, event.ts);
+        long start = event.ts - event.ts % MINUTE.toMillis();
+        Window window = windows.fetch(event.series(), start);
+        windows.put(
+            event.series(), (window == null ? Window.EMPTY : window).add(event.value), start);
+        PROGRESS.applied++;
+      }
+      PROGRESS.add();
+    }
+
+    /** A repeated event bears the event time of the first. */
+    private boolean repeated(Event event) {
+      try (WindowStoreIterator<byte[]> found = seen.fetch(event.event_id, event.ts, event.ts)) {
+        return found.hasNext();
+      }
+    }
+
+    private static Event decode(byte[] value) {
+      try {
+        return JSON.readValue(value, Event.class);
+      } catch (java.io.IOException error) {
+        throw new java.io.UncheckedIOException(error);
+      }
+    }
+  }
+
+  private static <V> StoreBuilder<WindowStore<String, V>> store(
+      String name, Duration retention, Duration window, Serde<V> values) {
+    return Stores.windowStoreBuilder(
+        Stores.persistentWindowStore(name, retention, window, false), Serdes.String(), values);
+  }
+
+  public static void main(String[] arguments) throws InterruptedException {
+    Properties settings = new Properties();
+    settings.putAll(
+        Map.of(
+            "application.id", System.getenv("BENCH_GROUP"),
+            "bootstrap.servers", System.getenv("BENCH_BOOTSTRAP"),
+            "state.dir", System.getenv("BENCH_STATE"),
+            "processing.guarantee", "exactly_once_v2",
+            "auto.offset.reset", "earliest",
+            "replication.factor", "1",
+            "num.stream.threads", "1",
+            "enable.metrics.push", "false"));
+    Topology topology = new Topology();
+    topology.addSource(
+        "in",
+        Serdes.String().deserializer(),
+        Serdes.ByteArray().deserializer(),
+        System.getenv("BENCH_TOPIC"));
+    topology.addProcessor("fold", Fold::new, "in");
+    topology.addStateStore(store("seen", DEDUPE_TTL, DEDUPE_TTL, Serdes.ByteArray()), "fold");
+    topology.addStateStore(
+        store("windows", WINDOW_RETENTION, MINUTE, Serdes.serdeFrom(Window::encode, Window::decode)),
+        "fold");
+    KafkaStreams streams = new KafkaStreams(topology, settings);
+    streams.setUncaughtExceptionHandler(
+        error -> {
+          error.printStackTrace();
+          System.exit(1);
+          return null;
+        });
+    streams.start();
+    DONE.await();
+    streams.close(Duration.ofSeconds(30));
+  }
+}

@@ -1,0 +1,179 @@
+"""The contest with other engines: a peer must neither be wronged nor flattered."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from streams.bench.affinity import born_on, one_each, pin
+from streams.bench.machine import this_machine
+from streams.bench.peer_environment import version_of
+from streams.bench.peer_process import Counted, Course, Mark, PeerRun, run_peer
+from streams.bench.peer_results import OURS, PeerOutcome, PeerReport, ratio_table
+from streams.bench.peer_run import chosen, judged
+from streams.bench.peers import PEERS
+from streams.bench.processes import Reading
+from streams.errors import UsageError
+
+PROGRAMS = Path(__file__).parents[1] / "bench" / "peers"
+PEER, FLOOR = PEERS[0], PEERS[-1]
+ORACLE = SimpleNamespace(applied=950, duplicates=50)
+
+
+def _course(*marks: tuple[int, float], counted: Counted | None = None) -> Course:
+    course = Course(counted=counted)
+    for read, at_s in marks:
+        spent = {"peer": at_s / 2, "kafka": at_s / 4}
+        course.marks.append(Mark(read, at_s, Reading(spent, 0.0)))
+    return course
+
+
+def _outcome(title: str, rate: int | None, **others: object) -> PeerOutcome:
+    fields = {"job": "windows", "guarantee": "-", "version": "1", **others}
+    return PeerOutcome(title=title, events_per_s=rate, **fields)
+
+
+def _report(*outcomes: PeerOutcome) -> PeerReport:
+    return PeerReport(
+        started_at="2026-11-21T09:00:00",
+        machine=this_machine(),
+        versions={},
+        workload="wide",
+        events=1000,
+        limit_s=60.0,
+        outcomes=list(outcomes),
+    )
+
+
+def test_the_clock_runs_from_the_first_record_to_the_last():
+    """Start-up is nobody's cost, and CPU is counted over the same time."""
+    course = _course((0, 10.0), (500, 11.0), (1000, 12.0), counted=Counted(950, 50))
+    found = judged(PEER, "1", PeerRun(course, 99), ORACLE)
+    assert (found.events_per_s, found.seconds, found.exact) == (500, 2.0, True)
+    assert (found.cpu_s_per_million, found.broker_cpu_s_per_million) == (1000.0, 500.0)
+
+
+def test_a_peer_that_counted_something_else_has_no_speed():
+    """As for ourselves."""
+    course = _course((0, 10.0), (1000, 12.0), counted=Counted(951, 49))
+    found = judged(PEER, "1", PeerRun(course, 99), ORACLE)
+    assert (found.events_per_s, found.exact) == (None, False)
+    assert "951" in found.problem
+
+
+def test_a_peer_stopped_at_its_limit_has_the_rate_it_had():
+    """Its figures say how far it came, and nothing was proved of its counts."""
+    course = _course((0, 10.0), (300, 13.0))
+    found = judged(PEER, "1", PeerRun(course, 99), ORACLE)
+    assert (found.read, found.events_per_s, found.exact) == (300, 100, None)
+
+
+def test_a_floor_is_not_asked_for_windows():
+    """It has none: it counts what it decoded."""
+    course = _course((0, 10.0), (1000, 11.0), counted=Counted(1000, 0))
+    assert judged(FLOOR, "1", PeerRun(course, 9), ORACLE).events_per_s == 1000
+
+
+@pytest.mark.parametrize(
+    ("course", "ended", "problem"),
+    [
+        (_course(), "read nothing within 90 s", "read nothing"),
+        (_course((0, 1.0)), "", "no progress"),
+        (_course((0, 1.0), (5, 2.0)), "ended by itself after 5 records", "ended by itself"),
+    ],
+)
+def test_a_peer_that_broke_has_a_reason_and_no_rate(course, ended, problem):
+    """A crash must not pass for slowness."""
+    found = judged(PEER, "1", PeerRun(course, 0, ended), ORACLE)
+    assert found.events_per_s is None
+    assert problem in found.problem
+
+
+def test_marks_are_found_among_other_talk():
+    """Frameworks print banners."""
+    course, cpu = Course(), Reading({}, 0.0)
+    for line in (b"Hello @@ 5 6\n", b"@@ 0 1.5\n", b"@@ 10 2.5\n", b"@@ done 9 1\n"):
+        course.take(line, cpu)
+    assert (course.read, course.seconds, course.counted) == (10, 1.0, (9, 1))
+    with pytest.raises(ValueError, match="not a mark"):
+        course.take(b"@@ what is this\n", cpu)
+
+
+def test_the_table_ranks_by_speed_and_says_how_many_times():
+    """Floors come last: they do not do the job."""
+    report = _report(
+        _outcome("slow", 1000),
+        _outcome(OURS, 100_000, exact=True),
+        _outcome("fetch", 400_000, job="floor"),
+        _outcome("absent", None, problem="not available here"),
+        _outcome("close", 80_000),
+    )
+    rows = [row.split(" | ") for row in ratio_table(report)[2:]]
+    assert [row[0] for row in rows] == [
+        "| dia 1", "| close 1", "| slow 1", "| absent 1", "| floor: fetch 1",
+    ]  # fmt: skip
+    assert [row[2] for row in rows] == ["-", "1.2x", "100x", "-", "0.25x"]
+    assert "not available here" in rows[3][1]
+
+
+def test_every_peer_has_a_program_and_a_pinned_version():
+    """What cannot be made again is no comparison."""
+    for peer in PEERS:
+        folder = PROGRAMS / peer.folder
+        assert version_of(peer, folder)[0].isdigit()
+        assert list(folder.glob("[pP]eer.*"))
+    assert chosen("all") == PEERS
+    assert [peer.title for peer in chosen("faust_streaming")] == ["Faust"]
+    with pytest.raises(UsageError, match="no peer flink"):
+        chosen("flink")
+
+
+async def test_a_peer_is_followed_to_its_last_record(tmp_path):
+    """With the module all Python peers share, as a real child."""
+    program = (
+        "from progress import Progress\n"
+        "p = Progress()\n"
+        "for i in range(1000):\n"
+        "    p.applied += 1\n"
+        "    p.add()\n"
+        "import time; time.sleep(60)\n"
+    )
+    names = ("BOOTSTRAP", "TOPIC", "GROUP", "STATE")
+    environ = {**os.environ, **{f"BENCH_{name}": "x" for name in names}}
+    environ |= {"BENCH_EVENTS": "1000", "PYTHONPATH": str(PROGRAMS)}
+    command = (sys.executable, "-c", program)
+    run = await run_peer(command, environ, tmp_path / "log", os.getpid(), limit_s=60.0)
+    assert run.ended == ""
+    assert run.course.counted == (1000, 0)
+    assert run.course.read == 1000
+    assert len(run.course.marks) == 201
+    assert run.peak_rss_mib > 0
+
+
+async def test_a_peer_that_dies_says_how_far_it_came(tmp_path):
+    """Before it read anything, too."""
+    command = (sys.executable, "-c", "print('@@ 0 1.0'); print('@@ 7 2.0')")
+    run = await run_peer(command, os.environ, tmp_path / "log", os.getpid(), limit_s=60.0)
+    assert run.ended == "ended by itself after 7 records"
+
+
+def test_children_are_born_where_they_are_measured():
+    """And the bench itself stays where it was."""
+    mine = os.sched_getaffinity(0)
+    cores = one_each()
+    code = "import os; print(os.sched_getaffinity(0))"
+    with born_on(cores.measured):
+        told = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert told.strip() == str({cores.measured})
+    assert os.sched_getaffinity(0) == mine
+    sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        pin(sleeper.pid, cores.rest)
+        assert os.sched_getaffinity(sleeper.pid) == {cores.rest}
+    finally:
+        sleeper.communicate()
