@@ -10,6 +10,7 @@ DiaError
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
  |   |  ProcessDied
+ |   +- BreakerOpen, PolicyServiceUnavailable  (wait: whoever needs it pauses)
  +- JobRefused                     answer the request with it, go on
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
  |   |  SimulationFailed, SimulationCancelled, PolicyRejected
@@ -176,7 +177,24 @@ class PoolExhausted(TransientError):
 
 
 class CacheUnavailable(TransientError):
+    """Redis is away, or no address of it is known."""
+
     code = "cache_unavailable"
+    exit_code = 4
+
+
+class BreakerOpen(TransientError):
+    """The dependency failed too often and is left alone for a while."""
+
+    code = "breaker_open"
+    disposition = Disposition.PAUSE
+
+
+class PolicyServiceUnavailable(TransientError):
+    """No policy can be read now: the partition that needs it pauses, nothing is dead-lettered."""
+
+    code = "policy_service_unavailable"
+    disposition = Disposition.PAUSE
     exit_code = 4
 
 

@@ -29,6 +29,8 @@ PARTITION_STATES = ("fencing", "restoring", "ready", "stopped")
 
 COMMIT_STEPS = ("C2", "C3", "C4")
 
+BREAKER_STATES = ("closed", "half_open", "open")
+
 COMMIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 INSERT_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 FRESHNESS_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 3600)
@@ -169,6 +171,47 @@ class SinkMetrics:
         )
 
 
+class BreakerMetrics:
+    """Dependencies that are left alone while they fail."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.state = declare.gauge(
+            "breaker_state",
+            "1 for the state the breaker is in, 0 for the others; open: the dependency is away.",
+            ("dependency", "state"),
+        )
+
+
+class CacheMetrics:
+    """What is kept in the process (l1) and in Redis (l2), by name of the cache."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.requests = declare.counter(
+            "cache_requests_total",
+            "Look-ups by layer; error: the layer did not answer, and the next one was asked.",
+            ("cache", "layer", "result"),
+        )
+        self.loads = declare.counter(
+            "cache_loads_total",
+            "Values read from their source; behind: it was older than what the cache knows of.",
+            ("cache", "result"),
+        )
+        self.invalidations = declare.counter(
+            "cache_invalidations_total", "Invalidations sent or heard.", ("cache", "cause")
+        )
+        self.resyncs = declare.counter(
+            "cache_resyncs_total",
+            "Times the process forgot all it kept, because it may have missed an invalidation.",
+        )
+        self.live = declare.gauge(
+            "cache_subscription_live", "1 while invalidations of other processes are heard."
+        )
+        self.bytes = declare.gauge("cache_bytes", "Memory of the process's own layer.", ("cache",))
+        self.behind = declare.gauge(
+            "cache_write_behind_entries", "Writes that wait in this process.", ("cache",)
+        )
+
+
 class Metrics:
     """All of them on one registry. One instance a process; a test or a simulation makes its own."""
 
@@ -182,6 +225,8 @@ class Metrics:
         self.partition = PartitionMetrics(declare)
         self.state = StateMetrics(declare)
         self.sink = SinkMetrics(declare)
+        self.breaker = BreakerMetrics(declare)
+        self.cache = CacheMetrics(declare)
         self.loop_heartbeat = declare.gauge(
             "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
         )

@@ -14,6 +14,7 @@ from streams.telemetry.metrics import PARTITION_STATES, Metrics
 ROOT = Path(__file__).parents[2]
 BOUNDED_LABELS = {
     "topic", "partition", "state", "table", "shard", "step", "code", "error_code", "le", "version",
+    "dependency", "cache", "layer", "result", "cause",
 }  # fmt: skip
 
 
@@ -34,7 +35,8 @@ def test_names_are_prefixed_unique_and_documented():
 def test_labels_are_bounded():
     """A label that can take any value, such as a key or a message, would fill the store."""
     metrics = Metrics(version="1")
-    groups = (metrics.intake, metrics.commit, metrics.partition, metrics.state, metrics.sink)
+    groups = (metrics.intake, metrics.commit, metrics.partition, metrics.state, metrics.sink,
+              metrics.breaker, metrics.cache)  # fmt: skip
     labels = {label for group in groups for m in vars(group).values() for label in m._labelnames}
     assert labels
     assert labels <= BOUNDED_LABELS

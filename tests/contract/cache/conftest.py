@@ -1,0 +1,109 @@
+"""The shared layers every test here runs on: the in-memory one, and a real Redis (marker stack)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from streams.cache.memory import MemoryShared
+from streams.cache.redis import RedisShared, connect
+from streams.cache.shared import CacheKey, Notice, SharedCache
+from streams.clock import SystemClock
+from streams.local.ports import LOOPBACK, free_ports
+from tests.contract.cache.redis_process import RedisProcess
+
+PATIENCE_S = 20.0
+
+
+class Ear:
+    """A listener that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.notices: list[Notice] = []
+
+    def connected(self) -> None:
+        self.connections += 1
+
+    def heard(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+
+class Pod:
+    """One process's view of the layer under test, and names of this test alone."""
+
+    def __init__(self, shared: SharedCache, url: str = "") -> None:
+        self.shared = shared
+        self.url = url
+        self.cache = f"cache-{uuid.uuid4().hex[:8]}"
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def key(self, name: str = "name") -> CacheKey:
+        return CacheKey(self.cache, name)
+
+    async def listening(self) -> tuple[Ear, asyncio.Task[None]]:
+        """A listener that is connected."""
+        ear = Ear()
+        task = asyncio.create_task(self.shared.listen(ear))
+        self._tasks.append(task)
+        await until(lambda: ear.connections or task.done())
+        return ear, task
+
+    async def sever(self) -> None:
+        """Cut the connections of whoever listens."""
+        if isinstance(self.shared, MemoryShared):
+            self.shared.cut()
+        else:
+            admin = connect(self.url, 2.0)
+            await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await admin.aclose(close_connection_pool=True)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.shared.close()
+
+
+async def until(done: Callable[[], object]) -> None:
+    """Wait until ``done()`` holds."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            if done():
+                return
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    """A Redis of its own: tests here stop it and start it again."""
+    server = RedisProcess(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.stack)])
+async def pod(request: pytest.FixtureRequest) -> AsyncIterator[Pod]:
+    """The layer under test."""
+    if request.param == "memory":
+        pod = Pod(MemoryShared(SystemClock()))
+    else:
+        url = request.getfixturevalue("redis_server").url
+        pod = Pod(RedisShared(connect(url, 2.0)), url)
+    yield pod
+    await pod.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def away(request: pytest.FixtureRequest) -> AsyncIterator[Pod]:
+    """A layer that is not there."""
+    if request.param == "memory":
+        pod = Pod(MemoryShared(SystemClock(), away=True))
+    else:
+        pod = Pod(RedisShared(connect(f"redis://{LOOPBACK}:{free_ports(1)[0]}/0", 2.0)))
+    yield pod
+    await pod.close()

@@ -1,0 +1,176 @@
+"""What every shared layer does: floors, entries, claims and notices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from streams.cache.shared import CacheKey, Notice, SharedCache
+from streams.errors import CacheUnavailable
+from tests.contract.cache.conftest import Pod, until
+
+TTL_S = 60.0
+
+
+async def test_an_entry_counts_while_its_version_is_the_floor(pod: Pod):
+    """The whole of staleness rests on this comparison."""
+    key = pod.key()
+    floor = await pod.shared.floor(key, stamped=True)
+    await pod.shared.fill(key, floor, b"old", TTL_S)
+    assert (await pod.shared.read(key)).valid
+    assert await pod.shared.advance(key, None, None, TTL_S) > floor
+    await pod.shared.fill(key, floor, b"old", TTL_S)
+    stored = await pod.shared.read(key)
+    assert stored.body == b"old"
+    assert not stored.valid
+
+
+async def test_a_floor_stays_until_it_is_raised(pod: Pod):
+    """Two loaders that see different floors would make each other's entries worthless."""
+    assert await pod.shared.floor(pod.key(), stamped=True) == await pod.shared.floor(
+        pod.key(), stamped=True
+    )
+
+
+async def test_a_name_nobody_wrote_is_empty(pod: Pod):
+    """A miss must look like a miss."""
+    assert await pod.shared.read(pod.key("nobody")) == (None, None, None)
+
+
+async def test_versions_only_rise(pod: Pod):
+    """Changes are repeated, late and out of order: the newest must stand."""
+    key = pod.key()
+    assert await pod.shared.advance(key, 7, b"seven", TTL_S) == 7
+    assert await pod.shared.advance(key, 6, b"six", TTL_S) == 7
+    assert await pod.shared.advance(key, 7, b"seven", TTL_S) == 7
+    assert await pod.shared.read(key) == (7, 7, b"seven")
+
+
+async def test_a_load_is_kept_only_while_its_floor_is_there(pod: Pod):
+    """A floor that was evicted during a load may have known of a newer version."""
+    key = pod.key()
+    assert await pod.shared.advance(key, 1, b"one", TTL_S, floored=True) is None
+    assert await pod.shared.read(key) == (None, None, None)
+    assert await pod.shared.floor(key, stamped=False) == 0
+    assert await pod.shared.advance(key, 1, b"one", TTL_S, floored=True) == 1
+    assert await pod.shared.floor(key, stamped=False) == 1
+
+
+async def test_large_versions_are_exact(pod: Pod):
+    """Scripts count in doubles: the versions in use (epoch and sequence) must survive them."""
+    version = (4095 << 40) | 987_654_321
+    assert await pod.shared.advance(pod.key(), version, b"v", TTL_S) == version
+    assert await pod.shared.advance(pod.key(), version - 1, b"v", TTL_S) == version
+
+
+async def test_an_invalidation_deletes_the_entry(pod: Pod):
+    """What is known to be untrue need not take room."""
+    key = pod.key()
+    await pod.shared.advance(key, 1, b"one", TTL_S)
+    await pod.shared.advance(key, 2, None, TTL_S)
+    assert await pod.shared.read(key) == (2, None, None)
+
+
+async def test_entries_end(pod: Pod):
+    """Time is the last defence against a change nobody told."""
+    key = pod.key()
+    await pod.shared.advance(key, 1, b"short", 0.02)
+    for _ in range(500):
+        if (stored := await pod.shared.read(key)).body is None:
+            break
+        await asyncio.sleep(0.01)
+    assert stored.body is None
+
+
+async def test_any_bytes_pass_through(pod: Pod):
+    """A value is msgpack, not text."""
+    key, body = pod.key("a b/ü}*"), bytes(range(256))
+    await pod.shared.advance(key, 1, body, TTL_S)
+    await pod.shared.fill(key, 1, body, TTL_S)
+    assert (await pod.shared.read(key)).body == body
+
+
+async def test_matching_takes_globs_and_one_cache(pod: Pod):
+    """The administrator's broom sweeps what it names, and nothing else."""
+    for name in ("a1", "a2", "b1", "x[1]"):
+        await pod.shared.floor(pod.key(name), stamped=True)
+    await pod.shared.floor(CacheKey(pod.cache + "x", "a3"), stamped=True)
+    assert {name async for name in pod.shared.matching(pod.cache, "a*")} == {"a1", "a2"}
+    assert {name async for name in pod.shared.matching(pod.cache, "?1")} == {"a1", "b1"}
+    assert len({name async for name in pod.shared.matching(pod.cache, "*")}) == 4
+
+
+async def test_matching_reads_beyond_one_page(pod: Pod):
+    """SCAN answers in pages."""
+    names = {f"n{i}" for i in range(1200)}
+    await asyncio.gather(*(pod.shared.floor(pod.key(name), stamped=True) for name in names))
+    assert {name async for name in pod.shared.matching(pod.cache, "n*")} == names
+
+
+async def test_a_claim_is_one_processs_until_released(pod: Pod):
+    """The stampede guard: one of all may load."""
+    first = await pod.shared.claim(pod.key(), TTL_S)
+    assert first is not None
+    assert await pod.shared.claim(pod.key(), TTL_S) is None
+    assert await pod.shared.claim(pod.key("other"), TTL_S) is not None
+    await first.release()
+    assert await pod.shared.claim(pod.key(), TTL_S) is not None
+
+
+async def test_a_claim_that_ended_releases_nothing_of_its_successor(pod: Pod):
+    """A paused loader must not open the door behind the next one."""
+    late = await pod.shared.claim(pod.key(), 0.02)
+    assert late is not None
+    for _ in range(500):
+        if (next_one := await pod.shared.claim(pod.key(), TTL_S)) is not None:
+            break
+        await asyncio.sleep(0.01)
+    assert next_one is not None
+    await late.release()
+    assert await pod.shared.claim(pod.key(), TTL_S) is None
+    await next_one.release()
+
+
+async def test_listeners_hear_changes_in_order(pod: Pod):
+    """Each advance that changes something is published once it is true."""
+    ear, _ = await pod.listening()
+    assert ear.connections == 1
+    await pod.shared.advance(pod.key("a"), 3, b"x", TTL_S)
+    await pod.shared.advance(pod.key("a"), 2, b"x", TTL_S)
+    await pod.shared.announce(Notice(pod.cache, None, 0))
+    await until(lambda: len(ear.notices) == 2)
+    assert ear.notices == [Notice(pod.cache, "a", 3), Notice(pod.cache, None, 0)]
+
+
+async def _scan(shared: SharedCache, key: CacheKey) -> None:
+    assert [name async for name in shared.matching(key.cache, "*")] == []
+
+
+CALLS: dict[str, Callable[[SharedCache, CacheKey], Awaitable[object]]] = {
+    "read": lambda shared, key: shared.read(key),
+    "floor": lambda shared, key: shared.floor(key, stamped=True),
+    "fill": lambda shared, key: shared.fill(key, 1, b"", TTL_S),
+    "advance": lambda shared, key: shared.advance(key, None, None, TTL_S),
+    "claim": lambda shared, key: shared.claim(key, TTL_S),
+    "announce": lambda shared, key: shared.announce(Notice(key.cache, None, 0)),
+    "scan": _scan,
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_an_absent_layer_is_one_error(away: Pod, call):
+    """Callers know one reason to do without: `CacheUnavailable`."""
+    with pytest.raises(CacheUnavailable):
+        await call(away.shared, away.key())
+
+
+async def test_a_lost_connection_ends_listening(pod: Pod):
+    """Whoever listens must know that it may have missed something."""
+    ear, task = await pod.listening()
+    assert ear.connections == 1
+    await pod.sever()
+    await until(task.done)
+    with pytest.raises(CacheUnavailable):
+        await task
