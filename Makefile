@@ -9,7 +9,7 @@ STAMP := $(VENV)/setup.stamp
 CODE := schemas streams tables agents tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-faults demo bench lock clean
+.PHONY: help setup check test test-faults demo bench bench-report lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -62,6 +62,9 @@ demo: $(STAMP) ## Half a million events through a real stack, reconciled one by 
 
 bench: $(STAMP) ## Throughput, CPU cost and restore rate on this machine
 	$(BIN)/dia bench run
+
+bench-report: $(STAMP) ## Everything measured, peers too: tests/bench/REPORT.md and README.md
+	$(BIN)/dia bench report
 
 # The lock names packages and hashes, no index: it installs from whichever index pip is set up for.
 lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml

@@ -22,7 +22,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     Without ``rate_per_s`` the topic is filled before the worker starts: the run measures the
     highest sustained rate. With it, events come at that constant rate for ``seconds``: the run
     measures freshness. ``floor`` also measures fetching and decoding alone; ``restore`` also
-    restarts the worker, with its state folder and without.
+    restarts the worker, with its state folder and without. ``rebalance`` lets a second worker
+    join a paced run, which takes half of the partitions. ``commit_interval_s`` None is the
+    default of a worker.
     """
 
     workload: str
@@ -35,6 +37,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     seconds: int | None = None
     floor: bool = False
     restore: bool = False
+    rebalance: bool = False
+    commit_interval_s: float | None = None
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for what cannot be measured."""
@@ -47,6 +51,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
                 f"a paced run makes its events in advance, at most {PACED_EVENTS_MAX:,}. "
                 "Lower --rate or --seconds."
             )
+        if self.rebalance and self.rate_per_s is None:
+            raise UsageError("a rebalance is seen by its probes: it needs --rate and --seconds.")
         if self.restore and self.sink == "null":
             raise UsageError("a restart is checked by its rows: it needs --sink clickhouse.")
 
@@ -54,9 +60,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """What must be equal for two results to be comparable, in words."""
         pace = f" at {self.rate_per_s:,}/s" if self.rate_per_s is not None else ""
+        joined = ", one more joins" if self.rebalance else ""
+        interval = f", commits every {self.commit_interval_s:g} s" if self.commit_interval_s else ""
         return (
-            f"{self.workload}{pace}, {self.events:,} events, {self.processes} proc, "
-            f"{self.shards} shards, {self.sink}"
+            f"{self.workload}{pace}, {self.events:,} events, {self.processes} proc{joined}, "
+            f"{self.shards} shards, {self.sink}{interval}"
         )
 
 
@@ -76,7 +84,14 @@ def single(workload: str, events: int, processes: int, shards: int, sink: str, s
     )
 
 
-def paced(case: Case, rate_per_s: int | None, seconds: int | None) -> Case:
+def paced(
+    case: Case,
+    rate_per_s: int | None,
+    seconds: int | None,
+    *,
+    rebalance: bool = False,
+    commit_interval_s: float | None = None,
+) -> Case:
     """The same workload, coming at a constant rate. Raises `UsageError` unless both are given."""
     if rate_per_s is None or seconds is None:
         raise UsageError("a paced run needs both --rate and --seconds.")
@@ -87,6 +102,8 @@ def paced(case: Case, rate_per_s: int | None, seconds: int | None) -> Case:
         events=rate_per_s * seconds,
         floor=False,
         restore=False,
+        rebalance=rebalance,
+        commit_interval_s=commit_interval_s,
     )
 
 

@@ -46,6 +46,7 @@ _ABSOLUTES = (
     Figure("first commit s", "restart", "first_commit_s", more_is_better=False),
     Figure("p50 s", "freshness", "p50_s", more_is_better=False),
     Figure("p99 s", "freshness", "p99_s", more_is_better=False),
+    Figure("rebalance gap s", "rebalance", "gap_s", more_is_better=False),
     Figure("p99.9 s", "freshness", "p999_s", more_is_better=False),
 )
 

@@ -17,6 +17,7 @@ from streams.bench.case import Case
 from streams.bench.exactness import Exactness
 from streams.bench.probes import Probes, read_inserted_ms
 from streams.bench.processes import others_cores
+from streams.bench.rebalance import Joining
 from streams.bench.results import Freshness, Outcome
 from streams.bench.rig import Rig
 from streams.demo.worker_process import WorkerProcess
@@ -31,6 +32,7 @@ async def measure_freshness(rig: Rig) -> Outcome:
     """Start the worker, send on schedule, and ask the shards when each probe came in."""
     load_before = os.getloadavg()[0]
     process = rig.start("worker")
+    joining: Joining | None = None
     try:
         await rig.all_opened(process, MODEL_METRICS.partitions)
         rig.talk.say("making the events")
@@ -40,11 +42,14 @@ async def measure_freshness(rig: Rig) -> Outcome:
         )
         watched = rig.watched(process)
         before, began = watched.read(), rig.clock.monotonic()
+        joining = Joining(rig, case.events / _rate(case)) if case.rebalance else None
         sent = await open_loop.send(rig, made.blocks, _rate(case), probes)
         await rig.clock.sleep(COMMITS_AFTER * rig.settings.commit_interval_s)
         lag_at_end = await rig.reading.unread()
         after, took_s = watched.read(), rig.clock.monotonic() - began
         costs = watched.costs(before, after, case.events)
+        if joining is not None:
+            await joining.done()
         delays_s, verdict = await _judge(rig, process, made.oracle, probes)
         freshness = Freshness(
             rate_per_s=_rate(case),
@@ -59,7 +64,10 @@ async def measure_freshness(rig: Rig) -> Outcome:
             lag_max=sent.lag_max,
             lag_at_end=lag_at_end,
         )
+        rebalance = joining.told(probes.due_ms, delays_s) if joining is not None else None
     finally:
+        if joining is not None:
+            await joining.stop()
         await rig.stop(process)
     return Outcome(
         case=rig.case,
@@ -69,6 +77,7 @@ async def measure_freshness(rig: Rig) -> Outcome:
         others_cores=round(others_cores(before, after, took_s), 2),
         processes=costs,
         freshness=freshness,
+        rebalance=rebalance,
     )
 
 

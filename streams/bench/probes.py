@@ -39,6 +39,11 @@ class Probes:
     def __len__(self) -> int:
         return len(self._due_ms)
 
+    @property
+    def due_ms(self) -> NDArray[np.float64]:
+        """When each probe was due."""
+        return np.array(self._due_ms, np.float64)
+
     def make(self, due_ms: float) -> tuple[bytes, bytes]:
         """Key and value of the next probe."""
         number = len(self._due_ms)

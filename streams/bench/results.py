@@ -76,6 +76,19 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     lag_at_end: int
 
 
+class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
+    """One more worker joined a paced run ``joined_at_s`` seconds after its first event.
+
+    ``taken`` partitions came to it, all of them ``ready_s`` after its process started. ``gap_s``:
+    how much longer than the median before it an event then took at most, until it was visible.
+    """
+
+    joined_at_s: float
+    taken: int
+    ready_s: float
+    gap_s: float | None
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """One case: what it was, whether it was exact, and what was measured.
 
@@ -93,6 +106,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     floor: Floor | None = None
     restart: Restart | None = None
     freshness: Freshness | None = None
+    rebalance: Rebalance | None = None
 
     @property
     def of_floor(self) -> float | None:
@@ -148,14 +162,23 @@ def markdown(report: Report) -> str:
         + ", ".join(f"{name} {version}" for name, version in report.versions.items())
         + ".",
         "",
-        *_table(_THROUGHPUT, map(_throughput_row, _with(report, "throughput"))),
-        *_table(_RESTART, map(_restart_row, _with(report, "restart"))),
-        *_table(_FRESHNESS, map(_freshness_row, _with(report, "freshness"))),
-        *_table(_COSTS, (row for outcome in report.outcomes for row in _cost_rows(outcome))),
+        *tables(report.outcomes),
     ]
-    for outcome in report.outcomes:
-        lines += [f"- {outcome.case.name}: {difference}" for difference in outcome.differences]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def tables(outcomes: Sequence[Outcome]) -> list[str]:
+    """One Markdown table a part, of the outcomes that have it, and what was not exact."""
+    lines = [
+        *_table(_THROUGHPUT, map(_throughput_row, _with(outcomes, "throughput"))),
+        *_table(_RESTART, map(_restart_row, _with(outcomes, "restart"))),
+        *_table(_FRESHNESS, map(_freshness_row, _with(outcomes, "freshness"))),
+        *_table(_REBALANCE, map(_rebalance_row, _with(outcomes, "rebalance"))),
+        *_table(_COSTS, (row for outcome in outcomes for row in _cost_rows(outcome))),
+    ]
+    for outcome in outcomes:
+        lines += [f"- {outcome.case.name}: {difference}" for difference in outcome.differences]
+    return lines
 
 
 _THROUGHPUT = (
@@ -170,6 +193,7 @@ _FRESHNESS = (
     "freshness", "exact", "probes", "p50 s", "p99 s", "p99.9 s", "max s", "insert s",
     "sender late s", "lag at end", "others, cores",
 )  # fmt: skip
+_REBALANCE = ("rebalance", "joined at s", "partitions taken", "ready after s", "gap s")
 _COSTS = ("cost", "process", "CPU s", "CPU s per M events", "peak RSS MiB")
 
 
@@ -223,6 +247,12 @@ def _freshness_row(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
+def _rebalance_row(outcome: Outcome) -> tuple[Any, ...]:
+    found = outcome.rebalance
+    assert found is not None
+    return (outcome.case.name, found.joined_at_s, found.taken, found.ready_s, found.gap_s)
+
+
 def _cost_rows(outcome: Outcome) -> Iterator[tuple[Any, ...]]:
     for cost in outcome.processes:
         yield outcome.case.name, cost.name, cost.cpu_s, cost.cpu_s_per_million, cost.peak_rss_mib
@@ -230,8 +260,8 @@ def _cost_rows(outcome: Outcome) -> Iterator[tuple[Any, ...]]:
         yield outcome.case.name, "floor", None, outcome.floor.cpu_s_per_million, None
 
 
-def _with(report: Report, part: str) -> Iterator[Outcome]:
-    return (outcome for outcome in report.outcomes if getattr(outcome, part) is not None)
+def _with(outcomes: Sequence[Outcome], part: str) -> Iterator[Outcome]:
+    return (outcome for outcome in outcomes if getattr(outcome, part) is not None)
 
 
 def _table(head: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> list[str]:

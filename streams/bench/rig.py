@@ -21,7 +21,7 @@ from streams.demo.run import Talk
 from streams.demo.worker_process import DIA_WORKER, WorkerProcess
 from streams.errors import CommandError
 from streams.local.stack import status
-from streams.settings import Settings
+from streams.settings import PREFIX, Settings
 
 AGENTS = "aggregate_metrics"
 READY_WAIT_S = 120.0
@@ -55,6 +55,17 @@ class Rig:
             state=self.settings.state_path(),
             log=self.home / f"{name}.log",
             command=DIA_WORKER if plain else worker.command(self.case.sink, self.profile),
+        )
+
+    def start_another(self, name: str) -> WorkerProcess:
+        """A worker process of another host: a state folder, and so an identity, of its own."""
+        state = self.home / f"{name}-state"
+        return WorkerProcess(
+            AGENTS,
+            1,
+            environ={**self.environ, PREFIX + "STATE_DIR": str(state)},
+            state=state,
+            log=self.home / f"{name}.log",
         )
 
     async def first_opened(self, process: WorkerProcess) -> Opened:

@@ -69,6 +69,8 @@ def on_stack(
         environ = environment(home, running.settings())
         # The moments of a worker are read from its log.
         environ |= {PREFIX + "LOG_FORMAT": "json", PREFIX + "LOG_LEVEL": "info"}
+        if case.commit_interval_s is not None:
+            environ |= {PREFIX + "COMMIT_INTERVAL_S": str(case.commit_interval_s)}
         return asyncio.run(_rigged(case, home, talk, profile, environ, measure))
     finally:
         down(home, talk.say)

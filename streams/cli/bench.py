@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
     group.command("run")(run)
     group.command("compare")(compare)
     group.command("capacity")(capacity)
+    group.command("curves")(curves)
     group.command("peers")(peers)
+    group.command("report")(report)
     app.add_typer(group, name="bench")
 
 
@@ -43,6 +45,12 @@ def run(
     ] = None,
     seconds: Annotated[
         int | None, typer.Option(min=1, max=3600, help="How long to keep the rate.")
+    ] = None,
+    rebalance: Annotated[
+        bool, typer.Option("--rebalance", help="With --rate: another worker joins on the way.")
+    ] = False,
+    commit_interval: Annotated[
+        float | None, typer.Option(min=0.01, max=60, help="With --rate: seconds between commits.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the events.")] = 1,
     output: Annotated[
@@ -69,7 +77,11 @@ def run(
         cases = Suite(events=events, processes=processes, shards=shards, seed=seed).cases()
     else:
         case = single(workload, events, processes, shards, sink, seed)
-        cases = [case if rate is None and seconds is None else paced(case, rate, seconds)]
+        if rate is not None or seconds is not None or rebalance or commit_interval is not None:
+            case = paced(
+                case, rate, seconds, rebalance=rebalance, commit_interval_s=commit_interval
+            )
+        cases = [case]
     home = call.settings.home_path() / "bench"
     report = measure(cases, home, printer, profile)
     as_json, as_text = results.write(report, output or results_folder(home))
@@ -192,6 +204,80 @@ def peers(
     name = f"peers-{records.stem(report.started_at, report.machine)}"
     path = records.save(report, output or results_folder(home), name)
     printer.say(f"results: {path}")
+
+
+def curves(
+    ctx: typer.Context,
+    *,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=86_400, help="For all; a curve ends where its share does.")
+    ] = 150.0,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
+    ] = None,
+) -> None:
+    """What an event costs against windows alive, ids alive, partitions and tenants.
+
+    The engine alone, without a stack. 5 million windows take 2 minutes, 100 million ids 10.
+    """
+    import asyncio
+
+    import msgspec
+
+    from streams.bench import curves as law
+    from streams.bench import records
+
+    call = invocation(ctx)
+    printer = call.printer()
+    found = asyncio.run(law.measure_curves(law.AXES, seconds, printer))
+    if call.json:
+        printer.record(msgspec.to_builtins(found))
+    else:
+        print("\n".join(law.markdown(found)))
+    name = f"curves-{records.stem(found.started_at, found.machine)}"
+    home = call.settings.home_path() / "bench"
+    printer.say(f"results: {records.save(found, output or results_folder(home), name)}")
+
+
+def report(
+    ctx: typer.Context,
+    *,
+    parts: Annotated[str, typer.Option(help="Comma-separated names, or all.")] = "all",
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what was measured before with this source.")
+    ] = False,
+    curve_seconds: Annotated[
+        float, typer.Option(min=1, max=86_400, help="For the part `curves`.")
+    ] = 150.0,
+) -> None:
+    """Measure everything that is not measured yet and write tests/bench/REPORT.md.
+
+    Records go to tests/bench/results/report, the ratios into README.md. Interrupt it when you
+    like: it goes on where it stopped. Exit code 1 when a part failed or was not exact.
+    """
+    from streams.bench.report_parts import Bench, measure_parts, refuse_failures, wanted
+    from streams.bench.report_records import read_all
+    from streams.bench.report_text import compose, headline, with_headline
+
+    call = invocation(ctx)
+    printer = call.printer()
+    clone = clone_folder()
+    bench = Bench(
+        home=call.settings.home_path() / "bench",
+        clone=clone,
+        folder=clone / "results" / "report",
+        talk=printer,
+        curves_s=curve_seconds,
+    )
+    failed = measure_parts(wanted(parts), bench, again=again)
+    found = read_all(bench.folder)
+    written = clone / "REPORT.md"
+    written.write_text(compose(found))
+    if found.peers is not None:
+        readme = clone.parents[1] / "README.md"
+        readme.write_text(with_headline(readme.read_text(), headline(found.peers)))
+    printer.say(f"report: {written}")
+    refuse_failures([*failed, *(name for name, run in found.runs.items() if not run.exact)])
 
 
 def results_folder(home: Path) -> Path:
