@@ -12,6 +12,19 @@ from numpy.typing import NDArray
 Bucket: TypeAlias = Literal["h1", "d1"]
 WindowTable: TypeAlias = Literal["m1", "h1", "d1"]
 
+EPOCH_BITS = 40
+"""An incarnation, or a version, is ``epoch << EPOCH_BITS | source offset + 1``."""
+
+
+def epoch_of(version: int) -> int:
+    """The epoch of a row's ``inc`` or ``ver``."""
+    return version >> EPOCH_BITS
+
+
+def offset_of(version: int) -> int:
+    """The source offset in a row's ``inc`` (first folded) or ``ver`` (last folded)."""
+    return (version & ((1 << EPOCH_BITS) - 1)) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class WindowRows:

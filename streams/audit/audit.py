@@ -21,7 +21,7 @@ from streams.audit.judge import Rules
 from streams.audit.reading import Reading
 from streams.audit.recount import Recount, recount
 from streams.audit.shards import Shards
-from streams.audit.windows import compare_counters, compare_dead, compare_windows
+from streams.audit.windows import compare_counters, compare_dead, compare_windows, put_back
 from streams.clock import Clock
 from streams.settings import Settings
 from streams.types import Broker, LogReader
@@ -138,7 +138,7 @@ class _Audit:
         from_s = max(oldest_s, self.options.from_s or 0)
         to_s = self.options.to_s if self.options.to_s is not None else _FOREVER_S
         counted = await recount(self.reader, books.topic, partition, rules, from_s, to_s)
-        windows = await self._windows(books.topic, counted)
+        windows = await self._windows(books, counted)
         self.report.findings += [
             *shortened(compare_counters(books.topic, counted, partition.ledger)),
             *shortened(compare_dead(books.topic, counted, books.dead.in_dlq)),
@@ -147,11 +147,13 @@ class _Audit:
         self.report.records_read_again += counted.records
         self.report.notes += [f"{books.topic}/{partition.partition}: {n}" for n in counted.notes]
 
-    async def _windows(self, topic: str, counted: Recount) -> list[Finding]:
+    async def _windows(self, books: Books, counted: Recount) -> list[Finding]:
+        topic = books.topic
         deadline_s = self.clock.monotonic() + self.options.wait_s
         while True:
             bounds = counted.judged_from_s, counted.to_s
             stored = await self.shards.windows(counted.partition, *bounds)
+            put_back(books.refused.of(counted.partition), stored)
             compared = await asyncio.to_thread(compare_windows, topic, counted, stored)
             if not compared.findings or self.clock.monotonic() >= deadline_s:
                 break

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-EPOCH_BITS = 40
-OFFSET_MASK = (1 << EPOCH_BITS) - 1
+from streams.audit.refused import RefusedRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +82,7 @@ class Books:
     topic: str
     partitions: tuple[PartitionBooks, ...]
     dead: DeadLetters
+    refused: RefusedRows
     rows: Mapping[tuple[int, int], int] | None
     expired_events: int
     stale: tuple[Stale, ...]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from streams import headers
 from streams.agent import AgentSpec
-from streams.audit.books import EPOCH_BITS, Books, DeadLetters, LedgerRow, PartitionBooks
+from streams.audit.books import Books, DeadLetters, LedgerRow, PartitionBooks
+from streams.audit.refused import RefusedRows
 from streams.audit.shards import Shards
 from streams.clock import Clock
 from streams.errors import UnknownTopic
@@ -54,7 +53,7 @@ class Reading:
         if MINUTE_WINDOWS in agent.tables:
             kept_s = self.kept_s()
             rows = await self._shards.events(kept_s)
-            for key, n in refused.items():
+            for key, n in refused.events().items():
                 rows[key] = rows.get(key, 0) + n
             expired = await self._shards.expired_events(kept_s)
             stale = await self._shards.stale(kept_s, self._over_s())
@@ -63,6 +62,7 @@ class Reading:
             topic=source.name,
             partitions=tuple(partitions),
             dead=dead,
+            refused=refused,
             rows=rows,
             expired_events=expired,
             stale=tuple(stale),
@@ -91,11 +91,10 @@ class Reading:
 
     async def _dead(
         self, source: SourceTopic, group: str, numbers: Sequence[int]
-    ) -> tuple[DeadLetters, dict[tuple[int, int], int]]:
-        """The dead letters, and the events of rows that ClickHouse refused, by (partition,
-        epoch): they are in the DLQ instead of in a window row."""
-        dead = DeadLetters(in_rows=await self._shards.dead_letters(source.name))
-        refused: dict[tuple[int, int], int] = {}
+    ) -> tuple[DeadLetters, RefusedRows]:
+        """The dead letters, and the rows among them that ClickHouse refused and still lacks."""
+        in_rows, replayed = await self._shards.dead_letters(source.name)
+        dead, refused = DeadLetters(in_rows=in_rows), RefusedRows()
         for number in numbers:
             tp = TopicPartition(source.dlq, number)
             offset = await self._reader.beginning_offset(tp)
@@ -108,19 +107,13 @@ class Reading:
                     code = _said(found, "error_code")
                     dead.in_dlq[_said(found, "id")] = code
                     if _said(found, "stage") == _SINK:
-                        _add_refused(refused, value)
+                        refused.add(_said(found, "id"), value)
                     else:
                         dead.records[number, code] += 1
                 offset = batch.end
+        refused.forget(replayed)
         return dead, refused
 
 
 def _said(found: Headers, name: str) -> str:
     return (headers.last(found, headers.DLQ_PREFIX + name) or b"").decode(errors="replace")
-
-
-def _add_refused(refused: dict[tuple[int, int], int], value: bytes | None) -> None:
-    row = msgspec.json.decode(value or b"{}")
-    if row.get("table") == "m1":
-        key = int(row["part"]), int(row["inc"]) >> EPOCH_BITS
-        refused[key] = refused.get(key, 0) + int(row["n"])

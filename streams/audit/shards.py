@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from streams.audit.books import OFFSET_MASK, LedgerRow, Stale
+from streams.audit.books import LedgerRow, Stale
 from streams.audit.recount import WindowKey
 from streams.audit.windows import Stored
 from streams.errors import DependencyUnreachable, DiaError, ShardUnavailable
-from streams.rows import Bucket
+from streams.rows import Bucket, offset_of
 from streams.settings import Settings
 from streams.sinks.clickhouse import replicas
 from streams.sinks.replica import Replica, StatementRefused
@@ -23,7 +23,7 @@ _LEDGER = """
 SELECT part, epoch, next_offset, read, applied, duplicates, dead, gaps, dead_by_code
 FROM ledger_local FINAL WHERE grp = {group:String} AND topic = {topic:String}
 """
-_DEAD = "SELECT id, error_code FROM dead_letters_local FINAL WHERE topic = {topic:String}"
+_DEAD = "SELECT id, error_code, disposition = 'replayed' FROM dead_letters_local FINAL WHERE topic = {topic:String}"
 _EVENTS = """
 SELECT part, bitShiftRight(inc, 40) AS epoch, sum(n)
 FROM
@@ -115,10 +115,12 @@ class Shards:
         ]
         return sorted(rows, key=lambda row: (row.partition, row.epoch))
 
-    async def dead_letters(self, topic: str) -> dict[str, str]:
-        """Error code by id."""
+    async def dead_letters(self, topic: str) -> tuple[dict[str, str], set[str]]:
+        """Error code by id, and the ids that a replay has dealt with."""
         answers = await self._all(_DEAD, {"topic": topic})
-        return {str(name): str(code) for rows in answers for name, code in rows}
+        found = [row for rows in answers for row in rows]
+        replayed = {str(name) for name, _, done in found if done}
+        return {str(name): str(code) for name, code, _ in found}, replayed
 
     async def events(self, kept_s: int) -> dict[tuple[int, int], int]:
         """Events in the window rows of windows from ``kept_s`` on, by (partition, epoch)."""
@@ -156,7 +158,7 @@ class Shards:
                 stored.lo, stored.hi = min(stored.lo, float(lo)), max(stored.hi, float(hi))
                 stored.sketched += int(sketched)
                 stored.rows += [
-                    ((int(inc) & OFFSET_MASK) - 1, (int(ver) & OFFSET_MASK) - 1, int(count), shard)
+                    (offset_of(int(inc)), offset_of(int(ver)), int(count), shard)
                     for inc, ver, count in incarnations
                 ]
         return found

@@ -9,9 +9,13 @@ from datetime import UTC, datetime
 from streams.audit.books import LedgerRow
 from streams.audit.finding import Finding, Place, span
 from streams.audit.recount import Recount, Tally, WindowKey
+from streams.audit.refused import RefusedRow
+from streams.rows import epoch_of, offset_of
 
 SUM_TOLERANCE = 1e-9
 """Of Σ|v|: two orders of addition differ by far less."""
+_IN_DLQ = -1
+"""Instead of a shard's number."""
 
 
 @dataclass(slots=True)
@@ -38,6 +42,21 @@ class WindowComparison:
     findings: tuple[Finding, ...]
     judged: int
     in_motion: int
+
+
+def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, Stored]) -> None:
+    """Show rows that ClickHouse refused in ``stored``, as if it had taken them."""
+    for row in refused:
+        key = row.tenant, row.model, row.metric, row.w, epoch_of(row.inc)
+        shown = stored.setdefault(key, Stored())
+        first = offset_of(row.inc)
+        if any(first == known for known, *_ in shown.rows):
+            continue
+        shown.n += row.n
+        shown.s1 += row.s1
+        shown.lo, shown.hi = min(shown.lo, row.lo), max(shown.hi, row.hi)
+        shown.sketched += sum(row.sk_n)
+        shown.rows.append((first, offset_of(row.ver), row.n, _IN_DLQ))
 
 
 def compare_windows(
@@ -101,7 +120,7 @@ def _judged(tally: Tally | None, shown: Stored | None) -> Iterator[tuple[str, st
 
 
 def _rows(shown: Stored) -> str:
-    shards = {shard for *_, shard in shown.rows}
+    shards = {shard for *_, shard in shown.rows if shard != _IN_DLQ}
     listed = ", ".join(f"offsets {span(a, b)} (n={n})" for a, b, n, _ in sorted(shown.rows)[:4])
     more = f" and {len(shown.rows) - 4} more" if len(shown.rows) > 4 else ""
     apart = f" on shards {sorted(shards)}" if len(shards) > 1 else ""

@@ -12,7 +12,7 @@ from xxhash import xxh3_64_hexdigest
 from streams.agent import AgentSpec
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.errors import RowRefused
-from streams.rows import WindowRows
+from streams.rows import WindowRows, offset_of
 from streams.runtime.state import PartitionState
 from streams.types import TopicPartition
 
@@ -29,7 +29,7 @@ def refused_row(
     )
     origin = Origin(
         tp=state.tp,
-        offset=(int(rows.ver[0]) & ((1 << 40) - 1)) - 1,
+        offset=offset_of(int(rows.ver[0])),
         timestamp_ms=now_ms,
         key=str(row["tenant"]).encode(),
         value=msgspec.json.encode({"table": rows.table, **row}),

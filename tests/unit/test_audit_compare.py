@@ -10,6 +10,7 @@ import pytest
 
 from streams.audit.books import Books, DeadLetters, LedgerRow, PartitionBooks, Stale
 from streams.audit.compare import compare
+from streams.audit.refused import RefusedRows
 
 LEDGER = LedgerRow(
     partition=0,
@@ -48,6 +49,7 @@ def books(**changes: Any) -> Books:
         topic="t",
         partitions=(partition,),
         dead=dead,
+        refused=RefusedRows(),
         rows={(0, 0): 90},
         expired_events=0,
         stale=(),
