@@ -9,7 +9,7 @@ DiaError
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
- |   |  ProcessDied
+ |   |  ProcessDied, PolicyServiceFailed
  |   +- BreakerOpen, PolicyServiceUnavailable  (wait: whoever needs it pauses)
  +- JobRefused                     answer the request with it, go on
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
@@ -188,6 +188,12 @@ class BreakerOpen(TransientError):
 
     code = "breaker_open"
     disposition = Disposition.PAUSE
+
+
+class PolicyServiceFailed(TransientError):
+    """One request to the policy service failed."""
+
+    code = "policy_service_failed"
 
 
 class PolicyServiceUnavailable(TransientError):

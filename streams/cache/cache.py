@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from streams.cache.invalidations import Invalidations
+from streams.cache.kind import CacheKind
 from streams.cache.local import Asked, LocalCache
-from streams.cache.shared import CacheKey, Claim, Notice, SharedCache
+from streams.cache.shared import CacheKey, Claim, SharedCache
 from streams.cache.single_flight import SingleFlight
 from streams.clock import Clock
 from streams.errors import BreakerOpen, CacheUnavailable
@@ -18,7 +19,7 @@ from streams.telemetry.metrics import Metrics
 
 V = TypeVar("V")
 T = TypeVar("T")
-Cause: TypeAlias = Literal["event", "put", "administrator"]
+Cause: TypeAlias = Literal["event", "put"]
 
 _WAIT_POLL_S = 0.05
 _NOTHING = b"-"
@@ -71,28 +72,26 @@ class SharedLayer:
 
 class Cache(Generic[V]):
     """``layer`` None: there is no Redis, and L1 alone is the cache of a single process. ``decode``
-    raises ValueError for what it cannot read. ``versioned``: loads, `put` and `invalidate` name
-    the source's own version of a value, below 2**53; else Redis stamps them."""
+    raises ValueError for what it cannot read."""
 
     def __init__(
         self,
-        name: str,
+        kind: CacheKind,
         *,
         encode: Callable[[V], bytes],
         decode: Callable[[bytes], V],
         clock: Clock,
         metrics: Metrics,
-        versioned: bool = False,
         layer: SharedLayer | None = None,
         policy: CachePolicy | None = None,
         seed: int = 0,
     ) -> None:
-        self.name = name
+        self.name = kind.name
+        self._kind = kind
         self._encode = encode
         self._decode = decode
         self._clock = clock
         self._metrics = metrics
-        self._versioned = versioned
         self._layer = layer
         self._policy = policy if policy is not None else CachePolicy()
         self._jitter = random.Random(seed)
@@ -176,7 +175,9 @@ class Cache(Generic[V]):
         assert self._layer is not None
         shared, asked = self._layer.shared, self._local.asking()
         try:
-            floor = await self._layer.ask(lambda: shared.floor(key, stamped=not self._versioned))
+            floor = await self._layer.ask(
+                lambda: shared.floor(key, stamped=not self._kind.versioned)
+            )
         except CacheUnavailable:
             return self._keep(key.name, await self._load(load), asked)
         loaded = await self._load(load)
@@ -194,7 +195,7 @@ class Cache(Generic[V]):
         assert self._layer is not None
         shared, value, version = self._layer.shared, loaded.value, loaded.version
         body, ttl_s = self._body(value), self._ttl_s(value, self._policy.l2_ttl_s)
-        if not self._versioned:
+        if not self._kind.versioned:
             await self._layer.ask(lambda: shared.fill(key, floor, body, ttl_s))
             return Versioned(value, floor)
         told = await self._layer.ask(
@@ -232,22 +233,10 @@ class Cache(Generic[V]):
         """The value changed (to ``version``, where the source counts them). Raises as `put`."""
         await self._advance(name, version, None, "event")
 
-    async def invalidate_matching(self, pattern: str) -> int:
-        """An administrator's broom: every name that matches the glob. Returns how many."""
-        self._local.clear()
-        if self._layer is None:
-            return 0
-        shared = self._layer.shared
-        names = {name async for name in shared.matching(self.name, pattern)}
-        for name in sorted(names):
-            await shared.advance(CacheKey(self.name, name), None, None, self._policy.l2_ttl_s)
-        # Names that only an L1 holds have no floor any more.
-        await shared.announce(Notice(self.name, None, 0))
-        self._metrics.cache.invalidations.labels(self.name, "administrator").inc(len(names))
-        return len(names)
-
     async def _advance(self, name: str, version: int | None, value: V | None, cause: Cause) -> None:
-        assert (version is not None) == self._versioned, "versions come from the source, or not"
+        assert (version is not None) == self._kind.versioned, (
+            "versions come from the source, or not"
+        )
         asked, kept = self._local.asking(), self._local.get(name)
         body = None if value is None else self._body(value)
         if self._layer is None:

@@ -35,6 +35,7 @@ GROUPS: tuple[str, ...] = (
     "worker",
     "tables",
     "dlq",
+    "cache",
     "audit",
     "config",
     "doctor",

@@ -67,6 +67,15 @@ class Settings:
     redis_user: str = _setting("", "Redis user, where the address names none")
     redis_password_file: str = _setting("", "file that holds the Redis password")
     redis_ca_file: str = _setting("", "PEM authorities to trust at rediss://; default the system's")
+    redis_timeout_s: float = _setting(
+        0.5, "longest wait for Redis; a cache is no use that is slower", low=0.01, high=30
+    )
+    policy_url: str = _setting("", "policy service, http://host:port; without it DIA_POLICY_FILE")
+    policy_token_file: str = _setting("", "file that holds the token shown to the policy service")
+    policy_timeout_s: float = _setting(
+        2.0, "deadline of one request to the policy service", low=0.01, high=60
+    )
+    policy_file: str = _setting("", "JSON file of policies, where there is no policy service")
     state_dir: str = _setting("", "folder of the RocksDB state; default HOME/state")
 
     commit_interval_s: float = _setting(1.0, "time between commits", low=0.02, high=60)

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
 from streams.cache.invalidations import Invalidations
+from streams.cache.kind import CacheKind
 from streams.cache.memory import MemoryShared
 from streams.clock import VirtualClock, settle
 from streams.errors import CacheUnavailable
@@ -62,7 +63,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.run(self._begin())
 
     async def _begin(self):
-        versioned = self.versioned
+        kind = CacheKind("c", self.versioned)
         self.processes = []
         for seed in range(3):
             metrics = Metrics()
@@ -70,10 +71,9 @@ class CacheMachine(RuleBasedStateMachine):
             breaker = Breaker("redis", policy, (CacheUnavailable,), self.clock, metrics)
             invalidations = Invalidations(self.shared, self.clock, metrics)
             cache: Cache[int] = Cache(
-                "c",
+                kind,
                 encode=lambda value: str(value).encode(),
                 decode=int,
-                versioned=versioned,
                 clock=self.clock,
                 metrics=metrics,
                 layer=SharedLayer(self.shared, breaker, invalidations),

@@ -9,8 +9,10 @@ import pytest
 
 from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
 from streams.cache.invalidations import Invalidations
+from streams.cache.kind import CacheKind
 from streams.cache.memory import MemoryShared
 from streams.cache.shared import CacheKey
+from streams.cache.sweep import sweep
 from streams.clock import VirtualClock, settle
 from streams.errors import CacheUnavailable
 from streams.resilience.breaker import Breaker, BreakerPolicy
@@ -53,8 +55,8 @@ class Process:
             layer = SharedLayer(shared, breaker, self.invalidations)
             self.tasks.append(asyncio.create_task(self.invalidations.run()))
         self.cache: Cache[str] = Cache(
-            "c", encode=str.encode, decode=bytes.decode, clock=clock, metrics=self.metrics,
-            versioned=versioned, layer=layer, policy=POLICY,
+            CacheKind("c", versioned), encode=str.encode, decode=bytes.decode, clock=clock, metrics=self.metrics,
+            layer=layer, policy=POLICY,
         )  # fmt: skip
 
     async def get(self, name: str = "n") -> str | None:
@@ -278,15 +280,16 @@ async def test_versions_put_out_of_order_leave_the_newest(world: World):
     assert (await one.get(), await two.get(), world.source.asked) == ("eight", "eight", 0)
 
 
-async def test_an_administrator_sweeps_by_pattern(world: World):
-    """What only one process holds is swept too."""
-    one, two = await world.process(), await world.process()
+@pytest.mark.parametrize("versioned", [False, True])
+async def test_an_administrator_sweeps_by_pattern(world: World, versioned):
+    """All processes forget, and what the source says next is believed, whatever its version."""
+    one, two = [await world.process(versioned=versioned) for _ in range(2)]
     world.source.values = {"a1": "old", "a2": "old", "b": "old"}
     for name in world.source.values:
         await one.get(name)
         await two.get(name)
     world.source.values = dict.fromkeys(world.source.values, "new")
-    assert await one.cache.invalidate_matching("a*") == 2
+    assert await sweep(world.shared, CacheKind("c", versioned), "a*") == 2
     await settle()
     seen = [(await one.get(name), await two.get(name)) for name in ("a1", "a2", "b")]
     assert seen == [("new", "new"), ("new", "new"), ("old", "old")]

@@ -1,0 +1,28 @@
+"""The caches there are, declared once: processes and administrators mean the same by a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKind:
+    """``versioned``: loads and changes name the source's own version of a value, below 2**53;
+    otherwise Redis stamps them."""
+
+    name: str
+    versioned: bool
+
+
+POLICY: Final = CacheKind("policy", versioned=False)
+"""names: length of the tenant, ``:``, tenant, ``/``, policy"""
+MODEL: Final = CacheKind("model", versioned=True)
+"""names: length of the tenant, ``:``, tenant, ``/``, model"""
+
+KINDS: Final = {kind.name: kind for kind in (POLICY, MODEL)}
+
+
+def owned(tenant_id: str, name: str) -> str:
+    """A tenant's name in a cache; two tenants cannot meet in it, whatever they are called."""
+    return f"{len(tenant_id)}:{tenant_id}/{name}"

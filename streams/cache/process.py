@@ -1,0 +1,48 @@
+"""What the caches of one process share: the connection to Redis, its breaker, its subscription."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streams.cache.cache import SharedLayer
+from streams.cache.invalidations import Invalidations
+from streams.cache.redis import RedisShared, connect
+from streams.cache.shared import SharedCache
+from streams.clock import Clock
+from streams.errors import CacheUnavailable
+from streams.resilience.breaker import Breaker, BreakerPolicy
+from streams.settings import Settings
+from streams.telemetry.metrics import Metrics
+
+BREAKER = BreakerPolicy(failures=5, window_s=60.0, open_s=60.0, successes=3)
+
+
+def shared_layer(shared: SharedCache, clock: Clock, metrics: Metrics) -> SharedLayer:
+    """``shared`` behind a breaker, with an ear for its notices."""
+    breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
+    return SharedLayer(shared, breaker, Invalidations(shared, clock, metrics))
+
+
+class ProcessCaches:
+    """Give ``layer`` to every `Cache` first, then `start`. Without DIA_REDIS_URL it is None."""
+
+    def __init__(self, settings: Settings, clock: Clock, metrics: Metrics) -> None:
+        self.layer: SharedLayer | None = None
+        self._listening: asyncio.Task[None] | None = None
+        if settings.redis_url:
+            client = connect(
+                settings.redis_url, settings.redis_timeout_s, **settings.redis_options()
+            )
+            self.layer = shared_layer(RedisShared(client), clock, metrics)
+
+    def start(self) -> None:
+        """Begin to hear invalidations; Redis may be away."""
+        if self.layer is not None:
+            self._listening = asyncio.create_task(self.layer.invalidations.run(), name="caches")
+
+    async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        if self.layer is not None:
+            await self.layer.shared.close()

@@ -1,0 +1,55 @@
+"""`dia cache`: what is kept in Redis, forgotten by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Values kept in Redis and in the workers.")
+    group.command("invalidate")(invalidate)
+    app.add_typer(group, name="cache")
+
+
+def invalidate(
+    ctx: typer.Context,
+    cache: Annotated[str, typer.Argument(help="policy or model.")],
+    pattern: Annotated[
+        str, typer.Argument(help="Glob over LENGTH:TENANT/NAME, as '*:acme/*' for all of acme's.")
+    ],
+) -> None:
+    """Make every worker ask the source again for what matches.
+
+    Exit code 4 when Redis is away: nothing is told then, and the command may be repeated.
+    """
+    run = invocation(ctx)
+    count = asyncio.run(_sweep(run.settings, cache, pattern))
+    run.printer().record({"cache": cache, "pattern": pattern, "names": count})
+
+
+async def _sweep(settings: Settings, cache: str, pattern: str) -> int:
+    from streams.cache.kind import KINDS
+    from streams.cache.redis import RedisShared, connect
+    from streams.cache.sweep import sweep
+    from streams.errors import CacheUnavailable, UsageError
+
+    if cache not in KINDS:
+        raise UsageError(f"there is no cache {cache!r}. Known are: {', '.join(KINDS)}.")
+    if not settings.redis_url:
+        raise CacheUnavailable(
+            "no Redis address is known. Start the local stack with `dia up`, or set DIA_REDIS_URL."
+        )
+    client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
+    shared = RedisShared(client)
+    try:
+        return await sweep(shared, KINDS[cache], pattern)
+    finally:
+        await shared.close()

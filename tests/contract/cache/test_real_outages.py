@@ -1,0 +1,138 @@
+"""Real Redis, really gone: caches of two processes, and the administrator's command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streams import cli
+from streams.cache.cache import Cache, SharedLayer, Versioned
+from streams.cache.invalidations import Invalidations
+from streams.cache.kind import POLICY, owned
+from streams.cache.redis import RedisShared, connect
+from streams.clock import SystemClock
+from streams.errors import CacheUnavailable
+from streams.resilience.breaker import Breaker, BreakerPolicy
+from streams.telemetry.metrics import Metrics
+from tests.contract.cache.conftest import until
+from tests.contract.cache.redis_process import RedisProcess
+
+pytestmark = pytest.mark.stack
+BREAKER = BreakerPolicy(failures=3, open_s=0.1, successes=1)
+
+
+class Process:
+    """One process's caches on the real thing."""
+
+    def __init__(self, url: str, source: dict[str, str]) -> None:
+        clock, metrics = SystemClock(), Metrics()
+        self.metrics = metrics
+        self.shared = RedisShared(connect(url, 0.3))
+        self.breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
+        self.invalidations = Invalidations(self.shared, clock, metrics)
+        layer = SharedLayer(self.shared, self.breaker, self.invalidations)
+        self.cache: Cache[str] = Cache(
+            POLICY, encode=str.encode, decode=bytes.decode, clock=clock, metrics=metrics,
+            layer=layer,
+        )  # fmt: skip
+        self.source = source
+        self.name = next(iter(source))
+        self.listening = asyncio.create_task(self.invalidations.run())
+
+    async def get(self, name: str = "") -> str | None:
+        name = name or self.name
+
+        async def load() -> Versioned[str]:
+            return Versioned(self.source.get(name))
+
+        return await self.cache.get(name, load)
+
+    @property
+    def swept(self) -> float:
+        """Notices heard."""
+        heard = {"cache": POLICY.name, "cause": "heard"}
+        registry = self.metrics.registry
+        return registry.get_sample_value("dia_cache_invalidations_total", heard) or 0.0
+
+    async def close(self) -> None:
+        self.listening.cancel()
+        await asyncio.gather(self.listening, return_exceptions=True)
+        await self.cache.close()
+        await self.shared.close()
+
+
+@pytest.fixture
+async def pair(redis_server: RedisProcess) -> AsyncIterator[tuple[Process, Process]]:
+    source = {owned(f"acme-{uuid.uuid4().hex}", "p"): "old"}
+    both = Process(redis_server.url, source), Process(redis_server.url, source)
+    await until(lambda: all(process.invalidations.live for process in both))
+    yield both
+    for process in both:
+        await process.close()
+
+
+async def _told(process: Process) -> None:
+    """Tell of a change until it is taken, as the outbox does."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await process.cache.invalidate(process.name)
+            except CacheUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def _recovered(processes: tuple[Process, Process]) -> None:
+    await until(lambda: all(process.invalidations.live for process in processes))
+
+
+@pytest.mark.parametrize("fault", ["stop", "pause"])
+async def test_a_change_during_an_outage_is_seen_by_all_after_it(pair, redis_server, fault):
+    """The alias that moved while Redis was away, or answered nobody, must not be believed after."""
+    one, two = pair
+    assert (await one.get(), await two.get()) == ("old", "old")
+    getattr(redis_server, fault)()
+    for i in range(5):
+        assert await one.get(f"5:other/{i}") is None
+    assert one.breaker.state != "closed"
+    one.source[one.name] = "new"
+    telling = asyncio.create_task(_told(one))
+    await asyncio.sleep(0.1)
+    assert not telling.done()
+    if fault == "stop":
+        redis_server.start()
+    else:
+        redis_server.resume()
+    await telling
+    await _recovered(pair)
+    assert (await one.get(), await two.get()) == ("new", "new")
+    await until(lambda: one.breaker.state != "open")
+    await one.get("5:other/again")
+    assert one.breaker.state == "closed"
+
+
+async def test_the_command_makes_every_process_ask_again(pair, redis_server, monkeypatch, capsys):
+    """Somebody mended a policy behind everyone's back."""
+    one, two = pair
+    one.source[one.name] = "before"
+    await _told(one)
+    assert (await one.get(), await two.get()) == ("before", "before")
+    one.source[one.name] = "mended"
+    monkeypatch.setenv("DIA_REDIS_URL", redis_server.url)
+    command = ("cache", "invalidate", "policy", f"*:{one.name.partition(':')[2]}", "--json")
+    swept = one.swept, two.swept
+    assert await asyncio.to_thread(cli.main, command) == 0
+    assert json.loads(capsys.readouterr().out)["names"] == 1
+    await until(lambda: one.swept > swept[0] and two.swept > swept[1])
+    assert (await one.get(), await two.get()) == ("mended", "mended")
+
+
+@pytest.mark.parametrize(("argv", "code"), [(("nothing", "*"), 2), (("policy", "*"), 4)])
+def test_the_command_says_what_it_cannot_do(monkeypatch, tmp_path, argv, code):
+    """A sweep that swept nothing must not look done."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setenv("DIA_REDIS_URL", "redis://127.0.0.1:9/0")
+    assert cli.main(("cache", "invalidate", *argv)) == code

@@ -1,0 +1,141 @@
+"""The client of the policy service against a service over HTTP that fails as it is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+
+import pytest
+
+from streams.clock import VirtualClock
+from streams.errors import PolicyRejected, PolicyServiceUnavailable, RetriesExhausted
+from streams.policy.policy import Policy, Question
+from streams.policy.service import BREAKER, PolicyService
+from streams.policy.stub import StubPolicyService
+from streams.policy.validator import PolicyValidator, policy_cache
+from streams.telemetry.metrics import Metrics
+
+TIMEOUT_S = 0.2
+POLICY = Policy(tenant_id="t", policy_id="p", scenarios=["monte_carlo"])
+
+
+class HurriedClock(VirtualClock):
+    """Whoever sleeps has slept: the pauses are remembered instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+        self.meanwhile: list[Awaitable[object]] = []
+
+    async def sleep(self, delay_s: float) -> None:
+        self.slept.append(delay_s)
+        self._now_s += delay_s
+        if self.meanwhile:
+            await self.meanwhile.pop()
+
+
+class Rig:
+    def __init__(self, stub: StubPolicyService) -> None:
+        self.stub = stub
+        self.clock = HurriedClock()
+        self.metrics = Metrics()
+        self.service = PolicyService(
+            stub.url, self.clock, self.metrics, timeout_s=TIMEOUT_S, token=lambda: "secret"
+        )
+        cache = policy_cache(self.clock, self.metrics, None)
+        self.validator = PolicyValidator(self.service, cache)
+
+    async def check(self, policy_id: str = "p", scenario: str = "monte_carlo") -> None:
+        question = Question(
+            tenant_id="t", policy_id=policy_id, model_id="m", scenario=scenario, trials=1
+        )
+        await self.validator.check(question)
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with StubPolicyService() as stub:
+        stub.policies.append(POLICY)
+        rig = Rig(stub)
+        yield rig
+        await rig.validator.close()
+
+
+async def test_one_request_answers_every_question_about_a_policy(rig: Rig):
+    """The policy is cached, not the answer: other questions cost nothing either."""
+    await rig.check()
+    with pytest.raises(PolicyRejected, match="does not allow scenario 'other'"):
+        await rig.check(scenario="other")
+    assert rig.stub.tokens == ["Bearer secret"]
+
+
+async def test_a_policy_that_does_not_exist_is_asked_for_once(rig: Rig):
+    """A wrong id in a loop must not become load on the service."""
+    for _ in range(3):
+        with pytest.raises(PolicyRejected, match="has no policy 'q'"):
+            await rig.check("q")
+    assert rig.stub.requests == 1
+
+
+@pytest.mark.parametrize("behaviour", ["error", "garbage", "other", "hang"])
+async def test_failures_in_passing_are_retried(rig: Rig, behaviour):
+    """A restart of the service, or a body cut short, is nobody's fault."""
+    rig.stub.script += [behaviour, behaviour]
+    await rig.check()
+    assert rig.stub.requests == 3
+    assert [round(pause) for pause in rig.clock.slept] == [1, 2]
+
+
+async def test_a_service_that_is_away_makes_nobody_wrong(rig: Rig):
+    """Four failures are not five: the breaker is closed still, and yet it is the service."""
+    rig.stub.down = True
+    with pytest.raises(PolicyServiceUnavailable):
+        await rig.check()
+    assert rig.service.breaker.state == "closed"
+    rig.stub.down = False
+    await rig.check()
+
+
+async def test_five_failures_in_a_row_leave_the_service_alone(rig: Rig):
+    """While it is open, nothing is sent; a probe finds the service again."""
+    rig.stub.down = True
+    for _ in range(3):
+        with pytest.raises(PolicyServiceUnavailable):
+            await rig.check()
+    assert rig.stub.requests == BREAKER.failures
+    assert rig.service.breaker.state == "open"
+    rig.stub.down = False
+    await rig.clock.advance(BREAKER.open_s)
+    await rig.check()
+    assert rig.service.breaker.state == "half_open"
+    for policy_id in "ab":
+        with pytest.raises(PolicyRejected):
+            await rig.check(policy_id)
+    assert rig.service.breaker.state == "closed"
+
+
+async def test_one_policy_the_service_fails_on_is_given_up(rig: Rig):
+    """While others are answered, waiting for this one would hold up its partition for ever."""
+    rig.stub.policies.append(Policy(tenant_id="t", policy_id="other", scenarios=None))
+    rig.stub.failing.add("broken")
+    rig.clock.meanwhile.append(rig.check("other"))
+    with pytest.raises(RetriesExhausted):
+        await rig.check("broken")
+    assert rig.service.breaker.state == "closed"
+
+
+async def test_a_changed_policy_is_asked_for_again(rig: Rig):
+    """PolicyChanged must not wait for a TTL."""
+    await rig.check()
+    rig.stub.policies.append(Policy(tenant_id="t", policy_id="p", active=False))
+    await rig.check()
+    await rig.validator.changed("t", "p")
+    with pytest.raises(PolicyRejected, match="is not active"):
+        await rig.check()
+
+
+async def test_names_are_quoted_on_their_way(rig: Rig):
+    """A tenant may be called anything: its name must not become another path."""
+    odd = "a/../b?c#d e"
+    rig.stub.policies.append(Policy(tenant_id="t", policy_id=odd))
+    await rig.check(odd)
+    assert rig.stub.requests == 1

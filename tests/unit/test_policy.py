@@ -1,0 +1,77 @@
+"""Policies: what they refuse, and where they come from when there is no service."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.cache.kind import owned
+from streams.clock import VirtualClock
+from streams.errors import PolicyRejected, UsageError
+from streams.policy.policy import Policy, Question, refusal
+from streams.policy.validator import PolicyValidator
+from streams.settings import Settings
+from streams.telemetry.metrics import Metrics
+
+ASKED = Question(tenant_id="t", policy_id="p", model_id="m", scenario="s", trials=100)
+
+
+def _policy(**limits: object) -> Policy:
+    return Policy(tenant_id="t", policy_id="p", **limits)
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        (_policy(), None),
+        (_policy(models=["m"], scenarios=["s"], max_trials=100), None),
+        (_policy(active=False), "is not active"),
+        (_policy(models=["other"]), "model 'm'"),
+        (_policy(scenarios=[]), "scenario 's'"),
+        (_policy(max_trials=99), "99 trials, 100 were asked"),
+    ],
+)
+def test_a_refusal_says_what_is_not_allowed(policy, why):
+    """The sentence reaches the one who asked, in the result record."""
+    said = refusal(policy, ASKED)
+    assert said is None if why is None else why in said
+
+
+def _validator(path: str) -> PolicyValidator:
+    settings = Settings(policy_file=path)
+    return PolicyValidator.from_settings(settings, VirtualClock(), Metrics(), None)
+
+
+async def test_a_file_stands_in_for_the_service(tmp_path):
+    """A single machine needs no service to limit what runs on it."""
+    path = tmp_path / "policies.json"
+    path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 100}]}')
+    validator = _validator(str(path))
+    await validator.check(ASKED)
+    with pytest.raises(PolicyRejected, match="has no policy"):
+        await validator.check(Question(**{**_fields(ASKED), "tenant_id": "u"}))
+    await validator.close()
+
+
+def _fields(question: Question) -> dict[str, object]:
+    return {name: getattr(question, name) for name in question.__struct_fields__}
+
+
+async def test_without_any_source_no_policy_exists():
+    """A policy that nobody can look up must not count as allowed."""
+    with pytest.raises(PolicyRejected):
+        await _validator("").check(ASKED)
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"policies": [{"tenant_id": 5}]}'])
+def test_a_file_that_is_none_is_refused_at_the_start(tmp_path, content):
+    """Better no worker than one that rejects everything for a typing error."""
+    path = tmp_path / "policies.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match="DIA_POLICY_FILE"):
+        _validator(str(path))
+
+
+def test_tenants_do_not_meet_in_the_cache():
+    """Names are free: joined carelessly, two tenants would share a policy."""
+    assert owned("a", "b/c") != owned("a/b", "c")
