@@ -85,6 +85,8 @@ class DeadLetter(NamedTuple):
 
     record: OutboundRecord
     row: Row
+    pointer: bool
+    """its value stays in the source topic, and goes with the source's retention"""
 
 
 def dead_letter(origin: Origin, failure: Failure, tenant: str = "") -> DeadLetter:
@@ -94,7 +96,8 @@ def dead_letter(origin: Origin, failure: Failure, tenant: str = "") -> DeadLette
     record = OutboundRecord(
         origin.dlq, origin.key, origin.value, origin.headers + provenance, origin.timestamp_ms
     )
-    if _size_bytes(record) > DLQ_MESSAGE_BYTES:
+    pointer = _size_bytes(record) > DLQ_MESSAGE_BYTES
+    if pointer:
         record = _pointer(origin, provenance)
     row = {
         "id": origin.id,
@@ -113,7 +116,7 @@ def dead_letter(origin: Origin, failure: Failure, tenant: str = "") -> DeadLette
         "ver": 1,
         "at": failure.first_failed_ms,
     }
-    return DeadLetter(record, row)
+    return DeadLetter(record, row, pointer)
 
 
 def columns(rows: Iterable[Row]) -> dict[str, list[Any]]:

@@ -323,9 +323,18 @@ class EngineFailed(PartitionStopped):
 
 
 class PoisonStorm(PartitionStopped):
-    """Most of what comes is bad: a bad deploy, which must not drain into the DLQ."""
+    """Most of what comes is bad: a bad deploy, which must not drain into the DLQ.
+
+    ``offset``: where the batch begins that tripped the breaker; nothing of it was committed.
+    """
 
     code = "poison_storm"
+
+    def __init__(self, message: str, *, offset: int, bad: int, records: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+        self.bad = bad
+        self.records = records
 
 
 class StateLimit(PartitionStopped):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli import breaker
 from streams.cli.invocation import invocation
 from streams.cli.letter_filters import filtered
 from streams.cli.payload import moment, printable
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(filtered(show_list))
     group.command("show")(show)
     group.command("export")(filtered(export))
+    breaker.register(group)
     app.add_typer(group, name="dlq")
 
 

@@ -1,7 +1,7 @@
 """A partition this process was assigned: opening it, committing it, losing it.
 
     fencing -> restoring -> ready -> (a commit in doubt) -> fencing -> ...
-                      \\-> stopped: an operator decides
+                      \\-> stopped: an operator decides (of poison, without a restart)
 
 One task per partition lives as long as the assignment. It opens the partition (A1 to A5), then
 commits it when due; on any doubt it drops everything in memory and opens it again.
@@ -30,6 +30,7 @@ from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
 from streams.runtime.idle import IdleWatch
 from streams.runtime.partition import Partition
+from streams.runtime.poison_register import PoisonRegister
 from streams.runtime.pressure import RESUME_AT, Pressure
 from streams.runtime.trim import ChangelogTrim
 from streams.settings import Settings
@@ -79,6 +80,9 @@ class AssignedPartition:
         self._in_doubt = False
         self._idle = IdleWatch(settings.idle_close_s)
         self._pressure = Pressure()
+        self._register = PoisonRegister(
+            opener.broker, agent.group, clock, metrics, settings.commit_timeout_s
+        )
         self._trim = ChangelogTrim(opener.broker, settings.trim_commits)
         self._task: asyncio.Task[None] | None = None
 
@@ -235,7 +239,8 @@ class AssignedPartition:
                 await self._commit_when_due()
             except PartitionStopped as error:
                 await self._stop(error)
-                return
+                if not await self._register.let_through(self.tp, error):
+                    return
             except (PartitionRestart, TransientError) as error:
                 self._metrics.commit.failures.labels(error.code).inc()
                 log.warning("partition_restarts", tp=str(self.tp), code=error.code, why=str(error))
@@ -250,7 +255,7 @@ class AssignedPartition:
             await self._clock.sleep(pause_s)
 
     async def _open(self) -> None:
-        self._failure = None
+        self._failure = self.stopped_by = None
         self._in_doubt = False
         self._enter("fencing")
         self._consumer.pause(self.tp)
@@ -282,6 +287,7 @@ class AssignedPartition:
             began = self._clock.monotonic()
             async with self._committing:
                 if self._failure is not None:
+                    await self._register.tell(self.tp, self._failure, self._producer)
                     raise self._failure
                 if not self._suspended and self.partition is not None:
                     await self._commit_or_emit(self.partition)
@@ -309,14 +315,8 @@ class AssignedPartition:
         assert not self._in_doubt
         self._in_doubt = True
         prepared = partition.prepare(self._handover.room())
-        await commit(
-            partition,
-            prepared,
-            self._producer,
-            self._clock,
-            self._metrics,
-            self._settings.commit_timeout_s,
-        )
+        timeout_s = self._settings.commit_timeout_s
+        await commit(partition, prepared, self._producer, self._clock, self._metrics, timeout_s)
         self._handover.committed(partition, prepared)  # C5
         self._in_doubt = False
         self._committed_once = True

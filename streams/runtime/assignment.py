@@ -30,6 +30,7 @@ from streams.errors import (
 )
 from streams.runtime.epoch import epoch_of
 from streams.runtime.partition import Partition
+from streams.runtime.poison_register import pass_mark
 from streams.runtime.restore import restore
 from streams.runtime.state import PartitionState, StoreMeta, read_meta
 from streams.runtime.survey import survey
@@ -85,7 +86,7 @@ class Opener:
         try:
             await producer.start()  # A1
             fenced()
-            committed = await self._committed(agent, tp)
+            committed, passes = await self._committed(agent, tp)
             state, read = await self._state(agent, tp, reader, committed)  # A2, A3
             try:
                 await check_source(tp, state.link, reader)  # A4
@@ -97,12 +98,16 @@ class Opener:
             raise
         finally:
             await reader.close()
-        return Opened(Partition(agent, state, self.clock), producer, read)
+        return Opened(Partition(agent, state, self.clock, passes), producer, read)
 
-    async def _committed(self, agent: AgentSpec, tp: TopicPartition) -> CommittedOffset | None:
+    async def _committed(
+        self, agent: AgentSpec, tp: TopicPartition
+    ) -> tuple[CommittedOffset | None, int]:
+        """The group's offset, and the offset up to which poison is let through (B4)."""
         admin = await self.broker.admin()
         try:
-            return (await admin.committed(agent.group, [tp])).get(tp)
+            committed = (await admin.committed(agent.group, [tp])).get(tp)
+            return committed, await pass_mark(admin, agent.group, tp)
         finally:
             await admin.close()
 

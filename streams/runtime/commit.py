@@ -17,6 +17,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+import structlog
+
 from streams.clock import Clock
 from streams.errors import CommitInDoubt, DiaError, PartitionRestart
 from streams.runtime.deadline import Deadline, DeadlinePassed
@@ -29,6 +31,8 @@ from streams.types import (
     TransactionalProducer,
 )
 from tables.changelog import Counters
+
+log = structlog.get_logger(__name__)
 
 
 async def commit(
@@ -60,6 +64,9 @@ async def commit(
     partition.state.applied(prepared.link, offsets[0], offsets[-1] + 1, entries)  # C4
     timer.done("C4")
     _count(partition.tp, before, prepared.link.counters, metrics)
+    if prepared.pointers:
+        metrics.intake.pointers.labels(partition.tp.topic).inc(prepared.pointers)
+        log.warning("dead_letters_too_large", tp=str(partition.tp), letters=prepared.pointers)
 
 
 def _count(tp: TopicPartition, before: Counters, after: Counters, metrics: Metrics) -> None:

@@ -49,6 +49,8 @@ class Prepared:
     effects: list[OwedEffect]
     folded: int
     """records folded since the commit before"""
+    pointers: int
+    """dead letters among ``records`` that were too large for the DLQ"""
 
 
 @dataclass(slots=True)
@@ -58,11 +60,14 @@ class Partition:
     agent: AgentSpec
     state: PartitionState
     clock: Clock
+    pass_until: int = 0
+    """offset below which the poison breaker does not count"""
     progress: Progress = field(init=False)
     _poison: PoisonBreaker = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
     _dead_rows: list[Row] = field(default_factory=list)
+    _pointers: int = 0
     _facts: dict[str, list[Row]] = field(default_factory=dict)
     _last_commit_bytes: int = 0
     _emitted_at: float = float("-inf")
@@ -73,7 +78,7 @@ class Partition:
         limits = PoisonLimits(
             settings.poison_window_s, settings.poison_min_records, settings.poison_max_ratio
         )
-        self._poison = PoisonBreaker(self.tp, limits)
+        self._poison = PoisonBreaker(self.tp, limits, self.pass_until)
 
     # --- Scope -------------------------------------------------------------------------------
 
@@ -126,7 +131,7 @@ class Partition:
                 )
             self.progress.observe(event_ms, append_ms)
             dead = self.progress.dead_by_code.total() - dead_before
-            self._poison.observe(self.clock.monotonic(), len(batch), dead)
+            self._poison.observe(self.clock.monotonic(), len(batch), dead, batch.start)
         self.progress.passed(batch)
         self._batch = None
 
@@ -144,6 +149,7 @@ class Partition:
         letter = dead_letter(Origin.of(self._batch, row), failure, tenant)
         self._records.append(letter.record)
         self._dead_rows.append(letter.row)
+        self._pointers += letter.pointer
         self.progress.dead_by_code[code] += 1
 
     def _tenant(self, row: int) -> str:
@@ -214,6 +220,7 @@ class Partition:
         entries += state.entries_of(OUTBOX, seq)
         link = self._link(seq, base_offset=state.base_offset(entries))
         records, self._records = self._records, []
+        pointers, self._pointers = self._pointers, 0
         prepared = Prepared(
             link=link,
             parts=list(pack(link, entries, state.context.settings.changelog_part_bytes)),
@@ -221,6 +228,7 @@ class Partition:
             emissions=self.take_emissions(room),
             effects=self.outbox.take_fresh(),
             folded=progress.fold_offset - state.link.next_offset,
+            pointers=pointers,
         )
         self._last_commit_bytes = sum(len(data) for data, _ in prepared.parts)
         return prepared

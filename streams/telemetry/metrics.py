@@ -73,6 +73,11 @@ class IntakeMetrics:
             "Records written to a dead-letter topic; a new error_code is news.",
             ("topic", "error_code"),
         )
+        self.pointers = declare.counter(
+            "dead_letter_pointers_total",
+            "Dead letters too large for their topic: the value goes with the source's retention.",
+            ("topic",),
+        )
         self.lag_records = declare.gauge(
             "lag_records", "Last stable offset minus the committed next offset.", PARTITION
         )
@@ -115,6 +120,11 @@ class PartitionMetrics:
         )
         self.rebalances = declare.counter(
             "rebalances_total", "Assignments received from the group coordinator."
+        )
+        self.poison_storms = declare.counter(
+            "poison_storms_total",
+            "Times the poison breaker stopped the partition; it waits for an operator.",
+            PARTITION,
         )
         self.paused = declare.gauge(
             "paused_partitions", "Partitions that take no records because a buffer is full."

@@ -1,0 +1,141 @@
+"""`dia dlq breaker`: partitions that the poison breaker stopped, and letting them go on."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.invocation import invocation
+from streams.cli.payload import moment
+
+if TYPE_CHECKING:
+    from streams.cli.invocation import Invocation
+    from streams.runtime.poison_desk import BreakerState
+
+_COLUMNS = ("group", "topic", "partition", "state", "offset", "waiting", "bad", "records", "at")
+
+
+def register(parent: typer.Typer) -> None:
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Partitions that stopped because most of their records were bad.",
+    )
+    group.command("list")(show)
+    group.command("reset")(reset)
+    parent.add_typer(group, name="breaker")
+
+
+def show(ctx: typer.Context) -> None:
+    """Every partition that stands still, on whatever host, or passes what was let through.
+
+    Example: dia dlq breaker list
+    """
+    run = invocation(ctx)
+    printer = run.printer()
+    found = asyncio.run(_states(run))
+    printer.rows(_COLUMNS, map(_row, found))
+    if not found:
+        printer.say("the poison breaker stops nothing.")
+
+
+def reset(
+    ctx: typer.Context,
+    *,
+    topic: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Source topic; by default every one.")
+    ] = None,
+    partition: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Of --topic; by default every one.")
+    ] = None,
+    actor: Annotated[
+        str | None, typer.Option(metavar="WHO", help="Recorded; by default the user.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let through what lies in a stopped partition now: its bad records become dead letters.
+
+    A running worker goes on within seconds; no restart. Records that come later are watched again.
+    Fix the producer or the schema first: where the code was wrong, deploy it instead, and its
+    restart reads the records again. Exit code 5 when nothing is stopped, or the answer is no.
+
+    Example: dia dlq breaker reset --topic model.metrics --partition 2
+    """
+    from streams.errors import RefusedBySafety, UsageError
+
+    run = invocation(ctx)
+    printer = run.printer()
+    if partition is not None and topic is None:
+        raise UsageError("--partition needs the --topic that it is a partition of.")
+    stopped = [
+        state
+        for state in asyncio.run(_states(run))
+        if state.stopped
+        and topic in (None, state.tp.topic)
+        and partition in (None, state.tp.partition)
+    ]
+    if not stopped:
+        raise RefusedBySafety(
+            "the poison breaker stops nothing there. `dia dlq breaker list` shows what it stops, "
+            "`dia status` what else stands still on this host."
+        )
+    for state in stopped:
+        word = state.word
+        printer.say(
+            f"{state.tp} stands at offset {word.offset}: {word.bad} of {word.records} records were "
+            f"bad. {state.end - word.offset} offsets pass, the bad ones into {state.tp.topic}.dlq."
+        )
+    if not yes:
+        _confirm()
+    asyncio.run(_let_through(run, stopped, actor or getpass.getuser()))
+    printer.rows(("group", "topic", "partition", "passes_until"), map(_passed, stopped))
+
+
+def _confirm() -> None:
+    from streams.errors import RefusedBySafety
+
+    # click asks on stdout unless told: there, only data is printed.
+    try:
+        agreed = typer.confirm("Let them through?", err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise RefusedBySafety("nothing was changed. `--yes` agrees beforehand.")
+
+
+async def _states(run: Invocation) -> list[BreakerState]:
+    from streams.cli import kafka
+    from streams.runtime.poison_desk import states
+
+    return await states(kafka.broker_of(run.settings))
+
+
+async def _let_through(run: Invocation, stopped: list[BreakerState], actor: str) -> None:
+    from streams.cli import kafka
+    from streams.clock import SystemClock
+    from streams.runtime.poison_desk import let_through
+
+    broker = kafka.broker_of(run.settings)
+    for state in stopped:
+        await let_through(broker, SystemClock(), state, actor)
+
+
+def _row(state: BreakerState) -> tuple[Any, ...]:
+    word = state.word
+    offset = word.offset if state.stopped else state.committed
+    waiting = (state.end if state.stopped else word.offset) - (offset or 0)
+    return (
+        state.group,
+        *state.tp,
+        "stopped" if state.stopped else f"passing until {word.offset}",
+        offset,
+        max(0, waiting),
+        *((word.bad, word.records) if state.stopped else (None, None)),
+        moment(word.at_ms, "seconds"),
+    )
+
+
+def _passed(state: BreakerState) -> tuple[Any, ...]:
+    return (state.group, *state.tp, state.end)

@@ -1,0 +1,101 @@
+"""The operator's side of the poison breaker: what stands still, and letting it go on (B2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from streams.clock import Clock
+from streams.errors import CommitInDoubt, DiaError, PartitionRestart
+from streams.runtime.assignment import transactional_id
+from streams.runtime.poison_register import (
+    LET_THROUGH,
+    STOPPED,
+    Word,
+    read_words,
+    register_group,
+    write_word,
+)
+from streams.topology import SOURCES, SourceTopic
+from streams.types import Admin, Broker, TopicPartition
+
+
+class BreakerState(NamedTuple):
+    """A word that still holds. ``committed`` is the group's offset, None before its first commit;
+    ``end`` the last stable offset of the source."""
+
+    group: str
+    tp: TopicPartition
+    word: Word
+    committed: int | None
+    end: int
+
+    @property
+    def stopped(self) -> bool:
+        return self.word.state == STOPPED
+
+
+async def states(broker: Broker, sources: Iterable[SourceTopic] = SOURCES) -> list[BreakerState]:
+    """Every partition that stands still, or is still passing what was let through.
+
+    A word is over once the group has committed past its offset. Raises `BrokerUnavailable`.
+    """
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+        said = [
+            (source.group, tp, word, committed)
+            for source in sources
+            if source.group is not None and source.name in topics
+            for tp, word, committed in await _said(
+                admin, source.group, source.name, topics[source.name].partitions
+            )
+        ]
+    finally:
+        await admin.close()
+    reader = await broker.reader()
+    try:
+        return [
+            BreakerState(group, tp, word, committed, await reader.last_stable_offset(tp))
+            for group, tp, word, committed in said
+        ]
+    finally:
+        await reader.close()
+
+
+async def _said(
+    admin: Admin, group: str, topic: str, partitions: int
+) -> Sequence[tuple[TopicPartition, Word, int | None]]:
+    tps = [TopicPartition(topic, number) for number in range(partitions)]
+    words = await read_words(admin, group, tps)
+    committed = await admin.committed(group, words)
+    found = []
+    for tp, word in sorted(words.items()):
+        at = committed[tp].offset if tp in committed else None
+        beyond = word.offset - (word.state == LET_THROUGH)
+        if at is None or at <= beyond:
+            found.append((tp, word, at))
+    return found
+
+
+async def let_through(broker: Broker, clock: Clock, stopped: BreakerState, actor: str) -> Word:
+    """B2: records up to ``stopped.end`` pass; a bad one becomes a dead letter like any other.
+
+    Written by a producer of its own: the partition's belongs to whoever holds the partition.
+    Raises `BrokerUnavailable`, and `DiaError` where the outcome is unknown.
+    """
+    word = Word(state=LET_THROUGH, offset=stopped.end, at_ms=clock.now_ms(), actor=actor)
+    group, tp = stopped.group, stopped.tp
+    producer = broker.transactional_producer(transactional_id(register_group(group), tp))
+    try:
+        await producer.start()
+        await write_word(producer, group, tp, word)
+    except PartitionRestart as error:
+        what = "another reset came between" if not isinstance(error, CommitInDoubt) else str(error)
+        raise DiaError(
+            f"whether {tp} is let through is unknown: {what}. `dia dlq breaker list` tells; a "
+            f"second reset is harmless."
+        ) from error
+    finally:
+        await producer.close()
+    return word
