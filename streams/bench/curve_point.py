@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import re
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from streams import process_memory
 from streams.bench.curve_load import Load, Loader, Series
 from streams.bench.engine import engine
 from streams.errors import CommandError
@@ -73,11 +76,9 @@ async def _measure(asked: Load, settings: Settings, folder: Path) -> Point:
     async with engine(settings, loader.agent(), asked.partitions, folder) as running:
         began_s, before_mib = time.monotonic(), resident_mib()
         loader.mode = "ids"
-        for block in series.ids():
-            await running.run([block])
+        await running.build(series.ids())
         loader.mode = "windows"
-        for block in series.each_once():
-            await running.run([block])
+        await running.build(series.each_once())
         loader.mode = "usual"
         preload_s, state_mib = time.monotonic() - began_s, resident_mib() - before_mib
         spent_s = await running.run(series.any_of_them(asked.events))
@@ -92,7 +93,11 @@ async def _measure(asked: Load, settings: Settings, folder: Path) -> Point:
 
 
 def resident_mib() -> int:
-    """Memory of this process that is in RAM."""
+    """Memory of this process that is in RAM, once what was freed is given back."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     found = _RESIDENT.search(Path("/proc/self/status").read_text())
     return int(found.group(1)) // 1024 if found else 0
 
@@ -100,6 +105,7 @@ def resident_mib() -> int:
 def main(argv: Sequence[str]) -> None:
     asked = msgspec.json.decode(argv[0], type=Load)
     configure("console", "error")
+    process_memory.settle()
     with tempfile.TemporaryDirectory(prefix="dia-curve-") as folder:
         settings, _ = load(
             {PREFIX + name: value for name, value in _BOUNDS.items()}

@@ -7,11 +7,11 @@ commit, the store. It costs seconds where a whole stack costs a minute.
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from streams.agent import AgentSpec
@@ -28,10 +28,9 @@ from streams.types import TopicPartition
 from streams.workload.generator import Block
 from tables.rocksdb import RocksFolder
 
-GC_THRESHOLDS = (200_000, 50, 100)
-"""Those of a worker."""
 DRAIN_TIMEOUT_S = 30.0
 POLL_S = 0.01
+BLOCKS_AT_ONCE = 8
 
 
 class Engine:
@@ -42,18 +41,31 @@ class Engine:
         self._clock = clock
         self._worker = worker
         self._partitions = [TopicPartition(MODEL_METRICS.name, n) for n in range(partitions)]
+        changelog = MODEL_METRICS.changelog(DIA_GROUP)
+        self._changelogs = [TopicPartition(changelog, n) for n in range(partitions)]
         self._producer = broker.plain_producer()
+
+    async def build(self, blocks: Iterable[Block]) -> None:
+        """Give it all of them, a few at a time: each `run` waits for a commit."""
+        rest = iter(blocks)
+        while some := list(islice(rest, BLOCKS_AT_ONCE)):
+            await self.run(some)
 
     async def run(self, blocks: Sequence[Block]) -> float:
         """CPU seconds of this process from when all of them are in the log until all are
-        committed; afterwards the log is empty again."""
+        committed; afterwards every log is empty again.
+
+        The changelog's too: nothing restores from it here, and it must not pass for the
+        engine's memory.
+        """
         for keys, values in blocks:
             await (await self._producer.send_many(MODEL_METRICS.name, keys, values))
         began_s = time.process_time()
         await self._until(lambda: self._unread == 0)
         spent_s = time.process_time() - began_s
         admin = await self._broker.admin()
-        ends = {tp: self._broker.log(tp).high_watermark for tp in self._partitions}
+        logs = [*self._partitions, *self._changelogs]
+        ends = {tp: self._broker.log(tp).high_watermark for tp in logs}
         await admin.delete_records(ends)
         await admin.close()
         return spent_s
@@ -100,8 +112,6 @@ async def engine(
         metrics=Metrics(),
         instance_id="engine-0",
     )
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     running = asyncio.create_task(worker.run(lambda: None))
     started = Engine(broker, worker, clock, partitions)
     try:

@@ -8,7 +8,6 @@ process of its own, as a worker is.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, cast
 import msgspec
 
 from schemas.metric import ModelMetric
+from streams import process_memory
 from streams.broker.kafka import KafkaBroker
 from streams.errors import CommandError
 from streams.settings import Settings, load
@@ -24,8 +24,6 @@ from streams.telemetry.logs import configure
 from streams.types import TopicPartition
 
 GROUP = "dia-bench-floor"
-GC_THRESHOLDS = (200_000, 50, 100)
-"""Those of a worker."""
 STALLED_S = 30.0
 
 
@@ -78,8 +76,7 @@ async def _consume(settings: Settings, topic: str, events: int) -> Floor:
     consumer = KafkaBroker.from_settings(settings).consumer(GROUP, [topic], "")
     listener = _Listener()
     await consumer.start(listener)
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    process_memory.settle()
     began_s, began_cpu_s, moved_s = time.monotonic(), time.process_time(), time.monotonic()
     for tp in consumer.assignment():
         consumer.seek(tp, 0)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 RESOLUTION = 1.1
 """Known to within a tenth: what a machine does varies by as much from one minute to the next."""
-RATE_MAX_PER_S = 1_000_000
+RATE_MAX_PER_S = 500_000
+"""The events of a try are made in advance, some 300 bytes each."""
 
 
 @dataclass(slots=True)

@@ -87,11 +87,9 @@ async def test_the_engine_runs_with_the_state_that_was_asked_for(tmp_path):
     agents = replace(agent, process=process)
     async with engine(settings, agents, asked.partitions, tmp_path) as running:
         loader.mode = "ids"
-        for block in series.ids():
-            await running.run([block])
+        await running.build(series.ids())
         loader.mode = "windows"
-        for block in series.each_once():
-            await running.run([block])
+        await running.build(series.each_once())
         assert sum(len(seen) for seen, _ in tables.values()) == asked.ids
         assert sum(len(windows) for _, windows in tables.values()) == asked.windows
         loader.mode = "usual"
