@@ -330,7 +330,7 @@ class AssignedPartition:
     async def _stop(self, error: PartitionStopped) -> None:
         self.stopped_by = error
         await self._drop()
-        self._enter("stopped")
+        self._enter("stopped", error.code)
         log.error("partition_stopped", tp=str(self.tp), code=error.code, why=str(error))
 
     async def _drop(self) -> None:
@@ -345,6 +345,6 @@ class AssignedPartition:
         if producer is not None:
             await producer.close()
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter(self, phase: Phase, code: str = "") -> None:
         self.phase = phase
-        self._metrics.set_partition_state(self.tp.topic, self.tp.partition, phase)
+        self._metrics.set_partition_state(self.tp.topic, self.tp.partition, phase, code)

@@ -24,6 +24,7 @@ from streams.runtime.assigned import AssignedPartition
 from streams.runtime.assignment import Opener
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
+from streams.runtime.pressure import fill_of
 from streams.settings import Settings
 from streams.telemetry.health import PartitionCounts
 from streams.telemetry.metrics import Metrics
@@ -193,7 +194,7 @@ class GroupMember:
             partition.tick()
             self._gauge(partition)
         paused = sum(partition.paused for partition in self.partitions.values())
-        self._metrics.partition.paused.set(paused)
+        self._metrics.partition.paused.labels(self.group).set(paused)
 
     # --- assignment --------------------------------------------------------------------------
 
@@ -268,6 +269,7 @@ class GroupMember:
             metrics.live_windows.labels(*tp).set(len(partition.windows))
         metrics.changelog_live_bytes.labels(*tp).set(state.live.live_bytes)
         metrics.changelog_log_bytes.labels(*tp).set(state.live.log_bytes)
+        metrics.pressure_ratio.labels(*tp).set(fill_of(partition))
         metrics.unacked_rows.labels(*tp).set(len(partition.outbox))
         for name, table in state.tables.items():
             metrics.bytes.labels(*tp, name).set(table.bytes_used)

@@ -84,6 +84,7 @@ class RollUpQueue:
             await self._shards.roll_up(*bucket)
         except RollUpExpired as error:
             # Recomputing would shrink what is stored: the obligation ends, loudly.
+            self._metrics.sink.rollups_refused.labels(bucket.bucket).inc()
             log.warning("roll_up_refused", bucket=bucket, error=str(error))
         except TransientError as error:
             log.warning("roll_up_failed", bucket=bucket, code=error.code, error=str(error))

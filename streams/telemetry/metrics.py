@@ -112,6 +112,11 @@ class PartitionMetrics:
             "1 for the state the partition is in, 0 for the others; stopped needs an operator.",
             (*PARTITION, "state"),
         )
+        self.stopped = declare.gauge(
+            "partition_stopped",
+            "1 while the partition is stopped by the error of that code.",
+            (*PARTITION, "code"),
+        )
         self.restore_records = declare.counter(
             "restore_records_total", "Changelog records read to rebuild state.", PARTITION
         )
@@ -127,7 +132,9 @@ class PartitionMetrics:
             PARTITION,
         )
         self.paused = declare.gauge(
-            "paused_partitions", "Partitions that take no records because a buffer is full."
+            "paused_partitions",
+            "Partitions that take no records because a buffer is full.",
+            ("group",),
         )
 
 
@@ -145,6 +152,11 @@ class StateMetrics:
         self.changelog_log_bytes = declare.gauge(
             "changelog_log_bytes",
             "Bytes of the changelog since its base offset; restore time follows it.",
+            PARTITION,
+        )
+        self.pressure_ratio = declare.gauge(
+            "pressure_ratio",
+            "Fill of the partition's fullest bounded buffer; at 0.8 it pauses, until below 0.5.",
             PARTITION,
         )
         self.unacked_rows = declare.gauge(
@@ -178,6 +190,11 @@ class SinkMetrics:
         )
         self.rollups = declare.counter(
             "rollups_total", "Hours and days recomputed from minutes.", ("table",)
+        )
+        self.rollups_refused = declare.counter(
+            "rollups_refused_total",
+            "Hours and days not recomputed because their minutes have begun to expire.",
+            ("table",),
         )
 
 
@@ -244,12 +261,17 @@ class Metrics:
         build.info({"version": version})
         ProcessCollector(registry=self.registry)
 
-    def set_partition_state(self, topic: str, partition: int, state: str) -> None:
-        """Move a partition to one of `PARTITION_STATES`; ValueError for another word."""
+    def set_partition_state(self, topic: str, partition: int, state: str, code: str = "") -> None:
+        """Move a partition to one of `PARTITION_STATES`; ValueError for another word.
+
+        ``code`` is that of the error which stopped it.
+        """
         if state not in PARTITION_STATES:
             raise ValueError(f"{state!r} is not one of {PARTITION_STATES}")
         for name in PARTITION_STATES:
             self.partition.state.labels(topic, partition, name).set(name == state)
+        if code:
+            self.partition.stopped.labels(topic, partition, code).set(1)
 
     def forget_partition(self, topic: str, partition: int) -> None:
         """Drop the gauges of a partition that this process no longer owns; counters stay."""
@@ -258,6 +280,8 @@ class Metrics:
             self.intake.lag_records,
             self.intake.event_time_lag_seconds,
             self.partition.state,
+            self.partition.stopped,
+            self.state.pressure_ratio,
             self.state.live_windows,
             self.state.bytes,
             self.state.changelog_live_bytes,

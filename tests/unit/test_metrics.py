@@ -13,8 +13,8 @@ from streams.telemetry.metrics import PARTITION_STATES, Metrics
 
 ROOT = Path(__file__).parents[2]
 BOUNDED_LABELS = {
-    "topic", "partition", "state", "table", "shard", "step", "code", "error_code", "le", "version",
-    "dependency", "cache", "layer", "result", "cause",
+    "topic", "partition", "group", "state", "table", "shard", "step", "code", "error_code", "le",
+    "version", "dependency", "cache", "layer", "result", "cause",
 }  # fmt: skip
 
 
@@ -63,6 +63,11 @@ def test_two_instances_do_not_meet():
     )
 
 
+def _stopped_by(metrics, code):
+    labels = {"topic": "t", "partition": "3", "code": code}
+    return metrics.registry.get_sample_value("dia_partition_stopped", labels)
+
+
 def test_a_partition_is_in_one_state_at_a_time():
     """The sum over states must count partitions."""
     metrics = Metrics()
@@ -75,6 +80,9 @@ def test_a_partition_is_in_one_state_at_a_time():
             for name in PARTITION_STATES
         }
         assert where == {name: float(name == state) for name in PARTITION_STATES}
+    assert _stopped_by(metrics, "poison_storm") is None
+    metrics.set_partition_state("t", 3, "stopped", "poison_storm")
+    assert _stopped_by(metrics, "poison_storm") == 1
     with pytest.raises(ValueError, match="asleep"):
         metrics.set_partition_state("t", 3, "asleep")
 
@@ -85,6 +93,8 @@ def test_a_partition_that_left_takes_its_gauges_along():
     for partition in (0, 1):
         metrics.set_partition_state("t", partition, "ready")
         metrics.intake.lag_records.labels("t", partition).set(9)
+        metrics.partition.stopped.labels("t", partition, "poison_storm").set(1)
+        metrics.state.pressure_ratio.labels("t", partition).set(0.9)
         metrics.state.bytes.labels("t", partition, "seen_events").set(9)
         metrics.intake.records_read.labels("t", partition).inc()
     metrics.forget_partition("t", 0)
