@@ -1,0 +1,72 @@
+"""Every alert has a runbook, and every command in one is a command of this version."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+import streams.cli
+
+FOLDER = Path(__file__).parents[3] / "ops"
+RUNBOOKS = sorted((FOLDER / "runbooks").glob("*.md"))
+DOCUMENTS = [*RUNBOOKS, *sorted(FOLDER.glob("*.md"))]
+FENCE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+UsageError = typer.BadParameter.__base__
+"""Of the click that typer brings along."""
+OTHERS = {"kubectl", "helm", "docker", "make"}
+
+
+def _commands(text):
+    """Command lines of fenced shell blocks; a backslash continues one."""
+    blocks = "\n".join(FENCE.findall(text)).replace("\\\n", " ")
+    return [line for line in blocks.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _parse(words):
+    """Parse ``words`` as the real command would, running nothing. Raises UsageError."""
+    command = typer.main.get_command(streams.cli.build())
+    context = command.make_context("dia", list(words[1:]))
+    while hasattr(command, "commands"):
+        rest = [*context._protected_args, *context.args]
+        name, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context)
+
+
+def test_every_alert_has_its_runbook(rules):
+    """The page that an alert names is there, and none is left of an alert that is gone."""
+    alerts = {rule["alert"] for rule in rules if "alert" in rule}
+    assert {path.stem for path in RUNBOOKS} == alerts
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_has_its_sections(path):
+    """In the night one looks for the same heading in the same place."""
+    text = path.read_text()
+    assert text.startswith(f"# {path.stem}\n")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_commands_parse(path):
+    """A command that does not exist costs minutes in the worst moment."""
+    for line in _commands(path.read_text()):
+        words = shlex.split(line)
+        if words[0] == "dia":
+            _parse(words)
+        else:
+            assert words[0] in OTHERS, line
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["dia tables rest", "dia tables reset --topic model.metrics", "dia dlq list --sinc 1h"],
+)
+def test_a_wrong_command_would_be_seen(line):
+    """The parser must refuse an unknown command, a missing option, and a misspelt one."""
+    with pytest.raises(UsageError):
+        _parse(shlex.split(line))
