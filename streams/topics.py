@@ -72,11 +72,11 @@ def wanted_topics(
     sources: Iterable[SourceTopic] = SOURCES,
     replication_factor: int = BROKER_DEFAULT_REPLICATION,
 ) -> list[TopicConfig]:
-    """Every topic of the topology. A source comes behind its DLQ and its changelog: in this
-    order no source partition ever exists without them."""
+    """Every topic of the topology. A source comes behind its DLQ, what belongs to that, and its
+    changelog: in this order no source partition ever exists without them."""
     topics = []
     for source in sources:
-        configs = {source.dlq: _DLQ}
+        configs = {source.dlq: _DLQ, source.parked: _DLQ, source.journal: _CHANGELOG}
         if source.group is not None:
             configs[source.changelog(source.group)] = _CHANGELOG
         configs[source.name] = _source_config(source)

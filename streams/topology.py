@@ -18,6 +18,8 @@ CHANGELOG_PART_BYTES = 900 << 10
 
 DIA_GROUP = "dia-group"
 SIMULATOR_GROUP = "dia-simulator-group"
+REPLAY_GROUP = "dia-replay"
+"""Whose changelogs record what became of dead letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,16 @@ class SourceTopic:
     @property
     def dlq(self) -> str:
         return f"{self.name}.dlq"
+
+    @property
+    def parked(self) -> str:
+        """The parking lot: dead letters that no replay takes up again by itself."""
+        return f"{self.dlq}.parked"
+
+    @property
+    def journal(self) -> str:
+        """What was decided of the dead letters, by whom and when; never trimmed."""
+        return self.changelog(REPLAY_GROUP)
 
     def changelog(self, group: str) -> str:
         return f"dia.{group}.{self.name}.changelog"

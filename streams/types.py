@@ -187,6 +187,13 @@ class TransactionalProducer(Protocol):
         """Queue one record; the returned awaitable gives its offset, or raises."""
         ...
 
+    async def send_many(self, records: Sequence[OutboundRecord]) -> Awaitable[None]:
+        """Queue records in bulk, in order within a partition: for thousands at a time.
+
+        The awaitable resolves once every record has an offset, or raises the first failure.
+        """
+        ...
+
     async def send_offsets(
         self, offsets: Mapping[TopicPartition, CommittedOffset], group: str
     ) -> None: ...
@@ -280,6 +287,10 @@ class Admin(Protocol):
         self, group: str, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, CommittedOffset]:
         """Partitions without a committed offset are absent."""
+        ...
+
+    async def cluster_id(self) -> str:
+        """Unique to this cluster: what tells it from another of the same address."""
         ...
 
     async def close(self) -> None: ...

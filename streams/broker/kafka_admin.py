@@ -110,6 +110,11 @@ class KafkaAdmin:
             if committed.offset >= 0
         }
 
+    async def cluster_id(self) -> str:
+        async with self._asking("describe the cluster"):
+            described = await self._client.describe_cluster()
+        return str(described["cluster_id"])
+
     async def close(self) -> None:
         await end_client(self._client._client)  # noqa: SLF001  # its own close may raise
 

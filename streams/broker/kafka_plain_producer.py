@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
@@ -14,13 +14,12 @@ from streams.broker.kafka_compression import use_fast_lz4
 from streams.broker.kafka_connection import MAX_REQUEST_BYTES, KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error
 from streams.broker.kafka_metadata import partitions_of
+from streams.broker.kafka_answer import quiet
 from streams.broker.partitioner import partition_of
 from streams.types import Headers, TopicPartition
 
 BATCH_BYTES = 512 << 10
 LINGER_MS = 5
-
-Result = TypeVar("Result")
 
 
 class KafkaPlainProducer:
@@ -59,7 +58,7 @@ class KafkaPlainProducer:
             )
         except CLIENT_ERRORS as error:
             raise self._refused(topic, error) from error
-        return _quiet(self._landed(topic, sent))
+        return quiet(self._landed(topic, sent))
 
     async def send_many(
         self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]
@@ -84,7 +83,7 @@ class KafkaPlainProducer:
                 sent.append(await producer.send_batch(batch, topic, partition=chosen))
         except CLIENT_ERRORS as error:
             raise self._refused(topic, error) from error
-        return _quiet(self._acknowledged(topic, sent))
+        return quiet(self._acknowledged(topic, sent))
 
     async def close(self) -> None:
         if self._producer is None:
@@ -123,9 +122,3 @@ class KafkaPlainProducer:
     def _refused(self, topic: str, error: BaseException) -> Exception:
         return broker_error(error, f"send to {topic} at {self._connection.bootstrap}")
 
-
-def _quiet(result: Awaitable[Result]) -> asyncio.Future[Result]:
-    """Run ``result`` now; a caller that drops it gets no complaint of the event loop."""
-    task = asyncio.ensure_future(result)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from streams.broker.kafka_abandon import abandon
 from streams.broker.kafka_compression import use_fast_lz4
 from streams.broker.kafka_connection import MAX_REQUEST_BYTES, KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error, transaction_error
+from streams.broker.kafka_answer import quiet
 from streams.errors import CommitInDoubt, PartitionRestart
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 
@@ -73,10 +74,12 @@ class KafkaTransactionalProducer:
                 headers=list(record.headers),
             ),
         )
-        offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._unacknowledged.add(offset)
-        sent.add_done_callback(partial(self._settle, offset))
-        return offset
+        return self._answer_to(sent)
+
+    async def send_many(self, records: Sequence[OutboundRecord]) -> Awaitable[None]:
+        # Sent batch by batch: a future a record costs more than the record.
+        answers = await self._attempt("send", lambda: self._queue_all(records))
+        return quiet(_all(answers))
 
     async def send_offsets(
         self, offsets: Mapping[TopicPartition, CommittedOffset], group: str
@@ -103,6 +106,34 @@ class KafkaTransactionalProducer:
         await abandon(self._producer)
         for offset in list(self._unacknowledged):
             self._spoil(offset, self._failure)
+
+    async def _queue_all(self, records: Sequence[OutboundRecord]) -> list[asyncio.Future[int]]:
+        answers: list[asyncio.Future[int]] = []
+        filling: dict[TopicPartition, Any] = {}
+        for record in records:
+            tp = record.tp
+            batch = filling.get(tp)
+            if batch is None or not _appended(batch, record):
+                if batch is not None:
+                    answers.append(await self._queue(batch, tp))
+                batch = filling[tp] = self._producer.create_batch()
+                _appended(batch, record)
+        for tp, batch in filling.items():
+            answers.append(await self._queue(batch, tp))
+        return answers
+
+    async def _queue(self, batch: Any, tp: TopicPartition) -> asyncio.Future[int]:
+        batch.close()
+        return self._answer_to(
+            await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
+        )
+
+    def _answer_to(self, sent: asyncio.Future[Any]) -> asyncio.Future[int]:
+        """The offset that ``sent`` will bring, for one record or the first of a batch."""
+        offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._unacknowledged.add(offset)
+        sent.add_done_callback(partial(self._settle, offset))
+        return offset
 
     def _settle(self, offset: asyncio.Future[int], sent: asyncio.Future[Any]) -> None:
         """Pass a send's result on; a send without an offset spoils the transaction."""
@@ -151,3 +182,20 @@ class KafkaTransactionalProducer:
 
     def _doing(self, step: str) -> str:
         return f"{self._id}: {step} at {self._connection.bootstrap}"
+
+
+def _appended(batch: Any, record: OutboundRecord) -> bool:
+    """False: the batch is full. An empty one takes any record."""
+    return (
+        batch.append(
+            timestamp=record.timestamp_ms,
+            key=record.key,
+            value=record.value,
+            headers=list(record.headers),
+        )
+        is not None
+    )
+
+
+async def _all(answers: Sequence[Awaitable[int]]) -> None:
+    await asyncio.gather(*answers)

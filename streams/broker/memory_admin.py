@@ -71,6 +71,10 @@ class MemoryAdmin:
         offsets = self._cluster.group(group).offsets
         return {tp: offsets[tp] for tp in partitions if tp in offsets}
 
+    async def cluster_id(self) -> str:
+        await self._cluster.call("admin")
+        return self._cluster.cluster_id
+
     async def close(self) -> None:
         return None
 

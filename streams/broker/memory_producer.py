@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streams.broker.memory_cluster import Cluster
 from streams.broker.memory_faults import Call
@@ -22,8 +22,8 @@ def _resolved(result: Result) -> asyncio.Future[Result]:
     return future
 
 
-def _failed(error: Exception) -> asyncio.Future[int]:
-    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+def _failed(error: Exception) -> asyncio.Future[Any]:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     future.set_exception(error)
     future.exception()  # an abandoned send is not worth a complaint of the event loop
     return future
@@ -54,6 +54,16 @@ class MemoryTransactionalProducer:
     async def send(self, record: OutboundRecord) -> Awaitable[int]:
         try:
             return _resolved(await self._attempt("send", lambda: self._append(record)))
+        except PartitionRestart as failure:
+            return _failed(failure)
+
+    async def send_many(self, records: Sequence[OutboundRecord]) -> Awaitable[None]:
+        def append() -> None:
+            for record in records:
+                self._append(record)
+
+        try:
+            return _resolved(await self._attempt("send", append))
         except PartitionRestart as failure:
             return _failed(failure)
 

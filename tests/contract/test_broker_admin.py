@@ -70,3 +70,11 @@ async def test_calls_about_an_unknown_topic_name_it(world):
         await admin.delete_records({TopicPartition(absent, 0): 1})
     assert await admin.committed(world.name("group"), [TopicPartition(absent, 0)]) == {}
     await admin.close()
+
+
+async def test_a_cluster_keeps_its_id(world):
+    """A plan made for one cluster must not be run on another."""
+    first, second = await world.broker.admin(), await world.broker.admin()
+    assert await first.cluster_id() == await second.cluster_id() != ""
+    await first.close()
+    await second.close()

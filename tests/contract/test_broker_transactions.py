@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 
 import pytest
 
@@ -21,6 +22,39 @@ async def test_committed_records_are_read_in_order_with_their_offsets(world):
     assert read.values == [b"a", b"b", b"c"]
     assert read.offsets == offsets
     assert read.keys == [b"key"] * 3
+
+
+async def test_records_sent_in_bulk_keep_their_order_headers_and_partitions(world):
+    """A replay sends thousands at a time; each must be the record it was."""
+    topic = await world.topic(partitions=2)
+    writer = await world.writer()
+    records = [
+        OutboundRecord(TopicPartition(topic, n % 2), b"k%d" % n, b"v%d" % n, (("h", b"%d" % n),))
+        for n in range(50)
+    ]
+    records.append(OutboundRecord(TopicPartition(topic, 0), None, b"x" * 1_000_000))
+    await writer.begin()
+    await (await writer.send_many(records))
+    await (await writer.send_many([]))
+    await writer.commit()
+    even, odd = [await world.read(TopicPartition(topic, n), end=e) for n, e in ((0, 27), (1, 26))]
+    assert even.values == [record.value for record in records if record.tp.partition == 0]
+    assert odd.keys == [b"k%d" % n for n in range(1, 50, 2)]
+    assert odd.headers == [(("h", b"%d" % n),) for n in range(1, 50, 2)]
+
+
+async def test_a_bulk_send_that_is_refused_spoils_the_transaction(world):
+    """A batch that was lost must not be committed around."""
+    topic = await world.topic(config={"max.message.bytes": "2000"})
+    tp = TopicPartition(topic, 0)
+    writer = await world.writer()
+    await writer.begin()
+    sent = await writer.send_many([OutboundRecord(tp, b"k", os.urandom(5000))])
+    with pytest.raises(CommitInDoubt):
+        await sent
+    with pytest.raises(CommitInDoubt):
+        await writer.commit()
+    assert (await world.read(tp)).values == []
 
 
 async def test_aborted_records_are_never_read(world):

@@ -35,8 +35,9 @@ async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin
     await _apply_all(admin)
     present = await admin.describe_topics()
     assert plan(wanted_topics(), present).changes == ()
-    # Four sources with a DLQ each; the results topic has no consumer, hence no changelog.
-    assert len(present) == 4 + 4 + 3
+    # Four sources with a DLQ, a parking lot and a journal each; the results topic has no
+    # consumer, hence no changelog.
+    assert len(present) == 4 * 4 + 3
     assert present["model.metrics"].config["message.timestamp.type"] == "LogAppendTime"
     assert present[DLQ].config["message.timestamp.type"] == "CreateTime"
     assert present[DLQ].config["retention.ms"] == "-1"
@@ -71,6 +72,8 @@ async def test_growing_takes_dlq_and_changelog_along_and_must_be_accepted(admin)
     planned = plan(wanted_topics(grown), await admin.describe_topics())
     assert _differences(planned) == [
         (DLQ, Kind.GROW, "partitions", "4", "6"),
+        (f"{DLQ}.parked", Kind.GROW, "partitions", "4", "6"),
+        ("dia.dia-replay.model.metrics.changelog", Kind.GROW, "partitions", "4", "6"),
         (CHANGELOG, Kind.GROW, "partitions", "4", "6"),
         ("model.metrics", Kind.GROW, "partitions", "4", "6"),
     ]
