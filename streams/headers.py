@@ -16,6 +16,17 @@ age is judged by that moment."""
 REPLAY_HOPS: Final = "dia.replay.hops"
 """Of a replayed record: how many replays it has been through, decimal."""
 
+REPLAY_PLAN: Final = "dia.replay.plan"
+"""Of a replayed record: the plan that replayed it."""
+
+REPLAY_ID: Final = "dia.replay.id"
+"""Of a replayed record: the id of the dead letter it was."""
+
+REPLAY_PREFIX: Final = "dia.replay."
+
+REPLAY_PARKED_FOR: Final = "dia.replay.parked_for"
+"""Of a record in the parking lot: why it is there."""
+
 DLQ_PREFIX: Final = "dia.dlq."
 """Provenance of a dead letter, added behind the headers of its record."""
 

@@ -14,6 +14,7 @@ from streams.errors import RefusedBySafety
 from streams.topology import (
     DLQ_MESSAGE_BYTES,
     DLQ_RETENTION_BYTES,
+    PARKED_HEADROOM_BYTES,
     SOURCE_MESSAGE_BYTES,
     SOURCES,
     SourceTopic,
@@ -76,7 +77,7 @@ def wanted_topics(
     changelog: in this order no source partition ever exists without them."""
     topics = []
     for source in sources:
-        configs = {source.dlq: _DLQ, source.parked: _DLQ, source.journal: _CHANGELOG}
+        configs = {source.dlq: _DLQ, source.parked: _PARKED, source.journal: _CHANGELOG}
         if source.group is not None:
             configs[source.changelog(source.group)] = _CHANGELOG
         configs[source.name] = _source_config(source)
@@ -94,6 +95,7 @@ _DLQ = {
     "retention.bytes": str(DLQ_RETENTION_BYTES),
     "max.message.bytes": str(DLQ_MESSAGE_BYTES),
 }
+_PARKED = {**_DLQ, "max.message.bytes": str(DLQ_MESSAGE_BYTES + PARKED_HEADROOM_BYTES)}
 _CHANGELOG = {
     "cleanup.policy": "delete",
     "retention.ms": str(_UNLIMITED),

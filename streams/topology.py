@@ -12,6 +12,8 @@ SOURCE_MESSAGE_BYTES = MAX_RECORD_BYTES + RECORD_OVERHEAD_BYTES
 DLQ_HEADROOM_BYTES = 64 << 10
 """A dead letter is its record plus the dia.dlq.* headers."""
 DLQ_MESSAGE_BYTES = SOURCE_MESSAGE_BYTES + DLQ_HEADROOM_BYTES
+PARKED_HEADROOM_BYTES = 4 << 10
+"""A parked letter is the dead letter, and why it was parked."""
 DLQ_RETENTION_BYTES = 10 << 30
 CHANGELOG_PART_BYTES = 900 << 10
 """A changelog record stays under the broker's default limit of 1 MiB, compressed or not."""

@@ -10,11 +10,11 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from streams.broker.kafka_abandon import abandon
+from streams.broker.kafka_answer import quiet
 from streams.broker.kafka_compression import use_fast_lz4
 from streams.broker.kafka_connection import MAX_REQUEST_BYTES, KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error
 from streams.broker.kafka_metadata import partitions_of
-from streams.broker.kafka_answer import quiet
 from streams.broker.partitioner import partition_of
 from streams.types import Headers, TopicPartition
 
@@ -121,4 +121,3 @@ class KafkaPlainProducer:
 
     def _refused(self, topic: str, error: BaseException) -> Exception:
         return broker_error(error, f"send to {topic} at {self._connection.bootstrap}")
-

@@ -12,10 +12,10 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.broker.kafka_abandon import abandon
+from streams.broker.kafka_answer import quiet
 from streams.broker.kafka_compression import use_fast_lz4
 from streams.broker.kafka_connection import MAX_REQUEST_BYTES, KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error, transaction_error
-from streams.broker.kafka_answer import quiet
 from streams.errors import CommitInDoubt, PartitionRestart
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 

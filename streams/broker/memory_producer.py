@@ -63,7 +63,8 @@ class MemoryTransactionalProducer:
                 self._append(record)
 
         try:
-            return _resolved(await self._attempt("send", append))
+            await self._attempt("send", append)
+            return _resolved(None)
         except PartitionRestart as failure:
             return _failed(failure)
 

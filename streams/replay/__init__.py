@@ -1,0 +1,1 @@
+"""Dead letters decided on: replayed, parked or discarded, each exactly once and for the record."""

@@ -1,0 +1,104 @@
+"""P2, P3 and P6: the one process that may decide on the letters of a DLQ partition.
+
+It holds the partition's replay producer. Starting that producer fences whoever held it before,
+so that two decisions on one letter cannot both become true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from streams.clock import Clock
+from streams.errors import CommitInDoubt, DiaError, PartitionRestart
+from streams.replay.journal import Entry, record
+from streams.replay.standing import Standing, read_standing
+from streams.runtime.deadline import Deadline, DeadlinePassed
+from streams.topology import SourceTopic
+from streams.types import (
+    Broker,
+    LogReader,
+    OutboundRecord,
+    TopicPartition,
+    TransactionalProducer,
+)
+
+COMMIT_TIMEOUT_S = 30.0
+
+
+def transactional_id(source: SourceTopic, partition: int) -> str:
+    """The name of the one producer that may decide on the letters of a DLQ partition."""
+    return f"dia-replay-{source.dlq}-{partition}"
+
+
+@dataclass(slots=True)
+class Owner:
+    """An owned partition. After any error of `commit` it is only good for closing."""
+
+    source: SourceTopic
+    partition: int
+    standing: Standing
+    reader: LogReader
+    clock: Clock
+    _producer: TransactionalProducer
+
+    @property
+    def dlq(self) -> TopicPartition:
+        return TopicPartition(self.source.dlq, self.partition)
+
+    async def commit(
+        self, entries: Sequence[Entry], records: Sequence[OutboundRecord] = ()
+    ) -> None:
+        """P6: one transaction of ``records`` and the journal's ``entries``, whose ``seq`` is set
+        here. Only when it returns is any of it true.
+
+        Raises `ProducerFenced` and `CommitInDoubt`: the journal knows then.
+        """
+        seq = self.standing.seq
+        numbered = [
+            msgspec.structs.replace(entry, seq=seq + number)
+            for number, entry in enumerate(entries, 1)
+        ]
+        said = [record(self.standing.journal, entry) for entry in numbered]
+        deadline = Deadline(self.clock, COMMIT_TIMEOUT_S)
+        try:
+            await deadline.wait(self._transaction([*records, *said]))
+        except DeadlinePassed as error:
+            raise CommitInDoubt(
+                f"a replay step of {self.dlq} took longer than {COMMIT_TIMEOUT_S:g} s"
+            ) from error
+        except PartitionRestart:
+            raise
+        except DiaError as error:
+            raise CommitInDoubt(f"a replay step of {self.dlq} failed: {error}") from error
+        for entry in numbered:
+            self.standing.apply(entry)
+
+    async def _transaction(self, records: Sequence[OutboundRecord]) -> None:
+        await self._producer.begin()
+        await (await self._producer.send_many(records))
+        await self._producer.commit()
+
+
+@asynccontextmanager
+async def owned(
+    broker: Broker, clock: Clock, source: SourceTopic, partition: int
+) -> AsyncIterator[Owner]:
+    """P2 and P3, and the end of it.
+
+    Raises `BrokerUnavailable`, `UnknownTopic`, and `PartitionStopped` kinds for a journal that is
+    not whole.
+    """
+    journal = TopicPartition(source.journal, partition)
+    producer = broker.transactional_producer(transactional_id(source, partition))
+    reader = await broker.reader()
+    try:
+        await producer.start()  # P2
+        standing = await read_standing(reader, journal)  # P3
+        yield Owner(source, partition, standing, reader, clock, producer)
+    finally:
+        await asyncio.gather(producer.close(), reader.close())

@@ -1,0 +1,95 @@
+"""Dead letters as ClickHouse shows them: one row each, replaced whole by every disposition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from streams.dead_letters import columns
+from streams.dlq.letter import Letter
+from streams.dlq.scan import Span, scan
+from streams.replay.dispositions import Disposition
+from streams.replay.journal import Disposed
+from streams.replay.ranges import OffsetSet
+from streams.replay.standing import Standing
+from streams.rows import FactRows, ShardSet
+from streams.types import LogReader, TopicPartition
+
+_GAP = 1000
+"""Letters read for nothing are cheaper than another request."""
+
+
+def disposed_rows(
+    shards: ShardSet,
+    letters: Sequence[Letter],
+    decided: Mapping[int, Disposition],
+    versions: Mapping[int, int],
+    entry: Disposed,
+) -> list[FactRows]:
+    """One `FactRows` per shard concerned; ``decided`` and ``versions`` by DLQ offset."""
+    by_shard: dict[int, list[dict[str, object]]] = {}
+    for letter in letters:
+        row = {
+            "id": letter.id,
+            "topic": letter.topic or "",
+            "part": letter.partition or 0,
+            "off": letter.source_offset or 0,
+            "ts": letter.source_timestamp_ms,
+            "error_code": letter.error_code,
+            "error_message": letter.error_message,
+            "stage": letter.stage,
+            "agent": letter.agent,
+            "tenant": letter.tenant,
+            "hops": letter.hops,
+            "disposition": decided[letter.offset].word,
+            "actor": entry.actor,
+            "ver": versions[letter.offset],
+            "at": entry.at_ms,
+        }
+        by_shard.setdefault(shards.shard_of_key(letter.id), []).append(row)
+    return [FactRows("dead_letters", shard, columns(rows)) for shard, rows in by_shard.items()]
+
+
+async def insert(shards: ShardSet, rows: Sequence[FactRows]) -> None:
+    """Store them; raises what `ShardSet.insert` raises."""
+    for facts in rows:
+        await shards.insert(facts.shard, [facts])
+
+
+def decisions(entry: Disposed) -> dict[int, Disposition]:
+    """What the entry decided, by DLQ offset."""
+    said = (
+        (Disposition.REPLAYED, entry.replayed),
+        (Disposition.PARKED, entry.parked),
+        (Disposition.DISCARDED, entry.discarded),
+    )
+    return {
+        offset: disposition
+        for disposition, text in said
+        for offset in OffsetSet.parse(text).offsets().tolist()
+    }
+
+
+async def show_arrears(
+    shards: ShardSet, reader: LogReader, standing: Standing, dlq: TopicPartition
+) -> int:
+    """P4: insert the rows of every entry that ClickHouse may lack, oldest first.
+
+    Versions are those of now: a letter decided on again since is shown as it stands. Returns the
+    seq up to which all is shown; raises what `ShardSet.insert` raises.
+    """
+    for entry in list(standing.arrears.values()):
+        decided = decisions(entry)
+        offsets = OffsetSet.of(sorted(decided))
+        spans = [Span(dlq, start, end) for start, end in offsets.spans(0, _GAP)]
+        async for page in scan(reader, spans):
+            letters = [letter for letter in page if letter.offset in decided]
+            at = np.array([letter.offset for letter in letters], np.int64)
+            versions = dict(
+                zip(at.tolist(), standing.dispositions.versions(at).tolist(), strict=True)
+            )
+            last = standing.dispositions
+            current = {offset: last.of(offset) for offset in at.tolist()}
+            await insert(shards, disposed_rows(shards, letters, current, versions, entry))
+    return standing.seq

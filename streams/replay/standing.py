@@ -1,0 +1,180 @@
+"""Where one DLQ partition stands, by its journal: dispositions, plans, and rows still to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from streams.errors import ChangelogGap, ChangelogLost
+from streams.replay.dispositions import Disposition, Dispositions
+from streams.replay.journal import (
+    Disposed,
+    Entry,
+    PlanCancelled,
+    PlanEntered,
+    PlanPaused,
+    PlanResumed,
+    RowsShown,
+    RunBegun,
+    RunEnded,
+    entries,
+)
+from streams.replay.plan import Plan
+from streams.replay.ranges import NOTHING, OffsetSet
+from streams.types import LogReader, TopicPartition
+
+State: TypeAlias = Literal["entered", "running", "paused", "stopped", "finished", "cancelled"]
+
+_ACTIVE: frozenset[State] = frozenset({"entered", "running"})
+_OVER: frozenset[State] = frozenset({"finished", "cancelled"})
+_READ_RECORDS = 500
+
+
+@dataclass(slots=True)
+class PlanStanding:
+    """One plan in one partition. ``reached``: its letters below that DLQ offset are done with.
+    Counts are letters of this partition; ``left`` ones were passed over undecided."""
+
+    plan: str
+    head: Plan | None
+    by_agent: bool
+    end: int
+    to_replay: OffsetSet = NOTHING
+    to_park: OffsetSet = NOTHING
+    letters: int = 0
+    state: State = "entered"
+    run: str = ""
+    reached: int = 0
+    replayed: int = 0
+    parked: int = 0
+    left: int = 0
+    actor: str = ""
+    reason: str = ""
+    began_ms: int = 0
+    last_ms: int = 0
+
+    @property
+    def active(self) -> bool:
+        """It runs, or waits for someone to run it: no other plan may begin."""
+        return self.state in _ACTIVE
+
+    @property
+    def over(self) -> bool:
+        return self.state in _OVER
+
+
+@dataclass(slots=True)
+class Standing:
+    """The fold of a journal. ``arrears`` are entries whose rows ClickHouse may lack, by seq;
+    ``versions`` of their letters are those the rows will have."""
+
+    journal: TopicPartition
+    seq: int = 0
+    dispositions: Dispositions = field(default_factory=Dispositions)
+    plans: dict[str, PlanStanding] = field(default_factory=dict)
+    arrears: dict[int, Disposed] = field(default_factory=dict)
+    shown: int = 0
+
+    @property
+    def active(self) -> PlanStanding | None:
+        """The plan that holds the partition."""
+        return next((plan for plan in self.plans.values() if plan.active), None)
+
+    def apply(self, entry: Entry) -> None:
+        """One more entry. Raises `ChangelogGap` where one is missing before it."""
+        if entry.seq != self.seq + 1:
+            raise ChangelogGap(
+                f"{self.journal} has entry {entry.seq} behind entry {self.seq}: what was decided "
+                f"in between is lost, so nothing can be replayed exactly once any more."
+            )
+        self.seq = entry.seq
+        match entry:
+            case PlanEntered():
+                self._entered(entry)
+            case Disposed():
+                self._disposed(entry)
+            case RowsShown():
+                self._show(entry.shown)
+            case _:
+                plan = self.plans[entry.plan]
+                plan.last_ms = entry.at_ms
+                _move(plan, entry)
+
+    def _entered(self, entry: PlanEntered) -> None:
+        plan = self.plans.get(entry.plan)
+        if plan is None:
+            plan = self.plans[entry.plan] = PlanStanding(
+                entry.plan, entry.head, entry.by_agent, entry.end
+            )
+            plan.actor, plan.began_ms, plan.last_ms = entry.actor, entry.at_ms, entry.at_ms
+        plan.to_replay = plan.to_replay.joined(OffsetSet.parse(entry.replay))
+        plan.to_park = plan.to_park.joined(OffsetSet.parse(entry.park))
+        plan.letters = len(plan.to_replay) + len(plan.to_park)
+
+    def _disposed(self, entry: Disposed) -> None:
+        decided = (
+            (Disposition.REPLAYED, entry.replayed),
+            (Disposition.PARKED, entry.parked),
+            (Disposition.DISCARDED, entry.discarded),
+        )
+        counts = {}
+        for disposition, text in decided:
+            offsets = OffsetSet.parse(text)
+            self.dispositions.mark(offsets, disposition)
+            counts[disposition] = len(offsets)
+        self.arrears[entry.seq] = entry
+        self._show(entry.shown)
+        if entry.plan:
+            plan = self.plans[entry.plan]
+            plan.replayed += counts[Disposition.REPLAYED]
+            plan.parked += counts[Disposition.PARKED]
+            plan.left += entry.left
+            plan.reached, plan.last_ms = entry.reached, entry.at_ms
+
+    def _show(self, seq: int) -> None:
+        self.shown = max(self.shown, seq)
+        for old in [number for number in self.arrears if number <= self.shown]:
+            del self.arrears[old]
+
+
+def _move(plan: PlanStanding, entry: Entry) -> None:
+    """What a word about a plan makes of it."""
+    match entry:
+        case RunBegun():
+            plan.state, plan.run, plan.reason = "running", entry.run, ""
+        case RunEnded(outcome="finished"):
+            plan.state, plan.reason = "finished", entry.reason
+            plan.to_replay = plan.to_park = NOTHING
+        case RunEnded():
+            plan.state, plan.reason = "stopped", entry.reason
+        case PlanPaused():
+            plan.state, plan.actor, plan.reason = "paused", entry.actor, entry.reason
+        case PlanResumed():
+            plan.state, plan.actor, plan.reason = "entered", entry.actor, ""
+        case PlanCancelled():
+            plan.state, plan.actor, plan.reason = "cancelled", entry.actor, entry.reason
+            plan.to_replay = plan.to_park = NOTHING
+
+
+async def read_standing(reader: LogReader, journal: TopicPartition) -> Standing:
+    """P3: read a journal from its start to its last stable offset.
+
+    Raises `ChangelogLost` and `ChangelogGap` where it is not whole, `UnknownFormat`, and what the
+    reader raises.
+    """
+    standing = Standing(journal)
+    offset, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
+    if offset > 0:
+        raise ChangelogLost(
+            f"{journal} begins at offset {offset}: its oldest decisions were deleted, so nothing "
+            f"can be replayed exactly once any more. Its retention must be unlimited: "
+            f"`dia topics plan`."
+        )
+    while offset < end:
+        batch = await reader.read(journal, offset, _READ_RECORDS)
+        for entry in entries(batch):
+            standing.apply(entry)
+        if batch.end == offset:
+            break
+        offset = batch.end
+    return standing

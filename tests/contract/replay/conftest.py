@@ -1,0 +1,138 @@
+"""A source with its DLQ, parking lot and journal on the broker under test, and letters in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from streams.broker.partitioner import partition_of
+from streams.clock import SystemClock
+from streams.dead_letters import Failure, Origin, dead_letter
+from streams.dlq.scan import bounds, scan
+from streams.replay.standing import Standing, read_standing
+from streams.sinks.memory import MemoryShards
+from streams.topics import wanted_topics
+from streams.topology import MODEL_METRICS, SourceTopic
+from streams.types import Broker, RecordBatch, TopicPartition
+
+PARTITIONS = 2
+FIRST_MS = 1_760_000_000_000
+
+
+@dataclass
+class Lot:
+    """One source and all that belongs to its dead letters."""
+
+    broker: Broker
+    source: SourceTopic
+    clock: SystemClock = field(default_factory=SystemClock)
+    shards: MemoryShards = field(init=False)
+    buried: int = 0
+
+    def __post_init__(self) -> None:
+        self.shards = MemoryShards(2, self.clock)
+
+    async def create(self) -> None:
+        admin = await self.broker.admin()
+        await admin.create_topics(wanted_topics([self.source], 1))
+        await admin.close()
+
+    def event(self, number: int, tenant: str = "t", **fields: Any) -> bytes:
+        body = {
+            "event_id": f"e{number}",
+            "tenant_id": tenant,
+            "model_id": "m",
+            "metric": "x",
+            "ts": FIRST_MS,
+            "value": 1.0,
+        }
+        return json.dumps({**body, **fields}).encode()
+
+    async def bury(
+        self, *values: bytes | None, code: str = "wrong_type", headers: Any = (), key: bytes = b"t"
+    ) -> None:
+        """Dead letters of records that were never really in the source."""
+        writer = self.broker.transactional_producer(f"buries-{uuid.uuid4().hex}")
+        await writer.start()
+        await writer.begin()
+        partition = partition_of(key, PARTITIONS)
+        for value in values:
+            batch = RecordBatch(
+                TopicPartition(self.source.name, partition),
+                *(self.buried, self.buried + 1, [self.buried], [FIRST_MS + self.buried]),
+                *([key], [value], [tuple(headers)]),
+            )
+            failure = Failure(
+                code=code,
+                message="why",
+                stage="decode",
+                agent="a",
+                group="dia-group",
+                attempts=1,
+                first_failed_ms=FIRST_MS + self.buried,
+            )
+            await (await writer.send(dead_letter(Origin.of(batch, 0), failure, "t").record))
+            self.buried += 1
+        await writer.commit()
+        await writer.close()
+        # A commit returns once it is certain; its markers reach the partitions a moment later.
+        async with asyncio.timeout(30):
+            while len(await self.letters()) < self.buried:
+                await asyncio.sleep(0.01)
+
+    async def letters(self) -> list[Any]:
+        """Every letter of the DLQ, partition by partition."""
+        return [letter for page in await self.pages() for letter in page]
+
+    async def pages(self) -> list[list[Any]]:
+        reader = await self.broker.reader()
+        try:
+            spans = await bounds(reader, self.source.dlq, PARTITIONS)
+            return [page async for page in scan(reader, spans)]
+        finally:
+            await reader.close()
+
+    async def standing(self, partition: int) -> Standing:
+        reader = await self.broker.reader()
+        try:
+            return await read_standing(reader, TopicPartition(self.source.journal, partition))
+        finally:
+            await reader.close()
+
+    async def read(
+        self, topic: str, count: int | None = None
+    ) -> list[tuple[int, bytes | None, bytes | None, dict]]:
+        """(partition, key, value, headers) of every committed record; ``count`` will come."""
+        async with asyncio.timeout(30):
+            while len(found := await self._read(topic)) < (count or 0):
+                await asyncio.sleep(0.01)
+        return found
+
+    async def _read(self, topic: str) -> list[tuple[int, bytes | None, bytes | None, dict]]:
+        reader, found = await self.broker.reader(), []
+        for number in range(PARTITIONS):
+            tp, offset = TopicPartition(topic, number), 0
+            while (batch := await reader.read(tp, offset)).end > offset:
+                offset = batch.end
+                rows = zip(batch.keys, batch.values, batch.headers, strict=True)
+                found += [(number, key, value, dict(headers)) for key, value, headers in rows]
+        await reader.close()
+        return found
+
+    def shown(self) -> dict[str, tuple[str, int, str]]:
+        """Disposition, version and actor of each dead letter's row, by id."""
+        rows = self.shards.rows("dead_letters")
+        return {row["id"]: (row["disposition"], row["ver"], row["actor"]) for row in rows}
+
+
+@pytest.fixture
+async def lot(world: Any) -> Lot:
+    """An empty DLQ under a name of its own."""
+    made = Lot(world.broker, replace(MODEL_METRICS, name=world.name("src"), partitions=PARTITIONS))
+    await made.create()
+    return made

@@ -1,0 +1,72 @@
+"""Letters parked and discarded by hand, on every broker."""
+
+from __future__ import annotations
+
+from streams.replay.control import dispose
+from streams.replay.dispositions import Disposition
+
+
+async def _dispose(lot, disposition, actor="ann", pages=None):
+    async def every():
+        for page in pages or await lot.pages():
+            yield page
+
+    return await dispose(
+        lot.broker, lot.shards, lot.clock, lot.source, every(), disposition, actor, "why not"
+    )
+
+
+async def test_a_discarded_letter_stays_and_is_shown_as_discarded(lot):
+    """A decision is recorded, never a deletion."""
+    await lot.bury(b"{", b"[")
+    await lot.bury(b"x", key=b"other")
+    before = [letter.id for letter in await lot.letters()]
+    done = await _dispose(lot, Disposition.DISCARDED)
+    assert (done.disposed, done.unchanged, done.shown) == (3, 0, True)
+    assert [letter.id for letter in await lot.letters()] == before
+    assert lot.shown() == dict.fromkeys(before, ("discarded", 2, "ann"))
+    again = await _dispose(lot, Disposition.DISCARDED)
+    assert (again.disposed, again.unchanged) == (0, 3)
+    assert [(await lot.standing(number)).arrears for number in range(2)] == [{}, {}]
+
+
+async def test_saying_it_again_changes_nothing(lot):
+    """Else every repetition would be a new version, and the trail would say what nobody did."""
+    await lot.bury(b"{")
+    await _dispose(lot, Disposition.DISCARDED)
+    done = await _dispose(lot, Disposition.DISCARDED, actor="bob")
+    assert (done.disposed, done.unchanged) == (0, 1)
+    assert set(lot.shown().values()) == {("discarded", 2, "ann")}
+
+
+async def test_a_parked_letter_is_copied_whole_and_may_be_discarded_later(lot):
+    """Who looks into the parking lot must see all that the DLQ shows, and why it is there."""
+    await lot.bury(b"{", headers=[("h", b"1")])
+    await _dispose(lot, Disposition.PARKED)
+    ((_, key, value, headers),) = await lot.read(lot.source.parked, 1)
+    assert (key, value, headers["h"]) == (b"t", b"{", b"1")
+    assert headers["dia.replay.parked_for"] == b"why not"
+    assert headers["dia.dlq.error_code"] == b"wrong_type"
+    await _dispose(lot, Disposition.DISCARDED, actor="bob")
+    assert set(lot.shown().values()) == {("discarded", 3, "bob")}
+    assert len(await lot.read(lot.source.parked)) == 1
+
+
+async def test_what_clickhouse_could_not_take_is_shown_by_the_next_owner(lot):
+    """A shard that is away costs patience, never the record of a decision."""
+    await lot.bury(b"{", b"[")
+    for shard in lot.shards.faults:
+        shard.down = True
+    lot.clock.sleep = _no_time
+    done = await _dispose(lot, Disposition.PARKED)
+    assert (done.disposed, done.shown) == (2, False)
+    assert lot.shown() == {}
+    for shard in lot.shards.faults:
+        shard.down = False
+    done = await _dispose(lot, Disposition.PARKED)
+    assert (done.disposed, done.unchanged, done.shown) == (0, 2, True)
+    assert set(lot.shown().values()) == {("parked", 2, "ann")}
+
+
+async def _no_time(delay_s: float) -> None:
+    """A pause that takes none."""

@@ -1,0 +1,77 @@
+"""Laws of offset sets: what a plan and a journal write is what was chosen, no more and no less."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.replay.dispositions import Disposition, Dispositions
+from streams.replay.ranges import NOTHING, OffsetSet
+
+members = st.sets(st.integers(0, 300), max_size=80)
+
+
+@given(members)
+def test_text_and_set_are_one(chosen):
+    """A plan that read back as another set would replay other letters."""
+    made = OffsetSet.of(sorted(chosen))
+    again = OffsetSet.parse(str(made))
+    assert set(again.offsets().tolist()) == chosen
+    assert len(again) == len(chosen)
+    assert bool(again) == bool(chosen)
+
+
+@given(members, st.lists(st.integers(0, 310), max_size=50))
+def test_the_mask_is_membership(chosen, asked):
+    """The runner chooses the letters of a page by it."""
+    mask = OffsetSet.of(sorted(chosen)).mask(np.array(asked, np.int64))
+    assert mask.tolist() == [offset in chosen for offset in asked]
+
+
+@given(members, st.integers(1, 5))
+def test_pieces_joined_are_the_set(chosen, ranges_max):
+    """A large plan enters the journal in pieces."""
+    whole = OffsetSet.of(sorted(chosen))
+    joined = NOTHING
+    for piece in whole.pieces(ranges_max):
+        joined = joined.joined(piece)
+    assert str(joined) == str(whole)
+
+
+@given(members, st.integers(0, 300), st.integers(0, 20))
+def test_spans_cover_what_is_left_and_skip_long_holes(chosen, start, gap):
+    """A run reads no more of the DLQ than it must, and nothing twice."""
+    spans = OffsetSet.of(sorted(chosen)).spans(start, gap)
+    covered = [offset for first, stop in spans for offset in range(first, stop)]
+    assert {offset for offset in chosen if offset >= start} <= set(covered)
+    assert len(covered) == len(set(covered))
+    assert all(b[0] - a[1] > gap for a, b in itertools.pairwise(spans))
+    assert not covered or min(covered) >= start
+
+
+@pytest.mark.parametrize("text", ["5-3", "1,1", "3,1", "1-2,3", "x", "1-", "-1", "1,,2", "\uff11"])
+def test_what_is_no_set_is_refused(text):
+    """A plan file may have been written by anyone."""
+    with pytest.raises(ValueError, match="not a"):
+        OffsetSet.parse(text)
+
+
+@given(st.lists(st.tuples(members, st.sampled_from(list(Disposition)[1:])), max_size=6))
+def test_dispositions_remember_the_last_word_and_count_all(history):
+    """The count is the version of the row in ClickHouse: a lower one would never show."""
+    table, last, changes = Dispositions(), {}, {}
+    for chosen, disposition in history:
+        shifted = {offset + 4000 for offset in chosen}
+        table.mark(OffsetSet.of(sorted(shifted)), disposition)
+        for offset in shifted:
+            last[offset] = disposition
+            changes[offset] = changes.get(offset, 0) + 1
+    offsets = np.arange(3900, 4500)
+    assert table.codes(offsets).tolist() == [last.get(n, 0) for n in offsets.tolist()]
+    assert table.versions(offsets).tolist() == [1 + changes.get(n, 0) for n in offsets.tolist()]
+    assert sum(table.counts().values()) == len(last)
+    assert all(table.of(offset) == disposition for offset, disposition in last.items())
