@@ -82,7 +82,9 @@ class Lot:
         await writer.close()
         # A commit returns once it is certain; its markers reach the partitions a moment later.
         async with asyncio.timeout(30):
-            while len(await self.letters()) < self.buried:
+            while True:
+                if len(await self.letters()) == self.buried:
+                    return
                 await asyncio.sleep(0.01)
 
     async def letters(self) -> list[Any]:
@@ -109,9 +111,11 @@ class Lot:
     ) -> list[tuple[int, bytes | None, bytes | None, dict]]:
         """(partition, key, value, headers) of every committed record; ``count`` will come."""
         async with asyncio.timeout(30):
-            while len(found := await self._read(topic)) < (count or 0):
+            while True:
+                found = await self._read(topic)
+                if len(found) >= (count or 0):
+                    return found
                 await asyncio.sleep(0.01)
-        return found
 
     async def _read(self, topic: str) -> list[tuple[int, bytes | None, bytes | None, dict]]:
         reader, found = await self.broker.reader(), []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streams.replay import showing
 from streams.replay.control import dispose
 from streams.replay.dispositions import Disposition
 
@@ -52,12 +53,12 @@ async def test_a_parked_letter_is_copied_whole_and_may_be_discarded_later(lot):
     assert len(await lot.read(lot.source.parked)) == 1
 
 
-async def test_what_clickhouse_could_not_take_is_shown_by_the_next_owner(lot):
+async def test_what_clickhouse_could_not_take_is_shown_by_the_next_owner(lot, monkeypatch):
     """A shard that is away costs patience, never the record of a decision."""
     await lot.bury(b"{", b"[")
     for shard in lot.shards.faults:
         shard.down = True
-    lot.clock.sleep = _no_time
+    monkeypatch.setattr(showing, "_PAUSES_S", ())
     done = await _dispose(lot, Disposition.PARKED)
     assert (done.disposed, done.shown) == (2, False)
     assert lot.shown() == {}
@@ -66,7 +67,3 @@ async def test_what_clickhouse_could_not_take_is_shown_by_the_next_owner(lot):
     done = await _dispose(lot, Disposition.PARKED)
     assert (done.disposed, done.unchanged, done.shown) == (0, 2, True)
     assert set(lot.shown().values()) == {("parked", 2, "ann")}
-
-
-async def _no_time(delay_s: float) -> None:
-    """A pause that takes none."""
