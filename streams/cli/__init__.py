@@ -36,6 +36,7 @@ GROUPS: tuple[str, ...] = (
     "tables",
     "dlq",
     "cache",
+    "replay",
     "audit",
     "config",
     "doctor",

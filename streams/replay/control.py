@@ -6,16 +6,17 @@ replay there is fenced, reads the journal, and finds out why.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 
 from streams.clock import Clock
 from streams.dlq.letter import Letter
-from streams.errors import RefusedBySafety
+from streams.errors import RefusedBySafety, UsageError
 from streams.replay.dispositions import Disposition
 from streams.replay.journal import (
     Disposed,
@@ -27,11 +28,12 @@ from streams.replay.journal import (
 )
 from streams.replay.owner import Owner, owned
 from streams.replay.parking import parked_record
+from streams.replay.plan import Plan, Selection
 from streams.replay.ranges import OffsetSet
 from streams.replay.showing import Showing
 from streams.replay.standing import PlanStanding, Standing, read_standing
 from streams.rows import ShardSet
-from streams.topology import SourceTopic
+from streams.topology import SOURCES, SourceTopic
 from streams.types import Broker, LogReader, TopicPartition
 
 Word = Literal["pause", "resume", "cancel"]
@@ -153,36 +155,75 @@ async def say_shown(owner: Owner, showing: Showing, clock: Clock, actor: str) ->
         await owner.commit([RowsShown(at_ms=clock.now_ms(), actor=actor, shown=showing.seq)])
 
 
-async def tell(
-    broker: Broker,
-    clock: Clock,
-    source: SourceTopic,
-    plan: str,
-    word: Word,
-    actor: str,
-    reason: str = "",
-) -> list[PlanStanding]:
-    """Pause, resume or cancel a plan in every partition where that means something.
-
-    Returns the plan's standing in each partition that has it. Raises `RefusedBySafety` when no
-    partition knows the plan, or when it is over everywhere.
-    """
+async def journals(
+    broker: Broker, sources: Sequence[SourceTopic] = SOURCES
+) -> dict[SourceTopic, list[Standing]]:
+    """Where each partition of each source stands; sources whose journal does not exist yet are
+    left out. Raises as `standings`."""
     admin = await broker.admin()
     try:
         topics = await admin.describe_topics()
     finally:
         await admin.close()
-    partitions = topics[source.journal].partitions if source.journal in topics else 0
     reader = await broker.reader()
     try:
-        known = await standings(reader, source, partitions)
+        return {
+            source: await standings(reader, source, topics[source.journal].partitions)
+            for source in sources
+            if source.journal in topics
+        }
     finally:
         await reader.close()
-    found = {n: s.plans[plan] for n, s in enumerate(known) if plan in s.plans}
-    if not found:
-        raise RefusedBySafety(
-            f"no partition of {source.dlq} has begun a plan {plan}. `dia replay status` lists them."
-        )
+
+
+async def find_plan(
+    broker: Broker, plan: str, sources: Sequence[SourceTopic] = SOURCES
+) -> tuple[SourceTopic, dict[int, PlanStanding]]:
+    """Where a plan stands, by partition. Raises `UsageError` for one that nobody entered."""
+    for source, known in (await journals(broker, sources)).items():
+        found = {n: s.plans[plan] for n, s in enumerate(known) if plan in s.plans}
+        if found:
+            return source, found
+    raise UsageError(f"there is no plan {plan} here. `dia replay status` lists those that began.")
+
+
+def plan_in(journal: Mapping[int, PlanStanding]) -> Plan:
+    """The plan that its standings tell of; partitions that are finished have no offsets left.
+
+    Raises `RefusedBySafety` where it was not entered everywhere: only its file is whole then.
+    """
+    head = next(s.head for s in journal.values())
+    assert head is not None, "part 0 of a plan has its head"
+    for selection in head.selections:
+        if selection.partition not in journal:
+            raise RefusedBySafety(
+                f"plan {head.id} was interrupted before it was entered everywhere: partition "
+                f"{selection.partition} does not know it. Go on with its file: "
+                f"`dia replay run --plan FILE`."
+            )
+    selections = tuple(
+        Selection(partition=n, end=s.end, replay=str(s.to_replay), park=str(s.to_park))
+        for n, s in sorted(journal.items())
+    )
+    return msgspec.structs.replace(head, selections=selections)
+
+
+async def tell(
+    broker: Broker,
+    clock: Clock,
+    source: SourceTopic,
+    found: dict[int, PlanStanding],
+    word: Word,
+    actor: str,
+    reason: str = "",
+) -> dict[int, PlanStanding]:
+    """Pause, resume or cancel a plan in every partition where that means something; ``found`` is
+    where it stood a moment ago. Returns where it stands then.
+
+    Raises `RefusedBySafety` when it is over everywhere.
+    """
+    plan = next(iter(found.values())).plan
+    found = dict(found)
     if all(standing.over for standing in found.values()):
         states = ", ".join(sorted({standing.state for standing in found.values()}))
         raise RefusedBySafety(f"plan {plan} is {states} already: nothing was changed.")
@@ -193,7 +234,7 @@ async def tell(
                 if _means_something(word, now):
                     await owner.commit([_entry(word, plan, clock.now_ms(), actor, reason)])
                 found[number] = now
-    return list(found.values())
+    return found
 
 
 def _means_something(word: Word, standing: PlanStanding) -> bool:

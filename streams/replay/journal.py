@@ -18,8 +18,8 @@ from streams.replay.plan import Plan
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
 
 FORMAT: Final = 1
-RANGES_PER_ENTRY: Final = 30_000
-"""Of at most 32 characters each: with room to spare below the broker's default of 1 MiB."""
+RANGES_PER_ENTRY: Final = 15_000
+"""Of at most 32 characters each, and of two sets: with room to spare below the broker's default of 1 MiB."""
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):

@@ -98,7 +98,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def head(self) -> Plan:
         """The plan without its offsets: what a journal keeps beside its own partition's."""
-        return msgspec.structs.replace(self, selections=())
+        bare = tuple(Selection(partition=s.partition, end=s.end) for s in self.selections)
+        return msgspec.structs.replace(self, selections=bare)
 
 
 def _digest(plan: Plan) -> str:

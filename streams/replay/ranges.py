@@ -82,9 +82,10 @@ class OffsetSet:
 
     def joined(self, later: OffsetSet) -> OffsetSet:
         """This set and one that lies behind it."""
-        return OffsetSet(
-            np.concatenate([self.first, later.first]), np.concatenate([self.last, later.last])
-        )
+        touching = bool(self) and bool(later) and int(later.first[0]) == int(self.last[-1]) + 1
+        last = self.last[:-1] if touching else self.last
+        first = later.first[1:] if touching else later.first
+        return OffsetSet(np.concatenate([self.first, first]), np.concatenate([last, later.last]))
 
 
 NOTHING = OffsetSet(np.empty(0, np.int64), np.empty(0, np.int64))

@@ -42,6 +42,15 @@ def test_pieces_joined_are_the_set(chosen, ranges_max):
     assert str(joined) == str(whole)
 
 
+@given(members, st.integers(0, 300))
+def test_a_set_cut_anywhere_and_joined_is_the_set(chosen, cut):
+    """A selection is gathered page by page; a range that two pages share is one range."""
+    ordered = sorted(chosen)
+    low = OffsetSet.of([offset for offset in ordered if offset < cut])
+    high = OffsetSet.of([offset for offset in ordered if offset >= cut])
+    assert str(low.joined(high)) == str(OffsetSet.of(ordered))
+
+
 @given(members, st.integers(0, 300), st.integers(0, 20))
 def test_spans_cover_what_is_left_and_skip_long_holes(chosen, start, gap):
     """A run reads no more of the DLQ than it must, and nothing twice."""

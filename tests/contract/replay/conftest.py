@@ -10,11 +10,20 @@ from typing import Any
 
 import pytest
 
+from schemas import registry
+from streams import topology
 from streams.broker.partitioner import partition_of
 from streams.clock import SystemClock
 from streams.dead_letters import Failure, Origin, dead_letter
+from streams.dlq import letter
+from streams.dlq.filters import Filters
 from streams.dlq.scan import bounds, scan
+from streams.replay.partition_run import Means
+from streams.replay.plan import Plan, Terms
+from streams.replay.planner import Draft, Request, make_plan
+from streams.replay.run import Result, run_plan
 from streams.replay.standing import Standing, read_standing
+from streams.settings import Settings
 from streams.sinks.memory import MemoryShards
 from streams.topics import wanted_topics
 from streams.topology import MODEL_METRICS, SourceTopic
@@ -89,7 +98,7 @@ class Lot:
 
     async def letters(self) -> list[Any]:
         """Every letter of the DLQ, partition by partition."""
-        return [letter for page in await self.pages() for letter in page]
+        return [one for page in await self.pages() for one in page]
 
     async def pages(self) -> list[list[Any]]:
         reader = await self.broker.reader()
@@ -128,6 +137,31 @@ class Lot:
         await reader.close()
         return found
 
+    async def plan(self, filters: Filters | None = None, **terms: Any) -> Draft:
+        request = Request(
+            source=self.source,
+            filters=filters or Filters(),
+            terms=Terms(**terms),
+            id=f"plan-{uuid.uuid4().hex[:6]}",
+            actor="ann",
+            asked={},
+        )
+        return await make_plan(self.broker, self.clock, Settings(), request, lambda at, end: None)
+
+    def means(self, **other: Any) -> Means:
+        return Means(
+            broker=self.broker,
+            shards=self.shards,
+            clock=self.clock,
+            settings=Settings(),
+            actor="bob",
+            run=uuid.uuid4().hex,
+            **other,
+        )
+
+    async def run(self, plan: Plan, *, resume: bool = False, **other: Any) -> Result:
+        return await run_plan(self.means(**other), plan, resume=resume)
+
     def shown(self) -> dict[str, tuple[str, int, str]]:
         """Disposition, version and actor of each dead letter's row, by id."""
         rows = self.shards.rows("dead_letters")
@@ -135,8 +169,12 @@ class Lot:
 
 
 @pytest.fixture
-async def lot(world: Any) -> Lot:
-    """An empty DLQ under a name of its own."""
+async def lot(world: Any, monkeypatch: pytest.MonkeyPatch) -> Lot:
+    """An empty DLQ under a name of its own, declared for the time of the test."""
     made = Lot(world.broker, replace(MODEL_METRICS, name=world.name("src"), partitions=PARTITIONS))
+    name = made.source.name
+    monkeypatch.setitem(topology._BY_NAME, name, made.source)
+    monkeypatch.setitem(letter._BY_NAME, name, made.source)
+    monkeypatch.setitem(registry._BY_TOPIC, name, registry.family_of(MODEL_METRICS.name))
     await made.create()
     return made

@@ -1,0 +1,270 @@
+"""`dia replay`: dead letters planned, replayed, and what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from streams.cli.actor import actor_of
+from streams.cli.invocation import invocation
+from streams.cli.letter_filters import filtered
+from streams.cli.replay_plan import plan as make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from streams.cli.invocation import Invocation
+    from streams.cli.output import Printer
+    from streams.replay.partition_run import Means
+    from streams.replay.plan import Plan
+    from streams.replay.run import Result
+    from streams.rows import ShardSet
+
+CONFIRM_FROM = 1000
+"""Letters: smaller plans do what was asked without asking back."""
+_INTERRUPTED = 130
+
+_Actor = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Who decides; default: the user of the system.")
+]
+_Rate = Annotated[
+    float | None, typer.Option(min=0.01, metavar="R", help="Letters a second; default: all.")
+]
+_Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the journal.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="Its id, as the plan was shown.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        no_args_is_help=True, help="Dead letters back into the pipeline, each exactly once."
+    )
+    group.command("plan")(filtered(make_plan))
+    group.command("run")(run)
+    group.command("submit")(submit)
+    group.command("resume")(resume)
+    group.command("pause")(pause)
+    group.command("cancel")(cancel)
+    group.command("status")(status)
+    app.add_typer(group, name="replay")
+
+
+def run(
+    ctx: typer.Context,
+    *,
+    plan: Annotated[Path, typer.Option(metavar="FILE", help="As `dia replay plan` wrote it.")],
+    rate: _Rate = None,
+    yes: _Yes = False,
+    actor: _Actor = None,
+) -> None:
+    """Do exactly what the plan says. Doing it again does nothing.
+
+    It may be killed at any moment: the journal knows how far it came, and
+    `dia replay resume` goes on. Exit code 3 when letters stay behind, 5 when the plan
+    is refused: edited, of another cluster, paused, or beside another plan of its topic.
+
+    Example: dia replay run --plan fix.json --rate 200
+    """
+    from streams.replay import plan as plans
+
+    _run(invocation(ctx), plans.read(plan), rate, actor_of(actor), yes=yes, resume=False)
+
+
+def submit(
+    ctx: typer.Context,
+    *,
+    plan: Annotated[Path, typer.Option(metavar="FILE", help="As `dia replay plan` wrote it.")],
+    yes: _Yes = False,
+    actor: _Actor = None,
+) -> None:
+    """Hand a plan to the workers that run the replay agent (`dia worker --agents replay`).
+
+    Example: dia replay submit --plan fix.json
+    """
+    from streams.replay import plan as plans
+    from streams.replay.run import submit as enter
+
+    invoked = invocation(ctx)
+    found = plans.read(plan)
+    _confirm(found, yes=yes)
+
+    async def hand_over() -> None:
+        await enter(_means(invoked, None, actor_of(actor), None), found)
+
+    asyncio.run(hand_over())
+    invoked.printer().record({"plan": found.id, "topic": found.source, "letters": found.letters})
+    invoked.printer().say(f"entered. `dia replay status {found.id}` shows how far it is.")
+
+
+def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Actor = None) -> None:
+    """Go on with a plan that was paused, stopped or killed; with a submitted one, its worker does.
+
+    Example: dia replay resume 19a4f3c2b1d-7f3a --rate 200
+    """
+    from streams.cli.kafka import broker_of
+    from streams.replay.control import find_plan, plan_in
+
+    invoked = invocation(ctx)
+    _, found = asyncio.run(find_plan(broker_of(invoked.settings), plan))
+    if any(standing.by_agent for standing in found.values()):
+        _tell(invoked, plan, "resume", actor_of(actor), "")
+        return
+    _run(invoked, plan_in(found), rate, actor_of(actor), yes=True, resume=True)
+
+
+def pause(ctx: typer.Context, plan: _PlanId, *, reason: _Reason = "", actor: _Actor = None) -> None:
+    """Stop whoever runs the plan, on whatever machine; what is replayed stays replayed.
+
+    Example: dia replay pause 19a4f3c2b1d-7f3a --reason "too fast for the shards"
+    """
+    _tell(invocation(ctx), plan, "pause", actor_of(actor), reason)
+
+
+def cancel(
+    ctx: typer.Context, plan: _PlanId, *, reason: _Reason = "", actor: _Actor = None
+) -> None:
+    """End a plan for good; the letters it did not reach stay open for another.
+
+    Example: dia replay cancel 19a4f3c2b1d-7f3a
+    """
+    _tell(invocation(ctx), plan, "cancel", actor_of(actor), reason)
+
+
+def status(
+    ctx: typer.Context,
+    plan: Annotated[
+        str | None, typer.Argument(metavar="[PLAN]", help="One plan; default: every one.")
+    ] = None,
+) -> None:
+    """How far each plan is, partition by partition, by its journal.
+
+    Example: dia replay status
+    """
+    from streams.cli.kafka import broker_of
+    from streams.cli.replay_sheet import show_standings
+    from streams.errors import UsageError
+    from streams.replay.control import journals
+
+    invoked = invocation(ctx)
+    known = asyncio.run(journals(broker_of(invoked.settings)))
+    found = [
+        (source, number, standing)
+        for source, partitions in known.items()
+        for number, journal in enumerate(partitions)
+        for standing in journal.plans.values()
+        if plan in (None, standing.plan)
+    ]
+    if plan is not None and not found:
+        raise UsageError(f"there is no plan {plan} here. `dia replay status` lists all.")
+    show_standings(invoked.printer(), found)
+
+
+def _confirm(plan: Plan, *, yes: bool) -> None:
+    from streams.errors import RefusedBySafety
+
+    if yes or plan.letters < CONFIRM_FROM:
+        return
+    target = plan.terms.target or plan.source
+    try:
+        # click asks on stdout unless told: there, only data is printed.
+        agreed = typer.confirm(f"Replay {plan.letters:,} letters to {target}?", err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise RefusedBySafety("nothing was changed. `--yes` agrees beforehand.")
+
+
+def _means(
+    invoked: Invocation,
+    rate: float | None,
+    actor: str,
+    shards: ShardSet | None,
+    seen: Callable[[int], None] = lambda count: None,
+) -> Means:
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.replay.partition_run import Means
+
+    return Means(
+        broker=broker_of(invoked.settings),
+        shards=shards,
+        clock=SystemClock(),
+        settings=invoked.settings,
+        actor=actor,
+        run=secrets.token_hex(8),
+        rate=rate,
+        seen=seen,
+    )
+
+
+def _run(
+    invoked: Invocation, plan: Plan, rate: float | None, actor: str, *, yes: bool, resume: bool
+) -> None:
+    from streams.cli.replay_sheet import Eta, show_result
+
+    _confirm(plan, yes=yes)
+    printer = invoked.printer()
+    began = time.monotonic()
+    with printer.progress("replaying", total=plan.letters, unit="letters") as bar:
+        eta = Eta(bar, plan.letters)
+        work = _work(invoked, plan, rate, actor, eta.seen, resume=resume)
+        result = _interruptible(printer, plan, work)
+    show_result(printer, plan, result, time.monotonic() - began)
+
+
+async def _work(
+    invoked: Invocation,
+    plan: Plan,
+    rate: float | None,
+    actor: str,
+    seen: Callable[[int], None],
+    *,
+    resume: bool,
+) -> Result:
+    from streams.cli.shards import shards_of
+    from streams.replay.run import run_plan
+
+    shards = shards_of(invoked.settings)
+    try:
+        return await run_plan(_means(invoked, rate, actor, shards, seen), plan, resume=resume)
+    finally:
+        if shards is not None:
+            await shards.close()
+
+
+def _interruptible(printer: Printer, plan: Plan, work: Coroutine[Any, Any, Result]) -> Result:
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        printer.warn(
+            f"interrupted between two steps; every letter is where its journal says. "
+            f"`dia replay resume {plan.id}` goes on."
+        )
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _tell(
+    invoked: Invocation,
+    plan: str,
+    word: Literal["pause", "resume", "cancel"],
+    actor: str,
+    reason: str,
+) -> None:
+    from streams.cli.kafka import broker_of
+    from streams.cli.replay_sheet import show_standings
+    from streams.clock import SystemClock
+    from streams.replay.control import find_plan, tell
+
+    broker = broker_of(invoked.settings)
+
+    async def say() -> Any:
+        source, found = await find_plan(broker, plan)
+        return source, await tell(broker, SystemClock(), source, found, word, actor, reason)
+
+    source, found = asyncio.run(say())
+    show_standings(invoked.printer(), [(source, number, s) for number, s in sorted(found.items())])

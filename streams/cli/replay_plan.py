@@ -1,0 +1,162 @@
+"""`dia replay plan`: what a replay would do, said and written down."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from streams.cli.actor import actor_of
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.cli.invocation import Invocation
+    from streams.dlq.filters import Filters
+    from streams.replay.plan import Terms
+    from streams.replay.planner import Draft
+    from streams.topology import SourceTopic
+
+
+def plan(
+    ctx: typer.Context,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: replay-PLAN.json, here.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="TOPIC", help="A declared topic, instead of the source.")
+    ] = None,
+    transform: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Mends each record; see below.")
+    ] = None,
+    patch: Annotated[
+        str | None, typer.Option(metavar="JSON", help="JSON Patch (RFC 6902) of values, or @FILE.")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Header to keep; * for all. Repeatable."),
+    ] = None,
+    on_failure: Annotated[
+        Literal["stop", "skip", "park"], typer.Option(help="What to do with what still fails.")
+    ] = "skip",
+    max_hops: Annotated[
+        int, typer.Option(min=1, max=100, metavar="N", help="Replays before a letter is parked.")
+    ] = 3,
+    actor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who plans; default: the user of the system.")
+    ] = None,
+    filters: Filters,
+) -> None:
+    """Say what a replay would do with which letters, and write it down. Produces nothing.
+
+    The ends of the DLQ are frozen, every letter meant is repaired and validated with today's code,
+    and the plan names those that will be replayed or parked, by offset.
+    A transform is a function (Original) -> Original | None; the record has key, value, headers.
+
+    Example: dia replay plan --topic model.metrics --error wrong_type --since 6h
+
+    Example: dia replay plan --topic model.metrics --patch '[{"op": "move", "from": "/name",
+    "path": "/metric"}]' --on-failure park --out fix.json
+    """
+    from streams.cli.replay_sheet import show_draft
+    from streams.replay import plan as plans
+
+    invoked = invocation(ctx)
+    source = _source(filters)
+    terms = _terms(to, transform, patch, header, on_failure, max_hops)
+    draft = asyncio.run(_draft(invoked, source, filters, terms, actor_of(actor), ctx))
+    if draft.plan.selections:
+        path = out or Path(f"replay-{draft.plan.id}.json")
+        plans.write(draft.plan, path)
+        show_draft(invoked, draft, path)
+    else:
+        show_draft(invoked, draft, None)
+
+
+def _source(filters: Filters) -> SourceTopic:
+    from streams.errors import UsageError
+    from streams.topology import SOURCES
+
+    by_name = {name: s for s in SOURCES for name in (s.name, s.dlq)}
+    named = [by_name.get(name) for name in filters.topics]
+    if len(named) == 1 and named[0] is not None:
+        return named[0]
+    known = ", ".join(source.name for source in SOURCES)
+    what = "no topic is named" if not named else f"{', '.join(filters.topics)} has no DLQ of dia's"
+    raise UsageError(f"{what}: a plan is of one source topic. Write --topic with one of {known}.")
+
+
+def _terms(
+    to: str | None,
+    transform: str | None,
+    patch: str | None,
+    header: list[str] | None,
+    on_failure: Literal["stop", "skip", "park"],
+    max_hops: int,
+) -> Terms:
+    from streams.errors import RefusedBySafety
+    from streams.replay.plan import KEPT_HEADERS, Terms
+    from streams.replay.repair import patch_of, transform_of
+    from streams.topology import SOURCES
+
+    declared = [source.name for source in SOURCES]
+    if to is not None and to not in declared:
+        raise RefusedBySafety(
+            f"--to {to}: records are replayed only to topics that are declared: "
+            f"{', '.join(declared)}."
+        )
+    return Terms(
+        target=to,
+        headers=tuple(header) if header else KEPT_HEADERS,
+        transform=transform_of(transform) if transform is not None else None,
+        patch=patch_of(patch) if patch is not None else (),
+        on_failure=on_failure,
+        hops_max=max_hops,
+    )
+
+
+async def _draft(
+    invoked: Invocation,
+    source: SourceTopic,
+    filters: Filters,
+    terms: Terms,
+    actor: str,
+    ctx: typer.Context,
+) -> Draft:
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.replay.planner import Request, make_plan
+
+    clock = SystemClock()
+    request = Request(
+        source=source,
+        # The topic chose the DLQ; letters in it may come from anywhere.
+        filters=replace(filters, topics=()),
+        terms=terms,
+        id=f"{clock.now_ms():x}-{secrets.token_hex(2)}",
+        actor=actor,
+        asked=_asked(ctx),
+    )
+    with invoked.printer().progress(f"reading {source.dlq}", unit="offsets") as bar:
+        return await make_plan(
+            broker_of(invoked.settings),
+            clock,
+            invoked.settings,
+            request,
+            lambda at, end: bar.update(
+                completed=at, description=f"reading {source.dlq} of {end:,}"
+            ),
+        )
+
+
+def _asked(ctx: typer.Context) -> dict[str, Any]:
+    """The options as they were given, for people who read the plan later."""
+    return {
+        name: [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
+        for name, value in ctx.params.items()
+        if value not in (None, (), [], False) and name not in ("out", "actor")
+    }

@@ -1,0 +1,173 @@
+"""What `dia replay` shows: a plan by error code, a run's end, and how far each plan is."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from streams.errors import PartialResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from streams.cli.invocation import Invocation
+    from streams.cli.output import Printer, Progress
+    from streams.replay.plan import Plan
+    from streams.replay.planner import Draft, Line
+    from streams.replay.run import Result
+    from streams.replay.standing import PlanStanding
+    from streams.topology import SourceTopic
+
+_LINE = ("error", "letters", "oldest", "newest", "passes", "replay", "park", "excluded")
+_STANDING = (
+    *("plan", "topic", "partition", "state", "letters", "replayed", "parked", "left", "to_go"),
+    *("by", "began", "last", "reason"),
+)
+_SPANS = ((86_400, "d"), (3600, "h"), (60, "m"))
+
+
+def show_draft(invoked: Invocation, draft: Draft, path: Path | None) -> None:
+    """The plan by error code on stdout, examples and the next command on stderr."""
+    printer, plan = invoked.printer(), draft.plan
+    if invoked.json:
+        printer.record(
+            {
+                "plan": plan.id if path is not None else None,
+                "file": str(path) if path is not None else None,
+                "topic": plan.source,
+                "scanned": draft.scanned,
+                "letters": plan.letters,
+                "behind": plan.behind,
+                "errors": [dict(zip(_LINE, _cells(line), strict=True)) for line in draft.lines],
+                "reasons": [reason for line in draft.lines for reason in line.reasons],
+                "differences": [text for line in draft.lines for text in line.differences],
+            }
+        )
+    elif draft.lines:
+        printer.rows(_LINE, [_shown(line) for line in draft.lines])
+    for line in draft.lines:
+        for text in line.differences:
+            printer.say(f"\nwould change {text}")
+        for text in line.reasons:
+            printer.say(f"not replayed: {text}")
+    printer.say(_summary(draft, path))
+
+
+def _summary(draft: Draft, path: Path | None) -> str:
+    plan = draft.plan
+    if not draft.scanned:
+        return f"{plan.source}.dlq holds no dead letters. No plan was written."
+    if not draft.lines:
+        return f"none of {draft.scanned:,} dead letters is meant. No plan was written."
+    if path is None:
+        return "nothing is left to replay or to park. No plan was written."
+    asked = sum(line.replay - line.passes for line in draft.lines)
+    unsure = f" (of {asked:,} only the run can tell whether they pass)" if asked else ""
+    behind = sum(plan.behind.values()) + sum(line.park for line in draft.lines)
+    stay = f"; {behind:,} will not be replayed" if behind else ""
+    return (
+        f"plan {plan.id}: {plan.letters:,} letters{unsure}{stay}. Written to {path}. "
+        f"Next: dia replay run --plan {path}"
+    )
+
+
+def _cells(line: Line) -> tuple[Any, ...]:
+    moments = (_moment(line.oldest_ms), _moment(line.newest_ms))
+    excluded = dict(sorted(line.excluded.items()))
+    return (line.error, line.letters, *moments, line.passes, line.replay, line.park, excluded)
+
+
+def _shown(line: Line) -> tuple[Any, ...]:
+    *cells, excluded = _cells(line)
+    return (*cells, ", ".join(f"{count} {reason}" for reason, count in excluded.items()))
+
+
+def _moment(at_ms: int) -> str | None:
+    if at_ms <= 0:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+class Eta:
+    """Tells a progress bar how long the rest will take at the speed so far."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar = bar
+        self._total = total
+        self._done = 0
+        self._began_s = time.monotonic()
+
+    def seen(self, count: int) -> None:
+        """So many more letters are dealt with."""
+        self._done += count
+        spent_s = time.monotonic() - self._began_s
+        left_s = spent_s / self._done * max(0, self._total - self._done) if self._done else 0.0
+        speed = self._done / spent_s if spent_s > 0 else 0.0
+        self._bar.update(
+            completed=self._done, description=f"replaying {speed:,.0f}/s, {_span(left_s)} left"
+        )
+
+
+def _span(seconds: float) -> str:
+    for size_s, unit in _SPANS:
+        if seconds >= 2 * size_s:
+            return f"{seconds / size_s:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def show_result(printer: Printer, plan: Plan, result: Result, seconds: float) -> None:
+    """The run's numbers. Raises `PartialResult` (exit code 3) when letters stay behind."""
+    state = "finished" if result.finished else ", ".join(sorted(result.states))
+    printer.record(
+        {
+            "plan": plan.id,
+            "state": state,
+            "planned": result.planned,
+            "replayed": result.replayed,
+            "parked": result.parked,
+            "left": result.left,
+            "decided_elsewhere": result.elsewhere,
+            "behind": sum(plan.behind.values()),
+            "shown": result.shown,
+            "seconds": round(seconds, 1),
+        }
+    )
+    if not result.shown:
+        printer.warn(
+            "ClickHouse does not show every disposition yet: a shard is away, or none is known. "
+            "The journal has them, and the next replay or decision shows them."
+        )
+    if not result.finished:
+        why = "; ".join(result.reasons)
+        raise PartialResult(
+            f"plan {plan.id} is {state}{': ' + why if why else ''}. "
+            f"`dia replay resume {plan.id}` goes on."
+        )
+    stay = result.parked + result.left + sum(plan.behind.values())
+    if stay:
+        raise PartialResult(
+            f"{stay:,} of the letters that were meant stay behind "
+            f"({result.parked:,} in the parking lot). `dia replay plan` says why."
+        )
+
+
+def show_standings(
+    printer: Printer, found: Iterable[tuple[SourceTopic, int, PlanStanding]]
+) -> None:
+    """One line a plan and partition."""
+    rows = [_standing(*one) for one in found]
+    printer.rows(_STANDING, rows)
+    if not rows:
+        printer.say("no plan was run here yet. `dia replay plan` makes one.")
+
+
+def _standing(source: SourceTopic, partition: int, plan: PlanStanding) -> Sequence[Any]:
+    done = plan.replayed + plan.parked + plan.left
+    to_go = 0 if plan.over else plan.letters - done
+    return (
+        *(plan.plan, source.name, partition, plan.state),
+        *(plan.letters, plan.replayed, plan.parked, plan.left, to_go),
+        *(plan.actor, _moment(plan.began_ms), _moment(plan.last_ms), plan.reason),
+    )

@@ -1,0 +1,19 @@
+"""The ClickHouse shards a command writes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streams.rows import ShardSet
+    from streams.settings import Settings
+
+
+def shards_of(settings: Settings) -> ShardSet | None:
+    """None when no shard is known: what they shall show waits in the journal."""
+    from streams.clock import SystemClock
+    from streams.sinks.clickhouse import ClickHouseShards
+
+    if not settings.shards():
+        return None
+    return ClickHouseShards.from_settings(settings, SystemClock())

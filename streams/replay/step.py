@@ -1,0 +1,164 @@
+"""P5 and P6 of one partition: letters assessed, repaired, and sent in one transaction a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streams.clock import Clock
+from streams.dlq.letter import Letter
+from streams.errors import TransientError
+from streams.replay.assess import Action, Assessed, Assessor
+from streams.replay.dispositions import Disposition
+from streams.replay.journal import Disposed
+from streams.replay.outgoing import outgoing
+from streams.replay.owner import Owner
+from streams.replay.parking import parked_record
+from streams.replay.plan import Plan
+from streams.replay.ranges import OffsetSet
+from streams.replay.showing import Showing
+from streams.replay.sink_row import insert_row
+from streams.rows import RowsRefused, ShardSet
+from streams.types import OutboundRecord
+
+ROW_REFUSED = "row_refused"
+STEP_BYTES = 4 << 20
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+
+
+class FailedLetter(Exception):  # noqa: N818 - a signal to the run, whose policy is to stop here
+    """A planned letter fails now, and the plan says to stop at one."""
+
+    def __init__(self, one: Assessed) -> None:
+        super().__init__(f"{one.letter.id}: {one.reason}: {one.message}")
+
+
+@dataclass(slots=True)
+class Stepper:
+    """Takes the steps of one run in one owned partition.
+
+    ``partitions`` of each topic records may go to; ``run`` names the process; ``shards`` None:
+    no ClickHouse is known, so rows cannot be inserted.
+    """
+
+    plan: Plan
+    run: str
+    actor: str
+    owner: Owner
+    assessor: Assessor
+    showing: Showing
+    shards: ShardSet | None
+    clock: Clock
+    partitions: Mapping[str, int]
+    seen: Callable[[int], None] = field(default=lambda count: None)
+
+    async def take(self, letters: Sequence[Letter]) -> None:
+        """Decide on these, which the plan chose and nobody decided on yet: one transaction.
+
+        Raises `FailedLetter` after what lies before it was decided, and `PartitionRestart` kinds.
+        """
+        found = await self.assessor.assess(letters, self.owner.standing.dispositions)
+        failed: Assessed | None = None
+        for index, one in enumerate(found):
+            if self._stops(one):
+                failed, found = one, found[:index]
+                break
+        found = [await self._inserted(one) for one in found]
+        if found:
+            await self._commit(
+                found, failed.letter.offset if failed else found[-1].letter.offset + 1
+            )
+        if failed is not None:
+            raise FailedLetter(failed)
+
+    def _stops(self, one: Assessed) -> bool:
+        return (
+            self.plan.terms.on_failure == "stop"
+            and one.action is Action.LEAVE
+            and bool(one.message)
+        )
+
+    async def _commit(self, found: Sequence[Assessed], reached: int) -> None:
+        decided: dict[int, Disposition] = {}
+        records: list[OutboundRecord] = []
+        for one in found:
+            offset = one.letter.offset
+            if one.action is Action.REPLAY:
+                records.append(self._outgoing(one))
+                decided[offset] = Disposition.REPLAYED
+            elif one.action is Action.INSERT:
+                decided[offset] = Disposition.REPLAYED
+            elif one.action is Action.PARK:
+                why = f"{one.reason}: {one.message}"
+                records.append(parked_record(self.owner.source, one.letter, why))
+                decided[offset] = Disposition.PARKED
+        entry = Disposed(
+            at_ms=self.clock.now_ms(),
+            actor=self.actor,
+            plan=self.plan.id,
+            run=self.run,
+            replayed=_set(decided, Disposition.REPLAYED),
+            parked=_set(decided, Disposition.PARKED),
+            left=len(found) - len(decided),
+            reached=reached,
+            shown=self.showing.seq,
+        )
+        await self.owner.commit([entry], records)
+        letters = [one.letter for one in found if one.letter.offset in decided]
+        await self.showing.put(entry, letters, decided)
+        self.seen(len(found))
+
+    def _outgoing(self, one: Assessed) -> OutboundRecord:
+        target = self.assessor.target(one.letter)
+        assert target is not None
+        assert one.record is not None
+        count = self.partitions[target.name]
+        return outgoing(one.letter, one.record, target.name, count, self.plan.id)
+
+    async def _inserted(self, one: Assessed) -> Assessed:
+        """A row goes to ClickHouse before the transaction that records it: repeating it is
+        harmless. One that is refused again fails like any letter."""
+        if one.action is not Action.INSERT:
+            return one
+        assert one.record is not None
+        if self.shards is None:
+            what = "no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS, or `dia up`"
+            return self._refused(one, what)
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                await insert_row(self.shards, one.record.value)
+            except RowsRefused as error:
+                return self._refused(one, f"ClickHouse refuses the row again: {error.reason}")
+            except TransientError:
+                if pause_s is None:
+                    raise
+                await self.clock.sleep(pause_s)
+            else:
+                break
+        return one
+
+    def _refused(self, one: Assessed, message: str) -> Assessed:
+        park = self.plan.terms.on_failure == "park"
+        return one._replace(
+            action=Action.PARK if park else Action.LEAVE, reason=ROW_REFUSED, message=message
+        )
+
+
+def steps(letters: Sequence[Letter], count: int) -> list[Sequence[Letter]]:
+    """Cut into steps of at most ``count`` letters and about `STEP_BYTES`."""
+    sizes = np.cumsum([len(letter.value or b"") + 1000 for letter in letters])
+    found: list[Sequence[Letter]] = []
+    start = 0
+    while start < len(letters):
+        before = int(sizes[start - 1]) if start else 0
+        fits = int(np.searchsorted(sizes, before + STEP_BYTES, "right"))
+        stop = max(start + 1, min(start + count, fits))
+        found.append(letters[start:stop])
+        start = stop
+    return found
+
+
+def _set(decided: Mapping[int, Disposition], wanted: Disposition) -> str:
+    return str(OffsetSet.of([offset for offset, found in decided.items() if found is wanted]))
