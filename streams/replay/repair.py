@@ -156,7 +156,7 @@ def _function(name: str) -> tuple[Change, str]:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-        function = getattr(module, function_name)
+        function: Any = getattr(module, function_name)
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"--transform {name} cannot be loaded: {error}. It is looked for from {here}."
