@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import jsonpatch
 import jsonpointer
@@ -165,4 +165,4 @@ def _function(name: str) -> tuple[Change, str]:
         raise UsageError(f"--transform {name} is no function.")
     source = inspect.getsourcefile(module)
     content = Path(source).read_bytes() if source is not None else b""
-    return function, sha256(content).hexdigest()
+    return cast("Change", function), sha256(content).hexdigest()
