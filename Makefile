@@ -39,8 +39,8 @@ $(STAMP): $(LOCKED) pyproject.toml
 	@touch $@
 	@echo "setup: done; the command is $(BIN)/dia"
 
-# Prometheus's judge of rules is in no Python package. Without it its tests are skipped, loudly; in
-# CI they fail.
+# Prometheus's judge of rules is in no Python package, and a machine without apt must be able to run
+# all else: then its tests are skipped, and pytest's summary says so.
 $(PROMTOOL): $(LOCKED)
 	@ops/prometheus/fetch_promtool.sh $(BIN) || \
 	  echo "setup: promtool could not be fetched with apt; rules are parsed, not run" >&2
