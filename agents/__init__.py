@@ -1,8 +1,9 @@
 """Who reacts: the index of the pipeline's agents, one file each."""
 
 from agents.aggregate_metrics import AGGREGATE_METRICS
-from streams.agent import AgentSpec
+from agents.simulate_decision import SIMULATE_DECISION
+from streams.job_agent import Agent
 
-ALL: tuple[AgentSpec, ...] = (AGGREGATE_METRICS,)
+ALL: tuple[Agent, ...] = (AGGREGATE_METRICS, SIMULATE_DECISION)
 
-__all__ = ["AGGREGATE_METRICS", "ALL"]
+__all__ = ["AGGREGATE_METRICS", "ALL", "SIMULATE_DECISION"]

@@ -16,11 +16,11 @@ import structlog
 from mode import Service
 
 from streams import process_memory
-from streams.agent import AgentSpec
 from streams.broker.kafka import KafkaBroker
 from streams.broker.kafka_security import KafkaSecurity
 from streams.clock import Clock, SystemClock
 from streams.errors import DependencyUnreachable, UsageError
+from streams.job_agent import Agent
 from streams.rows import ShardSet
 from streams.runtime.deadline import Deadline
 from streams.runtime.identity import SlotLock, instance_id
@@ -46,7 +46,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
     def __init__(
         self,
         settings: Settings,
-        agents: Sequence[AgentSpec],
+        agents: Sequence[Agent],
         slot: int,
         shards: ShardsOf,
         drained: Callable[[], None],
@@ -115,14 +115,14 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
 class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own types do not check
     """A Faust application that runs dia's agents.
 
-    ``agents`` are declared ones (`streams.agent.AgentSpec`); `batch_agent` declares one on the
+    ``agents`` are declared ones (`streams.agent.AgentSpec` or `streams.job_agent.JobAgent`); `batch_agent` declares one on the
     app itself, in Faust's manner.
     """
 
     def __init__(
         self,
         settings: Settings,
-        agents: Iterable[AgentSpec],
+        agents: Iterable[Agent],
         *,
         slot: int = 0,
         shards: ShardsOf = ClickHouseShards.from_settings,
@@ -150,7 +150,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
         self._slot_lock: SlotLock | None = None
         self.on_drained: Callable[[], None] = lambda: None
         """called once all of ours is committed and closed; Faust may still be busy with its own"""
-        self.specs: list[AgentSpec] = list(agents)
+        self.specs: list[Agent] = list(agents)
 
     def take_slot(self) -> None:
         """Hold this process's slot until it ends. Raises `SlotInUse`."""
@@ -162,7 +162,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
         self.take_slot()
         await super().on_first_start()
 
-    def batch_agent(self, spec: AgentSpec) -> AgentSpec:
+    def batch_agent(self, spec: Agent) -> Agent:
         """Run ``spec`` too."""
         self.specs.append(spec)
         return spec
@@ -194,9 +194,9 @@ def _credentials(security: KafkaSecurity) -> faust.auth.Credentials | None:
     return faust.SSLCredentials(context=context) if context is not None else None
 
 
-def chosen(names: str) -> list[AgentSpec]:
+def chosen(names: str) -> list[Agent]:
     """The agents of a comma-separated list; "all" is every one. Raises `UsageError`."""
-    declared: Sequence[AgentSpec] = import_module("agents").ALL
+    declared: Sequence[Agent] = import_module("agents").ALL
     by_name = {spec.name: spec for spec in declared}
     wanted = list(by_name) if names == "all" else [n.strip() for n in names.split(",") if n.strip()]
     unknown = [name for name in wanted if name not in by_name]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from tables.finished_offsets import FinishedOffsets
 from tables.minute_windows import MinuteWindows, WindowPolicy
 from tables.outbox import Outbox
+from tables.outcomes import Outcomes
 from tables.seen_events import SeenEvents
 from tables.table import TableContext, TableSpec
 
@@ -27,7 +29,14 @@ def _minute_windows(context: TableContext) -> MinuteWindows:
     return MinuteWindows(context.partition, context.epoch, context.shards, context.shard_of, policy)
 
 
+def _outcomes(context: TableContext) -> Outcomes:
+    settings = context.settings
+    return Outcomes(settings.dedupe_ttl_s * 1000, settings.max_outcome_bytes)
+
+
 SEEN_EVENTS: Final = TableSpec("seen_events", b"I", _seen_events)
 MINUTE_WINDOWS: Final = TableSpec("minute_windows", b"W", _minute_windows)
+FINISHED_OFFSETS: Final = TableSpec("finished_offsets", b"P", lambda context: FinishedOffsets())
+OUTCOMES: Final = TableSpec("outcomes", b"K", _outcomes)
 OUTBOX: Final = TableSpec("outbox", b"O", lambda context: Outbox())
 """Every partition has it: the runtime itself owes effects."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
-from streams.agent import AgentSpec
 from streams.audit.books import Books, PartitionBooks
 from streams.audit.compare import compare
 from streams.audit.finding import Finding, shortened
@@ -23,6 +22,7 @@ from streams.audit.recount import Recount, recount
 from streams.audit.shards import Shards
 from streams.audit.windows import compare_counters, compare_dead, compare_windows, put_back
 from streams.clock import Clock
+from streams.job_agent import Agent
 from streams.settings import Settings
 from streams.types import Broker, LogReader
 from tables import MINUTE_WINDOWS
@@ -58,7 +58,7 @@ class Report:
 
 async def audit(
     options: Options,
-    agents: Sequence[AgentSpec],
+    agents: Sequence[Agent],
     settings: Settings,
     broker: Broker,
     clock: Clock,
@@ -91,7 +91,7 @@ class _Audit:
     report: Report
     say: Callable[[str], None]
 
-    async def one(self, agent: AgentSpec) -> None:
+    async def one(self, agent: Agent) -> None:
         self.say(f"comparing the books of {agent.source.name} ({agent.group})")
         deadline_s = self.clock.monotonic() + self.options.wait_s
         books = await self.reading.books(agent)

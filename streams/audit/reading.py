@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams import headers
-from streams.agent import AgentSpec
 from streams.audit.books import Books, DeadLetters, LedgerRow, PartitionBooks
 from streams.audit.refused import RefusedRows
 from streams.audit.shards import Shards
 from streams.clock import Clock
 from streams.errors import UnknownTopic
+from streams.job_agent import Agent
 from streams.runtime.epoch import epoch_of
 from streams.settings import Settings
 from streams.topology import SourceTopic
@@ -39,7 +39,7 @@ class Reading:
         now_s = self._clock.now_ms() // 1000
         return now_s // _DAY_S * _DAY_S - (self._settings.m1_retention_days - 1) * _DAY_S
 
-    async def books(self, agent: AgentSpec) -> Books:
+    async def books(self, agent: Agent) -> Books:
         """Raises `UnknownTopic` when the source does not exist."""
         source, group = agent.source, agent.group
         topics = await self._admin.describe_topics()
@@ -76,7 +76,7 @@ class Reading:
         return int(self._clock.now_ms() / 1000 - lag_s)
 
     async def _partition(
-        self, agent: AgentSpec, number: int, ledger: Sequence[LedgerRow]
+        self, agent: Agent, number: int, ledger: Sequence[LedgerRow]
     ) -> PartitionBooks:
         tp = TopicPartition(agent.source.name, number)
         committed = (await self._admin.committed(agent.group, [tp])).get(tp)

@@ -36,7 +36,7 @@ def command(sink: str, profile: Path | None) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="streams.bench.worker", description=__doc__)
-    parser.add_argument("--agents", default="all")
+    parser.add_argument("--agents", default="aggregate_metrics")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--slot", type=int, default=0)
     parser.add_argument("--sink", choices=sorted(SINKS), default="clickhouse")

@@ -14,7 +14,6 @@ from typing import Literal
 
 import structlog
 
-from streams.agent import AgentSpec
 from streams.clock import Clock
 from streams.errors import (
     AgentFailed,
@@ -24,6 +23,7 @@ from streams.errors import (
     PartitionStopped,
     TransientError,
 )
+from streams.job_agent import Agent, JobAgent
 from streams.runtime.assignment import Opener
 from streams.runtime.commit import commit
 from streams.runtime.deadline import Deadline, DeadlinePassed
@@ -31,11 +31,12 @@ from streams.runtime.handover import Handover
 from streams.runtime.idle import IdleWatch
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import PoisonRegister
-from streams.runtime.pressure import RESUME_AT, Pressure
+from streams.runtime.pressure import Pressure
 from streams.runtime.trim import ChangelogTrim
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.types import GroupConsumer, RecordBatch, TopicPartition, TransactionalProducer
+from tables.changelog import Counters
 
 Phase = Literal["fencing", "restoring", "ready", "stopped"]
 
@@ -51,7 +52,7 @@ class AssignedPartition:
     def __init__(
         self,
         tp: TopicPartition,
-        agent: AgentSpec,
+        agent: Agent,
         *,
         opener: Opener,
         handover: Handover,
@@ -64,12 +65,19 @@ class AssignedPartition:
         self.phase: Phase = "fencing"
         self.partition: Partition | None = None
         self.stopped_by: DiaError | None = None
+        self.counted = Counters()
+        """what the metrics have been told of"""
         self._agent = agent
         self._opener = opener
         self._handover = handover
         self._consumer = consumer
         self._clock = clock
         self._settings = settings
+        self._interval_s = (
+            settings.job_commit_interval_s
+            if isinstance(agent, JobAgent)
+            else settings.commit_interval_s
+        )
         self._metrics = metrics
         self._producer: TransactionalProducer | None = None
         self._suspended = False
@@ -102,8 +110,8 @@ class AssignedPartition:
         partition = self.partition
         if partition is None or not self.taking:
             return
-        if batch.start != partition.progress.fold_offset:
-            self._consumer.seek(self.tp, partition.progress.fold_offset)
+        if batch.start != partition.position:
+            self._consumer.seek(self.tp, partition.position)
             return
         try:
             partition.fold(batch)
@@ -117,10 +125,12 @@ class AssignedPartition:
                     f"{batch.start} to {batch.end - 1}. Fix it and restart the worker."
                 )
             )
+        if partition.position != batch.end:
+            self._consumer.seek(self.tp, partition.position)
         if len(batch):
             self._idle.reset()
         if self._failure is None:
-            self._relieve(partition)
+            self._pressure.relieve(partition, self._consumer)
         if partition.folded >= self._settings.commit_max_records:
             self._wake.set()
 
@@ -135,24 +145,9 @@ class AssignedPartition:
         watermark_ms = self._idle.watermark_ms(now_s, partition.progress.last_append_ms)
         if watermark_ms is not None:
             partition.idle_until(watermark_ms)
-        self._relieve(partition)
-
-    def _relieve(self, partition: Partition) -> None:
-        """Pause above 80 % of any bound, go on below half of all.
-
-        Looked at after every batch: between two ticks several may be folded, and a few batches
-        of nothing but new windows go from half full to past the hard bound.
-        """
-        if self._pressure.update(partition):
-            if self._pressure.paused:
-                log.warning("partition_paused", tp=str(self.tp))
-                self._consumer.pause(self.tp)
-            else:
-                log.info("partition_resumed", tp=str(self.tp))
-                self._consumer.resume(self.tp)
-        if self._pressure.paused and partition.windows is not None:
-            # Event time stands still while paused: only closing windows early makes room.
-            partition.windows.shed(int(RESUME_AT * self._settings.max_live_windows))
+        if partition.failure is not None:
+            self._fail(partition.failure)
+        self._pressure.relieve(partition, self._consumer)
 
     def lost_position(self) -> None:
         """The consumer's position is not in the log: A4 finds out what that means."""
@@ -197,7 +192,7 @@ class AssignedPartition:
         self._suspended = False
         self._idle.reset()
         if self.phase == "ready" and self.partition is not None:
-            self._consumer.seek(self.tp, self.partition.progress.fold_offset)
+            self._consumer.seek(self.tp, self.partition.position)
             if self._pressure.paused:
                 self._consumer.pause(self.tp)
         else:
@@ -264,6 +259,7 @@ class AssignedPartition:
             self._agent, self.tp, fenced=lambda: self._enter("restoring")
         )
         self.partition, self._producer = opened.partition, opened.producer
+        self.counted = opened.partition.progress.counters()
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
         self._metrics.partition.restore_seconds.observe(took_s)
@@ -272,13 +268,13 @@ class AssignedPartition:
         log.info(
             "partition_ready",
             tp=str(self.tp),
-            next_offset=opened.partition.progress.fold_offset,
+            next_offset=opened.partition.position,
             restored_records=opened.restored_records,
             seconds=round(took_s, 3),
         )
         self._pressure = Pressure()
         if not self._suspended:
-            self._consumer.seek(self.tp, opened.partition.progress.fold_offset)
+            self._consumer.seek(self.tp, opened.partition.position)
             self._consumer.resume(self.tp)
 
     async def _commit_when_due(self) -> None:
@@ -291,7 +287,7 @@ class AssignedPartition:
                     raise self._failure
                 if not self._suspended and self.partition is not None:
                     await self._commit_or_emit(self.partition)
-            left_s = self._settings.commit_interval_s - (self._clock.monotonic() - began)
+            left_s = self._interval_s - (self._clock.monotonic() - began)
             await self._until_woken(max(left_s, 0.0))
 
     async def _until_woken(self, timeout_s: float) -> None:
@@ -341,6 +337,7 @@ class AssignedPartition:
         producer, self._producer = self._producer, None
         if partition is not None:
             self._handover.forget(partition)
+            partition.abandon()
             partition.state.store.close()
         if producer is not None:
             await producer.close()

@@ -16,10 +16,9 @@ Truth is what the log holds; the store is its cache, and the committed offset is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from streams.agent import AgentSpec
 from streams.clock import Clock
 from streams.errors import (
     ChangelogGap,
@@ -28,7 +27,10 @@ from streams.errors import (
     StoreUnusable,
     TopicRecreated,
 )
+from streams.job_agent import Agent, JobAgent
+from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.epoch import epoch_of
+from streams.runtime.job_partition import JobPartition
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import pass_mark
 from streams.runtime.restore import restore
@@ -72,10 +74,10 @@ class Opener:
     settings: Settings
     shards: int
     shard_of: ShardOf
+    dispatchers: Mapping[str, Dispatcher] = field(default_factory=dict)
+    """of each job agent, by its name"""
 
-    async def open(
-        self, agent: AgentSpec, tp: TopicPartition, fenced: Callable[[], None]
-    ) -> Opened:
+    async def open(self, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]) -> Opened:
         """Run A1 to A4; ``fenced`` is called after A1.
 
         Raises `PartitionStopped` kinds for an operator, `PartitionRestart` and `TransientError`
@@ -98,10 +100,15 @@ class Opener:
             raise
         finally:
             await reader.close()
-        return Opened(Partition(agent, state, self.clock, passes), producer, read)
+        return Opened(self._partition(agent, state, passes), producer, read)
+
+    def _partition(self, agent: Agent, state: PartitionState, passes: int) -> Partition:
+        if isinstance(agent, JobAgent):
+            return JobPartition(agent, state, self.clock, self.dispatchers[agent.name], passes)
+        return Partition(agent, state, self.clock, passes)
 
     async def _committed(
-        self, agent: AgentSpec, tp: TopicPartition
+        self, agent: Agent, tp: TopicPartition
     ) -> tuple[CommittedOffset | None, int]:
         """The group's offset, and the offset up to which poison is let through (B4)."""
         admin = await self.broker.admin()
@@ -113,7 +120,7 @@ class Opener:
 
     async def _state(
         self,
-        agent: AgentSpec,
+        agent: Agent,
         tp: TopicPartition,
         reader: LogReader,
         committed: CommittedOffset | None,
@@ -133,7 +140,7 @@ class Opener:
 
     async def _attempt(
         self,
-        agent: AgentSpec,
+        agent: Agent,
         tp: TopicPartition,
         store: Store,
         reader: LogReader,
@@ -178,7 +185,7 @@ class Opener:
 
     async def _start(
         self,
-        agent: AgentSpec,
+        agent: Agent,
         tp: TopicPartition,
         changelog: TopicPartition,
         store: Store,

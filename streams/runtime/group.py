@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import structlog
 
-from streams.agent import AgentSpec
 from streams.clock import Clock
 from streams.errors import (
     BrokerUnavailable,
@@ -20,15 +19,15 @@ from streams.errors import (
     TransientError,
     UnknownTopic,
 )
+from streams.job_agent import Agent, JobAgent
 from streams.runtime.assigned import AssignedPartition
 from streams.runtime.assignment import Opener
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
-from streams.runtime.pressure import fill_of
 from streams.settings import Settings
 from streams.telemetry.health import PartitionCounts
 from streams.telemetry.metrics import Metrics
-from streams.types import Broker, GroupConsumer, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.types import Broker, GroupConsumer, OffsetOutOfRange, TopicPartition
 
 _TICK_S = 0.25
 _RETRY_S = 2.0
@@ -47,7 +46,7 @@ class GroupMember:
     def __init__(
         self,
         group: str,
-        agents: Mapping[str, AgentSpec],
+        agents: Mapping[str, Agent],
         *,
         broker: Broker,
         opener: Opener,
@@ -139,9 +138,15 @@ class GroupMember:
         self.topics = {name: topics[name].partitions for name in self._agents if name in topics}
         for agent in self._agents.values():
             source = agent.source
-            for name in (source.name, source.dlq, source.changelog(agent.group)):
+            results = [agent.results.name] if isinstance(agent, JobAgent) else []
+            for name in (source.name, source.dlq, source.changelog(agent.group), *results):
                 if name not in topics:
                     raise UnknownTopic(f"topic {name} does not exist. Run `dia topics apply`.")
+                if topics[name].partitions < topics[source.name].partitions:
+                    raise UnknownTopic(
+                        f"topic {name} has fewer partitions than {source.name}, whose keys it "
+                        f"shares. Run `dia topics apply`."
+                    )
             if topics[source.name].config.get("message.timestamp.type") != "LogAppendTime":
                 raise SourceNotLogAppendTime(
                     f"topic {source.name} does not use message.timestamp.type=LogAppendTime, in "
@@ -167,7 +172,8 @@ class GroupMember:
         for tp, batch in batches.items():
             partition = self.partitions.get(tp)
             if partition is not None and partition.taking:
-                self._fold(partition, batch)
+                partition.fold(batch)
+                self._count(partition)
 
     async def _refused(self, error: TransientError) -> None:
         """Try again; with another consumer once this one was refused again and again."""
@@ -192,6 +198,7 @@ class GroupMember:
         self._ticked_at = now_s
         for partition in self.partitions.values():
             partition.tick()
+            self._count(partition)
             self._gauge(partition)
         paused = sum(partition.paused for partition in self.partitions.values())
         self._metrics.partition.paused.labels(self.group).set(paused)
@@ -242,18 +249,16 @@ class GroupMember:
         """Every partition is settled, and there is an assignment."""
         return self.assigned_once and all(p.settled for p in self.partitions.values())
 
-    def _fold(self, held: AssignedPartition, batch: RecordBatch) -> None:
-        """Fold, and count what became of the records."""
-        progress = held.partition.progress if held.partition is not None else None
-        before = (progress.read, progress.applied, progress.duplicates) if progress else (0, 0, 0)
-        held.fold(batch)
-        if progress is None:
+    def _count(self, held: AssignedPartition) -> None:
+        """Count what became of the records since it was last looked at."""
+        if held.partition is None:
             return
+        before, after = held.counted, held.partition.progress.counters()
+        held.counted = after
         intake = self._metrics.intake
-        after = (progress.read, progress.applied, progress.duplicates)
-        counters = (intake.records_read, intake.records_applied, intake.duplicates)
-        for counter, old, new in zip(counters, before, after, strict=True):
-            counter.labels(*held.tp).inc(new - old)
+        intake.records_read.labels(*held.tp).inc(after.read - before.read)
+        intake.records_applied.labels(*held.tp).inc(after.applied - before.applied)
+        intake.duplicates.labels(*held.tp).inc(after.duplicates - before.duplicates)
 
     def _gauge(self, held: AssignedPartition) -> None:
         partition, lag = held.partition, held.lag
@@ -269,7 +274,7 @@ class GroupMember:
             metrics.live_windows.labels(*tp).set(len(partition.windows))
         metrics.changelog_live_bytes.labels(*tp).set(state.live.live_bytes)
         metrics.changelog_log_bytes.labels(*tp).set(state.live.log_bytes)
-        metrics.pressure_ratio.labels(*tp).set(fill_of(partition))
+        metrics.pressure_ratio.labels(*tp).set(partition.fill)
         metrics.unacked_rows.labels(*tp).set(len(partition.outbox))
         for name, table in state.tables.items():
             metrics.bytes.labels(*tp, name).set(table.bytes_used)

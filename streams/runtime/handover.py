@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
+
 from streams.clock import Clock
 from streams.rows import ShardSet
 from streams.runtime import effects
@@ -24,6 +26,8 @@ from tables.outbox import OwedEffect
 from tables.window_columns import NEVER_MS
 
 _FRESHNESS_SAMPLES = 50
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,11 @@ class Handover:
         """C5 of one commit."""
         self.emit(partition, prepared.emissions)
         self._owe(partition, prepared.effects)
+        for tell in prepared.told:
+            try:
+                tell()
+            except Exception:
+                log.exception("callback_failed", tp=str(partition.tp))
 
     def repeat(self, partition: Partition) -> None:
         """A5: every owed effect again. Window rows repeat by themselves: after a restore all

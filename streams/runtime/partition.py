@@ -8,7 +8,7 @@ dropped whole and built anew from the log (runtime/assignment.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -18,6 +18,8 @@ from streams.agent import AgentSpec, EventBatch
 from streams.clock import Clock
 from streams.codecs import Limits, decode
 from streams.dead_letters import Failure, Origin, Row, columns, dead_letter
+from streams.errors import PartitionStopped
+from streams.job_agent import Agent
 from streams.runtime import effects
 from streams.runtime.poison import PoisonBreaker, PoisonLimits
 from streams.runtime.progress import Progress
@@ -51,18 +53,22 @@ class Prepared:
     """records folded since the commit before"""
     pointers: int
     """dead letters among ``records`` that were too large for the DLQ"""
+    told: list[Callable[[], None]]
+    """to be called once the commit is true"""
 
 
 @dataclass(slots=True)
 class Partition:
     """See the module docstring; it is also the `Scope` of its agent."""
 
-    agent: AgentSpec
+    agent: Agent
     state: PartitionState
     clock: Clock
     pass_until: int = 0
     """offset below which the poison breaker does not count"""
     progress: Progress = field(init=False)
+    failure: PartitionStopped | None = None
+    """why the partition must stop, found between two batches"""
     _poison: PoisonBreaker = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
@@ -126,6 +132,7 @@ class Partition:
             append_ms = np.array(decoded.append_ms, np.int64)
             if decoded.events:
                 self._advance()
+                assert isinstance(self.agent, AgentSpec)
                 self.agent.process(
                     EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms), self
                 )
@@ -150,6 +157,9 @@ class Partition:
         self._records.append(letter.record)
         self._dead_rows.append(letter.row)
         self._pointers += letter.pointer
+        self._count_dead(row, code)
+
+    def _count_dead(self, row: int, code: str) -> None:
         self.progress.dead_by_code[code] += 1
 
     def _tenant(self, row: int) -> str:
@@ -179,6 +189,20 @@ class Partition:
         if self.windows is not None:
             now = self.clock
             self.windows.advance(self.progress.watermark_ms, now.monotonic(), now.now_ms())
+
+    @property
+    def position(self) -> int:
+        """The source offset to read next."""
+        return self.progress.fold_offset
+
+    @property
+    def fill(self) -> float:
+        """How full the fullest bounded buffer of the partition is; 1.0 is its bound."""
+        settings, windows = self.state.context.settings, self.windows
+        live = len(windows) / settings.max_live_windows if windows is not None else 0.0
+        # Records folded ahead of a commit that does not come: memory that only a commit frees.
+        ahead = self.folded / (4 * settings.commit_max_records)
+        return max(live, self.outbox.bytes_used / settings.max_unacked_bytes, ahead)
 
     @property
     def folded(self) -> int:
@@ -229,9 +253,16 @@ class Partition:
             effects=self.outbox.take_fresh(),
             folded=progress.fold_offset - state.link.next_offset,
             pointers=pointers,
+            told=self._take_told(),
         )
         self._last_commit_bytes = sum(len(data) for data, _ in prepared.parts)
         return prepared
+
+    def _take_told(self) -> list[Callable[[], None]]:
+        return []
+
+    def abandon(self) -> None:
+        """Its memory is given up: what works for it elsewhere need not go on."""
 
     def _table_entries(self, seq: int) -> list[Entry]:
         entries: list[Entry] = []

@@ -6,10 +6,15 @@ the edge does not flap. What waits, waits in Kafka.
 
 from __future__ import annotations
 
+import structlog
+
 from streams.runtime.partition import Partition
+from streams.types import GroupConsumer
 
 PAUSE_AT = 0.8
 RESUME_AT = 0.5
+
+log = structlog.get_logger(__name__)
 
 
 class Pressure:
@@ -20,17 +25,26 @@ class Pressure:
 
     def update(self, partition: Partition) -> bool:
         """Look at the partition's fill; True when ``paused`` changed."""
-        fill = fill_of(partition)
+        fill = partition.fill
         before = self.paused
         self.paused = fill >= RESUME_AT if before else fill >= PAUSE_AT
         return self.paused != before
 
+    def relieve(self, partition: Partition, consumer: GroupConsumer) -> None:
+        """Pause above 80 % of any bound, go on below half of all.
 
-def fill_of(partition: Partition) -> float:
-    """How full the fullest bounded buffer of the partition is; 1.0 is its bound."""
-    settings = partition.state.context.settings
-    windows = partition.windows
-    live = len(windows) / settings.max_live_windows if windows is not None else 0.0
-    # Records folded ahead of a commit that does not come: memory that only a commit frees.
-    ahead = partition.folded / (4 * settings.commit_max_records)
-    return max(live, partition.outbox.bytes_used / settings.max_unacked_bytes, ahead)
+        Looked at after every batch: between two ticks several may be folded, and a few batches
+        of nothing but new windows go from half full to past the hard bound.
+        """
+        tp = partition.tp
+        if self.update(partition):
+            if self.paused:
+                log.warning("partition_paused", tp=str(tp))
+                consumer.pause(tp)
+            else:
+                log.info("partition_resumed", tp=str(tp))
+                consumer.resume(tp)
+        if self.paused and partition.windows is not None:
+            # Event time stands still while paused: only closing windows early makes room.
+            settings = partition.state.context.settings
+            partition.windows.shed(int(RESUME_AT * settings.max_live_windows))

@@ -9,16 +9,16 @@ from __future__ import annotations
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
-from streams.agent import AgentSpec
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.errors import RowRefused
+from streams.job_agent import Agent
 from streams.rows import WindowRows, offset_of
 from streams.runtime.state import PartitionState
 from streams.types import TopicPartition
 
 
 def refused_row(
-    agent: AgentSpec, state: PartitionState, rows: WindowRows, reason: str, now_ms: int
+    agent: Agent, state: PartitionState, rows: WindowRows, reason: str, now_ms: int
 ) -> DeadLetter:
     """The dead letter of the single row in ``rows``."""
     row = _as_dict(rows)

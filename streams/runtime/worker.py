@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from streams.agent import AgentSpec
 from streams.clock import Clock
+from streams.job_agent import Agent, JobAgent
 from streams.rows import ShardSet
 from streams.runtime.assignment import Opener
 from streams.runtime.deadline import Deadline
+from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.group import GroupMember
 from streams.runtime.handover import Handover
 from streams.settings import Settings
@@ -29,7 +30,7 @@ class Worker:
     def __init__(
         self,
         *,
-        agents: Sequence[AgentSpec],
+        agents: Sequence[Agent],
         broker: Broker,
         shards: ShardSet,
         stores: Callable[[str], StoreFactory],
@@ -49,6 +50,13 @@ class Worker:
         )
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
         handover = Handover(shards, self._delivery, self._roll_ups, clock, metrics)
+        self._dispatchers = {
+            agent.name: Dispatcher(
+                agent.performer(settings, clock), clock, metrics, settings.normal_share
+            )
+            for agent in agents
+            if isinstance(agent, JobAgent)
+        }
         self.groups = [
             GroupMember(
                 group,
@@ -61,6 +69,7 @@ class Worker:
                     settings=settings,
                     shards=shards.count,
                     shard_of=shards.shard_of,
+                    dispatchers=self._dispatchers,
                 ),
                 handover=handover,
                 clock=clock,
@@ -81,6 +90,10 @@ class Worker:
             self._sinks = [
                 tasks.create_task(self._delivery.run(), name="delivery"),
                 tasks.create_task(self._roll_ups.run(), name="roll-ups"),
+                *(
+                    tasks.create_task(dispatcher.run(), name=f"dispatch-{name}")
+                    for name, dispatcher in self._dispatchers.items()
+                ),
             ]
             await asyncio.gather(*(group.start() for group in self.groups))
             joined()
@@ -100,6 +113,8 @@ class Worker:
     async def _release(self) -> None:
         for task in self._sinks:
             task.cancel()
+        for dispatcher in self._dispatchers.values():
+            await dispatcher.close()
         await self._shards.close()
 
     @property

@@ -15,10 +15,11 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from streams.errors import InvalidParameters
+from streams.queue_policy import QueuePolicy
 from streams.scenarios import estimates
 from streams.scenarios.distribution import Distribution
 from streams.scenarios.expression import Expression
-from streams.scenarios.scenario import TRIALS_MAX, QueuePolicy, Run, Scenario
+from streams.scenarios.scenario import TRIALS_MAX, Run, Scenario
 
 BLOCK_TRIALS = 1 << 14
 _VARIABLES_MAX = 50

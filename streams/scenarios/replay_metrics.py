@@ -16,8 +16,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from streams.errors import InvalidParameters
+from streams.queue_policy import QueuePolicy
 from streams.scenarios.history import MINUTES_MAX, History
-from streams.scenarios.scenario import HistoryQuery, QueuePolicy, Run, Scenario
+from streams.scenarios.scenario import HistoryQuery, Run, Scenario
 from tables import sketch_code
 
 TRIALS_MAX = 100_000

@@ -135,6 +135,40 @@ class Settings:
         high=500_000_000,
     )
 
+    max_outcome_bytes: int = _setting(
+        512 << 20,
+        "outcomes of simulations remembered by one partition; above it the partition stops",
+        low=1 << 20,
+        high=16 << 30,
+    )
+    job_commit_interval_s: float = _setting(
+        0.1, "time between commits of finished simulations", low=0.02, high=60
+    )
+    max_ahead: int = _setting(
+        1000,
+        "requests read past the oldest unfinished one; at 80 % the partition pauses",
+        low=1,
+        high=100_000,
+    )
+    max_ahead_bytes: int = _setting(
+        64 << 20, "bytes of unfinished requests of one partition", low=2 << 20, high=4 << 30
+    )
+    normal_share: float = _setting(
+        0.25, "share of starts kept for priorities below 5", low=0.01, high=0.99
+    )
+    pool_processes: int = _setting(
+        0, "processes that run simulations; 0 is one a processor", low=0, high=1024
+    )
+    pool_recycle_jobs: int = _setting(
+        5000, "simulations after which a process is replaced", low=1, high=1_000_000
+    )
+    pool_memory_bytes: int = _setting(
+        1 << 30,
+        "memory of one of those processes beyond what it starts with",
+        low=64 << 20,
+        high=1 << 40,
+    )
+
     hot_ids: int = _setting(
         500_000,
         "event ids kept in the fast table before they move to sorted runs",

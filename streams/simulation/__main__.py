@@ -11,10 +11,9 @@ from contextlib import nullcontext
 
 import structlog
 
-from agents import ALL
-from streams.simulation.broken import VARIANTS
 from streams.simulation.history import simulate
 from streams.simulation.seeds import first_caught, try_seeds
+from streams.simulation.stories import STORIES, variants
 from streams.simulation.trace import trace_of
 
 
@@ -25,39 +24,41 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, help="how many to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--broken", choices=sorted(VARIANTS), help="with this broken engine")
+    parser.add_argument("--story", choices=sorted(STORIES), default="metrics", help="of what")
+    parser.add_argument("--broken", metavar="NAME", help="with this broken engine")
     parser.add_argument("--trace", action="store_true", help="also print a digest of all it did")
     parser.add_argument("--every-broken", type=int, metavar="N", help="catch each within N seeds")
     asked = parser.parse_args()
     if asked.seed is not None:
-        return _replay(asked.seed, asked.broken, trace=asked.trace)
+        return _replay(asked.seed, asked.story, asked.broken, trace=asked.trace)
     if asked.every_broken:
-        return _catch(asked.every_broken, asked.jobs)
-    return _many(range(asked.first, asked.first + (asked.seeds or 1000)), asked.jobs)
+        return _catch(asked.every_broken, asked.jobs, asked.story)
+    seeds = range(asked.first, asked.first + (asked.seeds or 1000))
+    return _many(seeds, asked.jobs, asked.story)
 
 
-def _replay(seed: int, broken: str | None, *, trace: bool) -> int:
+def _replay(seed: int, story: str, broken: str | None, *, trace: bool) -> int:
     # What a process logs holds the log's own time: only stdout is the same every time.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    with VARIANTS[broken]() if broken is not None else nullcontext():
-        world = simulate(seed, ALL)
+    with variants(story)[broken]() if broken is not None else nullcontext():
+        world = simulate(seed, STORIES[story])
     print(trace_of(world) if trace else f"seed {seed}: exact")
     return 0
 
 
-def _many(seeds: range, jobs: int) -> int:
+def _many(seeds: range, jobs: int, story: str) -> int:
     began = time.monotonic()
     failed = 0
-    for failure in try_seeds(seeds, jobs):
+    for failure in try_seeds(seeds, jobs, story):
         failed += 1
         print(failure, flush=True)
     print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 
 
-def _catch(seeds: int, jobs: int) -> int:
+def _catch(seeds: int, jobs: int, story: str) -> int:
     missed = 0
-    for name, failure in first_caught(sorted(VARIANTS), seeds, jobs):
+    for name, failure in first_caught(sorted(variants(story)), seeds, jobs, story):
         missed += failure is None
         print(f"{name}: {failure or 'NOT CAUGHT'}", flush=True)
     return 1 if missed else 0

@@ -44,7 +44,7 @@ from tables.seen_events import SeenEvents
 Variant = Callable[[], AbstractContextManager[Any]]
 
 
-def _replaced(owner: Any, **members: Any) -> Variant:
+def replaced(owner: Any, **members: Any) -> Variant:
     """A variant in which ``owner`` has other members."""
 
     @contextmanager
@@ -286,32 +286,32 @@ def _not_repeated(self: Handover, partition: Partition) -> None:
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "offsets_outside_the_transaction": _replaced(commit, _commit=_offsets_apart),
+    "offsets_outside_the_transaction": replaced(commit, _commit=_offsets_apart),
     "failed_sends_not_awaited": _sends_unseen,
-    "rows_emitted_before_the_commit": _replaced(AssignedPartition, _commit=_rows_first),
-    "rows_built_from_live_objects": _replaced(AssignedPartition, _commit=_rows_alive),
-    "store_written_before_the_commit": _replaced(AssignedPartition, _commit=_store_first),
-    "commit_in_doubt_taken_as_done": _replaced(AssignedPartition, _commit=_doubt_ignored),
-    "trimmed_before_the_commit": _replaced(AssignedPartition, _commit=_trimmed_first),
-    "dead_letters_outside_the_transaction": _replaced(commit, _send=_letters_apart),
+    "rows_emitted_before_the_commit": replaced(AssignedPartition, _commit=_rows_first),
+    "rows_built_from_live_objects": replaced(AssignedPartition, _commit=_rows_alive),
+    "store_written_before_the_commit": replaced(AssignedPartition, _commit=_store_first),
+    "commit_in_doubt_taken_as_done": replaced(AssignedPartition, _commit=_doubt_ignored),
+    "trimmed_before_the_commit": replaced(AssignedPartition, _commit=_trimmed_first),
+    "dead_letters_outside_the_transaction": replaced(commit, _send=_letters_apart),
     "no_fence": _never_fenced,
     "gap_in_the_chain_unnoticed": _gap_unnoticed,
     "kept_partition_reads_again": _read_again,
-    "watermark_not_restored": _replaced(Progress, after=_after_without(watermark_ms=0)),
-    "counters_not_restored": _replaced(Progress, after=_after_without(read=0, applied=0)),
-    "seen_events_not_restored": _replaced(SeenEvents, load=_nothing_loaded),
-    "outbox_not_repeated": _replaced(Handover, repeat=_not_repeated),
-    "older_row_acknowledgement_deletes": _replaced(
+    "watermark_not_restored": replaced(Progress, after=_after_without(watermark_ms=0)),
+    "counters_not_restored": replaced(Progress, after=_after_without(read=0, applied=0)),
+    "seen_events_not_restored": replaced(SeenEvents, load=_nothing_loaded),
+    "outbox_not_repeated": replaced(Handover, repeat=_not_repeated),
+    "older_row_acknowledgement_deletes": replaced(
         MinuteWindows, acknowledged=_acknowledge_whatever
     ),
-    "older_effect_acknowledgement_deletes": _replaced(
+    "older_effect_acknowledgement_deletes": replaced(
         Outbox, acknowledged=_outbox_acknowledge_whatever
     ),
-    "one_incarnation_for_all": _replaced(
+    "one_incarnation_for_all": replaced(
         MinuteWindows, _stamp=_one_incarnation(MinuteWindows._stamp)
     ),
-    "trimmed_too_far": _replaced(LiveKeys, base_offset=_base_at_end),
-    "refused_rows_forgotten": _replaced(Partition, _bury=_unburied),
-    "failed_roll_up_taken_as_done": _replaced(RollUpQueue, _recompute=_rolled_up_or_not),
+    "trimmed_too_far": replaced(LiveKeys, base_offset=_base_at_end),
+    "refused_rows_forgotten": replaced(Partition, _bury=_unburied),
+    "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
 }
 """By name, what is wrong."""

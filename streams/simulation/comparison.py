@@ -29,17 +29,23 @@ def check(world: World, witness: Witness) -> None:
         tp = TopicPartition(MODEL_METRICS.name, partition)
         log = world.broker.log(tp)
         judge(log.read_committed(0, _EVERYTHING), world.settings, expected)
-        buried += _check_dead_letters(world, tp, expected)
-        if (reached := witness.links[partition].next_offset) != log.high_watermark:
-            raise Difference(f"{tp}: folded up to {reached} of {log.high_watermark}")
+        buried += check_dead_letters(world, tp, expected)
+        check_end(world, witness, tp)
     old_before_s = world.clock.now_ms() // 1000 - OLD_MS // 1000 // 2
     _check_windows(world, expected, buried, old_before_s)
-    _check_ledger(world, expected)
+    check_ledger(world, expected)
 
 
-def _check_dead_letters(world: World, tp: TopicPartition, expected: Expected) -> list[Row]:
+def check_end(world: World, witness: Witness, tp: TopicPartition) -> None:
+    """All of the source is behind the partition's chain."""
+    end = world.broker.log(tp).high_watermark
+    if (reached := witness.links[tp.partition].next_offset) != end:
+        raise Difference(f"{tp}: folded up to {reached} of {end}")
+
+
+def check_dead_letters(world: World, tp: TopicPartition, expected: Expected) -> list[Row]:
     """Every bad record is dead-lettered once. Returns the window rows that shards refused."""
-    dlq = TopicPartition(MODEL_METRICS.dlq, tp.partition)
+    dlq = TopicPartition(f"{tp.topic}.dlq", tp.partition)
     batch = world.broker.log(dlq).read_committed(0, _EVERYTHING)
     found: list[str] = []
     buried: list[Row] = []
@@ -125,7 +131,7 @@ def _compare_roll_ups(world: World, table: str, rows: list[Row]) -> None:
         raise Difference(f"{table} is {found}, its minutes say {dict(counts)}")
 
 
-def _check_ledger(world: World, expected: Expected) -> None:
+def check_ledger(world: World, expected: Expected) -> None:
     rows = {row["part"]: row for row in world.shards.rows("ledger")}
     for partition, read in expected.read.items():
         row = rows.get(partition)

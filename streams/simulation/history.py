@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from streams.agent import AgentSpec
+from streams.job_agent import Agent
 from streams.settings import Settings
-from streams.simulation.comparison import check
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.producers import Producers
 from streams.simulation.weather import Weather
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
+from streams.topology import SourceTopic
+from streams.types import TopicPartition
 
 SETTINGS = Settings(
     commit_interval_s=0.5,
@@ -57,20 +59,35 @@ class NotSettled(AssertionError):  # noqa: N818 - what happened
     """The system did not come to rest although nothing was wrong with the world any more."""
 
 
-def simulate(seed: int, agents: Sequence[AgentSpec], settings: Settings = SETTINGS) -> World:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What a history is about: whose engine is run, fed with what, and how it is judged.
+
+    ``agents`` makes them anew for a seed; all consume ``source`` in ``group``.
+    """
+
+    source: SourceTopic
+    group: str
+    settings: Settings
+    agents: Callable[[int], Sequence[Agent]]
+    producers: Callable[[World, random.Random], Producers]
+    check: Callable[[World, Witness], None]
+
+
+def simulate(seed: int, story: Story) -> World:
     """Run the history of ``seed``; returns the world after it.
 
     Raises `Difference` or `NotSettled`, or what the engine raised.
     """
     loop = VirtualLoop()
-    world = World(loop, settings, agents, partitions=PARTITIONS)
-    run(loop, _history(world, random.Random(seed)))
+    world = World(loop, story.settings, story.agents(seed), partitions=PARTITIONS)
+    run(loop, _history(world, story, random.Random(seed)))
     return world
 
 
-async def _history(world: World, rng: random.Random) -> None:
-    witness = Witness(world)
-    producers, weather = Producers(world, rng), Weather(world, rng)
+async def _history(world: World, story: Story, rng: random.Random) -> None:
+    witness = Witness(world, story.source, story.group)
+    producers, weather = story.producers(world, rng), Weather(world, rng, story.group)
     await world.create_topics()
     weather.start_one()
     for step in range(STEPS):
@@ -85,12 +102,18 @@ async def _history(world: World, rng: random.Random) -> None:
         witness.look()
     # A restart repeats what is owed and so mends what was forgotten: not all may have one.
     survivors = await weather.clear(kill=rng.random() < 0.5)
-    await _settle(world, survivors or [_started(world, "calm")])
+    await _settle(world, story.source, survivors or [_started(world, "calm")])
     if rng.random() < 0.3:
         # All that matters is in the changelog: a host that was never there finds it settled.
-        await _settle(world, [_started(world, "newcomer")])
+        await _settle(world, story.source, [_started(world, "newcomer")])
     witness.look()
-    check(world, witness)
+    story.check(world, witness)
+
+
+def _decided(world: World, source: SourceTopic) -> bool:
+    """No stranger's transaction is open: the broker aborts it in its own time."""
+    logs = [world.broker.log(TopicPartition(source.name, p)) for p in range(world.partitions)]
+    return all(log.last_stable_offset == log.high_watermark for log in logs)
 
 
 def _started(world: World, host: str) -> Process:
@@ -99,7 +122,7 @@ def _started(world: World, host: str) -> Process:
     return process
 
 
-async def _settle(world: World, processes: Sequence[Process]) -> None:
+async def _settle(world: World, source: SourceTopic, processes: Sequence[Process]) -> None:
     """These processes must bring the system to rest; then they are stopped."""
     deadline = world.clock.monotonic() + CALM_S
     while world.clock.monotonic() < deadline:
@@ -109,7 +132,8 @@ async def _settle(world: World, processes: Sequence[Process]) -> None:
                 raise process.failure
         counts = [process.worker.counts() for process in processes]
         ready = sum(count.ready for count in counts if count is not None)
-        if ready == world.partitions and all(p.worker.settled for p in processes):
+        settled = ready == world.partitions and all(p.worker.settled for p in processes)
+        if settled and _decided(world, source):
             for process in processes:
                 await process.stop()
             return

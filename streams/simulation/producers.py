@@ -27,22 +27,24 @@ _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}', b"[1]")
 class Producers:
     """Appends to the source; what was sent is read from the log, never from here."""
 
+    topic = MODEL_METRICS.name
+
     def __init__(self, world: World, rng: random.Random) -> None:
-        self._world = world
-        self._rng = rng
-        self._sent: list[Record] = []
-        self._number = 0
+        self.world = world
+        self.rng = rng
+        self.sent: list[Record] = []
+        self.number = 0
         self._stranger: TransactionalProducer | None = None
 
     async def send_some(self) -> None:
         """Up to a dozen records, one by one, until the broker is away."""
-        producer = self._world.broker.plain_producer()
-        for key, value in [self._record() for _ in range(self._rng.randint(0, 12))]:
+        producer = self.world.broker.plain_producer()
+        for key, value in [self.record() for _ in range(self.rng.randint(0, 12))]:
             try:
-                await (await producer.send(MODEL_METRICS.name, key, value))
+                await (await producer.send(self.topic, key, value))
             except DiaError:
                 return
-            self._sent.append((key, value))
+            self.sent.append((key, value))
 
     async def stranger(self) -> None:
         """A transaction by another program: begun, or else committed or aborted."""
@@ -50,7 +52,7 @@ class Producers:
         try:
             if stranger is None:
                 self._stranger = await self._begin()
-            elif self._rng.random() < 0.6:
+            elif self.rng.random() < 0.6:
                 await stranger.commit()
             else:
                 await stranger.abort()
@@ -58,33 +60,34 @@ class Producers:
             return  # the broker ends what is left open at its timeout
 
     async def _begin(self) -> TransactionalProducer:
-        stranger = self._world.broker.transactional_producer("stranger")
+        stranger = self.world.broker.transactional_producer("stranger")
         await stranger.start()
         await stranger.begin()
-        for _ in range(self._rng.randint(1, 3)):
-            key, value = self._record()
-            tp = TopicPartition(MODEL_METRICS.name, partition_of(key, self._world.partitions))
+        for _ in range(self.rng.randint(1, 3)):
+            key, value = self.record()
+            tp = TopicPartition(self.topic, partition_of(key, self.world.partitions))
             await (await stranger.send(OutboundRecord(tp, key, value)))
-            self._sent.append((key, value))
+            self.sent.append((key, value))
         return stranger
 
-    def _record(self) -> Record:
-        rng = self._rng
+    def record(self) -> Record:
+        """The next one, drawn."""
+        rng = self.rng
         draw = rng.random()
-        if self._sent and draw < 0.15:
-            return rng.choice(self._sent[-60:])
-        if self._sent and draw < 0.18:
-            return self._conflict(rng.choice(self._sent[-20:]))
+        if self.sent and draw < 0.15:
+            return rng.choice(self.sent[-60:])
+        if self.sent and draw < 0.18:
+            return self._conflict(rng.choice(self.sent[-20:]))
         if draw < 0.22:
             return b"t0", rng.choice(_BAD_VALUES)
-        self._number += 1
+        self.number += 1
         tenant = f"t{rng.randint(0, 3)}"
         event = {
-            "event_id": f"e{self._number}",
+            "event_id": f"e{self.number}",
             "tenant_id": tenant,
             "model_id": rng.choice(("m0", "m1")),
             "metric": "x",
-            "ts": self._world.clock.now_ms() - rng.choice(_LAGS_MS),
+            "ts": self.world.clock.now_ms() - rng.choice(_LAGS_MS),
             "value": rng.choice((0.0, -1.5, rng.random(), 1e6)),
         }
         if rng.random() < 0.1:

@@ -6,15 +6,15 @@ import gc
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from typing import NamedTuple
 
 import structlog
 
-from agents import ALL
-from streams.simulation.broken import VARIANTS
 from streams.simulation.history import simulate
+from streams.simulation.stories import STORIES, variants
 
 _SEEDS_A_TASK = 10
 
@@ -25,39 +25,40 @@ class Failure(NamedTuple):
     seed: int
     broken: str | None
     error: str
+    story: str
 
     def __str__(self) -> str:
-        again = f"python -m streams.simulation {self.seed}"
+        again = f"python -m streams.simulation {self.seed} --story {self.story}"
         if self.broken is not None:
             again += f" --broken {self.broken}"
         return f"seed {self.seed}: {self.error}\n  again: {again}"
 
 
-def try_seed(seed: int, broken: str | None = None) -> Failure | None:
+def try_seed(seed: int, story: str, broken: str | None = None) -> Failure | None:
     """One history, with the named variant of the engine or the engine itself."""
-    variant = VARIANTS[broken]() if broken is not None else nullcontext()
+    variant = variants(story)[broken]() if broken is not None else nullcontext()
     try:
         with variant:
-            simulate(seed, ALL)
+            simulate(seed, STORIES[story])
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
-        return Failure(seed, broken, f"{type(error).__name__}: {error}"[:2000])
+        return Failure(seed, broken, f"{type(error).__name__}: {error}"[:2000], story)
     return None
 
 
-def try_seeds(seeds: Iterable[int], jobs: int) -> Iterator[Failure]:
+def try_seeds(seeds: Iterable[int], jobs: int, story: str) -> Iterator[Failure]:
     """Failures as they are found. Worker processes are started afresh and hold no output."""
     with _pool(jobs) as pool:
-        for failures in pool.map(_try_some, _chunks(seeds)):
+        for failures in pool.map(partial(_try_some, story), _chunks(seeds)):
             yield from failures
 
 
 def first_caught(
-    broken: Iterable[str], seeds: int, jobs: int
+    broken: Iterable[str], seeds: int, jobs: int, story: str
 ) -> Iterator[tuple[str, Failure | None]]:
     """Of each variant, the first of ``seeds`` seeds that tells it from the engine."""
     names = list(broken)
     with _pool(jobs) as pool:
-        yield from zip(names, pool.map(_first, names, [seeds] * len(names)), strict=True)
+        yield from zip(names, pool.map(partial(_first, story, seeds), names), strict=True)
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
@@ -81,14 +82,14 @@ def _chunks(seeds: Iterable[int]) -> Iterator[tuple[int, ...]]:
         yield chunk
 
 
-def _try_some(seeds: tuple[int, ...]) -> list[Failure]:
-    tried = [try_seed(seed) for seed in seeds]
+def _try_some(story: str, seeds: tuple[int, ...]) -> list[Failure]:
+    tried = [try_seed(seed, story) for seed in seeds]
     return [failure for failure in tried if failure is not None]
 
 
-def _first(broken: str, seeds: int) -> Failure | None:
+def _first(story: str, seeds: int, broken: str) -> Failure | None:
     for seed in range(seeds):
-        failure = try_seed(seed, broken)
+        failure = try_seed(seed, story, broken)
         if failure is not None:
             return failure
     return None

@@ -12,7 +12,6 @@ from streams.broker.memory_faults import Call
 from streams.errors import BrokerUnavailable, DiaError
 from streams.simulation.world import Process, World, die_here
 from streams.sinks.memory import Row
-from streams.topology import DIA_GROUP
 
 HOSTS = ("a", "b")
 SLOTS = 2
@@ -27,7 +26,7 @@ Fault = Callable[[], Awaitable[None] | None]
 class Weather:
     """Strikes `World` with one fault at a time; `clear` ends everything that lasts."""
 
-    def __init__(self, world: World, rng: random.Random) -> None:
+    def __init__(self, world: World, rng: random.Random, group: str) -> None:
         self._world = world
         self._rng = rng
         self._processes: list[Process] = []
@@ -44,7 +43,7 @@ class Weather:
             (6, self._fail_a_call),
             (6, self._delay_a_call),
             (3, self._broker_away),
-            (5, lambda: world.broker.rebalance(DIA_GROUP)),
+            (5, lambda: world.broker.rebalance(group)),
             (6, self._mute),
             (4, self._unmute),
             (12, self._shard_weather),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from streams.rows import Rows, WindowRows
 from streams.simulation.difference import Difference
 from streams.simulation.world import World
-from streams.topology import DIA_GROUP, MODEL_METRICS
+from streams.topology import SourceTopic
 from streams.types import TopicPartition
 from tables.changelog import Link, unpack
 
@@ -23,8 +23,10 @@ _OFFSET_BITS = 40
 class Witness:
     """Follows the changelogs of one world; `look` raises `Difference` for what was seen."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, source: SourceTopic, group: str) -> None:
         self._world = world
+        self._source = source
+        self._group = group
         self._next: dict[int, int] = {}
         self._seen: Difference | None = None
         self.links: dict[int, Link] = {}
@@ -40,7 +42,7 @@ class Witness:
             raise self._seen
 
     def _follow(self, partition: int) -> None:
-        log = self._world.broker.log(TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), partition))
+        log = self._world.broker.log(TopicPartition(self._source.changelog(self._group), partition))
         position = self._next.get(partition, 0)
         if position < log.start_offset:
             # Trimmed between two looks: nothing is known of what it followed.
@@ -56,8 +58,8 @@ class Witness:
             self.links[partition] = link
 
     def _compare_offset(self, partition: int) -> None:
-        tp = TopicPartition(MODEL_METRICS.name, partition)
-        committed = self._world.broker.committed(DIA_GROUP, tp)
+        tp = TopicPartition(self._source.name, partition)
+        committed = self._world.broker.committed(self._group, tp)
         link = self.links.get(partition)
         if link is None and self._next[partition]:
             return

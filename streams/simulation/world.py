@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from streams.agent import AgentSpec
 from streams.broker.memory import MemoryBroker
+from streams.job_agent import Agent
 from streams.rows import Rows
 from streams.runtime.deadline import Deadline
 from streams.runtime.worker import Worker
@@ -38,7 +38,7 @@ class World:
 
     loop: VirtualLoop
     settings: Settings
-    agents: Sequence[AgentSpec]
+    agents: Sequence[Agent]
     shard_count: int = 2
     partitions: int = 2
     clock: LoopClock = field(init=False)

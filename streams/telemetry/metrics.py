@@ -34,6 +34,7 @@ BREAKER_STATES = ("closed", "half_open", "open")
 COMMIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 INSERT_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 FRESHNESS_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 3600)
+JOB_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 RESTORE_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
 
 
@@ -239,6 +240,26 @@ class CacheMetrics:
         )
 
 
+class JobMetrics:
+    """Work of job agents: what waits, runs and became of it."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.waiting = declare.gauge("jobs_waiting", "Jobs that wait for a process.", ("lane",))
+        self.running = declare.gauge("jobs_running", "Jobs under way.")
+        self.wait_seconds = declare.histogram(
+            "job_wait_seconds", "From being read to first starting.", JOB_BUCKETS_S, ("lane",)
+        )
+        self.run_seconds = declare.histogram(
+            "job_run_seconds", "One run of a job, failed ones included.", JOB_BUCKETS_S
+        )
+        self.finished = declare.counter(
+            "jobs_finished_total", "First results of a key, committed or not.", ("status",)
+        )
+        self.failures = declare.counter(
+            "job_failures_total", "Runs that failed and may be tried again.", ("code",)
+        )
+
+
 class Metrics:
     """All of them on one registry. One instance a process; a test or a simulation makes its own."""
 
@@ -254,6 +275,7 @@ class Metrics:
         self.sink = SinkMetrics(declare)
         self.breaker = BreakerMetrics(declare)
         self.cache = CacheMetrics(declare)
+        self.jobs = JobMetrics(declare)
         self.loop_heartbeat = declare.gauge(
             "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
         )

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from streams.errors import UnknownScenario, UsageError
+from streams.queue_policy import QueuePolicy
 from streams.scenarios import registry
 from streams.scenarios.distribution import Exponential, Normal, phi
 from streams.scenarios.history import History
 from streams.scenarios.job import SimulationJob, decode_answer, encode_job, run
-from streams.scenarios.scenario import QueuePolicy
 from tables import sketch_code
 
 NORMAL = {"kind": "normal", "mean": 10.0, "sd": 2.0}

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from agents import ALL
+from agents import AGGREGATE_METRICS
 from streams.clock import settle
 from streams.errors import SourceNotLogAppendTime
 from streams.runtime.deadline import Deadline
@@ -18,7 +18,7 @@ from streams.topology import MODEL_METRICS
 
 def _worker(rig) -> Worker:
     return Worker(
-        agents=ALL,
+        agents=(AGGREGATE_METRICS,),
         broker=rig.broker,
         shards=rig.shards,
         stores=lambda group: rig.disk,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.runtime.pressure import Pressure, fill_of
+from streams.runtime.pressure import Pressure
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ async def test_it_pauses_at_eighty_percent_and_resumes_below_fifty(rig, partitio
 
 async def test_the_fullest_bound_decides(rig, partition):
     """Windows, owed bytes and records ahead of a commit each fill memory of their own."""
-    assert fill_of(partition) == 0
+    assert partition.fill == 0
     await _live(rig, 2)
-    assert fill_of(partition) == pytest.approx(0.2)
+    assert partition.fill == pytest.approx(0.2)
     partition.outbox.put(b"D", bytes(900))
     partition.outbox.delta(1)
-    assert fill_of(partition) == pytest.approx(0.9)
+    assert partition.fill == pytest.approx(0.9)
     await rig.produce(*[b"{"] * 398)
     await rig.fold()
-    assert fill_of(partition) == pytest.approx(1.0)
+    assert partition.fill == pytest.approx(1.0)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from agents import ALL
+from agents import AGGREGATE_METRICS
 from streams.errors import BrokerUnavailable
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
@@ -49,4 +49,7 @@ async def _through(world, refusals):
 def test_refused_fetches_end_no_worker_and_lose_nothing(refusals, replaced):
     """A consumer that is refused for good is replaced: its client does not recover by itself."""
     loop = VirtualLoop()
-    assert run(loop, _through(World(loop, SETTINGS, ALL), refusals)) == (EVENTS, replaced)
+    assert run(loop, _through(World(loop, SETTINGS, (AGGREGATE_METRICS,)), refusals)) == (
+        EVENTS,
+        replaced,
+    )

@@ -1,0 +1,98 @@
+"""decision.simulation.request -> one result each in decision.simulation.result and `simulations`.
+
+In: `SimulationRequest`s, partitioned by tenant. State: the outcome of each idempotency key, and
+which requests are finished. A repeat of a key is answered with the first one's summary, one with
+another payload is a dead letter `idempotency_conflict`. What is asked is everything but
+``request_id``, ``ts`` and ``priority``, which say who asks, when and how urgently.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+from xxhash import xxh3_128_digest
+
+from agents.simulator import CANCEL, Simulator
+from schemas.simulation import (
+    SimulationError,
+    SimulationRequest,
+    SimulationResult,
+    SimulationStatus,
+)
+from streams.job_agent import Answer, Ask, JobAgent, Outcome, Place
+from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT, SIMULATOR_GROUP
+
+_encode = msgspec.json.Encoder().encode
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+def ask(request: SimulationRequest) -> Ask:
+    """What of a request decides when it runs, and whether another is the same."""
+    asked = (
+        request.model_id,
+        request.policy_id,
+        request.scenario,
+        request.trials,
+        request.seed,
+        request.parameters,
+    )
+    cancels = request.parameters.get("idempotency_key") if request.scenario == CANCEL else None
+    return Ask(
+        tenant=request.tenant_id,
+        key=request.idempotency_key,
+        payload=xxh3_128_digest(_canonical(asked)),
+        priority=request.priority,
+        queue=request.scenario,
+        cancels=cancels if isinstance(cancels, str) else None,
+    )
+
+
+def answer(request: SimulationRequest, outcome: Outcome, place: Place) -> Answer:
+    """The result of one request: its own id, its key's outcome."""
+    error = SimulationError(code=outcome.code, message=outcome.message) if outcome.code else None
+    result = SimulationResult(
+        request_id=request.request_id,
+        idempotency_key=request.idempotency_key,
+        tenant_id=request.tenant_id,
+        status=cast(SimulationStatus, outcome.status),
+        summary=outcome.summary,
+        error=error,
+        started_ts=outcome.started_ms,
+        finished_ts=outcome.finished_ms,
+    )
+    return Answer(_encode(result), "simulations", _row(request, outcome, place))
+
+
+def _row(request: SimulationRequest, outcome: Outcome, place: Place) -> dict[str, Any]:
+    return {
+        "tenant": request.tenant_id,
+        "idempotency_key": request.idempotency_key,
+        "request_id": request.request_id,
+        "model": request.model_id,
+        "policy": request.policy_id or "",
+        "scenario": request.scenario,
+        "priority": request.priority,
+        "trials": request.trials,
+        "status": outcome.status,
+        "repeated": int(place.repeated),
+        "error_code": outcome.code,
+        "error_message": outcome.message,
+        "summary": _encode(outcome.summary).decode(),
+        "requested": place.append_ms,
+        "started": outcome.started_ms,
+        "finished": outcome.finished_ms,
+        "part": place.partition,
+        "off": place.offset,
+    }
+
+
+SIMULATE_DECISION = JobAgent(
+    name="simulate_decision",
+    source=SIMULATION_REQUEST,
+    group=SIMULATOR_GROUP,
+    results=SIMULATION_RESULT,
+    ask=ask,
+    answer=answer,
+    performer=Simulator.of,
+)

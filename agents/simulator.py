@@ -1,0 +1,140 @@
+"""The work of `simulate_decision`: look up the scenario, read its history, run it in the pool."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from xxhash import xxh3_64_intdigest
+
+from schemas.simulation import SimulationRequest
+from streams.clock import Clock
+from streams.errors import (
+    InvalidParameters,
+    JobRefused,
+    SimulationFailed,
+    UnknownScenario,
+)
+from streams.job_agent import Outcome
+from streams.pool.pool import JobPool
+from streams.pool.processes import ProcessPool
+from streams.queue_policy import QueuePolicy
+from streams.scenarios import job, registry
+from streams.scenarios.history import History
+from streams.scenarios.scenario import HistoryQuery
+from streams.settings import Settings
+from streams.sinks.minutes import MinuteReader
+
+CANCEL = "cancel"
+"""The scenario whose requests end another request of their tenant."""
+
+_UNKNOWN_QUEUE = QueuePolicy()
+_REFUSALS: dict[str, type[JobRefused]] = {
+    error.code: error for error in (InvalidParameters, UnknownScenario)
+}
+_SLOTS_PER_PROCESS = 2
+"""Started work waits at the pool for no longer than one job takes, so that no process idles while
+the event loop is busy with commits."""
+
+
+class Simulator:
+    """The `Performer` of one process."""
+
+    def __init__(self, pool: JobPool, minutes: MinuteReader) -> None:
+        self._pool = pool
+        self._minutes = minutes
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Clock) -> Simulator:
+        """With real processes, which are started when the first request comes."""
+        pool = ProcessPool(
+            job.ENTRY,
+            size=settings.pool_processes or os.cpu_count() or 1,
+            recycle_jobs=settings.pool_recycle_jobs,
+            memory_bytes=settings.pool_memory_bytes,
+            clock=clock,
+        )
+        return cls(pool, MinuteReader(settings))
+
+    @property
+    def slots(self) -> int:
+        return self._pool.size * _SLOTS_PER_PROCESS
+
+    @property
+    def held(self) -> bool:
+        return False
+
+    def queue(self, name: str) -> QueuePolicy:
+        chosen = registry.scenarios().get(name)
+        return chosen.queue if chosen is not None else _UNKNOWN_QUEUE
+
+    async def perform(self, event: SimulationRequest) -> dict[str, Any]:
+        if event.scenario == CANCEL:
+            raise InvalidParameters(
+                "scenario cancel needs parameters.idempotency_key, the key of what to cancel."
+            )
+        chosen = registry.scenario(event.scenario)
+        query = chosen.history(registry.parameters(chosen, event.parameters))
+        history = await self._history(event, query) if query is not None else None
+        work = job.SimulationJob(
+            scenario=event.scenario,
+            parameters=event.parameters,
+            trials=event.trials,
+            seed=_seed(event),
+            history=history,
+        )
+        try:
+            encoded = job.encode_job(work)
+        except OverflowError as error:
+            raise InvalidParameters("parameters hold an integer beyond 64 bits.") from error
+        raw = await self._pool.run(encoded, chosen.queue.timeout_s)
+        if len(raw) > job.SUMMARY_MAX_BYTES:
+            raise SimulationFailed(
+                f"the summary has {len(raw)} bytes, at most {job.SUMMARY_MAX_BYTES}."
+            )
+        answer = job.decode_answer(raw)
+        if answer.code:
+            raise _REFUSALS.get(answer.code, SimulationFailed)(answer.message)
+        return answer.summary
+
+    async def _history(self, event: SimulationRequest, query: HistoryQuery) -> History:
+        stop_s = event.ts // 60_000 * 60 + 60
+        minutes = await self._minutes.read(
+            event.tenant_id, event.model_id, query.metric, stop_s - 60 * query.minutes, stop_s
+        )
+        return History(
+            start_s=[minute.start_s for minute in minutes],
+            counts_n=[minute.n for minute in minutes],
+            sums=[minute.total for minute in minutes],
+            codes=[minute.codes for minute in minutes],
+            counts=[minute.counts for minute in minutes],
+        )
+
+    def finished(self, event: SimulationRequest, outcome: Outcome) -> None:
+        """The scenario's hooks, with what the result record says."""
+        chosen = registry.scenarios().get(event.scenario)
+        if chosen is None:
+            return
+        hook = chosen.on_completed if outcome.status == "completed" else chosen.on_failed
+        if hook is not None:
+            hook(
+                {
+                    "tenant_id": event.tenant_id,
+                    "idempotency_key": event.idempotency_key,
+                    "request_id": event.request_id,
+                    "status": outcome.status,
+                    "summary": outcome.summary,
+                    "error_code": outcome.code,
+                }
+            )
+
+    async def close(self) -> None:
+        await self._pool.close()
+        await self._minutes.close()
+
+
+def _seed(event: SimulationRequest) -> int:
+    """The request's, or one that any run of the same request comes to again."""
+    if event.seed is not None:
+        return event.seed % (1 << 64)
+    return xxh3_64_intdigest(f"{event.tenant_id}\0{event.idempotency_key}".encode())

@@ -1,0 +1,144 @@
+"""What must have come of every request, judged by the source log alone and told by nobody else.
+
+Which requests are first, repeats or conflicts follows from the log. Of the results only this is
+demanded: one for every request that is not dead, all of a key the same, no two keys the same run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from streams.simulation.comparison import check_dead_letters, check_end, check_ledger
+from streams.simulation.difference import Difference
+from streams.simulation.truth import Expected
+from streams.simulation.witness import Witness
+from streams.simulation.world import World
+from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT
+from streams.types import RecordBatch, TopicPartition
+
+_EVERYTHING = 1 << 30
+_FIELDS = ("request_id", "idempotency_key", "tenant_id", "model_id", "scenario")
+_SAID = ("model_id", "policy_id", "scenario", "trials", "seed", "parameters")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One request that is not dead: where it lies, and the first request of its key."""
+
+    part: int
+    offset: int
+    first: str
+    event: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Requests:
+    expected: Expected = field(default_factory=Expected)
+    asked: dict[str, _Asked] = field(default_factory=dict)
+    """by request_id"""
+
+
+def check(world: World, witness: Witness) -> None:
+    """Raises `Difference`."""
+    requests = _Requests()
+    results: list[dict[str, Any]] = []
+    for partition in range(world.partitions):
+        tp = TopicPartition(SIMULATION_REQUEST.name, partition)
+        log = world.broker.log(tp).read_committed(0, _EVERYTHING)
+        _judge(log, world.settings.dedupe_ttl_s * 1000, requests)
+        check_dead_letters(world, tp, requests.expected)
+        check_end(world, witness, tp)
+        result_log = world.broker.log(TopicPartition(SIMULATION_RESULT.name, partition))
+        values = result_log.read_committed(0, _EVERYTHING).values
+        results += [json.loads(value or b"") for value in values]
+    check_ledger(world, requests.expected)
+    _check_results(requests, results)
+    _check_rows(world, requests, {result["request_id"]: result for result in results})
+
+
+def _judge(batch: RecordBatch, ttl_ms: int, requests: _Requests) -> None:
+    expected, partition = requests.expected, batch.tp.partition
+    firsts: dict[tuple[str, str], tuple[int, str, str]] = {}
+    rows = zip(batch.offsets, batch.timestamps, batch.keys, batch.values, strict=True)
+    for offset, append_ms, key, value in rows:
+        expected.read[partition] += 1
+        event = _event(key, value)
+        if event is None:
+            expected.dead.add(f"{batch.tp}/{offset}")
+            continue
+        name = (event["tenant_id"], event["idempotency_key"])
+        said = json.dumps([event.get(part) for part in _SAID])
+        known = firsts.get(name)
+        if known is None or append_ms - known[0] > ttl_ms:
+            known = firsts[name] = (append_ms, said, event["request_id"])
+            expected.applied[partition] += 1
+        elif known[1] != said:
+            expected.dead.add(f"{batch.tp}/{offset}")
+            continue
+        requests.asked[event["request_id"]] = _Asked(partition, offset, known[2], event)
+
+
+def _event(key: bytes | None, value: bytes | None) -> dict[str, Any] | None:
+    try:
+        event = json.loads(value or b"")
+    except ValueError:
+        return None
+    if not isinstance(event, dict) or not all(name in event for name in _FIELDS):
+        return None
+    return event if key == event["tenant_id"].encode() else None
+
+
+def _check_results(requests: _Requests, results: list[dict[str, Any]]) -> None:
+    counted = Counter(result["request_id"] for result in results)
+    if counted != Counter(requests.asked.keys()):
+        lost, extra = requests.asked.keys() - counted, counted - Counter(requests.asked.keys())
+        raise Difference(f"no result of {sorted(lost)}, unexpected {sorted(extra.elements())}")
+    by_first: dict[str, dict[str, Any]] = {}
+    for result in results:
+        first = requests.asked[result["request_id"]].first
+        outcome = {name: part for name, part in result.items() if name != "request_id"}
+        if by_first.setdefault(first, outcome) != outcome:
+            raise Difference(f"{result['request_id']}: {outcome}, but {first}: {by_first[first]}")
+    runs = Counter(_run(outcome) for outcome in by_first.values())
+    if twice := [run for run, count in runs.items() if run is not None and count > 1]:
+        raise Difference(f"runs {twice} answer two keys")
+    _check_cancelled(requests, by_first)
+
+
+def _run(outcome: dict[str, Any]) -> int | None:
+    run: int | None = outcome["summary"].get("run")
+    return run
+
+
+def _check_cancelled(requests: _Requests, by_first: dict[str, dict[str, Any]]) -> None:
+    """What was cancelled was asked to be, and the asker was told."""
+    told = {
+        (asked.event["tenant_id"], asked.event["parameters"]["idempotency_key"])
+        for request_id, asked in requests.asked.items()
+        if asked.first == request_id and by_first[request_id]["summary"].get("cancelled")
+    }
+    cancelled = {
+        (outcome["tenant_id"], outcome["idempotency_key"])
+        for outcome in by_first.values()
+        if outcome["status"] == "cancelled"
+    }
+    if told != cancelled:
+        raise Difference(f"cancelled {sorted(cancelled)}, told {sorted(told)}")
+
+
+def _check_rows(world: World, requests: _Requests, results: dict[str, dict[str, Any]]) -> None:
+    """`simulations` holds every result, once, at the place of its request."""
+    rows = {row["request_id"]: row for row in world.shards.rows("simulations")}
+    if rows.keys() != requests.asked.keys():
+        raise Difference(
+            f"simulations rows differ by {sorted(rows.keys() ^ requests.asked.keys())}"
+        )
+    for request_id, asked in requests.asked.items():
+        row, result = rows[request_id], results[request_id]
+        found = (row["part"], row["off"], bool(row["repeated"]), row["status"])
+        wanted = (asked.part, asked.offset, asked.first != request_id, result["status"])
+        if found != wanted or json.loads(row["summary"]) != result["summary"]:
+            raise Difference(f"row {row}, expected {wanted} and {result['summary']}")

@@ -1,0 +1,146 @@
+"""What came of each key: the table that gives a repeated request the result of the first.
+
+An outcome belongs to the first request of its key, at ``offset``. A later request repeats it if
+its append time lies at most ``ttl`` after the first's (which is not refreshed); so a key can have
+several outcomes, and a request is judged by the last one *before its own offset*. That makes the
+verdict a property of the log, although requests finish out of order and may be read again.
+
+On disk and in the changelog an entry holds the outcomes of one commit: ``seq:u64 part:u16``, and
+msgpack of its `Remembered` rows. An entry goes when its youngest row has expired.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from streams.errors import StateLimit
+from tables.table import MAX_ENTRY_BYTES, Entry
+
+_KEY: Final = struct.Struct(">QH")
+_CLOCK_SLACK_MS: Final = 60_000
+"""Append times may step back when a partition changes leaders."""
+_ROW_BYTES: Final = 400
+"""What a row costs in memory beside its body."""
+
+
+class Remembered(msgspec.Struct, array_like=True, frozen=True):
+    """One outcome: whose, of what, since when, and the outcome itself."""
+
+    identity: bytes
+    payload: bytes
+    offset: int
+    append_ms: int
+    body: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Remembered]).decode
+
+
+class Outcomes:
+    """The `Table` of outcomes of one partition (protocol: tables/table.py)."""
+
+    def __init__(self, ttl_ms: int, max_bytes: int) -> None:
+        self._ttl_ms = ttl_ms
+        self._max_bytes = max_bytes
+        self._by_identity: dict[bytes, list[Remembered]] = {}
+        self._segments: dict[bytes, list[Remembered]] = {}
+        self._fresh: list[Remembered] = []
+        self._rewritten: dict[bytes, None] = {}
+        self._horizon_ms = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_identity.values()))
+
+    @property
+    def bytes_used(self) -> int:
+        return self._bytes
+
+    def before(self, identity: bytes, offset: int) -> Remembered | None:
+        """The last outcome of a key whose first request lies before ``offset``."""
+        older = [row for row in self._by_identity.get(identity, ()) if row.offset < offset]
+        return max(older, key=lambda row: row.offset) if older else None
+
+    def remember(self, row: Remembered) -> None:
+        """Keep an outcome from the next commit on."""
+        self._add(row)
+        self._fresh.append(row)
+
+    def check_bound(self) -> None:
+        """Raises `StateLimit` past the bound: pausing would not help, since outcomes expire in
+        append time, which then stands still."""
+        if self._bytes > self._max_bytes:
+            raise StateLimit(
+                f"the outcomes of one partition take {self._bytes} bytes, the bound is "
+                f"DIA_MAX_OUTCOME_BYTES={self._max_bytes}. Raise it, shorten DIA_DEDUPE_TTL_S, or "
+                f"add partitions."
+            )
+
+    def passed(self, append_ms: int) -> None:
+        """Every request appended before ``append_ms`` is finished: what had expired by then is
+        asked for by none that is left."""
+        self._horizon_ms = max(self._horizon_ms, append_ms - self._ttl_ms - _CLOCK_SLACK_MS)
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        for key, value in items:
+            rows = _decode(value)
+            self._segments[key] = rows
+            for row in rows:
+                self._add(row)
+
+    def delta(self, seq: int) -> list[Entry]:
+        entries: list[Entry] = [(key, None) for key in self._expired()]
+        for part, rows in enumerate(_parts(self._fresh)):
+            key = _KEY.pack(seq, part)
+            self._segments[key] = rows
+            entries.append((key, _encode(rows)))
+        entries += [(key, _encode(self._segments[key])) for key in self._rewritten]
+        self._fresh, self._rewritten = [], {}
+        return entries
+
+    def rewrite(self, key: bytes, value: bytes) -> None:
+        self._rewritten[key] = None
+
+    def _expired(self) -> list[bytes]:
+        """Forget, oldest first, what has expired; their keys."""
+        gone: list[bytes] = []
+        for key, rows in self._segments.items():
+            if max(row.append_ms for row in rows) >= self._horizon_ms:
+                break
+            gone.append(key)
+        for key in gone:
+            for row in self._segments.pop(key):
+                self._forget(row)
+            self._rewritten.pop(key, None)
+        return gone
+
+    def _add(self, row: Remembered) -> None:
+        self._by_identity.setdefault(row.identity, []).append(row)
+        self._bytes += len(row.body) + _ROW_BYTES
+
+    def _forget(self, row: Remembered) -> None:
+        rows = self._by_identity[row.identity]
+        rows.remove(row)
+        if not rows:
+            del self._by_identity[row.identity]
+        self._bytes -= len(row.body) + _ROW_BYTES
+
+
+def _parts(rows: list[Remembered]) -> Iterator[list[Remembered]]:
+    """Cut the rows of one commit into entries that fit."""
+    part: list[Remembered] = []
+    used = 0
+    for row in rows:
+        size = len(row.body) + _ROW_BYTES
+        if part and used + size > MAX_ENTRY_BYTES:
+            yield part
+            part, used = [], 0
+        part.append(row)
+        used += size
+    if part:
+        yield part

@@ -1,0 +1,108 @@
+"""Nothing is lost, nobody starves, and high priority waits for a bounded number of starts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.runtime.fair_queue import FairQueue
+
+SHARE = 0.25
+TENANTS = st.sampled_from("abcde")
+LANES = st.sampled_from(["high", "normal"])
+JOBS = st.lists(st.tuples(LANES, TENANTS, st.sampled_from("xyz")), min_size=1, max_size=60)
+
+
+def always(queue):
+    return True
+
+
+def filled(jobs):
+    queue = FairQueue(SHARE)
+    for number, (lane, tenant, name) in enumerate(jobs):
+        queue.push(lane, tenant, name, (number, lane, tenant, name))
+    return queue
+
+
+def drained(queue, may_start=always):
+    return list(iter(lambda: queue.pop(may_start), None))
+
+
+@given(JOBS)
+def test_every_job_starts_once_and_in_its_tenants_order(jobs):
+    """The queue reorders; it must neither lose nor repeat, nor let a tenant overtake itself."""
+    queue = filled(jobs)
+    assert len(queue) == len(jobs)
+    started = drained(queue)
+    assert Counter(number for number, *_ in started) == Counter(range(len(jobs)))
+    assert len(queue) == queue.length("high") == queue.length("normal") == 0
+    order = defaultdict(list)
+    for number, lane, tenant, _ in started:
+        order[lane, tenant].append(number)
+    assert all(numbers == sorted(numbers) for numbers in order.values())
+
+
+@given(JOBS, JOBS)
+def test_a_job_waits_for_a_bounded_number_of_starts_of_its_lane(jobs, later):
+    """(k + 1) T, whatever else arrives meanwhile: that is what starving cannot look like."""
+    queue = filled(jobs)
+    before = Counter()
+    bound = {}
+    for number, (lane, tenant, _) in enumerate(jobs):
+        before[lane, tenant] += 1
+        bound[number] = before[lane, tenant] * 5
+    position = Counter()
+    arriving = iter(enumerate(later, len(jobs)))
+    while (started := queue.pop(always)) is not None:
+        number, lane, *_ = started
+        position[lane] += 1
+        if number in bound:
+            assert position[lane] <= bound[number]
+        for next_number, (lane, tenant, name) in arriving:
+            queue.push(lane, tenant, name, (next_number, lane, tenant, name))
+            break
+
+
+@given(st.integers(1, 80), st.integers(1, 80))
+def test_the_normal_lane_keeps_its_share_and_the_high_lane_the_rest(high, normal):
+    """While both have work: high first, but never all of it."""
+    jobs = [("high", f"h{i % 3}", "x") for i in range(high)]
+    queue = filled(jobs + [("normal", f"n{i % 3}", "x") for i in range(normal)])
+    started = [lane for _, lane, *_ in drained(queue)]
+    for end in range(1, len(started)):
+        if started[:end].count("high") == high or started[:end].count("normal") == normal:
+            break
+        served = started[:end].count("normal")
+        assert math.floor(end * SHARE) - 1 <= served <= math.ceil(end * SHARE)
+    assert started[0] == "high"
+
+
+@given(JOBS, st.sets(st.sampled_from("xyz")))
+def test_a_closed_queue_holds_back_its_own_jobs_only(jobs, closed):
+    """One scenario at its limit must not stop the others, of the same tenant or of any."""
+    queue = filled(jobs)
+    started = drained(queue, lambda name: name not in closed)
+    assert sorted(number for number, *_ in started) == [
+        number for number, (_, _, name) in enumerate(jobs) if name not in closed
+    ]
+    assert len(drained(queue)) == len(jobs) - len(started)
+
+
+@given(JOBS, TENANTS)
+def test_what_is_removed_does_not_start(jobs, tenant):
+    """Jobs of a partition that left must not run here."""
+    queue = filled(jobs)
+    removed = queue.remove(lambda job: job[2] == tenant)
+    started = drained(queue)
+    assert {job[2] for job in removed} <= {tenant}
+    assert tenant not in {job[2] for job in started}
+    assert len(removed) + len(started) == len(jobs)
+
+
+def test_a_heavy_tenant_costs_a_light_one_one_start():
+    """A thousand jobs of one tenant in front: the other's only job is second."""
+    queue = filled([("normal", "heavy", "x")] * 1000 + [("normal", "light", "x")])
+    assert [queue.pop(always)[2] for _ in range(2)] == ["heavy", "light"]

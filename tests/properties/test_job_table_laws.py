@@ -1,0 +1,119 @@
+"""What a job partition remembers survives being written, restored and rewritten, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.errors import StateLimit
+from tables.finished_offsets import FinishedOffsets
+from tables.outcomes import Outcomes, Remembered
+
+TTL_MS = 1000
+SLACK_MS = 60_000
+VERDICTS = st.sampled_from(["applied", "duplicate", "invalid_json"])
+
+
+def apply(entries, store):
+    """What the changelog and the store do with a delta."""
+    for key, value in entries:
+        if value is None:
+            store.pop(key, None)
+        else:
+            store[key] = value
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 30), VERDICTS), max_size=60))
+def test_finished_offsets_restore_to_what_they_were(steps):
+    """After a crash exactly these are skipped: one too few runs twice, one too many never."""
+    table, store, model = FinishedOffsets(), {}, {}
+    for commit, (add, offset, verdict) in enumerate(steps):
+        if add and offset not in model:
+            table.finish(offset, verdict)
+            model[offset] = verdict
+        elif not add:
+            assert table.take(offset) == model.pop(offset, None)
+        if commit % 3 == 0:
+            apply(table.delta(commit), store)
+    apply(table.delta(99), store)
+    assert len(store) == bool(model)
+    restored = FinishedOffsets()
+    restored.load(store.items())
+    assert {offset: restored.take(offset) for offset in range(31) if offset in model} == model
+    assert len(restored) == 0
+
+
+def row(identity, offset, append_ms=0, body=b"x"):
+    return Remembered(identity, b"p", offset, append_ms, body)
+
+
+IDENTITIES = st.sampled_from([b"a" * 16, b"b" * 16])
+
+
+@given(
+    st.lists(st.tuples(IDENTITIES, st.integers(0, 50)), max_size=40, unique=True),
+    st.integers(0, 60),
+    st.integers(1, 7),
+)
+def test_a_request_is_judged_by_the_last_outcome_before_it(rows, offset, commits):
+    """In whatever order requests finished, and whether or not the table was restored since."""
+    table, store = Outcomes(TTL_MS, 1 << 30), {}
+    for number, (identity, at) in enumerate(rows):
+        table.remember(row(identity, at))
+        if number % commits == 0:
+            apply(table.delta(number), store)
+    apply(table.delta(999), store)
+    restored = Outcomes(TTL_MS, 1 << 30)
+    restored.load(store.items())
+    for identity in (b"a" * 16, b"b" * 16):
+        older = [at for name, at in rows if name == identity and at < offset]
+        for found in (table.before(identity, offset), restored.before(identity, offset)):
+            assert (found.offset if found else None) == max(older, default=None)
+    assert restored.bytes_used == table.bytes_used
+
+
+@given(st.lists(st.integers(0, 10 * SLACK_MS), min_size=1, max_size=30), st.integers(0, 10**6))
+def test_an_outcome_is_kept_while_any_request_left_may_repeat_it(appends, passed_ms):
+    """And not for ever: what is left is what could still be asked for, and a commit's worth."""
+    table, store = Outcomes(TTL_MS, 1 << 30), {}
+    appends = sorted(appends)
+    for number, append_ms in enumerate(appends):
+        table.remember(row(b"%016d" % number, number, append_ms))
+        apply(table.delta(number), store)
+    table.passed(passed_ms)
+    apply(table.delta(999), store)
+    kept = {number for number in range(len(appends)) if table.before(b"%016d" % number, 99)}
+    horizon = passed_ms - TTL_MS - SLACK_MS
+    assert kept == {number for number, at in enumerate(appends) if at >= horizon}
+    assert len(store) == len(table) == len(kept)
+
+
+def test_a_rewritten_entry_says_the_same_at_a_newer_place():
+    """The changelog is trimmed behind it: what it held must not be lost with it."""
+    table, store = Outcomes(TTL_MS, 1 << 30), {}
+    table.remember(row(b"a" * 16, 1))
+    apply(table.delta(1), store)
+    ((key, value),) = store.items()
+    table.rewrite(key, value)
+    assert table.delta(2) == [(key, value)]
+    assert table.delta(3) == []
+
+
+def test_large_outcomes_of_one_commit_are_cut_into_entries():
+    """An entry must fit one record of the changelog."""
+    table = Outcomes(TTL_MS, 1 << 30)
+    for number in range(40):
+        table.remember(row(b"%016d" % number, number, body=bytes(60_000)))
+    entries = table.delta(1)
+    assert len(entries) > 1
+    assert all(len(value) < 900 << 10 for _, value in entries)
+
+
+def test_past_its_bound_the_partition_stops():
+    """Memory is bounded by a sentence that says which setting to change, not by the kernel."""
+    table = Outcomes(TTL_MS, 1000)
+    for number in range(3):
+        table.remember(row(b"%016d" % number, number))
+    with pytest.raises(StateLimit, match="DIA_MAX_OUTCOME_BYTES=1000"):
+        table.check_bound()
