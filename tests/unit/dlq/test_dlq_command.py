@@ -151,6 +151,16 @@ def test_a_queue_that_was_never_made_is_unreachable(broker, capsys):
     )
 
 
+def test_without_a_broker_nothing_is_claimed(monkeypatch, tmp_path, capsys):
+    """An outage must not look like an empty queue."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.delenv("DIA_KAFKA_BOOTSTRAP", raising=False)
+    assert main(["dlq", "stats", "--json"]) == 4
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no Kafka address is known" in captured.err
+
+
 def test_a_queue_of_somebody_else_is_read_by_its_name(broker, capsys):
     """Spring's queue, with no family of ours behind it: shown, and not judged."""
     headers = (
