@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli import breaker
+from streams.cli import breaker, disposal
 from streams.cli.invocation import invocation
 from streams.cli.letter_filters import filtered
+from streams.cli.letter_reading import clients, decided, pages
 from streams.cli.payload import moment, printable
 
 if TYPE_CHECKING:
@@ -23,18 +23,17 @@ if TYPE_CHECKING:
     from streams.dlq.filters import Filters
     from streams.dlq.letter import Letter
     from streams.dlq.tally import Group, Tally
-    from streams.types import Admin, LogReader
+    from streams.replay.decided import Decided
 
 LISTED_MAX = 100
 """Letters of one table, unless --limit asks for more."""
 GROUPS_SHOWN = 20
 """Of one section, where several are printed."""
-PROGRESS_FROM = 50_000
-"""Offsets: less is read before anyone begins to wonder."""
 _MESSAGE_SHOWN = 100
 
 _SECTIONS = ("error", "tenant", "agent", "age")
-_COLUMNS = ("failed", "error", "tenant", "hops", "bytes", "id", "message")
+DISPOSITION = "disposition"
+_COLUMNS = ("failed", "error", "tenant", DISPOSITION, "hops", "bytes", "id", "message")
 _JSON_COLUMNS = (*_COLUMNS, "stage", "agent", "place")
 
 
@@ -47,6 +46,8 @@ def register(app: typer.Typer) -> None:
     group.command("list")(filtered(show_list))
     group.command("show")(show)
     group.command("export")(filtered(export))
+    group.command("discard")(filtered(disposal.discard))
+    group.command("park")(filtered(disposal.park))
     breaker.register(group)
     app.add_typer(group, name="dlq")
 
@@ -72,16 +73,22 @@ def stats(
     from streams.errors import UsageError
 
     run = invocation(ctx)
+    known = {*FIELDS, DISPOSITION}
     for field in by or ():
-        if field not in FIELDS:
-            raise UsageError(f"--by {field} is no field. Letters have {', '.join(FIELDS)}.")
+        if field not in known:
+            raise UsageError(
+                f"--by {field} is no field. Letters have {', '.join((*FIELDS, DISPOSITION))}."
+            )
     now_ms = round(time.time() * 1000)
     wanted = [tuple(by)] if by else [(field,) for field in _SECTIONS]
-    tallies = [Tally(fields, now_ms) for fields in wanted]
     total = Tally((), now_ms)
+    tallies: list[Tally] = []
 
     async def count() -> None:
-        async for page in _pages(run, filters):
+        found = await decided(run) if DISPOSITION in (by or ()) else None
+        more = {DISPOSITION: lambda letter, _: _decision(found, letter)}
+        tallies.extend(Tally(fields, now_ms, more) for fields in wanted)
+        async for page in pages(run, filters):
             total.add(page)
             for tally in tallies:
                 tally.add(page)
@@ -102,11 +109,12 @@ def show_list(ctx: typer.Context, *, filters: Filters) -> None:
     rows: list[tuple[Any, ...]] = []
 
     async def collect() -> None:
-        async for page in _pages(run, filters):
+        found = await decided(run)
+        async for page in pages(run, filters):
             if run.json:
-                printer.rows(_JSON_COLUMNS, map(_fields, page))
+                printer.rows(_JSON_COLUMNS, [_fields(letter, found) for letter in page])
             else:
-                rows.extend(map(_cells, page))
+                rows.extend(_cells(letter, found) for letter in page)
 
     asyncio.run(collect())
     if run.json:
@@ -153,48 +161,12 @@ def export(ctx: typer.Context, *, filters: Filters) -> None:
 
     async def write() -> None:
         nonlocal written
-        async for page in _pages(run, filters):
+        async for page in pages(run, filters):
             sys.stdout.write("".join(f"{encode(letter).decode()}\n" for letter in page))
             written += len(page)
 
     asyncio.run(write())
     run.printer().say(f"{written:,} letters.")
-
-
-@asynccontextmanager
-async def _clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
-    from streams.cli import kafka
-
-    broker = kafka.broker_of(run.settings)
-    admin = await broker.admin()
-    try:
-        reader = await broker.reader()
-        try:
-            yield admin, reader
-        finally:
-            await reader.close()
-    finally:
-        await admin.close()
-
-
-async def _pages(run: Invocation, filters: Filters) -> AsyncIterator[list[Letter]]:
-    """The letters that are meant, with progress on stderr where there are many."""
-    from streams.dlq.queues import queues, spans_of
-    from streams.dlq.selection import select
-
-    printer = run.printer()
-    async with _clients(run) as (admin, reader):
-        spans = filters.narrow(await spans_of(reader, await queues(admin, filters.topics)))
-        offsets = sum(span.offsets for span in spans)
-        # The topics have chosen the queues; letters of a foreign queue need not name theirs.
-        chosen = replace(filters, topics=())
-        if offsets < PROGRESS_FROM:
-            async for page in select(reader, spans, chosen):
-                yield page
-            return
-        with printer.progress("reading", offsets, "offsets") as bar:
-            async for page in select(reader, spans, chosen, bar.advance):
-                yield page
 
 
 async def _look(run: Invocation, place: str) -> Sheet | None:
@@ -203,10 +175,11 @@ async def _look(run: Invocation, place: str) -> Sheet | None:
     from streams.dlq.pointer import refetch
     from streams.dlq.queues import find
     from streams.dlq.verdict import verdicts
-    from streams.errors import RecordLost
+    from streams.errors import RecordLost, UnknownTopic
+    from streams.replay.decided import Decision, history
 
     limits = Limits(run.settings.future_max_s, run.settings.late_max_s)
-    async with _clients(run) as (admin, reader):
+    async with clients(run) as (admin, reader):
         letter = await find(admin, reader, place)
         if letter is None:
             return None
@@ -215,7 +188,10 @@ async def _look(run: Invocation, place: str) -> Sheet | None:
         if letter.pointer is not None:
             with suppress(RecordLost):  # the verdict says so
                 original = await refetch(reader, letter)
-        return Sheet(letter, original, verdict)
+        decisions: list[Decision] = []
+        with suppress(UnknownTopic):  # nothing was ever decided where there is no journal
+            decisions = await history(reader, letter)
+        return Sheet(letter, original, verdict, decisions)
 
 
 def _print_tallies(run: Invocation, total: Tally, tallies: list[Tally]) -> None:
@@ -261,25 +237,30 @@ def _counted(group: Group, timespec: str = "seconds") -> dict[str, Any]:
     }
 
 
-def _fields(letter: Letter) -> tuple[Any, ...]:
+def _fields(letter: Letter, found: Decided) -> tuple[Any, ...]:
     """A line of the list, as `_JSON_COLUMNS`."""
     return (
         moment(letter.failed_ms),
-        *(letter.error_code, letter.tenant, letter.hops, _size_bytes(letter), letter.id),
+        *(letter.error_code, letter.tenant, _decision(found, letter)),
+        *(letter.hops, _size_bytes(letter), letter.id),
         *(letter.error_message, letter.stage, letter.agent, f"{letter.dlq}/{letter.offset}"),
     )
 
 
-def _cells(letter: Letter) -> tuple[Any, ...]:
+def _cells(letter: Letter, found: Decided) -> tuple[Any, ...]:
     """A line of the list for a reader, as `_COLUMNS`."""
     message = printable(letter.error_message)
     if len(message) > _MESSAGE_SHOWN:
         message = f"{message[:_MESSAGE_SHOWN]}..."
     return (
         moment(letter.failed_ms, "seconds"),
-        *map(printable, (letter.error_code, letter.tenant)),
+        *map(printable, (letter.error_code, letter.tenant, _decision(found, letter))),
         *(letter.hops, _size_bytes(letter), printable(letter.id), message),
     )
+
+
+def _decision(found: Decided | None, letter: Letter) -> str:
+    return (found.of(letter).word if found is not None else "") or "open"
 
 
 def _size_bytes(letter: Letter) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from streams.cli.payload import document, moment, printable, shown
 from streams.dlq.export import exported
 from streams.dlq.letter import Letter, Original
 from streams.dlq.verdict import Verdict
+from streams.replay.decided import Decision
 
 _NAMED_PATH = re.compile(r"(\$[^\s:]*|key|dia\.[a-z_.]+): ")
 """How the codecs begin their sentences (streams/defects.py)."""
@@ -22,11 +23,13 @@ _FOUND_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """``original`` is the failed record: of a pointer, as far as the source topic still has it."""
+    """``original`` is the failed record: of a pointer, as far as the source topic still has it.
+    ``decisions``: oldest first."""
 
     letter: Letter
     original: Original
     verdict: Verdict
+    decisions: Sequence[Decision]
 
     def fields(self) -> dict[str, Any]:
         """Everything, as one JSON object."""
@@ -37,6 +40,9 @@ class Sheet:
             "found": None if self._found is _NOWHERE else self._found,
             "passes_now": verdict.passes,
             "now": verdict._asdict(),
+            "decisions": [
+                {**one._asdict(), "disposition": one.disposition.word} for one in self.decisions
+            ],
         }
 
     def lines(self) -> Iterator[str]:
@@ -61,6 +67,11 @@ class Sheet:
             found = "" if self._found is _NOWHERE else f" = {self._quoted()}"
             yield "path", printable(self._path) + found
         yield "now", self._now()
+        for one in self.decisions:
+            by = f"plan {one.plan} of {one.actor}" if one.plan else one.actor
+            why = f": {one.reason}" if one.reason else ""
+            said = f"{one.disposition.word} by {by} at {moment(one.at_ms)}{why}"
+            yield "decided", printable(said)
         yield "tenant", printable(letter.tenant) or "unknown"
         yield "schema", str(letter.schema_version or "unknown")
         yield "key", shown(self.original.key)

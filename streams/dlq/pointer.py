@@ -25,11 +25,11 @@ async def refetch(reader: LogReader, letter: Letter) -> Original:
     if batch is None or batch.offsets[:1] != [offset]:
         raise RecordLost(
             f"{tp} no longer holds offset {offset}: its retention has deleted the record, of which "
-            f"the DLQ keeps only a pointer."
+            f"the DLQ keeps only a pointer. `dia dlq discard` records that it is gone."
         )
     if xxh3_128_hexdigest(batch.values[0] or b"") != pointer.value_xxh3:
         raise RecordLost(
             f"{tp} holds another record at offset {offset} than the one that failed: the topic was "
-            f"deleted and made again. The DLQ keeps only a pointer."
+            f"deleted and made again. `dia dlq discard` records that the record is gone."
         )
     return Original(batch.keys[0], batch.values[0], batch.headers[0], letter.source_timestamp_ms)

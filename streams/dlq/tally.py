@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -67,9 +67,13 @@ class _Count:
 class Tally:
     """Letters, and when the oldest and the newest failed, per combination of ``fields``."""
 
-    def __init__(self, fields: Sequence[str], now_ms: int) -> None:
+    def __init__(
+        self, fields: Sequence[str], now_ms: int, more: Mapping[str, Field] | None = None
+    ) -> None:
+        """``more``: fields beside `FIELDS`, which only the caller knows to read."""
+        known = {**FIELDS, **(more or {})}
         self.fields = tuple(fields)
-        self._readers = [FIELDS[field] for field in fields]
+        self._readers = [known[field] for field in fields]
         self._now_ms = now_ms
         self._counts: dict[tuple[str, ...], _Count] = {}
         self._others = (OTHERS,) * len(self.fields)

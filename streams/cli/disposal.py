@@ -1,0 +1,187 @@
+"""`dia dlq discard` and `dia dlq park`: decisions about dead letters, recorded, never deletions."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.actor import actor_of
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.cli.invocation import Invocation
+    from streams.dlq.filters import Filters
+    from streams.dlq.scan import Span
+    from streams.dlq.tally import Tally
+    from streams.replay.control import Disposal
+    from streams.replay.dispositions import Disposition
+
+_Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the journal.")]
+_Actor = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Who decides; default: the user of the system.")
+]
+_Everything = Annotated[
+    bool, typer.Option("--all", help="Every letter: needed where no filter is given.")
+]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def discard(
+    ctx: typer.Context,
+    *,
+    reason: _Reason = "",
+    actor: _Actor = None,
+    everything: _Everything = False,
+    yes: _Yes = False,
+    filters: Filters,
+) -> None:
+    """Decide that letters shall never be replayed. They stay where they are.
+
+    A letter that was replayed stays replayed; saying it twice changes nothing.
+
+    Example: dia dlq discard --topic model.metrics --error invalid_json --reason "load test"
+    """
+    from streams.replay.dispositions import Disposition
+
+    run = invocation(ctx)
+    _decide(run, filters, Disposition.DISCARDED, actor_of(actor), reason, everything, yes=yes)
+
+
+def park(
+    ctx: typer.Context,
+    *,
+    reason: _Reason = "",
+    actor: _Actor = None,
+    everything: _Everything = False,
+    yes: _Yes = False,
+    filters: Filters,
+) -> None:
+    """Set letters aside for a person to look at: copies go to the parking lot, TOPIC.dlq.parked.
+
+    Plans leave them out. `dia dlq discard` may follow; a replayed letter is not touched.
+
+    Example: dia dlq park --topic model.metrics --tenant acme --reason "ticket 4711"
+    """
+    from streams.replay.dispositions import Disposition
+
+    run = invocation(ctx)
+    _decide(run, filters, Disposition.PARKED, actor_of(actor), reason, everything, yes=yes)
+
+
+def _decide(
+    run: Invocation,
+    filters: Filters,
+    disposition: Disposition,
+    actor: str,
+    reason: str,
+    everything: bool,
+    *,
+    yes: bool,
+) -> None:
+    from streams.dlq.filters import Filters as Conditions
+    from streams.errors import UsageError
+
+    if filters == Conditions() and not everything:
+        raise UsageError(
+            "which letters? Give a filter (--topic, --error, --tenant ...), or --all for every one."
+        )
+    printer = run.printer()
+    spans, counted = asyncio.run(_count(run, filters))
+    groups = counted.groups()
+    if not groups:
+        printer.say("no dead letters there.")
+        return
+    for group in groups:
+        printer.say(f"  {group.names[0]}: {group.letters:,}")
+    if not yes:
+        _confirm(f"{disposition.word}: {sum(group.letters for group in groups):,} letters. Agreed?")
+    done = asyncio.run(_record(run, spans, filters, disposition, actor, reason))
+    printer.record(
+        {"disposition": disposition.word, "letters": done.disposed, "unchanged": done.unchanged}
+    )
+    if not done.shown:
+        printer.warn("ClickHouse does not show all of it yet: whoever decides next sees to it.")
+
+
+def _confirm(question: str) -> None:
+    from streams.errors import RefusedBySafety
+
+    # click asks on stdout unless told: there, only data is printed.
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise RefusedBySafety("nothing was changed. `--yes` agrees beforehand.")
+
+
+async def _count(run: Invocation, filters: Filters) -> tuple[list[Span], Tally]:
+    """What is meant, and the bounds within which the decision will be taken."""
+    from streams.cli.letter_reading import clients, frozen, pages_of
+    from streams.dlq.queues import queues
+    from streams.dlq.tally import Tally
+    from streams.errors import UsageError
+    from streams.replay.decided import source_of
+
+    tally = Tally(("error",), 0)
+    async with clients(run) as (admin, reader):
+        for queue in await queues(admin, filters.topics):
+            if source_of(queue.topic) is None:
+                raise UsageError(
+                    f"{queue.topic} is not a DLQ of dia, which keeps no journal for it. Its "
+                    f"letters can be read and exported."
+                )
+        spans = await frozen(admin, reader, filters)
+        async for page in pages_of(run, reader, spans, filters):
+            tally.add(page)
+    return spans, tally
+
+
+async def _record(
+    run: Invocation,
+    spans: list[Span],
+    filters: Filters,
+    disposition: Disposition,
+    actor: str,
+    reason: str,
+) -> Disposal:
+    from streams.cli.kafka import broker_of
+    from streams.cli.letter_reading import clients, pages_of
+    from streams.cli.shards import shards_of
+    from streams.clock import SystemClock
+    from streams.errors import ProducerFenced, RefusedBySafety
+    from streams.replay.control import Disposal, dispose
+    from streams.replay.decided import source_of
+
+    total = Disposal()
+    broker, shards = broker_of(run.settings), shards_of(run.settings)
+    try:
+        async with clients(run) as (_, reader):
+            for topic, own in groupby(spans, key=lambda span: span.tp.topic):
+                source = source_of(topic)
+                assert source is not None, "other topics were refused"
+                left = filters.limit
+                if left is not None:
+                    left -= total.disposed + total.unchanged
+                    if left == 0:
+                        break
+                pages = pages_of(run, reader, [*own], replace(filters, limit=left))
+                done = await dispose(
+                    broker, shards, SystemClock(), source, pages, disposition, actor, reason
+                )
+                total.disposed += done.disposed
+                total.unchanged += done.unchanged
+                total.shown = total.shown and done.shown
+    except ProducerFenced as error:
+        raise RefusedBySafety(
+            "a replay, or another decision, took the partition over. What was decided until then "
+            "is recorded; say it again once that is done: `dia replay status`."
+        ) from error
+    finally:
+        if shards is not None:
+            await shards.close()
+    return total

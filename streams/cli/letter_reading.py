@@ -1,0 +1,83 @@
+"""Dead letters as a command reads them: clients opened and closed, progress on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streams.cli.invocation import Invocation
+    from streams.dlq.filters import Filters
+    from streams.dlq.letter import Letter
+    from streams.dlq.scan import Span
+    from streams.replay.decided import Decided
+    from streams.types import Admin, LogReader
+
+PROGRESS_FROM = 50_000
+"""Offsets: less is read before anyone begins to wonder."""
+
+
+@asynccontextmanager
+async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
+    """Raises `DependencyUnreachable` and `BrokerUnavailable`."""
+    from streams.cli import kafka
+
+    broker = kafka.broker_of(run.settings)
+    admin = await broker.admin()
+    try:
+        reader = await broker.reader()
+        try:
+            yield admin, reader
+        finally:
+            await reader.close()
+    finally:
+        await admin.close()
+
+
+async def frozen(admin: Admin, reader: LogReader, filters: Filters) -> list[Span]:
+    """What lies now in the queues and offsets that are meant."""
+    from streams.dlq.queues import queues, spans_of
+
+    return filters.narrow(await spans_of(reader, await queues(admin, filters.topics)))
+
+
+async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[Letter]]:
+    """The letters that are meant, of what lies there now."""
+    async with clients(run) as (admin, reader):
+        spans = await frozen(admin, reader, filters)
+        async for page in pages_of(run, reader, spans, filters):
+            yield page
+
+
+async def pages_of(
+    run: Invocation, reader: LogReader, spans: list[Span], filters: Filters
+) -> AsyncIterator[list[Letter]]:
+    """The letters of the spans that are meant; with progress where there are many."""
+    from streams.dlq.selection import select
+
+    # The topics have chosen the queues; letters of a foreign queue need not name theirs.
+    chosen = replace(filters, topics=())
+    offsets = sum(span.offsets for span in spans)
+    if offsets < PROGRESS_FROM:
+        async for page in select(reader, spans, chosen):
+            yield page
+        return
+    with run.printer().progress("reading", offsets, "offsets") as bar:
+        async for page in select(reader, spans, chosen, bar.advance):
+            yield page
+
+
+async def decided(run: Invocation) -> Decided:
+    """What was decided of the letters; nothing where a journal cannot be read, which is said."""
+    from streams.cli import kafka
+    from streams.errors import PartitionStopped
+    from streams.replay.control import journals
+    from streams.replay.decided import Decided
+
+    try:
+        return Decided(await journals(kafka.broker_of(run.settings)))
+    except PartitionStopped as error:
+        run.printer().warn(f"dispositions are not shown: {error} [{error.code}]")
+        return Decided({})

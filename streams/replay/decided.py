@@ -1,0 +1,86 @@
+"""What was decided of dead letters, for those who only look: nothing here takes a partition over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from streams.dlq.letter import Letter
+from streams.replay.dispositions import Disposition
+from streams.replay.journal import Disposed, entries
+from streams.replay.ranges import OffsetSet
+from streams.replay.standing import Standing
+from streams.topology import SOURCES, SourceTopic
+from streams.types import LogReader, TopicPartition
+
+_READ_RECORDS = 500
+_BY_DLQ = {source.dlq: source for source in SOURCES}
+
+
+def source_of(dlq: str) -> SourceTopic | None:
+    """The source whose DLQ it is; None for a topic of somebody else, which has no journal."""
+    return _BY_DLQ.get(dlq)
+
+
+class Decided:
+    """The last word about each letter of some DLQs."""
+
+    def __init__(self, journals: Mapping[SourceTopic, Sequence[Standing]]) -> None:
+        self._known = {
+            TopicPartition(source.dlq, number): standing.dispositions
+            for source, standings in journals.items()
+            for number, standing in enumerate(standings)
+        }
+
+    def of(self, letter: Letter) -> Disposition:
+        """OPEN also for a letter of a queue without a journal."""
+        known = self._known.get(letter.dlq)
+        return Disposition.OPEN if known is None else known.of(letter.offset)
+
+
+class Decision(NamedTuple):
+    """One word about one letter. ``plan`` is "" where it was said by hand."""
+
+    disposition: Disposition
+    at_ms: int
+    actor: str
+    plan: str
+    reason: str
+
+
+async def history(reader: LogReader, letter: Letter) -> list[Decision]:
+    """Every decision about a letter, oldest first: who, when, what and why.
+
+    Raises `UnknownTopic` where there is no journal, and as `entries`.
+    """
+    source = source_of(letter.dlq.topic)
+    if source is None:
+        return []
+    journal = TopicPartition(source.journal, letter.dlq.partition)
+    at, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
+    found: list[Decision] = []
+    while at < end:
+        batch = await reader.read(journal, at, _READ_RECORDS)
+        for entry in entries(batch):
+            if isinstance(entry, Disposed):
+                found += _about(entry, letter.offset)
+        if batch.end == at:
+            break
+        at = batch.end
+    return found
+
+
+def _about(entry: Disposed, offset: int) -> list[Decision]:
+    decided = {
+        Disposition.REPLAYED: entry.replayed,
+        Disposition.PARKED: entry.parked,
+        Disposition.DISCARDED: entry.discarded,
+    }
+    here = np.array([offset], np.int64)
+    return [
+        Decision(disposition, entry.at_ms, entry.actor, entry.plan, entry.reason)
+        for disposition, text in decided.items()
+        if text and OffsetSet.parse(text).mask(here)[0]
+    ]
