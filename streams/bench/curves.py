@@ -39,7 +39,7 @@ AXES: tuple[Axis, ...] = (
         "windows alive",
         "windows",
         (10_000, 100_000, 500_000, 1_000_000, 2_000_000, 5_000_000),
-        0.4,
+        0.35,
         "Folding into a window is a look-up and a few array writes, whatever else is alive; what "
         "grows is the distance in memory, from the processor's caches to RAM, and the share of "
         "windows that an event finds clean: each then enters the next commit once.",
@@ -48,7 +48,7 @@ AXES: tuple[Axis, ...] = (
         "ids alive",
         "ids",
         (0, 1_000_000, 3_000_000, 10_000_000, 30_000_000, 100_000_000),
-        0.4,
+        0.35,
         "An id that was never seen must be looked for among all that are alive. That is a search "
         "in sorted runs, whose number and depth grow with the logarithm of what they hold.",
     ),
@@ -56,7 +56,7 @@ AXES: tuple[Axis, ...] = (
         "partitions",
         "partitions",
         (1, 4, 16, 64),
-        0.1,
+        0.14,
         "A batch is cut by partition and every step has a cost for each cut, however small it "
         "is; so has each transaction. The more partitions one process owns, the less there is to "
         "share those costs.",
@@ -65,7 +65,7 @@ AXES: tuple[Axis, ...] = (
         "tenants",
         "tenants",
         (10, 100, 1000, 10_000, 100_000),
-        0.1,
+        0.16,
         "Tenants are names, interned once and then numbers. With as many windows as before, more "
         "tenants only make the table of names longer.",
     ),

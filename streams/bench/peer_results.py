@@ -62,7 +62,7 @@ def ratio_table(report: PeerReport) -> list[str]:
     """The headline in Markdown: the same job, slowest last, then the floors."""
     ranked = sorted(report.outcomes, key=lambda o: (o.job != "windows", -(o.events_per_s or 0)))
     return [
-        "| | events/s | dia is | CPU s per M | RSS MiB | events read | exact | state after a crash |",
+        "| engine | events/s | dia is | CPU s per M | RSS MiB | events read | exact | state after a crash |",
         "|---|---:|---:|---:|---:|---:|---|---|",
         *(_row(report, outcome) for outcome in ranked),
     ]
@@ -71,10 +71,11 @@ def ratio_table(report: PeerReport) -> list[str]:
 def _row(report: PeerReport, outcome: PeerOutcome) -> str:
     ratio = report.ratio(outcome)
     floor = "floor: " if outcome.job == "floor" else ""
+    ours = outcome is report.ours
     cells: Sequence[str] = (
-        f"{floor}{outcome.title} {outcome.version}",
+        f"**{OURS}**" if ours else f"{floor}{outcome.title} {outcome.version}",
         outcome.problem if outcome.events_per_s is None else f"{outcome.events_per_s:,}",
-        "-" if ratio is None or outcome is report.ours else _times(ratio),
+        "-" if ratio is None or ours else _times(ratio),
         "-" if outcome.cpu_s_per_million is None else f"{outcome.cpu_s_per_million:,.1f}",
         f"{outcome.peak_rss_mib:,}" if outcome.peak_rss_mib else "-",
         f"{outcome.read:,}" if outcome.read else "-",

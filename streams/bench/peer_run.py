@@ -194,7 +194,7 @@ async def _our_floor(rig: Rig, cores: Cores) -> PeerOutcome:
     with born_on(cores.measured):
         floor = await measure_floor(rig.environ, MODEL_METRICS.name, rig.case.events)
     return PeerOutcome(
-        title="dia's column fetch",
+        title="dia's own fetch",
         version=app_version(),
         job="floor",
         guarantee="-",

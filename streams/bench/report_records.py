@@ -58,11 +58,11 @@ class Notes:
 
     def note(self, part: str, made: MadeWith) -> None:
         self._made[part] = made
-        encoded = msgspec.json.encode(dict(sorted(self._made.items())))
+        encoded = msgspec.json.encode(self._made)
         self._path.write_bytes(msgspec.json.format(encoded) + b"\n")
 
     def parts(self) -> list[str]:
-        """Those that were measured, by whatever."""
+        """Those that were measured, by whatever, in the order they first were."""
         return list(self._made)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def tables(outcomes: Sequence[Outcome]) -> list[str]:
         *_table(_RESTART, map(_restart_row, _with(outcomes, "restart"))),
         *_table(_FRESHNESS, map(_freshness_row, _with(outcomes, "freshness"))),
         *_table(_REBALANCE, map(_rebalance_row, _with(outcomes, "rebalance"))),
-        *_table(_COSTS, (row for outcome in outcomes for row in _cost_rows(outcome))),
+        *_table(_COSTS, map(_cost_row, outcomes)),
     ]
     for outcome in outcomes:
         lines += [f"- {outcome.case.name}: {difference}" for difference in outcome.differences]
@@ -194,7 +194,11 @@ _FRESHNESS = (
     "sender late s", "lag at end", "others, cores",
 )  # fmt: skip
 _REBALANCE = ("rebalance", "joined at s", "partitions taken", "ready after s", "gap s")
-_COSTS = ("cost", "process", "CPU s", "CPU s per M events", "peak RSS MiB")
+_KINDS = ("worker", "kafka", "clickhouse", "bench")
+_COSTS = (
+    "CPU s per M events", "workers", "kafka", "shards", "bench", "floor", "largest worker, MiB",
+    "kafka, MiB", "largest shard, MiB", "bench, MiB",
+)  # fmt: skip
 
 
 def _throughput_row(outcome: Outcome) -> tuple[Any, ...]:
@@ -253,18 +257,23 @@ def _rebalance_row(outcome: Outcome) -> tuple[Any, ...]:
     return (outcome.case.name, found.joined_at_s, found.taken, found.ready_s, found.gap_s)
 
 
-def _cost_rows(outcome: Outcome) -> Iterator[tuple[Any, ...]]:
-    for cost in outcome.processes:
-        yield outcome.case.name, cost.name, cost.cpu_s, cost.cpu_s_per_million, cost.peak_rss_mib
-    if outcome.floor is not None:
-        yield outcome.case.name, "floor", None, outcome.floor.cpu_s_per_million, None
+def _cost_row(outcome: Outcome) -> tuple[Any, ...]:
+    """Processes of one kind together; each one stands in the JSON."""
+    kinds = {kind: [c for c in outcome.processes if c.name.startswith(kind)] for kind in _KINDS}
+    spent = (
+        round(sum(cost.cpu_s_per_million for cost in costs), 2) if costs else None
+        for costs in kinds.values()
+    )
+    peaks = (max((cost.peak_rss_mib for cost in costs), default=None) for costs in kinds.values())
+    floor = outcome.floor.cpu_s_per_million if outcome.floor is not None else None
+    return (outcome.case.name, *spent, floor, *peaks)
 
 
 def _with(outcomes: Sequence[Outcome], part: str) -> Iterator[Outcome]:
     return (outcome for outcome in outcomes if getattr(outcome, part) is not None)
 
 
-def _table(head: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> list[str]:
+def _table(head: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> list[str]:
     """A Markdown table, numbers to the right; nothing when it would have no rows."""
     body = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
     if not body:

@@ -312,3 +312,14 @@ async def test_the_null_sink_keeps_nothing():
     await shards.roll_up(0, "h1", 0)
     await shards.close()
     assert shards.count == 1
+
+
+def test_processes_of_one_kind_stand_together():
+    """Two shards cost what both cost, and need what the larger one needs."""
+    costs = [
+        ProcessCost(name=name, cpu_s=1.0, cpu_s_per_million=cpu, peak_rss_mib=mib)
+        for name, cpu, mib in (("clickhouse-0", 1.25, 300), ("clickhouse-1", 1.5, 400))
+    ]
+    outcome = msgspec.structs.replace(_outcome(floor=None), processes=costs)
+    [row] = [line for line in results.tables([outcome]) if "| 2.75 |" in line]
+    assert row.endswith("| - | - | 2.75 | - | - | - | - | 400 | - |")

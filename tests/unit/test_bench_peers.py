@@ -115,7 +115,7 @@ def test_the_table_ranks_by_speed_and_says_how_many_times():
     )
     rows = [row.split(" | ") for row in ratio_table(report)[2:]]
     assert [row[0] for row in rows] == [
-        "| dia 1", "| close 1", "| slow 1", "| absent 1", "| floor: fetch 1",
+        "| **dia**", "| close 1", "| slow 1", "| absent 1", "| floor: fetch 1",
     ]  # fmt: skip
     assert [row[2] for row in rows] == ["-", "1.2x", "100x", "-", "0.25x"]
     assert "not available here" in rows[3][1]

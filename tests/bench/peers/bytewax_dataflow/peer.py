@@ -4,26 +4,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import bytewax.operators as op
-import msgspec
 from bytewax.connectors.kafka import KafkaSource
 from bytewax.dataflow import Dataflow
 from bytewax.operators.windowing import EventClock, TumblingWindower, fold_window
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 from bytewax.testing import TestingSink
+from event import decode
 from progress import BOOTSTRAP, STATE, TOPIC, Progress
 
-
-class Event(msgspec.Struct):
-    event_id: str
-    tenant_id: str
-    model_id: str
-    metric: str
-    ts: int
-    value: float
-
-
-decode = msgspec.json.Decoder(Event).decode
 progress = Progress()
 
 

@@ -3,20 +3,9 @@
 import sys
 
 import faust
-import msgspec
+from event import decode
 from progress import BOOTSTRAP, GROUP, STATE, TOPIC, Progress
 
-
-class Event(msgspec.Struct):
-    event_id: str
-    tenant_id: str
-    model_id: str
-    metric: str
-    ts: int
-    value: float
-
-
-decode = msgspec.json.Decoder(Event).decode
 progress = Progress()
 event_s = [0.0]
 

@@ -2,21 +2,10 @@
 
 import asyncio
 
-import msgspec
 from aiokafka import AIOKafkaConsumer
+from event import decode
 from progress import BOOTSTRAP, GROUP, TOPIC, Progress
 
-
-class Event(msgspec.Struct):
-    event_id: str
-    tenant_id: str
-    model_id: str
-    metric: str
-    ts: int
-    value: float
-
-
-decode = msgspec.json.Decoder(Event).decode
 progress = Progress()
 
 

@@ -1,20 +1,9 @@
 """librdkafka through confluent-kafka: fetch and decode, nothing else."""
 
-import msgspec
 from confluent_kafka import Consumer
+from event import decode
 from progress import BOOTSTRAP, GROUP, TOPIC, Progress
 
-
-class Event(msgspec.Struct):
-    event_id: str
-    tenant_id: str
-    model_id: str
-    metric: str
-    ts: int
-    value: float
-
-
-decode = msgspec.json.Decoder(Event).decode
 progress = Progress()
 consumer = Consumer(
     {
