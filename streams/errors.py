@@ -14,6 +14,8 @@ DiaError
  +- JobRefused                     answer the request with it, go on
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
  |   |  SimulationFailed, SimulationCancelled, PolicyRejected
+ +- RequestRefused                 answer the HTTP request with its status, go on
+ |   +- (streams/access/refusals.py, one a status)
  +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
@@ -26,6 +28,7 @@ DiaError
  |   +- MembershipConflict, SlotInUse
  +- CommandError                   end a command with its exit code
      +- UsageError 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
+         +- SpoolCorrupt 5
 
 ``code`` is stable and low-cardinality: it is a metric label and the DLQ header
 ``dia.dlq.error_code``. Messages name what, why, and the next command.
@@ -252,6 +255,17 @@ class PolicyRejected(JobRefused):
     code = "policy_rejected"
 
 
+class RequestRefused(DiaError):
+    """An HTTP request that gets ``status`` and a problem document instead of what it asked for."""
+
+    disposition = Disposition.ANSWER
+    status: ClassVar[int] = 400
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class PartitionRestart(DiaError):
     """What this process believes of a partition is in doubt: the log decides, by A1-A5."""
 
@@ -403,3 +417,9 @@ class DependencyUnreachable(CommandError):
 class RefusedBySafety(CommandError):
     code = "refused_by_safety"
     exit_code = 5
+
+
+class SpoolCorrupt(RefusedBySafety):
+    """Events that were acknowledged and spooled cannot be read back."""
+
+    code = "spool_corrupt"

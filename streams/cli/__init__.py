@@ -33,6 +33,7 @@ GROUPS: tuple[str, ...] = (
     "migrate",
     "schemas",
     "worker",
+    "edge",
     "tables",
     "dlq",
     "cache",

@@ -1,0 +1,60 @@
+"""Why an HTTP request is refused: a status, and a code of few values, each."""
+
+from __future__ import annotations
+
+from streams.errors import RequestRefused
+
+
+class Unreadable(RequestRefused):
+    code = "unreadable"
+
+
+class Unauthenticated(RequestRefused):
+    code = "unauthenticated"
+    status = 401
+
+
+class Forbidden(RequestRefused):
+    code = "forbidden"
+    status = 403
+
+
+class UnknownResource(RequestRefused):
+    code = "unknown_resource"
+    status = 404
+
+
+class BodyTimeout(RequestRefused):
+    code = "body_timeout"
+    status = 408
+
+
+class BodyTooLarge(RequestRefused):
+    code = "body_too_large"
+    status = 413
+
+
+class UnsupportedMedia(RequestRefused):
+    code = "unsupported_media"
+    status = 415
+
+
+class RateLimited(RequestRefused):
+    """This client asks too often."""
+
+    code = "rate_limited"
+    status = 429
+
+
+class Overloaded(RequestRefused):
+    """A bounded buffer is full: what is behind it is slow or away."""
+
+    code = "overloaded"
+    status = 429
+
+
+class NotStored(RequestRefused):
+    """Events were neither acknowledged nor spooled; some may yet be stored."""
+
+    code = "not_stored"
+    status = 503

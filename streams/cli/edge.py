@@ -1,0 +1,91 @@
+"""`dia edge`: events over HTTP, and the tokens that open it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.invocation import Invocation, invocation
+
+if TYPE_CHECKING:
+    from streams.access.tokens import TokenFile
+
+DAY_MS = 86_400_000
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Events over HTTP, and the tokens for it.")
+    tokens = typer.Typer(no_args_is_help=True, help="Create, list and revoke access tokens.")
+    tokens.command()(create)
+    tokens.command("list")(list_tokens)
+    tokens.command()(revoke)
+    group.add_typer(tokens, name="token")
+    app.add_typer(group, name="edge")
+
+
+def create(
+    ctx: typer.Context,
+    *,
+    role: Annotated[str, typer.Option(help="read, operate (may post) or admin.")] = "operate",
+    tenant: Annotated[
+        str | None, typer.Option(help="The tenant it is bound to; only an admin has none.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Days until it expires; default: never.")
+    ] = None,
+) -> None:
+    """Make a token and print it, once: only its hash is kept.
+
+    Example: dia edge token create --tenant acme --days 90
+    """
+    from streams.access.tokens import Role
+    from streams.clock import SystemClock
+
+    run = invocation(ctx)
+    now_ms = SystemClock().now_ms()
+    token, text = _file(run).create(
+        tenant=tenant,
+        role=Role.named(role),
+        now_ms=now_ms,
+        expires_ms=None if days is None else now_ms + days * DAY_MS,
+    )
+    run.printer().record(
+        {"id": token.id, "role": token.role, "tenant": token.tenant or "", "token": text}
+    )
+    run.printer().say("keep it now: it cannot be shown again.")
+
+
+def list_tokens(ctx: typer.Context) -> None:
+    """Every token, without its secret."""
+    from streams.cli.payload import moment
+
+    run = invocation(ctx)
+    run.printer().rows(
+        ("id", "role", "tenant", "created", "expires"),
+        [
+            (
+                token.id,
+                token.role,
+                token.tenant or "",
+                moment(token.created_ms, "seconds"),
+                "" if token.expires_ms is None else moment(token.expires_ms, "seconds"),
+            )
+            for token in _file(run).read()
+        ],
+    )
+
+
+def revoke(
+    ctx: typer.Context, token_id: Annotated[str, typer.Argument(metavar="ID", help="Of the list.")]
+) -> None:
+    """End a token; a running edge refuses it from its next request on."""
+    run = invocation(ctx)
+    gone = _file(run).revoke(token_id)
+    run.printer().say(f"revoked {gone.id} ({gone.role} of {gone.tenant or 'every tenant'}).")
+
+
+def _file(run: Invocation) -> TokenFile:
+    from streams.access.tokens import TokenFile
+
+    return TokenFile.of(run.settings.home_path())

@@ -1,0 +1,38 @@
+"""What one request brings: the records of a block are stored together, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streams.errors import SpoolCorrupt
+
+
+class Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """``keys[i]`` is the key of ``values[i]``. ``number`` rises from block to block of one edge
+    and topic, over restarts too, with gaps."""
+
+    number: int
+    keys: list[bytes]
+    values: list[bytes]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its records, without the framing."""
+        return sum(map(len, self.keys)) + sum(map(len, self.values))
+
+
+_decoder = msgspec.msgpack.Decoder(list[Block])
+
+
+def encode(blocks: Sequence[Block]) -> bytes:
+    return msgspec.msgpack.encode(blocks)
+
+
+def decode(payload: bytes) -> list[Block]:
+    """Raises `SpoolCorrupt` when ``payload`` was not written by `encode`."""
+    try:
+        return _decoder.decode(payload)
+    except ValueError as error:
+        raise SpoolCorrupt(f"a spooled block cannot be read: {error}") from error

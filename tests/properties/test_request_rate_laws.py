@@ -1,0 +1,87 @@
+"""The limit of requests against a plain log of them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.access import request_rate
+from streams.access.refusals import RateLimited
+from streams.access.request_rate import RequestRate
+
+PERIOD_S = 60.0
+
+steps = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from([0.0, 0.1, 1.0, 7.5, 60.0, 500.0])),
+    max_size=80,
+)
+
+
+class Hand:
+    """A clock set by hand."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def now_ms(self) -> int:
+        return 0
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, delay_s: float) -> None:
+        raise AssertionError
+
+
+def _wait_s(rate: RequestRate, client: str) -> float | None:
+    try:
+        rate.take(client)
+    except RateLimited as refused:
+        return refused.retry_after_s
+    return None
+
+
+@given(steps, st.integers(1, 9))
+def test_no_span_holds_more_than_its_burst_and_its_rate(taken, limit):
+    """In any span of length s a client gets at most limit * (1 + s / period), and one that waits
+    for as long as it is told to is let in."""
+    clock = Hand()
+    rate = RequestRate(clock, limit=limit, period_s=PERIOD_S)
+    granted: dict[str, list[float]] = {"a": [], "b": []}
+    for client, pause_s in taken:
+        clock.at += pause_s
+        wait_s = _wait_s(rate, client)
+        if wait_s is not None:
+            assert 0 < wait_s <= PERIOD_S
+            clock.at += wait_s
+            rate.take(client)
+        granted[client].append(clock.at)
+    for moments in granted.values():
+        for i, start in enumerate(moments):
+            for count, end in enumerate(moments[i:], 1):
+                assert count <= limit * (1 + (end - start) / PERIOD_S) + 1e-6
+
+
+def test_the_whole_limit_may_come_at_once():
+    """A client that was silent is not slowed down before it has used what it is given."""
+    rate = RequestRate(Hand(), limit=1000, period_s=PERIOD_S)
+    for _ in range(1000):
+        rate.take("a")
+    with pytest.raises(RateLimited):
+        rate.take("a")
+    rate.take("b")
+
+
+def test_clients_that_went_away_are_forgotten(monkeypatch):
+    """What is remembered is bounded by who asks now, not by who ever asked."""
+    monkeypatch.setattr(request_rate, "CLIENTS_MAX", 3)
+    clock = Hand()
+    rate = RequestRate(clock, limit=10, period_s=PERIOD_S)
+    for name in "abc":
+        rate.take(name)
+    with pytest.raises(RateLimited):
+        rate.take("d")
+    clock.at += PERIOD_S
+    for name in "def":
+        rate.take(name)

@@ -1,0 +1,166 @@
+"""The spool against a list of blocks, with a crash at any byte of anything it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.edge import frame, spool
+from streams.edge.block import Block
+from streams.edge.spool import Spool
+from streams.errors import SpoolCorrupt
+
+SEED = 0x5EED
+SMALL = st.binary(max_size=40)
+
+bodies = st.lists(st.lists(st.tuples(SMALL, SMALL), min_size=1, max_size=4), min_size=1, max_size=4)
+"""The blocks of one append, each a list of (key, value)."""
+
+moves = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), bodies),
+        st.tuples(st.just("drain"), st.integers(1, 400)),
+        st.tuples(st.just("crash"), st.none()),
+    ),
+    max_size=25,
+)
+
+
+def numbered(start: int, bodies: list) -> list[Block]:
+    return [
+        Block(start + i, [key for key, _ in body], [value for _, value in body])
+        for i, body in enumerate(bodies)
+    ]
+
+
+def drained(opened: Spool) -> list[Block]:
+    """Everything in it, by the calls of the one who drains."""
+    found: list[Block] = []
+    while not opened.is_empty:
+        blocks, mark = opened.read(1000)
+        found += blocks
+        opened.forget(mark)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _many_segments(monkeypatch):
+    """Segments of a few frames, so that every case sees several."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 300)
+
+
+@given(moves)
+def test_it_is_a_queue_that_outlives_its_process(moves):
+    """What was appended comes out once, in order; what was read but not yet forgotten when the
+    process died may come once more, and nothing else may."""
+    with TemporaryDirectory() as folder:
+        opened = Spool(Path(folder), SEED)
+        model: list[Block] = []
+        for move, argument in moves:
+            if move == "append":
+                number = model[-1].number + 1 if model else 0
+                blocks = numbered(number, argument)
+                opened.append(blocks)
+                model += blocks
+            elif move == "drain":
+                blocks, mark = opened.read(argument)
+                assert blocks == model[: len(blocks)]
+                assert bool(blocks) == bool(model)
+                if blocks:
+                    opened.forget(mark)
+                    model = model[len(blocks) :]
+            else:
+                opened = Spool(Path(folder), SEED)
+                again, _ = opened.read(1 << 30)
+                first = model[0].number if model else None
+                repeated = [b for b in again if first is None or b.number < first]
+                # Blocks of the oldest segment that were forgotten: still on disk, and older.
+                assert repeated == again[: len(repeated)]
+                model = repeated + model
+        assert drained(opened) == model
+        assert list(Path(folder).iterdir()) == []
+
+
+@given(bodies, bodies, st.data())
+def test_a_write_cut_at_any_byte_costs_only_itself(before, torn, data):
+    """kill -9 in the middle of a write: what was acknowledged stays, and new blocks follow it."""
+    with TemporaryDirectory() as folder:
+        kept, lost = numbered(0, before), numbered(100, torn)
+        Spool(Path(folder), SEED).append(kept)
+        (path,) = Path(folder).iterdir()
+        whole = path.read_bytes()
+        opened = Spool(Path(folder), SEED)
+        opened.append(lost)
+        last = max(Path(folder).iterdir())
+        written = last.read_bytes()
+        start = len(whole) if last == path else 0
+        cut = data.draw(st.integers(start, len(written) - 1))
+        last.write_bytes(written[:cut])
+        reopened = Spool(Path(folder), SEED)
+        assert reopened.cut_bytes == cut - start
+        reopened.append(numbered(200, before))
+        assert drained(reopened) == kept + numbered(200, before)
+
+
+@given(bodies, bodies, st.data())
+def test_damage_to_what_was_acknowledged_is_never_silent(first, second, data):
+    """A flipped byte before the last frame was promised to somebody: it stops the edge, or the
+    frame is read as it was. It is never skipped and never changed."""
+    with TemporaryDirectory() as folder:
+        opened = Spool(Path(folder), SEED)
+        opened.append(numbered(0, first))
+        size = opened.size_bytes
+        opened.append(numbered(10, second))
+        path = min(Path(folder).iterdir())
+        content = bytearray(path.read_bytes())
+        position = data.draw(st.integers(0, size - 1))
+        content[position] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(content)
+        with pytest.raises(SpoolCorrupt, match="acknowledged"):
+            Spool(Path(folder), SEED)
+
+
+@given(st.binary(max_size=300))
+def test_an_event_cannot_pose_as_a_frame(payload):
+    """A sender knows no seed, so what it writes into a value has no valid checksum."""
+    forged = frame.encode(payload, SEED + 1)
+    torn = frame.encode(b"x" * 10 + forged, SEED)[:-1]
+    assert not frame.any_after(torn, 0, SEED)
+
+
+def test_a_disk_that_refuses_leaves_the_spool_as_it_was(tmp_path, monkeypatch):
+    """A full disk in the middle of a frame: the half is written over, not left in between."""
+    opened = Spool(tmp_path, SEED)
+    first, second, third = (numbered(n, [[(b"k", b"v%d" % n)]]) for n in range(3))
+    opened.append(first)
+
+    def half(descriptor: int, data: bytes) -> None:
+        spool.os.write(descriptor, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "_write_whole", half)
+        with pytest.raises(OSError, match="No space"):
+            opened.append(second)
+    opened.append(third)
+    assert drained(opened) == first + third
+
+
+def test_a_refused_first_write_leaves_no_segment(tmp_path, monkeypatch):
+    """An empty spool must still say that it is empty, or nothing would go straight again."""
+    opened = Spool(tmp_path, SEED)
+
+    def refuse(descriptor: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "_write_whole", refuse)
+        with pytest.raises(OSError, match="No space"):
+            opened.append(numbered(0, [[(b"k", b"v")]]))
+    assert opened.is_empty
+    opened.append(numbered(0, [[(b"k", b"v")]]))
+    assert drained(opened) == numbered(0, [[(b"k", b"v")]])
