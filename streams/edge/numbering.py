@@ -21,17 +21,19 @@ RANGE = 1 << 20
 
 
 class _Reserved(msgspec.Struct, frozen=True):
-    """The file: the edge's name, and the end of what may have been used. One file, because a
-    name without its numbers would skip what is new."""
+    """The file: the name, the checksum key of the frames, and the end of what may have been used.
+    One file, because a name without its numbers would skip what is new."""
 
     name: str
+    seed: int
     end: int
 
 
 class Numbering:
     """Numbers of one folder, held by one process at a time.
 
-    ``first`` is the first number of this run. Raises `SlotInUse` when another process holds the
+    ``name`` is how the broker knows it, ``seed`` the checksum key of its frames, ``first`` the
+    first number of this run. Raises `SlotInUse` when another process holds the
     folder and `SpoolCorrupt` when its file is unreadable.
     """
 
@@ -39,15 +41,15 @@ class Numbering:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / "numbers.json"
         self._lock = _hold(folder)
-        known = _read(self._path)
-        self.name = known.name if known else _new_name()
+        try:
+            known = _read(self._path)
+        except SpoolCorrupt:
+            self.close()
+            raise
+        self.name = known.name if known else secrets.token_hex(8)
+        self.seed = known.seed if known else secrets.randbits(63)
         self.first = self._next = self._end = known.end if known else 0
         self._reserve()
-
-    @property
-    def seed(self) -> int:
-        """The checksum key of the folder's frames."""
-        return int(self.name, 16)
 
     def take(self) -> int:
         if self._next == self._end:
@@ -55,20 +57,27 @@ class Numbering:
         self._next += 1
         return self._next - 1
 
+    def rename(self) -> None:
+        """Be another edge to the broker: what it remembers of the old name no longer counts."""
+        self.name = secrets.token_hex(8)
+        self._write()
+
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
 
     def _reserve(self) -> None:
-        end = self._end + RANGE
+        self._end += RANGE
+        self._write()
+
+    def _write(self) -> None:
         draft = self._path.with_suffix(".draft")
         with draft.open("wb") as file:
-            file.write(msgspec.json.encode(_Reserved(self.name, end)))
+            file.write(msgspec.json.encode(_Reserved(self.name, self.seed, self._end)))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
         sync_folder(self._path.parent)
-        self._end = end
 
 
 def sync_folder(folder: Path) -> None:
@@ -78,10 +87,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _new_name() -> str:
-    return secrets.token_hex(8)
 
 
 def _read(path: Path) -> _Reserved | None:

@@ -260,6 +260,33 @@ class JobMetrics:
         )
 
 
+class EdgeMetrics:
+    """Events over HTTP."""
+
+    def __init__(self, declare: _Declare) -> None:
+        self.requests = declare.counter(
+            "edge_requests_total", "Requests to post events, by what was answered.", ("code",)
+        )
+        self.events = declare.counter(
+            "edge_events_total", "Events that were acknowledged.", ("topic",)
+        )
+        self.refused = declare.counter(
+            "edge_refused_events_total",
+            "Events that were refused; the senders were told why.",
+            ("topic", "error_code"),
+        )
+        self.spool_bytes = declare.gauge(
+            "edge_spool_bytes",
+            "Acknowledged events on the edge's disk; above 0 the broker is or was away.",
+            ("topic",),
+        )
+        self.interruptions = declare.counter(
+            "edge_interruptions_total",
+            "Times a topic's events had to take the way through the spool.",
+            ("topic", "code"),
+        )
+
+
 class Metrics:
     """All of them on one registry. One instance a process; a test or a simulation makes its own."""
 
@@ -276,6 +303,7 @@ class Metrics:
         self.breaker = BreakerMetrics(declare)
         self.cache = CacheMetrics(declare)
         self.jobs = JobMetrics(declare)
+        self.edge = EdgeMetrics(declare)
         self.loop_heartbeat = declare.gauge(
             "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
         )

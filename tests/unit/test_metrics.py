@@ -36,7 +36,7 @@ def test_labels_are_bounded():
     """A label that can take any value, such as a key or a message, would fill the store."""
     metrics = Metrics(version="1")
     groups = (metrics.intake, metrics.commit, metrics.partition, metrics.state, metrics.sink,
-              metrics.breaker, metrics.cache)  # fmt: skip
+              metrics.breaker, metrics.cache, metrics.edge)  # fmt: skip
     labels = {label for group in groups for m in vars(group).values() for label in m._labelnames}
     assert labels
     assert labels <= BOUNDED_LABELS

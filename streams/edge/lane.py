@@ -1,0 +1,264 @@
+"""How the events of one topic get from an answered request into the log, once, in order.
+
+1. **L1** A request's records become a block with a number, and wait.
+2. **L2** While the lane is *straight* (connected, nothing spooled), all that waits goes out in one
+   transaction, which also commits the number behind it; then the requests are answered.
+3. **L3** A transaction whose end is unknown puts its blocks back to the front and ends straight:
+   from now on what waits is appended to the spool, synced, and then answered.
+4. **L4** Whoever connects, after any failure or restart, first fences all former senders of this
+   edge, then asks for the committed number: spooled blocks below it are in the log already.
+5. **L5** The rest is shipped from the spool, oldest first, as in L2; what is shipped is deleted.
+6. **L6** When the spool is empty and nothing is on its way into it, the lane is straight again.
+
+Law: an answered block is in the log exactly once, sooner or later, and behind every block that
+was answered before its request came. A block that was refused, or not answered, is there at most
+once. tests/properties/test_lane_laws.py crashes it between any two steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import structlog
+
+from streams.access.refusals import NotStored, Overloaded
+from streams.clock import Clock
+from streams.edge.block import Block
+from streams.edge.numbering import Numbering
+from streams.edge.shipment import Shipper
+from streams.edge.spool import Spool
+from streams.errors import DiaError
+from streams.telemetry.metrics import EdgeMetrics
+
+log = structlog.get_logger(__name__)
+
+Kept: TypeAlias = Literal["log", "spool"]
+"""Where a block was when its request was answered."""
+
+Disk: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a blocking call without holding up the event loop."""
+
+LINGER_S = 0.005
+"""How long a first block waits for company: a transaction costs the same for one as for many."""
+BATCH_BYTES = 4 << 20
+RECONNECT_MIN_S = 0.2
+RECONNECT_MAX_S = 5.0
+FULL_RETRY_S = 5.0
+"""What a client is told to wait when the spool is full: the broker is away."""
+BUSY_RETRY_S = 1.0
+
+
+class Bounds(NamedTuple):
+    """What one lane may hold: in memory, and on disk. A disk may hold as much more as was in
+    memory when the broker went away."""
+
+    inflight_bytes: int
+    spool_bytes: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    block: Block
+    kept: asyncio.Future[Kept]
+
+
+class Lane:
+    """See the module docstring. ``disk`` runs a blocking call of the spool aside."""
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        shipper: Shipper,
+        spool: Spool,
+        numbering: Numbering,
+        clock: Clock,
+        metrics: EdgeMetrics,
+        bounds: Bounds,
+        disk: Disk = asyncio.to_thread,
+    ) -> None:
+        self.topic = topic
+        self.straight = False
+        self._shipper = shipper
+        self._spool = spool
+        self._numbering = numbering
+        self._clock = clock
+        self._metrics = metrics
+        self._bounds = bounds
+        self._disk = disk
+        self._disk_turn = asyncio.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._inflight_bytes = 0
+        self._turned = asyncio.Event()
+        self._spooling = False
+        self._stopped = False
+        self._shipped = 0
+        self._asked_before = False
+
+    @property
+    def spool_bytes(self) -> int:
+        return self._spool.size_bytes
+
+    async def keep(self, keys: list[bytes], values: list[bytes]) -> Kept:
+        """L1: returns where the records are, all of them, once they are safe.
+
+        Raises `Overloaded` before anything is done with them, and `NotStored` when it is unknown
+        whether they were stored.
+        """
+        size_bytes = sum(map(len, keys)) + sum(map(len, values))
+        self._refuse_overload(size_bytes)
+        block = Block(self._numbering.take(), keys, values)
+        kept: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+        kept.add_done_callback(partial(self._left, size_bytes))
+        self._inflight_bytes += size_bytes
+        self._waiting.append(_Waiting(block, kept))
+        self._turned.set()
+        # A client that hangs up takes nothing back: the block goes its way.
+        return await asyncio.shield(kept)
+
+    async def run(self) -> None:
+        """Keep blocks until cancelled; then answer what still waits with `NotStored`."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._ship(), name=f"ship-{self.topic}")
+                tasks.create_task(self._spool_what_waits(), name=f"spool-{self.topic}")
+        finally:
+            self._stopped = True
+            await self._shipper.close()
+            _fail([*self._waiting], NotStored("the edge is stopping"))
+            self._waiting.clear()
+
+    def _refuse_overload(self, size_bytes: int) -> None:
+        if self._stopped:
+            raise Overloaded("the edge is stopping", retry_after_s=FULL_RETRY_S)
+        if self._inflight_bytes + size_bytes > self._bounds.inflight_bytes:
+            raise Overloaded(
+                f"{self.topic}: too much is on its way already", retry_after_s=BUSY_RETRY_S
+            )
+        spooled = self.spool_bytes + self._inflight_bytes + size_bytes
+        if not self.straight and spooled > self._bounds.spool_bytes:
+            raise Overloaded(
+                f"{self.topic}: the broker is away and the spool is full",
+                retry_after_s=FULL_RETRY_S,
+            )
+
+    def _left(self, size_bytes: int, kept: asyncio.Future[Kept]) -> None:
+        self._inflight_bytes -= size_bytes
+        if not kept.cancelled():
+            kept.exception()  # its client may be gone: then nobody else looks at it
+
+    async def _ship(self) -> None:
+        pause_s = RECONNECT_MIN_S
+        while True:
+            try:
+                await self._connect()
+                while True:
+                    await (self._ship_waiting() if self.straight else self._ship_spooled())
+                    pause_s = RECONNECT_MIN_S
+            except (DiaError, OSError) as error:
+                self._interrupted(error)
+            await self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, RECONNECT_MAX_S)
+
+    def _interrupted(self, error: Exception) -> None:
+        self.straight = False
+        self._turned.set()
+        code = error.code if isinstance(error, DiaError) else "spool_unreadable"
+        self._metrics.interruptions.labels(self.topic, code).inc()
+        log.warning("edge_lane_waits", topic=self.topic, code=code, why=str(error))
+
+    async def _connect(self) -> None:
+        """L4."""
+        found = await self._shipper.connect(self._numbering.name)
+        if not self._asked_before and found is not None and found > self._numbering.first:
+            # No earlier run can have come so far: this folder was restored from a copy, and its
+            # numbers would be taken for those that are in the log.
+            log.error("edge_folder_is_older_than_the_log", topic=self.topic, committed=found)
+            self._numbering.rename()
+            found = await self._shipper.connect(self._numbering.name)
+        self._asked_before = True
+        self._shipped = max(self._shipped, found or 0)
+
+    async def _ship_waiting(self) -> None:
+        """L2, and L3 when it fails."""
+        await self._anything_waits(straight=True)
+        await self._clock.sleep(LINGER_S)
+        batch = self._take()
+        try:
+            await self._shipper.ship([entry.block for entry in batch])
+        except BaseException:
+            self._waiting.extendleft(reversed(batch))
+            raise
+        _answer(batch, "log")
+
+    async def _ship_spooled(self) -> None:
+        """L5 and L6."""
+        blocks, mark = await self._at_disk(partial(self._spool.read, BATCH_BYTES))
+        if not blocks:
+            # An append may be waiting for its turn at the disk: then look again.
+            if not self._spooling and self._spool.is_empty:
+                self.straight = True
+                self._turned.set()
+                log.info("edge_lane_straight", topic=self.topic)
+            else:
+                await asyncio.sleep(0)
+            return
+        fresh = [block for block in blocks if block.number >= self._shipped]
+        if fresh:
+            await self._shipper.ship(fresh)
+            self._shipped = fresh[-1].number + 1
+        await self._at_disk(partial(self._spool.forget, mark))
+
+    async def _spool_what_waits(self) -> None:
+        """The second half of L3."""
+        while True:
+            await self._anything_waits(straight=False)
+            batch = self._take()
+            self._spooling = True
+            try:
+                blocks = [entry.block for entry in batch]
+                await self._at_disk(partial(self._spool.append, blocks))
+            except OSError as error:
+                log.warning("edge_spool_refused", topic=self.topic, why=str(error))
+                _fail(batch, NotStored(f"the spool cannot be written: {error.strerror}"))
+            else:
+                _answer(batch, "spool")
+            finally:
+                self._spooling = False
+
+    async def _at_disk(self, call: Callable[[], Any]) -> Any:
+        """Calls of a spool must not overlap."""
+        async with self._disk_turn:
+            found = await self._disk(call)
+            self._metrics.spool_bytes.labels(self.topic).set(self._spool.size_bytes)
+        return found
+
+    async def _anything_waits(self, *, straight: bool) -> None:
+        """Until blocks wait and the lane is ``straight``, or is not."""
+        while not self._waiting or self.straight is not straight:
+            self._turned.clear()
+            await self._turned.wait()
+
+    def _take(self) -> list[_Waiting]:
+        """From the front, `BATCH_BYTES` of them or one."""
+        batch: list[_Waiting] = []
+        size_bytes = 0
+        while self._waiting and (not batch or size_bytes < BATCH_BYTES):
+            batch.append(self._waiting.popleft())
+            size_bytes += batch[-1].block.size_bytes
+        return batch
+
+
+def _answer(batch: Sequence[_Waiting], where: Kept) -> None:
+    for entry in batch:
+        entry.kept.set_result(where)
+
+
+def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
+    for entry in batch:
+        entry.kept.set_exception(error)
