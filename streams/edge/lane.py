@@ -226,6 +226,9 @@ class Lane:
             except OSError as error:
                 log.warning("edge_spool_refused", topic=self.topic, why=str(error))
                 _fail(batch, NotStored(f"the spool cannot be written: {error.strerror}"))
+            except asyncio.CancelledError:
+                _fail(batch, NotStored("the edge is stopping"))
+                raise
             else:
                 _answer(batch, "spool")
             finally:

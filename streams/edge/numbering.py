@@ -107,7 +107,6 @@ def _hold(folder: Path) -> IO[str]:
     except BlockingIOError:
         lock.close()
         raise SlotInUse(
-            f"{folder} is held by another `dia edge serve`. Stop it, or give this one "
-            "another --home."
+            f"{folder} is held by another edge process. Stop it, or give this one another --home."
         ) from None
     return lock

@@ -140,7 +140,7 @@ async def test_a_folder_restored_from_a_copy_loses_no_new_event(broker, tmp_path
 def test_one_process_holds_a_folder(tmp_path):
     """Two would fence each other for ever, and write over each other's segments."""
     held = Numbering(tmp_path)
-    with pytest.raises(SlotInUse, match="dia edge serve"):
+    with pytest.raises(SlotInUse, match="another edge process"):
         Numbering(tmp_path)
     held.close()
     Numbering(tmp_path).close()
