@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
+from streams.derived_files import Files
+
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
 
@@ -315,6 +317,11 @@ class Store(Protocol):
 
     Opening a store raises `StoreUnusable` when it is corrupt or locked.
     """
+
+    @property
+    def files(self) -> Files:
+        """What tables derive from its entries; gone when the store is."""
+        ...
 
     def get(self, key: bytes) -> bytes | None: ...
 

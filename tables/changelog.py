@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -109,9 +110,9 @@ def pack(
         yield b"".join(pieces), group
 
 
-def unknown_format(what: str, version: int) -> UnknownFormat:
+def unknown_format(what: str, version: int, readable: AbstractSet[int] = READABLE) -> UnknownFormat:
     """``what`` bears a format of another version of dia."""
-    known = ", ".join(map(str, sorted(READABLE)))
+    known = ", ".join(map(str, sorted(readable)))
     return UnknownFormat(
         f"{what} is in format {version}, this version of dia reads {known}. "
         f"Run the version that wrote it, or a newer one."

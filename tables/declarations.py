@@ -14,7 +14,13 @@ from tables.table import TableContext, TableSpec
 
 def _seen_events(context: TableContext) -> SeenEvents:
     settings = context.settings
-    return SeenEvents(settings.dedupe_ttl_s * 1000, settings.max_ids, settings.hot_ids)
+    return SeenEvents(
+        settings.dedupe_ttl_s * 1000,
+        context.files,
+        context.epoch,
+        settings.max_ids,
+        settings.hot_ids,
+    )
 
 
 def _minute_windows(context: TableContext) -> MinuteWindows:

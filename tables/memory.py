@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 from streams.errors import StoreUnusable
 from streams.types import TopicPartition
+from tables.memory_files import MemoryFiles
 
 
 class MemoryStore:
     """One partition's entries over a dict that outlives it."""
 
-    def __init__(self, entries: dict[bytes, bytes]) -> None:
+    def __init__(self, entries: dict[bytes, bytes], files: MemoryFiles) -> None:
         self.entries = entries
+        self.files = files
         self._open = True
 
     def get(self, key: bytes) -> bytes | None:
@@ -44,12 +46,15 @@ class MemoryDisk:
 
     def __init__(self) -> None:
         self.folders: dict[TopicPartition, dict[bytes, bytes]] = {}
+        self.files: dict[TopicPartition, MemoryFiles] = {}
         self.unusable: set[TopicPartition] = set()
 
     def __call__(self, tp: TopicPartition, fresh: bool) -> MemoryStore:
         if fresh:
             self.unusable.discard(tp)
             self.folders[tp] = {}
+            self.files[tp] = MemoryFiles()
         if tp in self.unusable:
             raise StoreUnusable(f"the state folder of {tp} is corrupt")
-        return MemoryStore(self.folders.setdefault(tp, {}))
+        files = self.files.setdefault(tp, MemoryFiles())
+        return MemoryStore(self.folders.setdefault(tp, {}), files)

@@ -26,6 +26,7 @@ from rocksdict import (
 
 from streams.errors import StoreUnusable
 from streams.types import TopicPartition
+from tables.disk_files import DiskFiles
 
 _WRITE_BUFFER_BYTES = 32 << 20
 _BLOCK_CACHE_BYTES = 8 << 20
@@ -44,6 +45,7 @@ class RocksStore:
         except Exception as error:  # rocksdict raises bare Exception for every failure
             raise StoreUnusable(f"the state folder {path} cannot be opened: {error}") from error
         self._path = path
+        self.files = DiskFiles(path / "files")
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -80,6 +82,7 @@ class RocksStore:
             raise StoreUnusable(f"writing state to {self._path} failed: {error}") from error
 
     def close(self) -> None:
+        self.files.close()
         try:
             self._db.close()
         except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for every failure

@@ -21,3 +21,13 @@ def distinct(values: Values) -> Values:
     """The different values, ascending. By sorting: on integers a third of numpy's `unique`."""
     ordered = np.sort(values)
     return ordered[run_starts(ordered)]  # type: ignore[return-value]  # indexing keeps the dtype
+
+
+def ragged(start: NDArray[np.intp], length: NDArray[np.intp]) -> NDArray[np.intp]:
+    """start[0], start[0]+1, ... for length[0] items, then start[1], ...: one index array."""
+    total = int(length.sum())
+    if not total:
+        return np.empty(0, np.intp)
+    ends = np.cumsum(length)
+    index: NDArray[np.intp] = np.arange(total) + np.repeat(start - (ends - length), length)
+    return index

@@ -1,37 +1,40 @@
 """Which events came before: the table that makes a repeated event harmless.
 
-Key: 128-bit hash of tenant and event id. Value: offset and append time of the first record, and
-the hash of its payload. A record is a *duplicate* if the first one's append time lies at most
-``ttl`` before its own (the first is not refreshed), and a *conflict* if it is one whose payload
-differs. Counting in append time makes the verdict a property of the log: it comes out the same
-however late, or however often, the log is read.
+Key: 128-bit hash of tenant and event id. Value: append time of the first record, and the hash of
+its payload. A record is a *duplicate* if the first one's append time lies at most ``ttl`` before
+its own (the first is not refreshed), and a *conflict* if it is one whose payload differs. Counting
+in append time makes the verdict a property of the log: it comes out the same however late, or
+however often, the log is read.
 
-Recent ids are in a dict (one C-level ``setdefault`` per record); beyond ``hot_ids`` they move to
-sorted runs (tables/id_runs.py). On disk and in the changelog an entry holds the ids of one
-commit, so an id costs no key of its own anywhere.
+Ids are written as one entry a commit (hash, payload, offset and append time, column by column),
+so an id costs no key of its own anywhere. tables/remembered_ids.py says where they are kept to be
+found: about 48 bytes of memory for a recent one, 2.6 for one that has moved to disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.derived_files import Files
 from streams.errors import StateLimit
-from tables.id_runs import IdRuns, Ids, concatenate
+from tables.id_rows import APPEND, PAYLOAD, IdRows, by_event, event_ends, event_starts
+from tables.remembered_ids import RememberedIds
+from tables.runs import run_starts
 from tables.table import MAX_ENTRY_BYTES, Entry
 
-_ROW = np.dtype(
-    [("hi", "<u8"), ("lo", "<u8"), ("payload", "<u8"), ("offset", "<i8"), ("append_ms", "<i8")]
-)
-ID_BYTES = _ROW.itemsize
-"""One remembered id in an entry."""
+ID_BYTES = 40
+"""One remembered id in an entry: five columns of eight bytes."""
 _ROWS_PER_ENTRY = MAX_ENTRY_BYTES // ID_BYTES
 _ENTRIES_PER_COMMIT = 1 << 16
 _CLOCK_SLACK_MS = 60_000
 """Append times may step back when a partition changes leaders: ids are kept this much longer."""
+_RUNS_MAX = 16
+"""A table at its bound has this many runs, so that what expired and is not yet dropped stays a
+small part of it."""
 
 
 class Verdict(IntEnum):
@@ -45,27 +48,29 @@ class Verdict(IntEnum):
 class SeenEvents:
     """The `Table` of seen events of one partition (protocol: tables/table.py)."""
 
-    def __init__(self, ttl_ms: int, max_ids: int = 20_000_000, hot_ids: int = 500_000) -> None:
+    def __init__(
+        self,
+        ttl_ms: int,
+        files: Files,
+        epoch: int = 0,
+        max_ids: int = 20_000_000,
+        hot_ids: int = 1_000_000,
+    ) -> None:
         self._ttl_ms = ttl_ms
         self._max_ids = max_ids
-        self._hot_ids = hot_ids
-        self._hot: dict[int, int] = {}
-        self._collided: dict[tuple[int, int], int] = {}
-        self._rows = np.empty(4096, _ROW)
-        self._used = 0
-        self._pending: list[NDArray[np.intp]] = []
-        self._runs = IdRuns()
+        self._ids = RememberedIds(files, epoch, min(hot_ids, max_ids // _RUNS_MAX))
+        self._pending: list[tuple[IdRows, NDArray[np.int64]]] = []
         self._entries: dict[int, int] = {}
         self._rewritten: list[tuple[bytes, bytes]] = []
         self._latest_ms = 0
 
     def __len__(self) -> int:
         """Remembered events, expired ones not yet forgotten included."""
-        return len(self._hot) + len(self._runs)
+        return len(self._ids)
 
     @property
     def bytes_used(self) -> int:
-        return len(self._hot) * 170 + len(self._runs) * _ROW.itemsize
+        return self._ids.bytes_used
 
     @property
     def changed(self) -> bool:
@@ -83,7 +88,8 @@ class SeenEvents:
         are remembered from here on, the others leave no trace.
 
         Raises `StateLimit` when more ids are alive than the partition may hold: pausing would
-        not help, since ids expire in append time, which then stands still.
+        not help, since ids expire in append time, which then stands still. Raises
+        `StoreUnusable` where ids on disk cannot be read.
         """
         count = len(hi)
         if len(self) + count > self._max_ids:
@@ -91,158 +97,129 @@ class SeenEvents:
                 f"{len(self)} event ids are alive in one partition, the bound is DIA_MAX_IDS="
                 f"{self._max_ids}. Raise it, shorten DIA_DEDUPE_TTL_S, or add partitions."
             )
-        first = self._append(hi, lo, payload, offsets, append_ms)
-        own = range(first, first + count)
-        rows = np.array(list(map(self._hot.setdefault, hi.tolist(), own)), np.intp)
-        verdicts = np.zeros(count, np.int8)
-        new = np.flatnonzero(rows == np.arange(first, first + count))
-        verdicts[new] = self._judge_new(new, first)
-        known = np.flatnonzero(rows != np.arange(first, first + count))
-        if len(known):
-            self._judge_known(known, rows[known], first, verdicts)
-        fresh = np.flatnonzero(verdicts == Verdict.FRESH)
-        if len(fresh):
-            self._pending.append(fresh + first)
-        if count:
-            self._latest_ms = max(self._latest_ms, int(append_ms.max()))
+        if not count:
+            return np.empty(0, np.int8)
+        rows = np.stack([hi, lo, payload, append_ms.view(np.uint64)], axis=1)
+        order = by_event(rows)
+        ordered = rows[order]
+        starts = event_starts(ordered)
+        known, there, place = self._ids.find(ordered[starts])
+        event = np.repeat(np.arange(len(starts)), np.diff(starts, append=count))
+        verdicts = np.empty(count, np.int8)
+        verdicts[order] = _judge(ordered, starts, event, known, there, self._ttl_ms)
+        fresh = verdicts == Verdict.FRESH
+        if fresh.any():
+            # Of an event that expired within the batch, the last fresh record counts.
+            at = np.flatnonzero(fresh[order])
+            last = at[event_ends(run_starts(event[at]), len(at)) - 1]
+            counting = (np.cumsum(fresh) - 1)[order[last]]
+            self._ids.append(rows[fresh], counting, place[event[last]])
+            self._pending.append((rows[fresh], offsets[fresh]))
+        self._latest_ms = max(self._latest_ms, int(append_ms.max()))
+        self._ids.step(count)
         return verdicts
-
-    def _append(self, *columns: NDArray[np.generic]) -> int:
-        first, count = self._used, len(columns[0])
-        if first + count > len(self._rows):
-            grown = np.empty(max(2 * len(self._rows), first + count), _ROW)
-            grown[:first] = self._rows[:first]
-            self._rows = grown
-        for name, column in zip(_ROW.names or (), columns, strict=True):
-            self._rows[name][first : first + count] = column
-        self._used += count
-        return first
-
-    def _judge_new(self, new: NDArray[np.intp], first: int) -> NDArray[np.int8]:
-        """Records whose hash is not hot: they may be in the runs."""
-        verdicts = np.zeros(len(new), np.int8)
-        if not len(self._runs):
-            return verdicts
-        rows = self._rows[first + new]
-        position, found = self._runs.find(rows["hi"], rows["lo"])
-        alive = rows["append_ms"][position] - found.append_ms <= self._ttl_ms
-        position, found = position[alive], found.take(alive)
-        verdicts[position] = _verdict(found.payload == rows["payload"][position])
-        # The hot row stands for the first occurrence from now on: give it the first's data.
-        slot = first + new[position]
-        for name in ("payload", "offset", "append_ms"):
-            self._rows[name][slot] = getattr(found, name)
-        return verdicts
-
-    def _judge_known(
-        self,
-        known: NDArray[np.intp],
-        rows: NDArray[np.intp],
-        first: int,
-        verdicts: NDArray[np.int8],
-    ) -> None:
-        """Records whose upper hash half is hot, usually because the event is."""
-        mine, theirs = self._rows[first + known], self._rows[rows]
-        plain = (mine["lo"] == theirs["lo"]) & (
-            mine["append_ms"] - theirs["append_ms"] <= self._ttl_ms
-        )
-        # A replayed record is older than its neighbours: where one record of the batch outlives
-        # the first, the others must be compared with whichever is the first by then.
-        plain &= ~np.isin(rows, rows[~plain])
-        verdicts[known[plain]] = _verdict(theirs["payload"][plain] == mine["payload"][plain])
-        for position in known[~plain].tolist():
-            verdicts[position] = self._judge_one(first + position)
-
-    def _judge_one(self, row: int) -> int:
-        """The rare cases, one at a time: an expired first, or two events with one half hash."""
-        mine = self._rows[row]
-        hi, lo = int(mine["hi"]), int(mine["lo"])
-        hot = self._hot[hi]
-        shared = int(self._rows[hot]["lo"]) != lo
-        earlier = self._collided.get((hi, lo)) if shared else hot
-        theirs = self._rows[earlier] if earlier is not None else None
-        if theirs is None:
-            _, found = self._runs.find(mine["hi"].reshape(1), mine["lo"].reshape(1))
-            if len(found):
-                theirs = {"append_ms": found.append_ms[0], "payload": found.payload[0]}
-        if theirs is not None and mine["append_ms"] - theirs["append_ms"] <= self._ttl_ms:
-            same = theirs["payload"] == mine["payload"]
-            return Verdict.DUPLICATE if same else Verdict.CONFLICT
-        if shared:
-            self._collided[hi, lo] = row
-        else:
-            self._hot[hi] = row
-        return Verdict.FRESH
 
     # --- state (Table) -----------------------------------------------------------------------
 
     def delta(self, seq: int) -> list[Entry]:
+        self._ids.confirm()
         entries: list[Entry] = self._write(seq) if self._pending else []
+        self._ids.close_full()
         horizon = self._latest_ms - self._ttl_ms - _CLOCK_SLACK_MS
         gone = [number for number, latest in self._entries.items() if latest < horizon]
         for number in gone:
             del self._entries[number]
-            entries.append((number.to_bytes(8, "big"), None))
-        entries += [
-            (key, value)
-            for key, value in self._rewritten
-            if int.from_bytes(key, "big") in self._entries
-        ]
+            entries.append((_key(number), None))
+        entries += [(key, value) for key, value in self._rewritten if _number(key) in self._entries]
         self._rewritten = []
-        if self._used > self._hot_ids:
-            self._cool(horizon)
+        self._ids.forget(horizon)
         return entries
 
     def _write(self, seq: int) -> list[Entry]:
-        rows = self._rows[np.concatenate(self._pending)]
+        rows = np.concatenate([rows for rows, _ in self._pending])
+        offsets = np.concatenate([offsets for _, offsets in self._pending])
         self._pending = []
         entries: list[Entry] = []
         number = seq * _ENTRIES_PER_COMMIT
         for start in range(0, len(rows), _ROWS_PER_ENTRY):
-            part = rows[start : start + _ROWS_PER_ENTRY]
-            self._entries[number] = int(part["append_ms"].max())
-            # Column by column: neighbours compress far better than rows do.
-            value = b"".join(
-                np.ascontiguousarray(part[name]).tobytes() for name in _ROW.names or ()
-            )
-            entries.append((number.to_bytes(8, "big"), value))
+            cut = slice(start, start + _ROWS_PER_ENTRY)
+            latest_ms = int(rows[cut, APPEND].max())
+            self._entries[number] = latest_ms
+            self._ids.written(number, latest_ms)
+            entries.append((_key(number), _encode(rows[cut], offsets[cut])))
             number += 1
         return entries
-
-    def _cool(self, horizon_ms: int) -> None:
-        """Move everything hot to the runs. Only between `delta` and the next batch: every row
-        is written by then."""
-        rows = [*self._hot.values(), *self._collided.values()]
-        self._runs.add(_ids(self._rows[np.array(rows, np.intp)]), horizon_ms)
-        self._hot.clear()
-        self._collided.clear()
-        self._used = 0
 
     def rewrite(self, key: bytes, value: bytes) -> None:
         self._rewritten.append((key, value))
 
+    def adopt(self, keys: Sequence[bytes]) -> Sequence[bytes]:
+        self._entries = self._ids.adopt([_number(key) for key in keys])
+        self._latest_ms = max(self._entries.values(), default=0)
+        return [key for key in keys if _number(key) not in self._entries]
+
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        parts: list[Ids] = []
         for key, value in items:
-            ids = _decode(value)
-            parts.append(ids)
-            latest = int(ids.append_ms.max(initial=0))
-            self._entries[int.from_bytes(key, "big")] = latest
-            self._latest_ms = max(self._latest_ms, latest)
-        self._runs.add(concatenate(parts), self._latest_ms - self._ttl_ms - _CLOCK_SLACK_MS)
+            rows = _decode(value)
+            latest_ms = int(rows[:, APPEND].max(initial=0))
+            self._entries[_number(key)] = latest_ms
+            self._latest_ms = max(self._latest_ms, latest_ms)
+            self._ids.restore(_number(key), rows)
 
 
-def _verdict(same_payload: NDArray[np.bool_]) -> NDArray[np.int8]:
-    return np.where(same_payload, Verdict.DUPLICATE, Verdict.CONFLICT).astype(np.int8)
+def _judge(
+    ordered: IdRows,
+    starts: NDArray[np.intp],
+    event: NDArray[np.intp],
+    known: IdRows,
+    there: NDArray[np.bool_],
+    ttl_ms: int,
+) -> NDArray[np.int8]:
+    """Verdicts for rows ordered by event: row i is of ``event[i]``; event e begins at
+    ``starts[e]`` and, where ``there[e]``, is known from before by ``known[e]``."""
+    append_ms = ordered[:, APPEND].view(np.int64)
+    alive = there & (append_ms[starts] - known[:, APPEND].view(np.int64) <= ttl_ms)
+    first = np.where(alive[:, None], known, ordered[starts])
+    same = ordered[:, PAYLOAD] == first[event, PAYLOAD]
+    verdicts = np.where(same, Verdict.DUPLICATE, Verdict.CONFLICT).astype(np.int8)
+    verdicts[starts[~alive]] = Verdict.FRESH
+    # Rare: the event expired between two records of one batch. Then one after the other.
+    expired = append_ms - first[event, APPEND].view(np.int64) > ttl_ms
+    for number in np.unique(event[expired]).tolist():
+        its = event == number
+        verdicts[its] = _one_by_one(ordered[its], known[number] if there[number] else None, ttl_ms)
+    return verdicts
 
 
-def _ids(rows: NDArray[np.void]) -> Ids:
-    return Ids(rows["hi"], rows["lo"], rows["payload"], rows["offset"], rows["append_ms"])
+def _one_by_one(rows: IdRows, known: NDArray[np.uint64] | None, ttl_ms: int) -> list[Verdict]:
+    """Verdicts for the records of one event, in log order."""
+    first = known.tolist() if known is not None else None
+    verdicts: list[Verdict] = []
+    for row in rows.tolist():
+        if first is None or row[APPEND] - first[APPEND] > ttl_ms:
+            first = row
+            verdicts.append(Verdict.FRESH)
+        elif row[PAYLOAD] == first[PAYLOAD]:
+            verdicts.append(Verdict.DUPLICATE)
+        else:
+            verdicts.append(Verdict.CONFLICT)
+    return verdicts
 
 
-def _decode(value: bytes) -> Ids:
-    count = len(value) // _ROW.itemsize
-    columns = []
-    for index, name in enumerate(_ROW.names or ()):
-        columns.append(np.frombuffer(value, _ROW[name], count, index * 8 * count))
-    return Ids(*columns)
+def _key(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def _number(key: bytes) -> int:
+    return int.from_bytes(key, "big")
+
+
+def _encode(rows: IdRows, offsets: NDArray[np.int64]) -> bytes:
+    """Column by column: neighbours compress far better than rows do."""
+    hashes, append_ms = rows[:, :APPEND].T.tobytes(), rows[:, APPEND].tobytes()
+    return hashes + offsets.tobytes() + append_ms
+
+
+def _decode(value: bytes) -> IdRows:
+    hi, lo, payload, _, append_ms = np.frombuffer(value, np.uint64).reshape(5, -1)
+    return np.stack([hi, lo, payload, append_ms], axis=1)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tables.runs import run_starts
+from tables.runs import ragged, run_starts
 
 CODE_BITS = 16
 CODE_BIAS = 1 << (CODE_BITS - 1)
@@ -135,13 +135,3 @@ def _slices(run: Buckets, low: NDArray[np.int64], high: NDArray[np.int64]) -> Bu
     length = np.searchsorted(buckets, high) - start
     index = ragged(start, length)
     return buckets[index], counts[index]
-
-
-def ragged(start: NDArray[np.intp], length: NDArray[np.intp]) -> NDArray[np.intp]:
-    """start[0], start[0]+1, ... for length[0] items, then start[1], ...: one index array."""
-    total = int(length.sum())
-    if not total:
-        return np.empty(0, np.intp)
-    ends = np.cumsum(length)
-    index: NDArray[np.intp] = np.arange(total) + np.repeat(start - (ends - length), length)
-    return index

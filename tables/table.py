@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.derived_files import Files
 from streams.settings import Settings
 
 Entry: TypeAlias = tuple[bytes, bytes | None]
@@ -50,6 +51,19 @@ class Table(Protocol):
         ...
 
 
+@runtime_checkable
+class FiledTable(Table, Protocol):
+    """A table that derives files from its entries, so that a start need not read them all.
+
+    `load` takes the entries in any number of calls: a restore of any size needs little memory.
+    """
+
+    def adopt(self, keys: Sequence[bytes]) -> Sequence[bytes]:
+        """Open the files that stand for some of these live keys, all there are, in order.
+        Returns the keys whose entries `load` must still be given (A3)."""
+        ...
+
+
 ShardOf: TypeAlias = Callable[[Sequence[str], Sequence[str], Sequence[str]], NDArray[np.int32]]
 """Shard of each series, given its tenants, models and metrics as parallel sequences."""
 
@@ -63,6 +77,7 @@ class TableContext:
     shards: int
     shard_of: ShardOf
     settings: Settings
+    files: Files
 
 
 T_co = TypeVar("T_co", bound=Table, covariant=True)

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tables.names import SeriesNames, local_dictionary, split
-from tables.sketch_runs import Buckets, codes_of, combine, ragged, serials_of
+from tables.runs import ragged
+from tables.sketch_runs import Buckets, codes_of, combine, serials_of
 from tables.table import MAX_ENTRY_BYTES
 from tables.window_columns import WindowColumns
 

@@ -115,7 +115,7 @@ class AssignedPartition:
             return
         try:
             partition.fold(batch)
-        except PartitionStopped as error:
+        except (PartitionStopped, PartitionRestart) as error:
             self._fail(error)
         except Exception as error:
             log.exception("agent_failed", tp=str(self.tp), offset=batch.start)

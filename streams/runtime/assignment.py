@@ -157,7 +157,7 @@ class Opener:
             read = await restore(state, reader, chained=meta is not None)
             _check_end(agent.group, state, committed, empty=meta is None and not read)
             state = self._with_epoch(state)
-            state.load()
+            await state.load()
         except (ChangelogLost, ChangelogGap) as error:
             store.close()
             opened = await self._opened_above(meta, reader, changelog) if begin is None else None
@@ -200,7 +200,7 @@ class Opener:
             link = first_link(await reader.beginning_offset(tp))
             offset = await reader.beginning_offset(changelog) if begin is None else begin
         specs = (*agent.tables, OUTBOX)
-        context = self._context(tp, link.epoch)
+        context = self._context(tp, link.epoch, store)
         return PartitionState(tp, changelog, store, context, specs, link, offset)
 
     def _with_epoch(self, state: PartitionState) -> PartitionState:
@@ -211,19 +211,20 @@ class Opener:
             state.tp,
             state.changelog,
             state.store,
-            self._context(state.tp, state.link.epoch),
+            self._context(state.tp, state.link.epoch, state.store),
             state.specs,
             state.link,
             state.changelog_offset,
         )
 
-    def _context(self, tp: TopicPartition, epoch: int) -> TableContext:
+    def _context(self, tp: TopicPartition, epoch: int, store: Store) -> TableContext:
         return TableContext(
             partition=tp.partition,
             epoch=epoch,
             shards=self.shards,
             shard_of=self.shard_of,
             settings=self.settings,
+            files=store.files,
         )
 
 

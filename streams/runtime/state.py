@@ -1,12 +1,20 @@
 """The committed state of one partition: store, tables, the chain's last link, the live keys.
 
-What the store holds for a key is ``offset:u64 before_bytes:u64`` (where its newest entry lies in
-the changelog) and then the table's value. The key ``00`` holds `StoreMeta`; it is written in the
-same batch as the entries it speaks of, so a store is always the state after exactly one link.
+The store holds, in format 2:
+
+    00          `StoreMeta`
+    01 key      offset:u64 before_bytes:u64 size:u64, where the key's newest entry lies in the
+                changelog
+    key         the table's value
+
+All of a commit is written in one batch, so a store is always the state after exactly one link.
+Places stand apart from values because a start reads all of the ones and, of a table that has
+files of its own, few of the others. A store of format 1 is left for a fresh one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +22,21 @@ from typing import Any
 
 import msgspec
 
+from streams.errors import StoreUnusable
 from streams.types import Store, TopicPartition
-from tables.changelog import FORMAT, READABLE, Link, entry_bytes, unknown_format
+from tables.changelog import Link, unknown_format
 from tables.live_keys import LiveKeys, Place
-from tables.table import Entry, Table, TableContext, TableSpec
+from tables.table import Entry, FiledTable, Table, TableContext, TableSpec
 
+STORE_FORMAT = 2
+STORE_READABLE = frozenset({2})
+STORE_DISCARDED = frozenset({1})
+"""Formats of older versions that are not read: the changelog has it all."""
 META_KEY = b"\0"
-_PLACE = struct.Struct(">QQ")
+PLACE_PREFIX = b"\1"
+_PLACE = struct.Struct(">QQQ")
+_LOAD_ENTRIES = 4
+"""A table with files is loaded so many entries at a time, 3.5 MB at most: the loop must breathe."""
 
 
 class StoreMeta(msgspec.Struct, array_like=True, frozen=True):
@@ -37,13 +53,16 @@ _decode_format = msgspec.msgpack.Decoder(list[Any]).decode
 
 
 def read_meta(store: Store) -> StoreMeta | None:
-    """What a store says of itself; None when it is empty. Raises `UnknownFormat`."""
+    """What a store says of itself; None when it is empty. Raises `UnknownFormat`, and
+    `StoreUnusable` for a format that is left behind."""
     data = store.get(META_KEY)
     if data is None:
         return None
     version = _decode_format(data)[0]
-    if version not in READABLE:
-        raise unknown_format("the local state", version)
+    if version in STORE_DISCARDED:
+        raise StoreUnusable(f"the local state is in format {version}, of an older version of dia")
+    if version not in STORE_READABLE:
+        raise unknown_format("the local state", version, STORE_READABLE)
     return _decode_meta(data)
 
 
@@ -65,18 +84,31 @@ class PartitionState:
         self.live = LiveKeys(self.context.settings.changelog_slack_bytes)
         self.tables = {spec.name: spec.build(self.context) for spec in self.specs}
 
-    def load(self) -> None:
-        """Fill live keys and tables from the store (end of A3)."""
-        places: list[tuple[bytes, Place]] = []
-        for spec in self.specs:
-            values: list[tuple[bytes, bytes]] = []
-            for key, stored in self.store.items(spec.prefix):
-                offset, before_bytes = _PLACE.unpack_from(stored)
-                value = stored[_PLACE.size :]
-                places.append((key, Place(offset, before_bytes, entry_bytes(key, value))))
-                values.append((key[len(spec.prefix) :], value))
-            self.tables[spec.name].load(values)
+    async def load(self) -> None:
+        """Fill live keys and tables from the store (end of A3), a bounded step at a time."""
+        places = [
+            (key[len(PLACE_PREFIX) :], Place(*_PLACE.unpack(place)))
+            for key, place in self.store.items(PLACE_PREFIX)
+        ]
         self.live.load(places, self.link.written_bytes)
+        for spec in self.specs:
+            table, skip = self.tables[spec.name], len(spec.prefix)
+            keys = [key[skip:] for key, _ in places if key.startswith(spec.prefix)]
+            if isinstance(table, FiledTable):
+                wanted = table.adopt(keys)
+                steps = [
+                    wanted[at : at + _LOAD_ENTRIES] for at in range(0, len(wanted), _LOAD_ENTRIES)
+                ]
+            else:
+                steps = [keys]
+            for step in steps:
+                table.load((key, self._value(spec.prefix + key)) for key in step)
+                await asyncio.sleep(0)
+
+    def _value(self, key: bytes) -> bytes:
+        value = self.store.get(key)
+        assert value is not None, "a live key is in the store"
+        return value
 
     def entries_of(self, spec: TableSpec[Any], seq: int) -> list[Entry]:
         """The table's delta for commit ``seq``, its keys under the table's prefix."""
@@ -85,10 +117,8 @@ class PartitionState:
 
     def rewrite(self, key: bytes) -> None:
         """Ask the key's table to write anew what still lives of it."""
-        stored = self.store.get(key)
-        assert stored is not None, "a live key is in the store"
         spec = next(spec for spec in self.specs if key.startswith(spec.prefix))
-        self.tables[spec.name].rewrite(key[len(spec.prefix) :], stored[_PLACE.size :])
+        self.tables[spec.name].rewrite(key[len(spec.prefix) :], self._value(key))
 
     def base_offset(self, entries: Iterable[Entry]) -> int:
         """The changelog offset below which nothing will be live once ``entries`` are written."""
@@ -108,12 +138,9 @@ class PartitionState:
             batch += [(key, None) for key, _ in self.store.items()]
         places = self.live.applied(first_offset, entries)
         for (key, place), (_, value) in zip(places, entries, strict=True):
-            if place is None or value is None:
-                batch.append((key, None))
-            else:
-                batch.append((key, _PLACE.pack(place.offset, place.before_bytes) + value))
+            batch += [(key, value), (PLACE_PREFIX + key, _PLACE.pack(*place) if place else None)]
         link = msgspec.structs.replace(link, written_bytes=self.live.written_bytes)
-        batch.append((META_KEY, _encode_meta(StoreMeta(FORMAT, next_offset, link))))
+        batch.append((META_KEY, _encode_meta(StoreMeta(STORE_FORMAT, next_offset, link))))
         self.store.write(batch)
         self.link = link
         self.changelog_offset = next_offset

@@ -170,8 +170,8 @@ class Settings:
     )
 
     hot_ids: int = _setting(
-        500_000,
-        "event ids kept in the fast table before they move to sorted runs",
+        1_000_000,
+        "event ids kept in memory before they move to a file; at most a sixteenth of DIA_MAX_IDS",
         low=1000,
         high=10_000_000,
     )

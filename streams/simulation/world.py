@@ -170,7 +170,7 @@ class HostDisk(MemoryDisk):
 
 class _MortalStore(MemoryStore):
     def __init__(self, store: MemoryStore, disk: HostDisk) -> None:
-        super().__init__(store.entries)
+        super().__init__(store.entries, store.files)
         self._disk = disk
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:

@@ -14,14 +14,16 @@ import sys
 import streams.runtime.state
 import tables.changelog
 from streams.cli import main
+from streams.runtime.state import STORE_FORMAT
 from tables.changelog import FORMAT
 
 
 def become_newer() -> None:
-    """Every module that knows the format learns the next one."""
-    for module in (tables.changelog, streams.runtime.state):
-        module.FORMAT = FORMAT + 1
-        module.READABLE = frozenset({FORMAT, FORMAT + 1})
+    """The formats of changelog and store are the next ones."""
+    tables.changelog.FORMAT = FORMAT + 1
+    tables.changelog.READABLE = frozenset({FORMAT, FORMAT + 1})
+    streams.runtime.state.STORE_FORMAT = STORE_FORMAT + 1
+    streams.runtime.state.STORE_READABLE = frozenset({STORE_FORMAT, STORE_FORMAT + 1})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from streams.audit.judge import Judge, Rules
 from streams.codecs import Limits, decode
 from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
+from tables.memory_files import MemoryFiles
 from tables.minute_windows import MinuteWindows, WindowPolicy
 from tables.seen_events import SeenEvents
 
@@ -96,7 +97,7 @@ class Pipeline:
     def __init__(self) -> None:
         policy = WindowPolicy(grace_ms=0, late_hold_s=0.0)
         self.windows = MinuteWindows(0, 0, 1, lambda t, m, k: np.zeros(len(t), np.int32), policy)
-        self.seen = SeenEvents(TTL_S * 1000)
+        self.seen = SeenEvents(TTL_S * 1000, MemoryFiles())
         self.dead: set[int] = set()
         self.applied = self.duplicates = 0
 

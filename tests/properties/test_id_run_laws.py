@@ -1,53 +1,118 @@
-"""Runs of remembered ids against a dictionary."""
+"""The law of a run: it finds exactly the rows it was made of, and says so when it cannot."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.id_runs import IdRuns, Ids
+from streams.errors import StoreUnusable
+from tables import id_run, id_run_builder
+from tables.id_filter import IdFilter, masks
+from tables.id_rows import APPEND, HI, LO, ROW_BYTES
+from tables.id_run import IdRun, read_index
+from tables.id_run_builder import IdRunBuilder
+from tables.memory_files import MemoryFiles
+from tables.recent_ids import RecentIds
 
-events = st.tuples(st.integers(0, 3), st.integers(0, 3))
-batches = st.lists(st.lists(st.tuples(events, st.integers(0, 99)), max_size=8), max_size=12)
-
-
-def _ids(rows, first_offset):
-    hi = np.array([event[0] for event, _ in rows], np.uint64)
-    lo = np.array([event[1] for event, _ in rows], np.uint64)
-    offsets = np.arange(first_offset, first_offset + len(rows))
-    payload = offsets.astype(np.uint64)
-    return Ids(hi, lo, payload, offsets, np.array([at for _, at in rows], np.int64))
+NAME = "run"
 
 
-@given(batches)
-def test_the_newest_row_of_every_event_is_found(added):
-    """Also where events share the upper half of their hash, within a run or across runs."""
-    runs, known, offset = IdRuns(), {}, 0
-    for rows in added:
-        runs.add(_ids(rows, offset), horizon_ms=0)
-        for event, _ in rows:
-            known[event] = offset
-            offset += 1
-    wanted = [(hi, lo) for hi in range(5) for lo in range(5)]
-    position, found = runs.find(
-        np.array([hi for hi, _ in wanted], np.uint64), np.array([lo for _, lo in wanted], np.uint64)
-    )
-    by_event = dict(zip([wanted[i] for i in position.tolist()], found.offset.tolist(), strict=True))
-    assert by_event == known
+def built(rows, files, step=1_000_000):
+    """A run of these rows (n, 4), made in steps."""
+    recent = RecentIds(len(rows))
+    recent.append(rows, np.arange(0), np.empty(0, np.int64))
+    recent.entries[7] = 5
+    builder = IdRunBuilder(recent, files, NAME)
+    while (run := builder.step(step)) is None:
+        assert not files.names(), "a file that is not complete is not there"
+    return run
 
 
-@given(batches, st.integers(0, 100))
-def test_nothing_young_is_forgotten(added, horizon_ms):
-    """Merging drops what expired, and only that."""
-    runs, young, offset = IdRuns(), {}, 0
-    for rows in added:
-        runs.add(_ids(rows, offset), horizon_ms)
-        for event, at_ms in rows:
-            young[event] = at_ms >= horizon_ms
-            offset += 1
-    wanted = [event for event, is_young in young.items() if is_young]
-    position, _ = runs.find(
-        np.array([hi for hi, _ in wanted], np.uint64), np.array([lo for _, lo in wanted], np.uint64)
-    )
-    assert sorted(position.tolist()) == list(range(len(wanted)))
+def reopened(files):
+    file = files.open(NAME)
+    return IdRun(file, read_index(file))
+
+
+def _ask_for_all(files, rows):
+    reopened(files).find(rows, masks(rows[:, LO]))
+
+
+def random_rows(count, seed=1):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 1 << 64, (count, 4), dtype=np.uint64)
+    rows[:, APPEND] = np.arange(count)
+    return rows
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 2, 2**63, 2**64 - 1]), st.integers(0, 3)), min_size=1
+    ),
+    st.integers(1, 5),
+    st.integers(1, 5),
+)
+def test_a_run_is_a_dictionary(events, block, piece):
+    """Also where upper halves are shared over blocks, pieces and ranges: the last of each event."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (id_run, id_run_builder):
+            patch.setattr(module, "ROWS_PER_BLOCK", block)
+            patch.setattr(module, "BLOCK_BYTES", block * ROW_BYTES)
+        patch.setattr(id_run, "_BLOCKS_AT_ONCE", 2)
+        patch.setattr(id_run_builder, "_PIECE_ROWS", piece)
+        patch.setattr(id_run_builder, "_RANGE_ROWS", piece)
+        rows = np.array([(hi, lo, n, n) for n, (hi, lo) in enumerate(events)], np.uint64)
+        files = MemoryFiles()
+        model = {event: n for n, event in enumerate(events)}
+        asked = [(hi, lo, 0, 0) for hi in (0, 1, 3, 2**64 - 1) for lo in range(5)]
+        needles = np.array(asked, np.uint64)
+        for run in (built(rows, files, step=1), reopened(files)):
+            assert len(run) == len(model)
+            assert run.entries == {7: 5}
+            at, found = run.find(needles, masks(needles[:, LO]))
+            expected = {i: model.get((int(n[HI]), int(n[LO]))) for i, n in enumerate(needles)}
+            assert dict(zip(at.tolist(), found[:, APPEND].tolist(), strict=True)) == {
+                i: n for i, n in expected.items() if n is not None
+            }
+
+
+def test_a_run_of_a_hundred_thousand_finds_all_and_reads_little():
+    """At its real sizes: a fresh event must not touch the disk."""
+    rows = random_rows(100_000)
+    files = MemoryFiles()
+    run = built(rows, files, step=20_000)
+    at, found = run.find(rows, masks(rows[:, LO]))
+    assert sorted(at.tolist()) == list(range(len(rows)))
+    assert (found == rows[at]).all()
+    fresh = random_rows(100_000, seed=2)
+    reads = []
+    read = run._file.read
+    run._file = type("Counting", (), {"read": lambda _, *a: reads.append(a) or read(*a)})()
+    at, _ = run.find(fresh, masks(fresh[:, LO]))
+    assert not len(at)
+    assert len(reads) < len(fresh) / 100
+    assert run.bytes_used < 3 * len(rows)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 7))
+def test_damage_is_an_error_and_never_an_answer(at, bit):
+    """A bit that rots on a disk would make a duplicate fresh, or a repeat a conflict."""
+    rows, files = random_rows(300), MemoryFiles()
+    built(rows, files).close()
+    content = files.contents[NAME]
+    content[at % len(content)] ^= 1 << bit
+    with pytest.raises(StoreUnusable):
+        _ask_for_all(files, rows)
+
+
+def test_a_filter_forgets_nothing_and_errs_seldom():
+    """A false no would count an event twice; false yeses cost a read each."""
+    rows = random_rows(20_000)
+    rows = rows[np.argsort(rows[:, HI])]
+    held = IdFilter.for_events(len(rows))
+    for part in np.array_split(rows, 7):
+        held.add(part[:, HI], masks(part[:, LO]))
+    assert held.may_hold(rows[:, HI], masks(rows[:, LO])).all()
+    fresh = random_rows(20_000, seed=2)
+    assert held.may_hold(fresh[:, HI], masks(fresh[:, LO])).mean() < 0.005

@@ -1,8 +1,8 @@
 """The law of seen events: a verdict is a property of the log, however it is read.
 
 The model judges one record at a time and remembers everything in a dictionary. The table must
-agree whatever the batches, commits, restarts, the size of its fast part, and hashes that share
-their upper half.
+agree whatever the batches, commits, restarts, the size of its runs, which of its files are there
+after a crash, and hashes that share their upper half.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from streams.errors import StateLimit
+from streams.errors import StateLimit, StoreUnusable
 from tables import seen_events
+from tables.memory_files import MemoryFiles
 from tables.seen_events import SeenEvents, Verdict
 
 TTL_MS = 1000
@@ -45,6 +46,7 @@ class SeenEventsMachine(RuleBasedStateMachine):
     @initialize(hot=st.integers(0, 8))
     def begin(self, hot: int) -> None:
         self.hot = hot
+        self.files = MemoryFiles()
         self.store: dict[bytes, bytes] = {}
         self.log: list[tuple[tuple[int, int], int, int]] = []
         self.verdicts: list[Verdict] = []
@@ -61,7 +63,10 @@ class SeenEventsMachine(RuleBasedStateMachine):
             self.now_ms += step_ms
             self.log.append((event, payload, self.now_ms))
             self.verdicts.append(self.model.admit(event, payload, self.now_ms))
-        self._admit(first, len(self.log))
+        try:
+            self._admit(first, len(self.log))
+        except StoreUnusable:
+            self.crash()
 
     @rule(rewrites=st.integers(0, 2))
     def commit(self, rewrites: int) -> None:
@@ -76,14 +81,41 @@ class SeenEventsMachine(RuleBasedStateMachine):
         self.committed = len(self.log)
         assert not self.table.changed
 
+    @rule(batch=records)
+    def commit_in_vain(self, batch) -> None:
+        """A commit that fails while folding goes on: nothing of it may outlive the crash."""
+        self.table.delta(self.seq + 1)
+        self.fold(batch)
+        self.crash(cut=3)
+
+    @rule(which=st.integers(0, 9), at=st.integers(0, 10_000), how=st.sampled_from("gdc"))
+    def lose_a_file(self, which: int, at: int, how: str) -> None:
+        """Gone, damaged or cut short, and a crash: files are derived, and believed only where
+        they are what was written."""
+        names = self.files.names()
+        if names:
+            name = names[which % len(names)]
+            content = self.files.contents.pop(name)
+            at %= len(content)
+            if how == "d":
+                content[at] ^= 1
+                self.files.contents[name] = content
+            elif how == "c":
+                self.files.contents[name] = content[:at]
+        self.crash(cut=1)
+
     @rule(cut=st.integers(0, 100))
     def crash(self, cut: int = 0) -> None:
         """Memory is lost; what was not committed is read again, in other batches."""
-        self.table = SeenEvents(TTL_MS, hot_ids=self.hot)
-        self.table.load(sorted(self.store.items()))
+        self.table = SeenEvents(TTL_MS, self.files, hot_ids=self.hot)
+        for key in self.table.adopt(sorted(self.store)):
+            self.table.load([(key, self.store[key])])
         middle = self.committed + cut % (len(self.log) - self.committed + 1)
-        self._admit(self.committed, middle)
-        self._admit(middle, len(self.log))
+        try:
+            self._admit(self.committed, middle)
+            self._admit(middle, len(self.log))
+        except StoreUnusable:  # a damaged file, which goes: the next start does without it
+            self.crash(cut)
 
     def _admit(self, first: int, last: int) -> None:
         rows = self.log[first:last]
@@ -116,7 +148,7 @@ def _columns(count: int, append_ms: int, first: int = 0):
 
 def test_expired_ids_leave_the_state():
     """A table that only grew would end the partition at DIA_MAX_IDS."""
-    table = SeenEvents(TTL_MS, hot_ids=0)
+    table = SeenEvents(TTL_MS, MemoryFiles(), hot_ids=0)
     store: dict[bytes, bytes | None] = {}
     for seq in range(1, 30):
         table.admit(*_columns(10, seq * TTL_MS, first=10 * seq))
@@ -125,9 +157,37 @@ def test_expired_ids_leave_the_state():
     assert len(table) <= 100
 
 
+def test_files_of_expired_ids_leave_the_disk():
+    """While it runs, and at a start: what no live entry needs is nobody's."""
+    files = MemoryFiles()
+    table = SeenEvents(TTL_MS, files, hot_ids=10)
+    store: dict[bytes, bytes | None] = {}
+    for seq in range(1, 30):
+        table.admit(*_columns(10, seq * TTL_MS // 4, first=10 * seq))
+        store.update(table.delta(seq))
+        assert len(files.names()) <= 5
+    assert files.names()
+    again = SeenEvents(TTL_MS, files, hot_ids=10)
+    assert list(again.adopt([])) == []
+    assert not files.names()
+
+
+def test_files_of_another_epoch_are_not_believed():
+    """A reset begins the numbers of entries anew: a file of before would stand for others."""
+    files = MemoryFiles()
+    table = SeenEvents(TTL_MS, files, epoch=0, hot_ids=1)
+    for seq in range(1, 4):
+        table.admit(*_columns(10, 0, first=10 * seq))
+        keys = [key for key, _ in table.delta(seq)]
+    assert files.names()
+    again = SeenEvents(TTL_MS, files, epoch=1, hot_ids=1)
+    assert list(again.adopt(keys)) == keys
+    assert not files.names()
+
+
 def test_more_ids_than_allowed_stop_the_partition():
     """Pausing would not help: ids expire in append time, which would stand still."""
-    table = SeenEvents(TTL_MS, max_ids=100)
+    table = SeenEvents(TTL_MS, MemoryFiles(), max_ids=100)
     table.admit(*_columns(80, 0))
     with pytest.raises(StateLimit, match="DIA_MAX_IDS=100"):
         table.admit(*_columns(30, 0, first=80))
@@ -138,10 +198,10 @@ def test_an_entry_stays_below_its_limit(count):
     """An entry that outgrew its record could never be committed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seen_events, "_ROWS_PER_ENTRY", 7)
-        table = SeenEvents(TTL_MS)
+        table = SeenEvents(TTL_MS, MemoryFiles())
         table.admit(*_columns(count, 0))
         entries = table.delta(1)
         assert all(len(value) <= 7 * 40 for _, value in entries if value is not None)
-        again = SeenEvents(TTL_MS)
+        again = SeenEvents(TTL_MS, MemoryFiles())
         again.load(sorted(entries))
         assert set(again.admit(*_columns(count, 0)).tolist()) == {Verdict.DUPLICATE}

@@ -13,7 +13,7 @@ from streams.runtime.assignment import Opener, transactional_id
 from streams.runtime.consequences import consequences
 from streams.runtime.effects import ledger_key
 from streams.runtime.reset import reset
-from streams.runtime.state import META_KEY, read_meta
+from streams.runtime.state import META_KEY, PLACE_PREFIX, read_meta
 from streams.types import CommittedOffset
 from tables import OUTBOX
 from tables.rocksdb import RocksFolder
@@ -173,6 +173,7 @@ async def test_a_void_store_that_fits_the_new_log_by_accident_is_discarded(line:
     assert (state.link.epoch, state.context.epoch) == (1, 1)
     assert state.link.seq == opened.link.seq
     keys = [key for key, _ in state.store.items() if key != META_KEY]
-    assert keys == [OUTBOX.prefix + ledger_key(1)]
+    owed = OUTBOX.prefix + ledger_key(1)
+    assert keys == [PLACE_PREFIX + owed, owed]
     state.store.close()
     await found.producer.close()

@@ -177,6 +177,19 @@ async def test_state_of_a_newer_version_is_refused_wherever_it_lies(rig):
         await rig.open(MemoryDisk())
 
 
+async def test_a_store_of_an_older_format_is_left_for_a_fresh_one(rig):
+    """An upgrade costs a restore and nobody's attention: the changelog has it all."""
+    await rig.open()
+    await rig.commit_events(3)
+    folder = rig.disk.folders[SOURCE]
+    meta = bytearray(folder[META_KEY])
+    meta[1] = 1
+    folder[META_KEY] = bytes(meta)
+    partition = await rig.open()
+    assert partition.progress.applied == 3
+    assert rig.opened.restored_records == 1
+
+
 async def test_a_source_trimmed_below_the_next_offset_is_refused_by_range(rig):
     """Retention overtook the group: an operator must know which records are gone."""
     await rig.open()
