@@ -10,14 +10,12 @@ import time
 import pytest
 
 from streams.local.live_workers import live_workers
-from streams.workload.shape import PRESETS
 
-PREFILLED = 1_000_000
-"""Some ten seconds of work: less would measure the first commits only."""
-WIDE = {**PRESETS["wide"], "step_ms": 0.05}
-"""Two million events in less than two minutes of event time. Wide, because its maximum leaves the
-generator, which is no part of the pipeline, room on the same machine."""
+PREFILLED = 2_000_000
+"""Some fifteen seconds of work: less would measure the first commits only."""
 LOADED_S = 20
+STEP_MS = 0.05
+"""Three million events in less than three minutes of event time."""
 SESSION_S = 6
 
 
@@ -43,7 +41,7 @@ async def under_half_load(trial):
 @pytest.mark.timeout(600)
 async def test_recovery_with_the_supervisors_restart(trial, report):
     """A restarted process is the same static member: nobody else has to move."""
-    trial.feed(PREFILLED, rate_per_s=None, **WIDE)
+    trial.feed(PREFILLED, rate_per_s=None, step_ms=STEP_MS)
     await trial.fed()
     parent = trial.worker(processes=2)
     load = await under_half_load(trial)
@@ -59,7 +57,7 @@ async def test_recovery_with_the_supervisors_restart(trial, report):
 @pytest.mark.timeout(600)
 async def test_recovery_without_a_restart(trial, report):
     """The survivor takes over once the session of the dead one has run out."""
-    trial.feed(PREFILLED, rate_per_s=None, **WIDE)
+    trial.feed(PREFILLED, rate_per_s=None, step_ms=STEP_MS)
     await trial.fed()
     workers = [trial.worker(0), trial.worker(1)]
     load = await under_half_load(trial)
