@@ -79,6 +79,9 @@ lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal \
 	  --python-version 3.11 --generate-hashes --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --constraints requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --quiet \
+	  --custom-compile-command "make lock" --output-file docker/requirements.lock
 
 clean: ## Remove .venv, caches and build output; never a stack or its data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

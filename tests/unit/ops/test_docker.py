@@ -1,0 +1,202 @@
+"""The image and the composed stack: valid, hardened, and in agreement with the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import yaml
+
+from streams.local.wheels import REQUIRED
+from streams.settings import Settings, load
+from streams.sinks.migration import engine
+
+ROOT = Path(__file__).parents[3]
+DOCKER = ROOT / "docker"
+BIN = Path(sys.executable).parent
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+PIN = re.compile(r"^([\w.-]+==[\w.+-]+)", re.MULTILINE)
+ONE_SHOT = {"topics", "migrations"}
+
+
+def _run(program, *arguments):
+    done = subprocess.run(
+        [BIN / program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def _environment():
+    """The worker's DIA_ variables: the image's, and Compose's over them."""
+    image = dict(re.findall(r"(DIA_\w+)=(\S+)", DOCKERFILE))
+    return {**image, **SERVICES["worker"]["environment"]}
+
+
+def test_the_dockerfile_passes_its_linter():
+    """Unpinned bases, lost signals and cached packages are found before an image is built."""
+    code, said = _run("hadolint", DOCKER / "Dockerfile")
+    assert code == 0, said
+
+
+def test_a_bad_dockerfile_would_be_seen(tmp_path):
+    """The linter can say no."""
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE.replace(":3.11-slim-bookworm", ""))
+    code, said = _run("hadolint", tmp_path / "Dockerfile")
+    assert code != 0
+    assert "DL3006" in said
+
+
+def test_the_compose_file_keeps_to_its_specification():
+    """Compose ignores nothing: a misspelt key ends in an error on somebody's laptop."""
+    spec = ("--builtin-schema", "vendor.compose-spec")
+    code, said = _run("check-jsonschema", *spec, DOCKER / "compose.yaml")
+    assert code == 0, said
+
+
+def test_a_misspelt_key_would_be_seen(tmp_path):
+    """The schema can say no."""
+    text = (DOCKER / "compose.yaml").read_text().replace("healthcheck:", "helthcheck:", 1)
+    (tmp_path / "compose.yaml").write_text(text)
+    spec = ("--builtin-schema", "vendor.compose-spec")
+    assert _run("check-jsonschema", *spec, tmp_path / "compose.yaml")[0] != 0
+
+
+def test_the_image_runs_as_nobody_and_hears_signals():
+    """A number, so that Kubernetes can verify it; no shell, so that SIGTERM drains."""
+    assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
+    assert 'ENTRYPOINT ["dia"]' in DOCKERFILE
+    assert "STOPSIGNAL SIGTERM" in DOCKERFILE
+    assert DOCKERFILE.index("USER 10001") < DOCKERFILE.index("ENTRYPOINT")
+
+
+def test_the_image_is_built_from_the_lock_without_the_local_stack():
+    """What was tested is what runs; Kafka's runtime and chDB have no place in a worker."""
+    image = set(PIN.findall((DOCKER / "requirements.lock").read_text()))
+    assert image <= set(PIN.findall((ROOT / "requirements.lock").read_text()))
+    names = {pin.partition("==")[0] for pin in image}
+    assert "aiokafka" in names
+    assert not names & set(REQUIRED)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lowest = int(re.search(r"3\.(\d+)", project["requires-python"])[1])
+    minors = {
+        int(minor) for minor in re.findall(r"^FROM python:3\.(\d+)", DOCKERFILE, re.MULTILINE)
+    }
+    assert len(minors) == 1
+    assert minors.pop() >= lowest
+
+
+def test_everything_the_image_is_built_from_is_let_through():
+    """The ignore file lets nothing pass that it does not name."""
+    allowed = re.findall(r"^!(\S+)", (DOCKER / "Dockerfile.dockerignore").read_text(), re.MULTILINE)
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
+    assert sources == set(allowed)
+    assert all((ROOT / source).exists() for source in sources)
+
+
+def test_the_worker_accepts_its_environment():
+    """A name that no setting has would end the worker at its start."""
+    settings, _ = load(_environment())
+    assert len(settings.shards()) == 2
+    assert all(len(replicas) == 2 for replicas in settings.shards())
+
+
+def test_ports_agree():
+    """Exposed, probed and scraped is the port the worker opens."""
+    settings, _ = load(_environment())
+    port = str(settings.http_port)
+    assert f"EXPOSE {port}\n" in DOCKERFILE
+    assert f"http://127.0.0.1:{port}/livez" in DOCKERFILE
+    scraped = yaml.safe_load((DOCKER / "prometheus/prometheus.yaml").read_text())
+    (target,) = scraped["scrape_configs"][0]["dns_sd_configs"]
+    assert (target["names"], str(target["port"])) == (["worker"], port)
+
+
+def test_a_worker_is_given_time_to_drain():
+    """Killed before its deadline, it would redo what it had almost committed."""
+    grace_s = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > Settings().drain_timeout_s + 10
+
+
+def test_services_are_bounded_watched_and_on_loopback():
+    """One service must not take the machine from the others, nor the network see it."""
+    for name, service in SERVICES.items():
+        assert service.get("deploy", {}).get("resources") or name in ONE_SHOT, name
+        assert "healthcheck" in service or "build" in service, name
+        assert "container_name" not in service
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), name
+    worker = SERVICES["worker"]
+    assert worker["read_only"]
+    assert worker["cap_drop"] == ["ALL"]
+
+
+def test_mounted_files_and_secrets_exist_or_are_made():
+    """A path that is not there becomes an empty folder in the container, without a word."""
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            if source.startswith("."):
+                assert (DOCKER / source).exists(), source
+    for config in COMPOSE["configs"].values():
+        assert (DOCKER / config["file"]).is_file()
+    made = re.search(r"for name in ([\w ]+); do", (DOCKER / "secrets.sh").read_text())[1].split()
+    assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {
+        f"./secrets/{name}" for name in made
+    }
+
+
+def test_shards_and_replicas_are_those_of_the_cluster():
+    """A shard whose replicas are not each other's would store half of its rows on each."""
+    settings, _ = load(_environment())
+    tree = ET.parse(DOCKER / "clickhouse/cluster.xml").getroot()
+    cluster = tree.find(f"remote_servers/{settings.clickhouse_cluster}")
+    hosts = [[node.text for node in shard.iter("host")] for shard in cluster.iter("shard")]
+    assert settings.shards() == [[f"http://{host}:8123" for host in group] for group in hosts]
+    for number, group in enumerate(hosts):
+        for host in group:
+            assert SERVICES[host]["environment"]["SHARD"] == str(number)
+        assert len({SERVICES[host]["environment"]["REPLICA"] for host in group}) == len(group)
+    used = set(re.findall(r"\{(\w+)\}", engine("dia", "m1_local", replicated=True)))
+    assert used == {macro.tag for macro in tree.find("macros")}
+    keeper = ET.parse(DOCKER / "clickhouse/keeper.xml").getroot()
+    assert tree.find("zookeeper/node/port").text == keeper.find("keeper_server/tcp_port").text
+
+
+def test_what_grafana_loads_is_mounted():
+    """Dashboards that are not where the provider looks are never missed."""
+    folder = DOCKER / "grafana/provisioning"
+    (provider,) = yaml.safe_load((folder / "dashboards/dashboards.yaml").read_text())["providers"]
+    mounts = dict(v.split(":")[:2] for v in SERVICES["grafana"]["volumes"])
+    assert mounts["../ops/grafana/dashboards"] == provider["options"]["path"]
+    sources = yaml.safe_load((folder / "datasources/datasources.yaml").read_text())["datasources"]
+    boards = [yaml.safe_load(p.read_text()) for p in (ROOT / "ops/grafana/boards").glob("*.yaml")]
+    assert {source["type"] for source in sources} == {board["source"] for board in boards}
+    users = ET.parse(DOCKER / "clickhouse/users.xml").getroot().find("users")
+    named = [
+        source["jsonData"]["username"]
+        for source in sources
+        if "username" in source.get("jsonData", {})
+    ]
+    assert named == [users[0].tag]
+
+
+@pytest.mark.parametrize("folder", ["docker", "ops"])
+def test_every_variable_named_is_a_setting(folder):
+    """Documents, charts and containers name variables; a worker refuses those it does not know."""
+    known = {f"DIA_{name.upper()}" for name in Settings.__dataclass_fields__}
+    for path in (ROOT / folder).rglob("*"):
+        if path.is_file() and path.suffix != ".lock" and "secrets" not in path.parent.name:
+            named = set(re.findall(r"\bDIA_[A-Z0-9_]+[A-Z0-9]", path.read_text()))
+            assert named <= known, path
