@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Plan and apply the topics of the pipeline.")
     group.command("plan")(show_plan)
     group.command("apply")(apply_plan)
+    group.command("render")(render)
     app.add_typer(group, name="topics")
 
 
@@ -61,6 +62,31 @@ def apply_plan(
     run = invocation(ctx)
     planned = asyncio.run(_run(run, replication_factor, accept_dedupe_gap=accept_dedupe_gap))
     _print(run, planned)
+
+
+def render(
+    ctx: typer.Context,
+    *,
+    cluster: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the Strimzi Kafka cluster.")
+    ] = "kafka",
+    replication_factor: _Replication = None,
+) -> None:
+    """Print the topics as Strimzi KafkaTopic resources, for `kubectl apply -f -`.
+
+    For clusters where an operator makes the topics; asks no broker.
+    """
+    from streams.strimzi import resources, yaml
+    from streams.topics import BROKER_DEFAULT_REPLICATION, wanted_topics
+
+    run = invocation(ctx)
+    topics = wanted_topics(replication_factor=replication_factor or BROKER_DEFAULT_REPLICATION)
+    rendered = resources(topics, cluster)
+    if run.json:
+        for resource in rendered:
+            run.printer().record(resource)
+    else:
+        print(yaml(rendered), end="")
 
 
 async def _run(

@@ -1,0 +1,88 @@
+"""`dia topics render` says what `dia topics apply` would do, and a Kafka user may do it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from agents import ALL
+from streams.cli import main
+from streams.topics import wanted_topics
+
+ROOT = Path(__file__).parents[3]
+SCHEMAS = Path(__file__).parent / "crds"
+
+
+def _schema(kind):
+    return json.loads((SCHEMAS / f"{kind}.json").read_text())
+
+
+@pytest.fixture
+def rendered(capsys):
+    assert main(["topics", "render", "--cluster", "main", "--replication-factor", "3"]) == 0
+    return list(yaml.safe_load_all(capsys.readouterr().out))
+
+
+def test_resources_are_the_topology(rendered):
+    """An operator that made other topics would be corrected by `dia topics apply` for ever."""
+    assert [
+        (one["spec"]["topicName"], one["spec"]["partitions"], one["spec"]["config"])
+        for one in rendered
+    ] == [(topic.name, topic.partitions, dict(topic.config)) for topic in wanted_topics()]
+    assert {one["spec"]["replicas"] for one in rendered} == {3}
+
+
+def test_resources_keep_to_the_schema_and_their_names_differ(rendered):
+    """Kubernetes' names are poorer than Kafka's: two topics must not become one resource."""
+    for one in rendered:
+        jsonschema.validate(one, _schema("KafkaTopic"))
+    assert len({one["metadata"]["name"] for one in rendered}) == len(rendered)
+
+
+def test_a_number_where_a_text_belongs_would_be_seen(rendered):
+    """YAML reads -1 as a number; the schema must say no."""
+    rendered[0]["spec"]["config"]["retention.ms"] = -1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(rendered[0], _schema("KafkaTopic"))
+
+
+def test_json_and_yaml_say_the_same(rendered, capsys):
+    """Tools read the one, people the other."""
+    arguments = ["topics", "render", "--cluster", "main", "--replication-factor", "3", "--json"]
+    assert main(arguments) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rendered
+
+
+def test_without_a_factor_the_cluster_decides(capsys):
+    """-1 is Kafka's word for that; Strimzi's is silence."""
+    assert main(["topics", "render"]) == 0
+    for one in yaml.safe_load_all(capsys.readouterr().out):
+        assert "replicas" not in one["spec"]
+
+
+def test_the_user_may_do_what_the_pipeline_does(rendered):
+    """A right that lacks shows at night: the trim of a changelog, a new transaction."""
+    user = yaml.safe_load((ROOT / "ops/kafka/user.yaml").read_text())
+    jsonschema.validate(user, _schema("KafkaUser"))
+    acls = user["spec"]["authorization"]["acls"]
+
+    def allowed(kind, name):
+        return {
+            operation
+            for acl in acls
+            for operation in acl["operations"]
+            if acl["resource"]["type"] == kind and name.startswith(acl["resource"]["name"])
+        }
+
+    for one in rendered:
+        topic = one["spec"]["topicName"]
+        assert {"Read", "Write", "Create", "DescribeConfigs"} <= allowed("topic", topic), topic
+        if topic.endswith(".changelog"):
+            assert "Delete" in allowed("topic", topic), topic
+    for group in {agent.group for agent in ALL}:
+        assert "Read" in allowed("group", group)
+        assert "Write" in allowed("transactionalId", f"{group}-model.metrics-0")
