@@ -8,21 +8,21 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 
 from schemas.simulation import SimulationRequest
-from streams.clock import Clock
 from streams.errors import (
     InvalidParameters,
     JobRefused,
     SimulationFailed,
     UnknownScenario,
 )
-from streams.job_agent import Outcome
+from streams.job_agent import Outcome, Resources
+from streams.policy.policy import Question
+from streams.policy.validator import PolicyValidator
 from streams.pool.pool import JobPool
 from streams.pool.processes import ProcessPool
 from streams.queue_policy import QueuePolicy
 from streams.scenarios import job, registry
 from streams.scenarios.history import History
 from streams.scenarios.scenario import HistoryQuery
-from streams.settings import Settings
 from streams.sinks.minutes import MinuteReader
 
 CANCEL = "cancel"
@@ -40,13 +40,15 @@ the event loop is busy with commits."""
 class Simulator:
     """The `Performer` of one process."""
 
-    def __init__(self, pool: JobPool, minutes: MinuteReader) -> None:
+    def __init__(self, pool: JobPool, minutes: MinuteReader, policies: PolicyValidator) -> None:
         self._pool = pool
         self._minutes = minutes
+        self._policies = policies
 
     @classmethod
-    def of(cls, settings: Settings, clock: Clock) -> Simulator:
+    def of(cls, resources: Resources) -> Simulator:
         """With real processes, which are started when the first request comes."""
+        settings, clock = resources.settings, resources.clock
         pool = ProcessPool(
             job.ENTRY,
             size=settings.pool_processes or os.cpu_count() or 1,
@@ -54,15 +56,14 @@ class Simulator:
             memory_bytes=settings.pool_memory_bytes,
             clock=clock,
         )
-        return cls(pool, MinuteReader(settings))
+        policies = PolicyValidator.from_settings(
+            settings, clock, resources.metrics, resources.layer
+        )
+        return cls(pool, MinuteReader(settings), policies)
 
     @property
     def slots(self) -> int:
         return self._pool.size * _SLOTS_PER_PROCESS
-
-    @property
-    def held(self) -> bool:
-        return False
 
     def queue(self, name: str) -> QueuePolicy:
         chosen = registry.scenarios().get(name)
@@ -75,6 +76,7 @@ class Simulator:
             )
         chosen = registry.scenario(event.scenario)
         query = chosen.history(registry.parameters(chosen, event.parameters))
+        await self._allowed(event)
         history = await self._history(event, query) if query is not None else None
         work = job.SimulationJob(
             scenario=event.scenario,
@@ -96,6 +98,19 @@ class Simulator:
         if answer.code:
             raise _REFUSALS.get(answer.code, SimulationFailed)(answer.message)
         return answer.summary
+
+    async def _allowed(self, event: SimulationRequest) -> None:
+        """Raises `PolicyRejected`, `PolicyServiceUnavailable` or `RetriesExhausted`."""
+        if event.policy_id is None:
+            return
+        question = Question(
+            tenant_id=event.tenant_id,
+            policy_id=event.policy_id,
+            model_id=event.model_id,
+            scenario=event.scenario,
+            trials=event.trials,
+        )
+        await self._policies.check(question)
 
     async def _history(self, event: SimulationRequest, query: HistoryQuery) -> History:
         stop_s = event.ts // 60_000 * 60 + 60
@@ -130,6 +145,7 @@ class Simulator:
 
     async def close(self) -> None:
         await self._pool.close()
+        await self._policies.close()
         await self._minutes.close()
 
 

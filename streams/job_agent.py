@@ -19,9 +19,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from streams.agent import AgentSpec
+from streams.cache.cache import SharedLayer
 from streams.clock import Clock
 from streams.queue_policy import QueuePolicy
 from streams.settings import Settings
+from streams.telemetry.metrics import Metrics
 from streams.topology import SourceTopic
 from tables import FINISHED_OFFSETS, OUTCOMES
 from tables.table import TableSpec
@@ -74,17 +76,22 @@ class Place:
     repeated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a performer is made of; ``layer`` is the cache that processes share, if there is one."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    layer: SharedLayer | None = None
+
+
 class Performer(Protocol):
     """Does the work of one agent in one process."""
 
     @property
     def slots(self) -> int:
         """How much work is worth starting at once."""
-        ...
-
-    @property
-    def held(self) -> bool:
-        """Something all work needs is away (an open breaker): start nothing, take nothing in."""
         ...
 
     def queue(self, name: str) -> QueuePolicy:
@@ -94,8 +101,10 @@ class Performer(Protocol):
     async def perform(self, event: Any) -> dict[str, Any]:
         """The summary. May be cancelled at any point.
 
-        Raises `JobRefused` kinds for what will never succeed (they become the result), and
-        `TransientError` kinds for what may: it is performed again, by the queue's policy.
+        Raises `JobRefused` and `BadRecord` kinds for what will not succeed (they become the
+        result), and `TransientError` kinds for what may: it is performed again, by the queue's
+        policy. One whose disposition is PAUSE says that what work needs is away (a breaker is
+        open): for a while nothing starts and partitions take nothing in, and no attempt is spent.
         """
         ...
 
@@ -116,7 +125,7 @@ class JobAgent(Generic[E]):
     results: SourceTopic
     ask: Callable[[E], Ask]
     answer: Callable[[E, Outcome, Place], Answer]
-    performer: Callable[[Settings, Clock], Performer]
+    performer: Callable[[Resources], Performer]
 
     @property
     def tables(self) -> tuple[TableSpec[Any], ...]:

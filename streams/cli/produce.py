@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,10 +12,13 @@ from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
     from streams.topology import SourceTopic
+    from streams.workload.generator import Block
+    from streams.workload.requests import RequestWorkload
     from streams.workload.shape import Workload
 
 
 SPAN_MAX_MS = 6 * 86_400_000
+_REQUEST_BLOCK = 500
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +60,7 @@ def produce(
     Synthetic events go out as they are, duplicates, late, poisoned and far-future ones included.
     """
     from streams.errors import UsageError
+    from streams.topology import SIMULATION_REQUEST
 
     source = _source(topic)
     run = invocation(ctx)
@@ -65,6 +70,10 @@ def produce(
         asyncio.run(_produce_lines(run, source, file, strict=strict))
         return
     assert generate is not None
+    if source is SIMULATION_REQUEST:
+        requests = _request_shape(generate, rate, start_ms, seed, duplicates, poison)
+        asyncio.run(_produce_requests(run, requests, generate, rate))
+        return
     shares = {"duplicates": duplicates, "late": late, "poison": poison, "future": future}
     shape = _shape(workload, generate, rate, start_ms, seed=seed, shares=shares)
     asyncio.run(_produce_synthetic(run, source, shape, generate, rate))
@@ -101,37 +110,93 @@ def _shape(
     return preset(name, start_ms=start_ms, seed=seed, step_ms=step_ms, **given)
 
 
-async def _produce_synthetic(
-    run: Invocation, source: SourceTopic, shape: Workload, events: int, rate: float | None
+def _request_shape(
+    requests: int,
+    rate: float | None,
+    start_ms: int | None,
+    seed: int,
+    duplicates: float | None,
+    poison: float | None,
+) -> RequestWorkload:
+    from streams.clock import SystemClock
+    from streams.workload.requests import RequestWorkload
+
+    step_ms = min(10.0, SPAN_MAX_MS / requests) if rate is None else 1000 / rate
+    if start_ms is None:
+        start_ms = SystemClock().now_ms() - (0 if rate else round(requests * step_ms))
+    shares = {"duplicates": duplicates, "poison": poison}
+    given: dict[str, Any] = {name: share for name, share in shares.items() if share is not None}
+    return RequestWorkload(start_ms=start_ms, seed=seed, step_ms=step_ms, **given)
+
+
+async def _produce_requests(
+    run: Invocation, shape: RequestWorkload, requests: int, rate: float | None
 ) -> None:
+    from streams.topology import SIMULATION_REQUEST
+    from streams.workload.requests import RequestGenerator
+
+    generator = RequestGenerator(shape)
+    block = _REQUEST_BLOCK if rate is None else max(1, min(_REQUEST_BLOCK, round(rate / 10)))
+    blocks = generator.blocks(requests, block)
+    sent = await _send_blocks(run, SIMULATION_REQUEST.name, blocks, requests, rate)
+    oracle = generator.oracle
+    run.printer().record(
+        {
+            **sent,
+            "keys": oracle.keys,
+            "repeats": oracle.repeats,
+            "conflicts": oracle.conflicts,
+            "poison": oracle.poison,
+            "seed": shape.seed,
+            "start_ms": shape.start_ms,
+        }
+    )
+
+
+async def _send_blocks(
+    run: Invocation, topic: str, blocks: Iterable[Block], events: int, rate: float | None
+) -> dict[str, Any]:
+    """Send all blocks; what the summary says of the sending."""
     from streams.cli.kafka import broker_of
     from streams.clock import SystemClock
-    from streams.errors import UsageError
-    from streams.topology import MODEL_METRICS
     from streams.workload.feed import Feed
-    from streams.workload.generator import BLOCK_EVENTS, Generator
 
-    if source is not MODEL_METRICS:
-        raise UsageError(f"the generator makes events of {MODEL_METRICS.name} only.")
-    generator, clock, printer = Generator(shape), SystemClock(), run.printer()
-    block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))
+    clock = SystemClock()
     producer = broker_of(run.settings).plain_producer()
     await producer.start()
     started_at = clock.monotonic()
     try:
-        with printer.progress(f"producing to {source.name}", events, "events") as progress:
-            feed = Feed(producer, source.name, clock, rate_per_s=rate, on_progress=progress.advance)
-            for block in generator.blocks(events, block_events):
+        with run.printer().progress(f"producing to {topic}", events, "events") as progress:
+            feed = Feed(producer, topic, clock, rate_per_s=rate, on_progress=progress.advance)
+            for block in blocks:
                 await feed.send(*block)
             await feed.drain()
     finally:
         await producer.close()
+    seconds = round(clock.monotonic() - started_at, 3)
+    return {"topic": topic, "sent": feed.acknowledged, "seconds": seconds}
+
+
+async def _produce_synthetic(
+    run: Invocation, source: SourceTopic, shape: Workload, events: int, rate: float | None
+) -> None:
+    from streams.errors import UsageError
+    from streams.topology import MODEL_METRICS, SIMULATION_REQUEST
+    from streams.workload.generator import BLOCK_EVENTS, Generator
+
+    if source is not MODEL_METRICS:
+        raise UsageError(
+            f"the generator makes events of {MODEL_METRICS.name} and "
+            f"{SIMULATION_REQUEST.name} only."
+        )
+    generator = Generator(shape)
+    block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))
+    blocks = generator.blocks(events, block_events)
+    sent = await _send_blocks(run, source.name, blocks, events, rate)
     oracle = generator.oracle
-    printer.record(
+    run.printer().record(
         {
-            "topic": source.name,
-            "sent": feed.acknowledged,
-            "seconds": round(clock.monotonic() - started_at, 3),
+            **sent,
             "new": oracle.applied,
             "duplicates": oracle.duplicates,
             "dead_letters": dict(sorted(oracle.dead.items())),

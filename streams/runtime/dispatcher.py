@@ -18,6 +18,8 @@ import structlog
 
 from streams.clock import Clock
 from streams.errors import (
+    BadRecord,
+    Disposition,
     InvalidParameters,
     JobRefused,
     PolicyRejected,
@@ -33,6 +35,8 @@ from streams.telemetry.metrics import Metrics
 
 _TICK_S = 0.1
 """How soon after a rate, a backoff or a held performer allows it work starts."""
+HOLD_S = 1.0
+"""How long nothing starts after work found that what it needs is away; then some of it asks again."""
 _REJECTED = (UnknownScenario, InvalidParameters, PolicyRejected)
 
 log = structlog.get_logger(__name__)
@@ -68,11 +72,12 @@ class Dispatcher:
         self._by_queue: Counter[str] = Counter()
         self._pausing: set[Work] = set()
         self._rates: dict[str, Rate] = {}
+        self._held_until_s = float("-inf")
 
     @property
     def held(self) -> bool:
         """Nothing starts now; partitions should take nothing in."""
-        return self.performer.held
+        return self._clock.monotonic() < self._held_until_s
 
     def submit(self, work: Work) -> None:
         """It waits from now on, and starts when its turn comes."""
@@ -174,7 +179,7 @@ class Dispatcher:
         """None when it is to be tried again."""
         try:
             summary = await self.performer.perform(work.event)
-        except JobRefused as error:
+        except (JobRefused, BadRecord) as error:
             return _refused(work, error, self._clock.now_ms())
         except TransientError as error:
             return self._failed(work, error)
@@ -187,7 +192,9 @@ class Dispatcher:
     def _failed(self, work: Work, error: TransientError) -> Outcome | None:
         self._metrics.jobs.failures.labels(error.code).inc()
         policy = self._policy(work)
-        if not self.held:
+        if error.disposition is Disposition.PAUSE:
+            self._held_until_s = self._clock.monotonic() + HOLD_S
+        else:
             work.failures += 1
         if work.failures >= policy.attempts:
             return _refused(work, error, self._clock.now_ms())

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from streams.cache.cache import SharedLayer
 from streams.clock import Clock
-from streams.job_agent import Agent, JobAgent
+from streams.job_agent import Agent, JobAgent, Resources
 from streams.rows import ShardSet
 from streams.runtime.assignment import Opener
 from streams.runtime.deadline import Deadline
@@ -38,7 +39,9 @@ class Worker:
         settings: Settings,
         metrics: Metrics,
         instance_id: str,
+        layer: SharedLayer | None = None,
     ) -> None:
+        """``layer`` is the cache shared with other processes, if there is a Redis."""
         self._shards = shards
         self._sinks: list[asyncio.Task[None]] = []
         self._delivery = Delivery(
@@ -52,7 +55,10 @@ class Worker:
         handover = Handover(shards, self._delivery, self._roll_ups, clock, metrics)
         self._dispatchers = {
             agent.name: Dispatcher(
-                agent.performer(settings, clock), clock, metrics, settings.normal_share
+                agent.performer(Resources(settings, clock, metrics, layer)),
+                clock,
+                metrics,
+                settings.normal_share,
             )
             for agent in agents
             if isinstance(agent, JobAgent)

@@ -13,18 +13,17 @@ from typing import Any
 from agents import SIMULATE_DECISION
 from schemas.simulation import SimulationRequest
 from streams.clock import Clock
-from streams.errors import InvalidParameters, ProcessDied
-from streams.job_agent import JobAgent, Outcome
+from streams.errors import InvalidParameters, PolicyServiceUnavailable, ProcessDied
+from streams.job_agent import JobAgent, Outcome, Resources
 from streams.queue_policy import QueuePolicy
-from streams.settings import Settings
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.job_check import check
 from streams.simulation.producers import Producers, Record
 from streams.topology import SIMULATION_REQUEST, SIMULATOR_GROUP
 
 _TAKES_S = (0.0, 0.0, 0.05, 0.3, 1.0, 5.0)
-_HELD_EVERY_S = 40.0
-_HELD_S = 6.0
+_AWAY_EVERY_S = 40.0
+_AWAY_S = 6.0
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}')
 
 _POLICIES = {
@@ -43,10 +42,6 @@ class Toy:
         self._rng = rng
         self._runs = runs
 
-    @property
-    def held(self) -> bool:
-        return self._clock.monotonic() % _HELD_EVERY_S > _HELD_EVERY_S - _HELD_S
-
     def queue(self, name: str) -> QueuePolicy:
         return _POLICIES.get(name, QueuePolicy())
 
@@ -54,6 +49,8 @@ class Toy:
         run = next(self._runs)
         draw = self._rng.random()
         await self._clock.sleep(self._rng.choice(_TAKES_S))
+        if self._clock.monotonic() % _AWAY_EVERY_S > _AWAY_EVERY_S - _AWAY_S:
+            raise PolicyServiceUnavailable("as it is now and then")
         if draw < 0.1:
             raise ProcessDied("as drawn")
         if draw < 0.15:
@@ -70,9 +67,8 @@ class Toy:
 def _agents(seed: int) -> Sequence[JobAgent[Any]]:
     rng, runs = random.Random(seed), itertools.count()
 
-    def performer(settings: Settings, clock: Clock) -> Toy:
-        del settings
-        return Toy(clock, random.Random(rng.random()), runs)
+    def performer(resources: Resources) -> Toy:
+        return Toy(resources.clock, random.Random(rng.random()), runs)
 
     return [replace(SIMULATE_DECISION, performer=performer)]
 

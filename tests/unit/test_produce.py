@@ -160,3 +160,28 @@ def test_no_address_is_a_missing_dependency(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     assert main(["produce", TOPIC, "--generate", "5"]) == 4
     assert "dia up" in capsys.readouterr().err
+
+
+def test_synthetic_requests_are_what_the_summary_says(broker, capsys):
+    """Keys, repeats, conflicts and poison add up, and the same seed gives the same bytes."""
+    argv = ["produce", "decision.simulation.request", "--generate", "400", "--duplicates", "0.2"]
+    argv += ["--poison", "0.05", "--start-ms", "1700000000000", "--json"]
+    assert main(argv) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["sent"] == 400
+    assert sum(shown[kind] for kind in ("keys", "repeats", "conflicts", "poison")) == 400
+    assert shown["repeats"] > 40
+    first = run(_requests(broker))
+    assert len(first) == 400
+    assert main(argv) == 0
+    again = run(_requests(broker))
+    assert sorted(again) == sorted(first * 2)
+
+
+async def _requests(broker) -> list[tuple[bytes, bytes]]:
+    reader, found = await broker.reader(), []
+    for partition in range(3):
+        tp = TopicPartition("decision.simulation.request", partition)
+        batch = await reader.read(tp, 0, 1_000_000)
+        found += list(zip(batch.keys, batch.values, strict=True))
+    return found

@@ -1,0 +1,178 @@
+"""Simulations end to end: requests in, workers and pool processes killed, every answer looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from streams.broker.kafka import KafkaBroker
+from streams.clock import SystemClock
+from streams.demo.home import environment
+from streams.local.live_workers import pipeline_settled
+from streams.local.stack import StackStatus
+from streams.policy.policy import Policy
+from streams.settings import load
+from streams.sinks.schema import servers
+from streams.topics import apply, plan, wanted_topics
+from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT
+from streams.types import TopicPartition
+from streams.workload.feed import Feed
+from streams.workload.requests import RequestGenerator, RequestOracle, RequestWorkload
+from tests.faults.worker import FaultWorker
+
+POLL_S = 0.1
+TENANTS = 30
+_BLOCK = 250
+
+
+def policies(names) -> list[Policy]:
+    """Every tenant of the workload has every one of ``names``, and may do anything."""
+    tenants = [f"tenant-{number:04d}" for number in range(TENANTS)]
+    return [Policy(tenant_id=tenant, policy_id=name) for tenant in tenants for name in names]
+
+
+class SimulationTrial:
+    """One run against a stack; keys of its own, so it may be any stack."""
+
+    def __init__(self, stack: StackStatus, folder: Path, **settings: str) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.environ: Mapping[str, str] = {
+            **environment(stack.home, stack.settings()),
+            **{f"DIA_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.settings, _ = load(self.environ)
+        self.broker = KafkaBroker(stack.kafka_bootstrap, request_timeout_s=90.0)
+        self.oracle = RequestOracle()
+        self.workers: list[FaultWorker] = []
+        self._starts: dict[TopicPartition, int] = {}
+
+    async def open(self) -> None:
+        """Topics and tables, and where the logs end now."""
+        admin = await self.broker.admin()
+        await apply(admin, plan(wanted_topics(), await admin.describe_topics()))
+        await admin.close()
+        for server in servers(self.settings):
+            await asyncio.to_thread(server.migrator.apply)
+        reader = await self.broker.reader()
+        for name in (SIMULATION_RESULT.name, SIMULATION_REQUEST.dlq):
+            for partition in range(SIMULATION_REQUEST.partitions):
+                tp = TopicPartition(name, partition)
+                self._starts[tp] = await reader.last_stable_offset(tp)
+        await reader.close()
+
+    def worker(self, slot: int) -> FaultWorker:
+        """Start one; each has a host's folder of its own, so that slots never wait for locks."""
+        state = self.folder / f"state-{slot}"
+        command = ["-m", "streams", "worker", "--agents", "simulate_decision", "--slot", str(slot)]
+        environ = {**os.environ, **self.environ, "DIA_STATE_DIR": str(state)}
+        log = self.folder / f"worker-{slot}.log"
+        made = FaultWorker(command, slot=slot, state=state, environ=environ, log=log)
+        self.workers.append(made)
+        return made
+
+    async def feed(self, requests: int, rate_per_s: float | None = None, **shape: Any) -> None:
+        """Send requests; ``self.oracle`` knows what must come of them."""
+        clock = SystemClock()
+        workload = RequestWorkload(start_ms=clock.now_ms() - 60_000, step_ms=1.0, **shape)
+        generator = RequestGenerator(workload)
+        self.oracle = generator.oracle
+        producer = self.broker.plain_producer()
+        await producer.start()
+        feed = Feed(producer, SIMULATION_REQUEST.name, clock, rate_per_s=rate_per_s)
+        for block in generator.blocks(requests, _BLOCK):
+            await feed.send(*block)
+        await feed.drain()
+        await producer.close()
+
+    async def until(self, holds, patience_s: float = 60.0) -> None:
+        """``holds()`` comes true."""
+        deadline = time.monotonic() + patience_s
+        while not holds():
+            tails = "".join(worker.tail(5) for worker in self.workers)
+            assert time.monotonic() < deadline, f"not within {patience_s} s: {tails}"
+            await asyncio.sleep(POLL_S)
+
+    async def settled(self, patience_s: float) -> None:
+        """All is answered, and told to ClickHouse."""
+        await self.until(self._settled, patience_s)
+
+    def _settled(self) -> bool:
+        told = [worker.told() for worker in self.workers if worker.exit_code is None]
+        return pipeline_settled([one for one in told if one is not None]) and all(
+            (held["lag"] or 0) == 0 for one in told if one is not None for held in one.partitions
+        )
+
+    async def records(self, name: str) -> Iterator[tuple[dict[str, bytes], bytes]]:
+        """Headers and value of every record that came into a topic since `open`."""
+        reader, found = await self.broker.reader(), []
+        for partition in range(SIMULATION_REQUEST.partitions):
+            tp = TopicPartition(name, partition)
+            offset = self._starts[tp]
+            while (batch := await reader.read(tp, offset)).end > offset:
+                offset = batch.end
+                headers = [dict(pairs) for pairs in batch.headers]
+                found += zip(headers, [value or b"" for value in batch.values], strict=True)
+        await reader.close()
+        return iter(found)
+
+    async def check(self) -> dict[str, dict[str, Any]]:
+        """Every request has exactly one result, repeats the same one, conflicts and poison are
+        dead letters, and the table says what the topic says. Returns results by request id."""
+        results = [json.loads(value) for _, value in await self.records(SIMULATION_RESULT.name)]
+        counted = Counter(result["request_id"] for result in results)
+        assert counted == Counter(self.oracle.asked.keys())
+        by_key: dict[str, set[str]] = defaultdict(set)
+        for result in results:
+            key = self.oracle.asked[result["request_id"]]
+            assert key == f"{result['tenant_id']}/{result['idempotency_key']}"
+            # One run leaves one pair of times: two runs with the same summary would show here.
+            outcome = {name: part for name, part in result.items() if name != "request_id"}
+            by_key[key].add(json.dumps(outcome, sort_keys=True))
+        assert len(by_key) == self.oracle.keys
+        assert {key: found for key, found in by_key.items() if len(found) > 1} == {}
+        dead = Counter(
+            found["dia.dlq.error_code"].decode()
+            for found, _ in await self.records(SIMULATION_REQUEST.dlq)
+        )
+        assert dead["idempotency_conflict"] == self.oracle.conflicts
+        assert dead.total() == self.oracle.conflicts + self.oracle.poison
+        by_id = {result["request_id"]: result for result in results}
+        await self._check_rows(by_id)
+        return by_id
+
+    async def _check_rows(self, results: dict[str, dict[str, Any]]) -> None:
+        rows = await asyncio.to_thread(self._rows)
+        mine = {row[0]: row[1:] for row in rows if row[0] in results}
+        assert len([row for row in rows if row[0] in results]) == len(results)
+        for request_id, result in results.items():
+            status, summary, _ = mine[request_id]
+            assert (status, json.loads(summary)) == (result["status"], result["summary"])
+        assert sum(repeated for _, _, repeated in mine.values()) == self.oracle.repeats
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        server = servers(self.settings)[0]
+        sql = "SELECT request_id, status, summary, repeated FROM simulations"
+        rows = list(server.replica.query(sql, {})[1])
+        server.replica.close()
+        return rows
+
+    def pool_pids(self, worker: FaultWorker) -> list[int]:
+        """Its pool's processes."""
+        return [
+            child.pid
+            for child in psutil.Process(worker.pid).children()
+            if "streams.pool.child" in " ".join(child.cmdline())
+        ]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.end()

@@ -1,0 +1,52 @@
+"""Simulations on the real stack: processes are killed, and every request is answered once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.simulation_trial import SimulationTrial
+
+
+@pytest.fixture
+async def trial(stack, tmp_path):
+    opened = SimulationTrial(stack, tmp_path, pool_processes="2")
+    await opened.open()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.timeout(240)
+async def test_requests_survive_a_killed_worker_and_a_killed_pool_process(trial):
+    """Each key ran once as committed, each request has one result, repeats have the same."""
+    first, second = trial.worker(0), trial.worker(1)
+    await first.ready()
+    await second.ready()
+    feeding = asyncio.ensure_future(
+        trial.feed(1500, rate_per_s=250, duplicates=0.3, conflicts=0.05, poison=0.02, trials=20_000)
+    )
+    await trial.until(lambda: bool(trial.pool_pids(first)))
+    os.kill(trial.pool_pids(first)[0], signal.SIGKILL)
+    await trial.until(lambda: bool(trial.pool_pids(second)))
+    second.kill()
+    trial.workers.remove(second)
+    trial.worker(1)
+    await feeding
+    await trial.settled(120.0)
+    results = await trial.check()
+    assert {result["status"] for result in results.values()} == {"completed"}
+    command = [sys.executable, "-m", "streams", "audit"]
+    audited = await asyncio.to_thread(
+        subprocess.run,
+        command,
+        env={**os.environ, **trial.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert audited.returncode == 0, audited.stdout + audited.stderr
