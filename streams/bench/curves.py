@@ -49,8 +49,10 @@ AXES: tuple[Axis, ...] = (
         "ids",
         (0, 1_000_000, 3_000_000, 10_000_000, 30_000_000, 100_000_000),
         0.35,
-        "An id that was never seen must be looked for among all that are alive. That is a search "
-        "in sorted runs, whose number and depth grow with the logarithm of what they hold.",
+        "A fresh event must be known to be in none of the runs that hold the older ids. Each run "
+        "answers from a filter in memory, a cache line and some 0.015 µs, and there is one a "
+        "million ids and partition: a straight line with a small slope. No disk is read, and the "
+        "memory is that of the filters.",
     ),
     Axis(
         "partitions",

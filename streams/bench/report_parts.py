@@ -26,8 +26,8 @@ from streams.errors import CommandError, DiaError, UsageError
 
 SUSTAINED_EVENTS = 5_000_000
 PEER_EVENTS = 1_000_000
-PEER_LIMIT_S = 45.0
-CURVES_S = 150.0
+PEER_LIMIT_S = 40.0
+CURVES_S = 120.0
 CAPACITY_S = 55.0
 PACED_S = 15
 
@@ -89,6 +89,7 @@ def _case(name: str, minutes: float, case: Case) -> Part:
 
 _NARROW = Case(workload="narrow")
 PARTS: tuple[Part, ...] = (
+    Part(PEERS, 3.8, _peers),
     _case("wide", 1.8, Case(workload="wide", events=SUSTAINED_EVENTS, restore=True)),
     _case("narrow", 1.3, Case(workload="narrow", events=SUSTAINED_EVENTS)),
     _case("wide-null", 0.6, Case(workload="wide", events=2_000_000, sink="null", floor=True)),
@@ -102,8 +103,7 @@ PARTS: tuple[Part, ...] = (
     _case("fresh-often", 0.7, paced(_NARROW, 20_000, PACED_S, commit_interval_s=0.1)),
     Part("fresh-half", 0.8, _half),
     _case("rebalance", 0.8, paced(_NARROW, 5_000, 20, rebalance=True)),
-    Part(PEERS, 4.0, _peers),
-    Part(CURVES, 2.5, _curves),
+    Part(CURVES, 2.0, _curves),
     Part(CAPACITY, 2.0, _capacity),
 )
 

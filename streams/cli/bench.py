@@ -211,14 +211,14 @@ def curves(
     *,
     seconds: Annotated[
         float, typer.Option(min=1, max=86_400, help="For all; a curve ends where its share does.")
-    ] = 150.0,
+    ] = 120.0,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
     ] = None,
 ) -> None:
     """What an event costs against windows alive, ids alive, partitions and tenants.
 
-    The engine alone, without a stack. 5 million windows take 2 minutes, 100 million ids 10.
+    The engine alone, without a stack. 5 million windows take a minute, 100 million ids five.
     """
     import asyncio
 
@@ -248,7 +248,7 @@ def report(
     ] = False,
     curve_seconds: Annotated[
         float, typer.Option(min=1, max=86_400, help="For the part `curves`.")
-    ] = 150.0,
+    ] = 120.0,
 ) -> None:
     """Measure everything that is not measured yet and write tests/bench/REPORT.md.
 
