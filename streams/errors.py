@@ -36,6 +36,7 @@ DiaError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import ClassVar
 
@@ -340,6 +341,7 @@ class PoisonStorm(PartitionStopped):
     """Most of what comes is bad: a bad deploy, which must not drain into the DLQ.
 
     ``offset``: where the batch begins that tripped the breaker; nothing of it was committed.
+    ``codes``: what is wrong with the records folded since the last commit.
     """
 
     code = "poison_storm"
@@ -349,6 +351,7 @@ class PoisonStorm(PartitionStopped):
         self.offset = offset
         self.bad = bad
         self.records = records
+        self.codes: Mapping[str, int] = {}
 
 
 class StateLimit(PartitionStopped):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.runtime.poison_desk import BreakerState
 
-_COLUMNS = ("group", "topic", "partition", "state", "offset", "waiting", "bad", "records", "at")
+_COLUMNS = ("group", "topic", "partition", "state", "offset", "waiting", "bad", "records", "codes")
+_JSON_COLUMNS = (*_COLUMNS, "at")
 
 
 def register(parent: typer.Typer) -> None:
@@ -36,7 +37,10 @@ def show(ctx: typer.Context) -> None:
     run = invocation(ctx)
     printer = run.printer()
     found = asyncio.run(_states(run))
-    printer.rows(_COLUMNS, map(_row, found))
+    if run.json:
+        printer.rows(_JSON_COLUMNS, [(*_row(s), dict(s.word.codes), _at(s)) for s in found])
+    else:
+        printer.rows(_COLUMNS, [(*_row(s), _codes(s)) for s in found])
     if not found:
         printer.say("the poison breaker stops nothing.")
 
@@ -85,7 +89,7 @@ def reset(
         word = state.word
         printer.say(
             f"{state.tp} stands at offset {word.offset}: {word.bad} of {word.records} records were "
-            f"bad. {state.end - word.offset} offsets pass, the bad ones into {state.tp.topic}.dlq."
+            f"bad ({_codes(state)}). {state.end - word.offset} offsets pass, the bad ones into {state.tp.topic}.dlq."
         )
     if not yes:
         _confirm()
@@ -133,8 +137,15 @@ def _row(state: BreakerState) -> tuple[Any, ...]:
         offset,
         max(0, waiting),
         *((word.bad, word.records) if state.stopped else (None, None)),
-        moment(word.at_ms, "seconds"),
     )
+
+
+def _codes(state: BreakerState) -> str:
+    return ", ".join(f"{code} {count}" for code, count in state.word.codes.items())
+
+
+def _at(state: BreakerState) -> str:
+    return moment(state.word.at_ms)
 
 
 def _passed(state: BreakerState) -> tuple[Any, ...]:

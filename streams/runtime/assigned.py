@@ -89,7 +89,7 @@ class AssignedPartition:
         self._idle = IdleWatch(settings.idle_close_s)
         self._pressure = Pressure()
         self._register = PoisonRegister(
-            opener.broker, agent.group, clock, metrics, settings.commit_timeout_s
+            opener.broker, agent.group, clock, settings.commit_timeout_s
         )
         self._trim = ChangelogTrim(opener.broker, settings.trim_commits)
         self._task: asyncio.Task[None] | None = None

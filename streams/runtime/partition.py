@@ -8,6 +8,7 @@ dropped whole and built anew from the log (runtime/assignment.py).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -18,7 +19,7 @@ from streams.agent import AgentSpec, EventBatch
 from streams.clock import Clock
 from streams.codecs import Limits, decode
 from streams.dead_letters import Failure, Origin, Row, columns, dead_letter
-from streams.errors import PartitionStopped
+from streams.errors import PartitionStopped, PoisonStorm
 from streams.job_agent import Agent
 from streams.runtime import effects
 from streams.runtime.poison import PoisonBreaker, PoisonLimits
@@ -138,7 +139,13 @@ class Partition:
                 )
             self.progress.observe(event_ms, append_ms)
             dead = self.progress.dead_by_code.total() - dead_before
-            self._poison.observe(self.clock.monotonic(), len(batch), dead, batch.start)
+            try:
+                self._poison.observe(self.clock.monotonic(), len(batch), dead, batch.start)
+            except PoisonStorm as storm:
+                storm.codes = self.progress.dead_by_code - Counter(
+                    self.state.link.counters.dead_by_code
+                )
+                raise
         self.progress.passed(batch)
         self._batch = None
 

@@ -15,6 +15,7 @@ a topic would need a reader in every worker. A stop that the group has committed
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -25,25 +26,27 @@ from msgspec import Struct
 from streams.clock import Clock
 from streams.errors import CommitInDoubt, DiaError, PoisonStorm, TransientError
 from streams.runtime.deadline import Deadline, DeadlinePassed
-from streams.telemetry.metrics import Metrics
 from streams.types import Admin, Broker, CommittedOffset, TopicPartition, TransactionalProducer
 
 STOPPED: Final = "stopped"
 LET_THROUGH: Final = "let_through"
 LOOK_S = 2.0
+CODES_MAX = 5
+"""Brokers keep at most 4 KiB of metadata beside an offset."""
 
 log = structlog.get_logger(__name__)
 
 
 class Word(Struct, frozen=True, kw_only=True):
-    """``offset``: where it stopped, or up to where records pass. ``bad`` of ``records`` were bad.
-    ``actor``: who let them through."""
+    """``offset``: where it stopped, or up to where records pass. ``bad`` of ``records`` were bad,
+    ``codes`` says what was wrong, commonest first. ``actor``: who let them through."""
 
     state: Literal["stopped", "let_through"]
     offset: int = 0
     at_ms: int
     bad: int = 0
     records: int = 0
+    codes: dict[str, int] = {}
     actor: str = ""
 
 
@@ -80,13 +83,10 @@ async def write_word(
 class PoisonRegister:
     """The words of one group, as a worker writes and reads them."""
 
-    def __init__(
-        self, broker: Broker, group: str, clock: Clock, metrics: Metrics, timeout_s: float
-    ) -> None:
+    def __init__(self, broker: Broker, group: str, clock: Clock, timeout_s: float) -> None:
         self._broker = broker
         self._group = group
         self._clock = clock
-        self._metrics = metrics
         self._timeout_s = timeout_s
 
     async def tell(
@@ -101,13 +101,13 @@ class PoisonRegister:
             at_ms=self._clock.now_ms(),
             bad=error.bad,
             records=error.records,
+            codes=dict(Counter(error.codes).most_common(CODES_MAX)),
         )
         deadline = Deadline(self._clock, self._timeout_s)
         try:
             await deadline.wait(write_word(producer, self._group, tp, word))
         except DeadlinePassed as passed:
             raise CommitInDoubt(f"saying that {tp} stopped took too long") from passed
-        self._metrics.partition.poison_storms.labels(*tp).inc()
 
     async def let_through(self, tp: TopicPartition, error: DiaError) -> bool:
         """B3: True once an operator let it go on, however long that takes; False at once for

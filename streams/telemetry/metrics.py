@@ -127,11 +127,6 @@ class PartitionMetrics:
         self.rebalances = declare.counter(
             "rebalances_total", "Assignments received from the group coordinator."
         )
-        self.poison_storms = declare.counter(
-            "poison_storms_total",
-            "Times the poison breaker stopped the partition; it waits for an operator.",
-            PARTITION,
-        )
         self.paused = declare.gauge(
             "paused_partitions",
             "Partitions that take no records because a buffer is full.",
@@ -320,6 +315,8 @@ class Metrics:
             raise ValueError(f"{state!r} is not one of {PARTITION_STATES}")
         for name in PARTITION_STATES:
             self.partition.state.labels(topic, partition, name).set(name == state)
+        own = {"topic": topic, "partition": str(partition)}
+        self.partition.stopped.remove_by_labels(own)
         if code:
             self.partition.stopped.labels(topic, partition, code).set(1)
 

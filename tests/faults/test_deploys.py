@@ -58,3 +58,18 @@ async def test_a_storm_of_poison_stops_the_partition_before_the_dead_letters(tri
     trial.worker(poison_max_ratio=1)
     note = f"{stopped} partitions stopped, {flood} dead letters before; `DIA_POISON_MAX_RATIO=1`"
     report(await trial.exact("85 % poison", note=note))
+
+
+async def test_what_an_operator_lets_through_goes_on_without_a_restart(trial, report):
+    """The worker that stopped every partition hears of it by itself, and dead-letters each bad
+    record once; nobody had to find its host."""
+    trial.feed(60_000, rate_per_s=20_000, **STORM)
+    worker = trial.worker()
+    await worker.stopped_by(PoisonStorm.code)
+    await worker.until(lambda told: all(held["stopped_by"] for held in told.partitions))
+    await trial.fed()
+    told = await trial.command("dlq", "breaker", "reset", "--yes", "--actor", "ann", "--json")
+    passed = len(told.splitlines())
+    assert passed == MODEL_METRICS.partitions
+    report(await trial.exact("85 % poison, let through", note=f"{passed} partitions, no restart"))
+    assert worker.exit_code is None, worker.tail()

@@ -21,7 +21,9 @@ async def stop(broker, tp: TopicPartition, offset: int, committed: int | None = 
     """What a worker says of a partition it stopped."""
     producer = broker.transactional_producer("worker")
     await producer.start()
-    word = Word(state=STOPPED, offset=offset, at_ms=T, bad=900, records=1000)
+    word = Word(
+        state=STOPPED, offset=offset, at_ms=T, bad=900, records=1000, codes={"wrong_type": 900}
+    )
     await write_word(producer, DIA_GROUP, tp, word)
     if committed is not None:
         await producer.begin()
@@ -59,12 +61,14 @@ def test_what_stands_still_is_listed(two_stopped, capsys):
     """From any host: the workers may be somewhere else."""
     assert main(["dlq", "breaker", "list"]) == 0
     assert capsys.readouterr().out == (
-        "group      topic          partition  state    offset  waiting  bad  records  at\n"
+        "group      topic          partition  state    offset  waiting  bad  records  codes\n"
         "dia-group  model.metrics  2          stopped  0       4        900  1000     "
-        "2027-01-15T08:00:00Z\n"
+        "wrong_type 900\n"
         "dia-group  train.results  0          stopped  0       0        900  1000     "
-        "2027-01-15T08:00:00Z\n"
+        "wrong_type 900\n"
     )
+    row = listed(capsys)[0]
+    assert (row["codes"], row["at"]) == ({"wrong_type": 900}, "2027-01-15T08:00:00.000Z")
 
 
 def test_what_is_let_through_is_what_lies_there_now(two_stopped, capsys):
@@ -73,7 +77,7 @@ def test_what_is_let_through_is_what_lies_there_now(two_stopped, capsys):
     assert main([*command, "--actor", "ann", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["passes_until"] == 4
-    assert "900 of 1000 records were bad. 4 offsets pass" in captured.err
+    assert "900 of 1000 records were bad (wrong_type 900). 4 offsets pass" in captured.err
     said = words(two_stopped)
     assert (said[HERE].state, said[HERE].offset, said[HERE].actor) == ("let_through", 4, "ann")
     assert said[THERE].state == STOPPED
