@@ -53,7 +53,7 @@ class Shard:
                 "Raise DIA_SINK_POOL_SIZE, or look at the shard's load."
             ) from None
         task = asyncio.get_running_loop().run_in_executor(self._threads, self._in_turn, work)
-        task.add_done_callback(lambda _: self._slots.release())
+        task.add_done_callback(self._let_go)
         try:
             async with asyncio.timeout(deadline_s):
                 return await asyncio.shield(task)
@@ -61,6 +61,12 @@ class Shard:
             raise ShardUnavailable(
                 f"shard {self.index} did not answer within {deadline_s:g} s."
             ) from None
+
+    def _let_go(self, task: asyncio.Future[T]) -> None:
+        self._slots.release()
+        if not task.cancelled():
+            # Who waited may have given up: asyncio would log what nobody asked for.
+            task.exception()
 
     def close(self) -> None:
         """Take no more work and close the connections."""
