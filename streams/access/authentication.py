@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from streams.access.refusals import Unauthenticated
+import structlog
+
+from streams.access.refusals import TokensUnreadable, Unauthenticated
 from streams.access.tokens import Credential, Token, TokenFile
+from streams.errors import UsageError
+
+log = structlog.get_logger(__name__)
 
 _SCHEME = "bearer"
 _NOBODY = Token(id="", tenant="", role="read", sha256="0" * 64, created_ms=0)
@@ -19,7 +24,7 @@ class Authenticator:
 
     def token_of(self, authorization: str | None, now_ms: int) -> Token:
         """The holder's token. Raises `Unauthenticated`, without saying what was wrong, and
-        `UsageError` when the file cannot be read."""
+        `TokensUnreadable`."""
         self._refresh()
         scheme, _, text = (authorization or "").partition(" ")
         shown = Credential.read(text.strip()) if scheme.lower() == _SCHEME else None
@@ -41,5 +46,10 @@ class Authenticator:
             return
         stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
         if stamp != self._stamp:
-            self._tokens = {token.id: token for token in self._file.read()}
+            try:
+                found_tokens = self._file.read()
+            except UsageError as error:
+                log.error("tokens_unreadable", why=str(error))  # noqa: TRY400 - said, not traced
+                raise TokensUnreadable("tokens cannot be checked now") from error
+            self._tokens = {token.id: token for token in found_tokens}
             self._stamp = stamp

@@ -58,3 +58,10 @@ class NotStored(RequestRefused):
 
     code = "not_stored"
     status = 503
+
+
+class TokensUnreadable(RequestRefused):
+    """The file of tokens is damaged: nobody is let in until it is mended."""
+
+    code = "tokens_unreadable"
+    status = 503

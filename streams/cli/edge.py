@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,8 +21,59 @@ def register(app: typer.Typer) -> None:
     tokens.command()(create)
     tokens.command("list")(list_tokens)
     tokens.command()(revoke)
+    group.command()(serve)
     group.add_typer(tokens, name="token")
     app.add_typer(group, name="edge")
+
+
+def serve(
+    ctx: typer.Context,
+    *,
+    host: Annotated[str | None, typer.Option(help="Default: DIA_EDGE_HOST, loopback.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Default: DIA_EDGE_PORT; 0: any.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, help="PEM chain: serve TLS.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, help="PEM key of it.")
+    ] = None,
+    behind_tls: Annotated[
+        bool, typer.Option("--behind-tls", help="A proxy in front terminates TLS.")
+    ] = False,
+) -> None:
+    """Take events over HTTP until SIGTERM. Kafka may be away: events then wait on disk.
+
+    \b
+    dia edge token create --tenant acme
+    dia edge serve --port 8480
+    curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/x-ndjson" \\
+         --data-binary @events.jsonl http://127.0.0.1:8480/v1/events/model.metrics
+    """
+    from streams.cli.kafka import require_address
+    from streams.edge.serving import Listening
+    from streams.edge.serving import serve as serve_edge
+    from streams.errors import UsageError
+    from streams.telemetry.logs import configure
+
+    run = invocation(ctx)
+    settings = run.settings
+    if (tls_cert is None) is not (tls_key is None):
+        raise UsageError("--tls-cert and --tls-key go together.")
+    configure(settings.log_format, settings.log_level)
+    require_address(settings)
+    serve_edge(
+        settings,
+        Listening(
+            host=host or settings.edge_host,
+            port=settings.edge_port if port is None else port,
+            cert=tls_cert,
+            key=tls_key,
+            behind_tls=behind_tls,
+        ),
+        run.printer().say,
+    )
 
 
 def create(

@@ -15,9 +15,14 @@ def broker_of(settings: Settings) -> Broker:
     """Raises `DependencyUnreachable` when no address is known."""
     from streams.broker.kafka import KafkaBroker
 
+    require_address(settings)
+    return KafkaBroker.from_settings(settings)
+
+
+def require_address(settings: Settings) -> None:
+    """Raises `DependencyUnreachable` when no address is known."""
     if not settings.kafka_bootstrap:
         raise DependencyUnreachable(
             "no Kafka address is known. Start the local stack with `dia up`, or set "
             "DIA_KAFKA_BOOTSTRAP=host:port."
         )
-    return KafkaBroker.from_settings(settings)

@@ -205,6 +205,22 @@ class Settings:
     m1_retention_days: int = _setting(30, "days minute rows are kept", low=8, high=3650)
     sharding: str = _setting("hash", "sharding strategy: hash, range:FILE or directory:FILE")
 
+    edge_host: str = _setting("127.0.0.1", "address that takes events over HTTP")
+    edge_port: int = _setting(8480, "its port; 0 takes a free one", low=0, high=65_535)
+    edge_requests: int = _setting(
+        1000, "requests of one tenant within a minute", low=1, high=1_000_000
+    )
+    edge_body_bytes: int = _setting(4 << 20, "largest body", low=1 << 10, high=32 << 20)
+    edge_inflight_bytes: int = _setting(
+        64 << 20,
+        "bodies being read, and events of one topic on their way",
+        low=32 << 20,
+        high=4 << 30,
+    )
+    edge_spool_bytes: int = _setting(
+        1 << 30, "events of one topic on disk while Kafka is away", low=1 << 20, high=1 << 40
+    )
+
     http_host: str = _setting("127.0.0.1", "address of the health and metrics port")
     http_port: int = _setting(
         0, "health and metrics port of slot 0; 0 takes a free one", low=0, high=65_535

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from streams.access.authentication import Authenticator
-from streams.access.refusals import Unauthenticated
+from streams.access.refusals import TokensUnreadable, Unauthenticated
 from streams.access.tokens import Role, TokenFile
 from streams.cli import main
 from streams.errors import UsageError
@@ -102,7 +102,7 @@ def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(file):
     """An unreadable file is not an empty one: the next token would erase all others."""
     file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
     file.path.write_text("{")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(TokensUnreadable):
         Authenticator(file).token_of("Bearer x", NOW_MS)
     with pytest.raises(UsageError, match="cannot be read"):
         file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)

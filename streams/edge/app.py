@@ -1,0 +1,166 @@
+"""The HTTP surface: routes, and in which order a request is judged.
+
+Who asks (401), whether they may (403), whether there is such a thing (404), in what form (415), how
+often (429), how much (413), and only then what it says: 202 when every event was accepted, 207 when
+some were, 422 when none was, 403 when all of them are another tenant's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from streams.access.authentication import Authenticator
+from streams.access.refusals import Forbidden, Unreadable
+from streams.access.request_rate import RequestRate
+from streams.access.tokens import Role, Token
+from streams.clock import Clock
+from streams.edge import body, openapi
+from streams.edge.intake import TENANT_MISMATCH, Intake, Receipt
+from streams.edge.problem import problem, refusal
+from streams.errors import RequestRefused, TransientError
+from streams.telemetry.metrics import EdgeMetrics
+
+log = structlog.get_logger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Run = Callable[[], Any]
+
+KEY_CHARS_MAX = 128
+
+
+class Results(Protocol):
+    """Where results of simulations are read."""
+
+    async def results(self, tenant: str, key: str) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """The parts behind the routes."""
+
+    authenticator: Authenticator
+    intake: Intake
+    results: Results
+    rate: RequestRate
+    room: body.Room
+    clock: Clock
+    metrics: EdgeMetrics
+    body_bytes_max: int
+
+    def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
+        """The ASGI application; ``lifespan`` starts and stops what it needs."""
+        return Starlette(
+            routes=[
+                Route("/v1/events/{topic}", self._told(self.post_events), methods=["POST"]),
+                Route("/v1/simulations/{key}", self._told(self.simulation), methods=["GET"]),
+                Route("/healthz", self.health, methods=["GET"]),
+                Route("/openapi.json", self.description, methods=["GET"]),
+            ],
+            exception_handlers={HTTPException: _http_problem},
+            lifespan=lifespan or _nothing_to_start,
+        )
+
+    async def post_events(self, request: Request) -> Response:
+        token = self._holder(request, Role.OPERATE)
+        source = self.intake.source(request.path_params["topic"])
+        media = body.media_type(request)
+        self.rate.take(token.tenant or token.id)
+        size_bytes = body.declared_bytes(request, self.body_bytes_max)
+        with self.room.reserve(size_bytes):
+            values = body.events(await body.read(request, size_bytes), media)
+            return _receipt(await self.intake.take(source, values, token))
+
+    async def simulation(self, request: Request) -> Response:
+        token = self._holder(request, Role.READ)
+        tenant = _tenant(request, token)
+        key = request.path_params["key"]
+        if len(key) > KEY_CHARS_MAX:
+            raise Unreadable(f"a key has at most {KEY_CHARS_MAX} characters")
+        self.rate.take(token.tenant or token.id)
+        found = await self.results.results(tenant, key)
+        if not found:
+            return problem(404, "unknown_key", "no request with this key has a result yet")
+        return _json({"tenant_id": tenant, "idempotency_key": key, "results": found})
+
+    async def health(self, request: Request) -> Response:
+        """Whether requests are answered, and by topic whether events go straight to the log."""
+        lanes = self.intake.lanes.values()
+        return _json({"ok": True, "straight": {lane.topic: lane.straight for lane in lanes}})
+
+    async def description(self, request: Request) -> Response:
+        return _json(openapi.document(self.body_bytes_max))
+
+    def _holder(self, request: Request, role: Role) -> Token:
+        shown = request.headers.get("authorization")
+        token = self.authenticator.token_of(shown, self.clock.now_ms())
+        if not token.allows(role):
+            raise Forbidden(f"this needs the role {role.name.lower()}; the token is {token.role}")
+        return token
+
+    def _told(self, endpoint: Endpoint) -> Endpoint:
+        """Errors become problem documents, and every answer is counted."""
+
+        async def answered(request: Request) -> Response:
+            try:
+                response = await endpoint(request)
+                code = str(response.status_code)
+            except RequestRefused as error:
+                response, code = refusal(error), error.code
+            except TransientError as error:
+                log.warning("edge_dependency_away", code=error.code, why=str(error))
+                response = problem(503, error.code, "try again later", retry_after_s=5.0)
+                code = error.code
+            self.metrics.requests.labels(code).inc()
+            return response
+
+        return answered
+
+
+def _tenant(request: Request, token: Token) -> str:
+    """The tenant asked about: the token's own; one that speaks for all has to name it."""
+    asked = request.query_params.get("tenant", token.tenant)
+    if not asked:
+        raise Unreadable("this token speaks for every tenant: say which, ?tenant=...")
+    if not token.speaks_for(asked):
+        raise Forbidden("this token does not speak for that tenant")
+    return asked
+
+
+def _receipt(receipt: Receipt) -> Response:
+    if not receipt.rejected:
+        return _json(receipt, HTTPStatus.ACCEPTED)
+    if receipt.accepted:
+        return _json(receipt, HTTPStatus.MULTI_STATUS)
+    foreign = all(found.code == TENANT_MISMATCH for found in receipt.rejected)
+    status = HTTPStatus.FORBIDDEN if foreign else HTTPStatus.UNPROCESSABLE_ENTITY
+    code = TENANT_MISMATCH if foreign else "no_event_accepted"
+    return problem(status, code, "no event was accepted", rejected=receipt.rejected)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
+    response = problem(error.status_code, code, f"{request.method} {request.url.path}")
+    response.headers.update(error.headers or {})
+    return response
+
+
+@asynccontextmanager
+async def _nothing_to_start(app: Starlette) -> AsyncIterator[None]:
+    yield

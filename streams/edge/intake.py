@@ -1,0 +1,102 @@
+"""From the bytes of events to an honest answer: what was kept, and what was refused and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from streams.access.refusals import UnknownResource
+from streams.access.tokens import Token
+from streams.clock import Clock
+from streams.codecs import BadPosition, Limits, check
+from streams.edge.lane import Kept, Lane
+from streams.telemetry.metrics import EdgeMetrics
+from streams.topology import SOURCES, SourceTopic
+
+Stored: TypeAlias = Kept | Literal["nowhere"]
+
+TENANT_MISMATCH = "tenant_mismatch"
+
+TOPICS: Mapping[str, SourceTopic] = {
+    # What agents write themselves is not for others to post.
+    topic.name: topic for topic in SOURCES if topic.group is not None
+}  # fmt: skip
+"""The topics that take events from outside."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """One event that was refused: its place among the events of the body, from 0 on."""
+
+    index: int
+    code: str
+    message: str
+    path: str
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What became of a body. The events that were accepted are in the log, or in the edge's spool,
+    synced to disk, from where they will get there."""
+
+    accepted: int
+    stored: Stored
+    rejected: list[Rejected]
+
+
+class Intake:
+    """Checks events as the pipeline will, and has the good ones kept by the lane of their topic."""
+
+    def __init__(
+        self, lanes: Mapping[str, Lane], clock: Clock, limits: Limits, metrics: EdgeMetrics
+    ) -> None:
+        self.lanes = lanes
+        self._clock = clock
+        self._limits = limits
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for lane in self.lanes.values():
+                tasks.create_task(lane.run())
+
+    def source(self, topic: str) -> SourceTopic:
+        """Raises `UnknownResource` for a topic that takes no events from outside."""
+        if topic not in self.lanes:
+            raise UnknownResource(f"no topic {topic!r} takes events; {', '.join(self.lanes)} do")
+        return TOPICS[topic]
+
+    async def take(self, source: SourceTopic, values: list[bytes], token: Token) -> Receipt:
+        """Keep the good events of ``values`` together, and say what was wrong with the others.
+
+        Raises `Overloaded` and `NotStored`, of all of them.
+        """
+        decoded, keys = check(source, values, self._clock.now_ms(), self._limits)
+        good = range(len(values)) if decoded.positions is None else decoded.positions
+        foreign = {
+            position: _foreign(position, event.tenant_id)
+            for position, event in zip(good, decoded.events, strict=True)
+            if not token.speaks_for(event.tenant_id)
+        }
+        bad = sorted([*decoded.bad, *foreign.values()])
+        self._count(source, bad)
+        kept: Stored = "nowhere"
+        accepted = [(key, values[i]) for i, key in zip(good, keys, strict=True) if i not in foreign]
+        if accepted:
+            kept = await self.lanes[source.name].keep(
+                [key for key, _ in accepted], [value for _, value in accepted]
+            )
+            self._metrics.events.labels(source.name).inc(len(accepted))
+        return Receipt(len(accepted), kept, [Rejected(*found) for found in bad])
+
+    def _count(self, source: SourceTopic, bad: Sequence[BadPosition]) -> None:
+        for code, count in Counter(found.code for found in bad).items():
+            self._metrics.refused.labels(source.name, code).inc(count)
+
+
+def _foreign(position: int, tenant: str) -> BadPosition:
+    what = f"$.tenant_id: this token does not speak for {tenant!r}"
+    return BadPosition(position, TENANT_MISMATCH, what, "$.tenant_id")

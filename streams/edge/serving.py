@@ -1,0 +1,186 @@
+"""`dia edge serve` as a process: wired, listening, and stopped without losing an answer.
+
+A stop first ends the listening and answers what was asked; only then do the lanes stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from streams.access.authentication import Authenticator
+from streams.access.listening import require_safe
+from streams.access.request_rate import RequestRate
+from streams.access.tokens import TokenFile
+from streams.broker.kafka import KafkaBroker
+from streams.clock import Clock, SystemClock
+from streams.codecs import Limits
+from streams.edge import shipment
+from streams.edge.app import Edge
+from streams.edge.body import Room
+from streams.edge.intake import TOPICS, Intake
+from streams.edge.lane import Bounds, Lane
+from streams.edge.numbering import Numbering
+from streams.edge.shipment import Shipper
+from streams.edge.simulations import Simulations
+from streams.edge.spool import Spool
+from streams.errors import UsageError
+from streams.settings import Settings
+from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
+from streams.telemetry.metrics import Metrics
+from streams.types import Broker
+from streams.version import app_version
+
+RATE_PERIOD_S = 60.0
+CONNECTIONS_MAX = 1000
+STOP_TIMEOUT_S = 30
+"""Longer than a transaction may take: whoever waits for an answer gets it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where to listen, and who encrypts: this process, with ``cert`` and ``key``, or a proxy."""
+
+    host: str
+    port: int
+    cert: Path | None = None
+    key: Path | None = None
+    behind_tls: bool = False
+
+
+class EdgeProcess:
+    """The parts of one edge; its folders are locked from the start."""
+
+    def __init__(self, settings: Settings, broker: Broker, clock: Clock, metrics: Metrics) -> None:
+        """Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
+        self._tokens = TokenFile.of(settings.home_path())
+        self._tokens.read()
+        self._numberings: list[Numbering] = []
+        self._simulations = Simulations(settings)
+        bounds = Bounds(settings.edge_inflight_bytes, settings.edge_spool_bytes)
+        folder = settings.home_path() / "edge"
+        lanes: dict[str, Lane] = {}
+        try:
+            for topic in TOPICS:
+                numbering = Numbering(folder / topic)
+                self._numberings.append(numbering)
+                lanes[topic] = Lane(
+                    topic,
+                    shipper=Shipper(broker, topic, clock),
+                    spool=Spool(folder / topic / "blocks", numbering.seed),
+                    numbering=numbering,
+                    clock=clock,
+                    metrics=metrics.edge,
+                    bounds=bounds,
+                )
+        except BaseException:
+            self.close()
+            raise
+        self.intake = Intake(
+            lanes, clock, Limits(settings.future_max_s, settings.late_max_s), metrics.edge
+        )
+        self._edge = Edge(
+            authenticator=Authenticator(self._tokens),
+            intake=self.intake,
+            results=self._simulations,
+            rate=RequestRate(clock, limit=settings.edge_requests, period_s=RATE_PERIOD_S),
+            room=Room(settings.edge_inflight_bytes),
+            clock=clock,
+            metrics=metrics.edge,
+            body_bytes_max=settings.edge_body_bytes,
+        )
+
+    def app(self) -> Starlette:
+        """The application; its lanes run while it does."""
+        return self._edge.app(self._running)
+
+    def close(self) -> None:
+        """Give up connections and locks."""
+        self._simulations.close()
+        for numbering in self._numberings:
+            numbering.close()
+
+    @contextlib.asynccontextmanager
+    async def _running(self, app: Starlette) -> AsyncIterator[None]:
+        lanes = asyncio.create_task(self.intake.run(), name="lanes")
+        try:
+            yield
+        finally:
+            lanes.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await lanes
+
+
+def serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. ``said`` is told the address.
+
+    Raises `RefusedBySafety` for an address that is not safe, and what `EdgeProcess` does.
+    """
+    tls = listening.cert is not None and listening.key is not None
+    require_safe(listening.host, tls=tls, behind_tls=listening.behind_tls)
+    asyncio.run(_serve(settings, listening, said))
+
+
+async def _serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
+    clock, metrics = SystemClock(), Metrics(version=app_version())
+    # The broker ends a transaction that a dead edge left open, and that readers wait for,
+    # somewhat later than a live one would have given it up.
+    patient = replace(settings, commit_timeout_s=shipment.SHIP_TIMEOUT_S)
+    process = EdgeProcess(settings, KafkaBroker.from_settings(patient), clock, metrics)
+    state = HealthState(clock)
+    health = HealthServer(state, metrics, clock, host=settings.http_host, port=settings.http_port)
+    try:
+        health_port = await health.start()
+        state.mark_started()
+        state.set_partitions(PartitionCounts())
+        server = _Server(_config(process.app(), listening))
+        server.on_listening = lambda url: said(
+            f"listening on {url}; metrics and probes on port {health_port}"
+        )
+        await server.serve()
+        if not server.started:
+            raise UsageError(
+                f"{listening.host}:{listening.port} cannot be opened. Set DIA_EDGE_PORT to a "
+                "free port, or to 0 to take any."
+            )
+    finally:
+        await health.stop()
+        process.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells its address once it is bound."""
+
+    on_listening: Callable[[str], None] = staticmethod(lambda url: None)
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            scheme = "https" if self.config.is_ssl else "http"
+            self.on_listening(f"{scheme}://{host}:{port}")
+
+
+def _config(app: Starlette, listening: Listening) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=listening.host,
+        port=listening.port,
+        ssl_certfile=str(listening.cert) if listening.cert else None,
+        ssl_keyfile=str(listening.key) if listening.key else None,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+        ws="none",
+        lifespan="on",
+    )

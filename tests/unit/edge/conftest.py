@@ -1,0 +1,139 @@
+"""An edge over a broker in memory: asked in process, or over a port of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from streams.access.tokens import Role, TokenFile
+from streams.broker.memory import MemoryBroker
+from streams.clock import SystemClock
+from streams.edge.serving import EdgeProcess, Listening, _config, _Server
+from streams.settings import Settings
+from streams.telemetry.metrics import Metrics
+from streams.topics import wanted_topics
+from streams.topology import source
+from streams.types import TopicPartition
+
+TENANT = "acme"
+
+
+@pytest.fixture
+def tokens(tmp_path) -> dict[str, str]:
+    """A token of each role, all but the admin's bound to one tenant."""
+    file, now_ms = TokenFile.of(tmp_path), SystemClock().now_ms()
+    return {
+        role.name.lower(): file.create(
+            tenant=None if role is Role.ADMIN else TENANT, role=role, now_ms=now_ms
+        )[1]
+        for role in Role
+    }
+
+
+@pytest.fixture
+def edge_settings(tmp_path) -> Settings:
+    return Settings(home=str(tmp_path), edge_body_bytes=1 << 21)
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return MemoryBroker(SystemClock())
+
+
+async def make_topics(broker: MemoryBroker) -> None:
+    await (await broker.admin()).create_topics(wanted_topics())
+
+
+def in_the_log(broker: MemoryBroker, topic: str = "model.metrics") -> list[tuple[bytes, bytes]]:
+    """(key, value) of everything a consumer would see."""
+    found = []
+    for partition in range(source(topic).partitions):
+        batch = broker.log(TopicPartition(topic, partition)).read_committed(0, 99_999)
+        found += list(zip(batch.keys, batch.values, strict=True))
+    return found
+
+
+@pytest.fixture
+async def process(edge_settings, tokens, broker) -> AsyncIterator[EdgeProcess]:
+    """Its lanes run; their topics exist."""
+    await make_topics(broker)
+    made = EdgeProcess(edge_settings, broker, SystemClock(), Metrics())
+    lanes = asyncio.create_task(made.intake.run())
+    yield made
+    lanes.cancel()
+    await asyncio.gather(lanes, return_exceptions=True)
+    made.close()
+
+
+@pytest.fixture
+async def http(process, tokens) -> AsyncIterator[httpx.AsyncClient]:
+    """Asks the application without a port, as one who may post."""
+    transport = httpx.ASGITransport(process.app(), raise_app_exceptions=True)
+    headers = {"Authorization": f"Bearer {tokens['operate']}"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://edge", headers=headers
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def served(edge_settings, tokens, broker) -> Iterator[str]:
+    """The address of an edge that really listens, on a loop of its own."""
+    started: list[str] = []
+    ready = threading.Event()
+    servers: list[_Server] = []
+
+    async def serve() -> None:
+        await make_topics(broker)
+        made = EdgeProcess(edge_settings, broker, SystemClock(), Metrics())
+        server = _Server(_config(made.app(), Listening(host="127.0.0.1", port=0)))
+        servers.append(server)
+
+        def listening(url: str) -> None:
+            started.append(url)
+            ready.set()
+
+        server.on_listening = listening
+        try:
+            await server.serve()
+        finally:
+            ready.set()
+            made.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(30)
+    (url,) = started
+    yield url
+    servers[0].should_exit = True
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def _event(**changes: object) -> dict[str, object]:
+    now_ms = SystemClock().now_ms()
+    good = {"tenant_id": TENANT, "model_id": "m", "metric": "x", "ts": now_ms, "value": 1.5}
+    return {**good, **changes}
+
+
+@pytest.fixture
+def event():
+    """Makes an event that the pipeline would take, with changes."""
+    return _event
+
+
+@pytest.fixture
+def line():
+    """The same as bytes."""
+    return lambda **changes: json.dumps(_event(**changes)).encode()
+
+
+@pytest.fixture
+def log(broker):
+    """What consumers see of a topic."""
+    return lambda topic="model.metrics": in_the_log(broker, topic)

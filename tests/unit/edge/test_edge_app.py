@@ -1,0 +1,207 @@
+"""What an edge answers, and that it is true."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streams.access.tokens import TokenFile
+from streams.edge import body
+from streams.edge.intake import TOPICS
+
+METRICS = "/v1/events/model.metrics"
+JSON = {"Content-Type": "application/json"}
+LINES = {"Content-Type": "application/x-ndjson"}
+
+
+async def test_accepted_events_are_in_the_log_byte_for_byte(http, log, line):
+    """The bytes are the identity of an event without an id: an edge must not touch them."""
+    spaced = line().replace(b",", b" ,\t")
+    for content, headers in [(spaced, JSON), (b"[%s, %s]" % (line(value=2), spaced), JSON),
+                             (line(value=3) + b"\r\n\n" + line(value=4), LINES)]:  # fmt: skip
+        answer = await http.post(METRICS, content=content, headers=headers)
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["rejected"] == []
+        assert answer.json()["stored"] in {"log", "spool"}
+    values = [json.loads(value)["value"] for _, value in await _settled(http, log, 5)]
+    assert values == [1.5, 2, 1.5, 3, 4]
+    assert [value for _, value in log()].count(spaced) == 2
+    assert {key for key, _ in log()} == {b"acme"}
+
+
+async def _settled(http, log, count: int) -> list[tuple[bytes, bytes]]:
+    """The log, once the lanes hold nothing back."""
+    import asyncio
+
+    async with asyncio.timeout(30):
+        while len(log()) < count:  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.01)
+    return log()
+
+
+async def test_bad_events_of_a_batch_are_named_and_the_good_ones_accepted(http, log, line):
+    """One bad line of a thousand must not cost the others, nor be lost in silence."""
+    lines = [line(), b"{", line(value="x"), line(tenant_id="other"), line(ts=-1), line(value=9)]
+    answer = await http.post(METRICS, content=b"\n".join(lines), headers=LINES)
+    assert answer.status_code == 207
+    found = answer.json()
+    assert found["accepted"] == 2
+    assert [(bad["index"], bad["code"], bad["path"]) for bad in found["rejected"]] == [
+        (1, "invalid_json", "$"),
+        (2, "wrong_type", "$.value"),
+        (3, "tenant_mismatch", "$.tenant_id"),
+        (4, "out_of_range", "$.ts"),
+    ]
+    assert [value for _, value in await _settled(http, log, 2)] == [lines[0], lines[5]]
+
+
+async def test_nothing_accepted_is_an_error(http, log, line):
+    """A client that looks at the status alone must not take a refusal for an acceptance."""
+    answer = await http.post(METRICS, content=line(value="x"), headers=JSON)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["rejected"][0]["code"] == "wrong_type"
+    answer = await http.post(METRICS, content=line(tenant_id="other"), headers=JSON)
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "tenant_mismatch"
+    assert log() == []
+
+
+async def test_an_admin_without_tenant_posts_for_any(http, log, line, tokens):
+    """A gateway that knows its own clients needs one token, not one for each of them."""
+    headers = {**LINES, "Authorization": f"Bearer {tokens['admin']}"}
+    content = line(tenant_id="a") + b"\n" + line(tenant_id="b")
+    assert (await http.post(METRICS, content=content, headers=headers)).status_code == 202
+    assert sorted(key for key, _ in await _settled(http, log, 2)) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"path": "/v1/events/no.topic"}, 404, "unknown_resource"),
+        ({"path": "/v1/events/decision.simulation.result"}, 404, "unknown_resource"),
+        ({"path": "/nowhere"}, 404, "unknown_resource"),
+        ({"headers": {"Content-Type": "text/plain"}}, 415, "unsupported_media"),
+        ({"headers": {**JSON, "Content-Encoding": "gzip"}}, 415, "unsupported_media"),
+        ({"content": b""}, 400, "unreadable"),
+        ({"content": b"[]"}, 400, "unreadable"),
+        ({"content": b"[1, "}, 400, "unreadable"),
+        ({"content": b"[" * 100_000}, 400, "unreadable"),
+        ({"content": b" " * (2 << 20) + b" "}, 413, "body_too_large"),
+        ({"content": b"[" + b"1," * 10_000 + b"1]"}, 413, "body_too_large"),
+        ({"headers": {**JSON, "Authorization": "Bearer x"}}, 401, "unauthenticated"),
+        ({"headers": {**JSON, "Authorization": ""}}, 401, "unauthenticated"),
+    ],
+)
+async def test_each_refusal_has_its_status_and_code(http, log, line, change, status, code):
+    """Programs decide by these; nothing is stored."""
+    request = {"path": METRICS, "content": line(), "headers": JSON, **change}
+    answer = await http.post(
+        request["path"], content=request["content"], headers=request["headers"]
+    )
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert log() == []
+
+
+async def test_a_body_that_grows_past_the_limit_is_cut_off(http, log):
+    """A chunked body names no length: it is counted while it comes."""
+
+    async def endless():
+        while True:
+            yield b" " * 65_536
+
+    answer = await http.post(METRICS, content=endless(), headers=JSON)
+    assert answer.status_code == 413
+
+
+async def test_a_reader_may_not_post(http, line, tokens):
+    """A dashboard's token in the wrong hands must not write."""
+    headers = {**JSON, "Authorization": f"Bearer {tokens['read']}"}
+    answer = await http.post(METRICS, content=line(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_too_many_requests_are_told_when_to_come_back(http, process, line, monkeypatch):
+    """Retry-After is what makes a refusal useful."""
+    for _ in range(1000):
+        process._edge.rate.take("acme")
+    answer = await http.post(METRICS, content=line(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_bodies_that_do_not_fit_together_wait_outside(http, process, line):
+    """Memory is bounded over all requests, not only for each."""
+    with process._edge.room.reserve(64 << 20):
+        answer = await http.post(METRICS, content=line(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+    assert (await http.post(METRICS, content=line(), headers=JSON)).status_code == 202
+
+
+async def test_without_a_broker_a_202_says_that_it_waits_on_disk(http, broker, log, line):
+    """The promise is the same; who must know where the event is, is told."""
+    broker.faults.down()
+    answer = await http.post(METRICS, content=line(event_id="e"), headers=JSON)
+    while answer.json()["stored"] == "log":
+        answer = await http.post(METRICS, content=line(event_id="e"), headers=JSON)
+    assert (answer.status_code, answer.json()["stored"]) == (202, "spool")
+    seen = len(log())
+    broker.faults.up()
+    await _settled(http, log, seen + 1)
+
+
+async def test_a_damaged_token_file_lets_nobody_in(http, edge_settings, line):
+    """Failing open would be worse than failing."""
+    TokenFile.of(edge_settings.home_path()).path.write_text("{")
+    answer = await http.post(METRICS, content=line(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (503, "tokens_unreadable")
+
+
+async def test_health_asks_for_no_token_and_tells_no_secret(http):
+    """A load balancer has no token; what it sees is which topics go straight to the log."""
+    answer = await http.get("/healthz", headers={"Authorization": ""})
+    assert answer.status_code == 200
+    assert set(answer.json()["straight"]) == set(TOPICS)
+
+
+class _Results:
+    """What ClickHouse would answer."""
+
+    asked: tuple[str, str] | None = None
+
+    async def results(self, tenant, key):
+        self.asked = (tenant, key)
+        return [{"status": "completed"}] if key == "known" else []
+
+
+async def test_a_simulation_is_read_for_the_tenant_of_the_token(process, http, tokens, monkeypatch):
+    """Whatever the request says, the question to ClickHouse names the token's own tenant."""
+    results = _Results()
+    object.__setattr__(process._edge, "results", results)
+    answer = await http.get("/v1/simulations/known")
+    assert answer.status_code == 200
+    assert answer.json()["results"] == [{"status": "completed"}]
+    assert results.asked == ("acme", "known")
+    assert (await http.get("/v1/simulations/other")).status_code == 404
+    assert (await http.get("/v1/simulations/known?tenant=other")).status_code == 403
+    everyone = {"Authorization": f"Bearer {tokens['admin']}"}
+    assert (await http.get("/v1/simulations/known", headers=everyone)).status_code == 400
+    found = await http.get("/v1/simulations/known?tenant=other", headers=everyone)
+    assert found.status_code == 200
+    assert results.asked == ("other", "known")
+
+
+async def test_clickhouse_away_is_a_503(http):
+    """Its error is in our log, not in the answer: it may name addresses and users."""
+    answer = await http.get("/v1/simulations/known")
+    assert (answer.status_code, answer.json()["code"]) == (503, "shard_unavailable")
+    assert "DIA_" not in answer.text
+
+
+def test_an_array_keeps_each_elements_own_bytes():
+    """Spaces, key order and number spelling included."""
+    elements = [b'{"b": 1.50,"a" :2}', b"1e3", b'"[]"', b"null"]
+    content = b"[" + b" ,\n".join(elements) + b"]"
+    assert body.events(content, body.JSON) == elements
