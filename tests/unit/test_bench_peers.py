@@ -10,15 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from streams.bench import peer_environment, peer_run
 from streams.bench.affinity import born_on, one_each, pin
 from streams.bench.machine import this_machine
 from streams.bench.peer_environment import version_of
 from streams.bench.peer_process import Counted, Course, Mark, PeerRun, run_peer
 from streams.bench.peer_results import OURS, PeerOutcome, PeerReport, ratio_table
 from streams.bench.peer_run import chosen, judged
-from streams.bench.peers import PEERS
+from streams.bench.peers import PEERS, Peer
 from streams.bench.processes import Reading
-from streams.errors import UsageError
+from streams.errors import CommandError, DependencyUnreachable, UsageError
 
 PROGRAMS = Path(__file__).parents[1] / "bench" / "peers"
 PEER, FLOOR = PEERS[0], PEERS[-1]
@@ -177,3 +178,74 @@ def test_children_are_born_where_they_are_measured():
         assert os.sched_getaffinity(sleeper.pid) == {cores.rest}
     finally:
         sleeper.communicate()
+
+
+def _faust(programs: Path, version: str) -> Peer:
+    peer = next(peer for peer in PEERS if peer.folder == "faust_streaming")
+    (programs / peer.folder).mkdir(parents=True, exist_ok=True)
+    (programs / peer.folder / "requirements.txt").write_text(f"faust-streaming=={version}\n")
+    return peer
+
+
+async def test_a_peer_is_installed_once_and_by_itself(tmp_path, monkeypatch):
+    """Another version gets another folder; the same one is not fetched again."""
+    ran: list[tuple[str, ...]] = []
+
+    async def run(peer, *command):
+        ran.append(command)
+        if command[2] == "venv":
+            os.makedirs(command[3])  # noqa: PTH103 - Path.mkdir is refused in a coroutine
+
+    monkeypatch.setattr(peer_environment, "_run", run)
+    programs, cache = tmp_path / "peers", tmp_path / "cache"
+    told: list[str] = []
+
+    async def prepared(version):
+        peer = _faust(programs, version)
+        return await peer_environment.prepare(peer, programs, cache, told.append)
+
+    first = await prepared("0.15.3")
+    assert first.version == "0.15.3"
+    assert first.command[1] == str(programs / "faust_streaming" / "peer.py")
+    assert [command[1:3] for command in ran] == [("-m", "venv"), ("-m", "pip")]
+    assert await prepared("0.15.3") == first
+    assert len(ran) == 2
+    assert (await prepared("0.15.4")).command[0] != first.command[0]
+    assert len(ran) == 4
+
+
+async def test_an_installation_that_fails_is_tried_again(tmp_path, monkeypatch):
+    """Half an environment must not pass for one."""
+
+    async def run(peer, *command):
+        raise CommandError("pip ended with 1")
+
+    programs, cache = tmp_path / "peers", tmp_path / "cache"
+    peer = _faust(programs, "0.15.3")
+    monkeypatch.setattr(peer_environment, "_run", run)
+    for _ in range(2):
+        with pytest.raises(CommandError, match="pip ended"):
+            await peer_environment.prepare(peer, programs, cache, lambda _: None)
+
+
+async def test_a_command_of_an_installation_must_succeed():
+    """Its exit code is looked at."""
+    with pytest.raises(CommandError, match="exit code 3"):
+        await peer_environment._run(PEER, sys.executable, "-c", "raise SystemExit(3)")
+
+
+async def test_a_peer_that_cannot_be_had_is_a_line_of_the_table(tmp_path, monkeypatch):
+    """The others still run, and the table says why this one is not in it."""
+
+    async def prepare(*_):
+        raise DependencyUnreachable("no network: https://example.invalid")
+
+    monkeypatch.setattr(peer_run, "prepare", prepare)
+    peer = _faust(tmp_path, "0.15.3")
+    told: list[str] = []
+    rig = SimpleNamespace(talk=SimpleNamespace(say=told.append))
+    contest = peer_run.Contest((peer,), 1.0, tmp_path)
+    outcome = await contest._peer(rig, peer, ORACLE, one_each())
+    assert outcome.problem == "not available here (dependency_unreachable)"
+    assert told == ["no network: https://example.invalid"]
+    assert (outcome.events_per_s, outcome.version) == (None, "0.15.3")
