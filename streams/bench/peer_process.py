@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from streams.bench.affinity import born_on
 from streams.bench.processes import Reading, Watched, peak_rss_mib
 from streams.local import tether
 
@@ -83,12 +84,14 @@ async def run_peer(
     command: Sequence[str],
     environ: Mapping[str, str],
     log: Path,
+    *,
+    core: int,
     broker_pid: int,
     limit_s: float,
 ) -> PeerRun:
-    """Start it, follow it to the last record or the limit, and end it."""
+    """Start it on ``core``, follow it to the last record or the limit, and end it."""
     guard = [sys.executable, "-I", "-S", _TETHER, str(os.getpid())]
-    with log.open("ab") as stderr:
+    with log.open("ab") as stderr, born_on(core):
         child = await asyncio.create_subprocess_exec(
             *guard,
             *command,

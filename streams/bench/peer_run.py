@@ -109,8 +109,14 @@ class Contest:
             "BENCH_EVENTS": str(rig.case.events),
         }
         log = rig.home / f"{peer.folder}.log"
-        with born_on(cores.measured):
-            run = await run_peer(runnable.command, environ, log, _broker_pid(rig), self._limit_s)
+        run = await run_peer(
+            runnable.command,
+            environ,
+            log,
+            core=cores.measured,
+            broker_pid=_broker_pid(rig),
+            limit_s=self._limit_s,
+        )
         return judged(peer, version, run, oracle)
 
 

@@ -134,6 +134,12 @@ def test_every_peer_has_a_program_and_a_pinned_version():
         chosen("flink")
 
 
+async def _run(command, environ, folder):
+    core = one_each().measured
+    log = folder / "log"
+    return await run_peer(command, environ, log, core=core, broker_pid=os.getpid(), limit_s=60.0)
+
+
 async def test_a_peer_is_followed_to_its_last_record(tmp_path):
     """With the module all Python peers share, as a real child."""
     program = (
@@ -148,7 +154,7 @@ async def test_a_peer_is_followed_to_its_last_record(tmp_path):
     environ = {**os.environ, **{f"BENCH_{name}": "x" for name in names}}
     environ |= {"BENCH_EVENTS": "1000", "PYTHONPATH": str(PROGRAMS)}
     command = (sys.executable, "-c", program)
-    run = await run_peer(command, environ, tmp_path / "log", os.getpid(), limit_s=60.0)
+    run = await _run(command, environ, tmp_path)
     assert run.ended == ""
     assert run.course.counted == (1000, 0)
     assert run.course.read == 1000
@@ -159,7 +165,7 @@ async def test_a_peer_is_followed_to_its_last_record(tmp_path):
 async def test_a_peer_that_dies_says_how_far_it_came(tmp_path):
     """Before it read anything, too."""
     command = (sys.executable, "-c", "print('@@ 0 1.0'); print('@@ 7 2.0')")
-    run = await run_peer(command, os.environ, tmp_path / "log", os.getpid(), limit_s=60.0)
+    run = await _run(command, os.environ, tmp_path)
     assert run.ended == "ended by itself after 7 records"
 
 
