@@ -19,7 +19,7 @@ window's count and sum, every dead letter, every counter of the ledger against t
 own record. Then `dia audit --deep`, which has no such record, must find nothing either (after a
 reset: `dia audit`, for the log that a deep one reads is gone).
 
-*Lost* and *doubled* are events that windows lack or have too many, added up over all windows.
+A run of some faults renews their rows and leaves the others. *Lost* and *doubled* are events that windows lack or have too many, added up over all windows.
 *Recovery* is the longest of all runs, in seconds, from the end of the fault until less than a
 second of events was unread (for faults of a shard: until it held rows again that came after it).
 
@@ -41,14 +41,27 @@ class Finding:
 
 
 def write(path: Path, findings: Sequence[Finding], seconds: float, seed: int) -> None:
-    """One row per fault, in the order they ran."""
-    order = {finding.fault: None for finding in findings}
-    ranked = sorted(findings, key=lambda finding: list(order).index(finding.fault))
-    rows = [
-        _row(fault, list(group)) for fault, group in groupby(ranked, key=lambda found: found.fault)
-    ]
-    facts = f"{_machine()} {len(findings)} runs, seed {seed}, {seconds / 60:.1f} minutes.\n"
-    path.write_text(_HEAD + facts + "\n" + "\n".join([_COLUMNS, _RULE, *rows]) + "\n")
+    """One row per fault, in the order they ran; rows of faults that did not run now stay."""
+    rows = _rows_of(path)
+    for finding in findings:
+        rows[finding.fault] = ""
+    for fault, group in groupby(sorted(findings, key=_fault), key=_fault):
+        rows[fault] = _row(fault, list(group))
+    facts = (
+        f"{_machine()} Last run: {len(findings)} trials, seed {seed}, {seconds / 60:.1f} minutes.\n"
+    )
+    path.write_text(_HEAD + facts + "\n" + "\n".join([_COLUMNS, _RULE, *rows.values()]) + "\n")
+
+
+def _fault(finding: Finding) -> str:
+    return finding.fault
+
+
+def _rows_of(path: Path) -> dict[str, str]:
+    """The rows of an earlier report, by fault."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    table = [line for line in lines if line.startswith("| ") and line != _COLUMNS]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in table}
 
 
 def _row(fault: str, found: Sequence[Finding]) -> str:
