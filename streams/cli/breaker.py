@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.actor import actor_of
+from streams.cli.consent import consent
 from streams.cli.invocation import invocation
 from streams.cli.payload import moment
 
@@ -92,21 +93,9 @@ def reset(
             f"bad ({_codes(state)}). {state.end - word.offset} offsets pass, the bad ones into {state.tp.topic}.dlq."
         )
     if not yes:
-        _confirm()
-    asyncio.run(_let_through(run, stopped, actor or getpass.getuser()))
+        consent("Let them through?")
+    asyncio.run(_let_through(run, stopped, actor_of(actor)))
     printer.rows(("group", "topic", "partition", "passes_until"), map(_passed, stopped))
-
-
-def _confirm() -> None:
-    from streams.errors import RefusedBySafety
-
-    # click asks on stdout unless told: there, only data is printed.
-    try:
-        agreed = typer.confirm("Let them through?", err=True)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        raise RefusedBySafety("nothing was changed. `--yes` agrees beforehand.")
 
 
 async def _states(run: Invocation) -> list[BreakerState]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.actor import actor_of
+from streams.cli.consent import consent
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
@@ -98,25 +99,13 @@ def _decide(
     for group in groups:
         printer.say(f"  {group.names[0]}: {group.letters:,}")
     if not yes:
-        _confirm(f"{disposition.word}: {sum(group.letters for group in groups):,} letters. Agreed?")
+        consent(f"{disposition.word}: {sum(group.letters for group in groups):,} letters. Agreed?")
     done = asyncio.run(_record(run, spans, filters, disposition, actor, reason))
     printer.record(
         {"disposition": disposition.word, "letters": done.disposed, "unchanged": done.unchanged}
     )
     if not done.shown:
         printer.warn("ClickHouse does not show all of it yet: whoever decides next sees to it.")
-
-
-def _confirm(question: str) -> None:
-    from streams.errors import RefusedBySafety
-
-    # click asks on stdout unless told: there, only data is printed.
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        raise RefusedBySafety("nothing was changed. `--yes` agrees beforehand.")
 
 
 async def _count(run: Invocation, filters: Filters) -> tuple[list[Span], Tally]:

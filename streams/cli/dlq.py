@@ -15,26 +15,25 @@ from streams.cli import breaker, disposal
 from streams.cli.invocation import invocation
 from streams.cli.letter_filters import filtered
 from streams.cli.letter_reading import clients, decided, pages
-from streams.cli.payload import moment, printable
+from streams.cli.letter_rows import (
+    COLUMNS,
+    DISPOSITION,
+    JSON_COLUMNS,
+    cells,
+    decision,
+    fields,
+    print_tallies,
+)
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.letter_sheet import Sheet
     from streams.dlq.filters import Filters
-    from streams.dlq.letter import Letter
-    from streams.dlq.tally import Group, Tally
-    from streams.replay.decided import Decided
+    from streams.dlq.tally import Tally
 
 LISTED_MAX = 100
 """Letters of one table, unless --limit asks for more."""
-GROUPS_SHOWN = 20
-"""Of one section, where several are printed."""
-_MESSAGE_SHOWN = 100
-
 _SECTIONS = ("error", "tenant", "agent", "age")
-DISPOSITION = "disposition"
-_COLUMNS = ("failed", "error", "tenant", DISPOSITION, "hops", "bytes", "id", "message")
-_JSON_COLUMNS = (*_COLUMNS, "stage", "agent", "place")
 
 
 def register(app: typer.Typer) -> None:
@@ -59,8 +58,8 @@ def stats(
         list[str] | None,
         typer.Option(
             metavar="FIELD",
-            help="Group by: error, tenant, agent, age, topic, stage, "
-            "dialect or schema. Repeated: by each combination.",
+            help="Group by: error, tenant, agent, age, topic, stage, dialect, schema or "
+            "disposition. Repeated: by each combination.",
         ),
     ] = None,
     filters: Filters,
@@ -86,15 +85,15 @@ def stats(
 
     async def count() -> None:
         found = await decided(run) if DISPOSITION in (by or ()) else None
-        more = {DISPOSITION: lambda letter, _: _decision(found, letter)}
-        tallies.extend(Tally(fields, now_ms, more) for fields in wanted)
+        more = {DISPOSITION: lambda letter, _: decision(found, letter)}
+        tallies.extend(Tally(each, now_ms, more) for each in wanted)
         async for page in pages(run, filters):
             total.add(page)
             for tally in tallies:
                 tally.add(page)
 
     asyncio.run(count())
-    _print_tallies(run, total, tallies)
+    print_tallies(run, total, tallies)
 
 
 def show_list(ctx: typer.Context, *, filters: Filters) -> None:
@@ -112,14 +111,14 @@ def show_list(ctx: typer.Context, *, filters: Filters) -> None:
         found = await decided(run)
         async for page in pages(run, filters):
             if run.json:
-                printer.rows(_JSON_COLUMNS, [_fields(letter, found) for letter in page])
+                printer.rows(JSON_COLUMNS, [fields(letter, found) for letter in page])
             else:
-                rows.extend(_cells(letter, found) for letter in page)
+                rows.extend(cells(letter, found) for letter in page)
 
     asyncio.run(collect())
     if run.json:
         return
-    printer.rows(_COLUMNS, rows)
+    printer.rows(COLUMNS, rows)
     if len(rows) == filters.limit:
         printer.say(f"the first {len(rows)}; --limit shows more, `dia dlq stats` counts them all.")
     elif not rows:
@@ -192,79 +191,3 @@ async def _look(run: Invocation, place: str) -> Sheet | None:
         with suppress(UnknownTopic):  # nothing was ever decided where there is no journal
             decisions = await history(reader, letter)
         return Sheet(letter, original, verdict, decisions)
-
-
-def _print_tallies(run: Invocation, total: Tally, tallies: list[Tally]) -> None:
-    printer = run.printer()
-    if run.json:
-        for tally in (total, *tallies):
-            for group in tally.groups():
-                named = dict(zip(tally.fields, group.names, strict=True))
-                printer.record(
-                    {
-                        "by": ",".join(tally.fields) or "all",
-                        **named,
-                        **_counted(group, "milliseconds"),
-                    }
-                )
-        return
-    found = total.groups()
-    if not found:
-        printer.say("no dead letters there.")
-        return
-    for index, tally in enumerate(tallies):
-        if index:
-            print()
-        groups = tally.groups()
-        shown = groups if len(tallies) == 1 else groups[:GROUPS_SHOWN]
-        columns = [*tally.fields, *_counted(shown[0])]
-        printer.rows(columns, [[*map(printable, g.names), *_counted(g).values()] for g in shown])
-        if len(shown) < len(groups):
-            left = len(groups) - len(shown)
-            printer.say(f"and {left:,} more: --by {tally.fields[0]} shows them all.")
-    [everything] = found
-    printer.say(
-        f"{everything.letters:,} dead letters, {moment(everything.oldest_ms)} to "
-        f"{moment(everything.newest_ms)}."
-    )
-
-
-def _counted(group: Group, timespec: str = "seconds") -> dict[str, Any]:
-    return {
-        "letters": group.letters,
-        "oldest": moment(group.oldest_ms, timespec),
-        "newest": moment(group.newest_ms, timespec),
-    }
-
-
-def _fields(letter: Letter, found: Decided) -> tuple[Any, ...]:
-    """A line of the list, as `_JSON_COLUMNS`."""
-    return (
-        moment(letter.failed_ms),
-        *(letter.error_code, letter.tenant, _decision(found, letter)),
-        *(letter.hops, _size_bytes(letter), letter.id),
-        *(letter.error_message, letter.stage, letter.agent, f"{letter.dlq}/{letter.offset}"),
-    )
-
-
-def _cells(letter: Letter, found: Decided) -> tuple[Any, ...]:
-    """A line of the list for a reader, as `_COLUMNS`."""
-    message = printable(letter.error_message)
-    if len(message) > _MESSAGE_SHOWN:
-        message = f"{message[:_MESSAGE_SHOWN]}..."
-    return (
-        moment(letter.failed_ms, "seconds"),
-        *map(printable, (letter.error_code, letter.tenant, _decision(found, letter))),
-        *(letter.hops, _size_bytes(letter), printable(letter.id), message),
-    )
-
-
-def _decision(found: Decided | None, letter: Letter) -> str:
-    return (found.of(letter).word if found is not None else "") or "open"
-
-
-def _size_bytes(letter: Letter) -> int:
-    """Of the failed record's value, wherever it lies."""
-    if letter.pointer is not None:
-        return letter.pointer.value_bytes
-    return len(letter.value or b"")

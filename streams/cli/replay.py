@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from streams.cli.actor import actor_of
+from streams.cli.consent import consent
 from streams.cli.invocation import invocation
 from streams.cli.letter_filters import filtered
 from streams.cli.replay_plan import plan as make_plan
@@ -165,18 +166,9 @@ def status(
 
 
 def _confirm(plan: Plan, *, yes: bool) -> None:
-    from streams.errors import RefusedBySafety
-
     if yes or plan.letters < CONFIRM_FROM:
         return
-    target = plan.terms.target or plan.source
-    try:
-        # click asks on stdout unless told: there, only data is printed.
-        agreed = typer.confirm(f"Replay {plan.letters:,} letters to {target}?", err=True)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        raise RefusedBySafety("nothing was changed. `--yes` agrees beforehand.")
+    consent(f"Replay {plan.letters:,} letters to {plan.terms.target or plan.source}?")
 
 
 def _means(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.consent import consent
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def reset(
     agreed = asyncio.run(_plan(run, source, group, partition, resume_at_start=resume_at_start))
     _explain(run, printer, agreed)
     if not yes:
-        _confirm()
+        consent("Reset it?")
     opened = asyncio.run(_apply(run, agreed))
     link, standing = opened.link, opened.standing
     fields = {
@@ -113,18 +114,6 @@ def _sentence(opening: Opening) -> str:
     cause = opening.standing.cause
     assert cause is not None, "an epoch is opened only where something stops the partition"
     return f"{cause.code}: {cause}"
-
-
-def _confirm() -> None:
-    from streams.errors import RefusedBySafety
-
-    # click asks on stdout unless told: there, only data is printed.
-    try:
-        agreed = typer.confirm("Reset it?", err=True)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        raise RefusedBySafety("nothing was changed. `--yes` agrees beforehand.")
 
 
 async def _apply(run: Invocation, agreed: Opening) -> Opening:
