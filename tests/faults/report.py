@@ -19,7 +19,8 @@ window's count and sum, every dead letter, every counter of the ledger against t
 own record. Then `dia audit --deep`, which has no such record, must find nothing either (after a
 reset: `dia audit`, for the log that a deep one reads is gone).
 
-A run of some faults renews their rows and leaves the others. *Lost* and *doubled* are events that windows lack or have too many, added up over all windows.
+A run of some faults renews their rows and leaves the others. *Lost* and *doubled* are events that
+windows lack or have too many, added up over all windows.
 *Recovery* is the longest of all runs, in seconds, from the end of the fault until less than a
 second of events was unread (for faults of a shard: until it held rows again that came after it).
 
