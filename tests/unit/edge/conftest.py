@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -81,6 +82,13 @@ async def http(process, tokens) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+class NoResults:
+    """A ClickHouse in which no simulation has ended."""
+
+    async def results(self, tenant, key):
+        return []
+
+
 @pytest.fixture
 def served(edge_settings, tokens, broker) -> Iterator[str]:
     """The address of an edge that really listens, on a loop of its own."""
@@ -90,7 +98,9 @@ def served(edge_settings, tokens, broker) -> Iterator[str]:
 
     async def serve() -> None:
         await make_topics(broker)
-        made = EdgeProcess(edge_settings, broker, SystemClock(), Metrics())
+        unlimited = replace(edge_settings, edge_requests=1_000_000)
+        made = EdgeProcess(unlimited, broker, SystemClock(), Metrics())
+        made._edge = replace(made._edge, results=NoResults())
         server = _Server(_config(made.app(), Listening(host="127.0.0.1", port=0)))
         servers.append(server)
 
