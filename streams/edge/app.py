@@ -27,7 +27,8 @@ from streams.access.request_rate import RequestRate
 from streams.access.tokens import Role, Token
 from streams.clock import Clock
 from streams.edge import body, openapi
-from streams.edge.intake import TENANT_MISMATCH, Intake, Receipt
+from streams.edge.exchange import Receipt
+from streams.edge.intake import TENANT_MISMATCH, Intake
 from streams.edge.problem import problem, refusal
 from streams.errors import RequestRefused, TransientError
 from streams.telemetry.metrics import EdgeMetrics

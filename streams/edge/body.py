@@ -17,12 +17,9 @@ from streams.access.refusals import (
     Unreadable,
     UnsupportedMedia,
 )
+from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON
 
 READ_TIMEOUT_S = 30.0
-EVENTS_MAX = 10_000
-"""Events of one request."""
-JSON = "application/json"
-NDJSON = "application/x-ndjson"
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 

@@ -27,8 +27,7 @@ from streams.access.refusals import (
 )
 from streams.clock import Clock, SystemClock
 from streams.codecs import Limits, check
-from streams.edge.body import NDJSON
-from streams.edge.intake import Receipt, Rejected
+from streams.edge.exchange import NDJSON, Receipt, Rejected
 from streams.errors import RequestRefused
 from streams.topology import SourceTopic, source
 

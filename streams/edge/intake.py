@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
-
-import msgspec
 
 from streams.access.refusals import UnknownResource
 from streams.access.tokens import Token
 from streams.clock import Clock
 from streams.codecs import BadPosition, Limits, check
-from streams.edge.lane import Kept, Lane
+from streams.edge.exchange import Receipt, Rejected, Stored
+from streams.edge.lane import Lane
 from streams.telemetry.metrics import EdgeMetrics
 from streams.topology import SOURCES, SourceTopic
-
-Stored: TypeAlias = Kept | Literal["nowhere"]
 
 TENANT_MISMATCH = "tenant_mismatch"
 
@@ -26,24 +22,6 @@ TOPICS: Mapping[str, SourceTopic] = {
     topic.name: topic for topic in SOURCES if topic.group is not None
 }  # fmt: skip
 """The topics that take events from outside."""
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """One event that was refused: its place among the events of the body, from 0 on."""
-
-    index: int
-    code: str
-    message: str
-    path: str
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What became of a body. The events that were accepted are in the log, or in the edge's spool,
-    synced to disk, from where they will get there."""
-
-    accepted: int
-    stored: Stored
-    rejected: list[Rejected]
 
 
 class Intake:

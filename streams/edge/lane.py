@@ -22,13 +22,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import structlog
 
 from streams.access.refusals import NotStored, Overloaded
 from streams.clock import Clock
 from streams.edge.block import Block
+from streams.edge.exchange import Kept
 from streams.edge.numbering import Numbering
 from streams.edge.shipment import Shipper
 from streams.edge.spool import Spool
@@ -36,9 +37,6 @@ from streams.errors import DiaError
 from streams.telemetry.metrics import EdgeMetrics
 
 log = structlog.get_logger(__name__)
-
-Kept: TypeAlias = Literal["log", "spool"]
-"""Where a block was when its request was answered."""
 
 Disk: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a blocking call without holding up the event loop."""
@@ -89,6 +87,7 @@ class Lane:
         self._numbering = numbering
         self._clock = clock
         self._metrics = metrics
+        metrics.spool_bytes.labels(topic).set(spool.size_bytes)
         self._bounds = bounds
         self._disk = disk
         self._disk_turn = asyncio.Lock()

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 
@@ -38,6 +41,8 @@ from streams.telemetry.metrics import Metrics
 from streams.types import Broker
 from streams.version import app_version
 
+log = structlog.get_logger(__name__)
+
 RATE_PERIOD_S = 60.0
 CONNECTIONS_MAX = 1000
 STOP_TIMEOUT_S = 30
@@ -62,6 +67,8 @@ class EdgeProcess:
         """Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
         self._tokens = TokenFile.of(settings.home_path())
         self._tokens.read()
+        self.bug: BaseException | None = None
+        self.on_bug: Callable[[], None] = lambda: None
         self._numberings: list[Numbering] = []
         self._simulations = Simulations(settings)
         bounds = Bounds(settings.edge_inflight_bytes, settings.edge_spool_bytes)
@@ -74,7 +81,7 @@ class EdgeProcess:
                 lanes[topic] = Lane(
                     topic,
                     shipper=Shipper(broker, topic, clock),
-                    spool=Spool(folder / topic / "blocks", numbering.seed),
+                    spool=_spool(folder / topic / "blocks", numbering),
                     numbering=numbering,
                     clock=clock,
                     metrics=metrics.edge,
@@ -110,12 +117,26 @@ class EdgeProcess:
     @contextlib.asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         lanes = asyncio.create_task(self.intake.run(), name="lanes")
+        lanes.add_done_callback(self._ended)
         try:
             yield
         finally:
             lanes.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await lanes
+            await asyncio.gather(lanes, return_exceptions=True)
+
+    def _ended(self, lanes: asyncio.Task[None]) -> None:
+        """A lane ends by being cancelled; anything else is a bug, and the end of the process:
+        what was answered is safe, and the next one goes on with it."""
+        if not lanes.cancelled() and (bug := lanes.exception()) is not None:
+            self.bug = bug
+            self.on_bug()
+
+
+def _spool(folder: Path, numbering: Numbering) -> Spool:
+    opened = Spool(folder, numbering.seed)
+    if opened.cut_bytes:
+        log.warning("edge_spool_cut", folder=str(folder), torn_bytes=opened.cut_bytes)
+    return opened
 
 
 def serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
@@ -144,7 +165,10 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
         server.on_listening = lambda url: said(
             f"listening on {url}; metrics and probes on port {health_port}"
         )
+        process.on_bug = server.stop
         await server.serve()
+        if process.bug is not None:
+            raise process.bug
         if not server.started:
             raise UsageError(
                 f"{listening.host}:{listening.port} cannot be opened. Set DIA_EDGE_PORT to a "
@@ -156,7 +180,8 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
 
 
 class _Server(uvicorn.Server):
-    """Tells its address once it is bound."""
+    """Tells its address once it is bound, and ends after a signal instead of dying of it:
+    uvicorn's own way raises the signal again before anything could be closed."""
 
     on_listening: Callable[[str], None] = staticmethod(lambda url: None)
 
@@ -166,6 +191,24 @@ class _Server(uvicorn.Server):
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             scheme = "https" if self.config.is_ssl else "http"
             self.on_listening(f"{scheme}://{host}:{port}")
+
+    def stop(self) -> None:
+        """Answer what was asked, then end."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
 
 def _config(app: Starlette, listening: Listening) -> uvicorn.Config:

@@ -36,7 +36,8 @@ class _Segment:
 
 
 class Spool:
-    """Calls block on the disk and must not overlap. Raises `OSError` when the disk refuses."""
+    """Calls block on the disk and must not overlap; the properties may be read meanwhile, by
+    another thread. Raises `OSError` when the disk refuses."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Raises `SpoolCorrupt`. ``cut_bytes`` says how long a torn end was."""
@@ -44,6 +45,7 @@ class Spool:
         self._folder = folder
         self._seed = seed
         self._segments: deque[_Segment] = deque()
+        self._stored_bytes = 0
         self._done = 0
         self.cut_bytes = 0
         paths = sorted(folder.glob(f"*{_SUFFIX}"))
@@ -53,7 +55,7 @@ class Spool:
     @property
     def size_bytes(self) -> int:
         """Bytes not yet done with."""
-        return sum(segment.size_bytes for segment in self._segments) - self._done
+        return self._stored_bytes - self._done
 
     @property
     def is_empty(self) -> bool:
@@ -74,6 +76,7 @@ class Spool:
             self._discard_if_empty(segment)
             raise
         segment.size_bytes += len(data)
+        self._stored_bytes += len(data)
 
     def read(self, bytes_max: int) -> tuple[list[Block], Mark]:
         """The oldest blocks, at least one frame of them if there is any, and the mark behind."""
@@ -95,6 +98,7 @@ class Spool:
         if self._done >= segment.size_bytes:
             segment.path.unlink()
             self._segments.popleft()
+            self._stored_bytes -= segment.size_bytes
             self._done = 0
 
     def _tail(self, number: int) -> _Segment:
@@ -132,6 +136,7 @@ class Spool:
             return
         os.truncate(path, whole)
         self._segments.append(_Segment(path, whole))
+        self._stored_bytes += whole
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from streams.access.refusals import NotStored, Overloaded
 from streams.broker.memory import MemoryBroker
-from streams.edge.lane import Bounds, Kept, Lane
+from streams.edge.exchange import Kept
+from streams.edge.lane import Bounds, Lane
 from streams.edge.numbering import Numbering
 from streams.edge.shipment import Shipper
 from streams.edge.spool import Spool

@@ -81,7 +81,10 @@ def test_it_is_a_queue_that_outlives_its_process(moves):
                 # Blocks of the oldest segment that were forgotten: still on disk, and older.
                 assert repeated == again[: len(repeated)]
                 model = repeated + model
+        held = sum(path.stat().st_size for path in Path(folder).iterdir())
+        assert 0 <= opened.size_bytes <= held
         assert drained(opened) == model
+        assert opened.size_bytes == 0
         assert list(Path(folder).iterdir()) == []
 
 

@@ -120,7 +120,7 @@ def served(edge_settings, tokens, broker) -> Iterator[str]:
     assert ready.wait(30)
     (url,) = started
     yield url
-    servers[0].should_exit = True
+    servers[0].stop()
     thread.join(60)
     assert not thread.is_alive()
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from streams.access.tokens import TokenFile
-from streams.edge import body
+from streams.edge import body, exchange
 from streams.edge.intake import TOPICS
 
 METRICS = "/v1/events/model.metrics"
@@ -204,4 +204,4 @@ def test_an_array_keeps_each_elements_own_bytes():
     """Spaces, key order and number spelling included."""
     elements = [b'{"b": 1.50,"a" :2}', b"1e3", b'"[]"', b"null"]
     content = b"[" + b" ,\n".join(elements) + b"]"
-    assert body.events(content, body.JSON) == elements
+    assert body.events(content, exchange.JSON) == elements

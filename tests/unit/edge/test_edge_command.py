@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from streams.cli import main
+from streams.clock import SystemClock
+from streams.edge.lane import Lane
 from streams.edge.numbering import Numbering
+from streams.edge.serving import EdgeProcess
+from streams.telemetry.metrics import Metrics
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +51,20 @@ def test_a_second_edge_on_one_folder_is_refused(capsys, tmp_path):
     assert main(["edge", "serve", "--port", "0"]) == 5
     assert "another edge process" in capsys.readouterr().err
     held.close()
+
+
+async def test_a_bug_in_a_lane_ends_the_process(edge_settings, tokens, broker, monkeypatch):
+    """An edge that answers but keeps nothing would look healthy for ever."""
+    made = EdgeProcess(edge_settings, broker, SystemClock(), Metrics())
+    told = asyncio.Event()
+    made.on_bug = told.set
+
+    async def broken(self) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Lane, "_ship", broken)
+    app = made.app()
+    async with app.router.lifespan_context(app), asyncio.timeout(30):
+        await told.wait()
+    assert isinstance(made.bug, ExceptionGroup)
+    made.close()

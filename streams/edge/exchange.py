@@ -1,0 +1,35 @@
+"""What an edge and its clients say to each other: media types and receipts."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+EVENTS_MAX = 10_000
+"""Events of one request."""
+
+Kept: TypeAlias = Literal["log", "spool"]
+"""Where events were when their request was answered."""
+
+Stored: TypeAlias = Kept | Literal["nowhere"]
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """One event that was refused: its place among the events of the body, from 0 on."""
+
+    index: int
+    code: str
+    message: str
+    path: str
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What became of a body. The events that were accepted are in the log, or in the edge's spool,
+    synced to disk, from where they will get there."""
+
+    accepted: int
+    stored: Stored
+    rejected: list[Rejected]

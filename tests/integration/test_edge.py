@@ -1,0 +1,97 @@
+"""Events over HTTP on a real broker that goes away, through an edge that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from streams.broker.kafka import KafkaBroker
+from streams.cli import main
+from streams.clock import SystemClock
+from streams.edge.client import EdgeClient
+from streams.topology import MODEL_METRICS
+from streams.types import TopicPartition
+from tests.faults.edge_process import EdgeUnderTest
+from tests.faults.services import absent
+
+EVENTS = 300
+
+
+@pytest.fixture
+def edge(stack, monkeypatch, tmp_path) -> Iterator[EdgeUnderTest]:
+    """An edge before the session's broker, which has the topics."""
+    if not stack.services:
+        pytest.skip("the broker named in DIA_* is not ours to kill")
+    monkeypatch.setenv("DIA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", stack.kafka_bootstrap)
+    assert main(["topics", "apply"]) == 0
+    running = EdgeUnderTest(tmp_path / "home", dict(os.environ))
+    running.start()
+    yield running
+    running.kill()
+
+
+def _events(start: int) -> list[dict[str, object]]:
+    now_ms = SystemClock().now_ms()
+    return [
+        {"tenant_id": f"edge-{n % 7}", "model_id": "m", "metric": "x", "ts": now_ms, "value": n}
+        for n in range(start, start + EVENTS)
+    ]
+
+
+async def _log(bootstrap: str) -> list[list[tuple[bytes | None, int]]]:
+    """(key, number) of this test's events as consumers see them, a list a partition."""
+    reader, found = await KafkaBroker(bootstrap).reader(), []
+    for partition in range(MODEL_METRICS.partitions):
+        tp, seen = TopicPartition(MODEL_METRICS.name, partition), []
+        offset = await reader.beginning_offset(tp)
+        while (batch := await reader.read(tp, offset, 50_000)).end > offset:
+            seen += [
+                (key, round(json.loads(value)["value"]))
+                for key, value in zip(batch.keys, batch.values, strict=True)
+                if (key or b"").startswith(b"edge-")
+            ]
+            offset = batch.end
+        found.append(seen)
+    await reader.close()
+    return found
+
+
+@pytest.mark.timeout(240)
+async def test_posted_events_reach_the_log_once_and_in_order(stack, edge):
+    """The broker dies and stays away, the edge is killed with its spool full: every event that
+    was accepted is in the log once, each tenant's in the order they were posted."""
+    posted = 0
+
+    async def post() -> None:
+        nonlocal posted
+        async with EdgeClient(edge.url, edge.token) as client:
+            receipt = await client.post(MODEL_METRICS.name, _events(posted))
+        assert receipt == (EVENTS, [])
+        posted += EVENTS
+
+    await edge.straight()
+    await post()
+    away = absent(stack.home, "kafka")
+    await asyncio.to_thread(away.__enter__)
+    try:
+        await post()
+        await post()
+        edge.kill()
+        edge.start()
+        await post()
+    finally:
+        await asyncio.to_thread(away.__exit__, None, None, None)
+    await edge.straight()
+    await post()
+    assert edge.stop() == 0
+    numbers: dict[bytes | None, list[int]] = {}
+    for partition in await _log(stack.kafka_bootstrap):
+        for key, number in partition:
+            numbers.setdefault(key, []).append(number)
+    assert sorted(n for seen in numbers.values() for n in seen) == [*range(posted)]
+    assert all(seen == sorted(seen) for seen in numbers.values())
