@@ -18,7 +18,8 @@ FENCE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 UsageError = typer.BadParameter.__base__
 """Of the click that typer brings along."""
-OTHERS = {"kubectl", "helm", "docker", "make"}
+OTHERS = {"kubectl", "helm", "docker", "make", "docker/secrets.sh"}
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
 
 def _commands(text):
@@ -49,6 +50,13 @@ def test_a_runbook_has_its_sections(path):
     text = path.read_text()
     assert text.startswith(f"# {path.stem}\n")
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    """A page that is moved takes its readers along."""
+    links = [link for link in LINK.findall(path.read_text()) if "://" not in link]
+    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
