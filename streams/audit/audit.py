@@ -22,9 +22,10 @@ from streams.audit.recount import Recount, recount
 from streams.audit.shards import Shards
 from streams.audit.windows import compare_counters, compare_dead, compare_windows, put_back
 from streams.clock import Clock
+from streams.errors import UnknownSchemaVersion
 from streams.job_agent import Agent
 from streams.settings import Settings
-from streams.types import Broker, LogReader
+from streams.types import Broker, LogReader, TopicPartition
 from tables import MINUTE_WINDOWS
 
 _POLL_S = 2.0
@@ -137,7 +138,12 @@ class _Audit:
         oldest_s = self.reading.kept_s() + 86_400
         from_s = max(oldest_s, self.options.from_s or 0)
         to_s = self.options.to_s if self.options.to_s is not None else _FOREVER_S
-        counted = await recount(self.reader, books.topic, partition, rules, from_s, to_s)
+        unpublished = books.dead.offsets(
+            TopicPartition(books.topic, partition.partition), UnknownSchemaVersion.code
+        )
+        counted = await recount(
+            self.reader, books.topic, partition, rules, from_s, to_s, unpublished
+        )
         windows = await self._windows(books, counted)
         self.report.findings += [
             *shortened(compare_counters(books.topic, counted, partition.ledger)),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streams.audit.refused import RefusedRows
+from streams.types import TopicPartition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,15 @@ class DeadLetters:
     in_rows: dict[str, str] = field(default_factory=dict)
     records: Counter[tuple[int, str]] = field(default_factory=Counter)
     trimmed: set[int] = field(default_factory=set)
+
+    def offsets(self, tp: TopicPartition, code: str) -> set[int]:
+        """Source offsets of the partition's dead letters of one error code."""
+        prefix = f"{tp}/"
+        return {
+            int(name.removeprefix(prefix))
+            for name, found in self.in_dlq.items()
+            if found == code and name.startswith(prefix)
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

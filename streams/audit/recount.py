@@ -9,10 +9,11 @@ S + TTL + future_max on: no record before S + TTL can have a value in those.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from streams.audit.books import LedgerRow, PartitionBooks
-from streams.audit.judge import Judge, Rules
+from streams.audit.judge import Event, Judge, Rules, Verdict
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 
 WINDOW_MS = 60_000
@@ -67,13 +68,19 @@ async def recount(
     rules: Rules,
     from_s: int,
     to_s: int,
+    unpublished: AbstractSet[int] = frozenset(),
 ) -> Recount:
     """Read every epoch's offsets again, up to the ledger's; windows from ``from_s`` (rounded up
-    to what can be known) to ``to_s``, both in seconds, are tallied."""
+    to what can be known) to ``to_s``, both in seconds, are tallied.
+
+    ``unpublished`` are offsets of records that were refused because their schema version was
+    not published then: that it is published now does not make them applied, only a replay does.
+    """
     tp = TopicPartition(topic, books.partition)
     result = Recount(books.partition, from_s, to_s)
     for row in _same_log(books, result):
-        await _Epoch(reader, tp, row, rules, result).read(books.begin_offset, from_s)
+        epoch = _Epoch(reader, tp, row, rules, result, unpublished)
+        await epoch.read(books.begin_offset, from_s)
         result.next_offset = row.next_offset
     for key in [key for key in result.windows if key[3] < result.judged_from_s]:
         del result.windows[key]
@@ -97,13 +104,20 @@ def _same_log(books: PartitionBooks, result: Recount) -> list[LedgerRow]:
 
 class _Epoch:
     def __init__(
-        self, reader: LogReader, tp: TopicPartition, row: LedgerRow, rules: Rules, result: Recount
+        self,
+        reader: LogReader,
+        tp: TopicPartition,
+        row: LedgerRow,
+        rules: Rules,
+        result: Recount,
+        unpublished: AbstractSet[int],
     ) -> None:
         self._reader = reader
         self._tp = tp
         self._row = row
         self._rules = rules
         self._result = result
+        self._unpublished = unpublished
         self._judge = Judge(rules)
         self._certain_ms = 0
         self._counts: Counter[str] = Counter()
@@ -142,9 +156,12 @@ class _Epoch:
             if offset >= row.next_offset:
                 return
             append_ms = batch.timestamps[position]
-            verdict, event = self._judge.judge(
-                append_ms, batch.keys[position], batch.values[position], batch.headers[position]
-            )
+            verdict: Verdict = "dead"
+            event: Event | None = None
+            if offset not in self._unpublished:
+                verdict, event = self._judge.judge(
+                    append_ms, batch.keys[position], batch.values[position], batch.headers[position]
+                )
             result.records += 1
             self._counts[verdict] += 1
             if append_ms >= self._certain_ms:

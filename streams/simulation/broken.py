@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -27,6 +27,8 @@ from streams.runtime.handover import Handover
 from streams.runtime.partition import Partition, Prepared
 from streams.runtime.progress import Progress
 from streams.runtime.restore import _Chain
+from streams.simulation.broken_replays import BROKEN_REPLAYS
+from streams.simulation.variant import Variant, replaced
 from streams.sinks.rollup_queue import RollUpQueue
 from streams.types import (
     CommittedOffset,
@@ -40,22 +42,6 @@ from tables.live_keys import LiveKeys
 from tables.minute_windows import MinuteWindows
 from tables.outbox import Outbox
 from tables.seen_events import SeenEvents
-
-Variant = Callable[[], AbstractContextManager[Any]]
-
-
-def replaced(owner: Any, **members: Any) -> Variant:
-    """A variant in which ``owner`` has other members."""
-
-    @contextmanager
-    def variant() -> Iterator[None]:
-        with ExitStack() as patches:
-            for name, member in members.items():
-                patches.enter_context(patch.object(owner, name, member))
-            yield
-
-    return variant
-
 
 # --- the commit (C2 to C5) ---------------------------------------------------------------------
 
@@ -313,5 +299,6 @@ VARIANTS: Mapping[str, Variant] = {
     "trimmed_too_far": replaced(LiveKeys, base_offset=_base_at_end),
     "refused_rows_forgotten": replaced(Partition, _bury=_unburied),
     "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
+    **BROKEN_REPLAYS,
 }
 """By name, what is wrong."""

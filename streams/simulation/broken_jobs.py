@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from streams.runtime.job_partition import JobPartition
-from streams.simulation.broken import Variant, replaced
+from streams.simulation.variant import Variant, replaced
 from tables.finished_offsets import FinishedOffsets
 from tables.outcomes import Outcomes
 

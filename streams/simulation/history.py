@@ -15,6 +15,8 @@ from streams.job_agent import Agent
 from streams.settings import Settings
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.producers import Producers
+from streams.simulation.replay_check import check_replays
+from streams.simulation.replays import Replays
 from streams.simulation.weather import Weather
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
@@ -72,6 +74,8 @@ class Story:
     agents: Callable[[int], Sequence[Agent]]
     producers: Callable[[World, random.Random], Producers]
     check: Callable[[World, Witness], None]
+    replayed_share: float = 0.0
+    """of the histories, those in which dead letters are mended and replayed"""
 
 
 def simulate(seed: int, story: Story) -> World:
@@ -81,12 +85,17 @@ def simulate(seed: int, story: Story) -> World:
     """
     loop = VirtualLoop()
     world = World(loop, story.settings, story.agents(seed), partitions=PARTITIONS)
-    run(loop, _history(world, story, random.Random(seed)))
+    run(loop, _history(world, story, random.Random(seed), random.Random(~seed)))
     return world
 
 
-async def _history(world: World, story: Story, rng: random.Random) -> None:
+async def _history(
+    world: World, story: Story, rng: random.Random, replay_rng: random.Random
+) -> None:
     witness = Witness(world, story.source, story.group)
+    # Drawn apart, so that a history without replays is what it would be if there were none.
+    mended = replay_rng.random() < story.replayed_share
+    replays = Replays(world, replay_rng) if mended else None
     producers, weather = story.producers(world, rng), Weather(world, rng, story.group)
     await world.create_topics()
     weather.start_one()
@@ -98,16 +107,23 @@ async def _history(world: World, story: Story, rng: random.Random) -> None:
             await weather.strike()
         elif draw < 0.66:
             await producers.stranger()
+        if replays is not None and replay_rng.random() < 0.3:
+            await replays.strike()
         await asyncio.sleep(rng.choice(_PAUSES_S))
         witness.look()
     # A restart repeats what is owed and so mends what was forgotten: not all may have one.
     survivors = await weather.clear(kill=rng.random() < 0.5)
-    await _settle(world, story.source, survivors or [_started(world, "calm")])
+    processes = survivors or [_started(world, "calm")]
+    if replays is not None:
+        await replays.finish()
+    await _settle(world, story.source, processes)
     if rng.random() < 0.3:
         # All that matters is in the changelog: a host that was never there finds it settled.
         await _settle(world, story.source, [_started(world, "newcomer")])
     witness.look()
     story.check(world, witness)
+    if replays is not None:
+        check_replays(world)
 
 
 def _decided(world: World, source: SourceTopic) -> bool:

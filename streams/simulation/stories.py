@@ -9,6 +9,7 @@ from streams.simulation import broken, broken_jobs, comparison
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.jobs import JOBS
 from streams.simulation.producers import Producers
+from streams.simulation.variant import Variant
 from streams.topology import DIA_GROUP, MODEL_METRICS
 
 METRICS = Story(
@@ -18,11 +19,12 @@ METRICS = Story(
     agents=lambda seed: (AGGREGATE_METRICS,),
     producers=Producers,
     check=comparison.check,
+    replayed_share=1 / 3,
 )
 
 STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS}
 
 
-def variants(story: str) -> Mapping[str, broken.Variant]:
+def variants(story: str) -> Mapping[str, Variant]:
     """The broken engines that a story must tell from the right one."""
     return broken_jobs.VARIANTS if story == "jobs" else broken.VARIANTS

@@ -41,10 +41,15 @@ def judge(batch: RecordBatch, settings: Settings, expected: Expected) -> None:
     """Add one partition's whole log to ``expected``."""
     first: dict[tuple[str, str], tuple[int, str]] = {}
     partition = batch.tp.partition
-    rows = zip(batch.offsets, batch.timestamps, batch.keys, batch.values, strict=True)
-    for offset, append_ms, key, value in rows:
+    rows = zip(
+        batch.offsets, batch.timestamps, batch.keys, batch.values, batch.headers, strict=True
+    )
+    for offset, append_ms, key, value, headers in rows:
         expected.read[partition] += 1
-        event = _event(key, value, append_ms, settings)
+        # Of a replayed record: its age is that of its first append, its id counts from this one.
+        # A clock that stepped back by more than that age makes it a dead letter again.
+        first_ms = int(dict(headers).get("dia.replay.append_ts", b"%d" % append_ms))
+        event = _event(key, value, first_ms, settings) if first_ms <= append_ms else None
         if event is None:
             expected.dead.add(f"{batch.tp}/{offset}")
             continue

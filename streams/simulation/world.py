@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from streams.broker.memory import MemoryBroker
 from streams.job_agent import Agent
@@ -23,7 +23,14 @@ from tables.memory import MemoryDisk, MemoryStore
 
 DRAIN_TIMEOUT_S = 20.0
 
-current_process: ContextVar[Process | None] = ContextVar("current_process", default=None)
+
+class Mortal(Protocol):
+    """A process that a fault may kill."""
+
+    def die(self) -> NoReturn: ...
+
+
+current_process: ContextVar[Mortal | None] = ContextVar("current_process", default=None)
 """The process whose task is running: how a fault finds out whom to kill."""
 
 
