@@ -142,17 +142,7 @@ def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
     code, out, _ = dia("replay", "run", "--plan", "schema.json", "--json")
     assert (code, json.loads(out)["replayed"]) == (3, 50)
 
-    # One by a patch, killed in mid-run: before a commit, then after one.
-    code, out, _ = dia(*plan, "--error", "missing_field", "--patch", RENAME, "--out", "patch.json")
-    said = json.loads(out)
-    assert (code, said["letters"], said["behind"]) == (0, 50, {})
-    assert '+  "metric": "latency"' in said["differences"][0]
-    run = ("replay", "run", "--plan", "patch.json", "--rate", "40")
-    assert doomed("before", 8, *run) == -signal.SIGKILL
-    assert doomed("after", 5, "replay", "resume", said["plan"], "--rate", "40") == -signal.SIGKILL
-    code, out, _ = dia("replay", "resume", said["plan"], "--json", "--actor", "bob")
-    assert (code, json.loads(out)["state"], json.loads(out)["replayed"]) == (0, "finished", 50)
-
+    _mend_by_a_patch_and_die_twice(dia, doomed, plan)
     _mend_by_a_function_and_park(dia, plan, tmp_path)
     read = EVENTS + 150
     pipeline.wait(pipeline.settled(read))
@@ -173,15 +163,20 @@ def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
     assert (code, json.loads(out)["letters"]) == (0, 0)
     pipeline.wait(pipeline.settled(read))
     assert _windows(pipeline) == stream.expected()
+    _audited(dia, read)
 
-    code, out, _ = dia("audit", "--deep", "--json", "--wait", "30s")
-    report = json.loads(out)
-    assert report["findings"] == [], json.dumps(report["findings"][:3])
-    assert code == 0
-    mine = [p for p in report["partitions"] if p["topic"] == "model.metrics"]
-    sums = {name: sum(p[name] for p in mine) for name in ("read", "applied", "duplicates", "dead")}
-    assert sums == {"read": read, "applied": EVENTS - 300 + 150, "duplicates": 0, "dead": 300}
-    assert report["records_read_again"] >= read
+
+def _mend_by_a_patch_and_die_twice(dia: Any, doomed: Any, plan: tuple[str, ...]) -> None:
+    """A run is killed before a commit, its resumption after one; the third one finishes."""
+    code, out, _ = dia(*plan, "--error", "missing_field", "--patch", RENAME, "--out", "patch.json")
+    said = json.loads(out)
+    assert (code, said["letters"], said["behind"]) == (0, 50, {})
+    assert '+  "metric": "latency"' in said["differences"][0]
+    run = ("replay", "run", "--plan", "patch.json", "--rate", "40")
+    assert doomed("before", 8, *run) == -signal.SIGKILL
+    assert doomed("after", 5, "replay", "resume", said["plan"], "--rate", "40") == -signal.SIGKILL
+    code, out, _ = dia("replay", "resume", said["plan"], "--json", "--actor", "bob")
+    assert (code, json.loads(out)["state"], json.loads(out)["replayed"]) == (0, "finished", 50)
 
 
 def _mend_by_a_function_and_park(dia: Any, plan: tuple[str, ...], folder: Path) -> None:
@@ -204,6 +199,18 @@ def _mend_by_a_function_and_park(dia: Any, plan: tuple[str, ...], folder: Path) 
     assert (code, json.loads(out)["letters"]) == (0, 50)
     code, out, _ = dia("replay", "run", "--plan", "park.json", "--json")
     assert (code, json.loads(out)["parked"]) == (3, 50)
+
+
+def _audited(dia: Any, read: int) -> None:
+    """The books agree, and hold every number of the story."""
+    code, out, _ = dia("audit", "--deep", "--json", "--wait", "30s")
+    report = json.loads(out)
+    assert report["findings"] == [], json.dumps(report["findings"][:3])
+    assert code == 0
+    mine = [p for p in report["partitions"] if p["topic"] == "model.metrics"]
+    sums = {name: sum(p[name] for p in mine) for name in ("read", "applied", "duplicates", "dead")}
+    assert sums == {"read": read, "applied": EVENTS - 300 + 150, "duplicates": 0, "dead": 300}
+    assert report["records_read_again"] >= read
 
 
 def _windows(pipeline: Any) -> dict[Window, tuple[int, float]]:
