@@ -65,6 +65,18 @@ class EventBatch(Generic[E]):
         return np.array(self.column("offsets"), np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``name`` of a versioned cache is now ``body`` (as that cache encodes it); ``events`` are
+    what happened to it, each told to whoever listens. Of unacknowledged changes of one name the
+    last one stays owed."""
+
+    cache: str
+    name: str
+    body: bytes
+    events: tuple[bytes, ...]
+
+
 class Scope(Protocol):
     """What an agent may do with the partition its batch came from."""
 
@@ -84,9 +96,15 @@ class Scope(Protocol):
         """Produce ``record`` in the partition's next transaction."""
         ...
 
-    def fact(self, table: str, row: Mapping[str, Any]) -> None:
+    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
         """Owe ClickHouse a row of a table of facts, from the partition's next commit on; its
-        ``ver`` and ``at`` are the commit's."""
+        ``ver`` and ``at`` are the commit's. Of rows with one ``name`` only the last is owed: all
+        would have one version."""
+        ...
+
+    def change(self, change: Change) -> None:
+        """Owe the caches a newer value, from the partition's next commit on, with the commit's
+        version."""
         ...
 
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:

@@ -18,6 +18,7 @@ from mode import Service
 from streams import process_memory
 from streams.broker.kafka import KafkaBroker
 from streams.broker.kafka_security import KafkaSecurity
+from streams.cache.process import ProcessCaches
 from streams.clock import Clock, SystemClock
 from streams.errors import DependencyUnreachable, UsageError
 from streams.job_agent import Agent
@@ -61,6 +62,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._clock = SystemClock()
         self._metrics = Metrics(version=app_version())
         self._health = HealthState(self._clock)
+        self._caches = ProcessCaches(settings, self._clock, self._metrics)
         self._worker: Worker | None = None
 
     async def on_start(self) -> None:
@@ -82,7 +84,9 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             settings=settings,
             metrics=self._metrics,
             instance_id=instance_id(state_dir, self._slot),
+            layer=self._caches.layer,
         )
+        self._caches.start()
         process_memory.settle()
         log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
 
@@ -106,6 +110,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         if self._worker is None:
             return
         await self._worker.drain(Deadline(self._clock, self._settings.drain_timeout_s))
+        await self._caches.close()
         self._status.remove()
         await self._server.stop()
         log.info("worker_stopped", slot=self._slot)

@@ -3,6 +3,7 @@
 from tables.declarations import (
     FINISHED_OFFSETS,
     MINUTE_WINDOWS,
+    MODEL_CARDS,
     OUTBOX,
     OUTCOMES,
     SEEN_EVENTS,
@@ -12,6 +13,7 @@ from tables.table import Table, TableContext, TableSpec
 __all__ = [
     "FINISHED_OFFSETS",
     "MINUTE_WINDOWS",
+    "MODEL_CARDS",
     "OUTBOX",
     "OUTCOMES",
     "SEEN_EVENTS",

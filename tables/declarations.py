@@ -6,6 +6,7 @@ from typing import Final
 
 from tables.finished_offsets import FinishedOffsets
 from tables.minute_windows import MinuteWindows, WindowPolicy
+from tables.model_cards import ModelCards
 from tables.outbox import Outbox
 from tables.outcomes import Outcomes
 from tables.seen_events import SeenEvents
@@ -44,5 +45,8 @@ SEEN_EVENTS: Final = TableSpec("seen_events", b"I", _seen_events)
 MINUTE_WINDOWS: Final = TableSpec("minute_windows", b"W", _minute_windows)
 FINISHED_OFFSETS: Final = TableSpec("finished_offsets", b"P", lambda context: FinishedOffsets())
 OUTCOMES: Final = TableSpec("outcomes", b"K", _outcomes)
+MODEL_CARDS: Final = TableSpec(
+    "model_cards", b"M", lambda context: ModelCards(context.settings.max_models)
+)
 OUTBOX: Final = TableSpec("outbox", b"O", lambda context: Outbox())
 """Every partition has it: the runtime itself owes effects."""

@@ -10,7 +10,7 @@ from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 from streams.cache.invalidations import Invalidations
 from streams.cache.kind import CacheKind
 from streams.cache.local import Asked, LocalCache
-from streams.cache.shared import CacheKey, Claim, SharedCache
+from streams.cache.shared import NOTHING, CacheKey, Claim, SharedCache, present
 from streams.cache.single_flight import SingleFlight
 from streams.clock import Clock
 from streams.errors import BreakerOpen, CacheUnavailable
@@ -22,8 +22,6 @@ T = TypeVar("T")
 Cause: TypeAlias = Literal["event", "put"]
 
 _WAIT_POLL_S = 0.05
-_NOTHING = b"-"
-"""The body that says that the source has no value."""
 
 
 class Versioned(NamedTuple, Generic[V]):
@@ -145,7 +143,7 @@ class Cache(Generic[V]):
         stored = await self._layer.ask(lambda: shared.read(key))
         if not stored.valid or stored.body is None or stored.version is None:
             return None
-        if stored.body == _NOTHING:
+        if stored.body == NOTHING:
             return Versioned(None, stored.version)
         try:
             return Versioned(self._decode(stored.body[1:]), stored.version)
@@ -271,7 +269,7 @@ class Cache(Generic[V]):
     # --- entries -----------------------------------------------------------------------------
 
     def _body(self, value: V | None) -> bytes:
-        return _NOTHING if value is None else b"+" + self._encode(value)
+        return NOTHING if value is None else present(self._encode(value))
 
     def _keep(self, name: str, loaded: Versioned[V], asked: Asked) -> V | None:
         value, version = loaded

@@ -35,6 +35,8 @@ class MemoryShared:
     entries: dict[CacheKey, tuple[int, bytes, float]] = field(default_factory=dict)
     floors: dict[CacheKey, tuple[int, float]] = field(default_factory=dict)
     claims: dict[CacheKey, tuple[int, float]] = field(default_factory=dict)
+    told: list[bytes] = field(default_factory=list)
+    """every event, in order"""
     _listeners: list[asyncio.Queue[Notice | None]] = field(default_factory=list)
     _tokens: int = 0
     _last_stamp: int = 0
@@ -105,6 +107,10 @@ class MemoryShared:
         self._answer()
         for queue in self._listeners:
             queue.put_nowait(notice)
+
+    async def tell(self, event: bytes) -> None:
+        self._answer()
+        self.told.append(event)
 
     async def claim(self, key: CacheKey, ttl_s: float) -> MemoryClaim | None:
         self._answer()

@@ -25,6 +25,7 @@ from streams.cache.shared import FLOOR_TTL_S, CacheKey, Listener, Notice, Stored
 from streams.errors import CacheUnavailable
 
 CHANNEL = "dia:invalidations"
+EVENTS_CHANNEL = "dia:events"
 _SCAN_COUNT = 500
 _POLL_S = 1.0
 _SILENCE_MAX_S = 5.0
@@ -141,6 +142,10 @@ class RedisShared:
         message = _encode((notice.cache, notice.name, str(notice.version)))
         with answering():
             await self._client.publish(CHANNEL, message)
+
+    async def tell(self, event: bytes) -> None:
+        with answering():
+            await self._client.publish(EVENTS_CHANNEL, event)
 
     async def claim(self, key: CacheKey, ttl_s: float) -> RedisClaim | None:
         lock = self._client.lock(_key(key, "c"), timeout=ttl_s, blocking=False)

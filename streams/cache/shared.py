@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 ENTRY_TTL_S = 300.0
+NOTHING = b"-"
+"""The body of an entry that says that the source has no value."""
 FLOOR_TTL_S = 86_400.0
 """Longer than any entry's: a floor that ends earlier would only cost a load."""
 
@@ -32,6 +34,11 @@ class Stored(NamedTuple):
     def valid(self) -> bool:
         """The body is as true as anything the cache was told."""
         return self.version is not None and self.version == self.floor
+
+
+def present(encoded: bytes) -> bytes:
+    """The body of an entry that holds a value."""
+    return b"+" + encoded
 
 
 class Notice(NamedTuple):
@@ -97,6 +104,10 @@ class SharedCache(Protocol):
 
     async def announce(self, notice: Notice) -> None:
         """Publish alone."""
+        ...
+
+    async def tell(self, event: bytes) -> None:
+        """Publish an event for other programs; nobody may hear it."""
         ...
 
     async def claim(self, key: CacheKey, ttl_s: float) -> Claim | None:

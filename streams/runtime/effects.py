@@ -1,8 +1,9 @@
-"""What the outbox holds, in bytes and in words: ledger rows, dead letters, facts, touched hours.
+"""What the outbox holds, in bytes and in words: rows of facts, cached values, touched hours.
 
 b"L" epoch:u32              the partition's ledger row of an epoch, replaced by every commit
-b"D" seq:u64                dead_letters rows of the commit ``seq``
-b"F" seq:u64 table          rows of another table of facts, of the commit ``seq``
+b"D" seq:u64 part:u32       dead_letters rows of the commit ``seq``
+b"F" seq:u64 part:u32 table rows of another table of facts, of the commit ``seq``
+b"C" cache 00 name          the newest value of a name in a versioned cache
 b"R" bucket:u8 shard:u16 start_min:u32
                             an hour (0) or day (1) of one shard to recompute from minutes
 """
@@ -10,29 +11,38 @@ b"R" bucket:u8 shard:u16 start_min:u32
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.agent import Change
+from streams.dead_letters import Row, columns
 from streams.rows import Bucket, FactRows
 from streams.types import TopicPartition
 from tables.changelog import Link
+from tables.table import MAX_ENTRY_BYTES
 
 _LEDGER = struct.Struct(">cI")
-_DEAD = _FACTS = struct.Struct(">cQ")
+_DEAD = _FACTS = struct.Struct(">cQI")
 _ROLL_UP = struct.Struct(">cBHI")
 _SHARD_BY: Mapping[bytes, tuple[str, tuple[str, ...]]] = {
     b"L": ("ledger", ("grp", "topic", "part")),
     b"D": ("dead_letters", ("id",)),
 }
-_FACTS_BY: Mapping[str, tuple[str, ...]] = {"simulations": ("tenant", "idempotency_key")}
+_FACTS_BY: Mapping[str, tuple[str, ...]] = {
+    "simulations": ("tenant", "idempotency_key"),
+    "training_runs": ("tenant", "model"),
+    "models": ("tenant", "model"),
+}
 """Columns that choose a fact row's shard."""
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
 _MINUTES_PER_DAY = 1440
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, list[Any]]).decode
+_decode_change = msgspec.msgpack.Decoder(tuple[int, bytes, list[bytes]]).decode
+_FACTS_BYTES = MAX_ENTRY_BYTES // 2
 
 
 class RollUp(NamedTuple):
@@ -48,14 +58,52 @@ def ledger_key(epoch: int) -> bytes:
     return _LEDGER.pack(b"L", epoch)
 
 
-def dead_letters_key(seq: int) -> bytes:
-    """Key of the dead letters of one commit."""
-    return _DEAD.pack(b"D", seq)
+def dead_letters(seq: int, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
+    """The dead letters of one commit, cut into effects that fit the changelog: key and value."""
+    for part, value in enumerate(_cut(rows)):
+        yield _DEAD.pack(b"D", seq, part), value
 
 
-def facts_key(seq: int, table: str) -> bytes:
-    """Key of the facts of one commit in one table."""
-    return _FACTS.pack(b"F", seq) + table.encode()
+def facts(seq: int, table: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
+    """The facts of one commit in one table, cut likewise."""
+    for part, value in enumerate(_cut(rows)):
+        yield _FACTS.pack(b"F", seq, part) + table.encode(), value
+
+
+def _cut(rows: Sequence[Row]) -> Iterator[bytes]:
+    """Encoded columns of consecutive rows, each below the bound of an entry: a changelog record
+    that the broker refuses would be refused again for ever."""
+    value = encode_columns(columns(rows))
+    if len(value) <= _FACTS_BYTES or len(rows) == 1:
+        yield value
+        return
+    half = len(rows) // 2
+    yield from _cut(rows[:half])
+    yield from _cut(rows[half:])
+
+
+class CacheChange(NamedTuple):
+    """The newest value of a name: what `Change` says, at a version."""
+
+    cache: str
+    name: str
+    version: int
+    body: bytes
+    events: list[bytes]
+
+
+def cache_effect(change: Change, version: int) -> tuple[bytes, bytes]:
+    """Key and value of a change of a commit that has this version."""
+    key = b"C" + change.cache.encode() + b"\0" + change.name.encode()
+    return key, _encode((version, change.body, change.events))
+
+
+def cache_change(key: bytes, value: bytes) -> CacheChange | None:
+    """The change a key stands for; None when it is another kind of effect."""
+    if key[:1] != b"C":
+        return None
+    cache, _, name = key[1:].partition(b"\0")
+    return CacheChange(cache.decode(), name.decode(), *_decode_change(value))
 
 
 def roll_up_keys(touched: Iterable[tuple[int, int]]) -> list[bytes]:
@@ -82,21 +130,21 @@ def encode_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
 
 
 def fact_rows(key: bytes, value: bytes, shard_of_id: Callable[[str], int]) -> list[FactRows]:
-    """The rows of any effect but a roll-up, one `FactRows` per shard concerned.
+    """The rows of any effect of facts, one `FactRows` per shard concerned.
 
     ``shard_of_id`` maps a row's own key to its shard.
     """
-    columns = _decode(value)
+    found = _decode(value)
     if key[:1] == b"F":
         table = key[_FACTS.size :].decode()
         names = _FACTS_BY[table]
     else:
         table, names = _SHARD_BY[key[:1]]
     by_shard: dict[int, list[int]] = {}
-    for index, row_id in enumerate(zip(*(columns[name] for name in names), strict=True)):
+    for index, row_id in enumerate(zip(*(found[name] for name in names), strict=True)):
         by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)
     return [
-        FactRows(table, shard, {n: [c[i] for i in rows] for n, c in columns.items()})
+        FactRows(table, shard, {n: [c[i] for i in rows] for n, c in found.items()})
         for shard, rows in by_shard.items()
     ]
 

@@ -16,6 +16,7 @@ import structlog
 from streams.clock import Clock
 from streams.rows import ShardSet
 from streams.runtime import effects
+from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.partition import Partition, Prepared
 from streams.sinks.delivery import Delivery, Job
 from streams.sinks.rollup_queue import BucketStart, RollUpQueue
@@ -39,6 +40,7 @@ class Handover:
     roll_ups: RollUpQueue
     clock: Clock
     metrics: Metrics
+    caches: CacheWrites
 
     def room(self) -> list[int]:
         """Rows each shard's queue takes now."""
@@ -63,6 +65,7 @@ class Handover:
         """The partition's memory is gone; nobody waits for its answers."""
         self.delivery.forget(partition)
         self.roll_ups.forget(partition)
+        self.caches.forget(partition)
 
     def emit(self, partition: Partition, emissions: Sequence[Emission]) -> None:
         """Hand over window rows."""
@@ -86,6 +89,10 @@ class Handover:
             roll_up = effects.roll_up(effect.key)
             if roll_up is not None:
                 self.roll_ups.submit(partition, BucketStart(*roll_up), done)
+                continue
+            change = effects.cache_change(effect.key, effect.value)
+            if change is not None:
+                self.caches.submit(partition, change, done)
                 continue
             facts = effects.fact_rows(effect.key, effect.value, self.shards.shard_of_key)
             waiting = _Countdown(len(facts), done)

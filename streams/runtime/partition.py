@@ -15,13 +15,14 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from streams.agent import AgentSpec, EventBatch
+from streams.agent import AgentSpec, Change, EventBatch
 from streams.clock import Clock
 from streams.codecs import Limits, decode
-from streams.dead_letters import Failure, Origin, Row, columns, dead_letter
+from streams.dead_letters import Failure, Origin, dead_letter
 from streams.errors import PartitionStopped, PoisonStorm
 from streams.job_agent import Agent
 from streams.runtime import effects
+from streams.runtime.owed import Owed
 from streams.runtime.poison import PoisonBreaker, PoisonLimits
 from streams.runtime.progress import Progress
 from streams.runtime.refused_row import refused_row
@@ -73,9 +74,8 @@ class Partition:
     _poison: PoisonBreaker = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
-    _dead_rows: list[Row] = field(default_factory=list)
+    _owed: Owed = field(default_factory=Owed)
     _pointers: int = 0
-    _facts: dict[str, list[Row]] = field(default_factory=dict)
     _last_commit_bytes: int = 0
     _emitted_at: float = float("-inf")
 
@@ -103,8 +103,11 @@ class Partition:
     def emit(self, record: OutboundRecord) -> None:
         self._records.append(record)
 
-    def fact(self, table: str, row: Mapping[str, Any]) -> None:
-        self._facts.setdefault(table, []).append(dict(row))
+    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
+        self._owed.fact(table, row, name)
+
+    def change(self, change: Change) -> None:
+        self._owed.change(change)
 
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
         self.progress.applied += applied
@@ -162,7 +165,7 @@ class Partition:
         )
         letter = dead_letter(Origin.of(self._batch, row), failure, tenant)
         self._records.append(letter.record)
-        self._dead_rows.append(letter.row)
+        self._owed.dead.append(letter.row)
         self._pointers += letter.pointer
         self._count_dead(row, code)
 
@@ -223,7 +226,7 @@ class Partition:
         return bool(
             self.folded
             or self._records
-            or self._facts
+            or self._owed
             or self.outbox.changed
             or (windows is not None and (windows.changed or windows.refused_rows))
         )
@@ -285,14 +288,7 @@ class Partition:
             for key in effects.roll_up_keys(windows.evicted):
                 self.outbox.put(key, b"")
             windows.evicted = set()
-        if self._dead_rows:
-            rows, self._dead_rows = self._dead_rows, []
-            self.outbox.put(effects.dead_letters_key(seq), effects.encode_columns(columns(rows)))
-        facts, self._facts = self._facts, {}
-        version = {"ver": (link.epoch << 40) | seq, "at": self.clock.now_ms()}
-        for table, rows in facts.items():
-            stamped = columns([{**row, **version} for row in rows])
-            self.outbox.put(effects.facts_key(seq, table), effects.encode_columns(stamped))
+        self._owed.settle(self.outbox, link.epoch, seq, self.clock.now_ms())
         before = self.state.link
         if (link.next_offset, link.counters) != (before.next_offset, before.counters):
             ledger = effects.ledger_columns(self.agent.group, self.tp, link, self.clock.now_ms())
@@ -304,7 +300,7 @@ class Partition:
         for rows, reason in refused:
             letter = refused_row(self.agent, self.state, rows, reason, self.clock.now_ms())
             self._records.append(letter.record)
-            self._dead_rows.append(letter.row)
+            self._owed.dead.append(letter.row)
 
     def _link(self, seq: int, base_offset: int = 0) -> Link:
         state, progress = self.state, self.progress

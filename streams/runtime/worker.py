@@ -13,6 +13,7 @@ from streams.clock import Clock
 from streams.job_agent import Agent, JobAgent, Resources
 from streams.rows import ShardSet
 from streams.runtime.assignment import Opener
+from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.deadline import Deadline
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.group import GroupMember
@@ -52,7 +53,8 @@ class Worker:
             queue_rows=settings.sink_queue_rows,
         )
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
-        handover = Handover(shards, self._delivery, self._roll_ups, clock, metrics)
+        self._caches = CacheWrites(layer.shared if layer is not None else None, clock, metrics)
+        handover = Handover(shards, self._delivery, self._roll_ups, clock, metrics, self._caches)
         self._dispatchers = {
             agent.name: Dispatcher(
                 agent.performer(Resources(settings, clock, metrics, layer)),
@@ -96,6 +98,7 @@ class Worker:
             self._sinks = [
                 tasks.create_task(self._delivery.run(), name="delivery"),
                 tasks.create_task(self._roll_ups.run(), name="roll-ups"),
+                tasks.create_task(self._caches.run(), name="cache-writes"),
                 *(
                     tasks.create_task(dispatcher.run(), name=f"dispatch-{name}")
                     for name, dispatcher in self._dispatchers.items()

@@ -122,6 +122,12 @@ class Settings:
         low=1000,
         high=50_000_000,
     )
+    max_models: int = _setting(
+        100_000,
+        "models known to one partition; above it the partition stops",
+        low=10,
+        high=10_000_000,
+    )
     max_unacked_bytes: int = _setting(
         256 << 20,
         "outbox bytes of one partition; above it the partition pauses",

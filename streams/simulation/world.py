@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, Protocol
 
 from streams.broker.memory import MemoryBroker
+from streams.cache.memory import MemoryShared
+from streams.cache.process import shared_layer
 from streams.job_agent import Agent
 from streams.rows import Rows
 from streams.runtime.deadline import Deadline
@@ -51,12 +53,14 @@ class World:
     clock: LoopClock = field(init=False)
     broker: MemoryBroker = field(init=False)
     shards: WatchedShards = field(init=False)
+    cache: MemoryShared = field(init=False)
     disks: dict[str, HostDisk] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.clock = LoopClock(self.loop)
         self.loop.set_exception_handler(_unless_killed)
         self.broker = MemoryBroker(self.clock, session_timeout_s=self.settings.session_timeout_s)
+        self.cache = MemoryShared(self.clock)
         self.shards = WatchedShards(
             self.shard_count, self.clock, retention_days=self.settings.m1_retention_days
         )
@@ -71,6 +75,7 @@ class World:
     def process(self, slot: int, host: str = "host") -> Process:
         """A worker process that is not started yet; processes of one host share its disk."""
         disk = self.disks.setdefault(host, HostDisk())
+        metrics = Metrics()
         worker = Worker(
             agents=self.agents,
             broker=self.broker,
@@ -78,8 +83,9 @@ class World:
             stores=lambda group: disk,
             clock=self.clock,
             settings=self.settings,
-            metrics=Metrics(),
+            metrics=metrics,
             instance_id=f"{host}-{slot}",
+            layer=shared_layer(self.cache, self.clock, metrics),
         )
         return Process(slot, host, worker, self.clock)
 

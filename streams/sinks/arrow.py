@@ -54,6 +54,33 @@ FACTS: Mapping[str, pa.Schema] = {
             "epoch": pa.uint32(),
         }
     ),
+    "training_runs": pa.schema(
+        {
+            "tenant": pa.string(),
+            "model": pa.string(),
+            "version": pa.string(),
+            "run": pa.string(),
+            "result_id": pa.string(),
+            "event": pa.string(),
+            "alias": pa.string(),
+            "stage": pa.string(),
+            "metrics": pa.map_(pa.string(), pa.float64()),
+            "ts": _TIME,
+            "part": pa.uint32(),
+            "off": pa.uint64(),
+            "ver": pa.uint64(),
+            "at": _TIME,
+        }
+    ),
+    "models": pa.schema(
+        {
+            "tenant": pa.string(),
+            "model": pa.string(),
+            "card": pa.string(),
+            "ver": pa.uint64(),
+            "at": _TIME,
+        }
+    ),
     "simulations": pa.schema(
         {
             "tenant": pa.string(),

@@ -29,6 +29,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "d1": WINDOW_KEY,
     "dead_letters": ("topic", "part", "off", "id"),
     "ledger": ("grp", "topic", "part", "epoch"),
+    "training_runs": ("tenant", "model", "part", "off"),
+    "models": ("tenant", "model"),
     "simulations": ("tenant", "idempotency_key", "request_id", "part", "off"),
 }
 

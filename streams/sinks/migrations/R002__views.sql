@@ -12,3 +12,7 @@ CREATE OR REPLACE VIEW ${database}.dead_letters AS SELECT * FROM (${rows_dead_le
 CREATE OR REPLACE VIEW ${database}.ledger AS SELECT * FROM (${rows_ledger});
 
 CREATE OR REPLACE VIEW ${database}.simulations AS SELECT * FROM (${rows_simulations});
+
+CREATE OR REPLACE VIEW ${database}.training_runs AS SELECT * FROM (${rows_training_runs});
+
+CREATE OR REPLACE VIEW ${database}.models AS SELECT * FROM (${rows_models});

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from agents import ALL
 from streams import cli
 from streams.broker.kafka import KafkaBroker
+from streams.cache.process import shared_layer
+from streams.cache.redis import RedisShared, connect
 from streams.clock import SystemClock
 from streams.local.stack import StackStatus
 from streams.runtime.deadline import Deadline
@@ -21,7 +24,7 @@ from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import MODEL_METRICS
+from streams.topology import MODEL_METRICS, TRAIN_RESULTS
 from streams.workload.feed import Feed
 from streams.workload.generator import Generator
 from streams.workload.oracle import Oracle
@@ -30,6 +33,8 @@ from tables.rocksdb import RocksFolder
 
 DATABASE = "audited"
 EVENTS = 6000
+TRAINED = 200
+"""Training results beside them, of ten models."""
 PATIENCE_S = 90.0
 HOURS_BACK_MS = 3 * 3_600_000
 """Events of hours that are over: their roll-ups are compared too."""
@@ -37,6 +42,8 @@ HOURS_BACK_MS = 3 * 3_600_000
 
 class Pipeline:
     """What ran, and the shards to tamper with."""
+
+    trained = TRAINED
 
     def __init__(self, settings: Settings, oracle: Oracle) -> None:
         self.settings = settings
@@ -58,10 +65,11 @@ async def _run(settings: Settings, state: Path) -> Oracle:
     clock = SystemClock()
     broker = KafkaBroker(settings.kafka_bootstrap, session_timeout_s=settings.session_timeout_s)
     admin = await broker.admin()
-    topics = wanted_topics([MODEL_METRICS], replication_factor=1)
+    topics = wanted_topics(replication_factor=1)
     await admin.delete_topics([topic.name for topic in topics])
     await admin.create_topics(topics)
     await admin.close()
+    shared = RedisShared(connect(settings.redis_url, 5.0))
     worker = Worker(
         agents=ALL,
         broker=broker,
@@ -71,8 +79,10 @@ async def _run(settings: Settings, state: Path) -> Oracle:
         settings=settings,
         metrics=Metrics(),
         instance_id="audited",
+        layer=shared_layer(shared, clock, Metrics()),
     )
     running = asyncio.create_task(worker.run(lambda: None))
+    await _train(broker, clock)
     oracle = await _feed(broker, clock)
     async with asyncio.timeout(PATIENCE_S):
         while not await _done(worker, broker, oracle):
@@ -81,7 +91,31 @@ async def _run(settings: Settings, state: Path) -> Oracle:
     await worker.drain(Deadline(clock, 20.0))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    await shared.close()
     return oracle
+
+
+async def _train(broker: KafkaBroker, clock: SystemClock) -> None:
+    producer = broker.plain_producer()
+    await producer.start()
+    for number in range(TRAINED):
+        result = {
+            "result_id": f"r{number}",
+            "run_id": f"run{number}",
+            "tenant_id": "acme",
+            "model_id": f"m{number % 10}",
+            "version": f"v{number // 10}",
+            "event": "run_completed" if number % 3 else "alias_updated",
+            "alias": "champion",
+            "metrics": {"loss": number / 10},
+            "ts": clock.now_ms(),
+        }
+        await (
+            await producer.send(
+                TRAIN_RESULTS.name, result["model_id"].encode(), json.dumps(result).encode()
+            )
+        )
+    await producer.close()
 
 
 async def _feed(broker: KafkaBroker, clock: SystemClock) -> Oracle:
@@ -108,7 +142,7 @@ async def _feed(broker: KafkaBroker, clock: SystemClock) -> Oracle:
 async def _done(worker: Worker, broker: KafkaBroker, oracle: Oracle) -> bool:
     held = [p for group in worker.groups for p in group.partitions.values() if p.partition]
     read = sum(p.partition.progress.read for p in held if p.partition is not None)
-    return read == oracle.produced and worker.settled
+    return read == oracle.produced + TRAINED and worker.settled
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +150,7 @@ def pipeline(stack: StackStatus, tmp_path_factory: pytest.TempPathFactory) -> It
     """6000 events, with duplicates, late ones and poison, applied and acknowledged."""
     settings = Settings(
         kafka_bootstrap=stack.kafka_bootstrap,
+        redis_url=stack.redis_url,
         clickhouse_shards=",".join(stack.shards),
         clickhouse_user=stack.clickhouse_user,
         clickhouse_password_file=stack.clickhouse_password_file,

@@ -10,6 +10,7 @@ import pytest
 
 from agents import AGGREGATE_METRICS
 from streams.broker.memory import MemoryBroker
+from streams.cache.memory import MemoryShared
 from streams.clock import VirtualClock
 from streams.runtime.assignment import Opener
 from streams.runtime.commit import commit
@@ -34,6 +35,7 @@ class Rig:
         self.clock = VirtualClock()
         self.broker = MemoryBroker(self.clock)
         self.shards = MemoryShards(2, self.clock)
+        self.cache = MemoryShared(self.clock)
         self.disk = MemoryDisk()
         self.metrics = Metrics()
         self.settings = SETTINGS

@@ -7,12 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from streams.agent import Change
+from streams.cache.shared import CacheKey
 from streams.clock import settle
 from streams.errors import ShardUnavailable
+from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.commit import commit
 from streams.runtime.handover import Handover
 from streams.sinks.delivery import Delivery
 from streams.sinks.rollup_queue import RollUpQueue
+from tests.unit.runtime.conftest import CHANGELOG
 
 DAY_MS = 86_400_000
 
@@ -22,8 +26,9 @@ async def handover(rig):
     """Running targets over the rig's shards."""
     delivery = Delivery(rig.shards, rig.clock, rig.metrics, batch_rows=100, queue_rows=100)
     roll_ups = RollUpQueue(rig.shards, rig.clock, rig.metrics, interval_s=2.0)
-    tasks = [asyncio.ensure_future(delivery.run()), asyncio.ensure_future(roll_ups.run())]
-    yield Handover(rig.shards, delivery, roll_ups, rig.clock, rig.metrics)
+    caches = CacheWrites(rig.cache, rig.clock, rig.metrics)
+    tasks = [asyncio.ensure_future(target.run()) for target in (delivery, roll_ups, caches)]
+    yield Handover(rig.shards, delivery, roll_ups, rig.clock, rig.metrics, caches)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -111,6 +116,50 @@ async def test_facts_of_a_commit_reach_their_shards_even_after_a_restart(rig, ha
     assert sorted(row["idempotency_key"] for row in rows) == sorted(f"k{n}" for n in range(20))
     assert {row["ver"] for row in rows} == {1}
     assert not rig.partition.outbox
+
+
+async def test_many_facts_of_one_commit_fit_the_changelog(rig, handover):
+    """One entry too large for a record would be refused at every attempt, for ever."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    for number in range(30):
+        rig.partition.fact("simulations", simulation(f"k{number}") | {"summary": "x" * 60_000})
+    await _commit(rig, handover)
+    assert max(len(value or b"") for value in rig.contents(CHANGELOG).values) < 900 << 10
+    assert await _until_settled(rig, handover)
+    assert len(rig.shards.rows("simulations")) == 30
+
+
+async def test_changes_wait_for_an_absent_cache_and_only_the_newest_does(rig, handover):
+    """Redis away costs nobody anything: what waits is one entry a name, owed after a restart too."""
+    await rig.open()
+    rig.cache.stop()
+    for number in range(3):
+        await rig.produce_events(1)
+        await rig.fold()
+        rig.partition.change(Change("model", "n", b"%d" % number, (b"event %d" % number,)))
+        await _commit(rig, handover)
+    handover.forget(rig.partition)
+    await rig.open()
+    handover.repeat(rig.partition)
+    await rig.clock.advance(60)
+    assert len(rig.partition.outbox) >= 1
+    rig.cache.restart()
+    assert await _until_settled(rig, handover)
+    assert await rig.cache.read(CacheKey("model", "n")) == (3, 3, b"+2")
+    assert rig.cache.told == [b"event 2"]
+
+
+async def test_nothing_is_told_before_its_commit(rig, handover):
+    """What a commit that fails would have changed must not be in any cache."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    rig.partition.change(Change("model", "n", b"v", ()))
+    rig.partition.prepare([100, 100])
+    await rig.clock.advance(10)
+    assert await rig.cache.read(CacheKey("model", "n")) == (None, None, None)
 
 
 async def test_an_answer_after_the_partition_was_dropped_acts_on_nothing(rig, handover):

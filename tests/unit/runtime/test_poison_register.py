@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents import ALL
+from agents import AGGREGATE_METRICS
 from streams.errors import BrokerUnavailable
 from streams.runtime.poison_desk import let_through, states
 from streams.simulation.history import SETTINGS
@@ -68,7 +68,7 @@ def stopped(process) -> bool:
 
 def simulated(story) -> None:
     loop = VirtualLoop()
-    world = Storm(loop, TOUCHY, ALL, partitions=1)
+    world = Storm(loop, TOUCHY, [AGGREGATE_METRICS], partitions=1)
 
     async def told() -> None:
         await world.create_topics()

@@ -1,0 +1,179 @@
+"""train.results -> what is known of each model -> ClickHouse, and every cache that holds it.
+
+In: `TrainingResult`s, partitioned by model. State: `seen_results` (a repeated result id is dropped,
+one with another payload is a dead letter `idempotency_conflict`) and `model_cards`.
+Out: a row of `training_runs` per result, the newest card of each model as a row of `models`, the
+card written through to the model cache, and the events RunCompleted, AliasUpdated and
+StageTransitioned on Redis. All of it after the commit, and until it is acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from schemas.model_card import ModelCard
+from schemas.training import TrainingResult
+from streams.agent import AgentSpec, Change, EventBatch, Scope
+from streams.cache.kind import MODEL, owned
+from streams.errors import IdempotencyConflict, MissingField, TooLarge
+from streams.topology import DIA_GROUP, TRAIN_RESULTS
+from tables import MODEL_CARDS, SEEN_EVENTS
+from tables.fingerprint import identities
+from tables.model_cards import ModelCards
+from tables.seen_events import Verdict
+
+EVENTS: Final[Mapping[str, str]] = {
+    "run_completed": "RunCompleted",
+    "alias_updated": "AliasUpdated",
+    "stage_transitioned": "StageTransitioned",
+}
+"""Kind of a result, and the name of the event that is told of it."""
+MAX_BYTES: Final = 256 << 10
+"""Of a result: its row must fit one entry of the outbox."""
+_NEEDS: Final[Mapping[str, str]] = {"alias_updated": "alias", "stage_transitioned": "stage"}
+
+_encode = msgspec.msgpack.Encoder(order="sorted").encode
+_json = msgspec.json.Encoder().encode
+
+
+def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
+    """Refuse what is incomplete or contradicts itself, drop repeats, record the rest."""
+    whole = [i for i, event in enumerate(batch.events) if not _refused(batch, i, scope)]
+    verdicts = _admit([batch.events[i] for i in whole], whole, batch, scope)
+    cards = scope.table(MODEL_CARDS)
+    told: dict[tuple[str, str], list[bytes]] = {}
+    applied = duplicates = 0
+    for index, verdict in zip(whole, verdicts, strict=True):
+        event = batch.events[index]
+        if verdict == Verdict.CONFLICT:
+            scope.dead_letter(
+                batch.row(index),
+                IdempotencyConflict.code,
+                f"result_id {event.result_id!r} came before with another payload within "
+                f"DIA_DEDUPE_TTL_S",
+                event.tenant_id,
+            )
+        elif verdict == Verdict.FRESH:
+            applied += 1
+            _apply(cards, event)
+            scope.fact("training_runs", _run_row(event, batch, index))
+            told.setdefault((event.tenant_id, event.model_id), []).append(_event(event))
+        else:
+            duplicates += 1
+    for (tenant_id, model_id), events in told.items():
+        card = cards.get(tenant_id, model_id)
+        assert card is not None, "it was just written"
+        _tell(scope, card, events)
+    scope.count(applied=applied, duplicates=duplicates)
+
+
+def _refused(batch: EventBatch[TrainingResult], index: int, scope: Scope) -> bool:
+    """Whether a field is missing that this kind of result needs, or there is too much of it."""
+    event, row = batch.events[index], batch.row(index)
+    needed = _NEEDS.get(event.event)
+    if needed is not None and getattr(event, needed) is None:
+        why = f"{event.event} needs `{needed}`"
+        scope.dead_letter(row, MissingField.code, why, event.tenant_id)
+        return True
+    if len(batch.records.values[row] or b"") > MAX_BYTES:
+        why = f"a training result has at most {MAX_BYTES} bytes, metrics and all"
+        scope.dead_letter(row, TooLarge.code, why, event.tenant_id)
+        return True
+    return False
+
+
+def _admit(
+    events: Sequence[TrainingResult],
+    rows: Sequence[int],
+    batch: EventBatch[TrainingResult],
+    scope: Scope,
+) -> NDArray[np.int8]:
+    """First seen, repeated, or in conflict, per event."""
+    hi, lo = identities(
+        [event.result_id for event in events],
+        [xxh3_64_intdigest(event.tenant_id.encode()) for event in events],
+        [None] * len(events),
+    )
+    said = [xxh3_64_intdigest(_encode(_said(event))) for event in events]
+    return scope.table(SEEN_EVENTS).admit(
+        hi, lo, np.array(said, np.uint64), batch.offsets()[list(rows)], batch.append_ms[list(rows)]
+    )
+
+
+def _said(event: TrainingResult) -> tuple[object, ...]:
+    """The decoded fields: white space and unknown fields do not make a repeat a conflict."""
+    return (
+        *(event.run_id, event.model_id, event.version, event.event),
+        *(event.alias, event.stage, event.metrics, event.ts),
+    )
+
+
+def _apply(cards: ModelCards, event: TrainingResult) -> None:
+    card = cards.open(event.tenant_id, event.model_id)
+    if event.event == "run_completed":
+        cards.run_completed(card, event.version, event.run_id, event.ts, event.metrics)
+    elif event.event == "alias_updated":
+        assert event.alias is not None, "refused before"
+        cards.alias_updated(card, event.version, event.alias, event.ts)
+    else:
+        assert event.stage is not None, "refused before"
+        cards.stage_transitioned(card, event.version, event.stage, event.ts)
+
+
+def _run_row(
+    event: TrainingResult, batch: EventBatch[TrainingResult], index: int
+) -> dict[str, object]:
+    """A row of `training_runs`, without what the commit adds."""
+    return {
+        "tenant": event.tenant_id,
+        "model": event.model_id,
+        "version": event.version,
+        "run": event.run_id,
+        "result_id": event.result_id,
+        "event": event.event,
+        "alias": event.alias or "",
+        "stage": event.stage or "",
+        "metrics": event.metrics,
+        "ts": event.ts,
+        "part": batch.records.tp.partition,
+        "off": batch.records.offsets[batch.row(index)],
+    }
+
+
+def _event(event: TrainingResult) -> bytes:
+    """What programs that listen to Redis are told."""
+    return _json(
+        {
+            "event": EVENTS[event.event],
+            "tenant_id": event.tenant_id,
+            "model_id": event.model_id,
+            "version": event.version,
+            "run_id": event.run_id,
+            "alias": event.alias,
+            "stage": event.stage,
+            "ts": event.ts,
+        }
+    )
+
+
+def _tell(scope: Scope, card: ModelCard, events: Sequence[bytes]) -> None:
+    name = owned(card.tenant_id, card.model_id)
+    body = _json(card)
+    row = {"tenant": card.tenant_id, "model": card.model_id, "card": body.decode()}
+    scope.fact("models", row, name=name)
+    scope.change(Change(MODEL.name, name, body, tuple(events)))
+
+
+RECORD_TRAINING = AgentSpec(
+    name="record_training",
+    source=TRAIN_RESULTS,
+    group=DIA_GROUP,
+    tables=(SEEN_EVENTS, MODEL_CARDS),
+    process=record_training,
+)

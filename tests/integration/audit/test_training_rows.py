@@ -1,0 +1,36 @@
+"""What became of training results on the real stack: rows, cards, and the cache in Redis."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.model_card import ModelCard
+from streams.cache.kind import MODEL, owned
+from streams.cache.redis import RedisShared, connect
+from streams.cache.shared import CacheKey
+
+
+def test_each_result_is_one_row_and_each_model_one_card(pipeline):
+    """The agent's facts pass through Arrow, ClickHouse's types and the views."""
+    first, *_ = pipeline.shards
+    query = "SELECT count(), uniqExact(result_id), sum(metrics['loss']) FROM training_runs"
+    [row] = first.query(query)[1]
+    assert tuple(row) == (pipeline.trained, pipeline.trained, sum(range(pipeline.trained)) / 10)
+    cards = [
+        msgspec.json.decode(card, type=ModelCard)
+        for (card,) in first.query("SELECT card FROM models ORDER BY model")[1]
+    ]
+    assert [card.model_id for card in cards] == [f"m{number}" for number in range(10)]
+    assert cards[0].aliases == {"champion": "v18"}
+    assert len(cards[0].versions) == pipeline.trained // 10
+    assert (cards[3].best["loss"].lowest, cards[3].best["loss"].highest) == (1.3, 19.3)
+
+
+async def test_the_cache_holds_each_newest_card(pipeline):
+    """Write-through: whoever reads Redis sees what ClickHouse shows."""
+    shared = RedisShared(connect(pipeline.settings.redis_url, 5.0))
+    for card, ver in pipeline.shards[0].query("SELECT card, ver FROM models")[1]:
+        model = msgspec.json.decode(card, type=ModelCard)
+        stored = await shared.read(CacheKey(MODEL.name, owned(model.tenant_id, model.model_id)))
+        assert stored == (ver, ver, b"+" + card.encode())
+    await shared.close()
