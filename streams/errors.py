@@ -9,7 +9,7 @@ DiaError
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
- |   |  ProcessDied, PolicyServiceFailed
+ |   |  ProcessDied, PolicyServiceFailed, LockBusy, LeaseLost
  |   +- BreakerOpen, PolicyServiceUnavailable  (wait: whoever needs it pauses)
  +- JobRefused                     answer the request with it, go on
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
@@ -185,6 +185,20 @@ class CacheUnavailable(TransientError):
 
     code = "cache_unavailable"
     exit_code = 4
+
+
+class LockBusy(TransientError):
+    """Another process holds the lock."""
+
+    code = "lock_busy"
+    exit_code = 5
+
+
+class LeaseLost(TransientError):
+    """A lock ended while its holder still worked: another process may have it."""
+
+    code = "lease_lost"
+    exit_code = 5
 
 
 class BreakerOpen(TransientError):

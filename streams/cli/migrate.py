@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,12 +43,24 @@ def plan(ctx: typer.Context) -> None:
 def apply(ctx: typer.Context) -> None:
     """Run what is pending on every server; running it again does nothing.
 
-    Exit code 5 when an applied file was changed, or a newer version has migrated a server.
+    One process at a time, where there is a Redis. Exit code 5 when an applied file was changed, a
+    newer version has migrated a server, or another process migrates for longer than a minute.
     """
+    from streams.coordination.exclusive import exclusively
+
     run = invocation(ctx)
+    settings = run.settings
+
+    def work(check: Callable[[], None]) -> list[tuple[Server, list[str]]]:
+        def one(server: Server) -> list[str]:
+            check()
+            return server.migrator.apply()
+
+        return _each(run, one)
+
     rows = [
         (server.shard, server.replica.url, label)
-        for server, applied in _each(run, lambda server: server.migrator.apply())
+        for server, applied in asyncio.run(exclusively(settings, "migrations", work))
         for label in applied
     ]
     printer = run.printer()

@@ -1,0 +1,59 @@
+"""One of several processes that want the same name: ``python -m`` with URL, name, file, rounds.
+
+In each round it takes the name and, while it looks held, writes through a target that refuses a
+fence below the highest it has seen: what a paused holder still writes, the target turns away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import sys
+from pathlib import Path
+
+from streams.cache.redis import connect
+from streams.clock import SystemClock
+from streams.coordination.lease import hold
+from streams.coordination.redis_locks import RedisLocks
+from streams.errors import CacheUnavailable, LockBusy
+
+TTL_S = 0.6
+
+
+def written(path: Path, fence: int, what: str) -> bool:
+    """Append ``what`` unless a higher fence came before; one writer at a time."""
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        highest = max((json.loads(line)["fence"] for line in file if line.strip()), default=0)
+        accepted = fence >= highest
+        entry = {"pid": os.getpid(), "what": what if accepted else "refused", "fence": fence}
+        if not accepted:
+            entry |= {"fence": highest, "late": fence}
+        file.write(json.dumps(entry) + "\n")
+    return accepted
+
+
+async def race(url: str, name: str, path: Path, rounds: int) -> None:
+    client = connect(url, 2.0)
+    locks, clock = RedisLocks(client), SystemClock()
+    done = 0
+    while done < rounds:
+        try:
+            async with hold(locks, clock, name, ttl_s=TTL_S, wait_s=20.0) as lease:
+                written(path, lease.fence, "enter")
+                await asyncio.sleep(0.01)
+                # No look at the lease here: as if this process had been paused right after one.
+                written(path, lease.fence, "leave")
+                done += 1
+            # Longer than a waiting one pauses: else one runs all its rounds before the other's first.
+            await asyncio.sleep(0.35)
+        except (LockBusy, CacheUnavailable):
+            continue
+    await client.aclose(close_connection_pool=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(race(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])))

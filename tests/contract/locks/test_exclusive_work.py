@@ -1,0 +1,42 @@
+"""One-off work: alone where there is a Redis, and done in any case."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from streams.cache.redis import connect
+from streams.clock import SystemClock
+from streams.coordination import exclusive
+from streams.coordination.exclusive import exclusively
+from streams.coordination.lease import hold
+from streams.coordination.redis_locks import RedisLocks
+from streams.errors import LockBusy
+from streams.settings import Settings
+
+
+def _work(check):
+    check()
+    return "done"
+
+
+@pytest.mark.stack
+async def test_work_waits_for_whoever_does_it_now(redis_server, monkeypatch):
+    """Two operators run `dia migrate apply` at once: the statements of one come first."""
+    monkeypatch.setattr(exclusive, "WAIT_S", 0.0)
+    settings, name = Settings(redis_url=redis_server.url), uuid.uuid4().hex
+    client = connect(redis_server.url, 2.0)
+    async with hold(RedisLocks(client), SystemClock(), name):
+        with pytest.raises(LockBusy):
+            await exclusively(settings, name, _work)
+    outcomes = await asyncio.gather(exclusively(settings, name, _work))
+    assert outcomes == ["done"]
+    await client.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize("url", ["", "redis://127.0.0.1:9/0"])
+async def test_without_redis_the_work_is_done_all_the_same(url):
+    """A cache that is away must not keep an operator from mending the tables."""
+    assert await exclusively(Settings(redis_url=url), "migrations", _work) == "done"

@@ -1,0 +1,124 @@
+"""What every form of locks does: one holder at a time, leases that end, fences that rise."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streams.cache.redis import connect
+from streams.clock import SystemClock
+from streams.coordination.lease import Grant, Locks, hold, take
+from streams.coordination.memory_locks import MemoryLocks
+from streams.coordination.redis_locks import RedisLocks
+from streams.errors import CacheUnavailable, LeaseLost, LockBusy
+from streams.local.ports import LOOPBACK, free_ports
+
+TTL_S = 30.0
+SHORT_S = 0.05
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.stack)])
+async def locks(request: pytest.FixtureRequest) -> AsyncIterator[Locks]:
+    """The locks under test."""
+    if request.param == "memory":
+        yield MemoryLocks(SystemClock())
+        return
+    client = connect(request.getfixturevalue("redis_server").url, 2.0)
+    yield RedisLocks(client)
+    await client.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+def name() -> str:
+    return f"lock-{uuid.uuid4().hex}"
+
+
+async def _granted(locks: Locks, name: str, ttl_s: float) -> Grant:
+    """The next grant, once whoever had it lost it."""
+    for _ in range(1000):
+        if (grant := await locks.acquire(name, ttl_s)) is not None:
+            return grant
+        await asyncio.sleep(0.005)
+    raise AssertionError("never granted")
+
+
+async def test_a_name_has_one_holder(locks, name):
+    """The point of it."""
+    first = await locks.acquire(name, TTL_S)
+    assert await locks.acquire(name, TTL_S) is None
+    assert await locks.acquire(name + "x", TTL_S) is not None
+    await locks.release(first)
+    assert await locks.acquire(name, TTL_S) is not None
+
+
+async def test_fences_rise_with_every_grant(locks, name):
+    """A target that compares them tells the newest holder from all before."""
+    fences = []
+    for _ in range(5):
+        grant = await _granted(locks, name, TTL_S)
+        fences.append(grant.fence)
+        await locks.release(grant)
+    assert fences == sorted(set(fences))
+
+
+async def test_what_was_lost_is_neither_renewed_nor_released(locks, name):
+    """A holder that slept must not touch its successor's lock."""
+    late = await locks.acquire(name, SHORT_S)
+    after = await _granted(locks, name, TTL_S)
+    assert not await locks.renew(late, TTL_S)
+    await locks.release(late)
+    assert await locks.acquire(name, TTL_S) is None
+    assert await locks.renew(after, TTL_S)
+
+
+async def test_a_renewed_lock_outlives_its_first_lease(locks, name):
+    """Work may take longer than the lease of a holder that dies."""
+    grant = await locks.acquire(name, SHORT_S)
+    assert await locks.renew(grant, TTL_S)
+    await asyncio.sleep(2 * SHORT_S)
+    assert await locks.acquire(name, TTL_S) is None
+
+
+async def test_a_block_holds_the_name_for_as_long_as_it_runs(locks, name):
+    """Renewed in the background, released at the end, also after an error."""
+    clock = SystemClock()
+    fences = []
+
+    async def fail() -> None:
+        async with hold(locks, clock, name, ttl_s=1.0) as lease:
+            lease.check()
+            fences.append(lease.fence)
+            with pytest.raises(LockBusy, match="another process holds"):
+                await hold(locks, clock, name).__aenter__()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    async with hold(locks, clock, name, wait_s=5.0) as again:
+        assert again.fence > fences[0]
+
+
+async def test_a_lease_that_is_not_renewed_says_so(locks, name):
+    """Before each step its holder looks, and stops."""
+    lease = await take(locks, SystemClock(), name, SHORT_S)
+    await asyncio.sleep(2 * SHORT_S)
+    with pytest.raises(LeaseLost, match="begin again"):
+        lease.check()
+    await lease.renew(locks)
+    assert not lease.held
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+async def test_absent_locks_are_one_error(kind, name):
+    """Callers know one reason to do without."""
+    client = connect(f"redis://{LOOPBACK}:{free_ports(1)[0]}/0", 1.0)
+    locks = MemoryLocks(SystemClock(), away=True) if kind == "memory" else RedisLocks(client)
+    with pytest.raises(CacheUnavailable):
+        await locks.acquire(name, TTL_S)
+    for call in (locks.renew(Grant(name, "t", 1), TTL_S), locks.release(Grant(name, "t", 1))):
+        with pytest.raises(CacheUnavailable):
+            await call
+    await client.aclose(close_connection_pool=True)
