@@ -11,6 +11,8 @@ from schemas.simulation import SimulationRequest
 from streams.errors import (
     InvalidParameters,
     JobRefused,
+    PolicyServiceFailed,
+    RetriesExhausted,
     SimulationFailed,
     UnknownScenario,
 )
@@ -100,7 +102,7 @@ class Simulator:
         return answer.summary
 
     async def _allowed(self, event: SimulationRequest) -> None:
-        """Raises `PolicyRejected`, `PolicyServiceUnavailable` or `RetriesExhausted`."""
+        """Raises `PolicyRejected`, `PolicyServiceUnavailable` or `PolicyServiceFailed`."""
         if event.policy_id is None:
             return
         question = Question(
@@ -110,7 +112,11 @@ class Simulator:
             scenario=event.scenario,
             trials=event.trials,
         )
-        await self._policies.check(question)
+        try:
+            await self._policies.check(question)
+        except RetriesExhausted as error:
+            # The service answers others: it costs this request an attempt, and nobody a pause.
+            raise PolicyServiceFailed(str(error)) from error
 
     async def _history(self, event: SimulationRequest, query: HistoryQuery) -> History:
         stop_s = event.ts // 60_000 * 60 + 60

@@ -186,8 +186,7 @@ async def _produce_synthetic(
 
     if source is not MODEL_METRICS:
         raise UsageError(
-            f"the generator makes events of {MODEL_METRICS.name} and "
-            f"{SIMULATION_REQUEST.name} only."
+            f"the generator makes events of {SIMULATION_REQUEST.name} and {MODEL_METRICS.name} only."
         )
     generator = Generator(shape)
     block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))

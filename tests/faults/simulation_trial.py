@@ -7,11 +7,13 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
@@ -33,7 +35,7 @@ TENANTS = 30
 _BLOCK = 250
 
 
-def policies(names) -> list[Policy]:
+def policies(names: Sequence[str]) -> list[Policy]:
     """Every tenant of the workload has every one of ``names``, and may do anything."""
     tenants = [f"tenant-{number:04d}" for number in range(TENANTS)]
     return [Policy(tenant_id=tenant, policy_id=name) for tenant in tenants for name in names]
@@ -93,13 +95,25 @@ class SimulationTrial:
         await feed.drain()
         await producer.close()
 
-    async def until(self, holds, patience_s: float = 60.0) -> None:
+    async def until(self, holds: Callable[[], bool], patience_s: float = 60.0) -> None:
         """``holds()`` comes true."""
         deadline = time.monotonic() + patience_s
         while not holds():
             tails = "".join(worker.tail(5) for worker in self.workers)
             assert time.monotonic() < deadline, f"not within {patience_s} s: {tails}"
             await asyncio.sleep(POLL_S)
+
+    async def answered(self, results: int, patience_s: float = 60.0) -> None:
+        """So many results are committed."""
+        reader = await self.broker.reader()
+        starts = {tp: at for tp, at in self._starts.items() if tp.topic == SIMULATION_RESULT.name}
+        deadline = time.monotonic() + patience_s
+        found = 0
+        while found < results:
+            assert time.monotonic() < deadline, f"{found} results within {patience_s} s"
+            await asyncio.sleep(POLL_S)
+            found = sum([await reader.last_stable_offset(tp) - at for tp, at in starts.items()])
+        await reader.close()
 
     async def settled(self, patience_s: float) -> None:
         """All is answered, and told to ClickHouse."""
@@ -111,7 +125,7 @@ class SimulationTrial:
             (held["lag"] or 0) == 0 for one in told if one is not None for held in one.partitions
         )
 
-    async def records(self, name: str) -> Iterator[tuple[dict[str, bytes], bytes]]:
+    async def records(self, name: str) -> list[tuple[dict[str, bytes], bytes]]:
         """Headers and value of every record that came into a topic since `open`."""
         reader, found = await self.broker.reader(), []
         for partition in range(SIMULATION_REQUEST.partitions):
@@ -122,7 +136,7 @@ class SimulationTrial:
                 headers = [dict(pairs) for pairs in batch.headers]
                 found += zip(headers, [value or b"" for value in batch.values], strict=True)
         await reader.close()
-        return iter(found)
+        return found
 
     async def check(self) -> dict[str, dict[str, Any]]:
         """Every request has exactly one result, repeats the same one, conflicts and poison are
@@ -172,6 +186,20 @@ class SimulationTrial:
             for child in psutil.Process(worker.pid).children()
             if "streams.pool.child" in " ".join(child.cmdline())
         ]
+
+    def wait_p95_s(self, worker: FaultWorker, lane: str) -> float:
+        """The bucket of `dia_job_wait_seconds` in which 95 % of a lane's waits have ended."""
+        told = worker.told()
+        assert told is not None
+        with urlopen(f"http://127.0.0.1:{told.http_port}/metrics", timeout=10) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        counts = {
+            float(sample.labels["le"]): sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "dia_job_wait_seconds_bucket" and sample.labels["lane"] == lane
+        }
+        return min(le for le, count in counts.items() if count >= 0.95 * counts[float("inf")])
 
     def close(self) -> None:
         for worker in self.workers:

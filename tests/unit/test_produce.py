@@ -141,7 +141,7 @@ def test_the_same_seed_and_start_give_the_same_bytes(broker, capsys):
         ([TOPIC], "--file FILE"),
         ([TOPIC, "--file", "x", "--generate", "5"], "--file FILE"),
         (["no.topic", "--generate", "5"], "model.metrics"),
-        (["train.results", "--generate", "5"], "model.metrics only"),
+        (["train.results", "--generate", "5"], "and model.metrics only"),
         ([TOPIC, "--file", "/nowhere"], "/nowhere cannot be read"),
         ([TOPIC, "--generate", "5", "--workload", "odd"], "wide, narrow"),
         ([TOPIC, "--generate", "5", "--late", "0.95"], "sum of all shares"),
