@@ -117,7 +117,24 @@ class SimulationTrial:
 
     async def settled(self, patience_s: float) -> None:
         """All is answered, and told to ClickHouse."""
+        deadline = time.monotonic() + patience_s
+        while await self._behind():
+            assert time.monotonic() < deadline, f"requests are not answered in {patience_s} s"
+            await asyncio.sleep(POLL_S)
         await self.until(self._settled, patience_s)
+
+    async def _behind(self) -> bool:
+        """Whether a request lies beyond what the group has committed."""
+        reader, admin = await self.broker.reader(), await self.broker.admin()
+        numbers = range(SIMULATION_REQUEST.partitions)
+        sources = [TopicPartition(SIMULATION_REQUEST.name, number) for number in numbers]
+        committed = await admin.committed(SIMULATION_REQUEST.group or "", sources)
+        ends = {tp: await reader.last_stable_offset(tp) for tp in sources}
+        await reader.close()
+        await admin.close()
+        return any(
+            end > (committed[tp].offset if tp in committed else 0) for tp, end in ends.items()
+        )
 
     def _settled(self) -> bool:
         told = [worker.told() for worker in self.workers if worker.exit_code is None]
