@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,14 @@ def _commands(text):
     return [line for line in blocks.splitlines() if line.strip() and not line.startswith("#")]
 
 
+@cache
+def _dia():
+    return typer.main.get_command(streams.cli.build())
+
+
 def _parse(words):
     """Parse ``words`` as the real command would, running nothing. Raises UsageError."""
-    command = typer.main.get_command(streams.cli.build())
+    command = _dia()
     context = command.make_context("dia", list(words[1:]))
     while hasattr(command, "commands"):
         rest = [*context._protected_args, *context.args]
