@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 def worker(
     ctx: typer.Context,
-    agents: Annotated[str, typer.Option(help="Comma-separated names, or all.")] = "all",
+    agents: Annotated[
+        str, typer.Option(help="Comma-separated names, all of them, or replay: submitted plans.")
+    ] = "all",
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Worker processes to run and to keep running.")
     ] = 1,
@@ -43,6 +45,11 @@ def worker(
             lambda number: [*command, "--slot", str(slot + number)],
             settings.drain_timeout_s,
         )
+        return
+    if agents == "replay":
+        from streams.cli.replay_worker import serve
+
+        serve(settings, slot)
         return
     from streams import host
     from streams.app import App, chosen

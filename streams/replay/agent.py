@@ -1,0 +1,180 @@
+"""The replay agent: a worker that runs the plans people submit (`dia replay submit`).
+
+It is a member of a consumer group on the journals, so each DLQ partition has one agent at a time;
+that is only for peace, since P2 fences whoever is late to notice. An entry in a journal makes it
+look: where a submitted plan holds the partition, it runs it (replay/partition_run.py). The plan
+waits in the journal, so one that died is taken up by whoever gets the partition next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+import structlog
+
+from streams.clock import Clock
+from streams.errors import CommandError, DiaError, TransientError
+from streams.replay.journal import RunEnded
+from streams.replay.owner import owned
+from streams.replay.pace import Pace
+from streams.replay.partition_run import Means, PartitionRun
+from streams.replay.plan import Plan, Selection
+from streams.replay.run import check_plan
+from streams.replay.standing import PlanStanding, read_standing
+from streams.rows import ShardSet
+from streams.settings import Settings
+from streams.topology import SOURCES, SourceTopic
+from streams.types import Broker, GroupConsumer, TopicPartition
+
+GROUP: Final = "dia-replay-agents"
+_RECORDS = 500
+_PAUSE_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class ReplayAgent:
+    """See the module docstring. All methods are called in the loop's thread."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        shards: ShardSet | None,
+        clock: Clock,
+        settings: Settings,
+        instance_id: str,
+        sources: tuple[SourceTopic, ...] = SOURCES,
+    ) -> None:
+        self._broker = broker
+        self._shards = shards
+        self._clock = clock
+        self._settings = settings
+        self._instance_id = instance_id
+        self._sources = {source.journal: source for source in sources}
+        self._consumer: GroupConsumer | None = None
+        self._due: set[TopicPartition] = set()
+        self._runs: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    async def run(self, joined: Callable[[], None]) -> None:
+        """Serve until `stop`; ``joined`` is called once the group was joined."""
+        while not self._stopping:
+            try:
+                await self._serve(joined)
+            except TransientError as error:
+                log.warning("replay_agent_waits", code=error.code, why=str(error))
+                await self._clock.sleep(_PAUSE_S)
+
+    def stop(self) -> None:
+        """End soon: an open step is aborted, and its plan waits for the next agent."""
+        self._stopping = True
+
+    # --- group -------------------------------------------------------------------------------
+
+    async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        await self._end(partitions)
+
+    async def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        assert self._consumer is not None
+        for tp in partitions:
+            self._consumer.seek(tp, 0)
+        self._due |= partitions
+
+    # --- work --------------------------------------------------------------------------------
+
+    async def _serve(self, joined: Callable[[], None]) -> None:
+        consumer = self._broker.consumer(GROUP, list(self._sources), self._instance_id)
+        self._consumer = consumer
+        try:
+            await consumer.start(self)
+            joined()
+            while not self._stopping:
+                self._due |= (
+                    await consumer.getmany(self._settings.fetch_timeout_s, _RECORDS)
+                ).keys()
+                await self._look(consumer.assignment())
+        finally:
+            await self._end(frozenset(self._runs))
+            await consumer.stop()
+
+    async def _look(self, assigned: frozenset[TopicPartition]) -> None:
+        """Begin what waits in the journals that have something new."""
+        for tp in [tp for tp, task in self._runs.items() if task.done()]:
+            del self._runs[tp]
+            self._due.add(tp)
+        for tp in sorted((self._due & assigned) - self._runs.keys()):
+            self._due.discard(tp)
+            reader = await self._broker.reader()
+            try:
+                waiting = (await read_standing(reader, tp)).active
+            finally:
+                await reader.close()
+            if waiting is not None and waiting.by_agent:
+                name = f"replay-{tp}"
+                self._runs[tp] = asyncio.create_task(self._replay(tp, waiting), name=name)
+
+    async def _replay(self, tp: TopicPartition, waiting: PlanStanding) -> None:
+        source = self._sources[tp.topic]
+        assert waiting.head is not None, "part 0 of a plan has its head"
+        selection = Selection(
+            partition=tp.partition,
+            end=waiting.end,
+            replay=str(waiting.to_replay),
+            park=str(waiting.to_park),
+        )
+        plan = msgspec.structs.replace(waiting.head, selections=(selection,))
+        log.info("replay_begun", tp=str(tp), plan=plan.id, letters=waiting.letters)
+        try:
+            await self._run_here(plan, selection, source, waiting.actor)
+        except CommandError as error:
+            await self._refuse(tp, source, waiting, str(error))
+        except DiaError as error:
+            log.warning("replay_interrupted", tp=str(tp), plan=plan.id, why=str(error))
+            await self._clock.sleep(_PAUSE_S)
+
+    async def _run_here(
+        self, plan: Plan, selection: Selection, source: SourceTopic, actor: str
+    ) -> None:
+        _, partitions = await check_plan(self._broker, plan)
+        means = Means(
+            broker=self._broker,
+            shards=self._shards,
+            clock=self._clock,
+            settings=self._settings,
+            actor=actor,
+            run=f"{self._instance_id}-{secrets.token_hex(4)}",
+        )
+        pace = Pace(self._clock, None)
+        run = PartitionRun(means, plan, selection, source, partitions, pace, resume=False)
+        standing, _ = await run.go()
+        log.info("replay_ended", plan=plan.id, state=standing.state, replayed=standing.replayed)
+
+    async def _refuse(
+        self, tp: TopicPartition, source: SourceTopic, waiting: PlanStanding, reason: str
+    ) -> None:
+        """P1 says no: the journal says why, and the topic is free for another plan."""
+        log.warning("replay_refused", tp=str(tp), plan=waiting.plan, why=reason)
+        async with owned(self._broker, self._clock, source, tp.partition) as owner:
+            now = owner.standing.plans[waiting.plan]
+            if now.active:
+                ended = RunEnded(
+                    at_ms=self._clock.now_ms(),
+                    actor=waiting.actor,
+                    plan=waiting.plan,
+                    run=now.run,
+                    outcome="stopped",
+                    reason=reason,
+                )
+                await owner.commit([ended])
+
+    async def _end(self, partitions: frozenset[TopicPartition]) -> None:
+        tasks = [self._runs.pop(tp) for tp in partitions if tp in self._runs]
+        for task in tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
