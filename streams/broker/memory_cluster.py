@@ -34,7 +34,7 @@ class Cluster:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.cluster_id = f"memory-{id(self):x}"
+        self.cluster_id = "memory"
         self.signal = Signal(clock)
         self.faults = Faults(clock, self.signal.notify)
         self.topics: dict[str, Topic] = {}

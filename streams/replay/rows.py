@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from streams.dead_letters import columns
 from streams.dlq.letter import Letter
 from streams.dlq.scan import Span, scan
 from streams.replay.dispositions import Disposition
@@ -28,27 +28,38 @@ def disposed_rows(
     entry: Disposed,
 ) -> list[FactRows]:
     """One `FactRows` per shard concerned; ``decided`` and ``versions`` by DLQ offset."""
-    by_shard: dict[int, list[dict[str, object]]] = {}
+    by_shard: dict[int, list[Letter]] = {}
     for letter in letters:
-        row = {
-            "id": letter.id,
-            "topic": letter.topic or "",
-            "part": letter.partition or 0,
-            "off": letter.source_offset or 0,
-            "ts": letter.source_timestamp_ms,
-            "error_code": letter.error_code,
-            "error_message": letter.error_message,
-            "stage": letter.stage,
-            "agent": letter.agent,
-            "tenant": letter.tenant,
-            "hops": letter.hops,
-            "disposition": decided[letter.offset].word,
-            "actor": entry.actor,
-            "ver": versions[letter.offset],
-            "at": entry.at_ms,
-        }
-        by_shard.setdefault(shards.shard_of_key(letter.id), []).append(row)
-    return [FactRows("dead_letters", shard, columns(rows)) for shard, rows in by_shard.items()]
+        by_shard.setdefault(shards.shard_of_key(letter.id), []).append(letter)
+    return [
+        FactRows("dead_letters", shard, _columns(found, decided, versions, entry))
+        for shard, found in by_shard.items()
+    ]
+
+
+def _columns(
+    letters: Sequence[Letter],
+    decided: Mapping[int, Disposition],
+    versions: Mapping[int, int],
+    entry: Disposed,
+) -> dict[str, list[Any]]:
+    return {
+        "id": [letter.id for letter in letters],
+        "topic": [letter.topic or "" for letter in letters],
+        "part": [letter.partition or 0 for letter in letters],
+        "off": [letter.source_offset or 0 for letter in letters],
+        "ts": [letter.source_timestamp_ms for letter in letters],
+        "error_code": [letter.error_code for letter in letters],
+        "error_message": [letter.error_message for letter in letters],
+        "stage": [letter.stage for letter in letters],
+        "agent": [letter.agent for letter in letters],
+        "tenant": [letter.tenant for letter in letters],
+        "hops": [letter.hops for letter in letters],
+        "disposition": [decided[letter.offset].word for letter in letters],
+        "actor": [entry.actor] * len(letters),
+        "ver": [versions[letter.offset] for letter in letters],
+        "at": [entry.at_ms] * len(letters),
+    }
 
 
 async def insert(shards: ShardSet, rows: Sequence[FactRows]) -> None:

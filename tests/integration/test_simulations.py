@@ -10,15 +10,23 @@ import sys
 
 import pytest
 
+from streams.sinks.schema import servers
+from tests.empty_topics import empty_topics
 from tests.faults.simulation_trial import SimulationTrial
+
+DATABASE = "simulated"
 
 
 @pytest.fixture
 async def trial(stack, tmp_path):
-    opened = SimulationTrial(stack, tmp_path, pool_processes="2")
+    opened = SimulationTrial(stack, tmp_path, pool_processes="2", clickhouse_database=DATABASE)
+    await empty_topics(opened.broker)
     await opened.open()
     yield opened
     opened.close()
+    for server in servers(opened.settings):
+        server.replica.command(f"DROP DATABASE {DATABASE}")
+        server.replica.close()
 
 
 @pytest.mark.timeout(240)

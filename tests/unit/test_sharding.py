@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from xxhash import xxh64_intdigest
 
 from streams.errors import UsageError
-from streams.sinks.sharding import jump_consistent_hash, load
+from streams.sinks.sharding import HashSharding, ShardMap, jump_consistent_hash, load
 
 KEYS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40)
 
@@ -88,3 +89,14 @@ def test_a_wrong_map_is_named(
     """A map that sends rows nowhere must stop a worker before it starts."""
     with pytest.raises(UsageError, match=says):
         load(setting.format(file=written(tmp_path, **content)), 2)
+
+
+def test_one_key_lies_where_the_same_key_among_many_lies():
+    """A row's shard is computed one way when it is written alone, another among thousands."""
+    keys = [f"model.metrics/0/{n}" for n in range(2000)]
+    for count in (1, 2, 3, 7, 64):
+        found = jump_consistent_hash(
+            np.array([xxh64_intdigest(key.encode()) for key in keys], np.uint64), count
+        )
+        one_map = ShardMap(count, HashSharding(count))
+        assert [one_map.shard_of_key(key) for key in keys] == found.tolist()

@@ -23,13 +23,13 @@ from streams.settings import Settings
 from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
 from streams.topology import MODEL_METRICS, TRAIN_RESULTS
 from streams.workload.feed import Feed
 from streams.workload.generator import Generator
 from streams.workload.oracle import Oracle
 from streams.workload.shape import Workload
 from tables.rocksdb import RocksFolder
+from tests.empty_topics import empty_topics
 
 DATABASE = "audited"
 EVENTS = 6000
@@ -64,11 +64,7 @@ class Pipeline:
 async def _run(settings: Settings, state: Path) -> Oracle:
     clock = SystemClock()
     broker = KafkaBroker(settings.kafka_bootstrap, session_timeout_s=settings.session_timeout_s)
-    admin = await broker.admin()
-    topics = wanted_topics(replication_factor=1)
-    await admin.delete_topics([topic.name for topic in topics])
-    await admin.create_topics(topics)
-    await admin.close()
+    await empty_topics(broker)
     shared = RedisShared(connect(settings.redis_url, 5.0))
     worker = Worker(
         agents=ALL,

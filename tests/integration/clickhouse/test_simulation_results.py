@@ -7,7 +7,6 @@ import pytest
 from streams.clock import SystemClock
 from streams.edge.simulations import Simulations
 from streams.errors import ShardUnavailable
-from streams.rows import FactRows
 from streams.runtime import effects
 from streams.settings import Settings
 from streams.sinks.clickhouse import ClickHouseShards
@@ -30,13 +29,9 @@ def _row(tenant: str, key: str, request: str, off: int, **changes: object) -> di
 async def _store(settings: Settings, rows: list[dict[str, object]]) -> None:
     """As the pipeline does: through the outbox's own form, each row to the shard of its key."""
     shards = ClickHouseShards.from_settings(settings, SystemClock())
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    found = effects.fact_rows(
-        effects.facts_key(1, "simulations"), effects.encode_columns(columns), shards.shard_of_key
-    )
-    for part in found:
-        assert isinstance(part, FactRows)
-        await shards.insert(part.shard, [part])
+    for key, value in effects.facts(1, "simulations", rows):
+        for part in effects.fact_rows(key, value, shards.shard_of_key):
+            await shards.insert(part.shard, [part])
     await shards.close()
 
 

@@ -25,10 +25,10 @@ from streams.settings import Settings
 from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
 from streams.topology import MODEL_METRICS
 from streams.types import Headers
 from tables.rocksdb import RocksFolder
+from tests.empty_topics import empty_topics
 
 DATABASE = "replayed"
 PATIENCE_S = 90.0
@@ -55,13 +55,6 @@ class Pipeline:
     def wait(self, work: Any) -> Any:
         """Run a coroutine in the pipeline's loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_S)
-
-    async def create_topics(self) -> None:
-        admin = await self.broker.admin()
-        own = [topic.name for topic in wanted_topics([MODEL_METRICS])]
-        await admin.delete_topics(own)
-        await admin.create_topics(wanted_topics(replication_factor=1))
-        await admin.close()
 
     async def start(self) -> None:
         self.worker = Worker(
@@ -144,7 +137,7 @@ def pipeline(stack: StackStatus, tmp_path: Path) -> Iterator[Pipeline]:
     # Its logs would stand between the lines of a command's stdout, which pytest sees as one.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     made = Pipeline(settings, tmp_path / "state")
-    made.wait(made.create_topics())
+    made.wait(empty_topics(made.broker))
     made.wait(made.start())
     yield made
     made.close()
