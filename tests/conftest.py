@@ -17,11 +17,14 @@ hypothesis.settings.register_profile("dia", deadline=None)
 hypothesis.settings.load_profile("dia")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for the real stack is marked so: ``-m "not stack"`` then runs without it."""
+    """Whoever asks for the real stack is marked so: ``-m "not stack"`` then runs without it, and
+    where tests run in two processes, one of them has it."""
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")
+            item.add_marker(pytest.mark.xdist_group("stack"))
 
 
 @pytest.fixture(scope="session")
