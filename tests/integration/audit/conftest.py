@@ -103,7 +103,7 @@ async def _train(broker: KafkaBroker, clock: SystemClock) -> None:
             "version": f"v{number // 10}",
             "event": "run_completed" if number % 3 else "alias_updated",
             "alias": "champion",
-            "metrics": {"loss": number / 10},
+            "metrics": {"loss": number / 8},
             "ts": clock.now_ms(),
         }
         await (
