@@ -23,7 +23,7 @@ def test_each_result_is_one_row_and_each_model_one_card(pipeline):
     assert [card.model_id for card in cards] == [f"m{number}" for number in range(10)]
     assert cards[0].aliases == {"champion": "v18"}
     assert len(cards[0].versions) == pipeline.trained // 10
-    assert (cards[3].best["loss"].lowest, cards[3].best["loss"].highest) == (1.3, 19.3)
+    assert (cards[3].best["loss"].lowest, cards[3].best["loss"].highest) == (13 / 8, 193 / 8)
 
 
 async def test_the_cache_holds_each_newest_card(pipeline):
