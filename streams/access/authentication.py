@@ -38,6 +38,12 @@ class Authenticator:
             "`dia edge token create` makes one."
         )
 
+    def holds(self, token: Token, now_ms: int) -> bool:
+        """Whether a token that was let in before still is one. Raises `TokensUnreadable`."""
+        self._refresh()
+        valid = token.expires_ms is None or now_ms < token.expires_ms
+        return valid and self._tokens.get(token.id) == token
+
     def _refresh(self) -> None:
         try:
             found = self._file.path.stat()

@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
 
 from streams.errors import RefusedBySafety
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where to listen, and who encrypts: this process, with ``cert`` and ``key``, or a proxy."""
+
+    host: str
+    port: int
+    cert: Path | None = None
+    key: Path | None = None
+    behind_tls: bool = False
+
+    @property
+    def encrypted(self) -> bool:
+        """Clients speak TLS, whoever ends it."""
+        return self.behind_tls or (self.cert is not None and self.key is not None)
+
+    def require_safe(self) -> None:
+        """Raises `RefusedBySafety`, as the function of that name."""
+        tls = self.cert is not None and self.key is not None
+        require_safe(self.host, tls=tls, behind_tls=self.behind_tls)
 
 
 def require_safe(host: str, *, tls: bool, behind_tls: bool) -> None:

@@ -19,6 +19,13 @@ class Forbidden(RequestRefused):
     status = 403
 
 
+class CrossSite(RequestRefused):
+    """A request that a page of somebody else may have made."""
+
+    code = "csrf"
+    status = 403
+
+
 class UnknownResource(RequestRefused):
     code = "unknown_resource"
     status = 404
@@ -64,4 +71,11 @@ class TokensUnreadable(RequestRefused):
     """The file of tokens is damaged: nobody is let in until it is mended."""
 
     code = "tokens_unreadable"
+    status = 503
+
+
+class SourceAway(RequestRefused):
+    """What it is read from is left alone for now, and no cache has the answer."""
+
+    code = "source_away"
     status = 503

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.local.live_workers import Worker
-from streams.telemetry.metrics import PREFIX
+from streams.telemetry.declaring import PREFIX
 
 _TIMEOUT_S = 10.0
 

@@ -19,8 +19,16 @@ POLICY: Final = CacheKind("policy", versioned=False)
 """names: length of the tenant, ``:``, tenant, ``/``, policy"""
 MODEL: Final = CacheKind("model", versioned=True)
 """names: length of the tenant, ``:``, tenant, ``/``, model"""
+SERIES: Final = CacheKind("series", versioned=False)
+"""what the query API read of a tenant's rows: length of the tenant, ``:``, tenant, ``/``, question"""
+CATALOG: Final = CacheKind("catalog", versioned=False)
+"""which tenants, models and metrics there are, named as `SERIES`"""
+OVERVIEW: Final = CacheKind("overview", versioned=False)
+"""the state of the whole, as a tenant sees it, named as `SERIES`"""
+KEPT: Final = CacheKind("kept", versioned=False)
+"""the last good answer to each question of those three, for when its source is away"""
 
-KINDS: Final = {kind.name: kind for kind in (POLICY, MODEL)}
+KINDS: Final = {kind.name: kind for kind in (POLICY, MODEL, SERIES, CATALOG, OVERVIEW, KEPT)}
 
 
 def owned(tenant_id: str, name: str) -> str:

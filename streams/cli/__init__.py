@@ -34,6 +34,7 @@ GROUPS: tuple[str, ...] = (
     "schemas",
     "worker",
     "edge",
+    "console",
     "tables",
     "dlq",
     "cache",

@@ -47,9 +47,9 @@ def audit(
     from agents import ALL
     from streams.audit.audit import Options, audit
     from streams.cli.kafka import broker_of
-    from streams.cli.moment import moment_s, span_s
     from streams.clock import SystemClock
     from streams.errors import CommandError, UsageError
+    from streams.moments import moment_s, span_s
 
     run = invocation(ctx)
     if not deep and (start or stop):

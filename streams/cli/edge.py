@@ -51,8 +51,8 @@ def serve(
     curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/x-ndjson" \\
          --data-binary @events.jsonl http://127.0.0.1:8480/v1/events/model.metrics
     """
+    from streams.access.listening import Listening
     from streams.cli.kafka import require_address
-    from streams.edge.serving import Listening
     from streams.edge.serving import serve as serve_edge
     from streams.errors import UsageError
     from streams.telemetry.logs import configure

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.moment import moment_s, span_s
 from streams.errors import UsageError
+from streams.moments import moment_s, span_s
 
 if TYPE_CHECKING:
     from streams.dlq.filters import Filters, OffsetRange

@@ -86,8 +86,8 @@ def series(
 ) -> None:
     """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the one shard that holds
     the series. Percentiles err by at most 1 %."""
-    from streams.cli.moment import moment_s, span_s
     from streams.errors import DependencyUnreachable, ShardUnavailable
+    from streams.moments import moment_s, span_s
     from streams.sinks.series import COLUMNS, SeriesQuery, choose_table, read
 
     run = invocation(ctx)

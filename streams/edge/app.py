@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streams.access.authentication import Authenticator
+from streams.access.problem import problem, refusal
 from streams.access.refusals import Forbidden, Unreadable
 from streams.access.request_rate import RequestRate
 from streams.access.tokens import Role, Token
@@ -29,9 +30,8 @@ from streams.clock import Clock
 from streams.edge import body, openapi
 from streams.edge.exchange import Receipt
 from streams.edge.intake import TENANT_MISMATCH, Intake
-from streams.edge.problem import problem, refusal
 from streams.errors import RequestRefused, TransientError
-from streams.telemetry.metrics import EdgeMetrics
+from streams.telemetry.http_metrics import EdgeMetrics
 
 log = structlog.get_logger(__name__)
 

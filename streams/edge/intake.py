@@ -12,7 +12,7 @@ from streams.clock import Clock
 from streams.codecs import BadPosition, Limits, check
 from streams.edge.exchange import Receipt, Rejected, Stored
 from streams.edge.lane import Lane
-from streams.telemetry.metrics import EdgeMetrics
+from streams.telemetry.http_metrics import EdgeMetrics
 from streams.topology import SOURCES, SourceTopic
 
 TENANT_MISMATCH = "tenant_mismatch"

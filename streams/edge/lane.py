@@ -34,7 +34,7 @@ from streams.edge.numbering import Numbering
 from streams.edge.shipment import Shipper
 from streams.edge.spool import Spool
 from streams.errors import DiaError
-from streams.telemetry.metrics import EdgeMetrics
+from streams.telemetry.http_metrics import EdgeMetrics
 
 log = structlog.get_logger(__name__)
 

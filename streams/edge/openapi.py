@@ -7,9 +7,9 @@ from typing import Any
 
 from schemas.documents import document as schema_document
 from schemas.registry import Family, family_of
+from streams.access.problem import MEDIA_TYPE
 from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON
 from streams.edge.intake import TOPICS
-from streams.edge.problem import MEDIA_TYPE
 from streams.version import app_version
 
 _PROBLEMS = {

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 
 from streams.access.authentication import Authenticator
-from streams.access.listening import require_safe
+from streams.access.listening import Listening
 from streams.access.request_rate import RequestRate
 from streams.access.tokens import TokenFile
+from streams.access.web_server import WebServer
 from streams.broker.kafka import KafkaBroker
 from streams.clock import Clock, SystemClock
 from streams.codecs import Limits
@@ -44,20 +41,6 @@ from streams.version import app_version
 log = structlog.get_logger(__name__)
 
 RATE_PERIOD_S = 60.0
-CONNECTIONS_MAX = 1000
-STOP_TIMEOUT_S = 30
-"""Longer than a transaction may take: whoever waits for an answer gets it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
-    """Where to listen, and who encrypts: this process, with ``cert`` and ``key``, or a proxy."""
-
-    host: str
-    port: int
-    cert: Path | None = None
-    key: Path | None = None
-    behind_tls: bool = False
 
 
 class EdgeProcess:
@@ -144,8 +127,7 @@ def serve(settings: Settings, listening: Listening, said: Callable[[str], None])
 
     Raises `RefusedBySafety` for an address that is not safe, and what `EdgeProcess` does.
     """
-    tls = listening.cert is not None and listening.key is not None
-    require_safe(listening.host, tls=tls, behind_tls=listening.behind_tls)
+    listening.require_safe()
     asyncio.run(_serve(settings, listening, said))
 
 
@@ -161,7 +143,7 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
         health_port = await health.start()
         state.mark_started()
         state.set_partitions(PartitionCounts())
-        server = _Server(_config(process.app(), listening))
+        server = WebServer(process.app(), listening)
         server.on_listening = lambda url: said(
             f"listening on {url}; metrics and probes on port {health_port}"
         )
@@ -177,53 +159,3 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
     finally:
         await health.stop()
         process.close()
-
-
-class _Server(uvicorn.Server):
-    """Tells its address once it is bound, and ends after a signal instead of dying of it:
-    uvicorn's own way raises the signal again before anything could be closed."""
-
-    on_listening: Callable[[str], None] = staticmethod(lambda url: None)
-
-    async def startup(self, sockets: list[Any] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            scheme = "https" if self.config.is_ssl else "http"
-            self.on_listening(f"{scheme}://{host}:{port}")
-
-    def stop(self) -> None:
-        """Answer what was asked, then end."""
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-
-def _config(app: Starlette, listening: Listening) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        host=listening.host,
-        port=listening.port,
-        ssl_certfile=str(listening.cert) if listening.cert else None,
-        ssl_keyfile=str(listening.key) if listening.key else None,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=CONNECTIONS_MAX,
-        timeout_graceful_shutdown=STOP_TIMEOUT_S,
-        ws="none",
-        lifespan="on",
-    )

@@ -227,6 +227,12 @@ class Settings:
         1 << 30, "events of one topic on disk while Kafka is away", low=1 << 20, high=1 << 40
     )
 
+    console_host: str = _setting("127.0.0.1", "address of the console and its query API")
+    console_port: int = _setting(8481, "its port; 0 takes a free one", low=0, high=65_535)
+    console_requests: int = _setting(
+        30_000, "requests of one token within a minute", low=1, high=10_000_000
+    )
+
     http_host: str = _setting("127.0.0.1", "address of the health and metrics port")
     http_port: int = _setting(
         0, "health and metrics port of slot 0; 0 takes a free one", low=0, high=65_535

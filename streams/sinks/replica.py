@@ -111,11 +111,16 @@ class Replica:
             bootstrap.close()
 
     def query(
-        self, sql: str, parameters: Mapping[str, Any] | None = None
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-        """Column names and all rows of a result."""
+        """Column names and all rows of a result. ``limits`` are ClickHouse settings of this query."""
         with self._told():
-            result = self._client().query(sql, parameters=dict(parameters or {}))
+            result = self._client().query(
+                sql, parameters=dict(parameters or {}), settings=dict(limits or {})
+            )
             return result.column_names, result.result_rows
 
     def columns(self, sql: str) -> pa.Table:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.errors import ShardUnavailable, UsageError
+from streams.moments import iso_s
 from streams.rows import WindowTable
 from streams.settings import Settings
 from streams.sinks import sharding
@@ -23,12 +24,11 @@ STEPS_MAX = 11_000
 COLUMNS = ("t", "count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99")
 """``t`` is the start of the step, in ISO 8601, UTC; the others are numbers."""
 
-_WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
+WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
 
 _SQL = """
 SELECT
-    formatDateTime(toDateTime(step, 'UTC'), '%Y-%m-%dT%H:%i:%SZ', 'UTC'),
-    total, mean, sqrt(greatest(0, squares / total - mean * mean)), low, high, last,
+    step, total, mean, sqrt(greatest(0, squares / total - mean * mean)), low, high, last,
     arrayMap(code -> greatest(low, least(high, sketch_value(code))), codes) AS p
 FROM
 (
@@ -92,16 +92,30 @@ def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tup
     groups = settings.shards()
     shard_map = sharding.load(settings.sharding, len(groups))
     shard = int(shard_map.shard_of([query.tenant], [query.model], [query.metric])[0])
-    width_s = _WIDTH_S[table]
-    parameters = {
+    sql, parameters = statement(query, table)
+    rows = steps(_first_answer(settings, groups[shard], sql, parameters))
+    return [(iso_s(start_s), *numbers) for start_s, *numbers in rows]
+
+
+def statement(query: SeriesQuery, table: WindowTable) -> tuple[str, dict[str, Any]]:
+    """SQL for the one shard that holds the series, and its parameters; `steps` reads the result."""
+    return _SQL.format(table=table), parameters(query, table)
+
+
+def parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
+    """A range that starts at the table's grain, as ClickHouse's own query parameters."""
+    return {
         "tenant": query.tenant,
         "model": query.model,
         "metric": query.metric,
-        "start": query.start_s // width_s * width_s,
+        "start": query.start_s // WIDTH_S[table] * WIDTH_S[table],
         "stop": query.stop_s,
         "step": query.step_s,
     }
-    rows = _first_answer(settings, groups[shard], _SQL.format(table=table), parameters)
+
+
+def steps(rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """`COLUMNS`, with ``t`` in seconds since the epoch."""
     return [(*row[:-1], *row[-1]) for row in rows]
 
 
@@ -130,7 +144,7 @@ def _refuse_senseless(query: SeriesQuery) -> None:
 
 
 def _at_least(table: WindowTable, query: SeriesQuery, kept: str) -> WindowTable:
-    width_s = _WIDTH_S[table]
+    width_s = WIDTH_S[table]
     if query.step_s % width_s:
         raise UsageError(
             f"values {kept}; for so old a --from, --step must be a multiple of {width_s} s."

@@ -1,4 +1,4 @@
-"""Every metric of the process, declared here and nowhere else.
+"""Every metric of the process, declared here and in http_metrics.py, and nowhere else.
 
 Names carry the prefix ``dia_`` and base units; label values are bounded: topics, partitions,
 tables, shards, error codes, protocol steps; never a key, an id or a message. A help text says
@@ -9,19 +9,16 @@ partition leaves, else two processes would report its lag.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
     Info,
     ProcessCollector,
     disable_created_metrics,
 )
 
-PREFIX = "dia_"
+from streams.telemetry.declaring import PREFIX, Declare
+from streams.telemetry.http_metrics import ConsoleMetrics, EdgeMetrics
+
 PARTITION = ("topic", "partition")
 
 PARTITION_STATES = ("fencing", "restoring", "ready", "stopped")
@@ -38,28 +35,10 @@ JOB_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 RESTORE_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
 
 
-class _Declare:
-    """Declares metrics with the prefix on one registry."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(PREFIX + name, text, labels, registry=self._registry)
-
-    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-        return Gauge(PREFIX + name, text, labels, registry=self._registry)
-
-    def histogram(
-        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
-    ) -> Histogram:
-        return Histogram(PREFIX + name, text, labels, buckets=buckets, registry=self._registry)
-
-
 class IntakeMetrics:
     """Records: every one read is applied, a duplicate, or a dead letter."""
 
-    def __init__(self, declare: _Declare) -> None:
+    def __init__(self, declare: Declare) -> None:
         self.records_read = declare.counter(
             "records_read_total", "Records folded from a source partition.", PARTITION
         )
@@ -90,7 +69,7 @@ class IntakeMetrics:
 class CommitMetrics:
     """The commit protocol, C2 to C4."""
 
-    def __init__(self, declare: _Declare) -> None:
+    def __init__(self, declare: Declare) -> None:
         self.commits = declare.counter(
             "commits_total", "Transactions committed and applied.", PARTITION
         )
@@ -107,7 +86,7 @@ class CommitMetrics:
 class PartitionMetrics:
     """Assigned partitions and how they come to be ready."""
 
-    def __init__(self, declare: _Declare) -> None:
+    def __init__(self, declare: Declare) -> None:
         self.state = declare.gauge(
             "partition_state",
             "1 for the state the partition is in, 0 for the others; stopped needs an operator.",
@@ -137,7 +116,7 @@ class PartitionMetrics:
 class StateMetrics:
     """What a partition remembers."""
 
-    def __init__(self, declare: _Declare) -> None:
+    def __init__(self, declare: Declare) -> None:
         self.live_windows = declare.gauge("live_windows", "Windows not yet closed.", PARTITION)
         self.bytes = declare.gauge(
             "state_bytes", "Encoded size of a table's live entries.", (*PARTITION, "table")
@@ -163,7 +142,7 @@ class StateMetrics:
 class SinkMetrics:
     """Rows on their way to the ClickHouse shards."""
 
-    def __init__(self, declare: _Declare) -> None:
+    def __init__(self, declare: Declare) -> None:
         self.rows = declare.counter(
             "sink_rows_total", "Rows a shard acknowledged, repeats included.", ("shard", "table")
         )
@@ -197,7 +176,7 @@ class SinkMetrics:
 class BreakerMetrics:
     """Dependencies that are left alone while they fail."""
 
-    def __init__(self, declare: _Declare) -> None:
+    def __init__(self, declare: Declare) -> None:
         self.state = declare.gauge(
             "breaker_state",
             "1 for the state the breaker is in, 0 for the others; open: the dependency is away.",
@@ -208,7 +187,7 @@ class BreakerMetrics:
 class CacheMetrics:
     """What is kept in the process (l1) and in Redis (l2), by name of the cache."""
 
-    def __init__(self, declare: _Declare) -> None:
+    def __init__(self, declare: Declare) -> None:
         self.requests = declare.counter(
             "cache_requests_total",
             "Look-ups by layer; error: the layer did not answer, and the next one was asked.",
@@ -238,7 +217,7 @@ class CacheMetrics:
 class JobMetrics:
     """Work of job agents: what waits, runs and became of it."""
 
-    def __init__(self, declare: _Declare) -> None:
+    def __init__(self, declare: Declare) -> None:
         self.waiting = declare.gauge("jobs_waiting", "Jobs that wait for a process.", ("lane",))
         self.running = declare.gauge("jobs_running", "Jobs under way.")
         self.wait_seconds = declare.histogram(
@@ -255,33 +234,6 @@ class JobMetrics:
         )
 
 
-class EdgeMetrics:
-    """Events over HTTP."""
-
-    def __init__(self, declare: _Declare) -> None:
-        self.requests = declare.counter(
-            "edge_requests_total", "Requests to post events, by what was answered.", ("code",)
-        )
-        self.events = declare.counter(
-            "edge_events_total", "Events that were acknowledged.", ("topic",)
-        )
-        self.refused = declare.counter(
-            "edge_refused_events_total",
-            "Events that were refused; the senders were told why.",
-            ("topic", "error_code"),
-        )
-        self.spool_bytes = declare.gauge(
-            "edge_spool_bytes",
-            "Acknowledged events on the edge's disk; above 0 the broker is or was away.",
-            ("topic",),
-        )
-        self.interruptions = declare.counter(
-            "edge_interruptions_total",
-            "Times a topic's events had to take the way through the spool.",
-            ("topic", "code"),
-        )
-
-
 class Metrics:
     """All of them on one registry. One instance a process; a test or a simulation makes its own."""
 
@@ -289,7 +241,7 @@ class Metrics:
         # A timestamp beside every counter would double a scrape for nothing.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own gap
         self.registry = registry if registry is not None else CollectorRegistry()
-        declare = _Declare(self.registry)
+        declare = Declare(self.registry)
         self.intake = IntakeMetrics(declare)
         self.commit = CommitMetrics(declare)
         self.partition = PartitionMetrics(declare)
@@ -299,6 +251,7 @@ class Metrics:
         self.cache = CacheMetrics(declare)
         self.jobs = JobMetrics(declare)
         self.edge = EdgeMetrics(declare)
+        self.console = ConsoleMetrics(declare)
         self.loop_heartbeat = declare.gauge(
             "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
         )

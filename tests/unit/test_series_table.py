@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.cli.moment import moment_s, span_s
 from streams.errors import UsageError
+from streams.moments import moment_s, span_s
 from streams.sinks.series import SeriesQuery, choose_table
 
 NOW_S = 1_800_000_000

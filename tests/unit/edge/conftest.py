@@ -11,10 +11,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from streams.access.listening import Listening
 from streams.access.tokens import Role, TokenFile
+from streams.access.web_server import WebServer
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
-from streams.edge.serving import EdgeProcess, Listening, _config, _Server
+from streams.edge.serving import EdgeProcess
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
@@ -94,14 +96,14 @@ def served(edge_settings, tokens, broker) -> Iterator[str]:
     """The address of an edge that really listens, on a loop of its own."""
     started: list[str] = []
     ready = threading.Event()
-    servers: list[_Server] = []
+    servers: list[WebServer] = []
 
     async def serve() -> None:
         await make_topics(broker)
         unlimited = replace(edge_settings, edge_requests=1_000_000)
         made = EdgeProcess(unlimited, broker, SystemClock(), Metrics())
         made._edge = replace(made._edge, results=NoResults())
-        server = _Server(_config(made.app(), Listening(host="127.0.0.1", port=0)))
+        server = WebServer(made.app(), Listening(host="127.0.0.1", port=0))
         servers.append(server)
 
         def listening(url: str) -> None:

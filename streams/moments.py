@@ -1,4 +1,4 @@
-"""Moments and spans as people write them on a command line."""
+"""Moments and spans as people write them: on a command line, in a URL."""
 
 from __future__ import annotations
 
@@ -38,3 +38,8 @@ def moment_s(text: str, option: str, now_s: float) -> int:
             f"{option} {text} is no moment: write now, -6h, or 2026-05-01T12:00."
         ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def iso_s(at_s: int) -> str:
+    """ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,121 @@
+"""Answers read from ClickHouse, kept for a moment so that a crowd asks once, and for a day in case
+it goes away: an answer that is old says so.
+
+A question's name begins with the tenant it is asked for, and that tenant comes from the gate alone;
+so an answer is never found by another tenant's question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+from xxhash import xxh3_128_hexdigest
+
+from streams.access.refusals import SourceAway
+from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
+from streams.cache.kind import CATALOG, KEPT, OVERVIEW, SERIES, CacheKind, owned
+from streams.clock import Clock
+from streams.console.level import CACHES_ONLY, Level
+from streams.errors import CacheUnavailable, TransientError
+from streams.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+FRESH_S: Final[Mapping[CacheKind, float]] = {SERIES: 10.0, CATALOG: 60.0, OVERVIEW: 30.0}
+KEPT_S: Final = 86_400.0
+AWAY_S: Final = 5.0
+_encode = msgspec.json.Encoder().encode
+
+Load = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, of which ``tenant`` ("": of all). ``asked`` tells it from every other."""
+
+    kind: CacheKind
+    tenant: str
+    asked: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        said = xxh3_128_hexdigest(_encode(self.asked))
+        return owned(self.tenant, f"{self.kind.name}:{said}")
+
+
+class Answers:
+    """``level`` tells how degraded the service is: from `CACHES_ONLY` on nothing is loaded."""
+
+    def __init__(
+        self,
+        layer: SharedLayer | None,
+        clock: Clock,
+        metrics: Metrics,
+        level: Callable[[], Level],
+    ) -> None:
+        self._clock = clock
+        self._level = level
+
+        def cache(kind: CacheKind, ttl_s: float) -> Cache[bytes]:
+            return Cache(
+                kind,
+                encode=bytes,
+                decode=bytes,
+                clock=clock,
+                metrics=metrics,
+                layer=layer,
+                policy=CachePolicy(l1_ttl_s=ttl_s, l2_ttl_s=ttl_s, l1_bytes=32 << 20),
+            )
+
+        self._fresh = {kind: cache(kind, ttl_s) for kind, ttl_s in FRESH_S.items()}
+        self._kept = cache(KEPT, KEPT_S)
+
+    async def get(self, question: Question, load: Load) -> bytes:
+        """A JSON object: what ``load`` gave, with ``as_of_ms`` and ``degraded``.
+
+        Raises what ``load`` raises where nothing is kept, and `SourceAway` where nothing may be
+        loaded.
+        """
+        if self._level().level >= CACHES_ONLY:
+            kept = await self._kept.get(question.name, _nothing)
+            if kept is None:
+                what = "answers come from caches only now, and this one is in none"
+                raise SourceAway(what, retry_after_s=AWAY_S)
+            return _marked(kept, degraded=True)
+        try:
+            found = await self._fresh[question.kind].get(
+                question.name, lambda: self._load(question, load)
+            )
+        except TransientError as error:
+            kept = await self._kept.get(question.name, _nothing)
+            if kept is None:
+                raise
+            log.info("answered_from_cache", cache=question.kind.name, code=error.code)
+            return _marked(kept, degraded=True)
+        assert found is not None, "a load gives an answer"
+        return _marked(found, degraded=False)
+
+    async def close(self) -> None:
+        for cache in (*self._fresh.values(), self._kept):
+            await cache.close()
+
+    async def _load(self, question: Question, load: Load) -> Versioned[bytes]:
+        as_of_ms = self._clock.now_ms()
+        body = _encode({"as_of_ms": as_of_ms, **await load()})
+        try:
+            await self._kept.put(question.name, body)
+        except CacheUnavailable as error:
+            log.info("answer_not_kept", code=error.code)
+        return Versioned(body)
+
+
+async def _nothing() -> Versioned[bytes]:
+    return Versioned(None)
+
+
+def _marked(body: bytes, *, degraded: bool) -> bytes:
+    return (b'{"degraded":true,' if degraded else b'{"degraded":false,') + body[1:]

@@ -1,0 +1,85 @@
+"""The ASGI application: which path is answered by whom."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from streams.clock import Clock
+from streams.console import openapi, reply
+from streams.console.gate import Gate
+from streams.console.security_headers import SecurityHeaders
+from streams.console.series import SeriesDesk
+from streams.console.sign_in import SignInDesk
+from streams.telemetry.http_metrics import ConsoleMetrics
+
+GZIP_FROM_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """The parts behind the paths; pages use the same ones."""
+
+    gate: Gate
+    series: SeriesDesk
+    clock: Clock
+    metrics: ConsoleMetrics
+
+
+Pages = Callable[[Console], Sequence[BaseRoute]]
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[Any]]
+
+
+def console_app(
+    console: Console, *, pages: Pages | None = None, lifespan: Lifespan | None = None
+) -> Starlette:
+    """``pages`` adds what people look at; ``lifespan`` starts and stops what the parts need."""
+    return Starlette(
+        routes=[*api_routes(console), *(pages(console) if pages is not None else ())],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=5),
+        ],
+        exception_handlers={HTTPException: reply.http_problem},
+        lifespan=lifespan or _nothing_to_start,
+    )
+
+
+def api_routes(console: Console) -> list[Route]:
+    sign_in = SignInDesk(console.gate)
+
+    def route(method: str, path: str, endpoint: reply.Endpoint) -> Route:
+        told = reply.told(endpoint, path, console.clock, console.metrics)
+        return Route(path, told, methods=[method])
+
+    return [
+        route("POST", "/session", sign_in.begin),
+        route("GET", "/session", sign_in.show),
+        route("POST", "/session/end", sign_in.end),
+        route("GET", "/api/series", console.series.one),
+        route("GET", "/openapi.json", _description),
+        route("GET", "/healthz", _health),
+    ]
+
+
+async def _health(request: Request) -> Response:
+    return reply.json(request, {"ok": True})
+
+
+async def _description(request: Request) -> Response:
+    return reply.json(request, openapi.document())
+
+
+@asynccontextmanager
+async def _nothing_to_start(app: Starlette) -> AsyncIterator[None]:
+    yield

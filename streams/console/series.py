@@ -1,0 +1,84 @@
+"""Statistics of series over time: one as `dia query series` gives it, and several side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.access.tokens import Role
+from streams.cache.kind import SERIES
+from streams.clock import Clock
+from streams.console import reply
+from streams.console.answers import Answers, Question
+from streams.console.gate import Gate
+from streams.console.parameters import Format, Parameters
+from streams.console.shards import Rows, ShardReader
+from streams.moments import iso_s
+from streams.rows import WindowTable
+from streams.sinks.series import COLUMNS, SeriesQuery, choose_table, statement, steps
+
+_ROUND_S = 10
+"""Moments that count from now are rounded, so that a crowd that looks at now asks the same."""
+
+
+class SeriesDesk:
+    """GET /api/series."""
+
+    def __init__(
+        self, gate: Gate, shards: ShardReader, answers: Answers, clock: Clock, retention_days: int
+    ) -> None:
+        self._gate = gate
+        self._shards = shards
+        self._answers = answers
+        self._clock = clock
+        self._retention_days = retention_days
+
+    async def one(self, request: Request) -> Response:
+        holder = self._gate.holder(request, Role.READ)
+        given = Parameters(request)
+        tenant = holder.tenant(given.optional("tenant"))
+        now_s = self._clock.now_ms() / 1000
+        now_s -= now_s % _ROUND_S
+        query = SeriesQuery(
+            tenant=tenant,
+            model=given.name("model"),
+            metric=given.name("metric"),
+            start_s=given.moment("from", "-1h", now_s),
+            stop_s=given.moment("to", "now", now_s),
+            step_s=given.span("step", "1m"),
+        )
+        table = choose_table(query, now_s, self._retention_days)
+        wanted = given.choice("format", Format, "json")
+        body = await self._answers.get(
+            Question(SERIES, tenant, ("series", table, query)), lambda: self._read(query, table)
+        )
+        return _csv(body) if wanted == "csv" else reply.json(request, body)
+
+    async def _read(self, query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
+        names = (query.tenant, query.model, query.metric)
+        rows = await self._shards.of_series(names, *statement(query, table))
+        return {
+            "tenant": query.tenant,
+            "model": query.model,
+            "metric": query.metric,
+            "table": table,
+            "step_s": query.step_s,
+            "from_s": query.start_s,
+            "to_s": query.stop_s,
+            "columns": columns(rows),
+        }
+
+
+def columns(rows: Rows) -> dict[str, list[Any]]:
+    """The result of `statement`, a list a column."""
+    found = steps(rows)
+    return {name: [row[index] for row in found] for index, name in enumerate(COLUMNS)}
+
+
+def _csv(body: bytes) -> Response:
+    found = msgspec.json.decode(body)["columns"]
+    rows = zip(*(found[name] for name in COLUMNS), strict=True)
+    return reply.csv_file(COLUMNS, [(iso_s(t), *numbers) for t, *numbers in rows])

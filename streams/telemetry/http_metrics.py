@@ -1,0 +1,46 @@
+"""Metrics of what answers over HTTP: the edge, the query API and the console."""
+
+from __future__ import annotations
+
+from streams.telemetry.declaring import Declare
+
+REQUEST_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class EdgeMetrics:
+    """Events over HTTP."""
+
+    def __init__(self, declare: Declare) -> None:
+        self.requests = declare.counter(
+            "edge_requests_total", "Requests to post events, by what was answered.", ("code",)
+        )
+        self.events = declare.counter(
+            "edge_events_total", "Events that were acknowledged.", ("topic",)
+        )
+        self.refused = declare.counter(
+            "edge_refused_events_total",
+            "Events that were refused; the senders were told why.",
+            ("topic", "error_code"),
+        )
+        self.spool_bytes = declare.gauge(
+            "edge_spool_bytes",
+            "Acknowledged events on the edge's disk; above 0 the broker is or was away.",
+            ("topic",),
+        )
+        self.interruptions = declare.counter(
+            "edge_interruptions_total",
+            "Times a topic's events had to take the way through the spool.",
+            ("topic", "code"),
+        )
+
+
+class ConsoleMetrics:
+    """The query API and the console."""
+
+    def __init__(self, declare: Declare) -> None:
+        self.requests = declare.counter(
+            "console_requests_total", "Requests by route and status.", ("route", "status")
+        )
+        self.seconds = declare.histogram(
+            "console_request_seconds", "Time to an answer.", REQUEST_BUCKETS_S, ("route",)
+        )
