@@ -109,4 +109,6 @@ class ColumnFetch:
 
 
 def _headers(pairs: list[tuple[str, bytes | None]]) -> Headers:
-    return tuple((name, value if value is not None else b"") for name, value in pairs)
+    if None not in [value for _, value in pairs]:
+        return tuple(pairs)  # type: ignore[arg-type]  # no value is None
+    return tuple([(name, value if value is not None else b"") for name, value in pairs])

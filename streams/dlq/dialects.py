@@ -14,7 +14,7 @@ A header that is missing, or is not what its dialect says, reads as unknown: Non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -52,6 +52,33 @@ class Dialect:
             if name in fields:
                 return fields[name]
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What many letters of one dialect say, one value a letter."""
+
+    dialect: Dialect
+    fields: Sequence[Fields]
+
+    def texts(self, field: str) -> list[str | None]:
+        """As `text` reads them."""
+        raw = self._raw(field)
+        read = {one: text(one) for one in set(raw)}
+        return [read[one] for one in raw]
+
+    def numbers(self, field: str) -> list[int | None]:
+        """As the dialect writes them."""
+        raw = self._raw(field)
+        read = {one: self.dialect.number(one) for one in set(raw)}
+        return [read[one] for one in raw]
+
+    def _raw(self, field: str) -> list[bytes | None]:
+        names = self.dialect.names.get(field, ())
+        if len(names) == 1:
+            [name] = names
+            return [one.get(name) for one in self.fields]
+        return [self.dialect.raw(one, field) for one in self.fields]
 
 
 _DIA_FIELDS = (

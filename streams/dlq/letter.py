@@ -1,19 +1,19 @@
 """One record of a DLQ topic, and what it says of itself. Nothing in it is taken on trust.
 
-A `Letter` costs little to make, since a million of them are looked at for a few numbers: it keeps
-the record as it came and reads a header when it is asked for.
+A million of them are looked at for a few numbers: so what nearly everyone asks is read a column
+at a time, and every other header when it is asked for.
 """
 
 from __future__ import annotations
 
-from itertools import repeat
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
 
 import msgspec
 from msgspec import Struct
 
 from streams import headers
-from streams.dlq.dialects import DIA, Dialect, dialect_of, text
+from streams.dlq.dialects import DIA, Columns, Dialect, dialect_of, text
 from streams.topology import SOURCES, SourceTopic
 from streams.types import Headers, RecordBatch, TopicPartition
 
@@ -50,11 +50,14 @@ class _Tenanted(Struct):
     tenant_id: str
 
 
-class Letter(Struct, frozen=True, gc=False):
-    """Where it lies in the DLQ, and the record there. See `Original` for the one that failed.
+_tenanted = msgspec.json.Decoder(_Tenanted).decode
 
-    ``timestamp_ms`` is the DLQ record's: dia gives it the original's, others may not.
-    ``fields`` holds the last value of each header name.
+
+class Letter(Struct, frozen=True, gc=False, kw_only=True):
+    """Where it lies in the DLQ, the record there, and what was read of it with its whole batch.
+
+    See `Original` for the record that failed. ``timestamp_ms`` is the DLQ record's: dia gives it
+    the original's, others may not. ``fields`` holds the last value of each header name.
     """
 
     dlq: TopicPartition
@@ -66,63 +69,35 @@ class Letter(Struct, frozen=True, gc=False):
     fields: dict[str, bytes]
     dialect: Dialect
 
-    # --- where it came from ------------------------------------------------------------------
-
-    @property
-    def id(self) -> str:
-        """Unique to the failed record for ever; where nobody named it, the place tells."""
-        if named := self._text("id"):
-            return named
-        tp, offset = self.source_tp, self.source_offset
-        if tp is None or offset is None:
-            return f"{self.dlq}/{self.offset}"
-        return f"{tp}/{offset}"
-
-    @property
-    def topic(self) -> str | None:
-        """The source topic."""
-        return self._text("topic")
-
-    @property
-    def partition(self) -> int | None:
-        """The source partition."""
-        return self._number("partition")
+    id: str
+    """unique to the failed record for ever; where nobody named it, the place tells"""
+    topic: str | None
+    """the source topic"""
+    partition: int | None
+    """the source partition"""
+    source_offset: int | None
+    source_timestamp_ms: int
+    """when the source topic appended it; the DLQ record's own time where nobody said"""
+    source: SourceTopic | None
+    """the declared topic it came from; None for a topic that dia does not know"""
+    error_code: str
+    stage: str
+    failed_ms: int
+    """when it became a dead letter: ages and ``--since`` count from here"""
+    hops: int
+    """how many replays the failed record had been through"""
 
     @property
     def source_tp(self) -> TopicPartition | None:
-        topic, partition = self.topic, self.partition
-        if topic is None or partition is None:
+        if self.topic is None or self.partition is None:
             return None
-        return TopicPartition(topic, partition)
-
-    @property
-    def source_offset(self) -> int | None:
-        return self._number("offset")
-
-    @property
-    def source_timestamp_ms(self) -> int:
-        """When the source topic appended it; the DLQ record's own time where nobody said."""
-        found = self._number("timestamp")
-        return self.timestamp_ms if found is None else found
-
-    @property
-    def source(self) -> SourceTopic | None:
-        """The declared topic it came from; None for a topic that dia does not know."""
-        return _BY_NAME.get(self.topic or "")
+        return TopicPartition(self.topic, self.partition)
 
     # --- why it is here ----------------------------------------------------------------------
 
     @property
-    def error_code(self) -> str:
-        return self._text("error_code") or UNKNOWN
-
-    @property
     def error_message(self) -> str:
         return self._text("error_message") or ""
-
-    @property
-    def stage(self) -> str:
-        return self._text("stage") or UNKNOWN
 
     @property
     def agent(self) -> str:
@@ -137,26 +112,8 @@ class Letter(Struct, frozen=True, gc=False):
         return self._number("attempts")
 
     @property
-    def first_failed_ms(self) -> int | None:
-        return self._number("first_failed_at")
-
-    @property
-    def failed_ms(self) -> int:
-        """When it became a dead letter: ages and ``--since`` count from here."""
-        found = self._number("first_failed_at")
-        return self.timestamp_ms if found is None else found
-
-    @property
     def app_version(self) -> str:
         return self._text("app_version") or UNKNOWN
-
-    @property
-    def hops(self) -> int:
-        """How many replays the failed record had been through."""
-        found = self._number("replay_hops")
-        if found is None:
-            found = headers.decimal(self.fields.get(headers.REPLAY_HOPS))
-        return found or 0
 
     # --- what it holds -----------------------------------------------------------------------
 
@@ -184,7 +141,7 @@ class Letter(Struct, frozen=True, gc=False):
                 return ""
             return self.key.decode(errors="replace")
         try:
-            return msgspec.json.decode(self.value or b"", type=_Tenanted).tenant_id
+            return _tenanted(self.value or b"").tenant_id
         except (ValueError, RecursionError):
             return ""
 
@@ -210,11 +167,10 @@ class Letter(Struct, frozen=True, gc=False):
     def _provenance_start(self) -> int:
         """Where dia's own headers begin: behind the original ones, which may hold some dia.dlq.*
         of an earlier life."""
-        pairs = self.headers
-        for index in range(len(pairs) - 1, -1, -1):
-            if pairs[index][0] == _ID:
-                return index
-        return next((i for i, pair in enumerate(pairs) if pair[0].startswith(DIA.prefix)), 0)
+        names = [name for name, _ in self.headers]
+        if _ID in self.fields:
+            return len(names) - 1 - names[::-1].index(_ID)
+        return next((i for i, name in enumerate(names) if name.startswith(DIA.prefix)), 0)
 
     def original(self) -> Original:
         """The failed record, as far as it is here: of a pointer, `streams.dlq.pointer.refetch`
@@ -231,16 +187,73 @@ class Letter(Struct, frozen=True, gc=False):
 def letters(batch: RecordBatch) -> list[Letter]:
     """The records of a batch of a DLQ topic. Never raises, whatever they are."""
     fields = list(map(dict, batch.headers))
-    return list(
-        map(
-            Letter,
-            repeat(batch.tp),
-            batch.offsets,
-            batch.timestamps,
-            batch.keys,
-            batch.values,
-            batch.headers,
-            fields,
-            map(dialect_of, fields),
-        )
+    dialects = list(map(dialect_of, fields))
+    found: list[Letter | None] = [None] * len(fields)
+    for dialect in {dialect.name: dialect for dialect in dialects}.values():
+        own = [index for index, one in enumerate(dialects) if one is dialect]
+        for index, letter in zip(own, _written(batch, own, fields, dialect), strict=True):
+            found[index] = letter
+    return cast("list[Letter]", found)
+
+
+def _written(
+    batch: RecordBatch, own: Sequence[int], every: Sequence[dict[str, bytes]], dialect: Dialect
+) -> Iterator[Letter]:
+    """The records at the positions ``own``, all in one dialect: what is asked of nearly every
+    letter is read here, a column at a time."""
+    fields = [every[index] for index in own]
+    said = Columns(dialect, fields)
+    topics, partitions, offsets = (
+        said.texts("topic"),
+        said.numbers("partition"),
+        said.numbers("offset"),
     )
+    rows = zip(
+        own, fields, said.texts("id"), topics, partitions, offsets, said.numbers("timestamp"),
+        said.texts("error_code"), said.texts("stage"), said.numbers("first_failed_at"),
+        said.numbers("replay_hops"), strict=True,
+    )  # fmt: skip
+    for (
+        at,
+        own_fields,
+        named,
+        topic,
+        partition,
+        offset,
+        appended,
+        code,
+        stage,
+        failed,
+        hops,
+    ) in rows:
+        time_ms = batch.timestamps[at]
+        if hops is None:
+            hops = headers.decimal(own_fields.get(headers.REPLAY_HOPS))
+        yield Letter(
+            dlq=batch.tp,
+            offset=batch.offsets[at],
+            timestamp_ms=time_ms,
+            key=batch.keys[at],
+            value=batch.values[at],
+            headers=batch.headers[at],
+            fields=own_fields,
+            dialect=dialect,
+            id=named or _place(batch, at, topic, partition, offset),
+            topic=topic,
+            partition=partition,
+            source_offset=offset,
+            source_timestamp_ms=time_ms if appended is None else appended,
+            source=_BY_NAME.get(topic or ""),
+            error_code=code or UNKNOWN,
+            stage=stage or UNKNOWN,
+            failed_ms=time_ms if failed is None else failed,
+            hops=hops or 0,
+        )
+
+
+def _place(
+    batch: RecordBatch, at: int, topic: str | None, partition: int | None, offset: int | None
+) -> str:
+    if topic is None or partition is None or offset is None:
+        return f"{batch.tp}/{batch.offsets[at]}"
+    return f"{TopicPartition(topic, partition)}/{offset}"

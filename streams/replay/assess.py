@@ -45,6 +45,7 @@ _DECIDED = {
     Disposition.PARKED: "parked",
     Disposition.DISCARDED: "discarded",
 }
+_BY_CODE = tuple(Disposition)
 
 
 class Assessed(NamedTuple):
@@ -81,8 +82,8 @@ class Assessor:
         found: dict[int, Assessed] = {}
         mended: dict[SourceTopic, list[tuple[int, Original]]] = {}
         codes = dispositions.codes(np.array([letter.offset for letter in letters], np.int64))
-        for index, letter in enumerate(letters):
-            answer = self._at_once(letter, Disposition(int(codes[index])))
+        for index, (letter, code) in enumerate(zip(letters, codes.tolist(), strict=True)):
+            answer = self._at_once(letter, _BY_CODE[code])
             record: Original | None = None
             if answer is None:
                 try:

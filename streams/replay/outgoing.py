@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from streams import headers
 from streams.broker.partitioner import partition_of
@@ -26,11 +27,12 @@ def first_append_ms(letter: Letter) -> int:
 
 def allowed(found: Headers, patterns: Sequence[str]) -> Headers:
     """The headers whose name fits a pattern; never ``dia.dlq.*`` or ``dia.replay.*``."""
-    return tuple(
-        pair
-        for pair in found
-        if not pair[0].startswith(_OURS) and any(fnmatchcase(pair[0], p) for p in patterns)
-    )
+    return tuple([pair for pair in found if _is_allowed(pair[0], tuple(patterns))])
+
+
+@lru_cache(maxsize=1000)
+def _is_allowed(name: str, patterns: tuple[str, ...]) -> bool:
+    return not name.startswith(_OURS) and any(fnmatchcase(name, p) for p in patterns)
 
 
 def replay_headers(letter: Letter, plan: str) -> Headers:
