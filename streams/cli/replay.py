@@ -15,6 +15,7 @@ from streams.cli.consent import consent
 from streams.cli.invocation import invocation
 from streams.cli.letter_filters import filtered
 from streams.cli.replay_plan import plan as make_plan
+from streams.cli.replay_policies import policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -52,6 +53,7 @@ def register(app: typer.Typer) -> None:
     group.command("pause")(pause)
     group.command("cancel")(cancel)
     group.command("status")(status)
+    group.command("policies")(policies)
     app.add_typer(group, name="replay")
 
 
@@ -80,12 +82,13 @@ def submit(
     ctx: typer.Context,
     *,
     plan: Annotated[Path, typer.Option(metavar="FILE", help="As `dia replay plan` wrote it.")],
+    rate: _Rate = None,
     yes: _Yes = False,
     actor: _Actor = None,
 ) -> None:
     """Hand a plan to the workers that run the replay agent (`dia worker --agents replay`).
 
-    Example: dia replay submit --plan fix.json
+    Example: dia replay submit --plan fix.json --rate 200
     """
     from streams.replay import plan as plans
     from streams.replay.run import submit as enter
@@ -95,7 +98,7 @@ def submit(
     _confirm(found, yes=yes)
 
     async def hand_over() -> None:
-        await enter(_means(invoked, None, actor_of(actor), None), found)
+        await enter(_means(invoked, rate, actor_of(actor), None), found)
 
     asyncio.run(hand_over())
     invoked.printer().record({"plan": found.id, "topic": found.source, "letters": found.letters})
@@ -113,7 +116,7 @@ def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Act
     invoked = invocation(ctx)
     _, found = asyncio.run(find_plan(broker_of(invoked.settings), plan))
     if any(standing.by_agent for standing in found.values()):
-        _tell(invoked, plan, "resume", actor_of(actor), "")
+        _tell(invoked, plan, "resume", actor_of(actor), "", rate)
         return
     _run(invoked, plan_in(found), rate, actor_of(actor), yes=True, resume=True)
 
@@ -246,6 +249,7 @@ def _tell(
     word: Literal["pause", "resume", "cancel"],
     actor: str,
     reason: str,
+    rate: float | None = None,
 ) -> None:
     from streams.cli.kafka import broker_of
     from streams.cli.replay_sheet import show_standings
@@ -256,7 +260,7 @@ def _tell(
 
     async def say() -> Any:
         source, found = await find_plan(broker, plan)
-        return source, await tell(broker, SystemClock(), source, found, word, actor, reason)
+        return source, await tell(broker, SystemClock(), source, found, word, actor, reason, rate)
 
     source, found = asyncio.run(say())
     show_standings(invoked.printer(), [(source, number, s) for number, s in sorted(found.items())])

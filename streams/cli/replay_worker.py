@@ -7,11 +7,21 @@ import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streams.clock import Clock
+    from streams.policy.service import PolicyService
+    from streams.replay.policies import ReplayPolicy
     from streams.settings import Settings
+    from streams.telemetry.metrics import Metrics
 
 
 def serve(settings: Settings, slot: int) -> None:
-    """Run submitted plans until SIGTERM. Raises `SlotInUse`, `DependencyUnreachable`."""
+    """Run submitted plans, and follow policies, until SIGTERM.
+
+    Raises `SlotInUse`, `DependencyUnreachable`, and `UsageError` for a file of policies that
+    cannot be followed here.
+    """
     asyncio.run(_serve(settings, slot))
 
 
@@ -20,20 +30,29 @@ async def _serve(settings: Settings, slot: int) -> None:
     from streams.cli.shards import shards_of
     from streams.clock import SystemClock
     from streams.replay.agent import ReplayAgent
+    from streams.replay.policies import read_policies
     from streams.runtime.identity import SlotLock, instance_id
     from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
     from streams.telemetry.metrics import Metrics
     from streams.version import app_version
 
+    policies = read_policies(settings.replay_policy_file)
     folder, clock = settings.state_path() / "replay", SystemClock()
+    health, metrics = HealthState(clock), Metrics(version=app_version())
+    service = _policy_service(settings, policies, clock, metrics)
     lock = SlotLock(folder, slot)
     broker, shards = broker_of(settings), shards_of(settings)
-    health = HealthState(clock)
     port = settings.http_port + slot if settings.http_port else 0
-    server = HealthServer(
-        health, Metrics(version=app_version()), clock, host=settings.http_host, port=port
+    server = HealthServer(health, metrics, clock, host=settings.http_host, port=port)
+    agent = ReplayAgent(
+        broker,
+        shards,
+        clock,
+        settings,
+        f"{instance_id(folder, slot)}-replay",
+        policies=policies,
+        answers={"policy_service": service.answers} if service is not None else {},
     )
-    agent = ReplayAgent(broker, shards, clock, settings, f"{instance_id(folder, slot)}-replay")
 
     def joined() -> None:
         health.mark_started()
@@ -48,6 +67,26 @@ async def _serve(settings: Settings, slot: int) -> None:
     finally:
         health.mark_draining()
         await server.stop()
+        if service is not None:
+            await service.close()
         if shards is not None:
             await shards.close()
         del lock
+
+
+def _policy_service(
+    settings: Settings, policies: Iterable[ReplayPolicy], clock: Clock, metrics: Metrics
+) -> PolicyService | None:
+    """For the policies that wait for it; None where none does."""
+    from streams.errors import UsageError
+    from streams.policy.service import PolicyService
+
+    waiting = [policy.name for policy in policies if policy.after == "policy_service"]
+    if not waiting:
+        return None
+    if not settings.policy_url:
+        raise UsageError(
+            f"policy {waiting[0]} of DIA_REPLAY_POLICY_FILE waits for the policy service, and no "
+            f"address of it is known. Set DIA_POLICY_URL, or leave `after` out."
+        )
+    return PolicyService.from_settings(settings, clock, metrics)

@@ -227,8 +227,6 @@ def _written(
         hops,
     ) in rows:
         time_ms = batch.timestamps[at]
-        if hops is None:
-            hops = headers.decimal(own_fields.get(headers.REPLAY_HOPS))
         yield Letter(
             dlq=batch.tp,
             offset=batch.offsets[at],
@@ -247,8 +245,13 @@ def _written(
             error_code=code or UNKNOWN,
             stage=stage or UNKNOWN,
             failed_ms=time_ms if failed is None else failed,
-            hops=hops or 0,
+            hops=_hops(own_fields) if hops is None else hops,
         )
+
+
+def _hops(fields: dict[str, bytes]) -> int:
+    """What the failed record's own header says."""
+    return headers.decimal(fields.get(headers.REPLAY_HOPS)) or 0
 
 
 def _place(

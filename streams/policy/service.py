@@ -22,6 +22,7 @@ from streams.errors import (
 from streams.policy.policy import Policy
 from streams.resilience.breaker import Breaker, BreakerPolicy
 from streams.resilience.retry import Retrier, RetryPolicy
+from streams.settings import Settings, secret_file
 from streams.telemetry.metrics import Metrics
 
 BREAKER = BreakerPolicy(failures=5, open_s=30.0, successes=3, consecutive=True)
@@ -57,6 +58,17 @@ class PolicyService:
             transport=transport,
         )
 
+    @classmethod
+    def from_settings(cls, settings: Settings, clock: Clock, metrics: Metrics) -> PolicyService:
+        """The service of DIA_POLICY_URL."""
+        return cls(
+            settings.policy_url,
+            clock,
+            metrics,
+            timeout_s=settings.policy_timeout_s,
+            token=lambda: secret_file.read("DIA_POLICY_TOKEN_FILE", settings.policy_token_file),
+        )
+
     async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
         """See `PolicySource`."""
         answered = self._answered
@@ -71,6 +83,14 @@ class PolicyService:
                 # It answered nobody meanwhile: it is away, and the question is not to blame.
                 raise PolicyServiceUnavailable(str(error)) from error
             raise
+
+    async def answers(self) -> bool:
+        """Whether it can be relied on: it answered just now, and the breaker is closed."""
+        try:
+            await self.fetch("-", "-")
+        except (PolicyServiceUnavailable, RetriesExhausted):
+            return False
+        return self.breaker.state == "closed"
 
     async def _ask(self, tenant_id: str, policy_id: str) -> Policy | None:
         path = f"/v1/policies/{quote(tenant_id, safe='')}/{quote(policy_id, safe='')}"

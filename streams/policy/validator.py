@@ -11,7 +11,7 @@ from streams.errors import PolicyRejected
 from streams.policy.policy import Policy, Question, refusal
 from streams.policy.service import PolicyService
 from streams.policy.source import LocalPolicies, PolicySource
-from streams.settings import Settings, secret_file
+from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 
 
@@ -30,13 +30,7 @@ class PolicyValidator:
         policy exists, and whoever names one is refused. Raises `UsageError`."""
         source: PolicySource
         if settings.policy_url:
-            source = PolicyService(
-                settings.policy_url,
-                clock,
-                metrics,
-                timeout_s=settings.policy_timeout_s,
-                token=lambda: secret_file.read("DIA_POLICY_TOKEN_FILE", settings.policy_token_file),
-            )
+            source = PolicyService.from_settings(settings, clock, metrics)
         else:
             source = LocalPolicies(settings.policy_file)
         return cls(source, policy_cache(clock, metrics, layer))

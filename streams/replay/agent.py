@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -19,11 +19,13 @@ import structlog
 
 from streams.clock import Clock
 from streams.errors import CommandError, DiaError, TransientError
+from streams.replay.automation import Answers, Automation
 from streams.replay.journal import RunEnded
 from streams.replay.owner import owned
 from streams.replay.pace import Pace
 from streams.replay.partition_run import Means, PartitionRun
 from streams.replay.plan import Plan, Selection
+from streams.replay.policies import Dependency, ReplayPolicy
 from streams.replay.run import check_plan
 from streams.replay.standing import PlanStanding, read_standing
 from streams.rows import ShardSet
@@ -49,13 +51,19 @@ class ReplayAgent:
         settings: Settings,
         instance_id: str,
         sources: tuple[SourceTopic, ...] = SOURCES,
+        policies: Sequence[ReplayPolicy] = (),
+        answers: Mapping[Dependency, Answers] | None = None,
     ) -> None:
+        """``answers``: of each dependency that a policy names."""
         self._broker = broker
         self._shards = shards
         self._clock = clock
         self._settings = settings
         self._instance_id = instance_id
         self._sources = {source.journal: source for source in sources}
+        self._automation = Automation(
+            policies, sources, self._means("policies", None), answers or {}
+        )
         self._consumer: GroupConsumer | None = None
         self._due: set[TopicPartition] = set()
         self._runs: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -90,15 +98,22 @@ class ReplayAgent:
     async def _serve(self, joined: Callable[[], None]) -> None:
         consumer = self._broker.consumer(GROUP, list(self._sources), self._instance_id)
         self._consumer = consumer
+        following = asyncio.create_task(
+            self._automation.follow(lambda tp: tp in consumer.assignment()), name="replay-policies"
+        )
         try:
             await consumer.start(self)
             joined()
             while not self._stopping:
+                if following.done():
+                    await following
                 self._due |= (
                     await consumer.getmany(self._settings.fetch_timeout_s, _RECORDS)
                 ).keys()
                 await self._look(consumer.assignment())
         finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
             await self._end(frozenset(self._runs))
             await consumer.stop()
 
@@ -130,7 +145,7 @@ class ReplayAgent:
         plan = msgspec.structs.replace(waiting.head, selections=(selection,))
         log.info("replay_begun", tp=str(tp), plan=plan.id, letters=waiting.letters)
         try:
-            await self._run_here(plan, selection, source, waiting.actor)
+            await self._run_here(plan, selection, source, waiting)
         except CommandError as error:
             await self._refuse(tp, source, waiting, str(error))
         except DiaError as error:
@@ -138,21 +153,25 @@ class ReplayAgent:
             await self._clock.sleep(_PAUSE_S)
 
     async def _run_here(
-        self, plan: Plan, selection: Selection, source: SourceTopic, actor: str
+        self, plan: Plan, selection: Selection, source: SourceTopic, waiting: PlanStanding
     ) -> None:
         _, partitions = await check_plan(self._broker, plan)
-        means = Means(
+        means = self._means(waiting.actor, waiting.rate)
+        pace = Pace(self._clock, means.rate)
+        run = PartitionRun(means, plan, selection, source, partitions, pace, resume=False)
+        standing, _ = await run.go()
+        log.info("replay_ended", plan=plan.id, state=standing.state, replayed=standing.replayed)
+
+    def _means(self, actor: str, rate: float | None) -> Means:
+        return Means(
             broker=self._broker,
             shards=self._shards,
             clock=self._clock,
             settings=self._settings,
             actor=actor,
             run=f"{self._instance_id}-{secrets.token_hex(4)}",
+            rate=rate,
         )
-        pace = Pace(self._clock, None)
-        run = PartitionRun(means, plan, selection, source, partitions, pace, resume=False)
-        standing, _ = await run.go()
-        log.info("replay_ended", plan=plan.id, state=standing.state, replayed=standing.replayed)
 
     async def _refuse(
         self, tp: TopicPartition, source: SourceTopic, waiting: PlanStanding, reason: str

@@ -27,6 +27,7 @@ from streams.replay.journal import (
     RowsShown,
 )
 from streams.replay.owner import Owner, owned
+from streams.replay.pace import share
 from streams.replay.parking import parked_record
 from streams.replay.plan import Plan, Selection
 from streams.replay.ranges import OffsetSet
@@ -216,14 +217,16 @@ async def tell(
     word: Word,
     actor: str,
     reason: str = "",
+    rate: float | None = None,
 ) -> dict[int, PlanStanding]:
     """Pause, resume or cancel a plan in every partition where that means something; ``found`` is
-    where it stood a moment ago. Returns where it stands then.
+    where it stood a moment ago. ``rate``: letters a second of a plan that is resumed; None leaves
+    it. Returns where it stands then.
 
     Raises `RefusedBySafety` when it is over everywhere.
     """
     plan = next(iter(found.values())).plan
-    found = dict(found)
+    found, letters = dict(found), sum(standing.letters for standing in found.values())
     if all(standing.over for standing in found.values()):
         states = ", ".join(sorted({standing.state for standing in found.values()}))
         raise RefusedBySafety(f"plan {plan} is {states} already: nothing was changed.")
@@ -232,7 +235,8 @@ async def tell(
             async with owned(broker, clock, source, number) as owner:
                 now = owner.standing.plans[plan]
                 if _means_something(word, now):
-                    await owner.commit([_entry(word, plan, clock.now_ms(), actor, reason)])
+                    own = share(rate, now.letters, letters)
+                    await owner.commit([_entry(word, plan, clock.now_ms(), actor, reason, own)])
                 found[number] = now
     return found
 
@@ -245,9 +249,9 @@ def _means_something(word: Word, standing: PlanStanding) -> bool:
     return word == "cancel" or standing.state in ("paused", "stopped")
 
 
-def _entry(word: Word, plan: str, at_ms: int, actor: str, reason: str) -> Entry:
+def _entry(word: Word, plan: str, at_ms: int, actor: str, reason: str, rate: float | None) -> Entry:
     if word == "pause":
         return PlanPaused(at_ms=at_ms, actor=actor, plan=plan, reason=reason)
     if word == "cancel":
         return PlanCancelled(at_ms=at_ms, actor=actor, plan=plan, reason=reason)
-    return PlanResumed(at_ms=at_ms, actor=actor, plan=plan)
+    return PlanResumed(at_ms=at_ms, actor=actor, plan=plan, rate=rate)

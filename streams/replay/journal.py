@@ -31,7 +31,8 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 class PlanEntered(_Entry, frozen=True, kw_only=True, tag="plan_entered"):
     """A plan for this partition; ``part`` 0 of ``parts`` has its ``head``. The offsets of all
-    parts belong together. ``by_agent``: a worker is to run it."""
+    parts belong together. ``by_agent``: a worker is to run it, at ``rate`` letters a second here
+    (None: as fast as it goes)."""
 
     plan: str
     head: Plan | None = None
@@ -41,6 +42,7 @@ class PlanEntered(_Entry, frozen=True, kw_only=True, tag="plan_entered"):
     part: int = 0
     parts: int = 1
     by_agent: bool = False
+    rate: float | None = None
 
 
 class RunBegun(_Entry, frozen=True, kw_only=True, tag="run_begun"):
@@ -87,9 +89,10 @@ class PlanPaused(_Entry, frozen=True, kw_only=True, tag="plan_paused"):
 
 
 class PlanResumed(_Entry, frozen=True, kw_only=True, tag="plan_resumed"):
-    """A worker may go on with it."""
+    """A worker may go on with it, at another ``rate`` if one is given."""
 
     plan: str
+    rate: float | None = None
 
 
 class PlanCancelled(_Entry, frozen=True, kw_only=True, tag="plan_cancelled"):

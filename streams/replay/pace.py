@@ -35,3 +35,9 @@ class Pace:
         self._free_at = max(self._free_at, now_s - 1 / _STEPS_PER_S) + letters / self._per_s
         if self._free_at > now_s:
             await self._clock.sleep(self._free_at - now_s)
+
+
+def share(rate: float | None, letters: int, whole: int) -> float | None:
+    """What of a plan's rate a partition may use that has ``letters`` of its ``whole``: partitions
+    may be run by different hosts, and so all end together and never exceed it."""
+    return None if rate is None else rate * letters / max(1, whole)

@@ -7,7 +7,7 @@ first. Memory holds counts, a few examples, and the chosen offsets as ranges.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a plan is asked for. ``asked`` repeats the filters for people."""
+    """What a plan is asked for. ``asked`` repeats the filters for people; ``begin``: by partition,
+    the offset before which nothing is looked at."""
 
     source: SourceTopic
     filters: Filters
@@ -66,15 +67,18 @@ class Request:
     id: str
     actor: str
     asked: dict[str, Any]
+    begin: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A sealed plan, and what to say of it, by error code; ``scanned`` letters were looked at."""
+    """A sealed plan, and what to say of it, by error code; ``scanned`` letters were looked at, up
+    to the offset that ``ends`` has for each partition."""
 
     plan: Plan
     lines: Sequence[Line]
     scanned: int
+    ends: Mapping[int, int]
 
 
 async def make_plan(
@@ -93,7 +97,12 @@ async def make_plan(
     cluster_id, counts = await look(broker, source, request.terms.target)
     reader, other = await broker.reader(), await broker.reader()
     try:
-        spans = request.filters.narrow(await bounds(reader, source.dlq, counts[source.dlq]))
+        spans = [
+            span._replace(start=max(span.start, request.begin.get(span.tp.partition, 0)))
+            for span in await bounds(reader, source.dlq, counts[source.dlq])
+        ]
+        ends = {span.tp.partition: span.end for span in spans}
+        spans = request.filters.narrow(spans)
         known = await standings(reader, source, counts[source.dlq])
         assessor = Assessor(request.terms, settings, other)
         choice = _Choice(request.filters, known, assessor)
@@ -121,7 +130,7 @@ async def make_plan(
         behind=choice.behind(),
         selections=choice.selections(spans),
     )
-    return Draft(plan.sealed(), choice.lines(), choice.scanned)
+    return Draft(plan.sealed(), choice.lines(), choice.scanned, ends)
 
 
 async def look(

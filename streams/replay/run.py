@@ -29,7 +29,7 @@ from streams.errors import (
 from streams.replay.control import standings
 from streams.replay.journal import RANGES_PER_ENTRY, PlanEntered
 from streams.replay.owner import owned
-from streams.replay.pace import Pace
+from streams.replay.pace import Pace, share
 from streams.replay.partition_run import Means, PartitionRun, refuse_another
 from streams.replay.plan import Plan, Selection
 from streams.replay.planner import look, same_cluster
@@ -140,8 +140,8 @@ async def run_plan(means: Means, plan: Plan, *, resume: bool) -> Result:
 
 
 async def submit(means: Means, plan: Plan) -> None:
-    """P1, and the plan entered for a worker to run. Raises as `run_plan` does, and
-    `RefusedBySafety` where it was entered before."""
+    """P1, and the plan entered for a worker to run, at the rate of ``means``. Raises as `run_plan`
+    does, and `RefusedBySafety` where it was entered before."""
     origin, partitions = await check_plan(means.broker, plan)
     known = await refuse_beside_another(means.broker, plan, origin, partitions[origin.dlq])
     if any(plan.id in standing.plans for standing in known):
@@ -169,8 +169,7 @@ async def enter(
             if plan.id in owner.standing.plans:
                 continue
             refuse_another(owner.standing, plan.id)
-            at_ms = means.clock.now_ms()
-            await owner.commit(_entering(plan, selection, means.actor, at_ms, by_agent=by_agent))
+            await owner.commit(_entering(means, plan, selection, by_agent=by_agent))
 
 
 def _refuse_stopped(standing: PlanStanding | None, *, resume: bool) -> None:
@@ -189,17 +188,19 @@ def _refuse_stopped(standing: PlanStanding | None, *, resume: bool) -> None:
 
 
 def _entering(
-    plan: Plan, selection: Selection, actor: str, at_ms: int, *, by_agent: bool
+    means: Means, plan: Plan, selection: Selection, *, by_agent: bool
 ) -> list[PlanEntered]:
     """The entries that bring a plan into one partition's journal."""
     replay = list(selection.to_replay.pieces(RANGES_PER_ENTRY))
     park = list(selection.to_park.pieces(RANGES_PER_ENTRY))
     parts = len(replay) + len(park) - 1
+    at_ms = means.clock.now_ms()
+    rate = share(means.rate, selection.letters, plan.letters) if by_agent else None
     # The last piece of the one and the first of the other share an entry.
     return [
         PlanEntered(
             at_ms=at_ms,
-            actor=actor,
+            actor=means.actor,
             plan=plan.id,
             head=plan.head() if part == 0 else None,
             end=selection.end,
@@ -208,6 +209,7 @@ def _entering(
             part=part,
             parts=parts,
             by_agent=by_agent,
+            rate=rate,
         )
         for part in range(parts)
     ]

@@ -33,12 +33,14 @@ _READ_RECORDS = 500
 @dataclass(slots=True)
 class PlanStanding:
     """One plan in one partition. ``reached``: its letters below that DLQ offset are done with.
-    Counts are letters of this partition; ``left`` ones were passed over undecided."""
+    Counts are letters of this partition; ``left`` ones were passed over undecided. ``rate``: of
+    an agent that runs it here."""
 
     plan: str
     head: Plan | None
     by_agent: bool
     end: int
+    rate: float | None = None
     to_replay: OffsetSet = NOTHING
     to_park: OffsetSet = NOTHING
     letters: int = 0
@@ -104,7 +106,7 @@ class Standing:
         plan = self.plans.get(entry.plan)
         if plan is None:
             plan = self.plans[entry.plan] = PlanStanding(
-                entry.plan, entry.head, entry.by_agent, entry.end
+                entry.plan, entry.head, entry.by_agent, entry.end, entry.rate
             )
             plan.actor, plan.began_ms, plan.last_ms = entry.actor, entry.at_ms, entry.at_ms
         plan.to_replay = plan.to_replay.joined(OffsetSet.parse(entry.replay))
@@ -151,6 +153,7 @@ def _move(plan: PlanStanding, entry: Entry) -> None:
             plan.state, plan.actor, plan.reason = "paused", entry.actor, entry.reason
         case PlanResumed():
             plan.state, plan.actor, plan.reason = "entered", entry.actor, ""
+            plan.rate = plan.rate if entry.rate is None else entry.rate
         case PlanCancelled():
             plan.state, plan.actor, plan.reason = "cancelled", entry.actor, entry.reason
             plan.to_replay = plan.to_park = NOTHING

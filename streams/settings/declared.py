@@ -76,6 +76,9 @@ class Settings:
         2.0, "deadline of one request to the policy service", low=0.01, high=60
     )
     policy_file: str = _setting("", "JSON file of policies, where there is no policy service")
+    replay_policy_file: str = _setting(
+        "", "TOML file of automatic replays, followed by `dia worker --agents replay`"
+    )
     state_dir: str = _setting("", "folder of the RocksDB state; default HOME/state")
 
     commit_interval_s: float = _setting(1.0, "time between commits", low=0.02, high=60)

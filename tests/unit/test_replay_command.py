@@ -238,7 +238,7 @@ def test_letters_with_foreign_or_no_headers_are_named_and_need_a_target(broker, 
 
 
 @pytest.mark.parametrize(
-    "command", ["plan", "run", "submit", "resume", "pause", "cancel", "status"]
+    "command", ["plan", "run", "submit", "resume", "pause", "cancel", "status", "policies"]
 )
 def test_every_command_shows_an_example(command, capsys):
     """People copy the example and change it."""

@@ -18,6 +18,7 @@ from streams.dead_letters import Failure, Origin, dead_letter
 from streams.dlq import letter
 from streams.dlq.filters import Filters
 from streams.dlq.scan import bounds, scan
+from streams.replay import agent
 from streams.replay.partition_run import Means
 from streams.replay.plan import Plan, Terms
 from streams.replay.planner import Draft, Request, make_plan
@@ -162,6 +163,13 @@ class Lot:
     async def run(self, plan: Plan, *, resume: bool = False, **other: Any) -> Result:
         return await run_plan(self.means(**other), plan, resume=resume)
 
+    async def until_shown(self, count: int) -> dict[str, tuple[str, int, str]]:
+        """`shown`, once it has so many rows."""
+        async with asyncio.timeout(30):
+            while len(found := self.shown()) < count:  # noqa: ASYNC110 - rows in another's memory
+                await asyncio.sleep(0.01)
+            return found
+
     def shown(self) -> dict[str, tuple[str, int, str]]:
         """Disposition, version and actor of each dead letter's row, by id."""
         rows = self.shards.rows("dead_letters")
@@ -175,6 +183,8 @@ async def lot(world: Any, monkeypatch: pytest.MonkeyPatch) -> Lot:
     name = made.source.name
     monkeypatch.setitem(topology._BY_NAME, name, made.source)
     monkeypatch.setitem(letter._BY_NAME, name, made.source)
+    # A group of its own: of another test's it would wait 6 s for the member that left.
+    monkeypatch.setattr(agent, "GROUP", f"{agent.GROUP}-{name}")
     monkeypatch.setitem(registry._BY_TOPIC, name, registry.family_of(MODEL_METRICS.name))
     await made.create()
     return made

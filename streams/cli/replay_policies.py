@@ -1,0 +1,64 @@
+"""`dia replay policies`: what is replayed without being asked, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from streams.cli.invocation import invocation
+from streams.cli.payload import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.replay.policies import ReplayPolicy
+    from streams.replay.standing import PlanStanding
+
+_COLUMNS = (
+    *("policy", "topic", "errors", "tenants", "after", "quiet_s", "rate", "hops_max"),
+    *("plans", "replayed", "parked", "last"),
+)
+
+
+def policies(ctx: typer.Context) -> None:
+    """Each automatic policy of DIA_REPLAY_POLICY_FILE, and what its plans did so far.
+
+    `dia worker --agents replay` follows them: what is replayed is a plan like any other, in the
+    name of its policy, which `dia replay status` shows and `dia replay cancel` ends.
+    The file is TOML, a table [[policy]] for each: name, topic, errors; and, if need be, tenants,
+    after = "policy_service" (only once it answers), quiet_s (60: no such letter came for so
+    long), rate (50 letters a second), hops_max (3).
+
+    Example: dia replay policies --json
+    """
+    from streams.cli.kafka import broker_of
+    from streams.replay.control import journals
+    from streams.replay.policies import read_policies
+
+    invoked = invocation(ctx)
+    printer = invoked.printer()
+    found = read_policies(invoked.settings.replay_policy_file)
+    if not found:
+        printer.say("no policy is set: DIA_REPLAY_POLICY_FILE names a file of them.")
+        return
+    known = asyncio.run(journals(broker_of(invoked.settings)))
+    plans = [
+        plan
+        for partitions in known.values()
+        for journal in partitions
+        for plan in journal.plans.values()
+    ]
+    printer.rows(_COLUMNS, [_row(policy, plans) for policy in found])
+
+
+def _row(policy: ReplayPolicy, plans: Sequence[PlanStanding]) -> tuple[Any, ...]:
+    own = [p for p in plans if p.head is not None and p.head.made_by == policy.actor]
+    last_ms = max((plan.last_ms for plan in own), default=None)
+    return (
+        *(policy.name, policy.topic, list(policy.errors), list(policy.tenants)),
+        *(policy.after, policy.quiet_s, policy.rate, policy.hops_max),
+        *(len({plan.plan for plan in own}), sum(plan.replayed for plan in own)),
+        *(sum(plan.parked for plan in own), None if last_ms is None else moment(last_ms)),
+    )

@@ -1,0 +1,149 @@
+"""Automatic policies, followed by the replay agent, on every broker."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+from streams.errors import UsageError
+from streams.replay.agent import ReplayAgent
+from streams.replay.automation import Automation
+from streams.replay.control import find_plan, journals, plan_in, tell
+from streams.replay.policies import ReplayPolicy
+from streams.replay.run import submit
+from streams.settings import Settings
+
+PATIENCE_S = 60.0
+SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)
+AWAY = "policy_service_unavailable"
+
+
+def policy(lot, **fields):
+    """One for the letters of the service that was away."""
+    return ReplayPolicy(
+        **{"name": "back", "topic": lot.source.name, "errors": (AWAY,), "hops_max": 2, **fields}
+    )
+
+
+def automation(lot, *policies, answers=None):
+    return Automation(policies, [lot.source], lot.means(), answers or {})
+
+
+@asynccontextmanager
+async def agent(lot, *policies):
+    """A running agent that follows the policies."""
+    made = ReplayAgent(
+        lot.broker, lot.shards, lot.clock, SETTINGS, "tested", (lot.source,), policies
+    )
+    joined = asyncio.Event()
+    running = asyncio.create_task(made.run(joined.set))
+    await asyncio.wait_for(joined.wait(), PATIENCE_S)
+    yield
+    made.stop()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def finished(lot, plans=1):
+    """Wait until all plans are through, and so many there are; their standings."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            [known] = (await journals(lot.broker, [lot.source])).values()
+            found = [plan for journal in known for plan in journal.plans.values()]
+            if plans in (None, len(found)) and {plan.state for plan in found} == {"finished"}:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def entered(lot, plan):
+    """Wait until a submitted plan is seen; the answer of `find_plan`."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            # A commit returns once it is certain; its markers reach the journal a moment later.
+            with suppress(UsageError):
+                return await find_plan(lot.broker, plan, [lot.source])
+            await asyncio.sleep(0.01)
+
+
+async def test_what_the_policy_means_is_replayed_once_in_its_name(lot):
+    """Nobody is called at night for what mends itself; everything else waits for people."""
+    await lot.bury(lot.event(1), lot.event(2), code=AWAY)
+    await lot.bury(lot.event(3))
+    async with agent(lot, policy(lot)):
+        [plan] = await finished(lot)
+        shown = await lot.until_shown(2)
+    assert (plan.replayed, plan.actor, plan.rate) == (2, "policy back", 50.0)
+    assert list(shown.values()) == [("replayed", 2, "policy back")] * 2
+    values = [value for _, _, value, _ in await lot.read(lot.source.name, 2)]
+    assert values == [lot.event(1), lot.event(2)]
+    assert await automation(lot, policy(lot)).look(policy(lot), lot.source) is None
+
+
+async def test_letters_of_the_hop_cap_are_parked(lot):
+    """A policy must not drive a record in a circle."""
+    once, twice = [("dia.replay.hops", b"1")], [("dia.replay.hops", b"2")]
+    await lot.bury(lot.event(1), code=AWAY, headers=once)
+    await lot.bury(lot.event(2), code=AWAY, headers=twice)
+    plan = await automation(lot, policy(lot)).look(policy(lot), lot.source)
+    _, found = await entered(lot, plan)
+    result = await lot.run(plan_in(found))
+    assert (result.replayed, result.parked) == (1, 1)
+    ((_, _, _, headers),) = await lot.read(lot.source.name, 1)
+    assert headers["dia.replay.hops"] == b"2"
+
+
+async def test_a_policy_waits_for_silence_and_for_what_was_away(lot):
+    """Replaying into an outage would only use up hops."""
+    await lot.bury(lot.event(1), code=AWAY)
+    here: list[bool] = [False]
+
+    async def answers():
+        return here[0]
+
+    waiting = policy(lot, after="policy_service")
+    follower = automation(lot, waiting, answers={"policy_service": answers})
+    assert await follower.look(waiting, lot.source) is None
+    assert await follower.look(policy(lot, quiet_s=1e12), lot.source) is None
+    here[0] = True
+    plan = await follower.look(waiting, lot.source)
+    _, found = await entered(lot, plan)
+    assert {standing.state for standing in found.values()} == {"entered"}
+
+
+async def test_only_one_plan_at_a_time_and_the_policy_comes_back_later(lot):
+    """People come first: their plan is not disturbed, and nothing is forgotten."""
+    await lot.bury(lot.event(1))
+    await lot.bury(lot.event(2), code=AWAY)
+    theirs, follower = await lot.plan(), automation(lot, policy(lot))
+    await submit(lot.means(), theirs.plan)
+    source, found = await entered(lot, theirs.plan.id)
+    assert await follower.look(policy(lot), lot.source) is None
+    await tell(lot.broker, lot.clock, source, found, "cancel", "ann")
+    assert await follower.look(policy(lot), lot.source) is not None
+
+
+async def test_what_a_person_cancelled_is_not_taken_up_again_even_after_a_restart(lot):
+    """A policy that argues with its operators would be turned off for good."""
+    await lot.bury(lot.event(1), code=AWAY)
+    plan = await automation(lot, policy(lot)).look(policy(lot), lot.source)
+    source, found = await entered(lot, plan)
+    await tell(lot.broker, lot.clock, source, found, "cancel", "ann")
+    assert await automation(lot, policy(lot)).look(policy(lot), lot.source) is None
+    await lot.bury(lot.event(2), code=AWAY)
+    again = await automation(lot, policy(lot)).look(policy(lot), lot.source)
+    _, found = await entered(lot, again)
+    assert [standing.letters for standing in found.values()] == [1]
+
+
+async def test_two_agents_that_both_look_replay_nothing_twice(lot):
+    """After a pause of its host an agent may not know yet that another leads."""
+    await lot.bury(*[lot.event(n) for n in range(4)], code=AWAY)
+    followers = [automation(lot, policy(lot)) for _ in range(2)]
+    await asyncio.gather(
+        *(one.look(policy(lot), lot.source) for one in followers), return_exceptions=True
+    )
+    async with agent(lot, policy(lot)):
+        await lot.read(lot.source.name, 4)
+        found = await finished(lot, None)
+    assert sum(plan.replayed for plan in found) == 4
+    values = sorted(value for _, _, value, _ in await lot.read(lot.source.name))
+    assert values == [lot.event(n) for n in range(4)]
