@@ -20,6 +20,7 @@ from streams.broker.kafka import KafkaBroker
 from streams.broker.kafka_security import KafkaSecurity
 from streams.cache.process import ProcessCaches
 from streams.clock import Clock, SystemClock
+from streams.degradation.room import room_reading
 from streams.errors import DependencyUnreachable, UsageError
 from streams.job_agent import Agent
 from streams.rows import ShardSet
@@ -85,6 +86,9 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             metrics=self._metrics,
             instance_id=instance_id(state_dir, self._slot),
             layer=self._caches.layer,
+            disk=room_reading(
+                state_dir, settings.state_free_min_bytes, writable=lambda: self._status.written
+            ),
         )
         self._caches.start()
         process_memory.settle()
@@ -101,6 +105,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         assert self._worker is not None
         while not self.should_stop:
             self._health.set_partitions(self._worker.counts())
+            self._health.set_standing(self._worker.degradation.standing)
             self._status.write(self._worker)
             await self.sleep(_STATUS_INTERVAL_S)
 

@@ -8,7 +8,7 @@ decided when it is taken: its window lives, and its version is newer than the on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,13 +82,21 @@ class EmissionQueues:
                 c.waiting[slots[c.same(slots, serials)]] = False
             queue.clear()
 
-    def take(self, names: SeriesNames, room: Sequence[int], early_rows_max: int) -> list[Emission]:
-        """Due rows for each shard, at most ``room[shard]``; early ones within their budget."""
+    def take(
+        self,
+        names: SeriesNames,
+        room: Sequence[int],
+        early_rows_max: int,
+        spared: Container[int] = (),
+    ) -> list[Emission]:
+        """Due rows for each shard, at most ``room[shard]``; early ones within their budget, and
+        none for a shard that is ``spared``: they stay queued."""
         emissions: list[Emission] = []
         early_each = -(-early_rows_max // len(self._closed))
         for shard, space in enumerate(room):
             slots = self._pop(self._closed[shard], space)
-            early = self._pop(self._early[shard], min(space - len(slots), early_each))
+            news = 0 if shard in spared else min(space - len(slots), early_each)
+            early = self._pop(self._early[shard], news)
             for chosen in (slots, early):
                 emissions += self._emit(names, shard, chosen)
         return emissions

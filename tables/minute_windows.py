@@ -13,7 +13,7 @@ Everything here is one partition's, in one thread, and works on whole batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -231,13 +231,17 @@ class MinuteWindows:
 
     # --- emission (C2 snapshot, C5, C6) ------------------------------------------------------
 
-    def take_emissions(self, room: Sequence[int], early: bool) -> list[Emission]:
+    def take_emissions(
+        self, room: Sequence[int], early: bool, spared: Container[int] = ()
+    ) -> list[Emission]:
         """Snapshot due rows, at most ``room[shard]`` for each shard: those of closed windows,
-        then (if ``early``) of live ones, oldest change first, within the row budget.
+        then (if ``early``, and the shard is not ``spared``) of live ones, oldest change first,
+        within the row budget.
 
         Call it in the same turn as `delta`: the rows are then the bytes being committed.
         """
-        return self._queues.take(self.names, room, self._policy.emit_rows_max if early else 0)
+        budget = self._policy.emit_rows_max if early else 0
+        return self._queues.take(self.names, room, budget, spared)
 
     def forget_early(self) -> None:
         """In a backlog early rows would be stale: a window's row is sent when it closes, or

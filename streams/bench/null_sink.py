@@ -44,6 +44,9 @@ class NullShards:
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
         return
 
+    async def ping(self, shard: int) -> None:
+        return
+
     async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
         return
 

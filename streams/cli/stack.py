@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -80,7 +81,7 @@ def down(ctx: typer.Context) -> None:
 
 
 def status(ctx: typer.Context) -> None:
-    """Addresses, services, workers, and whether the pipeline is settled.
+    """Addresses, services, workers, their level of degradation, and whether all is settled.
 
     Settled: every worker has lag 0, an empty outbox and no live window. Exit 4 when there is
     nothing to work with, or a service of the local stack does not answer.
@@ -117,7 +118,7 @@ def _report(
     """The JSON form: what an outside program needs to drive and to check the pipeline."""
     import msgspec
 
-    from streams.local.live_workers import pipeline_settled
+    from streams.local.live_workers import pipeline_settled, standing
 
     access = {
         "user": addresses["clickhouse_user"],
@@ -131,6 +132,7 @@ def _report(
         "shards": [{"url": urls[0], "urls": urls, **access} for urls in groups],
         "workers": msgspec.to_builtins(workers),
         "settled": pipeline_settled(workers),
+        "degradation": msgspec.to_builtins(standing(workers)),
         "home": str(found.home),
         "services": [_service_record(service) for service in found.services],
     }
@@ -155,7 +157,7 @@ def _show(
     found: StackStatus,
     workers: Sequence[Worker],
 ) -> None:
-    from streams.local.live_workers import pipeline_settled
+    from streams.local.live_workers import pipeline_settled, standing
 
     if found.running:
         _show_services(printer, found)
@@ -170,6 +172,12 @@ def _show(
         )
     if workers:
         _show_workers(printer, workers)
+    stands = standing(workers)
+    if stands.level:
+        since = datetime.fromtimestamp(stands.since_ms / 1000, UTC)
+        printer.say(f"level {stands.level} of degradation since {since:%Y-%m-%d %H:%M:%SZ}:")
+        for cause in stands.causes:
+            printer.say(f"  {cause.level} {cause.signal}: {cause.why}")
     printer.say(f"{len(workers)} workers, {'' if pipeline_settled(workers) else 'not '}settled")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from streams.degradation.level import HEALTHY, Standing, worst
 from streams.local.process import ProcessIdentity
 
 CLOCK_SLACK_S = 1.0
@@ -25,12 +26,18 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool = False
     http_port: int | None = None
     settled: bool = False
+    degradation: Standing = HEALTHY
 
 
 def live_workers(state: Path) -> list[Worker]:
     """The workers whose processes live, by slot; a missing folder means none."""
     found = [_read(path) for path in sorted((state / "workers").glob("*.json"))]
     return sorted((worker for worker in found if worker), key=lambda worker: str(worker.slot))
+
+
+def standing(workers: Sequence[Worker]) -> Standing:
+    """How this host's pipeline stands: as its worst worker does."""
+    return worst(worker.degradation for worker in workers)
 
 
 def pipeline_settled(workers: Sequence[Worker]) -> bool:

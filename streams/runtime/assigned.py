@@ -130,7 +130,7 @@ class AssignedPartition:
         if len(batch):
             self._idle.reset()
         if self._failure is None:
-            self._pressure.relieve(partition, self._consumer)
+            self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
         if partition.folded >= self._settings.commit_max_records:
             self._wake.set()
 
@@ -147,7 +147,7 @@ class AssignedPartition:
             partition.idle_until(watermark_ms)
         if partition.failure is not None:
             self._fail(partition.failure)
-        self._pressure.relieve(partition, self._consumer)
+        self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
 
     def lost_position(self) -> None:
         """The consumer's position is not in the log: A4 finds out what that means."""
@@ -302,7 +302,8 @@ class AssignedPartition:
             await self._commit(partition)
         else:
             # Nothing uncommitted is folded: what is in memory is what is committed.
-            self._handover.emit(partition, partition.take_emissions(self._handover.room()))
+            due = partition.take_emissions(self._handover.room(), self._handover.spared())
+            self._handover.emit(partition, due)
 
     async def _commit(self, partition: Partition) -> None:
         assert self._producer is not None
@@ -310,7 +311,7 @@ class AssignedPartition:
         # when the task is cancelled (the partition is lost while the worker drains).
         assert not self._in_doubt
         self._in_doubt = True
-        prepared = partition.prepare(self._handover.room())
+        prepared = partition.prepare(self._handover.room(), self._handover.spared())
         timeout_s = self._settings.commit_timeout_s
         await commit(partition, prepared, self._producer, self._clock, self._metrics, timeout_s)
         self._handover.committed(partition, prepared)  # C5

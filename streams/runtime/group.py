@@ -249,6 +249,12 @@ class GroupMember:
         """Every partition is settled, and there is an assignment."""
         return self.assigned_once and all(p.settled for p in self.partitions.values())
 
+    @property
+    def fetched_at(self) -> float | None:
+        """When a fetch was last answered, in the clock's monotonic seconds; None: not yet."""
+        seen = [self._consumer.watermarks(tp) for tp in self.partitions]
+        return max((marks.answered_at for marks in seen if marks is not None), default=None)
+
     def _count(self, held: AssignedPartition) -> None:
         """Count what became of the records since it was last looked at."""
         if held.partition is None:

@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 
 from streams.clock import Clock
+from streams.degradation.degradation import Degradation
 from streams.rows import ShardSet
 from streams.runtime import effects
 from streams.runtime.cache_writes import CacheWrites
@@ -41,10 +42,20 @@ class Handover:
     clock: Clock
     metrics: Metrics
     caches: CacheWrites
+    degradation: Degradation
 
     def room(self) -> list[int]:
         """Rows each shard's queue takes now."""
         return self.delivery.room()
+
+    def spared(self) -> frozenset[int]:
+        """Shards that get no news of live windows now: they have enough to do."""
+        return self.degradation.without_early_rows(self.shards.count)
+
+    @property
+    def intake_held(self) -> bool:
+        """Partitions take no records now: their state could not be kept."""
+        return self.degradation.intake_held
 
     def committed(self, partition: Partition, prepared: Prepared) -> None:
         """C5 of one commit."""

@@ -9,7 +9,7 @@ dropped whole and built anew from the log (runtime/assignment.py).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -241,8 +241,9 @@ class Partition:
 
     # --- C2 (encoding), C4 -------------------------------------------------------------------
 
-    def prepare(self, room: Sequence[int]) -> Prepared:
-        """Encode the next commit; ``room[shard]`` bounds the rows handed to each shard."""
+    def prepare(self, room: Sequence[int], spared: Container[int] = ()) -> Prepared:
+        """Encode the next commit; ``room[shard]`` bounds the rows handed to each shard, and a
+        ``spared`` one gets none of live windows."""
         self._advance()
         state, progress = self.state, self.progress
         seq = state.link.seq + 1
@@ -259,7 +260,7 @@ class Partition:
             link=link,
             parts=list(pack(link, entries, state.context.settings.changelog_part_bytes)),
             records=records,
-            emissions=self.take_emissions(room),
+            emissions=self.take_emissions(room, spared),
             effects=self.outbox.take_fresh(),
             folded=progress.fold_offset - state.link.next_offset,
             pointers=pointers,
@@ -320,7 +321,7 @@ class Partition:
             counters=progress.counters(),
         )
 
-    def take_emissions(self, room: Sequence[int]) -> list[Emission]:
+    def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:
         """Snapshot due window rows. Between commits it may be called only while nothing is
         folded that is not committed: the rows must be committed bytes."""
         windows = self.windows
@@ -334,4 +335,4 @@ class Partition:
         early = fresh and now_s - self._emitted_at >= settings.emit_interval_s
         if early:
             self._emitted_at = now_s
-        return windows.take_emissions(room, early)
+        return windows.take_emissions(room, early, spared)

@@ -24,6 +24,11 @@ class StatusFile:
         self._http_port = http_port
         self._silent = False
 
+    @property
+    def written(self) -> bool:
+        """The last attempt to write it succeeded: the folder takes writes."""
+        return not self._silent
+
     def write(self, worker: Worker) -> None:
         """Tell how the worker stands now; where that cannot be written, say so once and go on."""
         counts = worker.counts()
@@ -33,6 +38,7 @@ class StatusFile:
             "http_port": self._http_port,
             "ready": counts is not None and not (counts.restoring or counts.stopped),
             "settled": worker.settled,
+            "degradation": worker.degradation.standing,
             "sources": [
                 {"group": group.group, "topic": topic, "partitions": partitions}
                 for group in worker.groups

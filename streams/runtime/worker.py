@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 from streams.cache.cache import SharedLayer
 from streams.clock import Clock
+from streams.degradation.degradation import Degradation
+from streams.degradation.watch import Read
 from streams.job_agent import Agent, JobAgent, Resources
 from streams.rows import ShardSet
 from streams.runtime.assignment import Opener
@@ -18,6 +20,7 @@ from streams.runtime.deadline import Deadline
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.group import GroupMember
 from streams.runtime.handover import Handover
+from streams.runtime.vitals import Watched, health_watch, shard_calls
 from streams.settings import Settings
 from streams.sinks.delivery import Delivery
 from streams.sinks.rollup_queue import RollUpQueue
@@ -41,8 +44,12 @@ class Worker:
         metrics: Metrics,
         instance_id: str,
         layer: SharedLayer | None = None,
+        disk: Read | None = None,
     ) -> None:
-        """``layer`` is the cache shared with other processes, if there is a Redis."""
+        """``layer`` is the cache shared with other processes, if there is a Redis; ``disk`` reads
+        how much room the stores have, if they are on one."""
+        self.degradation = Degradation(clock, metrics)
+        calls = shard_calls(shards, clock, settings)
         self._shards = shards
         self._sinks: list[asyncio.Task[None]] = []
         self._delivery = Delivery(
@@ -51,10 +58,13 @@ class Worker:
             metrics,
             batch_rows=settings.sink_batch_rows,
             queue_rows=settings.sink_queue_rows,
+            calls=calls,
         )
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
         self._caches = CacheWrites(layer.shared if layer is not None else None, clock, metrics)
-        handover = Handover(shards, self._delivery, self._roll_ups, clock, metrics, self._caches)
+        handover = Handover(
+            shards, self._delivery, self._roll_ups, clock, metrics, self._caches, self.degradation
+        )
         self._dispatchers = {
             agent.name: Dispatcher(
                 agent.performer(Resources(settings, clock, metrics, layer)),
@@ -87,6 +97,8 @@ class Worker:
             )
             for group in sorted({agent.group for agent in agents})
         ]
+        watched = Watched(shards, calls, broker, self.groups, layer, disk)
+        self._health = health_watch(self.degradation, clock, watched)
 
     async def run(self, joined: Callable[[], None]) -> None:
         """Join every group and process records until `drain`; ``joined`` is called once.
@@ -99,6 +111,7 @@ class Worker:
                 tasks.create_task(self._delivery.run(), name="delivery"),
                 tasks.create_task(self._roll_ups.run(), name="roll-ups"),
                 tasks.create_task(self._caches.run(), name="cache-writes"),
+                tasks.create_task(self._health.run(), name="health-watch"),
                 *(
                     tasks.create_task(dispatcher.run(), name=f"dispatch-{name}")
                     for name, dispatcher in self._dispatchers.items()

@@ -211,6 +211,18 @@ class Settings:
         15.0, "shortest time between two recomputations of one hour or day", low=1, high=3600
     )
 
+    degraded_latency_s: float = _setting(
+        1.0, "a shard is degraded when 5 % of its calls take longer", low=0.01, high=60
+    )
+    degraded_error_share: float = _setting(
+        0.01, "share of failed calls above which a shard is degraded", low=0, high=1
+    )
+    state_free_min_bytes: int = _setting(
+        128 << 20,
+        "room in the state folder below which nothing is taken in; 0 does not look",
+        low=0,
+        high=1 << 50,
+    )
     m1_retention_days: int = _setting(30, "days minute rows are kept", low=8, high=3650)
     sharding: str = _setting("hash", "sharding strategy: hash, range:FILE or directory:FILE")
 

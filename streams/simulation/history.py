@@ -85,12 +85,17 @@ def simulate(seed: int, story: Story) -> World:
     """
     loop = VirtualLoop()
     world = World(loop, story.settings, story.agents(seed), partitions=PARTITIONS)
-    run(loop, _history(world, story, random.Random(seed), random.Random(~seed)))
+    rngs = random.Random(seed), random.Random(~seed), random.Random(f"health {seed}")
+    run(loop, _history(world, story, *rngs))
     return world
 
 
 async def _history(
-    world: World, story: Story, rng: random.Random, replay_rng: random.Random
+    world: World,
+    story: Story,
+    rng: random.Random,
+    replay_rng: random.Random,
+    health_rng: random.Random,
 ) -> None:
     witness = Witness(world, story.source, story.group)
     # Drawn apart, so that a history without replays is what it would be if there were none.
@@ -107,6 +112,8 @@ async def _history(
             await weather.strike()
         elif draw < 0.66:
             await producers.stranger()
+        if health_rng.random() < 0.15:
+            weather.misread(health_rng)
         if replays is not None and replay_rng.random() < 0.3:
             await replays.strike()
         await asyncio.sleep(rng.choice(_PAUSES_S))

@@ -9,6 +9,7 @@ from zlib import crc32
 
 from streams.broker.memory_consumer import MemoryConsumer
 from streams.broker.memory_faults import Call
+from streams.degradation.level import Level, Reading
 from streams.errors import BrokerUnavailable, DiaError
 from streams.simulation.world import Process, World, die_here
 from streams.sinks.memory import Row
@@ -69,6 +70,7 @@ class Weather:
             shard.down = shard.busy = False
             shard.slow_s, shard.fail_after_rows, shard.refuse = 0.0, None, None
             shard.fail_roll_ups = 0
+        self._world.readings.clear()
         for disk in self._world.disks.values():
             disk.die_before_write = disk.die_after_write = False
         while self._muted:
@@ -168,6 +170,10 @@ class Weather:
     def _spoil_a_disk(self) -> None:
         disk = self._rng.choice(list(self._world.disks.values()))
         disk.unusable.update(disk.folders)
+
+    def misread(self, rng: random.Random) -> None:
+        """Processes of a host believe that its disk is full, or not; it is neither."""
+        self._world.readings[rng.choice(HOSTS)] = Reading(rng.choice(list(Level)), "scripted")
 
     def _wipe_a_disk(self) -> None:
         self._rng.choice(list(self._world.disks.values())).folders.clear()

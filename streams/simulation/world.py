@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Protocol
 from streams.broker.memory import MemoryBroker
 from streams.cache.memory import MemoryShared
 from streams.cache.process import shared_layer
+from streams.degradation.level import FINE, Reading
 from streams.job_agent import Agent
 from streams.rows import Rows
 from streams.runtime.deadline import Deadline
@@ -55,6 +56,8 @@ class World:
     shards: WatchedShards = field(init=False)
     cache: MemoryShared = field(init=False)
     disks: dict[str, HostDisk] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
+    """what processes of a host take the room on their disk for, rightly or not"""
 
     def __post_init__(self) -> None:
         self.clock = LoopClock(self.loop)
@@ -86,6 +89,7 @@ class World:
             metrics=metrics,
             instance_id=f"{host}-{slot}",
             layer=shared_layer(self.cache, self.clock, metrics),
+            disk=lambda: self.readings.get(host, FINE),
         )
         return Process(slot, host, worker, self.clock)
 

@@ -161,6 +161,9 @@ class ClickHouseShards:
         work = partial(_roll_up, table, start_s, replicated=self._replicated)
         await self._shards[shard].run(work, self._timeout_s)
 
+    async def ping(self, shard: int) -> None:
+        await self._shards[shard].run(_ping, self._timeout_s)
+
     async def close(self) -> None:
         for shard in self._shards:
             await asyncio.to_thread(shard.close)
@@ -180,6 +183,10 @@ def replicas(settings: Settings, urls: Sequence[str]) -> list[Replica]:
         )
         for url in urls
     ]
+
+
+def _ping(replica: Replica) -> None:
+    replica.command("SELECT 1")
 
 
 def _insert(chunks: Sequence[Rows], replica: Replica) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import structlog
 
 from streams.clock import Clock
+from streams.degradation.calls import Calls
 from streams.errors import DiaError, ShardBusy, TransientError
 from streams.rows import Rows, RowsRefused, ShardSet
 from streams.telemetry.metrics import Metrics
@@ -49,13 +50,16 @@ class Delivery:
         *,
         batch_rows: int,
         queue_rows: int,
+        calls: Sequence[Calls] | None = None,
         seed: int = 0,
     ) -> None:
+        """``calls``: where each shard's calls are measured."""
         self._shards = shards
         self._clock = clock
         self._metrics = metrics
         self._batch_rows = batch_rows
         self._queue_rows = queue_rows
+        self._calls = calls or [Calls(f"shard {n}", clock) for n in range(shards.count)]
         self._jitter = random.Random(seed)
         self._queues: list[deque[Job]] = [deque() for _ in range(shards.count)]
         self._rows = [0] * shards.count
@@ -134,7 +138,8 @@ class Delivery:
         while any(job.answer is not _unheard for job in jobs):
             began = self._clock.monotonic()
             try:
-                await self._shards.insert(shard, [job.rows for job in jobs])
+                with self._calls[shard].call():
+                    await self._shards.insert(shard, [job.rows for job in jobs])
             except RowsRefused as answer:
                 refused, reason = answer.indexes, answer.reason
             except TransientError as error:

@@ -116,6 +116,9 @@ class MemoryShards:
         for minutes in series.values():
             self._put(shard, table, _merged(minutes, start_s))
 
+    async def ping(self, shard: int) -> None:
+        await self._meet_faults(shard)
+
     async def close(self) -> None:
         return
 

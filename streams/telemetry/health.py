@@ -6,6 +6,8 @@ metrics are wanted most. Probes never ask Kafka, ClickHouse or Redis: a restart 
 - ``/startupz``  the process is wired and has reached its broker once
 - ``/livez``     the event loop's heartbeat is younger than `HealthState.stale_after_s`
 - ``/readyz``    started, assigned, every assigned partition taking records, not draining
+- ``/degradation``  the process's level, since when, and why; always 200, for it is news and not
+  a reason to restart
 - ``/metrics``   Prometheus text format
 """
 
@@ -15,8 +17,9 @@ import asyncio
 import contextlib
 import threading
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -57,6 +60,7 @@ class HealthState:
         self._started = False
         self._draining = False
         self._partitions: PartitionCounts | None = None
+        self.standing = b'{"level":0,"since_ms":0,"causes":[]}'
 
     def beat(self) -> None:
         """The event loop turns."""
@@ -69,6 +73,10 @@ class HealthState:
     def set_partitions(self, counts: PartitionCounts | None) -> None:
         """The assignment as it stands; None while the group gives none."""
         self._partitions = counts
+
+    def set_standing(self, standing: Any) -> None:
+        """How the process stands, as `streams.degradation.level.Standing` or alike."""
+        self.standing = msgspec.json.encode(standing)
 
     def mark_draining(self) -> None:
         """A graceful stop began; there is no way back."""
@@ -181,11 +189,14 @@ class HealthServer:
             body = {"ok": verdict.ok, "reason": verdict.reason}
             return web.json_response(body, status=200 if verdict.ok else 503)
 
+        async def degradation(request: web.Request) -> web.Response:
+            return web.Response(body=self._state.standing, content_type="application/json")
+
         async def metrics(request: web.Request) -> web.Response:
             body = generate_latest(self._metrics.registry)
             return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         app = web.Application(client_max_size=REQUEST_BYTES_MAX)
         app.add_routes([web.get(path, probe) for path in probes])
-        app.add_routes([web.get("/metrics", metrics)])
+        app.add_routes([web.get("/degradation", degradation), web.get("/metrics", metrics)])
         return app

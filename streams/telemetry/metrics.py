@@ -108,7 +108,7 @@ class PartitionMetrics:
         )
         self.paused = declare.gauge(
             "paused_partitions",
-            "Partitions that take no records because a buffer is full.",
+            "Partitions that take no records: a buffer is full, or the state could not be kept.",
             ("group",),
         )
 
@@ -184,6 +184,21 @@ class BreakerMetrics:
         )
 
 
+class DegradationMetrics:
+    """How much of its work the process can do."""
+
+    def __init__(self, declare: Declare) -> None:
+        self.level = declare.gauge(
+            "degradation_level",
+            "0 healthy, 1 degraded, 2 partial, 3 minimal: the worst signal of the process.",
+        )
+        self.signal = declare.gauge(
+            "degradation_signal_level",
+            "The level of one signal: a shard, Kafka, Redis, or the disk of the state.",
+            ("signal",),
+        )
+
+
 class CacheMetrics:
     """What is kept in the process (l1) and in Redis (l2), by name of the cache."""
 
@@ -248,6 +263,7 @@ class Metrics:
         self.state = StateMetrics(declare)
         self.sink = SinkMetrics(declare)
         self.breaker = BreakerMetrics(declare)
+        self.degradation = DegradationMetrics(declare)
         self.cache = CacheMetrics(declare)
         self.jobs = JobMetrics(declare)
         self.edge = EdgeMetrics(declare)

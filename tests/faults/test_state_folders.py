@@ -65,7 +65,7 @@ async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, repo
         pytest.skip("a small file system can be mounted by root alone")
     try:
         trial.feed(100_000)
-        worker = trial.worker(state="disk")
+        worker = trial.worker(state="disk", state_free_min_bytes=0)
         await worker.ready()
         await worker.until(lambda _: worker.said("No space left") > 0)
         await asyncio.sleep(3.0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 
 import aiohttp
 import pytest
 
 from streams.clock import SystemClock, VirtualClock
+from streams.degradation.level import Cause, Standing
 from streams.errors import UsageError
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
@@ -47,6 +49,19 @@ async def test_probes_follow_the_state(served):
     state.mark_draining()
     assert await ask("/readyz") == (503, '{"ok": false, "reason": "draining"}')
     assert (await ask("/livez"))[0] == 200
+
+
+async def test_degradation_is_news_and_no_reason_to_restart(served):
+    """A probe that failed with a dependency would have every process restarted at once."""
+    state, _, ask = served
+    state.mark_started()
+    state.set_partitions(PartitionCounts(ready=1))
+    assert await ask("/degradation") == (200, '{"level":0,"since_ms":0,"causes":[]}')
+    cause = Cause(signal="kafka", level=3, why="silent", since_ms=5)
+    state.set_standing(Standing(level=3, since_ms=5, causes=(cause,)))
+    status, text = await ask("/degradation")
+    assert (status, json.loads(text)["causes"][0]["signal"]) == (200, "kafka")
+    assert (await ask("/readyz"))[0] == (await ask("/livez"))[0] == 200
 
 
 async def test_a_stopped_partition_is_not_ready(served):

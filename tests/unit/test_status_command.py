@@ -80,7 +80,10 @@ def test_live_workers_are_reported(home, monkeypatch, capsys):
     _write_worker(home, 0, **said)
     assert main(["status", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["workers"] == [{"pid": os.getpid(), "slot": 0, "ready": True, **said}]
+    well = {"level": 0, "since_ms": 0, "causes": []}
+    assert report["workers"] == [
+        {"pid": os.getpid(), "slot": 0, "ready": True, "degradation": well, **said}
+    ]
     assert report["settled"] is True
 
 
@@ -137,3 +140,20 @@ def test_people_see_each_partition_with_its_phase_and_lag(home, monkeypatch, cap
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["g", "model.metrics", "0", "stopped", "changelog_gap", "0"] in lines
     assert ["g", "model.metrics", "1", "ready", "17", "paused", "0"] in lines
+
+
+def test_the_worst_worker_is_how_the_host_stands(home, monkeypatch, capsys):
+    """What is wrong, since when and why: the first thing whoever is called looks for."""
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
+    cause = {"signal": "clickhouse-0", "level": 2, "why": "it is away", "since_ms": 1000}
+    stands = {"level": 2, "since_ms": 1000, "causes": [cause]}
+    _write_worker(home, 0, degradation={"level": 0, "since_ms": 9, "causes": []})
+    _write_worker(home, 1, degradation=stands)
+    assert main(["status", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["degradation"] == stands
+    assert [worker["degradation"]["level"] for worker in report["workers"]] == [0, 2]
+    assert main(["status"]) == 0
+    said = capsys.readouterr().err
+    assert "level 2 of degradation since 1970-01-01 00:00:01Z" in said
+    assert "2 clickhouse-0: it is away" in said

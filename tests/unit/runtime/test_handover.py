@@ -10,6 +10,7 @@ import pytest
 from streams.agent import Change
 from streams.cache.shared import CacheKey
 from streams.clock import settle
+from streams.degradation.degradation import Degradation
 from streams.errors import ShardUnavailable
 from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.commit import commit
@@ -28,7 +29,8 @@ async def handover(rig):
     roll_ups = RollUpQueue(rig.shards, rig.clock, rig.metrics, interval_s=2.0)
     caches = CacheWrites(rig.cache, rig.clock, rig.metrics)
     tasks = [asyncio.ensure_future(target.run()) for target in (delivery, roll_ups, caches)]
-    yield Handover(rig.shards, delivery, roll_ups, rig.clock, rig.metrics, caches)
+    degradation = Degradation(rig.clock, rig.metrics)
+    yield Handover(rig.shards, delivery, roll_ups, rig.clock, rig.metrics, caches, degradation)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -39,6 +39,19 @@ async def test_it_pauses_at_eighty_percent_and_resumes_below_fifty(rig, partitio
         assert pressure.paused == paused
 
 
+async def test_a_held_intake_pauses_whatever_room_there_is(rig, partition):
+    """Level 3: what would be made of more records could not be kept. Nothing is closed early for
+    it, and when it ends only a full buffer keeps the partition paused."""
+    pressure = Pressure()
+    await _live(rig, 7)
+    assert (pressure.update(partition, held=True), pressure.paused) == (True, True)
+    assert (pressure.update(partition, held=False), pressure.paused) == (True, False)
+    await rig.produce_events(1, model_id="m7")
+    await rig.fold()
+    pressure.update(partition, held=True)
+    assert (pressure.update(partition, held=False), pressure.paused) == (False, True)
+
+
 async def test_the_fullest_bound_decides(rig, partition):
     """Windows, owed bytes and records ahead of a commit each fill memory of their own."""
     assert partition.fill == 0

@@ -1,0 +1,114 @@
+"""What calls to a shard say of it: slow, failing, silent, or nothing at all."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.clock import VirtualClock
+from streams.degradation.calls import Calls
+from streams.degradation.level import Level
+from streams.errors import ShardBusy, ShardUnavailable
+from streams.rows import RowsRefused
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock()
+
+
+@pytest.fixture
+def calls(clock):
+    return Calls("shard 0", clock, latency_s=1.0, error_share=0.01)
+
+
+async def _call(calls, clock, took_s=0.1, error=None):
+    try:
+        with calls.call():
+            await clock.advance(took_s)
+            if error is not None:
+                raise error
+    except (ShardUnavailable, ShardBusy, RowsRefused):
+        return
+
+
+def _level(calls):
+    return calls.reading().level
+
+
+async def test_no_calls_say_nothing(calls, clock):
+    """A pipeline without traffic is not degraded."""
+    assert calls.reading() == (Level.HEALTHY, "")
+    await clock.advance(1000)
+    assert _level(calls) == Level.HEALTHY
+
+
+async def test_one_slow_call_is_no_news_but_a_share_of_them_is(calls, clock):
+    """J1's trigger is a latency, not an accident."""
+    await _call(calls, clock, took_s=3.0)
+    assert _level(calls) == Level.HEALTHY
+    for _ in range(4):
+        await _call(calls, clock)
+    assert _level(calls) == Level.DEGRADED
+    assert "1 of 5 calls of shard 0 took more than 1 s" in calls.reading().why
+    for _ in range(20):
+        await _call(calls, clock)
+    assert _level(calls) == Level.HEALTHY
+
+
+async def test_failures_beyond_their_share_degrade(calls, clock):
+    """Three of three hundred are one percent; a fourth is more."""
+    for _ in range(297):
+        await _call(calls, clock, took_s=0.01)
+    for _ in range(3):
+        await _call(calls, clock, took_s=0.01, error=ShardBusy("busy"))
+    assert _level(calls) == Level.HEALTHY
+    await _call(calls, clock, took_s=0.01, error=ShardBusy("busy"))
+    assert _level(calls) == Level.DEGRADED
+
+
+async def test_a_silent_shard_is_degraded_soon_and_away_later(calls, clock):
+    """Refused connections and one call that hangs look alike: nothing is answered."""
+    hanging = asyncio.create_task(_hang(calls))
+    await asyncio.sleep(0)
+    await clock.advance(4.9)
+    assert _level(calls) == Level.HEALTHY
+    await clock.advance(0.1)
+    assert _level(calls) == Level.DEGRADED
+    await clock.advance(10.0)
+    assert _level(calls) == Level.PARTIAL
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    assert _level(calls) == Level.HEALTHY, "a call that was given up says nothing"
+    for _ in range(4):
+        await _call(calls, clock, took_s=4.0, error=ShardUnavailable("away"))
+    assert _level(calls) == Level.PARTIAL
+    await _call(calls, clock)
+    assert _level(calls) == Level.DEGRADED, "it answers again, and failures are remembered"
+    await clock.advance(31.0)
+    assert _level(calls) == Level.HEALTHY
+
+
+async def _hang(calls):
+    with calls.call():
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_a_refused_row_is_an_answer(calls, clock):
+    """A shard that judges rows is well: the row is bad."""
+    for _ in range(10):
+        await _call(calls, clock, took_s=4.0 / 10, error=RowsRefused([0], "bad"))
+    assert _level(calls) == Level.HEALTHY
+
+
+async def test_quiet_is_counted_from_the_end_of_the_last_call(calls, clock):
+    """Who asks for want of traffic must not ask beside it."""
+    await clock.advance(7.0)
+    assert calls.quiet_for_s() == 7.0
+    with calls.call():
+        await clock.advance(3.0)
+        assert calls.quiet_for_s() == 0.0
+    assert calls.quiet_for_s() == 0.0
+    await clock.advance(1.0)
+    assert calls.quiet_for_s() == 1.0
