@@ -55,6 +55,7 @@ async def pages_of(
     run: Invocation, reader: LogReader, spans: list[Span], filters: Filters
 ) -> AsyncIterator[list[Letter]]:
     """The letters of the spans that are meant; with progress where there are many."""
+    from streams import process_memory
     from streams.dlq.selection import select
 
     # The topics have chosen the queues; letters of a foreign queue need not name theirs.
@@ -64,6 +65,7 @@ async def pages_of(
         async for page in select(reader, spans, chosen):
             yield page
         return
+    process_memory.settle()  # millions of short-lived objects are to come
     with run.printer().progress("reading", offsets, "offsets") as bar:
         async for page in select(reader, spans, chosen, bar.advance):
             yield page

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 CONFIRM_FROM = 1000
 """Letters: smaller plans do what was asked without asking back."""
+MANY = 50_000
+"""Letters from which on it pays to collect garbage rarely."""
 _INTERRUPTED = 130
 
 _Actor = Annotated[
@@ -200,9 +202,12 @@ def _means(
 def _run(
     invoked: Invocation, plan: Plan, rate: float | None, actor: str, *, yes: bool, resume: bool
 ) -> None:
+    from streams import process_memory
     from streams.cli.replay_sheet import Eta, show_result
 
     _confirm(plan, yes=yes)
+    if plan.letters >= MANY:
+        process_memory.settle()
     printer = invoked.printer()
     began = time.monotonic()
     with printer.progress("replaying", total=plan.letters, unit="letters") as bar:

@@ -25,6 +25,8 @@ SINK_STAGE = "sink"
 
 _ID = headers.DLQ_PREFIX + "id"
 _POINTER = headers.DLQ_PREFIX + "pointer"
+_PROVENANCE_HEADERS = len(set(DIA.names) - {"pointer", "value_bytes", "value_xxh3"})
+"""What dia writes behind the headers of a record that is no pointer, its id first."""
 _DEFAULT_SCHEMA = 1
 _TENANT_MAX_BYTES = 512
 _BY_NAME = {source.name: source for source in SOURCES}
@@ -167,6 +169,9 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
     def _provenance_start(self) -> int:
         """Where dia's own headers begin: behind the original ones, which may hold some dia.dlq.*
         of an earlier life."""
+        start = len(self.headers) - _PROVENANCE_HEADERS
+        if start >= 0 and self.headers[start][0] == _ID:
+            return start
         names = [name for name, _ in self.headers]
         if _ID in self.fields:
             return len(names) - 1 - names[::-1].index(_ID)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.clock import Clock
 
 _STEPS_PER_S = 4
-LETTERS_PER_STEP = 2000
+LETTERS_PER_STEP = 5000
 """Of an unhurried step: a transaction costs some 30 ms whatever is in it."""
 
 

@@ -24,7 +24,7 @@ from streams.rows import RowsRefused, ShardSet
 from streams.types import OutboundRecord
 
 ROW_REFUSED = "row_refused"
-STEP_BYTES = 4 << 20
+STEP_BYTES = 8 << 20
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 

@@ -3,8 +3,8 @@
     python tests/bench/replay_million.py [LETTERS]
 
 Against the broker and the shards of the environment (or of a running local stack). Fills the DLQ
-of `train.results` with letters that pass now, plans, replays all of them, then 2000 at 200 a
-second; prints wall and CPU seconds and the largest memory of the process, one JSON line each.
+of `train.results` with letters that pass now, counts them, plans, replays 2000 at 200 a second,
+then all; prints wall and CPU seconds and the largest memory of the process, one JSON line each.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from streams import process_memory
 from streams.cli.kafka import broker_of
 from streams.cli.shards import shards_of
 from streams.clock import SystemClock
 from streams.dead_letters import Failure, Origin, dead_letter
 from streams.dlq.filters import Filters, OffsetRange
+from streams.dlq.queues import queues, spans_of
+from streams.dlq.selection import select
+from streams.dlq.tally import Tally
 from streams.replay.partition_run import Means
 from streams.replay.plan import Terms
 from streams.replay.planner import Request, make_plan
@@ -64,6 +68,19 @@ def _letter(number: int, now_ms: int) -> Any:
     return dead_letter(Origin.of(batch, 0), failure, "t").record
 
 
+async def stats(broker: Any) -> int:
+    """What `dia dlq stats` counts; how many letters it saw."""
+    admin, reader = await broker.admin(), await broker.reader()
+    total, *tallies = [Tally(by, 0) for by in ((), ("error",), ("tenant",), ("agent",), ("age",))]
+    spans = await spans_of(reader, await queues(admin, [SOURCE.name]))
+    async for page in select(reader, spans, Filters()):
+        for tally in (total, *tallies):
+            tally.add(page)
+    await reader.close()
+    await admin.close()
+    return sum(group.letters for group in total.groups())
+
+
 async def measured(name: str, work: Coroutine[Any, Any, Any], count: Callable[[Any], int]) -> Any:
     """Run it and print what it cost."""
     began, cpu = time.monotonic(), time.process_time()
@@ -90,6 +107,7 @@ async def measured(name: str, work: Coroutine[Any, Any, Any], count: Callable[[A
 
 async def main(letters: int) -> None:
     """Fill, plan, replay, replay at a rate."""
+    process_memory.settle()  # as the commands do
     settings, clock = load()[0], SystemClock()
     broker, shards = broker_of(settings), shards_of(settings)
     await measured("fill", fill(broker, letters, clock.now_ms()), lambda _: letters)
@@ -113,6 +131,7 @@ async def main(letters: int) -> None:
     def planned(filters: Filters) -> Coroutine[Any, Any, Any]:
         return make_plan(broker, clock, settings, request(filters), lambda at, end: None)
 
+    await measured("stats", stats(broker), lambda counted: counted)
     draft = await measured("plan", planned(Filters()), lambda found: found.scanned)
     tail = max(s.end for s in draft.plan.selections) - PACED // SOURCE.partitions - 10
     paced = (await planned(Filters(offsets=(OffsetRange(tail, 1 << 60),), limit=PACED))).plan
