@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from streams.cli.output import Form
+from streams.cli.payload import moment
 from streams.errors import PartialResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from streams.cli.invocation import Invocation
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 _LINE = ("error", "letters", "oldest", "newest", "passes", "replay", "park", "excluded")
 _STANDING = (
     *("plan", "topic", "partition", "state", "letters", "replayed", "parked", "left", "to_go"),
-    *("by", "began", "last", "reason"),
+    *("rate", "by", "began", "last", "reason"),
 )
+_SHOWN_STANDING = tuple(name for name in _STANDING if name not in ("rate", "began"))
+"""In a table: as many as a terminal can bear."""
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -85,9 +88,7 @@ def _shown(line: Line) -> tuple[Any, ...]:
 
 
 def _moment(at_ms: int) -> str | None:
-    if at_ms <= 0:
-        return None
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+    return moment(at_ms, "seconds") if at_ms > 0 else None
 
 
 class Eta:
@@ -158,16 +159,27 @@ def show_standings(
 ) -> None:
     """One line a plan and partition."""
     rows = [_standing(*one) for one in found]
-    printer.rows(_STANDING, rows)
+    columns = _STANDING if printer.form is Form.JSON else _SHOWN_STANDING
+    printer.rows(columns, [[row[name] for name in columns] for row in rows])
     if not rows:
         printer.say("no plan was run here yet. `dia replay plan` makes one.")
 
 
-def _standing(source: SourceTopic, partition: int, plan: PlanStanding) -> Sequence[Any]:
+def _standing(source: SourceTopic, partition: int, plan: PlanStanding) -> dict[str, Any]:
     done = plan.replayed + plan.parked + plan.left
-    to_go = 0 if plan.over else plan.letters - done
-    return (
-        *(plan.plan, source.name, partition, plan.state),
-        *(plan.letters, plan.replayed, plan.parked, plan.left, to_go),
-        *(plan.actor, _moment(plan.began_ms), _moment(plan.last_ms), plan.reason),
-    )
+    return {
+        "plan": plan.plan,
+        "topic": source.name,
+        "partition": partition,
+        "state": plan.state,
+        "letters": plan.letters,
+        "replayed": plan.replayed,
+        "parked": plan.parked,
+        "left": plan.left,
+        "to_go": 0 if plan.over else plan.letters - done,
+        "rate": plan.rate,
+        "by": plan.actor,
+        "began": _moment(plan.began_ms),
+        "last": _moment(plan.last_ms),
+        "reason": plan.reason,
+    }

@@ -77,11 +77,11 @@ def test_a_plan_and_its_run_in_a_pipe(broker, capsys):
     assert main([*PLAN, "--out", "fix.json"]) == 0
     out, err = capsys.readouterr()
     assert out == (
-        "error                   letters  oldest                     newest                     "
+        "error                   letters  oldest                newest                "
         "passes  replay  park  excluded\n"
-        "unknown_schema_version  2        2025-10-09T08:53:20+00:00  2025-10-09T08:53:21+00:00  "
+        "unknown_schema_version  2        2025-10-09T08:53:20Z  2025-10-09T08:53:21Z  "
         "2       2       0\n"
-        "invalid_json            1        2025-10-09T08:53:23+00:00  2025-10-09T08:53:23+00:00  "
+        "invalid_json            1        2025-10-09T08:53:23Z  2025-10-09T08:53:23Z  "
         "0       0       0     1 still_fails\n"
     )
     assert "not replayed: model.metrics/2/3: still_fails: invalid_json: $" in err
