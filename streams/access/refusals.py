@@ -79,3 +79,10 @@ class SourceAway(RequestRefused):
 
     code = "source_away"
     status = 503
+
+
+class NotAudited(RequestRefused):
+    """An operation that could not be noted, and was not done."""
+
+    code = "not_audited"
+    status = 503

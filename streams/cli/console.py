@@ -40,6 +40,7 @@ def console(
          "http://127.0.0.1:8481/api/series?tenant=acme&model=m&metric=x"
     """
     from streams.access.listening import Listening
+    from streams.cli.kafka import require_address
     from streams.console.serving import serve
     from streams.errors import UsageError
     from streams.telemetry.logs import configure
@@ -49,6 +50,7 @@ def console(
     if (tls_cert is None) is not (tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together.")
     configure(settings.log_format, settings.log_level)
+    require_address(settings)
     serve(
         settings,
         Listening(

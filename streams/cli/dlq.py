@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ import typer
 from streams.cli import breaker, disposal
 from streams.cli.invocation import invocation
 from streams.cli.letter_filters import filtered
-from streams.cli.letter_reading import clients, decided, pages
+from streams.cli.letter_reading import decided, pages
 from streams.cli.letter_rows import (
     COLUMNS,
     DISPOSITION,
@@ -26,8 +25,6 @@ from streams.cli.letter_rows import (
 )
 
 if TYPE_CHECKING:
-    from streams.cli.invocation import Invocation
-    from streams.cli.letter_sheet import Sheet
     from streams.dlq.filters import Filters
     from streams.dlq.tally import Tally
 
@@ -135,16 +132,19 @@ def show(
 
     Example: dia dlq show model.metrics/2/41
     """
+    from streams.cli.kafka import broker_of
+    from streams.cli.letter_sheet import LetterPage
     from streams.errors import CommandError
+    from streams.replay.sheet import sheet_of
 
     run = invocation(ctx)
-    found = asyncio.run(_look(run, place))
+    found = asyncio.run(sheet_of(broker_of(run.settings), run.settings, place))
     if found is None:
         raise CommandError(f"there is no dead letter {place}. `dia dlq list` shows what there is.")
     if run.json:
         run.printer().record(found.fields())
     else:
-        for line in found.lines():
+        for line in LetterPage(found).lines():
             print(line)
 
 
@@ -166,28 +166,3 @@ def export(ctx: typer.Context, *, filters: Filters) -> None:
 
     asyncio.run(write())
     run.printer().say(f"{written:,} letters.")
-
-
-async def _look(run: Invocation, place: str) -> Sheet | None:
-    from streams.cli.letter_sheet import Sheet
-    from streams.codecs import Limits
-    from streams.dlq.pointer import refetch
-    from streams.dlq.queues import find
-    from streams.dlq.verdict import verdicts
-    from streams.errors import RecordLost, UnknownTopic
-    from streams.replay.decided import Decision, history
-
-    limits = Limits(run.settings.future_max_s, run.settings.late_max_s)
-    async with clients(run) as (admin, reader):
-        letter = await find(admin, reader, place)
-        if letter is None:
-            return None
-        [verdict] = await verdicts(reader, [letter], limits)
-        original = letter.original()
-        if letter.pointer is not None:
-            with suppress(RecordLost):  # the verdict says so
-                original = await refetch(reader, letter)
-        decisions: list[Decision] = []
-        with suppress(UnknownTopic):  # nothing was ever decided where there is no journal
-            decisions = await history(reader, letter)
-        return Sheet(letter, original, verdict, decisions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,10 +17,20 @@ from starlette.routing import BaseRoute, Route
 
 from streams.clock import Clock
 from streams.console import openapi, reply
+from streams.console.cache_desk import CacheDesk
+from streams.console.catalog import CatalogDesk
 from streams.console.gate import Gate
+from streams.console.letters import LetterDesk
+from streams.console.overview import OverviewDesk
+from streams.console.pipeline import PipelineDesk
+from streams.console.plans import PlanDesk
+from streams.console.ranges import RangeDesk
 from streams.console.security_headers import SecurityHeaders
 from streams.console.series import SeriesDesk
 from streams.console.sign_in import SignInDesk
+from streams.console.simulations import SimulationDesk
+from streams.console.training import TrainingDesk
+from streams.replay.control import Word
 from streams.telemetry.http_metrics import ConsoleMetrics
 
 GZIP_FROM_BYTES = 1024
@@ -32,6 +42,15 @@ class Console:
 
     gate: Gate
     series: SeriesDesk
+    ranges: RangeDesk
+    catalog: CatalogDesk
+    overview: OverviewDesk
+    simulations: SimulationDesk
+    training: TrainingDesk
+    pipeline: PipelineDesk
+    letters: LetterDesk
+    plans: PlanDesk
+    caches: CacheDesk
     clock: Clock
     metrics: ConsoleMetrics
 
@@ -66,7 +85,28 @@ def api_routes(console: Console) -> list[Route]:
         route("POST", "/session", sign_in.begin),
         route("GET", "/session", sign_in.show),
         route("POST", "/session/end", sign_in.end),
+        route("GET", "/overview", console.overview.show),
+        route("GET", "/api/tenants", console.catalog.tenants),
+        route("GET", "/api/models", console.catalog.models),
+        route("GET", "/api/metrics", console.catalog.metrics),
         route("GET", "/api/series", console.series.one),
+        route("GET", "/api/range", console.ranges.many),
+        route("GET", "/api/simulations", console.simulations.listed),
+        route("POST", "/api/simulations/cancel", console.simulations.cancel),
+        route("GET", "/api/training", console.training.models),
+        route("GET", "/api/pipeline", console.pipeline.show),
+        route("GET", "/api/dlq/groups", console.letters.groups),
+        route("GET", "/api/dlq/letters", console.letters.listed),
+        route("GET", "/api/dlq/letter", console.letters.one),
+        route("POST", "/api/dlq/plans", console.plans.make),
+        route("GET", "/api/dlq/plans", console.plans.listed),
+        route("GET", "/api/dlq/plans/{plan}", console.plans.show),
+        route("POST", "/api/dlq/plans/{plan}/submit", console.plans.submit),
+        *(
+            route("POST", f"/api/dlq/plans/{{plan}}/{word}", console.plans.teller(word))
+            for word in get_args(Word)
+        ),
+        route("POST", "/admin/cache/invalidate", console.caches.invalidate),
         route("GET", "/openapi.json", _description),
         route("GET", "/healthz", _health),
     ]

@@ -4,101 +4,133 @@ from __future__ import annotations
 
 from typing import Any
 
-JSON = "application/json"
-_READ = ("400", "401", "403", "429", "503")
+from streams.console.openapi_letters import letters
+from streams.console.openapi_series import series
+from streams.console.openapi_words import (
+    COUNT,
+    FLAG,
+    NAME,
+    NUMBER,
+    TENANT,
+    TEXT,
+    array,
+    get,
+    maybe,
+    obj,
+    post,
+    query,
+    read,
+)
 
-TEXT: dict[str, Any] = {"type": "string"}
-NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 128}
-COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
-FLAG: dict[str, Any] = {"type": "boolean"}
-MOMENT: dict[str, Any] = {
-    "type": "string",
-    "description": "Seconds since the epoch, now, -6h, or 2026-05-01T12:00 (UTC).",
-}
-
-
-def maybe(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def obj(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": {**required, **optional}, "required": [*required]}
-
-
-def array(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-def read(required: dict[str, Any]) -> dict[str, Any]:
-    """An answer that may come from a cache."""
-    return obj({"as_of_ms": COUNT, "degraded": FLAG, **required})
-
-
-def query(name: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": required, "schema": schema}
-
-
-TENANT = {
-    **query("tenant", NAME),
-    "description": "Needed with a token for every tenant; else the token's own.",
-}
-
-
-def get(
-    name: str,
-    summary: str,
-    answer: dict[str, Any],
-    parameters: tuple[dict[str, Any], ...] = (),
-    problems: tuple[str, ...] = _READ,
-    media: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    content = {JSON: {"schema": answer}, **(media or {})}
-    return {
-        "operationId": name,
-        "summary": summary,
-        "parameters": [*parameters],
-        "responses": {
-            "200": {"description": summary, "content": content},
-            "304": {"description": "The client has it (If-None-Match)."},
-            **_problems(problems),
-        },
-    }
-
-
-def _problems(statuses: tuple[str, ...]) -> dict[str, Any]:
-    return {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
-
-
-def post(
-    name: str,
-    summary: str,
-    answers: dict[str, dict[str, Any] | None],
-    body: dict[str, Any] | None = None,
-    parameters: tuple[dict[str, Any], ...] = (),
-    problems: tuple[str, ...] = (*_READ, "413", "415"),
-) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "operationId": name,
-        "summary": summary,
-        "parameters": [*parameters],
-        "responses": {
-            **{status: _answer(summary, schema) for status, schema in answers.items()},
-            **_problems(problems),
-        },
-    }
-    if body is not None:
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
-    return described
-
-
-def _answer(summary: str, schema: dict[str, Any] | None) -> dict[str, Any]:
-    if schema is None:
-        return {"description": summary}
-    return {"description": summary, "content": {JSON: {"schema": schema}}}
+ANYTHING: dict[str, Any] = {"type": "object"}
 
 
 def paths() -> dict[str, Any]:
-    return {**_sessions(), **_series(), **_open()}
+    return {
+        **_sessions(),
+        "/overview": {"get": _overview()},
+        **_catalog(),
+        **series(),
+        **_simulations(),
+        "/api/training": {"get": _training()},
+        **letters(),
+        "/api/pipeline": {"get": _pipeline()},
+        "/admin/cache/invalidate": {"post": _invalidate()},
+        **_open(),
+    }
+
+
+def _overview() -> dict[str, Any]:
+    known = obj({"level": COUNT, "name": TEXT, "reasons": array(TEXT)})
+    minutes = obj({"t": array(COUNT), "events": array(COUNT)})
+    seen = ("newest_window_age_s", "p50_s", "p95_s", "p99_s")
+    answer = read(
+        {
+            "level": known,
+            "throughput": maybe(obj({"events_per_s": NUMBER, "minutes": minutes})),
+            "freshness": obj(dict.fromkeys(seen, NUMBER)),
+            "error_budget": maybe(
+                obj(
+                    {
+                        **dict.fromkeys(("objective", "within_s", "left"), NUMBER),
+                        **dict.fromkeys(("good", "total"), COUNT),
+                    }
+                )
+            ),
+            "lag": obj({"records": COUNT, "partitions": array(ANYTHING)}),
+            "dead_letters": obj({"last_hour": maybe(COUNT)}),
+            "breakers": array(obj(dict.fromkeys(("worker", "dependency", "state"), TEXT))),
+            "services": array(obj({"name": TEXT, "ok": FLAG, "detail": TEXT})),
+            "workers": array(ANYTHING),
+        }
+    )
+    return get("overview", "How the whole stands; kept for 30 s.", answer)
+
+
+def _catalog() -> dict[str, Any]:
+    def names(what: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = read({what: array(TEXT)})
+        return {"get": get(what, f"The {what} there are.", answer, parameters)}
+
+    return {
+        "/api/tenants": names("tenants"),
+        "/api/models": names("models", TENANT),
+        "/api/metrics": names("metrics", TENANT, query("model", array(NAME))),
+    }
+
+
+def _simulations() -> dict[str, Any]:
+    one = obj(
+        {
+            **dict.fromkeys(
+                ("idempotency_key", "request_id", "model", "policy", "scenario", "status"), TEXT
+            ),
+            **dict.fromkeys(
+                ("priority", "trials", "requested_ms", "started_ms", "finished_ms"), COUNT
+            ),
+            "repeated": FLAG,
+            "summary": ANYTHING,
+            "error": maybe(obj({"code": TEXT, "message": TEXT})),
+        }
+    )
+    lanes = obj(dict.fromkeys(("high", "normal", "running"), COUNT))
+    status = {"enum": ["completed", "rejected", "failed", "cancelled"]}
+    given = (
+        TENANT,
+        query("status", status),
+        query("scenario", NAME),
+        query("key", NAME),
+        query("before_ms", COUNT),
+        query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
+    )
+    answer = read({"simulations": array(one), "queue": maybe(lanes)})
+    told = {"request_id": TEXT, "idempotency_key": TEXT}
+    asked = obj({"idempotency_key": NAME, "model_id": NAME}, tenant=NAME)
+    summary = "Ask for the end of a request: in order, like any other."
+    return {
+        "/api/simulations": {"get": get("simulations", "Results, newest first.", answer, given)},
+        "/api/simulations/cancel": {"post": post("cancel", summary, {"202": obj(told)}, asked)},
+    }
+
+
+def _training() -> dict[str, Any]:
+    answer = read({"models": array(ANYTHING), "events": array(ANYTHING)})
+    given = (TENANT, query("model", NAME))
+    return get(
+        "training", "Models: versions, aliases, stages, and their last events.", answer, given
+    )
+
+
+def _pipeline() -> dict[str, Any]:
+    lists = ("agents", "workers", "partitions")
+    answer = read({"settled": FLAG, **dict.fromkeys(lists, array(ANYTHING))})
+    return get("pipeline", "Agents and partitions; for tokens of every tenant.", answer)
+
+
+def _invalidate() -> dict[str, Any]:
+    asked = {"cache": TEXT, "pattern": NAME}
+    answer = obj({**asked, "names": COUNT})
+    return post("invalidate", "Forget what caches keep.", {"200": answer}, obj(asked))
 
 
 def _sessions() -> dict[str, Any]:
@@ -124,46 +156,10 @@ def _sessions() -> dict[str, Any]:
     }
 
 
-NUMBERS = array(maybe({"type": "number"}))
-STATISTICS = obj(
-    {
-        "t": array(COUNT),
-        **dict.fromkeys(
-            ("count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99"), NUMBERS
-        ),
-    }
-)
-FORMAT = query("format", {"enum": ["json", "csv"]})
-CSV = {"text/csv; charset=utf-8": {"schema": TEXT}}
-
-
-def _series() -> dict[str, Any]:
-    answer = read(
-        {
-            **dict.fromkeys(("tenant", "model", "metric"), NAME),
-            "table": {"enum": ["m1", "h1", "d1"]},
-            **dict.fromkeys(("step_s", "from_s", "to_s"), COUNT),
-            "columns": STATISTICS,
-        }
-    )
-    given = (
-        TENANT,
-        query("model", NAME, required=True),
-        query("metric", NAME, required=True),
-        query("from", MOMENT),
-        query("to", MOMENT),
-        query("step", {"type": "string", "examples": ["1m", "1h"]}),
-        FORMAT,
-    )
-    summary = "Statistics of one series per step, as `dia query series` gives them."
-    return {"/api/series": {"get": get("series", summary, answer, given, media=CSV)}}
-
-
 def _open() -> dict[str, Any]:
-    anything = {"type": "object"}
     found = {
-        "/healthz": {"get": get("health", "Whether requests are answered.", anything, (), ())},
-        "/openapi.json": {"get": get("description", "This document.", anything, (), ())},
+        "/healthz": {"get": get("health", "Whether requests are answered.", ANYTHING, (), ())},
+        "/openapi.json": {"get": get("description", "This document.", ANYTHING, (), ())},
     }
     for path in found.values():
         path["get"]["security"] = []

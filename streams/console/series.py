@@ -20,7 +20,7 @@ from streams.moments import iso_s
 from streams.rows import WindowTable
 from streams.sinks.series import COLUMNS, SeriesQuery, choose_table, statement, steps
 
-_ROUND_S = 10
+ROUND_S = 10
 """Moments that count from now are rounded, so that a crowd that looks at now asks the same."""
 
 
@@ -41,7 +41,7 @@ class SeriesDesk:
         given = Parameters(request)
         tenant = holder.tenant(given.optional("tenant"))
         now_s = self._clock.now_ms() / 1000
-        now_s -= now_s % _ROUND_S
+        now_s -= now_s % ROUND_S
         query = SeriesQuery(
             tenant=tenant,
             model=given.name("model"),
@@ -58,8 +58,7 @@ class SeriesDesk:
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 
     async def _read(self, query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
-        names = (query.tenant, query.model, query.metric)
-        rows = await self._shards.of_series(names, *statement(query, table))
+        rows = await self._shards.of_series(query.names, *statement(query, table))
         return {
             "tenant": query.tenant,
             "model": query.model,

@@ -8,43 +8,69 @@ from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
 
+from agents import ALL
 from streams.access.authentication import Authenticator
 from streams.access.listening import Listening, is_loopback
 from streams.access.request_rate import RequestRate
 from streams.access.tokens import TokenFile
 from streams.access.web_server import WebServer
+from streams.broker.kafka import KafkaBroker
 from streams.cache.process import ProcessCaches
 from streams.clock import Clock, SystemClock
 from streams.console.answers import Answers
 from streams.console.app import Console, console_app
+from streams.console.cache_desk import CacheDesk
+from streams.console.catalog import CatalogDesk
 from streams.console.gate import Gate
-from streams.console.level import of_breakers
+from streams.console.letters import LetterDesk
+from streams.console.level import Level, of_breakers
+from streams.console.operations import Operations
+from streams.console.overview import OverviewDesk
+from streams.console.pipeline import PipelineDesk
+from streams.console.plans import PlanDesk
+from streams.console.ranges import RangeDesk
 from streams.console.series import SeriesDesk
 from streams.console.sessions import Sessions
 from streams.console.shards import ShardReader
+from streams.console.simulations import SimulationDesk
+from streams.console.training import TrainingDesk
+from streams.console.workers import Workers
 from streams.errors import RefusedBySafety, UsageError
 from streams.settings import Settings
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
+from streams.types import Broker
 from streams.version import app_version
 
 RATE_PERIOD_S = 60.0
 
 
 class ConsoleProcess:
-    """The parts of one console."""
+    """The parts of one console. Nothing is reached before it is asked for."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, metrics: Metrics, *, secure: bool = False
+        self,
+        settings: Settings,
+        broker: Broker,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        secure: bool = False,
     ) -> None:
-        """Raises `UsageError` for unreadable tokens or secrets."""
-        tokens = TokenFile.of(settings.home_path())
+        """``secure``: browsers come by TLS. Raises `UsageError` for unreadable tokens or secrets."""
+        home = settings.home_path()
+        tokens = TokenFile.of(home)
         tokens.read()
-        self._shards = ShardReader(settings, clock, metrics)
+        self._shards = shards = ShardReader(settings, clock, metrics)
         self._caches = ProcessCaches(settings, clock, metrics)
-        self._answers = Answers(
-            self._caches.layer, clock, metrics, lambda: of_breakers(self._shards.breakers)
-        )
+        layer = self._caches.layer
+        workers = Workers(settings.state_path(), settings.http_host)
+
+        def level() -> Level:
+            return of_breakers(shards.breakers)
+
+        self._answers = answers = Answers(layer, clock, metrics, level)
+        operations = Operations(home / "access", clock)
         gate = Gate(
             authenticator=Authenticator(tokens),
             sessions=Sessions(clock),
@@ -52,9 +78,19 @@ class ConsoleProcess:
             rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
             secure=secure,
         )
+        letters = LetterDesk(gate, broker, settings, clock)
         self.console = Console(
             gate=gate,
-            series=SeriesDesk(gate, self._shards, self._answers, clock, settings.m1_retention_days),
+            series=SeriesDesk(gate, shards, answers, clock, settings.m1_retention_days),
+            ranges=RangeDesk(gate, shards, answers, clock),
+            catalog=CatalogDesk(gate, shards, answers),
+            overview=OverviewDesk(gate, shards, answers, workers, broker, layer, clock, level),
+            simulations=SimulationDesk(gate, shards, answers, workers, broker, operations, clock),
+            training=TrainingDesk(gate, shards, answers),
+            pipeline=PipelineDesk(gate, shards, answers, workers, ALL),
+            letters=letters,
+            plans=PlanDesk(gate, letters, broker, settings, operations, clock),
+            caches=CacheDesk(gate, layer, operations),
             clock=clock,
             metrics=metrics.console,
         )
@@ -90,7 +126,8 @@ def serve(settings: Settings, listening: Listening, said: Callable[[str], None])
 
 async def _serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
     clock, metrics = SystemClock(), Metrics(version=app_version())
-    process = ConsoleProcess(settings, clock, metrics, secure=listening.encrypted)
+    broker = KafkaBroker.from_settings(settings)
+    process = ConsoleProcess(settings, broker, clock, metrics, secure=listening.encrypted)
     state = HealthState(clock)
     health = HealthServer(state, metrics, clock, host=settings.http_host, port=settings.http_port)
     try:

@@ -60,6 +60,10 @@ class SeriesQuery:
     stop_s: int
     step_s: int
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.tenant, self.model, self.metric
+
 
 def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> WindowTable:
     """Minutes while they are kept and few, else hours, else days, as far as the step allows.

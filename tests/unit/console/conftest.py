@@ -45,8 +45,8 @@ async def broker() -> MemoryBroker:
 
 
 @pytest.fixture
-def process(console_settings, tokens) -> ConsoleProcess:
-    return ConsoleProcess(console_settings, SystemClock(), Metrics())
+def process(console_settings, tokens, broker) -> ConsoleProcess:
+    return ConsoleProcess(console_settings, broker, SystemClock(), Metrics())
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+"""GET /api/pipeline: agents, partitions, who owns them, what they remember and what they counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.access.tokens import Role
+from streams.cache.kind import SERIES
+from streams.console import reply
+from streams.console.answers import Answers, Question
+from streams.console.gate import Gate
+from streams.console.shards import Rows, ShardReader
+from streams.console.workers import Survey, Workers
+from streams.job_agent import Agent
+from streams.local.live_workers import pipeline_settled
+
+_LEDGER = """
+SELECT grp, topic, part, epoch, next_offset, read, applied, duplicates, dead, gaps,
+    toUnixTimestamp64Milli(at)
+FROM ledger_local FINAL
+"""
+_FIELDS = ("next_offset", "read", "applied", "duplicates", "dead", "gaps", "at_ms")
+_GAUGES = {
+    "state_bytes": "state_bytes",
+    "live_windows": "live_windows",
+    "unacked_rows": "unacked_rows",
+    "restored_records": "restore_records_total",
+    "changelog_live_bytes": "changelog_live_bytes",
+    "changelog_log_bytes": "changelog_log_bytes",
+}
+
+
+class PipelineDesk:
+    """See the module docstring. Counters tell of every tenant, so a bound token sees none."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        shards: ShardReader,
+        answers: Answers,
+        workers: Workers,
+        agents: Sequence[Agent],
+    ) -> None:
+        self._gate = gate
+        self._shards = shards
+        self._answers = answers
+        self._workers = workers
+        self._agents = agents
+
+    async def show(self, request: Request) -> Response:
+        self._gate.holder(request, Role.ADMIN).require_everyone()
+        question = Question(SERIES, "", ("pipeline",))
+        return reply.json(request, await self._answers.get(question, self._load))
+
+    async def _load(self) -> dict[str, Any]:
+        ledger = _newest(await self._shards.of_all(_LEDGER, {}))
+        survey = await self._workers.survey()
+        return {
+            "settled": pipeline_settled(survey.workers),
+            "agents": [_agent(agent) for agent in self._agents],
+            "workers": [
+                {
+                    "slot": str(worker.slot),
+                    "pid": worker.pid,
+                    "http_port": worker.http_port,
+                    "ready": worker.ready,
+                    "settled": worker.settled,
+                    "partitions": len(worker.partitions),
+                }
+                for worker in survey.workers
+            ],
+            "partitions": _partitions(survey, ledger),
+        }
+
+
+def _agent(agent: Agent) -> dict[str, Any]:
+    return {
+        "name": agent.name,
+        "topic": agent.source.name,
+        "group": agent.group,
+        "tables": [table.name for table in agent.tables],
+        "partitions": agent.source.partitions,
+    }
+
+
+_Place = tuple[str, str, int]
+
+
+def _newest(rows: Rows) -> dict[_Place, dict[str, Any]]:
+    """The ledger row of the highest epoch of each partition; ``balanced``: it adds up."""
+    found: dict[_Place, dict[str, Any]] = {}
+    for group, topic, partition, epoch, *numbers in sorted(map(tuple, rows)):
+        row = dict(zip(_FIELDS, numbers, strict=True))
+        balanced = row["read"] == row["applied"] + row["duplicates"] + row["dead"]
+        found[group, topic, partition] = {"epoch": epoch, **row, "balanced": balanced}
+    return found
+
+
+def _partitions(survey: Survey, ledger: dict[_Place, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every partition that somebody owns or that has a ledger."""
+    held = {
+        (one["group"], one["topic"], one["partition"]): (str(worker.slot), one)
+        for worker in survey.workers
+        for one in worker.partitions
+    }
+    found = []
+    for place in sorted(held.keys() | ledger.keys()):
+        owner, status = held.get(place, (None, {}))
+        group, topic, partition = place
+        where = {"topic": topic, "partition": str(partition)}
+        counted = ledger.get(place)
+        found.append(
+            {
+                "group": group,
+                "topic": topic,
+                "partition": partition,
+                "owner": owner,
+                "phase": status.get("phase"),
+                "lag": status.get("lag"),
+                "paused": status.get("paused", False),
+                "stopped_by": status.get("stopped_by"),
+                **{name: survey.total(gauge, **where) for name, gauge in _GAUGES.items()},
+                "epoch": counted["epoch"] if counted else None,
+                "last_commit_ms": counted["at_ms"] if counted else None,
+                "ledger": counted,
+            }
+        )
+    return found

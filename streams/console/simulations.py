@@ -1,0 +1,154 @@
+"""Simulations: what came of the requests of a tenant, what waits, and cancelling one."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agents.simulator import CANCEL
+from schemas.fields import Name
+from schemas.simulation import SimulationRequest
+from streams.access.tokens import Role
+from streams.cache.kind import SERIES
+from streams.clock import Clock
+from streams.console import parameters, reply
+from streams.console.answers import Answers, Question
+from streams.console.gate import Gate
+from streams.console.operations import Operations
+from streams.console.parameters import Parameters
+from streams.console.shards import ShardReader
+from streams.console.workers import Workers
+from streams.topology import SIMULATION_REQUEST
+from streams.types import Broker
+
+LISTED: Final = 100
+LISTED_MAX: Final = 500
+_PRIORITY: Final = 9
+
+_Status = Literal["", "completed", "rejected", "failed", "cancelled"]
+_FIELDS = (
+    *("idempotency_key", "request_id", "model", "policy", "scenario", "priority", "trials"),
+    *("status", "repeated", "error_code", "error_message", "summary"),
+    *("requested_ms", "started_ms", "finished_ms"),
+)
+_SQL = """
+SELECT
+    idempotency_key, request_id, model, policy, scenario, priority, trials,
+    status, repeated, error_code, error_message, summary,
+    toUnixTimestamp64Milli(requested) AS requested_ms, toUnixTimestamp64Milli(started),
+    toUnixTimestamp64Milli(finished)
+FROM simulations_local FINAL
+WHERE tenant = {tenant:String}
+    AND ({status:String} = '' OR status = {status:String})
+    AND ({scenario:String} = '' OR scenario = {scenario:String})
+    AND ({key:String} = '' OR idempotency_key = {key:String})
+    AND ({before_ms:UInt64} = 0 OR requested < fromUnixTimestamp64Milli({before_ms:UInt64}, 'UTC'))
+ORDER BY requested_ms DESC, idempotency_key, part, off
+LIMIT {limit:UInt32}
+"""
+
+
+class _Cancel(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    idempotency_key: Name
+    model_id: Name
+    tenant: Name | None = None
+
+
+class SimulationDesk:
+    """GET /api/simulations, POST /api/simulations/cancel."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        shards: ShardReader,
+        answers: Answers,
+        workers: Workers,
+        broker: Broker,
+        operations: Operations,
+        clock: Clock,
+    ) -> None:
+        self._gate = gate
+        self._shards = shards
+        self._answers = answers
+        self._workers = workers
+        self._broker = broker
+        self._operations = operations
+        self._clock = clock
+
+    async def listed(self, request: Request) -> Response:
+        holder, given = self._gate.holder(request, Role.READ), Parameters(request)
+        tenant = holder.tenant(given.optional("tenant"))
+        limit = given.number("limit", LISTED, 1, LISTED_MAX)
+        asked = {
+            "status": given.choice("status", _Status, ""),
+            "scenario": given.optional("scenario") or "",
+            "key": given.optional("key") or "",
+            "before_ms": given.number("before_ms", 0, 0, parameters.TIME_MAX_S * 1000),
+            "limit": limit,
+        }
+
+        async def load() -> dict[str, Any]:
+            rows = await self._shards.of_all(_SQL, {"tenant": tenant, **asked})
+            found = sorted((_simulation(row) for row in rows), key=lambda one: -one["requested_ms"])
+            return {"simulations": found[:limit], "queue": await self._queue()}
+
+        question = Question(SERIES, tenant, ("simulations", *asked.values()))
+        return reply.json(request, await self._answers.get(question, load))
+
+    async def cancel(self, request: Request) -> Response:
+        """A request of its own, behind those that came before it."""
+        holder = self._gate.holder(request, Role.OPERATE)
+        asked = await parameters.body(request, _Cancel)
+        tenant = holder.tenant(asked.tenant)
+        name = f"cancel-{secrets.token_hex(8)}"
+        event = SimulationRequest(
+            request_id=name,
+            idempotency_key=name,
+            tenant_id=tenant,
+            model_id=asked.model_id,
+            scenario=CANCEL,
+            priority=_PRIORITY,
+            trials=1,
+            parameters={"idempotency_key": asked.idempotency_key},
+            ts=self._clock.now_ms(),
+        )
+        subject = {"tenant": tenant, "idempotency_key": asked.idempotency_key, "request": name}
+        async with self._operations.noted(holder, "simulation_cancel", subject):
+            await self._send(event)
+        told = {"request_id": name, "idempotency_key": asked.idempotency_key}
+        return reply.json(request, told, 202)
+
+    async def _send(self, event: SimulationRequest) -> None:
+        producer = self._broker.plain_producer()
+        try:
+            await producer.start()
+            key, value = event.tenant_id.encode(), msgspec.json.encode(event)
+            await (await producer.send(SIMULATION_REQUEST.name, key, value))
+        finally:
+            await producer.close()
+
+    async def _queue(self) -> dict[str, int] | None:
+        """What waits in the workers of this host, of all tenants together."""
+        survey = await self._workers.survey()
+        running = survey.total("jobs_running")
+        if running is None:
+            return None
+        lanes = {lane: survey.total("jobs_waiting", lane=lane) or 0 for lane in ("high", "normal")}
+        return {**{lane: round(count) for lane, count in lanes.items()}, "running": round(running)}
+
+
+def _simulation(row: Sequence[Any]) -> dict[str, Any]:
+    found = dict(zip(_FIELDS, row, strict=True))
+    code, message = found.pop("error_code"), found.pop("error_message")
+    return {
+        **found,
+        "repeated": bool(found["repeated"]),
+        "summary": json.loads(found["summary"] or "{}"),
+        "error": {"code": code, "message": message} if code else None,
+    }
