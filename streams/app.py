@@ -1,13 +1,14 @@
 """The composition root: settings and agents become a running process. Nothing else builds clients.
 
-`App` is a `faust.App`: Faust hosts the process (supervision, shutdown, timers, leader election),
-while records go through our own runtime, which Faust starts and stops as one service.
+`App` is a `faust.App`: Faust hosts the process (supervision, shutdown, timers), while records go through our own runtime, which Faust starts and stops as one service.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -28,6 +29,8 @@ from streams.runtime.deadline import Deadline
 from streams.runtime.identity import SlotLock, instance_id
 from streams.runtime.status_file import StatusFile
 from streams.runtime.worker import Worker
+from streams.schedule.leader import SESSION_S, Candidate
+from streams.schedule.ledger_audit import ledger_audit
 from streams.settings import Settings
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.health import HealthServer, HealthState
@@ -65,6 +68,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._health = HealthState(self._clock)
         self._caches = ProcessCaches(settings, self._clock, self._metrics)
         self._worker: Worker | None = None
+        self._candidacy: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
         """Take the slot, open the port, begin to join."""
@@ -91,6 +95,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             ),
         )
         self._caches.start()
+        self._candidacy = self._stand_for_election()
         process_memory.settle()
         log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
 
@@ -101,6 +106,14 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         await self._worker.run(joined=self._health.mark_started)
 
     @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
+    async def _schedule(self) -> None:
+        """Stand for leading the scheduled jobs, if there are any."""
+        if self._candidacy is not None:
+            await asyncio.wait({self._candidacy})
+            if not self._candidacy.cancelled():
+                self._candidacy.result()
+
+    @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
     async def _report(self) -> None:
         assert self._worker is not None
         while not self.should_stop:
@@ -109,11 +122,27 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             self._status.write(self._worker)
             await self.sleep(_STATUS_INTERVAL_S)
 
+    def _stand_for_election(self) -> asyncio.Task[None] | None:
+        settings = self._settings
+        if not settings.audit_interval_s:
+            return None
+        candidate = Candidate(
+            f"{instance_id(settings.state_path(), self._slot)}-leader",
+            [ledger_audit(settings)],
+            broker=KafkaBroker.from_settings(replace(settings, session_timeout_s=SESSION_S)),
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        return asyncio.create_task(candidate.run(), name="candidacy")
+
     async def on_stop(self) -> None:
         """SIGTERM: drain within the deadline."""
         self._health.mark_draining()
         if self._worker is None:
             return
+        if self._candidacy is not None:
+            self._candidacy.cancel()
+            await asyncio.gather(self._candidacy, return_exceptions=True)
         await self._worker.drain(Deadline(self._clock, self._settings.drain_timeout_s))
         await self._caches.close()
         self._status.remove()

@@ -9,7 +9,7 @@ DiaError
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
- |   |  ProcessDied, PolicyServiceFailed, LockBusy, LeaseLost
+ |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, LockBusy, LeaseLost
  |   +- BreakerOpen, PolicyServiceUnavailable  (wait: whoever needs it pauses)
  +- JobRefused                     answer the request with it, go on
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
@@ -226,6 +226,12 @@ class ProcessDied(TransientError):
     """A pool process died while it ran a job: the job may run again in another."""
 
     code = "process_died"
+
+
+class JobProcessFailed(TransientError):
+    """The process of a scheduled job did not reach its end: it is due again in its time."""
+
+    code = "job_process_failed"
 
 
 class JobRefused(DiaError):

@@ -15,6 +15,8 @@ from streams.topology import (
     DLQ_MESSAGE_BYTES,
     DLQ_RETENTION_BYTES,
     PARKED_HEADROOM_BYTES,
+    SCHEDULE_RETENTION_MS,
+    SCHEDULE_TOPIC,
     SOURCE_MESSAGE_BYTES,
     SOURCES,
     SourceTopic,
@@ -85,7 +87,7 @@ def wanted_topics(
             TopicConfig(name, source.partitions, replication_factor, config)
             for name, config in configs.items()
         ]
-    return topics
+    return [*topics, TopicConfig(SCHEDULE_TOPIC, 1, replication_factor, _SCHEDULE)]
 
 
 _DLQ = {
@@ -101,6 +103,7 @@ _CHANGELOG = {
     "retention.ms": str(_UNLIMITED),
     "retention.bytes": str(_UNLIMITED),
 }
+_SCHEDULE = {"cleanup.policy": "delete", "retention.ms": str(SCHEDULE_RETENTION_MS)}
 
 
 def _source_config(source: SourceTopic) -> dict[str, str]:

@@ -22,6 +22,10 @@ DIA_GROUP = "dia-group"
 SIMULATOR_GROUP = "dia-simulator-group"
 REPLAY_GROUP = "dia-replay"
 """Whose changelogs record what became of dead letters."""
+LEADER_GROUP = "dia-leader"
+SCHEDULE_TOPIC = "dia.schedule"
+"""One partition, whose holder runs scheduled jobs, and what came of them (streams/schedule)."""
+SCHEDULE_RETENTION_MS = 30 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,6 +211,9 @@ class Settings:
         15.0, "shortest time between two recomputations of one hour or day", low=1, high=3600
     )
 
+    audit_interval_s: float = _setting(
+        3600.0, "time between audits by one worker of all; 0: none", low=0, high=604_800
+    )
     degraded_latency_s: float = _setting(
         1.0, "a shard is degraded when 5 % of its calls take longer", low=0.01, high=60
     )

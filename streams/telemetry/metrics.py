@@ -199,6 +199,26 @@ class DegradationMetrics:
         )
 
 
+class ScheduleMetrics:
+    """Jobs that one process of all runs."""
+
+    def __init__(self, declare: Declare) -> None:
+        self.leader = declare.gauge(
+            "schedule_leader", "1 in the process that leads; a sum of 0 means that nobody does."
+        )
+        self.runs = declare.counter(
+            "schedule_runs_total", "Runs that ended, by how.", ("job", "result")
+        )
+        self.found = declare.gauge(
+            "schedule_findings",
+            "What the last whole run of a job wants looked at; told by the leader alone.",
+            ("job",),
+        )
+        self.ended = declare.gauge(
+            "schedule_ended_timestamp_seconds", "When that run ended.", ("job",)
+        )
+
+
 class CacheMetrics:
     """What is kept in the process (l1) and in Redis (l2), by name of the cache."""
 
@@ -264,6 +284,7 @@ class Metrics:
         self.sink = SinkMetrics(declare)
         self.breaker = BreakerMetrics(declare)
         self.degradation = DegradationMetrics(declare)
+        self.schedule = ScheduleMetrics(declare)
         self.cache = CacheMetrics(declare)
         self.jobs = JobMetrics(declare)
         self.edge = EdgeMetrics(declare)

@@ -36,8 +36,8 @@ async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin
     present = await admin.describe_topics()
     assert plan(wanted_topics(), present).changes == ()
     # Four sources with a DLQ, a parking lot and a journal each; the results topic has no
-    # consumer, hence no changelog.
-    assert len(present) == 4 * 4 + 3
+    # consumer, hence no changelog. And the one of the schedule.
+    assert len(present) == 4 * 4 + 3 + 1
     assert present["model.metrics"].config["message.timestamp.type"] == "LogAppendTime"
     assert present[DLQ].config["message.timestamp.type"] == "CreateTime"
     assert present[DLQ].config["retention.ms"] == "-1"

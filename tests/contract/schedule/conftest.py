@@ -1,0 +1,103 @@
+"""Leaders over either broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streams.clock import SystemClock
+from streams.schedule.job import Findings, ScheduledJob
+from streams.schedule.journal import Entry, entries
+from streams.schedule.leader import Candidate
+from streams.telemetry.metrics import Metrics
+from streams.topics import wanted_topics
+from streams.topology import SCHEDULE_TOPIC
+
+PATIENCE_S = 60.0
+
+
+class Electorate:
+    """Candidates in one process; ends what it started."""
+
+    def __init__(self, world, interval_s=0.2) -> None:
+        self.broker = world.broker
+        self.began: list[tuple[str, int]] = []
+        self.interval_s = interval_s
+        self.metrics: dict[str, Metrics] = {}
+        self.job = world.name("job")
+        self._world = world
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def open(self) -> None:
+        """Its topic exists."""
+        admin = await self.broker.admin()
+        await admin.create_topics([t for t in wanted_topics() if t.name == SCHEDULE_TOPIC])
+        await admin.close()
+
+    def stand(self, name: str, work=None) -> None:
+        async def nothing(run: int) -> Findings:
+            self.began.append((name, run))
+            return Findings(0, {})
+
+        job = ScheduledJob(
+            name=self.job,
+            interval_s=self.interval_s,
+            timeout_s=30.0,
+            work=work or nothing,
+        )
+        self.metrics[name] = Metrics()
+        candidate = Candidate(
+            self._world.name(name),
+            [job],
+            broker=self.broker,
+            clock=SystemClock(),
+            metrics=self.metrics[name],
+        )
+        self._running[name] = asyncio.create_task(candidate.run())
+
+    def leads(self, name: str) -> bool:
+        return self.metrics[name].registry.get_sample_value("dia_schedule_leader") == 1
+
+    async def leader(self) -> str:
+        """Once somebody leads."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (leading := [name for name in self._running if self.leads(name)]):  # noqa: ASYNC110 - a gauge tells nobody
+                await asyncio.sleep(0.05)
+        (only,) = leading
+        return only
+
+    async def leave(self, name: str) -> None:
+        task = self._running.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, holds) -> list[Entry]:
+        """The journal of this test, once it ``holds``."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds(said := await self.journal()):  # noqa: ASYNC110 - a log tells nobody
+                await asyncio.sleep(0.05)
+        return said
+
+    async def journal(self) -> list[Entry]:
+        return [entry for entry in await self._all() if entry.job == self.job]
+
+    async def _all(self) -> list[Entry]:
+        reader = await self.broker.reader()
+        try:
+            return await entries(reader)
+        finally:
+            await reader.close()
+
+    async def close(self) -> None:
+        for name in list(self._running):
+            await self.leave(name)
+
+
+@pytest.fixture
+async def electorate(world) -> AsyncIterator[Electorate]:
+    made = Electorate(world)
+    await made.open()
+    yield made
+    await made.close()

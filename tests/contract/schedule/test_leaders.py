@@ -1,0 +1,98 @@
+"""One leader of many, on the broker in memory and on a real one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streams.schedule.job import Findings
+from streams.schedule.journal import Entry, record
+from streams.schedule.term import LEADER_ID
+
+
+def _ended(journal):
+    return [entry for entry in journal if entry.kind == "ended"]
+
+
+async def test_one_of_two_leads_and_the_other_takes_over(electorate):
+    """A job runs once a time, however many processes could run it, and goes on with the next
+    number when its leader leaves."""
+    electorate.stand("a")
+    electorate.stand("b")
+    first = await electorate.leader()
+    before = await electorate.until(lambda journal: len(_ended(journal)) >= 2)
+    assert {name for name, _ in electorate.began} == {first}
+    await electorate.leave(first)
+    second = await electorate.leader()
+    after = await electorate.until(lambda journal: len(_ended(journal)) >= len(_ended(before)) + 2)
+    assert second != first
+    assert [entry.kind for entry in after[:1]] == ["heard_of"]
+    began = [entry.run for entry in after if entry.kind == "began"]
+    assert began == list(range(1, len(began) + 1))
+
+
+async def test_who_was_fenced_neither_ends_a_run_nor_leads_on(electorate):
+    """A leader that slept through an election believes in itself: its act must be refused."""
+    working, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(run: int) -> Findings:
+        working.set()
+        await go_on.wait()
+        return Findings(7, {})
+
+    electorate.stand("a", work)
+    async with asyncio.timeout(60):
+        await working.wait()
+    successor = electorate.broker.transactional_producer(LEADER_ID)
+    await successor.start()
+    go_on.set()
+    async with asyncio.timeout(60):
+        while electorate.leads("a"):  # noqa: ASYNC110 - a gauge tells nobody
+            await asyncio.sleep(0.05)
+    assert _ended(await electorate.journal()) == []
+    await successor.close()
+
+
+async def test_what_a_run_found_is_shown_by_its_leader_and_by_the_next(electorate):
+    """An alert must not resolve because a leader died."""
+
+    async def work(run: int) -> Findings:
+        return Findings(3, {"differences": ["rows = applied: model.metrics/1"]})
+
+    electorate.interval_s = 3600.0
+    electorate.stand("a", work)
+    (heard,) = await electorate.until(lambda journal: len(journal) == 1)
+    assert (heard.kind, heard.run) == ("heard_of", 0)
+    await electorate.leave("a")
+    electorate.interval_s = 0.2
+    electorate.stand("b", work)
+    (ended, *_) = _ended(await electorate.until(_ended))
+    assert (ended.run, ended.found, ended.detail["differences"]) == (
+        1,
+        3,
+        ["rows = applied: model.metrics/1"],
+    )
+    await electorate.leave("b")
+    assert _found(electorate, "b") is None, "it leads no more"
+    electorate.interval_s = 3600.0
+    electorate.stand("c", work)
+    assert await electorate.leader() == "c"
+    assert _found(electorate, "c") == 3
+
+
+def _found(electorate, name):
+    registry = electorate.metrics[name].registry
+    return registry.get_sample_value("dia_schedule_findings", {"job": electorate.job})
+
+
+async def test_an_entry_that_was_not_committed_never_was(electorate):
+    """A leader that dies inside a transaction leaves nothing for the next to believe."""
+    dead = electorate.broker.transactional_producer(LEADER_ID)
+    await dead.start()
+    await dead.begin()
+    entry = Entry(job=electorate.job, run=41, kind="began", at_ms=0, leader="nobody")
+    await (await dead.send(record(entry)))
+    electorate.stand("a")
+    journal = await electorate.until(_ended)
+    assert [entry.run for entry in _ended(journal)][:1] == [1]
+    assert all(entry.leader != "nobody" for entry in journal)
+    await dead.close()
