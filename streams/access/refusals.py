@@ -86,3 +86,10 @@ class NotAudited(RequestRefused):
 
     code = "not_audited"
     status = 503
+
+
+class ReadOnly(RequestRefused):
+    """Degraded to level 2: what is there is shown, and nothing new begins."""
+
+    code = "read_only"
+    status = 503

@@ -15,11 +15,9 @@ import msgspec
 import structlog
 from xxhash import xxh3_128_hexdigest
 
-from streams.access.refusals import SourceAway
 from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
 from streams.cache.kind import CATALOG, KEPT, OVERVIEW, SERIES, CacheKind, owned
 from streams.clock import Clock
-from streams.console.level import CACHES_ONLY, Level
 from streams.errors import CacheUnavailable, TransientError
 from streams.telemetry.metrics import Metrics
 
@@ -27,7 +25,6 @@ log = structlog.get_logger(__name__)
 
 FRESH_S: Final[Mapping[CacheKind, float]] = {SERIES: 10.0, CATALOG: 60.0, OVERVIEW: 30.0}
 KEPT_S: Final = 86_400.0
-AWAY_S: Final = 5.0
 _encode = msgspec.json.Encoder().encode
 
 Load = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -48,17 +45,15 @@ class Question:
 
 
 class Answers:
-    """``level`` tells how degraded the service is: from `CACHES_ONLY` on nothing is loaded."""
+    """See the module docstring."""
 
     def __init__(
         self,
         layer: SharedLayer | None,
         clock: Clock,
         metrics: Metrics,
-        level: Callable[[], Level],
     ) -> None:
         self._clock = clock
-        self._level = level
 
         def cache(kind: CacheKind, ttl_s: float) -> Cache[bytes]:
             return Cache(
@@ -77,15 +72,8 @@ class Answers:
     async def get(self, question: Question, load: Load) -> bytes:
         """A JSON object: what ``load`` gave, with ``as_of_ms`` and ``degraded``.
 
-        Raises what ``load`` raises where nothing is kept, and `SourceAway` where nothing may be
-        loaded.
+        Raises what ``load`` raises where nothing is kept.
         """
-        if self._level().level >= CACHES_ONLY:
-            kept = await self._kept.get(question.name, _nothing)
-            if kept is None:
-                what = "answers come from caches only now, and this one is in none"
-                raise SourceAway(what, retry_after_s=AWAY_S)
-            return _marked(kept, degraded=True)
         try:
             found = await self._fresh[question.kind].get(
                 question.name, lambda: self._load(question, load)

@@ -41,6 +41,6 @@ class CacheDesk:
         if self._layer is None:
             raise CacheUnavailable("no Redis address is known: set DIA_REDIS_URL.")
         subject = {"cache": asked.cache, "pattern": asked.pattern}
-        async with self._operations.noted(holder, "cache_invalidate", subject):
+        async with self._operations.noted(holder, "cache_invalidate", subject, begins=False):
             names = await sweep(self._layer.shared, KINDS[asked.cache], asked.pattern)
         return reply.json(request, {**subject, "names": names})

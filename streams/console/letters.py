@@ -18,7 +18,7 @@ from streams.console import reply
 from streams.console.gate import Gate, Holder
 from streams.console.letter_view import decoded, hexadecimal
 from streams.console.parameters import Parameters
-from streams.dlq.filters import Filters
+from streams.dlq.filters import Filters, belongs
 from streams.dlq.letter import Letter
 from streams.dlq.queues import queues
 from streams.dlq.scan import Span, bounds, scan
@@ -60,12 +60,8 @@ def source_named(name: str) -> SourceTopic:
 
 
 def tenants_of(holder: Holder, asked: Iterable[str]) -> tuple[str, ...]:
-    """The tenants whose letters are meant: a bound token's own, whatever else was asked for."""
-    named = tuple(asked)
-    bound = holder.token.tenant
-    for tenant in named:
-        holder.tenant(tenant)
-    return named if bound is None else (bound,)
+    """The tenants that are asked about. Raises `Forbidden` for one that is not the holder's."""
+    return tuple(holder.tenant(tenant) for tenant in asked)
 
 
 class LetterDesk:
@@ -128,10 +124,11 @@ class LetterDesk:
         place = given.optional("place") or given.name("id")
         async with self.bounded():
             sheet = await sheet_of(self._broker, self._settings, place)
+        owner = holder.token.tenant
+        value = sheet.original.value if sheet is not None else None
         # Whether another tenant's letter exists is not told either.
-        if sheet is None or not holder.token.speaks_for(sheet.letter.tenant):
+        if sheet is None or (owner is not None and not belongs(sheet.letter, value, owner)):
             raise UnknownResource("there is no dead letter of that name")
-        value = sheet.original.value
         return reply.json(request, {**sheet.fields(), **decoded(value), **hexadecimal(value)})
 
     @asynccontextmanager
@@ -158,6 +155,7 @@ class LetterDesk:
             until_ms=given.maybe_moment_ms("until", now_s),
             errors=given.names("error", 100),
             tenants=tenants_of(holder, given.names("tenant", 100)),
+            owner=holder.token.tenant,
             partitions=given.numbers("partition", 1_000_000),
         )
         return Asked(source_named(given.name("topic", MODEL_METRICS.name)), filters)

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-from streams.resilience.breaker import Breaker
+from streams.clock import Clock
+from streams.console.workers import Workers
+from streams.degradation.degradation import shard_signal
+from streams.degradation.level import HEALTHY, Level, Standing
+from streams.local.live_workers import standing
 
-CACHES_ONLY: Final = 2
-NAMES: Final = ("normal", "warned", "read_only", "static")
-
-
-class Level(NamedTuple):
-    """``level`` 0 to 3; ``reasons`` are sentences for people."""
-
-    level: int
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return NAMES[self.level]
+_LOOK_S: Final = 1.0
 
 
-def of_breakers(breakers: Sequence[Breaker]) -> Level:
-    """1 while some shard is left alone: its questions are answered from caches, others as ever;
-    `CACHES_ONLY` while all are."""
-    open_now = [breaker.dependency for breaker in breakers if breaker.state == "open"]
-    if not open_now:
-        return Level(0)
-    reasons = tuple(f"{name} fails again and again" for name in open_now)
-    return Level(CACHES_ONLY if len(open_now) == len(breakers) else 1, reasons)
+class Levels:
+    """What the workers of this host measured (streams/degradation), looked up once a second."""
+
+    def __init__(self, workers: Workers, clock: Clock) -> None:
+        self._workers = workers
+        self._clock = clock
+        self._standing = HEALTHY
+        self._looked_at: float | None = None
+
+    def now(self) -> Standing:
+        at = self._clock.monotonic()
+        if self._looked_at is None or at - self._looked_at >= _LOOK_S:
+            self._standing, self._looked_at = standing(self._workers.live()), at
+        return self._standing
+
+    def away(self, shard: int) -> bool:
+        """The shard is at `Level.PARTIAL` or worse: it is left alone, and caches answer for it."""
+        signal = shard_signal(shard)
+        return any(
+            cause.signal == signal and cause.level >= Level.PARTIAL for cause in self.now().causes
+        )

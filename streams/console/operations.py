@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from streams.access.refusals import NotAudited
+from streams.access.refusals import NotAudited, ReadOnly
 from streams.clock import Clock
 from streams.console.gate import Holder
 from streams.errors import DiaError
@@ -29,15 +29,23 @@ log = structlog.get_logger(__name__)
 class Operations:
     """Notes in ``folder``/operations-YYYY-MM.jsonl, readable by its owner only."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(
+        self, folder: Path, clock: Clock, read_only: Callable[[], bool] = lambda: False
+    ) -> None:
+        """``read_only``: the service is so degraded that nothing new may begin."""
+        self._read_only = read_only
         self._folder = folder
         self._clock = clock
 
     @asynccontextmanager
     async def noted(
-        self, holder: Holder, action: str, subject: Mapping[str, Any]
+        self, holder: Holder, action: str, subject: Mapping[str, Any], *, begins: bool = True
     ) -> AsyncIterator[None]:
-        """Do the operation inside. Raises `NotAudited` before it, where the note cannot be kept."""
+        """Do the operation inside. Raises before it `NotAudited`, where the note cannot be kept,
+        and `ReadOnly` for one that ``begins`` work; what ends work may be done at any level.
+        """
+        if begins and self._read_only():
+            raise ReadOnly("the service is degraded and changes nothing now: see /overview")
         said = {
             "operation": secrets.token_hex(8),
             "token": holder.token.id,

@@ -21,9 +21,11 @@ from streams.clock import Clock
 from streams.console import reply
 from streams.console.answers import Answers, Question
 from streams.console.gate import Gate, Holder
-from streams.console.level import CACHES_ONLY, Level
+from streams.console.level import Levels
 from streams.console.shards import ShardReader
 from streams.console.workers import Survey, Workers
+from streams.degradation.degradation import shard_signal
+from streams.degradation.level import Level
 from streams.errors import CommandError, TransientError
 from streams.types import Broker
 
@@ -60,7 +62,7 @@ class OverviewDesk:
         broker: Broker,
         layer: SharedLayer | None,
         clock: Clock,
-        level: Callable[[], Level],
+        levels: Levels,
     ) -> None:
         self._gate = gate
         self._shards = shards
@@ -69,7 +71,7 @@ class OverviewDesk:
         self._broker = broker
         self._layer = layer
         self._clock = clock
-        self._level = level
+        self._levels = levels
 
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self._body(self._gate.holder(request, Role.READ)))
@@ -88,12 +90,20 @@ class OverviewDesk:
         survey, services, stored = await asyncio.gather(
             self._workers.survey(), self._services(), self._stored(tenant)
         )
-        level = self._level()
-        away = stored is None or level.level >= CACHES_ONLY
+        stands = self._levels.now()
+        open_now = [b.dependency for b in self._shards.breakers if b.state == "open"]
+        level = max(stands.level, Level.PARTIAL if open_now else Level.HEALTHY)
         throughput, row_age_s, dead = stored if stored is not None else (None, None, None)
         return {
-            "degraded": away,
-            "level": {"level": level.level, "name": level.name, "reasons": level.reasons},
+            "degraded": stored is None or level >= Level.PARTIAL,
+            "level": {
+                "level": level,
+                "name": Level(level).name.lower(),
+                "reasons": [
+                    *(f"{cause.signal}: {cause.why}" for cause in stands.causes),
+                    *(f"{name}: fails again and again" for name in open_now),
+                ],
+            },
             "throughput": throughput,
             "freshness": {"newest_window_age_s": row_age_s, **_quantiles(survey)},
             "error_budget": _budget(survey),
@@ -138,7 +148,7 @@ class OverviewDesk:
     async def _services(self) -> list[dict[str, Any]]:
         asked: dict[str, Callable[[], Awaitable[Any]]] = {"kafka": self._kafka}
         for shard in range(len(self._shards)):
-            asked[f"clickhouse {shard}"] = partial(self._shards.alive, shard)
+            asked[shard_signal(shard)] = partial(self._shards.alive, shard)
         asked["redis"] = self._redis
         outcomes = await asyncio.gather(*(_said(ask) for ask in asked.values()))
         return [

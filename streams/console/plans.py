@@ -142,7 +142,9 @@ class PlanDesk:
         plan = request.path_params["plan"]
         source, found = await self._standing(holder, plan)
         subject = {"plan": plan, "topic": source.name, "reason": asked.reason[:500]}
-        async with self._operations.noted(holder, f"replay_{word}", subject):
+        async with self._operations.noted(
+            holder, f"replay_{word}", subject, begins=word == "resume"
+        ):
             now = await tell(
                 *(self._broker, self._clock, source, dict(found)),
                 *(word, holder.actor, asked.reason[:500]),
@@ -154,12 +156,14 @@ class PlanDesk:
             # A mended record may name any tenant.
             raise Forbidden("patch and target need an admin token that is bound to no tenant")
         now_s = self._clock.now_ms() / 1000
-        tenants = tenants_of(holder, asked.tenant)
+        named = tenants_of(holder, asked.tenant)
+        tenants = named if holder.token.tenant is None else (holder.token.tenant,)
         filters = Filters(
             since_ms=_moment_ms(asked.since, "since", now_s),
             until_ms=_moment_ms(asked.until, "until", now_s),
             errors=tuple(asked.error),
             tenants=tenants,
+            owner=holder.token.tenant,
             partitions=tuple(asked.partition),
             limit=None if asked.limit is None else max(1, asked.limit),
         )

@@ -23,7 +23,7 @@ from streams.console.cache_desk import CacheDesk
 from streams.console.catalog import CatalogDesk
 from streams.console.gate import Gate
 from streams.console.letters import LetterDesk
-from streams.console.level import Level, of_breakers
+from streams.console.level import Levels
 from streams.console.operations import Operations
 from streams.console.overview import OverviewDesk
 from streams.console.pipeline import PipelineDesk
@@ -61,16 +61,13 @@ class ConsoleProcess:
         home = settings.home_path()
         tokens = TokenFile.of(home)
         tokens.read()
-        self._shards = shards = ShardReader(settings, clock, metrics)
         self._caches = ProcessCaches(settings, clock, metrics)
         layer = self._caches.layer
         workers = Workers(settings.state_path(), settings.http_host)
-
-        def level() -> Level:
-            return of_breakers(shards.breakers)
-
-        self._answers = answers = Answers(layer, clock, metrics, level)
-        operations = Operations(home / "access", clock)
+        levels = Levels(workers, clock)
+        self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
+        self._answers = answers = Answers(layer, clock, metrics)
+        operations = Operations(home / "access", clock, lambda: levels.now().read_only)
         gate = Gate(
             authenticator=Authenticator(tokens),
             sessions=Sessions(clock),
@@ -84,7 +81,7 @@ class ConsoleProcess:
             series=SeriesDesk(gate, shards, answers, clock, settings.m1_retention_days),
             ranges=RangeDesk(gate, shards, answers, clock),
             catalog=CatalogDesk(gate, shards, answers),
-            overview=OverviewDesk(gate, shards, answers, workers, broker, layer, clock, level),
+            overview=OverviewDesk(gate, shards, answers, workers, broker, layer, clock, levels),
             simulations=SimulationDesk(gate, shards, answers, workers, broker, operations, clock),
             training=TrainingDesk(gate, shards, answers),
             pipeline=PipelineDesk(gate, shards, answers, workers, ALL),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from streams.clock import Clock
+from streams.degradation.degradation import shard_signal
 from streams.errors import ShardUnavailable
 from streams.resilience.breaker import Breaker, BreakerPolicy
 from streams.settings import Settings
@@ -35,9 +36,17 @@ LIMITS: Final[Mapping[str, Any]] = {
 
 
 class ShardReader:
-    """One a process; connections are kept. A shard that fails again and again is left alone."""
+    """One a process; connections are kept. A shard that fails again and again is left alone, and
+    one that the workers call away (``away`` tells) is not even tried."""
 
-    def __init__(self, settings: Settings, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        away: Callable[[int], bool] = lambda shard: False,
+    ) -> None:
+        self._away = away
         impatient = replace(settings, sink_timeout_s=ANSWER_S + _GRACE_S, sink_pool_size=_QUERIES)
         groups = settings.shards()
         self._shards = [
@@ -46,7 +55,7 @@ class ShardReader:
         ]
         self._map = sharding.load(settings.sharding, len(groups)) if groups else None
         self.breakers = [
-            Breaker(f"clickhouse {index}", BREAKER, (ShardUnavailable,), clock, metrics)
+            Breaker(shard_signal(index), BREAKER, (ShardUnavailable,), clock, metrics)
             for index in range(len(groups))
         ]
 
@@ -95,6 +104,8 @@ class ShardReader:
         def ask(replica: Replica) -> Rows:
             return replica.query(sql, parameters, LIMITS)[1]
 
+        if self._away(shard):
+            raise ShardUnavailable(f"the workers say that shard {shard} is away")
         # Its own full house says nothing against a shard.
         return await self.breakers[shard].call(
             lambda: self._shards[shard].run(ask, ANSWER_S + _GRACE_S)

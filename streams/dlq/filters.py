@@ -6,8 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from streams.dlq.letter import Letter
+from streams.dlq.letter import Letter, tenant_named
 from streams.dlq.scan import Span
+
+
+def belongs(letter: Letter, value: bytes | None, tenant: str) -> bool:
+    """Whether ``tenant`` may see a letter with this ``value``. One whose key and value name two
+    tenants is neither's to see."""
+    return letter.tenant == tenant and tenant_named(value) in ("", tenant)
 
 
 class OffsetRange(NamedTuple):
@@ -25,6 +31,7 @@ class Filters:
     `Letter.failed_ms`, ``since_ms`` inclusive, ``until_ms`` exclusive. ``oldest_ms`` is
     ``--max-age`` as a moment: a plan names what it excludes, `matches` simply leaves it out.
     ``partitions`` and ``offsets`` are those of the DLQ topic. ``limit`` is for who counts.
+    ``owner``: only letters that this tenant may see, those that name no other one.
     """
 
     topics: tuple[str, ...] = ()
@@ -37,6 +44,7 @@ class Filters:
     partitions: tuple[int, ...] = ()
     offsets: tuple[OffsetRange, ...] = ()
     schema_versions: tuple[int, ...] = ()
+    owner: str | None = None
     limit: int | None = None
 
     def narrow(self, spans: Iterable[Span]) -> list[Span]:
@@ -66,6 +74,7 @@ class Filters:
             and (not self.errors or letter.error_code in self.errors)
             and (not self.schema_versions or letter.schema_version in self.schema_versions)
             and (not self.tenants or letter.tenant in self.tenants)
+            and (self.owner is None or belongs(letter, letter.value, self.owner))
         )
 
     def too_old(self, letter: Letter) -> bool:

@@ -142,10 +142,7 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
             if self.key is None or len(self.key) > _TENANT_MAX_BYTES:
                 return ""
             return self.key.decode(errors="replace")
-        try:
-            return _tenanted(self.value or b"").tenant_id
-        except (ValueError, RecursionError):
-            return ""
+        return tenant_named(self.value)
 
     @property
     def original_headers(self) -> Headers:
@@ -187,6 +184,14 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
 
     def _number(self, field: str) -> int | None:
         return self.dialect.number(self.dialect.raw(self.fields, field))
+
+
+def tenant_named(value: bytes | None) -> str:
+    """The tenant that a value names itself; "" where it names none that can be read."""
+    try:
+        return _tenanted(value or b"").tenant_id
+    except (ValueError, RecursionError):
+        return ""
 
 
 def letters(batch: RecordBatch) -> list[Letter]:
