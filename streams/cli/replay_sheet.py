@@ -148,9 +148,10 @@ def show_result(printer: Printer, plan: Plan, result: Result, seconds: float) ->
         )
     stay = result.parked + result.left + sum(plan.behind.values())
     if stay:
+        why = result.reasons[0] if result.reasons else "`dia replay plan` says why"
         raise PartialResult(
             f"{stay:,} of the letters that were meant stay behind "
-            f"({result.parked:,} in the parking lot). `dia replay plan` says why."
+            f"({result.parked:,} in the parking lot). {why}."
         )
 
 

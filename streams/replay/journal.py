@@ -55,7 +55,7 @@ class RunBegun(_Entry, frozen=True, kw_only=True, tag="run_begun"):
 class Disposed(_Entry, frozen=True, kw_only=True, tag="disposed"):
     """Letters were decided on, in the transaction that did it. ``plan`` is "" for a decision
     taken by hand. ``reached``: letters of the plan below that offset are done with, ``left`` of
-    them without a decision. ``shown``: ClickHouse has the rows of all entries up to that seq."""
+    them without a decision, the first of them because of ``why_left``. ``shown``: ClickHouse has the rows of all entries up to that seq."""
 
     plan: str = ""
     run: str = ""
@@ -63,6 +63,7 @@ class Disposed(_Entry, frozen=True, kw_only=True, tag="disposed"):
     parked: str = ""
     discarded: str = ""
     left: int = 0
+    why_left: str = ""
     reached: int = 0
     shown: int = 0
     reason: str = ""

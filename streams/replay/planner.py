@@ -27,7 +27,6 @@ from streams.topology import SourceTopic
 from streams.types import Broker
 
 TOO_OLD = "too_old"
-LIMIT = "limit"
 _EXAMPLES = 3
 
 

@@ -131,6 +131,7 @@ class Standing:
             plan.replayed += counts[Disposition.REPLAYED]
             plan.parked += counts[Disposition.PARKED]
             plan.left += entry.left
+            plan.reason = plan.reason or entry.why_left
             plan.reached, plan.last_ms = entry.reached, entry.at_ms
 
     def _show(self, seq: int) -> None:
@@ -145,7 +146,7 @@ def _move(plan: PlanStanding, entry: Entry) -> None:
         case RunBegun():
             plan.state, plan.run, plan.reason = "running", entry.run, ""
         case RunEnded(outcome="finished"):
-            plan.state, plan.reason = "finished", entry.reason
+            plan.state = "finished"
             plan.to_replay = plan.to_park = NOTHING
         case RunEnded():
             plan.state, plan.reason = "stopped", entry.reason

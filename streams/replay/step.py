@@ -32,7 +32,7 @@ class FailedLetter(Exception):  # noqa: N818 - a signal to the run, whose policy
     """A planned letter fails now, and the plan says to stop at one."""
 
     def __init__(self, one: Assessed) -> None:
-        super().__init__(f"{one.letter.id}: {one.reason}: {one.message}")
+        super().__init__(_why(one))
 
 
 @dataclass(slots=True)
@@ -82,6 +82,7 @@ class Stepper:
 
     async def _commit(self, found: Sequence[Assessed], reached: int) -> None:
         decided: dict[int, Disposition] = {}
+        why_left = next((_why(one) for one in found if one.action is Action.LEAVE), "")
         records: list[OutboundRecord] = []
         for one in found:
             offset = one.letter.offset
@@ -91,8 +92,8 @@ class Stepper:
             elif one.action is Action.INSERT:
                 decided[offset] = Disposition.REPLAYED
             elif one.action is Action.PARK:
-                why = f"{one.reason}: {one.message}"
-                records.append(parked_record(self.owner.source, one.letter, why))
+                parked = f"{one.reason}: {one.message}"
+                records.append(parked_record(self.owner.source, one.letter, parked))
                 decided[offset] = Disposition.PARKED
         entry = Disposed(
             at_ms=self.clock.now_ms(),
@@ -102,6 +103,7 @@ class Stepper:
             replayed=_set(decided, Disposition.REPLAYED),
             parked=_set(decided, Disposition.PARKED),
             left=len(found) - len(decided),
+            why_left=why_left,
             reached=reached,
             shown=self.showing.seq,
         )
@@ -158,6 +160,10 @@ def steps(letters: Sequence[Letter], count: int) -> list[Sequence[Letter]]:
         found.append(letters[start:stop])
         start = stop
     return found
+
+
+def _why(one: Assessed) -> str:
+    return f"{one.letter.id}: {one.reason}: {one.message}"
 
 
 def _set(decided: Mapping[int, Disposition], wanted: Disposition) -> str:

@@ -1,0 +1,71 @@
+"""Dead letters of stage `sink`, rows that ClickHouse refused, on every broker."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from streams.broker.partitioner import partition_of
+from streams.dead_letters import Failure, Origin, dead_letter
+from streams.types import TopicPartition
+
+W_S = 1_760_000_040
+
+
+@pytest.fixture
+async def row(lot):
+    """The row of one window, buried as the engine does it."""
+    body = {
+        "table": "m1", "tenant": "t", "model": "m", "metric": "x", "part": 0, "w": W_S, "inc": 1,
+        "n": 2, "s1": 3.0, "s2": 5.0, "lo": 1.0, "hi": 2.0, "lv": 2.0, "lt": 1_760_000_050_000,
+        "sk_k": [1, 2], "sk_n": [1, 1], "ver": 9,
+    }  # fmt: skip
+    number = partition_of(b"t", 2)
+    origin = Origin(
+        tp=TopicPartition(lot.source.name, number), offset=7, timestamp_ms=1_760_000_100_000,
+        key=b"t", value=msgspec.json.encode(body), headers=(),
+        dlq=TopicPartition(lot.source.dlq, number), id=f"{lot.source.name}.changelog/0/3/ab",
+    )  # fmt: skip
+    failure = Failure(
+        code="row_refused", message="no", stage="sink", agent="a", group="g", attempts=1,
+        first_failed_ms=1_760_000_100_000,
+    )  # fmt: skip
+    writer = lot.broker.transactional_producer(f"buries-a-row-{lot.source.name}")
+    await writer.start()
+    await writer.begin()
+    await (await writer.send(dead_letter(origin, failure, "t").record))
+    await writer.commit()
+    await writer.close()
+    await lot.read(lot.source.dlq, 1)
+    return body
+
+
+def stored(lot):
+    return [(found["w"], found["n"], found["s1"]) for found in lot.shards.rows("m1")]
+
+
+async def test_a_refused_row_is_inserted_after_a_fix_and_never_sent_to_the_topic(lot, row):
+    """It is no event: as a record of the source it would be poison for ever."""
+    draft = await lot.plan()
+    [line] = draft.lines
+    assert (line.replay, line.passes) == (1, 0)  # only ClickHouse can say whether it passes
+    result = await lot.run(draft.plan)
+    assert (result.replayed, result.finished) == (1, True)
+    assert stored(lot) == [(W_S, 2, 3.0)]
+    assert await lot.read(lot.source.name) == []
+    assert [one[0] for one in lot.shown().values()] == ["replayed"]
+    assert (await lot.plan()).lines[0].excluded == {"already_replayed": 1}
+
+
+async def test_a_row_that_is_refused_again_stays_and_the_plan_says_why(lot, row):
+    """Whoever thought the table was mended must hear that it is not."""
+    for shard in lot.shards.faults:
+        shard.refuse = lambda table, found: table == "m1"
+    draft = await lot.plan()
+    result = await lot.run(draft.plan)
+    assert (result.replayed, result.left, result.finished) == (0, 1, True)
+    assert "row_refused: ClickHouse refuses the row again: refused by script" in result.reasons[0]
+    for shard in lot.shards.faults:
+        shard.refuse = None
+    assert (await lot.run((await lot.plan()).plan)).replayed == 1
+    assert stored(lot) == [(W_S, 2, 3.0)]
