@@ -14,16 +14,15 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from streams.agent import AgentSpec
 from streams.bench.null_sink import NullShards
 from streams.broker.memory import MemoryBroker
 from streams.clock import Clock, SystemClock
+from streams.job_agent import Agent
 from streams.runtime.deadline import Deadline
 from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 from streams.workload.generator import Block
 from tables.rocksdb import RocksFolder
@@ -36,12 +35,15 @@ BLOCKS_AT_ONCE = 8
 class Engine:
     """One worker that runs; `run` gives it records and waits until they are committed."""
 
-    def __init__(self, broker: MemoryBroker, worker: Worker, clock: Clock, partitions: int) -> None:
+    def __init__(
+        self, broker: MemoryBroker, worker: Worker, clock: Clock, agent: Agent, partitions: int
+    ) -> None:
         self._broker = broker
         self._clock = clock
         self._worker = worker
-        self._partitions = [TopicPartition(MODEL_METRICS.name, n) for n in range(partitions)]
-        changelog = MODEL_METRICS.changelog(DIA_GROUP)
+        self._agent = agent
+        self._partitions = [TopicPartition(agent.source.name, n) for n in range(partitions)]
+        changelog = agent.source.changelog(agent.group)
         self._changelogs = [TopicPartition(changelog, n) for n in range(partitions)]
         self._producer = broker.plain_producer()
 
@@ -59,7 +61,7 @@ class Engine:
         engine's memory.
         """
         for keys, values in blocks:
-            await (await self._producer.send_many(MODEL_METRICS.name, keys, values))
+            await (await self._producer.send_many(self._agent.source.name, keys, values))
         began_s = time.process_time()
         await self._until(lambda: self._unread == 0)
         spent_s = time.process_time() - began_s
@@ -87,16 +89,16 @@ class Engine:
     def _unread(self) -> int:
         unread = 0
         for tp in self._partitions:
-            committed = self._broker.committed(DIA_GROUP, tp)
+            committed = self._broker.committed(self._agent.group, tp)
             unread += self._broker.log(tp).high_watermark - (committed.offset if committed else 0)
         return unread
 
 
 @asynccontextmanager
 async def engine(
-    settings: Settings, agent: AgentSpec, partitions: int, folder: Path
+    settings: Settings, agent: Agent, partitions: int, folder: Path
 ) -> AsyncIterator[Engine]:
-    """A worker that has its ``partitions`` of `model.metrics`; drained at the end."""
+    """A worker that has the ``partitions`` of its agent's source; drained at the end."""
     clock = SystemClock()
     broker = MemoryBroker(clock, session_timeout_s=settings.session_timeout_s)
     admin = await broker.admin()
@@ -113,7 +115,7 @@ async def engine(
         instance_id="engine-0",
     )
     running = asyncio.create_task(worker.run(lambda: None))
-    started = Engine(broker, worker, clock, partitions)
+    started = Engine(broker, worker, clock, agent, partitions)
     try:
         watched = asyncio.create_task(started.opened())
         await asyncio.wait({running, watched}, return_when=asyncio.FIRST_COMPLETED)

@@ -11,13 +11,14 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from streams.bench import records
+from streams.bench import jobs, records
 from streams.bench.capacity import measure_capacity
 from streams.bench.case import Case, paced
 from streams.bench.curves import AXES, measure_curves
+from streams.bench.jobs import measure_jobs
 from streams.bench.machine import this_machine
 from streams.bench.peer_run import DEFAULT_WORKLOAD, chosen, run_peers
-from streams.bench.report_records import CAPACITY, CURVES, PEERS, MadeWith, Notes, read_all
+from streams.bench.report_records import CAPACITY, CURVES, JOBS, PEERS, MadeWith, Notes, read_all
 from streams.bench.results import Report
 from streams.bench.run import run
 from streams.bench.source_hash import source_hash
@@ -30,6 +31,7 @@ PEER_LIMIT_S = 40.0
 CURVES_S = 120.0
 CAPACITY_S = 55.0
 PACED_S = 15
+JOBS_LIMIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,10 @@ def _capacity(bench: Bench) -> msgspec.Struct:
     return measure_capacity(Case(workload="narrow"), CAPACITY_S, bench.home, bench.talk)
 
 
+def _jobs(bench: Bench) -> msgspec.Struct:
+    return asyncio.run(measure_jobs(jobs.EVENTS, JOBS_LIMIT_S))
+
+
 def _case(name: str, minutes: float, case: Case) -> Part:
     return Part(name, minutes, partial(_run, case))
 
@@ -103,6 +109,7 @@ PARTS: tuple[Part, ...] = (
     _case("fresh-often", 0.7, paced(_NARROW, 20_000, PACED_S, commit_interval_s=0.1)),
     Part("fresh-half", 0.8, _half),
     _case("rebalance", 0.8, paced(_NARROW, 5_000, 20, rebalance=True)),
+    Part(JOBS, 0.5, _jobs),
     Part(CURVES, 2.0, _curves),
     Part(CAPACITY, 2.0, _capacity),
 )

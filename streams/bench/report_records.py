@@ -11,14 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from streams.bench import capacity, curves, peer_results, records, results
+from streams.bench import capacity, curves, jobs, peer_results, records, results
 from streams.bench.capacity import Capacity
 from streams.bench.curves import Curves
+from streams.bench.jobs import Jobs
 from streams.bench.peer_results import PeerReport
 from streams.bench.results import Report
 from streams.errors import UsageError
 
-PEERS, CURVES, CAPACITY = "peers", "curves", "capacity"
+PEERS, CURVES, CAPACITY, JOBS = "peers", "curves", "capacity", "jobs"
 _NOTES = "made_with.json"
 
 
@@ -37,6 +38,7 @@ class Records:
     peers: PeerReport | None = None
     curves: Curves | None = None
     capacity: Capacity | None = None
+    jobs: Jobs | None = None
 
 
 class Notes:
@@ -77,6 +79,8 @@ def read_all(folder: Path) -> Records:
             found.curves = records.load(path, Curves, curves.FORMAT)
         elif part == CAPACITY:
             found.capacity = records.load(path, Capacity, capacity.FORMAT)
+        elif part == JOBS:
+            found.jobs = records.load(path, Jobs, jobs.FORMAT)
         else:
             found.runs[part] = results.read(path)
     return found

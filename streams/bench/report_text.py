@@ -37,7 +37,6 @@ def _lines(records: Records) -> Iterator[str]:
     yield "|---|---:|---:|---|"
     for target in TARGETS:
         yield "| " + " | ".join(target.row(records)) + " |"
-    yield "| one-event-at-a-time agents | ≥ 25,000 | not in the engine: agents get batches | - |"
     yield ""
     if records.peers is not None:
         yield "## Against other engines"
@@ -67,7 +66,11 @@ def _lines(records: Records) -> Iterator[str]:
 def _machine(records: Records) -> Iterator[str]:
     """Each machine once: records of several would otherwise pass for one."""
     made = [report.machine for report in records.runs.values()]
-    made += [r.machine for r in (records.peers, records.curves, records.capacity) if r is not None]
+    made += [
+        r.machine
+        for r in (records.peers, records.curves, records.capacity, records.jobs)
+        if r is not None
+    ]
     for machine in dict.fromkeys(map(_told, made)):
         yield machine
         yield ""

@@ -77,6 +77,10 @@ def _curve(field: str, ask: Callable[[Curve], float | None]) -> Asked:
     return found
 
 
+def _jobs(records: Records) -> float | None:
+    return records.jobs.events_per_s if records.jobs is not None else None
+
+
 def _windows_mb(curve: Curve) -> float:
     return state_mib_per_million(curve) * (1 << 20) / 1e6
 
@@ -100,11 +104,26 @@ TARGETS: tuple[Target, ...] = (
     Target("times Quix Streams", 15, True, _ratio("Quix Streams"), 1),
     Target("times Bytewax", 15, True, _ratio("Bytewax"), 1),
     Target("times Kafka Streams EOSv2", 4, True, _ratio("Kafka Streams"), 1),
-    Target("freshness at half rate, p50 s", 1.2, False, _figure("fresh-half", "freshness", "p50_s"), 2),
-    Target("freshness at half rate, p99 s", 2.5, False, _figure("fresh-half", "freshness", "p99_s"), 2),
-    Target("freshness, commits every 0.1 s, p99 s", 0.6, False, _figure("fresh-often", "freshness", "p99_s"), 2),
+    Target(
+        "freshness at half rate, p50 s", 1.2, False, _figure("fresh-half", "freshness", "p50_s"), 2
+    ),
+    Target(
+        "freshness at half rate, p99 s", 2.5, False, _figure("fresh-half", "freshness", "p99_s"), 2
+    ),
+    Target(
+        "freshness, commits every 0.1 s, p99 s",
+        0.6,
+        False,
+        _figure("fresh-often", "freshness", "p99_s"),
+        2,
+    ),
     Target("restore, entries/s", 500_000, True, _figure("wide", "restart", "entries_per_s")),
-    Target("warm restart to first commit, s", 3, False, _figure("wide", "restart", "first_commit_s"), 1),
+    Target(
+        "warm restart to first commit, s", 3, False, _figure("wide", "restart", "first_commit_s"), 1
+    ),
     Target("MB a million live windows", 400, False, _curve("windows", _windows_mb)),
-    Target("MiB of a worker with 100 M ids alive", 2048, False, _curve("ids", _ids_mib(100_000_000))),
-)  # fmt: skip
+    Target(
+        "MiB of a worker with 100 M ids alive", 2048, False, _curve("ids", _ids_mib(100_000_000))
+    ),
+    Target("one event at a time, no work, events/s per core", 25_000, True, _jobs),
+)

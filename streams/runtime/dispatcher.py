@@ -54,6 +54,7 @@ class Work:
     started_ms: int = 0
     failures: int = 0
     due_s: float = 0.0
+    lane: Lane = "normal"
     task: asyncio.Task[None] | None = None
     ended: bool = False
 
@@ -67,6 +68,7 @@ class Dispatcher:
         self.performer = performer
         self._clock = clock
         self._metrics = metrics
+        self._wait_seconds = {lane: metrics.jobs.wait_seconds.labels(lane) for lane in LANES}
         self._queue: FairQueue[Work] = FairQueue(normal_share)
         self._running: set[Work] = set()
         self._by_queue: Counter[str] = Counter()
@@ -82,6 +84,7 @@ class Dispatcher:
     def submit(self, work: Work) -> None:
         """It waits from now on, and starts when its turn comes."""
         work.since_s = self._clock.monotonic()
+        work.lane = self._lane(work)
         self._wait(work)
         self._start_what_may()
 
@@ -116,7 +119,7 @@ class Dispatcher:
     # --- starting ----------------------------------------------------------------------------
 
     def _wait(self, work: Work) -> None:
-        self._queue.push(self._lane(work), work.ask.tenant, work.ask.queue, work)
+        self._queue.push(work.lane, work.ask.tenant, work.ask.queue, work)
 
     def _lane(self, work: Work) -> Lane:
         priority = self._policy(work).priority
@@ -151,7 +154,7 @@ class Dispatcher:
             self._rate(work.ask.queue, policy.rate_per_s).take()
         now_s = self._clock.monotonic()
         if not work.started_ms:
-            self._metrics.jobs.wait_seconds.labels(self._lane(work)).observe(now_s - work.since_s)
+            self._wait_seconds[work.lane].observe(now_s - work.since_s)
         work.started_ms = self._clock.now_ms()
         self._running.add(work)
         self._by_queue[work.ask.queue] += 1

@@ -12,7 +12,7 @@ tenants, starts within (k + 1) T starts of its lane (tests/properties/test_fair_
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 J = TypeVar("J")
@@ -85,9 +85,13 @@ class FairQueue(Generic[J]):
     def _next(self, lane: Lane, may_start: Callable[[str], bool]) -> tuple[str, str] | None:
         """Tenant and queue of the lane's next job: the first tenant in turn that has one."""
         for tenant, queues in self._lanes[lane].items():
-            ready = [(waiting[0].order, queue) for queue, waiting in _open(queues, may_start)]
-            if ready:
-                return tenant, min(ready)[1]
+            first: str | None = None
+            for queue, waiting in queues.items():
+                older = first is None or waiting[0].order < queues[first][0].order
+                if older and may_start(queue):
+                    first = queue
+            if first is not None:
+                return tenant, first
         return None
 
     def _take(self, lane: Lane, tenant: str, queue: str) -> J:
@@ -107,9 +111,3 @@ class FairQueue(Generic[J]):
             del queues[queue]
         if not queues:
             del self._lanes[lane][tenant]
-
-
-def _open(
-    queues: _Tenant[J], may_start: Callable[[str], bool]
-) -> Iterator[tuple[str, deque[_Waiting[J]]]]:
-    return ((queue, waiting) for queue, waiting in queues.items() if may_start(queue))

@@ -24,6 +24,7 @@ from streams.runtime.assigned import AssignedPartition
 from streams.runtime.assignment import Opener
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
+from streams.runtime.pressure import PAUSE_AT
 from streams.settings import Settings
 from streams.telemetry.health import PartitionCounts
 from streams.telemetry.metrics import Metrics
@@ -69,6 +70,7 @@ class GroupMember:
         self._settings = settings
         self._metrics = metrics
         self._instance_id = instance_id
+        self._records_at_once = _records_at_once(agents, settings)
         self._consumer = self._new_consumer()
         self._refusals = 0
         self._stopping = False
@@ -158,9 +160,7 @@ class GroupMember:
     async def _fetch(self) -> None:
         settings = self._settings
         try:
-            batches = await self._consumer.getmany(
-                settings.fetch_timeout_s, settings.fetch_max_records
-            )
+            batches = await self._consumer.getmany(settings.fetch_timeout_s, self._records_at_once)
         except OffsetOutOfRange as error:
             if (partition := self.partitions.get(error.tp)) is not None:
                 partition.lost_position()
@@ -284,3 +284,11 @@ class GroupMember:
         metrics.unacked_rows.labels(*tp).set(len(partition.outbox))
         for name, table in state.tables.items():
             metrics.bytes.labels(*tp, name).set(table.bytes_used)
+
+
+def _records_at_once(agents: Mapping[str, Agent], settings: Settings) -> int:
+    """Records of one fetch. Job partitions take them all while they are not paused: what they
+    would leave would be fetched and decoded again."""
+    if any(isinstance(agent, JobAgent) for agent in agents.values()):
+        return min(settings.fetch_max_records, max(1, int(settings.max_ahead * (1 - PAUSE_AT))))
+    return settings.fetch_max_records

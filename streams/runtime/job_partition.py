@@ -88,14 +88,9 @@ class JobPartition(Partition):
         self._passing_bytes = 0
         self._running: dict[bytes, list[_Request]] = {}
         self._told: list[Callable[[], None]] = []
-
-    @property
-    def finished(self) -> FinishedOffsets:
-        return self.table(FINISHED_OFFSETS)
-
-    @property
-    def outcomes(self) -> Outcomes:
-        return self.table(OUTCOMES)
+        self._results = TopicPartition(agent.results.name, self.tp.partition)
+        self.finished: FinishedOffsets = self.table(FINISHED_OFFSETS)
+        self.outcomes: Outcomes = self.table(OUTCOMES)
 
     @property
     def position(self) -> int:
@@ -283,8 +278,7 @@ class JobPartition(Partition):
 
     def _give(self, answered: _Answered) -> None:
         request, answer, verdict = answered
-        results = TopicPartition(self._jobs.results.name, self.tp.partition)
-        self.emit(OutboundRecord(results, request.key, answer.result))
+        self.emit(OutboundRecord(self._results, request.key, answer.result))
         self.fact(answer.table, answer.row)
         self.finished.finish(request.offset, verdict)
 

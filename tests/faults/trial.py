@@ -28,6 +28,7 @@ from streams.types import TopicPartition
 from streams.workload.feed import Feed
 from streams.workload.generator import Generator
 from streams.workload.shape import Workload
+from tests.empty_topics import empty_topics
 from tests.faults.balance import balance
 from tests.faults.pace import SETTINGS
 from tests.faults.report import Finding
@@ -44,7 +45,6 @@ CALM_S = 4.0
 """Without a late moment: longer than a process takes to start."""
 BLOCKS_PER_S = 20
 TABLES = ("m1_local", "h1_local", "d1_local", "dead_letters_local", "ledger_local")
-TOPICS = (MODEL_METRICS.name, MODEL_METRICS.dlq, MODEL_METRICS.changelog(DIA_GROUP))
 
 
 class Trial:
@@ -71,7 +71,7 @@ class Trial:
 
     async def open(self) -> None:
         """Empty topics and tables."""
-        await self.recreate_topics(TOPICS)
+        await empty_topics(self.broker)
         for server in servers(self.settings):
             await asyncio.to_thread(server.migrator.apply)
             for table in TABLES:
