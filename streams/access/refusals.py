@@ -67,6 +67,13 @@ class NotStored(RequestRefused):
     status = 503
 
 
+class NothingKept(RequestRefused):
+    """Neither the broker nor a disk could take an event now, so none was looked at."""
+
+    code = "nothing_kept"
+    status = 503
+
+
 class TokensUnreadable(RequestRefused):
     """The file of tokens is damaged: nobody is let in until it is mended."""
 

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
+    from schemas.model_card import ModelCard
     from streams.errors import UsageError
     from streams.settings import Settings
     from streams.sinks.replica import Replica, StatementRefused
@@ -35,10 +36,11 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         cls=_SqlByDefault,
         no_args_is_help=True,
-        help="Ask ClickHouse: `dia query SQL`, or `dia query series --tenant ...`.",
+        help="Ask ClickHouse: `dia query SQL`, `dia query series`, `dia query model`.",
     )
     group.command("sql")(sql)
     group.command("series")(series)
+    group.command("model")(model_card)
     app.add_typer(group, name="query")
 
 
@@ -110,6 +112,64 @@ def series(
     printer.rows(COLUMNS, rows)
     if not rows:
         printer.say(f"no values of {tenant} / {model} / {metric} there (read from {table}).")
+
+
+def model_card(
+    ctx: typer.Context,
+    *,
+    tenant: Annotated[str, typer.Option(help="tenant_id of the model.")],
+    model: Annotated[str, typer.Option(help="Its model_id.")],
+) -> None:
+    """Versions, stages, aliases and best metrics of a model, as every reader of the caches sees
+    them: from Redis, or from ClickHouse where Redis has none."""
+    import asyncio
+
+    import msgspec
+
+    from streams.errors import CommandError, DependencyUnreachable, ShardUnavailable
+
+    run = invocation(ctx)
+    _refuse_without_shards(run.settings)
+    try:
+        card = asyncio.run(_card(run.settings, tenant, model))
+    except ShardUnavailable as error:
+        raise DependencyUnreachable(str(error)) from error
+    if card is None:
+        raise CommandError(f"no training result of {tenant} / {model} was ever recorded.")
+    printer = run.printer()
+    if run.json:
+        printer.record(msgspec.to_builtins(card))
+        return
+    names = {
+        version: [a for a, v in card.aliases.items() if v == version] for version in card.versions
+    }
+    printer.rows(
+        ["version", "stage", "aliases", "run"],
+        [[v, one.stage, " ".join(names[v]), one.run_id] for v, one in card.versions.items()],
+    )
+    printer.rows(
+        ["metric", "lowest", "of", "highest", "of"],
+        [
+            [name, best.lowest, best.lowest_version, best.highest, best.highest_version]
+            for name, best in card.best.items()
+        ],
+    )
+
+
+async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None:
+    from streams.cache.process import ProcessCaches
+    from streams.clock import SystemClock
+    from streams.sinks.model_cards import ModelCardReader
+    from streams.telemetry.metrics import Metrics
+
+    clock, metrics = SystemClock(), Metrics()
+    caches = ProcessCaches(settings, clock, metrics)
+    reader = ModelCardReader(settings, clock, metrics, caches.layer)
+    try:
+        return await reader.card(tenant, model)
+    finally:
+        await reader.close()
+        await caches.close()
 
 
 def _refused(error: StatementRefused) -> UsageError:

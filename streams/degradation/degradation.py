@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -40,6 +40,7 @@ class Degradation:
         self._metrics = metrics
         self._signals: dict[str, _Signal] = {}
         self.standing = Standing(since_ms=clock.now_ms())
+        self.on_change: Callable[[Standing], None] = lambda standing: None
         metrics.degradation.level.set(0)
 
     def observe(self, name: str, reading: Reading) -> None:
@@ -87,6 +88,7 @@ class Degradation:
         since_ms = before.since_ms if level == before.level else self._clock.now_ms()
         self.standing = Standing(level=level, since_ms=since_ms, causes=causes)
         self._metrics.degradation.level.set(level)
+        self.on_change(self.standing)
 
 
 def _causes(signals: Iterable[tuple[str, _Signal]]) -> list[Cause]:

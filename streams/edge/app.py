@@ -1,6 +1,6 @@
 """The HTTP surface: routes, and in which order a request is judged.
 
-Who asks (401), whether they may (403), whether there is such a thing (404), in what form (415), how
+At level 3 of degradation nothing is judged: 503, in the same words for all. Else: who asks (401), whether they may (403), whether there is such a thing (404), in what form (415), how
 often (429), how much (413), and only then what it says: 202 when every event was accepted, 207 when
 some were, 422 when none was, 403 when all of them are another tenant's.
 """
@@ -23,10 +23,12 @@ from starlette.routing import Route
 
 from streams.access.authentication import Authenticator
 from streams.access.problem import problem, refusal
-from streams.access.refusals import Forbidden, Unreadable
+from streams.access.refusals import Forbidden, NothingKept, Unreadable
 from streams.access.request_rate import RequestRate
 from streams.access.tokens import Role, Token
 from streams.clock import Clock
+from streams.degradation.degradation import Degradation
+from streams.degradation.level import Level
 from streams.edge import body, openapi
 from streams.edge.exchange import Receipt
 from streams.edge.intake import TENANT_MISMATCH, Intake
@@ -39,6 +41,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Run = Callable[[], Any]
 
 KEY_CHARS_MAX = 128
+NOTHING_KEPT = "no event can be kept now; send it again as it is"
+NOTHING_KEPT_RETRY_S = 15.0
+"""Longer than a level takes to fall once the cause is gone."""
 
 
 class Results(Protocol):
@@ -58,6 +63,7 @@ class Edge:
     room: body.Room
     clock: Clock
     metrics: EdgeMetrics
+    degradation: Degradation
     body_bytes_max: int
 
     def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
@@ -74,6 +80,9 @@ class Edge:
         )
 
     async def post_events(self, request: Request) -> Response:
+        if self.degradation.level >= Level.MINIMAL:
+            # The same words for everybody: nothing is looked up, read or judged.
+            raise NothingKept(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
         token = self._holder(request, Role.OPERATE)
         source = self.intake.source(request.path_params["topic"])
         media = body.media_type(request)
@@ -96,9 +105,16 @@ class Edge:
         return _json({"tenant_id": tenant, "idempotency_key": key, "results": found})
 
     async def health(self, request: Request) -> Response:
-        """Whether requests are answered, and by topic whether events go straight to the log."""
+        """Whether events are taken, by topic whether they go straight to the log, and how the edge
+        stands."""
         lanes = self.intake.lanes.values()
-        return _json({"ok": True, "straight": {lane.topic: lane.straight for lane in lanes}})
+        return _json(
+            {
+                "ok": self.degradation.level < Level.MINIMAL,
+                "straight": {lane.topic: lane.straight for lane in lanes},
+                "degradation": self.degradation.standing,
+            }
+        )
 
     async def description(self, request: Request) -> Response:
         return _json(openapi.document(self.body_bytes_max))

@@ -45,7 +45,7 @@ def document(body_bytes_max: int) -> dict[str, Any]:
         "paths": {
             **posts,
             "/v1/simulations/{key}": {"get": _simulation()},
-            "/healthz": {"get": _open("health", "Whether requests are answered.")},
+            "/healthz": {"get": _open("health", "Whether events are taken.")},
             "/openapi.json": {"get": _open("description", "This document.")},
         },
         "components": {

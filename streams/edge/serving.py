@@ -22,6 +22,7 @@ from streams.access.web_server import WebServer
 from streams.broker.kafka import KafkaBroker
 from streams.clock import Clock, SystemClock
 from streams.codecs import Limits
+from streams.degradation.degradation import Degradation
 from streams.edge import shipment
 from streams.edge.app import Edge
 from streams.edge.body import Room
@@ -31,6 +32,7 @@ from streams.edge.numbering import Numbering
 from streams.edge.shipment import Shipper
 from streams.edge.simulations import Simulations
 from streams.edge.spool import Spool
+from streams.edge.vitals import edge_watch
 from streams.errors import UsageError
 from streams.settings import Settings
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
@@ -76,6 +78,10 @@ class EdgeProcess:
         self.intake = Intake(
             lanes, clock, Limits(settings.future_max_s, settings.late_max_s), metrics.edge
         )
+        self.degradation = Degradation(clock, metrics)
+        self._watch = edge_watch(
+            self.degradation, clock, self.intake, folder, settings.state_free_min_bytes
+        )
         self._edge = Edge(
             authenticator=Authenticator(self._tokens),
             intake=self.intake,
@@ -84,6 +90,7 @@ class EdgeProcess:
             room=Room(settings.edge_inflight_bytes),
             clock=clock,
             metrics=metrics.edge,
+            degradation=self.degradation,
             body_bytes_max=settings.edge_body_bytes,
         )
 
@@ -100,17 +107,20 @@ class EdgeProcess:
     @contextlib.asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         lanes = asyncio.create_task(self.intake.run(), name="lanes")
-        lanes.add_done_callback(self._ended)
+        watch = asyncio.create_task(self._watch.run(), name="health-watch")
+        for task in (lanes, watch):
+            task.add_done_callback(self._ended)
         try:
             yield
         finally:
-            lanes.cancel()
-            await asyncio.gather(lanes, return_exceptions=True)
+            for task in (lanes, watch):
+                task.cancel()
+            await asyncio.gather(lanes, watch, return_exceptions=True)
 
-    def _ended(self, lanes: asyncio.Task[None]) -> None:
-        """A lane ends by being cancelled; anything else is a bug, and the end of the process:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A lane, or the watch, ends by being cancelled; anything else is a bug, and the end of the process:
         what was answered is safe, and the next one goes on with it."""
-        if not lanes.cancelled() and (bug := lanes.exception()) is not None:
+        if not task.cancelled() and (bug := task.exception()) is not None:
             self.bug = bug
             self.on_bug()
 
@@ -139,6 +149,7 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
     process = EdgeProcess(settings, KafkaBroker.from_settings(patient), clock, metrics)
     state = HealthState(clock)
     health = HealthServer(state, metrics, clock, host=settings.http_host, port=settings.http_port)
+    process.degradation.on_change = state.set_standing
     try:
         health_port = await health.start()
         state.mark_started()

@@ -222,7 +222,7 @@ class Settings:
     )
     state_free_min_bytes: int = _setting(
         128 << 20,
-        "room in the state folder below which nothing is taken in; 0 does not look",
+        "room for state, or an edge's spool, below which nothing is taken in; 0 does not look",
         low=0,
         high=1 << 50,
     )

@@ -119,11 +119,12 @@ class Trial:
         doom: Sequence[str] = (),
         newer: bool = False,
         processes: int = 1,
+        agents: str = AGENTS,
         **settings: Any,
     ) -> FaultWorker:
         """Start a worker. ``doom`` is (signal, moment, call, nth) of `doomed_worker`, which
         leaves its note in `moment`; a ``newer`` one writes the next format of the state."""
-        command = ["-m", "streams", "worker", "--agents", AGENTS, "--slot", str(slot)]
+        command = ["-m", "streams", "worker", "--agents", agents, "--slot", str(slot)]
         if processes > 1:
             command += ["--processes", str(processes)]
         if doom:

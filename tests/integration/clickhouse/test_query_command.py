@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from streams.clock import SystemClock
+from streams.rows import FactRows
 from streams.settings import Settings
 from streams.sinks import migration
 from streams.sinks.clickhouse import ClickHouseShards
@@ -105,3 +107,32 @@ def test_migrate_tells_and_does(dia: Any) -> None:
     assert code == 0
     assert {row["state"] for row in rows} == {"applied"}
     assert len(rows) == 2 * len(migration.load())
+
+
+def test_query_model_shows_a_card_and_says_when_there_is_none(dia: Any, settings: Settings) -> None:
+    """The one reader of a model that needs no SQL: as data for programs, in tables for people."""
+    card = {
+        "tenant_id": "cards",
+        "model_id": "m",
+        "versions": {"7": {"run_id": "r7", "stage": "production", "heard_ms": 5}},
+        "aliases": {"champion": "7"},
+        "best": {
+            "auc": {"highest": 0.9, "highest_version": "7", "lowest": 0.5, "lowest_version": "7"}
+        },
+    }
+    row = {"tenant": ["cards"], "model": ["m"], "card": [json.dumps(card)], "ver": [3], "at": [0]}
+
+    async def store() -> None:
+        shards = ClickHouseShards.from_settings(settings, SystemClock())
+        shard = shards.shard_of_key("cards\0m")
+        await shards.insert(shard, [FactRows("models", shard, row)])
+        await shards.close()
+
+    asyncio.run(store())
+    code, out, _ = dia("query", "model", "--tenant=cards", "--model=m", "--json")
+    assert (code, json.loads(out)["aliases"]) == (0, {"champion": "7"})
+    code, out, _ = dia("query", "model", "--tenant=cards", "--model=m")
+    assert (code, "production" in out, "champion" in out, "auc" in out) == (0, True, True, True)
+    code, out, err = dia("query", "model", "--tenant=cards", "--model=other")
+    assert (code, out) == (1, "")
+    assert "was ever recorded" in err
