@@ -165,6 +165,7 @@ def status(
         for standing in journal.plans.values()
         if plan in (None, standing.plan)
     ]
+    found.sort(key=lambda one: (one[0].name, one[2].plan, one[1]))
     if plan is not None and not found:
         raise UsageError(f"there is no plan {plan} here. `dia replay status` lists all.")
     show_standings(invoked.printer(), found)
