@@ -29,6 +29,8 @@ def worker(
     """Run agents until SIGTERM. Needs Kafka; ClickHouse may be away.
 
     The first signal drains within DIA_DRAIN_TIMEOUT_S, a second one aborts.
+
+    Example: dia worker --agents replay
     """
     from streams.telemetry.logs import configure
 

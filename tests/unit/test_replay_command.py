@@ -244,3 +244,32 @@ def test_every_command_shows_an_example(command, capsys):
     """People copy the example and change it."""
     assert main(["replay", command, "--help"]) == 0
     assert f"Example: dia replay {command}" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_says_how_to_go_on(broker, monkeypatch, capsys):
+    """Ctrl-C is safe at any moment, and nobody should have to look that up."""
+    bury(broker, "wrong_type", event(1))
+    assert main([*PLAN, "--out", "fix.json", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+
+    async def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("streams.replay.run.run_plan", interrupted)
+        assert main(["replay", "run", "--plan", "fix.json"]) == 130
+    assert f"`dia replay resume {plan}` goes on" in capsys.readouterr().err
+    assert main(["replay", "run", "--plan", "fix.json"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [PLAN, ("replay", "status"), ("replay", "pause", "x"), ("replay", "resume", "x")]
+)
+def test_without_a_broker_nothing_is_claimed(monkeypatch, tmp_path, capsys, arguments):
+    """An outage must not look like "nothing to replay"."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.delenv("DIA_KAFKA_BOOTSTRAP", raising=False)
+    assert main([*arguments, "--json"]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "no Kafka address is known" in err

@@ -172,9 +172,12 @@ def _mend_by_a_patch_and_die_twice(dia: Any, doomed: Any, plan: tuple[str, ...])
     said = json.loads(out)
     assert (code, said["letters"], said["behind"]) == (0, 50, {})
     assert '+  "metric": "latency"' in said["differences"][0]
+    # Four partitions are entered and begun first, a transaction each; then come the letters.
     run = ("replay", "run", "--plan", "patch.json", "--rate", "40")
-    assert doomed("before", 8, *run) == -signal.SIGKILL
+    assert doomed("before", 11, *run) == -signal.SIGKILL
     assert doomed("after", 5, "replay", "resume", said["plan"], "--rate", "40") == -signal.SIGKILL
+    code, out, _ = dia("replay", "status", said["plan"], "--json")
+    assert 0 < sum(json.loads(line)["replayed"] for line in out.splitlines()) < 50
     code, out, _ = dia("replay", "resume", said["plan"], "--json", "--actor", "bob")
     assert (code, json.loads(out)["state"], json.loads(out)["replayed"]) == (0, "finished", 50)
 
