@@ -1,0 +1,272 @@
+"""The query API over real shards and Redis: right numbers, nobody else's rows, and no 5xx."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as patience
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from streams.access.listening import Listening
+from streams.access.tokens import Role, TokenFile
+from streams.access.web_server import WebServer
+from streams.broker.memory import MemoryBroker
+from streams.clock import SystemClock
+from streams.console import openapi
+from streams.console.serving import ConsoleProcess
+from streams.sinks import schema
+from streams.sinks.clickhouse import ClickHouseShards
+from streams.telemetry.metrics import Metrics
+from streams.topics import wanted_topics
+
+pytestmark = pytest.mark.stack
+
+MINE, OTHER = "console-acme", "console-globex"
+VALUES = {MINE: np.array([1.0, 1.5, 2.0] * 40), OTHER: np.full(120, 7.77e30)}
+HOUR_S, DAY_S = 3600, 86_400
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+SCHEMA = schemathesis.openapi.from_dict(openapi.document())
+OPERATIONS = [
+    found.ok() for found in SCHEMA.include(path_regex="^/(api|admin|overview)").get_all_operations()
+]
+_FACTS = (
+    """
+    INSERT INTO simulations_local
+        (tenant, idempotency_key, request_id, model, scenario, status, summary)
+    VALUES ('{tenant}', 'key-{tenant}', 'r', 'm', 's', 'completed', '{{"x": 1}}')
+    """,
+    """
+    INSERT INTO models_local (tenant, model, card, ver) VALUES ('{tenant}', 'm',
+    '{{"tenant_id":"{tenant}","model_id":"m","aliases":{{"a":"v-{tenant}"}}}}', 1)
+    """,
+    """
+    INSERT INTO training_runs_local (tenant, model, version, run)
+    VALUES ('{tenant}', 'm', 'v-{tenant}', 'run')
+    """,
+)
+
+
+@pytest.fixture(scope="module")
+def noon() -> int:
+    """A whole hour that is over, near enough to be in every table's reach."""
+    return SystemClock().now_ms() // 1000 // HOUR_S * HOUR_S - 3 * HOUR_S
+
+
+@pytest.fixture(scope="module")
+def filled(settings, minutes_of, noon):
+    """Two tenants with the same model and metric, and with facts of their own."""
+
+    async def insert() -> None:
+        shards = ClickHouseShards.from_settings(settings, SystemClock())
+        for tenant, values in VALUES.items():
+            shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+            rows = minutes_of(tenant, noon, values, 0)
+            await shards.insert(shard, [replace(rows, shard=shard)])
+            await shards.roll_up(shard, "h1", noon)
+            await shards.roll_up(shard, "d1", noon // DAY_S * DAY_S)
+        await shards.close()
+
+    asyncio.run(insert())
+    [server, *others] = schema.servers(settings)
+    for tenant in VALUES:
+        for statement in _FACTS:
+            server.replica.command(statement.format(tenant=tenant))
+    for one in (server, *others):
+        one.replica.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("console")
+
+
+@pytest.fixture(scope="module")
+def tokens(home) -> dict[str, str]:
+    """By name: of everyone, and of each tenant."""
+    file, now_ms = TokenFile.of(home), SystemClock().now_ms()
+    given_to = {None: Role.ADMIN, MINE: Role.OPERATE, OTHER: Role.OPERATE}
+    return {
+        tenant or "admin": file.create(tenant=tenant, role=role, now_ms=now_ms)[1]
+        for tenant, role in given_to.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def served(settings, stack, filled, home, tokens) -> Iterator[str]:
+    """The address of a console that really listens, on a loop of its own."""
+    ready, started, servers = threading.Event(), [], []
+    own = replace(settings, home=str(home), redis_url=stack.redis_url, console_requests=10_000_000)
+
+    async def serve() -> None:
+        broker = MemoryBroker(SystemClock())
+        await (await broker.admin()).create_topics(wanted_topics())
+        process = ConsoleProcess(own, broker, SystemClock(), Metrics())
+        server = WebServer(process.app(), Listening(host="127.0.0.1", port=0))
+        servers.append(server)
+
+        def listening(url: str) -> None:
+            started.append(url)
+            ready.set()
+
+        server.on_listening = listening
+        try:
+            await server.serve()
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(30)
+    [url] = started
+    yield url
+    servers[0].stop()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def ask(served, tokens):
+    """Ask as the holder of a token."""
+    with httpx.Client(base_url=served, timeout=30) as http:
+
+        def get(name: str, path: str, **params):
+            headers = {"Authorization": f"Bearer {tokens[name]}"}
+            return http.get(path, headers=headers, params=params)
+
+        yield get
+
+
+def test_the_numbers_are_those_of_the_command(ask, dia, noon):
+    """The browser, the API and `dia query series` must never tell two stories."""
+    span = {"from": str(noon), "to": str(noon + HOUR_S), "model": "m", "metric": "k"}
+    code, out, err = dia(
+        *("query", "series", "--tenant", MINE, "--model", "m", "--metric", "k", "--csv"),
+        *("--from", str(noon), "--to", str(noon + HOUR_S)),
+    )
+    assert code == 0, err
+    assert ask(MINE, "/api/series", **span, format="csv").text == out.replace("\n", "\r\n")
+    told = list(csv.DictReader(io.StringIO(out)))
+    for table in ("m1", "h1"):
+        found = ask(MINE, "/api/range", **span, table=table, buckets=4).json()
+        [one] = found["series"]
+        assert sum(one["columns"]["count"]) == sum(int(row["count"]) for row in told) == 120
+        assert sum(map(sum, one["heatmap"]["counts"])) == 120
+        assert (min(one["columns"]["min"]), max(one["columns"]["max"])) == (1.0, 2.0)
+
+
+def test_an_answer_that_the_client_has_is_not_sent_again(ask, served, tokens):
+    """A page that refreshes itself costs a header."""
+    path = f"{served}/api/tenants"
+    headers = {"Authorization": f"Bearer {tokens['admin']}"}
+    first = httpx.get(path, headers=headers)
+    assert set(first.json()["tenants"]) >= {MINE, OTHER}
+    second = httpx.get(path, headers={**headers, "If-None-Match": first.headers["etag"]})
+    assert (second.status_code, second.content) == (304, b"")
+
+
+def test_what_is_kept_is_forgotten_on_demand(ask, served, tokens):
+    """An administrator who mended rows shows them at once."""
+    headers = {"Authorization": f"Bearer {tokens['admin']}"}
+    before = ask(MINE, "/api/models").json()
+    body = {"cache": "catalog", "pattern": f"*:{MINE}/*"}
+    gone = httpx.post(f"{served}/admin/cache/invalidate", headers=headers, json=body)
+    assert gone.json()["names"] == 1
+    after = ask(MINE, "/api/models").json()
+    assert after["models"] == before["models"] == ["m"]
+    assert after["as_of_ms"] > before["as_of_ms"]
+
+
+PATHS = [
+    "/overview", "/api/tenants", "/api/models", "/api/metrics", "/api/series", "/api/range",
+    "/api/simulations", "/api/training", "/api/dlq/groups", "/api/dlq/letters", "/api/dlq/plans",
+    "/api/pipeline",
+]  # fmt: skip
+TENANTLESS = {"/overview", "/api/tenants", "/api/dlq/plans"}
+"""These take no tenant: they are about the token's own."""
+names = st.sampled_from(
+    ["m", "k", "*", "%", "' OR 1=1 --", "\\' OR tenant != ''", "{tenant:String}"]
+)
+wanted = st.fixed_dictionaries(
+    {
+        "model": st.lists(st.just("m") | names, min_size=1, max_size=2),
+        "metric": st.just("k") | names,
+    },
+    optional={
+        "tenant": st.sampled_from([MINE, OTHER, "", "*", f"{MINE}' OR '1'='1"]),
+        "from": st.sampled_from(["-6h", "-30d", "now", "0"]),
+        "step": st.sampled_from(["1m", "1h", "1d"]),
+        "table": st.sampled_from(["m1", "h1", "d1"]),
+        "buckets": st.sampled_from(["0", "8"]),
+        "key": st.sampled_from([f"key-{MINE}", f"key-{OTHER}", "' OR 1=1 --"]),
+        "scenario": names,
+        "format": st.sampled_from(["json", "csv"]),
+    },
+)
+
+
+def test_a_token_reaches_no_other_tenants_row(ask):
+    """Whatever is asked, of whichever path: no name and no number of another tenant, cached or not;
+    and what is one's own is there."""
+
+    @patience(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+    @given(st.sampled_from(PATHS), wanted)
+    def no_row(path, params) -> None:
+        ask("admin", path, **{**params, "tenant": OTHER})
+        answer = ask(MINE, path, **params)
+        assert answer.status_code in {200, 400, 403}, answer.text
+        assert OTHER not in answer.text
+        assert "e30" not in answer.text
+        assert "e+30" not in answer.text
+        named = params.get("tenant") or MINE
+        assert named == MINE or answer.status_code != 200 or path in TENANTLESS
+
+    no_row()
+    assert ask(MINE, "/api/tenants").json()["tenants"] == [MINE]
+    [one] = ask(MINE, "/api/simulations").json()["simulations"]
+    assert one["idempotency_key"] == f"key-{MINE}"
+    training = ask(MINE, "/api/training").json()
+    assert training["models"][0]["aliases"] == {"a": f"v-{MINE}"}
+    assert [event["version"] for event in training["events"]] == [f"v-{MINE}"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda found: found.label)
+def test_every_request_gets_an_answer_that_is_described(served, tokens, operation):
+    """Right ones and wrong ones, made from the description, as one who may do everything."""
+    headers = {"Authorization": f"Bearer {tokens['admin']}"}
+    strategy = st.one_of(*(operation.as_strategy(mode) for mode in GenerationMode))
+
+    @patience(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+    @given(strategy)
+    def fuzz(case) -> None:
+        response = case.call(base_url=served, headers=headers)
+        case.validate_response(response, checks=CHECKS)
+
+    fuzz()
+
+
+def test_the_description_is_served(served):
+    """To those who have no token yet, too."""
+    assert json.loads(httpx.get(f"{served}/openapi.json").content)["openapi"] == "3.1.0"
