@@ -8,6 +8,7 @@ LOCKED := $(VENV)/locked.stamp
 STAMP := $(VENV)/setup.stamp
 CODE := schemas streams tables agents tests ops
 PROMTOOL := $(BIN)/promtool
+CHROMIUM := $(VENV)/chromium.stamp
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-faults demo bench bench-report lock clean
@@ -45,6 +46,12 @@ $(PROMTOOL): $(LOCKED)
 	@ops/prometheus/fetch_promtool.sh $(BIN) || \
 	  echo "setup: promtool could not be fetched with apt; rules are parsed, not run" >&2
 
+# Nor is a browser. Without one the console's pages are not looked at, which CI does not accept.
+$(CHROMIUM): $(LOCKED)
+	@if tests/browser/install_chromium.sh; then touch $@; else \
+	  echo "setup: NO BROWSER: chromium could not be installed with apt;" \
+	    "the console's pages will not be tested" >&2; fi
+
 check: $(STAMP) $(PROMTOOL) ## Lint, format, types, layers, ops files: what CI checks before the tests
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
@@ -53,7 +60,7 @@ check: $(STAMP) $(PROMTOOL) ## Lint, format, types, layers, ops files: what CI c
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit/ops
 
-test: $(STAMP) $(PROMTOOL) ## Every test, the ones on the real local stack too
+test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 # Seeds that `make test` does not run; a failing one is printed with the command that replays it.
@@ -65,8 +72,8 @@ test-faults: $(STAMP) ## SEEDS=N more simulated histories, then faults on real p
 	$(BIN)/python -m streams.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
 	$(BIN)/python -m pytest -m faults tests/faults --fault-runs $(RUNS) --fault-report tests/faults/REPORT.md
 
-demo: $(STAMP) ## Half a million events through a real stack, reconciled one by one
-	$(BIN)/dia demo
+demo: $(STAMP) ## Half a million events through a real stack, reconciled one by one; SERVE=1 stays up
+	$(BIN)/dia demo $(if $(SERVE),--serve)
 
 bench: $(STAMP) ## Throughput, CPU cost and restore rate on this machine
 	$(BIN)/dia bench run

@@ -25,8 +25,10 @@ class WebServer(uvicorn.Server):
 
     on_listening: Callable[[str], None] = staticmethod(lambda url: None)
 
-    def __init__(self, app: Starlette, listening: Listening) -> None:
-        super().__init__(_config(app, listening))
+    def __init__(
+        self, app: Starlette, listening: Listening, stop_timeout_s: int = STOP_TIMEOUT_S
+    ) -> None:
+        super().__init__(_config(app, listening, stop_timeout_s))
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
@@ -54,7 +56,7 @@ class WebServer(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def _config(app: Starlette, listening: Listening) -> uvicorn.Config:
+def _config(app: Starlette, listening: Listening, stop_timeout_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=listening.host,
@@ -66,7 +68,7 @@ def _config(app: Starlette, listening: Listening) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=CONNECTIONS_MAX,
-        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+        timeout_graceful_shutdown=stop_timeout_s,
         ws="none",
         lifespan="on",
     )

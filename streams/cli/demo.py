@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,12 +29,16 @@ def demo(
     chaos: Annotated[
         bool, typer.Option("--chaos", help="Kill workers five times and restart a shard.")
     ] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Then keep it up, with the console, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Start a real stack, feed it, and compare every window with what was sent.
 
     Runs in HOME/demo, which it empties first; stops all it started. Exit code 1 on any difference.
     """
     from streams.demo.run import Options, run
+    from streams.demo.serving import serve as serve_demo
     from streams.errors import CommandError
 
     call = invocation(ctx)
@@ -46,11 +51,21 @@ def demo(
         seed=seed,
         chaos=chaos,
     )
-    outcome = run(options, printer)
-    if call.json:
-        printer.record(_report(outcome))
-    else:
-        _show(printer, outcome)
+
+    def tell(outcome: Outcome) -> None:
+        if call.json:
+            printer.record(_report(outcome))
+        else:
+            _show(printer, outcome)
+
+    def tell_and_serve(outcome: Outcome, environ: Mapping[str, str]) -> None:
+        tell(outcome)
+        if outcome.verdict.ok:
+            serve_demo(options.home, environ, processes, seed, printer.say)
+
+    outcome = run(options, printer, tell_and_serve if serve else None)
+    if not serve:
+        tell(outcome)
     if not outcome.verdict.ok:
         raise CommandError(
             "what came out differs from what was sent. The worker's log is "
@@ -105,6 +120,8 @@ _DEAD = "SELECT error_code, count() AS records FROM dead_letters GROUP BY error_
 
 
 def _further(options: Options) -> str:
+    from streams.settings import load
+
     dia = f"  dia --home {_short(options.home)}"
     return "\n".join(
         (
@@ -112,7 +129,10 @@ def _further(options: Options) -> str:
             f"{dia} up",
             f'{dia} query "{_LARGEST}"',
             f'{dia} query "{_DEAD}"',
+            f"{dia} edge token create --role admin",
+            f"{dia} console    # then open http://127.0.0.1:{load()[0].console_port}",
             f"{dia} down",
+            "or see it move: dia demo --serve keeps all of it up, and prints the console's address",
         )
     )
 

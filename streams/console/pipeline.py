@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,7 +13,7 @@ from streams.access.tokens import Role
 from streams.cache.kind import SERIES
 from streams.console import reply
 from streams.console.answers import Answers, Question
-from streams.console.gate import Gate
+from streams.console.gate import Gate, Holder
 from streams.console.shards import Rows, ShardReader
 from streams.console.workers import Survey, Workers
 from streams.job_agent import Agent
@@ -52,9 +53,16 @@ class PipelineDesk:
         self._agents = agents
 
     async def show(self, request: Request) -> Response:
-        self._gate.holder(request, Role.ADMIN).require_everyone()
-        question = Question(SERIES, "", ("pipeline",))
-        return reply.json(request, await self._answers.get(question, self._load))
+        return reply.json(request, await self._body(self._gate.holder(request, Role.ADMIN)))
+
+    async def read(self, holder: Holder) -> dict[str, Any]:
+        """What `show` answers, for pages."""
+        found: dict[str, Any] = msgspec.json.decode(await self._body(holder))
+        return found
+
+    async def _body(self, holder: Holder) -> bytes:
+        holder.require_everyone()
+        return await self._answers.get(Question(SERIES, "", ("pipeline",)), self._load)
 
     async def _load(self) -> dict[str, Any]:
         ledger = _newest(await self._shards.of_all(_LEDGER, {}))

@@ -26,6 +26,7 @@ from streams.console.letters import LetterDesk
 from streams.console.level import Levels
 from streams.console.operations import Operations
 from streams.console.overview import OverviewDesk
+from streams.console.pages import routes
 from streams.console.pipeline import PipelineDesk
 from streams.console.plans import PlanDesk
 from streams.console.ranges import RangeDesk
@@ -43,6 +44,8 @@ from streams.types import Broker
 from streams.version import app_version
 
 RATE_PERIOD_S = 60.0
+STOP_TIMEOUT_S = 3
+"""Streams of pages would last a minute; whatever is cut short here has changed nothing, or all."""
 
 
 class ConsoleProcess:
@@ -94,7 +97,7 @@ class ConsoleProcess:
 
     def app(self) -> Starlette:
         """The application; what it needs runs while it does."""
-        return console_app(self.console, lifespan=self._running)
+        return console_app(self.console, pages=routes, lifespan=self._running)
 
     @contextlib.asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
@@ -131,7 +134,7 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
         health_port = await health.start()
         state.mark_started()
         state.set_partitions(PartitionCounts())
-        server = WebServer(process.app(), listening)
+        server = WebServer(process.app(), listening, STOP_TIMEOUT_S)
         server.on_listening = lambda url: said(
             f"listening on {url}; metrics and probes on port {health_port}"
         )

@@ -82,8 +82,14 @@ class Outcome:
     kills: int
 
 
-def run(options: Options, talk: Talk) -> Outcome:
+Then: TypeAlias = Callable[[Outcome, Mapping[str, str]], None]
+
+
+def run(options: Options, talk: Talk, then: Then | None = None) -> Outcome:
     """One demo from nothing to nothing; only its files stay.
+
+    ``then`` is called while the stack is still up, with the outcome and the environment that
+    leads a `dia` command to the stack.
 
     Raises `RefusedBySafety` when the home is in use or not a demo's, `DependencyUnreachable`
     when the stack cannot start, `CommandError` when the worker ends by itself.
@@ -93,7 +99,10 @@ def run(options: Options, talk: Talk) -> Outcome:
         running = up(options.home, options.shards, talk.say, owner_pid=os.getpid())
         environ = environment(options.home, running.settings())
         settings, _ = load(environ)
-        return asyncio.run(_Demo(options, talk, settings, environ).run())
+        outcome = asyncio.run(_Demo(options, talk, settings, environ).run())
+        if then is not None:
+            then(outcome, environ)
+        return outcome
     finally:
         down(options.home, talk.say)
 

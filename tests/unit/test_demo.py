@@ -99,7 +99,8 @@ def test_any_difference_ends_with_one(monkeypatch, tmp_path, capsys, found, code
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     asked: list[Options] = []
 
-    def run(options: Options, talk: object) -> Outcome:
+    def run(options: Options, talk: object, then: object) -> Outcome:
+        assert then is None, "nobody asked for the console"
         asked.append(options)
         different = (Difference("t m x 2023", (10, 1.0), (9, 0.9)),) if code else ()
         return _outcome(Check("windows", 10, found), differences=different)

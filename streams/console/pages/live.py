@@ -1,0 +1,86 @@
+"""``/live/...``: what changes is sent to the browser, read once for all who watch it.
+
+A stream ends after a minute. The browser then asks again by itself, and whether it may is checked
+again: a token that was revoked, or a session that is over, sees nothing for longer than that.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from streams.access.refusals import Overloaded
+from streams.access.tokens import Role
+from streams.console.app import Console
+from streams.console.pages.channel import Channel, Read
+
+LASTING_S = 60.0
+HEARTBEAT_S = 15.0
+OVERVIEW_EVERY_S = 5.0
+"""The overview itself is read anew every 30 s at most; this is how late a new one is seen."""
+PLAN_EVERY_S = 1.0
+PIPELINE_EVERY_S = 5.0
+CHANNELS_MAX = 100
+WATCHERS_MAX = 500
+"""Half of the connections that the server takes: the others ask and are answered."""
+
+Subject: TypeAlias = tuple[str, ...]
+"""What is watched, and for whom: tenants never share a channel."""
+
+
+class Live:
+    """The channels that are watched, of one process."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._channels: dict[Subject, Channel] = {}
+
+    async def overview(self, request: Request) -> Response:
+        """Events of the JSON of ``GET /overview``."""
+        holder = self._console.gate.holder(request, Role.READ)
+        return self._stream(
+            ("overview", holder.token.tenant or ""),
+            lambda: self._console.overview.read(holder),
+            OVERVIEW_EVERY_S,
+        )
+
+    async def plan(self, request: Request) -> Response:
+        """Events of the JSON of ``GET /api/dlq/plans/{plan}``."""
+        holder = self._console.gate.holder(request, Role.READ)
+        plan = request.path_params["plan"]
+        return self._stream(
+            ("plan", holder.token.tenant or "", plan),
+            lambda: self._console.plans.progress(holder, plan),
+            PLAN_EVERY_S,
+        )
+
+    async def pipeline(self, request: Request) -> Response:
+        """Events of the JSON of ``GET /api/pipeline``."""
+        holder = self._console.gate.holder(request, Role.ADMIN)
+        return self._stream(
+            ("pipeline", holder.token.tenant or ""),
+            lambda: self._console.pipeline.read(holder),
+            PIPELINE_EVERY_S,
+        )
+
+    def _stream(self, subject: Subject, read: Read, every_s: float) -> Response:
+        """Raises `Overloaded` beyond the bounds."""
+        if sum(channel.watchers for channel in self._channels.values()) >= WATCHERS_MAX:
+            raise Overloaded("too many browsers watch at once", retry_after_s=10)
+        channel = self._channels.get(subject)
+        if channel is None:
+            channel = self._channels[subject] = self._opened(read, every_s)
+        return StreamingResponse(
+            channel.events(LASTING_S, HEARTBEAT_S),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    def _opened(self, read: Read, every_s: float) -> Channel:
+        if len(self._channels) >= CHANNELS_MAX:
+            self._channels = {name: one for name, one in self._channels.items() if one.watchers}
+        if len(self._channels) >= CHANNELS_MAX:
+            raise Overloaded("too many things are watched at once", retry_after_s=10)
+        return Channel(read, every_s, self._console.clock)

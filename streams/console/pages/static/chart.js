@@ -1,0 +1,137 @@
+// uPlot in the console's colours. A chart is an image to a screen reader: it has a label, and the page
+// shows the same numbers as a table.
+/* global uPlot */
+
+import { h } from "./dom.js";
+import { measure } from "./format.js";
+
+const HEIGHT_PX = 230;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const shown = new Set();
+
+export const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+export const seriesColour = (index) => token(`series-${(index % 8) + 1}`);
+
+const axisFont = "11px Inter, system-ui, sans-serif";
+
+export function axis(options = {}) {
+  return {
+    stroke: token("muted"),
+    font: axisFont,
+    grid: { stroke: token("line"), width: 1 },
+    ticks: { show: false },
+    ...options,
+  };
+}
+
+// Wide enough for the longest of the values.
+export const valueAxis = (options = {}) => axis({
+  size: (self, values) => 16 + 7 * Math.max(3, ...(values ?? []).map((value) => value.length)),
+  values: (self, splits) => splits.map(measure),
+  ...options,
+});
+
+// `build()` gives {options, data, label}; it runs again when the theme changes. Redraws follow the width.
+export class Chart {
+  constructor(element) {
+    this.element = element;
+    this.plot = null;
+    this.watched = new ResizeObserver(() => this.resize());
+    this.watched.observe(element);
+    shown.add(this);
+  }
+
+  show(build) {
+    this.build = build;
+    this.draw();
+  }
+
+  draw() {
+    this.plot?.destroy();
+    this.plot = null;
+    const { options, data, label } = this.build();
+    const holder = h("div", { class: "chart", role: "img", "aria-label": label });
+    this.element.replaceChildren(holder);
+    this.element.removeAttribute("aria-busy");
+    this.plot = new uPlot({
+      width: this.width,
+      height: HEIGHT_PX,
+      tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
+      axes: [timeAxis(), valueAxis()],
+      ...options,
+    }, data, holder);
+    this.plot.over.addEventListener("mouseleave", () => this.tellNewest());
+    requestAnimationFrame(() => this.tellNewest());
+  }
+
+  // While nobody points at a window, the legend shows the newest one that has values.
+  tellNewest() {
+    if (!this.plot) return;
+    const [t, ...values] = this.plot.data;
+    const idx = t.findLastIndex((_, at) => values.some((column) => column[at] !== null));
+    if (idx >= 0) this.plot.setLegend({ idx });
+  }
+
+  get width() {
+    return Math.max(240, Math.floor(this.element.clientWidth));
+  }
+
+  resize() {
+    if (this.plot && Math.abs(this.plot.width - this.width) > 1) {
+      this.plot.setSize({ width: this.width, height: HEIGHT_PX });
+    }
+  }
+
+  close() {
+    this.watched.disconnect();
+    this.plot?.destroy();
+    shown.delete(this);
+  }
+
+  clear(text) {
+    this.plot?.destroy();
+    this.plot = null;
+    this.build = null;
+    this.element.replaceChildren(h("p", { class: "state" }, text));
+    this.element.removeAttribute("aria-busy");
+  }
+}
+
+dark.addEventListener("change", () => shown.forEach((chart) => chart.build && chart.draw()));
+
+export const line = (label, colour, more = {}) => ({
+  label, stroke: colour, width: 1.5, points: { show: false }, value: (self, value) => measure(value), ...more,
+});
+
+// One or two values have no line between them: they are dots.
+export const dots = (points) => ({ points: { show: points < 3, size: 6 } });
+
+export const bars = (label, colour) => ({
+  ...line(label, colour),
+  fill: colour,
+  width: 0,
+  paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }),
+});
+
+// The axis ends where the last window ends, and what is counted starts at nothing.
+export const barScales = (t, step_s) => ({
+  x: { range: () => [t[0], t[t.length - 1] + step_s] },
+  y: { range: (self, low, high) => [0, 1.05 * high || 1] },
+});
+
+// A time axis of 24 hours, in the order people write dates.
+const timeValue = (self, s) => (s === null ? "" : new Date(s * 1000).toISOString().slice(0, 16).replace("T", " "));
+export const time = () => ({ label: "UTC", value: timeValue });
+
+const pad = (value) => String(value).padStart(2, "0");
+export function timeAxis() {
+  return axis({
+    values: (self, splits, index, space, step) => splits.map((s, at) => {
+      const date = new Date(s * 1000);
+      const day = `${pad(date.getUTCMonth() + 1)}-${pad(date.getUTCDate())}`;
+      if (step >= 86400) return day;
+      const hour = `${pad(date.getUTCHours())}:${pad(date.getUTCMinutes())}`;
+      return hour === "00:00" || at === 0 ? `${hour}\n${day}` : hour;
+    }),
+  });
+}

@@ -1,0 +1,71 @@
+// Elements as expressions. Text goes in as text nodes only: nothing a record holds can become markup.
+
+export const $ = (id) => document.getElementById(id);
+
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "width") element.style.inlineSize = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+// `columns`: {name, cell(row), number?, kind?, head?}. A cell is text or elements; `open(row, line)` makes
+// rows choosable by mouse and keyboard.
+export function table(caption, columns, rows, { open, chosen } = {}) {
+  const body = rows.map((row) => {
+    const line = h("tr", { class: chosen?.(row) ? "chosen" : null, tabindex: open ? "0" : null });
+    if (open) {
+      line.addEventListener("click", () => open(row, line));
+      line.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && event.target === line) open(row, line);
+      });
+    }
+    columns.forEach((column) => {
+      const tag = column.head ? "th" : "td";
+      const kind = column.number ? "number" : column.kind;
+      line.append(h(tag, { class: kind, scope: column.head ? "row" : null }, column.cell(row)));
+    });
+    return line;
+  });
+  return h("table", {},
+    h("caption", { class: "unseen" }, caption),
+    h("thead", {}, h("tr", {}, columns.map((column) =>
+      h(column.name ? "th" : "td", { scope: column.name && "col", class: column.number ? "number" : column.kind },
+        column.name)))),
+    h("tbody", {}, body));
+}
+
+// A part of a page that scrolls must be reachable without a mouse.
+const scrolling = new ResizeObserver((entries) => entries.forEach((entry) => {
+  const target = entry.target.closest(".body") ?? entry.target;
+  if (target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight) target.tabIndex = 0;
+  else target.removeAttribute("tabindex");
+}));
+export const scrolls = (element) => scrolling.observe(element);
+
+// Term and description pairs; a pair whose description is empty is left out.
+export function facts(pairs) {
+  return h("dl", { class: "facts" }, pairs
+    .filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+// Large figures: {name, value, unit?, aside?, tone?}.
+export function figures(list, items) {
+  list.replaceChildren(...items.map(({ name, value, unit, aside, tone }) => h("div", {},
+    h("dt", {}, name),
+    h("dd", { class: tone }, value, unit ? h("small", {}, ` ${unit}`) : null),
+    aside ? h("dd", { class: "aside" }, aside) : null)));
+  list.removeAttribute("aria-busy");
+}
+
+export function fill(select, values, value) {
+  select.replaceChildren(...values.map((each) => h("option", { value: each }, each)));
+  if (values.includes(value)) select.value = value;
+  return select.value;
+}

@@ -1,0 +1,49 @@
+// How figures, times and sizes read. Times are UTC: what two people quote to each other is the same.
+
+export const UNKNOWN = "unknown";
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const known = (value) => value !== null && value !== undefined;
+
+export const count = (value) => (known(value) ? whole.format(value) : UNKNOWN);
+
+// Six significant digits; very large and very small ones as powers of ten.
+export function measure(value) {
+  if (!known(value)) return "";
+  const size = Math.abs(value);
+  if (size !== 0 && (size >= 1e9 || size < 1e-4)) return value.toExponential(4);
+  return new Intl.NumberFormat("en", { maximumSignificantDigits: 6 }).format(value);
+}
+
+// For columns: always six significant digits, so that they line up.
+const six = new Intl.NumberFormat("en", { minimumSignificantDigits: 6, maximumSignificantDigits: 6 });
+export function aligned(value) {
+  if (!known(value)) return "";
+  const size = Math.abs(value);
+  return size !== 0 && (size >= 1e9 || size < 1e-4) ? value.toExponential(5) : six.format(value);
+}
+
+export function bytes(value) {
+  if (!known(value)) return UNKNOWN;
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  for (; value >= 1024 && unit < units.length - 1; unit += 1) value /= 1024;
+  return `${unit ? value.toFixed(1) : value} ${units[unit]}`;
+}
+
+export function seconds(value) {
+  if (!known(value)) return UNKNOWN;
+  if (value < 1) return `${Math.round(value * 1000)} ms`;
+  if (value < 120) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
+  if (value < 7200) return `${Math.round(value / 60)} min`;
+  if (value < 172800) return `${Math.round(value / 3600)} h`;
+  return `${Math.round(value / 86400)} d`;
+}
+
+const text = (ms) => new Date(ms).toISOString();
+
+export const moment = (ms) => (ms ? text(ms).slice(0, 19).replace("T", " ") : "");
+export const minute = (s) => text(s * 1000).slice(0, 16).replace("T", " ");
+export const clock = (ms) => text(ms).slice(11, 19);
+export const age = (ms) => (ms ? seconds(Math.max(0, (Date.now() - ms) / 1000)) : UNKNOWN);
+export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

@@ -1,0 +1,117 @@
+// What every page has: the banner of what is degraded, how fresh the figures are, and the keyboard.
+
+import { $ } from "./dom.js";
+import { clock } from "./format.js";
+import { query, signIn } from "./api.js";
+
+const causes = new Map();
+
+// Tell, or with "" take back, that a part does not answer; the banner shows what is left to say.
+export function degraded(part, said) {
+  if (said) causes.set(part, said);
+  else causes.delete(part);
+  $("degraded").hidden = causes.size === 0;
+  const text = [...causes.values()].join(" ");
+  if ($("degraded").textContent !== text) $("degraded").textContent = text;
+}
+
+// For an answer of the API: how old it is, and whether it had to come from what was kept.
+export function fresh(data) {
+  if (data?.as_of_ms) $("freshness").textContent = `as of ${clock(data.as_of_ms)}`;
+  if (data && "degraded" in data) {
+    degraded("kept", data.degraded
+      ? `Degraded: ClickHouse does not answer as it should. Shown is what was kept at ${clock(data.as_of_ms)}.`
+      : "");
+  }
+}
+
+// Nothing was kept that could be shown instead.
+document.addEventListener("away", ({ detail }) => degraded("kept", `Degraded: ${detail.detail ?? "a part does not answer"}`));
+
+// What the overview says of the services and the level becomes the banner.
+function tell(overview) {
+  degraded("overview", "");
+  const away = overview.services.filter((service) => !service.ok).map((service) => service.name);
+  degraded("services", away.length ? `Degraded: no answer from ${away.join(", ")}.` : "");
+  const level = overview.level;
+  degraded("level", level && level.level > 0
+    ? `Degradation level ${level.level}, ${level.name}: ${level.reasons.join("; ")}.` : "");
+}
+
+// Server-sent events of `path`; `seen(data)` for each. The browser comes back by itself after a stream
+// ended; one that was refused for good means that the session is over.
+export function watch(path, seen, trouble = () => {}) {
+  const source = new EventSource(path);
+  let failures = 0;
+  source.addEventListener("open", () => { failures = 0; degraded("console", ""); });
+  source.addEventListener("message", (event) => seen(JSON.parse(event.data)));
+  source.addEventListener("trouble", (event) => trouble(JSON.parse(event.data)));
+  source.addEventListener("error", async () => {
+    failures += 1;
+    // A stream that ends is one failure, and opened again at once; two mean that nobody is there.
+    if (failures > 1) degraded("console", "The console does not answer; what you see stands still.");
+    if (source.readyState !== EventSource.CLOSED) return;
+    const session = await fetch("/session").catch(() => null);
+    if (session?.status === 401) signIn();
+    else setTimeout(() => watch(path, seen, trouble), 5000);
+  });
+  return source;
+}
+
+// The filters of a page live in its address: `state()` reads them, `keep(changes)` writes them.
+export const state = () => new URLSearchParams(location.search);
+
+export function keep(values) {
+  const asked = query(values);
+  history.replaceState(null, "", asked ? `?${asked}` : location.pathname);
+}
+
+let again = () => location.reload();
+export const onAgain = (read) => { again = read; };
+
+function step(by) {
+  const rows = [...document.querySelectorAll("tbody tr[tabindex]")];
+  const at = rows.indexOf(document.activeElement);
+  rows[Math.max(0, Math.min(rows.length - 1, at + by))]?.focus();
+}
+
+let leader = false;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea, dialog")) return;
+  if (leader) {
+    leader = false;
+    const link = document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+    if (link) link.click();
+    return;
+  }
+  const actions = {
+    g: () => { leader = true; },
+    j: () => step(1),
+    k: () => step(-1),
+    r: () => again(),
+    "?": () => $("keys").showModal(),
+    "/": () => document.querySelector(".filters select, .filters input")?.focus(),
+    Escape: () => document.querySelector(".detail:not([hidden]) .close")?.click(),
+  };
+  if (actions[event.key]) {
+    event.preventDefault();
+    actions[event.key]();
+  }
+});
+$("keys-button").addEventListener("click", () => $("keys").showModal());
+document.querySelectorAll("nav a[aria-current]").forEach((link) =>
+  link.scrollIntoView({ block: "nearest", inline: "nearest" }));
+
+const heard = [];
+
+// Called with each new overview: about every half minute, which is when figures are worth reading again.
+export const onOverview = (seen) => heard.push(seen);
+
+// Every page watches the overview: it is how a page learns that a part went away.
+export function start() {
+  watch("/live/overview", (overview) => {
+    tell(overview);
+    heard.forEach((seen) => seen(overview));
+  }, (problem) => degraded("overview", `The overview cannot be read: ${problem.detail}`));
+}

@@ -1,0 +1,98 @@
+import { $, facts, figures, h, table } from "../dom.js";
+import { count, moment, seconds } from "../format.js";
+import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
+import { get, may, ownTenant, post } from "../api.js";
+import { Panel } from "../panel.js";
+import { remember, tenants } from "../tenant.js";
+
+const FILTERS = ["status", "scenario", "key"];
+const simulations = new Panel($("simulations"));
+const TONES = { completed: "good", rejected: "warn", failed: "bad", cancelled: "muted" };
+
+function queue(found) {
+  const figure = (name, value, aside) => ({ name, value: found ? count(value) : "unknown", aside });
+  figures($("queue"), [
+    figure("Waiting, high priority", found?.high, "priority 5 to 9"),
+    figure("Waiting, normal", found?.normal, "priority 0 to 4"),
+    figure("Running", found?.running, found ? "on this machine's workers" : "no worker tells of its queue"),
+  ]);
+}
+
+function summary(one) {
+  return h("div", {},
+    one.error ? h("p", { class: "bad" }, `${one.error.code}: ${one.error.message}`) : null,
+    facts([["Request", one.request_id], ["Policy", one.policy], ["Trials", count(one.trials)],
+      ["Requested", moment(one.requested_ms)], ["Finished", moment(one.finished_ms)],
+      ["Repeat", one.repeated ? "of a key that was answered before" : ""]]),
+    h("pre", {}, JSON.stringify(one.summary, null, 2)));
+}
+
+function results(found) {
+  const open = (one, line) => {
+    const below = line.nextElementSibling;
+    if (below?.dataset.more) below.remove();
+    else line.after(h("tr", { "data-more": "1" }, h("td", { colspan: "7" }, summary(one))));
+  };
+  return table("Simulations", [
+    { name: "Finished (UTC)", head: true, cell: (one) => moment(one.finished_ms) },
+    { name: "Key", kind: "name", cell: (one) => one.idempotency_key },
+    { name: "Model", kind: "name", cell: (one) => one.model },
+    { name: "Scenario", cell: (one) => one.scenario },
+    { name: "Priority", number: true, cell: (one) => String(one.priority) },
+    { name: "Status", cell: (one) => h("span", { class: `mark ${TONES[one.status] ?? ""}` },
+      one.repeated ? `${one.status}, repeated` : one.status) },
+    { name: "Took", number: true, cell: (one) => seconds(Math.max(0, one.finished_ms - one.started_ms) / 1000) },
+  ], found, { open });
+}
+
+async function read() {
+  const tenant = $("tenant").value;
+  const filters = Object.fromEntries(FILTERS.map((id) => [id, $(id).value.trim()]));
+  keep({ tenant, ...filters });
+  if (!tenant) {
+    queue(null);
+    simulations.put(null, "No event of any tenant has arrived yet.");
+    return;
+  }
+  const data = await simulations.show((signal) => get("/api/simulations", { tenant, ...filters }, signal),
+    (found) => { fresh(found); return found.simulations.length ? results(found.simulations) : null; },
+    "No simulation of this kind has a result yet. Requests go to the topic decision.simulation.request.");
+  queue(data?.queue ?? null);
+}
+
+$("filters").addEventListener("submit", (event) => event.preventDefault());
+$("filters").addEventListener("change", () => { remember($("tenant").value); read(); });
+
+$("cancel").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const body = { idempotency_key: $("cancel-key").value, model_id: $("cancel-model").value };
+  if (!ownTenant()) body.tenant = $("tenant").value;
+  const said = $("cancel-said");
+  try {
+    const answer = await post("/api/simulations/cancel", body);
+    said.className = "said good";
+    said.textContent = `Asked: ${answer.request_id}. Its result follows in the list.`;
+  } catch (error) {
+    said.className = "said bad";
+    said.textContent = error.message;
+  }
+});
+if (!may("operate")) {
+  $("cancel").querySelectorAll("button, input").forEach((control) => { control.disabled = true; });
+  $("cancel-said").textContent = "This needs a token with the role operate.";
+}
+
+async function begin() {
+  const wanted = state();
+  for (const id of FILTERS) $(id).value = wanted.get(id) ?? "";
+  try {
+    await tenants();
+    await read();
+  } catch (error) {
+    simulations.fail(error, begin);
+  }
+}
+onAgain(read);
+await begin();
+onOverview(read);
+start();

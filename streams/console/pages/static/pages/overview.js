@@ -1,0 +1,110 @@
+import { Chart, bars, barScales, seriesColour, time } from "../chart.js";
+import { $, figures, h, table } from "../dom.js";
+import { count, plural, seconds, UNKNOWN } from "../format.js";
+import { degraded, fresh, onAgain, onOverview, start } from "../frame.js";
+import { get } from "../api.js";
+import { Panel } from "../panel.js";
+
+const chart = new Chart($("throughput"));
+const panels = Object.fromEntries(["services", "lag", "workers"].map((id) => [id, new Panel($(id))]));
+const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
+
+function budget(found) {
+  if (!found || found.left === null) return { value: UNKNOWN, aside: "no row was acknowledged yet" };
+  const left = found.left * 100;
+  return {
+    value: left.toFixed(left > -10 && left < 100 ? 1 : 0),
+    unit: "%",
+    tone: left < 0 ? "bad" : left < 25 ? "warn" : null,
+    aside: `${(found.objective * 100).toFixed(1)} % of rows within ${found.within_s} s`,
+  };
+}
+
+const rate = (found) => (!found ? UNKNOWN : found.events_per_s < 10 ? found.events_per_s.toFixed(1)
+  : count(found.events_per_s));
+
+function headline({ throughput, freshness, error_budget, lag, dead_letters, level }) {
+  const stopped = lag.partitions.filter((one) => one.stopped_by).length;
+  const letters = dead_letters?.last_hour;
+  return [
+    { name: "Throughput", value: rate(throughput), unit: throughput && "events/s" },
+    { name: "Freshness, p95", value: seconds(freshness?.p95_s),
+      aside: `newest window ${seconds(freshness?.newest_window_age_s)} old` },
+    { name: "Error budget left", ...budget(error_budget) },
+    { name: "Lag", value: count(lag.records), unit: "records", tone: stopped ? "bad" : null,
+      aside: stopped ? `${plural(stopped, "partition")} stopped` : `over ${plural(lag.partitions.length, "partition")}` },
+    { name: "Dead letters, last hour", value: count(letters), tone: letters ? "warn" : null },
+    { name: "Degradation", value: level ? level.name : UNKNOWN, tone: level?.level ? "warn" : null,
+      aside: level?.reasons.join("; ") },
+  ];
+}
+
+function throughput(found) {
+  if (!found?.minutes.t.length) {
+    chart.clear("No event in the last hour.");
+    return;
+  }
+  const { t, events } = found.minutes;
+  chart.show(() => ({
+    options: {
+      series: [time(), bars("events", seriesColour(0))],
+      scales: barScales(t, 60),
+    },
+    data: [t, events],
+    label: `Events a minute over ${t.length} minutes; the newest minute has ${count(events[events.length - 1])}`,
+  }));
+}
+
+function lag(found) {
+  const rows = [...found.partitions].sort((a, b) => (b.lag ?? 0) - (a.lag ?? 0) || a.topic.localeCompare(b.topic));
+  const most = Math.max(1, ...rows.map((row) => row.lag ?? 0));
+  return rows.length ? table("Lag by partition", [
+    { name: "Topic", head: true, kind: "name", cell: (row) => `${row.topic}/${row.partition}` },
+    { name: "Lag", number: true, cell: (row) => count(row.lag) },
+    { name: "", kind: "bars", cell: (row) => h("span", { class: "bar", width: `${(100 * (row.lag ?? 0)) / most}%` }) },
+    { name: "State", cell: (row) => (row.stopped_by ? toned("bad", row.stopped_by)
+      : row.paused ? toned("warn", "paused") : row.phase ?? UNKNOWN) },
+    { name: "Worker", number: true, cell: (row) => row.worker ?? "none" },
+  ], rows) : null;
+}
+
+const services = (found) => (found.length ? table("Services", [
+  { name: "Service", head: true, cell: (one) => one.name },
+  { name: "State", cell: (one) => (one.ok ? toned("good", "answers") : toned("bad", one.detail || "no answer")) },
+], found) : null);
+
+function workers({ workers: found, breakers }) {
+  if (!found.length) return null;
+  return h("div", {}, table("Workers", [
+    { name: "Worker", head: true, cell: (one) => one.slot },
+    { name: "State", cell: (one) => (one.ready ? toned("good", one.settled ? "settled" : "ready") : toned("warn", "starting")) },
+    { name: "Partitions", number: true, cell: (one) => count(one.partitions) },
+  ], found), breakers.length ? table("Breakers", [
+    { name: "Breaker", head: true, cell: (one) => `${one.dependency}` },
+    { name: "State", cell: (one) => toned(one.state === "closed" ? "good" : "bad", one.state) },
+    { name: "Worker", number: true, cell: (one) => one.worker },
+  ], breakers) : null);
+}
+
+function draw(overview) {
+  fresh(overview);
+  figures($("figures"), headline(overview));
+  throughput(overview.throughput);
+  panels.services.put(services(overview.services), "No service is known.");
+  panels.lag.put(lag(overview.lag), "No worker tells of a partition. Start one: dia worker");
+  panels.workers.put(workers(overview), "No worker runs. Start one: dia worker");
+}
+
+async function read() {
+  try {
+    draw(await get("/overview"));
+  } catch (error) {
+    degraded("overview", `The overview cannot be read: ${error.message}`);
+    for (const panel of Object.values(panels)) panel.fail(error, read);
+  }
+}
+
+onAgain(read);
+onOverview(draw);
+await read();
+start();

@@ -1,0 +1,103 @@
+import { $, figures, h, table } from "../dom.js";
+import { age, bytes, count, moment, plural } from "../format.js";
+import { fresh, onAgain, start, watch } from "../frame.js";
+import { get } from "../api.js";
+import { Panel } from "../panel.js";
+
+const panels = Object.fromEntries(["partitions", "ledger", "agents", "workers"].map((id) => [id, new Panel($(id))]));
+const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
+const where = { name: "Partition", head: true, kind: "name", cell: (one) => `${one.topic}/${one.partition}` };
+
+function condition(one) {
+  if (one.owner === null) return toned("bad", "no owner");
+  if (one.stopped_by) return toned("bad", one.stopped_by);
+  if (one.paused) return toned("warn", "paused");
+  return toned(one.phase === "ready" ? "good" : "warn", one.phase);
+}
+
+const partitions = (found) => table("Partitions", [
+  where,
+  { name: "Group", cell: (one) => one.group },
+  { name: "Worker", number: true, cell: (one) => one.owner ?? "" },
+  { name: "State", cell: condition },
+  { name: "Lag", number: true, cell: (one) => count(one.lag) },
+  { name: "Last commit", number: true, cell: (one) => (one.last_commit_ms ? `${age(one.last_commit_ms)} ago` : "none") },
+  { name: "Live windows", number: true, cell: (one) => count(one.live_windows) },
+  { name: "Unacknowledged", number: true, cell: (one) => count(one.unacked_rows) },
+  { name: "On disk", number: true, cell: (one) => bytes(one.state_bytes) },
+  { name: "Changelog, live", number: true, cell: (one) => bytes(one.changelog_live_bytes) },
+  { name: "Restored", number: true, cell: (one) => count(one.restored_records) },
+  { name: "Epoch", number: true, cell: (one) => count(one.epoch) },
+], found);
+
+const ledger = (found) => table("Ledger", [
+  where,
+  { name: "Read", number: true, cell: (one) => count(one.ledger.read) },
+  { name: "Applied", number: true, cell: (one) => count(one.ledger.applied) },
+  { name: "Duplicates", number: true, cell: (one) => count(one.ledger.duplicates) },
+  { name: "Dead", number: true, cell: (one) => count(one.ledger.dead) },
+  { name: "Offsets without a record", number: true, cell: (one) => count(one.ledger.gaps) },
+  { name: "Next offset", number: true, cell: (one) => count(one.ledger.next_offset) },
+  { name: "read = applied + duplicates + dead", cell: (one) =>
+    (one.ledger.balanced ? toned("good", "adds up") : toned("bad", "does not add up")) },
+  { name: "Written (UTC)", cell: (one) => moment(one.ledger.at_ms) },
+], found);
+
+const agents = (found) => table("Agents", [
+  { name: "Agent", head: true, cell: (one) => one.name },
+  { name: "Reads", kind: "name", cell: (one) => one.topic },
+  { name: "Group", cell: (one) => one.group },
+  { name: "Tables", kind: "name", cell: (one) => one.tables.join(", ") },
+  { name: "Partitions", number: true, cell: (one) => count(one.partitions) },
+], found);
+
+const workers = (found) => table("Workers", [
+  { name: "Worker", head: true, cell: (one) => one.slot },
+  { name: "Process", number: true, cell: (one) => String(one.pid) },
+  { name: "State", cell: (one) => (one.ready ? toned("good", one.settled ? "settled" : "ready") : toned("warn", "starting")) },
+  { name: "Partitions", number: true, cell: (one) => count(one.partitions) },
+], found);
+
+function headline({ settled, partitions: all, workers: running }) {
+  const sum = (name) => all.reduce((total, one) => total + (one[name] ?? 0), 0);
+  const books = all.filter((one) => one.ledger);
+  const wrong = books.filter((one) => !one.ledger.balanced).length;
+  const orphans = all.filter((one) => one.owner === null).length;
+  return [
+    { name: "Pipeline", value: settled ? "settled" : "working",
+      aside: settled ? "lag 0, outbox empty, no live window" : "something is left to do" },
+    { name: "Partitions", value: count(all.length), tone: orphans ? "bad" : null,
+      aside: orphans ? `${plural(orphans, "partition")} without an owner` : `on ${plural(running.length, "worker process", "worker processes")}` },
+    { name: "Lag", value: count(sum("lag")), unit: "records" },
+    { name: "State on disk", value: bytes(sum("state_bytes")) },
+    { name: "Ledger", value: books.length ? (wrong ? `${wrong} off` : "adds up") : "empty", tone: wrong ? "bad" : null,
+      aside: `${plural(books.length, "partition")}; dia audit compares it with the log` },
+  ];
+}
+
+function draw(found) {
+  fresh(found);
+  figures($("figures"), headline(found));
+  const order = [...found.partitions].sort((a, b) =>
+    a.group.localeCompare(b.group) || a.topic.localeCompare(b.topic) || a.partition - b.partition);
+  const books = order.filter((one) => one.ledger);
+  panels.partitions.put(order.length ? partitions(order) : null, "No partition is known. Start a worker: dia worker");
+  panels.ledger.put(books.length ? ledger(books) : null, "No partition has written its ledger row yet.");
+  panels.agents.put(found.agents.length ? agents(found.agents) : null, "No agent is declared.");
+  panels.workers.put(found.workers.length ? workers(found.workers) : null, "No worker runs. Start one: dia worker");
+}
+
+async function read() {
+  try {
+    draw(await get("/api/pipeline"));
+    return true;
+  } catch (error) {
+    for (const panel of Object.values(panels)) panel.fail(error, error.status === 403 ? null : read);
+    figures($("figures"), []);
+    return error.status !== 403;
+  }
+}
+
+onAgain(read);
+if (await read()) watch("/live/pipeline", draw);
+start();

@@ -1,0 +1,168 @@
+// From letters to a plan, to its difference, to a run that is watched.
+
+import { $, facts, h, table } from "./dom.js";
+import { age, count, moment, plural } from "./format.js";
+import { Problem, get, may, post } from "./api.js";
+import { Panel } from "./panel.js";
+import { watch } from "./frame.js";
+
+const draft = new Panel($("draft"));
+const plans = new Panel($("plans"));
+const streams = new Map();
+const DIFFERENCES_SHOWN = 20;
+
+const needed = "This needs a token with the role operate.";
+const words = (reasons) => Object.entries(reasons).map(([why, n]) => `${why.replaceAll("_", " ")} ${count(n)}`).join(", ");
+
+const outlook = (plan) => table("What the plan does, by error", [
+  { name: "Error", head: true, cell: (one) => one.error },
+  { name: "Letters", number: true, cell: (one) => count(one.letters) },
+  { name: "Would pass now", number: true, cell: (one) => count(one.passes) },
+  { name: "To replay", number: true, cell: (one) => count(one.replay) },
+  { name: "To park", number: true, cell: (one) => count(one.park) },
+  { name: "Left", kind: "name", cell: (one) => words(one.excluded ?? {}) },
+], plan.errors);
+
+function differences({ differences: found, letters }) {
+  if (!found.length) return h("p", { class: "hint" }, "Nothing in the letters is changed; they go back as they are.");
+  const shown = found.slice(0, DIFFERENCES_SHOWN);
+  return h("details", { open: true },
+    h("summary", {}, `Differences, ${count(shown.length)} of ${plural(letters, "letter")}`),
+    h("pre", { class: "wrapped", tabindex: "0" }, shown.join("\n\n")));
+}
+
+function drawDraft(plan, again) {
+  const run = h("button", { type: "button", class: "primary", onclick: () => submit(plan, run, again) },
+    `Replay ${plural(plan.letters, "letter")}`);
+  const drop = h("button", { type: "button", onclick: () => { $("draft-panel").hidden = true; } }, "Put away");
+  return h("div", {},
+    facts([
+      ["Plan", plan.plan && h("span", { class: "mono" }, plan.plan)],
+      ["Letters", `${count(plan.letters)} of ${count(plan.scanned)} looked at`],
+      ["Left behind", words(plan.behind)],
+      ["Kept until", plan.kept_until_ms && moment(plan.kept_until_ms)],
+    ]),
+    plan.errors.length ? outlook(plan) : null,
+    plan.reasons.length ? h("div", {}, h("h3", {}, "Why letters stay"), plan.reasons.map((why) => h("p", { class: "hint" }, why))) : null,
+    plan.plan ? differences(plan) : h("p", { class: "state" }, "Nothing to do: no letter that is meant would pass."),
+    h("div", { class: "actions" }, plan.plan ? run : null, drop,
+      h("span", { class: "hint" }, plan.plan ? "Runs in a worker with the replay agent, each letter exactly once." : "")));
+}
+
+async function submit(plan, button, again) {
+  button.disabled = true;
+  try {
+    const progress = await post(`/api/dlq/plans/${encodeURIComponent(plan.plan)}/submit`);
+    $("draft-panel").hidden = true;
+    await readPlans();
+    follow(progress.plan, again);
+    $("plans").closest("section").scrollIntoView({ block: "nearest" });
+  } catch (error) {
+    button.disabled = false;
+    draft.element.append(h("p", { class: "bad", role: "alert" }, error.message));
+  }
+}
+
+// What is to become of the letters. Throws `Problem` for a patch that is no JSON.
+function terms() {
+  const limit = $("limit").value;
+  const patch = $("patch")?.value.trim();
+  const found = { on_failure: $("on-failure").value, limit: limit ? Number(limit) : null };
+  if (!patch) return found;
+  try {
+    return { ...found, patch: JSON.parse(patch) };
+  } catch (error) {
+    throw new Problem(400, { code: "unreadable", detail: `The patch is no JSON: ${error.message}` });
+  }
+}
+
+// Makes a plan of what `filters()` says; `again()` runs when a replay has ended.
+export function planning(filters, again) {
+  if (!may("operate")) {
+    $("plan").querySelectorAll("button, input, select").forEach((control) => { control.disabled = true; });
+    $("plan").append(h("p", { class: "hint" }, needed));
+    return;
+  }
+  $("plan").addEventListener("submit", (event) => {
+    event.preventDefault();
+    $("draft-panel").hidden = false;
+    draft.show(async () => post("/api/dlq/plans", { ...filters(), ...terms() }), (plan) => drawDraft(plan, again), "");
+    $("draft-panel").scrollIntoView({ block: "nearest" });
+  });
+}
+
+const OVER = new Set(["finished", "cancelled"]);
+const TONES = { finished: "good", running: "", entered: "", paused: "warn", stopped: "bad", cancelled: "muted" };
+
+function command(plan, word) {
+  return h("button", {
+    type: "button", disabled: !may("operate"), title: may("operate") ? null : needed,
+    onclick: async (event) => {
+      event.currentTarget.disabled = true;
+      try {
+        update(await post(`/api/dlq/plans/${encodeURIComponent(plan.plan)}/${word}`, { reason: "" }));
+        if (word === "resume") follow(plan.plan, () => {});
+      } catch (error) {
+        row(plan.plan)?.after(h("tr", {}, h("td", { colspan: "9", class: "bad", role: "alert" }, error.message)));
+      }
+    },
+  }, word);
+}
+
+const controls = (plan) => {
+  if (OVER.has(plan.state)) return null;
+  const first = plan.state === "paused" || plan.state === "stopped" ? "resume" : "pause";
+  return h("span", { class: "actions" }, command(plan, first), command(plan, "cancel"));
+};
+
+const COLUMNS = [
+  { name: "Plan", head: true, kind: "mono", cell: (one) => one.plan },
+  { name: "Topic", kind: "name", cell: (one) => one.topic },
+  { name: "State", cell: (one) => h("span", { class: `mark ${TONES[one.state] ?? ""}` }, one.state) },
+  { name: "Progress", cell: (one) => h("progress", { max: String(Math.max(1, one.letters)),
+    value: String(one.letters - one.to_go), "aria-label": `Progress of ${one.plan}` }) },
+  { name: "Replayed", number: true, cell: (one) => `${count(one.replayed)} of ${count(one.letters)}` },
+  { name: "Parked", number: true, cell: (one) => count(one.parked) },
+  { name: "Left", number: true, cell: (one) => count(one.left) },
+  { name: "By", cell: (one) => one.by },
+  { name: "", cell: controls },
+];
+
+const row = (plan) => document.querySelector(`#plans tr[data-plan="${CSS.escape(plan)}"]`);
+
+function drawPlans(found) {
+  const drawn = table("Replays", COLUMNS, found);
+  drawn.querySelectorAll("tbody tr").forEach((line, at) => line.setAttribute("data-plan", found[at].plan));
+  return drawn;
+}
+
+function update(progress) {
+  const line = row(progress.plan);
+  if (!line) { readPlans(); return; }
+  const drawn = drawPlans([progress]).querySelector("tbody tr");
+  line.replaceWith(drawn);
+  const waiting = progress.state === "entered" && Date.now() - progress.began_ms > 10_000;
+  if (waiting) {
+    drawn.lastElementChild.append(h("p", { class: "hint" },
+      `Nobody has taken it for ${age(progress.began_ms)}: start dia worker --agents replay`));
+  }
+}
+
+function follow(plan, again) {
+  if (streams.has(plan)) return;
+  streams.set(plan, watch(`/live/plans/${encodeURIComponent(plan)}`, (progress) => {
+    update(progress);
+    if (!OVER.has(progress.state) && progress.state !== "stopped" && progress.state !== "paused") return;
+    streams.get(plan)?.close();
+    streams.delete(plan);
+    again();
+  }));
+}
+
+export async function readPlans(again = () => {}) {
+  const data = await plans.show((signal) => get("/api/dlq/plans", {}, signal),
+    (found) => (found.plans.length ? drawPlans(found.plans) : null), "No letter was replayed yet.");
+  for (const plan of data?.plans ?? []) {
+    if (plan.state === "entered" || plan.state === "running") follow(plan.plan, again);
+  }
+}

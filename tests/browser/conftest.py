@@ -1,0 +1,85 @@
+"""A console over a real pipeline, and a real browser that looks at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.stage import Stage
+
+WIDE = {"width": 1280, "height": 800}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that needs a browser is marked so."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="module")
+def stage(stack, tmp_path_factory) -> Iterator[Stage]:
+    """Workers, data and a console on the session's stack."""
+    if not stack.services:
+        pytest.skip("the stack named in DIA_* is not ours to stop and start")
+    made = Stage(stack, tmp_path_factory.mktemp("browser"))
+    try:
+        made.set_up()
+        yield made
+    finally:
+        made.tear_down()
+
+
+@pytest.fixture(scope="module")
+def browser(stage) -> Iterator[Browser]:
+    """Debian's Chromium. Of a module, and after the stage: while it is open, nothing else in this
+    thread can run an event loop."""
+    path = shutil.which("chromium")
+    if path is None:
+        missing = "no chromium here: tests/browser/install_chromium.sh installs it"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(f"THE CONSOLE IS NOT TESTED: {missing}")
+    with sync_playwright() as playwright:
+        # Without a sandbox of its own: CI has no user namespaces, and it only sees our own pages.
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def context(browser, stage) -> Iterator[BrowserContext]:
+    """A browser without a past."""
+    opened = browser.new_context(base_url=stage.url, viewport=WIDE)
+    opened.set_default_timeout(20_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(context, stage) -> Iterator[Page]:
+    """Signed in as an admin of all tenants. A script error or a breach of the CSP fails the test."""
+    opened, wrong = context.new_page(), list[str]()
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda said: _note(said.text, wrong))
+    stage.sign_in(opened, stage.token)
+    yield opened
+    assert wrong == []
+
+
+def _note(text: str, wrong: list[str]) -> None:
+    if "Content Security Policy" in text or "Uncaught" in text:
+        wrong.append(text)
+
+
+@pytest.fixture(scope="session")
+def screenshots(request) -> Path:
+    """Where pictures of the pages go: artefacts, and the source of those in tests/browser/screenshots."""
+    folder = Path(request.config.rootpath) / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

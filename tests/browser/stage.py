@@ -1,0 +1,184 @@
+"""What the browser looks at: known events in a real pipeline, and a console over it.
+
+The pipeline's processes are those of a user: `dia worker`, the replay agent, `dia console`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from streams import cli
+from streams.access.tokens import Role, TokenFile
+from streams.broker.kafka import KafkaBroker
+from streams.clock import SystemClock
+from streams.demo.command_process import DIA, CommandProcess
+from streams.demo.trained_models import trained_models
+from streams.local.live_workers import live_workers, pipeline_settled
+from streams.local.stack import StackStatus
+from streams.settings import PREFIX, load
+from streams.sinks import schema
+from streams.topics import wanted_topics
+from streams.topology import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS
+from streams.workload.requests import RequestGenerator, RequestWorkload
+
+PATIENCE_S = 60.0
+TENANT, OTHER, METRIC = "acme", "globex", "latency_ms"
+MODELS = ("ranker", "recommender", "scorer")
+MINUTES = 40
+PAST_MS = 120_000
+EVENTS_A_MINUTE = 120
+LETTERS = 7
+"""Events whose value is a word: a patch mends them."""
+_QUICK = {
+    "COMMIT_INTERVAL_S": "0.2", "IDLE_CLOSE_S": "0.5", "GRACE_S": "0",
+    "LATE_HOLD_S": "0.5", "ROLLUP_INTERVAL_S": "1", "CLICKHOUSE_DATABASE": "browsed",
+    "HTTP_PORT": "0",
+}  # fmt: skip
+_LISTENING = re.compile(r"listening on (http://\S+);")
+
+
+class Stage:
+    """Set up once for the module: topics made anew, tables in a database of their own."""
+
+    def __init__(self, stack: StackStatus, home: Path) -> None:
+        self.stack = stack
+        self.home = home
+        addresses = {**stack.settings(), "home": str(home), "state_dir": ""}
+        self.environ = {PREFIX + name.upper(): value for name, value in addresses.items()}
+        self.environ |= {PREFIX + name: value for name, value in _QUICK.items()}
+        self.settings, _ = load({**os.environ, **self.environ})
+        self.token = self.new_token(Role.ADMIN)
+        self.url = ""
+        self._parts: list[CommandProcess] = []
+
+    def new_token(self, role: Role, tenant: str | None = None) -> str:
+        now_ms = SystemClock().now_ms()
+        return TokenFile.of(self.home).create(tenant=tenant, role=role, now_ms=now_ms)[1]
+
+    def set_up(self) -> None:
+        for server in schema.servers(self.settings):
+            server.migrator.apply()
+            server.replica.close()
+        asyncio.run(self._make_topics())
+        workers = self._start("workers", "worker")
+        self._start("replayer", "worker", "--agents", "replay")
+        console = self._start("console", "console", "--port", "0")
+        asyncio.run(self._feed())
+        self.wait_until(self._settled, workers)
+        self.wait_until(lambda: _LISTENING.search(console.log.read_text()) is not None, console)
+        found = _LISTENING.search(console.log.read_text())
+        assert found is not None
+        self.url = found[1]
+
+    def tear_down(self) -> None:
+        for part in reversed(self._parts):
+            part.stop()
+        for server in schema.servers(self.settings):
+            server.replica.command(f"DROP DATABASE IF EXISTS {self.settings.clickhouse_database}")
+            server.replica.close()
+
+    def sign_in(self, page: Page, token: str) -> None:
+        page.goto(f"{self.url}/sign-in")
+        page.get_by_label("Access token").fill(token)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page).to_have_url(f"{self.url}/")
+
+    def read_anew(self, cache: str) -> None:
+        """What the console keeps for half a minute is asked for again."""
+        answer = httpx.post(
+            f"{self.url}/admin/cache/invalidate",
+            json={"cache": cache, "pattern": "*"},
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        assert answer.is_success, answer.text
+
+    def dia(self, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+        """The command, on this stage."""
+        for name, value in self.environ.items():
+            monkeypatch.setenv(name, value)
+        return cli.main([*arguments])
+
+    def wait_until(self, true: Callable[[], bool], *parts: CommandProcess) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not true():
+            for part in parts:
+                assert not part.ended, part.log.read_text()[-2000:]
+            said = "\n".join(part.log.read_text()[-2000:] for part in parts)
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+
+    def _start(self, name: str, *arguments: str) -> CommandProcess:
+        log = self.home / f"{name}.log"
+        environ = {**os.environ, **self.environ}
+        part = CommandProcess(name, [*DIA, *arguments], environ=environ, log=log)
+        self._parts.append(part)
+        return part
+
+    def _settled(self) -> bool:
+        workers = [worker for worker in live_workers(self.home / "state") if worker.partitions]
+        return pipeline_settled(workers)
+
+    async def _make_topics(self) -> None:
+        admin = await KafkaBroker.from_settings(self.settings).admin()
+        await admin.delete_topics([topic.name for topic in wanted_topics()])
+        await admin.create_topics(wanted_topics(replication_factor=1))
+        await admin.close()
+
+    async def _feed(self) -> None:
+        producer = KafkaBroker.from_settings(self.settings).plain_producer()
+        await producer.start()
+        now_ms = SystemClock().now_ms()
+        # Windows that are over: one that is not would keep the pipeline from settling.
+        events = [*_metrics(now_ms - PAST_MS), *_spoilt(now_ms - PAST_MS)]
+        models = [{**event, "tenant_id": TENANT} for event in trained_models(now_ms, 1)]
+        generator = RequestGenerator(
+            RequestWorkload(start_ms=now_ms, tenants=1, poison=0, trials=100)
+        )
+        requests = [
+            json.loads(value) for block in generator.blocks(12, 12) for value in block.values
+        ]
+        for topic, values, key in (
+            (MODEL_METRICS.name, events, "tenant_id"),
+            (TRAIN_RESULTS.name, models, "model_id"),
+            (
+                SIMULATION_REQUEST.name,
+                [{**one, "tenant_id": TENANT} for one in requests],
+                "tenant_id",
+            ),
+        ):
+            keys = [value[key].encode() for value in values]
+            await (await producer.send_many(topic, keys, [json.dumps(v).encode() for v in values]))
+        await producer.close()
+
+
+def _metrics(now_ms: int) -> Iterator[dict[str, object]]:
+    """``MINUTES`` of each model, and one event of another tenant."""
+    rng = random.Random(7)
+    for model_number, model in enumerate(MODELS):
+        for number in range(MINUTES * EVENTS_A_MINUTE):
+            age_ms = number * 60_000 // EVENTS_A_MINUTE
+            wave = 0.25 * math.sin(number / 600 + model_number)
+            value = rng.lognormvariate(4.2 + 0.25 * model_number + wave, 0.35)
+            yield _metric(TENANT, model, now_ms - age_ms, round(value, 3))
+    yield _metric(OTHER, "solitary", now_ms, 1.0)
+
+
+def _spoilt(now_ms: int) -> Iterator[dict[str, object]]:
+    for number in range(LETTERS):
+        yield _metric(TENANT, MODELS[0], now_ms - number * 60_000, "twelve")
+
+
+def _metric(tenant: str, model: str, ts: int, value: object) -> dict[str, object]:
+    return {"tenant_id": tenant, "model_id": model, "metric": METRIC, "ts": ts, "value": value}

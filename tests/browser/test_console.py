@@ -1,0 +1,246 @@
+"""Every page of the console and every flow, as a person has them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from streams.access.tokens import Role
+from tests.browser.conftest import WIDE
+from tests.browser.stage import EVENTS_A_MINUTE, LETTERS, METRIC, MINUTES, MODELS, OTHER, TENANT
+from tests.faults.services import absent
+
+pytestmark = pytest.mark.timeout(240)
+
+EVENTS = MINUTES * EVENTS_A_MINUTE
+"""Of one model."""
+PAGES = {
+    "/": "Overview", "/explore": "Explore", "/dead-letters": "Dead letters",
+    "/decisions": "Decisions", "/training": "Training", "/pipeline": "Pipeline",
+}  # fmt: skip
+DISTINCT = ("/", "/dead-letters")
+"""Between them they have every colour: enough for the second theme, and axe-core takes its time."""
+SERIOUS = ("serious", "critical")
+PATCH = '[{"op": "replace", "path": "/value", "value": 12}]'
+
+
+def _read(page: Page) -> None:
+    """Everything on the page has been read."""
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+def _go(page: Page, name: str) -> None:
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    _read(page)
+
+
+def _numbers(page: Page, column: str) -> list[float]:
+    """A column of Explore's table, exact, oldest window first."""
+    names = page.locator("#numbers thead th").all_text_contents()
+    cells = page.locator(f"#numbers tbody tr > :nth-child({names.index(column) + 1}) data")
+    return [float(each.get_attribute("value") or "nan") for each in cells.all()][::-1]
+
+
+@pytest.mark.parametrize("path", ["/", "/pipeline", "/explore?tenant=acme"])
+def test_a_page_asks_who_looks_and_comes_back_to_itself(context, stage, path):
+    """A link that somebody was sent works after signing in, and shows nothing before."""
+    page = context.new_page()
+    page.goto(path)
+    expect(page.get_by_label("Access token")).to_be_visible()
+    assert TENANT not in page.locator("body").inner_text()
+    page.get_by_label("Access token").fill(stage.token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path.partition("?")[0]])
+    assert f"{stage.url}{path}" in page.url
+
+
+def test_a_wrong_token_is_refused_and_named_as_such(context, stage):
+    """Whoever mistypes must see that it was the token, not the console."""
+    page = context.new_page()
+    page.goto("/sign-in")
+    page.get_by_label("Access token").fill(stage.token[:-1] + "x")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("not valid")
+    assert page.request.get("/overview").status == 401
+
+
+def test_three_clicks_from_the_address_to_ones_own_data(page):
+    """The promise of the demo: open, Explore, and there it is."""
+    _go(page, "Explore")
+    expect(page.locator("#totals")).to_contain_text(f"{EVENTS:,} events")
+
+
+def test_explores_numbers_are_those_of_dia_query(page, stage, monkeypatch, capsys):
+    """Two ways to ask for a series that differ would make both worthless."""
+    _go(page, "Explore")
+    page.get_by_label("Tenant").select_option(TENANT)
+    _read(page)
+    arguments = ["--tenant", TENANT, "--model", MODELS[0], "--metric", METRIC]
+    capsys.readouterr()
+    assert stage.dia("query", "series", *arguments, "--csv", monkeypatch=monkeypatch) == 0
+    said = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for column in ("count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99"):
+        assert _numbers(page, column) == [pytest.approx(float(row[column])) for row in said]
+    assert sum(_numbers(page, "count")) == EVENTS
+    with page.expect_download() as found:
+        page.get_by_role("link", name="CSV").click()
+    rows = list(csv.DictReader(io.StringIO(found.value.path().read_text())))
+    assert [row["count"] for row in rows] == [row["count"] for row in said]
+
+
+def test_the_address_carries_what_explore_shows(page):
+    """A link to a chart is a chart, with its models, range, windows and percentile."""
+    _go(page, "Explore")
+    page.locator("#picker summary").click()
+    page.get_by_label(MODELS[1]).check()
+    page.get_by_label("Range", exact=True).select_option("6h")
+    page.get_by_label("Windows", exact=True).select_option("h1")
+    page.get_by_label("Compare by", exact=True).select_option("p99")
+    _read(page)
+    for words in (f"model={MODELS[0]}", f"model={MODELS[1]}", "range=6h", "table=h1", "p99"):
+        assert words in page.url
+    counts, shared = _numbers(page, "count"), page.url
+    page.goto("/")
+    page.goto(shared)
+    _read(page)
+    assert _numbers(page, "count") == counts
+    expect(page.locator("#percentiles-title")).to_have_text("p99 by model")
+    assert sum(counts) == 2 * EVENTS
+
+
+def test_dead_letters_are_mended_and_replayed_from_the_browser(page, stage, screenshots):
+    """Groups, a letter as text and as bytes, plan, difference, run, done: and they count."""
+    _go(page, "Dead letters")
+    row = page.locator("#groups tbody tr").filter(has_text="wrong_type")
+    expect(row).to_contain_text(str(LETTERS))
+    row.click()
+    _read(page)
+    expect(page.locator("#letters tbody tr")).to_have_count(LETTERS)
+    page.locator("#letters tbody tr").first.press("Enter")
+    expect(page.locator("#letter")).to_contain_text('"value": "twelve"')
+    expect(page.locator("#letter")).to_contain_text("would still fail")
+    page.get_by_role("tab", name="Bytes").click()
+    expect(page.locator("#letter pre")).to_contain_text("000000  7b 22 74 65 6e")
+    page.get_by_text("Repair them first").click()
+    page.get_by_label("JSON Patch").fill(PATCH)
+    page.get_by_role("button", name="Make a plan").click()
+    expect(page.locator("#draft pre")).to_contain_text("twelve")
+    page.locator("#plan").scroll_into_view_if_needed()
+    page.screenshot(path=screenshots / "dead-letters.png")
+    page.get_by_role("button", name=f"Replay {LETTERS} letters").click()
+    plan = page.locator("#plans tbody tr").first
+    expect(plan).to_contain_text("finished", timeout=40_000)
+    expect(plan).to_contain_text(f"{LETTERS} of {LETTERS}")
+    page.get_by_label("Group by").select_option("disposition")
+    expect(page.locator("#groups tbody")).to_contain_text("replayed")
+    _go(page, "Explore")
+    expected = EVENTS + LETTERS
+
+    def counted() -> bool:
+        page.keyboard.press("r")
+        _read(page)
+        return sum(_numbers(page, "count")) == expected
+
+    stage.wait_until(counted)
+
+
+def test_a_reader_of_one_tenant_sees_that_one_and_changes_nothing(context, stage):
+    """What a page offers follows the token; the API decides, and refuses the same."""
+    page = context.new_page()
+    stage.sign_in(page, stage.new_token(Role.READ, OTHER))
+    _go(page, "Explore")
+    expect(page.get_by_label("Tenant").locator("option")).to_have_text([OTHER])
+    expect(page.locator("#totals")).to_contain_text("solitary")
+    _go(page, "Dead letters")
+    expect(page.get_by_role("button", name="Make a plan")).to_be_disabled()
+    expect(page.locator("#groups")).to_contain_text("No dead letter")
+    _go(page, "Pipeline")
+    expect(page.locator("#partitions")).to_contain_text("admin")
+    answer = page.request.get(f"/api/range?tenant={TENANT}&model={MODELS[0]}&metric={METRIC}")
+    assert answer.status == 403
+
+
+def test_decisions_training_and_pipeline_show_what_happened(page):
+    """Each page has what the pipeline really did, and a cancellation is taken."""
+    _go(page, "Decisions")
+    expect(page.locator("#simulations tbody tr")).to_have_count(12)
+    page.locator("#simulations tbody tr").first.click()
+    expect(page.locator("#simulations pre").first).to_be_visible()
+    page.get_by_label("Idempotency key", exact=True).last.fill("nobody-asked")
+    page.get_by_label("Model", exact=True).fill(MODELS[0])
+    page.get_by_role("button", name="Cancel it").click()
+    expect(page.locator("#cancel-said")).to_contain_text("Asked")
+    _go(page, "Training")
+    expect(page.locator("#models")).to_contain_text("champion")
+    expect(page.locator("#models")).to_contain_text("production")
+    _go(page, "Pipeline")
+    expect(page.locator("#ledger")).to_contain_text("adds up")
+    expect(page.locator("#ledger")).not_to_contain_text("does not add up")
+
+
+def test_the_keyboard_goes_everywhere(page):
+    """Whoever lives on this console all day does not reach for the mouse."""
+    _read(page)
+    for path, key in (("/explore", "e"), ("/dead-letters", "l"), ("/pipeline", "p"), ("/", "o")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.wait_for_url(re.compile(f"{path}($|\\?)"))
+        _read(page)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).not_to_be_visible()
+
+
+def test_pages_are_accessible_and_fit_a_telephone(page, screenshots):
+    """axe-core finds nothing serious, in either theme's colours; nothing is wider than 390 px."""
+    for path, name in PAGES.items():
+        picture = name.lower().replace(" ", "-")
+        page.goto(path)
+        _read(page)
+        assert _serious(page, {}) == [], name
+        page.screenshot(path=screenshots / f"{picture}-light.png")
+        page.emulate_media(color_scheme="dark")
+        if path in DISTINCT:
+            assert _serious(page, {"runOnly": ["color-contrast"]}) == [], name
+        page.screenshot(path=screenshots / f"{picture}-dark.png")
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        page.set_viewport_size(WIDE)
+
+
+def _serious(page: Page, options: dict[str, object]) -> list[str]:
+    """What axe-core finds, in one line each."""
+    return [
+        f"{one['id']}: {one['nodes'][0]['html']}"
+        for one in Axe().run(page, options=options).response["violations"]
+        if one["impact"] in SERIOUS
+    ]
+
+
+def test_a_page_says_when_clickhouse_is_away_and_when_it_is_back(page, stage):
+    """Old figures that look new are worse than none."""
+    _go(page, "Explore")
+    banner = page.locator("#degraded")
+    expect(banner).not_to_be_visible()
+    with absent(stage.stack.home, "clickhouse-0", "clickhouse-1"):
+        page.get_by_label("Range", exact=True).select_option("7d")
+        expect(banner).to_contain_text("Degraded", timeout=40_000)
+        stage.read_anew("overview")
+        expect(banner).to_contain_text("no answer from clickhouse 0, clickhouse 1", timeout=40_000)
+
+    def recovered() -> bool:
+        stage.read_anew("overview")
+        page.keyboard.press("r")
+        _read(page)
+        return not banner.is_visible()
+
+    stage.wait_until(recovered)
+    assert sum(_numbers(page, "count")) > 0
