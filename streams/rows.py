@@ -12,18 +12,23 @@ from numpy.typing import NDArray
 Bucket: TypeAlias = Literal["h1", "d1"]
 WindowTable: TypeAlias = Literal["m1", "h1", "d1"]
 
-EPOCH_BITS = 40
-"""An incarnation, or a version, is ``epoch << EPOCH_BITS | source offset + 1``."""
+_EPOCH_BITS = 40
+
+
+def version_of(epoch: int, number: int) -> int:
+    """A row's ``inc`` or ``ver``: of two, the one of the later epoch is the greater. ``number``
+    is a source offset + 1 in rows of windows, a commit's number in facts; below 2^40."""
+    return epoch << _EPOCH_BITS | number
 
 
 def epoch_of(version: int) -> int:
     """The epoch of a row's ``inc`` or ``ver``."""
-    return version >> EPOCH_BITS
+    return version >> _EPOCH_BITS
 
 
 def offset_of(version: int) -> int:
     """The source offset in a row's ``inc`` (first folded) or ``ver`` (last folded)."""
-    return (version & ((1 << EPOCH_BITS) - 1)) - 1
+    return (version & ((1 << _EPOCH_BITS) - 1)) - 1
 
 
 @dataclass(frozen=True, slots=True)

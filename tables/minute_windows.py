@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import StateLimit
-from streams.rows import WindowRows, WindowTable
+from streams.rows import WindowRows, WindowTable, version_of
 from tables.emission import Emission, EmissionQueues
 from tables.names import SeriesNames, renumber
 from tables.runs import distinct, run_starts
@@ -63,7 +63,7 @@ class MinuteWindows:
         self.names = SeriesNames()
         self.evicted: set[Touched] = set()
         self.refused_rows: list[tuple[WindowRows, str]] = []
-        self._epoch = np.uint64(epoch << 40)
+        self._epoch = np.uint64(version_of(epoch, 0))
         self._shards = SeriesShards(shard_of)
         self._policy = policy
         self._columns = WindowColumns()

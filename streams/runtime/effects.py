@@ -18,7 +18,7 @@ import msgspec
 
 from streams.agent import Change
 from streams.dead_letters import Row, columns
-from streams.rows import Bucket, FactRows
+from streams.rows import Bucket, FactRows, version_of
 from streams.types import TopicPartition
 from tables.changelog import Link
 from tables.table import MAX_ENTRY_BYTES
@@ -163,7 +163,7 @@ def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> d
         "dead": [counters.dead],
         "gaps": [counters.gaps],
         "dead_by_code": [counters.dead_by_code],
-        "ver": [(link.epoch << 40) | link.seq],
+        "ver": [version_of(link.epoch, link.seq)],
         "at": [now_ms],
         "epoch": [link.epoch],
     }

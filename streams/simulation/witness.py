@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.rows import Rows, WindowRows
+from streams.rows import Rows, WindowRows, offset_of
 from streams.simulation.difference import Difference
 from streams.simulation.world import World
 from streams.topology import SourceTopic
 from streams.types import TopicPartition
 from tables.changelog import Link, unpack
-
-_OFFSET_BITS = 40
-"""A version is ``epoch << 40 | last folded offset + 1``."""
 
 
 class Witness:
@@ -74,10 +71,10 @@ class Witness:
                 continue
             self._follow(rows.part)
             link = self.links.get(rows.part)
-            newest = int(rows.ver.max()) & ((1 << _OFFSET_BITS) - 1)
-            if link is not None and newest > link.next_offset:
+            newest = max(map(offset_of, rows.ver.tolist()))
+            if link is not None and newest >= link.next_offset:
                 self._note(
-                    f"a row of partition {rows.part} holds offset {newest - 1}, committed is only "
+                    f"a row of partition {rows.part} holds offset {newest}, committed is only "
                     f"{link.next_offset}"
                 )
 

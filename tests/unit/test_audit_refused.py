@@ -6,7 +6,7 @@ import json
 
 from streams.audit.refused import RefusedRows
 from streams.audit.windows import Stored, put_back
-from streams.rows import EPOCH_BITS
+from streams.rows import version_of
 
 W = 1_700_000_040
 
@@ -22,8 +22,8 @@ def row(offset=0, *, version=5, n=2, epoch=1, **changes) -> bytes:
         "w": W,
         "lo": 1.0,
         "hi": 2.0,
-        "inc": epoch << EPOCH_BITS | offset + 1,
-        "ver": epoch << EPOCH_BITS | version + 1,
+        "inc": version_of(epoch, offset + 1),
+        "ver": version_of(epoch, version + 1),
         "n": n,
         "s1": 3.0,
         "s2": 5.0,
