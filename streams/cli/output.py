@@ -34,7 +34,15 @@ class Progress(Protocol):
 
     def advance(self, amount: float = 1) -> None: ...
 
-    def update(self, *, completed: float | None = None, description: str | None = None) -> None: ...
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        total: float | None = None,
+    ) -> None:
+        """``total`` where it becomes known only on the way; None leaves each as it is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +186,13 @@ class _Silent:
     def advance(self, amount: float = 1) -> None:
         pass
 
-    def update(self, *, completed: float | None = None, description: str | None = None) -> None:
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        total: float | None = None,
+    ) -> None:
         pass
 
 
@@ -197,7 +211,14 @@ class _Lines:
     def advance(self, amount: float = 1) -> None:
         self.update(completed=self._completed + amount)
 
-    def update(self, *, completed: float | None = None, description: str | None = None) -> None:
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        total: float | None = None,
+    ) -> None:
+        self._total = self._total if total is None else total
         self._completed = self._completed if completed is None else completed
         self._description = description or self._description
         if time.monotonic() >= self._next_at:
@@ -240,5 +261,11 @@ class _RichBar:
     def advance(self, amount: float = 1) -> None:
         self._shown.advance(self._task, amount)
 
-    def update(self, *, completed: float | None = None, description: str | None = None) -> None:
-        self._shown.update(self._task, completed=completed, description=description)
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        total: float | None = None,
+    ) -> None:
+        self._shown.update(self._task, completed=completed, description=description, total=total)

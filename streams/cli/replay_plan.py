@@ -147,9 +147,7 @@ async def _draft(
             clock,
             invoked.settings,
             request,
-            lambda at, end: bar.update(
-                completed=at, description=f"reading {source.dlq} of {end:,}"
-            ),
+            lambda at, end: bar.update(completed=at, total=end),
         )
 
 

@@ -113,6 +113,17 @@ async def test_five_failures_in_a_row_leave_the_service_alone(rig: Rig):
     assert rig.service.breaker.state == "closed"
 
 
+async def test_it_can_be_relied_on_again_when_the_breaker_closed(rig: Rig):
+    """What waits to be replayed would break a service that has only just come back."""
+    assert await rig.service.answers()
+    rig.stub.down = True
+    assert [await rig.service.answers() for _ in range(3)] == [False, False, False]
+    rig.stub.down = False
+    assert not await rig.service.answers()
+    await rig.clock.advance(BREAKER.open_s)
+    assert [await rig.service.answers() for _ in range(3)] == [False, False, True]
+
+
 async def test_one_policy_the_service_fails_on_is_given_up(rig: Rig):
     """While others are answered, waiting for this one would hold up its partition for ever."""
     rig.stub.policies.append(Policy(tenant_id="t", policy_id="other", scenarios=None))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import re
 
 import pytest
 
@@ -69,6 +71,25 @@ def test_what_stands_still_is_listed(two_stopped, capsys):
     )
     row = listed(capsys)[0]
     assert (row["codes"], row["at"]) == ({"wrong_type": 900}, "2027-01-15T08:00:00.000Z")
+
+
+def test_what_stands_still_is_listed_on_a_terminal(two_stopped, monkeypatch):
+    """Whoever is called at night looks at this first."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    assert main(["dlq", "breaker", "list"]) == 0
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert [line.rstrip() for line in shown.splitlines()] == [
+        "group      topic          partition  state    offset  waiting  bad  records  codes",
+        "dia-group  model.metrics  2          stopped  0       4        900  1000     wrong_type 900",
+        "dia-group  train.results  0          stopped  0       0        900  1000     wrong_type 900",
+    ]
 
 
 def test_what_is_let_through_is_what_lies_there_now(two_stopped, capsys):
