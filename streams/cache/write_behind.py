@@ -56,6 +56,14 @@ class WriteBehind(Generic[V]):
             self._waiting[name] = value
             self._show()
 
+    def offer(self, name: str, value: V) -> bool:
+        """`put` for who cannot wait: False, and nothing is written, where there is no room."""
+        if name not in self._waiting and len(self) >= self._bound:
+            return False
+        self._waiting[name] = value
+        self._show()
+        return True
+
     def waiting(self, name: str) -> V | None:
         """The value that is not written yet."""
         return self._waiting.get(name)

@@ -17,6 +17,7 @@ from xxhash import xxh3_128_hexdigest
 
 from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
 from streams.cache.kind import CATALOG, KEPT, OVERVIEW, SERIES, CacheKind, owned
+from streams.cache.write_behind import WriteBehind
 from streams.clock import Clock
 from streams.errors import CacheUnavailable, TransientError
 from streams.telemetry.metrics import Metrics
@@ -25,6 +26,9 @@ log = structlog.get_logger(__name__)
 
 FRESH_S: Final[Mapping[CacheKind, float]] = {SERIES: 10.0, CATALOG: 60.0, OVERVIEW: 30.0}
 KEPT_S: Final = 86_400.0
+BEHIND_S: Final = 1.0
+BEHIND_MAX: Final = 200
+"""Answers that wait to be kept, the newest of each question."""
 _encode = msgspec.json.Encoder().encode
 
 Load = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -68,6 +72,14 @@ class Answers:
 
         self._fresh = {kind: cache(kind, ttl_s) for kind, ttl_s in FRESH_S.items()}
         self._kept = cache(KEPT, KEPT_S)
+        # Behind: nobody who asks waits until Redis has what others may want when a shard is away.
+        self._behind: WriteBehind[bytes] = WriteBehind(
+            KEPT.name, self._keep, clock, metrics, bound=BEHIND_MAX, interval_s=BEHIND_S
+        )
+
+    async def run(self) -> None:
+        """Keep the last good answers, until cancelled."""
+        await self._behind.run()
 
     async def get(self, question: Question, load: Load) -> bytes:
         """A JSON object: what ``load`` gave, with ``as_of_ms`` and ``degraded``.
@@ -79,7 +91,7 @@ class Answers:
                 question.name, lambda: self._load(question, load)
             )
         except TransientError as error:
-            kept = await self._kept.get(question.name, _nothing)
+            kept = await self._last_good(question.name)
             if kept is None:
                 raise
             log.info("answered_from_cache", cache=question.kind.name, code=error.code)
@@ -98,17 +110,29 @@ class Answers:
         return found
 
     async def close(self) -> None:
+        """Keep what waits, if Redis takes it."""
+        try:
+            await self._behind.flush()
+        except CacheUnavailable as error:
+            log.info("answers_not_kept", answers=len(self._behind), code=error.code)
         for cache in (*self._fresh.values(), self._kept):
             await cache.close()
 
     async def _load(self, question: Question, load: Load) -> Versioned[bytes]:
         as_of_ms = self._clock.now_ms()
         body = _encode({"as_of_ms": as_of_ms, **await load()})
-        try:
-            await self._kept.put(question.name, body)
-        except CacheUnavailable as error:
-            log.info("answer_not_kept", code=error.code)
+        if not self._behind.offer(question.name, body):
+            log.info("answer_not_kept", waiting=BEHIND_MAX)
         return Versioned(body)
+
+    async def _keep(self, batch: Mapping[str, bytes]) -> None:
+        """Raises `CacheUnavailable`: all of it is written again."""
+        for name, body in batch.items():
+            await self._kept.put(name, body)
+
+    async def _last_good(self, name: str) -> bytes | None:
+        waiting = self._behind.waiting(name)
+        return waiting if waiting is not None else await self._kept.get(name, _nothing)
 
 
 async def _nothing() -> Versioned[bytes]:

@@ -102,9 +102,12 @@ class ConsoleProcess:
     @contextlib.asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         self._caches.start()
+        keeping = asyncio.create_task(self._answers.run(), name="answers")
         try:
             yield
         finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
             await self._answers.close()
             await self._caches.close()
             await self._shards.close()

@@ -87,3 +87,14 @@ async def test_flush_says_what_could_not_be_written():
     with pytest.raises(CacheUnavailable):
         await behind.flush()
     assert behind.waiting("a") == 1
+
+
+async def test_an_offer_is_taken_or_left_at_once():
+    """Who answers people cannot wait for room; a name that waits already needs none."""
+    target, clock = Target(), VirtualClock()
+    behind = _made(target, clock, bound=2)
+    assert [behind.offer(name, 1) for name in "abc"] == [True, True, False]
+    assert behind.offer("a", 2)
+    await behind.flush()
+    assert target.batches == [{"a": 2, "b": 1}]
+    assert behind.offer("c", 3)

@@ -7,14 +7,15 @@ import json
 
 import pytest
 
-from streams.cache.kind import CATALOG, SERIES
+from streams.cache.kind import CATALOG, KEPT, SERIES
 from streams.cache.memory import MemoryShared
 from streams.cache.process import shared_layer
 from streams.clock import SystemClock
-from streams.console.answers import FRESH_S, Answers, Question
+from streams.console.answers import BEHIND_MAX, FRESH_S, Answers, Question
 from streams.errors import ShardUnavailable
 from streams.telemetry.metrics import Metrics
 
+WAITING = "dia_cache_write_behind_entries"
 QUESTION = Question(SERIES, "acme", ("series", 1))
 
 
@@ -105,4 +106,34 @@ async def test_redis_away_costs_a_reader_nothing(clock):
     answers = Answers(shared_layer(shared, clock, metrics), clock, metrics)
     assert (await _get(answers, source))["n"] == 1
     assert (await _get(answers, source))["n"] == 1
+    await answers.close()
+
+
+async def test_answers_are_kept_behind_the_back_of_who_asked(clock):
+    """A Redis that hangs or is away must not be waited for; when it is there, and at a stop, what
+    others may need is written."""
+    shared, metrics, source = MemoryShared(clock), Metrics(), Source()
+    shared.stop()
+    answers = Answers(shared_layer(shared, clock, metrics), clock, metrics)
+    first = await _get(answers, source)
+    assert metrics.registry.get_sample_value(WAITING, {"cache": KEPT.name}) == 1
+    clock.moved_s += FRESH_S[SERIES] + 1
+    source.away = True
+    assert await _get(answers, source) == {**first, "degraded": True}, "it is not lost meanwhile"
+    shared.restart()
+    await answers.close()
+    assert metrics.registry.get_sample_value(WAITING, {"cache": KEPT.name}) == 0
+    other = Answers(shared_layer(shared, clock, Metrics()), clock, Metrics())
+    assert await _get(other, source) == {**first, "degraded": True}, "another process has it too"
+    await other.close()
+
+
+async def test_what_waits_to_be_kept_is_bounded(clock):
+    """A day without Redis must not fill the memory, nor make anybody wait."""
+    shared, metrics, source = MemoryShared(clock), Metrics(), Source()
+    shared.stop()
+    answers = Answers(shared_layer(shared, clock, metrics), clock, metrics)
+    for number in range(BEHIND_MAX + 5):
+        await _get(answers, source, Question(SERIES, "acme", ("series", number)))
+    assert metrics.registry.get_sample_value(WAITING, {"cache": KEPT.name}) == BEHIND_MAX
     await answers.close()
