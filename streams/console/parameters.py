@@ -67,6 +67,10 @@ class Parameters:
             raise Unreadable(f"{key} is before 1970 or too far ahead")
         return found
 
+    def span_asked(self) -> tuple[str, str]:
+        """``from`` and ``to`` as they were written."""
+        return self._given.get("from") or "-1h", self._given.get("to") or "now"
+
     def maybe_moment_ms(self, key: str, now_s: float) -> int | None:
         return self.moment(key, "now", now_s) * 1000 if self._given.get(key) else None
 

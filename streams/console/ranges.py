@@ -20,7 +20,7 @@ from streams.console import reply
 from streams.console.answers import Answers, Question
 from streams.console.gate import Gate
 from streams.console.parameters import Format, Parameters
-from streams.console.series import ROUND_S, columns
+from streams.console.series import columns
 from streams.console.shards import Rows, ShardReader
 from streams.moments import iso_s, span_s
 from streams.rows import WindowTable
@@ -78,9 +78,12 @@ class RangeDesk:
         given = Parameters(request)
         tenant = holder.tenant(given.optional("tenant"))
         now_s = self._clock.now_ms() / 1000
-        asked = _asked(given, tenant, now_s - now_s % ROUND_S)
+        asked = _asked(given, tenant, now_s)
         wanted = given.choice("format", Format, "json")
-        question = Question(SERIES, tenant, ("range", *asked))
+        query = asked.query
+        # Named as it was asked: "the last hour" is one question, and has one last good answer.
+        what = (asked.models, query.metric, asked.table, query.step_s, asked.buckets)
+        question = Question(SERIES, tenant, ("range", *what, *given.span_asked()))
         body = await self._answers.get(question, lambda: self._read(asked))
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 

@@ -21,7 +21,7 @@ Rows: TypeAlias = Sequence[Sequence[Any]]
 
 ANSWER_S: Final = 5.0
 _GRACE_S: Final = 2.0
-_ACQUIRE_S: Final = 2.0
+_ACQUIRE_S: Final = 5.0
 _QUERIES: Final = 4
 """at a time, of one shard"""
 BREAKER: Final = BreakerPolicy(failures=5, window_s=30.0, open_s=5.0, successes=1, consecutive=True)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from streams.cache import kind
+from streams.clock import SystemClock
+from streams.console.shards import ShardReader
+from streams.errors import ShardUnavailable
+
 SERIES = "/api/series?model=m&metric=x"
 
 
@@ -50,3 +55,29 @@ async def test_a_shard_that_is_away_is_a_503_that_names_no_address(http, bearer)
     assert (answer.status_code, answer.json()["code"]) == (503, "shard_unavailable")
     assert answer.headers["retry-after"] == "5"
     assert "DIA_" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/series", "/api/range"])
+async def test_the_last_hour_is_answered_also_when_it_is_an_hour_later(
+    process, http, bearer, monkeypatch, path
+):
+    """Time goes on while a shard is away: "the last hour" still has its last good answer, which
+    says when it was read. Hours of other names have none."""
+    away = False
+
+    async def rows(self, names, sql, given):
+        if away:
+            raise ShardUnavailable("away")
+        return [(given["start"], 3, 1.5, 0.1, 1.0, 2.0, 1.5, [1.5, 2.0, 2.0])]
+
+    monkeypatch.setattr(ShardReader, "of_series", rows)
+    ask = {"model": "m", "metric": "x", "from": "-1h"}
+    first = (await http.get(path, params=ask, headers=bearer("read"))).json()
+    later_ms = process.console.clock.now_ms() + 3_600_000
+    monkeypatch.setattr(SystemClock, "now_ms", lambda self: later_ms)
+    process._answers._fresh[kind.SERIES].clear()
+    away = True
+    second = (await http.get(path, params=ask, headers=bearer("read"))).json()
+    assert second == {**first, "degraded": True}
+    another = await http.get(path, params={**ask, "from": "-2h"}, headers=bearer("read"))
+    assert another.status_code == 503
