@@ -39,6 +39,7 @@ MODELS = ("ranker", "recommender", "scorer")
 MINUTES = 40
 PAST_MS = 120_000
 EVENTS_A_MINUTE = 120
+REQUESTS = 12
 LETTERS = 7
 """Events whose value is a word: a patch mends them."""
 _QUICK = {
@@ -144,10 +145,14 @@ class Stage:
         events = [*_metrics(now_ms - PAST_MS), *_spoilt(now_ms - PAST_MS)]
         models = [{**event, "tenant_id": TENANT} for event in trained_models(now_ms, 1)]
         generator = RequestGenerator(
-            RequestWorkload(start_ms=now_ms, tenants=1, poison=0, trials=100)
+            RequestWorkload(
+                start_ms=now_ms, tenants=1, poison=0, duplicates=0, conflicts=0, trials=100
+            )
         )
         requests = [
-            json.loads(value) for block in generator.blocks(12, 12) for value in block.values
+            json.loads(value)
+            for block in generator.blocks(REQUESTS, REQUESTS)
+            for value in block.values
         ]
         for topic, values, key in (
             (MODEL_METRICS.name, events, "tenant_id"),

@@ -99,33 +99,41 @@ export class Chart {
 
 dark.addEventListener("change", () => shown.forEach((chart) => chart.build && chart.draw()));
 
-export const line = (label, colour, more = {}) => ({
-  label, stroke: colour, width: 1.5, points: { show: false }, value: (self, value) => measure(value), ...more,
-});
+// A value between two gaps has no line to be seen by: it is a dot.
+function isolated(plot, series) {
+  const values = plot.data[series];
+  const missing = (at) => values[at] === null || values[at] === undefined;
+  return [...values.keys()].filter((at) => !missing(at) && missing(at - 1) && missing(at + 1));
+}
 
-// One or two values have no line between them: they are dots.
-export const dots = (points) => ({ points: { show: points < 3, size: 6 } });
+export const line = (label, colour, more = {}) => ({
+  label, stroke: colour, width: 1.5, points: { show: true, size: 5, filter: isolated },
+  value: (self, value) => measure(value), ...more,
+});
 
 export const bars = (label, colour) => ({
   ...line(label, colour),
   fill: colour,
   width: 0,
+  points: { show: false },
   paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }),
 });
 
-// The axis ends where the last window ends, and what is counted starts at nothing.
-export const barScales = (t, step_s) => ({
-  x: { range: () => [t[0], t[t.length - 1] + step_s] },
-  y: { range: (self, low, high) => [0, 1.05 * high || 1] },
+// The axis ends where the last window ends, zoomed or not.
+export const span = (t, step_s) => ({
+  range: (self, low, high) => [low, high === t[t.length - 1] ? high + step_s : high],
 });
+export const fromNothing = { range: (self, low, high) => [0, 1.05 * high || 1] };
 
 // A time axis of 24 hours, in the order people write dates.
 const timeValue = (self, s) => (s === null ? "" : new Date(s * 1000).toISOString().slice(0, 16).replace("T", " "));
 export const time = () => ({ label: "UTC", value: timeValue });
 
 const pad = (value) => String(value).padStart(2, "0");
+const STEPS_S = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
 export function timeAxis() {
   return axis({
+    incrs: STEPS_S,
     values: (self, splits, index, space, step) => splits.map((s, at) => {
       const date = new Date(s * 1000);
       const day = `${pad(date.getUTCMonth() + 1)}-${pad(date.getUTCDate())}`;

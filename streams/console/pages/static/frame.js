@@ -28,13 +28,16 @@ export function fresh(data) {
 // Nothing was kept that could be shown instead.
 document.addEventListener("away", ({ detail }) => degraded("kept", `Degraded: ${detail.detail ?? "a part does not answer"}`));
 
+// From this level on answers are kept ones; level 1 is slower than usual, and Overview's to say.
+const PARTIAL = 2;
+
 // What the overview says of the services and the level becomes the banner.
 function tell(overview) {
   degraded("overview", "");
   const away = overview.services.filter((service) => !service.ok).map((service) => service.name);
   degraded("services", away.length ? `Degraded: no answer from ${away.join(", ")}.` : "");
   const level = overview.level;
-  degraded("level", level && level.level > 0
+  degraded("level", level && level.level >= PARTIAL
     ? `Degradation level ${level.level}, ${level.name}: ${level.reasons.join("; ")}.` : "");
 }
 

@@ -1,10 +1,10 @@
 // How the values of each window are spread: a column a window, a row a bucket, darker for more.
 
-import { time, timeAxis, token, valueAxis } from "./chart.js";
+import { span, time, timeAxis, token, valueAxis } from "./chart.js";
 import { count, measure, minute } from "./format.js";
 
-// `heat` is {edges, t, counts} of the query API, `step_s` the width of a window.
-export function heatmap(heat, step_s, readout) {
+// `heat` is {edges, t, counts} of the query API, `grid` every window of the range, `step_s` their width.
+export function heatmap(heat, grid, step_s, cursor, readout) {
   const { edges, t, counts } = heat;
   const most = Math.max(1, ...counts.flat());
   const rgb = token("heat");
@@ -46,16 +46,16 @@ export function heatmap(heat, step_s, readout) {
   return {
     options: {
       legend: { show: false },
-      cursor: { points: { show: false }, drag: { x: false, y: false } },
+      cursor: { ...cursor, points: { show: false } },
       scales: {
-        x: { range: () => [t[0], t[t.length - 1] + step_s] },
+        x: span(grid, step_s),
         y: { range: () => [edges[0], edges[edges.length - 1]] },
       },
       axes: [timeAxis(), valueAxis({ grid: { show: false } })],
       series: [time(), { paths: () => null, points: { show: false } }],
       hooks: { draw: [paint], setCursor: [tell] },
     },
-    data: [t, t.map(() => edges[0])],
+    data: [grid, grid.map(() => edges[0])],
     label: `Heatmap of ${t.length} windows and ${edges.length - 1} buckets from ${measure(edges[0])} to ${
       measure(edges[edges.length - 1])}`,
   };

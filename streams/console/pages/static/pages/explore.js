@@ -1,4 +1,4 @@
-import { Chart, bars, barScales, dots, line, seriesColour, time } from "../chart.js";
+import { Chart, bars, fromNothing, line, seriesColour, span, time } from "../chart.js";
 import { $, figures, fill, h, table } from "../dom.js";
 import { aligned, count, measure, minute, plural } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
@@ -49,24 +49,23 @@ function gridded({ from_s, to_s, step_s, series }) {
     of: series.map(({ model, columns }) => {
       const at = new Map(columns.t.map((t, row) => [t, row]));
       const column = (name) => starts.map((t) => (at.has(t) ? columns[name][at.get(t)] : null));
-      return { model, points: columns.t.length, ...Object.fromEntries(COLUMNS.map((name) => [name, column(name)])) };
+      return { model, ...Object.fromEntries(COLUMNS.map((name) => [name, column(name)])) };
     }),
   };
 }
 
 const zip = (a, b, join) => a.map((value, at) => (value === null ? null : join(value, b[at])));
 const faded = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
-const edge = (label, value) => ({ ...line(label, "transparent"), width: 0, ...value });
+const edge = (label, value) => ({ ...line(label, "transparent"), width: 0, points: { show: false }, ...value });
 
-function meanOfOne(t, { mean, sd, min, max, points }) {
+function meanOfOne(t, { mean, sd, min, max }) {
   const colour = seriesColour(0);
   return {
     data: [t, max, min, zip(mean, sd, (m, s) => m + s), zip(mean, sd, (m, s) => m - s), mean],
     options: {
-      cursor,
       series: [
         time(), edge("max"), edge("min"), edge("sd", { value: (self, value, series, at) => measure(sd[at]) }),
-        edge("", { class: "unlisted" }), line("mean", colour, dots(points)),
+        edge("", { class: "unlisted" }), line("mean", colour),
       ],
       bands: [{ series: [1, 2], fill: faded(colour, 12) }, { series: [3, 4], fill: faded(colour, 26) }],
     },
@@ -75,25 +74,23 @@ function meanOfOne(t, { mean, sd, min, max, points }) {
 
 const compared = (t, all, name) => ({
   data: [t, ...all.map((one) => one[name])],
-  options: { cursor, series: [time(), ...all.map((one, at) => line(one.model, seriesColour(at), dots(one.points)))] },
+  options: { series: [time(), ...all.map((one, at) => line(one.model, seriesColour(at)))] },
 });
 
 const percentilesOfOne = (t, one) => ({
   data: [t, one.p50, one.p95, one.p99],
   options: {
-    cursor,
-    series: [time(), ...["p50", "p95", "p99"].map((name, at) => line(name, seriesColour(at), dots(one.points)))],
+    series: [time(), ...["p50", "p95", "p99"].map((name, at) => line(name, seriesColour(at)))],
   },
 });
 
-function counts(t, all, step_s) {
+function counts(t, all) {
   if (all.length > 1) return compared(t, all, "count");
   return {
     data: [t, all[0].count],
     options: {
-      cursor,
       series: [time(), bars("events", seriesColour(0))],
-      scales: barScales(t, step_s),
+      scales: { y: fromNothing },
     },
   };
 }
@@ -103,23 +100,29 @@ function drawCharts(answer) {
   const single = all.length === 1;
   const percentile = $("percentile").value;
   const about = `${answer.metric} of ${all.map((one) => one.model).join(", ")}, ${plural(t.length, "window")}`;
-  const draw = (id, what, build) => charts[id].show(() => ({ ...build(), label: `${what}: ${about}` }));
+  const draw = (id, what, build) => charts[id].show(() => {
+    const { data, options } = build();
+    const scales = { x: span(t, answer.step_s), ...options.scales };
+    return { data, options: { cursor, ...options, scales }, label: `${what}: ${about}` };
+  });
   $("mean-title").textContent = single ? "Mean ± standard deviation, between minimum and maximum" : "Mean by model";
   $("percentiles-title").textContent = single ? "Percentiles" : `${percentile} by model`;
   draw("mean", "Mean", () => (single ? meanOfOne(t, all[0]) : compared(t, all, "mean")));
   draw("percentiles", "Percentiles", () => (single ? percentilesOfOne(t, all[0]) : compared(t, all, percentile)));
-  draw("count", "Events a window", () => counts(t, all, answer.step_s));
+  draw("count", "Events a window", () => counts(t, all));
 }
 
 let heatmaps = [];
-function drawHeatmaps({ series, step_s }) {
+function drawHeatmaps(answer) {
+  const { series, step_s } = answer;
+  const { t } = gridded(answer);
   heatmaps.forEach((chart) => chart.close());
   heatmaps = [];
   const parts = series.filter((one) => one.heatmap?.t.length).map((one) => {
     const place = h("div");
     const readout = h("p", { class: "readout" });
     const chart = new Chart(place);
-    chart.show(() => heatmap(one.heatmap, step_s, readout));
+    chart.show(() => heatmap(one.heatmap, t, step_s, cursor, readout));
     heatmaps.push(chart);
     return [series.length > 1 ? h("h3", {}, one.model) : null, place, readout];
   });
@@ -139,7 +142,7 @@ function drawTotals({ series, table: windows, step_s }) {
     ...series.map((one) => {
       if (!one.columns.t.length) return { name: one.model, value: "0", unit: "events" };
       const { events, mean, min, max } = total(one);
-      return { name: one.model, value: count(events), unit: "events",
+      return { name: one.model, value: count(events), unit: events === 1 ? "event" : "events",
         aside: `mean ${measure(mean)}, from ${measure(min)} to ${measure(max)}` };
     }),
     { name: "Windows", value: width, aside: `from table ${windows}` },

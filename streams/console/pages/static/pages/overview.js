@@ -1,4 +1,4 @@
-import { Chart, bars, barScales, seriesColour, time } from "../chart.js";
+import { Chart, bars, fromNothing, seriesColour, span, time } from "../chart.js";
 import { $, figures, h, table } from "../dom.js";
 import { count, plural, seconds, UNKNOWN } from "../format.js";
 import { degraded, fresh, onAgain, onOverview, start } from "../frame.js";
@@ -39,16 +39,20 @@ function headline({ throughput, freshness, error_budget, lag, dead_letters, leve
   ];
 }
 
-function throughput(found) {
+function throughput(found, as_of_ms) {
   if (!found?.minutes.t.length) {
     chart.clear("No event in the last hour.");
     return;
   }
-  const { t, events } = found.minutes;
+  // A minute without events is a minute with none, not a shorter hour.
+  const counted = new Map(found.minutes.t.map((at, row) => [at, found.minutes.events[row]]));
+  const newest = Math.floor(as_of_ms / 60_000) * 60;
+  const t = Array.from({ length: 60 }, (_, at) => newest - 60 * (59 - at));
+  const events = t.map((at) => counted.get(at) ?? 0);
   chart.show(() => ({
     options: {
       series: [time(), bars("events", seriesColour(0))],
-      scales: barScales(t, 60),
+      scales: { x: span(t, 60), y: fromNothing },
     },
     data: [t, events],
     label: `Events a minute over ${t.length} minutes; the newest minute has ${count(events[events.length - 1])}`,
@@ -89,7 +93,7 @@ function workers({ workers: found, breakers }) {
 function draw(overview) {
   fresh(overview);
   figures($("figures"), headline(overview));
-  throughput(overview.throughput);
+  throughput(overview.throughput, overview.as_of_ms);
   panels.services.put(services(overview.services), "No service is known.");
   panels.lag.put(lag(overview.lag), "No worker tells of a partition. Start one: dia worker");
   panels.workers.put(workers(overview), "No worker runs. Start one: dia worker");
