@@ -100,9 +100,6 @@ PARTS: tuple[Part, ...] = (
     _case("narrow", 1.3, Case(workload="narrow", events=SUSTAINED_EVENTS)),
     _case("wide-null", 0.6, Case(workload="wide", events=2_000_000, sink="null", floor=True)),
     _case("narrow-null", 0.6, Case(workload="narrow", events=2_000_000, sink="null", floor=True)),
-    _case(
-        "narrow-null-2", 0.5, Case(workload="narrow", events=2_000_000, processes=2, sink="null")
-    ),
     _case("hot", 0.6, Case(workload="hot")),
     _case("dups", 0.6, Case(workload="dups")),
     _case("single", 0.5, paced(Case(workload="single"), 200, PACED_S)),

@@ -2,11 +2,11 @@
 
     level        what is measured                                   what follows
     0 healthy
-    1 degraded   a shard: 95 % of its calls within 30 s took        that shard gets no early rows of
-                 longer than DIA_DEGRADED_LATENCY_S, more than      live windows: they wait in the
-                 DIA_DEGRADED_ERROR_SHARE of them failed, or none   state, closed windows go on;
-                 was answered for 5 s; the state folder has less    a warning in the log
-                 than twice the room of level 3
+    1 degraded   a shard: three calls and 5 % of all within 30 s    that shard gets no early rows of
+                 took longer than DIA_DEGRADED_LATENCY_S, three     live windows: they wait in the
+                 and DIA_DEGRADED_ERROR_SHARE of them failed, or    state, closed windows go on;
+                 none was answered for 5 s; the state folder has    a warning in the log
+                 less than twice the room of level 3
     2 partial    a shard answered nothing for 15 s; Redis is away   HTTP surfaces change nothing and
                                                                     read what is kept
     3 minimal    Kafka answered nothing for 15 s; the state folder  partitions take no records; an

@@ -12,9 +12,10 @@ from streams.degradation.level import FINE, Level, Reading
 from streams.errors import ShardBusy, TransientError
 
 WINDOW_S = 30.0
-CALLS_MIN = 5
-"""Fewer say nothing about a share of them."""
 FAILURES_MIN = 3
+SLOW_MIN = 3
+"""Of few calls one is more than any share of them: a server that was just started answers its first
+insert late, and is well."""
 SLOW_SHARE = 0.05
 SILENT_S = 5.0
 AWAY_S = 15.0
@@ -94,7 +95,7 @@ class Calls:
                 f"{failed} of {count} calls of {self._name} failed in {WINDOW_S:g} s",
             )
         slow = sum(call.took_s > self._latency_s for call in self._calls)
-        if count >= CALLS_MIN and slow > SLOW_SHARE * count:
+        if slow >= SLOW_MIN and slow > SLOW_SHARE * count:
             return Reading(
                 Level.DEGRADED,
                 f"{slow} of {count} calls of {self._name} took more than {self._latency_s:g} s",
