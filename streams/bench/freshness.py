@@ -26,6 +26,9 @@ from streams.workload.oracle import Oracle
 
 COMMITS_AFTER = 2
 """Commit intervals after the last event until the lag is looked at."""
+WARM_UP_S = 5.0
+"""Probes before do not count: the first insert of a server that was just started takes seconds, and
+how long a start takes is told by itself (streams/bench/restart.py)."""
 
 
 async def measure_freshness(rig: Rig) -> Outcome:
@@ -51,14 +54,15 @@ async def measure_freshness(rig: Rig) -> Outcome:
         if joining is not None:
             await joining.done()
         delays_s, verdict = await _judge(rig, process, made.oracle, probes)
+        warm_s = _warm(probes.due_ms, delays_s)
         freshness = Freshness(
             rate_per_s=_rate(case),
             seconds=case.seconds or 0,
-            probes=len(delays_s),
-            p50_s=quantile(delays_s, 0.5),
-            p99_s=quantile(delays_s, 0.99),
-            p999_s=quantile(delays_s, 0.999),
-            max_s=quantile(delays_s, 1.0),
+            probes=len(warm_s),
+            p50_s=quantile(warm_s, 0.5),
+            p99_s=quantile(warm_s, 0.99),
+            p999_s=quantile(warm_s, 0.999),
+            max_s=quantile(warm_s, 1.0),
             insert_mean_s=await _insert_mean_s(rig, process),
             sender_late_s=round(sent.late_s, 3),
             lag_max=sent.lag_max,
@@ -79,6 +83,14 @@ async def measure_freshness(rig: Rig) -> Outcome:
         freshness=freshness,
         rebalance=rebalance,
     )
+
+
+def _warm(due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The delays of the probes after `WARM_UP_S`; all of them where one is missing (the run is not
+    exact then) or none would be left."""
+    if len(due_ms) != len(delays_s) or due_ms[-1] - due_ms[0] <= WARM_UP_S * 1000:
+        return delays_s
+    return delays_s[due_ms >= due_ms[0] + WARM_UP_S * 1000]
 
 
 async def _judge(
