@@ -90,7 +90,8 @@ def _warm(due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> NDArray
     exact then) or none would be left."""
     if len(due_ms) != len(delays_s) or due_ms[-1] - due_ms[0] <= WARM_UP_S * 1000:
         return delays_s
-    return delays_s[due_ms >= due_ms[0] + WARM_UP_S * 1000]
+    warm: NDArray[np.float64] = delays_s[due_ms >= due_ms[0] + WARM_UP_S * 1000]
+    return warm
 
 
 async def _judge(
