@@ -36,6 +36,8 @@ from streams.workload.requests import RequestGenerator, RequestWorkload
 PATIENCE_S = 60.0
 TENANT, OTHER, METRIC = "acme", "globex", "latency_ms"
 MODELS = ("ranker", "recommender", "scorer")
+MENDED = MODELS[2]
+"""The model of the events that begin as dead letters; the other two have what they have."""
 MINUTES = 40
 PAST_MS = 120_000
 EVENTS_A_MINUTE = 120
@@ -182,7 +184,7 @@ def _metrics(now_ms: int) -> Iterator[dict[str, object]]:
 
 def _spoilt(now_ms: int) -> Iterator[dict[str, object]]:
     for number in range(LETTERS):
-        yield _metric(TENANT, MODELS[0], now_ms - number * 60_000, "twelve")
+        yield _metric(TENANT, MENDED, now_ms - number * 60_000, "twelve")
 
 
 def _metric(tenant: str, model: str, ts: int, value: object) -> dict[str, object]:

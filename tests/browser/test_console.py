@@ -15,6 +15,7 @@ from tests.browser.conftest import WIDE
 from tests.browser.stage import (
     EVENTS_A_MINUTE,
     LETTERS,
+    MENDED,
     METRIC,
     MINUTES,
     MODELS,
@@ -149,7 +150,8 @@ def test_dead_letters_are_mended_and_replayed_from_the_browser(page, stage, scre
     expect(plan).to_contain_text(f"{LETTERS} of {LETTERS}")
     page.get_by_label("Group by").select_option("disposition")
     expect(page.locator("#groups tbody")).to_contain_text("replayed")
-    _go(page, "Explore")
+    page.goto(f"/explore?tenant={TENANT}&metric={METRIC}&model={MENDED}")
+    _read(page)
     expected = EVENTS + LETTERS
 
     def counted() -> bool:
@@ -193,6 +195,19 @@ def test_decisions_training_and_pipeline_show_what_happened(page):
     _go(page, "Pipeline")
     expect(page.locator("#ledger")).to_contain_text("adds up")
     expect(page.locator("#ledger")).not_to_contain_text("does not add up")
+
+
+def test_the_overview_moves_by_itself(page, stage):
+    """A screen on the wall is looked at for days and reloaded by nobody."""
+    _read(page)
+    said = page.locator("#freshness")
+    before = said.text_content()
+
+    def moved() -> bool:
+        stage.read_anew("overview")
+        return said.text_content() != before
+
+    stage.wait_until(moved)
 
 
 def test_the_keyboard_goes_everywhere(page):
@@ -244,6 +259,7 @@ def test_a_page_says_when_clickhouse_is_away_and_when_it_is_back(page, stage):
     with absent(stage.stack.home, "clickhouse-0", "clickhouse-1"):
         page.get_by_label("Range", exact=True).select_option("7d")
         expect(banner).to_contain_text("Degraded", timeout=40_000)
+        expect(page.locator("#numbers").get_by_role("button", name="Try again")).to_be_visible()
         stage.read_anew("overview")
         expect(banner).to_contain_text(AWAY, timeout=40_000)
         expect(banner).to_be_visible()

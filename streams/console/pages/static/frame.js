@@ -44,21 +44,26 @@ function tell(overview) {
 // Server-sent events of `path`; `seen(data)` for each. The browser comes back by itself after a stream
 // ended; one that was refused for good means that the session is over.
 export function watch(path, seen, trouble = () => {}) {
-  const source = new EventSource(path);
-  let failures = 0;
-  source.addEventListener("open", () => { failures = 0; degraded("console", ""); });
-  source.addEventListener("message", (event) => seen(JSON.parse(event.data)));
-  source.addEventListener("trouble", (event) => trouble(JSON.parse(event.data)));
-  source.addEventListener("error", async () => {
-    failures += 1;
-    // A stream that ends is one failure, and opened again at once; two mean that nobody is there.
-    if (failures > 1) degraded("console", "The console does not answer; what you see stands still.");
-    if (source.readyState !== EventSource.CLOSED) return;
-    const session = await fetch("/session").catch(() => null);
-    if (session?.status === 401) signIn();
-    else setTimeout(() => watch(path, seen, trouble), 5000);
-  });
-  return source;
+  let source = null;
+  let over = false;
+  function open() {
+    let failures = 0;
+    source = new EventSource(path);
+    source.addEventListener("open", () => { failures = 0; degraded("console", ""); });
+    source.addEventListener("message", (event) => seen(JSON.parse(event.data)));
+    source.addEventListener("trouble", (event) => trouble(JSON.parse(event.data)));
+    source.addEventListener("error", async () => {
+      failures += 1;
+      // A stream that ends is one failure, and opened again at once; two mean that nobody is there.
+      if (failures > 1) degraded("console", "The console does not answer; what you see stands still.");
+      if (source.readyState !== EventSource.CLOSED) return;
+      const session = await fetch("/session").catch(() => null);
+      if (session?.status === 401) signIn();
+      else setTimeout(() => over || open(), 5000);
+    });
+  }
+  open();
+  return { close() { over = true; source.close(); } };
 }
 
 // The filters of a page live in its address: `state()` reads them, `keep(changes)` writes them.

@@ -95,18 +95,18 @@ const OVER = new Set(["finished", "cancelled"]);
 const TONES = { finished: "good", running: "", entered: "", paused: "warn", stopped: "bad", cancelled: "muted" };
 
 function command(plan, word) {
-  return h("button", {
-    type: "button", disabled: !may("operate"), title: may("operate") ? null : needed,
-    onclick: async (event) => {
-      event.currentTarget.disabled = true;
-      try {
-        update(await post(`/api/dlq/plans/${encodeURIComponent(plan.plan)}/${word}`, { reason: "" }));
-        if (word === "resume") follow(plan.plan, () => {});
-      } catch (error) {
-        row(plan.plan)?.after(h("tr", {}, h("td", { colspan: "9", class: "bad", role: "alert" }, error.message)));
-      }
-    },
-  }, word);
+  const button = h("button", { type: "button", disabled: !may("operate"), title: may("operate") ? null : needed }, word);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      update(await post(`/api/dlq/plans/${encodeURIComponent(plan.plan)}/${word}`, { reason: "" }));
+      if (word === "resume") follow(plan.plan, () => {});
+    } catch (error) {
+      button.disabled = false;
+      button.after(h("span", { class: "bad", role: "alert" }, error.message));
+    }
+  });
+  return button;
 }
 
 const controls = (plan) => {
