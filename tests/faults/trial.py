@@ -209,15 +209,17 @@ class Trial:
     async def until_read(self, events: int, timeout_s: float = PATIENCE_S) -> None:
         """The group has committed at least this many records."""
         deadline = time.monotonic() + timeout_s
+        while await self.read() < events:
+            assert time.monotonic() < deadline, f"nothing is read: {self._tails()}"
+            await asyncio.sleep(POLL_S)
+
+    async def read(self) -> int:
+        """Records the group has committed."""
         partitions = [
             TopicPartition(MODEL_METRICS.name, number) for number in range(MODEL_METRICS.partitions)
         ]
-        while True:
-            committed = await self.with_admin(lambda a: a.committed(DIA_GROUP, partitions))
-            if sum(done.offset for done in committed.values()) >= events:
-                return
-            assert time.monotonic() < deadline, f"nothing is read: {self._tails()}"
-            await asyncio.sleep(POLL_S)
+        committed = await self.with_admin(lambda a: a.committed(DIA_GROUP, partitions))
+        return sum(done.offset for done in committed.values())
 
     # --- the end -----------------------------------------------------------------------------
 
