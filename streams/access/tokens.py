@@ -100,9 +100,9 @@ class TokenFile:
         self.path = path
 
     @classmethod
-    def of(cls, home: Path) -> TokenFile:
-        """The file of the installation in ``home``."""
-        return cls(home / "access" / "tokens.json")
+    def of(cls, home: Path, elsewhere: str = "") -> TokenFile:
+        """The file of the installation in ``home``, unless it lies ``elsewhere``."""
+        return cls(Path(elsewhere) if elsewhere else home / "access" / "tokens.json")
 
     def read(self) -> list[Token]:
         """Every token, expired ones too; none when there is no file. `UsageError` when it cannot

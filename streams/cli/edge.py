@@ -140,4 +140,4 @@ def revoke(
 def _file(run: Invocation) -> TokenFile:
     from streams.access.tokens import TokenFile
 
-    return TokenFile.of(run.settings.home_path())
+    return TokenFile.of(run.settings.home_path(), run.settings.tokens_file)

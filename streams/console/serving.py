@@ -62,7 +62,7 @@ class ConsoleProcess:
     ) -> None:
         """``secure``: browsers come by TLS. Raises `UsageError` for unreadable tokens or secrets."""
         home = settings.home_path()
-        tokens = TokenFile.of(home)
+        tokens = TokenFile.of(home, settings.tokens_file)
         tokens.read()
         self._caches = ProcessCaches(settings, clock, metrics)
         layer = self._caches.layer
@@ -119,7 +119,8 @@ def serve(settings: Settings, listening: Listening, said: Callable[[str], None])
     Raises `RefusedBySafety` for an address that is not safe, or, beyond loopback, without tokens.
     """
     listening.require_safe()
-    if not is_loopback(listening.host) and not TokenFile.of(settings.home_path()).read():
+    tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
+    if not is_loopback(listening.host) and not tokens.read():
         raise RefusedBySafety(
             f"listening on {listening.host} without any token would be of use to nobody but an "
             "attacker. `dia edge token create --role admin` makes one."
@@ -135,12 +136,14 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
     health = HealthServer(state, metrics, clock, host=settings.http_host, port=settings.http_port)
     try:
         health_port = await health.start()
-        state.mark_started()
         state.set_partitions(PartitionCounts())
         server = WebServer(process.app(), listening, STOP_TIMEOUT_S)
-        server.on_listening = lambda url: said(
-            f"listening on {url}; metrics and probes on port {health_port}"
-        )
+
+        def listens(url: str) -> None:
+            state.mark_started()
+            said(f"listening on {url}; metrics and probes on port {health_port}")
+
+        server.on_listening = listens
         await server.serve()
         if not server.started:
             raise UsageError(

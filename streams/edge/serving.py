@@ -50,7 +50,7 @@ class EdgeProcess:
 
     def __init__(self, settings: Settings, broker: Broker, clock: Clock, metrics: Metrics) -> None:
         """Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
-        self._tokens = TokenFile.of(settings.home_path())
+        self._tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
         self._tokens.read()
         self.bug: BaseException | None = None
         self.on_bug: Callable[[], None] = lambda: None
@@ -152,12 +152,14 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
     process.degradation.on_change = state.set_standing
     try:
         health_port = await health.start()
-        state.mark_started()
         state.set_partitions(PartitionCounts())
         server = WebServer(process.app(), listening)
-        server.on_listening = lambda url: said(
-            f"listening on {url}; metrics and probes on port {health_port}"
-        )
+
+        def listens(url: str) -> None:
+            state.mark_started()
+            said(f"listening on {url}; metrics and probes on port {health_port}")
+
+        server.on_listening = listens
         process.on_bug = server.stop
         await server.serve()
         if process.bug is not None:

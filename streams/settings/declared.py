@@ -251,6 +251,10 @@ class Settings:
         30_000, "requests of one token within a minute", low=1, high=10_000_000
     )
 
+    tokens_file: str = _setting(
+        "", "hashes of access tokens, for edge and console; default HOME/access/tokens.json"
+    )
+
     http_host: str = _setting("127.0.0.1", "address of the health and metrics port")
     http_port: int = _setting(
         0, "health and metrics port of slot 0; 0 takes a free one", low=0, high=65_535

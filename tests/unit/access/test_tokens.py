@@ -128,6 +128,17 @@ def test_the_commands_create_list_and_revoke(tmp_path, capsys):
         desk.token_of(bearer(shown["token"]), NOW_MS)
 
 
+def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
+    """A cluster mounts it from a Secret; the one it is made from is made by the same commands."""
+    elsewhere = tmp_path / "tokens.json"
+    monkeypatch.setenv("DIA_TOKENS_FILE", str(elsewhere))
+    home = tmp_path / "home"
+    assert main(["edge", "token", "create", "--role", "admin", "--home", str(home)]) == 0
+    (made,) = TokenFile.of(home, str(elsewhere)).read()
+    assert json.loads(elsewhere.read_text())["tokens"][0]["id"] == made.id
+    assert TokenFile.of(home).read() == []
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [

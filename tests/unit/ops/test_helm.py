@@ -3,98 +3,51 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import helm_python as helm
-import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
 from agents import ALL
 from streams.settings import Settings, load
-
-ROOT = Path(__file__).parents[3]
-CHART = ROOT / "ops/helm/dia"
-SHAPES = sorted((CHART / "ci").glob("*-values.yaml"))
-CRDS = Path(__file__).parent / "crds"
-KUBERNETES = "1.37"
-
-helm.disable_logging()  # it tells of every symbolic link
-
-
-def _values(shape):
-    return yaml.safe_load((CHART / "ci" / f"{shape}-values.yaml").read_text())
-
-
-def _render(values, chart=CHART):
-    with helm.Chart.load(chart) as loaded:
-        loaded.validate_schema(values)
-        files = loaded.render(values, name="dia", namespace="prod")
-    return [
-        document
-        for name, text in files.items()
-        if name.endswith(".yaml")
-        for document in yaml.safe_load_all(text)
-        if document
-    ]
-
-
-def _of(documents, kind):
-    return [document for document in documents if document["kind"] == kind]
-
-
-def _check(document):
-    """Raises what the validators raise."""
-    crd = CRDS / f"{document['kind']}.json"
-    if crd.exists():
-        jsonschema.validate(document, json.loads(crd.read_text()))
-    else:
-        kubernetes_validate.validate(document, KUBERNETES, strict=True)
-
-
-def _pods(documents):
-    return [
-        document["spec"]["template"]["spec"]
-        for document in documents
-        if document["kind"] in {"StatefulSet", "Job"}
-    ]
+from tests.unit.ops.chart import (
+    CHART,
+    ROOT,
+    SHAPES,
+    check,
+    environment,
+    kind,
+    pods,
+    refused_kinds,
+    render,
+    values,
+)
 
 
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
 def test_every_shape_renders_to_valid_objects(path):
     """No cluster runs here: a field in the wrong place would first be met at an upgrade."""
-    documents = _render(yaml.safe_load(path.read_text()))
-    assert _of(documents, "StatefulSet")
+    documents = render(yaml.safe_load(path.read_text()))
+    assert kind(documents, "StatefulSet")
     for document in documents:
-        _check(document)
+        check(document)
 
 
 def test_helm_lints_the_chart():
     """Helm's own opinion, its wish for an icon apart."""
-    report = helm.lint(str(CHART), _values("secured"), strict=True)
+    report = helm.lint(str(CHART), values("secured"), strict=True)
     assert report["errors"] == []
     assert [m for m in report["messages"] if "icon" not in m["error"]] == []
 
 
 def test_a_misplaced_field_would_be_seen(tmp_path):
     """The validators can say no, to Kubernetes' objects and to others'."""
-    planted = tmp_path / "dia"
-    shutil.copytree(CHART, planted)
-    for name, right, wrong in (
-        ("statefulset.yaml", "podManagementPolicy:", "podManagmentPolicy:"),
-        ("availability.yaml", "maxReplicaCount:", "maxReplicasCount:"),
-    ):
-        file = planted / "templates" / name
-        file.write_text(file.read_text().replace(right, wrong))
-    refused = set()
-    for document in _render(_values("secured"), planted):
-        try:
-            _check(document)
-        except (kubernetes_validate.ValidationError, jsonschema.ValidationError):
-            refused.add(document["kind"])
-    assert refused == {"StatefulSet", "ScaledObject"}
+    mistakes = {
+        "statefulset.yaml": ("podManagementPolicy:", "podManagmentPolicy:"),
+        "availability.yaml": ("maxReplicaCount:", "maxReplicasCount:"),
+    }
+    assert refused_kinds(values("secured"), tmp_path, mistakes) == {"StatefulSet", "ScaledObject"}
 
 
 @pytest.mark.parametrize(
@@ -112,16 +65,15 @@ def test_a_misplaced_field_would_be_seen(tmp_path):
 def test_values_that_would_not_work_are_refused(change):
     """At `helm install`, in words, and not by a pod that does not come up."""
     with pytest.raises(helm.HelmError):
-        _render({**_values("plain"), **change})
+        render({**values("plain"), **change})
 
 
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
 def test_pods_are_restricted_and_tell_settings_that_exist(path, tmp_path):
     """A worker refuses a variable it does not know, Kubernetes' service links included."""
-    pods = _pods(_render(yaml.safe_load(path.read_text())))
-    for pod in pods:
+    for pod in pods(render(yaml.safe_load(path.read_text()))):
         (container,) = pod["containers"]
-        environ = {one["name"]: one["value"] for one in container["env"]}
+        environ = environment(pod)
         settings, _ = load({**environ, "DIA_HOME": str(tmp_path)})
         assert settings.kafka_bootstrap
         assert pod["enableServiceLinks"] is False
@@ -138,21 +90,21 @@ def test_pods_are_restricted_and_tell_settings_that_exist(path, tmp_path):
 
 def test_large_numbers_arrive_whole():
     """Helm reads 20000000 as 2e+07, which is no whole number to the worker."""
-    (pod, *_) = _pods(_of(_render(_values("secured")), "StatefulSet"))
-    environ = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    (pod, *_) = pods(kind(render(values("secured")), "StatefulSet"))
+    environ = environment(pod)
     assert environ["DIA_MAX_IDS"] == "20000000"
     assert environ["DIA_COMMIT_INTERVAL_S"] == "0.5"
 
 
 def test_groups_replace_the_default_one():
     """A default group beside the named ones would run every agent twice."""
-    names = {one["metadata"]["name"] for one in _of(_render(_values("secured")), "StatefulSet")}
+    names = {one["metadata"]["name"] for one in kind(render(values("secured")), "StatefulSet")}
     assert names == {"dia-metrics", "dia-rest"}
-    assert [one["metadata"]["name"] for one in _of(_render(_values("plain")), "StatefulSet")] == [
+    assert [one["metadata"]["name"] for one in kind(render(values("plain")), "StatefulSet")] == [
         "dia-all"
     ]
     known = {"all", *(agent.name for agent in ALL)}
-    for one in _of(_render(_values("secured")), "StatefulSet"):
+    for one in kind(render(values("secured")), "StatefulSet"):
         arguments = one["spec"]["template"]["spec"]["containers"][0]["args"]
         assert set(arguments[-1].split(",")) <= known
 
@@ -160,9 +112,9 @@ def test_groups_replace_the_default_one():
 def test_a_pod_has_time_to_drain_and_a_group_to_hear_of_it():
     """Killed early, a worker redoes what it had almost committed; a static member that is gone
     longer than the session loses its partitions to the others."""
-    documents = _render(_values("plain"))
+    documents = render(values("plain"))
     settings = Settings()
-    for pod in _pods(_of(documents, "StatefulSet")):
+    for pod in pods(kind(documents, "StatefulSet")):
         assert pod["terminationGracePeriodSeconds"] > settings.drain_timeout_s + 10
         probe = pod["containers"][0]["livenessProbe"]
         assert probe["httpGet"] == {"path": "/livez", "port": "http"}
@@ -171,17 +123,17 @@ def test_a_pod_has_time_to_drain_and_a_group_to_hear_of_it():
 def test_ports_agree_with_the_image():
     """The image opens the port; probes, Service and monitor only name it."""
     image = (ROOT / "docker/Dockerfile").read_text()
-    documents = _render(_values("secured"))
-    (service,) = _of(documents, "Service")
+    documents = render(values("secured"))
+    (service,) = kind(documents, "Service")
     (port,) = service["spec"]["ports"]
     assert f"DIA_HTTP_PORT={port['port']}" in image
-    for pod in _pods(_of(documents, "StatefulSet")):
+    for pod in pods(kind(documents, "StatefulSet")):
         (opened,) = pod["containers"][0]["ports"]
         assert (opened["name"], opened["containerPort"]) == (port["targetPort"], port["port"])
-    (monitor,) = _of(documents, "ServiceMonitor")
+    (monitor,) = kind(documents, "ServiceMonitor")
     assert monitor["spec"]["endpoints"][0]["port"] == port["name"]
     user = _user_of(image)
-    for pod in _pods(documents):
+    for pod in pods(documents):
         assert pod["securityContext"]["runAsUser"] == user
 
 
@@ -193,25 +145,25 @@ def _user_of(image):
 
 def test_scaling_asks_for_time_behind_of_metrics_that_exist(known, missing):
     """A query that finds nothing reads as no lag."""
-    scaled = _of(_render(_values("secured")), "ScaledObject")
+    scaled = kind(render(values("secured")), "ScaledObject")
     assert scaled
     for one in scaled:
         (trigger,) = one["spec"]["triggers"]
         assert missing(trigger["metadata"]["query"], known) == set()
         assert "dia_event_time_lag_seconds" in trigger["metadata"]["query"]
-    stateful = _of(_render(_values("secured")), "StatefulSet")
+    stateful = kind(render(values("secured")), "StatefulSet")
     assert not any("replicas" in one["spec"] for one in stateful), "they would fight"
 
 
 def test_rules_and_dashboards_are_those_of_the_repository():
     """One set of files for every way to run it."""
-    documents = _render(_values("secured"))
+    documents = render(values("secured"))
     carried = [
-        group for rule in _of(documents, "PrometheusRule") for group in rule["spec"]["groups"]
+        group for rule in kind(documents, "PrometheusRule") for group in rule["spec"]["groups"]
     ]
     files = sorted((ROOT / "ops/prometheus/rules").glob("*.yaml"))
     assert carried == [g for path in files for g in yaml.safe_load(path.read_text())["groups"]]
-    (config,) = _of(documents, "ConfigMap")
+    (config,) = kind(documents, "ConfigMap")
     assert {name: json.loads(text) for name, text in config["data"].items()} == {
         path.name: json.loads(path.read_text())
         for path in (ROOT / "ops/grafana/dashboards").iterdir()

@@ -25,3 +25,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "dia.groups" -}}
 {{- .Values.groups | default (dict "all" (dict "agents" "all" "replicas" 2)) | toYaml }}
 {{- end }}
+
+{{/* What is called from outside the release, as far as it is wanted. */}}
+{{- define "dia.fronts" -}}
+{{- $wanted := dict }}
+{{- range $name := list "edge" "console" }}
+{{- $front := index $.Values $name }}
+{{- if $front.enabled }}{{ $_ := set $wanted $name $front }}{{ end }}
+{{- end }}
+{{- toYaml $wanted }}
+{{- end }}
+
+{{/* Takes (list root name): the port of the edge or of the console. */}}
+{{- define "dia.frontPort" -}}
+{{- $default := get (dict "edge" 8480 "console" 8481) (index . 1) }}
+{{- get (index . 0).Values.config (printf "%s_port" (index . 1)) | default $default | int64 }}
+{{- end }}

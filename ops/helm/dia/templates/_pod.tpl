@@ -65,6 +65,59 @@
 {{- end }}
 {{- end }}
 
+{{/* Takes (list root component): as whom a pod runs, and where. */}}
+{{- define "dia.pod" -}}
+{{- $component := index . 1 }}
+{{- with index . 0 -}}
+serviceAccountName: {{ include "dia.fullname" . }}
+automountServiceAccountToken: false
+# A Service called dia would put variables with our prefix into the environment, and a process
+# refuses those that are no settings.
+enableServiceLinks: false
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- include "dia.podSecurity" . | nindent 2 }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "dia.selector" . | nindent 8 }}
+        app.kubernetes.io/component: {{ $component }}
+{{- end }}
+{{- end }}
+
+{{- define "dia.probes" -}}
+startupProbe:
+  httpGet: {path: /startupz, port: http}
+  {{- toYaml .Values.probes.startup | nindent 2 }}
+livenessProbe:
+  httpGet: {path: /livez, port: http}
+  {{- toYaml .Values.probes.liveness | nindent 2 }}
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  {{- toYaml .Values.probes.readiness | nindent 2 }}
+{{- end }}
+
 {{- define "dia.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001

@@ -1,0 +1,241 @@
+"""Edge and console in the chart: what they ask for is what they are given, and nobody else gets in."""
+
+from __future__ import annotations
+
+import re
+
+import helm_python as helm
+import pytest
+import yaml
+
+from streams.access import web_server
+from streams.access.listening import Listening
+from streams.cli import main
+from streams.console import serving as console_serving
+from streams.edge.intake import TOPICS
+from streams.settings import Settings, load
+from tests.unit.ops.chart import (
+    CHART,
+    ROOT,
+    component,
+    environment,
+    kind,
+    refused_kinds,
+    render,
+    values,
+)
+
+FRONTS = ("edge", "console")
+UNITS = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+IDLE_BYTES = 110 << 20
+"""A process of dia that does nothing: ARCHITECTURE, Memory."""
+
+
+def _bytes(quantity):
+    number, unit = re.fullmatch(r"(\d+)([A-Z]i)", quantity).groups()
+    return int(number) * UNITS[unit]
+
+
+def _container(documents, front):
+    pod = component(documents, "StatefulSet", f"dia-{front}")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    return pod, container
+
+
+def _changed(**changes):
+    """The shape ``front`` with some values of its parts replaced."""
+    given = values("front")
+    return {name: {**part, **changes.get(name, {})} for name, part in given.items()}
+
+
+def test_they_are_off_until_asked_for():
+    """Whoever upgrades gets no new door."""
+    names = {one["metadata"]["name"] for one in render(values("plain"))}
+    assert not names & {"dia-edge", "dia-console"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tokens": {"existingSecret": ""}},
+        {"edge": {"tls": {"existingSecret": ""}}},
+        {"console": {"tls": {"behindProxy": False}}},
+        {"console": {"ingress": {"enabled": True, "host": "dia.example.org"}}},
+        {"edge": {"from": []}},
+        {"edge": {"terminationGracePeriodSeconds": 30}},
+        {"groups": {"edge": {"agents": "all"}}},
+    ],
+    ids=["tokens", "edge in clear", "console in clear", "ingress in clear", "all", "grace", "name"],
+)
+def test_what_is_not_safe_is_refused(change):
+    """The process would refuse its start, or, as with a list of no peers, Kubernetes let all in."""
+    given = _changed(**change)
+    given.update({name: part for name, part in change.items() if name not in given})
+    with pytest.raises(helm.HelmError):
+        render(given)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("proxied", [False, True], ids=["own certificate", "behind a proxy"])
+def test_the_process_accepts_its_command_line(front, proxied, tmp_path, monkeypatch):
+    """Every option exists, and together they satisfy the refusal of clear text."""
+    tls = {"behindProxy": True} if proxied else {"existingSecret": "cert"}
+    pod, container = _container(render(_changed(**{front: {"tls": tls}})), front)
+    asked = []
+    serve = f"streams.{front}.serving.serve"
+    monkeypatch.setattr(serve, lambda settings, listening, said: asked.append(listening))
+    mounted = {one["mountPath"] for one in container["volumeMounts"]}
+    arguments = [
+        # The files of the Secret: typer wants them to exist.
+        str(tmp_path / one.removeprefix("/secrets/tls/")) if one.startswith("/secrets") else one
+        for one in container["args"]
+    ]
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).touch()
+    for name, value in {**environment(pod), "DIA_HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 0
+    (listening,) = asked
+    assert isinstance(listening, Listening)
+    listening.require_safe()
+    assert listening.host == "0.0.0.0"
+    assert listening.behind_tls is proxied
+    assert ("/secrets/tls" in mounted) is not proxied
+    (opened,) = [one for one in container["ports"] if one["name"] == front]
+    assert listening.port == opened["containerPort"]
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_tokens_are_those_of_the_secret(front, tmp_path):
+    """A folder, not one file of it: Kubernetes renews folders only, and a revocation must arrive."""
+    pod, container = _container(render(values("front")), front)
+    settings, _ = load({**environment(pod), "DIA_HOME": str(tmp_path)})
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "tokens"]
+    assert settings.tokens_file == f"{mount['mountPath']}/tokens.json"
+    assert "subPath" not in mount
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "tokens"]
+    assert volume["secret"]["secretName"] == values("front")["tokens"]["existingSecret"]
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_it_can_be_called_probed_and_scraped(front):
+    """Service, Ingress, policy, probes and monitor name ports; only the container numbers them."""
+    documents = render(values("front"))
+    workload = component(documents, "StatefulSet", f"dia-{front}")
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    _, container = _container(documents, front)
+    ports = {one["name"]: one["containerPort"] for one in container["ports"]}
+    assert set(ports) == {"http", front}
+    service = component(documents, "Service", f"dia-{front}")
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert service["spec"]["selector"]["app.kubernetes.io/component"] == front
+    (called,) = service["spec"]["ports"]
+    assert (called["targetPort"], called["port"]) == (front, ports[front])
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] == "http"
+    policy = component(documents, "NetworkPolicy", f"dia-{front}")
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"] == values("front")[front]["from"]
+    assert rule["ports"] == [{"port": front, "protocol": "TCP"}]
+    headless = component(documents, "Service", "dia")
+    assert headless["spec"]["selector"].items() <= labels.items()
+    (monitor,) = kind(documents, "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {one["name"] for one in headless["spec"]["ports"]} & set(ports)
+
+
+def test_an_ingress_leads_to_the_service_by_tls():
+    """And there is one only where it was asked for."""
+    documents = render(values("front"))
+    (ingress,) = kind(documents, "Ingress")
+    (rule,) = ingress["spec"]["rules"]
+    backend = rule["http"]["paths"][0]["backend"]["service"]
+    service = component(documents, "Service", backend["name"])
+    assert backend["port"]["name"] in {one["name"] for one in service["spec"]["ports"]}
+    assert ingress["spec"]["tls"] == [{"hosts": [rule["host"]], "secretName": "dia-console-tls"}]
+
+
+def test_default_ports_are_those_of_the_code():
+    """The chart has to know them where nobody names one."""
+    documents = render({**values("front"), "config": {}})
+    for front, port in (("edge", Settings().edge_port), ("console", Settings().console_port)):
+        _, container = _container(documents, front)
+        assert {"name": front, "containerPort": port} in container["ports"]
+
+
+def test_disks_keep_what_was_promised():
+    """Events that were accepted while Kafka was away outlive their pod, and fit on its disk."""
+    documents = render(_changed(console={"persistence": {}}))
+    for front in FRONTS:
+        workload = component(documents, "StatefulSet", f"dia-{front}")
+        (claim,) = workload["spec"]["volumeClaimTemplates"]
+        _, container = _container(documents, front)
+        assert {"name": claim["metadata"]["name"], "mountPath": "/state"} in container[
+            "volumeMounts"
+        ]
+        kept = workload["spec"]["persistentVolumeClaimRetentionPolicy"]
+        assert set(kept.values()) == {"Retain"}
+    assert "DIA_HOME=/state" in (ROOT / "docker/Dockerfile").read_text()
+    settings = Settings()
+    edge = component(documents, "StatefulSet", "dia-edge")["spec"]["volumeClaimTemplates"][0]
+    room = _bytes(edge["spec"]["resources"]["requests"]["storage"])
+    assert room >= len(TOPICS) * settings.edge_spool_bytes + settings.state_free_min_bytes
+
+
+def test_memory_is_enough_for_all_that_may_be_on_its_way():
+    """A limit below the process's own bounds is a kill in the middle of a burst."""
+    _, container = _container(render(values("front")), "edge")
+    bounds = (len(TOPICS) + 1) * Settings().edge_inflight_bytes
+    assert _bytes(container["resources"]["limits"]["memory"]) > IDLE_BYTES + 2 * bounds
+
+
+def test_a_pod_has_time_to_be_forgotten_and_to_answer():
+    """Cut off early, a sender does not know whether its events are kept."""
+    documents = render(_changed())
+    for front, stop_s in (
+        ("edge", web_server.STOP_TIMEOUT_S),
+        ("console", console_serving.STOP_TIMEOUT_S),
+    ):
+        pod, container = _container(documents, front)
+        command = container["lifecycle"]["preStop"]["exec"]["command"]
+        (waits,) = re.findall(r"sleep\((\d+)\)", command[-1])
+        assert pod["terminationGracePeriodSeconds"] > int(waits) + stop_s
+
+
+def test_edges_scale_and_the_console_is_one():
+    """Two consoles would not know each other's sessions; an HPA and replicas would fight."""
+    documents = render(values("front"))
+    (scaler,) = kind(documents, "HorizontalPodAutoscaler")
+    edge = component(documents, "StatefulSet", scaler["spec"]["scaleTargetRef"]["name"])
+    assert edge["metadata"]["name"] == "dia-edge"
+    assert "replicas" not in edge["spec"]
+    assert component(documents, "StatefulSet", "dia-console")["spec"]["replicas"] == 1
+    budget = component(documents, "PodDisruptionBudget", "dia-edge")
+    labels = edge["spec"]["template"]["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    fixed = render(_changed(edge={"autoscaling": {"enabled": False}, "replicas": 3}))
+    assert component(fixed, "StatefulSet", "dia-edge")["spec"]["replicas"] == 3
+
+
+def test_a_misplaced_field_would_be_seen(tmp_path):
+    """The validators can say no to these files too."""
+    mistakes = {
+        "front.yaml": ("minReadySeconds:", "minReadySecond:"),
+        "front-service.yaml": ("pathType:", "pathTypes:"),
+        "availability.yaml": ("averageUtilization:", "averageUtilisation:"),
+        "networkpolicy.yaml": ("policyTypes:", "policyType:"),
+    }
+    assert refused_kinds(values("front"), tmp_path, mistakes) == {
+        "StatefulSet",
+        "Ingress",
+        "HorizontalPodAutoscaler",
+        "NetworkPolicy",
+    }
+
+
+def test_every_value_is_in_the_schema():
+    """A key that no schema knows cannot be set at all; one without a default renders as nothing."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    given = {name: defaults[name] for name in ("tokens", *FRONTS)}
+    assert render({**values("plain"), **given})

@@ -1,0 +1,34 @@
+"""Edge and console as processes: when they say that they can be called."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.access.listening import Listening
+from streams.console import serving as console
+from streams.edge import serving as edge
+from streams.settings import Settings
+from streams.telemetry.health import HealthState
+
+
+@pytest.mark.parametrize("serving", [edge, console], ids=["edge", "console"])
+async def test_it_is_ready_once_it_listens(serving, monkeypatch, tmp_path):
+    """A rollout sends requests to whoever is ready, and takes the old process away."""
+    states, ready = [], []
+
+    class Kept(HealthState):
+        def __init__(self, *given, **named) -> None:
+            super().__init__(*given, **named)
+            states.append(self)
+
+    async def serve(self) -> None:
+        ready.append(states[0].ready().ok)
+        self.started = True
+        self.on_listening("http://here")
+        ready.append(states[0].ready().ok)
+
+    monkeypatch.setattr(serving, "HealthState", Kept)
+    monkeypatch.setattr(serving.WebServer, "serve", serve)
+    settings = Settings(home=str(tmp_path), kafka_bootstrap="127.0.0.1:1")
+    await serving._serve(settings, Listening(host="127.0.0.1", port=0), lambda said: None)
+    assert ready == [False, True]
