@@ -197,9 +197,14 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
             self._slot_lock = SlotLock(self.settings.state_path(), self.slot)
 
     async def on_first_start(self) -> None:
-        """Take the slot; Faust makes its own folder, but not the ones above it."""
+        """Take the slot; Faust makes its own folder, but not the ones above it.
+
+        Our runtime starts before Faust's own clients, one of which sleeps for a second. It stays
+        the last of the services, so that it is the first to stop.
+        """
         self.take_slot()
         await super().on_first_start()
+        await self._runtime.start()
 
     def batch_agent(self, spec: Agent) -> Agent:
         """Run ``spec`` too."""
@@ -208,7 +213,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
 
     def on_init_dependencies(self) -> Iterable[Any]:
         """The services Faust starts with the app."""
-        runtime = Runtime(
+        self._runtime = Runtime(
             self.settings,
             self.specs,
             self.slot,
@@ -217,7 +222,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
             loop=self.loop,
             beacon=self.beacon,
         )
-        return [*super().on_init_dependencies(), runtime]
+        return [*super().on_init_dependencies(), self._runtime]
 
 
 def _credentials(security: KafkaSecurity) -> faust.auth.Credentials | None:

@@ -92,7 +92,7 @@ class SeriesNames:
         t = np.array(self.tenants.codes(tenants), np.int64)
         m = np.array(self.models.codes(models), np.int64)
         x = np.array(self.metrics.codes(metrics), np.int64)
-        return (t << (2 * CODE_BITS)) | (m << CODE_BITS) | x
+        return joined(t, m, x)
 
     def hashes(self, keys: NDArray[np.int64]) -> NDArray[np.uint64]:
         """A stable 64-bit hash of each series, mixed from the hashes of its names."""
@@ -112,6 +112,13 @@ class SeriesNames:
             [models[i] for i in m.tolist()],
             [metrics[i] for i in x.tolist()],
         )
+
+
+def joined(
+    tenants: NDArray[np.int64], models: NDArray[np.int64], metrics: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Series keys of parallel columns of codes."""
+    return (tenants << (2 * CODE_BITS)) | (models << CODE_BITS) | metrics
 
 
 def split(
@@ -153,7 +160,7 @@ def renumber(names: SeriesNames, keys: NDArray[np.int64]) -> tuple[SeriesNames, 
         mapped = np.array(list(_add_all(new, (old.names[i] for i in used.tolist()))), np.int64)
         columns.append(mapped[index] if len(mapped) else codes)
     t, m, x = columns
-    return fresh, (t << (2 * CODE_BITS)) | (m << CODE_BITS) | x
+    return fresh, joined(t, m, x)
 
 
 def _add_all(codes: NameCodes, names: Iterable[str]) -> Iterable[int]:

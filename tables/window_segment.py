@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tables.names import SeriesNames, local_dictionary, split
+from tables.names import SeriesNames, joined, local_dictionary, split
 from tables.runs import ragged
 from tables.sketch_runs import Buckets, codes_of, combine, serials_of
 from tables.table import MAX_ENTRY_BYTES
@@ -185,9 +185,11 @@ def decode_rows(names: SeriesNames, items: Iterable[tuple[int, bytes]]) -> Segme
 
 def _series_keys(names: SeriesNames, fields: list[Any]) -> NDArray[np.int64]:
     columns = []
-    for used, index in zip(fields[0::2], fields[1::2], strict=True):
-        columns.append([used[i] for i in np.frombuffer(index, "<u4").tolist()])
-    return names.keys(*columns)
+    dimensions = (names.tenants, names.models, names.metrics)
+    for dimension, used, index in zip(dimensions, fields[0::2], fields[1::2], strict=True):
+        codes = np.array(dimension.codes(used), np.int64)
+        columns.append(codes[np.frombuffer(index, "<u4")])
+    return joined(*columns)
 
 
 def _joined(arrays: list[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:

@@ -53,7 +53,8 @@ def _run(options: argparse.Namespace) -> None:
     settings, _ = load()
     configure(settings.log_format, settings.log_level)
     if options.processes > 1:
-        single = [*command(options.sink, options.profile), "--agents", options.agents]
+        _, _, *module = command(options.sink, options.profile)
+        single = [*module, "--agents", options.agents]
         processes.run(
             options.processes,
             lambda number: [*single, "--slot", str(number)],

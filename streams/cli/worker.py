@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -25,6 +24,9 @@ def worker(
     slot: Annotated[
         int, typer.Option(min=0, max=1023, help="Number of this process on this host.")
     ] = 0,
+    spare: Annotated[
+        bool, typer.Option(help="With --processes: keep one more ready for one that dies, 120 MB.")
+    ] = True,
 ) -> None:
     """Run agents until SIGTERM. Needs Kafka; ClickHouse may be away.
 
@@ -41,11 +43,12 @@ def worker(
         from streams.runtime import processes as supervisor
 
         home = ["--home", str(settings.home_path())]
-        command = [sys.executable, "-m", "streams", *home, "worker", "--agents", agents]
+        command = ["streams", *home, "worker", "--agents", agents]
         supervisor.run(
             processes,
             lambda number: [*command, "--slot", str(slot + number)],
             settings.drain_timeout_s,
+            spare=spare,
         )
         return
     if agents == "replay":

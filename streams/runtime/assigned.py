@@ -131,7 +131,8 @@ class AssignedPartition:
             self._idle.reset()
         if self._failure is None:
             self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
-        if partition.folded >= self._settings.commit_max_records:
+        # Whoever waits for a partition that was away has waited enough: its first commit is now.
+        if not self._committed_once or partition.folded >= self._settings.commit_max_records:
             self._wake.set()
 
     def tick(self) -> None:
