@@ -37,7 +37,11 @@ _HEADER_ROOM = 16 << 10
 
 
 class Counters(msgspec.Struct, array_like=True, frozen=True):
-    """Cumulative counts of one partition: ``read == applied + duplicates + dead``."""
+    """Cumulative counts of one partition: ``read == applied + duplicates + dead + shed``.
+
+    ``shed`` counts offsets that an operator had skipped: what is not read is not told apart from
+    markers of transactions, so all of them count as records.
+    """
 
     read: int = 0
     applied: int = 0
@@ -45,6 +49,7 @@ class Counters(msgspec.Struct, array_like=True, frozen=True):
     dead: int = 0
     gaps: int = 0
     dead_by_code: dict[str, int] = {}
+    shed: int = 0
 
 
 class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

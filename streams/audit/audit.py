@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
-from streams.audit.books import Books, PartitionBooks
+from streams.audit.books import Books, PartitionBooks, ShedRange
 from streams.audit.compare import compare
-from streams.audit.finding import Finding, shortened
+from streams.audit.finding import Finding, shortened, span
 from streams.audit.judge import Rules
 from streams.audit.reading import Reading
 from streams.audit.recount import Recount, recount
@@ -24,6 +24,7 @@ from streams.audit.windows import compare_counters, compare_dead, compare_window
 from streams.clock import Clock
 from streams.errors import UnknownSchemaVersion
 from streams.job_agent import Agent
+from streams.moments import iso_s
 from streams.settings import Settings
 from streams.types import Broker, LogReader, TopicPartition
 from tables import MINUTE_WINDOWS
@@ -111,6 +112,7 @@ class _Audit:
 
     def _remark(self, books: Books) -> None:
         notes = self.report.notes
+        notes += [_shed_note(books.topic, one) for p in books.partitions for one in p.shed]
         if books.moving:
             notes.append(
                 f"{books.topic}: partitions {sorted(books.moving)} commit while they are read: their "
@@ -171,6 +173,14 @@ class _Audit:
                 f"and were not judged"
             )
         return shortened(compared.findings)
+
+
+def _shed_note(topic: str, shed: ShedRange) -> str:
+    offsets = span(shed.first, shed.until - 1)
+    return (
+        f"{topic}/{shed.partition}: offsets {offsets} ({shed.until - shed.first}) were not "
+        f"processed, by order {shed.order} of {shed.actor} ({iso_s(shed.at_ms // 1000)}): {shed.reason}"
+    )
 
 
 def _moved(before: Books, now: Books) -> frozenset[int]:

@@ -23,11 +23,26 @@ class LedgerRow:
     dead: int
     gaps: int
     dead_by_code: Mapping[str, int]
+    shed: int = 0
 
     @property
     def start_offset(self) -> int:
         """Where the epoch began."""
         return self.next_offset - self.read - self.gaps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShedRange:
+    """Offsets from ``first`` to ``until``, exclusive, that ``actor`` had skipped at ``at_ms``."""
+
+    partition: int
+    epoch: int
+    first: int
+    until: int
+    order: str
+    actor: str
+    reason: str
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +57,8 @@ class PartitionBooks:
     committed_epoch: int | None
     ledger: tuple[LedgerRow, ...]
     """by epoch"""
+    shed: tuple[ShedRange, ...] = ()
+    """by epoch and offset"""
 
     @property
     def lag(self) -> int:

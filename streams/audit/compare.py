@@ -1,8 +1,9 @@
 """Every sentence two parties must agree on, checked; pure functions of the books.
 
-ledger      read = applied + duplicates + dead; its epochs follow one another
+ledger      read = applied + duplicates + dead + shed; its epochs follow one another
 offsets     the committed offset and epoch are the ledger's
 rows        sum(n) of the window rows = applied, per partition and epoch
+shed        the ledger's count = the offsets of the orders that were carried out
 dead        the ledger's counts by code = the records in the DLQ; rows and DLQ hold the same ids
 roll-ups    every hour and day is the sum of its minutes
 """
@@ -27,6 +28,7 @@ def compare(books: Books) -> list[Finding]:
     at_rest = [p for p in books.partitions if p.partition not in moving]
     for partition in at_rest:
         findings += _offsets(books, partition)
+        findings += _shed(books, partition)
     findings += [f for f in _rows(books) if f.place.partition not in moving]
     findings += _dead_counts(books, at_rest)
     findings += shortened(f for f in _dead_ids(books) if f.place.partition not in moving)
@@ -35,12 +37,12 @@ def compare(books: Books) -> list[Finding]:
 
 
 def _adds_up(books: Books, row: LedgerRow) -> Iterator[Finding]:
-    accounted = row.applied + row.duplicates + row.dead
+    accounted = row.applied + row.duplicates + row.dead + row.shed
     where = _where(books, row)
     if row.read != accounted:
         yield Finding(
             place=where,
-            check="ledger: read = applied + duplicates + dead",
+            check="ledger: read = applied + duplicates + dead + shed",
             expected=str(row.read),
             found=str(accounted),
             meaning="records were read and not accounted for",
@@ -96,6 +98,22 @@ def _offsets(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
             found=str(latest.epoch),
             meaning="the last reset of this partition is not in the ledger",
         )
+
+
+def _shed(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
+    for row in partition.ledger:
+        ranges = [one for one in partition.shed if one.epoch == row.epoch]
+        listed = sum(one.until - one.first for one in ranges)
+        if listed != row.shed:
+            yield Finding(
+                place=_where(books, row),
+                check="ledger's shed = shed_ranges",
+                expected=str(row.shed),
+                found=str(listed),
+                meaning="offsets were skipped and nobody is named who wanted it"
+                if listed < row.shed
+                else "somebody is named for skipping what was not skipped",
+            )
 
 
 def _rows(books: Books) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams import headers
-from streams.audit.books import Books, DeadLetters, LedgerRow, PartitionBooks
+from streams.audit.books import Books, DeadLetters, LedgerRow, PartitionBooks, ShedRange
 from streams.audit.refused import RefusedRows
 from streams.audit.shards import Shards
 from streams.clock import Clock
@@ -46,8 +46,9 @@ class Reading:
         if source.name not in topics:
             raise UnknownTopic(f"topic {source.name} does not exist. Run `dia topics apply`.")
         ledger = await self._shards.ledger(group, source.name)
+        shed = await self._shards.shed(group, source.name)
         numbers = range(topics[source.name].partitions)
-        partitions = [await self._partition(agent, number, ledger) for number in numbers]
+        partitions = [await self._partition(agent, number, ledger, shed) for number in numbers]
         dead, refused = await self._dead(source, group, numbers)
         rows, expired, stale = None, 0, []
         if MINUTE_WINDOWS in agent.tables:
@@ -76,7 +77,7 @@ class Reading:
         return int(self._clock.now_ms() / 1000 - lag_s)
 
     async def _partition(
-        self, agent: Agent, number: int, ledger: Sequence[LedgerRow]
+        self, agent: Agent, number: int, ledger: Sequence[LedgerRow], shed: Sequence[ShedRange]
     ) -> PartitionBooks:
         tp = TopicPartition(agent.source.name, number)
         committed = (await self._admin.committed(agent.group, [tp])).get(tp)
@@ -87,6 +88,7 @@ class Reading:
             committed_offset=committed.offset if committed is not None else None,
             committed_epoch=epoch_of(committed) if committed is not None else None,
             ledger=tuple(row for row in ledger if row.partition == number),
+            shed=tuple(one for one in shed if one.partition == number),
         )
 
     async def _dead(

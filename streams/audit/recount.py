@@ -9,11 +9,13 @@ S + TTL + future_max on: no record before S + TTL can have a value in those.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from streams.audit.books import LedgerRow, PartitionBooks
 from streams.audit.judge import Event, Judge, Rules, Verdict
+from streams.runtime.append_times import appended_ms, first_since
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 
 WINDOW_MS = 60_000
@@ -79,7 +81,8 @@ async def recount(
     tp = TopicPartition(topic, books.partition)
     result = Recount(books.partition, from_s, to_s)
     for row in _same_log(books, result):
-        epoch = _Epoch(reader, tp, row, rules, result, unpublished)
+        shed = [range(s.first, s.until) for s in books.shed if s.epoch == row.epoch]
+        epoch = _Epoch(reader, tp, row, rules, result, unpublished, shed)
         await epoch.read(books.begin_offset, from_s)
         result.next_offset = row.next_offset
     for key in [key for key in result.windows if key[3] < result.judged_from_s]:
@@ -111,6 +114,7 @@ class _Epoch:
         rules: Rules,
         result: Recount,
         unpublished: AbstractSet[int],
+        shed: Sequence[range],
     ) -> None:
         self._reader = reader
         self._tp = tp
@@ -118,9 +122,10 @@ class _Epoch:
         self._rules = rules
         self._result = result
         self._unpublished = unpublished
+        self._shed = shed
         self._judge = Judge(rules)
         self._certain_ms = 0
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter({"shed": sum(map(len, shed))} if shed else {})
 
     async def read(self, begin: int, from_s: int) -> None:
         row, result, rules = self._row, self._result, self._rules
@@ -137,7 +142,7 @@ class _Epoch:
                 f"offsets {row.start_offset} to {begin - 1} are gone from {self._tp}: windows "
                 f"and counters that need them are not judged"
             )
-        while offset < row.next_offset:
+        while (offset := self._beyond_shed(offset)) < row.next_offset:
             try:
                 batch = await self._reader.read(self._tp, offset)
             except OffsetOutOfRange:
@@ -150,11 +155,20 @@ class _Epoch:
             offset = batch.end
         result.counts[row.epoch] = self._counts
 
+    def _beyond_shed(self, offset: int) -> int:
+        """The first offset from this one on that was not skipped by order: who skipped did not
+        look, so the records there are nobody's first."""
+        for skipped in self._shed:
+            offset = skipped.stop if offset in skipped else offset
+        return offset
+
     def _over(self, batch: RecordBatch) -> None:
         row, result = self._row, self._result
         for position, offset in enumerate(batch.offsets):
             if offset >= row.next_offset:
                 return
+            if offset != self._beyond_shed(offset):
+                continue
             append_ms = batch.timestamps[position]
             verdict: Verdict = "dead"
             event: Event | None = None
@@ -181,23 +195,9 @@ class _Epoch:
 
     async def _seek(self, start: int, after_ms: int) -> tuple[int, int]:
         """The first offset from ``start`` on that was appended at or after ``after_ms`` (or the
-        first one retained), and the time below which nothing will be read. By bisection: append
-        times rise with offsets."""
+        first one retained), and the time below which nothing will be read."""
         high = self._row.next_offset
-        first_ms = await self._append_ms(start)
+        first_ms = await appended_ms(self._reader, self._tp, start)
         if first_ms is None or first_ms >= after_ms:
             return start, first_ms or 0
-        low = start
-        while low < high:
-            middle = (low + high) // 2
-            append_ms = await self._append_ms(middle)
-            if append_ms is not None and append_ms < after_ms:
-                low = middle + 1
-            else:
-                high = middle
-        return low, after_ms
-
-    async def _append_ms(self, offset: int) -> int | None:
-        """Of the first record from ``offset`` on; None where the log ends."""
-        batch = await self._reader.read(self._tp, offset, 1)
-        return batch.timestamps[0] if batch.timestamps else None
+        return await first_since(self._reader, self._tp, start, high, after_ms), after_ms

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from streams.audit.books import LedgerRow, Stale
+from streams.audit.books import LedgerRow, ShedRange, Stale
 from streams.audit.recount import WindowKey
 from streams.audit.windows import Stored
 from streams.errors import DependencyUnreachable, DiaError, ShardUnavailable
@@ -20,8 +20,12 @@ from streams.sinks.replica import Replica, StatementRefused
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
 _LEDGER = """
-SELECT part, epoch, next_offset, read, applied, duplicates, dead, gaps, dead_by_code
+SELECT part, epoch, next_offset, read, applied, duplicates, dead, shed, gaps, dead_by_code
 FROM ledger_local FINAL WHERE grp = {group:String} AND topic = {topic:String}
+"""
+_SHED = """
+SELECT part, epoch, from_offset, to_offset, order_id, actor, reason, toUnixTimestamp64Milli(at)
+FROM shed_ranges_local FINAL WHERE grp = {group:String} AND topic = {topic:String}
 """
 _DEAD = "SELECT id, error_code, disposition = 'replayed' FROM dead_letters_local FINAL WHERE topic = {topic:String}"
 _EVENTS = """
@@ -98,22 +102,27 @@ class Shards:
     async def ledger(self, group: str, topic: str) -> list[LedgerRow]:
         """Every epoch of every partition, in order."""
         answers = await self._all(_LEDGER, {"group": group, "topic": topic})
-        rows = [
-            LedgerRow(
+        rows = [_ledger_row(row) for answer in answers for row in answer]
+        return sorted(rows, key=lambda row: (row.partition, row.epoch))
+
+    async def shed(self, group: str, topic: str) -> list[ShedRange]:
+        """Every range that was skipped by order, by partition, epoch and offset."""
+        answers = await self._all(_SHED, {"group": group, "topic": topic})
+        ranges = [
+            ShedRange(
                 partition=int(part),
                 epoch=int(epoch),
-                next_offset=int(next_offset),
-                read=int(read),
-                applied=int(applied),
-                duplicates=int(duplicates),
-                dead=int(dead),
-                gaps=int(gaps),
-                dead_by_code={str(code): int(n) for code, n in by_code.items()},
+                first=int(first),
+                until=int(until),
+                order=str(order),
+                actor=str(actor),
+                reason=str(reason),
+                at_ms=int(at_ms),
             )
             for answer in answers
-            for part, epoch, next_offset, read, applied, duplicates, dead, gaps, by_code in answer
+            for part, epoch, first, until, order, actor, reason, at_ms in answer
         ]
-        return sorted(rows, key=lambda row: (row.partition, row.epoch))
+        return sorted(ranges, key=lambda one: (one.partition, one.epoch, one.first))
 
     async def dead_letters(self, topic: str) -> tuple[dict[str, str], set[str]]:
         """Error code by id, and the ids that a replay has dealt with."""
@@ -169,6 +178,23 @@ class Shards:
             asyncio.to_thread(_first_answer, group, sql, parameters) for group in self._shards
         ]
         return list(await asyncio.gather(*questions))
+
+
+def _ledger_row(row: Sequence[Any]) -> LedgerRow:
+    *numbers, by_code = row
+    part, epoch, next_offset, read, applied, duplicates, dead, shed, gaps = map(int, numbers)
+    return LedgerRow(
+        partition=part,
+        epoch=epoch,
+        next_offset=next_offset,
+        read=read,
+        applied=applied,
+        duplicates=duplicates,
+        dead=dead,
+        shed=shed,
+        gaps=gaps,
+        dead_by_code={str(code): int(n) for code, n in by_code.items()},
+    )
 
 
 def _first_answer(group: Sequence[Replica], sql: str, parameters: Mapping[str, Any]) -> Rows:

@@ -156,6 +156,7 @@ def compare_counters(
             ("applied", counts["applied"], row.applied),
             ("duplicates", counts["duplicate"], row.duplicates),
             ("dead", counts["dead"], row.dead),
+            ("shed", counts["shed"], row.shed),
         ):
             if recounted != counted:
                 yield Finding(

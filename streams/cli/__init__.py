@@ -39,6 +39,7 @@ GROUPS: tuple[str, ...] = (
     "dlq",
     "cache",
     "replay",
+    "shed",
     "audit",
     "config",
     "doctor",

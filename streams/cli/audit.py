@@ -113,11 +113,13 @@ def _show(printer: Printer, report: Report) -> None:
 
 def _verdict(report: Report) -> str:
     rows = [row for books in report.books for p in books.partitions for row in p.ledger]
+    shed = sum(row.shed for row in rows)
     text = (
         f"clean: {sum(row.read for row in rows):,} records read = "
         f"{sum(row.applied for row in rows):,} applied + "
         f"{sum(row.duplicates for row in rows):,} duplicates + "
-        f"{sum(row.dead for row in rows):,} dead letters, and every party "
+        f"{sum(row.dead for row in rows):,} dead letters"
+        f"{f' + {shed:,} shed by order' if shed else ''}, and every party "
         f"{'that could be heard ' if any(b.moving for b in report.books) else ''}says so."
     )
     if report.records_read_again:
@@ -142,6 +144,7 @@ def _line(books: Books, row: LedgerRow) -> dict[str, Any]:
         "applied": row.applied,
         "duplicates": row.duplicates,
         "dead": row.dead,
+        "shed": row.shed,
         "gaps": row.gaps,
         "in_rows": rows,
     }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     *("group", "topic", "partition", "epoch", "seq", "next_offset", "read", "applied"),
-    *("duplicates", "dead", "gaps", "last_append", "watermark", "live_bytes", "log_bytes"),
+    *("duplicates", "dead", "shed", "gaps", "last_append", "watermark", "live_bytes", "log_bytes"),
     *("changelog_start", "changelog_end", "written", "fault"),
 )
 
@@ -163,7 +163,7 @@ def _row(group: str, topic: str, found: Survey) -> tuple[Any, ...]:
     fault = found.faults[0].code if found.faults else None
     bounds = (found.begin_offset, found.end_offset)
     if link is None:
-        nothing = [None] * 9
+        nothing = [None] * 10
         return (
             group,
             topic,
@@ -177,7 +177,8 @@ def _row(group: str, topic: str, found: Survey) -> tuple[Any, ...]:
     counters = link.counters
     return (
         *(group, topic, found.changelog.partition, link.epoch, link.seq, link.next_offset),
-        *(counters.read, counters.applied, counters.duplicates, counters.dead, counters.gaps),
+        *(counters.read, counters.applied, counters.duplicates, counters.dead),
+        *(counters.shed, counters.gaps),
         *(_moment(link.last_append_ms), _moment(link.watermark_ms)),
         *(found.live_bytes, found.log_bytes, *bounds, _moment(found.written_ms), fault),
     )

@@ -20,11 +20,11 @@ from streams.job_agent import Agent
 from streams.local.live_workers import pipeline_settled
 
 _LEDGER = """
-SELECT grp, topic, part, epoch, next_offset, read, applied, duplicates, dead, gaps,
+SELECT grp, topic, part, epoch, next_offset, read, applied, duplicates, dead, shed, gaps,
     toUnixTimestamp64Milli(at)
 FROM ledger_local FINAL
 """
-_FIELDS = ("next_offset", "read", "applied", "duplicates", "dead", "gaps", "at_ms")
+_FIELDS = ("next_offset", "read", "applied", "duplicates", "dead", "shed", "gaps", "at_ms")
 _GAUGES = {
     "state_bytes": "state_bytes",
     "live_windows": "live_windows",
@@ -103,7 +103,8 @@ def _newest(rows: Rows) -> dict[_Place, dict[str, Any]]:
     found: dict[_Place, dict[str, Any]] = {}
     for group, topic, partition, epoch, *numbers in sorted(map(tuple, rows)):
         row = dict(zip(_FIELDS, numbers, strict=True))
-        balanced = row["read"] == row["applied"] + row["duplicates"] + row["dead"]
+        accounted = row["applied"] + row["duplicates"] + row["dead"] + row["shed"]
+        balanced = row["read"] == accounted
         found[group, topic, partition] = {"epoch": epoch, **row, "balanced": balanced}
     return found
 

@@ -34,6 +34,7 @@ from streams.runtime.job_partition import JobPartition
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import pass_mark
 from streams.runtime.restore import restore
+from streams.runtime.shed_order import ShedOrder, read_orders
 from streams.runtime.state import PartitionState, StoreMeta, read_meta
 from streams.runtime.survey import survey
 from streams.settings import Settings
@@ -88,7 +89,7 @@ class Opener:
         try:
             await producer.start()  # A1
             fenced()
-            committed, passes = await self._committed(agent, tp)
+            committed, passes, shed = await self._committed(agent, tp)
             state, read = await self._state(agent, tp, reader, committed)  # A2, A3
             try:
                 await check_source(tp, state.link, reader)  # A4
@@ -100,7 +101,10 @@ class Opener:
             raise
         finally:
             await reader.close()
-        return Opened(self._partition(agent, state, passes), producer, read)
+        partition = self._partition(agent, state, passes)
+        if shed is not None:
+            partition.shed(shed)
+        return Opened(partition, producer, read)
 
     def _partition(self, agent: Agent, state: PartitionState, passes: int) -> Partition:
         if isinstance(agent, JobAgent):
@@ -109,12 +113,14 @@ class Opener:
 
     async def _committed(
         self, agent: Agent, tp: TopicPartition
-    ) -> tuple[CommittedOffset | None, int]:
-        """The group's offset, and the offset up to which poison is let through (B4)."""
+    ) -> tuple[CommittedOffset | None, int, ShedOrder | None]:
+        """The group's offset, the one up to which poison is let through (B4), and the partition's
+        order to shed (X3)."""
         admin = await self.broker.admin()
         try:
             committed = (await admin.committed(agent.group, [tp])).get(tp)
-            return committed, await pass_mark(admin, agent.group, tp)
+            orders = await read_orders(admin, agent.group, [tp])
+            return committed, await pass_mark(admin, agent.group, tp), orders.get(tp)
         finally:
             await admin.close()
 

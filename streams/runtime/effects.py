@@ -19,9 +19,12 @@ import msgspec
 from streams.agent import Change
 from streams.dead_letters import Row, columns
 from streams.rows import Bucket, FactRows, version_of
+from streams.runtime.shed_order import ShedOrder
 from streams.types import TopicPartition
 from tables.changelog import Link
 from tables.table import MAX_ENTRY_BYTES
+
+SHED_RANGES = "shed_ranges"
 
 _LEDGER = struct.Struct(">cI")
 _DEAD = _FACTS = struct.Struct(">cQI")
@@ -34,6 +37,7 @@ _FACTS_BY: Mapping[str, tuple[str, ...]] = {
     "simulations": ("tenant", "idempotency_key"),
     "training_runs": ("tenant", "model"),
     "models": ("tenant", "model"),
+    SHED_RANGES: ("grp", "topic", "part"),
 }
 """Columns that choose a fact row's shard."""
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
@@ -166,4 +170,25 @@ def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> d
         "ver": [version_of(link.epoch, link.seq)],
         "at": [now_ms],
         "epoch": [link.epoch],
+        "shed": [counters.shed],
+    }
+
+
+def shed_range(
+    group: str, tp: TopicPartition, epoch: int, first: int, order: ShedOrder
+) -> dict[str, Any]:
+    """The row of `shed_ranges` that says who had the offsets from ``first`` on skipped, and why."""
+    return {
+        "grp": group,
+        "topic": tp.topic,
+        "part": tp.partition,
+        "epoch": epoch,
+        "from_offset": first,
+        "to_offset": order.until,
+        "shed": order.until - first,
+        "order_id": order.id,
+        "actor": order.actor,
+        "reason": order.reason,
+        "cutoff": order.before_ms,
+        "ordered": order.at_ms,
     }

@@ -262,7 +262,8 @@ class GroupMember:
         before, after = held.counted, held.partition.progress.counters()
         held.counted = after
         intake = self._metrics.intake
-        intake.records_read.labels(*held.tp).inc(after.read - before.read)
+        shed = after.shed - before.shed
+        intake.records_read.labels(*held.tp).inc(after.read - before.read - shed)
         intake.records_applied.labels(*held.tp).inc(after.applied - before.applied)
         intake.duplicates.labels(*held.tp).inc(after.duplicates - before.duplicates)
 

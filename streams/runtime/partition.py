@@ -26,6 +26,7 @@ from streams.runtime.owed import Owed
 from streams.runtime.poison import PoisonBreaker, PoisonLimits
 from streams.runtime.progress import Progress
 from streams.runtime.refused_row import refused_row
+from streams.runtime.shed_order import ShedOrder
 from streams.runtime.state import PartitionState
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
 from tables import MINUTE_WINDOWS, OUTBOX
@@ -151,6 +152,16 @@ class Partition:
                 raise
         self.progress.passed(batch)
         self._batch = None
+
+    def shed(self, order: ShedOrder) -> None:
+        """X4, if the order is in force here; requests of a job agent are all answered instead."""
+        link, first = self.state.link, self.progress.fold_offset
+        if not isinstance(self.agent, AgentSpec) or order.withdrawn or order.epoch != link.epoch:
+            return
+        if first < order.until:
+            self.progress.skipped(order)
+            row = effects.shed_range(self.agent.group, self.tp, link.epoch, first, order)
+            self._owed.fact(effects.SHED_RANGES, row, None)
 
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
         assert self._batch is not None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.runtime.shed_order import ShedOrder
 from streams.types import RecordBatch
 from tables.changelog import Counters, Link
 
@@ -25,6 +26,7 @@ class Progress:
     duplicates: int = 0
     gaps: int = 0
     dead_by_code: Counter[str] = field(default_factory=Counter)
+    shed: int = 0
 
     @classmethod
     def after(cls, link: Link) -> Progress:
@@ -40,6 +42,7 @@ class Progress:
             duplicates=counters.duplicates,
             gaps=counters.gaps,
             dead_by_code=Counter(counters.dead_by_code),
+            shed=counters.shed,
         )
 
     def counters(self) -> Counters:
@@ -51,6 +54,7 @@ class Progress:
             dead=self.dead_by_code.total(),
             gaps=self.gaps,
             dead_by_code=dict(self.dead_by_code),
+            shed=self.shed,
         )
 
     def passed(self, batch: RecordBatch) -> None:
@@ -61,6 +65,16 @@ class Progress:
         if len(batch):
             self.last_offset = batch.offsets[-1]
             self.last_append_ms = batch.timestamps[-1]
+
+    def skipped(self, order: ShedOrder) -> None:
+        """What lies below ``order.until`` is not read, by order (X4)."""
+        count = order.until - self.fold_offset
+        self.read += count
+        self.shed += count
+        if order.last_offset >= self.fold_offset:
+            self.last_offset = order.last_offset
+            self.last_append_ms = order.last_append_ms
+        self.fold_offset = order.until
 
     def observe(self, event_ms: NDArray[np.int64], append_ms: NDArray[np.int64]) -> None:
         """Raise the watermark: the maximum of min(event time, append time).

@@ -20,6 +20,7 @@ from streams.runtime.deadline import Deadline
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.group import GroupMember
 from streams.runtime.handover import Handover
+from streams.runtime.shed_watch import ShedWatch
 from streams.runtime.vitals import Watched, health_watch, shard_calls
 from streams.settings import Settings
 from streams.sinks.delivery import Delivery
@@ -97,6 +98,7 @@ class Worker:
             )
             for group in sorted({agent.group for agent in agents})
         ]
+        self._sheds = ShedWatch(broker, clock, self.groups)
         watched = Watched(shards, calls, broker, self.groups, layer, disk)
         self._health = health_watch(self.degradation, clock, watched)
 
@@ -112,6 +114,7 @@ class Worker:
                 tasks.create_task(self._roll_ups.run(), name="roll-ups"),
                 tasks.create_task(self._caches.run(), name="cache-writes"),
                 tasks.create_task(self._health.run(), name="health-watch"),
+                tasks.create_task(self._sheds.run(), name="shed-watch"),
                 *(
                     tasks.create_task(dispatcher.run(), name=f"dispatch-{name}")
                     for name, dispatcher in self._dispatchers.items()

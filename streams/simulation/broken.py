@@ -28,6 +28,7 @@ from streams.runtime.partition import Partition, Prepared
 from streams.runtime.progress import Progress
 from streams.runtime.restore import _Chain
 from streams.simulation.broken_replays import BROKEN_REPLAYS
+from streams.simulation.broken_sheds import BROKEN_SHEDS
 from streams.simulation.variant import Variant, replaced
 from streams.sinks.rollup_queue import RollUpQueue
 from streams.types import (
@@ -300,5 +301,6 @@ VARIANTS: Mapping[str, Variant] = {
     "refused_rows_forgotten": replaced(Partition, _bury=_unburied),
     "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
     **BROKEN_REPLAYS,
+    **BROKEN_SHEDS,
 }
 """By name, what is wrong."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from streams.simulation.difference import Difference
 from streams.simulation.producers import OLD_MS
+from streams.simulation.sheds import shed_ranges
 from streams.simulation.truth import Expected, Series, judge
 from streams.simulation.witness import Witness
 from streams.simulation.world import World
@@ -25,10 +26,11 @@ def check(world: World, witness: Witness) -> None:
     """Raises `Difference`."""
     expected = Expected()
     buried: list[Row] = []
+    shed = shed_ranges(world)
     for partition in range(world.partitions):
         tp = TopicPartition(MODEL_METRICS.name, partition)
         log = world.broker.log(tp)
-        judge(log.read_committed(0, _EVERYTHING), world.settings, expected)
+        judge(log.read_committed(0, _EVERYTHING), world.settings, expected, shed[partition])
         buried += check_dead_letters(world, tp, expected)
         check_end(world, witness, tp)
     old_before_s = world.clock.now_ms() // 1000 - OLD_MS // 1000 // 2
@@ -139,7 +141,9 @@ def check_ledger(world: World, expected: Expected) -> None:
             raise Difference(f"partition {partition} has no ledger row")
         if row["read"] != read or row["applied"] != expected.applied[partition]:
             raise Difference(f"ledger {row}, expected {read} read")
-        if row["read"] != row["applied"] + row["duplicates"] + row["dead"]:
+        if row["shed"] != expected.shed[partition]:
+            raise Difference(f"ledger {row}, the ranges say {expected.shed[partition]} shed")
+        if row["read"] != row["applied"] + row["duplicates"] + row["dead"] + row["shed"]:
             raise Difference(f"ledger does not add up: {row}")
         if row["next_offset"] != row["read"] + row["gaps"]:
             raise Difference(f"ledger does not cover the log: {row}")

@@ -17,6 +17,7 @@ from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.producers import Producers
 from streams.simulation.replay_check import check_replays
 from streams.simulation.replays import Replays
+from streams.simulation.sheds import Sheds, check_sheds
 from streams.simulation.weather import Weather
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
@@ -76,6 +77,8 @@ class Story:
     check: Callable[[World, Witness], None]
     replayed_share: float = 0.0
     """of the histories, those in which dead letters are mended and replayed"""
+    shed_share: float = 0.0
+    """of the histories, those in which an operator gives up old records"""
 
 
 def simulate(seed: int, story: Story) -> World:
@@ -86,7 +89,7 @@ def simulate(seed: int, story: Story) -> World:
     loop = VirtualLoop()
     world = World(loop, story.settings, story.agents(seed), partitions=PARTITIONS)
     rngs = random.Random(seed), random.Random(~seed), random.Random(f"health {seed}")
-    run(loop, _history(world, story, *rngs))
+    run(loop, _history(world, story, *rngs, random.Random(f"shed {seed}")))
     return world
 
 
@@ -96,11 +99,13 @@ async def _history(
     rng: random.Random,
     replay_rng: random.Random,
     health_rng: random.Random,
+    shed_rng: random.Random,
 ) -> None:
     witness = Witness(world, story.source, story.group)
     # Drawn apart, so that a history without replays is what it would be if there were none.
     mended = replay_rng.random() < story.replayed_share
     replays = Replays(world, replay_rng) if mended else None
+    sheds = Sheds(world, shed_rng, story.source, story.group, share=story.shed_share)
     producers, weather = story.producers(world, rng), Weather(world, rng, story.group)
     await world.create_topics()
     weather.start_one()
@@ -116,6 +121,7 @@ async def _history(
             weather.misread(health_rng)
         if replays is not None and replay_rng.random() < 0.3:
             await replays.strike()
+        await sheds.strike()
         await asyncio.sleep(rng.choice(_PAUSES_S))
         witness.look()
     # A restart repeats what is owed and so mends what was forgotten: not all may have one.
@@ -123,12 +129,14 @@ async def _history(
     processes = survivors or [_started(world, "calm")]
     if replays is not None:
         await replays.finish()
+    await sheds.finish()
     await _settle(world, story.source, processes)
     if rng.random() < 0.3:
         # All that matters is in the changelog: a host that was never there finds it settled.
         await _settle(world, story.source, [_started(world, "newcomer")])
     witness.look()
     story.check(world, witness)
+    check_sheds(world, sheds.given)
     if replays is not None:
         check_replays(world)
 

@@ -20,6 +20,7 @@ METRICS = Story(
     producers=Producers,
     check=comparison.check,
     replayed_share=1 / 3,
+    shed_share=1 / 4,
 )
 
 STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS}

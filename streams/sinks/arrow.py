@@ -52,6 +52,25 @@ FACTS: Mapping[str, pa.Schema] = {
             "ver": pa.uint64(),
             "at": _TIME,
             "epoch": pa.uint32(),
+            "shed": pa.uint64(),
+        }
+    ),
+    "shed_ranges": pa.schema(
+        {
+            "grp": pa.string(),
+            "topic": pa.string(),
+            "part": pa.uint32(),
+            "epoch": pa.uint32(),
+            "from_offset": pa.uint64(),
+            "to_offset": pa.uint64(),
+            "shed": pa.uint64(),
+            "order_id": pa.string(),
+            "actor": pa.string(),
+            "reason": pa.string(),
+            "cutoff": _TIME,
+            "ordered": _TIME,
+            "ver": pa.uint64(),
+            "at": _TIME,
         }
     ),
     "training_runs": pa.schema(

@@ -31,6 +31,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "ledger": ("grp", "topic", "part", "epoch"),
     "training_runs": ("tenant", "model", "part", "off"),
     "models": ("tenant", "model"),
+    "shed_ranges": ("grp", "topic", "part", "epoch", "from_offset"),
     "simulations": ("tenant", "idempotency_key", "request_id", "part", "off"),
 }
 

@@ -72,6 +72,23 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "ver": "UInt64",
         "at": "DateTime64(3, 'UTC')",
         "epoch": "UInt32",
+        "shed": "UInt64",
+    },
+    "shed_ranges": {
+        "grp": "LowCardinality(String)",
+        "topic": "LowCardinality(String)",
+        "part": "UInt32",
+        "epoch": "UInt32",
+        "from_offset": "UInt64",
+        "to_offset": "UInt64",
+        "shed": "UInt64",
+        "order_id": "String",
+        "actor": "String",
+        "reason": "String",
+        "cutoff": "DateTime64(3, 'UTC')",
+        "ordered": "DateTime64(3, 'UTC')",
+        "ver": "UInt64",
+        "at": "DateTime64(3, 'UTC')",
     },
     "training_runs": {
         "tenant": "LowCardinality(String)",
@@ -141,11 +158,14 @@ class ViewSource:
         return "\n    UNION ALL\n    ".join([own, *others])
 
     def distributed_tables(self) -> str:
-        """On a cluster, the tables that the views read; each spreads a query over all shards."""
+        """On a cluster, the tables that the views read; each spreads a query over all shards.
+
+        They hold no rows, so one whose columns are not today's is replaced.
+        """
         if not self.cluster:
             return ""
         return "\n".join(
-            f"CREATE TABLE IF NOT EXISTS {self.database}.{name}_all "
+            f"CREATE OR REPLACE TABLE {self.database}.{name}_all "
             f"AS {self.database}.{name}_local\n"
             f"ENGINE = Distributed({_quoted(self.cluster)}, {_quoted(self.database)}, "
             f"{_quoted(name + '_local')});\n"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from streams.audit.books import LedgerRow, PartitionBooks
+from streams.audit.books import LedgerRow, PartitionBooks, ShedRange
 from streams.audit.judge import Rules
 from streams.audit.recount import Recount, recount
 from streams.audit.windows import Stored, compare_counters, compare_dead, compare_windows
@@ -180,3 +181,21 @@ async def test_windows_counters_and_dead_letters_are_compared_with_the_log(log: 
     assert (wrong.expected, wrong.found) == ("3", "4")
     assert list(compare_dead("t", counted, ["t/0/3"])) == []
     assert [f.place.offsets for f in compare_dead("t", counted, ["t/0/1"])] == ["1", "3"]
+
+
+async def test_what_was_skipped_by_order_is_nobodys(log: Log):
+    """Nobody looked at it: it is counted as shed, and a later repeat of it is the first."""
+    await log.produce(2)
+    await log.produce(1, "twice")
+    await log.produce(2)
+    await log.produce(1, "twice")
+    shed = ShedRange(
+        partition=0, epoch=0, first=1, until=4, order="o", actor="ann", reason="old", at_ms=0
+    )
+    counted = await log.recount(replace(log.books(), shed=(shed,)))
+    assert counted.counts[0] == {"applied": 3, "shed": 3}
+    assert sum(tally.n for tally in counted.windows.values()) == 3
+    said = row(0, 0, 6, applied=3, shed=3)
+    assert list(compare_counters("t", counted, [said])) == []
+    [finding, *_] = compare_counters("t", counted, [replace(said, applied=4, shed=2)])
+    assert "applied" in finding.check

@@ -11,6 +11,8 @@ CREATE OR REPLACE VIEW ${database}.dead_letters AS SELECT * FROM (${rows_dead_le
 
 CREATE OR REPLACE VIEW ${database}.ledger AS SELECT * FROM (${rows_ledger});
 
+CREATE OR REPLACE VIEW ${database}.shed_ranges AS SELECT * FROM (${rows_shed_ranges});
+
 CREATE OR REPLACE VIEW ${database}.simulations AS SELECT * FROM (${rows_simulations});
 
 CREATE OR REPLACE VIEW ${database}.training_runs AS SELECT * FROM (${rows_training_runs});

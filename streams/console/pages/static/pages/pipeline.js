@@ -36,6 +36,7 @@ const ledger = (found) => table("Ledger", [
   { name: "Applied", number: true, cell: (one) => count(one.ledger.applied) },
   { name: "Duplicates", number: true, cell: (one) => count(one.ledger.duplicates) },
   { name: "Dead", number: true, cell: (one) => count(one.ledger.dead) },
+  { name: "Shed by order", number: true, cell: (one) => count(one.ledger.shed) },
   { name: "Offsets without a record", number: true, cell: (one) => count(one.ledger.gaps) },
   { name: "Next offset", number: true, cell: (one) => count(one.ledger.next_offset) },
   { name: "read = applied + duplicates + dead", cell: (one) =>

@@ -1,0 +1,309 @@
+"""`dia shed`: giving up records that are too old to be worth their time, by an operator's order."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.actor import actor_of
+from streams.cli.consent import consent
+from streams.cli.invocation import invocation
+from streams.cli.payload import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.agent import AgentSpec
+    from streams.cli.invocation import Invocation
+    from streams.cli.output import Printer
+    from streams.runtime.shed_desk import ShedPlan, Standing
+    from streams.types import TopicPartition
+
+_PLAN_COLUMNS = ("topic", "partition", "lag", "oldest", "from", "to", "shed", "left")
+_ORDER_COLUMNS = ("order", "topic", "partition", "state", "to", "reached", "actor", "at", "reason")
+
+_Topic = Annotated[str, typer.Option(metavar="NAME", help="Source topic.")]
+_Partition = Annotated[
+    list[int] | None, typer.Option(metavar="N", min=0, help="Of it; by default every one.")
+]
+_OlderThan = Annotated[
+    str | None, typer.Option(metavar="SPAN", help="Skip what was appended longer ago: 90m, 6h, 2d.")
+]
+_Before = Annotated[
+    str | None, typer.Option(metavar="WHEN", help="The same as a moment: -6h, or ISO (UTC).")
+]
+_Actor = Annotated[str | None, typer.Option(metavar="WHO", help="Recorded; by default the user.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Records too old to be worth processing: skipped by order, counted, named.",
+    )
+    group.command("plan")(show_plan)
+    group.command("run")(order)
+    group.command("list")(show)
+    group.command("withdraw")(withdraw)
+    app.add_typer(group, name="shed")
+
+
+def show_plan(
+    ctx: typer.Context,
+    *,
+    topic: _Topic,
+    older_than: _OlderThan = None,
+    before: _Before = None,
+    partition: _Partition = None,
+) -> None:
+    """What an order would skip, partition by partition, and what that means. Changes nothing.
+
+    shed counts offsets: records, and markers of transactions among them.
+
+    Example: dia shed plan --topic model.metrics --older-than 6h
+    """
+    run = invocation(ctx)
+    agent, before_s = _agent(topic), _cutoff_s(older_than, before)
+    plans = asyncio.run(_plans(run, agent, before_s, partition))
+    printer = run.printer()
+    _show(printer, agent, plans)
+    if any(plan.shed for plan in plans):
+        chosen = "".join(f" --partition {number}" for number in partition or ())
+        printer.say(
+            f"to do it: dia shed run --topic {topic} --before {moment(before_s * 1000, 'seconds')}"
+            f"{chosen} --reason WHY"
+        )
+    else:
+        printer.say("nothing that old is waiting.")
+
+
+def order(
+    ctx: typer.Context,
+    *,
+    topic: _Topic,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Recorded beside every range.")],
+    older_than: _OlderThan = None,
+    before: _Before = None,
+    partition: _Partition = None,
+    actor: _Actor = None,
+    yes: _Yes = False,
+) -> None:
+    """Order that records appended before a moment are not processed.
+
+    Shows the plan, asks, and writes the order. The worker that owns a partition carries it out in a
+    commit of its own, within seconds; where none runs, the next one does. Which offsets it skipped
+    is in the table shed_ranges, and in `dia audit`. Exit code 5 when nothing that old is waiting,
+    or the answer is no.
+
+    Example: dia shed run --topic model.metrics --older-than 6h --reason "backfill of a dead client"
+    """
+    from streams.errors import RefusedBySafety
+    from streams.runtime.shed_order import check_words
+
+    run = invocation(ctx)
+    agent, before_s, who = _agent(topic), _cutoff_s(older_than, before), actor_of(actor)
+    check_words(who, reason)
+    plans = asyncio.run(_plans(run, agent, before_s, partition))
+    talk = run.printer()
+    for sentence in _sentences(agent, plans):
+        talk.say(sentence)
+    if not any(plan.shed for plan in plans):
+        raise RefusedBySafety(
+            f"nothing in {topic} that was appended before {moment(before_s * 1000, 'seconds')} is "
+            f"waiting. `dia shed plan` shows how old what waits is."
+        )
+    for plan in plans:
+        if plan.shed:
+            last = plan.until - 1
+            talk.say(f"  {plan.tp}: offsets {plan.first} to {last}, {plan.shed:,} of {plan.lag:,}")
+    if not yes:
+        consent("Skip them?")
+    order_id = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(2)}"
+    asyncio.run(_give(run, plans, order_id, who, reason))
+    columns = ("order", "topic", "partition", "from", "to", "shed")
+    talk.rows(
+        columns,
+        [(order_id, *plan.tp, plan.first, plan.until, plan.shed) for plan in plans if plan.shed],
+    )
+    talk.say("a running worker skips them within seconds; `dia shed list` tells.")
+
+
+def show(
+    ctx: typer.Context,
+    *,
+    topic: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Source topic; by default every one.")
+    ] = None,
+) -> None:
+    """The last order of each partition, and whether it was carried out.
+
+    waiting: no worker has committed it yet. void: the partition was reset since. All that was ever
+    skipped: dia query "SELECT * FROM shed_ranges".
+
+    Example: dia shed list
+    """
+    run = invocation(ctx)
+    printer = run.printer()
+    standing = asyncio.run(_standings(run, topic))
+    printer.rows(_ORDER_COLUMNS, map(_order_row, standing))
+    if not standing:
+        printer.say("nothing was ever ordered to be skipped.")
+
+
+def withdraw(
+    ctx: typer.Context,
+    *,
+    topic: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Source topic; by default every one.")
+    ] = None,
+    actor: _Actor = None,
+    yes: _Yes = False,
+) -> None:
+    """Take back orders that no worker has carried out.
+
+    One that is being committed at this moment may win: `dia shed list` tells. Exit code 5 when no
+    order is waiting, or the answer is no.
+
+    Example: dia shed withdraw --topic model.metrics
+    """
+    from streams.errors import RefusedBySafety
+
+    run = invocation(ctx)
+    printer = run.printer()
+    waiting = [one for one in asyncio.run(_standings(run, topic)) if one.state == "waiting"]
+    if not waiting:
+        raise RefusedBySafety("no order is waiting. `dia shed list` shows what became of them.")
+    for standing in waiting:
+        order = standing.order
+        printer.say(f"{standing.tp}: up to {order.until - 1}, by {order.actor}: {order.reason}")
+    if not yes:
+        consent("Take it back?")
+    asyncio.run(_withdraw(run, waiting, actor_of(actor)))
+    printer.rows(("order", "topic", "partition"), [(one.order.id, *one.tp) for one in waiting])
+
+
+# --- what is asked ---------------------------------------------------------------------------
+
+
+def _agent(topic: str) -> AgentSpec:
+    from agents import ALL
+    from streams.agent import AgentSpec
+    from streams.errors import UsageError
+
+    batch = {agent.source.name: agent for agent in ALL if isinstance(agent, AgentSpec)}
+    if topic not in batch:
+        raise UsageError(
+            f"nothing of {topic} can be shed: {', '.join(sorted(batch))} can. Requests are "
+            f"answered one by one; those that nobody waits for are cancelled."
+        )
+    return batch[topic]
+
+
+def _cutoff_s(older_than: str | None, before: str | None) -> int:
+    from streams.errors import UsageError
+    from streams.moments import moment_s, span_s
+
+    if (older_than is None) == (before is None):
+        raise UsageError("say how old is too old: either --older-than 6h or --before WHEN.")
+    now_s = int(time.time())
+    if older_than is not None:
+        return now_s - span_s(older_than, "--older-than")
+    return moment_s(before or "", "--before", now_s)
+
+
+def _show(printer: Printer, agent: AgentSpec, plans: Sequence[ShedPlan]) -> None:
+    printer.rows(_PLAN_COLUMNS, map(_plan_row, plans))
+    for sentence in _sentences(agent, plans):
+        printer.say(sentence)
+
+
+def _sentences(agent: AgentSpec, plans: Sequence[ShedPlan]) -> list[str]:
+    from streams.runtime.shed_consequences import consequences
+
+    return consequences(agent, plans)
+
+
+def _plan_row(plan: ShedPlan) -> tuple[Any, ...]:
+    oldest = moment(plan.oldest_ms, "seconds") if plan.oldest_ms is not None else None
+    return (*plan.tp, plan.lag, oldest, plan.first, plan.until, plan.shed, plan.lag - plan.shed)
+
+
+def _order_row(standing: Standing) -> tuple[Any, ...]:
+    order, committed = standing.order, standing.committed
+    return (
+        order.id,
+        *standing.tp,
+        standing.state,
+        order.until,
+        committed.offset if committed is not None else None,
+        order.actor,
+        moment(order.at_ms, "seconds"),
+        order.reason,
+    )
+
+
+# --- asking and ordering ---------------------------------------------------------------------
+
+
+async def _plans(
+    run: Invocation, agent: AgentSpec, before_s: int, partitions: list[int] | None
+) -> list[ShedPlan]:
+    from streams.cli.kafka import broker_of
+    from streams.runtime.shed_desk import partitions_of, plan
+
+    broker = broker_of(run.settings)
+    every = await partitions_of(broker, agent.source.name)
+    chosen = _chosen(every, partitions)
+    return await plan(broker, agent.group, chosen, before_s * 1000)
+
+
+def _chosen(every: Sequence[TopicPartition], numbers: list[int] | None) -> list[TopicPartition]:
+    from streams.errors import UsageError
+
+    if not numbers:
+        return list(every)
+    missing = sorted(set(numbers) - {tp.partition for tp in every})
+    if missing:
+        raise UsageError(f"{every[0].topic} has {len(every)} partitions: there is no {missing[0]}.")
+    return [tp for tp in every if tp.partition in numbers]
+
+
+async def _give(
+    run: Invocation, plans: Sequence[ShedPlan], order_id: str, actor: str, reason: str
+) -> None:
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.runtime.shed_desk import give_orders
+
+    await give_orders(broker_of(run.settings), SystemClock(), plans, order_id, actor, reason)
+
+
+async def _standings(run: Invocation, topic: str | None) -> list[Standing]:
+    from agents import ALL
+    from streams.agent import AgentSpec
+    from streams.cli.kafka import broker_of
+    from streams.runtime.shed_desk import partitions_of, standings
+
+    if topic is not None:
+        _agent(topic)
+    broker = broker_of(run.settings)
+    standing: list[Standing] = []
+    for agent in ALL:
+        if isinstance(agent, AgentSpec) and topic in (None, agent.source.name):
+            tps = await partitions_of(broker, agent.source.name)
+            standing += await standings(broker, agent.group, tps)
+    return standing
+
+
+async def _withdraw(run: Invocation, waiting: Sequence[Standing], actor: str) -> None:
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.runtime.shed_desk import withdraw
+
+    broker, clock = broker_of(run.settings), SystemClock()
+    for group in sorted({one.group for one in waiting}):
+        await withdraw(broker, clock, [one for one in waiting if one.group == group], actor)

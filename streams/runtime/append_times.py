@@ -1,0 +1,50 @@
+"""Finding places in a log by append time, which rises with offsets."""
+
+from __future__ import annotations
+
+from streams.types import LogReader, TopicPartition
+
+_LOOK_BACK = (1, 8, 64, 512, 4096)
+"""Offsets: how far before an offset its last record is looked for. Markers of transactions lie
+between records; so many in a row are no log of events."""
+
+
+async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int) -> int | None:
+    """Of the first record from ``offset`` on; None where the log ends.
+
+    Raises `OffsetOutOfRange`, and what `LogReader.read` raises.
+    """
+    batch = await reader.read(tp, offset, 1)
+    return batch.timestamps[0] if batch.timestamps else None
+
+
+async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int, ms: int) -> int:
+    """The lowest offset from ``low`` on whose next record was appended at or after ``ms``, and
+    ``high`` where there is none below it. By bisection."""
+    while low < high:
+        middle = (low + high) // 2
+        found_ms = await appended_ms(reader, tp, middle)
+        if found_ms is not None and found_ms < ms:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+async def last_record(
+    reader: LogReader, tp: TopicPartition, low: int, end: int
+) -> tuple[int, int] | None:
+    """Offset and append time of the last record in [``low``, ``end``); None where none is near
+    the end of it."""
+    for back in _LOOK_BACK:
+        at, found = max(low, end - back), None
+        while at < end:
+            batch = await reader.read(tp, at, back)
+            for place in zip(batch.offsets, batch.timestamps, strict=True):
+                found = place if place[0] < end else found
+            if batch.end == at:
+                break
+            at = batch.end
+        if found is not None:
+            return found
+    return None

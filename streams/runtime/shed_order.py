@@ -1,0 +1,96 @@
+"""What an operator decided not to process: one order a partition, carried to its owner.
+
+ X1  plan: of each partition the offsets from the group's committed one up to the first record
+     appended at or after the cutoff; nothing has changed                    (runtime/shed_desk.py)
+ X2  order: one transaction of producer `dia-shed-GROUP` writes those of all partitions, or none
+ X3  the owner reads its order when it opens the partition, after A1, and every
+     `LOOK_S` from then on                                               (runtime/shed_watch.py)
+ X4  if its fold offset lies below ``until``, the fold offset becomes ``until``, what lies between
+     counts as shed, and a row of `shed_ranges` is owed                  (runtime/partition.py)
+ X5  that is in its next commit, C2 to C4, like anything else that was folded
+ X6  a crash before C3 leaves the order as it was, for X3 of whoever comes next; after C3 the
+     committed offset is at ``until``, and the order has nothing more to say
+
+So an order may be read any number of times, by any number of owners, and takes effect once: what
+says that it did is the offset, in the transaction that made it true. A fenced owner cannot commit
+it. An order is void in another epoch than the one it was given in: its offsets may be another
+log's. It is the committed offset, with metadata, of a group that nobody joins, for the reasons
+given in runtime/poison_register.py; and it is left there, as the answer to who did this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from streams.errors import UsageError
+from streams.types import Admin, CommittedOffset, TopicPartition, TransactionalProducer
+
+REASON_MAX = 300
+ACTOR_MAX = 100
+"""Characters: brokers keep at most 4 KiB of metadata beside an offset."""
+
+
+class ShedOrder(Struct, frozen=True, kw_only=True):
+    """Records below offset ``until`` are not worth processing. ``id`` names the orders that were
+    given together; ``before_ms`` is the cutoff they follow from, in append time.
+
+    ``last_offset`` and ``last_append_ms`` identify the last record below ``until`` (-1: none was
+    found), as a link does the last consumed one. Withdrawn orders are void.
+    """
+
+    id: str
+    until: int
+    epoch: int
+    last_offset: int
+    last_append_ms: int
+    before_ms: int
+    at_ms: int
+    actor: str
+    reason: str
+    withdrawn: bool = False
+
+
+def check_words(actor: str, reason: str) -> None:
+    """Raises `UsageError` where an order would not say who gave it, or why."""
+    for name, text, most in (("actor", actor, ACTOR_MAX), ("reason", reason, REASON_MAX)):
+        if not text.strip() or len(text) > most:
+            raise UsageError(f"--{name} takes 1 to {most} characters: the audit shows it.")
+
+
+def orders_group(group: str) -> str:
+    """The consumer group whose committed offsets are the orders for ``group``; also the name of
+    the producer that writes them."""
+    return f"dia-shed-{group}"
+
+
+async def read_orders(
+    admin: Admin, group: str, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, ShedOrder]:
+    """The last order of each partition; those that never had one are absent."""
+    committed = await admin.committed(orders_group(group), partitions)
+    orders = {tp: _order(found) for tp, found in committed.items()}
+    return {tp: order for tp, order in orders.items() if order is not None}
+
+
+async def write_orders(
+    producer: TransactionalProducer, group: str, orders: Mapping[TopicPartition, ShedOrder]
+) -> None:
+    """X2, by a started producer. Raises `ProducerFenced` or `CommitInDoubt`."""
+    offsets = {
+        tp: CommittedOffset(order.until, msgspec.json.encode(order).decode())
+        for tp, order in orders.items()
+    }
+    await producer.begin()
+    await producer.send_offsets(offsets, orders_group(group))
+    await producer.commit()
+
+
+def _order(committed: CommittedOffset) -> ShedOrder | None:
+    """None for metadata that somebody else wrote."""
+    try:
+        return msgspec.json.decode(committed.metadata, type=ShedOrder)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,110 @@
+"""An operator who gives up old records while all else goes wrong, and takes some of it back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+from streams.errors import DiaError
+from streams.runtime.shed_desk import give_orders, plan, standings, withdraw
+from streams.simulation.difference import Difference
+from streams.simulation.replays import Runner
+from streams.simulation.world import World
+from streams.topology import SourceTopic
+from streams.types import TopicPartition
+
+_AGES_S = (0.0, 1.0, 10.0)
+
+
+class Given(NamedTuple):
+    """An order that may have come to stand, or not: its answer may have been lost."""
+
+    first: int
+    until: int
+
+
+class Sheds:
+    """See the module docstring. In ``share`` of all histories there is one."""
+
+    def __init__(
+        self, world: World, rng: random.Random, source: SourceTopic, group: str, *, share: float
+    ) -> None:
+        self._world = world
+        self._rng = rng
+        self._group = group
+        self._partitions = [TopicPartition(source.name, p) for p in range(world.partitions)]
+        self._runners: list[Runner] = []
+        self._number = 0
+        self._present = rng.random() < share
+        self.given: dict[tuple[str, int], Given] = {}
+        """by order id and partition"""
+
+    async def strike(self) -> None:
+        """Give an order, take back what waits, die at it; mostly nothing."""
+        if not self._present or self._rng.random() >= 0.2:
+            return
+        draw = self._rng.random()
+        if draw < 0.7:
+            self._runners.append(Runner(self._order()))
+        elif draw < 0.85:
+            self._runners.append(Runner(self._withdraw()))
+        elif alive := [runner for runner in self._runners if not runner.done]:
+            await self._rng.choice(alive).kill()
+
+    async def finish(self) -> None:
+        """In the calm: whoever still wants something gets it."""
+        for runner in self._runners:
+            await runner.ended()
+
+    async def _order(self) -> None:
+        world, rng = self._world, self._rng
+        self._number += 1
+        name = f"order-{self._number}"
+        before_ms = world.clock.now_ms() - int(rng.choice(_AGES_S) * 1000)
+        some = rng.sample(self._partitions, rng.randint(1, len(self._partitions)))
+        try:
+            plans = await plan(world.broker, self._group, some, before_ms)
+            for found in plans:
+                self.given[name, found.tp.partition] = Given(found.first, found.until)
+            await give_orders(world.broker, world.clock, plans, name, "eve", "too old")
+        except DiaError:
+            return
+
+    async def _withdraw(self) -> None:
+        world = self._world
+        try:
+            found = await standings(world.broker, self._group, self._partitions)
+            waiting = [standing for standing in found if standing.state == "waiting"]
+            await withdraw(world.broker, world.clock, waiting, "fay")
+        except DiaError:
+            return
+
+
+def shed_ranges(world: World) -> dict[int, list[range]]:
+    """By partition, the offsets that the pipeline says it was told to skip.
+
+    Raises `Difference` where two of them overlap: then something was skipped twice.
+    """
+    found: dict[int, list[range]] = {number: [] for number in range(world.partitions)}
+    for row in world.shards.rows("shed_ranges"):
+        skipped = range(row["from_offset"], row["to_offset"])
+        if not skipped or len(skipped) != row["shed"]:
+            raise Difference(f"{row} is no range")
+        found[row["part"]].append(skipped)
+    for number, ranges in found.items():
+        ranges.sort(key=lambda one: one.start)
+        for before, after in pairwise(ranges):
+            if after.start < before.stop:
+                raise Difference(f"partition {number} shed {before} and {after}")
+    return found
+
+
+def check_sheds(world: World, orders: Mapping[tuple[str, int], Given]) -> None:
+    """Nothing was skipped that nobody gave up: each range ends where an order does, and begins
+    where the group stood then or later. Raises `Difference`."""
+    for row in world.shards.rows("shed_ranges"):
+        given = orders.get((row["order_id"], row["part"]))
+        if given is None or row["from_offset"] < given.first or row["to_offset"] != given.until:
+            raise Difference(f"{row} was not ordered: {given}")

@@ -1,0 +1,170 @@
+"""`dia shed`: what it shows before anybody agrees, what it orders, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import pytest
+
+from streams.broker.memory import MemoryBroker
+from streams.cli import kafka, main
+from streams.clock import VirtualClock
+from streams.runtime.shed_order import read_orders
+from streams.topics import wanted_topics
+from streams.topology import DIA_GROUP, MODEL_METRICS
+from streams.types import CommittedOffset, TopicPartition
+
+T_MS = 1_800_000_000_000
+"""2027-01-15T08:00:00Z, when the first records are appended."""
+NOW_S = T_MS / 1000 + 7200
+HERE = TopicPartition(MODEL_METRICS.name, 1)
+PLAN = ["shed", "plan", "--topic", "model.metrics", "--older-than", "1h"]
+RUN = ["shed", "run", "--topic", "model.metrics", "--older-than", "1h", "--reason", "too old"]
+
+
+@pytest.fixture
+def broker(monkeypatch, tmp_path):
+    """In partition 1: 4 records that are committed, 10 that are two hours old, 5 that are new."""
+    clock = VirtualClock(T_MS)
+    made = MemoryBroker(clock)
+
+    async def arrange() -> None:
+        admin = await made.admin()
+        await admin.create_topics(wanted_topics())
+        log = made.log(HERE)
+        producer = made.transactional_producer("worker")
+        await producer.start()
+        for count, at_s in ((14, 0.0), (5, 7000.0)):
+            await clock.advance(at_s)
+            for _ in range(count):
+                log.append(made._cluster.entry(HERE, b"t", b"{}", (), None))
+        await producer.begin()
+        await producer.send_offsets({HERE: CommittedOffset(4, "epoch=2")}, DIA_GROUP)
+        await producer.commit()
+
+    asyncio.run(arrange())
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    monkeypatch.setattr("time.time", lambda: NOW_S)
+    return made
+
+
+def orders(broker):
+    async def read():
+        return await read_orders(await broker.admin(), DIA_GROUP, [HERE])
+
+    return asyncio.run(read())
+
+
+def test_a_plan_is_a_table_and_what_it_means(broker, capsys):
+    """Per partition: lag, the oldest record, what would be skipped and what is left."""
+    assert main([*PLAN, "--partition", "1", "--partition", "0"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == (
+        "topic          partition  lag  oldest                from  to  shed  left\n"
+        "model.metrics  0          0                          0     0   0     0\n"
+        "model.metrics  1          15   2027-01-15T08:00:00Z  4     14  10    5\n"
+    )
+    assert captured.err.splitlines() == [
+        (
+            "10 offsets of 1 partition, appended from 2027-01-15T08:00:00Z to 2027-01-15T08:00:00Z, "
+            "would not be processed: aggregate_metrics never sees them, good or bad."
+        ),
+        (
+            "Windows of events sent in that time will show less traffic than there was, in m1, h1 and "
+            "d1. Windows that are open now keep what they have and close as newer records come."
+        ),
+        "A repeat of a skipped event that comes later is counted as its first.",
+        (
+            "The ledger counts them as shed; the table shed_ranges names them, you and the reason. The "
+            "log keeps the oldest until about 2027-01-22T08:00:00Z."
+        ),
+        (
+            "to do it: dia shed run --topic model.metrics --before 2027-01-15T09:00:00Z --partition 1 "
+            "--partition 0 --reason WHY"
+        ),
+    ]
+    assert orders(broker) == {}
+
+
+def test_the_printed_command_orders_what_was_planned(broker, capsys):
+    """A cutoff is a moment: what comes between plan and run changes nothing of it."""
+    assert main(PLAN) == 0
+    [line] = re.findall(r"to do it: dia (.*)", capsys.readouterr().err)
+    assert main([*line.replace("WHY", "late").split(), "--yes", "--actor", "ann", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["topic"], row["partition"], row["from"], row["to"]) == (*HERE, 4, 14)
+    order = orders(broker)[HERE]
+    assert (order.until, order.epoch, order.last_offset) == (14, 2, 13)
+    assert (order.actor, order.reason, order.id) == ("ann", "late", row["order"])
+
+
+def test_what_will_be_skipped_is_said_before_it_is_asked(broker, monkeypatch, capsys):
+    """Exit code 5 after a no, and nothing is ordered."""
+    monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
+    assert main(RUN) == 5
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "model.metrics/1: offsets 4 to 13, 10 of 15" in captured.err
+    assert orders(broker) == {}
+
+
+def test_orders_are_listed_until_they_are_done(broker, capsys):
+    """Whoever gave an order wants to know whether it happened, from any host."""
+    assert main([*RUN, "--yes", "--actor", "ann"]) == 0
+    capsys.readouterr()
+    assert main(["shed", "list", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["state"], row["to"], row["reached"]) == ("waiting", 14, 4)
+    assert (row["actor"], row["reason"]) == ("ann", "too old")
+
+    async def worker() -> None:
+        producer = broker.transactional_producer("worker")
+        await producer.start()
+        await producer.begin()
+        await producer.send_offsets({HERE: CommittedOffset(16, "epoch=2")}, DIA_GROUP)
+        await producer.commit()
+
+    asyncio.run(worker())
+    assert main(["shed", "list", "--topic", "model.metrics", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "done"
+    assert main(["shed", "withdraw", "--yes"]) == 5
+
+
+def test_an_order_that_waits_can_be_taken_back(broker, capsys):
+    """A worker that is down gives time to think again."""
+    assert main([*RUN, "--yes"]) == 0
+    assert main(["shed", "withdraw", "--yes", "--actor", "bob"]) == 0
+    assert orders(broker)[HERE].withdrawn
+    assert main(["shed", "withdraw", "--yes"]) == 5
+    assert "no order is waiting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["run", "--topic", "model.metrics", "--older-than", "9d", "--reason", "x"], 5, "nothing in"),
+        (["run", "--topic", "model.metrics", "--reason", "x"], 2, "how old is too old"),
+        (["plan", "--topic", "model.metrics", "--older-than", "1h", "--before", "now"], 2, "either"),
+        (["plan", "--topic", "model.metrics", "--older-than", "old"], 2, "is no span"),
+        (["plan", "--topic", "decision.simulation.request", "--older-than", "1h"], 2, "answered one"),
+        (["plan", "--topic", "model.metrics", "--older-than", "1h", "--partition", "99"], 2, "no 99"),
+        (["run", "--topic", "model.metrics", "--older-than", "1h", "--reason", " "], 2, "--reason"),
+        (["list", "--topic", "orders"], 2, "nothing of orders can be shed"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_ordered_is_refused(broker, capsys, arguments, code, sentence):
+    """Wrong usage is 2, nothing to do is 5; both say what to do instead."""
+    assert main(["shed", *arguments]) == code
+    assert sentence in capsys.readouterr().err
+    assert orders(broker) == {}
+
+
+def test_nothing_old_is_an_answer(broker, capsys):
+    """Exit code 0: a script that looks must not fail on a healthy pipeline."""
+    assert main(["shed", "plan", "--topic", "train.results", "--older-than", "1h"]) == 0
+    assert "nothing that old is waiting" in capsys.readouterr().err
+    assert main(["shed", "list"]) == 0
+    assert "nothing was ever ordered" in capsys.readouterr().err
