@@ -86,7 +86,7 @@ lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal \
 	  --python-version 3.11 --generate-hashes --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra edge --extra console \
+	$(BIN)/uv pip compile pyproject.toml --extra edge --extra console --extra otel \
 	  --constraints requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --quiet \
 	  --custom-compile-command "make lock" --output-file docker/requirements.lock

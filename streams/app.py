@@ -35,6 +35,7 @@ from streams.settings import Settings
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.health import HealthServer, HealthState
 from streams.telemetry.metrics import Metrics
+from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
 from streams.version import app_version
 from tables.rocksdb import RocksFolder
 
@@ -67,6 +68,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._metrics = Metrics(version=app_version())
         self._health = HealthState(self._clock)
         self._caches = ProcessCaches(settings, self._clock, self._metrics)
+        self._tracer = tracer_of(settings, "dia-worker", self._clock, self._metrics)
         self._worker: Worker | None = None
         self._candidacy: asyncio.Task[None] | None = None
 
@@ -93,6 +95,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             disk=room_reading(
                 state_dir, settings.state_free_min_bytes, writable=lambda: self._status.written
             ),
+            tracer=self._tracer,
         )
         self._caches.start()
         self._candidacy = self._stand_for_election()
@@ -144,6 +147,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             self._candidacy.cancel()
             await asyncio.gather(self._candidacy, return_exceptions=True)
         await self._worker.drain(Deadline(self._clock, self._settings.drain_timeout_s))
+        await asyncio.to_thread(self._tracer.close, CLOSE_TIMEOUT_S)
         await self._caches.close()
         self._status.remove()
         await self._server.stop()

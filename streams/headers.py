@@ -30,6 +30,9 @@ REPLAY_PARKED_FOR: Final = "dia.replay.parked_for"
 DLQ_PREFIX: Final = "dia.dlq."
 """Provenance of a dead letter, added behind the headers of its record."""
 
+TRACEPARENT: Final = "traceparent"
+"""Of a record that is followed by a trace: https://www.w3.org/TR/trace-context/."""
+
 _DIGITS_MAX = 18
 """Enough for any offset, count or time, and always within 64 bits."""
 

@@ -189,8 +189,7 @@ class MinuteWindows:
     # --- time --------------------------------------------------------------------------------
 
     def advance(self, watermark_ms: int, now_s: float, now_ms: int) -> None:
-        """Move the partition's watermark (never back), the monotonic and the wall clock; close
-        what is due."""
+        """Move the watermark (never back), the monotonic and the wall clock; close what is due."""
         self._watermark_ms = max(self._watermark_ms, watermark_ms)
         self._now_s, self._now_ms = now_s, now_ms
         for window in self._lookup:
@@ -234,18 +233,19 @@ class MinuteWindows:
     def take_emissions(
         self, room: Sequence[int], early: bool, spared: Container[int] = ()
     ) -> list[Emission]:
-        """Snapshot due rows, at most ``room[shard]`` for each shard: those of closed windows,
-        then (if ``early``, and the shard is not ``spared``) of live ones, oldest change first,
-        within the row budget.
+        """Snapshot due rows, at most ``room[shard]`` a shard: of closed windows, then (if
+        ``early``, and not ``spared``) of live ones, oldest change first, within the row budget.
 
         Call it in the same turn as `delta`: the rows are then the bytes being committed.
         """
         budget = self._policy.emit_rows_max if early else 0
         return self._queues.take(self.names, room, budget, spared)
 
+    def oldest_unshown_ms(self) -> int:
+        return self._columns.oldest_unshown_ms()
+
     def forget_early(self) -> None:
-        """In a backlog early rows would be stale: a window's row is sent when it closes, or
-        with its next change."""
+        """In a backlog early rows are stale: rows go out as windows close, or change again."""
         self._queues.forget_early()
 
     def acknowledged(self, emission: Emission) -> None:

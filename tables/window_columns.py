@@ -108,6 +108,11 @@ class WindowColumns:
         found: NDArray[np.bool_] = existing[at] == serials
         return found
 
+    def oldest_unshown_ms(self) -> int:
+        """Append time of the oldest record that was not yet handed out; looks at every live slot.
+        `NEVER_MS` when there is none."""
+        return int(self.since_ms[self.live()].min(initial=NEVER_MS))
+
     def _grow(self, capacity: int) -> None:
         for name, dtype, _ in _COLUMNS:
             # What `begin` has not reset is nobody's: its pages are not touched before that.

@@ -33,7 +33,9 @@ from streams.edge import body, openapi
 from streams.edge.exchange import Receipt
 from streams.edge.intake import TENANT_MISMATCH, Intake
 from streams.errors import RequestRefused, TransientError
+from streams.headers import TRACEPARENT
 from streams.telemetry.http_metrics import EdgeMetrics
+from streams.tracing.tracer import UNTRACED, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +67,7 @@ class Edge:
     metrics: EdgeMetrics
     degradation: Degradation
     body_bytes_max: int
+    tracer: Tracer = UNTRACED
 
     def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
         """The ASGI application; ``lifespan`` starts and stops what it needs."""
@@ -88,9 +91,13 @@ class Edge:
         media = body.media_type(request)
         self.rate.take(token.tenant or token.id)
         size_bytes = body.declared_bytes(request, self.body_bytes_max)
-        with self.room.reserve(size_bytes):
+        caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
+        with (
+            self.room.reserve(size_bytes),
+            self.tracer.taking(source.name, caller) as traceparent,
+        ):
             values = body.events(await body.read(request, size_bytes), media)
-            return _receipt(await self.intake.take(source, values, token))
+            return _receipt(await self.intake.take(source, values, token, traceparent))
 
     async def simulation(self, request: Request) -> Response:
         token = self._holder(request, Role.READ)

@@ -6,21 +6,30 @@ from collections.abc import Sequence
 
 import msgspec
 
+from streams import headers
 from streams.errors import SpoolCorrupt
+from streams.types import Headers
 
 
 class Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """``keys[i]`` is the key of ``values[i]``. ``number`` rises from block to block of one edge
-    and topic, over restarts too, with gaps."""
+    and topic, over restarts too, with gaps. ``traceparent`` is the header of that name its records
+    bear, b"" for none; older spools have blocks without it."""
 
     number: int
     keys: list[bytes]
     values: list[bytes]
+    traceparent: bytes = b""
 
     @property
     def size_bytes(self) -> int:
         """Bytes of its records, without the framing."""
         return sum(map(len, self.keys)) + sum(map(len, self.values))
+
+    @property
+    def headers(self) -> Headers:
+        """Of each of its records."""
+        return ((headers.TRACEPARENT, self.traceparent),) if self.traceparent else ()
 
 
 _decoder = msgspec.msgpack.Decoder(list[Block])

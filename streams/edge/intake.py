@@ -47,7 +47,9 @@ class Intake:
             raise UnknownResource(f"no topic {topic!r} takes events; {', '.join(self.lanes)} do")
         return TOPICS[topic]
 
-    async def take(self, source: SourceTopic, values: list[bytes], token: Token) -> Receipt:
+    async def take(
+        self, source: SourceTopic, values: list[bytes], token: Token, traceparent: bytes = b""
+    ) -> Receipt:
         """Keep the good events of ``values`` together, and say what was wrong with the others.
 
         Raises `Overloaded` and `NotStored`, of all of them.
@@ -65,7 +67,7 @@ class Intake:
         accepted = [(key, values[i]) for i, key in zip(good, keys, strict=True) if i not in foreign]
         if accepted:
             kept = await self.lanes[source.name].keep(
-                [key for key, _ in accepted], [value for _, value in accepted]
+                [key for key, _ in accepted], [value for _, value in accepted], traceparent
             )
             self._metrics.events.labels(source.name).inc(len(accepted))
         return Receipt(len(accepted), kept, [Rejected(*found) for found in bad])

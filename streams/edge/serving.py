@@ -37,6 +37,8 @@ from streams.errors import UsageError
 from streams.settings import Settings
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
+from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
+from streams.tracing.tracer import UNTRACED, Tracer
 from streams.types import Broker
 from streams.version import app_version
 
@@ -48,7 +50,14 @@ RATE_PERIOD_S = 60.0
 class EdgeProcess:
     """The parts of one edge; its folders are locked from the start."""
 
-    def __init__(self, settings: Settings, broker: Broker, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        clock: Clock,
+        metrics: Metrics,
+        tracer: Tracer = UNTRACED,
+    ) -> None:
         """Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
         self._tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
         self._tokens.read()
@@ -65,7 +74,7 @@ class EdgeProcess:
                 self._numberings.append(numbering)
                 lanes[topic] = Lane(
                     topic,
-                    shipper=Shipper(broker, topic, clock),
+                    shipper=Shipper(broker, topic, clock, tracer),
                     spool=_spool(folder / topic / "blocks", numbering),
                     numbering=numbering,
                     clock=clock,
@@ -92,6 +101,7 @@ class EdgeProcess:
             metrics=metrics.edge,
             degradation=self.degradation,
             body_bytes_max=settings.edge_body_bytes,
+            tracer=tracer,
         )
 
     def app(self) -> Starlette:
@@ -146,7 +156,8 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
     # The broker ends a transaction that a dead edge left open, and that readers wait for,
     # somewhat later than a live one would have given it up.
     patient = replace(settings, commit_timeout_s=shipment.SHIP_TIMEOUT_S)
-    process = EdgeProcess(settings, KafkaBroker.from_settings(patient), clock, metrics)
+    tracer = tracer_of(settings, "dia-edge", clock, metrics)
+    process = EdgeProcess(settings, KafkaBroker.from_settings(patient), clock, metrics, tracer)
     state = HealthState(clock)
     health = HealthServer(state, metrics, clock, host=settings.http_host, port=settings.http_port)
     process.degradation.on_change = state.set_standing
@@ -172,3 +183,4 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
     finally:
         await health.stop()
         process.close()
+        await asyncio.to_thread(tracer.close, CLOSE_TIMEOUT_S)

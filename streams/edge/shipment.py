@@ -14,6 +14,7 @@ from streams.broker.partitioner import partition_of
 from streams.clock import Clock
 from streams.edge.block import Block
 from streams.errors import CommitInDoubt, UnknownTopic
+from streams.tracing.tracer import UNTRACED, Tracer
 from streams.types import (
     Admin,
     Broker,
@@ -36,7 +37,8 @@ class Shipper:
     became of it is unknown; after either, `connect` again.
     """
 
-    def __init__(self, broker: Broker, topic: str, clock: Clock) -> None:
+    def __init__(self, broker: Broker, topic: str, clock: Clock, tracer: Tracer = UNTRACED) -> None:
+        self._tracer = tracer
         self._broker = broker
         self._topic = topic
         self._clock = clock
@@ -66,7 +68,8 @@ class Shipper:
             self._partitions = await self._count(self._admin)
         try:
             async with asyncio.timeout(SHIP_TIMEOUT_S):
-                await self._commit(self._producer, blocks)
+                with self._tracer.sending(self._topic, (block.traceparent for block in blocks)):
+                    await self._commit(self._producer, blocks)
         except TimeoutError as error:
             raise CommitInDoubt(
                 f"{self._topic}: no end of a transaction within {SHIP_TIMEOUT_S:g} s"
@@ -96,8 +99,9 @@ class Shipper:
     async def _commit(self, producer: TransactionalProducer, blocks: Sequence[Block]) -> None:
         await producer.begin()
         sent = [
-            await producer.send(OutboundRecord(self._partition(key), key, value))
+            await producer.send(OutboundRecord(self._partition(key), key, value, headers))
             for block in blocks
+            for headers in (block.headers,)
             for key, value in zip(block.keys, block.values, strict=True)
         ]
         for landed in sent:

@@ -73,11 +73,8 @@ class AssignedPartition:
         self._consumer = consumer
         self._clock = clock
         self._settings = settings
-        self._interval_s = (
-            settings.job_commit_interval_s
-            if isinstance(agent, JobAgent)
-            else settings.commit_interval_s
-        )
+        jobs = isinstance(agent, JobAgent)
+        self._interval_s = settings.job_commit_interval_s if jobs else settings.commit_interval_s
         self._metrics = metrics
         self._producer: TransactionalProducer | None = None
         self._suspended = False
@@ -92,6 +89,7 @@ class AssignedPartition:
             opener.broker, agent.group, clock, settings.commit_timeout_s
         )
         self._trim = ChangelogTrim(opener.broker, settings.trim_commits)
+        self._trail = handover.tracer.partition(tp, agent.group)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -114,7 +112,8 @@ class AssignedPartition:
             self._consumer.seek(self.tp, partition.position)
             return
         try:
-            partition.fold(batch)
+            with self._trail.folding(batch):
+                partition.fold(batch)
         except (PartitionStopped, PartitionRestart) as error:
             self._fail(error)
         except Exception as error:
@@ -304,7 +303,7 @@ class AssignedPartition:
         else:
             # Nothing uncommitted is folded: what is in memory is what is committed.
             due = partition.take_emissions(self._handover.room(), self._handover.spared())
-            self._handover.emit(partition, due)
+            self._handover.emit(partition, due, self._trail)
 
     async def _commit(self, partition: Partition) -> None:
         assert self._producer is not None
@@ -313,9 +312,10 @@ class AssignedPartition:
         assert not self._in_doubt
         self._in_doubt = True
         prepared = partition.prepare(self._handover.room(), self._handover.spared())
-        timeout_s = self._settings.commit_timeout_s
-        await commit(partition, prepared, self._producer, self._clock, self._metrics, timeout_s)
-        self._handover.committed(partition, prepared)  # C5
+        clock, metrics, timeout_s = self._clock, self._metrics, self._settings.commit_timeout_s
+        with self._trail.committing(partition.settles) as span:
+            await commit(partition, prepared, self._producer, clock, metrics, timeout_s, span)
+            self._handover.committed(partition, prepared, self._trail, span.origins)  # C5
         self._in_doubt = False
         self._committed_once = True
         await self._trim.after(partition.state)
@@ -337,6 +337,7 @@ class AssignedPartition:
         self._enter("fencing")
         partition, self.partition = self.partition, None
         producer, self._producer = self._producer, None
+        self._trail.forget()
         if partition is not None:
             self._handover.forget(partition)
             partition.abandon()

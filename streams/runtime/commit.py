@@ -25,6 +25,7 @@ from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.epoch import committed_offset
 from streams.runtime.partition import Partition, Prepared
 from streams.telemetry.metrics import Metrics
+from streams.tracing.tracer import UNTRACED_COMMIT, CommitSpan
 from streams.types import (
     OutboundRecord,
     TopicPartition,
@@ -42,10 +43,11 @@ async def commit(
     clock: Clock,
     metrics: Metrics,
     timeout_s: float,
+    span: CommitSpan = UNTRACED_COMMIT,
 ) -> None:
     """Run C2 to C4 for ``prepared``, within ``timeout_s``. Raises `PartitionRestart` kinds."""
     deadline = Deadline(clock, timeout_s)
-    timer = _StepTimer(clock, metrics)
+    timer = _StepTimer(clock, metrics, span)
     try:
         sent = await deadline.wait(_send(partition, prepared, producer))  # C2
         timer.done("C2")
@@ -108,12 +110,14 @@ async def _commit(
 class _StepTimer:
     """Observes the time of each step."""
 
-    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, clock: Clock, metrics: Metrics, span: CommitSpan) -> None:
         self._clock = clock
         self._metrics = metrics
+        self._span = span
         self._since = clock.monotonic()
 
     def done(self, step: str) -> None:
         now = self._clock.monotonic()
         self._metrics.commit.seconds.labels(step).observe(now - self._since)
         self._since = now
+        self._span.done(step)

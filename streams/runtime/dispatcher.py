@@ -70,9 +70,10 @@ class Dispatcher:
         self._metrics = metrics
         self._wait_seconds = {lane: metrics.jobs.wait_seconds.labels(lane) for lane in LANES}
         self._queue: FairQueue[Work] = FairQueue(normal_share)
-        self._running: set[Work] = set()
+        # By age and not by address, as sets of them would be: a seed makes one history.
+        self._running: dict[Work, None] = {}
         self._by_queue: Counter[str] = Counter()
-        self._pausing: set[Work] = set()
+        self._pausing: dict[Work, None] = {}
         self._rates: dict[str, Rate] = {}
         self._held_until_s = float("-inf")
 
@@ -104,7 +105,7 @@ class Dispatcher:
             await self._clock.sleep(_TICK_S)
             now_s = self._clock.monotonic()
             for work in [work for work in self._pausing if work.due_s <= now_s]:
-                self._pausing.discard(work)
+                del self._pausing[work]
                 self._wait(work)
             self._start_what_may()
             for lane in LANES:
@@ -156,14 +157,14 @@ class Dispatcher:
         if not work.started_ms:
             self._wait_seconds[work.lane].observe(now_s - work.since_s)
         work.started_ms = self._clock.now_ms()
-        self._running.add(work)
+        self._running[work] = None
         self._by_queue[work.ask.queue] += 1
         work.task = asyncio.create_task(self._perform(work), name=f"job-{work.ask.queue}")
         # Not in the task itself: one that is cancelled before its first step never runs at all.
         work.task.add_done_callback(partial(self._ended, work))
 
     def _ended(self, work: Work, task: asyncio.Task[None]) -> None:
-        self._running.discard(work)
+        self._running.pop(work, None)
         self._by_queue[work.ask.queue] -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job_failed", queue=work.ask.queue, why=repr(error))
@@ -202,7 +203,7 @@ class Dispatcher:
         if work.failures >= policy.attempts:
             return _refused(work, error, self._clock.now_ms())
         work.due_s = self._clock.monotonic() + policy.pause_s(max(1, work.failures))
-        self._pausing.add(work)
+        self._pausing[work] = None
         log.info("job_again", queue=work.ask.queue, code=error.code, failures=work.failures)
         return None
 
@@ -215,7 +216,7 @@ class Dispatcher:
 
     def _stop(self, unwanted: Callable[[Work], bool]) -> None:
         self._queue.remove(unwanted)
-        self._pausing = {work for work in self._pausing if not unwanted(work)}
+        self._pausing = {work: None for work in self._pausing if not unwanted(work)}
         for work in [work for work in self._running if unwanted(work)]:
             if work.task is not None:
                 work.task.cancel()

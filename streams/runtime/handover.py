@@ -22,6 +22,7 @@ from streams.runtime.partition import Partition, Prepared
 from streams.sinks.delivery import Delivery, Job
 from streams.sinks.rollup_queue import BucketStart, RollUpQueue
 from streams.telemetry.metrics import Metrics
+from streams.tracing.tracer import UNTRACED, UNTRACED_PARTITION, Origins, PartitionTracer, Tracer
 from tables.emission import Emission
 from tables.minute_windows import MinuteWindows
 from tables.outbox import OwedEffect
@@ -43,6 +44,7 @@ class Handover:
     metrics: Metrics
     caches: CacheWrites
     degradation: Degradation
+    tracer: Tracer = UNTRACED
 
     def room(self) -> list[int]:
         """Rows each shard's queue takes now."""
@@ -57,10 +59,16 @@ class Handover:
         """Partitions take no records now: their state could not be kept."""
         return self.degradation.intake_held
 
-    def committed(self, partition: Partition, prepared: Prepared) -> None:
-        """C5 of one commit."""
-        self.emit(partition, prepared.emissions)
-        self._owe(partition, prepared.effects)
+    def committed(
+        self,
+        partition: Partition,
+        prepared: Prepared,
+        trail: PartitionTracer = UNTRACED_PARTITION,
+        origins: Origins = (),
+    ) -> None:
+        """C5 of one commit; ``origins`` is what its effects are traced to."""
+        self.emit(partition, prepared.emissions, trail)
+        self._owe(partition, prepared.effects, origins)
         for tell in prepared.told:
             try:
                 tell()
@@ -78,14 +86,22 @@ class Handover:
         self.roll_ups.forget(partition)
         self.caches.forget(partition)
 
-    def emit(self, partition: Partition, emissions: Sequence[Emission]) -> None:
+    def emit(
+        self,
+        partition: Partition,
+        emissions: Sequence[Emission],
+        trail: PartitionTracer = UNTRACED_PARTITION,
+    ) -> None:
         """Hand over window rows."""
         windows = partition.windows
         for emission in emissions:
             assert windows is not None, "only a window table emits rows"
             answers = _Answers(windows, emission, self, len(emission.rows))
+            origins = trail.origins(emission.since_ms, emission.versions)
             for rows in emission.rows:
-                self.delivery.submit(Job(partition, rows, answers.one))
+                self.delivery.submit(Job(partition, rows, answers.one, origins))
+        if windows is not None:
+            trail.shown(windows.oldest_unshown_ms)
 
     def observe_freshness(self, emission: Emission) -> None:
         """Now minus append, of evenly chosen rows: a histogram takes one value at a time."""
@@ -94,7 +110,7 @@ class Handover:
         for then_ms in since_ms[since_ms < NEVER_MS].tolist():
             self.metrics.sink.freshness_seconds.observe(max(0, now_ms - then_ms) / 1000)
 
-    def _owe(self, partition: Partition, owed: Sequence[OwedEffect]) -> None:
+    def _owe(self, partition: Partition, owed: Sequence[OwedEffect], origins: Origins = ()) -> None:
         for effect in owed:
             done = partial(partition.outbox.acknowledged, effect.key, effect.seq)
             roll_up = effects.roll_up(effect.key)
@@ -108,7 +124,7 @@ class Handover:
             facts = effects.fact_rows(effect.key, effect.value, self.shards.shard_of_key)
             waiting = _Countdown(len(facts), done)
             for rows in facts:
-                self.delivery.submit(Job(partition, rows, waiting.one))
+                self.delivery.submit(Job(partition, rows, waiting.one, origins))
 
 
 @dataclass(slots=True)

@@ -110,6 +110,9 @@ class JobPartition(Partition):
     def settled(self) -> bool:
         return not self._passing and super().settled
 
+    def settles(self, offset: int) -> bool:
+        return super().settles(offset) or offset in self.finished
+
     def has_changes(self) -> bool:
         return self.finished.changed or super().has_changes()
 

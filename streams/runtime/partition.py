@@ -130,9 +130,8 @@ class Partition:
             limits = Limits(settings.future_max_s, settings.late_max_s)
             decoded = decode(self.agent.source, batch, limits)
             for bad in decoded.bad:
-                self._refuse(
-                    bad.position, bad.code, bad.message, "decode", self._tenant(bad.position)
-                )
+                tenant = self._tenant(bad.position)
+                self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
             event_ms = np.array(decoded.event_ms, np.int64)
             append_ms = np.array(decoded.append_ms, np.int64)
             if decoded.events:
@@ -146,9 +145,8 @@ class Partition:
             try:
                 self._poison.observe(self.clock.monotonic(), len(batch), dead, batch.start)
             except PoisonStorm as storm:
-                storm.codes = self.progress.dead_by_code - Counter(
-                    self.state.link.counters.dead_by_code
-                )
+                committed = Counter(self.state.link.counters.dead_by_code)
+                storm.codes = self.progress.dead_by_code - committed
                 raise
         self.progress.passed(batch)
         self._batch = None
@@ -230,6 +228,10 @@ class Partition:
         """Offsets folded since the last commit."""
         return self.progress.fold_offset - self.state.link.next_offset
 
+    def settles(self, offset: int) -> bool:
+        """Right after `prepare`: the prepared commit, or one before it, says what became of it."""
+        return offset < self.progress.fold_offset
+
     def has_changes(self) -> bool:
         """There is something that only a transaction makes true."""
         self._advance()
@@ -265,8 +267,7 @@ class Partition:
         self._owe(seq, link)
         entries += state.entries_of(OUTBOX, seq)
         link = self._link(seq, base_offset=state.base_offset(entries))
-        records, self._records = self._records, []
-        pointers, self._pointers = self._pointers, 0
+        records, pointers, self._records, self._pointers = self._records, self._pointers, [], 0
         prepared = Prepared(
             link=link,
             parts=list(pack(link, entries, state.context.settings.changelog_part_bytes)),

@@ -27,6 +27,7 @@ from streams.sinks.delivery import Delivery
 from streams.sinks.rollup_queue import RollUpQueue
 from streams.telemetry.health import PartitionCounts
 from streams.telemetry.metrics import Metrics
+from streams.tracing.tracer import UNTRACED, Tracer
 from streams.types import Broker, StoreFactory
 
 
@@ -46,6 +47,7 @@ class Worker:
         instance_id: str,
         layer: SharedLayer | None = None,
         disk: Read | None = None,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         """``layer`` is the cache shared with other processes, if there is a Redis; ``disk`` reads
         how much room the stores have, if they are on one."""
@@ -60,22 +62,21 @@ class Worker:
             batch_rows=settings.sink_batch_rows,
             queue_rows=settings.sink_queue_rows,
             calls=calls,
+            tracer=tracer,
         )
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
         self._caches = CacheWrites(layer.shared if layer is not None else None, clock, metrics)
         handover = Handover(
-            shards, self._delivery, self._roll_ups, clock, metrics, self._caches, self.degradation
+            shards,
+            self._delivery,
+            self._roll_ups,
+            clock,
+            metrics,
+            self._caches,
+            self.degradation,
+            tracer,
         )
-        self._dispatchers = {
-            agent.name: Dispatcher(
-                agent.performer(Resources(settings, clock, metrics, layer)),
-                clock,
-                metrics,
-                settings.normal_share,
-            )
-            for agent in agents
-            if isinstance(agent, JobAgent)
-        }
+        self._dispatchers = _dispatchers(agents, Resources(settings, clock, metrics, layer))
         self.groups = [
             GroupMember(
                 group,
@@ -154,3 +155,17 @@ class Worker:
         if len(known) < len(counts):
             return None
         return PartitionCounts(*(sum(column) for column in zip(*known, strict=True)))
+
+
+def _dispatchers(agents: Sequence[Agent], resources: Resources) -> dict[str, Dispatcher]:
+    """One for each job agent, by its name."""
+    return {
+        agent.name: Dispatcher(
+            agent.performer(resources),
+            resources.clock,
+            resources.metrics,
+            resources.settings.normal_share,
+        )
+        for agent in agents
+        if isinstance(agent, JobAgent)
+    }

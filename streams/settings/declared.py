@@ -259,6 +259,15 @@ class Settings:
     http_port: int = _setting(
         0, "health and metrics port of slot 0; 0 takes a free one", low=0, high=65_535
     )
+    otel_endpoint: str = _setting(
+        "", "OTLP collector of traces, http://host:4318; empty: nothing is traced"
+    )
+    otel_ca_file: str = _setting(
+        "", "PEM authorities to trust at an https:// collector; default the system's"
+    )
+    otel_sample_ratio: float = _setting(
+        0.01, "share of requests to follow; a caller's own decision counts instead", low=0, high=1
+    )
     log_format: str = _setting("auto", "auto, console or json")
     log_level: str = _setting("info", "debug, info, warning or error")
 

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +21,7 @@ from streams.degradation.calls import Calls
 from streams.errors import DiaError, ShardBusy, TransientError
 from streams.rows import Rows, RowsRefused, ShardSet
 from streams.telemetry.metrics import Metrics
+from streams.tracing.tracer import UNTRACED, Origins, Tracer
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -37,6 +39,7 @@ class Job:
     owner: object
     rows: Rows
     answer: Answer
+    origins: Origins = ()
 
 
 class Delivery:
@@ -51,6 +54,7 @@ class Delivery:
         batch_rows: int,
         queue_rows: int,
         calls: Sequence[Calls] | None = None,
+        tracer: Tracer = UNTRACED,
         seed: int = 0,
     ) -> None:
         """``calls``: where each shard's calls are measured."""
@@ -60,6 +64,7 @@ class Delivery:
         self._batch_rows = batch_rows
         self._queue_rows = queue_rows
         self._calls = calls or [Calls(f"shard {n}", clock) for n in range(shards.count)]
+        self._tracer = tracer
         self._jitter = random.Random(seed)
         self._queues: list[deque[Job]] = [deque() for _ in range(shards.count)]
         self._rows = [0] * shards.count
@@ -138,7 +143,7 @@ class Delivery:
         while any(job.answer is not _unheard for job in jobs):
             began = self._clock.monotonic()
             try:
-                with self._calls[shard].call():
+                with self._calls[shard].call(), self._span(shard, jobs, rows):
                     await self._shards.insert(shard, [job.rows for job in jobs])
             except RowsRefused as answer:
                 refused, reason = answer.indexes, answer.reason
@@ -152,6 +157,10 @@ class Delivery:
             break
         self._count(shard, -rows)
         self._tell(jobs, refused, reason)
+
+    def _span(self, shard: int, jobs: list[Job], rows: int) -> AbstractContextManager[None]:
+        origins = (job.origins for job in jobs)
+        return self._tracer.inserting(shard, jobs[0].rows.table, rows, origins)
 
     def _tell(self, jobs: list[Job], refused: Sequence[int], reason: str) -> None:
         first = 0

@@ -269,6 +269,17 @@ class JobMetrics:
         )
 
 
+class TracingMetrics:
+    """Spans of sampled events on their way to the collector."""
+
+    def __init__(self, declare: Declare) -> None:
+        self.spans = declare.counter(
+            "trace_spans_total",
+            "Spans by outcome: sent; failed, the collector did not take them; dropped, too many waited.",
+            ("outcome",),
+        )
+
+
 class Metrics:
     """All of them on one registry. One instance a process; a test or a simulation makes its own."""
 
@@ -289,6 +300,7 @@ class Metrics:
         self.jobs = JobMetrics(declare)
         self.edge = EdgeMetrics(declare)
         self.console = ConsoleMetrics(declare)
+        self.tracing = TracingMetrics(declare)
         self.loop_heartbeat = declare.gauge(
             "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
         )
