@@ -36,10 +36,14 @@ class Made(NamedTuple):
 
 class Sent(NamedTuple):
     """``late_s``: how far behind its schedule the sender ended; it too needs a core.
-    ``lag_max``: most events that were sent and not committed."""
+    ``lags``: events that were sent and not committed, once in `LAG_POLL_S`."""
 
     late_s: float
-    lag_max: int
+    lags: Sequence[int]
+
+    @property
+    def lag_max(self) -> int:
+        return max(self.lags, default=0)
 
 
 def make(workload: str, seed: int, events: int, rate_per_s: int, now_ms: int) -> Made:
@@ -81,7 +85,7 @@ async def send(rig: Rig, blocks: Sequence[Block], rate_per_s: int, probes: Probe
     finally:
         watching.cancel()
         await producer.close()
-    return Sent(max(0.0, late_s), max(lags, default=0))
+    return Sent(max(0.0, late_s), lags)
 
 
 async def _watch_lag(rig: Rig, lags: list[int]) -> None:

@@ -40,6 +40,10 @@ class Watched:
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
 
+    def also(self, pids: Mapping[str, int]) -> Watched:
+        """These and ``pids``."""
+        return Watched({**self._pids, **pids})
+
     def read(self) -> Reading:
         used = {name: cpu_s(pid) for name, pid in self._pids.items()}
         return Reading(used, machine_cpu_s())

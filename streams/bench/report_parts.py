@@ -13,12 +13,23 @@ import msgspec
 
 from streams.bench import jobs, records
 from streams.bench.capacity import measure_capacity
-from streams.bench.case import Case, paced
+from streams.bench.case import PACED_EVENTS_MAX, Case, paced
+from streams.bench.crowd.measure import READERS as READERS_COUNT
+from streams.bench.crowd.measure import measure_crowd
 from streams.bench.curves import AXES, measure_curves
 from streams.bench.jobs import measure_jobs
 from streams.bench.machine import this_machine
 from streams.bench.peer_run import DEFAULT_WORKLOAD, chosen, run_peers
-from streams.bench.report_records import CAPACITY, CURVES, JOBS, PEERS, MadeWith, Notes, read_all
+from streams.bench.report_records import (
+    CAPACITY,
+    CURVES,
+    JOBS,
+    PEERS,
+    READERS,
+    MadeWith,
+    Notes,
+    read_all,
+)
 from streams.bench.results import Report
 from streams.bench.run import run
 from streams.bench.source_hash import source_hash
@@ -32,6 +43,7 @@ CURVES_S = 120.0
 CAPACITY_S = 55.0
 PACED_S = 20
 JOBS_LIMIT_S = 120.0
+READERS_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +97,16 @@ def _capacity(bench: Bench) -> msgspec.Struct:
     return measure_capacity(Case(workload="narrow"), CAPACITY_S, bench.home, bench.talk)
 
 
+def _readers(bench: Bench) -> msgspec.Struct:
+    """At half of what the part `capacity` found, the sender included."""
+    capacity = read_all(bench.folder).capacity
+    if capacity is None or capacity.safe_per_s is None:
+        raise UsageError("the rate is half of what the part `capacity` found: measure it first.")
+    rate = capacity.safe_per_s // 2000 * 1000
+    seconds = min(READERS_S, PACED_EVENTS_MAX // rate)
+    return measure_crowd(paced(_NARROW, rate, seconds), READERS_COUNT, bench.home, bench.talk)
+
+
 def _jobs(bench: Bench) -> msgspec.Struct:
     return asyncio.run(measure_jobs(jobs.EVENTS, JOBS_LIMIT_S))
 
@@ -109,6 +131,7 @@ PARTS: tuple[Part, ...] = (
     Part(JOBS, 0.5, _jobs),
     Part(CURVES, 2.0, _curves),
     Part(CAPACITY, 2.0, _capacity),
+    Part(READERS, 2.8, _readers),
 )
 
 

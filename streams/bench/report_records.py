@@ -13,13 +13,15 @@ import msgspec
 
 from streams.bench import capacity, curves, jobs, peer_results, records, results
 from streams.bench.capacity import Capacity
+from streams.bench.crowd import record as crowd
+from streams.bench.crowd.record import Crowd
 from streams.bench.curves import Curves
 from streams.bench.jobs import Jobs
 from streams.bench.peer_results import PeerReport
 from streams.bench.results import Report
 from streams.errors import UsageError
 
-PEERS, CURVES, CAPACITY, JOBS = "peers", "curves", "capacity", "jobs"
+PEERS, CURVES, CAPACITY, JOBS, READERS = "peers", "curves", "capacity", "jobs", "readers"
 _NOTES = "made_with.json"
 
 
@@ -39,6 +41,7 @@ class Records:
     curves: Curves | None = None
     capacity: Capacity | None = None
     jobs: Jobs | None = None
+    readers: Crowd | None = None
 
 
 class Notes:
@@ -81,6 +84,8 @@ def read_all(folder: Path) -> Records:
             found.capacity = records.load(path, Capacity, capacity.FORMAT)
         elif part == JOBS:
             found.jobs = records.load(path, Jobs, jobs.FORMAT)
+        elif part == READERS:
+            found.readers = records.load(path, Crowd, crowd.FORMAT)
         else:
             found.runs[part] = results.read(path)
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from streams.bench import curves, results
 from streams.bench.capacity import Capacity
+from streams.bench.crowd import record as crowd
 from streams.bench.machine import Machine
 from streams.bench.peer_results import PeerReport, ratio_table
 from streams.bench.report_records import Records
@@ -61,6 +62,10 @@ def _lines(records: Records) -> Iterator[str]:
         yield "## Capacity"
         yield ""
         yield from _capacity(records.capacity)
+    if records.readers is not None:
+        yield "## Readers"
+        yield ""
+        yield from crowd.markdown(records.readers)
 
 
 def _machine(records: Records) -> Iterator[str]:
@@ -68,7 +73,7 @@ def _machine(records: Records) -> Iterator[str]:
     made = [report.machine for report in records.runs.values()]
     made += [
         r.machine
-        for r in (records.peers, records.curves, records.capacity, records.jobs)
+        for r in (records.peers, records.curves, records.capacity, records.jobs, records.readers)
         if r is not None
     ]
     for machine in dict.fromkeys(map(_told, made)):

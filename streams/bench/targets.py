@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from streams.bench.comparison import Figure
+from streams.bench.crowd.record import P95_MAX_MS
 from streams.bench.curves import Curve, axis_of, state_mib_per_million
 from streams.bench.report_records import Records
 
@@ -81,6 +82,13 @@ def _jobs(records: Records) -> float | None:
     return records.jobs.events_per_s if records.jobs is not None else None
 
 
+def _p95_ms(records: Records) -> float | None:
+    """Of answers that were right, while the pipeline kept up."""
+    found = records.readers
+    whole = found is not None and found.exact and not found.errors and not found.lag.grew
+    return found.p95_ms if found is not None and whole else None
+
+
 def _windows_mb(curve: Curve) -> float:
     return state_mib_per_million(curve) * (1 << 20) / 1e6
 
@@ -126,4 +134,5 @@ TARGETS: tuple[Target, ...] = (
         "MiB of a worker with 100 M ids alive", 2048, False, _curve("ids", _ids_mib(100_000_000))
     ),
     Target("one event at a time, no work, events/s per core", 25_000, True, _jobs),
+    Target("console with 200 readers at half the safe rate, p95 ms", P95_MAX_MS, False, _p95_ms),
 )

@@ -25,10 +25,14 @@ CATALOG: Final = CacheKind("catalog", versioned=False)
 """which tenants, models and metrics there are, named as `SERIES`"""
 OVERVIEW: Final = CacheKind("overview", versioned=False)
 """the state of the whole, as a tenant sees it, named as `SERIES`"""
+LETTERS: Final = CacheKind("letters", versioned=False)
+"""what the query API read of dead letters, named as `SERIES`"""
 KEPT: Final = CacheKind("kept", versioned=False)
-"""the last good answer to each question of those three, for when its source is away"""
+"""the last good answer to each question about rows, for when its source is away"""
 
-KINDS: Final = {kind.name: kind for kind in (POLICY, MODEL, SERIES, CATALOG, OVERVIEW, KEPT)}
+KINDS: Final = {
+    kind.name: kind for kind in (POLICY, MODEL, SERIES, CATALOG, OVERVIEW, LETTERS, KEPT)
+}
 
 
 def owned(tenant_id: str, name: str) -> str:

@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     group.command("capacity")(capacity)
     group.command("curves")(curves)
     group.command("peers")(peers)
+    group.command("readers")(readers)
     group.command("report")(report)
     app.add_typer(group, name="bench")
 
@@ -204,6 +205,50 @@ def peers(
     name = f"peers-{records.stem(report.started_at, report.machine)}"
     path = records.save(report, output or results_folder(home), name)
     printer.say(f"results: {path}")
+
+
+def readers(
+    ctx: typer.Context,
+    *,
+    count: Annotated[int, typer.Option("--readers", min=1, max=400, help="People at once.")] = 200,
+    rate: Annotated[
+        int,
+        typer.Option(min=100, max=1_000_000, help="Events a second: half of what it can take."),
+    ] = 70_000,
+    seconds: Annotated[int, typer.Option(min=5, max=3600)] = 60,
+    processes: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
+    shards: Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")] = 2,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
+    ] = None,
+) -> None:
+    """People read the console while events flow: how long each answer takes, and the lag.
+
+    Each holds a live stream and asks for a page, or what a page asks for, every 1 to 2 seconds.
+    Exit code 1 when p95 is 200 ms or more, an answer was an error, the lag grew, or what came out
+    was not exact.
+    """
+    import msgspec
+
+    from streams.bench import records
+    from streams.bench.case import Case, paced
+    from streams.bench.crowd.measure import measure_crowd
+    from streams.bench.crowd.record import markdown
+    from streams.errors import CommandError
+
+    call = invocation(ctx)
+    printer = call.printer()
+    home = call.settings.home_path() / "bench"
+    case = Case(workload="narrow", processes=processes, shards=shards)
+    found = measure_crowd(paced(case, rate, seconds), count, home, printer)
+    if call.json:
+        printer.record(msgspec.to_builtins(found))
+    else:
+        print("\n".join(markdown(found)))
+    name = f"readers-{records.stem(found.started_at, found.machine)}"
+    printer.say(f"results: {records.save(found, output or results_folder(home), name)}")
+    if not found.held:
+        raise CommandError("the console or the pipeline did not hold under these readers.")
 
 
 def curves(

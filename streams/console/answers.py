@@ -16,7 +16,7 @@ import structlog
 from xxhash import xxh3_128_hexdigest
 
 from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
-from streams.cache.kind import CATALOG, KEPT, OVERVIEW, SERIES, CacheKind, owned
+from streams.cache.kind import CATALOG, KEPT, LETTERS, OVERVIEW, SERIES, CacheKind, owned
 from streams.cache.write_behind import WriteBehind
 from streams.clock import Clock
 from streams.errors import CacheUnavailable, TransientError
@@ -24,7 +24,12 @@ from streams.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-FRESH_S: Final[Mapping[CacheKind, float]] = {SERIES: 10.0, CATALOG: 60.0, OVERVIEW: 30.0}
+FRESH_S: Final[Mapping[CacheKind, float]] = {
+    SERIES: 10.0,
+    CATALOG: 60.0,
+    OVERVIEW: 30.0,
+    LETTERS: 5.0,
+}
 KEPT_S: Final = 86_400.0
 BEHIND_S: Final = 1.0
 BEHIND_MAX: Final = 200

@@ -10,7 +10,6 @@ from typing import Any, get_args
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -19,6 +18,7 @@ from streams.clock import Clock
 from streams.console import openapi, reply
 from streams.console.cache_desk import CacheDesk
 from streams.console.catalog import CatalogDesk
+from streams.console.compression import Compression
 from streams.console.gate import Gate
 from streams.console.letters import LetterDesk
 from streams.console.overview import OverviewDesk
@@ -32,8 +32,6 @@ from streams.console.simulations import SimulationDesk
 from streams.console.training import TrainingDesk
 from streams.replay.control import Word
 from streams.telemetry.http_metrics import ConsoleMetrics
-
-GZIP_FROM_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +65,7 @@ def console_app(
         routes=[*api_routes(console), *(pages(console) if pages is not None else ())],
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=5),
+            Middleware(Compression),
         ],
         exception_handlers={HTTPException: reply.http_problem},
         lifespan=lifespan or _nothing_to_start,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -13,18 +13,22 @@ from starlette.responses import Response
 
 from streams.access.refusals import Overloaded, SourceAway, UnknownResource, Unreadable
 from streams.access.tokens import Role
+from streams.cache.kind import LETTERS
 from streams.clock import Clock
 from streams.console import reply
+from streams.console.answers import Answers, Question
 from streams.console.gate import Gate, Holder
+from streams.console.journals import LISTED_FRESH_S, Journals, entries_of
 from streams.console.letter_view import decoded, hexadecimal
+from streams.console.logs import Logs
 from streams.console.parameters import Parameters
+from streams.console.shelf import Shelf
 from streams.dlq.filters import Filters, belongs
 from streams.dlq.letter import Letter
-from streams.dlq.queues import queues
+from streams.dlq.queues import queues_in
 from streams.dlq.scan import Span, bounds, scan
 from streams.dlq.tally import Tally
 from streams.errors import PartitionStopped
-from streams.replay.control import journals
 from streams.replay.decided import Decided
 from streams.replay.sheet import sheet_of
 from streams.settings import Settings
@@ -42,6 +46,7 @@ _PAGE: Final = 1000
 """Letters between two turns of the event loop."""
 
 _By = Literal["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
+_FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
 _BY_NAME = {source.name: source for source in SOURCES}
 
 
@@ -67,12 +72,30 @@ def tenants_of(holder: Holder, asked: Iterable[str]) -> tuple[str, ...]:
 class LetterDesk:
     """GET /api/dlq/groups, letters, letter."""
 
-    def __init__(self, gate: Gate, broker: Broker, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        answers: Answers,
+        broker: Broker,
+        logs: Logs,
+        journals: Journals,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
         self._gate = gate
+        self._answers = answers
         self._broker = broker
+        self._logs = logs
+        self._journals = journals
         self._settings = settings
         self._clock = clock
+        self._shelves = {source: Shelf(source, logs, clock) for source in SOURCES}
         self._scans = asyncio.Semaphore(SCANS)
+
+    async def close(self) -> None:
+        """End readings under way."""
+        for shelf in self._shelves.values():
+            await shelf.close()
 
     async def groups(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
@@ -80,44 +103,52 @@ class LetterDesk:
         by = given.names("by", len(get_args(_By))) or ("error",)
         if unknown := set(by) - set(get_args(_By)):
             raise Unreadable(f"by is not {', '.join(sorted(unknown))}")
-        async with self.bounded():
-            found = await self._decided() if "disposition" in by else Decided({})
-            more = {"disposition": lambda letter, _: found.of(letter).word or "open"}
-            tally, scanned = Tally(by, self._clock.now_ms(), more), 0
-            async with aclosing(self._pages(asked, _Place())) as pages:
-                async for page in pages:
-                    scanned += len(page)
-                    tally.add(asked.filters.select(page))
-                    if scanned >= SCANNED_MAX:
-                        break
-        return reply.json(
-            request,
-            {
-                "by": by,
-                "scanned": scanned,
-                "complete": scanned < SCANNED_MAX,
-                "groups": [group._asdict() for group in tally.groups()],
-            },
-        )
+        decided, said = await self._decided() if "disposition" in by else (Decided({}), 0)
+        question = _question(holder, given, ("groups", *by, said))
+        body = await self._answers.told(question, lambda: self._groups(asked, by, decided))
+        return reply.json(request, body)
 
     async def listed(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
         asked = self._asked(holder, given)
         limit = given.number("limit", LISTED, 1, LISTED_MAX)
         first = _place(given.optional("after"))
+        decided, said = await self._decided()
+        question = _question(holder, given, ("letters", limit, first, said))
+        body = await self._answers.told(
+            question, lambda: self._listed(asked, limit, first, decided)
+        )
+        return reply.json(request, body)
+
+    async def _groups(self, asked: Asked, by: Sequence[str], decided: Decided) -> dict[str, Any]:
+        more = {"disposition": lambda letter, _: decided.of(letter).word or "open"}
+        tally, scanned = Tally(by, self._clock.now_ms(), more), 0
+        async with self.bounded(), aclosing(self._pages(asked, _Place())) as pages:
+            async for page in pages:
+                scanned += len(page)
+                tally.add(asked.filters.select(page))
+                if scanned >= SCANNED_MAX:
+                    break
+        return {
+            "by": by,
+            "scanned": scanned,
+            "complete": scanned < SCANNED_MAX,
+            "groups": [group._asdict() for group in tally.groups()],
+        }
+
+    async def _listed(
+        self, asked: Asked, limit: int, first: _Place, decided: Decided
+    ) -> dict[str, Any]:
         scanned, found, onward = 0, list[Letter](), None
-        async with self.bounded():
-            decided = await self._decided()
-            async with aclosing(self._pages(asked, first)) as pages:
-                async for page in pages:
-                    scanned += len(page)
-                    found += asked.filters.select(page)
-                    last = found[limit - 1] if len(found) > limit else page[-1]
-                    if len(found) > limit or scanned >= SCANNED_MAX:
-                        onward = f"{last.dlq.partition}:{last.offset + 1}"
-                        break
-        letters = [_line(letter, decided) for letter in found[:limit]]
-        return reply.json(request, {"letters": letters, "next": onward})
+        async with self.bounded(), aclosing(self._pages(asked, first)) as pages:
+            async for page in pages:
+                scanned += len(page)
+                found += asked.filters.select(page)
+                last = found[limit - 1] if len(found) > limit else page[-1]
+                if len(found) > limit or scanned >= SCANNED_MAX:
+                    onward = f"{last.dlq.partition}:{last.offset + 1}"
+                    break
+        return {"letters": [_line(letter, decided) for letter in found[:limit]], "next": onward}
 
     async def one(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
@@ -162,22 +193,34 @@ class LetterDesk:
 
     async def _pages(self, asked: Asked, first: _Place) -> AsyncGenerator[list[Letter], None]:
         """Every letter of the partitions that are meant, from ``first`` on."""
-        admin, reader = await self._broker.admin(), await self._broker.reader()
-        try:
-            [queue] = await queues(admin, (asked.source.name,))
+        held = await self._shelves[asked.source].read()
+        if held is not None:
+            for span in asked.filters.narrow(held.spans):
+                letters = held.between(_from(span, first))
+                for start in range(0, len(letters), _PAGE):
+                    yield [*letters[start : start + _PAGE]]
+                    await asyncio.sleep(0)
+            return
+        [queue] = queues_in(await self._logs.topics(), (asked.source.name,))
+        async with self._logs.reader() as reader:
             spans = asked.filters.narrow(await bounds(reader, *queue))
             async for page in scan(reader, [_from(span, first) for span in spans], _PAGE):
                 yield page
-        finally:
-            await reader.close()
-            await admin.close()
 
-    async def _decided(self) -> Decided:
-        """Nothing where a journal cannot be read: `dia doctor` says why."""
+    async def _decided(self) -> tuple[Decided, int]:
+        """The last word about each letter, and how much was said until then. Nothing where a
+        journal cannot be read: `dia doctor` says why."""
         try:
-            return Decided(await journals(self._broker))
+            found = await self._journals.get(LISTED_FRESH_S)
         except PartitionStopped:
-            return Decided({})
+            return Decided({}), -1
+        return Decided(found), entries_of(found)
+
+
+def _question(holder: Holder, given: Parameters, asked: tuple[Any, ...]) -> Question:
+    """``asked`` with all the filters, as they were written: "the last hour" is one question."""
+    filters = tuple(given.names(name, 100) for name in _FILTERS)
+    return Question(LETTERS, holder.token.tenant or "", (*asked, *filters))
 
 
 def _line(letter: Letter, decided: Decided) -> dict[str, Any]:

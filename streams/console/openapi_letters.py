@@ -58,7 +58,15 @@ def _groups() -> dict[str, Any]:
     at_ms = {"type": "integer"}
     times = {"oldest_ms": at_ms, "newest_ms": at_ms}
     group = obj({"names": array(TEXT), "letters": COUNT, **times})
-    answer = obj({"by": array(TEXT), "scanned": COUNT, "complete": FLAG, "groups": array(group)})
+    answer = obj(
+        {
+            "as_of_ms": COUNT,
+            "by": array(TEXT),
+            "scanned": COUNT,
+            "complete": FLAG,
+            "groups": array(group),
+        }
+    )
     by = query("by", array({"enum": FIELDS}))
     return get("groups", "Dead letters by what they have in common.", answer, (*FILTERS, by), READ)
 
@@ -77,7 +85,7 @@ def _listed() -> dict[str, Any]:
         query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
         query("after", {"type": "string", "description": "`next` of the answer before."}),
     )
-    answer = obj({"letters": array(line), "next": maybe(TEXT)})
+    answer = obj({"as_of_ms": COUNT, "letters": array(line), "next": maybe(TEXT)})
     return get("letters", "Dead letters in the order of the queue.", answer, given, READ)
 
 

@@ -5,36 +5,29 @@ from __future__ import annotations
 import asyncio
 import bisect
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.access.tokens import Role
-from streams.cache.cache import SharedLayer
 from streams.cache.kind import OVERVIEW
-from streams.cache.shared import CacheKey
 from streams.clock import Clock
 from streams.console import reply
 from streams.console.answers import Answers, Question
 from streams.console.gate import Gate, Holder
 from streams.console.level import Levels
+from streams.console.services import Services
 from streams.console.shards import ShardReader
 from streams.console.workers import Survey, Workers
-from streams.degradation.degradation import shard_signal
 from streams.degradation.level import Level
-from streams.errors import CommandError, TransientError
-from streams.types import Broker
+from streams.errors import TransientError
 
 OBJECTIVE: Final = 0.999
 WITHIN_S: Final = 10.0
 """The freshness objective of ops/prometheus/rules/slo.yaml."""
 _MINUTES: Final = 60
 _RATE_MINUTES: Final = 5
-_KAFKA_ANSWER_S: Final = 3.0
 
 _EVENTS = """
 SELECT toUnixTimestamp(w) AS t, sum(n), max(toUnixTimestamp64Milli(at))
@@ -59,8 +52,7 @@ class OverviewDesk:
         shards: ShardReader,
         answers: Answers,
         workers: Workers,
-        broker: Broker,
-        layer: SharedLayer | None,
+        services: Services,
         clock: Clock,
         levels: Levels,
     ) -> None:
@@ -68,27 +60,22 @@ class OverviewDesk:
         self._shards = shards
         self._answers = answers
         self._workers = workers
-        self._broker = broker
-        self._layer = layer
+        self._services = services
         self._clock = clock
         self._levels = levels
 
     async def show(self, request: Request) -> Response:
-        return reply.json(request, await self._body(self._gate.holder(request, Role.READ)))
+        return reply.json(request, await self.read(self._gate.holder(request, Role.READ)))
 
-    async def read(self, holder: Holder) -> dict[str, Any]:
-        """What `show` answers."""
-        found: dict[str, Any] = msgspec.json.decode(await self._body(holder))
-        return found
-
-    async def _body(self, holder: Holder) -> bytes:
+    async def read(self, holder: Holder) -> bytes:
+        """What `show` answers, for pages."""
         tenant = holder.token.tenant or ""
         question = Question(OVERVIEW, tenant, ())
         return await self._answers.told(question, lambda: self._load(tenant))
 
     async def _load(self, tenant: str) -> dict[str, Any]:
         survey, services, stored = await asyncio.gather(
-            self._workers.survey(), self._services(), self._stored(tenant)
+            self._workers.survey(), self._services.read(), self._stored(tenant)
         )
         stands = self._levels.now()
         open_now = [b.dependency for b in self._shards.breakers if b.state == "open"]
@@ -144,44 +131,6 @@ class OverviewDesk:
         newest_ms = max((at for _, _, at in rows), default=None)
         age_s = None if newest_ms is None else max(0, now_ms - newest_ms) / 1000
         return throughput, age_s, sum(row[0] for row in dead)
-
-    async def _services(self) -> list[dict[str, Any]]:
-        asked: dict[str, Callable[[], Awaitable[Any]]] = {"kafka": self._kafka}
-        for shard in range(len(self._shards)):
-            asked[shard_signal(shard)] = partial(self._shards.alive, shard)
-        asked["redis"] = self._redis
-        outcomes = await asyncio.gather(*(_said(ask) for ask in asked.values()))
-        return [
-            {"name": name, "ok": not detail, "detail": detail}
-            for name, detail in zip(asked, outcomes, strict=True)
-        ]
-
-    async def _kafka(self) -> None:
-        async with asyncio.timeout(_KAFKA_ANSWER_S):
-            admin = await self._broker.admin()
-            try:
-                await admin.cluster_id()
-            finally:
-                await admin.close()
-
-    async def _redis(self) -> None:
-        if self._layer is None:
-            raise CommandError("no address is known")
-        layer = self._layer
-        await layer.ask(lambda: layer.shared.read(CacheKey(OVERVIEW.name, "alive")))
-
-
-async def _said(ask: Callable[[], Awaitable[Any]]) -> str:
-    """Why it does not answer, without addresses; "" where it does."""
-    try:
-        await ask()
-    except TimeoutError:
-        return "no answer in time"
-    except CommandError as error:
-        return str(error)
-    except TransientError as error:
-        return error.code
-    return ""
 
 
 def _lag(survey: Survey) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -53,14 +52,10 @@ class PipelineDesk:
         self._agents = agents
 
     async def show(self, request: Request) -> Response:
-        return reply.json(request, await self._body(self._gate.holder(request, Role.ADMIN)))
+        return reply.json(request, await self.read(self._gate.holder(request, Role.ADMIN)))
 
-    async def read(self, holder: Holder) -> dict[str, Any]:
+    async def read(self, holder: Holder) -> bytes:
         """What `show` answers, for pages."""
-        found: dict[str, Any] = msgspec.json.decode(await self._body(holder))
-        return found
-
-    async def _body(self, holder: Holder) -> bytes:
         holder.require_everyone()
         return await self._answers.get(Question(SERIES, "", ("pipeline",)), self._load)
 

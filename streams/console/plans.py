@@ -19,12 +19,13 @@ from streams.access.tokens import Role
 from streams.clock import Clock
 from streams.console import parameters, reply
 from streams.console.gate import Gate, Holder
+from streams.console.journals import LISTED_FRESH_S, Journals
 from streams.console.letters import LetterDesk, source_named, tenants_of
 from streams.console.operations import Operations
 from streams.console.reply import Endpoint
 from streams.dlq.filters import Filters
 from streams.moments import moment_s
-from streams.replay.control import Word, journals, tell
+from streams.replay.control import Word, tell
 from streams.replay.partition_run import Means
 from streams.replay.plan import HOPS_MAX, OnFailure, Plan, Terms
 from streams.replay.planner import Draft, Line, make_plan
@@ -77,6 +78,7 @@ class PlanDesk:
         gate: Gate,
         letters: LetterDesk,
         broker: Broker,
+        journals: Journals,
         settings: Settings,
         operations: Operations,
         clock: Clock,
@@ -84,6 +86,7 @@ class PlanDesk:
         self._gate = gate
         self._letters = letters
         self._broker = broker
+        self._journals = journals
         self._settings = settings
         self._operations = operations
         self._clock = clock
@@ -109,12 +112,13 @@ class PlanDesk:
         subject = {"plan": plan.id, "topic": plan.source, "letters": plan.letters}
         async with self._operations.noted(holder, "replay_submit", subject):
             await submit(self._means(holder), plan)
+        self._journals.forget()
         self._drafts.pop(plan.id, None)
         return reply.json(request, await self.progress(holder, plan.id), 202)
 
     async def listed(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
-        known = await self._known(holder)
+        known = await self._known(holder, LISTED_FRESH_S)
         found = [_progress(source, plan) for source, plan in known.values()]
         return reply.json(
             request, {"plans": sorted(found, key=lambda one: (-one["began_ms"], one["plan"]))}
@@ -149,6 +153,7 @@ class PlanDesk:
                 *(self._broker, self._clock, source, dict(found)),
                 *(word, holder.actor, asked.reason[:500]),
             )
+        self._journals.forget()
         return reply.json(request, _progress(source, now))
 
     def _request(self, holder: Holder, asked: _Asked) -> PlanRequest:
@@ -213,10 +218,12 @@ class PlanDesk:
             raise UnknownResource("there is no plan of that name")
         return known[plan]
 
-    async def _known(self, holder: Holder) -> dict[str, tuple[SourceTopic, _Found]]:
-        """The plans that the holder may see."""
+    async def _known(
+        self, holder: Holder, at_most_s: float | None = None
+    ) -> dict[str, tuple[SourceTopic, _Found]]:
+        """The plans that the holder may see, as they stood ``at_most_s`` ago."""
         found: dict[str, tuple[SourceTopic, dict[int, PlanStanding]]] = {}
-        for source, partitions in (await journals(self._broker)).items():
+        for source, partitions in (await self._journals.get(at_most_s)).items():
             for number, journal in enumerate(partitions):
                 for name, standing in journal.plans.items():
                     if standing.head is not None and _may(holder, standing.head):

@@ -22,8 +22,10 @@ from streams.console.app import Console, console_app
 from streams.console.cache_desk import CacheDesk
 from streams.console.catalog import CatalogDesk
 from streams.console.gate import Gate
+from streams.console.journals import recent_journals
 from streams.console.letters import LetterDesk
 from streams.console.level import Levels
+from streams.console.logs import Logs
 from streams.console.operations import Operations
 from streams.console.overview import OverviewDesk
 from streams.console.pages import routes
@@ -31,6 +33,7 @@ from streams.console.pipeline import PipelineDesk
 from streams.console.plans import PlanDesk
 from streams.console.ranges import RangeDesk
 from streams.console.series import SeriesDesk
+from streams.console.services import Services
 from streams.console.sessions import Sessions
 from streams.console.shards import ShardReader
 from streams.console.simulations import SimulationDesk
@@ -66,7 +69,7 @@ class ConsoleProcess:
         tokens.read()
         self._caches = ProcessCaches(settings, clock, metrics)
         layer = self._caches.layer
-        workers = Workers(settings.state_path(), settings.http_host)
+        self._workers = workers = Workers(settings.state_path(), settings.http_host, clock)
         levels = Levels(workers, clock)
         self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
         self._answers = answers = Answers(layer, clock, metrics)
@@ -78,18 +81,21 @@ class ConsoleProcess:
             rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
             secure=secure,
         )
-        letters = LetterDesk(gate, broker, settings, clock)
+        self._services = services = Services(shards, broker, layer, clock)
+        self._logs = logs = Logs(broker, clock)
+        self._journals = journals = recent_journals(logs, clock)
+        letters = LetterDesk(gate, answers, broker, logs, journals, settings, clock)
         self.console = Console(
             gate=gate,
             series=SeriesDesk(gate, shards, answers, clock, settings.m1_retention_days),
             ranges=RangeDesk(gate, shards, answers, clock),
             catalog=CatalogDesk(gate, shards, answers),
-            overview=OverviewDesk(gate, shards, answers, workers, broker, layer, clock, levels),
+            overview=OverviewDesk(gate, shards, answers, workers, services, clock, levels),
             simulations=SimulationDesk(gate, shards, answers, workers, broker, operations, clock),
             training=TrainingDesk(gate, shards, answers),
             pipeline=PipelineDesk(gate, shards, answers, workers, ALL),
             letters=letters,
-            plans=PlanDesk(gate, letters, broker, settings, operations, clock),
+            plans=PlanDesk(gate, letters, broker, journals, settings, operations, clock),
             caches=CacheDesk(gate, layer, operations),
             clock=clock,
             metrics=metrics.console,
@@ -109,6 +115,14 @@ class ConsoleProcess:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
             await self._answers.close()
+            for part in (
+                self._workers,
+                self._services,
+                self.console.letters,
+                self._journals,
+                self._logs,
+            ):
+                await part.close()
             await self._caches.close()
             await self._shards.close()
 

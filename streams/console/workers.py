@@ -7,18 +7,38 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import httpx
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.cache.recent import Recent
+from streams.clock import Clock
 from streams.local.live_workers import Worker, live_workers
 from streams.telemetry.declaring import PREFIX
 
 log = structlog.get_logger(__name__)
 
+FRESH_S: Final = 2.0
+"""What workers say is the same for every tenant, so all that is read within this time is read once."""
 _ANSWER_S = 2.0
+READ: Final = frozenset(
+    {
+        "breaker_state",
+        "freshness_seconds_bucket",
+        "jobs_running",
+        "jobs_waiting",
+        "state_bytes",
+        "live_windows",
+        "unacked_rows",
+        "restore_records_total",
+        "changelog_live_bytes",
+        "changelog_log_bytes",
+    }
+)
+"""The samples that pages and answers are made of. A worker tells of ten times as many, and reading
+them all would hold up everybody who asks meanwhile."""
 
 
 class Sample(NamedTuple):
@@ -31,13 +51,14 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """``samples`` by name; a worker that does not answer has none."""
+    """``samples`` by name, of `READ`; a worker that does not answer has none."""
 
     workers: list[Worker]
     samples: Mapping[str, list[Sample]] = field(default_factory=dict)
 
     def of(self, name: str, **labels: str) -> Iterator[Sample]:
         """The samples of a metric with these labels."""
+        assert name in READ, "only what is in READ is read"
         for sample in self.samples.get(name, ()):
             if labels.items() <= sample.labels.items():
                 yield sample
@@ -51,21 +72,34 @@ class Survey:
 class Workers:
     """``state`` is the folder the workers write their status to."""
 
-    def __init__(self, state: Path, host: str) -> None:
+    def __init__(self, state: Path, host: str, clock: Clock) -> None:
         self._state = state
         self._host = host
+        self._http: httpx.AsyncClient | None = None
+        self._recent = Recent(self._ask, FRESH_S, clock)
 
     def live(self) -> list[Worker]:
         return live_workers(self._state)
 
     async def survey(self) -> Survey:
-        """Ask every live worker for its metrics."""
+        """What every live worker measured, at most `FRESH_S` ago."""
+        return await self._recent.get()
+
+    async def close(self) -> None:
+        await self._recent.close()
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def _ask(self) -> Survey:
         workers = await asyncio.to_thread(self.live)
-        async with httpx.AsyncClient(timeout=_ANSWER_S) as http:
-            texts = await asyncio.gather(*(self._text(http, worker) for worker in workers))
+        if self._http is None:
+            # One for all questions: making it reads the system's certificates, for tens of ms.
+            self._http = httpx.AsyncClient(timeout=_ANSWER_S)
+        http = self._http
+        texts = await asyncio.gather(*(self._text(http, worker) for worker in workers))
         samples: defaultdict[str, list[Sample]] = defaultdict(list)
         for worker, text in zip(workers, texts, strict=True):
-            for family in text_string_to_metric_families(text):
+            for family in text_string_to_metric_families(_wanted(text)):
                 for sample in family.samples:
                     name = sample.name.removeprefix(PREFIX)
                     samples[name].append(Sample(str(worker.slot), sample.labels, sample.value))
@@ -80,3 +114,13 @@ class Workers:
             log.info("worker_not_measured", slot=worker.slot, why=str(error))
             return ""
         return answer.text
+
+
+def _wanted(text: str) -> str:
+    """The lines of the samples in `READ`."""
+    return "".join(
+        line
+        for line in text.splitlines(keepends=True)
+        if line.startswith(PREFIX)
+        and line[len(PREFIX) :].partition("{")[0].partition(" ")[0] in READ
+    )

@@ -38,6 +38,10 @@ class CommandProcess:
             )
 
     @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
     def ended(self) -> bool:
         return self._child.poll() is not None
 

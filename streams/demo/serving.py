@@ -5,7 +5,6 @@ What trickles in is not reconciled; the verdict was given before.
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +18,8 @@ import msgspec
 from streams.access.tokens import Role, TokenFile
 from streams.clock import SystemClock
 from streams.demo.command_process import DIA, CommandProcess
+from streams.demo.console_address import address_of
 from streams.demo.trained_models import trained_models
-from streams.errors import CommandError
 from streams.topology import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS
 
 TOKEN_DAYS = 1
@@ -29,8 +28,6 @@ EVENTS = 8_000_000
 """Most of a day."""
 REQUESTS_PER_S = 1
 REQUESTS = 80_000
-LISTENING_WAIT_S = 60.0
-_LISTENING = re.compile(r"listening on (https?://\S+);")
 _DAY_MS = 86_400_000
 
 
@@ -53,7 +50,7 @@ def serve(
         ]
         # What feeds is stopped first, so that the workers drain what it sent.
         _feed(start, home, seed)
-        address = _address(lasting[-1], stopped)
+        address = address_of(lasting[-1], stopped)
         if address:
             say(f"\nthe console: {address}/sign-in#{urlencode({'token': _token(home)})}")
             say(f"({EVENTS_PER_S} events a second come in; Ctrl-C stops everything)")
@@ -86,19 +83,6 @@ def _token(home: Path) -> str:
         tenant=None, role=Role.ADMIN, now_ms=now_ms, expires_ms=expires_ms
     )
     return made[1]
-
-
-def _address(console: CommandProcess, stopped: Callable[[], bool]) -> str:
-    """Where it listens, as its log says; "" when told to stop before."""
-    deadline = time.monotonic() + LISTENING_WAIT_S
-    while not stopped():
-        if found := _LISTENING.search(console.log.read_text()):
-            return found[1]
-        console.check()
-        if time.monotonic() >= deadline:
-            raise CommandError(f"the console does not listen. Its log: {console.log}.")
-        time.sleep(0.05)
-    return ""
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from streams.dlq.letter import Letter
 from streams.dlq.scan import Span, bounds, scan
 from streams.errors import UnknownTopic, UsageError
 from streams.topology import SOURCES
-from streams.types import Admin, LogReader, OffsetOutOfRange, TopicPartition
+from streams.types import Admin, LogReader, OffsetOutOfRange, TopicConfig, TopicPartition
 
 _BY_NAME = {source.name: source for source in SOURCES}
 
@@ -27,7 +27,11 @@ async def queues(admin: Admin, names: Sequence[str] = ()) -> list[Queue]:
     A name is a source topic's, or that of any topic to be read as a DLQ. Raises `UsageError` for
     a topic that is or has none, and `UnknownTopic` where a declared DLQ was never created.
     """
-    topics = await admin.describe_topics()
+    return queues_in(await admin.describe_topics(), names)
+
+
+def queues_in(topics: Mapping[str, TopicConfig], names: Sequence[str] = ()) -> list[Queue]:
+    """As `queues`, of topics that were described before."""
     wanted = names or [source.name for source in SOURCES]
     found = dict.fromkeys(_dlq(name, topics) for name in wanted)
     return [Queue(name, topics[name].partitions) for name in found]

@@ -35,7 +35,7 @@ from streams.replay.showing import Showing
 from streams.replay.standing import PlanStanding, Standing, read_standing
 from streams.rows import ShardSet
 from streams.topology import SOURCES, SourceTopic
-from streams.types import Broker, LogReader, TopicPartition
+from streams.types import Broker, LogReader, TopicConfig, TopicPartition
 
 Word = Literal["pause", "resume", "cancel"]
 
@@ -168,13 +168,20 @@ async def journals(
         await admin.close()
     reader = await broker.reader()
     try:
-        return {
-            source: await standings(reader, source, topics[source.journal].partitions)
-            for source in sources
-            if source.journal in topics
-        }
+        return await journals_in(reader, topics, sources)
     finally:
         await reader.close()
+
+
+async def journals_in(
+    reader: LogReader, topics: Mapping[str, TopicConfig], sources: Sequence[SourceTopic] = SOURCES
+) -> dict[SourceTopic, list[Standing]]:
+    """As `journals`, of topics that were described before."""
+    return {
+        source: await standings(reader, source, topics[source.journal].partitions)
+        for source in sources
+        if source.journal in topics
+    }
 
 
 async def find_plan(

@@ -33,6 +33,19 @@ _HISTORY_SLACK = 4096
 """Events that cannot be repeated may stand in the way of a duplicate's oldest choice."""
 
 
+def tenant_name(number: int) -> str:
+    """Of the tenant with the most events, where ``number`` is 0, and so on."""
+    return f"tenant-{number:04d}"
+
+
+def model_name(number: int) -> str:
+    return f"model-{number:03d}"
+
+
+def metric_name(number: int) -> str:
+    return f"metric-{number:02d}"
+
+
 class Block(NamedTuple):
     """Consecutive records, as the columns a producer's ``send_many`` takes."""
 
@@ -45,9 +58,9 @@ class Generator:
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
-        self._tenants = [f"tenant-{i:04d}" for i in range(workload.tenants)]
-        self._models = [f"model-{i:03d}" for i in range(workload.models)]
-        self._metrics = [f"metric-{i:02d}" for i in range(workload.metrics)]
+        self._tenants = [tenant_name(i) for i in range(workload.tenants)]
+        self._models = [model_name(i) for i in range(workload.models)]
+        self._metrics = [metric_name(i) for i in range(workload.metrics)]
         self._runs = [f"run-{i:05d}" for i in range(RUNS)]
         self._keys = [name.encode() for name in self._tenants]
         self.oracle = Oracle(self._tenants, self._models, self._metrics)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import msgspec
 
 from streams.clock import Clock
 from streams.errors import DiaError, RequestRefused
 
-Read = Callable[[], Awaitable[Any]]
+Read = Callable[[], Awaitable[bytes]]
+"""JSON on one line."""
 
 HEARTBEAT = b": still here\n\n"
 """A comment: what lies between sees that the connection is used."""
@@ -83,7 +83,7 @@ class Channel:
 
     async def _told(self) -> bytes:
         try:
-            return b"data: " + msgspec.json.encode(await self._read()) + b"\n\n"
+            return b"data: " + await self._read() + b"\n\n"
         except DiaError as error:
             return trouble(error)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from streams.access.refusals import Overloaded
 from streams.access.tokens import Role
 from streams.console.app import Console
+from streams.console.gate import Holder
 from streams.console.pages.channel import Channel, Read
 
 LASTING_S = 60.0
@@ -52,9 +54,12 @@ class Live:
         plan = request.path_params["plan"]
         return self._stream(
             ("plan", holder.token.tenant or "", plan),
-            lambda: self._console.plans.progress(holder, plan),
+            lambda: self._progress(holder, plan),
             PLAN_EVERY_S,
         )
+
+    async def _progress(self, holder: Holder, plan: str) -> bytes:
+        return msgspec.json.encode(await self._console.plans.progress(holder, plan))
 
     async def pipeline(self, request: Request) -> Response:
         """Events of the JSON of ``GET /api/pipeline``."""

@@ -23,11 +23,11 @@ class Counter:
         self.value = 0
         self.error: Exception | None = None
 
-    async def read(self) -> int:
+    async def read(self) -> bytes:
         self.reads += 1
         if self.error is not None:
             raise self.error
-        return self.value
+        return b"%d" % self.value
 
 
 @pytest.fixture
