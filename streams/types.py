@@ -229,9 +229,10 @@ class PlainProducer(Protocol):
         ...
 
     async def send_many(
-        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], headers: Headers = ()
     ) -> Awaitable[None]:
-        """Queue records in bulk, each to its key's partition, in order within a partition.
+        """Queue records in bulk, each to its key's partition, in order within a partition; all
+        with the same ``headers``.
 
         The awaitable resolves once every record is acknowledged, or raises the first failure.
         """

@@ -61,11 +61,11 @@ class KafkaPlainProducer:
         return quiet(self._landed(topic, sent))
 
     async def send_many(
-        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], headers: Headers = ()
     ) -> Awaitable[None]:
         partitions = await self._partitions(topic)
         now_ms = time.time_ns() // 1_000_000
-        producer = self._producer
+        producer, each = self._producer, list(headers)
         open_batches: dict[int, Any] = {}
         sent: list[asyncio.Future[Any]] = []
         try:
@@ -74,10 +74,10 @@ class KafkaPlainProducer:
                 batch = open_batches.get(chosen)
                 if batch is None:
                     batch = open_batches[chosen] = producer.create_batch()
-                if batch.append(timestamp=now_ms, key=key, value=value) is None:
+                if batch.append(timestamp=now_ms, key=key, value=value, headers=each) is None:
                     sent.append(await producer.send_batch(batch, topic, partition=chosen))
                     batch = open_batches[chosen] = producer.create_batch()
-                    batch.append(timestamp=now_ms, key=key, value=value)
+                    batch.append(timestamp=now_ms, key=key, value=value, headers=each)
             for chosen, batch in open_batches.items():
                 batch.close()
                 sent.append(await producer.send_batch(batch, topic, partition=chosen))

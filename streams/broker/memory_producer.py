@@ -144,11 +144,11 @@ class MemoryPlainProducer:
         return _resolved(self._append(topic, key, value, headers))
 
     async def send_many(
-        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], headers: Headers = ()
     ) -> Awaitable[None]:
         await self._cluster.call("produce")
         for key, value in zip(keys, values, strict=True):
-            self._append(topic, key, value, ())
+            self._append(topic, key, value, headers)
         return _resolved(None)
 
     async def close(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -12,6 +13,7 @@ from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
     from streams.topology import SourceTopic
+    from streams.workload.feed import Feed
     from streams.workload.generator import Block
     from streams.workload.requests import RequestWorkload
     from streams.workload.shape import Workload
@@ -53,6 +55,12 @@ def produce(
     late: _Share = None,
     poison: _Share = None,
     future: _Share = None,
+    traceparent: Annotated[
+        str,
+        typer.Option(
+            envvar="TRACEPARENT", metavar="HEADER", help="Of a W3C trace that follows the events."
+        ),
+    ] = "",
 ) -> None:
     """Send events; keys are taken from each event, and every line is checked first.
 
@@ -66,17 +74,18 @@ def produce(
     run = invocation(ctx)
     if (file is None) == (generate is None):
         raise UsageError("say either --file FILE (or --file - for stdin) or --generate N.")
+    feeding = _Feeding(run, source.name, _followed(traceparent))
     if file is not None:
-        asyncio.run(_produce_lines(run, source, file, strict=strict))
+        asyncio.run(_produce_lines(feeding, source, file, strict=strict))
         return
     assert generate is not None
     if source is SIMULATION_REQUEST:
         requests = _request_shape(generate, rate, start_ms, seed, duplicates, poison)
-        asyncio.run(_produce_requests(run, requests, generate, rate))
+        asyncio.run(_produce_requests(feeding, requests, generate, rate))
         return
     shares = {"duplicates": duplicates, "late": late, "poison": poison, "future": future}
     shape = _shape(workload, generate, rate, start_ms, seed=seed, shares=shares)
-    asyncio.run(_produce_synthetic(run, source, shape, generate, rate))
+    asyncio.run(_produce_synthetic(feeding, source, shape, generate, rate))
 
 
 def _source(topic: str) -> SourceTopic:
@@ -130,17 +139,16 @@ def _request_shape(
 
 
 async def _produce_requests(
-    run: Invocation, shape: RequestWorkload, requests: int, rate: float | None
+    feeding: _Feeding, shape: RequestWorkload, requests: int, rate: float | None
 ) -> None:
-    from streams.topology import SIMULATION_REQUEST
     from streams.workload.requests import RequestGenerator
 
     generator = RequestGenerator(shape)
     block = _REQUEST_BLOCK if rate is None else max(1, min(_REQUEST_BLOCK, round(rate / 10)))
     blocks = generator.blocks(requests, block)
-    sent = await _send_blocks(run, SIMULATION_REQUEST.name, blocks, requests, rate)
+    sent = await _send_blocks(feeding, blocks, requests, rate)
     oracle = generator.oracle
-    run.printer().record(
+    feeding.run.printer().record(
         {
             **sent,
             "keys": oracle.keys,
@@ -153,32 +161,75 @@ async def _produce_requests(
     )
 
 
+class _Feeding(NamedTuple):
+    """Where events go, and the header of the trace that follows them, if one does."""
+
+    run: Invocation
+    topic: str
+    traceparent: bytes
+
+    @asynccontextmanager
+    async def opened(
+        self, rate: float | None = None, on_progress: Callable[[int], None] = lambda _: None
+    ) -> AsyncIterator[Feed]:
+        from streams.cli.kafka import broker_of
+        from streams.clock import SystemClock
+        from streams.telemetry.metrics import Metrics
+        from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
+        from streams.workload.feed import Feed
+
+        settings, clock = self.run.settings, SystemClock()
+        tracer = tracer_of(settings, "dia-produce", clock, Metrics())
+        producer = broker_of(settings).plain_producer()
+        await producer.start()
+        try:
+            yield Feed(
+                producer,
+                self.topic,
+                clock,
+                rate_per_s=rate,
+                on_progress=on_progress,
+                tracer=tracer,
+                traceparent=self.traceparent,
+            )
+        finally:
+            await producer.close()
+            tracer.close(CLOSE_TIMEOUT_S)
+
+
+def _followed(traceparent: str) -> bytes:
+    """What its records bear: nothing, where the caller does not follow them."""
+    from streams.errors import UsageError
+    from streams.tracing.context import TraceContext
+
+    context = TraceContext.read(traceparent.encode(errors="replace"))
+    if traceparent and context is None:
+        raise UsageError(
+            f"--traceparent {traceparent!r} is not one: 00-, 32 hexadecimal digits, -, 16 of them, "
+            "-01, as https://www.w3.org/TR/trace-context/ has it."
+        )
+    return context.header if context is not None and context.sampled else b""
+
+
 async def _send_blocks(
-    run: Invocation, topic: str, blocks: Iterable[Block], events: int, rate: float | None
+    feeding: _Feeding, blocks: Iterable[Block], events: int, rate: float | None
 ) -> dict[str, Any]:
     """Send all blocks; what the summary says of the sending."""
-    from streams.cli.kafka import broker_of
     from streams.clock import SystemClock
-    from streams.workload.feed import Feed
 
-    clock = SystemClock()
-    producer = broker_of(run.settings).plain_producer()
-    await producer.start()
-    started_at = clock.monotonic()
-    try:
-        with run.printer().progress(f"producing to {topic}", events, "events") as progress:
-            feed = Feed(producer, topic, clock, rate_per_s=rate, on_progress=progress.advance)
+    printer, topic, clock = feeding.run.printer(), feeding.topic, SystemClock()
+    with printer.progress(f"producing to {topic}", events, "events") as progress:
+        async with feeding.opened(rate, progress.advance) as feed:
+            started_at = clock.monotonic()
             for block in blocks:
                 await feed.send(*block)
             await feed.drain()
-    finally:
-        await producer.close()
     seconds = round(clock.monotonic() - started_at, 3)
     return {"topic": topic, "sent": feed.acknowledged, "seconds": seconds}
 
 
 async def _produce_synthetic(
-    run: Invocation, source: SourceTopic, shape: Workload, events: int, rate: float | None
+    feeding: _Feeding, source: SourceTopic, shape: Workload, events: int, rate: float | None
 ) -> None:
     from streams.errors import UsageError
     from streams.topology import MODEL_METRICS, SIMULATION_REQUEST
@@ -191,9 +242,9 @@ async def _produce_synthetic(
     generator = Generator(shape)
     block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))
     blocks = generator.blocks(events, block_events)
-    sent = await _send_blocks(run, source.name, blocks, events, rate)
+    sent = await _send_blocks(feeding, blocks, events, rate)
     oracle = generator.oracle
-    run.printer().record(
+    feeding.run.printer().record(
         {
             **sent,
             "new": oracle.applied,
@@ -205,22 +256,20 @@ async def _produce_synthetic(
     )
 
 
-async def _produce_lines(run: Invocation, source: SourceTopic, file: str, *, strict: bool) -> None:
-    from streams.cli.kafka import broker_of
+async def _produce_lines(
+    feeding: _Feeding, source: SourceTopic, file: str, *, strict: bool
+) -> None:
     from streams.cli.line_desk import LineDesk
     from streams.cli.line_source import open_lines
     from streams.clock import SystemClock
     from streams.errors import PartialResult
-    from streams.workload.feed import Feed
     from streams.workload.lines import line_blocks, read_aside
 
-    printer, clock = run.printer(), SystemClock()
+    run, clock = feeding.run, SystemClock()
+    printer = run.printer()
     desk = LineDesk(run.settings, source, printer, strict=strict)
     with open_lines(file) as reader:
-        producer = broker_of(run.settings).plain_producer()
-        await producer.start()
-        feed = Feed(producer, source.name, clock)
-        try:
+        async with feeding.opened() as feed:
             with printer.progress(f"producing to {source.name}", reader.size, "bytes") as progress:
                 async for lines in read_aside(line_blocks(reader, desk.line_bytes_max)):
                     await feed.send(*desk.accept(lines, clock.now_ms()))
@@ -228,8 +277,6 @@ async def _produce_lines(run: Invocation, source: SourceTopic, file: str, *, str
                     if desk.stopped:
                         break
                 await feed.drain()
-        finally:
-            await producer.close()
     printer.record(
         {
             "topic": source.name,

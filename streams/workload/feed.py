@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from streams.clock import Clock
+from streams.headers import TRACEPARENT
+from streams.tracing.tracer import UNTRACED, Tracer
 from streams.types import PlainProducer
 
 BLOCKS_IN_FLIGHT_MAX = 8
@@ -16,6 +18,7 @@ class Feed:
     """Sends to one topic, in order. ``acknowledged`` counts records the broker has.
 
     ``rate_per_s`` None is as fast as it goes. ``on_progress`` is given each acknowledged count.
+    Blocks that ``tracer`` follows, or all where there is a ``traceparent``, bear that header.
     """
 
     def __init__(
@@ -26,6 +29,8 @@ class Feed:
         *,
         rate_per_s: float | None = None,
         on_progress: Callable[[int], None] = lambda _: None,
+        tracer: Tracer = UNTRACED,
+        traceparent: bytes = b"",
     ) -> None:
         self.acknowledged = 0
         self._producer = producer
@@ -33,6 +38,8 @@ class Feed:
         self._clock = clock
         self._rate_per_s = rate_per_s
         self._on_progress = on_progress
+        self._tracer = tracer
+        self._traceparent = traceparent
         self._started_at: float | None = None
         self._sent = 0
         self._in_flight: deque[tuple[int, Awaitable[None]]] = deque()
@@ -44,9 +51,11 @@ class Feed:
         await self._pace()
         while len(self._in_flight) >= BLOCKS_IN_FLIGHT_MAX:
             await self._settle_oldest()
-        self._in_flight.append(
-            (len(keys), await self._producer.send_many(self._topic, keys, values))
-        )
+        with self._tracer.taking(self._topic, self._traceparent) as taken:
+            traceparent = taken or self._traceparent
+            headers = ((TRACEPARENT, traceparent),) if traceparent else ()
+            sent = await self._producer.send_many(self._topic, keys, values, headers)
+        self._in_flight.append((len(keys), sent))
         self._sent += len(keys)
 
     async def drain(self) -> None:

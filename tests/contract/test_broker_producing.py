@@ -37,6 +37,16 @@ async def test_bulk_sends_keep_order_within_a_partition(world):
         assert (await world.read(TopicPartition(topic, partition))).values == expected
 
 
+async def test_bulk_sends_bear_the_headers_of_all(world):
+    """A trace that follows a block follows each record of it."""
+    topic = await world.topic(partitions=1)
+    producer = await world.plain()
+    header = (("traceparent", b"00-1"),)
+    await (await producer.send_many(topic, [b"k"] * 3, [b"v" * 9] * 3, header))
+    await (await producer.send_many(topic, [b"k"], [b"v"]))
+    assert (await world.read(TopicPartition(topic, 0))).headers == [header] * 3 + [()]
+
+
 async def test_an_oversized_record_is_refused_with_its_cause(world):
     """The edge must say "too large", not "unavailable"."""
     topic = await world.topic(config={"max.message.bytes": "5000"})

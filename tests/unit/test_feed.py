@@ -17,7 +17,7 @@ class Producer:
     def __init__(self) -> None:
         self.open: list[asyncio.Future[None]] = []
 
-    async def send_many(self, topic, keys, values):
+    async def send_many(self, topic, keys, values, headers=()):
         acknowledged = asyncio.get_running_loop().create_future()
         self.open.append(acknowledged)
         return acknowledged

@@ -65,6 +65,36 @@ def test_lines_are_sent_with_the_key_of_their_event(broker, tmp_path, capsys):
     assert all(partition == partition_of(key, 4) for partition, key, _ in records)
 
 
+@pytest.mark.parametrize("variable", [False, True], ids=["option", "environment"])
+def test_events_bear_the_trace_that_follows_them(broker, tmp_path, capsys, monkeypatch, variable):
+    """A build or a script that is traced finds its events again; nothing needs to be installed."""
+    header = f"00-{7:032x}-{9:016x}-01"
+    file = tmp_path / "events.jsonl"
+    file.write_text(event())
+    given = ["--traceparent", header]
+    if variable:
+        monkeypatch.setenv("TRACEPARENT", header)
+        given = []
+    assert main(["produce", TOPIC, "--file", str(file), *given]) == 0
+    assert run(_headers(broker)) == [(("traceparent", header.encode()),)]
+    unfollowed = header[:-1] + "0"
+    assert main(["produce", TOPIC, "--generate", "1", "--traceparent", unfollowed]) == 0
+    assert min(run(_headers(broker))) == ()
+
+
+def test_a_header_that_is_none_is_a_usage_error(broker, tmp_path, capsys):
+    """Else the trace would end here without a word."""
+    assert main(["produce", TOPIC, "--generate", "1", "--traceparent", "00-1-2-3"]) == 2
+    assert "--traceparent" in capsys.readouterr().err
+
+
+async def _headers(broker):
+    reader, found = await broker.reader(), []
+    for partition in range(4):
+        found += (await reader.read(TopicPartition(TOPIC, partition), 0, 1_000_000)).headers
+    return found
+
+
 def test_refused_lines_are_named_and_the_rest_is_sent(broker, tmp_path, capsys):
     """One bad line of a thousand must not cost the others, nor be lost in silence."""
     lines = [event(), "{", event(ts=-1), event(value="x"), event()]
