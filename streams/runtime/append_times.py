@@ -19,8 +19,8 @@ async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int) -> int
 
 
 async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int, ms: int) -> int:
-    """The lowest offset from ``low`` on whose next record was appended at or after ``ms``, and
-    ``high`` where there is none below it. By bisection."""
+    """The lowest offset from ``low`` on, at most ``high``, from which on no record was appended
+    before ``ms``. By bisection."""
     while low < high:
         middle = (low + high) // 2
         found_ms = await appended_ms(reader, tp, middle)

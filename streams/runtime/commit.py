@@ -73,6 +73,7 @@ async def commit(
 
 def _count(tp: TopicPartition, before: Counters, after: Counters, metrics: Metrics) -> None:
     metrics.commit.commits.labels(*tp).inc()
+    metrics.intake.shed.labels(*tp).inc(after.shed - before.shed)
     for code, total in after.dead_by_code.items():
         written = total - before.dead_by_code.get(code, 0)
         if written > 0:

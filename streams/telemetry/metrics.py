@@ -36,7 +36,7 @@ RESTORE_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
 
 
 class IntakeMetrics:
-    """Records: every one read is applied, a duplicate, or a dead letter."""
+    """Records: every one read is applied, a duplicate, or a dead letter; or shed, unread."""
 
     def __init__(self, declare: Declare) -> None:
         self.records_read = declare.counter(
@@ -47,6 +47,9 @@ class IntakeMetrics:
         )
         self.duplicates = declare.counter(
             "duplicates_total", "Records whose event id was already seen.", PARTITION
+        )
+        self.shed = declare.counter(
+            "shed_total", "Offsets skipped unread, by an operator's order.", PARTITION
         )
         self.dead_letters = declare.counter(
             "dead_letters_total",

@@ -44,7 +44,14 @@ POLL_S = 0.1
 CALM_S = 4.0
 """Without a late moment: longer than a process takes to start."""
 BLOCKS_PER_S = 20
-TABLES = ("m1_local", "h1_local", "d1_local", "dead_letters_local", "ledger_local")
+TABLES = (
+    "m1_local",
+    "h1_local",
+    "d1_local",
+    "dead_letters_local",
+    "ledger_local",
+    "shed_ranges_local",
+)
 
 
 class Trial:

@@ -39,7 +39,7 @@ const ledger = (found) => table("Ledger", [
   { name: "Shed by order", number: true, cell: (one) => count(one.ledger.shed) },
   { name: "Offsets without a record", number: true, cell: (one) => count(one.ledger.gaps) },
   { name: "Next offset", number: true, cell: (one) => count(one.ledger.next_offset) },
-  { name: "read = applied + duplicates + dead", cell: (one) =>
+  { name: "read = applied + duplicates + dead + shed", cell: (one) =>
     (one.ledger.balanced ? toned("good", "adds up") : toned("bad", "does not add up")) },
   { name: "Written (UTC)", cell: (one) => moment(one.ledger.at_ms) },
 ], found);
