@@ -143,6 +143,25 @@ def _user_of(image):
     return int(line.removeprefix("USER ").partition(":")[0])
 
 
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [("http://c.monitoring:4318", 4318), ("https://c", 443), ("http://c", 80), ("", None)],
+)
+def test_the_collector_of_traces_can_be_reached(address, port):
+    """A policy that shuts it out would lose every span, and the pods would only count them."""
+    given = values("secured")
+    given["config"] = {**given["config"], "otel_endpoint": address}
+    policy, *_ = kind(render(given), "NetworkPolicy")
+    opened = [one["port"] for rule in policy["spec"]["egress"] for one in rule["ports"]]
+    usual = render({**given, "config": {}})
+    before = [
+        one["port"]
+        for rule in kind(usual, "NetworkPolicy")[0]["spec"]["egress"]
+        for one in rule["ports"]
+    ]
+    assert opened == before + ([port] if port else [])
+
+
 def test_scaling_asks_for_time_behind_of_metrics_that_exist(known, missing):
     """A query that finds nothing reads as no lag."""
     scaled = kind(render(values("secured")), "ScaledObject")

@@ -159,6 +159,18 @@ async def test_the_offset_follows_the_unfinished_and_not_the_finished(desk):
     assert (desk.committed(), counters.read, counters.applied) == (3, 3, 3)
 
 
+async def test_a_commit_settles_what_it_answers_and_what_lies_before(desk):
+    """Whoever follows a request by a trace is led to the commit that holds its answer."""
+    first, second, _ = [await desk.ask(f"k{n}") for n in range(3)]
+    await desk.read()
+    await desk.finish(second)
+    await desk.commit()
+    assert [desk.partition.settles(offset) for offset in range(3)] == [False, True, False]
+    await desk.finish(first)
+    await desk.commit()
+    assert [desk.partition.settles(offset) for offset in range(3)] == [True, True, False]
+
+
 async def test_after_a_crash_only_unfinished_work_runs_again(desk):
     """What was committed above the prefix is skipped when it is read again."""
     first, second, third = [await desk.ask(f"k{n}") for n in range(3)]
