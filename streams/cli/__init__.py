@@ -49,17 +49,30 @@ GROUPS: tuple[str, ...] = (
 EXIT_FAILURE = 1
 
 
+def _version(asked: bool) -> None:
+    """Print it and end."""
+    from streams.version import app_version
+
+    if asked:
+        print(f"dia {app_version()}")
+        raise typer.Exit
+
+
 def _root(
     ctx: typer.Context,
     *,
     home: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder of the local stack and of state.")
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Which dia this is.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Data as JSON Lines on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only data and errors.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (or NO_COLOR).")] = False,
 ) -> None:
     """Exactly-once stream pipeline: Kafka topics, batch agents, ClickHouse shards."""
+    del version  # its callback has ended the run
     ctx.obj = Invocation(home=home, json=json, quiet=quiet)
     if no_color:
         forbid_color()

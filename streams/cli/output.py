@@ -104,15 +104,12 @@ class Printer:
 
     def _draw(self, columns: Sequence[str], table: Sequence[Sequence[str]]) -> None:
         from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
 
-        drawn = Table(header_style="bold", box=None, pad_edge=False)
-        for column in columns:
-            drawn.add_column(column, overflow="fold")
-        for row in table:
-            drawn.add_row(*map(Text, row))
-        Console().print(drawn)
+        from streams.cli.terminal_table import lines
+
+        console = Console()
+        for line in lines(columns, table, console.width):
+            console.print(line)
 
 
 def show_error(error: DiaError) -> None:

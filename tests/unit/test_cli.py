@@ -13,6 +13,7 @@ import streams.cli
 from streams import errors
 from streams.cli import main
 from streams.cli.invocation import accept_everywhere, invocation
+from streams.version import app_version
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +162,9 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_it_says_which_dia_it_is(capsys):
+    """The first thing anybody is asked for who reports a fault."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dia {app_version()}\n"

@@ -1,0 +1,53 @@
+"""Tables on a terminal: whole where there is room, readable where there is not."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.cli.terminal_table import lines
+
+COLUMNS = ("failed", "error", "id", "message")
+ROWS = (
+    ("2027-01-15T08:00:00Z", "wrong_type", "model.metrics/1/41", "Expected `float`, got `str`"),
+    ("2027-01-15T08:00:00Z", "E", "名/2/7", ""),
+)
+
+
+def shown(width: int) -> list[str]:
+    return [line.plain for line in lines(COLUMNS, ROWS, width)]
+
+
+def test_a_table_that_fits_is_one_line_a_row():
+    """Wide terminals lose nothing."""
+    assert shown(120) == [
+        "failed                error       id                  message",
+        "2027-01-15T08:00:00Z  wrong_type  model.metrics/1/41  Expected `float`, got `str`",
+        "2027-01-15T08:00:00Z  E           名/2/7",
+    ]
+
+
+def test_a_table_that_does_not_fit_moves_whole_columns_below():
+    """A time or an id that is cut in two can be neither read nor copied."""
+    assert shown(60) == [
+        "failed                error       id",
+        "    message",
+        "2027-01-15T08:00:00Z  wrong_type  model.metrics/1/41",
+        "    Expected `float`, got `str`",
+        "2027-01-15T08:00:00Z  E           名/2/7",
+    ]
+
+
+cells = st.text(st.characters(exclude_categories=("C", "Z")), max_size=30)
+
+
+@given(st.integers(1, 6).flatmap(
+    lambda n: st.lists(st.tuples(*[cells] * n), min_size=1, max_size=4)
+), st.integers(12, 100))  # fmt: skip
+def test_nothing_is_lost_and_nothing_is_too_wide(rows, width):
+    """Whatever the cells hold: a terminal would wrap a longer line where it likes."""
+    columns = [f"c{number}" for number in range(len(rows[0]))]
+    drawn = list(lines(columns, rows, width))
+    assert all(line.cell_len <= width for line in drawn)
+    found = "".join(line.plain for line in drawn).replace(" ", "")
+    assert found == "".join("".join(row) for row in [columns, *rows])
