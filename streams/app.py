@@ -32,6 +32,7 @@ from streams.runtime.worker import Worker
 from streams.schedule.leader import SESSION_S, Candidate
 from streams.schedule.ledger_audit import ledger_audit
 from streams.settings import Settings
+from streams.sinks import arrow
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.health import HealthServer, HealthState
 from streams.telemetry.metrics import Metrics
@@ -99,6 +100,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         )
         self._caches.start()
         self._candidacy = self._stand_for_election()
+        arrow.forgo_pandas()
         process_memory.settle()
         log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
 

@@ -10,6 +10,7 @@ commits it when due; on any doubt it drops everything in memory and opens it aga
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Literal
 
 import structlog
@@ -64,6 +65,8 @@ class AssignedPartition:
         self.tp = tp
         self.phase: Phase = "fencing"
         self.partition: Partition | None = None
+        self.opening = False
+        """A1 to A4 are under way"""
         self.stopped_by: DiaError | None = None
         self.counted = Counters()
         """what the metrics have been told of"""
@@ -139,9 +142,8 @@ class AssignedPartition:
         partition = self.partition
         if partition is None or not self.taking:
             return
-        now_s = self._clock.monotonic()
-        position = self._consumer.position(self.tp)
-        self._idle.observe(now_s, position, self._consumer.watermarks(self.tp))
+        now_s, seen = self._clock.monotonic(), self._consumer.watermarks(self.tp)
+        self._idle.observe(now_s, self._consumer.position(self.tp), seen)
         watermark_ms = self._idle.watermark_ms(now_s, partition.progress.last_append_ms)
         if watermark_ms is not None:
             partition.idle_until(watermark_ms)
@@ -255,9 +257,13 @@ class AssignedPartition:
         self._enter("fencing")
         self._consumer.pause(self.tp)
         began = self._clock.monotonic()
-        opened = await self._opener.open(
-            self._agent, self.tp, fenced=lambda: self._enter("restoring")
-        )
+        self.opening = True
+        try:
+            opened = await self._opener.open(
+                self._agent, self.tp, fenced=lambda: self._enter("restoring")
+            )
+        finally:
+            self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
         self.counted = opened.partition.progress.counters()
         self._handover.repeat(opened.partition)  # A5
@@ -280,22 +286,16 @@ class AssignedPartition:
     async def _commit_when_due(self) -> None:
         """Commit every interval, sooner when much is folded; returns only by raising."""
         while True:
-            began = self._clock.monotonic()
+            due = Deadline(self._clock, self._interval_s)
             async with self._committing:
                 if self._failure is not None:
                     await self._register.tell(self.tp, self._failure, self._producer)
                     raise self._failure
                 if not self._suspended and self.partition is not None:
                     await self._commit_or_emit(self.partition)
-            left_s = self._interval_s - (self._clock.monotonic() - began)
-            await self._until_woken(max(left_s, 0.0))
-
-    async def _until_woken(self, timeout_s: float) -> None:
-        self._wake.clear()
-        try:
-            await Deadline(self._clock, timeout_s).wait(self._wake.wait())
-        except DeadlinePassed:
-            return
+            self._wake.clear()
+            with suppress(DeadlinePassed):
+                await due.wait(self._wake.wait())
 
     async def _commit_or_emit(self, partition: Partition) -> None:
         if partition.has_changes():

@@ -35,6 +35,9 @@ _RETRY_S = 2.0
 _REFUSALS_MAX = 5
 """Fetches in a row that fail before the consumer is replaced: aiokafka's coordination does not
 come back from what it takes for a lasting error."""
+_TURNS = 4
+"""Of the loop, between two folds: an answer of the broker takes three to reach who waits for it."""
+_OPENING_MAX_S = 0.25
 _REVOKE_SHARE = 0.5
 """Of the session timeout: what a revocation may take before the group goes on without us."""
 
@@ -96,10 +99,20 @@ class GroupMember:
     async def run(self) -> None:
         """Fetch and fold until `drain`. Raises `MembershipConflict`."""
         while not self._stopping:
-            await self._fetch()
+            folded_s = await self._fetch()
             self._tick()
-            # A full buffer is fetched without waiting: give commits and heartbeats their turn.
+            await self._give_way(folded_s)
+
+    async def _give_way(self, folded_s: float) -> None:
+        """A full buffer is fetched without waiting: commits and heartbeats have their turn here.
+
+        A partition that opens asks the broker a dozen times, one after the other. Beside a
+        backlog each answer would wait for a fold, so opening gets as much time as folding.
+        """
+        for _ in range(_TURNS):
             await asyncio.sleep(0)
+        if any(partition.opening for partition in self.partitions.values()):
+            await self._clock.sleep(min(folded_s, _OPENING_MAX_S))
 
     async def drain(self, deadline: Deadline) -> None:
         """Stop fetching, commit what is folded, leave; all within the deadline."""
@@ -157,23 +170,26 @@ class GroupMember:
 
     # --- records -----------------------------------------------------------------------------
 
-    async def _fetch(self) -> None:
+    async def _fetch(self) -> float:
+        """One fetch, folded; returns the seconds that folding took."""
         settings = self._settings
         try:
             batches = await self._consumer.getmany(settings.fetch_timeout_s, self._records_at_once)
         except OffsetOutOfRange as error:
             if (partition := self.partitions.get(error.tp)) is not None:
                 partition.lost_position()
-            return
+            return 0.0
         except TransientError as error:
             await self._refused(error)
-            return
+            return 0.0
         self._refusals = 0
+        began_s = self._clock.monotonic()
         for tp, batch in batches.items():
             partition = self.partitions.get(tp)
             if partition is not None and partition.taking:
                 partition.fold(batch)
                 self._count(partition)
+        return self._clock.monotonic() - began_s
 
     async def _refused(self, error: TransientError) -> None:
         """Try again; with another consumer once this one was refused again and again."""

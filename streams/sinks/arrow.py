@@ -6,6 +6,7 @@ dictionary-coded and land in LowCardinality columns without being spelt out.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -129,6 +130,28 @@ FACTS: Mapping[str, pa.Schema] = {
 
 UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """What a value that does not fit its column raises here. (An encoding error is a ValueError.)"""
+
+
+class _NoPandas:
+    """A finder that finds no pandas."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas is not wanted here", name=name)
+
+
+def forgo_pandas() -> None:
+    """Keep pyarrow from importing pandas, where there is one (chdb brings it).
+
+    It would with the first array it makes, though nothing here converts to pandas: 1.5 s of a
+    core in a sink's thread, just when a restarted worker has most to do. It asks only once.
+    """
+    blind = _NoPandas()
+    sys.meta_path.insert(0, blind)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(blind)
 
 
 def table(chunks: Sequence[Rows]) -> pa.Table:
