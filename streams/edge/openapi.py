@@ -10,6 +10,7 @@ from schemas.registry import Family, family_of
 from streams.access.problem import MEDIA_TYPE
 from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON
 from streams.edge.intake import TOPICS
+from streams.headers import TRACEPARENT
 from streams.version import app_version
 
 _PROBLEMS = {
@@ -65,6 +66,15 @@ def _post(family: Family, body_bytes_max: int) -> dict[str, Any]:
             "description": f"One event, an array of events, or lines of events: at most "
             f"{EVENTS_MAX} events and {body_bytes_max} bytes. The events of one request that are "
             "accepted are stored together, in their order.",
+            "parameters": [
+                {
+                    "name": TRACEPARENT,
+                    "in": "header",
+                    "description": "Of a W3C trace that follows these events, where the edge is "
+                    "told of a collector.",
+                    "schema": {"type": "string"},
+                }
+            ],
             "requestBody": {
                 "required": True,
                 "content": {
