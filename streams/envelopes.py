@@ -29,13 +29,12 @@ def open_envelopes(family: Family, batch: RecordBatch) -> Envelope:
     if not any(batch.headers):
         return Envelope(batch.timestamps)
     envelope = Envelope(list(batch.timestamps))
-    for i, found in enumerate(batch.headers):
-        if found:
-            named = dict(found)
-            if headers.SCHEMA in named:
-                _read_version(family, named[headers.SCHEMA], i, envelope)
-            if headers.REPLAY_APPEND_TS in named and i not in envelope.bad:
-                _read_append_ts(named[headers.REPLAY_APPEND_TS], i, envelope)
+    for i in batch.rows_with_headers():
+        named = dict(batch.headers[i])
+        if headers.SCHEMA in named:
+            _read_version(family, named[headers.SCHEMA], i, envelope)
+        if headers.REPLAY_APPEND_TS in named and i not in envelope.bad:
+            _read_append_ts(named[headers.REPLAY_APPEND_TS], i, envelope)
     return envelope
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import NamedTuple, Protocol, TypeAlias
 
 from streams.derived_files import Files
@@ -47,6 +48,10 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def rows_with_headers(self) -> Iterable[int]:
+        """Their indexes, ascending; the others are passed over at C speed."""
+        return compress(range(len(self.headers)), self.headers)
 
 
 class Watermarks(NamedTuple):

@@ -101,7 +101,7 @@ class ColumnFetch:
         into.values.extend([record.value for record in records])
         headers = [record.headers for record in records]
         if any(headers):
-            into.headers.extend([_headers(pairs) for pairs in headers])
+            into.headers.extend([_headers(pairs) if pairs else _NO_HEADERS for pairs in headers])
         else:
             into.headers.extend([_NO_HEADERS] * count)
         # The batch may end beyond its last record, where compaction or a skip left a hole.

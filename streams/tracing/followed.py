@@ -61,11 +61,10 @@ class FollowedRecords:
     _unshown: list[Unshown] = field(default_factory=list)
 
     def folded(self, batch: RecordBatch, fold: Fold) -> None:
-        """Look for the header; records without headers are passed over at C speed."""
-        if not any(batch.headers):
-            return
-        for row, found in enumerate(batch.headers):
-            if found and (raw := headers.last(found, headers.TRACEPARENT)):
+        """Look for the header."""
+        for row in batch.rows_with_headers():
+            raw = headers.last(batch.headers[row], headers.TRACEPARENT)
+            if raw is not None:
                 self._follow(raw, batch.offsets[row], batch.timestamps[row], fold)
 
     def _follow(self, raw: bytes, offset: int, append_ms: int, fold: Fold) -> None:
