@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer
     from streams.runtime.shed_desk import ShedPlan, Standing
-    from streams.types import TopicPartition
 
 _PLAN_COLUMNS = ("topic", "partition", "lag", "oldest", "from", "to", "shed", "left")
 _ORDER_COLUMNS = ("order", "topic", "partition", "state", "to", "reached", "actor", "at", "reason")
@@ -191,16 +190,9 @@ def withdraw(
 
 def _agent(topic: str) -> AgentSpec:
     from agents import ALL
-    from streams.agent import AgentSpec
-    from streams.errors import UsageError
+    from streams.runtime.shed_desk import sheddable
 
-    batch = {agent.source.name: agent for agent in ALL if isinstance(agent, AgentSpec)}
-    if topic not in batch:
-        raise UsageError(
-            f"nothing of {topic} can be shed: {', '.join(sorted(batch))} can. Requests are "
-            f"answered one by one; those that nobody waits for are cancelled."
-        )
-    return batch[topic]
+    return sheddable(ALL, topic)
 
 
 def _cutoff_s(older_than: str | None, before: str | None) -> int:
@@ -253,23 +245,11 @@ async def _plans(
     run: Invocation, agent: AgentSpec, before_s: int, partitions: list[int] | None
 ) -> list[ShedPlan]:
     from streams.cli.kafka import broker_of
-    from streams.runtime.shed_desk import partitions_of, plan
+    from streams.runtime.shed_desk import chosen, partitions_of, plan
 
     broker = broker_of(run.settings)
-    every = await partitions_of(broker, agent.source.name)
-    chosen = _chosen(every, partitions)
-    return await plan(broker, agent.group, chosen, before_s * 1000)
-
-
-def _chosen(every: Sequence[TopicPartition], numbers: list[int] | None) -> list[TopicPartition]:
-    from streams.errors import UsageError
-
-    if not numbers:
-        return list(every)
-    missing = sorted(set(numbers) - {tp.partition for tp in every})
-    if missing:
-        raise UsageError(f"{every[0].topic} has {len(every)} partitions: there is no {missing[0]}.")
-    return [tp for tp in every if tp.partition in numbers]
+    asked = chosen(await partitions_of(broker, agent.source.name), partitions)
+    return await plan(broker, agent.group, asked, before_s * 1000)
 
 
 async def _give(
@@ -284,18 +264,15 @@ async def _give(
 
 async def _standings(run: Invocation, topic: str | None) -> list[Standing]:
     from agents import ALL
-    from streams.agent import AgentSpec
     from streams.cli.kafka import broker_of
-    from streams.runtime.shed_desk import partitions_of, standings
+    from streams.runtime.shed_desk import partitions_of, sheddables, standings
 
-    if topic is not None:
-        _agent(topic)
+    agents = sheddables(ALL) if topic is None else [_agent(topic)]
     broker = broker_of(run.settings)
     standing: list[Standing] = []
-    for agent in ALL:
-        if isinstance(agent, AgentSpec) and topic in (None, agent.source.name):
-            tps = await partitions_of(broker, agent.source.name)
-            standing += await standings(broker, agent.group, tps)
+    for agent in agents:
+        tps = await partitions_of(broker, agent.source.name)
+        standing += await standings(broker, agent.group, tps)
     return standing
 
 

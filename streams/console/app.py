@@ -27,6 +27,7 @@ from streams.console.plans import PlanDesk
 from streams.console.ranges import RangeDesk
 from streams.console.security_headers import SecurityHeaders
 from streams.console.series import SeriesDesk
+from streams.console.shedding import SheddingDesk
 from streams.console.sign_in import SignInDesk
 from streams.console.simulations import SimulationDesk
 from streams.console.training import TrainingDesk
@@ -48,6 +49,7 @@ class Console:
     pipeline: PipelineDesk
     letters: LetterDesk
     plans: PlanDesk
+    shedding: SheddingDesk
     caches: CacheDesk
     clock: Clock
     metrics: ConsoleMetrics
@@ -104,6 +106,10 @@ def api_routes(console: Console) -> list[Route]:
             route("POST", f"/api/dlq/plans/{{plan}}/{word}", console.plans.teller(word))
             for word in get_args(Word)
         ),
+        route("POST", "/api/shed/plan", console.shedding.plan),
+        route("GET", "/api/shed/orders", console.shedding.listed),
+        route("POST", "/api/shed/orders", console.shedding.order),
+        route("POST", "/api/shed/withdraw", console.shedding.withdraw),
         route("POST", "/admin/cache/invalidate", console.caches.invalidate),
         route("GET", "/openapi.json", _description),
         route("GET", "/healthz", _health),

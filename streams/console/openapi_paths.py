@@ -6,6 +6,7 @@ from typing import Any
 
 from streams.console.openapi_letters import letters
 from streams.console.openapi_series import series
+from streams.console.openapi_shedding import shedding
 from streams.console.openapi_words import (
     COUNT,
     FLAG,
@@ -35,6 +36,7 @@ def paths() -> dict[str, Any]:
         "/api/training": {"get": _training()},
         **letters(),
         "/api/pipeline": {"get": _pipeline()},
+        **shedding(),
         "/admin/cache/invalidate": {"post": _invalidate()},
         **_open(),
     }

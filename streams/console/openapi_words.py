@@ -7,6 +7,8 @@ from typing import Any
 JSON = "application/json"
 _READ = ("400", "401", "403", "429", "503")
 
+POST_PROBLEMS = (*_READ, "413", "415")
+
 TEXT: dict[str, Any] = {"type": "string"}
 NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 128}
 COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
@@ -75,7 +77,7 @@ def post(
     answers: dict[str, dict[str, Any] | None],
     body: dict[str, Any] | None = None,
     parameters: tuple[dict[str, Any], ...] = (),
-    problems: tuple[str, ...] = (*_READ, "413", "415"),
+    problems: tuple[str, ...] = POST_PROBLEMS,
 ) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": name,

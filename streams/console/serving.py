@@ -36,6 +36,7 @@ from streams.console.series import SeriesDesk
 from streams.console.services import Services
 from streams.console.sessions import Sessions
 from streams.console.shards import ShardReader
+from streams.console.shedding import SheddingDesk
 from streams.console.simulations import SimulationDesk
 from streams.console.training import TrainingDesk
 from streams.console.workers import Workers
@@ -96,6 +97,7 @@ class ConsoleProcess:
             pipeline=PipelineDesk(gate, shards, answers, workers, ALL),
             letters=letters,
             plans=PlanDesk(gate, letters, broker, journals, settings, operations, clock),
+            shedding=SheddingDesk(gate, broker, ALL, operations, clock),
             caches=CacheDesk(gate, layer, operations),
             clock=clock,
             metrics=metrics.console,

@@ -8,8 +8,10 @@ from typing import Literal
 
 import msgspec
 
+from streams.agent import AgentSpec
 from streams.clock import Clock
-from streams.errors import CommitInDoubt, DiaError, PartitionRestart, UnknownTopic
+from streams.errors import CommitInDoubt, DiaError, PartitionRestart, UnknownTopic, UsageError
+from streams.job_agent import Agent
 from streams.runtime.append_times import appended_ms, first_since, last_record
 from streams.runtime.epoch import epoch_of
 from streams.runtime.shed_order import ShedOrder, orders_group, read_orders, write_orders
@@ -67,6 +69,32 @@ class Standing:
         if self.committed is not None and self.committed.offset >= self.order.until:
             return "done"
         return "waiting" if epoch_of(self.committed) == self.order.epoch else "void"
+
+
+def sheddables(agents: Iterable[Agent]) -> list[AgentSpec]:
+    """The agents whose source can be shed: each request of a job agent is owed an answer."""
+    return [agent for agent in agents if isinstance(agent, AgentSpec)]
+
+
+def sheddable(agents: Iterable[Agent], topic: str) -> AgentSpec:
+    """The agent that reads ``topic``. Raises `UsageError` where nothing of it can be shed."""
+    found = {agent.source.name: agent for agent in sheddables(agents)}
+    if topic not in found:
+        raise UsageError(
+            f"nothing of {topic[:80]} can be shed: {', '.join(sorted(found))} can. Requests are "
+            f"answered one by one; those that nobody waits for are cancelled."
+        )
+    return found[topic]
+
+
+def chosen(every: Sequence[TopicPartition], numbers: Sequence[int] | None) -> list[TopicPartition]:
+    """The partitions of those numbers; all, where none is named. Raises `UsageError`."""
+    if not numbers:
+        return list(every)
+    missing = sorted(set(numbers) - {tp.partition for tp in every})
+    if missing:
+        raise UsageError(f"{every[0].topic} has {len(every)} partitions: there is no {missing[0]}.")
+    return [tp for tp in every if tp.partition in numbers]
 
 
 async def partitions_of(broker: Broker, topic: str) -> list[TopicPartition]:

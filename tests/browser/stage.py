@@ -11,8 +11,11 @@ import math
 import os
 import random
 import re
+import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,7 +28,7 @@ from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
 from streams.demo.command_process import DIA, CommandProcess
 from streams.demo.trained_models import trained_models
-from streams.local.live_workers import live_workers, pipeline_settled
+from streams.local.live_workers import Worker, live_workers, pipeline_settled
 from streams.local.stack import StackStatus
 from streams.settings import PREFIX, load
 from streams.sinks import schema
@@ -122,6 +125,28 @@ class Stage:
             assert time.monotonic() < deadline, said
             time.sleep(0.1)
 
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """The workers do nothing for a while, as on a machine that is out of its depth."""
+        pids = [worker.pid for worker in self._with_partitions()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def produce(self, topic: str, events: Sequence[Mapping[str, object]]) -> None:
+        """By the command, in a process of its own: the browser has this one's loop."""
+        lines = self.home / "events.jsonl"
+        lines.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+        command = [*DIA, "produce", topic, "--file", str(lines)]
+        done = subprocess.run(
+            command, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
     def _start(self, name: str, *arguments: str) -> CommandProcess:
         log = self.home / f"{name}.log"
         environ = {**os.environ, **self.environ}
@@ -130,8 +155,10 @@ class Stage:
         return part
 
     def _settled(self) -> bool:
-        workers = [worker for worker in live_workers(self.home / "state") if worker.partitions]
-        return pipeline_settled(workers)
+        return pipeline_settled(self._with_partitions())
+
+    def _with_partitions(self) -> list[Worker]:
+        return [worker for worker in live_workers(self.home / "state") if worker.partitions]
 
     async def _make_topics(self) -> None:
         admin = await KafkaBroker.from_settings(self.settings).admin()

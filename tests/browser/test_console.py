@@ -11,6 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from streams.access.tokens import Role
+from streams.clock import SystemClock
+from streams.demo.trained_models import trained_models
 from tests.browser.conftest import WIDE
 from tests.browser.stage import (
     EVENTS_A_MINUTE,
@@ -195,6 +197,34 @@ def test_decisions_training_and_pipeline_show_what_happened(page):
     _go(page, "Pipeline")
     expect(page.locator("#ledger")).to_contain_text("adds up")
     expect(page.locator("#ledger")).not_to_contain_text("does not add up")
+
+
+def test_old_records_are_given_up_from_the_browser(page, stage):
+    """A plan says what it costs; the order names who and why; the worker carries it out and the
+    ledger still adds up."""
+    events = [{**event, "tenant_id": TENANT} for event in trained_models(SystemClock().now_ms(), 2)]
+    with stage.asleep():
+        stage.produce("train.results", events)
+        _go(page, "Pipeline")
+        page.get_by_label("Topic").select_option("train.results")
+        page.get_by_label("Appended before").fill("2100-01-01")
+        page.get_by_role("button", name="Make a plan").click()
+        plan = page.locator("#shed-draft")
+        expect(plan).to_contain_text("would not be processed: record_training never sees them")
+        assert _serious(page, {}) == []
+        page.get_by_label("Why, for the audit").fill("sent twice by mistake")
+        page.get_by_role("button", name=f"Skip {len(events)} offsets").click()
+        expect(page.locator("#orders .mark").first).to_have_text("waiting")
+    expect(page.locator("#orders .mark.good").first).to_have_text("done", timeout=60_000)
+    expect(page.locator("#orders")).to_contain_text("sent twice by mistake")
+    expect(page.locator("#orders .mark.warn")).to_have_count(0)
+    page.reload()
+    _read(page)
+    expect(page.locator("#ledger")).not_to_contain_text("does not add up")
+    shed = page.locator("#ledger tbody tr", has_text="train.results").locator(
+        "td.number:nth-child(6)"
+    )
+    assert sum(int(cell) for cell in shed.all_text_contents()) == len(events)
 
 
 def test_the_overview_moves_by_itself(page, stage):

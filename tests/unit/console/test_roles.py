@@ -14,7 +14,13 @@ OPERATIONS = [
     for method in methods
     if path not in OPEN
 ]
-NEEDS_ADMIN = {"/admin/cache/invalidate", "/api/pipeline"}
+NEEDS_ADMIN = {
+    "/admin/cache/invalidate",
+    "/api/pipeline",
+    "/api/shed/plan",
+    "/api/shed/orders",
+    "/api/shed/withdraw",
+}
 
 
 def _url(path: str) -> str:

@@ -3,6 +3,7 @@ import { age, bytes, count, moment, plural } from "../format.js";
 import { fresh, onAgain, start, watch } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
+import { moved, shedding } from "../shedding.js";
 
 const panels = Object.fromEntries(["partitions", "ledger", "agents", "workers"].map((id) => [id, new Panel($(id))]));
 const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
@@ -85,6 +86,7 @@ function draw(found) {
   panels.partitions.put(order.length ? partitions(order) : null, "No partition is known. Start a worker: dia worker");
   panels.ledger.put(books.length ? ledger(books) : null, "No partition has written its ledger row yet.");
   panels.agents.put(found.agents.length ? agents(found.agents) : null, "No agent is declared.");
+  moved();
   panels.workers.put(found.workers.length ? workers(found.workers) : null, "No worker runs. Start one: dia worker");
 }
 
@@ -100,5 +102,6 @@ async function read() {
 }
 
 onAgain(read);
+shedding();
 if (await read()) watch("/live/pipeline", draw);
 start();

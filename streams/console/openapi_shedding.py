@@ -1,0 +1,74 @@
+"""The paths under which old records are given up, for the OpenAPI description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.console.openapi_words import (
+    COUNT,
+    MOMENT,
+    NAME,
+    POST_PROBLEMS,
+    TEXT,
+    array,
+    get,
+    maybe,
+    obj,
+    post,
+)
+from streams.runtime.shed_order import REASON_MAX
+
+
+def shedding() -> dict[str, Any]:
+    counts = ("partition", "lag", "from_offset", "to_offset", "shed")
+    part = obj({**dict.fromkeys(counts, COUNT), "oldest_ms": maybe(COUNT)})
+    asked = {"topic": NAME, "before": MOMENT}
+    numbers = array({"type": "integer", "minimum": 0})
+    planned = obj(
+        {
+            "topic": TEXT,
+            "before_ms": COUNT,
+            "shed": COUNT,
+            "partitions": array(part),
+            "consequences": array(TEXT),
+        }
+    )
+    standing = obj(
+        {
+            **dict.fromkeys(("order", "topic", "actor", "reason"), TEXT),
+            **dict.fromkeys(("partition", "to_offset", "before_ms", "at_ms"), COUNT),
+            "state": {"enum": ["waiting", "done", "withdrawn", "void"]},
+            "reached": maybe(COUNT),
+        }
+    )
+    listed = obj({"topics": array(TEXT), "orders": array(standing)})
+    ordered = obj({"order": TEXT, "partitions": array(part)})
+    taken_back = obj({"topic": TEXT, "partitions": numbers, "withdrawn": COUNT})
+    reason = {"type": "string", "minLength": 1, "maxLength": REASON_MAX}
+    refused = (*POST_PROBLEMS, "409")
+    return {
+        "/api/shed/plan": {
+            "post": post(
+                *("plan_shedding", "What an order would skip; changes nothing."),
+                {"200": planned},
+                obj(asked, partition=numbers),
+            )
+        },
+        "/api/shed/orders": {
+            "get": get("shed_orders", "The last order of each partition.", listed),
+            "post": post(
+                *("order_shedding", "Order that records appended before a moment are skipped."),
+                {"202": ordered},
+                obj({**asked, "reason": reason}, partition=numbers),
+                problems=refused,
+            ),
+        },
+        "/api/shed/withdraw": {
+            "post": post(
+                *("withdraw_shedding", "Take back orders that no worker has carried out."),
+                {"200": taken_back},
+                obj({"topic": NAME}),
+                problems=refused,
+            )
+        },
+    }
