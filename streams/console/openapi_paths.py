@@ -10,6 +10,7 @@ from streams.console.openapi_shedding import shedding
 from streams.console.openapi_words import (
     COUNT,
     FLAG,
+    FORM,
     NAME,
     NUMBER,
     TENANT,
@@ -105,13 +106,19 @@ def _simulations() -> dict[str, Any]:
         query("before_ms", COUNT),
         query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
     )
-    answer = read({"simulations": array(one), "queue": maybe(lanes)})
+    names = ("idempotency_key", "request_id", "model", "scenario")
+    numbers = ("priority", "trials", "accepted_ms")
+    whole = {"type": "integer"}
+    request = obj({**dict.fromkeys(names, TEXT), **dict.fromkeys(numbers, whole)})
+    waiting = obj({"requests": array(request), "complete": FLAG})
+    answer = read({"simulations": array(one), "queue": maybe(lanes), "waiting": maybe(waiting)})
     told = {"request_id": TEXT, "idempotency_key": TEXT}
     asked = obj({"idempotency_key": NAME, "model_id": NAME}, tenant=NAME)
-    summary = "Ask for the end of a request: in order, like any other."
+    summary = "Results, newest first; and what was accepted and has none yet, oldest first."
+    cancel = "Ask for the end of a request: in order, like any other."
     return {
-        "/api/simulations": {"get": get("simulations", "Results, newest first.", answer, given)},
-        "/api/simulations/cancel": {"post": post("cancel", summary, {"202": obj(told)}, asked)},
+        "/api/simulations": {"get": get("simulations", summary, answer, given)},
+        "/api/simulations/cancel": {"post": post("cancel", cancel, {"202": obj(told)}, asked)},
     }
 
 
@@ -143,6 +150,7 @@ def _sessions() -> dict[str, Any]:
         obj({"token": TEXT}),
         problems=("400", "401", "403", "413", "415", "503"),
     )
+    begin["requestBody"]["content"][FORM] = {"schema": obj({"token": TEXT}, next=TEXT)}
     shown = obj(
         {"token_id": TEXT, "role": {"enum": ["read", "operate", "admin"]}, "tenant": maybe(TEXT)},
         csrf=TEXT,

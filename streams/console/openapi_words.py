@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 _READ = ("400", "401", "403", "429", "503")
 
 POST_PROBLEMS = (*_READ, "413", "415")

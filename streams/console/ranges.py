@@ -31,7 +31,6 @@ from streams.sinks.series import (
     MINUTES_RANGE_S,
     WIDTH_S,
     SeriesQuery,
-    parameters,
     statement,
 )
 from tables.sketch_code import decode
@@ -41,18 +40,6 @@ POINTS_MAX = 1500
 BUCKETS_MAX = 64
 _AUTO = ""
 _Table = Literal["", "m1", "h1", "d1"]
-
-_SKETCHES = """
-SELECT
-    {{start:UInt32}}
-        + intDiv(toUnixTimestamp(w) - {{start:UInt32}}, {{step:UInt32}}) * {{step:UInt32}} AS step,
-    (sumMap(sk_k, sk_n) AS sketch).1, sketch.2
-FROM {table}_local FINAL
-WHERE tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
-    AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
-GROUP BY step
-ORDER BY step
-"""
 
 
 class Range(NamedTuple):
@@ -89,11 +76,12 @@ class RangeDesk:
 
     async def _read(self, asked: Range) -> dict[str, Any]:
         each = [replace(asked.query, model=model) for model in asked.models]
-        found = await asyncio.gather(*(self._statistics(query, asked.table) for query in each))
+        found = await asyncio.gather(*(self._rows(query, asked) for query in each))
         heatmaps: list[dict[str, Any] | None] = [None] * len(each)
         if asked.buckets:
-            sketches = await asyncio.gather(*(self._sketches(query, asked.table) for query in each))
+            sketches = [[(row[0], *row[-2:]) for row in rows] for rows in found]
             heatmaps = [*heatmaps_of(sketches, asked.buckets)]
+            found = [[row[:-2] for row in rows] for rows in found]
         return {
             "tenant": asked.query.tenant,
             "metric": asked.query.metric,
@@ -107,12 +95,11 @@ class RangeDesk:
             ],
         }
 
-    async def _statistics(self, query: SeriesQuery, table: WindowTable) -> Rows:
-        return await self._shards.of_series(query.names, *statement(query, table))
-
-    async def _sketches(self, query: SeriesQuery, table: WindowTable) -> Rows:
-        sql = _SKETCHES.format(table=table)
-        return await self._shards.of_series(query.names, sql, parameters(query, table))
+    async def _rows(self, query: SeriesQuery, asked: Range) -> Rows:
+        sketches = bool(asked.buckets)
+        return await self._shards.of_series(
+            query.names, *statement(query, asked.table, sketches=sketches)
+        )
 
 
 def _asked(given: Parameters, tenant: str, now_s: float) -> Range:

@@ -39,6 +39,7 @@ from streams.console.shards import ShardReader
 from streams.console.shedding import SheddingDesk
 from streams.console.simulations import SimulationDesk
 from streams.console.training import TrainingDesk
+from streams.console.waiting import WaitingRequests
 from streams.console.workers import Workers
 from streams.errors import RefusedBySafety, UsageError
 from streams.settings import Settings
@@ -85,6 +86,7 @@ class ConsoleProcess:
         self._services = services = Services(shards, broker, layer, clock)
         self._logs = logs = Logs(broker, clock)
         self._journals = journals = recent_journals(logs, clock)
+        self._waiting = waiting = WaitingRequests(broker, logs, shards, clock)
         letters = LetterDesk(gate, answers, broker, logs, journals, settings, clock)
         self.console = Console(
             gate=gate,
@@ -92,7 +94,9 @@ class ConsoleProcess:
             ranges=RangeDesk(gate, shards, answers, clock),
             catalog=CatalogDesk(gate, shards, answers),
             overview=OverviewDesk(gate, shards, answers, workers, services, clock, levels),
-            simulations=SimulationDesk(gate, shards, answers, workers, broker, operations, clock),
+            simulations=SimulationDesk(
+                gate, shards, answers, workers, waiting, broker, operations, clock
+            ),
             training=TrainingDesk(gate, shards, answers),
             pipeline=PipelineDesk(gate, shards, answers, workers, ALL),
             letters=letters,

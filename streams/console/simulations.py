@@ -23,7 +23,9 @@ from streams.console.gate import Gate
 from streams.console.operations import Operations
 from streams.console.parameters import Parameters
 from streams.console.shards import ShardReader
+from streams.console.waiting import WaitingRequests
 from streams.console.workers import Workers
+from streams.errors import BrokerUnavailable
 from streams.topology import SIMULATION_REQUEST
 from streams.types import Broker
 
@@ -69,6 +71,7 @@ class SimulationDesk:
         shards: ShardReader,
         answers: Answers,
         workers: Workers,
+        waiting: WaitingRequests,
         broker: Broker,
         operations: Operations,
         clock: Clock,
@@ -77,6 +80,7 @@ class SimulationDesk:
         self._shards = shards
         self._answers = answers
         self._workers = workers
+        self._waiting = waiting
         self._broker = broker
         self._operations = operations
         self._clock = clock
@@ -96,7 +100,11 @@ class SimulationDesk:
         async def load() -> dict[str, Any]:
             rows = await self._shards.of_all(_SQL, {"tenant": tenant, **asked})
             found = sorted((_simulation(row) for row in rows), key=lambda one: -one["requested_ms"])
-            return {"simulations": found[:limit], "queue": await self._queue()}
+            return {
+                "simulations": found[:limit],
+                "queue": await self._queue(),
+                "waiting": await self._waiting_of(tenant),
+            }
 
         question = Question(SERIES, tenant, ("simulations", *asked.values()))
         return reply.json(request, await self._answers.get(question, load))
@@ -132,6 +140,13 @@ class SimulationDesk:
             await (await producer.send(SIMULATION_REQUEST.name, key, value))
         finally:
             await producer.close()
+
+    async def _waiting_of(self, tenant: str) -> dict[str, Any] | None:
+        """None where Kafka, which knows, does not answer."""
+        try:
+            return await self._waiting.of(tenant)
+        except BrokerUnavailable:
+            return None
 
     async def _queue(self) -> dict[str, int] | None:
         """What waits in the workers of this host, of all tenants together."""

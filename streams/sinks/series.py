@@ -29,7 +29,7 @@ WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
 _SQL = """
 SELECT
     step, total, mean, sqrt(greatest(0, squares / total - mean * mean)), low, high, last,
-    arrayMap(code -> greatest(low, least(high, sketch_value(code))), codes) AS p
+    arrayMap(code -> greatest(low, least(high, sketch_value(code))), codes) AS p{outer}
 FROM
 (
     SELECT
@@ -37,7 +37,7 @@ FROM
             + intDiv(toUnixTimestamp(w) - {{start:UInt32}}, {{step:UInt32}}) * {{step:UInt32}} AS step,
         sum(n) AS total, sum(s1) / total AS mean, sum(s2) AS squares,
         min(lo) AS low, max(hi) AS high, argMax(lv, (lt, ver)) AS last,
-        quantilesExactWeightedArray(0.5, 0.95, 0.99)(sk_k, sk_n) AS codes
+        quantilesExactWeightedArray(0.5, 0.95, 0.99)(sk_k, sk_n) AS codes{inner}
     FROM {table}_local FINAL
     WHERE tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
         AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
@@ -47,6 +47,8 @@ ORDER BY step
 """
 """Codes sort as values do, so the weighted quantile of codes is the code of the value that
 numpy's ``inverted_cdf`` picks; decoding it errs by at most 1 %, and never beyond min and max."""
+_SKETCHED = {"outer": ", sketch.1, sketch.2", "inner": ",\n        sumMap(sk_k, sk_n) AS sketch"}
+_PLAIN = dict.fromkeys(_SKETCHED, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +103,19 @@ def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tup
     return [(iso_s(start_s), *numbers) for start_s, *numbers in rows]
 
 
-def statement(query: SeriesQuery, table: WindowTable) -> tuple[str, dict[str, Any]]:
-    """SQL for the one shard that holds the series, and its parameters; `steps` reads the result."""
-    return _SQL.format(table=table), parameters(query, table)
+def statement(
+    query: SeriesQuery, table: WindowTable, *, sketches: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """SQL for the one shard that holds the series, and its parameters; `steps` reads the result.
+
+    With ``sketches`` a row has two columns more: the codes of the step's values, and how many
+    there are of each.
+    """
+    sql = _SQL.format(table=table, **(_SKETCHED if sketches else _PLAIN))
+    return sql, _parameters(query, table)
 
 
-def parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
+def _parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
     """A range that starts at the table's grain, as ClickHouse's own query parameters."""
     return {
         "tenant": query.tenant,

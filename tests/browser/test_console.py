@@ -185,6 +185,7 @@ def test_decisions_training_and_pipeline_show_what_happened(page):
     """Each page has what the pipeline really did, and a cancellation is taken."""
     _go(page, "Decisions")
     expect(page.locator("#simulations tbody tr")).to_have_count(REQUESTS)
+    expect(page.locator("#waiting")).to_contain_text("Every request has its result")
     page.locator("#simulations tbody tr").first.click()
     expect(page.locator("#simulations pre").first).to_be_visible()
     page.get_by_label("Idempotency key", exact=True).last.fill("nobody-asked")
@@ -195,6 +196,7 @@ def test_decisions_training_and_pipeline_show_what_happened(page):
     expect(page.locator("#models")).to_contain_text("champion")
     expect(page.locator("#models")).to_contain_text("production")
     _go(page, "Pipeline")
+    expect(page.get_by_text("workers on this console's machine")).to_be_visible()
     expect(page.locator("#ledger")).to_contain_text("adds up")
     expect(page.locator("#ledger")).not_to_contain_text("does not add up")
 

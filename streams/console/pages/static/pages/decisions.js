@@ -7,6 +7,7 @@ import { remember, tenants } from "../tenant.js";
 
 const FILTERS = ["status", "scenario", "key"];
 const simulations = new Panel($("simulations"));
+const waiting = new Panel($("waiting"));
 const TONES = { completed: "good", rejected: "warn", failed: "bad", cancelled: "muted" };
 
 function queue(found) {
@@ -16,6 +17,30 @@ function queue(found) {
     figure("Waiting, normal", found?.normal, "priority 0 to 4"),
     figure("Running", found?.running, found ? "on this machine's workers" : "no worker tells of its queue"),
   ]);
+}
+
+// One that is chosen is put into the form that cancels.
+function requests(found) {
+  const open = (one) => {
+    $("cancel-key").value = one.idempotency_key;
+    $("cancel-model").value = one.model;
+    $("cancel").querySelector("button").focus();
+  };
+  const list = table("Requests without a result, oldest first", [
+    { name: "Accepted (UTC)", head: true, cell: (one) => moment(one.accepted_ms) },
+    { name: "Key", kind: "name", cell: (one) => one.idempotency_key },
+    { name: "Model", kind: "name", cell: (one) => one.model },
+    { name: "Scenario", cell: (one) => one.scenario },
+    { name: "Priority", number: true, cell: (one) => String(one.priority) },
+    { name: "Trials", number: true, cell: (one) => count(one.trials) },
+  ], found.requests, { open });
+  return h("div", {}, list, found.complete ? null
+    : h("p", { class: "hint" }, "More wait than are listed here."));
+}
+
+function drawWaiting(found) {
+  if (!found) waiting.put(null, "Kafka, which knows them, does not answer.");
+  else waiting.put(found.requests.length ? requests(found) : null, "Every request has its result.");
 }
 
 function summary(one) {
@@ -51,6 +76,7 @@ async function read() {
   keep({ tenant, ...filters });
   if (!tenant) {
     queue(null);
+    waiting.put(null, "No event of any tenant has arrived yet.");
     simulations.put(null, "No event of any tenant has arrived yet.");
     return;
   }
@@ -58,6 +84,8 @@ async function read() {
     (found) => { fresh(found); return found.simulations.length ? results(found.simulations) : null; },
     "No simulation of this kind has a result yet. Requests go to the topic decision.simulation.request.");
   queue(data?.queue ?? null);
+  if (data) drawWaiting(data.waiting);
+  else waiting.put(null, "Not read.");
 }
 
 $("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -90,6 +118,7 @@ async function begin() {
     await read();
   } catch (error) {
     simulations.fail(error, begin);
+    waiting.fail(error, begin);
   }
 }
 onAgain(read);
