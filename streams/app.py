@@ -66,7 +66,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._agents = tuple(agents)
         self._slot = slot
         self._clock = SystemClock()
-        self._metrics = Metrics(version=app_version())
+        self._metrics = Metrics(version=app_version(), process="worker")
         self._health = HealthState(self._clock)
         self._caches = ProcessCaches(settings, self._clock, self._metrics)
         self._tracer = tracer_of(settings, "dia-worker", self._clock, self._metrics)

@@ -38,7 +38,7 @@ async def _serve(settings: Settings, slot: int) -> None:
 
     policies = read_policies(settings.replay_policy_file)
     folder, clock = settings.state_path() / "replay", SystemClock()
-    health, metrics = HealthState(clock), Metrics(version=app_version())
+    health, metrics = HealthState(clock), Metrics(version=app_version(), process="replay")
     service = _policy_service(settings, policies, clock, metrics)
     lock = SlotLock(folder, slot)
     broker, shards = broker_of(settings), shards_of(settings)

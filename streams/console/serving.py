@@ -149,7 +149,7 @@ def serve(settings: Settings, listening: Listening, said: Callable[[str], None])
 
 
 async def _serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
-    clock, metrics = SystemClock(), Metrics(version=app_version())
+    clock, metrics = SystemClock(), Metrics(version=app_version(), process="console")
     broker = KafkaBroker.from_settings(settings)
     process = ConsoleProcess(settings, broker, clock, metrics, secure=listening.encrypted)
     state = HealthState(clock)

@@ -152,7 +152,7 @@ def serve(settings: Settings, listening: Listening, said: Callable[[str], None])
 
 
 async def _serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
-    clock, metrics = SystemClock(), Metrics(version=app_version())
+    clock, metrics = SystemClock(), Metrics(version=app_version(), process="edge")
     # The broker ends a transaction that a dead edge left open, and that readers wait for,
     # somewhat later than a live one would have given it up.
     patient = replace(settings, commit_timeout_s=shipment.SHIP_TIMEOUT_S)

@@ -286,7 +286,10 @@ class TracingMetrics:
 class Metrics:
     """All of them on one registry. One instance a process; a test or a simulation makes its own."""
 
-    def __init__(self, registry: CollectorRegistry | None = None, *, version: str = "") -> None:
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, version: str = "", process: str = ""
+    ) -> None:
+        """``process`` is what the process is: worker, replay, edge or console."""
         # A timestamp beside every counter would double a scrape for nothing.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own gap
         self.registry = registry if registry is not None else CollectorRegistry()
@@ -307,8 +310,8 @@ class Metrics:
         self.loop_heartbeat = declare.gauge(
             "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
         )
-        build = Info(PREFIX + "build", "Version of the running code.", registry=self.registry)
-        build.info({"version": version})
+        build = Info(PREFIX + "build", "What runs, in which version.", registry=self.registry)
+        build.info({"version": version, "process": process})
         ProcessCollector(registry=self.registry)
 
     def set_partition_state(self, topic: str, partition: int, state: str, code: str = "") -> None:

@@ -20,7 +20,7 @@ from streams.telemetry.metrics import Metrics
 async def served():
     """A served state with its metrics, and a function that asks a path for (status, text)."""
     clock = SystemClock()
-    state, metrics = HealthState(clock), Metrics(version="9")
+    state, metrics = HealthState(clock), Metrics(version="9", process="edge")
     server = HealthServer(state, metrics, clock, host="127.0.0.1", port=0)
     port = await server.start()
     async with aiohttp.ClientSession() as session:
@@ -89,7 +89,7 @@ async def test_metrics_are_served_with_the_heartbeat(served):
     status, text = await ask("/metrics")
     assert status == 200
     assert 'dia_commit_failures_total{code="commit_in_doubt"} 1.0' in text
-    assert 'dia_build_info{version="9"} 1.0' in text
+    assert 'dia_build_info{process="edge",version="9"} 1.0' in text
     assert "dia_loop_heartbeat_timestamp_seconds 1." in text
 
 
