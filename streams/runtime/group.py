@@ -103,12 +103,15 @@ class GroupMember:
             self._tick()
             await self._give_way(folded_s)
 
-    async def _give_way(self, folded_s: float) -> None:
+    async def _give_way(self, folded_s: float | None) -> None:
         """A full buffer is fetched without waiting: commits and heartbeats have their turn here.
 
         A partition that opens asks the broker a dozen times, one after the other. Beside a
         backlog each answer would wait for a fold, so opening gets as much time as folding.
         """
+        if folded_s is None:
+            await asyncio.sleep(0)
+            return
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         if any(partition.opening for partition in self.partitions.values()):
@@ -170,18 +173,18 @@ class GroupMember:
 
     # --- records -----------------------------------------------------------------------------
 
-    async def _fetch(self) -> float:
-        """One fetch, folded; returns the seconds that folding took."""
+    async def _fetch(self) -> float | None:
+        """One fetch, folded; returns the seconds that folding took, None when nothing came."""
         settings = self._settings
         try:
             batches = await self._consumer.getmany(settings.fetch_timeout_s, self._records_at_once)
         except OffsetOutOfRange as error:
             if (partition := self.partitions.get(error.tp)) is not None:
                 partition.lost_position()
-            return 0.0
+            return None
         except TransientError as error:
             await self._refused(error)
-            return 0.0
+            return None
         self._refusals = 0
         began_s = self._clock.monotonic()
         for tp, batch in batches.items():
@@ -189,7 +192,7 @@ class GroupMember:
             if partition is not None and partition.taking:
                 partition.fold(batch)
                 self._count(partition)
-        return self._clock.monotonic() - began_s
+        return self._clock.monotonic() - began_s if batches else None
 
     async def _refused(self, error: TransientError) -> None:
         """Try again; with another consumer once this one was refused again and again."""

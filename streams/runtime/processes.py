@@ -1,7 +1,7 @@
 """`dia worker --processes N`: one parent that starts, watches and ends N worker processes.
 
 A worker that dies is started again in its slot, where its static membership and its state wait
-for it; a spare process (streams/runtime/spare.py) takes its place at once. All of them are
+for it; a spare process (streams/spare.py) takes its place at once. All of them are
 tethered: they die with the parent, however it dies.
 """
 
@@ -29,7 +29,7 @@ _USAGE_EXITS = (2, 4, 5)
 """A worker that exits so will do it again: what it said must be mended first."""
 _SPARE_AFTER_S = 10.0
 """A spare is made when no worker was started for so long: until then the cores are theirs."""
-_SPARE = "streams.runtime.spare"
+_SPARE = "streams.spare"
 
 log = structlog.get_logger(__name__)
 

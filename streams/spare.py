@@ -3,7 +3,7 @@
 Importing takes a worker 1.6 s of a free core, and three times that on a host whose other workers
 read what the dead one left. A spare has that behind it: it becomes the next worker at once.
 
-``python -m streams.runtime.spare`` reads one line, the arguments of ``python -m`` as a JSON array,
+``python -m streams.spare`` reads one line, the arguments of ``python -m`` as a JSON array,
 and goes on as that; the end of its input ends it.
 """
 
@@ -16,8 +16,11 @@ import signal
 import sys
 from importlib import import_module
 
-NEEDED = ("streams.cli.worker", "streams.host", "streams.app", "agents")
-"""Modules that bring all of a worker's."""
+from streams import cli
+
+NEEDED = ("streams.host", "streams.app", "agents", "pydantic")
+"""Modules that, with those of the command line, bring all of a worker's; typer reads arguments with
+pydantic, which it imports late."""
 
 
 def main() -> None:
@@ -25,6 +28,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in NEEDED:
         import_module(name)
+    cli.build()
     line = sys.stdin.readline()
     if not line:
         return
