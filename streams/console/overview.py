@@ -115,8 +115,10 @@ class OverviewDesk:
         stop_s = now_ms // 60_000 * 60
         given = {"tenant": tenant, "start": stop_s - _MINUTES * 60, "stop": stop_s + 60}
         try:
-            rows = await self._shards.of_all(_EVENTS, given)
-            dead = await self._shards.of_all(_DEAD, {**given, "start": now_ms // 1000 - 3600})
+            rows, dead = await asyncio.gather(
+                self._shards.of_all(_EVENTS, given),
+                self._shards.of_all(_DEAD, {**given, "start": now_ms // 1000 - 3600}),
+            )
         except TransientError:
             return None
         events: Counter[int] = Counter()

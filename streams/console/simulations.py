@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Sequence
@@ -98,12 +99,16 @@ class SimulationDesk:
         }
 
         async def load() -> dict[str, Any]:
-            rows = await self._shards.of_all(_SQL, {"tenant": tenant, **asked})
+            rows, queue, waiting = await asyncio.gather(
+                self._shards.of_all(_SQL, {"tenant": tenant, **asked}),
+                self._queue(),
+                self._waiting_of(tenant),
+            )
             found = sorted((_simulation(row) for row in rows), key=lambda one: -one["requested_ms"])
             return {
                 "simulations": found[:limit],
-                "queue": await self._queue(),
-                "waiting": await self._waiting_of(tenant),
+                "queue": queue,
+                "waiting": waiting,
             }
 
         question = Question(SERIES, tenant, ("simulations", *asked.values()))

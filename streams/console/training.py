@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -48,8 +49,9 @@ class TrainingDesk:
         asked = {"tenant": tenant, "model": given.optional("model") or ""}
 
         async def load() -> dict[str, Any]:
-            cards = await self._shards.of_all(_CARDS, asked)
-            rows = await self._shards.of_all(_EVENTS, asked)
+            cards, rows = await asyncio.gather(
+                *(self._shards.of_all(sql, asked) for sql in (_CARDS, _EVENTS))
+            )
             events = [dict(zip(_FIELDS, row, strict=True)) for row in rows]
             events.sort(key=lambda event: -event["ts_ms"])
             return {
