@@ -31,6 +31,11 @@ def offset_of(version: int) -> int:
     return (version & ((1 << _EPOCH_BITS) - 1)) - 1
 
 
+def offsets_of(versions: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """`offset_of` of each."""
+    return (versions & np.uint64((1 << _EPOCH_BITS) - 1)).astype(np.int64) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class WindowRows:
     """Rows for `m1` (or, for windows older than m1's retention, `h1` and `d1`) of one shard.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams import headers
-from streams.rows import offset_of
+from streams.rows import offsets_of
 from streams.tracing.context import TraceContext
 from streams.types import RecordBatch
 
@@ -100,7 +100,7 @@ class FollowedRecords:
         before the last of them was appended, and up to the first of them or later."""
         if not self._unshown:
             return ()
-        offsets = np.fromiter(map(offset_of, versions.tolist()), np.int64, len(versions))
+        offsets = offsets_of(versions)
         return tuple(
             one.origin
             for one in self._unshown
