@@ -124,7 +124,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         while not self.should_stop:
             self._health.set_partitions(self._worker.counts())
             self._health.set_standing(self._worker.degradation.standing)
-            self._status.write(self._worker)
+            self._health.set_status(self._status.write(self._worker))
             await self.sleep(_STATUS_INTERVAL_S)
 
     def _stand_for_election(self) -> asyncio.Task[None] | None:

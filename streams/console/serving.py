@@ -21,6 +21,7 @@ from streams.console.answers import Answers
 from streams.console.app import Console, console_app
 from streams.console.cache_desk import CacheDesk
 from streams.console.catalog import CatalogDesk
+from streams.console.distant_workers import DistantWorkers
 from streams.console.gate import Gate
 from streams.console.journals import recent_journals
 from streams.console.letters import LetterDesk
@@ -71,7 +72,8 @@ class ConsoleProcess:
         tokens.read()
         self._caches = ProcessCaches(settings, clock, metrics)
         layer = self._caches.layer
-        self._workers = workers = Workers(settings.state_path(), settings.http_host, clock)
+        self._distant = distant = DistantWorkers(settings.workers_at, clock)
+        self._workers = workers = Workers(settings.state_path(), settings.http_host, clock, distant)
         levels = Levels(workers, clock)
         self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
         self._answers = answers = Answers(layer, clock, metrics)
@@ -115,11 +117,13 @@ class ConsoleProcess:
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         self._caches.start()
         keeping = asyncio.create_task(self._answers.run(), name="answers")
+        looking = asyncio.create_task(self._distant.run(), name="distant-workers")
         try:
             yield
         finally:
             keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            looking.cancel()
+            await asyncio.gather(keeping, looking, return_exceptions=True)
             await self._answers.close()
             for part in (
                 self._workers,

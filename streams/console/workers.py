@@ -1,4 +1,5 @@
-"""The workers of this host: what they tell of themselves, and what they measure."""
+"""The workers of this host, and those elsewhere that it was told of: what they tell of themselves,
+and what they measure."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.cache.recent import Recent
 from streams.clock import Clock
+from streams.console.distant_workers import DistantWorker, DistantWorkers
 from streams.local.live_workers import Worker, live_workers
 from streams.telemetry.declaring import PREFIX
 
@@ -70,16 +72,21 @@ class Survey:
 
 
 class Workers:
-    """``state`` is the folder the workers write their status to."""
+    """``state`` is the folder the workers of this host write their status to, ``host`` the address
+    of their ports."""
 
-    def __init__(self, state: Path, host: str, clock: Clock) -> None:
+    def __init__(
+        self, state: Path, host: str, clock: Clock, distant: DistantWorkers | None = None
+    ) -> None:
         self._state = state
         self._host = host
+        self._distant = distant
         self._http: httpx.AsyncClient | None = None
         self._recent = Recent(self._ask, FRESH_S, clock)
 
     def live(self) -> list[Worker]:
-        return live_workers(self._state)
+        here = live_workers(self._state)
+        return here if self._distant is None else [*here, *self._distant.live]
 
     async def survey(self) -> Survey:
         """What every live worker measured, at most `FRESH_S` ago."""
@@ -109,7 +116,8 @@ class Workers:
         if worker.http_port is None:
             return ""
         try:
-            answer = await http.get(f"http://{self._host}:{worker.http_port}/metrics")
+            host = worker.address if isinstance(worker, DistantWorker) else self._host
+            answer = await http.get(f"http://{host}:{worker.http_port}/metrics")
         except httpx.HTTPError as error:
             log.info("worker_not_measured", slot=worker.slot, why=str(error))
             return ""

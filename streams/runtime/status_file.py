@@ -1,8 +1,10 @@
-"""What a worker process tells of itself in ``STATE/workers/SLOT.json``, for `dia status`."""
+"""What a worker process tells of itself in ``STATE/workers/SLOT.json``, for `dia status`; consoles on
+other hosts ask its metrics port for the same."""
 
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import msgspec
@@ -29,11 +31,13 @@ class StatusFile:
         """The last attempt to write it succeeded: the folder takes writes."""
         return not self._silent
 
-    def write(self, worker: Worker) -> None:
-        """Tell how the worker stands now; where that cannot be written, say so once and go on."""
+    def write(self, worker: Worker) -> bytes:
+        """Tell how the worker stands now, and return that; where it cannot be written, say so once
+        and go on."""
         counts = worker.counts()
         status = {
             "pid": os.getpid(),
+            "host": socket.gethostname(),
             "slot": self._slot,
             "http_port": self._http_port,
             "ready": counts is not None and not (counts.restoring or counts.stopped),
@@ -58,9 +62,10 @@ class StatusFile:
                 for held in group.partitions.values()
             ],
         }
+        told = msgspec.json.encode(status)
         draft = self._path.with_suffix(".draft")
         try:
-            draft.write_bytes(msgspec.json.encode(status))
+            draft.write_bytes(told)
             draft.replace(self._path)
         except OSError as error:
             # A full disk must not end a worker that has nothing more to do than to say so.
@@ -69,6 +74,7 @@ class StatusFile:
             self._silent = True
         else:
             self._silent = False
+        return told
 
     def remove(self) -> None:
         """The process ends: there is nothing to tell any more."""

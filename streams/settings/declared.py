@@ -251,6 +251,11 @@ class Settings:
         30_000, "requests of one token within a minute", low=1, high=10_000_000
     )
 
+    workers_at: str = _setting(
+        "",
+        "metrics ports of workers on other hosts, for the console, host:port[,host:port]; a name "
+        "stands for all of its addresses",
+    )
     tokens_file: str = _setting(
         "", "hashes of access tokens, for edge and console; default HOME/access/tokens.json"
     )

@@ -8,6 +8,7 @@ metrics are wanted most. Probes never ask Kafka, ClickHouse or Redis: a restart 
 - ``/readyz``    started, assigned, every assigned partition taking records, not draining
 - ``/degradation``  the process's level, since when, and why; always 200, for it is news and not
   a reason to restart
+- ``/status``    what a worker tells of its partitions, as in its status file; 404 from others
 - ``/metrics``   Prometheus text format
 """
 
@@ -61,6 +62,7 @@ class HealthState:
         self._draining = False
         self._partitions: PartitionCounts | None = None
         self.standing = b'{"level":0,"since_ms":0,"causes":[]}'
+        self.status = b""
 
     def beat(self) -> None:
         """The event loop turns."""
@@ -77,6 +79,10 @@ class HealthState:
     def set_standing(self, standing: Any) -> None:
         """How the process stands, as `streams.degradation.level.Standing` or alike."""
         self.standing = msgspec.json.encode(standing)
+
+    def set_status(self, status: bytes) -> None:
+        """What the process tells of its partitions, as JSON."""
+        self.status = status
 
     def mark_draining(self) -> None:
         """A graceful stop began; there is no way back."""
@@ -192,11 +198,17 @@ class HealthServer:
         async def degradation(request: web.Request) -> web.Response:
             return web.Response(body=self._state.standing, content_type="application/json")
 
+        async def status(request: web.Request) -> web.Response:
+            if not self._state.status:
+                raise web.HTTPNotFound
+            return web.Response(body=self._state.status, content_type="application/json")
+
         async def metrics(request: web.Request) -> web.Response:
             body = generate_latest(self._metrics.registry)
             return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         app = web.Application(client_max_size=REQUEST_BYTES_MAX)
         app.add_routes([web.get(path, probe) for path in probes])
-        app.add_routes([web.get("/degradation", degradation), web.get("/metrics", metrics)])
+        app.add_routes([web.get("/degradation", degradation), web.get("/status", status)])
+        app.add_routes([web.get("/metrics", metrics)])
         return app

@@ -125,6 +125,12 @@ def test_ports_agree():
     assert (sorted(target["names"]), str(target["port"])) == (sorted(ours), port)
 
 
+def test_the_console_is_told_where_the_workers_are():
+    """In a container of its own it would show a pipeline without a worker."""
+    settings, _ = load(_environment())
+    assert SERVICES["console"]["environment"]["DIA_WORKERS_AT"] == f"worker:{settings.http_port}"
+
+
 def test_a_worker_is_given_time_to_drain():
     """Killed before its deadline, it would redo what it had almost committed."""
     grace_s = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))

@@ -145,6 +145,26 @@ def test_it_can_be_called_probed_and_scraped(front):
     assert endpoint["port"] in {one["name"] for one in headless["spec"]["ports"]} & set(ports)
 
 
+def test_the_console_reaches_every_worker(tmp_path):
+    """By the headless Service, through the policy: it would else show a pipeline without a worker."""
+    documents = render(values("front"))
+    pod, _ = _container(documents, "console")
+    settings, _ = load({**environment(pod), "DIA_HOME": str(tmp_path)})
+    headless = component(documents, "Service", "dia")
+    (port,) = headless["spec"]["ports"]
+    assert settings.workers_at == f"{headless['metadata']['name']}:{port['port']}"
+    assert headless["spec"]["clusterIP"] == "None", "each pod has to answer for itself"
+    policy = component(documents, "NetworkPolicy", "dia")["spec"]
+    labels = component(documents, "StatefulSet", "dia-console")["spec"]["template"]["metadata"]
+    asked = [one for rule in policy["egress"] for one in rule.get("to", ()) if rule["ports"]]
+    assert asked == [{"podSelector": {"matchLabels": headless["spec"]["selector"]}}]
+    (rule,) = policy["ingress"]
+    callers = [one["podSelector"]["matchLabels"] for one in rule["from"] if "podSelector" in one]
+    assert [caller.items() <= labels["labels"].items() for caller in callers] == [True]
+    closed, *_ = kind(render(values("secured")), "NetworkPolicy")
+    assert not any("to" in rule for rule in closed["spec"]["egress"])
+
+
 def test_an_ingress_leads_to_the_service_by_tls():
     """And there is one only where it was asked for."""
     documents = render(values("front"))
