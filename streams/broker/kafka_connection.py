@@ -22,8 +22,11 @@ class KafkaConnection:
     session_timeout_s: float = 30.0
     transaction_timeout_s: float = 60.0
     """How long the broker leaves a silent owner's transaction open, holding readers back."""
-    fetch_max_wait_s: float = 0.1
-    """How long the broker may hold an empty fetch: it delays a seek or resume by as much."""
+    fetch_max_wait_s: float = 0.05
+    """How long the broker may hold a fetch that has less than ``fetch_min_bytes``: it delays a
+    record, a seek or a resume by as much."""
+    fetch_min_bytes: int = 64 << 10
+    """Some thousand events: a fetch costs as much for ten, and so does what becomes of them."""
     fetch_max_bytes: int = 50 << 20
     partition_fetch_max_bytes: int = 2 << 20
     metadata_max_age_s: float = 30.0

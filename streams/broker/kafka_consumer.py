@@ -177,6 +177,7 @@ class KafkaConsumer:
             auto_offset_reset="none",
             enable_auto_commit=False,
             fetch_max_wait_ms=round(connection.fetch_max_wait_s * 1000),
+            fetch_min_bytes=connection.fetch_min_bytes,
             fetch_max_bytes=connection.fetch_max_bytes,
             max_partition_fetch_bytes=connection.partition_fetch_max_bytes,
         )

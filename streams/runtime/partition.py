@@ -344,7 +344,7 @@ class Partition:
         fresh = self.clock.now_ms() - self.progress.last_append_ms <= EARLY_AGE_MAX_MS
         if not fresh:
             windows.forget_early()
-        early = fresh and now_s - self._emitted_at >= settings.emit_interval_s
+        early = fresh and now_s - self._emitted_at >= settings.early_rows_every_s()
         if early:
             self._emitted_at = now_s
         return windows.take_emissions(room, early, spared)

@@ -1,4 +1,4 @@
-"""Rows on their way to the shards: a bounded queue and one worker per shard.
+"""Rows on their way to the shards: bounded queues and one worker per shard.
 
 A shard that is away holds back only its own rows. They are tried again, with growing pauses,
 for as long as their owner wants them; who hands rows over asks `room` first and keeps the rest
@@ -66,7 +66,8 @@ class Delivery:
         self._calls = calls or [Calls(f"shard {n}", clock) for n in range(shards.count)]
         self._tracer = tracer
         self._jitter = random.Random(seed)
-        self._queues: list[deque[Job]] = [deque() for _ in range(shards.count)]
+        self._queues: list[dict[str, deque[Job]]] = [{} for _ in range(shards.count)]
+        """of each shard by table, the one whose turn is next first"""
         self._rows = [0] * shards.count
         self._wake = [asyncio.Event() for _ in range(shards.count)]
         self._forgotten: set[int] = set()
@@ -93,15 +94,19 @@ class Delivery:
             job.answer((), "")
             return
         shard = job.rows.shard
-        self._queues[shard].append(job)
+        self._queues[shard].setdefault(job.rows.table, deque()).append(job)
         self._count(shard, len(job.rows))
         self._wake[shard].set()
 
     def forget(self, owner: object) -> None:
         """Drop what ``owner`` has queued; an insert under way goes on, unanswered."""
-        for shard, queue in enumerate(self._queues):
-            kept = deque(job for job in queue if job.owner is not owner)
-            self._count(shard, sum(len(job.rows) for job in kept) - sum(len(j.rows) for j in queue))
+        for shard, queues in enumerate(self._queues):
+            kept: dict[str, deque[Job]] = {}
+            for table, queue in queues.items():
+                its = [job for job in queue if job.owner is owner]
+                self._count(shard, -sum(len(job.rows) for job in its))
+                if len(its) < len(queue):
+                    kept[table] = deque(job for job in queue if job.owner is not owner)
             self._queues[shard] = kept
             for job in self._in_flight[shard]:
                 if job.owner is owner:
@@ -121,17 +126,21 @@ class Delivery:
             self._in_flight[shard] = []
 
     def _next(self, shard: int) -> list[Job]:
-        """The jobs of one insert: from the front of the queue, all for one table."""
-        queue = self._queues[shard]
-        table = queue[0].rows.table
-        jobs: list[Job] = []
-        rows = 0
-        while queue and queue[0].rows.table == table:
-            if jobs and rows + len(queue[0].rows) > self._batch_rows:
-                break
-            job = queue.popleft()
-            jobs.append(job)
-            rows += len(job.rows)
+        """The jobs of one insert, all for one table; the tables take turns.
+
+        A commit brings rows for several tables. Taken in their order they would part the rows
+        of one table into as many inserts as there were commits.
+        """
+        queues = self._queues[shard]
+        table = next(iter(queues))
+        queue = queues.pop(table)
+        jobs = [queue.popleft()]
+        rows = len(jobs[0].rows)
+        while queue and rows + len(queue[0].rows) <= self._batch_rows:
+            jobs.append(queue.popleft())
+            rows += len(jobs[-1].rows)
+        if queue:
+            queues[table] = queue
         return jobs
 
     async def _deliver(self, shard: int, jobs: list[Job]) -> None:

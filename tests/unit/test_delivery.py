@@ -104,8 +104,9 @@ async def test_refused_rows_are_told_to_whose_they_are(desk):
     assert desk.stored(0) == [("a", 4), ("b", 7), ("b", 8), ("first", 0)]
 
 
-async def test_one_insert_holds_one_table_and_a_bounded_number_of_rows(desk, monkeypatch):
-    """ClickHouse takes one table an insert; memory is bounded by rows."""
+async def test_commits_of_several_tables_share_inserts_and_the_tables_take_turns(desk, monkeypatch):
+    """ClickHouse takes one table an insert, and memory is bounded by rows. Forty commits a second
+    that each bring a ledger row beside their windows must not be eighty inserts."""
     seen = []
     insert = desk.shards.insert
 
@@ -114,11 +115,11 @@ async def test_one_insert_holds_one_table_and_a_bounded_number_of_rows(desk, mon
         await insert(shard, chunks)
 
     monkeypatch.setattr(desk.shards, "insert", watched)
-    for number, table in enumerate(["ledger"] * 4 + ["dead_letters"] * 2 + ["ledger"]):
+    for number, table in enumerate(["ledger", "dead_letters"] * 3 + ["ledger"] * 2):
         desk.submit(f"j{number}", 0, range(4), table)
     await desk.advance(1)
     assert seen == [
-        ({"ledger"}, 8), ({"ledger"}, 8), ({"dead_letters"}, 8), ({"ledger"}, 4),
+        ({"ledger"}, 8), ({"dead_letters"}, 8), ({"ledger"}, 8), ({"dead_letters"}, 4), ({"ledger"}, 4),
     ]  # fmt: skip
 
 
