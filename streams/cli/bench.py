@@ -213,8 +213,8 @@ def readers(
     count: Annotated[int, typer.Option("--readers", min=1, max=400, help="People at once.")] = 200,
     rate: Annotated[
         int,
-        typer.Option(min=100, max=1_000_000, help="Events a second: half of what it can take."),
-    ] = 70_000,
+        typer.Option(min=100, max=1_000_000, help="Events a second; half of its safe rate, say."),
+    ] = 40_000,
     seconds: Annotated[int, typer.Option(min=5, max=3600)] = 60,
     processes: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
     shards: Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")] = 2,
