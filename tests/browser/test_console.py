@@ -196,7 +196,7 @@ def test_decisions_training_and_pipeline_show_what_happened(page):
     expect(page.locator("#models")).to_contain_text("champion")
     expect(page.locator("#models")).to_contain_text("production")
     _go(page, "Pipeline")
-    expect(page.get_by_text("workers on this console's machine")).to_be_visible()
+    expect(page.get_by_text("workers this console knows")).to_be_visible()
     expect(page.locator("#ledger")).to_contain_text("adds up")
     expect(page.locator("#ledger")).not_to_contain_text("does not add up")
 

@@ -10,7 +10,7 @@ const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
 const where = { name: "Partition", head: true, kind: "name", cell: (one) => `${one.topic}/${one.partition}` };
 
 function condition(one) {
-  if (one.owner === null) return toned("warn", "no owner here");
+  if (one.owner === null) return toned("warn", "no known owner");
   if (one.stopped_by) return toned("bad", one.stopped_by);
   if (one.paused) return toned("warn", "paused");
   return toned(one.phase === "ready" ? "good" : "warn", one.phase);
@@ -69,7 +69,7 @@ function headline({ settled, partitions: all, workers: running }) {
     { name: "Pipeline", value: settled ? "settled" : "working",
       aside: settled ? "lag 0, outbox empty, no live window" : "something is left to do" },
     { name: "Partitions", value: count(all.length), tone: orphans ? "warn" : null,
-      aside: orphans ? `${plural(orphans, "partition")} without an owner on this machine` : `on ${plural(running.length, "worker process", "worker processes")}` },
+      aside: orphans ? `${plural(orphans, "partition")} without a known owner` : `on ${plural(running.length, "worker process", "worker processes")}` },
     { name: "Lag", value: count(sum("lag")), unit: "records" },
     { name: "State on disk", value: bytes(sum("state_bytes")) },
     { name: "Ledger", value: books.length ? (wrong ? `${wrong} off` : "adds up") : "empty", tone: wrong ? "bad" : null,
