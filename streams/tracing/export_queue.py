@@ -18,6 +18,8 @@ from streams.telemetry.metrics import TracingMetrics
 QUEUE_MAX = 4096
 """Spans that wait; some 2 KiB each."""
 BATCH_MAX = 512
+SHUTDOWN_S = 1.0
+"""How long an exporter that was shut down may take to return."""
 LINGER_S = 1.0
 """How long a first span waits for company."""
 
@@ -53,8 +55,9 @@ class ExportQueue(SpanProcessor):
         """Export what waits, within the time; drop the rest."""
         self._closing.set()
         self._thread.join(timeout_s)
-        # Ends the waiting between an exporter's own attempts.
+        # Ends the waiting between an exporter's own attempts, and so the export under way.
         self._exporter.shutdown()
+        self._thread.join(SHUTDOWN_S)
         self._metrics.spans.labels("dropped").inc(self._waiting.qsize())
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ from streams.tracing.context import TraceContext
 from streams.tracing.followed import LINKS_MAX
 from tests.unit.tracing.recorder import Recorder
 
-SEEDS = range(4)
+SEEDS = range(3)
 
 
 @pytest.fixture
