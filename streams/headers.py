@@ -22,6 +22,9 @@ REPLAY_PLAN: Final = "dia.replay.plan"
 REPLAY_ID: Final = "dia.replay.id"
 """Of a replayed record: the id of the dead letter it was."""
 
+REPLAY_SHED: Final = "dia.replay.shed"
+"""Of a record that was shed and brought back: topic/partition/offset of the one it copies."""
+
 REPLAY_PREFIX: Final = "dia.replay."
 
 REPLAY_PARKED_FOR: Final = "dia.replay.parked_for"

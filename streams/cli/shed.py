@@ -13,6 +13,7 @@ from streams.cli.actor import actor_of
 from streams.cli.consent import consent
 from streams.cli.invocation import invocation
 from streams.cli.payload import moment
+from streams.cli.shed_return import bring_back
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,7 @@ def register(app: typer.Typer) -> None:
     group.command("run")(order)
     group.command("list")(show)
     group.command("withdraw")(withdraw)
+    group.command("return")(bring_back)
     app.add_typer(group, name="shed")
 
 

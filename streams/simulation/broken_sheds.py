@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
+from streams.broker.memory import MemoryBroker
 from streams.clock import Clock
+from streams.replay.shed_return import _Run
 from streams.runtime import effects
 from streams.runtime.owed import Owed
 from streams.runtime.partition import Partition
@@ -14,7 +19,7 @@ from streams.runtime.shed_desk import ShedPlan
 from streams.runtime.shed_order import ShedOrder
 from streams.simulation import sheds
 from streams.simulation.variant import Variant, replaced
-from streams.types import CommittedOffset
+from streams.types import CommittedOffset, OutboundRecord
 
 
 def _uncounted(self: Progress, order: ShedOrder) -> None:
@@ -50,9 +55,35 @@ def _unsaid(real: Any) -> Any:
     return fact
 
 
+async def _progress_apart(self: Any, copies: list[OutboundRecord], at: int) -> None:
+    """How far it is brought back is written once the copies are there."""
+    await self.producer.begin()
+    if copies:
+        await (await self.producer.send_many(copies))
+    await self.producer.commit()
+    await self.producer.begin()
+    await self.producer.send_offsets({self.span.tp: CommittedOffset(at, "")}, self.span.name)
+    await self.producer.commit()
+
+
+@contextmanager
+def _returns_not_fenced() -> Iterator[None]:
+    numbers = itertools.count()
+    real = MemoryBroker.transactional_producer
+
+    def unfenced(self: MemoryBroker, transactional_id: str) -> Any:
+        own = transactional_id.startswith("dia-shed-order")
+        return real(self, f"{transactional_id}-{next(numbers)}" if own else transactional_id)
+
+    with patch.object(MemoryBroker, "transactional_producer", unfenced):
+        yield
+
+
 BROKEN_SHEDS: Mapping[str, Variant] = {
     "shed_without_the_ledger": replaced(Progress, skipped=_uncounted),
     "shed_whenever_it_is_read": replaced(Partition, shed=_shed_whenever_read),
     "shed_by_moving_the_offset": replaced(sheds, give_orders=_offset_moved_by_hand),
+    "returned_outside_the_transaction": replaced(_Run, _transaction=_progress_apart),
+    "returns_not_fenced": _returns_not_fenced,
     "shed_without_saying_so": replaced(Owed, fact=_unsaid(Owed.fact)),
 }

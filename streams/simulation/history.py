@@ -136,7 +136,7 @@ async def _history(
         await _settle(world, story.source, [_started(world, "newcomer")])
     witness.look()
     story.check(world, witness)
-    check_sheds(world, sheds.given)
+    check_sheds(world, sheds)
     if replays is not None:
         check_replays(world)
 

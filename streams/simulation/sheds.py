@@ -1,13 +1,16 @@
-"""An operator who gives up old records while all else goes wrong, and takes some of it back."""
+"""An operator who gives up old records while all else goes wrong, and wants some of them back."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections import Counter
 from itertools import pairwise
 from typing import NamedTuple
 
 from streams.errors import DiaError
+from streams.headers import REPLAY_SHED
+from streams.replay.pace import Pace
+from streams.replay.shed_return import ShedSpan, bring_back
 from streams.runtime.shed_desk import give_orders, plan, standings, withdraw
 from streams.simulation.difference import Difference
 from streams.simulation.replays import Runner
@@ -37,26 +40,34 @@ class Sheds:
         self._partitions = [TopicPartition(source.name, p) for p in range(world.partitions)]
         self._runners: list[Runner] = []
         self._number = 0
+        self.topic = source.name
         self._present = rng.random() < share
         self.given: dict[tuple[str, int], Given] = {}
         """by order id and partition"""
+        self.returned: dict[str, ShedSpan] = {}
+        """whose return was begun"""
 
     async def strike(self) -> None:
-        """Give an order, take back what waits, die at it; mostly nothing."""
-        if not self._present or self._rng.random() >= 0.2:
+        """Give an order, withdraw what waits, send again what was shed, die at it; mostly nothing."""
+        if not self._present or self._rng.random() >= 0.3:
             return
         draw = self._rng.random()
-        if draw < 0.7:
+        if draw < 0.4:
             self._runners.append(Runner(self._order()))
-        elif draw < 0.85:
+        elif draw < 0.5:
             self._runners.append(Runner(self._withdraw()))
+        elif draw < 0.85:
+            # Two of them at once: an impatient operator, or two.
+            self._runners += [Runner(self._return()) for _ in range(self._rng.choice((1, 2)))]
         elif alive := [runner for runner in self._runners if not runner.done]:
             await self._rng.choice(alive).kill()
 
     async def finish(self) -> None:
-        """In the calm: whoever still wants something gets it."""
+        """In the calm: whoever still wants something gets it, and what began to return is back."""
         for runner in self._runners:
             await runner.ended()
+        for span in self.returned.values():
+            await self._bring_back(span)
 
     async def _order(self) -> None:
         world, rng = self._world, self._rng
@@ -72,6 +83,22 @@ class Sheds:
         except DiaError:
             return
 
+    async def _return(self) -> None:
+        spans = _spans(self._world)
+        if not spans:
+            return
+        span = spans[-1]
+        self.returned[span.name] = span
+        try:
+            await self._bring_back(span)
+        except DiaError:
+            return
+
+    async def _bring_back(self, span: ShedSpan) -> None:
+        world = self._world
+        pace = Pace(world.clock, self._rng.choice((None, 8.0, 8.0)))
+        await bring_back(world.broker, world.clock, span, pace, lambda count: None)
+
     async def _withdraw(self) -> None:
         world = self._world
         try:
@@ -80,6 +107,18 @@ class Sheds:
             await withdraw(world.broker, world.clock, waiting, "fay")
         except DiaError:
             return
+
+
+def _spans(world: World) -> list[ShedSpan]:
+    return [
+        ShedSpan(
+            order=row["order_id"],
+            tp=TopicPartition(row["topic"], row["part"]),
+            first=row["from_offset"],
+            until=row["to_offset"],
+        )
+        for row in world.shards.rows("shed_ranges")
+    ]
 
 
 def shed_ranges(world: World) -> dict[int, list[range]]:
@@ -101,10 +140,29 @@ def shed_ranges(world: World) -> dict[int, list[range]]:
     return found
 
 
-def check_sheds(world: World, orders: Mapping[tuple[str, int], Given]) -> None:
+def check_sheds(world: World, sheds: Sheds) -> None:
     """Nothing was skipped that nobody gave up: each range ends where an order does, and begins
-    where the group stood then or later. Raises `Difference`."""
+    where the group stood then or later. What was sent again was sent once, and all of it. Raises
+    `Difference`."""
+    _check_returned(world, sheds)
     for row in world.shards.rows("shed_ranges"):
-        given = orders.get((row["order_id"], row["part"]))
+        given = sheds.given.get((row["order_id"], row["part"]))
         if given is None or row["from_offset"] < given.first or row["to_offset"] != given.until:
             raise Difference(f"{row} was not ordered: {given}")
+
+
+def _check_returned(world: World, sheds: Sheds) -> None:
+    sent: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    for number in range(world.partitions):
+        log = world.broker.log(TopicPartition(sheds.topic, number)).read_committed(0, 1 << 30)
+        for offset, pairs in zip(log.offsets, log.headers, strict=True):
+            name = dict(pairs).get(REPLAY_SHED)
+            if name is not None:
+                sent[name.decode()] += 1
+            for span in sheds.returned.values():
+                if span.tp == log.tp and span.first <= offset < span.until:
+                    wanted[f"{log.tp}/{offset}"] += 1
+    if sent != wanted:
+        lost, extra = sorted((wanted - sent).elements()), sorted((sent - wanted).elements())
+        raise Difference(f"brought back: lost {lost}, unexpected {extra}")

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from streams.audit.books import ShedRange
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main
 from streams.clock import VirtualClock
@@ -168,3 +169,47 @@ def test_nothing_old_is_an_answer(broker, capsys):
     assert "nothing that old is waiting" in capsys.readouterr().err
     assert main(["shed", "list"]) == 0
     assert "nothing was ever ordered" in capsys.readouterr().err
+
+
+@pytest.fixture
+def shed_before(broker, monkeypatch):
+    """What ClickHouse says was shed: one range of this epoch, one of another, one of train.results."""
+
+    class Ranges:
+        def __init__(self, settings: object) -> None:
+            del settings
+
+        async def shed(self, group: str, topic: str) -> list[ShedRange]:
+            said = {"partition": 1, "order": "o-1", "actor": "ann", "reason": "x", "at_ms": 0}
+            if topic != HERE.topic:
+                return []
+            return [
+                ShedRange(epoch=2, first=5, until=9, **said),
+                ShedRange(epoch=1, first=0, until=3, **said),
+            ]
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr("streams.audit.shards.Shards", Ranges)
+    return broker
+
+
+def test_what_was_shed_is_brought_back_once(shed_before, capsys):
+    """Of this epoch only: other offsets may be another log's. A second run has nothing to do."""
+    command = ["shed", "return", "--order", "o-1"]
+    assert main([*command, "--yes", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "model.metrics/1: offsets 5 to 8, 4" in captured.err
+    row = json.loads(captured.out)
+    assert (row["from"], row["to"], row["copied"], row["gone"]) == (5, 9, 4, 0)
+    assert shed_before.log(HERE).high_watermark == 19 + 5
+    assert main([*command, "--yes"]) == 5
+    assert main(["shed", "return", "--order", "o-9", "--yes"]) == 5
+
+
+def test_what_is_gone_is_a_partial_result(shed_before, capsys):
+    """Exit code 3: the rest came back, and somebody must know that a part did not."""
+    shed_before.log(HERE).trim(7)
+    assert main(["shed", "return", "--order", "o-1", "--yes"]) == 3
+    assert "2 offsets were gone" in capsys.readouterr().err

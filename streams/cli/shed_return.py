@@ -1,0 +1,134 @@
+"""`dia shed return`: records that were shed, brought back while the log has them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from streams.cli.consent import consent
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.cli.invocation import Invocation
+    from streams.cli.output import Progress
+    from streams.replay.shed_return import Returned, ShedSpan
+    from streams.types import Broker
+
+_COLUMNS = ("order", "topic", "partition", "from", "to", "returned_to", "copied", "gone")
+
+
+class _Standing(NamedTuple):
+    """A range, how far it is brought back, and where the log begins."""
+
+    span: ShedSpan
+    at: int
+    begin: int
+
+    @property
+    def left(self) -> int:
+        """Offsets that can still be brought back."""
+        return max(0, self.span.until - max(self.at, self.begin))
+
+
+def bring_back(
+    ctx: typer.Context,
+    *,
+    order: Annotated[str, typer.Option(metavar="ID", help="As `dia shed list` shows.")],
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=0.1, help="Records a second, over all partitions."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Send what an order had skipped once more, behind the newest records of its partition.
+
+    Each record once, whatever dies: running it again goes on where it stood. They are counted like
+    any late event, by when they were first appended. Which offsets they are is read from the table
+    shed_ranges. Exit code 5 when nothing of the order is left in the log, or the answer is no; 3
+    when a part was gone.
+
+    Example: dia shed return --order 19a4f3c2b1d-7f3a --rate 5000
+    """
+    from streams.errors import PartialResult, RefusedBySafety
+
+    run = invocation(ctx)
+    printer = run.printer()
+    standing = [one for one in asyncio.run(_look(run, order)) if one.left]
+    if not standing:
+        raise RefusedBySafety(
+            f"nothing that order {order} had skipped can be brought back: it is back already, the "
+            f"log has lost it, the partition was reset since, or there is no such order."
+        )
+    for one in standing:
+        last = one.span.until - 1
+        printer.say(f"{one.span.tp}: offsets {max(one.at, one.begin)} to {last}, {one.left:,}")
+    if not yes:
+        consent("Send them again?")
+    with printer.progress("bringing back", sum(one.left for one in standing), "records") as bar:
+        told = asyncio.run(_bring_back(run, [one.span for one in standing], rate, bar))
+    printer.rows(
+        _COLUMNS, [_row(one.span, found) for one, found in zip(standing, told, strict=True)]
+    )
+    if gone := sum(found.gone for found in told):
+        raise PartialResult(f"{gone:,} offsets were gone from the log: nothing brings them back.")
+
+
+def _row(span: ShedSpan, found: Returned) -> tuple[Any, ...]:
+    return (span.order, *span.tp, span.first, span.until, found.at, found.copied, found.gone)
+
+
+async def _look(run: Invocation, order: str) -> list[_Standing]:
+    """Every range of the order whose offsets are those of today's log."""
+    from streams.cli.kafka import broker_of
+    from streams.replay.shed_return import returned_up_to
+
+    broker = broker_of(run.settings)
+    found = []
+    for span in await _spans(run, broker, order):
+        reader = await broker.reader()
+        try:
+            begin = await reader.beginning_offset(span.tp)
+        finally:
+            await reader.close()
+        found.append(_Standing(span, await returned_up_to(broker, span), begin))
+    return found
+
+
+async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
+    from agents import ALL
+    from streams.audit.shards import Shards
+    from streams.replay.shed_return import ShedSpan
+    from streams.runtime.epoch import epoch_of
+    from streams.runtime.shed_desk import sheddables
+    from streams.types import TopicPartition
+
+    shards, admin = Shards(run.settings), await broker.admin()
+    spans = []
+    try:
+        for agent in sheddables(ALL):
+            for one in await shards.shed(agent.group, agent.source.name):
+                tp = TopicPartition(agent.source.name, one.partition)
+                committed = await admin.committed(agent.group, [tp])
+                if one.order == order and one.epoch == epoch_of(committed.get(tp)):
+                    spans.append(ShedSpan(order=order, tp=tp, first=one.first, until=one.until))
+    finally:
+        await admin.close()
+        shards.close()
+    return spans
+
+
+async def _bring_back(
+    run: Invocation, spans: Sequence[ShedSpan], rate: float | None, bar: Progress
+) -> list[Returned]:
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.replay.pace import Pace
+    from streams.replay.shed_return import bring_back
+
+    broker, clock = broker_of(run.settings), SystemClock()
+    pace = Pace(clock, rate)
+    return [await bring_back(broker, clock, span, pace, bar.advance) for span in spans]

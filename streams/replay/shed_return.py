@@ -1,0 +1,160 @@
+"""What was shed, brought back: copies of the records behind the newest of their partition.
+
+ X7  one producer an order and partition, `dia-shed-{order}-{topic}-{partition}`: starting it fences
+     an earlier return of the same range and aborts its open step; the committed offset of the group
+     of that name then says how far the range is brought back
+ X8  read the next records of the range; one transaction holds their copies and the offset behind
+     the last one. Only here is it true; a crash leaves a step done, or not begun
+ X9  the range is through. What retention took meanwhile is told and cannot be brought back
+
+A copy has key, value, headers and partition of its record. It says when that was first appended, so
+that its age is judged by it, and which record it was. The engine takes it as any record: late, in a new
+incarnation of its window; an event id that came again meanwhile makes it a duplicate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streams import headers
+from streams.clock import Clock
+from streams.errors import CommitInDoubt, DiaError, PartitionRestart
+from streams.replay.pace import Pace
+from streams.runtime.deadline import Deadline, DeadlinePassed
+from streams.types import (
+    Broker,
+    CommittedOffset,
+    LogReader,
+    OffsetOutOfRange,
+    OutboundRecord,
+    RecordBatch,
+    TopicPartition,
+    TransactionalProducer,
+)
+
+STEP_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShedSpan:
+    """What one order had skipped of one partition: offsets from ``first`` to ``until``, exclusive."""
+
+    order: str
+    tp: TopicPartition
+    first: int
+    until: int
+
+    @property
+    def name(self) -> str:
+        """Of the producer that brings it back, and of the group that says how far that is."""
+        return f"dia-shed-{self.order}-{self.tp.topic}-{self.tp.partition}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """How far a range is brought back: up to offset ``at``; ``copied`` records by this run,
+    ``gone`` offsets were not in the log any more."""
+
+    at: int
+    copied: int
+    gone: int
+
+
+async def returned_up_to(broker: Broker, span: ShedSpan) -> int:
+    """The offset below which the range was brought back; its first one before any return."""
+    admin = await broker.admin()
+    try:
+        committed = (await admin.committed(span.name, [span.tp])).get(span.tp)
+    finally:
+        await admin.close()
+    return committed.offset if committed is not None else span.first
+
+
+async def bring_back(
+    broker: Broker, clock: Clock, span: ShedSpan, pace: Pace, tell: Callable[[int], None]
+) -> Returned:
+    """X7 to X9; ``tell`` is called with the records of each step.
+
+    Raises `BrokerUnavailable`, `TooLarge`, and `DiaError` where another run took over or a step is
+    in doubt: running it again goes on where it is true.
+    """
+    producer = broker.transactional_producer(span.name)
+    reader = await broker.reader()
+    try:
+        await producer.start()
+        at = await returned_up_to(broker, span)
+        return await _Run(span, producer, reader, clock, pace, tell).from_offset(at)
+    except PartitionRestart as error:
+        why = str(error) if isinstance(error, CommitInDoubt) else "another run took it over"
+        raise DiaError(
+            f"bringing back {span.tp} stopped: {why}. `dia shed return` goes on where it stands."
+        ) from error
+    finally:
+        await asyncio.gather(producer.close(), reader.close())
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    span: ShedSpan
+    producer: TransactionalProducer
+    reader: LogReader
+    clock: Clock
+    pace: Pace
+    tell: Callable[[int], None]
+
+    async def from_offset(self, at: int) -> Returned:
+        span, copied, gone = self.span, 0, 0
+        while at < span.until:
+            try:
+                batch = await self.reader.read(span.tp, at, self.pace.step)
+            except OffsetOutOfRange:
+                begin = min(await self.reader.beginning_offset(span.tp), span.until)
+                if begin <= at:
+                    raise
+                gone += begin - at
+                at = begin
+                continue
+            if batch.end == at:
+                break
+            copies = [
+                _copy(span, batch, row)
+                for row, offset in enumerate(batch.offsets)
+                if offset < span.until
+            ]
+            await self.pace.take(len(copies))
+            at = min(batch.end, span.until)
+            await self._step(copies, at)
+            copied += len(copies)
+            self.tell(len(copies))
+        return Returned(at=at, copied=copied, gone=gone)
+
+    async def _step(self, copies: list[OutboundRecord], at: int) -> None:
+        """X8."""
+        deadline = Deadline(self.clock, STEP_TIMEOUT_S)
+        try:
+            await deadline.wait(self._transaction(copies, at))
+        except DeadlinePassed as error:
+            raise CommitInDoubt(f"a step took longer than {STEP_TIMEOUT_S:g} s") from error
+
+    async def _transaction(self, copies: list[OutboundRecord], at: int) -> None:
+        await self.producer.begin()
+        if copies:
+            await (await self.producer.send_many(copies))
+        await self.producer.send_offsets({self.span.tp: CommittedOffset(at, "")}, self.span.name)
+        await self.producer.commit()
+
+
+def _copy(span: ShedSpan, batch: RecordBatch, row: int) -> OutboundRecord:
+    found = batch.headers[row]
+    replayed_ms = headers.decimal(headers.last(found, headers.REPLAY_APPEND_TS))
+    first_ms = batch.timestamps[row] if replayed_ms is None else replayed_ms
+    hops = headers.decimal(headers.last(found, headers.REPLAY_HOPS)) or 0
+    said = (
+        (headers.REPLAY_HOPS, b"%d" % (hops + 1)),
+        (headers.REPLAY_APPEND_TS, b"%d" % first_ms),
+        (headers.REPLAY_SHED, f"{span.tp}/{batch.offsets[row]}".encode()),
+    )
+    kept = tuple(pair for pair in found if not pair[0].startswith(headers.REPLAY_PREFIX))
+    return OutboundRecord(span.tp, batch.keys[row], batch.values[row], (*kept, *said))
