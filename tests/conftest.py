@@ -12,8 +12,6 @@ import pytest
 from streams import settings
 from streams.local.stack import StackStatus, down, up
 
-_TESTS = Path(__file__).parent
-
 # How long an example takes depends on who else uses the machine.
 hypothesis.settings.register_profile("dia", deadline=None)
 hypothesis.settings.load_profile("dia")
@@ -22,12 +20,11 @@ hypothesis.settings.load_profile("dia")
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever asks for the real stack is marked so: ``-m "not stack"`` then runs without it, and
-    where tests run in several processes, each folder's share one stack."""
+    where tests run in several processes, a file's stay together: each process has one stack."""
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
-            folder = item.path.relative_to(_TESTS).parts[0]
             item.add_marker("stack")
-            item.add_marker(pytest.mark.xdist_group(f"stack-{folder}"))
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 
 from streams.broker.kafka_connection import KafkaConnection
-from streams.broker.kafka_errors import CLIENT_ERRORS, FencedInstanceIdError, broker_error
+from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error, evicted
 from streams.broker.kafka_fetches import FetchBuffer
 from streams.broker.kafka_membership import ListenerAdapter, Membership
 from streams.broker.kafka_metadata import partitions_of
@@ -203,7 +203,7 @@ class KafkaConsumer:
         try:
             coordinator.check_errors()
         except CLIENT_ERRORS as error:
-            if FencedInstanceIdError.message in str(error):
+            if evicted(error):
                 # Join as a new member; its new id counts as an eviction.
                 coordinator.reset_generation()
                 return

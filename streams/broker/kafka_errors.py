@@ -52,6 +52,12 @@ class FencedInstanceIdError(client.BrokerResponseError):  # type: ignore[misc]  
     message = "FENCED_INSTANCE_ID"
 
 
+def evicted(error: BaseException) -> bool:
+    """Another member took this static id: the client wraps that as text, at joining, at syncing
+    and at the heartbeat."""
+    return FencedInstanceIdError.__name__ in str(error)
+
+
 client.kafka_errors.setdefault(FencedInstanceIdError.errno, FencedInstanceIdError)
 
 _TOO_LARGE = (client.MessageSizeTooLargeError, client.RecordListTooLargeError)
