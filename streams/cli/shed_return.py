@@ -48,8 +48,8 @@ def bring_back(
 
     Each record once, whatever dies: running it again goes on where it stood. They are counted like
     any late event, by when they were first appended. Which offsets they are is read from the table
-    shed_ranges. Exit code 5 when nothing of the order is left in the log, or the answer is no; 3
-    when a part was gone.
+    shed_ranges. Exit code 5 when nothing of the order is left in the log, when it is so old that
+    nobody can know whether it is back already, or when the answer is no; 3 when a part was gone.
 
     Example: dia shed return --order 19a4f3c2b1d-7f3a --rate 5000
     """
@@ -84,6 +84,7 @@ def _row(span: ShedSpan, found: Returned) -> tuple[Any, ...]:
 async def _look(run: Invocation, order: str) -> list[_Standing]:
     """Every range of the order whose offsets are those of today's log."""
     from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
     from streams.replay.shed_return import returned_up_to
 
     broker = broker_of(run.settings)
@@ -94,7 +95,7 @@ async def _look(run: Invocation, order: str) -> list[_Standing]:
             begin = await reader.beginning_offset(span.tp)
         finally:
             await reader.close()
-        found.append(_Standing(span, await returned_up_to(broker, span), begin))
+        found.append(_Standing(span, await returned_up_to(broker, SystemClock(), span), begin))
     return found
 
 
@@ -114,7 +115,15 @@ async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
                 tp = TopicPartition(agent.source.name, one.partition)
                 committed = await admin.committed(agent.group, [tp])
                 if one.order == order and one.epoch == epoch_of(committed.get(tp)):
-                    spans.append(ShedSpan(order=order, tp=tp, first=one.first, until=one.until))
+                    spans.append(
+                        ShedSpan(
+                            order=order,
+                            tp=tp,
+                            first=one.first,
+                            until=one.until,
+                            at_ms=one.at_ms,
+                        )
+                    )
     finally:
         await admin.close()
         shards.close()

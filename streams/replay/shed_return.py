@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from streams import headers
 from streams.clock import Clock
-from streams.errors import CommitInDoubt, DiaError, PartitionRestart
+from streams.errors import CommitInDoubt, DiaError, PartitionRestart, RefusedBySafety
 from streams.replay.pace import Pace
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.types import (
@@ -35,16 +35,20 @@ from streams.types import (
 )
 
 STEP_TIMEOUT_S = 30.0
+REMEMBERED_MS = 6 * 86_400_000
+"""Brokers forget the offset of a group that is silent for seven days (offsets.retention.minutes)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedSpan:
-    """What one order had skipped of one partition: offsets from ``first`` to ``until``, exclusive."""
+    """What one order had skipped of one partition, at ``at_ms``: offsets from ``first`` to
+    ``until``, exclusive."""
 
     order: str
     tp: TopicPartition
     first: int
     until: int
+    at_ms: int
 
     @property
     def name(self) -> str:
@@ -62,14 +66,25 @@ class Returned:
     gone: int
 
 
-async def returned_up_to(broker: Broker, span: ShedSpan) -> int:
-    """The offset below which the range was brought back; its first one before any return."""
+async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
+    """The offset below which the range was brought back; its first one before any return.
+
+    Raises `RefusedBySafety` where that cannot be known any more: a broker that remembers nothing of
+    an old range may have forgotten that it was brought back.
+    """
     admin = await broker.admin()
     try:
         committed = (await admin.committed(span.name, [span.tp])).get(span.tp)
     finally:
         await admin.close()
-    return committed.offset if committed is not None else span.first
+    if committed is not None:
+        return committed.offset
+    if clock.now_ms() - span.at_ms > REMEMBERED_MS:
+        raise RefusedBySafety(
+            f"{span.tp} was shed by order {span.order} more than {REMEMBERED_MS // 86_400_000} days "
+            f"ago, and nothing tells whether that was brought back since. It is not sent again."
+        )
+    return span.first
 
 
 async def bring_back(
@@ -77,14 +92,14 @@ async def bring_back(
 ) -> Returned:
     """X7 to X9; ``tell`` is called with the records of each step.
 
-    Raises `BrokerUnavailable`, `TooLarge`, and `DiaError` where another run took over or a step is
+    Raises `BrokerUnavailable`, `TooLarge`, `RefusedBySafety`, and `DiaError` where another run took over or a step is
     in doubt: running it again goes on where it is true.
     """
     producer = broker.transactional_producer(span.name)
     reader = await broker.reader()
     try:
         await producer.start()
-        at = await returned_up_to(broker, span)
+        at = await returned_up_to(broker, clock, span)
         return await _Run(span, producer, reader, clock, pace, tell).from_offset(at)
     except PartitionRestart as error:
         why = str(error) if isinstance(error, CommitInDoubt) else "another run took it over"

@@ -116,6 +116,7 @@ def _spans(world: World) -> list[ShedSpan]:
             tp=TopicPartition(row["topic"], row["part"]),
             first=row["from_offset"],
             until=row["to_offset"],
+            at_ms=row["at"],
         )
         for row in world.shards.rows("shed_ranges")
     ]

@@ -1,4 +1,4 @@
-"""Old records given up on the real stack: the worker that skips them is killed, and starts again."""
+"""Old records given up on the real stack: the worker that skips them is killed; then they come back."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def named(trial):
 
 
 @pytest.mark.timeout(240)
-async def test_old_records_are_skipped_once_counted_and_named(trial):
-    """Planned, ordered, skipped by a worker that is killed in the commit of it and by the next: the
-    ledger counts each offset once, the audit is clean and says who wanted it."""
+async def test_old_records_are_skipped_once_named_and_brought_back(trial):
+    """Planned, ordered, skipped by a worker that is killed in the commit of it and by the next, sent
+    again: the ledger counts each offset once, the audit is clean and says who wanted it."""
     await feed(trial, OLD)
     before = str(await next_second())
     await feed(trial, NEW)
@@ -70,13 +70,16 @@ async def test_old_records_are_skipped_once_counted_and_named(trial):
     assert await doomed.ended() == -signal.SIGKILL, doomed.tail()
     trial.worker()
     await trial.settled()
-
     assert {row["state"] for row in await rows(trial, "shed", "list")} == {"done"}
+    returned = await rows(trial, "shed", "return", "--order", ordered[0]["order"], "--yes")
+    assert sum(row["copied"] for row in returned) == OLD
+    await trial.settled()
+
     [report] = await rows(trial, "audit", "--deep")
     assert report["clean"], report["findings"]
     ledger = [row for row in report["partitions"] if row["topic"] == "model.metrics"]
     assert sum(row["shed"] for row in ledger) == OLD
-    assert sum(row["read"] for row in ledger) == OLD + NEW
+    assert sum(row["read"] for row in ledger) == 2 * OLD + NEW
     assert any("of ann" in note and "a dead client's backlog" in note for note in report["notes"])
     found = named(trial)
     assert {row[:2] for row in found} == {("ann", "a dead client's backlog")}

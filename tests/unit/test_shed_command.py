@@ -11,7 +11,7 @@ import pytest
 from streams.audit.books import ShedRange
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main
-from streams.clock import VirtualClock
+from streams.clock import SystemClock, VirtualClock
 from streams.runtime.shed_order import read_orders
 from streams.topics import wanted_topics
 from streams.topology import DIA_GROUP, MODEL_METRICS
@@ -180,7 +180,7 @@ def shed_before(broker, monkeypatch):
             del settings
 
         async def shed(self, group: str, topic: str) -> list[ShedRange]:
-            said = {"partition": 1, "order": "o-1", "actor": "ann", "reason": "x", "at_ms": 0}
+            said = {"partition": 1, "order": "o-1", "actor": "ann", "reason": "x", "at_ms": T_MS}
             if topic != HERE.topic:
                 return []
             return [
@@ -192,6 +192,7 @@ def shed_before(broker, monkeypatch):
             """Nothing is open."""
 
     monkeypatch.setattr("streams.audit.shards.Shards", Ranges)
+    monkeypatch.setattr(SystemClock, "now_ms", lambda clock: T_MS)
     return broker
 
 

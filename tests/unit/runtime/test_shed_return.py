@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streams import headers
-from streams.errors import DiaError, ProducerFenced
+from streams.clock import VirtualClock
+from streams.errors import DiaError, ProducerFenced, RefusedBySafety
 from streams.replay.pace import Pace
 from streams.replay.shed_return import ShedSpan, bring_back, returned_up_to
 from streams.runtime.shed_order import ShedOrder
@@ -13,7 +14,8 @@ from streams.topology import MODEL_METRICS
 from streams.types import CommittedOffset, TopicPartition
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
-SPAN = ShedSpan(order="o-1", tp=SOURCE, first=2, until=8)
+NOW_MS = VirtualClock().now_ms()
+SPAN = ShedSpan(order="o-1", tp=SOURCE, first=2, until=8, at_ms=NOW_MS)
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ async def test_every_record_comes_back_once(shed):
     assert copies(shed) == wanted(shed)
     assert (await back(shed)).copied == 0
     assert copies(shed) == wanted(shed)
-    assert await returned_up_to(shed.broker, SPAN) == 8
+    assert await returned_up_to(shed.broker, shed.clock, SPAN) == 8
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -85,10 +87,18 @@ async def test_what_retention_took_is_told(shed):
     assert copies(shed) == wanted(shed, first=5)
 
 
+async def test_what_nobody_remembers_is_not_sent_again(shed):
+    """After a week brokers forget how far a silent group has come: it may all be back already."""
+    await shed.clock.advance(7 * 86_400.0)
+    with pytest.raises(RefusedBySafety, match="not sent again"):
+        await back(shed)
+    assert copies(shed) == []
+
+
 async def test_a_copy_of_a_copy_keeps_its_first_append(shed):
     """Shed again and brought back again, a record is as old as it ever was."""
     await back(shed)
-    again = ShedSpan(order="o-2", tp=SOURCE, first=10, until=16)
+    again = ShedSpan(order="o-2", tp=SOURCE, first=10, until=16, at_ms=NOW_MS)
     await shed.clock.advance(3600.0)
     await back(shed, again)
     twice = [one for one in copies(shed) if int(one[0].rsplit("/", 1)[1]) >= 10]
@@ -105,7 +115,7 @@ async def test_the_engine_counts_what_came_back(shed):
     partition.shed(order)
     await shed.fold()
     await shed.commit()
-    await back(shed, ShedSpan(order="o-1", tp=SOURCE, first=0, until=8))
+    await back(shed, ShedSpan(order="o-1", tp=SOURCE, first=0, until=8, at_ms=NOW_MS))
     await shed.fold()
     await shed.commit()
     counters = partition.state.link.counters
