@@ -124,7 +124,7 @@ def markdown(found: Crowd) -> Iterator[str]:
     yield (
         f"Lag in the second quarter {found.lag.second_quarter:,}, in the last "
         f"{found.lag.last_quarter:,}, at the end {found.lag.at_end:,}; the sender was "
-        f"{found.sender_late_s:g} s late."
+        f"{found.sender_late_s:g} s late, and all else kept {found.others_cores:g} cores busy."
     )
     yield ""
     yield "| path | requests | p50 ms | p95 ms | p99 ms | max ms |"
