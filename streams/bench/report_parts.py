@@ -120,6 +120,7 @@ PARTS: tuple[Part, ...] = (
     Part(PEERS, 3.8, _peers),
     _case("wide", 1.8, Case(workload="wide", events=SUSTAINED_EVENTS, restore=True)),
     _case("narrow", 1.3, Case(workload="narrow", events=SUSTAINED_EVENTS)),
+    _case("narrow-2", 1.3, Case(workload="narrow", events=SUSTAINED_EVENTS, processes=2)),
     _case("wide-null", 0.6, Case(workload="wide", events=2_000_000, sink="null", floor=True)),
     _case("narrow-null", 0.6, Case(workload="narrow", events=2_000_000, sink="null", floor=True)),
     _case("hot", 0.6, Case(workload="hot")),

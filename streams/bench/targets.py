@@ -101,8 +101,9 @@ def _ids_mib(ids: int) -> Callable[[Curve], float | None]:
 
 
 TARGETS: tuple[Target, ...] = (
-    Target("whole pipeline, narrow, events/s", 200_000, True, _rate("narrow")),
-    Target("whole pipeline, wide, events/s", 100_000, True, _rate("wide")),
+    Target("whole pipeline, narrow, two workers, events/s", 200_000, True, _rate("narrow-2")),
+    Target("the same, one worker, events/s", 200_000, True, _rate("narrow")),
+    Target("whole pipeline, wide, one worker, events/s", 100_000, True, _rate("wide")),
     Target("one worker, null sink, wide, events/s", 180_000, True, _rate("wide-null")),
     Target("one worker, null sink, narrow, events/s", 250_000, True, _rate("narrow-null")),
     Target("the same, wide, of its column floor", 0.5, True, _of_floor("wide-null"), 2),
