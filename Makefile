@@ -61,7 +61,7 @@ check: $(STAMP) $(PROMTOOL) ## Lint, format, types, layers, ops files: what CI c
 	$(BIN)/python -m pytest -q tests/unit/ops
 
 test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 # Seeds that `make test` does not run; a failing one is printed with the command that replays it.
 SEEDS ?= 10000

@@ -12,6 +12,8 @@ import pytest
 from streams import settings
 from streams.local.stack import StackStatus, down, up
 
+_HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
+
 # How long an example takes depends on who else uses the machine.
 hypothesis.settings.register_profile("dia", deadline=None)
 hypothesis.settings.load_profile("dia")
@@ -25,6 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+        elif item.path == _HISTORIES:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    # They take longest and every core: begun last, they would have the others wait for nothing.
+    items.sort(key=lambda item: item.path != _HISTORIES)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,8 @@ from streams.types import Broker
 
 KEPT_MS: Final = 3_600_000
 DRAFTS_MAX: Final = 200
+ENTERED_WAIT_S: Final = 5.0
+ENTERED_POLL_S: Final = 0.05
 _STATES: Final = ("running", "entered", "paused", "stopped", "cancelled", "finished")
 """Of several partitions the first of these tells of the whole."""
 _COUNTS: Final = ("letters", "replayed", "parked", "left")
@@ -112,9 +114,18 @@ class PlanDesk:
         subject = {"plan": plan.id, "topic": plan.source, "letters": plan.letters}
         async with self._operations.noted(holder, "replay_submit", subject):
             await submit(self._means(holder), plan)
-        self._journals.forget()
         self._drafts.pop(plan.id, None)
-        return reply.json(request, await self.progress(holder, plan.id), 202)
+        return reply.json(request, await self._entered(holder, plan.id), 202)
+
+    async def _entered(self, holder: Holder, plan: str) -> dict[str, Any]:
+        """Progress of a plan that was just entered. The broker answers a commit before readers
+        see what it committed, so the journals are asked until they tell of it."""
+        ends_s = self._clock.monotonic() + ENTERED_WAIT_S
+        while True:
+            self._journals.forget()
+            if plan in await self._known(holder) or self._clock.monotonic() >= ends_s:
+                return await self.progress(holder, plan)
+            await self._clock.sleep(ENTERED_POLL_S)
 
     async def listed(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)

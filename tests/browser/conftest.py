@@ -55,7 +55,8 @@ def browser(stage) -> Iterator[Browser]:
 @pytest.fixture
 def context(browser, stage) -> Iterator[BrowserContext]:
     """A browser without a past."""
-    opened = browser.new_context(base_url=stage.url, viewport=WIDE)
+    # Without motion: a panel that fades in has too little contrast while it does.
+    opened = browser.new_context(base_url=stage.url, viewport=WIDE, reduced_motion="reduce")
     opened.set_default_timeout(20_000)
     yield opened
     opened.close()

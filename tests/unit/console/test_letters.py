@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from streams.access.tokens import Role, TokenFile
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
+from streams.console import journals
 from streams.console import letters as desk
 from streams.console.serving import ConsoleProcess
 from streams.replay.agent import ReplayAgent
@@ -186,6 +187,21 @@ async def test_a_plan_is_made_submitted_and_run_by_the_agent(
         for line in next(tmp_path.glob("access/operations-*")).read_text().splitlines()
     ]
     assert [one["outcome"] for one in noted] == ["begun", "done"]
+
+
+async def test_a_submitted_plan_is_told_of_once_readers_see_it(http, bearer, filled, monkeypatch):
+    """A broker answers a commit before it shows what was committed: no plan may seem lost."""
+    made = await _plan(http, bearer("operate"))
+    real, asked = journals.journals_in, []
+
+    async def late(reader, topics):
+        asked.append(topics)
+        return {} if len(asked) <= 2 else await real(reader, topics)
+
+    monkeypatch.setattr(journals, "journals_in", late)
+    answer = await http.post(f"/api/dlq/plans/{made['plan']}/submit", headers=bearer("operate"))
+    assert (answer.status_code, answer.json()["plan"]) == (202, made["plan"])
+    assert len(asked) > 2
 
 
 async def test_a_plan_is_paused_and_given_up(http, bearer, filled):
