@@ -62,9 +62,10 @@ class Joining:
 def gap_s(
     due_ms: NDArray[np.float64], delays_s: NDArray[np.float64], joined_ms: float
 ) -> float | None:
-    """The longest delay since the worker joined, less the median before; None when a probe is
-    missing, or all of them lie on one side."""
+    """The longest delay since the worker joined, less the usual one; None when a probe is missing,
+    or all of them lie on one side. The usual one is the median of all: those before may all have
+    waited for servers that had just been started."""
     before = due_ms < joined_ms
     if len(due_ms) != len(delays_s) or before.all() or not before.any():
         return None
-    return round(float(delays_s[~before].max() - np.median(delays_s[before])), 3)
+    return round(float(delays_s[~before].max() - np.median(delays_s)), 3)
