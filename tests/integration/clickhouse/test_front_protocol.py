@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import http.client
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import clickhouse_connect
 import lz4.frame
@@ -169,6 +172,17 @@ def test_a_session_takes_one_request_at_a_time(front: Any) -> None:
         codes.add(front.http(b"SELECT 1", session_id="b")[2].get("X-ClickHouse-Exception-Code"))
     slow.join()
     assert "373" in codes
+
+
+def test_a_head_leaves_nothing_in_front_of_the_next_reply(front: Any) -> None:
+    """ClickHouse sends one before each GET of url(), and keeps the connection for others."""
+    path = "/?" + urlencode({"query": "SELECT number FROM numbers(3) FORMAT Native"})
+    headers = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": front.password}
+    with closing(http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)) as connection:
+        for method, length in (("HEAD", 0), ("GET", 40), ("HEAD", 0), ("GET", 40)):
+            connection.request(method, path, headers=headers)
+            reply = connection.getresponse()
+            assert (reply.status, len(reply.read())) == (200, length)
 
 
 async def test_asynchronous_clients_work_side_by_side(front: Any) -> None:
