@@ -27,6 +27,9 @@ _PLAN_COLUMNS = ("topic", "partition", "lag", "oldest", "from", "to", "shed", "l
 _ORDER_COLUMNS = ("order", "topic", "partition", "state", "to", "reached", "actor", "at", "reason")
 
 _Topic = Annotated[str, typer.Option(metavar="NAME", help="Source topic.")]
+_AnyTopic = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Source topic; by default every one.")
+]
 _Partition = Annotated[
     list[int] | None, typer.Option(metavar="N", min=0, help="Of it; by default every one.")
 ]
@@ -136,9 +139,7 @@ def order(
 def show(
     ctx: typer.Context,
     *,
-    topic: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Source topic; by default every one.")
-    ] = None,
+    topic: _AnyTopic = None,
 ) -> None:
     """The last order of each partition, and whether it was carried out.
 
@@ -158,9 +159,7 @@ def show(
 def withdraw(
     ctx: typer.Context,
     *,
-    topic: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Source topic; by default every one.")
-    ] = None,
+    topic: _AnyTopic = None,
     actor: _Actor = None,
     yes: _Yes = False,
 ) -> None:

@@ -7,10 +7,8 @@
      partition again (A1 to A5). Records below the mark are not counted: bad ones are dead letters
  B4  whoever opens the partition later reads the mark too, so a crash on the way changes nothing
 
-The word is the committed offset, with metadata, of a consumer group of its own that nobody joins.
-A worker on any host sees it; it is replaced in one piece and lies with the offsets it speaks of.
-A file beside the status file would be seen on one host only, and a partition moves between hosts;
-a topic would need a reader in every worker. A stop that the group has committed past is over.
+The word lies beside the partition's offset (runtime/offset_words.py). A stop that the group has
+committed past is over.
 """
 
 from __future__ import annotations
@@ -19,14 +17,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, Literal
 
-import msgspec
 import structlog
 from msgspec import Struct
 
 from streams.clock import Clock
 from streams.errors import CommitInDoubt, DiaError, PoisonStorm, TransientError
+from streams.runtime import offset_words
 from streams.runtime.deadline import Deadline, DeadlinePassed
-from streams.types import Admin, Broker, CommittedOffset, TopicPartition, TransactionalProducer
+from streams.types import Admin, Broker, TopicPartition, TransactionalProducer
 
 STOPPED: Final = "stopped"
 LET_THROUGH: Final = "let_through"
@@ -59,9 +57,7 @@ async def read_words(
     admin: Admin, group: str, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, Word]:
     """What was said last of each partition; those of which nothing was said are absent."""
-    committed = await admin.committed(register_group(group), partitions)
-    words = {tp: _word(found) for tp, found in committed.items()}
-    return {tp: word for tp, word in words.items() if word is not None}
+    return await offset_words.read(admin, register_group(group), partitions, Word)
 
 
 async def pass_mark(admin: Admin, group: str, tp: TopicPartition) -> int:
@@ -74,10 +70,7 @@ async def write_word(
     producer: TransactionalProducer, group: str, tp: TopicPartition, word: Word
 ) -> None:
     """One transaction of a started producer. Raises `ProducerFenced` or `CommitInDoubt`."""
-    committed = CommittedOffset(word.offset, msgspec.json.encode(word).decode())
-    await producer.begin()
-    await producer.send_offsets({tp: committed}, register_group(group))
-    await producer.commit()
+    await offset_words.write(producer, register_group(group), {tp: (word.offset, word)})
 
 
 class PoisonRegister:
@@ -127,11 +120,3 @@ class PoisonRegister:
             if mark > error.offset:
                 log.warning("poison_let_through", tp=str(tp), up_to=mark)
                 return True
-
-
-def _word(committed: CommittedOffset) -> Word | None:
-    """None for metadata that somebody else wrote."""
-    try:
-        return msgspec.json.decode(committed.metadata, type=Word)
-    except (ValueError, RecursionError):
-        return None

@@ -14,19 +14,19 @@
 So an order may be read any number of times, by any number of owners, and takes effect once: what
 says that it did is the offset, in the transaction that made it true. A fenced owner cannot commit
 it. An order is void in another epoch than the one it was given in: its offsets may be another
-log's. It is the committed offset, with metadata, of a group that nobody joins, for the reasons
-given in runtime/poison_register.py; and it is left there, as the answer to who did this.
+log's. It lies beside the partition's offset (runtime/offset_words.py), and is left there, as the
+answer to who did this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import msgspec
 from msgspec import Struct
 
 from streams.errors import UsageError
-from streams.types import Admin, CommittedOffset, TopicPartition, TransactionalProducer
+from streams.runtime import offset_words
+from streams.types import Admin, TopicPartition, TransactionalProducer
 
 REASON_MAX = 300
 ACTOR_MAX = 100
@@ -70,27 +70,12 @@ async def read_orders(
     admin: Admin, group: str, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, ShedOrder]:
     """The last order of each partition; those that never had one are absent."""
-    committed = await admin.committed(orders_group(group), partitions)
-    orders = {tp: _order(found) for tp, found in committed.items()}
-    return {tp: order for tp, order in orders.items() if order is not None}
+    return await offset_words.read(admin, orders_group(group), partitions, ShedOrder)
 
 
 async def write_orders(
     producer: TransactionalProducer, group: str, orders: Mapping[TopicPartition, ShedOrder]
 ) -> None:
     """X2, by a started producer. Raises `ProducerFenced` or `CommitInDoubt`."""
-    offsets = {
-        tp: CommittedOffset(order.until, msgspec.json.encode(order).decode())
-        for tp, order in orders.items()
-    }
-    await producer.begin()
-    await producer.send_offsets(offsets, orders_group(group))
-    await producer.commit()
-
-
-def _order(committed: CommittedOffset) -> ShedOrder | None:
-    """None for metadata that somebody else wrote."""
-    try:
-        return msgspec.json.decode(committed.metadata, type=ShedOrder)
-    except (ValueError, RecursionError):
-        return None
+    words = {tp: (order.until, order) for tp, order in orders.items()}
+    await offset_words.write(producer, orders_group(group), words)

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import random
-import re
 import signal
 import subprocess
 import time
@@ -27,6 +26,7 @@ from streams.access.tokens import Role, TokenFile
 from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
 from streams.demo.command_process import DIA, CommandProcess
+from streams.demo.console_address import address_of
 from streams.demo.trained_models import trained_models
 from streams.local.live_workers import Worker, live_workers, pipeline_settled
 from streams.local.stack import StackStatus
@@ -52,7 +52,6 @@ _QUICK = {
     "LATE_HOLD_S": "0.5", "ROLLUP_INTERVAL_S": "1", "CLICKHOUSE_DATABASE": "browsed",
     "HTTP_PORT": "0",
 }  # fmt: skip
-_LISTENING = re.compile(r"listening on (http://\S+);")
 
 
 class Stage:
@@ -83,10 +82,7 @@ class Stage:
         console = self._start("console", "console", "--port", "0")
         asyncio.run(self._feed())
         self.wait_until(self._settled, workers)
-        self.wait_until(lambda: _LISTENING.search(console.log.read_text()) is not None, console)
-        found = _LISTENING.search(console.log.read_text())
-        assert found is not None
-        self.url = found[1]
+        self.url = address_of(console)
 
     def tear_down(self) -> None:
         for part in reversed(self._parts):
