@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from streams.access.listening import Listening
 from streams.access.tokens import Role, TokenFile
-from streams.access.web_server import WebServer
 from streams.bench.crowd import reader
 from streams.bench.crowd.child import Task, read_all
 from streams.bench.crowd.looks import LOOKS
 from streams.bench.crowd.reader import STREAM
 from streams.bench.crowd.record import ALL, lag_of, times_of
-from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.console.pages.bundle import FOLDER
 from streams.console.pages.site import PAGES
-from streams.console.serving import ConsoleProcess
 from streams.settings import Settings
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
+from tests.listening import console, listening
 
 SHARED_MODULES = {"letters": ["replay.js"]}
 """What a page's module leaves to another."""
@@ -49,31 +42,8 @@ def home(tmp_path) -> Path:
 @pytest.fixture
 def served(home) -> Iterator[str]:
     """A console that really listens, without ClickHouse."""
-    ready, urls, servers = threading.Event(), [], []
-
-    async def serve() -> None:
-        broker = MemoryBroker(SystemClock())
-        await (await broker.admin()).create_topics(wanted_topics())
-        process = ConsoleProcess(Settings(home=str(home)), broker, SystemClock(), Metrics())
-        server = WebServer(process.app(), Listening(host="127.0.0.1", port=0), 1)
-        servers.append(server)
-
-        def listening(url: str) -> None:
-            urls.append(url)
-            ready.set()
-
-        server.on_listening = listening
-        try:
-            await server.serve()
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    ready.wait()
-    yield urls[0]
-    servers[0].stop()
-    thread.join()
+    with listening(lambda: console(Settings(home=str(home))), stop_timeout_s=1) as url:
+        yield url
 
 
 async def test_readers_tell_how_long_it_took_and_every_answer_that_was_an_error(

@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -25,17 +24,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from streams.access.listening import Listening
 from streams.access.tokens import Role, TokenFile
-from streams.access.web_server import WebServer
-from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.console import openapi
-from streams.console.serving import ConsoleProcess
 from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
+from tests.listening import console, listening
 
 pytestmark = pytest.mark.stack
 
@@ -118,34 +112,9 @@ def tokens(home) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def served(settings, stack, filled, home, tokens) -> Iterator[str]:
     """The address of a console that really listens, on a loop of its own."""
-    ready, started, servers = threading.Event(), [], []
     own = replace(settings, home=str(home), redis_url=stack.redis_url, console_requests=10_000_000)
-
-    async def serve() -> None:
-        broker = MemoryBroker(SystemClock())
-        await (await broker.admin()).create_topics(wanted_topics())
-        process = ConsoleProcess(own, broker, SystemClock(), Metrics())
-        server = WebServer(process.app(), Listening(host="127.0.0.1", port=0))
-        servers.append(server)
-
-        def listening(url: str) -> None:
-            started.append(url)
-            ready.set()
-
-        server.on_listening = listening
-        try:
-            await server.serve()
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(30)
-    [url] = started
-    yield url
-    servers[0].stop()
-    thread.join(60)
-    assert not thread.is_alive()
+    with listening(lambda: console(own)) as url:
+        yield url
 
 
 @pytest.fixture

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
-from streams.access.listening import Listening
 from streams.access.tokens import Role, TokenFile
-from streams.access.web_server import WebServer
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.edge.serving import EdgeProcess
@@ -22,6 +21,7 @@ from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 from streams.topology import source
 from streams.types import TopicPartition
+from tests.listening import listening
 
 TENANT = "acme"
 
@@ -94,37 +94,20 @@ class NoResults:
 @pytest.fixture
 def served(edge_settings, tokens, broker) -> Iterator[str]:
     """The address of an edge that really listens, on a loop of its own."""
-    started: list[str] = []
-    ready = threading.Event()
-    servers: list[WebServer] = []
 
-    async def serve() -> None:
+    @asynccontextmanager
+    async def edge() -> AsyncIterator[Starlette]:
         await make_topics(broker)
         unlimited = replace(edge_settings, edge_requests=1_000_000)
         made = EdgeProcess(unlimited, broker, SystemClock(), Metrics())
         made._edge = replace(made._edge, results=NoResults())
-        server = WebServer(made.app(), Listening(host="127.0.0.1", port=0))
-        servers.append(server)
-
-        def listening(url: str) -> None:
-            started.append(url)
-            ready.set()
-
-        server.on_listening = listening
         try:
-            await server.serve()
+            yield made.app()
         finally:
-            ready.set()
             made.close()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(30)
-    (url,) = started
-    yield url
-    servers[0].stop()
-    thread.join(60)
-    assert not thread.is_alive()
+    with listening(edge) as url:
+        yield url
 
 
 def _event(**changes: object) -> dict[str, object]:

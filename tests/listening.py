@@ -1,0 +1,64 @@
+"""A web process of dia that really listens on this machine, on a loop and a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+
+from starlette.applications import Starlette
+
+from streams.access.listening import Listening
+from streams.access.web_server import STOP_TIMEOUT_S, WebServer
+from streams.broker.memory import MemoryBroker
+from streams.clock import SystemClock
+from streams.console.serving import ConsoleProcess
+from streams.settings import Settings
+from streams.telemetry.metrics import Metrics
+from streams.topics import wanted_topics
+
+START_S = 30.0
+
+Opened = Callable[[], AbstractAsyncContextManager[Starlette]]
+"""Makes the application on the loop that serves it, and closes what it held."""
+
+
+@asynccontextmanager
+async def console(settings: Settings) -> AsyncIterator[Starlette]:
+    """A console over a broker in memory that has every topic."""
+    broker = MemoryBroker(SystemClock())
+    await (await broker.admin()).create_topics(wanted_topics())
+    yield ConsoleProcess(settings, broker, SystemClock(), Metrics()).app()
+
+
+@contextmanager
+def listening(opened: Opened, stop_timeout_s: int = STOP_TIMEOUT_S) -> Iterator[str]:
+    """The address of the application, until the block ends."""
+    ready = threading.Event()
+    urls: list[str] = []
+    servers: list[WebServer] = []
+
+    async def serve() -> None:
+        async with opened() as app:
+            server = WebServer(app, Listening(host="127.0.0.1", port=0), stop_timeout_s)
+            servers.append(server)
+            server.on_listening = lambda url: (urls.append(url), ready.set())
+            await server.serve()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert ready.wait(START_S)
+    [url] = urls
+    try:
+        yield url
+    finally:
+        servers[0].stop()
+        thread.join(2 * STOP_TIMEOUT_S)
+        assert not thread.is_alive()
