@@ -98,7 +98,8 @@ class EmissionQueues:
             news = 0 if shard in spared else min(space - len(slots), early_each)
             early = self._pop(self._early[shard], news)
             for chosen in (slots, early):
-                emissions += self._emit(names, shard, chosen)
+                if len(chosen):
+                    emissions += self._emit(names, shard, chosen)
         return emissions
 
     def _emit(self, names: SeriesNames, shard: int, slots: NDArray[np.int64]) -> list[Emission]:

@@ -30,6 +30,7 @@ from streams.runtime.commit import commit
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
 from streams.runtime.idle import IdleWatch
+from streams.runtime.meters import PartitionMeters
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import PoisonRegister
 from streams.runtime.pressure import Pressure
@@ -37,7 +38,6 @@ from streams.runtime.trim import ChangelogTrim
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.types import GroupConsumer, RecordBatch, TopicPartition, TransactionalProducer
-from tables.changelog import Counters
 
 Phase = Literal["fencing", "restoring", "ready", "stopped"]
 
@@ -68,8 +68,7 @@ class AssignedPartition:
         self.opening = False
         """A1 to A4 are under way"""
         self.stopped_by: DiaError | None = None
-        self.counted = Counters()
-        """what the metrics have been told of"""
+        self._meters = PartitionMeters(metrics, tp, clock)
         self._agent = agent
         self._opener = opener
         self._handover = handover
@@ -127,6 +126,7 @@ class AssignedPartition:
                     f"{batch.start} to {batch.end - 1}. Fix it and restart the worker."
                 )
             )
+        self._meters.count(partition)
         if partition.position != batch.end:
             self._consumer.seek(self.tp, partition.position)
         if len(batch):
@@ -138,18 +138,21 @@ class AssignedPartition:
             self._wake.set()
 
     def tick(self) -> None:
-        """Look at silence and at pressure; called a few times a second."""
-        partition = self.partition
-        if partition is None or not self.taking:
-            return
-        now_s, seen = self._clock.monotonic(), self._consumer.watermarks(self.tp)
-        self._idle.observe(now_s, self._consumer.position(self.tp), seen)
+        """Look at silence and at pressure, tell the metrics; called a few times a second."""
+        if self.partition is not None:
+            if self.taking:
+                self._look_at(self.partition)
+            self._meters.gauge(self.partition, self.lag)
+
+    def _look_at(self, partition: Partition) -> None:
+        now_s, consumer = self._clock.monotonic(), self._consumer
+        self._idle.observe(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
         watermark_ms = self._idle.watermark_ms(now_s, partition.progress.last_append_ms)
         if watermark_ms is not None:
             partition.idle_until(watermark_ms)
         if partition.failure is not None:
             self._fail(partition.failure)
-        self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
+        self._pressure.relieve(partition, consumer, held=self._handover.intake_held)
 
     def lost_position(self) -> None:
         """The consumer's position is not in the log: A4 finds out what that means."""
@@ -171,10 +174,8 @@ class AssignedPartition:
     @property
     def settled(self) -> bool:
         """Nothing is left to read, to commit or to acknowledge."""
-        partition = self.partition
-        if self.phase != "ready" or partition is None:
-            return False
-        return self.lag == 0 and partition.settled
+        ready = self.partition if self.phase == "ready" else None
+        return ready is not None and self.lag == 0 and ready.settled
 
     # --- assignment --------------------------------------------------------------------------
 
@@ -213,7 +214,7 @@ class AssignedPartition:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await self._drop()
-        self._metrics.forget_partition(self.tp.topic, self.tp.partition)
+        self._meters.forget()
 
     async def drain(self) -> None:
         """Graceful stop: take nothing more, commit what is folded."""
@@ -265,11 +266,9 @@ class AssignedPartition:
         finally:
             self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
-        self.counted = opened.partition.progress.counters()
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
-        self._metrics.partition.restore_seconds.observe(took_s)
-        self._metrics.partition.restore_records.labels(*self.tp).inc(opened.restored_records)
+        self._meters.opened(opened.partition, took_s, opened.restored_records)
         self._enter("ready")
         log.info(
             "partition_ready",
@@ -347,4 +346,4 @@ class AssignedPartition:
 
     def _enter(self, phase: Phase, code: str = "") -> None:
         self.phase = phase
-        self._metrics.set_partition_state(self.tp.topic, self.tp.partition, phase, code)
+        self._meters.enter(phase, code)

@@ -191,7 +191,6 @@ class GroupMember:
             partition = self.partitions.get(tp)
             if partition is not None and partition.taking:
                 partition.fold(batch)
-                self._count(partition)
         return self._clock.monotonic() - began_s if batches else None
 
     async def _refused(self, error: TransientError) -> None:
@@ -217,8 +216,6 @@ class GroupMember:
         self._ticked_at = now_s
         for partition in self.partitions.values():
             partition.tick()
-            self._count(partition)
-            self._gauge(partition)
         paused = sum(partition.paused for partition in self.partitions.values())
         self._metrics.partition.paused.labels(self.group).set(paused)
 
@@ -273,37 +270,6 @@ class GroupMember:
         """When a fetch was last answered, in the clock's monotonic seconds; None: not yet."""
         seen = [self._consumer.watermarks(tp) for tp in self.partitions]
         return max((marks.answered_at for marks in seen if marks is not None), default=None)
-
-    def _count(self, held: AssignedPartition) -> None:
-        """Count what became of the records since it was last looked at."""
-        if held.partition is None:
-            return
-        before, after = held.counted, held.partition.progress.counters()
-        held.counted = after
-        intake = self._metrics.intake
-        shed = after.shed - before.shed
-        intake.records_read.labels(*held.tp).inc(after.read - before.read - shed)
-        intake.records_applied.labels(*held.tp).inc(after.applied - before.applied)
-        intake.duplicates.labels(*held.tp).inc(after.duplicates - before.duplicates)
-
-    def _gauge(self, held: AssignedPartition) -> None:
-        partition, lag = held.partition, held.lag
-        if partition is None:
-            return
-        state, metrics, tp = partition.state, self._metrics.state, held.tp
-        if lag is not None:
-            self._metrics.intake.lag_records.labels(*tp).set(lag)
-        if partition.progress.watermark_ms:
-            age_s = (self._clock.now_ms() - partition.progress.watermark_ms) / 1000
-            self._metrics.intake.event_time_lag_seconds.labels(*tp).set(age_s)
-        if partition.windows is not None:
-            metrics.live_windows.labels(*tp).set(len(partition.windows))
-        metrics.changelog_live_bytes.labels(*tp).set(state.live.live_bytes)
-        metrics.changelog_log_bytes.labels(*tp).set(state.live.log_bytes)
-        metrics.pressure_ratio.labels(*tp).set(partition.fill)
-        metrics.unacked_rows.labels(*tp).set(len(partition.outbox))
-        for name, table in state.tables.items():
-            metrics.bytes.labels(*tp, name).set(table.bytes_used)
 
 
 def _records_at_once(agents: Mapping[str, Agent], settings: Settings) -> int:

@@ -1,0 +1,75 @@
+"""What one assigned partition says of itself in metrics: several times a second, as long as it is ours.
+
+The library looks a child up by its labels, as strings, under a lock; each is looked up once here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.clock import Clock
+from streams.runtime.partition import Partition
+from streams.telemetry.metrics import Metrics
+from streams.types import TopicPartition
+from tables.changelog import Counters
+
+
+class PartitionMeters:
+    """Counters and gauges of ``tp``."""
+
+    def __init__(self, metrics: Metrics, tp: TopicPartition, clock: Clock) -> None:
+        self._metrics = metrics
+        self._tp = tp
+        self._clock = clock
+        self._counted = Counters()
+        self._children: dict[tuple[Any, str], Any] = {}
+
+    def opened(self, partition: Partition, took_s: float, restored_records: int) -> None:
+        """It is ready: what lies before has been counted by whoever had it then."""
+        self._counted = partition.progress.counters()
+        self._metrics.partition.restore_seconds.observe(took_s)
+        self._of(self._metrics.partition.restore_records).inc(restored_records)
+
+    def count(self, partition: Partition) -> None:
+        """Count what became of the records since it was last looked at."""
+        before, after = self._counted, partition.progress.counters()
+        self._counted = after
+        intake = self._metrics.intake
+        read = after.read - before.read - (after.shed - before.shed)
+        self._of(intake.records_read).inc(read)
+        self._of(intake.records_applied).inc(after.applied - before.applied)
+        self._of(intake.duplicates).inc(after.duplicates - before.duplicates)
+
+    def gauge(self, partition: Partition, lag: int | None) -> None:
+        """How it stands now; ``lag`` None: unknown."""
+        self.count(partition)
+        state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
+        if lag is not None:
+            self._of(intake.lag_records).set(lag)
+        if partition.progress.watermark_ms:
+            age_s = (self._clock.now_ms() - partition.progress.watermark_ms) / 1000
+            self._of(intake.event_time_lag_seconds).set(age_s)
+        if partition.windows is not None:
+            self._of(metrics.live_windows).set(len(partition.windows))
+        self._of(metrics.changelog_live_bytes).set(state.live.live_bytes)
+        self._of(metrics.changelog_log_bytes).set(state.live.log_bytes)
+        self._of(metrics.pressure_ratio).set(partition.fill)
+        self._of(metrics.unacked_rows).set(len(partition.outbox))
+        for name, table in state.tables.items():
+            self._of(metrics.bytes, name).set(table.bytes_used)
+
+    def enter(self, phase: str, code: str = "") -> None:
+        """It is in another phase; ``code`` is that of the error which stopped it."""
+        self._metrics.set_partition_state(self._tp.topic, self._tp.partition, phase, code)
+
+    def forget(self) -> None:
+        """It is another's: no gauge of it stays here."""
+        self._children.clear()
+        self._metrics.forget_partition(self._tp.topic, self._tp.partition)
+
+    def _of(self, family: Any, more: str = "") -> Any:
+        child = self._children.get((family, more))
+        if child is None:
+            labels = (*self._tp, more) if more else self._tp
+            child = self._children[family, more] = family.labels(*labels)
+        return child
