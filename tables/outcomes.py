@@ -27,7 +27,7 @@ _ROW_BYTES: Final = 400
 """What a row costs in memory beside its body."""
 
 
-class Remembered(msgspec.Struct, array_like=True, frozen=True):
+class Remembered(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One outcome: whose, of what, since when, and the outcome itself."""
 
     identity: bytes
@@ -47,7 +47,9 @@ class Outcomes:
     def __init__(self, ttl_ms: int, max_bytes: int) -> None:
         self._ttl_ms = ttl_ms
         self._max_bytes = max_bytes
-        self._by_identity: dict[bytes, list[Remembered]] = {}
+        self._last: dict[bytes, Remembered] = {}
+        self._older: dict[bytes, list[Remembered]] = {}
+        """of the few keys that have several outcomes, all but the last"""
         self._segments: dict[bytes, list[Remembered]] = {}
         self._fresh: list[Remembered] = []
         self._rewritten: dict[bytes, None] = {}
@@ -55,7 +57,7 @@ class Outcomes:
         self._bytes = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_identity.values()))
+        return len(self._last) + sum(map(len, self._older.values()))
 
     @property
     def bytes_used(self) -> int:
@@ -63,8 +65,11 @@ class Outcomes:
 
     def before(self, identity: bytes, offset: int) -> Remembered | None:
         """The last outcome of a key whose first request lies before ``offset``."""
-        older = [row for row in self._by_identity.get(identity, ()) if row.offset < offset]
-        return max(older, key=lambda row: row.offset) if older else None
+        last = self._last.get(identity)
+        if last is None or last.offset < offset:
+            return last
+        older = [row for row in self._older.get(identity, ()) if row.offset < offset]
+        return max(older, key=_offset, default=None)
 
     def remember(self, row: Remembered) -> None:
         """Keep an outcome from the next commit on."""
@@ -120,15 +125,30 @@ class Outcomes:
         return gone
 
     def _add(self, row: Remembered) -> None:
-        self._by_identity.setdefault(row.identity, []).append(row)
         self._bytes += len(row.body) + _ROW_BYTES
+        last = self._last.get(row.identity)
+        if last is None:
+            self._last[row.identity] = row
+            return
+        older, self._last[row.identity] = sorted((last, row), key=_offset)
+        self._older.setdefault(row.identity, []).append(older)
 
     def _forget(self, row: Remembered) -> None:
-        rows = self._by_identity[row.identity]
-        rows.remove(row)
-        if not rows:
-            del self._by_identity[row.identity]
         self._bytes -= len(row.body) + _ROW_BYTES
+        older = self._older.pop(row.identity, [])
+        if row in older:
+            older.remove(row)
+        elif older:
+            self._last[row.identity] = newest = max(older, key=_offset)
+            older.remove(newest)
+        else:
+            del self._last[row.identity]
+        if older:
+            self._older[row.identity] = older
+
+
+def _offset(row: Remembered) -> int:
+    return row.offset
 
 
 def _parts(rows: list[Remembered]) -> Iterator[list[Remembered]]:

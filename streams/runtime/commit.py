@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Any
 
 import structlog
 
@@ -82,9 +83,10 @@ def _count(tp: TopicPartition, before: Counters, after: Counters, metrics: Metri
 
 async def _send(
     partition: Partition, prepared: Prepared, producer: TransactionalProducer
-) -> list[Awaitable[int]]:
+) -> list[Awaitable[Any]]:
+    """What will answer: first of all for the records together, then with the offset of each part."""
     await producer.begin()
-    sent = [await producer.send(record) for record in prepared.records]
+    sent: list[Awaitable[Any]] = [await producer.send_many(prepared.records)]
     for data, _ in prepared.parts:
         sent.append(await producer.send(OutboundRecord(partition.state.changelog, None, data)))
     return sent
@@ -94,18 +96,18 @@ async def _commit(
     partition: Partition,
     prepared: Prepared,
     producer: TransactionalProducer,
-    sent: list[Awaitable[int]],
+    sent: list[Awaitable[Any]],
 ) -> list[int]:
     """The changelog offsets of the parts. A client may commit a transaction in which a send
     failed, so each answer is looked at before."""
-    offsets = await asyncio.gather(*sent)
+    _, *offsets = await asyncio.gather(*sent)
     if any(offset < 0 for offset in offsets):
         raise CommitInDoubt(f"a send of {partition.tp} was answered without an offset")
     link = prepared.link
     committed = committed_offset(link.next_offset, link.epoch)
     await producer.send_offsets({partition.tp: committed}, partition.agent.group)
     await producer.commit()
-    return offsets[len(prepared.records) :]
+    return offsets
 
 
 class _StepTimer:

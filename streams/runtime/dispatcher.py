@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import Any
 
 import structlog
@@ -37,6 +37,8 @@ _TICK_S = 0.1
 """How soon after a rate, a backoff or a held performer allows it work starts."""
 HOLD_S = 1.0
 """How long nothing starts after work found that what it needs is away; then some of it asks again."""
+_JOBS_A_TASK = 8
+"""So many at most in one turn of the loop, where none of them waits for anything."""
 _REJECTED = (UnknownScenario, InvalidParameters, PolicyRejected)
 
 log = structlog.get_logger(__name__)
@@ -55,7 +57,6 @@ class Work:
     failures: int = 0
     due_s: float = 0.0
     lane: Lane = "normal"
-    task: asyncio.Task[None] | None = None
     ended: bool = False
 
 
@@ -69,9 +70,10 @@ class Dispatcher:
         self._clock = clock
         self._metrics = metrics
         self._wait_seconds = {lane: metrics.jobs.wait_seconds.labels(lane) for lane in LANES}
+        self._finished_jobs = cache(metrics.jobs.finished.labels)
         self._queue: FairQueue[Work] = FairQueue(normal_share)
         # By age and not by address, as sets of them would be: a seed makes one history.
-        self._running: dict[Work, None] = {}
+        self._running: dict[asyncio.Task[None], Work] = {}
         self._by_queue: Counter[str] = Counter()
         self._pausing: dict[Work, None] = {}
         self._rates: dict[str, Rate] = {}
@@ -132,11 +134,21 @@ class Dispatcher:
         return self.performer.queue(work.ask.queue)
 
     def _start_what_may(self) -> None:
-        while len(self._running) < self.performer.slots and not self.held:
-            work = self._queue.pop(self._may_start)
+        while len(self._running) < self.performer.slots:
+            work = self._next()
             if work is None:
                 return
+            task = asyncio.create_task(self._perform_some(work), name="jobs")
+            self._running[task] = work
+            # Not in the task itself: one that is cancelled before its first step never runs at all.
+            task.add_done_callback(self._ended)
+
+    def _next(self) -> Work | None:
+        """The work that starts now, if any may."""
+        work = None if self.held else self._queue.pop(self._may_start)
+        if work is not None:
             self._start(work)
+        return work
 
     def _may_start(self, queue: str) -> bool:
         policy = self.performer.queue(queue)
@@ -157,20 +169,37 @@ class Dispatcher:
         if not work.started_ms:
             self._wait_seconds[work.lane].observe(now_s - work.since_s)
         work.started_ms = self._clock.now_ms()
-        self._running[work] = None
         self._by_queue[work.ask.queue] += 1
-        work.task = asyncio.create_task(self._perform(work), name=f"job-{work.ask.queue}")
-        # Not in the task itself: one that is cancelled before its first step never runs at all.
-        work.task.add_done_callback(partial(self._ended, work))
 
-    def _ended(self, work: Work, task: asyncio.Task[None]) -> None:
-        self._running.pop(work, None)
-        self._by_queue[work.ask.queue] -= 1
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        work = self._released(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job_failed", queue=work.ask.queue, why=repr(error))
+            queue = work.ask.queue if work is not None else ""
+            log.error("job_failed", queue=queue, why=repr(error))
         self._start_what_may()
 
+    def _released(self, task: asyncio.Task[None]) -> Work | None:
+        """The work that ``task`` was at, which runs no longer."""
+        work = self._running.pop(task, None)
+        if work is not None:
+            self._by_queue[work.ask.queue] -= 1
+        return work
+
     # --- running -----------------------------------------------------------------------------
+
+    async def _perform_some(self, work: Work) -> None:
+        """A task for each would cost as much as a short job. Nothing is awaited between two: who
+        cancels the task means the work that it is at."""
+        task = asyncio.current_task()
+        assert task is not None
+        for _ in range(_JOBS_A_TASK - 1):
+            await self._perform(work)
+            self._released(task)
+            following = self._next()
+            if following is None:
+                return
+            work = self._running[task] = following
+        await self._perform(work)
 
     async def _perform(self, work: Work) -> None:
         began_s = self._clock.monotonic()
@@ -211,15 +240,14 @@ class Dispatcher:
         if work.ended:
             return
         work.ended = True
-        self._metrics.jobs.finished.labels(outcome.status).inc()
+        self._finished_jobs(outcome.status).inc()
         work.done(outcome)
 
     def _stop(self, unwanted: Callable[[Work], bool]) -> None:
         self._queue.remove(unwanted)
         self._pausing = {work: None for work in self._pausing if not unwanted(work)}
-        for work in [work for work in self._running if unwanted(work)]:
-            if work.task is not None:
-                work.task.cancel()
+        for task in [task for task, work in self._running.items() if unwanted(work)]:
+            task.cancel()
 
 
 def _refused(work: Work, error: Exception, now_ms: int) -> Outcome:

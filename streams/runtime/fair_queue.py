@@ -57,6 +57,8 @@ class FairQueue(Generic[J]):
 
     def pop(self, may_start: Callable[[str], bool]) -> J | None:
         """The job that starts now; None when none may. ``may_start`` is asked by queue name."""
+        if not any(self._lengths.values()):
+            return None
         high, normal = (self._next(lane, may_start) for lane in LANES)
         if high is None or normal is None:
             chosen: Lane = "high" if normal is None else "normal"

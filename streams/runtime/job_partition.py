@@ -268,7 +268,9 @@ class JobPartition(Partition):
         )
         for answer in answers:
             self._give(answer)
-        if request.work is not None:
+        # Work knows its request: parted here, both are freed without the garbage collector.
+        work, request.work = request.work, None
+        if work is not None:
             performer = self._dispatcher.performer
             self._told.append(partial(performer.finished, request.event, outcome))
         self._pass()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -44,6 +44,8 @@ from tables.minute_windows import MinuteWindows
 from tables.outbox import Outbox
 from tables.seen_events import SeenEvents
 
+T = TypeVar("T")
+
 # --- the commit (C2 to C5) ---------------------------------------------------------------------
 
 
@@ -51,13 +53,13 @@ async def _offsets_apart(
     partition: Partition,
     prepared: Prepared,
     producer: Any,
-    sent: list[Awaitable[int]],
+    sent: list[Awaitable[Any]],
 ) -> list[int]:
-    offsets = await asyncio.gather(*sent)
+    _, *offsets = await asyncio.gather(*sent)
     committed = CommittedOffset(prepared.link.next_offset, "")
     producer._cluster.commit_offsets(partition.agent.group, {partition.tp: committed})
     await producer.commit()
-    return offsets[len(prepared.records) :]
+    return offsets
 
 
 @contextmanager
@@ -71,12 +73,24 @@ def _sends_unseen() -> Iterator[None]:
         except CommitInDoubt:
             self._failure = None
             offset = self._cluster.log(record.tp).high_watermark
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        answer.set_result(offset)
-        return answer
+        return _answered(offset)
 
-    with patch.object(MemoryTransactionalProducer, "send", send):
+    async def send_many(self: Any, records: Sequence[OutboundRecord]) -> Awaitable[None]:
+        for record in records:
+            await send(self, record)
+        return _answered(None)
+
+    with (
+        patch.object(MemoryTransactionalProducer, "send", send),
+        patch.object(MemoryTransactionalProducer, "send_many", send_many),
+    ):
         yield
+
+
+def _answered(answer: T) -> asyncio.Future[T]:
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    future.set_result(answer)
+    return future
 
 
 async def _rows_first(self: AssignedPartition, partition: Partition) -> None:
@@ -141,7 +155,7 @@ async def _trimmed_first(self: AssignedPartition, partition: Partition) -> None:
 
 async def _letters_apart(
     partition: Partition, prepared: Prepared, producer: TransactionalProducer
-) -> list[Awaitable[int]]:
+) -> list[Awaitable[Any]]:
     """Dead letters by a producer of their own, without a transaction."""
     await producer.begin()
     cluster = producer._cluster  # type: ignore[attr-defined] # the memory one
@@ -149,10 +163,11 @@ async def _letters_apart(
         entry = cluster.entry(record.tp, record.key, record.value, record.headers, None)
         cluster.log(record.tp).append(entry)
     prepared.records.clear()
-    return [
+    parts = [
         await producer.send(OutboundRecord(partition.state.changelog, None, data))
         for data, _ in prepared.parts
     ]
+    return [_answered(None), *parts]
 
 
 # --- assignment (A1 to A5) ---------------------------------------------------------------------
