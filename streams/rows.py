@@ -128,8 +128,8 @@ class ShardSet(Protocol):
         ...
 
     async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
-        """Recompute the hour or day that starts at ``start_s`` from `m1`, on the replica that
-        acknowledged the minute rows."""
+        """Recompute the hour that starts at ``start_s`` from its minutes, or the day from its
+        recomputed hours, on a replica that has all that was acknowledged of them."""
         ...
 
     async def ping(self, shard: int) -> None:

@@ -274,13 +274,12 @@ def _unburied(self: Partition, windows: MinuteWindows) -> None:
     windows.refused_rows = []
 
 
-async def _rolled_up_or_not(self: RollUpQueue, bucket: Any) -> None:
-    waiting = self._owed.pop(bucket, [])
-    self._due_at.pop(bucket, None)
+async def _rolled_up_or_not(self: RollUpQueue, bucket: Any, waiting: list[Any]) -> bool:
     with suppress(RollUpExpired, TransientError):
         await self._shards.roll_up(*bucket)
     for _, done in waiting:
         done()
+    return True
 
 
 def _not_repeated(self: Handover, partition: Partition) -> None:

@@ -243,8 +243,8 @@ def _each(chunk: FactRows) -> list[FactRows]:
 def _roll_up(table: Bucket, start_s: int, replica: Replica, *, replicated: bool) -> None:
     try:
         if replicated:
-            # The minute rows may have been acknowledged by another replica.
-            replica.command("SYSTEM SYNC REPLICA m1_local")
+            # What it is made of may have been acknowledged by another replica.
+            replica.command(f"SYSTEM SYNC REPLICA {rollup.SOURCE[table]}_local")
         replica.command(
             rollup.statement(table),
             {"start": start_s, "stop": start_s + rollup.WIDTH_S[table]},

@@ -111,11 +111,12 @@ class MemoryShards:
             raise ShardUnavailable(f"shard {shard} recomputes nothing now (scripted).")
         stop_s = start_s + rollup.WIDTH_S[table]
         series: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
-        for row in self._tables[shard]["m1"].values():
-            if start_s <= row["w"] < stop_s:
+        for row in self._tables[shard][rollup.SOURCE[table]].values():
+            recomputed = table == "h1" or row["inc"] == 0
+            if start_s <= row["w"] < stop_s and recomputed:
                 series[row["tenant"], row["model"], row["metric"]].append(row)
-        for minutes in series.values():
-            self._put(shard, table, _merged(minutes, start_s))
+        for parts in series.values():
+            self._put(shard, table, _merged(parts, start_s))
 
     async def ping(self, shard: int) -> None:
         await self._meet_faults(shard)
@@ -181,21 +182,21 @@ def _facts(chunk: FactRows) -> list[Row]:
     return [{name: values[i] for name, values in chunk.columns.items()} for i in range(len(chunk))]
 
 
-def _merged(minutes: Sequence[Row], start_s: int) -> Row:
+def _merged(parts: Sequence[Row], start_s: int) -> Row:
     """One series' hour or day: what `streams.sinks.rollup.SQL` computes."""
     sketch: defaultdict[int, int] = defaultdict(int)
-    for row in minutes:
+    for row in parts:
         for code, count in zip(row["sk_k"], row["sk_n"], strict=True):
             sketch[code] += count
-    last = max(minutes, key=lambda row: (row["lt"], row["ver"]))
+    last = max(parts, key=lambda row: (row["lt"], row["ver"]))
     return {
         **{name: last[name] for name in ("tenant", "model", "metric", "lv", "lt")},
-        **{name: sum(row[name] for row in minutes) for name in ("n", "s1", "s2", "ver")},
+        **{name: sum(row[name] for row in parts) for name in ("n", "s1", "s2", "ver")},
         "w": start_s,
         "part": 0,
         "inc": 0,
-        "lo": min(row["lo"] for row in minutes),
-        "hi": max(row["hi"] for row in minutes),
+        "lo": min(row["lo"] for row in parts),
+        "hi": max(row["hi"] for row in parts),
         "sk_k": sorted(sketch),
         "sk_n": [sketch[code] for code in sorted(sketch)],
     }

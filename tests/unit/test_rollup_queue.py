@@ -8,11 +8,12 @@ import pytest
 
 from streams.clock import VirtualClock
 from streams.errors import RollUpExpired, ShardUnavailable
-from streams.sinks.rollup_queue import BucketStart, RollUpQueue
+from streams.sinks.rollup_queue import REST, REST_MAX_S, BucketStart, RollUpQueue
 from streams.telemetry.metrics import Metrics
 
 HOUR = BucketStart(0, "h1", 3600)
 DAY = BucketStart(1, "d1", 0)
+ITS_HOUR = BucketStart(1, "h1", 7200)
 
 
 class Shards:
@@ -63,7 +64,7 @@ async def test_who_asks_while_it_is_computed_gets_another(queue):
     queue.submit(object(), HOUR, lambda: done.append("late"))
     await queue.clock.advance(5)
     assert done == ["early"]
-    await queue.clock.advance(30)
+    await queue.clock.advance(REST_MAX_S + 5)
     assert done == ["early", "late"]
     assert len(queue.shards.asked) == 2
 
@@ -78,6 +79,49 @@ async def test_a_failed_one_is_owed_until_it_succeeds(queue):
     await queue.clock.advance(20)
     assert done == [1]
     assert len(queue.shards.asked) == 3
+
+
+async def test_the_owed_hours_of_a_day_come_before_it(queue):
+    """A day is made of its hours: one that lacked a minute would meet nobody's obligation."""
+    done = []
+    queue.submit(object(), DAY, lambda: done.append("day"))
+    queue.submit(object(), ITS_HOUR, lambda: done.append("hour"))
+    queue.submit(object(), BucketStart(1, "h1", 86_400), lambda: done.append("next day's hour"))
+    await queue.clock.advance(11)
+    assert done.index("hour") < done.index("day")
+    assert queue.shards.asked.index(tuple(ITS_HOUR)) < queue.shards.asked.index(tuple(DAY))
+
+
+async def test_a_day_waits_for_an_hour_that_failed(queue):
+    """What it would be made of is not there yet."""
+    done = []
+    queue.shards.errors = [ShardUnavailable("away"), ShardUnavailable("away")]
+    queue.submit(object(), ITS_HOUR, lambda: done.append("hour"))
+    queue.submit(object(), DAY, lambda: done.append("day"))
+    await queue.clock.advance(60)
+    assert done == ["hour", "day"]
+    assert queue.shards.asked == [tuple(ITS_HOUR)] * 3 + [tuple(DAY)]
+
+
+async def test_one_that_takes_long_is_followed_by_a_long_rest(queue):
+    """It reads all its bucket holds: at a fixed pace a full hour would take all of the shard."""
+    queue.shards.slow_s = 2.0
+    for _ in range(120):
+        queue.submit(object(), HOUR, lambda: None)
+        await queue.clock.advance(1)
+    assert 2 <= len(queue.shards.asked) <= 4
+    assert queue.shards.slow_s * REST < REST_MAX_S
+
+
+async def test_the_longest_rest_is_bounded(queue):
+    """Hours follow their last minute within a minute, whatever they cost."""
+    done = []
+    queue.shards.slow_s = 8.0
+    queue.submit(object(), HOUR, lambda: done.append(1))
+    await queue.clock.advance(20)
+    queue.submit(object(), HOUR, lambda: done.append(2))
+    await queue.clock.advance(REST_MAX_S + 10)
+    assert done == [1, 2]
 
 
 async def test_an_expired_one_ends_the_obligation(queue):

@@ -31,11 +31,27 @@ async def test_a_day_follows_late_minutes(world: Any, windows: Any, hour_start: 
     """Recomputing after a late row replaces the day; recomputing again changes nothing."""
     start = hour_start(2) - 3600
     await world.shards.insert(0, [windows(world.tenant, [start, start + DAY_S - 60], n=5)])
+    for hour in (start, start + DAY_S - 3600):
+        await world.shards.roll_up(0, "h1", hour)
     await world.shards.roll_up(0, "d1", start)
     await world.shards.insert(0, [windows(world.tenant, [start + 600], n=1, inc=2)])
     for _ in range(2):
+        await world.shards.roll_up(0, "h1", start)
         await world.shards.roll_up(0, "d1", start)
     assert [(row["n"], row["ver"]) for row in await world.rows("d1", 0)] == [(11, 3)]
+
+
+async def test_a_day_leaves_out_windows_that_have_rows_of_their_own_in_it(
+    world: Any, windows: Any, hour_start: Any
+) -> None:
+    """A window too old for m1 goes to both: through the hour it would count twice in the day."""
+    start = hour_start(2) - 3600
+    await world.shards.insert(0, [windows(world.tenant, [start], n=5)])
+    for table in ("h1", "d1"):
+        await world.shards.insert(0, [windows(world.tenant, [start], table=table, n=2, inc=77)])
+    await world.shards.roll_up(0, "h1", start)
+    await world.shards.roll_up(0, "d1", start)
+    assert sorted(row["n"] for row in await world.rows("d1", 0)) == [2, 5]
 
 
 async def test_an_old_window_stays_beside_the_recomputed_hour(
