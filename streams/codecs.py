@@ -15,6 +15,8 @@ from operator import attrgetter, call, ne, not_
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.evolution import Reading, reading
 from schemas.registry import Family, family_of
@@ -52,7 +54,7 @@ class BadPosition(NamedTuple):
     path: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Decoded:
     """The good records of a batch as columns of equal length, and the bad ones with reasons.
 
@@ -63,8 +65,8 @@ class Decoded:
 
     events: list[Any]
     positions: list[int] | None
-    event_ms: list[int]
-    append_ms: list[int]
+    event_ms: NDArray[np.int64]
+    append_ms: NDArray[np.int64]
     bad: list[BadPosition]
 
 
@@ -129,19 +131,17 @@ def _judge(
     limits: Limits,
 ) -> Decoded:
     """Check keys and times of what decoded, and assemble the answer."""
-    append_ms = envelope.append_ms
+    append_ms = np.array(envelope.append_ms, np.int64)
     if envelope.bad:
-        append_ms = _without(envelope.bad, append_ms)
-    event_ms = list(map(codec.time_of, events))
+        append_ms = np.delete(append_ms, [*envelope.bad])
+    event_ms = np.fromiter(map(codec.time_of, events), np.int64, len(events))
     refused = _wrong_times(codec, event_ms, append_ms, limits)
     if keys is not None:
         refused.update(_wrong_keys(codec, events, keys))
     if refused:
         envelope.bad.update((positions[i], found) for i, found in refused.items())
-        events, event_ms, append_ms = (
-            _without(refused, column) for column in (events, event_ms, append_ms)
-        )
-        positions = _without(refused, positions)
+        event_ms, append_ms = (np.delete(column, [*refused]) for column in (event_ms, append_ms))
+        events, positions = (_without(refused, column) for column in (events, positions))
     bad = [BadPosition(i, *envelope.bad[i]) for i in sorted(envelope.bad)]
     return Decoded(events, list(positions) if bad else None, event_ms, append_ms, bad)
 
@@ -244,23 +244,17 @@ def _wrong_keys(codec: _Codec, events: list[Any], keys: list[bytes | None]) -> d
 
 
 def _wrong_times(
-    codec: _Codec, event_ms: list[int], append_ms: Sequence[int], limits: Limits
+    codec: _Codec, event_ms: NDArray[np.int64], append_ms: NDArray[np.int64], limits: Limits
 ) -> dict[int, Defect]:
-    if not event_ms:
-        return {}
-    future_ms, late_ms = limits.future_max_s * 1000, limits.late_max_s * 1000
-    # Times that every record of the batch may have; what lies outside is judged one by one.
-    first, last = max(append_ms) - late_ms, min(append_ms) + future_ms
-    if first <= min(event_ms) and max(event_ms) <= last:
-        return {}
+    first_ms, last_ms = append_ms - limits.late_max_s * 1000, append_ms + limits.future_max_s * 1000
     path = f"$.{codec.family.time_field}"
     wrong = {}
-    for i in [i for i, at in enumerate(event_ms) if not first <= at <= last]:
+    for i in np.flatnonzero((event_ms < first_ms) | (event_ms > last_ms)).tolist():
         at, append = event_ms[i], append_ms[i]
-        if at > append + future_ms:
+        if at > append:
             what = f"expected at most {limits.future_max_s} s after the append time {append}"
             wrong[i] = defect(TimestampInFuture.code, path, f"{what}, got {at}")
-        elif at < append - late_ms:
+        else:
             what = f"expected at most {limits.late_max_s} s before the append time {append}"
             wrong[i] = defect(TimestampTooOld.code, path, f"{what}, got {at}")
     return wrong

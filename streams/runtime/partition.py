@@ -13,8 +13,6 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-import numpy as np
-
 from streams.agent import AgentSpec, Change, EventBatch
 from streams.clock import Clock
 from streams.codecs import Limits, decode
@@ -132,8 +130,7 @@ class Partition:
             for bad in decoded.bad:
                 tenant = self._tenant(bad.position)
                 self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
-            event_ms = np.array(decoded.event_ms, np.int64)
-            append_ms = np.array(decoded.append_ms, np.int64)
+            event_ms, append_ms = decoded.event_ms, decoded.append_ms
             if decoded.events:
                 self._advance()
                 assert isinstance(self.agent, AgentSpec)

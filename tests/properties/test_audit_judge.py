@@ -118,8 +118,7 @@ class Pipeline:
         decoded = decode(MODEL_METRICS, batch, Limits(FUTURE_S, LATE_S))
         self.dead |= {bad.position for bad in decoded.bad}
         if decoded.events:
-            event_ms = np.array(decoded.event_ms, np.int64)
-            append_ms = np.array(decoded.append_ms, np.int64)
+            event_ms, append_ms = decoded.event_ms, decoded.append_ms
             events = EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms)
             aggregate_metrics(events, self)
 
