@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -46,7 +47,7 @@ class Script:
         step = self.script[event].pop(0) if self.script.get(event) else {"of": event}
         if isinstance(step, Exception):
             raise step
-        return step
+        return step() if callable(step) else step
 
     def finished(self, event, outcome):
         raise AssertionError("only a partition tells of what is committed")
@@ -196,6 +197,33 @@ async def test_cancelled_work_ends_once_wherever_it_is_and_makes_room(open_desk,
     answered = await desk.after(5.0)
     assert answered["work"] == ["cancelled"]
     assert answered["next"] == ["completed"]
+
+
+async def test_work_is_cancelled_without_what_its_task_did_before_or_does_next(open_desk):
+    """One task of the loop does several jobs; who ends one of them means no other."""
+    desk = open_desk(slots=1)
+    desk.performer.script["before"] = [desk.performer.go.clear]
+    _, work, _ = (desk.submit(name) for name in ("before", "work", "after"))
+    await settle()
+    assert desk.performer.started == ["before", "work"]
+    desk.dispatcher.cancel(work)
+    desk.performer.go.set()
+    answered = await desk.after()
+    assert answered == {"before": ["completed"], "work": ["cancelled"], "after": ["completed"]}
+    assert desk.performer.cancelled == ["work"]
+
+
+async def test_short_work_leaves_turns_of_the_loop_to_others(open_desk):
+    """A burst that waits for nothing must not keep commits and heartbeats from theirs."""
+    desk = open_desk(slots=1)
+    for number in range(20):
+        desk.submit(f"{number}")
+    seen = []
+    while len(desk.performer.started) < 20:
+        await asyncio.sleep(0)
+        seen.append(len(desk.performer.started))
+    assert max(after - before for before, after in pairwise([0, *seen])) <= 8
+    assert len(seen) >= 3
 
 
 async def test_forgotten_work_is_stopped_and_answers_nobody(open_desk):
