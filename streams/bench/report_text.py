@@ -39,6 +39,8 @@ def _lines(records: Records) -> Iterator[str]:
     for target in TARGETS:
         yield "| " + " | ".join(target.row(records)) + " |"
     yield ""
+    yield "What bounds those that are missed, and what was tried: [BOUNDS.md](BOUNDS.md)."
+    yield ""
     if records.peers is not None:
         yield "## Against other engines"
         yield ""
