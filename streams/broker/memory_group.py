@@ -89,9 +89,7 @@ class Group:
 
     def expire(self) -> bool:
         """Remove silent members and, after the rebalance timeout, those still awaited."""
-        due_s = self.next_deadline()
-        if due_s is None or due_s > (now := self._monotonic()):
-            return False
+        now = self._monotonic()
         gone = [
             m for m in self._members.values() if m.expires_at is not None and m.expires_at <= now
         ]
@@ -99,16 +97,14 @@ class Group:
             gone += [self._members[member_id] for member_id in sorted(self._awaited)]
         for member in gone:
             self.leave(member)
-        return True
+        return bool(gone)
 
     def next_deadline(self) -> float | None:
         """Monotonic time at which `expire` would next have something to do."""
-        soonest = self._rebalance_deadline
-        for member in self._members.values():
-            due_s = member.expires_at
-            if due_s is not None and (soonest is None or due_s < soonest):
-                soonest = due_s
-        return soonest
+        moments = [m.expires_at for m in self._members.values() if m.expires_at is not None]
+        if self._rebalance_deadline is not None:
+            moments.append(self._rebalance_deadline)
+        return min(moments, default=None)
 
     def subscribed(self) -> frozenset[str]:
         return frozenset().union(*(member.topics for member in self._members.values()))

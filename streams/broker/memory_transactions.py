@@ -36,8 +36,6 @@ class TransactionCoordinator:
         self._commit_offsets = commit_offsets
         self._take_extra_marker = take_extra_marker
         self._by_id: dict[str, Transaction] = {}
-        self._open: dict[int, Transaction] = {}
-        """by producer id"""
 
     def start(self, transactional_id: str, timeout_s: float) -> int:
         """A new holder: abort what the previous one left open; return the holder's epoch."""
@@ -61,7 +59,6 @@ class TransactionCoordinator:
             )
         if transaction.opened_at is None:
             transaction.opened_at = self._clock.monotonic()
-            self._open[transaction.producer_id] = transaction
         return transaction
 
     def end(self, transactional_id: str, epoch: int, *, committed: bool) -> None:
@@ -70,12 +67,10 @@ class TransactionCoordinator:
 
     def expire(self) -> bool:
         """Abort transactions past their timeout; like Kafka, this fences their producers."""
-        if not self._open:
-            return False
         now = self._clock.monotonic()
         overdue = [
             t
-            for t in self._open.values()
+            for t in self._by_id.values()
             if t.opened_at is not None and t.opened_at + t.timeout_s <= now
         ]
         for transaction in overdue:
@@ -86,7 +81,7 @@ class TransactionCoordinator:
     def next_deadline(self) -> float | None:
         """Monotonic time at which `expire` would next have something to do."""
         moments = [
-            t.opened_at + t.timeout_s for t in self._open.values() if t.opened_at is not None
+            t.opened_at + t.timeout_s for t in self._by_id.values() if t.opened_at is not None
         ]
         return min(moments, default=None)
 
@@ -103,6 +98,5 @@ class TransactionCoordinator:
             for group, offsets in transaction.offsets.items():
                 self._commit_offsets(group, offsets)
         transaction.opened_at = None
-        del self._open[transaction.producer_id]
         transaction.logs = {}
         transaction.offsets = {}

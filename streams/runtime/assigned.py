@@ -142,7 +142,7 @@ class AssignedPartition:
         if self.partition is not None:
             if self.taking:
                 self._look_at(self.partition)
-            self._meters.gauge(self.partition, self.lag)
+            self._meters.measure(self.partition, self.lag)
 
     def _look_at(self, partition: Partition) -> None:
         now_s, consumer = self._clock.monotonic(), self._consumer

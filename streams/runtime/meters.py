@@ -40,8 +40,8 @@ class PartitionMeters:
         self._of(intake.records_applied).inc(after.applied - before.applied)
         self._of(intake.duplicates).inc(after.duplicates - before.duplicates)
 
-    def gauge(self, partition: Partition, lag: int | None) -> None:
-        """How it stands now; ``lag`` None: unknown."""
+    def measure(self, partition: Partition, lag: int | None) -> None:
+        """Counts and gauges as they stand now; ``lag`` None: unknown."""
         self.count(partition)
         state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
         if lag is not None:

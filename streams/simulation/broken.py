@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streams.broker.memory import MemoryBroker
 from streams.broker.memory_log import Entry as LogEntry
 from streams.broker.memory_log import Log
-from streams.broker.memory_producer import MemoryTransactionalProducer
+from streams.broker.memory_producer import MemoryTransactionalProducer, _resolved
 from streams.errors import CommitInDoubt, RollUpExpired, TransientError
 from streams.runtime import commit
 from streams.runtime.assigned import AssignedPartition
@@ -43,8 +43,6 @@ from tables.live_keys import LiveKeys
 from tables.minute_windows import MinuteWindows
 from tables.outbox import Outbox
 from tables.seen_events import SeenEvents
-
-T = TypeVar("T")
 
 # --- the commit (C2 to C5) ---------------------------------------------------------------------
 
@@ -73,24 +71,18 @@ def _sends_unseen() -> Iterator[None]:
         except CommitInDoubt:
             self._failure = None
             offset = self._cluster.log(record.tp).high_watermark
-        return _answered(offset)
+        return _resolved(offset)
 
     async def send_many(self: Any, records: Sequence[OutboundRecord]) -> Awaitable[None]:
         for record in records:
             await send(self, record)
-        return _answered(None)
+        return _resolved(None)
 
     with (
         patch.object(MemoryTransactionalProducer, "send", send),
         patch.object(MemoryTransactionalProducer, "send_many", send_many),
     ):
         yield
-
-
-def _answered(answer: T) -> asyncio.Future[T]:
-    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    future.set_result(answer)
-    return future
 
 
 async def _rows_first(self: AssignedPartition, partition: Partition) -> None:
@@ -167,7 +159,7 @@ async def _letters_apart(
         await producer.send(OutboundRecord(partition.state.changelog, None, data))
         for data, _ in prepared.parts
     ]
-    return [_answered(None), *parts]
+    return [_resolved(None), *parts]
 
 
 # --- assignment (A1 to A5) ---------------------------------------------------------------------

@@ -12,6 +12,7 @@ is a share of its time and not of its rows.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import NamedTuple
@@ -83,29 +84,23 @@ class RollUpQueue:
         """Recompute what is due until cancelled; what is owed stays owed in its owners' state."""
         while True:
             now_s = self._clock.monotonic()
-            for bucket in [bucket for bucket, until in self._rests_until.items() if until <= now_s]:
-                del self._rests_until[bucket]
+            self._rests_until = {
+                b: until for b, until in self._rests_until.items() if until > now_s
+            }
             for bucket in sorted(bucket for bucket, at in self._due_at.items() if at <= now_s):
-                await self._meet(bucket)
+                # An hour may have come with its day meanwhile, or failed with it.
+                if self._due_at.get(bucket, math.inf) <= now_s:
+                    await self._meet(bucket)
             await self._clock.sleep(_POLL_S)
 
     async def _meet(self, bucket: BucketStart) -> None:
-        began_s = self._clock.monotonic()
         # Taken first: who comes while an hour is recomputed may owe an hour that was not.
         waiting = self._taken(bucket)
-        if not waiting:
-            return
         met = [await self._recompute(h, self._taken(h)) for h in self._hours_of(bucket)]
-        if not all(met):
+        if all(met):
+            await self._recompute(bucket, waiting)
+        else:
             self._owe_again(bucket, waiting)
-        elif await self._recompute(bucket, waiting):
-            self._rest(bucket, self._clock.monotonic() - began_s)
-
-    def _rest(self, bucket: BucketStart, took_s: float) -> None:
-        until = self._clock.monotonic() + min(REST * took_s, REST_MAX_S)
-        self._rests_until[bucket] = until
-        if bucket in self._due_at:  # somebody came while it was recomputed
-            self._due_at[bucket] = max(self._due_at[bucket], until)
 
     def _taken(self, bucket: BucketStart) -> list[tuple[object, Done]]:
         self._due_at.pop(bucket, None)
@@ -113,6 +108,7 @@ class RollUpQueue:
 
     async def _recompute(self, bucket: BucketStart, waiting: list[tuple[object, Done]]) -> bool:
         """False: it failed, and is still owed."""
+        began_s = self._clock.monotonic()
         try:
             await self._shards.roll_up(*bucket)
         except RollUpExpired as error:
@@ -125,9 +121,16 @@ class RollUpQueue:
             return False
         else:
             self._metrics.sink.rollups.labels(bucket.bucket).inc()
+        self._rest(bucket, self._clock.monotonic() - began_s)
         for _, done in waiting:
             done()
         return True
+
+    def _rest(self, bucket: BucketStart, took_s: float) -> None:
+        until = self._clock.monotonic() + min(REST * took_s, REST_MAX_S)
+        self._rests_until[bucket] = until
+        if bucket in self._due_at:  # somebody came while it was recomputed
+            self._due_at[bucket] = max(self._due_at[bucket], until)
 
     def _owe_again(self, bucket: BucketStart, waiting: list[tuple[object, Done]]) -> None:
         self._owed[bucket] = waiting + self._owed.get(bucket, [])

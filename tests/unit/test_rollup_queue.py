@@ -113,6 +113,37 @@ async def test_one_that_takes_long_is_followed_by_a_long_rest(queue):
     assert queue.shards.slow_s * REST < REST_MAX_S
 
 
+async def test_an_hour_that_came_with_its_day_rests_too(queue):
+    """Else each of its recomputations with the day would be followed by one alone."""
+    queue.shards.slow_s = 2.0
+    queue.submit(object(), DAY, lambda: None)
+    await queue.clock.advance(4)
+    queue.submit(object(), ITS_HOUR, lambda: None)
+    await queue.clock.advance(10)
+    assert queue.shards.asked == [tuple(ITS_HOUR), tuple(DAY)]
+    queue.submit(object(), ITS_HOUR, lambda: None)
+    await queue.clock.advance(30)
+    assert queue.shards.asked.count(tuple(ITS_HOUR)) == 1
+    await queue.clock.advance(20)
+    assert queue.shards.asked.count(tuple(ITS_HOUR)) == 2
+
+
+async def test_an_hour_that_failed_with_its_day_waits_before_it_is_tried_again(queue):
+    """Both were due at once: a shard that is away is not asked twice in a row."""
+    done = []
+    queue.shards.slow_s = 30.0
+    for bucket in (HOUR, DAY, ITS_HOUR):
+        queue.submit(object(), bucket, lambda bucket=bucket: done.append(bucket))
+        await queue.clock.advance(3)
+    while not done:
+        await queue.clock.advance(0.1)
+    queue.shards.slow_s, queue.shards.errors = 0.0, [ShardUnavailable("away")]
+    await queue.clock.advance(2)
+    assert queue.shards.asked == [tuple(HOUR), tuple(ITS_HOUR)]
+    await queue.clock.advance(10)
+    assert done == [HOUR, ITS_HOUR, DAY]
+
+
 async def test_the_longest_rest_is_bounded(queue):
     """Hours follow their last minute within a minute, whatever they cost."""
     done = []
