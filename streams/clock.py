@@ -10,11 +10,11 @@ import asyncio
 import heapq
 import itertools
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """Wall time for records, monotonic time for deadlines, and the only way to wait."""
+    """Wall time for records, monotonic time for deadlines, and the only ways to wait."""
 
     def now_ms(self) -> int:
         """Wall clock, milliseconds since the epoch, UTC."""
@@ -26,6 +26,10 @@ class Clock(Protocol):
 
     async def sleep(self, delay_s: float) -> None:
         """Wait ``delay_s`` seconds of this clock."""
+        ...
+
+    async def wait(self, future: asyncio.Future[Any], delay_s: float) -> None:
+        """Until ``future`` is done, ``delay_s`` seconds at most; it is left as it is."""
         ...
 
 
@@ -40,6 +44,9 @@ class SystemClock:
 
     async def sleep(self, delay_s: float) -> None:
         await asyncio.sleep(max(0.0, delay_s))
+
+    async def wait(self, future: asyncio.Future[Any], delay_s: float) -> None:
+        await asyncio.wait((future,), timeout=max(0.0, delay_s))
 
 
 class VirtualClock:
@@ -68,6 +75,13 @@ class VirtualClock:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._now_s + delay_s, next(self._order), future))
         await future
+
+    async def wait(self, future: asyncio.Future[Any], delay_s: float) -> None:
+        sleeping = asyncio.ensure_future(self.sleep(delay_s))
+        try:
+            await asyncio.wait((future, sleeping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
 
     def jump_wall(self, delta_ms: int) -> None:
         """Step the wall clock alone, as an NTP correction does."""

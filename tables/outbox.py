@@ -85,6 +85,11 @@ class Outbox:
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in items:
-            seq, body = int.from_bytes(value[:_SEQ_BYTES], "big"), value[_SEQ_BYTES:]
+            seq, body = version_in(value), value[_SEQ_BYTES:]
             self._entries[key] = (seq, body)
             self._fresh.append(OwedEffect(key, seq, body))
+
+
+def version_in(value: bytes) -> int:
+    """The ``seq`` of the commit that wrote an entry, from its value in store and changelog."""
+    return int.from_bytes(value[:_SEQ_BYTES], "big")

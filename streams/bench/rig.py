@@ -117,8 +117,12 @@ class Rig:
             progress.update(completed=events)
         return time.time()
 
-    async def until_acknowledged(self, process: WorkerProcess) -> tuple[WorkerMetrics, float]:
-        """Wait until no row is on its way, for as long as a commit would need to bring new ones.
+    async def until_acknowledged(
+        self, process: WorkerProcess, shown: int | None = None
+    ) -> tuple[WorkerMetrics, float]:
+        """Wait until no row is on its way, for as long as a commit would need to bring new ones,
+        and, where that is known, until queries count ``shown`` events: a worker that got no core
+        for a while has empty queues, too.
 
         Returns what the workers then say, and the wall clock when the queues were first empty.
         Raises `CommandError` when that does not come.
@@ -135,10 +139,12 @@ class Rig:
             elif empty_since is None:
                 empty_since = now_s
             elif now_s - empty_since >= quiet_s:
-                return metrics, empty_since
+                if shown is None or await self.reading.visible_events() == shown:
+                    return metrics, empty_since
+                empty_since = None
             if self.clock.monotonic() >= deadline:
                 raise CommandError(
-                    f"rows still wait for a shard after {STALLED_S:g} s. The worker's log is "
+                    f"not every row reached its shard within {STALLED_S:g} s. The worker's log is "
                     f"{process.log}."
                 )
             await self.clock.sleep(POLL_S)

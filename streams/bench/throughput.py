@@ -41,7 +41,7 @@ async def measure_throughput(rig: Rig) -> Outcome:
     process = rig.start("worker")
     restart = None
     try:
-        drained = await _drain(rig, process, filled_per_s)
+        drained = await _drain(rig, process, generator.oracle, filled_per_s)
         if case.restore:
             process, restart = await measure_restart(rig, process, generator)
         verdict = await _verdict(rig, process, generator.oracle, drained.metrics)
@@ -61,14 +61,15 @@ async def measure_throughput(rig: Rig) -> Outcome:
     )
 
 
-async def _drain(rig: Rig, process: WorkerProcess, filled_per_s: float) -> _Drained:
+async def _drain(rig: Rig, process: WorkerProcess, oracle: Oracle, filled_per_s: float) -> _Drained:
     """From the first partition that takes records to the last row acknowledged."""
     events = rig.case.events
     began_s = (await rig.first_opened(process)).at_s
     watched = rig.watched(process)
     before = watched.read()
     committed_s = await rig.until_committed(process, events) - began_s
-    metrics, acknowledged_at_s = await rig.until_acknowledged(process)
+    shown = oracle.applied if rig.case.sink == "clickhouse" else None
+    metrics, acknowledged_at_s = await rig.until_acknowledged(process, shown)
     acknowledged_s = max(committed_s, acknowledged_at_s - began_s)
     after: Reading = watched.read()
     rows = metrics.minute_rows

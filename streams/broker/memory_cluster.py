@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from streams.broker.memory_faults import Call, Faults
 from streams.broker.memory_group import Group
 from streams.broker.memory_log import Entry, Log
-from streams.broker.memory_signal import Signal
 from streams.broker.memory_transactions import TransactionCoordinator
 from streams.clock import Clock
 from streams.errors import TooLarge, UnknownTopic
 from streams.types import CommittedOffset, Headers, TopicPartition
+from streams.wake_signal import WakeSignal
 
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default of ``max.message.bytes``."""
@@ -35,7 +35,7 @@ class Cluster:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.cluster_id = "memory"
-        self.signal = Signal(clock)
+        self.signal = WakeSignal(clock)
         self.faults = Faults(clock, self.signal.notify)
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = {}

@@ -10,7 +10,6 @@ commits it when due; on any doubt it drops everything in memory and opens it aga
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Literal
 
 import structlog
@@ -38,6 +37,7 @@ from streams.runtime.trim import ChangelogTrim
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.types import GroupConsumer, RecordBatch, TopicPartition, TransactionalProducer
+from streams.wake_signal import WakeSignal
 
 Phase = Literal["fencing", "restoring", "ready", "stopped"]
 
@@ -81,7 +81,7 @@ class AssignedPartition:
         self._producer: TransactionalProducer | None = None
         self._suspended = False
         self._failure: DiaError | None = None
-        self._wake = asyncio.Event()
+        self._wake = WakeSignal(clock)
         self._committing = asyncio.Lock()
         self._committed_once = False
         self._in_doubt = False
@@ -135,7 +135,7 @@ class AssignedPartition:
             self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
         # Whoever waits for a partition that was away has waited enough: its first commit is now.
         if not self._committed_once or partition.folded >= self._settings.commit_max_records:
-            self._wake.set()
+            self._wake.notify()
 
     def tick(self) -> None:
         """Look at silence and at pressure, tell the metrics; called a few times a second."""
@@ -285,16 +285,14 @@ class AssignedPartition:
     async def _commit_when_due(self) -> None:
         """Commit every interval, sooner when much is folded; returns only by raising."""
         while True:
-            due = Deadline(self._clock, self._interval_s)
+            due_s = self._clock.monotonic() + self._interval_s
             async with self._committing:
                 if self._failure is not None:
                     await self._register.tell(self.tp, self._failure, self._producer)
                     raise self._failure
                 if not self._suspended and self.partition is not None:
                     await self._commit_or_emit(self.partition)
-            self._wake.clear()
-            with suppress(DeadlinePassed):
-                await due.wait(self._wake.wait())
+            await self._wake.wait(due_s)
 
     async def _commit_or_emit(self, partition: Partition) -> None:
         if partition.has_changes():
@@ -322,7 +320,7 @@ class AssignedPartition:
     def _fail(self, error: DiaError) -> None:
         """End the partition's life in memory as soon as no commit is under way."""
         self._failure = error
-        self._wake.set()
+        self._wake.notify()
 
     async def _stop(self, error: PartitionStopped) -> None:
         self.stopped_by = error

@@ -29,16 +29,15 @@ class Deadline:
     async def wait(self, awaitable: Awaitable[T]) -> T:
         """The result of ``awaitable``; raises `DeadlinePassed` at the end of the budget."""
         task = asyncio.ensure_future(awaitable)
-        timer = asyncio.ensure_future(self._clock.sleep(self.left_s))
         try:
-            await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise DeadlinePassed
+            await self._clock.wait(task, self.left_s)
         finally:
-            timer.cancel()
-            if not task.done():
-                task.cancel()
             # Also when we are being cancelled ourselves: an answer that comes in the same turn
             # as the end of the budget is looked at, else asyncio reports it as forgotten.
+            in_time = task.done()
+            if not in_time:
+                task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if not in_time:
+            raise DeadlinePassed
+        return task.result()

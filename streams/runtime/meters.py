@@ -1,10 +1,11 @@
-"""What one assigned partition says of itself in metrics: several times a second, as long as it is ours.
+"""What one assigned partition says of itself in metrics, as long as it is ours.
 
 The library looks a child up by its labels, as strings, under a lock; each is looked up once here.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from streams.clock import Clock
@@ -12,6 +13,8 @@ from streams.runtime.partition import Partition
 from streams.telemetry.metrics import Metrics
 from streams.types import TopicPartition
 from tables.changelog import Counters
+
+_MEASURE_S = 1.0
 
 
 class PartitionMeters:
@@ -22,6 +25,7 @@ class PartitionMeters:
         self._tp = tp
         self._clock = clock
         self._counted = Counters()
+        self._measured_at_s = -math.inf
         self._children: dict[tuple[Any, str], Any] = {}
 
     def opened(self, partition: Partition, took_s: float, restored_records: int) -> None:
@@ -41,7 +45,11 @@ class PartitionMeters:
         self._of(intake.duplicates).inc(after.duplicates - before.duplicates)
 
     def measure(self, partition: Partition, lag: int | None) -> None:
-        """Counts and gauges as they stand now; ``lag`` None: unknown."""
+        """Counts and gauges as they stand now, once a second at most; ``lag`` None: unknown."""
+        now_s = self._clock.monotonic()
+        if now_s < self._measured_at_s + _MEASURE_S:
+            return
+        self._measured_at_s = now_s
         self.count(partition)
         state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
         if lag is not None:

@@ -22,6 +22,7 @@ from streams.simulation.producers import Producers, Record
 from streams.topology import SIMULATION_REQUEST, SIMULATOR_GROUP
 
 _TAKES_S = (0.0, 0.0, 0.05, 0.3, 1.0, 5.0)
+_SCENARIOS = ("fast", "fast", "fast", "other", "other", "slow")
 _AWAY_EVERY_S = 40.0
 _AWAY_S = 6.0
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}')
@@ -90,7 +91,7 @@ class Requests(Producers):
                 "idempotency_key": f"k{self.number}",
                 "tenant_id": tenant,
                 "model_id": "m",
-                "scenario": self.rng.choice(("fast", "fast", "slow", "other")),
+                "scenario": self.rng.choice(_SCENARIOS),
                 "trials": self.rng.randint(1, 3),
                 "parameters": {},
                 "ts": self.world.clock.now_ms(),

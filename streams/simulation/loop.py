@@ -72,6 +72,9 @@ class LoopClock:
         # Below the resolution of a float, "until the deadline" would take no time for ever.
         await asyncio.sleep(max(_TICK_S, delay_s) if delay_s > 0 else 0.0)
 
+    async def wait(self, future: asyncio.Future[Any], delay_s: float) -> None:
+        await asyncio.wait((future,), timeout=max(_TICK_S, delay_s))
+
     def jump_wall(self, delta_ms: int) -> None:
         """Move the wall clock; monotonic time does not notice."""
         self._start_ms += delta_ms

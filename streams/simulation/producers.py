@@ -21,6 +21,8 @@ _LAGS_MS = (
     *(0, 0, 0, 0, 0, 0, 20_000, 20_000, 90_000, 400_000, -20_000, -20_000),
     *(3 * _HOUR_MS, 5 * _HOUR_MS, 27 * _HOUR_MS, OLD_MS, -10_000_000),
 )
+_TENANTS = ("t0", "t1", "t2", "t3")
+_BEYOND_GRACE_MS = 90_000
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}', b"[1]")
 
 
@@ -45,6 +47,14 @@ class Producers:
             except DiaError:
                 return
             self.sent.append((key, value))
+
+    async def hurry(self) -> None:
+        """No open window need wait any longer: a minute and a half later, a record that is none
+        comes to every partition."""
+        self.world.clock.jump_wall(_BEYOND_GRACE_MS)
+        producer = self.world.broker.plain_producer()
+        keys = [tenant.encode() for tenant in _TENANTS]
+        await (await producer.send_many(self.topic, keys, [_BAD_VALUES[0]] * len(keys)))
 
     async def stranger(self) -> None:
         """A transaction by another program: begun, or else committed or aborted."""
@@ -81,7 +91,7 @@ class Producers:
         if draw < 0.22:
             return b"t0", rng.choice(_BAD_VALUES)
         self.number += 1
-        tenant = f"t{rng.randint(0, 3)}"
+        tenant = rng.choice(_TENANTS)
         event = {
             "event_id": f"e{self.number}",
             "tenant_id": tenant,

@@ -3,14 +3,17 @@
 - The changelog is one unbroken chain, and its watermark never goes back.
 - A group's committed offset is where its chain ends: one transaction holds both.
 - No window row reaches a shard before the records in it are committed.
+- What is owed to roll-ups is owed until it was done (`streams.simulation.owed_roll_ups`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from streams.rows import Rows, WindowRows, offset_of
+from streams.runtime.effects import RollUp
 from streams.simulation.difference import Difference
+from streams.simulation.owed_roll_ups import OwedRollUps
 from streams.simulation.world import World
 from streams.topology import SourceTopic
 from streams.types import TopicPartition
@@ -26,9 +29,10 @@ class Witness:
         self._group = group
         self._next: dict[int, int] = {}
         self._seen: Difference | None = None
+        self._owed = OwedRollUps()
         self.links: dict[int, Link] = {}
         """the last committed link of each partition"""
-        world.shards.watch(self._inserted)
+        world.shards.watch(self)
 
     def look(self) -> None:
         """Follow every chain to its end; raise what was seen since the last look."""
@@ -44,15 +48,18 @@ class Witness:
         if position < log.start_offset:
             # Trimmed between two looks: nothing is known of what it followed.
             self.links.pop(partition, None)
+            self._owed.forget(partition)
             position = log.start_offset
         batch = log.read_committed(position, 1 << 20)
         self._next[partition] = batch.end
         for value in batch.values:
-            link = unpack(value or b"")[0]
+            link, entries = unpack(value or b"")
             before = self.links.get(partition)
             if before is not None and not _follows(before, link):
                 self._note(f"{log.tp}: {link} does not follow {before}")
             self.links[partition] = link
+            if (wrong := self._owed.follow(partition, entries)) is not None:
+                self._note(wrong)
 
     def _compare_offset(self, partition: int) -> None:
         tp = TopicPartition(self._source.name, partition)
@@ -64,7 +71,13 @@ class Witness:
         if (committed.offset if committed is not None else 0) != reached:
             self._note(f"{tp}: committed {committed}, the state has folded up to {reached}")
 
-    def _inserted(self, chunks: Sequence[Rows]) -> None:
+    def recomputing(self, bucket: RollUp) -> Callable[[], None]:
+        """A roll-up begins; what is returned is called when it was done."""
+        for partition in range(self._world.partitions):
+            self._follow(partition)
+        return self._owed.recomputing(bucket)
+
+    def inserted(self, chunks: Sequence[Rows]) -> None:
         """Rows are about to become visible."""
         for rows in chunks:
             if not isinstance(rows, WindowRows) or not len(rows):

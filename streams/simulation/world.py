@@ -12,9 +12,11 @@ from streams.broker.memory import MemoryBroker
 from streams.cache.memory import MemoryShared
 from streams.cache.process import shared_layer
 from streams.degradation.level import FINE, Reading
+from streams.errors import RollUpExpired
 from streams.job_agent import Agent
-from streams.rows import Rows
+from streams.rows import Bucket, Rows
 from streams.runtime.deadline import Deadline
+from streams.runtime.effects import RollUp
 from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.simulation.loop import LoopClock, VirtualLoop
@@ -159,18 +161,40 @@ async def die_here() -> None:
         process.die()
 
 
+class Watcher(Protocol):
+    """Who sees what shards are asked for, before they do it."""
+
+    def inserted(self, chunks: Sequence[Rows]) -> None: ...
+
+    def recomputing(self, bucket: RollUp) -> Callable[[], None]: ...
+
+
 class WatchedShards(MemoryShards):
-    """Shards that show every insert to a watcher, before anything of it is visible."""
+    """Shards that show every call to a watcher."""
 
-    _watcher: Callable[[Sequence[Rows]], None] | None = None
+    _watcher: Watcher | None = None
 
-    def watch(self, watcher: Callable[[Sequence[Rows]], None]) -> None:
+    def watch(self, watcher: Watcher) -> None:
         self._watcher = watcher
 
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
         if self._watcher is not None:
-            self._watcher(chunks)
+            self._watcher.inserted(chunks)
         await super().insert(shard, chunks)
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        watcher, bucket = self._watcher, RollUp(shard, table, start_s)
+        done = watcher.recomputing(bucket) if watcher is not None else _nothing
+        try:
+            await super().roll_up(*bucket)
+        except RollUpExpired:
+            done()  # nobody can do it any more
+            raise
+        done()
+
+
+def _nothing() -> None:
+    """Nobody watches."""
 
 
 class HostDisk(MemoryDisk):

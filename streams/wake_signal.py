@@ -1,4 +1,4 @@
-"""Waiting for a change of the in-memory broker, or for a moment of its clock."""
+"""Waiting for a change, or for a moment of the clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from streams.clock import Clock
 
 
-class Signal:
+class WakeSignal:
     """Wakes everyone who waits; who comes later waits for the next `notify`."""
 
     def __init__(self, clock: Clock) -> None:
@@ -28,9 +28,7 @@ class Signal:
         if deadline_s is None:
             await waiter
             return
-        sleeper = asyncio.ensure_future(self._clock.sleep(deadline_s - self._clock.monotonic()))
         try:
-            await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            await self._clock.wait(waiter, deadline_s - self._clock.monotonic())
         finally:
-            sleeper.cancel()
             waiter.cancel()
