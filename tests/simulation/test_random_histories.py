@@ -1,7 +1,7 @@
 """Random histories of the whole engine, none of which may lose or double a record.
 
-A failing seed is printed with the command that replays it. TEST_SEEDS sets how many run: few at
-a desk, 2000 in CI (.ci/run); `make test-faults SEEDS=N` runs others.
+A failing seed is printed with the command that replays it. TEST_SEEDS sets how many run, a fifth of
+them of jobs: few at a desk, 2000 in CI (.ci/run); `make test-faults SEEDS=N` runs others.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CAUGHT_WITHIN = 500
 @pytest.mark.timeout(60 + SEEDS)
 def test_every_history_is_exact():
     """Crashes between any two steps, zombies, lost answers, broken shards: counted once each."""
-    failures = [str(failure) for failure in try_seeds(range(SEEDS), JOBS, "metrics")]
+    failures = [str(failure) for failure in try_seeds(range(SEEDS - SEEDS // 5), JOBS, "metrics")]
     assert not failures, "\n".join(failures)
 
 
 @pytest.mark.timeout(60 + SEEDS)
 def test_every_history_of_jobs_is_exact():
     """Requests finish out of order: each is answered once, and of each key one run is true."""
-    failures = [str(failure) for failure in try_seeds(range(SEEDS // 4), JOBS, "jobs")]
+    failures = [str(failure) for failure in try_seeds(range(SEEDS // 5), JOBS, "jobs")]
     assert not failures, "\n".join(failures)
 
 
