@@ -12,6 +12,9 @@ import pytest
 from streams import settings
 from streams.local.stack import StackStatus, down, up
 
+# Brokers of tests live for seconds: what the second compiler would make faster, they do not reach.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 _HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
 
 # How long an example takes depends on who else uses the machine.
@@ -42,7 +45,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackStatus]:
         yield _external(home)
         return
     try:
-        yield up(home, shards=2, progress=print, owner_pid=os.getpid())
+        yield up(home, shards=2, progress=print, owner_pid=os.getpid(), class_cache=True)
     finally:
         down(home)
 

@@ -40,14 +40,15 @@ def up(
 ) -> None:
     """Start Kafka, Redis and ClickHouse on this machine, with all topics and tables.
 
-    Running already, it says so. The first start fetches Kafka (43 MiB). Data, ports and password
-    live in HOME/stack and stay.
+    Running already, it says so. The first start fetches Kafka (43 MiB) and prepares its classes.
+    Data, ports and password live in HOME/stack and stay.
     """
     from streams.local import stack
 
     run = invocation(ctx)
     printer = run.printer()
-    running = stack.up(run.settings.home_path(), shards, printer.say, new_ports=new_ports)
+    home = run.settings.home_path()
+    running = stack.up(home, shards, printer.say, new_ports=new_ports, class_cache=True)
     if not bare:
         _prepare(run, running, printer)
     if run.json:

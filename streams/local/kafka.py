@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from streams.errors import DependencyUnreachable
+from streams.local import class_cache
 from streams.local.folder import StackFolder, write_atomically
 from streams.local.plan import StackPlan
 from streams.local.ports import LOOPBACK
@@ -128,6 +129,7 @@ def _command(folder: StackFolder, java: Path, class_path: str) -> tuple[str, ...
         # Requests of a megabyte are humongous to the default collector in a heap this small: now and
         # then it kept the heap at half of the bound, and the broker took twice the CPU.
         "-XX:+UseSerialGC",
+        *class_cache.flags(java, class_path),
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={_logging_file(folder)}",
         "-cp",

@@ -1,0 +1,33 @@
+"""The class cache that a real Java wrote of the real Kafka."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from streams.local import class_cache, class_training, jars, kafka
+from streams.local.folder import StackFolder
+from streams.local.wheels import locate
+
+WAIT_S = 150.0
+
+
+@pytest.mark.timeout(240)
+def test_java_takes_the_cache_that_it_wrote(tmp_path):
+    """A cache that does not fit is ignored without a word, except when Java is told to insist."""
+    java = locate().java
+    class_path = jars.ensure(jars.cache_folder(os.environ), print)
+    deadline = time.monotonic() + WAIT_S
+    while not class_cache.path_of(java, class_path).exists():
+        assert time.monotonic() < deadline
+        class_training.ensure(java, class_path, print)
+        time.sleep(0.5)
+    folder = StackFolder.of(tmp_path)
+    folder.create()
+    program, *options = kafka._command(folder, java, class_path)
+    tool = [program, "-XX:AOTMode=on", *options, "kafka.tools.StorageTool", "random-uuid"]
+    done = subprocess.run(tool, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
