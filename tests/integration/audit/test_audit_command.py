@@ -101,7 +101,9 @@ def test_a_wrong_sum_is_found_though_every_count_is_right(tampered: Any, dia: An
     tampered.everywhere(COPY.format(change="s1 + 0.001 AS s1, ver + 1 AS ver") + where(window))
     code, report, _ = audited(dia)
     assert code == 1
-    assert [finding["check"] for finding in report["findings"]] == ["h1 = sum of its minutes"]
+    hour, day = "h1 = sum of its minutes", "d1 = sum of its minutes"
+    # Soon after midnight the window's day is over, too, and is compared.
+    assert [finding["check"] for finding in report["findings"]] in ([hour], [hour, day])
     code, report, _ = audited(dia, "--deep")
     finding = only(report["findings"], "window: sum")
     assert code == 1
