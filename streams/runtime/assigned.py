@@ -28,7 +28,7 @@ from streams.runtime.assignment import Opener
 from streams.runtime.commit import commit
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
-from streams.runtime.idle import IdleWatch
+from streams.runtime.idle import IdleWatch, caught_up
 from streams.runtime.meters import PartitionMeters
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import PoisonRegister
@@ -173,9 +173,12 @@ class AssignedPartition:
 
     @property
     def settled(self) -> bool:
-        """Nothing is left to read, to commit or to acknowledge."""
-        ready = self.partition if self.phase == "ready" else None
-        return ready is not None and self.lag == 0 and ready.settled
+        """Nothing is left to read, to commit or to acknowledge. Who does not look, because it is
+        paused or the broker is away, cannot know; nor who waits for an open transaction."""
+        ready = self.partition if self.phase == "ready" and not self.paused else None
+        now_s, consumer = self._clock.monotonic(), self._consumer
+        seen_all = caught_up(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
+        return ready is not None and seen_all and self.lag == 0 and ready.settled
 
     # --- assignment --------------------------------------------------------------------------
 

@@ -14,6 +14,15 @@ ANSWER_AGE_MAX_S = 2.0
 """An older answer says nothing: the broker may be away and the log growing."""
 
 
+def caught_up(now_s: float, position: int | None, seen: Watermarks | None) -> bool:
+    """Whether the broker said just now that nothing is left to read, and nothing undecided."""
+    return (
+        seen is not None
+        and now_s - seen.answered_at <= ANSWER_AGE_MAX_S
+        and position == seen.last_stable_offset == seen.high_watermark
+    )
+
+
 class IdleWatch:
     """Watches one partition. All times are monotonic seconds."""
 
@@ -23,12 +32,7 @@ class IdleWatch:
 
     def observe(self, now_s: float, position: int | None, seen: Watermarks | None) -> None:
         """One look at the consumer's position and the broker's last answer."""
-        caught_up = (
-            seen is not None
-            and now_s - seen.answered_at <= ANSWER_AGE_MAX_S
-            and position == seen.last_stable_offset == seen.high_watermark
-        )
-        if not caught_up:
+        if not caught_up(now_s, position, seen):
             self._caught_up_at = None
         elif self._caught_up_at is None:
             self._caught_up_at = now_s

@@ -56,6 +56,7 @@ QUIET_STEPS = 6
 PARTITIONS = 2
 CALM_S = 900.0
 PATIENCE_S = 8.0
+LONGEST_SILENCE_S = 4.0
 HURRIED_SHARE = 0.8
 _PAUSES_S = (0.0, 0.05, 0.3, 1.0, 4.0)
 
@@ -170,6 +171,8 @@ async def _settle(
         if hurry is not None and calm_s >= PATIENCE_S:
             await hurry()
             hurry = None
+            # Until then what the broker answered before may make them believe they have read all.
+            await asyncio.sleep(LONGEST_SILENCE_S)
         await asyncio.sleep(1.0)
         for process in processes:
             if process.failure is not None:

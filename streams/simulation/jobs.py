@@ -78,6 +78,7 @@ class Requests(Producers):
     """Appends requests; every one has a ``request_id`` of its own, by which it is found again."""
 
     topic = SIMULATION_REQUEST.name
+    at_once = 6
 
     def record(self) -> Record:
         draw = self.rng.random()

@@ -49,7 +49,13 @@ class OwedRollUps:
     def recomputing(self, bucket: RollUp) -> Callable[[], None]:
         """A recomputation begins; what is returned is called when it was done."""
         began_with = {debt: seq for debt, seq in self._owed.items() if debt.bucket == bucket}
-        return lambda: self._met.update(began_with)
+
+        def done() -> None:
+            for debt, seq in began_with.items():
+                # Two processes recompute side by side: who began first may be done last.
+                self._met[debt] = max(seq, self._met.get(debt, 0))
+
+        return done
 
 
 def _is_owed(key: bytes) -> bool:

@@ -30,6 +30,7 @@ class Producers:
     """Appends to the source; what was sent is read from the log, never from here."""
 
     topic = MODEL_METRICS.name
+    at_once = 12
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self.world = world
@@ -39,9 +40,9 @@ class Producers:
         self._stranger: TransactionalProducer | None = None
 
     async def send_some(self) -> None:
-        """Up to a dozen records, one by one, until the broker is away."""
+        """Up to ``at_once`` records, one by one, until the broker is away."""
         producer = self.world.broker.plain_producer()
-        for key, value in [self.record() for _ in range(self.rng.randint(0, 12))]:
+        for key, value in [self.record() for _ in range(self.rng.randint(0, self.at_once))]:
             try:
                 await (await producer.send(self.topic, key, value))
             except DiaError:

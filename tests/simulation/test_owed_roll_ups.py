@@ -48,6 +48,17 @@ def test_a_recomputation_under_way_does_not_meet_a_newer_debt():
     assert "commit 5" in (owed.follow(0, CROSSED_OUT) or "")
 
 
+def test_a_slow_recomputation_takes_nothing_back():
+    """Two processes recompute one hour: what the quicker one met stays met."""
+    owed = OwedRollUps()
+    owed.follow(0, _owe(3))
+    slow = owed.recomputing(HOUR)
+    owed.follow(0, _owe(5))
+    owed.recomputing(HOUR)()
+    slow()
+    assert owed.follow(0, CROSSED_OUT) is None
+
+
 def test_partitions_owe_apart():
     """What one partition's commit asked for is not asked for by another's."""
     owed = OwedRollUps()

@@ -47,10 +47,12 @@ def _offset(rig):
 async def test_a_full_disk_stops_the_intake_until_there_is_room(rig, degraded):
     """Records wait in Kafka, what was folded is still committed, and then each counts once."""
     worker, disk = degraded
+    assert worker.settled
     disk[0] = Reading(Level.MINIMAL, "full")
     await rig.clock.advance(2)
     await rig.produce_events(5)
     await rig.clock.advance(30)
+    assert not worker.settled, "who does not look does not know"
     assert rig.metrics.registry.get_sample_value(
         "dia_paused_partitions", {"group": "dia-group"}
     ) == len(worker.groups[0].partitions)
