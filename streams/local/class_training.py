@@ -31,11 +31,11 @@ def ensure(java: Path, class_path: str, progress: Callable[[str], None]) -> None
 
     Another process that is at it already is not waited for.
     """
-    cache = path_of(java, class_path)
-    if cache.exists():
-        return
     try:
+        cache = path_of(java, class_path)
         with exclusive(cache.parent / "classes.lock", 0, lambda: None):
+            if cache.exists():
+                return
             progress("preparing Kafka's classes, once: later starts take half as long")
             for outdated in cache.parent.glob("classes-*.aot"):
                 outdated.unlink()
@@ -58,10 +58,9 @@ def _train(folder: StackFolder, java: Path, class_path: str, written: Path) -> N
     service = kafka.service(folder, plan, java, class_path)
     argv = (service.argv[0], f"-XX:AOTCacheOutput={written}", *service.argv[1:])
     child = Child(replace(service, argv=argv, stop_timeout_s=WRITING_S))
-    deadline = time.monotonic() + kafka.READY_TIMEOUT_S
     child.start()
     try:
-        while child.state is State.STARTING and time.monotonic() < deadline:
+        while child.state is State.STARTING:  # for its ready_timeout_s at most
             time.sleep(STEP_INTERVAL_S)
             child.step()
     finally:

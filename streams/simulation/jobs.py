@@ -18,7 +18,7 @@ from streams.job_agent import JobAgent, Outcome, Resources
 from streams.queue_policy import QueuePolicy
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.job_check import check
-from streams.simulation.producers import Producers, Record
+from streams.simulation.producers import TENANTS, Producers, Record
 from streams.topology import SIMULATION_REQUEST, SIMULATOR_GROUP
 
 _TAKES_S = (0.0, 0.0, 0.05, 0.3, 1.0, 5.0)
@@ -85,7 +85,7 @@ class Requests(Producers):
         if draw < 0.04:
             return b"t0", self.rng.choice(_BAD_VALUES)
         self.number += 1
-        tenant = f"t{self.rng.randint(0, 3)}"
+        tenant = self.rng.choice(TENANTS)
         request = self._repeated(draw) if self.sent and draw < 0.4 else None
         if request is None:
             request = {

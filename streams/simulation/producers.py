@@ -21,7 +21,7 @@ _LAGS_MS = (
     *(0, 0, 0, 0, 0, 0, 20_000, 20_000, 90_000, 400_000, -20_000, -20_000),
     *(3 * _HOUR_MS, 5 * _HOUR_MS, 27 * _HOUR_MS, OLD_MS, -10_000_000),
 )
-_TENANTS = ("t0", "t1", "t2", "t3")
+TENANTS = ("t0", "t1", "t2", "t3")
 _BEYOND_GRACE_MS = 90_000
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}', b"[1]")
 
@@ -54,7 +54,7 @@ class Producers:
         comes to every partition."""
         self.world.clock.jump_wall(_BEYOND_GRACE_MS)
         producer = self.world.broker.plain_producer()
-        keys = [tenant.encode() for tenant in _TENANTS]
+        keys = [tenant.encode() for tenant in TENANTS]
         await (await producer.send_many(self.topic, keys, [_BAD_VALUES[0]] * len(keys)))
 
     async def stranger(self) -> None:
@@ -92,7 +92,7 @@ class Producers:
         if draw < 0.22:
             return b"t0", rng.choice(_BAD_VALUES)
         self.number += 1
-        tenant = rng.choice(_TENANTS)
+        tenant = rng.choice(TENANTS)
         event = {
             "event_id": f"e{self.number}",
             "tenant_id": tenant,
