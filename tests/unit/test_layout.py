@@ -28,8 +28,9 @@ def _sources(*folders: str) -> Iterator[Path]:
 
 
 def _committed() -> Iterator[Path]:
-    """Files of the repository; by walking, since a downloaded copy has no git."""
-    yield from (path for path in ROOT.iterdir() if path.is_file())
+    """Files of the repository; by walking, since a downloaded copy has no git. In a worktree of
+    git, ``.git`` is a file that holds a path of the machine."""
+    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
     for folder in (*FOLDERS, ".ci", ".github"):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
