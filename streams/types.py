@@ -259,6 +259,32 @@ class TopicConfig:
     config: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """One member of a consumer group. ``instance_id`` is "" for a dynamic member."""
+
+    member_id: str
+    instance_id: str
+    assignment: frozenset[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDescription:
+    """A consumer group as its coordinator knows it.
+
+    ``stable``: the members hold the assignments shown; False while the group rebalances. A group
+    that does not exist has no members and is stable.
+    """
+
+    group: str
+    stable: bool
+    members: tuple[GroupMember, ...]
+
+    def owners(self) -> dict[TopicPartition, GroupMember]:
+        """Partition to the member it is assigned to."""
+        return {tp: member for member in self.members for tp in member.assignment}
+
+
 class Admin(Protocol):
     """The few administrative calls the pipeline needs.
 
@@ -295,6 +321,13 @@ class Admin(Protocol):
         self, group: str, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, CommittedOffset]:
         """Partitions without a committed offset are absent."""
+        ...
+
+    async def describe_group(self, group: str) -> GroupDescription:
+        """Members of a consumer group and what each is assigned.
+
+        Raises `BrokerUnavailable` when the coordinator did not say.
+        """
         ...
 
     async def cluster_id(self) -> str:

@@ -16,9 +16,10 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from streams.broker.kafka_alter_config import IncrementalAlterConfigs
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error
+from streams.broker.kafka_groups import describe_group
 from streams.broker.kafka_tasks import end_client
 from streams.errors import UnknownTopic
-from streams.types import CommittedOffset, TopicConfig, TopicPartition
+from streams.types import CommittedOffset, GroupDescription, TopicConfig, TopicPartition
 
 SPREAD_TIMEOUT_S = 10.0
 """How long a created or deleted topic may take to show in every broker's metadata."""
@@ -109,6 +110,10 @@ class KafkaAdmin:
             for tp, committed in found.items()
             if committed.offset >= 0
         }
+
+    async def describe_group(self, group: str) -> GroupDescription:
+        async with self._asking(f"describe group {group}"):
+            return await self._retrying(lambda: describe_group(self._client, group))  # type: ignore[no-any-return]  # its result
 
     async def cluster_id(self) -> str:
         async with self._asking("describe the cluster"):

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from streams.broker.memory_cluster import Cluster, Topic
 from streams.broker.memory_log import Log
 from streams.errors import RefusedBySafety, UnknownTopic
-from streams.types import CommittedOffset, RecordBatch, TopicConfig, TopicPartition
+from streams.types import (
+    CommittedOffset,
+    GroupDescription,
+    RecordBatch,
+    TopicConfig,
+    TopicPartition,
+)
 
 
 class MemoryAdmin:
@@ -70,6 +76,12 @@ class MemoryAdmin:
         await self._cluster.call("admin")
         offsets = self._cluster.group(group).offsets
         return {tp: offsets[tp] for tp in partitions if tp in offsets}
+
+    async def describe_group(self, group: str) -> GroupDescription:
+        await self._cluster.call("admin")
+        if group not in self._cluster.groups:
+            return GroupDescription(group, stable=True, members=())
+        return self._cluster.groups[group].description(group)
 
     async def cluster_id(self) -> str:
         await self._cluster.call("admin")

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from streams.types import CommittedOffset, TopicPartition
+from streams.types import CommittedOffset, GroupDescription, GroupMember, TopicPartition
 
 REBALANCE_TIMEOUT_S = 60.0
 """A member whose revocation never ends must not hold the group for ever."""
@@ -108,6 +108,22 @@ class Group:
 
     def subscribed(self) -> frozenset[str]:
         return frozenset().union(*(member.topics for member in self._members.values()))
+
+    def description(self, name: str) -> GroupDescription:
+        """The group as an administrator sees it."""
+        stable = self._rebalance_deadline is None
+        return GroupDescription(
+            name,
+            stable=stable,
+            members=tuple(
+                GroupMember(
+                    member.member_id,
+                    member.instance_id,
+                    member.assignment if stable else frozenset(),
+                )
+                for member in self._members.values()
+            ),
+        )
 
     def _holder_of(self, instance_id: str) -> Member | None:
         if not instance_id:

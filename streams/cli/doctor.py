@@ -10,6 +10,17 @@ import typer
 from streams.cli.finding import Finding, Level
 from streams.cli.invocation import invocation
 from streams.errors import DependencyUnreachable, DiaError
+from streams.health.finding import Severity
+from streams.settings import Settings
+
+_LEVELS = {
+    Severity.WARNING: Level.WARNING,
+    Severity.UNKNOWN: Level.UNREACHABLE,
+    Severity.RED: Level.FAILURE,
+}
+_UNKNOWN = Finding(
+    "pipeline", Level.WARNING, "lag and owners are unknown: Kafka does not answer", "dia status"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,17 +30,42 @@ def register(app: typer.Typer) -> None:
 def doctor(ctx: typer.Context) -> None:
     """Examine this machine, the settings, and every address in them.
 
-    Exit 4 when an address does not answer, 1 when this machine cannot run dia, else 0.
+    Exit 4 when an address does not answer or the lag of a group is unknown, 1 when this machine
+    cannot run dia or the pipeline is not well (as in `dia status`), else 0.
     """
     from streams.cli import machine, reach
 
     run = invocation(ctx)
-    findings = [*machine.examine(run.settings), *asyncio.run(reach.examine(run.settings))]
+    reached = asyncio.run(reach.examine(run.settings))
+    kafka_away = any(one.check == "kafka" and one.level is Level.UNREACHABLE for one in reached)
+    findings = [
+        *machine.examine(run.settings),
+        *reached,
+        *([_UNKNOWN] if kafka_away else _pipeline(run.settings)),
+    ]
     run.printer().rows(
         ["check", "level", "detail", "next"],
         [[found.check, found.level.value, found.detail, found.mend] for found in findings],
     )
     conclude(findings)
+
+
+def _pipeline(settings: Settings) -> list[Finding]:
+    """The health rule's findings, or one that says that there is none. Nothing without Kafka."""
+    from streams.cli.health import health_of
+    from streams.local.live_workers import live_workers
+
+    if not settings.kafka_bootstrap:
+        return []
+    health = health_of(settings, live_workers(settings.state_path()))
+    found = [
+        Finding(f"{one.subject}: {one.code}", _LEVELS[one.severity], one.detail, one.mend)
+        for one in health.findings
+    ]
+    if not found:
+        detail = f"{health.lag_records} records unread, every partition has an owner"
+        found.append(Finding("pipeline", Level.OK, detail))
+    return found
 
 
 def conclude(findings: Sequence[Finding]) -> None:
@@ -42,5 +78,5 @@ def conclude(findings: Sequence[Finding]) -> None:
     failed = [found.check for found in findings if found.level is Level.FAILURE]
     if failed:
         raise DiaError(
-            f"dia cannot run here: {', '.join(failed)}. The next command stands beside each."
+            f"dia is not well here: {', '.join(failed)}. The next command stands beside each."
         )

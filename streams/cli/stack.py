@@ -13,6 +13,7 @@ from streams.errors import DependencyUnreachable
 
 if TYPE_CHECKING:
     from streams.cli.output import Printer
+    from streams.health.rule import Health
     from streams.local.live_workers import Worker
     from streams.local.status import ServiceStatus, StackStatus
     from streams.settings import Provenance
@@ -52,7 +53,7 @@ def up(
     if not bare:
         _prepare(run, running, printer)
     if run.json:
-        printer.record(_report(running.settings(), running, workers=[]))
+        printer.record(_report(running.settings(), running, workers=[], health=None))
     else:
         _show_services(printer, running)
     printer.say(f"ready: data in {running.home}; `dia status` looks, `dia down` stops.")
@@ -82,11 +83,14 @@ def down(ctx: typer.Context) -> None:
 
 
 def status(ctx: typer.Context) -> None:
-    """Addresses, services, workers, their level of degradation, and whether all is settled.
+    """Addresses, services, workers, lag of every declared group, and whether all is well.
 
-    Settled: every worker has lag 0, an empty outbox and no live window. Exit 4 when there is
-    nothing to work with, or a service of the local stack does not answer.
+    Lag is read from the broker: committed offsets against last stable offsets, also when no
+    worker lives. Settled: every worker has lag 0, an empty outbox and no live window. Exit 1 when
+    records wait that no member of their group reads, or a partition is stopped; exit 4 when there
+    is nothing to work with, a service of the local stack does not answer, or lag is unknown.
     """
+    from streams.cli import health
     from streams.local import stack
     from streams.local.live_workers import live_workers
 
@@ -95,11 +99,14 @@ def status(ctx: typer.Context) -> None:
     found = stack.status(run.settings.home_path())
     addresses = _addresses(run, found)
     workers = live_workers(run.settings.state_path())
+    judged = health.health_of(run.settings, workers) if addresses["kafka_bootstrap"] else None
     if run.json:
-        printer.record(_report(addresses, found, workers))
+        printer.record(_report(addresses, found, workers, judged))
     else:
-        _show(printer, addresses, found, workers)
+        _show(printer, addresses, found, workers, judged)
     _refuse_unusable(addresses, found)
+    if judged is not None:
+        health.conclude(judged)
 
 
 def _addresses(run: Invocation, found: StackStatus) -> dict[str, str]:
@@ -114,9 +121,15 @@ def _of_stack(row: Provenance) -> bool:
 
 
 def _report(
-    addresses: Mapping[str, str], found: StackStatus, workers: Sequence[Worker]
+    addresses: Mapping[str, str],
+    found: StackStatus,
+    workers: Sequence[Worker],
+    health: Health | None,
 ) -> dict[str, Any]:
-    """The JSON form: what an outside program needs to drive and to check the pipeline."""
+    """The JSON form: what an outside program needs to drive and to check the pipeline.
+
+    ``degradation`` is null without workers, ``health`` where it was not asked for.
+    """
     import msgspec
 
     from streams.local.live_workers import pipeline_settled, standing
@@ -134,6 +147,7 @@ def _report(
         "workers": msgspec.to_builtins(workers),
         "settled": pipeline_settled(workers),
         "degradation": msgspec.to_builtins(standing(workers)),
+        "health": health.fields() if health is not None else None,
         "home": str(found.home),
         "services": [_service_record(service) for service in found.services],
     }
@@ -157,7 +171,9 @@ def _show(
     addresses: Mapping[str, str],
     found: StackStatus,
     workers: Sequence[Worker],
+    health: Health | None,
 ) -> None:
+    from streams.cli.health import show
     from streams.local.live_workers import pipeline_settled, standing
 
     if found.running:
@@ -173,13 +189,17 @@ def _show(
         )
     if workers:
         _show_workers(printer, workers)
+    if health is not None:
+        show(printer, health)
     stands = standing(workers)
-    if stands.level:
+    if stands is not None and stands.level:
         since = datetime.fromtimestamp(stands.since_ms / 1000, UTC)
         printer.say(f"level {stands.level} of degradation since {since:%Y-%m-%d %H:%M:%SZ}:")
         for cause in stands.causes:
             printer.say(f"  {cause.level} {cause.signal}: {cause.why}")
-    printer.say(f"{len(workers)} workers, {'' if pipeline_settled(workers) else 'not '}settled")
+    verdict = f", health: {health.verdict.word}" if health is not None else ""
+    settled = "" if pipeline_settled(workers) else "not "
+    printer.say(f"{len(workers)} workers, {settled}settled{verdict}")
 
 
 def _show_workers(printer: Printer, workers: Sequence[Worker]) -> None:

@@ -6,23 +6,24 @@ from typing import Final
 
 from streams.clock import Clock
 from streams.console.workers import Workers
-from streams.degradation.degradation import shard_signal
-from streams.degradation.level import HEALTHY, Level, Standing
+from streams.degradation.degradation import REDIS, shard_signal
+from streams.degradation.level import Level, Standing
 from streams.local.live_workers import standing
 
 _LOOK_S: Final = 1.0
 
 
 class Levels:
-    """What the workers of this host measured (streams/degradation), looked up once a second."""
+    """What the known workers measured (streams/degradation), looked up once a second."""
 
     def __init__(self, workers: Workers, clock: Clock) -> None:
         self._workers = workers
         self._clock = clock
-        self._standing = HEALTHY
+        self._standing: Standing | None = None
         self._looked_at: float | None = None
 
-    def now(self) -> Standing:
+    def now(self) -> Standing | None:
+        """None while no worker is known: nothing was measured."""
         at = self._clock.monotonic()
         if self._looked_at is None or at - self._looked_at >= _LOOK_S:
             self._standing, self._looked_at = standing(self._workers.live()), at
@@ -30,7 +31,18 @@ class Levels:
 
     def away(self, shard: int) -> bool:
         """The shard is at `Level.PARTIAL` or worse: it is left alone, and caches answer for it."""
-        signal = shard_signal(shard)
-        return any(
-            cause.signal == signal and cause.level >= Level.PARTIAL for cause in self.now().causes
-        )
+        return shard_signal(shard) in self._partial()
+
+    @property
+    def read_only(self) -> bool:
+        """Nothing new may begin: a signal other than Redis is at `Level.PARTIAL` or worse.
+
+        Cancels, replays and orders to shed are records in Kafka. Redis holds only caches, which
+        none of them needs.
+        """
+        return bool(self._partial() - {REDIS})
+
+    def _partial(self) -> set[str]:
+        stands = self.now()
+        causes = stands.causes if stands is not None else ()
+        return {cause.signal for cause in causes if cause.level >= Level.PARTIAL}

@@ -79,7 +79,7 @@ class OverviewDesk:
         )
         stands = self._levels.now()
         open_now = [b.dependency for b in self._shards.breakers if b.state == "open"]
-        level = max(stands.level, Level.PARTIAL if open_now else Level.HEALTHY)
+        level = max(stands.level if stands else 0, Level.PARTIAL if open_now else Level.HEALTHY)
         throughput, row_age_s, dead = stored if stored is not None else (None, None, None)
         return {
             "degraded": stored is None or level >= Level.PARTIAL,
@@ -87,7 +87,10 @@ class OverviewDesk:
                 "level": level,
                 "name": Level(level).name.lower(),
                 "reasons": [
-                    *(f"{cause.signal}: {cause.why}" for cause in stands.causes),
+                    *(
+                        f"{cause.signal}: {cause.why}"
+                        for cause in (stands.causes if stands else ())
+                    ),
                     *(f"{name}: fails again and again" for name in open_now),
                 ],
             },

@@ -77,7 +77,7 @@ class ConsoleProcess:
         levels = Levels(workers, clock)
         self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
         self._answers = answers = Answers(layer, clock, metrics)
-        operations = Operations(home / "access", clock, lambda: levels.now().read_only)
+        operations = Operations(home / "access", clock, lambda: levels.read_only)
         gate = Gate(
             authenticator=Authenticator(tokens),
             sessions=Sessions(clock),

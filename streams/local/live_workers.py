@@ -35,9 +35,9 @@ def live_workers(state: Path) -> list[Worker]:
     return sorted((worker for worker in found if worker), key=lambda worker: str(worker.slot))
 
 
-def standing(workers: Sequence[Worker]) -> Standing:
-    """How this host's pipeline stands: as its worst worker does."""
-    return worst(worker.degradation for worker in workers)
+def standing(workers: Sequence[Worker]) -> Standing | None:
+    """How the worst of these workers stands; None without workers, of whom nothing is known."""
+    return worst(worker.degradation for worker in workers) if workers else None
 
 
 def pipeline_settled(workers: Sequence[Worker]) -> bool:

@@ -12,10 +12,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from streams.cli import doctor, machine, main, reach
+from streams.broker.memory import MemoryBroker
+from streams.cli import doctor, kafka, machine, main, reach
 from streams.cli.finding import Finding, Level
+from streams.clock import SystemClock
 from streams.errors import DependencyUnreachable, DiaError
 from streams.settings import Settings
+from streams.topics import wanted_topics
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +81,35 @@ def test_addresses_nobody_answers_end_with_exit_4(monkeypatch, capsys):
     for check in ("kafka", "clickhouse 0.0", "clickhouse 0.1", "redis"):
         assert rows[check]["level"] == "unreachable"
         assert f"127.0.0.1:{port}" in rows[check]["detail"]
+    assert rows["pipeline"]["detail"].startswith("lag and owners are unknown")
     assert "secret" not in out + err
     assert "kafka, clickhouse 0.0, clickhouse 0.1, redis not reachable" in err
+
+
+def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
+    """Every address answers, and the pipeline still stands still: exit 1, with the next command."""
+    broker = MemoryBroker(SystemClock())
+
+    async def fill() -> None:
+        await (await broker.admin()).create_topics(wanted_topics())
+        producer = broker.plain_producer()
+        await producer.start()
+        await (await producer.send("model.metrics", b"k", b"v"))
+        await producer.close()
+
+    async def reached(settings: Settings) -> list[Finding]:
+        return [Finding("kafka", Level.OK, "broker:9092")]
+
+    asyncio.run(fill())
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
+    monkeypatch.setattr(reach, "examine", reached)
+    assert main(["doctor", "--json"]) == 1
+    out, err = capsys.readouterr()
+    rows = {row["check"]: row for row in map(json.loads, out.splitlines())}
+    found = rows["model.metrics: group_dead"]
+    assert (found["level"], found["next"]) == ("failure", "dia worker")
+    assert "model.metrics: group_dead" in err
 
 
 def _clickhouse_answer(*, ahead_s: float = 0, tables: int = 3) -> str:

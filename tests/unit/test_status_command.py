@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,8 +10,12 @@ import time
 
 import pytest
 
-from streams.cli import main
+from streams.broker.memory import MemoryBroker
+from streams.cli import kafka, main
+from streams.clock import SystemClock
+from streams.errors import BrokerUnavailable
 from streams.local.live_workers import Worker, live_workers, pipeline_settled
+from streams.topics import wanted_topics
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +25,30 @@ def home(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def broker(monkeypatch):
+    """A broker with every topic, named in the environment; no record and no group."""
+    made = MemoryBroker(SystemClock())
+
+    async def prepare() -> None:
+        await (await made.admin()).create_topics(wanted_topics())
+
+    asyncio.run(prepare())
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    return made
+
+
+def _produce(broker, count):
+    async def produce() -> None:
+        producer = broker.plain_producer()
+        await producer.start()
+        await (await producer.send_many("model.metrics", [b"k"] * count, [b"v"] * count))
+        await producer.close()
+
+    asyncio.run(produce())
 
 
 def _write_worker(home, slot, *, pid=None, age_s=0.0, **fields):
@@ -42,9 +71,8 @@ def test_without_a_stack_it_answers_and_exits_4(home, capsys):
     assert "dia up" in captured.err
 
 
-def test_addresses_of_others_are_reported_as_the_contract_says(monkeypatch, capsys):
+def test_addresses_of_others_are_reported_as_the_contract_says(broker, monkeypatch, capsys):
     """Against a real cluster the same program reads the same fields."""
-    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", "http://a:1|http://b:2,http://c:3")
     monkeypatch.setenv("DIA_REDIS_URL", "redis://cache:6379/0")
     assert main(["status", "--json"]) == 0
@@ -73,9 +101,39 @@ def _held(*partitions):
     return [{"group": "g", "topic": "model.metrics", "partition": p} for p in partitions]
 
 
-def test_live_workers_are_reported(home, monkeypatch, capsys):
+def test_unread_records_without_a_worker_are_red(broker, capsys):
+    """20,000 records wait and nothing reads them: exit 1, the lag, and the next command."""
+    _produce(broker, 20_000)
+    assert main(["status", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["health"]["verdict"] == "red"
+    assert report["health"]["lag_records"] == 20_000
+    assert report["degradation"] is None
+    [red] = [one for one in report["health"]["findings"] if one["severity"] == "red"]
+    assert (red["code"], red["subject"]) == ("group_dead", "model.metrics")
+    assert main(["status"]) == 1
+    out, err = capsys.readouterr()
+    lines = [line.split() for line in out.splitlines()]
+    assert ["dia-group", "model.metrics", "4", "0", "20000"] in lines
+    assert "dia worker" in out
+    assert "group_dead (model.metrics)" in err
+
+
+def test_a_lag_that_cannot_be_asked_is_unknown_and_not_zero(broker, monkeypatch, capsys):
+    """Exit 4 and null: a script must not take silence for an empty queue."""
+
+    async def away(self):
+        raise BrokerUnavailable("connect at broker:9092: no answer")
+
+    monkeypatch.setattr(MemoryBroker, "admin", away)
+    assert main(["status", "--json"]) == 4
+    health = json.loads(capsys.readouterr().out)["health"]
+    assert (health["verdict"], health["lag_records"]) == ("unknown", None)
+    assert {one["code"] for one in health["findings"]} == {"lag_unknown"}
+
+
+def test_live_workers_are_reported(home, broker, capsys):
     """What `--json` shows of a worker is what the worker wrote."""
-    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
     said = {"settled": True, "partitions": _held(0, 1), "sources": [SOURCE], "http_port": 1234}
     _write_worker(home, 0, **said)
     assert main(["status", "--json"]) == 0
@@ -129,22 +187,20 @@ def test_down_without_a_stack_is_no_failure(home, capsys):
     assert list(home.iterdir()) == []
 
 
-def test_people_see_each_partition_with_its_phase_and_lag(home, monkeypatch, capsys):
+def test_people_see_each_partition_with_its_phase_and_lag(home, broker, capsys):
     """ "Not settled" is a question; which partition waits for what is the answer."""
-    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
     held = {"group": "g", "topic": "model.metrics", "paused": False, "stopped_by": None}
     stopped = {"partition": 0, "phase": "stopped", "lag": None, "stopped_by": "changelog_gap"}
     behind = {"partition": 1, "phase": "ready", "lag": 17, "paused": True}
     _write_worker(home, 0, partitions=[{**held, **behind}, {**held, **stopped}])
-    assert main(["status"]) == 0
+    assert main(["status"]) == 1, "a stopped partition waits for an operator"
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["g", "model.metrics", "0", "stopped", "changelog_gap", "0"] in lines
     assert ["g", "model.metrics", "1", "ready", "17", "paused", "0"] in lines
 
 
-def test_the_worst_worker_is_how_the_host_stands(home, monkeypatch, capsys):
+def test_the_worst_worker_is_how_the_host_stands(home, broker, capsys):
     """What is wrong, since when and why: the first thing whoever is called looks for."""
-    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
     cause = {"signal": "clickhouse-0", "level": 2, "why": "it is away", "since_ms": 1000}
     stands = {"level": 2, "since_ms": 1000, "causes": [cause]}
     _write_worker(home, 0, degradation={"level": 0, "since_ms": 9, "causes": []})

@@ -1,0 +1,80 @@
+"""The health rule (streams/health) for commands: asked, shown, and as an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from streams.errors import CommandError, DependencyUnreachable
+
+if TYPE_CHECKING:
+    from streams.cli.output import Printer
+    from streams.health.observation import DeclaredSource
+    from streams.health.rule import Health
+    from streams.local.live_workers import Worker
+    from streams.settings import Settings
+
+TIMEOUT_S = 5.0
+
+
+def declared_sources() -> list[DeclaredSource]:
+    """Every topic that the built-in agents read."""
+    from agents import ALL
+    from streams.health.observation import DeclaredSource
+
+    return [DeclaredSource(agent.name, agent.group, agent.source.name) for agent in ALL]
+
+
+def health_of(settings: Settings, workers: Sequence[Worker]) -> Health:
+    """The pipeline at this moment. Raises `DependencyUnreachable` when no broker is named."""
+    from streams.cli import kafka
+    from streams.clock import SystemClock
+    from streams.health.observing import observe
+    from streams.health.rule import judge
+
+    observed = observe(
+        kafka.broker_of(settings), declared_sources(), workers, SystemClock(), timeout_s=TIMEOUT_S
+    )
+    return judge(asyncio.run(observed))
+
+
+def show(printer: Printer, health: Health) -> None:
+    """Lag of each group by topic, and each finding with its next command."""
+    print()
+    printer.rows(["group", "topic", "partitions", "owned", "unread"], _lag_rows(health))
+    if health.findings:
+        print()
+        rows = [list(finding.fields().values()) for finding in health.findings]
+        printer.rows(["code", "severity", "subject", "detail", "next"], rows)
+
+
+def conclude(health: Health) -> None:
+    """Raise what the verdict asks for: exit code 1 for red, 4 for unknown."""
+    from streams.health.finding import Severity
+
+    words = ", ".join(
+        f"{one.code} ({one.subject})" for one in health.findings if one.severity is health.verdict
+    )
+    if health.verdict is Severity.RED:
+        raise CommandError(f"the pipeline is not well: {words}. The next commands stand above.")
+    if health.verdict is Severity.UNKNOWN:
+        raise DependencyUnreachable(f"whether the pipeline is well is unknown: {words}.")
+
+
+def _lag_rows(health: Health) -> list[list[Any]]:
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in health.partitions:
+        found.setdefault((row["group"], row["topic"]), []).append(row)
+    return [
+        [
+            group,
+            topic,
+            len(rows),
+            sum(row["owner"] is not None for row in rows),
+            "unknown"
+            if any(row["lag"] is None for row in rows)
+            else sum(row["lag"] for row in rows),
+        ]
+        for (group, topic), rows in sorted(found.items())
+    ]

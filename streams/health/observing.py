@@ -1,0 +1,93 @@
+"""Asks the broker about every declared source. Never raises for a broker that does not answer:
+what it did not say is None in the observation, with the reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+from streams.clock import Clock
+from streams.errors import DiaError
+from streams.health.observation import (
+    DeclaredSource,
+    LogBounds,
+    Observation,
+    SourceObservation,
+)
+from streams.local.live_workers import Worker
+from streams.types import Admin, Broker, LogReader, TopicPartition
+
+TIMEOUT_S: Final = 10.0
+"""Deadline of all questions together."""
+
+
+async def observe(
+    broker: Broker,
+    sources: Iterable[DeclaredSource],
+    workers: Sequence[Worker],
+    clock: Clock,
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> Observation:
+    """Every source, each as far as the broker said."""
+    found = {source: SourceObservation(source=source) for source in sources}
+    why = ""
+    try:
+        async with asyncio.timeout(timeout_s), _clients(broker) as (admin, reader):
+            topics = await admin.describe_topics()
+            for source in found:
+                count = topics[source.topic].partitions if source.topic in topics else 0
+                found[source] = await _source(admin, reader, source, count)
+    except DiaError as error:
+        why = str(error)
+    except TimeoutError:
+        why = f"the broker did not answer within {timeout_s:g} s"
+    return Observation(
+        at_ms=clock.now_ms(),
+        sources=tuple(
+            one if one.logs is not None or one.why else replace(one, why=why)
+            for one in found.values()
+        ),
+        workers=tuple(workers),
+    )
+
+
+@asynccontextmanager
+async def _clients(broker: Broker) -> AsyncIterator[tuple[Admin, LogReader]]:
+    admin = await broker.admin()
+    try:
+        reader = await broker.reader()
+        try:
+            yield admin, reader
+        finally:
+            await reader.close()
+    finally:
+        await admin.close()
+
+
+async def _source(
+    admin: Admin, reader: LogReader, source: DeclaredSource, partitions: int
+) -> SourceObservation:
+    """Offsets are read before the log's ends, so that a moving partition never looks as if it had
+    committed past its end."""
+    observed = SourceObservation(source=source)
+    places = [TopicPartition(source.topic, number) for number in range(partitions)]
+    try:
+        observed = replace(observed, group=await admin.describe_group(source.group))
+        committed = await admin.committed(source.group, places)
+        logs = {
+            tp.partition: LogBounds(
+                await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+            )
+            for tp in places
+        }
+    except DiaError as error:
+        return replace(observed, why=str(error))
+    return replace(
+        observed,
+        logs=logs,
+        committed={tp.partition: offset.offset for tp, offset in committed.items()},
+    )

@@ -1,0 +1,224 @@
+"""The health rule: findings of an observation, and the verdict that follows. Nothing here asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from streams.degradation.level import Level, Standing
+from streams.health.finding import HealthFinding, Severity
+from streams.health.observation import Observation, SourceObservation
+from streams.local.live_workers import standing
+
+START_WORKERS: Final = "dia worker"
+_SHOWN_MAX = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """``lag_records`` is None unless the lag of every declared partition is known."""
+
+    at_ms: int
+    verdict: Severity
+    findings: tuple[HealthFinding, ...]
+    lag_records: int | None
+    partitions: tuple[dict[str, Any], ...]
+    degradation: Standing | None
+    """of the worst worker that is known here; None where none is known"""
+
+    def fields(self) -> dict[str, Any]:
+        """As data."""
+        return {
+            "verdict": self.verdict.word,
+            "at_ms": self.at_ms,
+            "lag_records": self.lag_records,
+            "findings": [finding.fields() for finding in self.findings],
+            "partitions": list(self.partitions),
+        }
+
+
+def judge(observed: Observation) -> Health:
+    """See the package's docstring. Findings are ordered worst first."""
+    findings = [finding for rule in RULES for finding in rule(observed)]
+    findings.sort(key=lambda one: (-one.severity, one.code, one.subject))
+    rows = [row for source in observed.sources for row in _rows(source)]
+    known = [row["lag"] for row in rows if row["lag"] is not None]
+    complete = len(known) == len(rows) and all(
+        source.logs is not None for source in observed.sources
+    )
+    return Health(
+        at_ms=observed.at_ms,
+        verdict=max((one.severity for one in findings), default=Severity.HEALTHY),
+        findings=tuple(findings),
+        lag_records=sum(known) if complete else None,
+        partitions=tuple(rows),
+        degradation=standing(observed.workers),
+    )
+
+
+def _rows(source: SourceObservation) -> Iterator[dict[str, Any]]:
+    agent, group, topic = source.source
+    for partition, log in sorted((source.logs or {}).items()):
+        yield {
+            "agent": agent,
+            "group": group,
+            "topic": topic,
+            "partition": partition,
+            "lag": source.lag(partition),
+            "committed": (source.committed or {}).get(partition),
+            "end": log.stable_end,
+            "owner": source.owner(partition),
+        }
+
+
+def unknown_sources(observed: Observation) -> Iterator[HealthFinding]:
+    """What could not be asked is neither zero nor healthy."""
+    if not observed.sources:
+        yield HealthFinding(
+            code="nothing_declared",
+            severity=Severity.UNKNOWN,
+            subject="agents",
+            detail="no agent is declared, so nothing was asked",
+        )
+    for source in observed.sources:
+        if source.logs is None or source.committed is None or source.group is None:
+            yield HealthFinding(
+                code="lag_unknown",
+                severity=Severity.UNKNOWN,
+                subject=source.source.topic,
+                detail=f"lag of group {source.source.group} is unknown: {source.why}",
+                mend="dia doctor",
+            )
+
+
+def absent_topics(observed: Observation) -> Iterator[HealthFinding]:
+    """A declared source that does not exist takes no record. Red where a group reads it: it was
+    deleted; without members the cluster is one that was not prepared yet."""
+    for source in observed.sources:
+        if source.logs == {}:
+            read = source.group is not None and bool(source.group.members)
+            yield HealthFinding(
+                code="topic_absent",
+                severity=Severity.RED if read else Severity.WARNING,
+                subject=source.source.topic,
+                detail="the topic does not exist",
+                mend="dia topics apply",
+            )
+
+
+def unread_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Records that no member of their group is going to read."""
+    for source in observed.sources:
+        if not source.logs or source.committed is None or source.group is None:
+            continue
+        if not source.group.stable:
+            yield _finding(
+                source, "group_rebalancing", Severity.WARNING, "is rebalancing: owners are unknown"
+            )
+        elif not source.group.members:
+            yield from _without_owner(source, sorted(source.logs), "group_dead", "has no members")
+        else:
+            bare = [one for one in sorted(source.logs) if source.owner(one) is None]
+            waiting = "does not read them: no member is assigned"
+            yield from _without_owner(source, bare, "partition_unowned", waiting)
+
+
+def _without_owner(
+    source: SourceObservation, partitions: Sequence[int], code: str, why: str
+) -> Iterator[HealthFinding]:
+    if not partitions:
+        return
+    lags = {one: source.lag(one) or 0 for one in partitions}
+    waiting = [one for one, lag in lags.items() if lag]
+    if waiting:
+        detail = f"{why}; {sum(lags.values()):,} unread records in {_named(waiting)}"
+        yield _finding(source, code, Severity.RED, detail, START_WORKERS)
+    else:
+        detail = f"{why}; nothing is unread in {_named(partitions)}"
+        yield _finding(source, code, Severity.WARNING, detail, START_WORKERS)
+
+
+def impossible_offsets(observed: Observation) -> Iterator[HealthFinding]:
+    """A committed offset outside its log: records expired unread, or the log is another one."""
+    for source in observed.sources:
+        if not source.logs or source.committed is None:
+            continue
+        for partition, offset in sorted(source.committed.items()):
+            log = source.logs.get(partition)
+            if log is None:
+                continue
+            if offset < log.begin:
+                yield _finding(
+                    source,
+                    "source_truncated",
+                    Severity.RED,
+                    f"has not read offsets {offset} to {log.begin - 1} of partition {partition}, "
+                    "which are no longer in the log",
+                    "dia tables list",
+                )
+            elif offset > log.stable_end:
+                yield _finding(
+                    source,
+                    "committed_past_end",
+                    Severity.RED,
+                    f"committed offset {offset} of partition {partition}, whose log ends at "
+                    f"{log.stable_end}: the topic was truncated or recreated",
+                    "dia tables list",
+                )
+
+
+def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions that wait for an operator's decision."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if held.get("stopped_by"):
+                yield HealthFinding(
+                    code="partition_stopped",
+                    severity=Severity.RED,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"worker {worker.slot} stopped it: {held['stopped_by']}",
+                    mend="dia tables list",
+                )
+
+
+def degraded_workers(observed: Observation) -> Iterator[HealthFinding]:
+    """What workers measure of their dependencies (streams/degradation)."""
+    stands = standing(observed.workers)
+    for cause in stands.causes if stands is not None else ():
+        yield HealthFinding(
+            code="degraded",
+            severity=Severity.RED if cause.level >= Level.MINIMAL else Severity.WARNING,
+            subject=cause.signal,
+            detail=f"level {cause.level}: {cause.why}",
+            mend="dia doctor",
+        )
+
+
+Rule: TypeAlias = Callable[[Observation], Iterable[HealthFinding]]
+
+RULES: Final[tuple[Rule, ...]] = (
+    unknown_sources,
+    absent_topics,
+    unread_partitions,
+    impossible_offsets,
+    stopped_partitions,
+    degraded_workers,
+)
+
+
+def _finding(
+    source: SourceObservation, code: str, severity: Severity, detail: str, mend: str = ""
+) -> HealthFinding:
+    detail = f"group {source.source.group} {detail}"
+    return HealthFinding(
+        code=code, severity=severity, subject=source.source.topic, detail=detail, mend=mend
+    )
+
+
+def _named(partitions: Sequence[int]) -> str:
+    shown = ", ".join(map(str, partitions[:_SHOWN_MAX]))
+    more = len(partitions) - _SHOWN_MAX
+    return f"partition{'s' if len(partitions) > 1 else ''} {shown}" + (
+        f" and {more} more" if more > 0 else ""
+    )

@@ -1,0 +1,57 @@
+"""What health needs to know of consumer groups, on every broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streams.types import GroupDescription, TopicPartition
+
+
+async def _described(world, group) -> GroupDescription:
+    admin = await world.broker.admin()
+    try:
+        return await admin.describe_group(group)
+    finally:
+        await admin.close()
+
+
+async def test_a_group_that_nobody_joined_has_no_members(world):
+    """A group without members is an answer, not an error: its records wait."""
+    group = world.name("group")
+    assert await _described(world, group) == GroupDescription(group, stable=True, members=())
+
+
+async def test_members_are_described_with_what_they_own(world):
+    """A partition without an owner can only be seen against every member's assignment."""
+    group, topic = world.name("group"), await world.topic(partitions=3)
+    first, told = await world.member(group, [topic], "one")
+    joining = asyncio.create_task(world.member(group, [topic], "two"))
+    await world.poll_until([first], lambda: len(told.assigned) > 1 and joining.done())
+    second, _ = await joining
+    described = await _described(world, group)
+    assert described.stable
+    owners = {tp: member.instance_id for tp, member in described.owners().items()}
+    assert owners == {
+        **dict.fromkeys(first.assignment(), "one"),
+        **dict.fromkeys(second.assignment(), "two"),
+    }
+    assert set(owners) == {TopicPartition(topic, n) for n in range(3)}
+
+
+async def test_a_topic_outside_the_subscription_has_no_owner(world):
+    """A living group that does not read a topic must not look as if it did."""
+    group, read, unread = world.name("group"), await world.topic(), await world.topic()
+    await world.member(group, [read], "one")
+    described = await _described(world, group)
+    assert TopicPartition(read, 0) in described.owners()
+    assert TopicPartition(unread, 0) not in described.owners()
+
+
+async def test_a_dynamic_member_that_left_owns_nothing(world):
+    """The group outlives its members, and then nobody reads."""
+    group, topic = world.name("group"), await world.topic()
+    member, _ = await world.member(group, [topic], "")
+    assert len((await _described(world, group)).members) == 1
+    await member.stop()
+    described = await _described(world, group)
+    assert (described.members, described.owners()) == ((), {})

@@ -1,0 +1,115 @@
+"""Laws of the health rule: green needs proof, and unknown is never zero."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.health.finding import Severity
+from streams.health.observation import (
+    DeclaredSource,
+    LogBounds,
+    Observation,
+    SourceObservation,
+)
+from streams.health.rule import judge
+from streams.local.live_workers import Worker
+from streams.types import GroupDescription, GroupMember, TopicPartition
+
+OFFSETS = st.integers(0, 5)
+
+
+@st.composite
+def sources(draw: st.DrawFn, number: int) -> SourceObservation:
+    """One source; each of its three answers may be missing."""
+    topic = f"topic-{number}"
+    partitions = range(draw(st.integers(0, 3)))
+    logs = {}
+    for partition in partitions:
+        begin = draw(OFFSETS)
+        logs[partition] = LogBounds(begin, begin + draw(OFFSETS))
+    committed = {one: draw(OFFSETS) for one in partitions if draw(st.booleans())}
+    owned = frozenset(TopicPartition(topic, one) for one in partitions if draw(st.booleans()))
+    members = (GroupMember("m", "", owned),) if draw(st.booleans()) else ()
+    group = GroupDescription("g", stable=draw(st.booleans()), members=members)
+    return SourceObservation(
+        source=DeclaredSource("agent", "g", topic),
+        logs=draw(st.sampled_from([logs, None])),
+        committed=draw(st.sampled_from([committed, None])),
+        group=draw(st.sampled_from([group, None])),
+        why="not asked",
+    )
+
+
+@st.composite
+def observations(draw: st.DrawFn) -> Observation:
+    found = tuple(draw(sources(number)) for number in range(draw(st.integers(0, 3))))
+    stopped = draw(st.sampled_from([None, "changelog_gap"]))
+    held = {"group": "g", "topic": "topic-0", "partition": 0, "stopped_by": stopped}
+    workers = (Worker(pid=1, slot=0, partitions=[held]),) if draw(st.booleans()) else ()
+    return Observation(at_ms=0, sources=found, workers=workers)
+
+
+@given(observations())
+def test_healthy_means_that_everything_was_asked_and_everything_is_read(observed):
+    """The verdict a person acts on: it must not be given for want of an answer."""
+    health = judge(observed)
+    if health.verdict is not Severity.HEALTHY:
+        return
+    assert observed.sources
+    for source in observed.sources:
+        assert source.logs
+        assert source.committed is not None
+        assert source.group is not None
+        for partition, log in source.logs.items():
+            assert source.owner(partition) is not None
+            assert source.committed.get(partition, 0) <= log.stable_end
+    assert not any(held["stopped_by"] for one in observed.workers for held in one.partitions)
+
+
+@given(observations())
+def test_lag_is_a_number_only_where_every_lag_is_known(observed):
+    """A sum over what answered would call silence 0."""
+    health = judge(observed)
+    unknown = any(
+        one.logs is None or (one.logs and one.committed is None) for one in observed.sources
+    )
+    assert (health.lag_records is None) == unknown
+    if health.lag_records is not None:
+        assert health.lag_records == sum(row["lag"] for row in health.partitions)
+
+
+@given(observations(), st.data())
+def test_unread_records_without_an_owner_are_red(observed, data):
+    """The case the rule exists for, whatever else is going on."""
+    silent = GroupDescription("g", stable=True, members=())
+    dead = SourceObservation(
+        source=DeclaredSource("agent", "g", "dead"),
+        logs={0: LogBounds(0, data.draw(st.integers(1, 20_000)))},
+        committed={},
+        group=silent,
+    )
+    health = judge(replace(observed, sources=(*observed.sources, dead)))
+    assert health.verdict is Severity.RED
+    assert ("group_dead", "dead") in {(one.code, one.subject) for one in health.findings}
+
+
+@given(observations(), st.sampled_from(["logs", "committed", "group"]))
+def test_an_answer_that_is_missing_is_never_green(observed, answer):
+    """Whichever of the questions failed."""
+    if not observed.sources:
+        return
+    first, *rest = observed.sources
+    health = judge(replace(observed, sources=(replace(first, **{answer: None}), *rest)))
+    assert health.verdict >= Severity.UNKNOWN
+
+
+@given(observations())
+def test_the_verdict_is_the_worst_finding(observed):
+    """So that every surface that shows the findings agrees with every one that shows the verdict."""
+    health = judge(observed)
+    severities = [one.severity for one in health.findings]
+    assert health.verdict == max(severities, default=Severity.HEALTHY)
+    assert severities == sorted(severities, reverse=True)

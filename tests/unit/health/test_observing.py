@@ -1,0 +1,201 @@
+"""What is observed of a broker, and the verdict people get from it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.broker.memory import MemoryBroker
+from streams.clock import SystemClock
+from streams.errors import BrokerUnavailable
+from streams.health.finding import Severity
+from streams.health.observation import DeclaredSource
+from streams.health.observing import observe
+from streams.health.rule import judge
+from streams.local.live_workers import Worker
+from streams.types import CommittedOffset, TopicConfig, TopicPartition
+
+TOPIC, GROUP = "model.metrics", "dia-group"
+SOURCES = (DeclaredSource("aggregate_metrics", GROUP, TOPIC),)
+
+
+class _Listener:
+    def __init__(self, consumer) -> None:
+        self._consumer = consumer
+
+    async def on_revoked(self, partitions) -> None:
+        """Nothing is kept."""
+
+    async def on_assigned(self, partitions) -> None:
+        for tp in partitions:
+            self._consumer.seek(tp, 0)
+
+
+@pytest.fixture
+async def broker() -> MemoryBroker:
+    made = MemoryBroker(SystemClock())
+    await (await made.admin()).create_topics([TopicConfig(TOPIC, 2, 1, {})])
+    return made
+
+
+async def _health(broker, workers=(), sources=SOURCES, **options):
+    return judge(await observe(broker, sources, workers, SystemClock(), **options))
+
+
+async def _produce(broker, count):
+    producer = broker.plain_producer()
+    await producer.start()
+    keys = [b"%d" % n for n in range(count)]
+    await (await producer.send_many(TOPIC, keys, [b"v"] * count))
+    await producer.close()
+
+
+async def _commit(broker, offset, partition=0):
+    producer = broker.transactional_producer("t")
+    await producer.start()
+    await producer.begin()
+    await producer.send_offsets(
+        {TopicPartition(TOPIC, partition): CommittedOffset(offset, "")}, GROUP
+    )
+    await producer.commit()
+    await producer.close()
+
+
+def _codes(health):
+    return {(one.code, one.severity, one.subject) for one in health.findings}
+
+
+async def test_records_that_no_worker_reads_are_red_and_counted(broker):
+    """20,000 unread records and no worker must not be "lag 0, healthy"."""
+    await _produce(broker, 20_000)
+    health = await _health(broker)
+    assert health.verdict is Severity.RED
+    assert health.lag_records == 20_000
+    assert _codes(health) == {("group_dead", Severity.RED, TOPIC)}
+    assert "20,000 unread records in partitions 0, 1" in health.findings[0].detail
+    assert health.findings[0].mend == "dia worker"
+    assert health.degradation is None
+
+
+async def test_an_empty_pipeline_without_workers_is_a_warning(broker):
+    """Nothing is lost yet, but nothing would be read either."""
+    health = await _health(broker)
+    assert (health.verdict, health.lag_records) == (Severity.WARNING, 0)
+
+
+async def test_a_group_that_reads_everything_is_healthy(broker):
+    """Green is possible, with an owner for each partition."""
+    await _produce(broker, 10)
+    consumer = broker.consumer(GROUP, [TOPIC], "one")
+    await consumer.start(_Listener(consumer))
+    health = await _health(broker)
+    assert (health.verdict, health.lag_records) == (Severity.HEALTHY, 10)
+    assert {row["owner"] for row in health.partitions} == {"one"}
+    await consumer.stop()
+
+
+async def test_a_living_group_that_leaves_a_topic_unread_is_red(broker):
+    """Static membership with another set of agents leaves whole topics without an owner."""
+    admin = await broker.admin()
+    await admin.create_topics([TopicConfig("train.results", 1, 1, {})])
+    await _produce(broker, 10)
+    consumer = broker.consumer(GROUP, ["train.results"], "one")
+    await consumer.start(_Listener(consumer))
+    sources = (*SOURCES, DeclaredSource("record_training", GROUP, "train.results"))
+    health = await _health(broker, sources=sources)
+    assert health.verdict is Severity.RED
+    assert _codes(health) == {("partition_unowned", Severity.RED, TOPIC)}
+    await consumer.stop()
+
+
+async def test_lag_counts_from_the_committed_offset(broker):
+    """Not from what a worker says of itself."""
+    await _produce(broker, 100)
+    reader = await broker.reader()
+    end = await reader.last_stable_offset(TopicPartition(TOPIC, 0))
+    await _commit(broker, end - 3)
+    rows = {row["partition"]: row["lag"] for row in (await _health(broker)).partitions}
+    assert rows == {0: 3, 1: 100 - end}
+
+
+async def test_records_that_expired_unread_are_red(broker):
+    """They are lost to this group, and lag no longer counts them."""
+    await _produce(broker, 100)
+    await _commit(broker, 1)
+    admin = await broker.admin()
+    await admin.delete_records({TopicPartition(TOPIC, 0): 5})
+    found = [one for one in (await _health(broker)).findings if one.code == "source_truncated"]
+    assert [one.severity for one in found] == [Severity.RED]
+    assert "offsets 1 to 4 of partition 0" in found[0].detail
+
+
+async def test_a_commit_past_the_end_is_red(broker):
+    """The topic was recreated under its group: new records would be skipped."""
+    await _commit(broker, 50)
+    assert ("committed_past_end", Severity.RED, TOPIC) in _codes(await _health(broker))
+
+
+async def test_a_topic_that_is_absent_is_red_once_a_group_reads(broker):
+    """It was deleted under its workers; before the first worker it is only not made yet."""
+    absent = (DeclaredSource("a", GROUP, "absent"),)
+    health = await _health(broker, sources=absent)
+    assert _codes(health) == {("topic_absent", Severity.WARNING, "absent")}
+    consumer = broker.consumer(GROUP, [TOPIC], "one")
+    await consumer.start(_Listener(consumer))
+    health = await _health(broker, sources=absent)
+    assert _codes(health) == {("topic_absent", Severity.RED, "absent")}
+    await consumer.stop()
+
+
+async def test_a_broker_that_refuses_is_unknown(broker):
+    """Not zero, and not healthy: the reason stands beside it."""
+
+    class Away:
+        async def admin(self):
+            raise BrokerUnavailable("connect at broker:9092: no answer")
+
+    health = await _health(Away())
+    assert (health.verdict, health.lag_records) == (Severity.UNKNOWN, None)
+    assert "connect at broker:9092" in health.findings[0].detail
+
+
+async def test_a_broker_that_hangs_is_unknown_at_the_deadline(broker):
+    """A status command answers, whatever its broker does."""
+
+    class Hanging:
+        async def admin(self):
+            await asyncio.Event().wait()
+
+    health = await _health(Hanging(), timeout_s=0.01)
+    assert (health.verdict, health.lag_records) == (Severity.UNKNOWN, None)
+    assert "did not answer" in health.findings[0].detail
+
+
+async def test_one_group_that_is_not_told_leaves_the_others_known(broker, monkeypatch):
+    """One refused group must not hide the lag of every other one, nor be taken for empty."""
+    admin = await broker.admin()
+    await admin.create_topics([TopicConfig("train.results", 1, 1, {})])
+    ask = type(admin).describe_group
+
+    async def refused(self, group):
+        if group == "secret":
+            raise BrokerUnavailable("describe group secret: GroupAuthorizationFailedError")
+        return await ask(self, group)
+
+    monkeypatch.setattr(type(admin), "describe_group", refused)
+    await _produce(broker, 7)
+    sources = (DeclaredSource("b", "secret", "train.results"), *SOURCES)
+    health = await _health(broker, sources=sources)
+    assert health.lag_records is None
+    assert ("lag_unknown", Severity.UNKNOWN, "train.results") in _codes(health)
+    assert sum(row["lag"] for row in health.partitions if row["topic"] == TOPIC) == 7
+
+
+async def test_stopped_partitions_and_degraded_workers_are_findings(broker):
+    """What workers say of themselves is judged by the same rule."""
+    held = {"group": GROUP, "topic": TOPIC, "partition": 1, "stopped_by": "changelog_gap"}
+    worker = Worker(pid=1, slot=0, partitions=[held])
+    health = await _health(broker, [worker])
+    assert ("partition_stopped", Severity.RED, f"{TOPIC}/1") in _codes(health)
+    assert health.degradation is not None
