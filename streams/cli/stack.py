@@ -32,6 +32,13 @@ def up(
         int | None,
         typer.Option(metavar="N", help="ClickHouse shards; fixed at the first start (2)."),
     ] = None,
+    brokers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Kafka brokers; fixed at the first start (1). Three keep three copies.",
+        ),
+    ] = None,
     new_ports: Annotated[
         bool, typer.Option("--new-ports", help="Forget the remembered ports, take free ones.")
     ] = False,
@@ -49,7 +56,9 @@ def up(
     run = invocation(ctx)
     printer = run.printer()
     home = run.settings.home_path()
-    running = stack.up(home, shards, printer.say, new_ports=new_ports, class_cache=True)
+    running = stack.up(
+        home, shards, printer.say, brokers=brokers, new_ports=new_ports, class_cache=True
+    )
     if not bare:
         _prepare(run, running, printer)
     if run.json:

@@ -55,7 +55,7 @@ def _train(folder: StackFolder, java: Path, class_path: str, written: Path) -> N
     folder.create()
     plan = new_plan(shards=1)
     kafka.prepare(folder, plan, java, class_path)
-    service = kafka.service(folder, plan, java, class_path)
+    [service] = kafka.services(folder, plan, java, class_path)
     argv = (service.argv[0], f"-XX:AOTCacheOutput={written}", *service.argv[1:])
     child = Child(replace(service, argv=argv, stop_timeout_s=WRITING_S))
     child.start()

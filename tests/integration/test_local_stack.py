@@ -195,7 +195,7 @@ def test_a_busy_remembered_port_is_named_and_can_be_left(home, folder):
     """Another program took it while the stack was down."""
     _start(home)
     down(home)
-    port = remembered_plan(folder).kafka_port
+    port = remembered_plan(folder).brokers[0].port
     with socket.create_server((LOOPBACK, port)):
         with pytest.raises(DependencyUnreachable, match=rf"{port} of kafka.*--new-ports"):
             up(home)

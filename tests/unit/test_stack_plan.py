@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import stat
 
+import msgspec
 import pytest
 
 from streams import settings
 from streams.errors import DependencyUnreachable, RefusedBySafety
 from streams.local import disk, kafka, wheels
 from streams.local.folder import StackFolder, write_atomically
-from streams.local.plan import settle_password, settle_plan
+from streams.local.plan import BrokerPlan, settle_password, settle_plan
 from streams.local.ports import FIRST_PORT, LAST_PORT, LOOPBACK, free_ports, is_free, refuse_busy
 from streams.local.stack import StackStatus, up
 
@@ -86,9 +87,54 @@ def test_another_number_of_shards_is_refused(folder):
         settle_plan(folder, 3, new_ports=False)
 
 
+def test_another_number_of_brokers_is_refused(folder):
+    """Topics have as many copies, and controllers as many votes, as there were brokers at first."""
+    settle_plan(folder, 1, 3, new_ports=False)
+    with pytest.raises(RefusedBySafety, match=r"3 brokers.*without --brokers"):
+        settle_plan(folder, 1, 1, new_ports=False)
+
+
+def test_new_ports_keep_the_brokers_and_their_cluster(folder):
+    """The data of each broker names its cluster: with another id it would not start."""
+    first = settle_plan(folder, 1, 3, new_ports=False)
+    second = settle_plan(folder, None, new_ports=True)
+    assert len(second.brokers) == 3
+    assert second.cluster_id == first.cluster_id
+    assert second.brokers != first.brokers
+
+
+def test_three_brokers_survive_the_loss_of_one(folder):
+    """Two of three copies acknowledge each record, and no copy that lags becomes the leader."""
+    plan = settle_plan(folder, 1, 3, new_ports=False)
+    texts = [
+        kafka.render_properties(plan, index, folder.broker(name) / "data")
+        for index, name in enumerate(plan.broker_names)
+    ]
+    entries = [dict(line.split("=", 1) for line in text.splitlines()) for text in texts]
+    assert len({each["node.id"] for each in entries}) == 3
+    assert len({each["controller.quorum.voters"] for each in entries}) == 1
+    for each in entries:
+        assert each["default.replication.factor"] == "3"
+        assert each["offsets.topic.replication.factor"] == "3"
+        assert each["transaction.state.log.min.isr"] == "2"
+        assert each["min.insync.replicas"] == "2"
+        assert each["unclean.leader.election.enable"] == "false"
+
+
+def test_a_forwarded_broker_is_reached_through_its_forwarder(folder):
+    """Tests cut a broker from its peers and clients there, so none of them may go around it."""
+    broker = BrokerPlan(port=1, controller_port=2, forwarded_port=3, forwarded_controller_port=4)
+    plan = msgspec.structs.replace(settle_plan(folder, 1, new_ports=False), brokers=(broker,))
+    text = kafka.render_properties(plan, 0, folder.broker("kafka") / "data")
+    assert "listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2\n" in text
+    assert "advertised.listeners=PLAINTEXT://127.0.0.1:3\n" in text
+    assert "controller.quorum.voters=1@127.0.0.1:4\n" in text
+    assert plan.kafka_bootstrap == "127.0.0.1:3"
+
+
 def test_an_unreadable_plan_is_made_anew(folder):
     """A plan holds nothing that cannot be chosen again."""
-    folder.plan.write_bytes(b'{"kafka_port":')
+    folder.plan.write_bytes(b'{"brokers":')
     assert len(settle_plan(folder, None, new_ports=False).shard_ports) == 2
 
 
@@ -116,8 +162,6 @@ def test_published_addresses_are_what_settings_load(folder):
         clickhouse_database="d",
     )
     settle_password(folder)
-    import msgspec
-
     write_atomically(folder.published, msgspec.json.encode(running.settings()))
     loaded, provenance = settings.load({"DIA_HOME": str(folder.home)})
     assert {name: getattr(loaded, name) for name in running.settings()} == running.settings()
@@ -130,7 +174,7 @@ def test_published_addresses_are_what_settings_load(folder):
 def test_kafka_listens_on_loopback_only(folder):
     """A developer's broker has no password: nobody else may reach it."""
     plan = settle_plan(folder, 1, new_ports=False)
-    text = kafka.render_properties(plan, folder.kafka / "data")
+    text = kafka.render_properties(plan, 0, folder.broker("kafka") / "data")
     entries = dict(line.split("=", 1) for line in text.splitlines())
     for name in ("listeners", "advertised.listeners"):
         for listener in entries[name].split(","):

@@ -83,28 +83,29 @@ def secure_kafka(
     home = tmp_path_factory.mktemp("secure")
     folder = StackFolder.of(home)
     folder.root.mkdir()
-    folder.kafka.mkdir()
+    place = folder.broker("kafka")
+    place.mkdir()
     folder.log("kafka").parent.mkdir(exist_ok=True)
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder.kafka / "ca.pem")
-    _key_store(authority, folder.kafka / "store.pem")
+    authority.cert_pem.write_to_path(place / "ca.pem")
+    _key_store(authority, place / "store.pem")
     (home / "password").write_text(PASSWORD)
 
     plan = new_plan(shards=1)
     class_path = jars.ensure(jars.cache_folder(os.environ), print)
-    command = kafka._command(folder, locate().java, class_path)
-    rendered = kafka.render_properties(plan, folder.kafka / "data")
+    command = kafka.command(place, locate().java, class_path)
+    rendered = kafka.render_properties(plan, 0, place / "data")
     listeners = next(line for line in rendered.splitlines() if line.startswith("listeners="))
-    properties = folder.kafka / "server.properties"
+    properties = kafka.properties_file(place)
     properties.write_text(
-        rendered + _properties(listeners, plan.kafka_bootstrap, folder.kafka / "store.pem")
+        rendered + _properties(listeners, plan.kafka_bootstrap, place / "store.pem")
     )
-    kafka._logging_file(folder).write_text(kafka._LOGGING.format(log=folder.log("kafka")))
+    kafka._logging_file(place).write_text(kafka._LOGGING.format(log=folder.log("kafka")))
     scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
     subprocess.run(
         [
             *(*command, "kafka.tools.StorageTool", "format"),
-            *(f"--cluster-id={kafka._cluster_id()}", "--config", str(properties)),
+            *(f"--cluster-id={plan.cluster_id}", "--config", str(properties)),
             *("--add-scram", scram),
         ],
         check=True,
@@ -114,7 +115,7 @@ def secure_kafka(
     broker = subprocess.Popen([*command, "kafka.Kafka", str(properties)])
     try:
         deadline = time.monotonic() + START_S
-        while not _listening(plan.kafka_port):
+        while not _listening(plan.brokers[0].port):
             assert broker.poll() is None, folder.log("kafka").read_text()
             assert time.monotonic() < deadline, folder.log("kafka").read_text()
             time.sleep(0.1)
@@ -125,7 +126,7 @@ def secure_kafka(
                 "DIA_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
                 "DIA_KAFKA_SASL_USER": USER,
                 "DIA_KAFKA_SASL_PASSWORD_FILE": str(home / "password"),
-                "DIA_KAFKA_CA_FILE": str(folder.kafka / "ca.pem"),
+                "DIA_KAFKA_CA_FILE": str(place / "ca.pem"),
             },
             folder=home,
         )
