@@ -21,7 +21,7 @@ DiaError
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
  |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
- |   |  PoisonStorm, StateLimit
+ |   |  PoisonStorm, StateLimit, OffsetLimit
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
@@ -378,6 +378,12 @@ class StateLimit(PartitionStopped):
     """A documented bound of the state is reached."""
 
     code = "state_limit"
+
+
+class OffsetLimit(PartitionStopped):
+    """The offsets of a source partition reach what the version of a window row can hold."""
+
+    code = "offset_limit"
 
 
 class RollUpExpired(DiaError):

@@ -12,28 +12,43 @@ from numpy.typing import NDArray
 Bucket: TypeAlias = Literal["h1", "d1"]
 WindowTable: TypeAlias = Literal["m1", "h1", "d1"]
 
-_EPOCH_BITS = 40
+OFFSET_BITS = 48
+"""Of a window row's ``inc`` or ``ver``: the lower bits hold a source offset + 1, the upper ones the
+epoch. One partition with a million records a second has offsets for nine years."""
+OFFSET_END = (1 << OFFSET_BITS) - 1
+"""One past the highest source offset that a window row can name."""
+_COMMIT_BITS = 40
+"""Of a fact's ``ver``: the lower bits hold a commit's number. At ten commits a second they last
+3,000 years. The sum stays below 2^53, because Redis and JavaScript count in doubles."""
+EPOCH_END = 1 << (53 - _COMMIT_BITS)
+"""One past the highest epoch that both kinds of version can name."""
 
 
 def version_of(epoch: int, number: int) -> int:
-    """A row's ``inc`` or ``ver``: of two, the one of the later epoch is the greater. ``number``
-    is a source offset + 1 in rows of windows, a commit's number in facts; below 2^40."""
-    return epoch << _EPOCH_BITS | number
+    """A window row's ``inc`` or ``ver``: of two, the one of the later epoch is the greater.
+    ``number`` is a source offset + 1, at most `OFFSET_END`."""
+    return epoch << OFFSET_BITS | number
+
+
+def commit_version(epoch: int, seq: int) -> int:
+    """The ``ver`` of a fact, of a ledger row or of a cached value that commit ``seq`` wrote: below
+    2^53, and of two, the one of the later epoch is the greater."""
+    return epoch << _COMMIT_BITS | seq
 
 
 def epoch_of(version: int) -> int:
-    """The epoch of a row's ``inc`` or ``ver``."""
-    return version >> _EPOCH_BITS
+    """The epoch of a window row's ``inc`` or ``ver``."""
+    return version >> OFFSET_BITS
 
 
 def offset_of(version: int) -> int:
     """The source offset in a row's ``inc`` (first folded) or ``ver`` (last folded)."""
-    return (version & ((1 << _EPOCH_BITS) - 1)) - 1
+    return (version & OFFSET_END) - 1
 
 
 def offsets_of(versions: NDArray[np.uint64]) -> NDArray[np.int64]:
     """`offset_of` of each."""
-    return (versions & np.uint64((1 << _EPOCH_BITS) - 1)).astype(np.int64) - 1
+    return (versions & np.uint64(OFFSET_END)).astype(np.int64) - 1
 
 
 @dataclass(frozen=True, slots=True)

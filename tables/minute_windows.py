@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.errors import StateLimit
-from streams.rows import WindowRows, WindowTable, version_of
+from streams.errors import OffsetLimit, StateLimit
+from streams.rows import OFFSET_END, WindowRows, WindowTable, version_of
 from tables.emission import Emission, EmissionQueues
 from tables.names import SeriesNames, renumber
 from tables.runs import distinct, run_starts
@@ -105,10 +105,17 @@ class MinuteWindows:
         """Fold a batch: parallel columns, offsets ascending.
 
         Raises `StateLimit` when the batch would pass twice the bound of live windows; the
-        partition pauses long before, so that only one batch can be too large.
+        partition pauses long before, so that only one batch can be too large. Raises
+        `OffsetLimit` for an offset that a row's version cannot hold.
         """
         if not len(keys):
             return
+        if offsets[-1] >= OFFSET_END:
+            raise OffsetLimit(
+                f"offset {offsets[-1]} does not fit into the version of a window row, which holds "
+                f"offsets below {OFFSET_END}. Nothing of the batch was counted. Produce to a topic "
+                f"of another name, with more partitions, and point the agent at it."
+            )
         if len(self) + len(keys) > 2 * self._policy.max_live:
             raise StateLimit(
                 f"one batch of {len(keys)} records over {len(self)} live windows exceeds twice "
@@ -245,7 +252,8 @@ class MinuteWindows:
         return self._columns.oldest_unshown_ms()
 
     def forget_early(self) -> None:
-        """In a backlog early rows are stale: rows go out as windows close, or change again."""
+        """In a backlog early rows are stale: rows go out as windows close. The next call of
+        `take_emissions` with ``early`` finds all that is not shown then."""
         self._queues.forget_early()
 
     def acknowledged(self, emission: Emission) -> None:

@@ -12,7 +12,7 @@ from streams.audit.books import LedgerRow, ShedRange, Stale
 from streams.audit.recount import WindowKey
 from streams.audit.windows import Stored
 from streams.errors import DependencyUnreachable, DiaError, ShardUnavailable
-from streams.rows import Bucket, offset_of
+from streams.rows import OFFSET_BITS, Bucket, offset_of
 from streams.settings import Settings
 from streams.sinks.clickhouse import replicas
 from streams.sinks.replica import Replica, StatementRefused
@@ -29,7 +29,7 @@ FROM shed_ranges_local FINAL WHERE grp = {group:String} AND topic = {topic:Strin
 """
 _DEAD = "SELECT id, error_code, disposition = 'replayed' FROM dead_letters_local FINAL WHERE topic = {topic:String}"
 _EVENTS = """
-SELECT part, bitShiftRight(inc, 40) AS epoch, sum(n)
+SELECT part, bitShiftRight(inc, {bits:UInt8}) AS epoch, sum(n)
 FROM
 (
     SELECT part, inc, n FROM m1_local FINAL WHERE w >= toDateTime({kept:UInt32}, 'UTC')
@@ -67,7 +67,7 @@ ORDER BY b LIMIT 100
 
 _WINDOWS = """
 SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w) AS start,
-    bitShiftRight(inc, 40) AS epoch, sum(n), sum(s1), min(lo), max(hi), sum(arraySum(sk_n)),
+    bitShiftRight(inc, {bits:UInt8}) AS epoch, sum(n), sum(s1), min(lo), max(hi), sum(arraySum(sk_n)),
     groupArray((inc, ver, n))
 FROM m1_local FINAL
 WHERE part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
@@ -134,7 +134,7 @@ class Shards:
     async def events(self, kept_s: int) -> dict[tuple[int, int], int]:
         """Events in the window rows of windows from ``kept_s`` on, by (partition, epoch)."""
         totals: defaultdict[tuple[int, int], int] = defaultdict(int)
-        for rows in await self._all(_EVENTS, {"kept": kept_s}):
+        for rows in await self._all(_EVENTS, {"kept": kept_s, "bits": OFFSET_BITS}):
             for part, epoch, n in rows:
                 totals[int(part), int(epoch)] += int(n)
         return dict(totals)
@@ -156,7 +156,7 @@ class Shards:
 
     async def windows(self, part: int, from_s: int, to_s: int) -> dict[WindowKey, Stored]:
         """The minute windows of one partition that start in [from_s, to_s)."""
-        parameters = {"part": part, "from": from_s, "to": to_s}
+        parameters = {"part": part, "from": from_s, "to": to_s, "bits": OFFSET_BITS}
         found: dict[WindowKey, Stored] = {}
         for shard, rows in enumerate(await self._all(_WINDOWS, parameters)):
             for *names, start, epoch, n, s1, lo, hi, sketched, incarnations in rows:

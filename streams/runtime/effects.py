@@ -18,7 +18,7 @@ import msgspec
 
 from streams.agent import Change
 from streams.dead_letters import Row, columns
-from streams.rows import Bucket, FactRows, version_of
+from streams.rows import Bucket, FactRows, commit_version
 from streams.runtime.shed_order import ShedOrder
 from streams.types import TopicPartition
 from tables.changelog import Link
@@ -167,7 +167,7 @@ def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> d
         "dead": [counters.dead],
         "gaps": [counters.gaps],
         "dead_by_code": [counters.dead_by_code],
-        "ver": [version_of(link.epoch, link.seq)],
+        "ver": [commit_version(link.epoch, link.seq)],
         "at": [now_ms],
         "epoch": [link.epoch],
         "shed": [counters.shed],

@@ -8,7 +8,7 @@ from typing import Any
 
 from streams.agent import Change
 from streams.dead_letters import Row
-from streams.rows import version_of
+from streams.rows import commit_version
 from streams.runtime import effects
 from tables.outbox import Outbox
 
@@ -42,7 +42,7 @@ class Owed:
 
     def settle(self, outbox: Outbox, epoch: int, seq: int, now_ms: int) -> None:
         """Put all of it into the outbox, for commit ``seq``; nothing is left here."""
-        version = version_of(epoch, seq)
+        version = commit_version(epoch, seq)
         dead, self.dead = self.dead, []
         facts, self._facts = self._facts, {}
         changes, self._changes = self._changes, {}

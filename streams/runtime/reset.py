@@ -37,6 +37,7 @@ from streams.errors import (
     RefusedBySafety,
     TopicRecreated,
 )
+from streams.rows import EPOCH_END
 from streams.runtime import effects
 from streams.runtime.assignment import check_source, transactional_id
 from streams.runtime.epoch import committed_offset, epoch_of
@@ -171,6 +172,11 @@ def open_epoch(standing: Standing, *, resume_at_start: bool) -> Opening:
             f"log. To go on without them: `dia tables reset --resume-at-start`."
         )
     resume = begin if at_start else reached
+    if (epoch := _next_epoch(standing)) >= EPOCH_END:
+        raise RefusedBySafety(
+            f"{tp}: epoch {epoch} does not fit into the version of a row, which holds epochs below "
+            f"{EPOCH_END}. Produce to a topic of another name, and point the agent at it."
+        )
     same_log = not standing.recreated
     return Opening(
         standing=standing,
@@ -188,12 +194,17 @@ def _reached(standing: Standing) -> int:
     return last.next_offset if last is not None else standing.begin_offset
 
 
+def _next_epoch(standing: Standing) -> int:
+    last = standing.survey.last
+    return 1 + max(epoch_of(standing.committed), last.epoch if last is not None else 0)
+
+
 def _opening_link(standing: Standing, resume: int) -> Link:
     found, last = standing.survey, standing.survey.last
     known = last is not None and not standing.recreated and resume == last.next_offset
     return Link(
         seq=last.seq + 1 if last is not None else 1,
-        epoch=1 + max(epoch_of(standing.committed), last.epoch if last is not None else 0),
+        epoch=_next_epoch(standing),
         part=0,
         parts=1,
         from_offset=last.next_offset if last is not None else resume,

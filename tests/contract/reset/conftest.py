@@ -17,6 +17,7 @@ from agents import AGGREGATE_METRICS
 from streams.broker.kafka import KafkaBroker
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
+from streams.rows import epoch_of
 from streams.runtime.assignment import first_link, transactional_id
 from streams.runtime.deadline import Deadline
 from streams.runtime.reset import Opening, look, open_epoch, reset
@@ -130,7 +131,7 @@ class Line:
 
     def visible(self, epoch: int | None = None) -> int:
         rows = self.shards.m1_rows()
-        return sum(int(r["n"]) for r in rows if epoch is None or int(r["inc"]) >> 40 == epoch)
+        return sum(int(r["n"]) for r in rows if epoch is None or epoch_of(int(r["inc"])) == epoch)
 
     def ledger(self, epoch: int) -> Any:
         (row,) = [r for r in self.shards.rows("ledger") if r["epoch"] == epoch]

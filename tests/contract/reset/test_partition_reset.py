@@ -77,6 +77,15 @@ async def test_a_healthy_partition_is_not_reset(line: Any) -> None:
         await line.planned()
 
 
+async def test_an_epoch_that_no_version_can_hold_is_not_opened(line: Any, monkeypatch) -> None:
+    """Its rows would be taken for those of another epoch: refused before anything changes."""
+    await run_to(line, 5)
+    await line.lose_changelog()
+    monkeypatch.setattr("streams.runtime.reset.EPOCH_END", 1)
+    with pytest.raises(RefusedBySafety, match="epoch 1 does not fit"):
+        await line.planned()
+
+
 async def test_a_worker_that_takes_the_partition_back_wins(line: Any) -> None:
     """Fencing decides between a reset and a live worker; the loser changes nothing."""
     await run_to(line, 5)
