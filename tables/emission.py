@@ -49,6 +49,7 @@ class EmissionQueues:
         self._sketch = sketch
         self._closed: list[deque[_Pairs]] = [deque() for _ in range(shards)]
         self._early: list[deque[_Pairs]] = [deque() for _ in range(shards)]
+        self._forgotten = False
 
     def changed(self, slots: NDArray[np.int64]) -> None:
         """These slots have a new version."""
@@ -75,12 +76,21 @@ class EmissionQueues:
         self.changed(slots)
 
     def forget_early(self) -> None:
-        """Nobody waits for early rows: let go of the queue, which nothing else would shorten."""
+        """Early rows are not taken for a while: empty their queues, which nothing else would
+        shorten. `take` fills them again from the columns."""
         c = self._columns
         for queue in self._early:
             for slots, serials in queue:
                 c.waiting[slots[c.same(slots, serials)]] = False
             queue.clear()
+        self._forgotten = True
+
+    def _recall(self) -> None:
+        """Queue the newest version of every open window that was not handed out."""
+        c = self._columns
+        live = c.live()
+        self.changed(live[~c.closed[live] & (c.ver[live] > c.sent[live])])
+        self._forgotten = False
 
     def take(
         self,
@@ -91,6 +101,8 @@ class EmissionQueues:
     ) -> list[Emission]:
         """Due rows for each shard, at most ``room[shard]``; early ones within their budget, and
         none for a shard that is ``spared``: they stay queued."""
+        if self._forgotten and early_rows_max:
+            self._recall()
         emissions: list[Emission] = []
         early_each = -(-early_rows_max // len(self._closed))
         for shard, space in enumerate(room):

@@ -147,6 +147,7 @@ class AssignedPartition:
     def _look_at(self, partition: Partition) -> None:
         now_s, consumer = self._clock.monotonic(), self._consumer
         self._idle.observe(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
+        partition.backlog.observe(now_s, partition.position, consumer.watermarks(self.tp))
         watermark_ms = self._idle.watermark_ms(now_s, partition.progress.last_append_ms)
         if watermark_ms is not None:
             partition.idle_until(watermark_ms)
@@ -298,6 +299,8 @@ class AssignedPartition:
             await self._wake.wait(due_s)
 
     async def _commit_or_emit(self, partition: Partition) -> None:
+        seen = self._consumer.watermarks(self.tp)
+        partition.backlog.observe(self._clock.monotonic(), partition.position, seen)
         if partition.has_changes():
             await self._commit(partition)
         else:

@@ -20,6 +20,7 @@ from streams.dead_letters import Failure, Origin, dead_letter
 from streams.errors import PartitionStopped, PoisonStorm
 from streams.job_agent import Agent
 from streams.runtime import effects
+from streams.runtime.backlog import Backlog
 from streams.runtime.owed import Owed
 from streams.runtime.poison import PoisonBreaker, PoisonLimits
 from streams.runtime.progress import Progress
@@ -35,10 +36,6 @@ from tables.outbox import Outbox, OwedEffect
 from tables.table import Entry, Table, TableSpec
 
 T = TypeVar("T", bound=Table)
-
-EARLY_AGE_MAX_MS = 10_000
-"""Live windows are not emitted early while the last record is older than this: in a backlog
-their rows would be superseded before anyone could read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +65,7 @@ class Partition:
     pass_until: int = 0
     """offset below which the poison breaker does not count"""
     progress: Progress = field(init=False)
+    backlog: Backlog = field(default_factory=Backlog)
     failure: PartitionStopped | None = None
     """why the partition must stop, found between two batches"""
     _poison: PoisonBreaker = field(init=False)
@@ -332,16 +330,18 @@ class Partition:
 
     def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:
         """Snapshot due window rows. Between commits it may be called only while nothing is
-        folded that is not committed: the rows must be committed bytes."""
+        folded that is not committed: the rows must be committed bytes. In a backlog, rows of live
+        windows wait until the partition has caught up, or until they close."""
         windows = self.windows
         if windows is None:
             return []
         now_s = self.clock.monotonic()
         settings = self.state.context.settings
-        fresh = self.clock.now_ms() - self.progress.last_append_ms <= EARLY_AGE_MAX_MS
-        if not fresh:
+        if self.backlog.reading:
             windows.forget_early()
-        early = fresh and now_s - self._emitted_at >= settings.early_rows_every_s()
+        early = (
+            not self.backlog.reading and now_s - self._emitted_at >= settings.early_rows_every_s()
+        )
         if early:
             self._emitted_at = now_s
         return windows.take_emissions(room, early, spared)
