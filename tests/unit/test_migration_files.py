@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from streams.sinks.migration import Migration, load, variables
-from streams.sinks.view_source import ViewSource
+from streams.sinks.view_source import COLUMNS, ViewSource
 
 VALUES = {"database": "d", "days": "30"}
 
@@ -24,6 +26,18 @@ def test_every_file_renders_with_the_declared_variables() -> None:
         statements = migration.statements(values)
         assert statements
         assert not any("${" in statement for statement in statements)
+
+
+def test_every_table_of_rows_is_synced() -> None:
+    """A table that a later file adds must be as durable as the others."""
+    source = ViewSource(database="d", sisters={})
+    values = variables(source, m1_retention_days=30, replicated=False)
+    text = "\n".join(statement for m in load() for statement in m.statements(values))
+    synced = set(
+        re.findall(r"ALTER TABLE d\.(\w+)_local\s+MODIFY SETTING fsync_after_insert = 1", text)
+    )
+    synced |= set(re.findall(r"EXISTS d\.(\w+)_local\n\([^;]*fsync_after_insert = 1", text))
+    assert synced >= set(COLUMNS)
 
 
 def test_a_statement_ends_with_its_line() -> None:

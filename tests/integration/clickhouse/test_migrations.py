@@ -35,6 +35,15 @@ def test_a_changed_setting_runs_its_migration_again(
         server.replica.close()
 
 
+def test_every_table_writes_a_part_to_disk_before_it_acknowledges(
+    servers: list[schema.Server],
+) -> None:
+    """What is acknowledged is deleted from the state: a power loss must not take it."""
+    for name in COLUMNS:
+        _, ((ddl,),) = servers[0].replica.query(f"SHOW CREATE TABLE {name}_local")
+        assert "fsync_after_insert = 1, fsync_part_directory = 1" in ddl, name
+
+
 @pytest.mark.parametrize(("label", "word"), [("V001__windows", "changed"), ("V999__x", "newer")])
 def test_a_server_that_ran_something_else_is_refused(
     servers: list[schema.Server], label: str, word: str
