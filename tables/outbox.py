@@ -50,11 +50,13 @@ class Outbox:
         """Owe ``value`` under ``key`` from the next commit on, replacing an older one."""
         self._put[key] = value
 
-    def acknowledged(self, key: bytes, seq: int) -> None:
-        """The target has version ``seq``."""
+    def acknowledged(self, key: bytes, seq: int) -> bool:
+        """The target has version ``seq``. False when another one is owed in its place."""
         entry = self._entries.get(key)
-        if entry is not None and entry[0] == seq:
-            self._done[key] = seq
+        if entry is None or entry[0] != seq:
+            return False
+        self._done[key] = seq
+        return key not in self._put
 
     def take_fresh(self) -> list[OwedEffect]:
         """The effects written by the last `delta` (or found by `load`): hand them over once its

@@ -1,20 +1,21 @@
-"""A window row that ClickHouse refused, inserted after all.
+"""A row that ClickHouse refused, of a window or of facts, inserted after all.
 
-The dead letter holds the row whole, with its incarnation and version: inserting it again, or after
-the row of a newer version, changes nothing. So the insert needs no transaction; it goes before the
-one that records it. Hours and days of the row are recomputed, as for any window that closed.
+The dead letter holds the row whole, with its key and version: inserting it again, or after the row
+of a newer version, changes nothing. So the insert needs no transaction; it goes before the one that
+records it. Hours and days of a window row are recomputed, as for any window that closed.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
 from streams.errors import RollUpExpired
 from streams.rows import ShardSet, WindowRows
+from streams.runtime.effects import SHARD_BY, rows_by_shard
 
 _HOUR_S, _DAY_S = 3600, 86_400
 
@@ -41,11 +42,27 @@ class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
     ver: int
 
 
+FactRow: TypeAlias = dict[str, Any]
+"""The JSON of a row of facts: ``table``, and every column that the engine filled."""
+
+
+class _Any(msgspec.Struct):
+    table: str
+
+
 _decode = msgspec.json.Decoder(WindowRow).decode
+_decode_any = msgspec.json.Decoder(_Any).decode
+_decode_fact = msgspec.json.Decoder(FactRow).decode
 
 
-def readable_row(value: bytes | None) -> WindowRow:
+def readable_row(value: bytes | None) -> WindowRow | FactRow:
     """The row of a dead letter. ValueError for anything else."""
+    names = SHARD_BY.get(_decode_any(value or b"").table)
+    if names is not None:
+        fact = _decode_fact(value or b"")
+        if missing := [name for name in (*names, "ver") if name not in fact]:
+            raise ValueError(f"it has no {missing[0]}")
+        return fact
     row = _decode(value or b"")
     if len(row.sk_k) != len(row.sk_n) or sum(row.sk_n) != row.n:
         raise ValueError(f"its sketch holds {sum(row.sk_n)} of {row.n} values")
@@ -53,11 +70,16 @@ def readable_row(value: bytes | None) -> WindowRow:
 
 
 async def insert_row(shards: ShardSet, value: bytes | None) -> None:
-    """Store the row and recompute its hour and day.
+    """Store the row; of a minute, recompute the hour and the day.
 
     Raises what `ShardSet.insert` and `ShardSet.roll_up` raise, `RowsRefused` among them.
     """
     row = readable_row(value)
+    if not isinstance(row, WindowRow):
+        columns = {name: [cell] for name, cell in row.items() if name != "table"}
+        for rows in rows_by_shard(row["table"], columns, shards.shard_of_key):
+            await shards.insert(rows.shard, [rows])
+        return
     shard = int(shards.shard_of([row.tenant], [row.model], [row.metric])[0])
     await shards.insert(shard, [_rows(row, shard)])
     if row.table == "m1":

@@ -29,11 +29,10 @@ SHED_RANGES = "shed_ranges"
 _LEDGER = struct.Struct(">cI")
 _DEAD = _FACTS = struct.Struct(">cQI")
 _ROLL_UP = struct.Struct(">cBHI")
-_SHARD_BY: Mapping[bytes, tuple[str, tuple[str, ...]]] = {
-    b"L": ("ledger", ("grp", "topic", "part")),
-    b"D": ("dead_letters", ("id",)),
-}
-_FACTS_BY: Mapping[str, tuple[str, ...]] = {
+_TABLES: Mapping[bytes, str] = {b"L": "ledger", b"D": "dead_letters"}
+SHARD_BY: Mapping[str, tuple[str, ...]] = {
+    "ledger": ("grp", "topic", "part"),
+    "dead_letters": ("id",),
     "simulations": ("tenant", "idempotency_key"),
     "training_runs": ("tenant", "model"),
     "models": ("tenant", "model"),
@@ -138,12 +137,15 @@ def fact_rows(key: bytes, value: bytes, shard_of_id: Callable[[str], int]) -> li
 
     ``shard_of_id`` maps a row's own key to its shard.
     """
-    found = _decode(value)
-    if key[:1] == b"F":
-        table = key[_FACTS.size :].decode()
-        names = _FACTS_BY[table]
-    else:
-        table, names = _SHARD_BY[key[:1]]
+    table = key[_FACTS.size :].decode() if key[:1] == b"F" else _TABLES[key[:1]]
+    return rows_by_shard(table, _decode(value), shard_of_id)
+
+
+def rows_by_shard(
+    table: str, found: Mapping[str, Sequence[Any]], shard_of_id: Callable[[str], int]
+) -> list[FactRows]:
+    """The rows that the columns ``found`` hold, one `FactRows` per shard concerned."""
+    names = SHARD_BY[table]
     by_shard: dict[int, list[int]] = {}
     for index, row_id in enumerate(zip(*(found[name] for name in names), strict=True)):
         by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)

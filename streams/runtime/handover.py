@@ -15,10 +15,11 @@ import structlog
 
 from streams.clock import Clock
 from streams.degradation.degradation import Degradation
-from streams.rows import ShardSet
+from streams.rows import FactRows, ShardSet
 from streams.runtime import effects
 from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.partition import Partition, Prepared
+from streams.runtime.refused_row import RefusedFact, refused_facts
 from streams.sinks.delivery import Delivery, Job
 from streams.sinks.rollup_queue import BucketStart, RollUpQueue
 from streams.telemetry.metrics import Metrics
@@ -112,7 +113,7 @@ class Handover:
 
     def _owe(self, partition: Partition, owed: Sequence[OwedEffect], origins: Origins = ()) -> None:
         for effect in owed:
-            done = partial(partition.outbox.acknowledged, effect.key, effect.seq)
+            done = partial(partition.effect_done, effect.key, effect.seq)
             roll_up = effects.roll_up(effect.key)
             if roll_up is not None:
                 self.roll_ups.submit(partition, BucketStart(*roll_up), done)
@@ -122,9 +123,9 @@ class Handover:
                 self.caches.submit(partition, change, done)
                 continue
             facts = effects.fact_rows(effect.key, effect.value, self.shards.shard_of_key)
-            waiting = _Countdown(len(facts), done)
+            answers = _FactAnswers(partition, effect.key, effect.seq, len(facts))
             for rows in facts:
-                self.delivery.submit(Job(partition, rows, waiting.one, origins))
+                self.delivery.submit(Job(partition, rows, partial(answers.one, rows), origins))
 
 
 @dataclass(slots=True)
@@ -154,14 +155,17 @@ class _Answers:
 
 
 @dataclass(slots=True)
-class _Countdown:
-    """Calls ``done`` once all shards have their part. A refused fact row counts as delivered:
-    its dead letter is in Kafka already, and refusing it was counted."""
+class _FactAnswers:
+    """Collects the answers of all shards that rows of one effect go to."""
 
+    partition: Partition
+    key: bytes
+    seq: int
     waiting: int
-    done: partial[None]
+    refused: list[RefusedFact] = field(default_factory=list)
 
-    def one(self, refused: Sequence[int], reason: str) -> None:
+    def one(self, rows: FactRows, refused: Sequence[int], reason: str) -> None:
         self.waiting -= 1
+        self.refused += refused_facts(rows, refused, reason)
         if self.waiting == 0:
-            self.done()
+            self.partition.effect_done(self.key, self.seq, self.refused)

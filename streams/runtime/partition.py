@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from streams.agent import AgentSpec, Change, EventBatch
 from streams.clock import Clock
 from streams.codecs import Limits, decode
-from streams.dead_letters import Failure, Origin, dead_letter
+from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.errors import PartitionStopped, PoisonStorm
 from streams.job_agent import Agent
 from streams.runtime import effects
@@ -24,7 +24,8 @@ from streams.runtime.backlog import Backlog
 from streams.runtime.owed import Owed
 from streams.runtime.poison import PoisonBreaker, PoisonLimits
 from streams.runtime.progress import Progress
-from streams.runtime.refused_row import refused_row
+from streams.runtime.refused_facts import RefusedFacts
+from streams.runtime.refused_row import RefusedFact, refused_fact, refused_window
 from streams.runtime.shed_order import ShedOrder
 from streams.runtime.state import PartitionState
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
@@ -72,6 +73,7 @@ class Partition:
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
     _owed: Owed = field(default_factory=Owed)
+    _refused: RefusedFacts = field(default_factory=RefusedFacts)
     _pointers: int = 0
     _last_commit_bytes: int = 0
     _emitted_at: float = float("-inf")
@@ -168,8 +170,7 @@ class Partition:
             first_failed_ms=self.clock.now_ms(),
         )
         letter = dead_letter(Origin.of(self._batch, row), failure, tenant)
-        self._records.append(letter.record)
-        self._owed.dead.append(letter.row)
+        self._keep(letter)
         self._pointers += letter.pointer
         self._count_dead(row, code)
 
@@ -235,9 +236,17 @@ class Partition:
             self.folded
             or self._records
             or self._owed
+            or self._refused
             or self.outbox.changed
             or (windows is not None and (windows.changed or windows.refused_rows))
         )
+
+    def effect_done(self, key: bytes, seq: int, refused: Sequence[RefusedFact] = ()) -> None:
+        """C6 of one effect: its target has version ``seq`` of it, but for the ``refused`` rows."""
+        if refused:
+            self._refused.add(key, seq, refused)
+        else:
+            self.outbox.acknowledged(key, seq)
 
     @property
     def settled(self) -> bool:
@@ -296,19 +305,27 @@ class Partition:
             for key in effects.roll_up_keys(windows.evicted):
                 self.outbox.put(key, b"")
             windows.evicted = set()
-        self._owed.settle(self.outbox, link.epoch, seq, self.clock.now_ms())
-        before = self.state.link
+        before, now_ms = self.state.link, self.clock.now_ms()
         if (link.next_offset, link.counters) != (before.next_offset, before.counters):
-            ledger = effects.ledger_columns(self.agent.group, self.tp, link, self.clock.now_ms())
+            ledger = effects.ledger_columns(self.agent.group, self.tp, link, now_ms)
             self.outbox.put(effects.ledger_key(link.epoch), effects.encode_columns(ledger))
+        self._bury_facts()
+        self._owed.settle(self.outbox, link.epoch, seq, now_ms)
 
     def _bury(self, windows: MinuteWindows) -> None:
         """Dead-letter the rows that ClickHouse refused, in the commit that deletes them."""
         refused, windows.refused_rows = windows.refused_rows, []
         for rows, reason in refused:
-            letter = refused_row(self.agent, self.state, rows, reason, self.clock.now_ms())
-            self._records.append(letter.record)
-            self._owed.dead.append(letter.row)
+            self._keep(refused_window(self.agent, self.state, rows, reason, self.clock.now_ms()))
+
+    def _bury_facts(self) -> None:
+        """The same for rows of facts, whose effects this commit deletes."""
+        for fact in self._refused.settle(self.outbox):
+            self._keep(refused_fact(self.agent, self.state, fact, self.clock.now_ms()))
+
+    def _keep(self, letter: DeadLetter) -> None:
+        self._records.append(letter.record)
+        self._owed.dead.append(letter.row)
 
     def _link(self, seq: int, base_offset: int = 0) -> Link:
         state, progress = self.state, self.progress

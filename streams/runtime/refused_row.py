@@ -1,10 +1,14 @@
-"""A window row that ClickHouse refuses for good, as a dead letter of stage ``sink``.
+"""A row that ClickHouse refuses for good, as a dead letter of stage ``sink``.
 
 Its value is the row as JSON, so that it can be inserted after a fix; its id names the place in
-the changelog that spoke of it last and a hash of the row's key.
+the changelog that spoke of it last and a hash of the row's key. Rows of windows and of facts are
+kept alike. A row of `dead_letters` has no letter of its own: the letter that it shows is in Kafka.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_hexdigest
@@ -12,41 +16,77 @@ from xxhash import xxh3_64_hexdigest
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.errors import RowRefused
 from streams.job_agent import Agent
-from streams.rows import WindowRows, offset_of
+from streams.rows import FactRows, WindowRows, offset_of
 from streams.runtime.state import PartitionState
 from streams.types import TopicPartition
 
+_WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 
-def refused_row(
+
+class RefusedFact(NamedTuple):
+    """One row of facts that a shard will never take."""
+
+    table: str
+    row: Mapping[str, Any]
+    reason: str
+
+
+def refused_facts(rows: FactRows, indexes: Sequence[int], reason: str) -> list[RefusedFact]:
+    """The refused ones among ``rows``."""
+    return [
+        RefusedFact(rows.table, {name: column[i] for name, column in rows.columns.items()}, reason)
+        for i in indexes
+    ]
+
+
+def refused_window(
     agent: Agent, state: PartitionState, rows: WindowRows, reason: str, now_ms: int
 ) -> DeadLetter:
     """The dead letter of the single row in ``rows``."""
     row = _as_dict(rows)
-    key = "\0".join(str(row[name]) for name in ("tenant", "model", "metric", "w", "part", "inc"))
-    log = state.changelog
-    place = (
-        f"{log.topic}/{log.partition}/{state.changelog_offset}/{xxh3_64_hexdigest(key.encode())}"
-    )
+    key = [row[name] for name in _WINDOW_KEY]
+    offset = offset_of(int(rows.ver[0]))
+    return _letter(agent, state, RefusedFact(rows.table, row, reason), key, offset, now_ms)
+
+
+def refused_fact(agent: Agent, state: PartitionState, fact: RefusedFact, now_ms: int) -> DeadLetter:
+    """The dead letter of one row of facts. Its offset is that of the record which the row is
+    about, and where it is about none, the last one that the partition consumed."""
+    key = [fact.table, *(fact.row[name] for name in sorted(fact.row) if name != "at")]
+    offset = max(0, int(fact.row.get("off", state.link.last_offset)))
+    return _letter(agent, state, fact, key, offset, now_ms)
+
+
+def _letter(
+    agent: Agent,
+    state: PartitionState,
+    refused: RefusedFact,
+    key: Sequence[object],
+    offset: int,
+    now_ms: int,
+) -> DeadLetter:
+    log, tenant = state.changelog, str(refused.row.get("tenant", ""))
+    digest = xxh3_64_hexdigest("\0".join(map(str, key)).encode())
     origin = Origin(
         tp=state.tp,
-        offset=offset_of(int(rows.ver[0])),
+        offset=offset,
         timestamp_ms=now_ms,
-        key=str(row["tenant"]).encode(),
-        value=msgspec.json.encode({"table": rows.table, **row}),
+        key=tenant.encode(),
+        value=msgspec.json.encode({"table": refused.table, **refused.row}),
         headers=(),
         dlq=TopicPartition(agent.source.dlq, state.tp.partition),
-        id=place,
+        id=f"{log.topic}/{log.partition}/{state.changelog_offset}/{digest}",
     )
     failure = Failure(
         code=RowRefused.code,
-        message=reason,
+        message=refused.reason,
         stage="sink",
         agent=agent.name,
         group=agent.group,
         attempts=1,
         first_failed_ms=now_ms,
     )
-    return dead_letter(origin, failure, str(row["tenant"]))
+    return dead_letter(origin, failure, tenant)
 
 
 def _as_dict(rows: WindowRows) -> dict[str, object]:

@@ -8,8 +8,11 @@ from typing import Any
 from unittest.mock import patch
 
 from streams.runtime.job_partition import JobPartition
+from streams.runtime.refused_facts import RefusedFacts
+from streams.runtime.refused_row import RefusedFact
 from streams.simulation.variant import Variant, replaced
 from tables.finished_offsets import FinishedOffsets
+from tables.outbox import Outbox
 from tables.outcomes import Outcomes
 
 
@@ -64,11 +67,19 @@ def _forgotten_in_time(self: Outcomes, append_ms: int) -> None:
     self._horizon_ms = max(self._horizon_ms, append_ms - self._ttl_ms // 2)
 
 
+def _facts_unburied(self: RefusedFacts, outbox: Outbox) -> list[RefusedFact]:
+    effects, self._effects = self._effects, []
+    for key, seq, _ in effects:
+        outbox.acknowledged(key, seq)
+    return []
+
+
 VARIANTS: Mapping[str, Variant] = {
     "offset_ahead_of_the_prefix": _offset_runs_ahead,
     "finished_offsets_not_restored": replaced(FinishedOffsets, load=_nothing_loaded),
     "outcomes_not_restored": replaced(Outcomes, load=_nothing_loaded, rewrite=_not_rewritten),
     "repeats_of_running_keys_run": _repeats_run_too,
+    "refused_facts_forgotten": replaced(RefusedFacts, settle=_facts_unburied),
     "outcomes_expire_early": replaced(Outcomes, passed=_forgotten_in_time),
 }
 """By name, what is wrong."""

@@ -11,11 +11,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.simulation.comparison import check_dead_letters, check_end, check_ledger
+from streams.simulation.comparison import (
+    check_dead_letters,
+    check_end,
+    check_ledger,
+    with_buried,
+)
 from streams.simulation.difference import Difference
 from streams.simulation.truth import Expected
 from streams.simulation.witness import Witness
 from streams.simulation.world import World
+from streams.sinks.memory import Row
 from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT
 from streams.types import RecordBatch, TopicPartition
 
@@ -45,18 +51,20 @@ def check(world: World, witness: Witness) -> None:
     """Raises `Difference`."""
     requests = _Requests()
     results: list[dict[str, Any]] = []
+    buried: list[Row] = []
     for partition in range(world.partitions):
         tp = TopicPartition(SIMULATION_REQUEST.name, partition)
         log = world.broker.log(tp).read_committed(0, _EVERYTHING)
         _judge(log, world.settings.dedupe_ttl_s * 1000, requests)
-        check_dead_letters(world, tp, requests.expected)
+        buried += check_dead_letters(world, tp, requests.expected)
         check_end(world, witness, tp)
         result_log = world.broker.log(TopicPartition(SIMULATION_RESULT.name, partition))
         values = result_log.read_committed(0, _EVERYTHING).values
         results += [json.loads(value or b"") for value in values]
-    check_ledger(world, requests.expected)
+    check_ledger(world, requests.expected, buried)
     _check_results(requests, results)
-    _check_rows(world, requests, {result["request_id"]: result for result in results})
+    rows = {row["request_id"]: row for row in with_buried(world, "simulations", buried)}
+    _check_rows(rows, requests, {result["request_id"]: result for result in results})
 
 
 def _judge(batch: RecordBatch, ttl_ms: int, requests: _Requests) -> None:
@@ -129,9 +137,10 @@ def _check_cancelled(requests: _Requests, by_first: dict[str, dict[str, Any]]) -
         raise Difference(f"cancelled {sorted(cancelled)}, told {sorted(told)}")
 
 
-def _check_rows(world: World, requests: _Requests, results: dict[str, dict[str, Any]]) -> None:
+def _check_rows(
+    rows: dict[str, Row], requests: _Requests, results: dict[str, dict[str, Any]]
+) -> None:
     """`simulations` holds every result, once, at the place of its request."""
-    rows = {row["request_id"]: row for row in world.shards.rows("simulations")}
     if rows.keys() != requests.asked.keys():
         raise Difference(
             f"simulations rows differ by {sorted(rows.keys() ^ requests.asked.keys())}"

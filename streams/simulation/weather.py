@@ -157,7 +157,7 @@ class Weather:
         shard.down, shard.busy = rng.random() < 0.4, rng.random() < 0.2
         shard.slow_s = rng.choice((0.0, 0.0, 0.5, 8.0))
         shard.fail_after_rows = rng.choice((None, None, 1, 5))
-        shard.refuse = rng.choice((None, None, _refuse_some_windows))
+        shard.refuse = rng.choice((None, None, _refuse_some_rows))
         shard.fail_roll_ups = rng.choice((0, 0, 4))
 
     def _die_at_a_write(self) -> None:
@@ -182,6 +182,17 @@ class Weather:
         self._world.clock.jump_wall(self._rng.choice((-30_000, -500, 500, 120_000)))
 
 
-def _refuse_some_windows(table: str, row: Row) -> bool:
-    """A quarter of the window rows, always the same ones, whatever their version."""
-    return "inc" in row and crc32(f"{row['tenant']} {row['model']} {row['w']}".encode()) % 4 == 0
+_REFUSED_BY = {
+    "simulations": ("request_id",),
+    "ledger": ("part", "read"),
+    **dict.fromkeys(("m1", "h1", "d1"), ("tenant", "model", "w")),
+}
+"""Columns that decide whether a row is refused: the same ones at every attempt."""
+
+
+def _refuse_some_rows(table: str, row: Row) -> bool:
+    """A quarter of the rows."""
+    names = _REFUSED_BY.get(table)
+    if names is None:
+        return False
+    return crc32(" ".join(str(row[name]) for name in names).encode()) % 4 == 0

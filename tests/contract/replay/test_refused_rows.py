@@ -12,14 +12,8 @@ from streams.types import TopicPartition
 W_S = 1_760_000_040
 
 
-@pytest.fixture
-async def row(lot):
-    """The row of one window, buried as the engine does it."""
-    body = {
-        "table": "m1", "tenant": "t", "model": "m", "metric": "x", "part": 0, "w": W_S, "inc": 1,
-        "n": 2, "s1": 3.0, "s2": 5.0, "lo": 1.0, "hi": 2.0, "lv": 2.0, "lt": 1_760_000_050_000,
-        "sk_k": [1, 2], "sk_n": [1, 1], "ver": 9,
-    }  # fmt: skip
+async def bury(lot, body):
+    """Dead-letter a row as the engine does it."""
     number = partition_of(b"t", 2)
     origin = Origin(
         tp=TopicPartition(lot.source.name, number), offset=7, timestamp_ms=1_760_000_100_000,
@@ -37,6 +31,17 @@ async def row(lot):
     await writer.commit()
     await writer.close()
     await lot.read(lot.source.dlq, 1)
+
+
+@pytest.fixture
+async def row(lot):
+    """The row of one window, buried."""
+    body = {
+        "table": "m1", "tenant": "t", "model": "m", "metric": "x", "part": 0, "w": W_S, "inc": 1,
+        "n": 2, "s1": 3.0, "s2": 5.0, "lo": 1.0, "hi": 2.0, "lv": 2.0, "lt": 1_760_000_050_000,
+        "sk_k": [1, 2], "sk_n": [1, 1], "ver": 9,
+    }  # fmt: skip
+    await bury(lot, body)
     return body
 
 
@@ -69,3 +74,20 @@ async def test_a_row_that_is_refused_again_stays_and_the_plan_says_why(lot, row)
         shard.refuse = None
     assert (await lot.run((await lot.plan()).plan)).replayed == 1
     assert stored(lot) == [(W_S, 2, 3.0)]
+
+
+async def test_a_refused_row_of_facts_is_inserted_after_a_fix(lot):
+    """What is known of a model is as owed as a window."""
+    fact = {"tenant": "t", "model": "m", "card": "{}", "ver": 9, "at": 1_760_000_050_000}
+    await bury(lot, {"table": "models", **fact})
+    result = await lot.run((await lot.plan()).plan)
+    assert (result.replayed, result.finished) == (1, True)
+    assert [(row["model"], row["ver"]) for row in lot.shards.rows("models")] == [("m", 9)]
+
+
+async def test_a_fact_without_its_key_is_no_row(lot):
+    """A letter that somebody changed by hand must not be inserted as something else."""
+    await bury(lot, {"table": "models", "tenant": "t", "card": "{}", "ver": 9})
+    [line] = (await lot.plan()).lines
+    assert (line.replay, line.excluded) == (0, {"still_fails": 1})
+    assert lot.shards.rows("models") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -228,3 +229,54 @@ async def test_a_refused_row_becomes_one_dead_letter_with_the_row_in_it(rig, han
     (value,) = rig.contents(rig.partition_dlq).values
     assert b'"model":"bad"' in value
     assert b'"n":3' in value
+
+
+async def test_a_refused_fact_becomes_one_dead_letter_with_the_row_in_it(rig, handover):
+    """The rows beside it are stored, a restart in between changes nothing, and nothing is owed."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    for key in ("good", "bad"):
+        rig.partition.fact("simulations", simulation(key))
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: row.get("idempotency_key") == "bad"
+    prepared = rig.partition.prepare(handover.room())
+    await commit(rig.partition, prepared, rig.opened.producer, rig.clock, rig.metrics, 4.0)
+    handover.committed(rig.partition, prepared)
+    await rig.clock.advance(1.0)
+    handover.forget(rig.partition)
+    await rig.open()
+    handover.repeat(rig.partition)
+    assert await _until_settled(rig, handover)
+    assert [row["idempotency_key"] for row in rig.shards.rows("simulations")] == ["good"]
+    (value,) = rig.contents(rig.partition_dlq).values
+    letter = json.loads(value)
+    assert (letter["table"], letter["idempotency_key"], letter["ver"]) == ("simulations", "bad", 1)
+    (shown,) = rig.shards.rows("dead_letters")
+    assert (shown["error_code"], shown["stage"], shown["off"]) == ("row_refused", "sink", 1)
+
+
+async def test_of_refused_ledger_rows_only_the_last_becomes_a_dead_letter(rig, handover):
+    """A later row of the same partition says all that the refused one said."""
+    await rig.open()
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: table == "ledger"
+    for _ in range(3):
+        await rig.produce_events(1)
+        await rig.fold()
+        await _commit(rig, handover)
+    assert await _until_settled(rig, handover)
+    (value,) = rig.contents(rig.partition_dlq).values
+    assert (json.loads(value)["table"], json.loads(value)["read"]) == ("ledger", 3)
+
+
+async def test_a_refused_row_of_dead_letters_makes_no_dead_letter(rig, handover):
+    """The letter that it shows is in Kafka; one about the row would be refused like the row."""
+    await rig.open()
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: table == "dead_letters"
+    await rig.produce(b"{")
+    await rig.fold()
+    assert await _until_settled(rig, handover)
+    assert rig.contents(rig.partition_dlq).values == [b"{"]
+    assert rig.shards.rows("dead_letters") == []
