@@ -1,8 +1,11 @@
 """A refused record on its way to `<topic>.dlq`: its own bytes, and why it was refused.
 
 Key, value, headers and timestamp are those of the original; the ``dia.dlq.*`` headers follow
-behind the original ones (where a name repeats, the last one counts). A record that the DLQ could
-not hold becomes a pointer: its place, size and hash, with the value left in the source topic.
+behind the original ones (where a name repeats, the last one counts). A record that was copied from
+a DLQ with all its headers has the provenance of its earlier failure: `_own` drops it, so that the
+headers stay bounded over any number of copies, and `streams.headers.hops` counts the copy. A record
+that the DLQ could not hold becomes a pointer: its place, size and hash, with the value left in the
+source topic.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class Origin:
     @property
     def hops(self) -> int:
         """How many replays the record has been through."""
-        return headers.decimal(headers.last(self.headers, headers.REPLAY_HOPS)) or 0
+        return headers.hops(self.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,7 @@ def dead_letter(origin: Origin, failure: Failure, tenant: str = "") -> DeadLette
     message = _shorten(failure.message)
     provenance = _provenance(origin, failure, message)
     record = OutboundRecord(
-        origin.dlq, origin.key, origin.value, origin.headers + provenance, origin.timestamp_ms
+        origin.dlq, origin.key, origin.value, _own(origin) + provenance, origin.timestamp_ms
     )
     pointer = _size_bytes(record) > DLQ_MESSAGE_BYTES
     if pointer:
@@ -122,6 +125,15 @@ def dead_letter(origin: Origin, failure: Failure, tenant: str = "") -> DeadLette
 def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     """Rows of one table, all with the same names, as the columns `streams.rows.FactRows` takes."""
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def _own(origin: Origin) -> Headers:
+    """The record's headers without what an earlier burial, or the parking lot, added to them."""
+    return tuple(
+        pair
+        for pair in origin.headers
+        if pair[0] != headers.REPLAY_PARKED_FOR and not pair[0].startswith(headers.DLQ_PREFIX)
+    )
 
 
 def _provenance(origin: Origin, failure: Failure, message: str) -> Headers:

@@ -16,6 +16,10 @@ age is judged by that moment."""
 REPLAY_HOPS: Final = "dia.replay.hops"
 """Of a replayed record: how many replays it has been through, decimal."""
 
+HOPS_CEILING: Final = 65_535
+"""More replays than this are not counted: the ``hops`` column of ClickHouse is a UInt16, and any
+producer can write a header."""
+
 REPLAY_PLAN: Final = "dia.replay.plan"
 """Of a replayed record: the plan that replayed it."""
 
@@ -33,6 +37,9 @@ REPLAY_PARKED_FOR: Final = "dia.replay.parked_for"
 DLQ_PREFIX: Final = "dia.dlq."
 """Provenance of a dead letter, added behind the headers of its record."""
 
+DLQ_REPLAY_HOPS: Final = DLQ_PREFIX + "replay_hops"
+"""Of a dead letter: how many replays its record had been through when it failed, decimal."""
+
 TRACEPARENT: Final = "traceparent"
 """Of a record that is followed by a trace: https://www.w3.org/TR/trace-context/."""
 
@@ -46,6 +53,17 @@ def last(headers: Headers, name: str) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+def hops(headers: Headers) -> int:
+    """How many replays a record has been through, at most `HOPS_CEILING`.
+
+    A record that still has the provenance of a dead letter was copied from a DLQ by a foreign
+    tool, which counts no replay: that copy is one replay more than the dead letter says.
+    """
+    replayed = decimal(last(headers, REPLAY_HOPS)) or 0
+    buried = decimal(last(headers, DLQ_REPLAY_HOPS))
+    return min(HOPS_CEILING, replayed if buried is None else max(replayed, buried + 1))
 
 
 def decimal(raw: bytes | None) -> int | None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from streams import headers
-from streams.dlq.dialects import DIA, Columns, Dialect, dialect_of, text
+from streams.dlq.dialects import Columns, Dialect, dialect_of, text
 from streams.topology import SOURCES, SourceTopic
 from streams.types import Headers, RecordBatch, TopicPartition
 
@@ -23,10 +23,7 @@ UNKNOWN = "unknown"
 SINK_STAGE = "sink"
 """The value is a row that ClickHouse refused, not a record of the source topic."""
 
-_ID = headers.DLQ_PREFIX + "id"
 _POINTER = headers.DLQ_PREFIX + "pointer"
-_PROVENANCE_HEADERS = len(set(DIA.names) - {"pointer", "value_bytes", "value_xxh3"})
-"""What dia writes behind the headers of a record that is no pointer, its id first."""
 _DEFAULT_SCHEMA = 1
 _TENANT_MAX_BYTES = 512
 _BY_NAME = {source.name: source for source in SOURCES}
@@ -124,8 +121,6 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
         """Set where headers, value and perhaps the key were left in the source topic."""
         if self.fields.get(_POINTER) != b"true" or self.value is not None:
             return None
-        if _POINTER not in dict(self.headers[self._provenance_start :]):
-            return None
         return Pointer(self._number("value_bytes") or 0, self._text("value_xxh3") or "")
 
     @property
@@ -147,8 +142,6 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
     @property
     def original_headers(self) -> Headers:
         """The failed record's own headers, without what was added when it was buried."""
-        if self.dialect is DIA:
-            return self.headers[: self._provenance_start]
         prefix = self.dialect.prefix
         if not prefix:
             return self.headers
@@ -157,22 +150,8 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
     @property
     def added_headers(self) -> Headers:
         """The headers that were added when it was buried."""
-        if self.dialect is DIA:
-            return self.headers[self._provenance_start :]
         prefix = self.dialect.prefix
         return tuple(pair for pair in self.headers if prefix and pair[0].startswith(prefix))
-
-    @property
-    def _provenance_start(self) -> int:
-        """Where dia's own headers begin: behind the original ones, which may hold some dia.dlq.*
-        of an earlier life."""
-        start = len(self.headers) - _PROVENANCE_HEADERS
-        if start >= 0 and self.headers[start][0] == _ID:
-            return start
-        names = [name for name, _ in self.headers]
-        if _ID in self.fields:
-            return len(names) - 1 - names[::-1].index(_ID)
-        return next((i for i, name in enumerate(names) if name.startswith(DIA.prefix)), 0)
 
     def original(self) -> Original:
         """The failed record, as far as it is here: of a pointer, `streams.dlq.pointer.refetch`
@@ -255,13 +234,10 @@ def _written(
             error_code=code or UNKNOWN,
             stage=stage or UNKNOWN,
             failed_ms=time_ms if failed is None else failed,
-            hops=_hops(own_fields) if hops is None else hops,
+            hops=headers.hops(batch.headers[at])
+            if hops is None
+            else min(hops, headers.HOPS_CEILING),
         )
-
-
-def _hops(fields: dict[str, bytes]) -> int:
-    """What the failed record's own header says."""
-    return headers.decimal(fields.get(headers.REPLAY_HOPS)) or 0
 
 
 def _place(

@@ -94,6 +94,36 @@ def test_a_replayed_record_counts_its_hops():
     assert headers.last(letter.record.headers, "dia.dlq.error_code") == b"wrong_type"
 
 
+@pytest.mark.parametrize("own", [(), (("own", b"1"), ("dia.replay.hops", b"2"))])
+def test_a_copy_from_the_dlq_keeps_its_size_and_counts_its_hops(own):
+    """People copy dead letters back with all headers: without a bound the record grows until no
+    topic takes it, and without a count nothing ever ends the loop."""
+    first = dead_letter(origin(record_headers=own), failure())
+    letter, before = first, first.row["hops"]
+    for round_ in range(1, 41):
+        letter = dead_letter(origin(record_headers=letter.record.headers), failure())
+        said = headers.last(letter.record.headers, "dia.dlq.replay_hops")
+        assert (letter.row["hops"], said) == (before + round_, b"%d" % (before + round_))
+    assert len(letter.record.headers) == len(first.record.headers)
+    assert letter.record.headers[: len(own)] == own
+
+
+def test_a_copy_from_the_parking_lot_drops_why_it_was_parked():
+    """Each round through the parking lot would add the header once more."""
+    parked = (("own", b"1"), ("dia.replay.parked_for", b"hop_cap"))
+    record = dead_letter(origin(record_headers=parked), failure()).record
+    assert headers.last(record.headers, "dia.replay.parked_for") is None
+    assert record.headers[0] == ("own", b"1")
+
+
+@pytest.mark.parametrize("name", ["dia.replay.hops", "dia.dlq.replay_hops"])
+def test_hops_have_a_ceiling(name):
+    """Any producer can write the header; a number that the column of ClickHouse does not hold
+    would end the worker when it builds the row."""
+    letter = dead_letter(origin(record_headers=((name, b"9" * 18),)), failure())
+    assert letter.row["hops"] == 65_535
+
+
 def test_a_record_of_the_largest_size_is_kept_whole():
     """The headroom of the DLQ is for the headers of exactly this case."""
     largest = b"x" * MAX_RECORD_BYTES

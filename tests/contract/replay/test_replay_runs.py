@@ -128,9 +128,11 @@ async def test_a_cancelled_plan_never_runs_again(lot):
     assert (await lot.run(other.plan)).replayed == 1
 
 
-async def test_letters_that_were_replayed_too_often_go_to_the_parking_lot(lot):
-    """A record that fails for ever must not circle for ever."""
-    hops = [("dia.replay.hops", b"3"), ("dia.replay.append_ts", b"1760000000000")]
+@pytest.mark.parametrize("counted", ["dia.replay.hops", "dia.dlq.replay_hops"])
+async def test_letters_that_were_replayed_too_often_go_to_the_parking_lot(lot, counted):
+    """A record that fails for ever must not circle for ever, whether a plan replayed it or a
+    foreign tool copied it from the DLQ."""
+    hops = [(counted, b"3"), ("dia.replay.append_ts", b"1760000000000")]
     await lot.bury(lot.event(1), headers=hops)
     draft = await lot.plan()
     assert (draft.lines[0].park, draft.plan.behind) == (1, {})
