@@ -12,7 +12,7 @@ import structlog
 
 from streams.broker.memory_cluster import Cluster
 from streams.broker.memory_group import Member
-from streams.errors import MembershipConflict, UnknownTopic
+from streams.errors import BrokerUnavailable, MembershipConflict, UnknownTopic
 from streams.types import (
     OffsetOutOfRange,
     RebalanceListener,
@@ -57,7 +57,7 @@ class MemoryConsumer:
         self._rebalancing = True
         self._muted = False
         self._evictions: deque[float] = deque(maxlen=2)
-        self._conflict: MembershipConflict | None = None
+        self._failure: MembershipConflict | BrokerUnavailable | None = None
         self._coordination: asyncio.Task[None] | None = None
         self._first_assignment = asyncio.Event()
 
@@ -68,8 +68,8 @@ class MemoryConsumer:
                 raise UnknownTopic(f"topic {topic} does not exist. Run `dia topics apply`.")
         self._coordination = asyncio.ensure_future(self._coordinate(listener))
         await self._first_assignment.wait()
-        if self._conflict is not None:
-            raise self._conflict
+        if self._failure is not None:
+            raise self._failure
 
     async def stop(self) -> None:
         if self._coordination is not None:
@@ -109,8 +109,8 @@ class MemoryConsumer:
         # A real client yields to the loop here; without it a busy reader would starve the others.
         await asyncio.sleep(0)
         while True:
-            if self._conflict is not None:
-                raise self._conflict
+            if self._failure is not None:
+                raise self._failure
             fetched = self._fetch(max_records)
             if fetched or self._cluster.clock.monotonic() >= deadline_s:
                 return fetched
@@ -187,7 +187,7 @@ class MemoryConsumer:
             await self._tell(listener.on_revoked)
 
     async def _join(self) -> bool:
-        """Join until a rebalance completes with this member in it; False on a conflict."""
+        """Join until a rebalance completes with this member in it; False when that failed."""
         while True:
             previous = self._member
             if previous is not None and not self._group.is_current(previous) and self._evicted():
@@ -199,6 +199,11 @@ class MemoryConsumer:
             await self._cluster.until(partial(self._has_settled, member))
             if not self._group.must_join(member):
                 break
+        foreign = sorted(tp for tp in member.assignment if tp.topic not in self._topics)
+        if foreign:
+            return self._fail(
+                BrokerUnavailable(f"group assigned {foreign[0]}, which this member does not read")
+            )
         self._assigned = {tp: _Assigned() for tp in member.assignment}
         self._turn = deque(sorted(member.assignment))
         self._rebalancing = False
@@ -217,13 +222,18 @@ class MemoryConsumer:
         self._evictions.append(now)
         if len(self._evictions) < 2 or now - self._evictions[0] > self._session_timeout_s:
             return False
-        self._conflict = MembershipConflict(
+        conflict = MembershipConflict(
             f"member id {self._instance_id} is held by another process. "
             "Stop one of the two, or give each its own state folder."
         )
+        return not self._fail(conflict)
+
+    def _fail(self, error: MembershipConflict | BrokerUnavailable) -> bool:
+        """Have `start` and `getmany` raise ``error``; False."""
+        self._failure = error
         self._first_assignment.set()
         self._cluster.signal.notify()
-        return True
+        return False
 
     async def _tell(self, callback: Callable[[frozenset[TopicPartition]], Awaitable[None]]) -> None:
         times = 2 if self._cluster.faults.take_repeated_callback() else 1

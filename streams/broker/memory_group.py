@@ -2,7 +2,8 @@
 
 The rules are the classic protocol's (KIP-62, KIP-345): a rebalance begins when the membership
 changes and completes once every member has joined again, or was given up. A member that comes
-back under a known instance id takes over its predecessor's partitions without a rebalance.
+back under a known instance id takes over its predecessor's partitions without a rebalance, also
+when it subscribes to other topics than its predecessor.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class Group:
             self._awaited.discard(holder.member_id)
             member.assignment = holder.assignment
         self._members[member.member_id] = member
-        if holder is None or holder.topics != topics or self._rebalance_deadline is not None:
+        # Kafka does not compare the topics: the old assignment stands, whatever they are.
+        if holder is None or self._rebalance_deadline is not None:
             self._begin_rebalance(joined=member)
         return member
 

@@ -29,6 +29,7 @@ from streams.replay.policies import Dependency, ReplayPolicy
 from streams.replay.run import check_plan
 from streams.replay.standing import PlanStanding, read_standing
 from streams.rows import ShardSet
+from streams.runtime.identity import member_id
 from streams.settings import Settings
 from streams.topology import SOURCES, SourceTopic
 from streams.types import Broker, GroupConsumer, TopicPartition
@@ -96,7 +97,8 @@ class ReplayAgent:
     # --- work --------------------------------------------------------------------------------
 
     async def _serve(self, joined: Callable[[], None]) -> None:
-        consumer = self._broker.consumer(GROUP, list(self._sources), self._instance_id)
+        topics = list(self._sources)
+        consumer = self._broker.consumer(GROUP, topics, member_id(self._instance_id, topics))
         self._consumer = consumer
         following = asyncio.create_task(
             self._automation.follow(lambda tp: tp in consumer.assignment()), name="replay-policies"

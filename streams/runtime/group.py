@@ -24,6 +24,7 @@ from streams.runtime.assigned import AssignedPartition
 from streams.runtime.assignment import Opener
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
+from streams.runtime.identity import member_id
 from streams.runtime.pressure import PAUSE_AT
 from streams.settings import Settings
 from streams.telemetry.health import PartitionCounts
@@ -207,7 +208,8 @@ class GroupMember:
         await self.start()
 
     def _new_consumer(self) -> GroupConsumer:
-        return self._broker.consumer(self.group, sorted(self._agents), self._instance_id)
+        topics = sorted(self._agents)
+        return self._broker.consumer(self.group, topics, member_id(self._instance_id, topics))
 
     def _tick(self) -> None:
         now_s = self._clock.monotonic()

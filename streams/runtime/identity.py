@@ -1,7 +1,12 @@
-"""Who a worker process is to its group: host, state folder, slot.
+"""Who a worker process is to its group: host, state folder, slot, and the topics it reads.
 
-A static member keeps its partitions over a restart, but only if nobody else uses its id: two
-holders would evict each other for ever. So a slot of a state folder is locked before joining.
+A static member keeps its partitions over a restart, but only while its id has one holder: two
+would evict each other for ever. So a slot of a state folder is locked before joining.
+
+Kafka hands a known id its old partitions without asking which topics it names now (KIP-345). A
+worker that came back with another set of agents would never get the topics that are new to it, or
+would get partitions that it does not read. So the set of topics is part of the id: a changed worker
+is a new member, and its group rebalances once the session of the old id is over.
 """
 
 from __future__ import annotations
@@ -9,8 +14,11 @@ from __future__ import annotations
 import fcntl
 import socket
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
+
+from xxhash import xxh3_64_hexdigest
 
 from streams.errors import SlotInUse
 
@@ -33,8 +41,13 @@ class SlotLock:
             ) from error
 
 
+def member_id(instance: str, topics: Iterable[str]) -> str:
+    """The group.instance.id of ``instance`` while it reads ``topics``; their order does not count."""
+    return f"{instance}-{xxh3_64_hexdigest(chr(0).join(sorted(topics)).encode())[:8]}"
+
+
 def instance_id(state_dir: Path, slot: int) -> str:
-    """The group.instance.id of a slot: stable over restarts, unique to this folder."""
+    """The name of a slot: stable over restarts, unique to this folder. See `member_id`."""
     path = state_dir / "id"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from streams.job_agent import Agent
 from streams.rows import Bucket, Rows
 from streams.runtime.deadline import Deadline
 from streams.runtime.effects import RollUp
+from streams.runtime.identity import member_id
 from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.simulation.loop import LoopClock, VirtualLoop
@@ -93,7 +94,7 @@ class World:
             layer=shared_layer(self.cache, self.clock, metrics),
             disk=lambda: self.readings.get(host, FINE),
         )
-        return Process(slot, host, worker, self.clock)
+        return Process(slot, host, [agent.source.name for agent in self.agents], worker, self.clock)
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +103,7 @@ class Process:
 
     slot: int
     host: str
+    topics: Sequence[str]
     worker: Worker
     clock: LoopClock
     alive: bool = False
@@ -111,7 +113,7 @@ class Process:
     @property
     def name(self) -> str:
         """Its group.instance.id."""
-        return f"{self.host}-{self.slot}"
+        return member_id(f"{self.host}-{self.slot}", self.topics)
 
     def start(self) -> None:
         """Start it; it joins its groups by and by."""

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from streams.errors import MembershipConflict, UnknownTopic
+from streams.errors import BrokerUnavailable, MembershipConflict, UnknownTopic
+from streams.runtime.identity import member_id
 from streams.types import CommittedOffset, OffsetOutOfRange, TopicPartition, Watermarks
 
 
@@ -229,3 +230,59 @@ async def test_stopping_leaves_no_task_behind(world):
     await consumer.stop()
     await consumer.stop()
     assert asyncio.all_tasks() <= before
+
+
+async def test_a_static_member_that_comes_back_with_more_topics_keeps_its_old_partitions(world):
+    """The coordinator gives a known instance id its old assignment, whatever topics it names now:
+    the engine must not come back under the same id with another subscription."""
+    one, two = await world.topic(partitions=2), await world.topic(partitions=2)
+    group = world.name("group")
+    first, _ = await world.member(group, [one], "same")
+    await first.stop()
+    second, told = await world.member(group, [one, two], "same")
+    for _ in range(5):
+        await second.getmany(0.2, 10)
+    assert told.assigned == [frozenset({TopicPartition(one, 0), TopicPartition(one, 1)})]
+
+
+async def test_a_static_member_that_comes_back_with_fewer_topics_is_refused(world):
+    """Its old assignment names partitions it did not ask for: a client that does not say so would
+    wait for its first assignment for ever."""
+    one, two = await world.topic(partitions=2), await world.topic(partitions=2)
+    group = world.name("group")
+    first, _ = await world.member(group, [one, two], "same")
+    await first.stop()
+    second, told = world.consumer(group, [one], "same")
+    with pytest.raises(BrokerUnavailable):
+        await second.start(told)
+
+
+async def test_a_changed_set_of_topics_under_another_id_gets_all_of_them(world):
+    """What a worker with other agents does: the session of its old id ends, and then it owns every
+    partition of every topic that it names."""
+    one, two = await world.topic(partitions=2), await world.topic(partitions=2)
+    group = world.name("group")
+    first, _ = await world.member(group, [one], member_id("slot", [one]))
+    await first.stop()
+    both = [one, two]
+    second, told = world.consumer(group, both, member_id("slot", both))
+    async with asyncio.timeout(30):
+        await second.start(told)
+    assert told.assigned[-1] == {TopicPartition(topic, n) for topic in both for n in range(2)}
+
+
+async def test_members_of_different_topics_share_a_group(world):
+    """While a new set of agents rolls out, old and new workers are in one group: each partition
+    belongs to a member that reads its topic."""
+    one, two = await world.topic(partitions=2), await world.topic(partitions=2)
+    group = world.name("group")
+    first, told_first = await world.member(group, [one], "first")
+    second, told_second = world.consumer(group, [one, two], "second")
+    joining = asyncio.ensure_future(second.start(told_second))
+    await world.poll_until([first], lambda: len(told_first.assigned) > 1 and joining.done())
+    await joining
+    assert {tp.topic for tp in told_first.assigned[-1]} <= {one}
+    assert not told_first.assigned[-1] & told_second.assigned[-1]
+    assert told_first.assigned[-1] | told_second.assigned[-1] == {
+        TopicPartition(topic, n) for topic in (one, two) for n in range(2)
+    }

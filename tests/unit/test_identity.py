@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from streams.errors import SlotInUse
-from streams.runtime.identity import SlotLock, instance_id
+from streams.runtime.identity import SlotLock, instance_id, member_id
 
 _HOLD = """
 import sys
@@ -26,6 +26,14 @@ def test_an_id_is_stable_and_belongs_to_one_folder_and_slot(tmp_path):
     assert mine == instance_id(tmp_path / "a", 0)
     assert len({mine, instance_id(tmp_path / "a", 1), instance_id(tmp_path / "b", 0)}) == 3
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["id"], "no draft is left"
+
+
+def test_other_topics_are_another_member_and_their_order_is_none():
+    """Kafka gives a known id its old partitions, whatever topics it names now."""
+    one = member_id("host-0", ["a", "b"])
+    assert one == member_id("host-0", ["b", "a"])
+    assert len({one, member_id("host-0", ["a"]), member_id("host-1", ["a", "b"])}) == 3
+    assert one.startswith("host-0-")
 
 
 def test_a_held_slot_is_refused_until_its_process_ends_however_it_ends(tmp_path):
