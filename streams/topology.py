@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DAY_MS = 86_400_000
+UNLIMITED = -1
+"""A retention that deletes nothing, in Kafka's own word."""
 MAX_RECORD_BYTES = 1 << 20
 RECORD_OVERHEAD_BYTES = 16 << 10
 """Key, headers and framing around a value of `MAX_RECORD_BYTES`."""
@@ -17,6 +19,8 @@ PARKED_HEADROOM_BYTES = 4 << 10
 DLQ_RETENTION_BYTES = 10 << 30
 CHANGELOG_PART_BYTES = 900 << 10
 """A changelog record stays under the broker's default limit of 1 MiB, compressed or not."""
+CHANGELOG_MESSAGE_BYTES = 1 << 20
+"""Limit of a changelog topic: a broker whose own default is lower must not refuse a commit."""
 
 DIA_GROUP = "dia-group"
 SIMULATOR_GROUP = "dia-simulator-group"
@@ -30,13 +34,19 @@ SCHEDULE_RETENTION_MS = 30 * DAY_MS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceTopic:
-    """A topic that agents consume. ``key_field`` names the field its key repeats."""
+    """A topic that agents consume. ``key_field`` names the field its key repeats.
+
+    ``results``: the topic its agent answers on, in the partition of the same number; "": none.
+    ``message_bytes``: the largest record batch that the topic takes.
+    """
 
     name: str
     partitions: int
     key_field: str
     group: str | None
     retention_ms: int = 7 * DAY_MS
+    message_bytes: int = SOURCE_MESSAGE_BYTES
+    results: str = ""
 
     @property
     def dlq(self) -> str:
@@ -52,6 +62,12 @@ class SourceTopic:
         """What was decided of the dead letters, by whom and when; never trimmed."""
         return self.changelog(REPLAY_GROUP)
 
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The topics that belong to it, each with at least its partitions."""
+        logs = () if self.group is None else (self.changelog(self.group),)
+        return (self.dlq, self.parked, self.journal, *logs)
+
     def changelog(self, group: str) -> str:
         return f"dia.{group}.{self.name}.changelog"
 
@@ -60,10 +76,14 @@ MODEL_METRICS = SourceTopic(
     name="model.metrics", partitions=4, key_field="tenant_id", group=DIA_GROUP
 )
 SIMULATION_REQUEST = SourceTopic(
-    name="decision.simulation.request", partitions=3, key_field="tenant_id", group=SIMULATOR_GROUP
+    name="decision.simulation.request",
+    partitions=3,
+    key_field="tenant_id",
+    group=SIMULATOR_GROUP,
+    results="decision.simulation.result",
 )
 SIMULATION_RESULT = SourceTopic(
-    name="decision.simulation.result", partitions=3, key_field="tenant_id", group=None
+    name=SIMULATION_REQUEST.results, partitions=3, key_field="tenant_id", group=None
 )
 TRAIN_RESULTS = SourceTopic(
     name="train.results", partitions=3, key_field="model_id", group=DIA_GROUP

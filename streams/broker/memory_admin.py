@@ -34,8 +34,9 @@ class MemoryAdmin:
         for topic in topics:
             if topic.name not in self._cluster.topics:
                 logs = [Log(TopicPartition(topic.name, n)) for n in range(topic.partitions)]
+                # One broker: -1 asks for its default, and it has no place for a second replica.
                 self._cluster.topics[topic.name] = Topic(
-                    logs, topic.replication_factor, dict(topic.config)
+                    logs, max(1, topic.replication_factor), dict(topic.config)
                 )
                 self._rebalance_subscribers(topic.name)
 

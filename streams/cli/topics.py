@@ -12,11 +12,13 @@ from streams.cli.invocation import Invocation, invocation
 if TYPE_CHECKING:
     from streams.topics import Plan
 
-_COLUMNS = ("topic", "change", "setting", "now", "wanted")
+_COLUMNS = ("topic", "change", "setting", "now", "wanted", "why")
 
 _Replication = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Replicas of new topics; default: the broker's."),
+    typer.Option(
+        min=1, metavar="N", help="Replicas of new topics; default: DIA_TOPIC_REPLICATION_FACTOR."
+    ),
 ]
 
 
@@ -29,21 +31,17 @@ def register(app: typer.Typer) -> None:
 
 
 def show_plan(ctx: typer.Context, *, replication_factor: _Replication = None) -> None:
-    """Name every difference between the topology and the broker; change nothing.
+    """Name every difference between the declared topics and the broker's; change nothing.
 
-    Exit code 5 when `dia topics apply` would refuse.
+    Exit code 5 when `dia topics apply` would refuse one of them.
     """
     from streams.errors import RefusedBySafety
+    from streams.topics import refusal
 
     run = invocation(ctx)
     planned = asyncio.run(_run(run, replication_factor))
-    _print(run, planned)
     if planned.refused:
-        named = ", ".join(sorted({change.topic for change in planned.refused}))
-        raise RefusedBySafety(
-            f"`dia topics apply` will refuse: {named} would become smaller. Declare at least "
-            "what exists, or lower it with Kafka's own tools."
-        )
+        raise RefusedBySafety(f"`dia topics apply` will refuse: {refusal(planned.refused)}")
 
 
 def apply_plan(
@@ -58,10 +56,12 @@ def apply_plan(
     ] = False,
     replication_factor: _Replication = None,
 ) -> None:
-    """Create, grow and configure topics; never make one smaller (exit code 5)."""
+    """Create, grow and configure topics; never make one smaller.
+
+    Exit code 5 when a change is refused; every other change is made.
+    """
     run = invocation(ctx)
-    planned = asyncio.run(_run(run, replication_factor, accept_dedupe_gap=accept_dedupe_gap))
-    _print(run, planned)
+    asyncio.run(_run(run, replication_factor, accept_dedupe_gap=accept_dedupe_gap))
 
 
 def render(
@@ -76,12 +76,11 @@ def render(
 
     For clusters where an operator makes the topics; asks no broker.
     """
+    from streams.declared_topics import declared_topics
     from streams.strimzi import resources, yaml
-    from streams.topics import BROKER_DEFAULT_REPLICATION, wanted_topics
 
     run = invocation(ctx)
-    topics = wanted_topics(replication_factor=replication_factor or BROKER_DEFAULT_REPLICATION)
-    rendered = resources(topics, cluster)
+    rendered = resources(declared_topics(run.settings, replication_factor).topics, cluster)
     if run.json:
         for resource in rendered:
             run.printer().record(resource)
@@ -92,14 +91,16 @@ def render(
 async def _run(
     run: Invocation, replication_factor: int | None, *, accept_dedupe_gap: bool | None = None
 ) -> Plan:
-    """The plan; applied as well unless ``accept_dedupe_gap`` is None."""
+    """The plan, printed; applied as well unless ``accept_dedupe_gap`` is None."""
     from streams.cli.kafka import broker_of
-    from streams.topics import BROKER_DEFAULT_REPLICATION, apply, plan, wanted_topics
+    from streams.declared_topics import declared_topics
+    from streams.topics import apply
 
+    declared = declared_topics(run.settings, replication_factor)
     admin = await broker_of(run.settings).admin()
     try:
-        wanted = wanted_topics(replication_factor=replication_factor or BROKER_DEFAULT_REPLICATION)
-        planned = plan(wanted, await admin.describe_topics())
+        planned = declared.against(await admin.describe_topics())
+        _print(run, planned)
         if accept_dedupe_gap is not None:
             await apply(admin, planned, accept_dedupe_gap=accept_dedupe_gap)
         return planned
@@ -114,5 +115,5 @@ def _print(run: Invocation, planned: Plan) -> None:
         return
     printer.rows(
         _COLUMNS,
-        [(c.topic, c.kind.value, c.setting, c.now, c.wanted) for c in planned.changes],
+        [(c.topic, c.kind.value, c.setting, c.now, c.wanted, c.why) for c in planned.changes],
     )

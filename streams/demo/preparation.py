@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from streams.declared_topics import declared_topics
+from streams.errors import RefusedBySafety
 from streams.settings import Settings
 from streams.sinks.schema import servers
-from streams.topics import apply, plan, wanted_topics
+from streams.topics import apply
 from streams.types import Broker
 
 
 async def prepare(settings: Settings, broker: Broker, say: Callable[[str], None]) -> None:
     """Make every declared topic, and run the migrations on every shard; again, it does nothing.
 
-    Raises `RefusedBySafety` when a topic or a table there is not one this version may change.
+    Raises `RefusedBySafety` when a topic or a table there is not one this version may change; a
+    topic that may not be changed keeps neither the other topics nor the tables from being made.
     """
+    declared, refused = declared_topics(settings), None
     admin = await broker.admin()
     try:
-        planned = plan(wanted_topics(), await admin.describe_topics())
+        planned = declared.against(await admin.describe_topics())
         await apply(admin, planned)
+    except RefusedBySafety as error:
+        refused = error
     finally:
         await admin.close()
     migrated = 0
@@ -28,8 +34,10 @@ async def prepare(settings: Settings, broker: Broker, say: Callable[[str], None]
             migrated += len(await asyncio.to_thread(server.migrator.apply))
         finally:
             server.replica.close()
-    if not planned.changes and not migrated:
+    if refused is not None:
+        raise refused
+    if not planned.to_do and not migrated:
         say("topics and tables are as declared")
         return
     shards = len(settings.shards())
-    say(f"{len(planned.changes)} changes to topics, {migrated} migrations on {shards} shards")
+    say(f"{len(planned.to_do)} changes to topics, {migrated} migrations on {shards} shards")

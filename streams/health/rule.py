@@ -182,6 +182,20 @@ def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions that have an owner which cannot open them yet, and tries again by itself."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if held.get("waits_for") and not held.get("stopped_by"):
+                yield HealthFinding(
+                    code="partition_not_ready",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"worker {worker.slot} cannot open it: {held['waits_for']}",
+                    mend="dia topics plan",
+                )
+
+
 def degraded_workers(observed: Observation) -> Iterator[HealthFinding]:
     """What workers measure of their dependencies (streams/degradation)."""
     stands = standing(observed.workers)
@@ -203,6 +217,7 @@ RULES: Final[tuple[Rule, ...]] = (
     unread_partitions,
     impossible_offsets,
     stopped_partitions,
+    waiting_partitions,
     degraded_workers,
 )
 

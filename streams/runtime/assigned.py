@@ -64,6 +64,8 @@ class AssignedPartition:
     ) -> None:
         self.tp = tp
         self.phase: Phase = "fencing"
+        self.waits_for = ""
+        """what kept it from being ready the last time; "" while nothing does"""
         self.partition: Partition | None = None
         self.opening = False
         """A1 to A4 are under way"""
@@ -245,6 +247,7 @@ class AssignedPartition:
                     return
             except (PartitionRestart, TransientError) as error:
                 self._metrics.commit.failures.labels(error.code).inc()
+                self.waits_for = f"{error.code}: {error}"
                 log.warning("partition_restarts", tp=str(self.tp), code=error.code, why=str(error))
             except Exception as error:
                 log.exception("engine_failed", tp=str(self.tp))
@@ -273,6 +276,7 @@ class AssignedPartition:
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
         self._meters.opened(opened.partition, took_s, opened.restored_records)
+        self.waits_for = ""
         self._enter("ready")
         log.info(
             "partition_ready",

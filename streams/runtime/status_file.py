@@ -56,6 +56,7 @@ class StatusFile:
                     "phase": held.phase,
                     "lag": held.lag,
                     "paused": held.paused,
+                    "waits_for": held.waits_for,
                     "stopped_by": held.stopped_by.code if held.stopped_by else None,
                 }
                 for group in worker.groups

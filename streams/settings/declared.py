@@ -81,6 +81,25 @@ class Settings:
     )
     state_dir: str = _setting("", "folder of the RocksDB state; default HOME/state")
 
+    topic_partitions: str = _setting(
+        "", "partitions of source topics, TOPIC=N[,TOPIC=N]; what belongs to one follows"
+    )
+    topic_retention_s: str = _setting(
+        "", "retention of source topics, TOPIC=SECONDS[,...], -1: unlimited; default 7 days"
+    )
+    topic_replication_factor: int = _setting(
+        0, "replicas of new topics; 0: the broker's default", low=0, high=100
+    )
+    topic_min_insync_replicas: int = _setting(
+        0, "replicas that acknowledge a write; 0: a majority, 2 of 3", low=0, high=100
+    )
+    topic_unclean_election: int = _setting(
+        0, "1: a replica that lacks records may become leader, and they are lost", low=0, high=1
+    )
+    topic_message_bytes: int = _setting(
+        0, "largest record batch of a source topic; 0: one event of 1 MiB", low=0, high=64 << 20
+    )
+
     commit_interval_s: float = _setting(1.0, "time between commits", low=0.02, high=60)
     commit_max_records: int = _setting(
         200_000, "records folded before a commit is due at once", low=1, high=5_000_000

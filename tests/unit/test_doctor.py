@@ -13,12 +13,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from streams.broker.memory import MemoryBroker
-from streams.cli import doctor, kafka, machine, main, reach
+from streams.cli import doctor, kafka, machine, main, reach, topic_check
 from streams.cli.finding import Finding, Level
 from streams.clock import SystemClock
 from streams.errors import DependencyUnreachable, DiaError
 from streams.settings import Settings
-from streams.topics import wanted_topics
+from streams.topics import apply, plan, wanted_topics
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +110,23 @@ def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
     found = rows["model.metrics: group_dead"]
     assert (found["level"], found["next"]) == ("failure", "dia worker")
     assert "model.metrics: group_dead" in err
+
+
+async def test_topics_that_differ_are_named_and_larger_ones_are_well(monkeypatch):
+    """A source that somebody made larger needs its companions; one with all of them needs none."""
+    broker = MemoryBroker(SystemClock())
+    admin = await broker.admin()
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
+    await apply(admin, plan(wanted_topics(), {}))
+    await admin.create_partitions({"model.metrics": 6})
+    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"))
+    assert found.level is Level.WARNING
+    assert "model.metrics.dlq" in found.detail
+    assert "dia topics apply" in found.mend
+    await apply(admin, plan(wanted_topics(), await admin.describe_topics()))
+    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"))
+    assert (found.level, found.mend) == (Level.OK, "")
+    assert "model.metrics partitions 6, declared 4" in found.detail
 
 
 def _clickhouse_answer(*, ahead_s: float = 0, tables: int = 3) -> str:

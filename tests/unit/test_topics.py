@@ -1,4 +1,5 @@
-"""From the declared topics to the broker's: every difference named, nothing ever made smaller."""
+"""From the declared topics to the broker's: every difference named, nothing ever made smaller,
+and nothing that is larger in the way of anything."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import pytest
 from streams.broker.memory import MemoryBroker
 from streams.clock import VirtualClock
 from streams.errors import RefusedBySafety
-from streams.topics import Kind, apply, plan, wanted_topics
-from streams.topology import MODEL_METRICS, SOURCES
+from streams.topics import Durability, Kind, apply, majority, plan, wanted_topics
+from streams.topology import CHANGELOG_PART_BYTES, MODEL_METRICS, SIMULATION_REQUEST, SOURCES
 from streams.types import TopicConfig
 
 DLQ = "model.metrics.dlq"
@@ -43,6 +44,10 @@ async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin
     assert present[DLQ].config["retention.ms"] == "-1"
     assert present[CHANGELOG].config["cleanup.policy"] == "delete"
     assert present[CHANGELOG].config["retention.bytes"] == "-1"
+    assert int(present[CHANGELOG].config["max.message.bytes"]) > CHANGELOG_PART_BYTES
+    for topic in present.values():
+        assert topic.config["unclean.leader.election.enable"] == "false"
+        assert topic.config["min.insync.replicas"] == "1"
     for name, partitions in [("model.metrics", 4), (DLQ, 4), (CHANGELOG, 4), ("train.results", 3)]:
         assert present[name].partitions == partitions
 
@@ -79,7 +84,7 @@ async def test_growing_takes_dlq_and_changelog_along_and_must_be_accepted(admin)
     ]
     with pytest.raises(RefusedBySafety, match=r"growing model\.metrics from 4 to 6"):
         await apply(admin, planned)
-    assert (await admin.describe_topics())[DLQ].partitions == 4
+    assert (await admin.describe_topics())["model.metrics"].partitions == 4
     await apply(admin, planned, accept_dedupe_gap=True)
     present = await admin.describe_topics()
     assert [present[name].partitions for name in (DLQ, CHANGELOG, "model.metrics")] == [6, 6, 6]
@@ -92,43 +97,130 @@ async def test_growing_only_a_dlq_moves_no_key_of_a_source(admin):
     assert (await admin.describe_topics())[DLQ].partitions == 4
 
 
-async def test_shrinking_is_refused_and_nothing_else_is_done(admin):
-    """Kafka cannot shrink a topic, and half a plan is worse than none."""
-    await admin.create_topics([TopicConfig("model.metrics", 8, 1, {})])
+async def test_a_source_that_an_operator_made_larger_takes_its_companions_along(admin):
+    """A worker needs a DLQ and a changelog for each partition; without them the new partitions
+    stay unread, and Kafka cannot make the topic smaller again."""
+    await _apply_all(admin)
+    await admin.create_partitions({"model.metrics": 6})
     planned = plan(wanted_topics(), await admin.describe_topics())
-    assert [c.setting for c in planned.refused] == ["partitions"]
+    assert ("model.metrics", Kind.LEAVE, "partitions", "6", "4") in _differences(planned)
+    assert planned.dedupe_gaps == ()
+    await apply(admin, planned)
+    present = await admin.describe_topics()
+    for name in (*MODEL_METRICS.companions, "model.metrics"):
+        assert present[name].partitions == 6, name
+    again = plan(wanted_topics(), present)
+    assert again.to_do == again.refused == ()
+
+
+async def test_a_topic_of_requests_takes_the_topic_of_its_results_along(admin):
+    """A result goes to the partition of its request's number."""
+    await _apply_all(admin)
+    await admin.create_partitions({SIMULATION_REQUEST.name: 5})
+    await _apply_all(admin)
+    present = await admin.describe_topics()
+    for name in (SIMULATION_REQUEST.results, f"{SIMULATION_REQUEST.results}.dlq"):
+        assert present[name].partitions == 5, name
+
+
+async def test_a_dlq_that_was_made_larger_gets_a_journal_for_each_of_its_partitions(admin):
+    """What is decided about a letter stands in the journal partition of the letter's number."""
+    await _apply_all(admin)
+    await admin.create_partitions({DLQ: 6})
+    await _apply_all(admin)
+    present = await admin.describe_topics()
+    assert present[MODEL_METRICS.journal].partitions == 6
+    assert present["model.metrics"].partitions == 4
+
+
+async def test_what_is_refused_keeps_nothing_else_from_being_done(admin):
+    """One topic that may not change must not leave a deployment without the others."""
+    await admin.create_topics([TopicConfig("model.metrics", 8, 1, {})])
+    named = {("model.metrics", "partitions")}
+    planned = plan(wanted_topics(), await admin.describe_topics(), named)
+    assert [(c.topic, c.setting) for c in planned.refused] == [("model.metrics", "partitions")]
     with pytest.raises(RefusedBySafety, match=r"model\.metrics partitions from 8 to 4"):
-        await apply(admin, planned, accept_dedupe_gap=True)
-    assert list(await admin.describe_topics()) == ["model.metrics"]
+        await apply(admin, planned)
+    present = await admin.describe_topics()
+    assert len(present) == 4 * 4 + 3 + 1
+    assert (present["model.metrics"].partitions, present[DLQ].partitions) == (8, 8)
+    assert present["model.metrics"].config["message.timestamp.type"] == "LogAppendTime"
+
+
+async def test_a_growth_that_waits_for_consent_keeps_nothing_else_from_being_done(admin):
+    """The chart's hook runs `topics apply`: a new topic must not wait for somebody's consent to
+    the growth of another."""
+    await admin.create_topics([TopicConfig("model.metrics", 2, 1, {})])
+    with pytest.raises(RefusedBySafety, match=r"growing model\.metrics from 2 to 4"):
+        await _apply_all(admin)
+    present = await admin.describe_topics()
+    assert len(present) == 4 * 4 + 3 + 1
+    assert (present["model.metrics"].partitions, present[DLQ].partitions) == (2, 4)
 
 
 @pytest.mark.parametrize(
     ("topic", "setting", "now", "kind"),
     [
-        ("model.metrics", "retention.ms", "999999999999", Kind.REFUSE),
-        ("model.metrics", "retention.ms", "-1", Kind.REFUSE),
+        ("model.metrics", "retention.ms", "999999999999", Kind.LEAVE),
+        ("model.metrics", "retention.ms", "-1", Kind.LEAVE),
         ("model.metrics", "retention.ms", "1000", Kind.CONFIGURE),
-        (DLQ, "retention.bytes", "-1", Kind.REFUSE),
+        (DLQ, "retention.bytes", "-1", Kind.LEAVE),
         (DLQ, "retention.ms", "1000", Kind.CONFIGURE),
         (CHANGELOG, "cleanup.policy", "compact", Kind.CONFIGURE),
+        (CHANGELOG, "max.message.bytes", "65536", Kind.CONFIGURE),
+        (CHANGELOG, "unclean.leader.election.enable", "true", Kind.CONFIGURE),
         ("model.metrics", "message.timestamp.type", "CreateTime", Kind.CONFIGURE),
         ("model.metrics", "max.message.bytes", "1000", Kind.CONFIGURE),
+        ("model.metrics", "max.message.bytes", "99999999", Kind.LEAVE),
+        ("model.metrics", "min.insync.replicas", "2", Kind.LEAVE),
     ],
 )
 async def test_each_setting_that_differs_is_named(admin, topic, setting, now, kind):
-    """A shorter retention deletes records at once, so it is never applied by us."""
+    """A larger value is the operator's and is served; a smaller one is mended."""
     await _apply_all(admin)
     await admin.alter_config(topic, {setting: now})
     planned = plan(wanted_topics(), await admin.describe_topics())
     assert [(c.topic, c.kind, c.setting, c.now) for c in planned.changes] == [
         (topic, kind, setting, now)
     ]
-    if kind is Kind.REFUSE:
-        with pytest.raises(RefusedBySafety, match=setting):
-            await apply(admin, planned)
-    else:
+    assert (planned.changes[0].why != "") == (kind is Kind.LEAVE)
+    await apply(admin, planned)
+    left = plan(wanted_topics(), await admin.describe_topics())
+    assert left.changes == (planned.changes if kind is Kind.LEAVE else ())
+
+
+async def test_a_shorter_retention_that_an_operator_names_is_refused(admin):
+    """It deletes records at once: Kafka's own tools do that, never this."""
+    await _apply_all(admin)
+    await admin.alter_config("model.metrics", {"retention.ms": "-1"})
+    named = {("model.metrics", "retention.ms")}
+    planned = plan(wanted_topics(), await admin.describe_topics(), named)
+    with pytest.raises(RefusedBySafety, match=r"retention\.ms from -1 to 604800000"):
         await apply(admin, planned)
-        assert plan(wanted_topics(), await admin.describe_topics()).changes == ()
+    assert (await admin.describe_topics())["model.metrics"].config["retention.ms"] == "-1"
+
+
+async def test_three_replicas_are_written_to_two(admin):
+    """One copy alone may be the one whose disk is lost."""
+    wanted = wanted_topics(replication_factor=3)
+    assert {topic.config["min.insync.replicas"] for topic in wanted} == {"2"}
+    await apply(admin, plan(wanted, await admin.describe_topics()))
+    present = await admin.describe_topics()
+    assert {topic.config["min.insync.replicas"] for topic in present.values()} == {"2"}
+    assert [majority(factor) for factor in range(1, 6)] == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("min_insync", [0, 2])
+async def test_replicas_that_are_not_there_are_reported_and_never_waited_for(admin, min_insync):
+    """Only a reassignment adds replicas, and a topic that waits for two of one takes no record."""
+    await _apply_all(admin)
+    safer = Durability(replication_factor=3, min_insync=min_insync)
+    planned = plan(wanted_topics(durability=safer), await admin.describe_topics())
+    assert {(c.kind, c.setting, c.now, c.wanted) for c in planned.changes} == {
+        (Kind.LEAVE, "replication factor", "1", "3")
+    }
+    assert "kafka-reassign-partitions" in planned.changes[0].why
+    await apply(admin, planned)
 
 
 async def test_settings_the_topology_does_not_name_are_the_operators(admin):

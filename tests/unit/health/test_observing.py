@@ -199,3 +199,16 @@ async def test_stopped_partitions_and_degraded_workers_are_findings(broker):
     health = await _health(broker, [worker])
     assert ("partition_stopped", Severity.RED, f"{TOPIC}/1") in _codes(health)
     assert health.degradation is not None
+
+
+async def test_a_partition_that_its_owner_cannot_open_is_a_finding_with_the_reason(broker):
+    """It has an owner and does not move: the reason stood in that worker's log alone."""
+    why = "unknown_topic: partition changelog/1 does not exist. Run `dia topics apply`."
+    held = {"group": GROUP, "topic": TOPIC, "partition": 1, "stopped_by": None, "waits_for": why}
+    ready = held | {"partition": 0, "waits_for": ""}
+    worker = Worker(pid=1, slot=0, partitions=[held, ready])
+    found = [o for o in (await _health(broker, [worker])).findings if "ready" in o.code]
+    assert [(one.code, one.severity, one.subject) for one in found] == [
+        ("partition_not_ready", Severity.WARNING, f"{TOPIC}/1")
+    ]
+    assert why in found[0].detail

@@ -32,7 +32,10 @@ def test_resources_are_the_topology(rendered):
     assert [
         (one["spec"]["topicName"], one["spec"]["partitions"], one["spec"]["config"])
         for one in rendered
-    ] == [(topic.name, topic.partitions, dict(topic.config)) for topic in wanted_topics()]
+    ] == [
+        (topic.name, topic.partitions, dict(topic.config))
+        for topic in wanted_topics(replication_factor=3)
+    ]
     assert {one["spec"]["replicas"] for one in rendered} == {3}
 
 

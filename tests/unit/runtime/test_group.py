@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents import AGGREGATE_METRICS, RECORD_TRAINING
+from streams.broker.partitioner import partition_of
 from streams.clock import settle
 from streams.errors import SourceNotLogAppendTime
 from streams.runtime.deadline import Deadline
 from streams.runtime.status_file import StatusFile
 from streams.runtime.worker import Worker
+from streams.topics import apply, plan, wanted_topics
 from streams.topology import MODEL_METRICS
+from streams.types import TopicPartition
 
 
-def _worker(rig) -> Worker:
+def _worker(rig, *agents) -> Worker:
     return Worker(
-        agents=(AGGREGATE_METRICS,),
+        agents=agents or (AGGREGATE_METRICS,),
         broker=rig.broker,
         shards=rig.shards,
         stores=lambda group: rig.disk,
@@ -64,6 +68,50 @@ async def running(rig):
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await worker.abandon()
+
+
+async def test_a_source_that_grows_under_it_is_read_once_its_topics_are_applied(
+    rig, running, tmp_path
+):
+    """An operator adds partitions with Kafka's own tool: `dia topics apply` is the way out, and
+    neither a restart nor a second tool is needed."""
+    source = TopicPartition(MODEL_METRICS.name, 1)
+    admin = await rig.broker.admin()
+    await admin.create_partitions({MODEL_METRICS.name: 2})
+    await rig.clock.advance(20)
+    said = json.loads(StatusFile(tmp_path, 0, 1).write(running))["partitions"]
+    waiting = {held["partition"]: held["waits_for"] for held in said}
+    assert waiting[0] == ""
+    assert "changelog/1 does not exist. Run `dia topics apply`" in waiting[1]
+    declared = wanted_topics([replace(MODEL_METRICS, partitions=1)])
+    await apply(admin, plan(declared, await admin.describe_topics()))
+    producer = rig.broker.plain_producer()
+    key = next(key for key in (b"t%d" % n for n in range(20)) if partition_of(key, 2) == 1)
+    event = rig.event(tenant_id=key.decode())
+    await (await producer.send(source.topic, key, event))
+    await rig.clock.advance(20)
+    assert rig.broker.committed("dia-group", source).offset == 1
+    assert not any(held.waits_for for held in running.groups[0].partitions.values())
+
+
+async def test_a_worker_with_other_agents_gets_their_topics_too(rig, running):
+    """It is the same slot of the same host: its group must not give it what its predecessor read,
+    and nothing else, for ever."""
+    await rig.clock.advance(5)
+    drain = asyncio.ensure_future(running.drain(Deadline(rig.clock, 20.0)))
+    await settle()
+    await rig.clock.advance(5)
+    await drain
+    for agents in ((AGGREGATE_METRICS, RECORD_TRAINING), (RECORD_TRAINING,)):
+        worker = _worker(rig, *agents)
+        task = asyncio.ensure_future(worker.run(lambda: None))
+        await settle()
+        await rig.clock.advance(rig.settings.session_timeout_s + 5)
+        owned = {tp.topic for group in worker.groups for tp in group.partitions}
+        assert owned == {agent.source.name for agent in agents}
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await worker.abandon()
 
 
 async def test_its_status_file_says_how_it_stands_until_it_ends(rig, running, tmp_path):

@@ -1,0 +1,40 @@
+"""What `dia doctor` says of the topics: those that a command mends, and those that are larger."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streams.cli.finding import Finding, Level
+from streams.settings import Settings
+
+TIMEOUT_S = 5.0
+_SHOWN_MAX = 4
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """One finding: how the broker's topics differ from the declared ones. Nothing without Kafka,
+    or where it does not answer: other checks say so."""
+    from streams.cli.kafka import broker_of
+    from streams.declared_topics import declared_topics
+    from streams.errors import BrokerUnavailable
+
+    if not settings.kafka_bootstrap:
+        return []
+    declared = declared_topics(settings)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            admin = await broker_of(settings).admin()
+            try:
+                planned = declared.against(await admin.describe_topics())
+            finally:
+                await admin.close()
+    except (BrokerUnavailable, TimeoutError):
+        return []
+    if planned.to_do:
+        named = sorted({change.topic for change in planned.to_do})
+        more = f" and {len(named) - _SHOWN_MAX} more" if len(named) > _SHOWN_MAX else ""
+        detail = f"not as declared: {', '.join(named[:_SHOWN_MAX])}{more}"
+        return [Finding("topics", Level.WARNING, detail, "dia topics plan, then dia topics apply")]
+    told = [f"{c.topic} {c.setting} {c.now}, declared {c.wanted}" for c in planned.changes]
+    detail = f"{len(planned.wanted)} topics are there"
+    return [Finding("topics", Level.OK, "; ".join([detail, *told]))]
