@@ -21,7 +21,7 @@ from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
 from streams.agent import AgentSpec, Change, EventBatch, Scope
 from streams.cache.kind import MODEL, owned
-from streams.errors import IdempotencyConflict, MissingField, TooLarge
+from streams.errors import IdempotencyConflict
 from streams.topology import DIA_GROUP, TRAIN_RESULTS
 from tables import MODEL_CARDS, SEEN_EVENTS
 from tables.fingerprint import identities
@@ -34,23 +34,18 @@ EVENTS: Final[Mapping[str, str]] = {
     "stage_transitioned": "StageTransitioned",
 }
 """Kind of a result, and the name of the event that is told of it."""
-MAX_BYTES: Final = 256 << 10
-"""Of a result: its row must fit one entry of the outbox."""
-_NEEDS: Final[Mapping[str, str]] = {"alias_updated": "alias", "stage_transitioned": "stage"}
 
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
 _json = msgspec.json.Encoder().encode
 
 
 def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
-    """Refuse what is incomplete or contradicts itself, drop repeats, record the rest."""
-    whole = [i for i, event in enumerate(batch.events) if not _refused(batch, i, scope)]
-    verdicts = _admit([batch.events[i] for i in whole], whole, batch, scope)
+    """Refuse what contradicts itself, drop repeats, record the rest."""
+    verdicts = _admit(batch, scope)
     cards = scope.table(MODEL_CARDS)
     told: dict[tuple[str, str], list[bytes]] = {}
     applied = duplicates = 0
-    for index, verdict in zip(whole, verdicts, strict=True):
-        event = batch.events[index]
+    for index, (event, verdict) in enumerate(zip(batch.events, verdicts, strict=True)):
         if verdict == Verdict.CONFLICT:
             scope.dead_letter(
                 batch.row(index),
@@ -73,28 +68,9 @@ def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
     scope.count(applied=applied, duplicates=duplicates)
 
 
-def _refused(batch: EventBatch[TrainingResult], index: int, scope: Scope) -> bool:
-    """Whether a field is missing that this kind of result needs, or there is too much of it."""
-    event, row = batch.events[index], batch.row(index)
-    needed = _NEEDS.get(event.event)
-    if needed is not None and getattr(event, needed) is None:
-        why = f"{event.event} needs `{needed}`"
-        scope.dead_letter(row, MissingField.code, why, event.tenant_id)
-        return True
-    if len(batch.records.values[row] or b"") > MAX_BYTES:
-        why = f"a training result has at most {MAX_BYTES} bytes, metrics and all"
-        scope.dead_letter(row, TooLarge.code, why, event.tenant_id)
-        return True
-    return False
-
-
-def _admit(
-    events: Sequence[TrainingResult],
-    rows: Sequence[int],
-    batch: EventBatch[TrainingResult],
-    scope: Scope,
-) -> NDArray[np.int8]:
+def _admit(batch: EventBatch[TrainingResult], scope: Scope) -> NDArray[np.int8]:
     """First seen, repeated, or in conflict, per event."""
+    events = batch.events
     hi, lo = identities(
         [event.result_id for event in events],
         [xxh3_64_intdigest(event.tenant_id.encode()) for event in events],
@@ -102,7 +78,7 @@ def _admit(
     )
     said = [xxh3_64_intdigest(_encode(_said(event))) for event in events]
     return scope.table(SEEN_EVENTS).admit(
-        hi, lo, np.array(said, np.uint64), batch.offsets()[list(rows)], batch.append_ms[list(rows)]
+        hi, lo, np.array(said, np.uint64), batch.offsets(), batch.append_ms
     )
 
 
@@ -119,10 +95,10 @@ def _apply(cards: ModelCards, event: TrainingResult) -> None:
     if event.event == "run_completed":
         cards.run_completed(card, event.version, event.run_id, event.ts, event.metrics)
     elif event.event == "alias_updated":
-        assert event.alias is not None, "refused before"
+        assert event.alias is not None, "the family needs it"
         cards.alias_updated(card, event.version, event.alias, event.ts)
     else:
-        assert event.stage is not None, "refused before"
+        assert event.stage is not None, "the family needs it"
         cards.stage_transitioned(card, event.version, event.stage, event.ts)
 
 

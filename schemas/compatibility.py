@@ -1,8 +1,8 @@
 """Can a reader of the new JSON Schema read everything the old one allowed?
 
 Covers the part of JSON Schema that msgspec writes: objects, arrays, scalars with bounds, enums,
-``anyOf`` and ``$ref`` into ``$defs``. A keyword it does not know counts as a difference, so that
-the answer "compatible" is never a guess. Old data are what the old type's fields could hold: a
+``anyOf`` and ``$ref`` into ``$defs``; and the conditions that a family adds in ``allOf``. A keyword
+it does not know counts as a difference, so that the answer "compatible" is never a guess. Old data are what the old type's fields could hold: a
 name that only the new one knows is taken as not yet used.
 """
 
@@ -18,10 +18,10 @@ _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _COVERED = {
     *_LOWER, *_UPPER,
-    "type", "enum", "anyOf", "items", "properties", "required", "additionalProperties",
+    "type", "enum", "anyOf", "allOf", "items", "properties", "required", "additionalProperties",
 }  # fmt: skip
 _DESCRIPTIVE = {
-    "title", "description", "default", "examples", "$schema", "$id", "$defs", "$ref", "topic",
+    "title", "description", "default", "examples", "$schema", "$id", "$defs", "$ref", "topic", "$comment",
 }  # fmt: skip
 
 
@@ -78,6 +78,9 @@ class _Comparison:
             yield Difference(path, f"was {' or '.join(sorted(before))}, is now {new['type']}")
             return
         yield from _compare_bounds(old, new, path)
+        for condition in new.get("allOf", ()):
+            if condition not in old.get("allOf", ()):
+                yield Difference(path, f"has the new condition {condition}")
         if "enum" in new:
             for value in old.get("enum", ["anything else"]):
                 if value not in new["enum"]:

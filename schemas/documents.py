@@ -34,7 +34,10 @@ def name_of(family: Family, version: int) -> str:
 
 def document(family: Family, version: int) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of one version, as the types in the code define it."""
-    generated = msgspec.json.schema(family.versions[version])
+    event = family.versions[version]
+    generated = msgspec.json.schema(event)
+    if conditions := _conditions(family, event):
+        generated["$defs"][event.__name__]["allOf"] = conditions
     for definition in generated.get("$defs", {}).values():
         if "description" in definition:
             definition["description"] = inspect.cleandoc(definition["description"])
@@ -42,8 +45,22 @@ def document(family: Family, version: int) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:dia:schema:{family.name}:{version}",
         "topic": family.topic,
+        **({"$comment": f"at most {family.bytes_max} bytes"} if family.bytes_max else {}),
         **generated,
     }
+
+
+def _conditions(family: Family, event: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    """The family's needs, as far as this version has their fields."""
+    fields = {field.name for field in msgspec.structs.fields(event)}
+    return [
+        {
+            "if": {"properties": {need.field: {"const": need.value}}, "required": [need.field]},
+            "then": {"properties": {need.needs: {"type": "string"}}, "required": [need.needs]},
+        }
+        for need in family.needs
+        if {need.field, need.needs} <= fields
+    ]
 
 
 def encode(schema: dict[str, Any]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -15,15 +15,30 @@ from schemas.training import TrainingResult
 Event: TypeAlias = type[Struct]
 
 
+class Need(NamedTuple):
+    """An event whose ``field`` is ``value`` must have the field ``needs``, and not as null."""
+
+    field: str
+    value: str
+    needs: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """One kind of event. ``versions`` maps each published version to its type; a record's
-    header ``dia.schema`` names the version it was written with."""
+    header ``dia.schema`` names the version it was written with.
+
+    ``needs`` and ``bytes_max`` are what the types cannot say. The published schema, the decoder,
+    and so whatever takes an event in all hold to them: no agent refuses an event for its content
+    alone. ``bytes_max`` None: as large as a record may be.
+    """
 
     name: str
     topic: str
     time_field: str
     versions: Mapping[int, Event]
+    needs: tuple[Need, ...] = ()
+    bytes_max: int | None = None
 
     @property
     def latest(self) -> int:
@@ -54,6 +69,12 @@ FAMILIES: tuple[Family, ...] = (
         topic="train.results",
         time_field="ts",
         versions={1: TrainingResult},
+        needs=(
+            Need("event", "alias_updated", "alias"),
+            Need("event", "stage_transitioned", "stage"),
+        ),
+        # Its row must fit one entry of the outbox.
+        bytes_max=256 << 10,
     ),
 )
 

@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 from schemas.evolution import Reading, reading
 from schemas.registry import Family, family_of
 from streams.defects import Defect, bad_utf8, defect, undecodable
-from streams.envelopes import UNNAMED_VERSION, Envelope, open_envelopes
+from streams.envelopes import Envelope, open_envelopes
 from streams.errors import (
     KeyMismatch,
+    MissingField,
     TimestampInFuture,
     TimestampTooOld,
     TooLarge,
 )
+from streams.headers import UNNAMED_VERSION, of_version
 from streams.topology import MAX_RECORD_BYTES, SourceTopic
 from streams.types import RecordBatch, TopicPartition
 
@@ -87,14 +89,18 @@ def decode(topic: SourceTopic, batch: RecordBatch, limits: Limits) -> Decoded:
 
 
 def check(
-    topic: SourceTopic, values: list[bytes], now_ms: int, limits: Limits
+    topic: SourceTopic,
+    values: list[bytes],
+    now_ms: int,
+    limits: Limits,
+    version: int = UNNAMED_VERSION,
 ) -> tuple[Decoded, list[bytes]]:
-    """At the edge: what `decode` will say of these values if they are appended at ``now_ms``,
-    and the key each good one must be sent with."""
+    """Before sending: what `decode` will say of these values if they are appended at ``now_ms``
+    with the headers of ``version``, and the key each good one must be sent with."""
     n = len(values)
     batch = RecordBatch(
         TopicPartition(topic.name, 0), 0, n, [*range(n)], [now_ms] * n, [None] * n, [*values],
-        [()] * n,
+        [of_version(version)] * n,
     )  # fmt: skip
     decoded = _decode(topic, batch, None, limits)
     return decoded, _keys(_codec(topic.name, topic.key_field), decoded.events)
@@ -106,7 +112,7 @@ def _decode(
     """``keys`` None: every key is right."""
     codec = _codec(topic.name, topic.key_field)
     envelope = open_envelopes(codec.family, batch)
-    _check_bytes(batch.values, envelope.bad)
+    _check_bytes(batch.values, codec.family.bytes_max or MAX_RECORD_BYTES, envelope.bad)
     positions: Sequence[int] = range(len(batch))
     values: Sequence[bytes | None] = batch.values
     if envelope.bad:
@@ -130,7 +136,7 @@ def _judge(
     *,
     limits: Limits,
 ) -> Decoded:
-    """Check keys and times of what decoded, and assemble the answer."""
+    """Check keys, times and needs of what decoded, and assemble the answer."""
     append_ms = np.array(envelope.append_ms, np.int64)
     if envelope.bad:
         append_ms = np.delete(append_ms, [*envelope.bad])
@@ -138,6 +144,8 @@ def _judge(
     refused = _wrong_times(codec, event_ms, append_ms, limits)
     if keys is not None:
         refused.update(_wrong_keys(codec, events, keys))
+    if codec.family.needs:
+        refused.update(_unmet_needs(codec.family, events))
     if refused:
         envelope.bad.update((positions[i], found) for i, found in refused.items())
         event_ms, append_ms = (np.delete(column, [*refused]) for column in (event_ms, append_ms))
@@ -204,14 +212,14 @@ def _read(
             return events, failed
 
 
-def _check_bytes(values: Sequence[bytes | None], bad: dict[int, Defect]) -> None:
+def _check_bytes(values: Sequence[bytes | None], bytes_max: int, bad: dict[int, Defect]) -> None:
     """Sizes and encodings. msgspec skips unknown fields unread, so it would let any bytes
     through there; the DLQ, the spool and the console rely on values being UTF-8."""
     suspects: Iterable[int] = range(len(values))
     try:
         plain: list[Any] = values  # type: ignore[assignment]  # None raises, as intended
         plainly_utf8 = list(map(bytes.isascii, plain))
-        if max(map(len, plain), default=0) <= MAX_RECORD_BYTES:
+        if max(map(len, plain), default=0) <= bytes_max:
             suspects = compress(suspects, map(not_, plainly_utf8))
     except TypeError:
         pass
@@ -219,8 +227,8 @@ def _check_bytes(values: Sequence[bytes | None], bad: dict[int, Defect]) -> None
         value = values[i]
         if i in bad or value is None:
             continue
-        if len(value) > MAX_RECORD_BYTES:
-            what = f"expected at most {MAX_RECORD_BYTES} bytes, got {len(value)}"
+        if len(value) > bytes_max:
+            what = f"expected at most {bytes_max} bytes, got {len(value)}"
             bad[i] = defect(TooLarge.code, "$", what)
         elif not value.isascii() and (found := bad_utf8(value)) is not None:
             bad[i] = found
@@ -241,6 +249,18 @@ def _wrong_keys(codec: _Codec, events: list[Any], keys: list[bytes | None]) -> d
         what = f"expected the bytes of $.{codec.key_field}, {want[:80]!r}, got {got}"
         wrong[i] = defect(KeyMismatch.code, "key", what)
     return wrong
+
+
+def _unmet_needs(family: Family, events: list[Any]) -> dict[int, Defect]:
+    """Events without a field that their kind needs."""
+    unmet = {}
+    for need in family.needs:
+        kinds, needed = attrgetter(need.field), attrgetter(need.needs)
+        for i, event in enumerate(events):
+            if kinds(event) == need.value and needed(event) is None:
+                what = f"{need.value} needs this field"
+                unmet[i] = defect(MissingField.code, f"$.{need.needs}", what)
+    return unmet
 
 
 def _wrong_times(

@@ -8,10 +8,8 @@ from schemas.registry import Family
 from streams import headers
 from streams.defects import Defect, defect
 from streams.errors import OutOfRange, UnknownSchemaVersion, WrongType
+from streams.headers import UNNAMED_VERSION
 from streams.types import RecordBatch
-
-UNNAMED_VERSION = 1
-"""The schema version of a record that does not name one."""
 
 
 @dataclass(slots=True)

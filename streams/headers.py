@@ -7,7 +7,10 @@ from typing import Final
 from streams.types import Headers
 
 SCHEMA: Final = "dia.schema"
-"""Schema version of the value, ASCII decimal; absent means 1."""
+"""Schema version of the value, ASCII decimal; absent means `UNNAMED_VERSION`."""
+
+UNNAMED_VERSION: Final = 1
+"""The schema version of a record that does not name one."""
 
 REPLAY_APPEND_TS: Final = "dia.replay.append_ts"
 """Of a replayed record: when it was first appended, decimal milliseconds since the epoch. Its
@@ -45,6 +48,11 @@ TRACEPARENT: Final = "traceparent"
 
 _DIGITS_MAX = 18
 """Enough for any offset, count or time, and always within 64 bits."""
+
+
+def of_version(version: int) -> Headers:
+    """What names the schema version of a value; nothing for the one that is meant without."""
+    return () if version == UNNAMED_VERSION else ((SCHEMA, b"%d" % version),)
 
 
 def last(headers: Headers, name: str) -> bytes | None:

@@ -18,8 +18,15 @@ class LineDesk:
     """Checks lines, tells of the refused ones, and gives the rest their keys."""
 
     def __init__(
-        self, settings: Settings, source: SourceTopic, printer: Printer, *, strict: bool
+        self,
+        settings: Settings,
+        source: SourceTopic,
+        printer: Printer,
+        *,
+        strict: bool,
+        version: int,
     ) -> None:
+        """``version``: of the schema that the lines are written with."""
         self.line_bytes_max = MAX_RECORD_BYTES
         self.refused: Counter[str] = Counter()
         self.last_refused = 0
@@ -28,11 +35,12 @@ class LineDesk:
         self._printer = printer
         self._source = source
         self._strict = strict
+        self._version = version
 
     def accept(self, lines: list[Line], now_ms: int) -> tuple[list[bytes], list[bytes]]:
         """Keys and values of the lines to send."""
         values = [line.content for line in lines]
-        decoded, keys = check(self._source, values, now_ms, self._limits)
+        decoded, keys = check(self._source, values, now_ms, self._limits, self._version)
         if not decoded.bad:
             return keys, values
         kept = decoded.positions or []

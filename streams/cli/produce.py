@@ -55,6 +55,12 @@ def produce(
     late: _Share = None,
     poison: _Share = None,
     future: _Share = None,
+    schema: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Schema version of the lines; default 1. `dia schemas list`."
+        ),
+    ] = None,
     traceparent: Annotated[
         str,
         typer.Option(
@@ -74,7 +80,8 @@ def produce(
     run = invocation(ctx)
     if (file is None) == (generate is None):
         raise UsageError("say either --file FILE (or --file - for stdin) or --generate N.")
-    feeding = _Feeding(run, source.name, _followed(traceparent))
+    version = _version(source, schema, generating=generate is not None)
+    feeding = _Feeding(run, source.name, version, _followed(traceparent))
     if file is not None:
         asyncio.run(_produce_lines(feeding, source, file, strict=strict))
         return
@@ -96,6 +103,23 @@ def _source(topic: str) -> SourceTopic:
         return source(topic)
     except KeyError as error:
         raise UsageError(str(error.args[0])) from None
+
+
+def _version(source: SourceTopic, asked: int | None, *, generating: bool) -> int:
+    """The published schema version that was asked for."""
+    from schemas.registry import family_of
+    from streams.errors import UsageError
+    from streams.headers import UNNAMED_VERSION
+
+    if asked is None:
+        return UNNAMED_VERSION
+    if generating:
+        raise UsageError("--schema is of the lines of --file; generated events name their own.")
+    family = family_of(source.name)
+    if asked not in family.versions:
+        known = ", ".join(map(str, sorted(family.versions)))
+        raise UsageError(f"{family.name} has no schema version {asked}; published are: {known}.")
+    return asked
 
 
 def _shape(
@@ -162,10 +186,12 @@ async def _produce_requests(
 
 
 class _Feeding(NamedTuple):
-    """Where events go, and the header of the trace that follows them, if one does."""
+    """Where events go, the schema version they are written with, and the header of the trace that
+    follows them, if one does."""
 
     run: Invocation
     topic: str
+    version: int
     traceparent: bytes
 
     @asynccontextmanager
@@ -174,6 +200,7 @@ class _Feeding(NamedTuple):
     ) -> AsyncIterator[Feed]:
         from streams.cli.kafka import broker_of
         from streams.clock import SystemClock
+        from streams.headers import of_version
         from streams.telemetry.metrics import Metrics
         from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
         from streams.workload.feed import Feed
@@ -191,6 +218,7 @@ class _Feeding(NamedTuple):
                 on_progress=on_progress,
                 tracer=tracer,
                 traceparent=self.traceparent,
+                headers=of_version(self.version),
             )
         finally:
             await producer.close()
@@ -267,7 +295,7 @@ async def _produce_lines(
 
     run, clock = feeding.run, SystemClock()
     printer = run.printer()
-    desk = LineDesk(run.settings, source, printer, strict=strict)
+    desk = LineDesk(run.settings, source, printer, strict=strict, version=feeding.version)
     with open_lines(file) as reader:
         async with feeding.opened() as feed:
             with printer.progress(f"producing to {source.name}", reader.size, "bytes") as progress:

@@ -22,6 +22,8 @@ UNKNOWN = "unknown"
 
 SINK_STAGE = "sink"
 """The value is a row that ClickHouse refused, not a record of the source topic."""
+PROCESS_STAGE = "process"
+"""The record decoded, and its agent refused it."""
 
 _POINTER = headers.DLQ_PREFIX + "pointer"
 _DEFAULT_SCHEMA = 1

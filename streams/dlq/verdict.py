@@ -1,6 +1,8 @@
 """Would a dead letter pass now? Its bytes are decoded again by today's code and schemas.
 
-What today's tables would say (an event id seen before) or ClickHouse of a row, only they can tell.
+Decoding holds every rule about the content of one event. What an agent refuses beyond it depends on
+its tables (an event id seen before) or on other services; what ClickHouse refuses of a row, on
+ClickHouse. Of such a letter it is unknown whether it would pass.
 The time a record is judged by stays its append time: an old record is not too old for being
 replayed late.
 """
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from streams.codecs import Limits, decode
-from streams.dlq.letter import SINK_STAGE, Letter, Original
+from streams.dlq.letter import PROCESS_STAGE, SINK_STAGE, Letter, Original
 from streams.dlq.pointer import refetch
 from streams.errors import IdempotencyConflict, RecordLost
 from streams.topology import SourceTopic
@@ -87,8 +89,11 @@ def _outside(letter: Letter) -> Verdict | None:
 
 
 def _in_the_end(letter: Letter, verdict: Verdict) -> Verdict:
-    """Passing the codec is not all: who repeated another's id meets the same table again."""
-    if verdict.passes and letter.error_code == IdempotencyConflict.code:
+    """A letter that decoded when it failed meets the same table, or the same service, again."""
+    if not verdict.passes or letter.stage != PROCESS_STAGE:
+        return verdict
+    if letter.error_code == IdempotencyConflict.code:
         what = "it decodes; whether its event id is still taken, only the partition's table can say"
-        return Verdict(None, IdempotencyConflict.code, what)
-    return verdict
+    else:
+        what = "it decodes, as it did when its agent refused it: only a replay can tell"
+    return Verdict(None, letter.error_code, what)

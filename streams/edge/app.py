@@ -88,7 +88,7 @@ class Edge:
             raise NothingKept(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
         token = self._holder(request, Role.OPERATE)
         source = self.intake.source(request.path_params["topic"])
-        media = body.media_type(request)
+        media, version = body.media_type(request), body.schema_version(request)
         self.rate.take(token.tenant or token.id)
         size_bytes = body.declared_bytes(request, self.body_bytes_max)
         caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
@@ -97,7 +97,8 @@ class Edge:
             self.tracer.taking(source.name, caller) as traceparent,
         ):
             values = body.events(await body.read(request, size_bytes), media)
-            return _receipt(await self.intake.take(source, values, token, traceparent))
+            receipt = await self.intake.take(source, values, token, traceparent, version)
+            return _receipt(receipt)
 
     async def simulation(self, request: Request) -> Response:
         token = self._holder(request, Role.READ)

@@ -14,12 +14,14 @@ from streams.types import Headers
 class Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """``keys[i]`` is the key of ``values[i]``. ``number`` rises from block to block of one edge
     and topic, over restarts too, with gaps. ``traceparent`` is the header of that name its records
-    bear, b"" for none; older spools have blocks without it."""
+    bear, b"" for none; ``version`` is the schema version of its values. Older spools have blocks
+    without the two."""
 
     number: int
     keys: list[bytes]
     values: list[bytes]
     traceparent: bytes = b""
+    version: int = headers.UNNAMED_VERSION
 
     @property
     def size_bytes(self) -> int:
@@ -29,7 +31,8 @@ class Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
     @property
     def headers(self) -> Headers:
         """Of each of its records."""
-        return ((headers.TRACEPARENT, self.traceparent),) if self.traceparent else ()
+        followed = ((headers.TRACEPARENT, self.traceparent),) if self.traceparent else ()
+        return (*headers.of_version(self.version), *followed)
 
 
 _decoder = msgspec.msgpack.Decoder(list[Block])

@@ -17,7 +17,8 @@ from streams.access.refusals import (
     Unreadable,
     UnsupportedMedia,
 )
-from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON
+from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON, SCHEMA_HEADER
+from streams.headers import UNNAMED_VERSION, decimal
 
 READ_TIMEOUT_S = 30.0
 
@@ -82,6 +83,15 @@ def media_type(request: Request) -> str:
     if said not in {JSON, NDJSON}:
         raise UnsupportedMedia(f"Content-Type must be {JSON} or {NDJSON}")
     return said
+
+
+def schema_version(request: Request) -> int:
+    """Of the events in the body. Raises `Unreadable` for what is no number."""
+    said = request.headers.get(SCHEMA_HEADER)
+    version = UNNAMED_VERSION if said is None else decimal(said.encode("latin-1"))
+    if version is None:
+        raise Unreadable(f"{SCHEMA_HEADER} must be the number of a schema version, like 1")
+    return version
 
 
 def events(body: bytes, media: str) -> list[bytes]:

@@ -27,8 +27,9 @@ from streams.access.refusals import (
 )
 from streams.clock import Clock, SystemClock
 from streams.codecs import Limits, check
-from streams.edge.exchange import NDJSON, Receipt, Rejected
+from streams.edge.exchange import NDJSON, SCHEMA_HEADER, Receipt, Rejected
 from streams.errors import RequestRefused
+from streams.headers import UNNAMED_VERSION
 from streams.topology import SourceTopic, source
 
 BATCH_BYTES = 1 << 20
@@ -111,9 +112,11 @@ class EdgeClient:
     ) -> None:
         await self._http.aclose()
 
-    async def post(self, topic: str, events: Sequence[Any]) -> Posted:
-        """Send ``events`` (mappings or event structs) in their order; returns once all that were
-        accepted are stored.
+    async def post(
+        self, topic: str, events: Sequence[Any], *, version: int = UNNAMED_VERSION
+    ) -> Posted:
+        """Send ``events`` (mappings or event structs), written with schema ``version``, in their
+        order; returns once all that were accepted are stored.
 
         Raises `RequestRefused` kinds once a batch cannot be sent at all, or not in time; batches
         before it are stored. KeyError for a topic that is not declared.
@@ -121,10 +124,10 @@ class EdgeClient:
         declared = source(topic)
         accepted, rejected = 0, []
         values = [msgspec.json.encode(event) for event in events]
-        refused, good = self._checked(declared, values)
+        refused, good = self._checked(declared, values, version)
         rejected += refused
         for batch in _batches(good, values):
-            receipt = await self._store(topic, batch)
+            receipt = await self._store(topic, batch, version)
             accepted += receipt.accepted
             rejected += [
                 msgspec.structs.replace(found, index=batch.positions[found.index])
@@ -133,18 +136,18 @@ class EdgeClient:
         return Posted(accepted, sorted(rejected, key=lambda found: found.index))
 
     def _checked(
-        self, topic: SourceTopic, values: list[bytes]
+        self, topic: SourceTopic, values: list[bytes], version: int
     ) -> tuple[list[Rejected], Sequence[int]]:
         """What the edge would refuse, known without asking it; and the places of the rest."""
-        decoded, _ = check(topic, values, self._clock.now_ms(), self._limits)
+        decoded, _ = check(topic, values, self._clock.now_ms(), self._limits, version)
         good = range(len(values)) if decoded.positions is None else decoded.positions
         return [Rejected(*found) for found in decoded.bad], good
 
-    async def _store(self, topic: str, batch: _Batch) -> Receipt:
+    async def _store(self, topic: str, batch: _Batch, version: int) -> Receipt:
         give_up_at = self._clock.monotonic() + self._patience_s
         pause_s = RETRY_MIN_S
         while True:
-            answer = await self._send(topic, b"\n".join(batch.lines))
+            answer = await self._send(topic, b"\n".join(batch.lines), version)
             if isinstance(answer, Receipt):
                 return answer
             wait_s = answer.retry_after_s if answer.retry_after_s is not None else pause_s
@@ -153,12 +156,11 @@ class EdgeClient:
             await self._clock.sleep(wait_s)
             pause_s = min(2 * pause_s, RETRY_MAX_S)
 
-    async def _send(self, topic: str, body: bytes) -> Receipt | RequestRefused:
+    async def _send(self, topic: str, body: bytes, version: int) -> Receipt | RequestRefused:
         """The receipt, or why to try again. Raises what no repetition would mend."""
+        headers = {"Content-Type": NDJSON, SCHEMA_HEADER: str(version)}
         try:
-            response = await self._http.post(
-                f"/v1/events/{topic}", content=body, headers={"Content-Type": NDJSON}
-            )
+            response = await self._http.post(f"/v1/events/{topic}", content=body, headers=headers)
         except httpx.TransportError as error:
             return NotStored(f"{self._http.base_url} did not answer: {error!r}")
         if response.status_code in {HTTPStatus.ACCEPTED, HTTPStatus.MULTI_STATUS}:

@@ -8,6 +8,8 @@ import msgspec
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+SCHEMA_HEADER = "dia-schema"
+"""HTTP header: the schema version of the events of the body; absent means 1."""
 EVENTS_MAX = 10_000
 """Events of one request."""
 

@@ -12,6 +12,7 @@ from streams.clock import Clock
 from streams.codecs import BadPosition, Limits, check
 from streams.edge.exchange import Receipt, Rejected, Stored
 from streams.edge.lane import Lane
+from streams.headers import UNNAMED_VERSION
 from streams.telemetry.http_metrics import EdgeMetrics
 from streams.topology import SOURCES, SourceTopic
 
@@ -48,13 +49,19 @@ class Intake:
         return TOPICS[topic]
 
     async def take(
-        self, source: SourceTopic, values: list[bytes], token: Token, traceparent: bytes = b""
+        self,
+        source: SourceTopic,
+        values: list[bytes],
+        token: Token,
+        traceparent: bytes = b"",
+        version: int = UNNAMED_VERSION,
     ) -> Receipt:
-        """Keep the good events of ``values`` together, and say what was wrong with the others.
+        """Keep the good events of ``values`` together, and say what was wrong with the others;
+        all were written with schema ``version``.
 
         Raises `Overloaded` and `NotStored`, of all of them.
         """
-        decoded, keys = check(source, values, self._clock.now_ms(), self._limits)
+        decoded, keys = check(source, values, self._clock.now_ms(), self._limits, version)
         good = range(len(values)) if decoded.positions is None else decoded.positions
         foreign = {
             position: _foreign(position, event.tenant_id)
@@ -67,7 +74,10 @@ class Intake:
         accepted = [(key, values[i]) for i, key in zip(good, keys, strict=True) if i not in foreign]
         if accepted:
             kept = await self.lanes[source.name].keep(
-                [key for key, _ in accepted], [value for _, value in accepted], traceparent
+                [key for key, _ in accepted],
+                [value for _, value in accepted],
+                traceparent,
+                version,
             )
             self._metrics.events.labels(source.name).inc(len(accepted))
         return Receipt(len(accepted), kept, [Rejected(*found) for found in bad])

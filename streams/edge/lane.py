@@ -34,6 +34,7 @@ from streams.edge.numbering import Numbering
 from streams.edge.shipment import Shipper
 from streams.edge.spool import Spool
 from streams.errors import DiaError
+from streams.headers import UNNAMED_VERSION
 from streams.telemetry.http_metrics import EdgeMetrics
 
 log = structlog.get_logger(__name__)
@@ -103,7 +104,13 @@ class Lane:
     def spool_bytes(self) -> int:
         return self._spool.size_bytes
 
-    async def keep(self, keys: list[bytes], values: list[bytes], traceparent: bytes = b"") -> Kept:
+    async def keep(
+        self,
+        keys: list[bytes],
+        values: list[bytes],
+        traceparent: bytes = b"",
+        version: int = UNNAMED_VERSION,
+    ) -> Kept:
         """L1: returns where the records are, all of them, once they are safe.
 
         Raises `Overloaded` before anything is done with them, and `NotStored` when it is unknown
@@ -111,7 +118,7 @@ class Lane:
         """
         size_bytes = sum(map(len, keys)) + sum(map(len, values))
         self._refuse_overload(size_bytes)
-        block = Block(self._numbering.take(), keys, values, traceparent)
+        block = Block(self._numbering.take(), keys, values, traceparent, version)
         kept: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
         kept.add_done_callback(partial(self._left, size_bytes))
         self._inflight_bytes += size_bytes

@@ -8,9 +8,9 @@ from typing import Any
 from schemas.documents import document as schema_document
 from schemas.registry import Family, family_of
 from streams.access.problem import MEDIA_TYPE
-from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON
+from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON, SCHEMA_HEADER
 from streams.edge.intake import TOPICS
-from streams.headers import TRACEPARENT
+from streams.headers import TRACEPARENT, UNNAMED_VERSION
 from streams.version import app_version
 
 _PROBLEMS = {
@@ -68,12 +68,22 @@ def _post(family: Family, body_bytes_max: int) -> dict[str, Any]:
             "accepted are stored together, in their order.",
             "parameters": [
                 {
+                    "name": SCHEMA_HEADER,
+                    "in": "header",
+                    "description": "The schema version that the events are written with.",
+                    "schema": {
+                        "type": "integer",
+                        "enum": sorted(family.versions),
+                        "default": UNNAMED_VERSION,
+                    },
+                },
+                {
                     "name": TRACEPARENT,
                     "in": "header",
                     "description": "Of a W3C trace that follows these events, where the edge is "
                     "told of a collector.",
                     "schema": {"type": "string"},
-                }
+                },
             ],
             "requestBody": {
                 "required": True,

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from streams.codecs import Limits
-from streams.dlq.letter import SINK_STAGE, Letter, Original
+from streams.dlq.letter import PROCESS_STAGE, SINK_STAGE, Letter, Original
 from streams.dlq.pointer import refetch
 from streams.dlq.verdict import judge
-from streams.errors import IdempotencyConflict, RecordLost
+from streams.errors import RecordLost
 from streams.replay.dispositions import Disposition, Dispositions
 from streams.replay.outgoing import allowed, first_append_ms
 from streams.replay.plan import Terms
@@ -139,7 +139,7 @@ class Assessor:
         for (index, record), verdict in zip(records, verdicts, strict=True):
             letter = letters[index]
             if verdict.passes:
-                certain = letter.error_code != IdempotencyConflict.code
+                certain = letter.stage != PROCESS_STAGE
                 found[index] = Assessed(letter, Action.REPLAY, record=record, certain=certain)
             else:
                 what = f"{verdict.code}: {verdict.message}"

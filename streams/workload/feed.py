@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from streams.clock import Clock
 from streams.headers import TRACEPARENT
 from streams.tracing.tracer import UNTRACED, Tracer
-from streams.types import PlainProducer
+from streams.types import Headers, PlainProducer
 
 BLOCKS_IN_FLIGHT_MAX = 8
 """Enough to keep the broker busy; at 1 MiB a record the memory is still bounded."""
@@ -18,7 +18,8 @@ class Feed:
     """Sends to one topic, in order. ``acknowledged`` counts records the broker has.
 
     ``rate_per_s`` None is as fast as it goes. ``on_progress`` is given each acknowledged count.
-    Blocks that ``tracer`` follows, or all where there is a ``traceparent``, bear that header.
+    Blocks that ``tracer`` follows, or all where there is a ``traceparent``, bear that header; all
+    bear ``headers``.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Feed:
         on_progress: Callable[[int], None] = lambda _: None,
         tracer: Tracer = UNTRACED,
         traceparent: bytes = b"",
+        headers: Headers = (),
     ) -> None:
         self.acknowledged = 0
         self._producer = producer
@@ -40,6 +42,7 @@ class Feed:
         self._on_progress = on_progress
         self._tracer = tracer
         self._traceparent = traceparent
+        self._headers = headers
         self._started_at: float | None = None
         self._sent = 0
         self._in_flight: deque[tuple[int, Awaitable[None]]] = deque()
@@ -53,7 +56,8 @@ class Feed:
             await self._settle_oldest()
         with self._tracer.taking(self._topic, self._traceparent) as taken:
             traceparent = taken or self._traceparent
-            headers = ((TRACEPARENT, traceparent),) if traceparent else ()
+            followed = ((TRACEPARENT, traceparent),) if traceparent else ()
+            headers = (*self._headers, *followed)
             sent = await self._producer.send_many(self._topic, keys, values, headers)
         self._in_flight.append((len(keys), sent))
         self._sent += len(keys)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import tracemalloc
 
+import jsonschema
 import msgspec
 import pytest
 
 import streams.codecs
 from schemas import Family, ModelMetric, SimulationResult
+from schemas.documents import document
 from schemas.evolution import UPCASTERS
+from schemas.registry import family_of
 from streams import headers
 from streams.codecs import Decoded, Limits, check, decode
 from streams.topology import (
@@ -18,6 +21,7 @@ from streams.topology import (
     MODEL_METRICS,
     SIMULATION_RESULT,
     SOURCES,
+    TRAIN_RESULTS,
     SourceTopic,
 )
 from streams.types import Headers, RecordBatch, TopicPartition
@@ -291,3 +295,51 @@ def test_the_edge_names_keys_and_the_same_defects():
     assert decoded.positions == [0, 3]
     behind = decode(MODEL_METRICS, batch(values, keys=[b"t", b"t", b"t", b"other"]), LIMITS)
     assert decoded.bad == behind.bad
+
+
+TRAINING = {
+    "result_id": "x", "run_id": "r", "tenant_id": "t", "model_id": "m", "version": "1",
+    "event": "run_completed", "metrics": {}, "ts": T,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("alias", [None, "champion", "absent"])
+@pytest.mark.parametrize("stage", [None, "live", "absent"])
+@pytest.mark.parametrize("event", ["run_completed", "alias_updated", "stage_transitioned"])
+def test_what_a_kind_of_event_needs_is_in_the_decoder_and_in_the_published_schema(
+    event, alias, stage
+):
+    """A record that its schema allows, and that its agent always refuses, is told so by nothing
+    that stands before the agent."""
+    result = {**TRAINING, "event": event, "alias": alias, "stage": stage}
+    result = {name: found for name, found in result.items() if found != "absent"}
+    needed = {"alias_updated": "alias", "stage_transitioned": "stage"}.get(event)
+    valid = needed is None or result.get(needed) is not None
+    decoded, _ = check(TRAIN_RESULTS, [json.dumps(result).encode()], T, LIMITS)
+    schema = document(family_of(TRAIN_RESULTS.name), 1)
+    assert jsonschema.Draft202012Validator(schema).is_valid(result) is valid
+    assert [(bad.code, bad.path) for bad in decoded.bad] == (
+        [] if valid else [("missing_field", f"$.{needed}")]
+    )
+
+
+def test_a_family_may_take_less_than_a_record_holds():
+    """A training result must fit one entry of the outbox, whatever Kafka takes."""
+    limit = family_of(TRAIN_RESULTS.name).bytes_max
+    fits = json.dumps({**TRAINING, "filler": ""}).encode()
+    fits = fits.replace(b'"filler": ""', b'"filler": "%s"' % (b"x" * (limit - len(fits))))
+    decoded, _ = check(TRAIN_RESULTS, [fits, fits.replace(b"x", b"xx", 1)], T, LIMITS)
+    assert [(bad.position, bad.code) for bad in decoded.bad] == [(1, "too_large")]
+
+
+def test_each_published_version_can_be_checked_before_it_is_sent(second_version):
+    """A producer moves to a new version when it can; both are told the truth until then."""
+    old, new = value(), json.dumps({**GOOD, "value": 1.5, "unit": "s"}).encode()
+    for version, values, refused in (
+        (1, [old, new], []),
+        (2, [old, new], [(0, "missing_field", "$.unit")]),
+        (3, [old, new], [(i, "unknown_schema_version", "dia.schema") for i in (0, 1)]),
+    ):
+        decoded, keys = check(MODEL_METRICS, values, T, LIMITS, version)
+        assert [(bad.position, bad.code, bad.path) for bad in decoded.bad] == refused
+        assert len(keys) == len(decoded.events) == 2 - len(refused)

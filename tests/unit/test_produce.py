@@ -215,3 +215,48 @@ async def _requests(broker) -> list[tuple[bytes, bytes]]:
         batch = await reader.read(tp, 0, 1_000_000)
         found += list(zip(batch.keys, batch.values, strict=True))
     return found
+
+
+def test_lines_of_another_schema_version_name_it(broker, second_version, tmp_path, capsys):
+    """Without the header the pipeline would read them as version 1, and refuse them or lose what
+    is new in them."""
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n".join([event(unit="s"), event()]))
+    assert main(["produce", TOPIC, "--file", str(file), "--schema", "2", "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["by_code"] == {"missing_field": 1}
+    assert "line 2: missing_field: $.unit" in err
+
+    async def sent() -> list:
+        reader = await broker.reader()
+        batches = [await reader.read(TopicPartition(TOPIC, n), 0) for n in range(4)]
+        return [headers for batch in batches for headers in batch.headers]
+
+    assert run(sent()) == [(("dia.schema", b"2"),)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--file", "-", "--schema", "2"], "no schema version 2; published are: 1."),
+        (["--generate", "5", "--schema", "1"], "--schema is of the lines"),
+    ],
+)
+def test_a_schema_version_that_cannot_be_is_refused(broker, capsys, options, said):
+    """Nothing is sent under a version that nobody can read."""
+    assert main(["produce", TOPIC, *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_the_agent_always_refuses_is_not_sent(broker, tmp_path, capsys):
+    """`every line is checked first` holds for every rule about one event."""
+    result = {
+        "result_id": "x", "run_id": "r", "tenant_id": "t", "model_id": "m", "version": "1",
+        "event": "stage_transitioned", "metrics": {}, "ts": SystemClock().now_ms(),
+    }  # fmt: skip
+    file = tmp_path / "results.jsonl"
+    file.write_text(json.dumps(result))
+    assert main(["produce", "train.results", "--file", str(file), "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["sent"] == 0
+    assert "missing_field: $.stage: stage_transitioned needs this field" in err

@@ -16,7 +16,7 @@ from streams.cli import main
 from streams.dlq.export import encode
 from streams.dlq.letter import letters
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
-from tests.unit.dlq.mailbag import fill, letter
+from tests.unit.dlq.mailbag import GOOD, fill, letter
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = {
@@ -79,11 +79,15 @@ def test_bytes_are_dumped(filled, capsys):
 
 
 def test_what_would_pass_now_says_so(filled, capsys):
-    """The first question after a fix: would it go through?"""
-    assert main(["dlq", "show", "model.metrics/1/44", "--json"]) == 0
+    """The first question after a fix: would it go through? Of what decoded when it failed, only
+    the agent can tell."""
+    asyncio.run(fill(filled, letter(46, GOOD, "wrong_type", "$.value: Expected `float`")))
+    assert main(["dlq", "show", "model.metrics/1/46", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passes_now"] is True
-    assert main(["dlq", "show", "model.metrics/1/44"]) == 0
+    assert main(["dlq", "show", "model.metrics/1/46"]) == 0
     assert "now        would pass" in capsys.readouterr().out
+    assert main(["dlq", "show", "model.metrics/1/44"]) == 0
+    assert "now        unknown, retries_exhausted: it decodes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from streams.broker.memory import MemoryBroker
@@ -80,6 +82,27 @@ async def test_what_only_others_can_say_is_not_guessed(reader, letter, code):
     """A plan that promises too much is worse than one that says it does not know."""
     [verdict] = await verdicts(reader, [letter], LIMITS)
     assert (verdict.passes, verdict.code) == (None, code)
+
+
+async def test_what_its_agent_always_refuses_still_fails(reader):
+    """A stage that is not named was decoded and then refused, each time it was replayed."""
+    result = {
+        "result_id": "x", "run_id": "r", "tenant_id": "t", "model_id": "m", "version": "1",
+        "event": "stage_transitioned", "metrics": {}, "ts": T,
+    }  # fmt: skip
+    bad, good = (json.dumps({**result, **more}).encode() for more in ({}, {"stage": "live"}))
+    found = await verdicts(
+        reader,
+        [buried(value, topic="train.results", key=b"m") for value in (bad, good)],
+        LIMITS,
+    )
+    assert [(verdict.passes, verdict.path) for verdict in found] == [(False, "$.stage"), (True, "")]
+
+
+async def test_what_failed_behind_the_decoder_is_unknown(reader):
+    """It decoded then and decodes now: that says nothing of what it met there."""
+    [verdict] = await verdicts(reader, [buried(GOOD, code="away", stage="process")], LIMITS)
+    assert (verdict.passes, verdict.code) == (None, "away")
 
 
 async def appended(broker, value: bytes) -> None:

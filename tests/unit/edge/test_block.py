@@ -22,3 +22,9 @@ def test_blocks_without_a_trace_are_read():
     """A spool outlives the upgrade of its edge: what was accepted is not lost by it."""
     (found,) = block.decode(msgspec.msgpack.encode([[7, [b"k"], [b"v"]]]))
     assert found == Block(7, [b"k"], [b"v"])
+
+
+def test_a_spooled_block_keeps_the_schema_version_of_its_values():
+    """After an outage they would be read as version 1."""
+    (found,) = block.decode(block.encode([Block(7, [b"k"], [b"v"], HEADER, 2)]))
+    assert found.headers == (("dia.schema", b"2"), ("traceparent", HEADER))

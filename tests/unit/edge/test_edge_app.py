@@ -7,8 +7,10 @@ import json
 import pytest
 
 from streams.access.tokens import TokenFile
+from streams.clock import SystemClock
 from streams.edge import body, exchange
 from streams.edge.intake import TOPICS
+from streams.types import TopicPartition
 
 METRICS = "/v1/events/model.metrics"
 JSON = {"Content-Type": "application/json"}
@@ -205,3 +207,48 @@ def test_an_array_keeps_each_elements_own_bytes():
     elements = [b'{"b": 1.50,"a" :2}', b"1e3", b'"[]"', b"null"]
     content = b"[" + b" ,\n".join(elements) + b"]"
     assert body.events(content, exchange.JSON) == elements
+
+
+async def test_an_event_that_its_agent_always_refuses_is_refused_here(http, log):
+    """202 promises that the event counts; a dead letter later is not what the sender was told."""
+    result = {
+        "result_id": "x", "run_id": "r", "tenant_id": "acme", "model_id": "m", "version": "1",
+        "event": "alias_updated", "metrics": {}, "ts": SystemClock().now_ms(),
+    }  # fmt: skip
+    answer = await http.post("/v1/events/train.results", json=result)
+    assert answer.status_code == 422
+    assert answer.json()["rejected"][0]["path"] == "$.alias"
+    answer = await http.post("/v1/events/train.results", json={**result, "alias": "champion"})
+    assert answer.status_code == 202
+
+
+async def test_events_of_another_schema_version_are_kept_as_such(
+    http, broker, log, line, second_version
+):
+    """The header of the request becomes the header of each record."""
+    headers = {**LINES, "Dia-Schema": "2"}
+    content = b"\n".join([line(unit="s"), line()])
+    answer = await http.post(METRICS, content=content, headers=headers)
+    assert answer.status_code == 207
+    assert [bad["path"] for bad in answer.json()["rejected"]] == ["$.unit"]
+    await _settled(http, log, 1)
+    found = [
+        pairs
+        for partition in range(4)
+        for pairs in broker.log(TopicPartition("model.metrics", partition))
+        .read_committed(0, 99)
+        .headers
+    ]
+    assert found == [(("dia.schema", b"2"),)]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [("two", 400, "unreadable"), ("-1", 400, "unreadable"), ("7", 422, "no_event_accepted")],
+)
+async def test_a_schema_version_that_is_none_is_refused(http, log, line, said, status, code):
+    """It must not be read as version 1."""
+    headers = {**LINES, "Dia-Schema": said}
+    answer = await http.post(METRICS, content=line(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert log() == []

@@ -125,3 +125,10 @@ async def test_what_no_repetition_would_mend_is_raised_at_once(inner, tokens, ev
             await client.post(TOPIC, [event()])
     assert len(transport.bodies) == 1
     assert clock.waited == []
+
+
+async def test_the_schema_version_goes_with_the_events(tokens, inner, event, second_version):
+    """The client judges them by that version, and so does the edge."""
+    async with made(tokens, _Scripted([], inner)) as client:
+        posted = await client.post(TOPIC, [event(unit="s"), event()], version=2)
+    assert (posted.accepted, [bad.path for bad in posted.rejected]) == (1, ["$.unit"])
