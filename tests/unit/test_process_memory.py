@@ -19,14 +19,14 @@ def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 before = resident_bytes()
-# Large and small blocks in turn, as columns and batches come; then the large ones go.
-large, small = [], []
-for _ in range(40):
-    large.append(np.ones(1 << 19, np.int64))
-    del large[:-8]
-    small.append(np.ones(1 << 12, np.int64))
+# glibc learns from a freed block that blocks up to its size come and go. Those that follow lie on
+# its heap, and one small block above them keeps it from shrinking when they go.
+larger = np.ones(1 << 20, np.int64)
+del larger
+large = [np.ones(1 << 19, np.int64) for _ in range(40)]
+above = np.ones(1 << 18, np.int64)
 large.clear()
-print(resident_bytes() - before - sum(block.nbytes for block in small))
+print(resident_bytes() - before - above.nbytes)
 """
 
 
