@@ -12,6 +12,7 @@ from streams.local.live_workers import Worker
 from streams.telemetry.declaring import PREFIX
 
 _TIMEOUT_S = 10.0
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class WorkerMetrics:
@@ -33,7 +34,7 @@ def scrape(workers: Iterable[Worker]) -> WorkerMetrics:
     minutes = 0.0
     for worker in workers:
         url = f"http://127.0.0.1:{worker.http_port}/metrics"
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as reply:
+        with _direct.open(url, timeout=_TIMEOUT_S) as reply:
             text = reply.read().decode()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:

@@ -63,15 +63,18 @@ def console_app(
     console: Console, *, pages: Pages | None = None, lifespan: Lifespan | None = None
 ) -> Starlette:
     """``pages`` adds what people look at; ``lifespan`` starts and stops what the parts need."""
-    return Starlette(
+    app = Starlette(
         routes=[*api_routes(console), *(pages(console) if pages is not None else ())],
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(Compression),
         ],
-        exception_handlers={HTTPException: reply.http_problem},
+        exception_handlers={HTTPException: reply.teller_of_unknown(console.metrics)},
         lifespan=lifespan or _nothing_to_start,
     )
+    # A redirection would name http:// behind a proxy that ends TLS.
+    app.router.redirect_slashes = False
+    return app
 
 
 def api_routes(console: Console) -> list[Route]:

@@ -18,6 +18,7 @@ import structlog
 from streams.clock import Clock
 from streams.errors import UsageError
 from streams.local.live_workers import Worker
+from streams.proxies import DIRECT
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,7 @@ class DistantWorkers:
         """Look again and again, until cancelled."""
         if not self._named:
             return
-        async with httpx.AsyncClient(timeout=_ANSWER_S) as http:
+        async with httpx.AsyncClient(timeout=_ANSWER_S, mounts=DIRECT) as http:
             while True:
                 self.live = await self.look(http)
                 await self._clock.sleep(LOOK_S)

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 RETRY_S = 5.0
+UNKNOWN_ROUTE = "unknown"
 _TOO_MUCH = frozenset({158, 307, 396})
 """ClickHouse's codes of too many rows or bytes."""
 
@@ -106,10 +107,17 @@ def _refused_statement(error: StatementRefused) -> Response:
     return problem(500, "internal", "the log of the console says what went wrong")
 
 
-async def http_problem(request: Request, error: Exception) -> Response:
-    """Unknown paths and methods."""
-    assert isinstance(error, HTTPException)
-    code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
-    response = problem(error.status_code, code, f"there is no {request.method} of this path")
-    response.headers.update(error.headers or {})
-    return response
+def teller_of_unknown(
+    metrics: ConsoleMetrics,
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What answers unknown paths and methods; they are counted under one route of few labels."""
+
+    async def tell(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
+        response = problem(error.status_code, code, f"there is no {request.method} of this path")
+        response.headers.update(error.headers or {})
+        metrics.requests.labels(UNKNOWN_ROUTE, str(error.status_code)).inc()
+        return response
+
+    return tell

@@ -18,6 +18,7 @@ from streams.cache.recent import Recent
 from streams.clock import Clock
 from streams.console.distant_workers import DistantWorker, DistantWorkers
 from streams.local.live_workers import Worker, live_workers
+from streams.proxies import DIRECT
 from streams.telemetry.declaring import PREFIX
 
 log = structlog.get_logger(__name__)
@@ -101,7 +102,7 @@ class Workers:
         workers = await asyncio.to_thread(self.live)
         if self._http is None:
             # One for all questions: making it reads the system's certificates, for tens of ms.
-            self._http = httpx.AsyncClient(timeout=_ANSWER_S)
+            self._http = httpx.AsyncClient(timeout=_ANSWER_S, mounts=DIRECT)
         http = self._http
         texts = await asyncio.gather(*(self._text(http, worker) for worker in workers))
         samples: defaultdict[str, list[Sample]] = defaultdict(list)

@@ -71,16 +71,19 @@ class Edge:
 
     def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
         """The ASGI application; ``lifespan`` starts and stops what it needs."""
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/v1/events/{topic}", self._told(self.post_events), methods=["POST"]),
                 Route("/v1/simulations/{key}", self._told(self.simulation), methods=["GET"]),
                 Route("/healthz", self.health, methods=["GET"]),
                 Route("/openapi.json", self.description, methods=["GET"]),
             ],
-            exception_handlers={HTTPException: _http_problem},
+            exception_handlers={HTTPException: self._http_problem},
             lifespan=lifespan or _nothing_to_start,
         )
+        # A redirection would name http:// behind a proxy that ends TLS, and lose the body.
+        app.router.redirect_slashes = False
+        return app
 
     async def post_events(self, request: Request) -> Response:
         if self.degradation.level >= Level.MINIMAL:
@@ -126,6 +129,17 @@ class Edge:
 
     async def description(self, request: Request) -> Response:
         return _json(openapi.document(self.body_bytes_max))
+
+    async def _http_problem(self, request: Request, error: Exception) -> Response:
+        """Unknown paths and methods, counted as every other answer."""
+        assert isinstance(error, HTTPException)
+        code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
+        response = problem(
+            error.status_code, code, f"there is no {request.method} {request.url.path} here"
+        )
+        response.headers.update(error.headers or {})
+        self.metrics.requests.labels(code).inc()
+        return response
 
     def _holder(self, request: Request, role: Role) -> Token:
         shown = request.headers.get("authorization")
@@ -176,14 +190,6 @@ def _receipt(receipt: Receipt) -> Response:
 
 def _json(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-async def _http_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
-    response = problem(error.status_code, code, f"{request.method} {request.url.path}")
-    response.headers.update(error.headers or {})
-    return response
 
 
 @asynccontextmanager

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from streams.access.listening import is_loopback
 from streams.access.refusals import (
     BodyTimeout,
     BodyTooLarge,
@@ -30,6 +32,7 @@ from streams.codecs import Limits, check
 from streams.edge.exchange import NDJSON, SCHEMA_HEADER, Receipt, Rejected
 from streams.errors import RequestRefused
 from streams.headers import UNNAMED_VERSION
+from streams.proxies import DIRECT
 from streams.topology import SourceTopic, source
 
 BATCH_BYTES = 1 << 20
@@ -99,6 +102,8 @@ class EdgeClient:
             headers={"Authorization": f"Bearer {token}"},
             timeout=REQUEST_TIMEOUT_S,
             transport=transport,
+            # An edge elsewhere may be behind the proxy of the environment.
+            mounts=DIRECT if is_loopback(urlsplit(url).hostname or "") else None,
         )
 
     async def __aenter__(self) -> Self:

@@ -20,6 +20,7 @@ from streams.errors import (
     RetriesExhausted,
 )
 from streams.policy.policy import Policy
+from streams.proxies import DIRECT
 from streams.resilience.breaker import Breaker, BreakerPolicy
 from streams.resilience.retry import Retrier, RetryPolicy
 from streams.settings import Settings, secret_file
@@ -56,6 +57,7 @@ class PolicyService:
             timeout=timeout_s,
             limits=httpx.Limits(max_connections=_CONNECTIONS),
             transport=transport,
+            mounts=DIRECT,
         )
 
     @classmethod

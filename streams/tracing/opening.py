@@ -62,9 +62,13 @@ def _require_sense(settings: Settings) -> None:
 
 def _exporter(settings: Settings) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from requests import Session
 
+    session = Session()
+    session.trust_env = False  # no proxy of the environment stands before the cluster's collector
     return OTLPSpanExporter(
         endpoint=settings.otel_endpoint.rstrip("/") + _PATH,
         certificate_file=settings.otel_ca_file or None,
         timeout=EXPORT_TIMEOUT_S,
+        session=session,
     )

@@ -88,3 +88,14 @@ async def test_a_bug_tells_the_log_and_not_the_client(http, bearer, process, mon
     answer = await http.get("/api/dlq/letters", headers=bearer("read"))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "hunter2" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/series/", "/overview/", "/healthz/", "/api/"])
+async def test_a_trailing_slash_is_an_unknown_path(http, process, path):
+    """A redirection would name http:// behind a proxy that ends TLS: a token in clear text."""
+    answer = await http.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "unknown_resource"
+    counted = process.console.metrics.requests.labels("unknown", "404")
+    assert counted._value.get() == 1

@@ -252,3 +252,12 @@ async def test_a_schema_version_that_is_none_is_refused(http, log, line, said, s
     answer = await http.post(METRICS, content=line(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert log() == []
+
+
+@pytest.mark.parametrize("path", [f"{METRICS}/", "/healthz/", "/openapi.json/", "/v1/"])
+async def test_a_trailing_slash_is_an_unknown_path(http, path, line):
+    """A redirection would name http:// behind a proxy that ends TLS: events in clear text."""
+    answer = await http.post(path, content=line(), headers=LINES)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "unknown_resource"
