@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -24,6 +25,7 @@ from streams.clock import Clock, SystemClock
 from streams.degradation.room import room_reading
 from streams.errors import DependencyUnreachable, UsageError
 from streams.job_agent import Agent
+from streams.listener import bound
 from streams.rows import ShardSet
 from streams.runtime.deadline import Deadline
 from streams.runtime.identity import SlotLock, instance_id
@@ -57,11 +59,13 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         slot: int,
         shards: ShardsOf,
         drained: Callable[[], None],
+        listener: socket.socket,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._shards_of = shards
         self._drained = drained
+        self._listener = listener
         self._settings = settings
         self._agents = tuple(agents)
         self._slot = slot
@@ -74,13 +78,10 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._candidacy: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
-        """Take the slot, open the port, begin to join."""
+        """Answer probes, begin to join."""
         settings = self._settings
         state_dir = settings.state_path()
-        port = settings.http_port + self._slot if settings.http_port else 0
-        self._server = HealthServer(
-            self._health, self._metrics, self._clock, host=settings.http_host, port=port
-        )
+        self._server = HealthServer(self._health, self._metrics, self._clock, self._listener)
         http_port = await self._server.start()
         self._status = StatusFile(state_dir, self._slot, http_port)
         self._worker = Worker(
@@ -193,14 +194,23 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
         self.slot = slot
         self._shards_of = shards
         self._slot_lock: SlotLock | None = None
+        self._listener: socket.socket | None = None
         self.on_drained: Callable[[], None] = lambda: None
         """called once all of ours is committed and closed; Faust may still be busy with its own"""
         self.specs: list[Agent] = list(agents)
 
-    def take_slot(self) -> None:
-        """Hold this process's slot until it ends. Raises `SlotInUse`."""
+    def take_slot(self) -> socket.socket:
+        """Hold this process's slot and its health port until it ends; the bound port.
+
+        Raises `SlotInUse` and `AddressUnavailable`.
+        """
+        if self._listener is None:
+            first = self.settings.http_port
+            port = first + self.slot if first else 0
+            self._listener = bound(self.settings.http_host, port, "DIA_HTTP_PORT")
         if self._slot_lock is None:
             self._slot_lock = SlotLock(self.settings.state_path(), self.slot)
+        return self._listener
 
     async def on_first_start(self) -> None:
         """Take the slot; Faust makes its own folder, but not the ones above it.
@@ -225,6 +235,7 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
             self.slot,
             self._shards_of,
             self.on_drained,
+            self.take_slot(),
             loop=self.loop,
             beacon=self.beacon,
         )

@@ -28,6 +28,7 @@ DiaError
  |   +- MembershipConflict, SlotInUse
  +- CommandError                   end a command with its exit code
      +- UsageError 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
+         +- AddressUnavailable 4
          +- SpoolCorrupt 5
 
 ``code`` is stable and low-cardinality: it is a metric label and the DLQ header
@@ -441,6 +442,12 @@ class PartialResult(CommandError):
 class DependencyUnreachable(CommandError):
     code = "dependency_unreachable"
     exit_code = 4
+
+
+class AddressUnavailable(DependencyUnreachable):
+    """An address to listen on is taken, or is not of this machine."""
+
+    code = "address_unavailable"
 
 
 class RefusedBySafety(CommandError):

@@ -9,11 +9,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 
 from starlette.applications import Starlette
 
-from streams.access.listening import Listening
 from streams.access.web_server import STOP_TIMEOUT_S, WebServer
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.console.serving import ConsoleProcess
+from streams.listener import bound
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
@@ -41,10 +41,11 @@ def listening(opened: Opened, stop_timeout_s: int = STOP_TIMEOUT_S) -> Iterator[
 
     async def serve() -> None:
         async with opened() as app:
-            server = WebServer(app, Listening(host="127.0.0.1", port=0), stop_timeout_s)
+            listener = bound("127.0.0.1", 0, "the port")
+            server = WebServer(app, listener, stop_timeout_s=stop_timeout_s)
             servers.append(server)
             server.on_listening = lambda url: (urls.append(url), ready.set())
-            await server.serve()
+            await server.run_until_stopped()
 
     def run() -> None:
         try:

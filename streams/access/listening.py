@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.errors import RefusedBySafety
+from streams.errors import RefusedBySafety, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,22 @@ class Listening:
     def encrypted(self) -> bool:
         """Clients speak TLS, whoever ends it."""
         return self.behind_tls or (self.cert is not None and self.key is not None)
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What TLS connections are accepted with. Raises `UsageError` for files that do not fit."""
+        if self.cert is None or self.key is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # With a password no prompt for one ever waits on the terminal.
+            context.load_cert_chain(self.cert, self.key, password="")
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"--tls-cert {self.cert} and --tls-key {self.key} cannot be used: {error}. Name a "
+                "PEM chain and its unencrypted key."
+            ) from error
+        return context
 
     def require_safe(self) -> None:
         """Raises `RefusedBySafety`, as the function of that name."""

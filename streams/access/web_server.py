@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from streams.access.listening import Listening
+from streams.listener import address_of
 
 CONNECTIONS_MAX = 1000
 STOP_TIMEOUT_S = 30
@@ -20,20 +22,37 @@ STOP_TIMEOUT_S = 30
 
 
 class WebServer(uvicorn.Server):
-    """Tells its address once it is bound, and ends after a signal instead of dying of it:
-    uvicorn's own way raises the signal again before anything could be closed."""
+    """Serves on a bound socket, tells its address once it accepts connections, and ends after a
+    signal instead of dying of it: uvicorn raises the signal again before anything could be closed."""
 
     on_listening: Callable[[str], None] = staticmethod(lambda url: None)
 
     def __init__(
-        self, app: Starlette, listening: Listening, stop_timeout_s: int = STOP_TIMEOUT_S
+        self,
+        app: Starlette,
+        listener: socket.socket,
+        *,
+        tls: ssl.SSLContext | None = None,
+        stop_timeout_s: int = STOP_TIMEOUT_S,
     ) -> None:
-        super().__init__(_config(app, listening, stop_timeout_s))
+        """``listener`` is a bound socket (`streams.listener.bound`), which `run_until_stopped`
+        closes; ``tls`` None serves plain HTTP."""
+        super().__init__(_config(app, tls, stop_timeout_s))
+        self._listener = listener
+
+    async def run_until_stopped(self) -> None:
+        """Serve until a signal or `stop`. Raises RuntimeError when the application cannot start."""
+        try:
+            await self.serve(sockets=[self._listener])
+        except SystemExit as error:  # uvicorn has logged why
+            raise RuntimeError("the application did not start; the log says why") from error
+        finally:
+            self._listener.close()
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            host, port = address_of(self._listener)
             scheme = "https" if self.config.is_ssl else "http"
             self.on_listening(f"{scheme}://{host}:{port}")
 
@@ -56,13 +75,10 @@ class WebServer(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def _config(app: Starlette, listening: Listening, stop_timeout_s: int) -> uvicorn.Config:
+def _config(app: Starlette, tls: ssl.SSLContext | None, stop_timeout_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        host=listening.host,
-        port=listening.port,
-        ssl_certfile=str(listening.cert) if listening.cert else None,
-        ssl_keyfile=str(listening.key) if listening.key else None,
+        ssl_context_factory=None if tls is None else lambda config, default: tls,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -53,14 +53,33 @@ def connect(url: str, timeout_s: float, connections: int = 16, **options: Any) -
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Redis's failures as `CacheUnavailable`."""
+    """Redis's failures as `CacheUnavailable`, and a cancellation that redis-py swallowed as itself.
+
+    redis-py waits with `asyncio.wait_for`, which in Python 3.11 can lose a cancellation that comes
+    as its wait ends (python/cpython#86296): the task would go on, and who ended it wait for ever.
+    """
+    asked = _cancellations()
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
+        _raise_swallowed(asked)
         raise CacheUnavailable(
             f"Redis does not answer ({type(error).__name__}: {error}). Events and windows are not "
             f"affected. Bring it back: `dia doctor` says what is wrong."
         ) from error
+    _raise_swallowed(asked)
+
+
+def _cancellations() -> int:
+    """How often the running task was asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _raise_swallowed(asked: int) -> None:
+    """Raise the cancellation that came since the task had ``asked`` of them."""
+    if _cancellations() > asked:
+        raise asyncio.CancelledError
 
 
 @dataclass(slots=True)
@@ -153,11 +172,12 @@ class RedisShared:
             return RedisClaim(lock) if await lock.acquire() else None
 
     async def listen(self, listener: Listener) -> None:
+        asked = _cancellations()
         with answering():
             async with self._client.pubsub() as subscription:
                 await subscription.subscribe(CHANNEL)
                 while True:
-                    message = await self._next(subscription)
+                    message = await self._next(subscription, asked)
                     # redis-py subscribes again after a reconnection of its own: each confirmation
                     # may stand after a gap.
                     if message["type"] == "subscribe":
@@ -166,11 +186,12 @@ class RedisShared:
                         cache, name, version = _decode(message["data"])
                         listener.heard(Notice(cache, name, int(version)))
 
-    async def _next(self, subscription: Any) -> dict[str, Any]:
+    async def _next(self, subscription: Any, asked: int) -> dict[str, Any]:
         """The next message. Raises TimeoutError when a connection does not even answer pings."""
         loop = asyncio.get_running_loop()
         asked_at: float | None = None
         while True:
+            _raise_swallowed(asked)
             message: dict[str, Any] | None = await subscription.get_message(timeout=_POLL_S)
             if message is not None:
                 return message

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def serve(settings: Settings, slot: int) -> None:
     """Run submitted plans, and follow policies, until SIGTERM.
 
-    Raises `SlotInUse`, `DependencyUnreachable`, and `UsageError` for a file of policies that
+    Raises `SlotInUse`, `AddressUnavailable`, `DependencyUnreachable`, and `UsageError` for a file of policies that
     cannot be followed here.
     """
     asyncio.run(_serve(settings, slot))
@@ -29,6 +29,7 @@ async def _serve(settings: Settings, slot: int) -> None:
     from streams.cli.kafka import broker_of
     from streams.cli.shards import shards_of
     from streams.clock import SystemClock
+    from streams.listener import bound
     from streams.replay.agent import ReplayAgent
     from streams.replay.policies import read_policies
     from streams.runtime.identity import SlotLock, instance_id
@@ -39,11 +40,12 @@ async def _serve(settings: Settings, slot: int) -> None:
     policies = read_policies(settings.replay_policy_file)
     folder, clock = settings.state_path() / "replay", SystemClock()
     health, metrics = HealthState(clock), Metrics(version=app_version(), process="replay")
+    port = settings.http_port + slot if settings.http_port else 0
+    listener = bound(settings.http_host, port, "DIA_HTTP_PORT")
     service = _policy_service(settings, policies, clock, metrics)
     lock = SlotLock(folder, slot)
     broker, shards = broker_of(settings), shards_of(settings)
-    port = settings.http_port + slot if settings.http_port else 0
-    server = HealthServer(health, metrics, clock, host=settings.http_host, port=port)
+    server = HealthServer(health, metrics, clock, listener)
     agent = ReplayAgent(
         broker,
         shards,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
@@ -42,7 +44,8 @@ from streams.console.simulations import SimulationDesk
 from streams.console.training import TrainingDesk
 from streams.console.waiting import WaitingRequests
 from streams.console.workers import Workers
-from streams.errors import RefusedBySafety, UsageError
+from streams.errors import RefusedBySafety
+from streams.listener import bound
 from streams.settings import Settings
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
@@ -140,7 +143,8 @@ class ConsoleProcess:
 def serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ``said`` is told the address.
 
-    Raises `RefusedBySafety` for an address that is not safe, or, beyond loopback, without tokens.
+    Raises `RefusedBySafety` for an address that is not safe, or, beyond loopback, without tokens;
+    `AddressUnavailable` for one that is taken; `UsageError` for TLS files that do not fit.
     """
     listening.require_safe()
     tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
@@ -153,26 +157,38 @@ def serve(settings: Settings, listening: Listening, said: Callable[[str], None])
 
 
 async def _serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
+    tls = listening.tls
+    with (
+        bound(listening.host, listening.port, "DIA_CONSOLE_PORT") as listener,
+        bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
+    ):
+        await _serve_on(listener, probes, tls, settings, said, secure=listening.encrypted)
+
+
+async def _serve_on(
+    listener: socket.socket,
+    probes: socket.socket,
+    tls: ssl.SSLContext | None,
+    settings: Settings,
+    said: Callable[[str], None],
+    *,
+    secure: bool,
+) -> None:
     clock, metrics = SystemClock(), Metrics(version=app_version(), process="console")
     broker = KafkaBroker.from_settings(settings)
-    process = ConsoleProcess(settings, broker, clock, metrics, secure=listening.encrypted)
+    process = ConsoleProcess(settings, broker, clock, metrics, secure=secure)
     state = HealthState(clock)
-    health = HealthServer(state, metrics, clock, host=settings.http_host, port=settings.http_port)
+    health = HealthServer(state, metrics, clock, probes)
     try:
         health_port = await health.start()
         state.set_partitions(PartitionCounts())
-        server = WebServer(process.app(), listening, STOP_TIMEOUT_S)
+        server = WebServer(process.app(), listener, tls=tls, stop_timeout_s=STOP_TIMEOUT_S)
 
         def listens(url: str) -> None:
             state.mark_started()
             said(f"listening on {url}; metrics and probes on port {health_port}")
 
         server.on_listening = listens
-        await server.serve()
-        if not server.started:
-            raise UsageError(
-                f"{listening.host}:{listening.port} cannot be opened. Set DIA_CONSOLE_PORT to a "
-                "free port, or to 0 to take any."
-            )
+        await server.run_until_stopped()
     finally:
         await health.stop()

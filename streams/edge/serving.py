@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +35,7 @@ from streams.edge.shipment import Shipper
 from streams.edge.simulations import Simulations
 from streams.edge.spool import Spool
 from streams.edge.vitals import edge_watch
-from streams.errors import UsageError
+from streams.listener import bound
 from streams.settings import Settings
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
@@ -145,13 +147,29 @@ def _spool(folder: Path, numbering: Numbering) -> Spool:
 def serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ``said`` is told the address.
 
-    Raises `RefusedBySafety` for an address that is not safe, and what `EdgeProcess` does.
+    Raises `RefusedBySafety` for an address that is not safe, `AddressUnavailable` for one that is
+    taken, `UsageError` for TLS files that do not fit, and what `EdgeProcess` does.
     """
     listening.require_safe()
     asyncio.run(_serve(settings, listening, said))
 
 
 async def _serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
+    tls = listening.tls
+    with (
+        bound(listening.host, listening.port, "DIA_EDGE_PORT") as listener,
+        bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
+    ):
+        await _serve_on(listener, probes, tls, settings, said)
+
+
+async def _serve_on(
+    listener: socket.socket,
+    probes: socket.socket,
+    tls: ssl.SSLContext | None,
+    settings: Settings,
+    said: Callable[[str], None],
+) -> None:
     clock, metrics = SystemClock(), Metrics(version=app_version(), process="edge")
     # The broker ends a transaction that a dead edge left open, and that readers wait for,
     # somewhat later than a live one would have given it up.
@@ -159,12 +177,12 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
     tracer = tracer_of(settings, "dia-edge", clock, metrics)
     process = EdgeProcess(settings, KafkaBroker.from_settings(patient), clock, metrics, tracer)
     state = HealthState(clock)
-    health = HealthServer(state, metrics, clock, host=settings.http_host, port=settings.http_port)
+    health = HealthServer(state, metrics, clock, probes)
     process.degradation.on_change = state.set_standing
     try:
         health_port = await health.start()
         state.set_partitions(PartitionCounts())
-        server = WebServer(process.app(), listening)
+        server = WebServer(process.app(), listener, tls=tls)
 
         def listens(url: str) -> None:
             state.mark_started()
@@ -172,14 +190,9 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
 
         server.on_listening = listens
         process.on_bug = server.stop
-        await server.serve()
+        await server.run_until_stopped()
         if process.bug is not None:
             raise process.bug
-        if not server.started:
-            raise UsageError(
-                f"{listening.host}:{listening.port} cannot be opened. Set DIA_EDGE_PORT to a "
-                "free port, or to 0 to take any."
-            )
     finally:
         await health.stop()
         process.close()

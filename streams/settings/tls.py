@@ -30,7 +30,8 @@ class TlsFiles:
         try:
             context = ssl.create_default_context(cafile=self.ca or None)
             if self.certificate:
-                context.load_cert_chain(self.certificate, self.key or None)
+                # With a password no prompt for one ever waits on the terminal.
+                context.load_cert_chain(self.certificate, self.key or None, password="")
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"the certificates of {self.variables}_CA_FILE={self.ca}, "

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streams.clock import Clock
-from streams.errors import UsageError
+from streams.listener import address_of
 from streams.telemetry.metrics import Metrics
 
 HEARTBEAT_INTERVAL_S = 1.0
@@ -116,31 +117,23 @@ class HealthServer:
     """Serves a `HealthState` and a `Metrics` registry until stopped."""
 
     def __init__(
-        self, state: HealthState, metrics: Metrics, clock: Clock, *, host: str, port: int
+        self, state: HealthState, metrics: Metrics, clock: Clock, listener: socket.socket
     ) -> None:
+        """``listener`` is a bound socket (`streams.listener.bound`); `stop` closes it."""
         self._state = state
         self._metrics = metrics
         self._clock = clock
-        self._host = host
-        self._port = port
+        self._listener = listener
         self._thread: threading.Thread | None = None
         self._heartbeat: asyncio.Task[None] | None = None
-        self._serving: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
+        self._serving: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def start(self) -> int:
-        """Serve, and let the calling loop beat. Returns the bound port.
-
-        Raises `UsageError` when the port is taken.
-        """
+        """Serve, and let the calling loop beat. Returns the bound port."""
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
-        try:
-            _, _, port = await asyncio.wrap_future(self._serving)
-        except OSError as error:
-            raise UsageError(
-                f"health port {self._host}:{self._port} cannot be opened: {error.strerror}. "
-                "Set DIA_HTTP_PORT to a free port, or to 0 to take any."
-            ) from error
+        await asyncio.wrap_future(self._serving)
+        port = address_of(self._listener)[1]
         self._heartbeat = asyncio.create_task(self._beat(), name="heartbeat")
         return port
 
@@ -151,9 +144,10 @@ class HealthServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._heartbeat
         if self._thread is None:
+            self._listener.close()
             return
         if self._serving.exception(STOP_TIMEOUT_S) is None:
-            loop, stopping, _ = self._serving.result()
+            loop, stopping = self._serving.result()
             loop.call_soon_threadsafe(stopping.set)
         await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
 
@@ -176,9 +170,8 @@ class HealthServer:
         runner = web.AppRunner(self._routes(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
-            port = int(runner.addresses[0][1])
-            self._serving.set_result((asyncio.get_running_loop(), stopping, port))
+            await web.SockSite(runner, self._listener).start()
+            self._serving.set_result((asyncio.get_running_loop(), stopping))
             await stopping.wait()
         finally:
             await runner.cleanup()

@@ -28,7 +28,7 @@ async def test_it_is_ready_once_it_listens(serving, monkeypatch, tmp_path):
         ready.append(states[0].ready().ok)
 
     monkeypatch.setattr(serving, "HealthState", Kept)
-    monkeypatch.setattr(serving.WebServer, "serve", serve)
+    monkeypatch.setattr(serving.WebServer, "run_until_stopped", serve)
     settings = Settings(home=str(tmp_path), kafka_bootstrap="127.0.0.1:1")
     await serving._serve(settings, Listening(host="127.0.0.1", port=0), lambda said: None)
     assert ready == [False, True]

@@ -9,7 +9,7 @@ import pytest
 
 from streams.cache.shared import CacheKey, Notice, SharedCache
 from streams.errors import CacheUnavailable
-from tests.contract.cache.conftest import Pod, until
+from tests.contract.cache.conftest import Ear, Pod, until
 
 TTL_S = 60.0
 
@@ -164,6 +164,19 @@ async def test_an_absent_layer_is_one_error(away: Pod, call):
     """Callers know one reason to do without: `CacheUnavailable`."""
     with pytest.raises(CacheUnavailable):
         await call(away.shared, away.key())
+
+
+async def test_listening_ends_when_cancelled_at_any_moment(pod: Pod):
+    """A process stops in whatever step of connecting its listener is; a client library that
+    swallows the cancellation would keep it for ever."""
+    for turns in range(40):
+        task = asyncio.create_task(pod.shared.listen(Ear()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(30):
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
 
 async def test_a_lost_connection_ends_listening(pod: Pod):

@@ -13,6 +13,7 @@ from streams.console import distant_workers
 from streams.console.distant_workers import DistantWorkers
 from streams.console.workers import Workers
 from streams.errors import UsageError
+from streams.listener import bound
 from streams.telemetry.health import HealthServer, HealthState
 from streams.telemetry.metrics import Metrics
 
@@ -33,7 +34,7 @@ async def worker():
     clock, metrics = SystemClock(), Metrics()
     metrics.state.live_windows.labels("t", "0").set(42)
     state = HealthState(clock)
-    server = HealthServer(state, metrics, clock, host="127.0.0.1", port=0)
+    server = HealthServer(state, metrics, clock, bound("127.0.0.1", 0, "DIA_HTTP_PORT"))
     yield state, await server.start()
     await server.stop()
 
