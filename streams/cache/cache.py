@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ T = TypeVar("T")
 Cause: TypeAlias = Literal["event", "put"]
 
 _WAIT_POLL_S = 0.05
+_TTL_MIN_S = 0.001
 
 
 class Versioned(NamedTuple, Generic[V]):
@@ -30,6 +32,13 @@ class Versioned(NamedTuple, Generic[V]):
 
     value: V | None
     version: int = 0
+
+
+class _Entry(NamedTuple, Generic[V]):
+    """A valid entry of L2, and how long it still lives there."""
+
+    loaded: Versioned[V]
+    rest_s: float
 
 
 class _Behind(Exception):  # noqa: N818 - an answer about a value, not a failure
@@ -125,7 +134,7 @@ class Cache(Generic[V]):
                 self._count("l2", "miss")
                 claim, found = await self._claim_or_wait(key)
             if found is not None:
-                return self._hit("l2", self._keep(name, found, asked))
+                return self._hit("l2", self._keep(name, found.loaded, asked, found.rest_s))
         except CacheUnavailable:
             self._count("l2", "error")
             if (kept := self._local.get(name)) is not None:
@@ -136,7 +145,7 @@ class Cache(Generic[V]):
         finally:
             await self._release(claim)
 
-    async def _read(self, key: CacheKey) -> Versioned[V] | None:
+    async def _read(self, key: CacheKey) -> _Entry[V] | None:
         """K2: what a valid entry holds, or None."""
         assert self._layer is not None
         shared = self._layer.shared
@@ -144,15 +153,16 @@ class Cache(Generic[V]):
         if not stored.valid or stored.body is None or stored.version is None:
             return None
         if stored.body == NOTHING:
-            return Versioned(None, stored.version)
+            return _Entry(Versioned(None, stored.version), stored.rest_s)
         try:
-            return Versioned(self._decode(stored.body[1:]), stored.version)
+            value = self._decode(stored.body[1:])
         except ValueError:
             # Another version of dia wrote it; it ends within its TTL.
             self._count("l2", "unreadable")
             return None
+        return _Entry(Versioned(value, stored.version), stored.rest_s)
 
-    async def _claim_or_wait(self, key: CacheKey) -> tuple[Claim | None, Versioned[V] | None]:
+    async def _claim_or_wait(self, key: CacheKey) -> tuple[Claim | None, _Entry[V] | None]:
         """K3 among processes: the right to load, or what somebody else loaded. Neither: waited
         long enough; whoever has the claim may be dead."""
         assert self._layer is not None
@@ -180,7 +190,7 @@ class Cache(Generic[V]):
             return self._keep(key.name, await self._load(load), asked)
         loaded = await self._load(load)
         try:
-            loaded = await self._fill(key, loaded, floor)
+            loaded = await self._fill(key, loaded, floor, asked)
         except CacheUnavailable:
             self._count("l2", "error")
         except _Behind:
@@ -188,11 +198,16 @@ class Cache(Generic[V]):
             return loaded.value
         return self._keep(key.name, loaded, asked)
 
-    async def _fill(self, key: CacheKey, loaded: Versioned[V], floor: int) -> Versioned[V]:
-        """Keep in L2 what was loaded; what L1 may keep of it. Raises `_Behind`."""
+    async def _fill(
+        self, key: CacheKey, loaded: Versioned[V], floor: int, asked: Asked
+    ) -> Versioned[V]:
+        """Keep in L2 what was loaded; what L1 may keep of it. Raises `_Behind`. The life of the
+        entry began when its source was asked."""
         assert self._layer is not None
         shared, value, version = self._layer.shared, loaded.value, loaded.version
-        body, ttl_s = self._body(value), self._ttl_s(value, self._policy.l2_ttl_s)
+        took_s = self._clock.monotonic() - asked.at_s
+        body = self._body(value)
+        ttl_s = max(_TTL_MIN_S, self._ttl_s(value, self._policy.l2_ttl_s) - took_s)
         if not self._kind.versioned:
             await self._layer.ask(lambda: shared.fill(key, floor, body, ttl_s))
             return Versioned(value, floor)
@@ -271,10 +286,14 @@ class Cache(Generic[V]):
     def _body(self, value: V | None) -> bytes:
         return NOTHING if value is None else present(self._encode(value))
 
-    def _keep(self, name: str, loaded: Versioned[V], asked: Asked) -> V | None:
+    def _keep(
+        self, name: str, loaded: Versioned[V], asked: Asked, rest_s: float = math.inf
+    ) -> V | None:
+        """In L1, for its TTL but no longer than ``rest_s``: what came from L2 has lived already, and
+        no answer is older than the TTL of its source's answer."""
         value, version = loaded
         size = len(self._body(value))
-        ttl_s = self._ttl_s(value, self._policy.l1_ttl_s)
+        ttl_s = min(rest_s, self._ttl_s(value, self._policy.l1_ttl_s))
         self._local.keep(name, value, version, size, ttl_s, asked)
         self._metrics.cache.bytes.labels(self.name).set(self._local.bytes)
         return value

@@ -59,9 +59,10 @@ class MemoryShared:
     async def read(self, key: CacheKey) -> Stored:
         self._answer()
         version, body, ends_s = self.entries.get(key, (None, None, 0.0))
-        if ends_s <= self.clock.monotonic():
-            version = body = None
-        return Stored(self._floor(key), version, body)
+        rest_s = ends_s - self.clock.monotonic()
+        if rest_s <= 0:
+            return Stored(self._floor(key), None, None)
+        return Stored(self._floor(key), version, body, rest_s)
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
         self._answer()

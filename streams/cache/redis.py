@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -106,16 +106,15 @@ class RedisShared:
 
     async def read(self, key: CacheKey) -> Stored:
         with answering():
-            values = await cast(
-                "Awaitable[list[bytes | None]]",
-                self._client.mget([_key(key, "e"), _key(key, "f")]),
-            )
-        entry, floor = values
+            asked = self._client.pipeline(transaction=True)
+            asked.mget([_key(key, "e"), _key(key, "f")])
+            asked.pttl(_key(key, "e"))
+            (entry, floor), rest_ms = await asked.execute()
         known = int(floor) if floor is not None else None
         if entry is None:
             return Stored(known, None, None)
         version, _, body = entry.partition(b" ")
-        return Stored(known, int(version), body)
+        return Stored(known, int(version), body, max(0, rest_ms) / 1000)
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
         args = [_ms(FLOOR_TTL_S), int(stamped)]

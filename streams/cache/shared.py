@@ -24,11 +24,12 @@ class CacheKey(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What L2 holds of a name; either may be missing."""
+    """What L2 holds of a name; either may be missing. ``rest_s`` is how long the entry still lives."""
 
     floor: int | None
     version: int | None
     body: bytes | None
+    rest_s: float = 0.0
 
     @property
     def valid(self) -> bool:

@@ -36,7 +36,7 @@ async def test_a_floor_stays_until_it_is_raised(pod: Pod):
 
 async def test_a_name_nobody_wrote_is_empty(pod: Pod):
     """A miss must look like a miss."""
-    assert await pod.shared.read(pod.key("nobody")) == (None, None, None)
+    assert (await pod.shared.read(pod.key("nobody")))[:3] == (None, None, None)
 
 
 async def test_versions_only_rise(pod: Pod):
@@ -45,14 +45,14 @@ async def test_versions_only_rise(pod: Pod):
     assert await pod.shared.advance(key, 7, b"seven", TTL_S) == 7
     assert await pod.shared.advance(key, 6, b"six", TTL_S) == 7
     assert await pod.shared.advance(key, 7, b"seven", TTL_S) == 7
-    assert await pod.shared.read(key) == (7, 7, b"seven")
+    assert (await pod.shared.read(key))[:3] == (7, 7, b"seven")
 
 
 async def test_a_load_is_kept_only_while_its_floor_is_there(pod: Pod):
     """A floor that was evicted during a load may have known of a newer version."""
     key = pod.key()
     assert await pod.shared.advance(key, 1, b"one", TTL_S, floored=True) is None
-    assert await pod.shared.read(key) == (None, None, None)
+    assert (await pod.shared.read(key))[:3] == (None, None, None)
     assert await pod.shared.floor(key, stamped=False) == 0
     assert await pod.shared.advance(key, 1, b"one", TTL_S, floored=True) == 1
     assert await pod.shared.floor(key, stamped=False) == 1
@@ -70,7 +70,7 @@ async def test_an_invalidation_deletes_the_entry(pod: Pod):
     key = pod.key()
     await pod.shared.advance(key, 1, b"one", TTL_S)
     await pod.shared.advance(key, 2, None, TTL_S)
-    assert await pod.shared.read(key) == (2, None, None)
+    assert (await pod.shared.read(key))[:3] == (2, None, None)
 
 
 async def test_entries_end(pod: Pod):
@@ -82,6 +82,16 @@ async def test_entries_end(pod: Pod):
             break
         await asyncio.sleep(0.01)
     assert stored.body is None
+
+
+async def test_an_entry_tells_the_rest_of_its_life(pod: Pod):
+    """Another process keeps it for that long, so that two lives do not add up."""
+    key = pod.key()
+    await pod.shared.advance(key, 1, b"one", TTL_S)
+    first = (await pod.shared.read(key)).rest_s
+    assert 0 < first <= TTL_S
+    await pod.shared.fill(key, 1, b"two", 2 * TTL_S)
+    assert TTL_S < (await pod.shared.read(key)).rest_s <= 2 * TTL_S
 
 
 async def test_any_bytes_pass_through(pod: Pod):

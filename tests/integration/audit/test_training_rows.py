@@ -32,5 +32,5 @@ async def test_the_cache_holds_each_newest_card(pipeline):
     for card, ver in pipeline.shards[0].query("SELECT card, ver FROM models")[1]:
         model = msgspec.json.decode(card, type=ModelCard)
         stored = await shared.read(CacheKey(MODEL.name, owned(model.tenant_id, model.model_id)))
-        assert stored == (ver, ver, b"+" + card.encode())
+        assert stored[:3] == (ver, ver, b"+" + card.encode())
     await shared.close()

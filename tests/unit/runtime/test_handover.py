@@ -150,7 +150,7 @@ async def test_changes_wait_for_an_absent_cache_and_only_the_newest_does(rig, ha
     assert len(rig.partition.outbox) >= 1
     rig.cache.restart()
     assert await _until_settled(rig, handover)
-    assert await rig.cache.read(CacheKey("model", "n")) == (3, 3, b"+2")
+    assert (await rig.cache.read(CacheKey("model", "n")))[:3] == (3, 3, b"+2")
     assert rig.cache.told == [b"event 2"]
 
 
@@ -162,7 +162,7 @@ async def test_nothing_is_told_before_its_commit(rig, handover):
     rig.partition.change(Change("model", "n", b"v", ()))
     rig.partition.prepare([100, 100])
     await rig.clock.advance(10)
-    assert await rig.cache.read(CacheKey("model", "n")) == (None, None, None)
+    assert (await rig.cache.read(CacheKey("model", "n")))[:3] == (None, None, None)
 
 
 async def test_an_answer_after_the_partition_was_dropped_acts_on_nothing(rig, handover):

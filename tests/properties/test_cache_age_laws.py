@@ -1,0 +1,83 @@
+"""How old may an answer of a cache be? Never older than one life, through both layers together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
+from streams.cache.invalidations import Invalidations
+from streams.cache.kind import CacheKind
+from streams.cache.memory import MemoryShared
+from streams.clock import VirtualClock, settle
+from streams.errors import CacheUnavailable
+from streams.resilience.breaker import Breaker, BreakerPolicy
+from streams.telemetry.metrics import Metrics
+
+TTL_S = 30.0
+STEPS = st.lists(
+    st.tuples(st.integers(0, 1), st.floats(0.0, 20.0), st.floats(0.0, 5.0)), max_size=40
+)
+"""(which process asks, seconds before it does, seconds that a load takes)"""
+
+
+async def _oldest(steps: list[tuple[int, float, float]], l1_ttl_s: float) -> float:
+    clock = VirtualClock()
+    shared = MemoryShared(clock)
+    listening, caches = [], []
+    for seed in range(2):
+        metrics = Metrics()
+        breaker = Breaker("redis", BreakerPolicy(), (CacheUnavailable,), clock, metrics)
+        invalidations = Invalidations(shared, clock, metrics)
+        listening.append(asyncio.create_task(invalidations.run()))
+        caches.append(
+            Cache(
+                CacheKind("c", versioned=False),
+                encode=lambda value: repr(value).encode(),
+                decode=float,
+                clock=clock,
+                metrics=metrics,
+                layer=SharedLayer(shared, breaker, invalidations),
+                policy=CachePolicy(l1_ttl_s=l1_ttl_s, l2_ttl_s=TTL_S),
+                seed=seed,
+            )
+        )
+    await settle()
+    oldest = 0.0
+    for process, pause_s, took_s in steps:
+        await clock.advance(pause_s)
+
+        async def load(took_s: float = took_s) -> Versioned[float]:
+            read_at = clock.monotonic()
+            await clock.sleep(took_s)
+            return Versioned(read_at)
+
+        asking = asyncio.create_task(caches[process].get("n", load))
+        began_s = clock.monotonic()
+        await settle()
+        if not asking.done():
+            await clock.advance(took_s)
+        read_at = await asking
+        # A caller that waits for a load is answered with what that load read.
+        oldest = max(oldest, began_s - read_at)
+    for task in listening:
+        task.cancel()
+    await asyncio.gather(*listening, return_exceptions=True)
+    return oldest
+
+
+@given(STEPS)
+def test_no_answer_is_older_than_one_life(steps):
+    """A figure of "30 s" that is 58 s old hides half an outage."""
+    assert asyncio.run(_oldest(steps, TTL_S)) <= TTL_S
+    assert asyncio.run(_oldest(steps, TTL_S / 3)) <= TTL_S
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_what_came_from_the_shared_layer_keeps_only_its_rest(process):
+    """The one step at which a second life would begin: L2 is asked just before its entry ends."""
+    steps = [(0, 0.0, 0.0), *((process, 26.0, 0.0) for _ in range(3))]
+    assert asyncio.run(_oldest(steps, TTL_S)) <= TTL_S
