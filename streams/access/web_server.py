@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -26,6 +27,8 @@ class WebServer(uvicorn.Server):
     signal instead of dying of it: uvicorn raises the signal again before anything could be closed."""
 
     on_listening: Callable[[str], None] = staticmethod(lambda url: None)
+    on_draining: Callable[[], None] = staticmethod(lambda: None)
+    """Called as soon as a stop is asked for, while answers are still under way."""
 
     def __init__(
         self,
@@ -59,6 +62,11 @@ class WebServer(uvicorn.Server):
     def stop(self) -> None:
         """Answer what was asked, then end."""
         self.should_exit = True
+        self.on_draining()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self.on_draining()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

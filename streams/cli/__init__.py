@@ -72,7 +72,10 @@ def _root(
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (or NO_COLOR).")] = False,
 ) -> None:
     """Exactly-once stream pipeline: Kafka topics, batch agents, ClickHouse shards."""
+    from streams.telemetry.logs import keep_off_stdout
+
     del version  # its callback has ended the run
+    keep_off_stdout(os.environ.get("DIA_LOG_LEVEL") or "warning")
     ctx.obj = Invocation(home=home, json=json, quiet=quiet)
     if no_color:
         forbid_color()

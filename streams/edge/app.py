@@ -73,8 +73,8 @@ class Edge:
         """The ASGI application; ``lifespan`` starts and stops what it needs."""
         app = Starlette(
             routes=[
-                Route("/v1/events/{topic}", self._told(self.post_events), methods=["POST"]),
-                Route("/v1/simulations/{key}", self._told(self.simulation), methods=["GET"]),
+                self._route("POST", "/v1/events/{topic}", self.post_events),
+                self._route("GET", "/v1/simulations/{key}", self.simulation),
                 Route("/healthz", self.health, methods=["GET"]),
                 Route("/openapi.json", self.description, methods=["GET"]),
             ],
@@ -148,10 +148,12 @@ class Edge:
             raise Forbidden(f"this needs the role {role.name.lower()}; the token is {token.role}")
         return token
 
-    def _told(self, endpoint: Endpoint) -> Endpoint:
-        """Errors become problem documents, and every answer is counted."""
+    def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
+        """Errors become problem documents; every answer is counted and timed."""
+        seconds = self.metrics.seconds.labels(path)
 
         async def answered(request: Request) -> Response:
+            began_s = self.clock.monotonic()
             try:
                 response = await endpoint(request)
                 code = str(response.status_code)
@@ -162,9 +164,10 @@ class Edge:
                 response = problem(503, error.code, "try again later", retry_after_s=5.0)
                 code = error.code
             self.metrics.requests.labels(code).inc()
+            seconds.observe(self.clock.monotonic() - began_s)
             return response
 
-        return answered
+        return Route(path, answered, methods=[method])
 
 
 def _tenant(request: Request, token: Token) -> str:

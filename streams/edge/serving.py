@@ -63,6 +63,7 @@ class EdgeProcess:
         """Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
         self._tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
         self._tokens.read()
+        self.metrics = metrics
         self.bug: BaseException | None = None
         self.on_bug: Callable[[], None] = lambda: None
         self._numberings: list[Numbering] = []
@@ -189,6 +190,7 @@ async def _serve_on(
             said(f"listening on {url}; metrics and probes on port {health_port}")
 
         server.on_listening = listens
+        server.on_draining = state.mark_draining
         process.on_bug = server.stop
         await server.run_until_stopped()
         if process.bug is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.telemetry.declaring import Declare
 
-REQUEST_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+REQUEST_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.35, 0.5, 1, 2, 5, 10, 30)
 
 
 class EdgeMetrics:
@@ -13,6 +13,12 @@ class EdgeMetrics:
     def __init__(self, declare: Declare) -> None:
         self.requests = declare.counter(
             "edge_requests_total", "Requests to post events, by what was answered.", ("code",)
+        )
+        self.seconds = declare.histogram(
+            "edge_request_seconds",
+            "Time to the answer of a request, from its first byte; posts wait for their commit.",
+            REQUEST_BUCKETS_S,
+            ("route",),
         )
         self.events = declare.counter(
             "edge_events_total", "Events that were acknowledged.", ("topic",)

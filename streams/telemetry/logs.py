@@ -70,6 +70,33 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
         logging.getLogger(name).setLevel(_LEVELS[level])
 
 
+def keep_off_stdout(level: str = "warning") -> None:
+    """Send our own events from ``level`` on to stderr, one line each, until `configure` is called.
+
+    structlog prints to stdout where nothing is configured, and stdout is a command's data. The stream
+    is looked up at each event. The logging module, through which libraries speak, is left alone.
+    """
+    least = _LEVELS.get(level, logging.WARNING)
+
+    def enough(logger: Any, method: str, event: Any) -> Any:
+        if _LEVELS.get(event["level"], logging.ERROR) < least:
+            raise structlog.DropEvent
+        return event
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            enough,
+            structlog.processors.format_exc_info,
+            _shorten,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=lambda *names: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
 def _formatter(shared: list[Any], out: TextIO, *, as_json: bool) -> logging.Formatter:
     render: Any
     if as_json:
@@ -82,7 +109,7 @@ def _formatter(shared: list[Any], out: TextIO, *, as_json: bool) -> logging.Form
     )
 
 
-def _shorten(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _shorten(logger: Any, method: str, event: Any) -> Any:
     """A field is a fact, not a dump: cut what is longer than `FIELD_CHARS_MAX`."""
     for name, value in event.items():
         if isinstance(value, str) and len(value) > FIELD_CHARS_MAX:

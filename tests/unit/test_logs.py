@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 
 import pytest
 import structlog
 
+from streams.cli import machine, main
 from streams.errors import UsageError
 from streams.telemetry.logs import (
     FIELD_CHARS_MAX,
@@ -117,3 +119,22 @@ def test_the_memory_of_repeats_is_bounded():
     for turn in range(5000):
         keep.filter(_record(f"message {turn}"))
     assert len(keep._seen) <= 500
+
+
+def test_a_command_never_logs_on_stdout(monkeypatch, capsys, tmp_path):
+    """stdout is a command's data: one line of a log in it breaks whatever reads JSON there."""
+
+    def warn(*given: object, **named: object) -> None:
+        log = structlog.get_logger("streams.cli")
+        log.info("nothing_happened")
+        log.warning("locks_unavailable", why="Redis does not answer")
+
+    for name in [name for name in os.environ if name.startswith("DIA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setattr(machine, "examine", lambda settings: warn() or [])
+    main(["doctor", "--json"])
+    out, err = capsys.readouterr()
+    assert all(json.loads(line) for line in out.splitlines())
+    assert "locks_unavailable" in err
+    assert "nothing_happened" not in out + err

@@ -42,6 +42,16 @@ async def _settled(http, log, count: int) -> list[tuple[bytes, bytes]]:
     return log()
 
 
+async def test_the_time_to_an_answer_is_measured_by_route(http, process, line):
+    """What producers wait for; a refusal is an answer too, and the path names no key."""
+    for content in (line(), b"{"):
+        await http.post(METRICS, content=content, headers=JSON)
+    labels = {"route": "/v1/events/{topic}"}
+    registry = process.metrics.registry
+    assert registry.get_sample_value("dia_edge_request_seconds_count", labels) == 2
+    assert registry.get_sample_value("dia_edge_request_seconds_sum", labels) > 0
+
+
 async def test_bad_events_of_a_batch_are_named_and_the_good_ones_accepted(http, log, line):
     """One bad line of a thousand must not cost the others, nor be lost in silence."""
     lines = [line(), b"{", line(value="x"), line(tenant_id="other"), line(ts=-1), line(value=9)]
