@@ -17,6 +17,7 @@ import faust
 import structlog
 from mode import Service
 
+from agents import ALL
 from streams import process_memory
 from streams.broker.kafka import KafkaBroker
 from streams.broker.kafka_security import KafkaSecurity
@@ -24,8 +25,12 @@ from streams.cache.process import ProcessCaches
 from streams.clock import Clock, SystemClock
 from streams.degradation.room import room_reading
 from streams.errors import DependencyUnreachable, UsageError
+from streams.health.monitor import HealthMonitor
+from streams.health.observation import DeclaredSource
 from streams.job_agent import Agent
 from streams.listener import bound
+from streams.local.live_workers import Worker as LiveWorker
+from streams.local.live_workers import live_workers
 from streams.rows import ShardSet
 from streams.runtime.deadline import Deadline
 from streams.runtime.identity import SlotLock, instance_id
@@ -132,14 +137,23 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         settings = self._settings
         if not settings.audit_interval_s:
             return None
+        broker = KafkaBroker.from_settings(replace(settings, session_timeout_s=SESSION_S))
+        sources = [DeclaredSource(one.name, one.group, one.source.name) for one in ALL]
+        health = HealthMonitor(
+            broker, sources, self._workers_here, self._clock, self._metrics.health
+        )
         candidate = Candidate(
             f"{instance_id(settings.state_path(), self._slot)}-leader",
             [ledger_audit(settings)],
-            broker=KafkaBroker.from_settings(replace(settings, session_timeout_s=SESSION_S)),
+            broker=broker,
             clock=self._clock,
             metrics=self._metrics,
+            beside=health.run,
         )
         return asyncio.create_task(candidate.run(), name="candidacy")
+
+    async def _workers_here(self) -> Sequence[LiveWorker]:
+        return await asyncio.to_thread(live_workers, self._settings.state_path())
 
     async def on_stop(self) -> None:
         """SIGTERM: drain within the deadline."""

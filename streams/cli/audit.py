@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streams.audit.audit import Report
     from streams.audit.books import Books, LedgerRow
     from streams.cli.output import Printer
+    from streams.health.rule import Health
 
 _SHOWN = ("check", "topic", "partition", "offsets", "window", "expected", "found", "meaning")
 
@@ -42,13 +43,17 @@ def audit(
     """Compare ledger, committed offsets, rows and dead letters; --deep: with the log itself.
 
     Each difference says which two parties disagree and where: topic, partition, offsets, window.
-    Exit code 1 on a difference, 0 when there is none, 4 when a part cannot be asked.
+    What nobody reads has no books, so the health rule of `dia status` is applied too: unread records
+    without a reader are a finding. Exit code 1 on a difference or red health, 0 when there is
+    neither, 4 when a part cannot be asked.
     """
     from agents import ALL
     from streams.audit.audit import Options, audit
+    from streams.cli import health
     from streams.cli.kafka import broker_of
     from streams.clock import SystemClock
     from streams.errors import CommandError, UsageError
+    from streams.local.live_workers import live_workers
     from streams.moments import moment_s, span_s
 
     run = invocation(ctx)
@@ -64,20 +69,23 @@ def audit(
     printer = run.printer()
     broker = broker_of(run.settings)
     report = asyncio.run(audit(options, ALL, run.settings, broker, SystemClock(), printer.say))
+    judged = health.health_of(run.settings, live_workers(run.settings.state_path()))
     if run.json:
-        printer.record(_report(report))
+        printer.record(_report(report, judged))
     else:
-        _show(printer, report)
+        _show(printer, report, judged)
     if not report.clean:
         raise CommandError(
             f"{len(report.findings)} differences. "
             + ("" if deep else "`dia audit --deep` reads the log again and names the windows.")
         )
+    health.conclude(judged)
 
 
-def _report(report: Report) -> dict[str, Any]:
+def _report(report: Report, health: Health) -> dict[str, Any]:
     return {
-        "clean": report.clean,
+        "clean": report.clean and _proven(health),
+        "health": health.fields(),
         "findings": [finding.fields() for finding in report.findings],
         "partitions": [
             {"group": books.group, "topic": books.topic, **_line(books, row)}
@@ -92,7 +100,16 @@ def _report(report: Report) -> dict[str, Any]:
     }
 
 
-def _show(printer: Printer, report: Report) -> None:
+def _proven(health: Health) -> bool:
+    """Every declared source was asked about, and is read."""
+    from streams.health.finding import Severity
+
+    return health.verdict < Severity.UNKNOWN
+
+
+def _show(printer: Printer, report: Report, health: Health) -> None:
+    from streams.cli.health import show
+
     for books in report.books:
         lines = [_line(books, row) for p in books.partitions for row in p.ledger]
         if lines:
@@ -107,15 +124,18 @@ def _show(printer: Printer, report: Report) -> None:
         for name in _SHOWN[1:]:
             if fields[name] not in ("", None):
                 print(f"  {name:<10}{fields[name]}")
-    if report.clean:
+    if health.findings:
+        show(printer, health)
+    if report.clean and _proven(health):
         print(_verdict(report))
 
 
 def _verdict(report: Report) -> str:
     rows = [row for books in report.books for p in books.partitions for row in p.ledger]
     shed = sum(row.shed for row in rows)
+    lag = sum(books.lag for books in report.books)
     text = (
-        f"clean: {sum(row.read for row in rows):,} records read = "
+        f"clean{f' up to the committed offsets, {lag:,} records are unread' if lag else ''}: {sum(row.read for row in rows):,} records read = "
         f"{sum(row.applied for row in rows):,} applied + "
         f"{sum(row.duplicates for row in rows):,} duplicates + "
         f"{sum(row.dead for row in rows):,} dead letters"

@@ -43,31 +43,38 @@ def paths() -> dict[str, Any]:
     }
 
 
+VERDICT: dict[str, Any] = {"enum": ["healthy", "warning", "unknown", "red"]}
+
+
 def _overview() -> dict[str, Any]:
-    known = obj({"level": COUNT, "name": TEXT, "reasons": array(TEXT)})
+    known = obj({"level": maybe(COUNT), "name": TEXT, "reasons": array(TEXT)})
+    finding = obj(dict.fromkeys(("code", "severity", "subject", "detail", "next"), TEXT))
     minutes = obj({"t": array(COUNT), "events": array(COUNT)})
-    seen = ("newest_window_age_s", "p50_s", "p95_s", "p99_s")
+    seen = ("newest_window_age_s", "p50_s", "p95_s", "p99_s", "window_s", "covered_s")
     answer = read(
         {
             "level": known,
+            "health": obj({"verdict": VERDICT, "at_ms": COUNT, "findings": array(finding)}),
             "throughput": maybe(obj({"events_per_s": NUMBER, "minutes": minutes})),
-            "freshness": obj(dict.fromkeys(seen, NUMBER)),
+            "freshness": obj({**dict.fromkeys(seen, NUMBER), "beyond": FLAG}),
             "error_budget": maybe(
                 obj(
                     {
-                        **dict.fromkeys(("objective", "within_s", "left"), NUMBER),
+                        **dict.fromkeys(("objective", "within_s", "window_s", "left"), NUMBER),
                         **dict.fromkeys(("good", "total"), COUNT),
                     }
                 )
             ),
-            "lag": obj({"records": COUNT, "partitions": array(ANYTHING)}),
+            "lag": obj({"records": maybe(COUNT), "partitions": array(ANYTHING)}),
             "dead_letters": obj({"last_hour": maybe(COUNT)}),
             "breakers": array(obj(dict.fromkeys(("worker", "dependency", "state"), TEXT))),
             "services": array(obj({"name": TEXT, "ok": FLAG, "detail": TEXT})),
             "workers": array(ANYTHING),
         }
     )
-    return get("overview", "How the whole stands; kept for 30 s.", answer)
+    return get(
+        "overview", "How the whole stands; figures from ClickHouse are kept for 30 s.", answer
+    )
 
 
 def _catalog() -> dict[str, Any]:
@@ -132,7 +139,8 @@ def _training() -> dict[str, Any]:
 
 def _pipeline() -> dict[str, Any]:
     lists = ("agents", "workers", "partitions")
-    answer = read({"settled": FLAG, **dict.fromkeys(lists, array(ANYTHING))})
+    judged = {"verdict": VERDICT, "lag_records": maybe(COUNT), "settled": FLAG}
+    answer = read({**judged, **dict.fromkeys(lists, array(ANYTHING))})
     return get("pipeline", "Agents and partitions; for tokens of every tenant.", answer)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import bisect
 from collections import Counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.access.tokens import Role
 from streams.cache.kind import OVERVIEW
+from streams.cache.recent import Recent
 from streams.clock import Clock
 from streams.console import reply
 from streams.console.answers import Answers, Question
+from streams.console.freshness import FreshnessSeries
 from streams.console.gate import Gate, Holder
 from streams.console.level import Levels
 from streams.console.services import Services
@@ -22,12 +24,15 @@ from streams.console.shards import ShardReader
 from streams.console.workers import Survey, Workers
 from streams.degradation.level import Level
 from streams.errors import TransientError
+from streams.health.monitor import HealthMonitor
+from streams.health.rule import Health
 
-OBJECTIVE: Final = 0.999
-WITHIN_S: Final = 10.0
-"""The freshness objective of ops/prometheus/rules/slo.yaml."""
+LIVE_S: Final = 1.0
 _MINUTES: Final = 60
 _RATE_MINUTES: Final = 5
+_NULL: Final = msgspec.Raw(b"null")
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
 
 _EVENTS = """
 SELECT toUnixTimestamp(w) AS t, sum(n), max(toUnixTimestamp64Milli(at))
@@ -43,8 +48,18 @@ WHERE at >= toDateTime({start:UInt32}, 'UTC') AND ({tenant:String} = '' OR tenan
 """
 
 
+class _Live(NamedTuple):
+    """What is the same for every tenant."""
+
+    level: int | None
+    freshness: dict[str, Any]
+    fields: dict[str, Any]
+
+
 class OverviewDesk:
-    """See the module docstring. ``read`` is for pages too."""
+    """What the shards hold is kept for `OVERVIEW`'s time, by tenant. Everything else (health, level,
+    lag, services, freshness) is read at most `LIVE_S` ago, once for all: how the service stands is
+    never older than its figures say. ``read`` is for pages too."""
 
     def __init__(
         self,
@@ -55,6 +70,8 @@ class OverviewDesk:
         services: Services,
         clock: Clock,
         levels: Levels,
+        health: HealthMonitor,
+        freshness: FreshnessSeries,
     ) -> None:
         self._gate = gate
         self._shards = shards
@@ -63,6 +80,9 @@ class OverviewDesk:
         self._services = services
         self._clock = clock
         self._levels = levels
+        self._health = health
+        self._freshness = freshness
+        self._live = Recent(self._now, LIVE_S, clock)
 
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self.read(self._gate.holder(request, Role.READ)))
@@ -71,34 +91,57 @@ class OverviewDesk:
         """What `show` answers, for pages."""
         tenant = holder.token.tenant or ""
         question = Question(OVERVIEW, tenant, ())
-        return await self._answers.told(question, lambda: self._load(tenant))
+        kept, live = await asyncio.gather(
+            self._answers.told(question, lambda: self._load(tenant)), self._live.get()
+        )
+        stored = _decode(kept)
+        away = stored["throughput"] == _NULL
+        degraded = away or (live.level or 0) >= Level.PARTIAL
+        freshness = {"newest_window_age_s": stored.pop("newest_window_age_s"), **live.freshness}
+        return _encode({**stored, **live.fields, "freshness": freshness, "degraded": degraded})
+
+    async def close(self) -> None:
+        await self._live.close()
 
     async def _load(self, tenant: str) -> dict[str, Any]:
-        survey, services, stored = await asyncio.gather(
-            self._workers.survey(), self._services.read(), self._stored(tenant)
-        )
-        stands = self._levels.now()
-        open_now = [b.dependency for b in self._shards.breakers if b.state == "open"]
-        level = max(stands.level if stands else 0, Level.PARTIAL if open_now else Level.HEALTHY)
+        stored = await self._stored(tenant)
         throughput, row_age_s, dead = stored if stored is not None else (None, None, None)
         return {
-            "degraded": stored is None or level >= Level.PARTIAL,
+            "throughput": throughput,
+            "newest_window_age_s": row_age_s,
+            "dead_letters": {"last_hour": dead},
+        }
+
+    async def _now(self) -> _Live:
+        survey, services, health = await asyncio.gather(
+            self._workers.survey(), self._services.read(), self._health.read()
+        )
+        self._freshness.take(survey.of("freshness_seconds_bucket"))
+        stands = self._levels.now()
+        open_now = [b.dependency for b in self._shards.breakers if b.state == "open"]
+        level = stands.level if stands is not None else None
+        if open_now:
+            level = max(level or 0, Level.PARTIAL)
+        fields = {
             "level": {
                 "level": level,
-                "name": Level(level).name.lower(),
+                "name": Level(level).name.lower() if level is not None else "unknown",
                 "reasons": [
                     *(
                         f"{cause.signal}: {cause.why}"
                         for cause in (stands.causes if stands else ())
                     ),
                     *(f"{name}: fails again and again" for name in open_now),
+                    *(() if level is not None else ("no worker is known",)),
                 ],
             },
-            "throughput": throughput,
-            "freshness": {"newest_window_age_s": row_age_s, **_quantiles(survey)},
-            "error_budget": _budget(survey),
-            "lag": _lag(survey),
-            "dead_letters": {"last_hour": dead},
+            "health": {
+                "verdict": health.verdict.word,
+                "at_ms": health.at_ms,
+                "findings": [finding.fields() for finding in health.findings],
+            },
+            "error_budget": self._freshness.budget(),
+            "lag": _lag(health, survey),
             "breakers": _breakers(survey),
             "services": services,
             "workers": [
@@ -111,6 +154,7 @@ class OverviewDesk:
                 for worker in survey.workers
             ],
         }
+        return _Live(level, self._freshness.fields(), fields)
 
     async def _stored(self, tenant: str) -> tuple[dict[str, Any], float | None, int] | None:
         """Events by minute, the age of the newest row, dead letters; None: ClickHouse is away."""
@@ -138,19 +182,29 @@ class OverviewDesk:
         return throughput, age_s, sum(row[0] for row in dead)
 
 
-def _lag(survey: Survey) -> dict[str, Any]:
-    partitions = [
-        {
-            **{name: held.get(name) for name in ("group", "topic", "partition", "lag", "phase")},
-            "paused": held.get("paused", False),
-            "stopped_by": held.get("stopped_by"),
-            "worker": str(worker.slot),
-        }
+def _lag(health: Health, survey: Survey) -> dict[str, Any]:
+    """Every declared partition, as the broker tells of it, with what its worker says where that is
+    known here. ``records`` is null unless every lag is known."""
+    held = {
+        (one["group"], one["topic"], one["partition"]): (str(worker.slot), one)
         for worker in survey.workers
-        for held in worker.partitions
-    ]
+        for one in worker.partitions
+    }
+    partitions = []
+    for row in health.partitions:
+        place = (row["group"], row["topic"], row["partition"])
+        worker, said = held.get(place, (None, {}))
+        partitions.append(
+            {
+                **{name: row[name] for name in ("group", "topic", "partition", "lag", "owner")},
+                "phase": said.get("phase"),
+                "paused": said.get("paused", False),
+                "stopped_by": said.get("stopped_by"),
+                "worker": worker,
+            }
+        )
     partitions.sort(key=lambda one: (one["group"], one["topic"], one["partition"]))
-    return {"records": sum(one["lag"] or 0 for one in partitions), "partitions": partitions}
+    return {"records": health.lag_records, "partitions": partitions}
 
 
 def _breakers(survey: Survey) -> list[dict[str, str]]:
@@ -162,40 +216,3 @@ def _breakers(survey: Survey) -> list[dict[str, str]]:
         ),
         key=lambda one: (one["dependency"], one["worker"]),
     )
-
-
-def _freshness(survey: Survey) -> list[tuple[float, float]]:
-    """(upper bound, events up to it) of every worker together; since they started."""
-    found: Counter[float] = Counter()
-    for _, labels, value in survey.of("freshness_seconds_bucket"):
-        found[float(labels["le"])] += value  # type: ignore[assignment]  # counts come as floats
-    return sorted(found.items())
-
-
-def _quantiles(survey: Survey) -> dict[str, float | None]:
-    """The upper bound of the bucket that holds the quantile, as the workers measured it; None
-    beyond the last bound, and where nothing was measured."""
-    buckets = _freshness(survey)
-    total = buckets[-1][1] if buckets else 0.0
-    found: dict[str, float | None] = {}
-    for name, share in (("p50_s", 0.5), ("p95_s", 0.95), ("p99_s", 0.99)):
-        at = bisect.bisect_left([count for _, count in buckets], share * total)
-        bound = buckets[at][0] if total else float("inf")
-        found[name] = None if bound == float("inf") else bound
-    return found
-
-
-def _budget(survey: Survey) -> dict[str, Any] | None:
-    """What is left of the freshness objective's error budget, since the workers started."""
-    counts = dict(_freshness(survey))
-    total, good = counts.get(float("inf"), 0.0), counts.get(WITHIN_S, 0.0)
-    if not total:
-        return None
-    left = 1 - (1 - good / total) / (1 - OBJECTIVE)
-    return {
-        "objective": OBJECTIVE,
-        "within_s": WITHIN_S,
-        "good": round(good),
-        "total": round(total),
-        "left": max(-1.0, left),
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from streams.console.answers import Answers, Question
 from streams.console.gate import Gate, Holder
 from streams.console.shards import Rows, ShardReader
 from streams.console.workers import Survey, Workers
+from streams.health.monitor import HealthMonitor
+from streams.health.rule import Health
 from streams.job_agent import Agent
 from streams.local.live_workers import pipeline_settled
 
@@ -44,12 +47,14 @@ class PipelineDesk:
         answers: Answers,
         workers: Workers,
         agents: Sequence[Agent],
+        health: HealthMonitor,
     ) -> None:
         self._gate = gate
         self._shards = shards
         self._answers = answers
         self._workers = workers
         self._agents = agents
+        self._health = health
 
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self.read(self._gate.holder(request, Role.ADMIN)))
@@ -61,8 +66,10 @@ class PipelineDesk:
 
     async def _load(self) -> dict[str, Any]:
         ledger = _newest(await self._shards.of_all(_LEDGER, {}))
-        survey = await self._workers.survey()
+        survey, health = await asyncio.gather(self._workers.survey(), self._health.read())
         return {
+            "verdict": health.verdict.word,
+            "lag_records": health.lag_records,
             "settled": pipeline_settled(survey.workers),
             "agents": [_agent(agent) for agent in self._agents],
             "workers": [
@@ -76,7 +83,7 @@ class PipelineDesk:
                 }
                 for worker in survey.workers
             ],
-            "partitions": _partitions(survey, ledger),
+            "partitions": _partitions(survey, ledger, health),
         }
 
 
@@ -104,27 +111,33 @@ def _newest(rows: Rows) -> dict[_Place, dict[str, Any]]:
     return found
 
 
-def _partitions(survey: Survey, ledger: dict[_Place, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every partition that somebody owns or that has a ledger."""
+def _partitions(
+    survey: Survey, ledger: dict[_Place, dict[str, Any]], health: Health
+) -> list[dict[str, Any]]:
+    """Every partition that is declared, that somebody owns, or that has a ledger. ``owner`` is a
+    worker that is known here, ``member`` the owner as the broker names it; null: none, or unknown."""
     held = {
         (one["group"], one["topic"], one["partition"]): (str(worker.slot), one)
         for worker in survey.workers
         for one in worker.partitions
     }
+    declared = {(one["group"], one["topic"], one["partition"]): one for one in health.partitions}
     found = []
-    for place in sorted(held.keys() | ledger.keys()):
+    for place in sorted(held.keys() | ledger.keys() | declared.keys()):
         owner, status = held.get(place, (None, {}))
         group, topic, partition = place
         where = {"topic": topic, "partition": str(partition)}
         counted = ledger.get(place)
+        broker = declared.get(place, {})
         found.append(
             {
                 "group": group,
                 "topic": topic,
                 "partition": partition,
                 "owner": owner,
+                "member": broker.get("owner"),
                 "phase": status.get("phase"),
-                "lag": status.get("lag"),
+                "lag": broker.get("lag"),
                 "paused": status.get("paused", False),
                 "stopped_by": status.get("stopped_by"),
                 **{name: survey.total(gauge, **where) for name, gauge in _GAUGES.items()},

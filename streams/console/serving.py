@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from starlette.applications import Starlette
 
@@ -24,6 +24,7 @@ from streams.console.app import Console, console_app
 from streams.console.cache_desk import CacheDesk
 from streams.console.catalog import CatalogDesk
 from streams.console.distant_workers import DistantWorkers
+from streams.console.freshness import SAMPLE_S, FreshnessSeries
 from streams.console.gate import Gate
 from streams.console.journals import recent_journals
 from streams.console.letters import LetterDesk
@@ -45,7 +46,10 @@ from streams.console.training import TrainingDesk
 from streams.console.waiting import WaitingRequests
 from streams.console.workers import Workers
 from streams.errors import RefusedBySafety
+from streams.health.monitor import HealthMonitor
+from streams.health.observation import DeclaredSource
 from streams.listener import bound
+from streams.local.live_workers import Worker
 from streams.settings import Settings
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
@@ -89,6 +93,12 @@ class ConsoleProcess:
             secure=secure,
         )
         self._services = services = Services(shards, broker, layer, clock)
+        self._clock = clock
+        self._freshness = freshness = FreshnessSeries(clock)
+        sources = [DeclaredSource(agent.name, agent.group, agent.source.name) for agent in ALL]
+        self._health = health = HealthMonitor(
+            broker, sources, self._known_workers, clock, metrics.health
+        )
         self._logs = logs = Logs(broker, clock)
         self._journals = journals = recent_journals(logs, clock)
         self._waiting = waiting = WaitingRequests(broker, logs, shards, clock)
@@ -98,12 +108,14 @@ class ConsoleProcess:
             series=SeriesDesk(gate, shards, answers, clock, settings.m1_retention_days),
             ranges=RangeDesk(gate, shards, answers, clock),
             catalog=CatalogDesk(gate, shards, answers),
-            overview=OverviewDesk(gate, shards, answers, workers, services, clock, levels),
+            overview=OverviewDesk(
+                gate, shards, answers, workers, services, clock, levels, health, freshness
+            ),
             simulations=SimulationDesk(
                 gate, shards, answers, workers, waiting, broker, operations, clock
             ),
             training=TrainingDesk(gate, shards, answers),
-            pipeline=PipelineDesk(gate, shards, answers, workers, ALL),
+            pipeline=PipelineDesk(gate, shards, answers, workers, ALL, health),
             letters=letters,
             plans=PlanDesk(gate, letters, broker, journals, settings, operations, clock),
             shedding=SheddingDesk(gate, broker, ALL, operations, clock),
@@ -121,14 +133,19 @@ class ConsoleProcess:
         self._caches.start()
         keeping = asyncio.create_task(self._answers.run(), name="answers")
         looking = asyncio.create_task(self._distant.run(), name="distant-workers")
+        judging = asyncio.create_task(self._health.run(), name="health-monitor")
+        sampling = asyncio.create_task(self._sample_freshness(), name="freshness-samples")
+        running = (keeping, looking, judging, sampling)
         try:
             yield
         finally:
-            keeping.cancel()
-            looking.cancel()
-            await asyncio.gather(keeping, looking, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             await self._answers.close()
             for part in (
+                self.console.overview,
+                self._health,
                 self._workers,
                 self._services,
                 self.console.letters,
@@ -138,6 +155,16 @@ class ConsoleProcess:
                 await part.close()
             await self._caches.close()
             await self._shards.close()
+
+    async def _known_workers(self) -> Sequence[Worker]:
+        return await asyncio.to_thread(self._workers.live)
+
+    async def _sample_freshness(self) -> None:
+        """So that the window is whole when somebody begins to look."""
+        while True:
+            survey = await self._workers.survey()
+            self._freshness.take(survey.of("freshness_seconds_bucket"))
+            await self._clock.sleep(SAMPLE_S)
 
 
 def serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
@@ -189,6 +216,7 @@ async def _serve_on(
             said(f"listening on {url}; metrics and probes on port {health_port}")
 
         server.on_listening = listens
+        server.on_draining = state.mark_draining
         await server.run_until_stopped()
     finally:
         await health.stop()

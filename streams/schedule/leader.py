@@ -11,7 +11,7 @@ from streams.clock import Clock
 from streams.errors import DiaError, ProducerFenced
 from streams.schedule.job import ScheduledJob
 from streams.schedule.journal import SCHEDULE
-from streams.schedule.term import Term, abandoned
+from streams.schedule.term import Beside, Term, abandoned
 from streams.telemetry.metrics import Metrics
 from streams.topology import LEADER_GROUP
 from streams.types import Broker, GroupConsumer, TopicPartition
@@ -35,8 +35,11 @@ class Candidate:
         broker: Broker,
         clock: Clock,
         metrics: Metrics,
+        beside: Beside | None = None,
     ) -> None:
-        """``name`` is unique to the process and the same after a restart."""
+        """``name`` is unique to the process and the same after a restart. ``beside`` runs while this
+        process leads."""
+        self._beside = beside
         self._name = name
         self._jobs = jobs
         self._broker = broker
@@ -82,7 +85,14 @@ class Candidate:
                 self._term = None
             ready = self._chosen and self._clock.monotonic() >= self._not_before_s
             if ready and self._term is None:
-                term = Term(self._name, self._jobs, self._broker, self._clock, self._metrics)
+                term = Term(
+                    self._name,
+                    self._jobs,
+                    self._broker,
+                    self._clock,
+                    self._metrics,
+                    self._beside,
+                )
                 self._term = asyncio.create_task(term.serve(), name="term")
 
     def _judge(self, term: asyncio.Task[None]) -> None:

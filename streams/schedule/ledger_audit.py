@@ -69,16 +69,22 @@ async def output_of(command: Sequence[str], environ: Mapping[str, str]) -> tuple
 
 
 def read_report(code: int, said: bytes, complained: bytes) -> Findings:
-    """What `dia audit --json` said. Raises `JobProcessFailed` if it did not reach its end."""
+    """What `dia audit --json` said: differences, and red findings of the health rule. Raises `JobProcessFailed` if it did not reach its end."""
     if code not in _REPORT_EXITS:
         raise JobProcessFailed(_why(code, complained))
     try:
         report: dict[str, Any] = msgspec.json.decode(said)
         findings = report["findings"]
-        shown = [f"{f['check']}: {f['topic']}/{f['partition']}" for f in findings[:_SHOWN_MAX]]
+        shown = [f"{f['check']}: {f['topic']}/{f['partition']}" for f in findings]
+        shown += [
+            f"health: {f['code']}: {f['subject']}"
+            for f in report["health"]["findings"]
+            if f["severity"] == "red"
+        ]
     except (msgspec.DecodeError, KeyError, TypeError) as error:
         raise JobProcessFailed(_why(code, complained)) from error
-    return Findings(len(findings), {"differences": shown, "notes": len(report["notes"])})
+    detail = {"differences": shown[:_SHOWN_MAX], "notes": len(report["notes"])}
+    return Findings(len(shown), detail)
 
 
 def _why(code: int, complained: bytes) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import TypeAlias
 
 import structlog
 
@@ -25,6 +26,8 @@ ABANDONED_S = 60.0
 _JOB_TIMEOUT = "job_timeout"
 _JOB_FAILED = "job_failed"
 
+Beside: TypeAlias = Callable[[], Awaitable[None]]
+
 log = structlog.get_logger(__name__)
 
 
@@ -38,7 +41,10 @@ class Term:
         broker: Broker,
         clock: Clock,
         metrics: Metrics,
+        beside: Beside | None = None,
     ) -> None:
+        """``beside`` runs while this process leads, and is cancelled with the term."""
+        self._beside = beside
         self._name = name
         self._jobs = jobs
         self._broker = broker
@@ -57,6 +63,8 @@ class Term:
             opened.push_async_callback(reader.close)
             self._known = last_of_each(await entries(reader))  # S3
             opened.callback(self._resign)
+            if self._beside is not None:
+                opened.push_async_callback(abandoned, _started(self._beside))
             self._metrics.schedule.leader.set(1)
             log.info("leading", leader=self._name, jobs=[job.name for job in self._jobs])
             for job in self._jobs:
@@ -157,6 +165,13 @@ class Term:
         for gauge in (schedule.found, schedule.ended):
             gauge.clear()
         log.info("leads_no_more", leader=self._name)
+
+
+def _started(beside: Beside) -> asyncio.Task[None]:
+    async def run() -> None:
+        await beside()
+
+    return asyncio.create_task(run(), name="beside-the-term")
 
 
 async def abandoned(term: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""Every metric of the process, declared here and in http_metrics.py, and nowhere else.
+"""Every metric of the process, declared here and in the modules ``*_metrics.py`` beside it.
 
 Names carry the prefix ``dia_`` and base units; label values are bounded: topics, partitions,
 tables, shards, error codes, protocol steps; never a key, an id or a message. A help text says
@@ -16,7 +16,9 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from streams.process_memory import limit_bytes
 from streams.telemetry.declaring import PREFIX, Declare
+from streams.telemetry.health_metrics import HealthMetrics
 from streams.telemetry.http_metrics import ConsoleMetrics, EdgeMetrics
 
 PARTITION = ("topic", "partition")
@@ -30,7 +32,11 @@ BREAKER_STATES = ("closed", "half_open", "open")
 
 COMMIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 INSERT_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-FRESHNESS_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 3600)
+FRESHNESS_BUCKETS_S = (
+    *(0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 45),
+    *(60, 120, 300, 600, 1200, 1800, 3600),
+)
+"""Close enough that a quantile interpolated inside a bucket is within half of its true value."""
 JOB_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 RESTORE_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
 
@@ -307,9 +313,15 @@ class Metrics:
         self.edge = EdgeMetrics(declare)
         self.console = ConsoleMetrics(declare)
         self.tracing = TracingMetrics(declare)
+        self.health = HealthMetrics(declare)
         self.loop_heartbeat = declare.gauge(
             "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
         )
+        self.memory_limit = declare.gauge(
+            "memory_limit_bytes",
+            "Memory the process may use: of its container, else the machine's.",
+        )
+        self.memory_limit.set(limit_bytes())
         build = Info(PREFIX + "build", "What runs, in which version.", registry=self.registry)
         build.info({"version": version, "process": process})
         ProcessCollector(registry=self.registry)

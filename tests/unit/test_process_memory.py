@@ -1,11 +1,14 @@
-"""A worker's process gives large blocks back to the system."""
+"""A worker's process gives large blocks back to the system, and knows what it may use."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from streams import process_memory
 
 _GROWS = """
 import sys
@@ -41,3 +44,22 @@ def _run(how):
     return subprocess.run(
         [sys.executable, "-c", _GROWS, how], capture_output=True, text=True, check=True
     ).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "limited"),
+    [
+        ("memory.max", "1048576\n", True),
+        ("memory.max", "max\n", False),
+        ("memory/memory.limit_in_bytes", "1048576\n", True),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n", False),
+        ("absent", "", False),
+    ],
+)
+def test_the_limit_is_that_of_the_container_else_the_machine(tmp_path, name, text, limited):
+    """An alert at 80 % of a node's memory would come after the container was killed."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert process_memory.limit_bytes(tmp_path) == (1048576 if limited else machine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from streams.access.listening import Listening
@@ -12,8 +14,9 @@ from streams.telemetry.health import HealthState
 
 
 @pytest.mark.parametrize("serving", [edge, console], ids=["edge", "console"])
-async def test_it_is_ready_once_it_listens(serving, monkeypatch, tmp_path):
-    """A rollout sends requests to whoever is ready, and takes the old process away."""
+async def test_it_is_ready_from_listening_to_the_signal(serving, monkeypatch, tmp_path):
+    """A rollout sends requests to whoever is ready, and takes the old process away. From the
+    signal on, while answers are still under way, nothing new may be sent to it."""
     states, ready = [], []
 
     class Kept(HealthState):
@@ -26,9 +29,11 @@ async def test_it_is_ready_once_it_listens(serving, monkeypatch, tmp_path):
         self.started = True
         self.on_listening("http://here")
         ready.append(states[0].ready().ok)
+        self.handle_exit(signal.SIGTERM, None)
+        ready.append(states[0].ready())
 
     monkeypatch.setattr(serving, "HealthState", Kept)
     monkeypatch.setattr(serving.WebServer, "run_until_stopped", serve)
     settings = Settings(home=str(tmp_path), kafka_bootstrap="127.0.0.1:1")
     await serving._serve(settings, Listening(host="127.0.0.1", port=0), lambda said: None)
-    assert ready == [False, True]
+    assert ready == [False, True, (False, "draining")]

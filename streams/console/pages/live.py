@@ -21,7 +21,7 @@ from streams.console.pages.channel import Channel, Read
 LASTING_S = 60.0
 HEARTBEAT_S = 15.0
 OVERVIEW_EVERY_S = 5.0
-"""The overview itself is read anew every 30 s at most; this is how late a new one is seen."""
+"""How late a change is seen; figures from ClickHouse in it are read anew every 30 s."""
 PLAN_EVERY_S = 1.0
 PIPELINE_EVERY_S = 5.0
 CHANNELS_MAX = 100

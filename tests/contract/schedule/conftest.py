@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -29,6 +30,8 @@ class Electorate:
         self.job = world.name("job")
         self._world = world
         self._running: dict[str, asyncio.Task[None]] = {}
+        self.beside: set[str] = set()
+        """who runs at this moment what only a leader runs"""
 
     async def open(self) -> None:
         """Its topic exists."""
@@ -54,8 +57,16 @@ class Electorate:
             broker=self.broker,
             clock=SystemClock(),
             metrics=self.metrics[name],
+            beside=partial(self._beside, name),
         )
         self._running[name] = asyncio.create_task(candidate.run())
+
+    async def _beside(self, name: str) -> None:
+        self.beside.add(name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.beside.discard(name)
 
     def leads(self, name: str) -> bool:
         return self.metrics[name].registry.get_sample_value("dia_schedule_leader") == 1

@@ -21,10 +21,13 @@ async def test_one_of_two_leads_and_the_other_takes_over(electorate):
     first = await electorate.leader()
     before = await electorate.until(lambda journal: len(_ended(journal)) >= 2)
     assert {name for name, _ in electorate.began} == {first}
+    assert electorate.beside == {first}
     await electorate.leave(first)
+    assert electorate.beside == set()
     second = await electorate.leader()
     after = await electorate.until(lambda journal: len(_ended(journal)) >= len(_ended(before)) + 2)
     assert second != first
+    assert electorate.beside == {second}
     assert [entry.kind for entry in after[:1]] == ["heard_of"]
     began = [entry.run for entry in after if entry.kind == "began"]
     assert began == list(range(1, len(began) + 1))

@@ -16,7 +16,9 @@ from streams.settings import Settings, load
 
 def _report(**changes):
     found = {"check": "rows = applied", "topic": "model.metrics", "partition": 1, "expected": "5"}
-    return msgspec.json.encode({"clean": False, "findings": [found], "notes": ["n"], **changes})
+    health = {"verdict": "healthy", "findings": []}
+    report = {"clean": False, "findings": [found], "notes": ["n"], "health": health}
+    return msgspec.json.encode({**report, **changes})
 
 
 def test_a_report_becomes_a_count_and_words():
@@ -26,6 +28,15 @@ def test_a_report_becomes_a_count_and_words():
         {"differences": ["rows = applied: model.metrics/1"], "notes": 1},
     )
     assert read_report(0, _report(findings=[], clean=True), b"").found == 0
+
+
+def test_records_that_nothing_reads_are_found_by_the_schedule():
+    """They have no books to compare, so an audit of books alone calls them clean."""
+    red = {"code": "group_dead", "severity": "red", "subject": "model.metrics"}
+    warning = {"code": "group_dead", "severity": "warning", "subject": "train.results"}
+    said = _report(findings=[], health={"verdict": "red", "findings": [red, warning]})
+    found = read_report(1, said, b"")
+    assert (found.found, found.detail["differences"]) == (1, ["health: group_dead: model.metrics"])
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ function tell(overview) {
   const level = overview.level;
   degraded("level", level && level.level >= PARTIAL
     ? `Degradation level ${level.level}, ${level.name}: ${level.reasons.join("; ")}.` : "");
+  const { verdict, findings } = overview.health;
+  const worst = findings.filter((one) => one.severity === verdict).map((one) => `${one.subject}: ${one.detail}`);
+  degraded("health", verdict === "red" || verdict === "unknown" ? `Health is ${verdict}: ${worst.join("; ")}.` : "");
 }
 
 // Server-sent events of `path`; `seen(data)` for each. The browser comes back by itself after a stream
@@ -112,14 +115,22 @@ document.querySelectorAll("nav a[aria-current]").forEach((link) =>
   link.scrollIntoView({ block: "nearest", inline: "nearest" }));
 
 const heard = [];
+const live = [];
 
-// Called with each new overview: about every half minute, which is when figures are worth reading again.
+// Called when the overview's figures were read anew: about every half minute, which is when others are
+// worth reading again.
 export const onOverview = (seen) => heard.push(seen);
+
+// Called with each overview; health, level and lag in it are seconds old.
+export const onLive = (seen) => live.push(seen);
 
 // Every page watches the overview: it is how a page learns that a part went away.
 export function start() {
+  let read = 0;
   watch("/live/overview", (overview) => {
     tell(overview);
-    heard.forEach((seen) => seen(overview));
+    live.forEach((seen) => seen(overview));
+    if (overview.as_of_ms !== read) heard.forEach((seen) => seen(overview));
+    read = overview.as_of_ms;
   }, (problem) => degraded("overview", `The overview cannot be read: ${problem.detail}`));
 }

@@ -1,7 +1,7 @@
 import { Chart, bars, fromNothing, seriesColour, span, time } from "../chart.js";
 import { $, figures, h, table } from "../dom.js";
 import { count, plural, seconds, UNKNOWN } from "../format.js";
-import { degraded, fresh, onAgain, onOverview, start } from "../frame.js";
+import { degraded, fresh, onAgain, onLive, start } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
 
@@ -10,29 +10,36 @@ const panels = Object.fromEntries(["services", "lag", "workers"].map((id) => [id
 const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
 
 function budget(found) {
-  if (!found || found.left === null) return { value: UNKNOWN, aside: "no row was acknowledged yet" };
+  if (!found) return { value: "no data", aside: "no row became visible in the last hour" };
   const left = found.left * 100;
   return {
     value: left.toFixed(left > -10 && left < 100 ? 1 : 0),
     unit: "%",
     tone: left < 0 ? "bad" : left < 25 ? "warn" : null,
-    aside: `${(found.objective * 100).toFixed(1)} % of rows within ${found.within_s} s`,
+    aside: `${(found.objective * 100).toFixed(1)} % of rows within ${found.within_s} s, last ${seconds(found.window_s)}`,
   };
 }
 
 const rate = (found) => (!found ? UNKNOWN : found.events_per_s < 10 ? found.events_per_s.toFixed(1)
   : count(found.events_per_s));
 
-function headline({ throughput, freshness, error_budget, lag, dead_letters, level }) {
-  const stopped = lag.partitions.filter((one) => one.stopped_by).length;
+const TONES = { healthy: "good", warning: "warn", unknown: "warn", red: "bad" };
+const late = ({ p95_s, beyond }) => (p95_s === null ? "no data" : `${beyond ? "over " : ""}${seconds(p95_s)}`);
+
+function headline({ throughput, freshness, error_budget, lag, dead_letters, level, health }) {
+  const unowned = lag.partitions.filter((one) => one.owner === null).length;
   const letters = dead_letters?.last_hour;
   return [
+    { name: "Health", value: health.verdict, tone: TONES[health.verdict],
+      aside: health.findings.length ? `${health.findings[0].subject}: ${health.findings[0].detail}` : "every partition is read" },
     { name: "Throughput", value: rate(throughput), unit: throughput && "events/s" },
-    { name: "Freshness, p95", value: seconds(freshness?.p95_s),
-      aside: `newest window ${seconds(freshness?.newest_window_age_s)} old` },
+    { name: "Freshness, p95", value: late(freshness),
+      aside: `last ${seconds(freshness.window_s)}; newest row written ${seconds(freshness.newest_window_age_s)} ago` },
     { name: "Error budget left", ...budget(error_budget) },
-    { name: "Lag", value: count(lag.records), unit: "records", tone: stopped ? "bad" : null,
-      aside: stopped ? `${plural(stopped, "partition")} stopped` : `over ${plural(lag.partitions.length, "partition")}` },
+    { name: "Lag", value: count(lag.records), unit: lag.records === null ? null : "records",
+      tone: health.verdict === "red" ? "bad" : null,
+      aside: unowned ? `${plural(unowned, "partition")} of ${count(lag.partitions.length)} without a known owner`
+        : `over ${plural(lag.partitions.length, "partition")}` },
     { name: "Dead letters, last hour", value: count(letters), tone: letters ? "warn" : null },
     { name: "Degradation", value: level ? level.name : UNKNOWN, tone: level?.level ? "warn" : null,
       aside: level?.reasons.join("; ") },
@@ -40,7 +47,11 @@ function headline({ throughput, freshness, error_budget, lag, dead_letters, leve
 }
 
 function throughput(found, as_of_ms) {
-  if (!found?.minutes.t.length) {
+  if (!found) {
+    chart.clear("Unknown: ClickHouse does not answer.");
+    return;
+  }
+  if (!found.minutes.t.length) {
     chart.clear("No event in the last hour.");
     return;
   }
@@ -67,8 +78,9 @@ function lag(found) {
     { name: "Lag", number: true, cell: (row) => count(row.lag) },
     { name: "", kind: "bars", cell: (row) => h("span", { class: "bar", width: `${(100 * (row.lag ?? 0)) / most}%` }) },
     { name: "State", cell: (row) => (row.stopped_by ? toned("bad", row.stopped_by)
-      : row.paused ? toned("warn", "paused") : row.phase ?? UNKNOWN) },
-    { name: "Worker", number: true, cell: (row) => row.worker ?? "none" },
+      : row.owner === null ? toned(row.lag ? "bad" : "warn", "no known owner")
+        : row.paused ? toned("warn", "paused") : row.phase ?? UNKNOWN) },
+    { name: "Worker", number: true, cell: (row) => row.worker ?? row.owner ?? "none known" },
   ], rows) : null;
 }
 
@@ -95,8 +107,9 @@ function draw(overview) {
   figures($("figures"), headline(overview));
   throughput(overview.throughput, overview.as_of_ms);
   panels.services.put(services(overview.services), "No service is known.");
-  panels.lag.put(lag(overview.lag), "No worker tells of a partition. Start one: dia worker");
-  panels.workers.put(workers(overview), "No worker runs. Start one: dia worker");
+  panels.lag.put(lag(overview.lag), overview.lag.records === null
+    ? "Unknown: Kafka did not say." : "No partition is declared.");
+  panels.workers.put(workers(overview), "No worker is known here. Start one: dia worker");
 }
 
 async function read() {
@@ -109,6 +122,6 @@ async function read() {
 }
 
 onAgain(read);
-onOverview(draw);
+onLive(draw);
 await read();
 start();

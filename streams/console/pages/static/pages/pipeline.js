@@ -10,16 +10,17 @@ const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
 const where = { name: "Partition", head: true, kind: "name", cell: (one) => `${one.topic}/${one.partition}` };
 
 function condition(one) {
-  if (one.owner === null) return toned("warn", "no known owner");
+  if (one.owner === null && one.member === null) return toned(one.lag ? "bad" : "warn", "no known owner");
   if (one.stopped_by) return toned("bad", one.stopped_by);
   if (one.paused) return toned("warn", "paused");
+  if (one.owner === null) return "on another host";
   return toned(one.phase === "ready" ? "good" : "warn", one.phase);
 }
 
 const partitions = (found) => table("Partitions", [
   where,
   { name: "Group", cell: (one) => one.group },
-  { name: "Worker", number: true, cell: (one) => one.owner ?? "" },
+  { name: "Worker", number: true, cell: (one) => one.owner ?? one.member ?? "none known" },
   { name: "State", cell: condition },
   { name: "Lag", number: true, cell: (one) => count(one.lag) },
   { name: "Last commit", number: true, cell: (one) => (one.last_commit_ms ? `${age(one.last_commit_ms)} ago` : "none") },
@@ -60,17 +61,18 @@ const workers = (found) => table("Workers", [
   { name: "Partitions", number: true, cell: (one) => count(one.partitions) },
 ], found);
 
-function headline({ settled, partitions: all, workers: running }) {
+function headline({ settled, verdict, lag_records: lag, partitions: all, workers: running }) {
   const sum = (name) => all.reduce((total, one) => total + (one[name] ?? 0), 0);
   const books = all.filter((one) => one.ledger);
   const wrong = books.filter((one) => !one.ledger.balanced).length;
-  const orphans = all.filter((one) => one.owner === null).length;
+  const orphans = all.filter((one) => one.owner === null && one.member === null).length;
   return [
-    { name: "Pipeline", value: settled ? "settled" : "working",
+    { name: "Health", value: verdict, tone: verdict === "red" ? "bad" : verdict === "healthy" ? null : "warn" },
+    { name: "Pipeline", value: settled ? "settled" : running.length ? "working" : "no worker known",
       aside: settled ? "lag 0, outbox empty, no live window" : "something is left to do" },
     { name: "Partitions", value: count(all.length), tone: orphans ? "warn" : null,
       aside: orphans ? `${plural(orphans, "partition")} without a known owner` : `on ${plural(running.length, "worker process", "worker processes")}` },
-    { name: "Lag", value: count(sum("lag")), unit: "records" },
+    { name: "Lag", value: count(lag), unit: lag === null ? null : "records", tone: verdict === "red" ? "bad" : null },
     { name: "State on disk", value: bytes(sum("state_bytes")) },
     { name: "Ledger", value: books.length ? (wrong ? `${wrong} off` : "adds up") : "empty", tone: wrong ? "bad" : null,
       aside: `${plural(books.length, "partition")}; dia audit compares it with the log` },
