@@ -150,6 +150,23 @@ def test_services_are_bounded_watched_and_on_loopback():
     assert worker["cap_drop"] == ["ALL"]
 
 
+def test_alerts_are_kept_for_the_span_of_the_objectives_and_have_somewhere_to_go():
+    """An alert that Prometheus evaluates and hands to nobody wakes nobody."""
+    services = COMPOSE["services"]
+    assert "--storage.tsdb.retention.time=30d" in services["prometheus"]["command"]
+    prometheus = yaml.safe_load((DOCKER / "prometheus/prometheus.yaml").read_text())
+    [manager] = prometheus["alerting"]["alertmanagers"]
+    for target in (one for config in manager["static_configs"] for one in config["targets"]):
+        assert target.partition(":")[0] in services
+    config = yaml.safe_load((DOCKER / "prometheus/alertmanager.yaml").read_text())
+    receivers = {one["name"] for one in config["receivers"]}
+    routes = [config["route"], *config["route"]["routes"]]
+    assert {route["receiver"] for route in routes} <= receivers
+    alerts = {path.stem for path in (DOCKER.parent / "ops/runbooks").glob("*.md")}
+    named = re.findall(r"Dia\w+", (DOCKER / "prometheus/alertmanager.yaml").read_text())
+    assert set(named) <= alerts
+
+
 def test_mounted_files_and_secrets_exist_or_are_made():
     """A path that is not there becomes an empty folder in the container, without a word."""
     for service in SERVICES.values():

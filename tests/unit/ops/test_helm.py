@@ -162,6 +162,30 @@ def test_the_collector_of_traces_can_be_reached(address, port):
     assert opened == before + ([port] if port else [])
 
 
+def test_pods_scale_on_cpu_and_memory_in_steps_that_can_be_chosen():
+    """How fast to scale depends on how much state a partition restores, which only its owner knows."""
+    given = values("cpu")
+    [scaler] = kind(render(given), "HorizontalPodAutoscaler")
+    spec = scaler["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 10)
+    targets = {
+        one["resource"]["name"]: one["resource"]["target"]["averageUtilization"]
+        for one in spec["metrics"]
+    }
+    assert targets == {"cpu": 70, "memory": 80}
+    assert spec["behavior"]["scaleUp"]["policies"] == [
+        {"type": "Percent", "value": 100, "periodSeconds": 30}
+    ]
+    assert spec["behavior"]["scaleDown"]["policies"] == [
+        {"type": "Percent", "value": 50, "periodSeconds": 60}
+    ]
+    quick = {"scaleDown": {"stabilizationWindowSeconds": 60}}
+    chosen = {**given["autoscaling"], "behavior": quick, "memoryUtilization": 0}
+    [scaler] = kind(render({**given, "autoscaling": chosen}), "HorizontalPodAutoscaler")
+    assert scaler["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 60
+    assert [one["resource"]["name"] for one in scaler["spec"]["metrics"]] == ["cpu"]
+
+
 def test_scaling_asks_for_time_behind_of_metrics_that_exist(known, missing):
     """A query that finds nothing reads as no lag."""
     scaled = kind(render(values("secured")), "ScaledObject")
