@@ -21,7 +21,7 @@ DiaError
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
  |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
- |   |  PoisonStorm, StateLimit, OffsetLimit
+ |   |  PoisonStorm, StateLimit, OffsetLimit, BatchUnreadable
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
@@ -343,6 +343,8 @@ class UnknownFormat(PartitionStopped):
 
 
 class SourceNotLogAppendTime(PartitionStopped):
+    """The source topic, or a batch in it, has times that producers wrote."""
+
     code = "source_not_log_append_time"
 
 
@@ -385,6 +387,29 @@ class OffsetLimit(PartitionStopped):
     """The offsets of a source partition reach what the version of a window row can hold."""
 
     code = "offset_limit"
+
+
+class BatchUnreadable(PartitionStopped):
+    """A batch in the log that no client of dia can open: a wrong checksum, codec or format.
+
+    ``tp`` is a (topic, partition); the batch holds the offsets from ``offset``, the reader's
+    position, to ``until`` (exclusive), as far as its header can be believed.
+    """
+
+    code = "batch_unreadable"
+
+    def __init__(self, tp: tuple[str, int], offset: int, until: int, why: str) -> None:
+        topic, partition = tp
+        super().__init__(
+            f"{topic}/{partition}: the batch at offsets {offset} to {until - 1} cannot be opened: "
+            f"{why}. Brokers store what a producer compressed without looking inside. Where an "
+            f"agent reads {topic}, `dia shed run --topic {topic} --unreadable --reason WHY` skips "
+            f"these offsets and counts them."
+        )
+        self.tp = tp
+        self.offset = offset
+        self.until = until
+        self.why = why
 
 
 class RollUpExpired(DiaError):

@@ -34,7 +34,11 @@ class RecordBatch:
     ``start`` and ``end`` are the consumer's position before and after the call that returned
     the batch: ``end`` may lie past the last record where control markers or aborted records
     follow it, and an empty batch says that only such offsets were passed.
-    ``timestamps`` are milliseconds since the epoch: the append time on LogAppendTime topics.
+    ``timestamps`` are milliseconds since the epoch: the append time, if ``append_times``, else
+    what the producer wrote; a batch never mixes the two. ``first_epoch`` and ``last_epoch`` are
+    the leader epochs under which the first and the last offset passed were appended, -1 where
+    that is unknown. ``continued`` False: since the list before, the broker refused to answer about
+    the partition or was not heard for a while, so that its log may have been replaced unseen.
     """
 
     tp: TopicPartition
@@ -45,6 +49,10 @@ class RecordBatch:
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
     headers: list[Headers] = field(default_factory=list)
+    append_times: bool = True
+    first_epoch: int = -1
+    last_epoch: int = -1
+    continued: bool = True
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -120,10 +128,12 @@ class GroupConsumer(Protocol):
         away shows as silence: nothing is returned and `watermarks` grow old.
 
         Raises `OffsetOutOfRange`, once per seek, for a partition whose position is not in its
-        log: that partition yields nothing more until the next `seek`; the others go on.
+        log, and `BatchUnreadable` for one whose next batch cannot be opened: that partition yields
+        nothing more until the next `seek`; the others go on. Either is raised by a call that read
+        nothing, so no list is ever lost with it.
         Raises `MembershipConflict` after two evictions within one session timeout, and
-        `BrokerUnavailable` when the group coordinator refuses this member or a record batch is
-        unreadable: if it goes on, stop this consumer and start another.
+        `BrokerUnavailable` when the group coordinator refuses this member: if it goes on, stop
+        this consumer and start another.
         """
         ...
 
@@ -155,7 +165,8 @@ class LogReader(Protocol):
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
         """Records from ``offset`` on; empty with ``end == offset`` at the last stable offset.
 
-        Raises `OffsetOutOfRange` when ``offset`` is below the log's start or past its end.
+        Raises `OffsetOutOfRange` when ``offset`` is below the log's start or past its end, and
+        `BatchUnreadable` when no record lies between ``offset`` and a batch that cannot be opened.
         """
         ...
 

@@ -6,6 +6,9 @@ one fetch answer and hands out whole runs. What is skipped, and when the positio
 ``PartitionRecords._unpack_records`` of aiokafka 0.14 (a contract test pins the names used):
 control batches never show, and a transactional batch is skipped while its producer has an
 aborted transaction open at that offset. Its ``_records`` is a `RecordSet` of ours.
+
+A batch that cannot be opened ends the answer: what lies before it is handed out first, then each
+`read` raises `BatchUnreadable`.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from typing import Any
 
 from aiokafka.errors import CorruptRecordException
 
-from streams.types import Headers, RecordBatch
+from streams.errors import BatchUnreadable
+from streams.types import Headers, RecordBatch, TopicPartition
 
 _NO_HEADERS: Headers = ()
 _LOG_APPEND_TIME = 1
@@ -26,10 +30,15 @@ class ColumnFetch:
     ``next_fetch_offset`` is the position after what was read, the name aiokafka looks for.
     """
 
-    __slots__ = ("_at", "_batch", "_records", "_source", "next_fetch_offset")
+    __slots__ = (
+        "_at", "_batch", "_epoch", "_records", "_source", "_tp", "_unreadable", "next_fetch_offset"
+    )  # fmt: skip
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, tp: TopicPartition, source: Any) -> None:
+        self._tp = tp
         self._source = source
+        self._unreadable: BatchUnreadable | None = None
+        self._epoch = -1
         self._batch: Any = None
         self._records: list[Any] = []
         self._at = 0
@@ -38,29 +47,60 @@ class ColumnFetch:
     def read(self, into: RecordBatch, max_records: int) -> bool:
         """Append up to ``max_records`` records; False once nothing is left to read.
 
-        Raises `CorruptRecordException` where a checksum fails.
+        Stops before a batch whose timestamps are of the other kind than those read. Raises
+        `BatchUnreadable` when nothing was passed before such a batch.
         """
-        room = max_records
+        room, began = max_records, self.next_fetch_offset
         while room > 0:
-            if self._at == len(self._records) and not self._open_next_batch():
-                return False
+            if self._at == len(self._records):
+                try:
+                    opened = self._open_next_batch(into)
+                except BatchUnreadable:
+                    if self.next_fetch_offset > began:
+                        return True
+                    raise
+                if not opened:
+                    return False
+            append_times = self._batch.timestamp_type == _LOG_APPEND_TIME
+            if append_times != into.append_times:
+                if len(into):
+                    return True
+                into.append_times = append_times
             last = min(len(self._records), self._at + room)
             room -= last - self._at
+            self._passed(into)
             self._append(into, self._at, last)
             self._at = last
             into.end = self.next_fetch_offset
         return True
 
-    def _open_next_batch(self) -> bool:
+    def _open_next_batch(self, into: RecordBatch) -> bool:
         """Move to the next batch that has records to deliver; False at the end of the answer."""
+        if self._unreadable is not None:
+            raise self._unreadable
+        try:
+            return self._open(into)
+        except Exception as error:
+            # Decompression has exceptions of its own, and a damaged record may raise anything.
+            first, until = self._source._records.bounds()  # noqa: SLF001
+            offset = self.next_fetch_offset
+            if not first <= offset < until:
+                first, until = offset, offset + 1
+            why = f"{type(error).__name__} {error}".strip()[:200]
+            self._unreadable = BatchUnreadable(self._tp, offset, until, why)
+            raise self._unreadable from error
+
+    def _open(self, into: RecordBatch) -> bool:
         source = self._source
-        while source._records.has_next():  # noqa: SLF001  # see the module's docstring
-            batch = source._records.next_batch()  # noqa: SLF001
+        batches = source._records  # noqa: SLF001  # see the module's docstring
+        while batches.has_next():
+            batch = batches.next_batch()
             if not batch.validate_crc():
-                raise CorruptRecordException(f"checksum of batch at {batch.base_offset} fails")
+                raise CorruptRecordException("its checksum is wrong")
+            self._epoch = batches.leader_epoch
             if not self._is_skipped(batch):
                 # Records below the position belong to a batch that straddles it.
-                records = source._records.records_of(batch)  # noqa: SLF001
+                records = batches.records_of(batch)
                 start = self.next_fetch_offset
                 if records and records[0].offset < start:
                     records = [record for record in records if record.offset >= start]
@@ -68,8 +108,15 @@ class ColumnFetch:
                     self._batch, self._records, self._at = batch, records, 0
                     return True
             self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+            self._passed(into)
         self._batch, self._records, self._at = None, [], 0
         return False
+
+    def _passed(self, into: RecordBatch) -> None:
+        """Note the leader epoch of what is passed."""
+        into.last_epoch = self._epoch
+        if into.first_epoch < 0:
+            into.first_epoch = self._epoch
 
     def _is_skipped(self, batch: Any) -> bool:
         source = self._source
@@ -93,7 +140,7 @@ class ColumnFetch:
             into.offsets.extend(range(start, end))
         else:
             into.offsets.extend([record.offset for record in records])
-        if batch.timestamp_type == _LOG_APPEND_TIME:
+        if into.append_times:
             into.timestamps.extend([batch.max_timestamp] * count)
         else:
             into.timestamps.extend([record.timestamp for record in records])

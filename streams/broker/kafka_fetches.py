@@ -21,7 +21,13 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from streams.broker.kafka_columns import ColumnFetch
 from streams.broker.kafka_record_set import keep_record_sets
+from streams.errors import BatchUnreadable
 from streams.types import OffsetOutOfRange, RecordBatch, TopicPartition
+
+
+SILENCE_MAX_S = 5.0
+"""Longest time between two answers about a partition that are taken for one unbroken view of its
+log. To delete a topic, create it again and fill it up takes longer, or a fetch is refused in it."""
 
 
 class FetchBuffer:
@@ -31,7 +37,8 @@ class FetchBuffer:
         keep_record_sets()
         self._fetcher = fetcher
         self._told: set[TopicPartition] = set()
-        self._answers: dict[TopicPartition, tuple[int, float]] = {}
+        self._answers: dict[TopicPartition, float] = {}
+        self._broken: set[TopicPartition] = set()
         self._fetch = fetcher._proc_fetch_request
         fetcher._proc_fetch_request = self._fetch_and_stamp
 
@@ -39,6 +46,7 @@ class FetchBuffer:
         """A new assignment: what was said of the old one no longer counts."""
         self._told.clear()
         self._answers.clear()
+        self._broken.clear()
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self._told.discard(tp)
@@ -46,14 +54,15 @@ class FetchBuffer:
 
     def answered_at(self, tp: TopicPartition) -> float | None:
         """Monotonic time of the last answer about ``tp``; None before the first."""
-        return self._answers[tp][1] if tp in self._answers else None
+        return self._answers.get(tp)
 
     def drain(
         self, passed_over: AbstractSet[TopicPartition], max_records: int
     ) -> dict[TopicPartition, RecordBatch]:
         """What can be read now. Partitions in ``passed_over`` keep their answers for later.
 
-        Raises `OffsetOutOfRange` once per seek, and only when nothing else is returned.
+        Raises `OffsetOutOfRange` and `BatchUnreadable` once per seek, and only when nothing was
+        read: the positions of what is returned have moved.
         """
         batches: dict[TopicPartition, RecordBatch] = {}
         room = max_records
@@ -64,7 +73,14 @@ class FetchBuffer:
             if tp in passed_over:
                 continue
             if type(answer) is FetchResult:
-                batch = self._read(tp, answer, room)
+                try:
+                    batch = self._read(tp, answer, room)
+                except BatchUnreadable:
+                    # The answer stays in the buffer, as one out of range does, until a seek.
+                    if batches or tp in self._told:
+                        continue
+                    self._told.add(tp)
+                    raise
                 if batch is not None:
                     batches[tp] = batch
                     room -= len(batch)
@@ -89,18 +105,19 @@ class FetchBuffer:
             return None
         columns = answer._partition_records
         if type(columns) is not ColumnFetch:
-            columns = answer._partition_records = ColumnFetch(columns)
+            columns = answer._partition_records = ColumnFetch(tp, columns)
         batch = RecordBatch(tp, columns.next_fetch_offset, columns.next_fetch_offset)
-        try:
-            more = columns.read(batch, room)
-        except BaseException:
-            self._drop(tp)
-            raise
+        more = columns.read(batch, room)
         batch.end = columns.next_fetch_offset
         answer._update_position()
         if not more:
             self._drop(tp)
-        return batch if batch.end > batch.start else None
+        if batch.end == batch.start:
+            return None
+        if tp in self._broken:
+            self._broken.discard(tp)
+            batch.continued = False
+        return batch
 
     def _drop(self, tp: TopicPartition) -> None:
         """Let go of an answer, so that the partition is fetched again."""
@@ -122,14 +139,23 @@ class FetchBuffer:
     async def _fetch_and_stamp(self, assignment: Any, node_id: int, request: Any) -> bool:
         """Fetch, and note when each partition was answered on the monotonic clock.
 
-        The client stamps its answers with the wall clock, which may step.
+        The client stamps an answer with the wall clock, which may step, and leaves no stamp where
+        the broker refused one.
         """
+        asked = [
+            TopicPartition(topic, partition)
+            for topic, partitions in request.topics
+            for partition, *_ in partitions
+        ]
+        for tp in asked:
+            assignment.state_value(tp).timestamp = None
         woken = await self._fetch(assignment, node_id, request)
         now = time.monotonic()
-        for topic, partitions in request.topics:
-            for partition, *_ in partitions:
-                tp = TopicPartition(topic, partition)
-                stamp = assignment.state_value(tp).timestamp
-                if stamp is not None and self._answers.get(tp, (None,))[0] != stamp:
-                    self._answers[tp] = (stamp, now)
+        for tp in asked:
+            if assignment.state_value(tp).timestamp is None:
+                self._broken.add(tp)
+                continue
+            if now - self._answers.get(tp, now) > SILENCE_MAX_S:
+                self._broken.add(tp)
+            self._answers[tp] = now
         return bool(woken)

@@ -57,10 +57,8 @@ class KafkaReader:
             columns = await self._columns(tp, batch.end)
             if columns is None:
                 return batch
-            try:
-                more = columns.read(batch, max_records)
-            except CLIENT_ERRORS as error:
-                raise self._unavailable(error) from error
+            self._rest = None
+            more = columns.read(batch, max_records)
             batch.end = columns.next_fetch_offset
             self._rest = (tp, columns) if more else None
             if len(batch):
@@ -90,7 +88,7 @@ class KafkaReader:
         # one before them from v4 on; v11 put the preferred replica in between.
         aborted = next(part for part in reversed(answer[:-1]) if not isinstance(part, int))
         return ColumnFetch(
-            PartitionRecords(tp, records, aborted, offset, None, None, True, READ_COMMITTED)
+            tp, PartitionRecords(tp, records, aborted, offset, None, None, True, READ_COMMITTED)
         )
 
     async def _list_offset(self, tp: TopicPartition, strategy: int) -> int:

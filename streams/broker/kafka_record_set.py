@@ -1,9 +1,13 @@
-"""The record sets of fetch answers, and a decoder for what aiokafka's own refuses.
+"""The record sets of fetch answers: each batch framed here, and opened by aiokafka.
 
-A header's name is a string by Kafka's protocol, but brokers store whatever bytes a producer puts
-there. aiokafka 0.14 decodes names strictly and so fails on the whole batch: every record of it
-would be lost, or hold its partition up for ever. Names are labels, so one that is not UTF-8 is
-read with its wrong bytes written out, ``caf\\xe9`` for instance, and the record lives.
+Brokers check a batch's frame and checksum and store the rest as it came. So a batch may hold what
+no client can open: a broken compression frame, an unknown codec, a format before v2. Each failure
+to open one is raised with its own exception class; `RecordSet.bounds` tells which offsets it costs.
+
+One kind of bad record is read all the same. A header's name is a string by Kafka's protocol, but
+brokers store whatever bytes a producer puts there, and aiokafka 0.14 decodes names strictly and
+fails on the whole batch. Names are labels, so one that is not UTF-8 is read with its wrong bytes
+written out, ``caf\\xe9`` for instance, and the record lives.
 
 Record format v2: https://kafka.apache.org/documentation/#record. Pinned by
 tests/contract/test_aiokafka_pins.py: `_DefaultRecordBatchPy` and the fetcher's `MemoryRecords`.
@@ -15,47 +19,82 @@ import struct
 from typing import Any, NamedTuple
 
 from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import _DefaultRecordBatchPy
-from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import decode_varint
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
+from aiokafka.record.util import decode_varint_py
 
-_LOG_OVERHEAD = struct.Struct(">qi")
-"""Base offset of a batch, and its length after these twelve bytes."""
+_FRAME = struct.Struct(">qiiB")
+"""Base offset of a batch, its length behind the first `_OVERHEAD_BYTES`, leader epoch, format."""
+_OVERHEAD_BYTES = 12
+_LAST_OFFSET_DELTA = struct.Struct(">i")
+_LAST_OFFSET_DELTA_AT = 23
+_HEADER_BYTES = 61
+_FORMAT = 2
 
 
 class RecordSet:
-    """aiokafka's `MemoryRecords` over the same bytes, which it keeps."""
+    """The batches of one answer, in order. ``leader_epoch`` is that of the last one given.
 
-    __slots__ = ("_batches", "_data")
+    An answer may end inside a batch, for its size limit; that one is left for the next fetch. Its
+    first batch is whole whatever its size (KIP-74), so a first one that is cut short is damaged.
+    """
+
+    __slots__ = ("_at", "_data", "_end", "leader_epoch")
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._batches: Any = MemoryRecords(data)
+        self._data = memoryview(data)
+        self._at = self._end = 0
+        self.leader_epoch = -1
 
     def has_next(self) -> bool:
-        return bool(self._batches.has_next())
+        left = len(self._data) - self._end
+        if left < _FRAME.size:
+            return self._end == 0 and left > 0
+        length = _FRAME.unpack_from(self._data, self._end)[1]
+        return self._end == 0 or length < 0 or left >= _OVERHEAD_BYTES + length
 
     def next_batch(self) -> Any:
-        return self._batches.next_batch()
+        """The next batch, its header read. Raises `CorruptRecordException`."""
+        data, at = self._data, self._end
+        self._at, self._end = at, len(data)
+        if len(data) - at < _FRAME.size:
+            raise CorruptRecordException("it is cut short")
+        _, length, epoch, version = _FRAME.unpack_from(data, at)
+        end = at + _OVERHEAD_BYTES + length
+        if version != _FORMAT:
+            raise CorruptRecordException(f"it has record format v{version}, dia reads v{_FORMAT}")
+        if length < _HEADER_BYTES - _OVERHEAD_BYTES or end > len(data):
+            raise CorruptRecordException(f"it is cut short, or its length of {length} is wrong")
+        self._end, self.leader_epoch = end, epoch
+        return DefaultRecordBatch(data[at:end])
 
     def size_in_bytes(self) -> int:
-        return int(self._batches.size_in_bytes())
+        return len(self._data)
 
     def records_of(self, batch: Any) -> list[Any]:
-        """Every record of a batch that `next_batch` returned."""
+        """Every record of the batch that `next_batch` returned last."""
         try:
             return list(batch)
-        except UnicodeDecodeError:
-            return tolerant_records(self._bytes_of(batch.base_offset))
+        except Exception as error:
+            # aiokafka's compiled batch raises the decoding error, its Python one wraps it.
+            if UnicodeDecodeError not in (type(error), type(error.__context__)):
+                raise
+            return tolerant_records(self._data[self._at : self._end])
 
-    def _bytes_of(self, base_offset: int) -> memoryview:
-        at = 0
-        while True:
-            found, length = _LOG_OVERHEAD.unpack_from(self._data, at)
-            end = at + _LOG_OVERHEAD.size + length
-            if found == base_offset:
-                return memoryview(self._data)[at:end]
-            at = end
+    def bounds(self) -> tuple[int, int]:
+        """First offset, and one past the last, of the batch that `next_batch` came to last: equal
+        where nothing tells. The batch behind it is believed before its own header is."""
+        rest = self._data[self._at :]
+        if len(rest) < _FRAME.size:
+            return 0, 0
+        base, length, _, version = _FRAME.unpack_from(rest)
+        behind = rest[_OVERHEAD_BYTES + length :] if length > 0 else b""
+        if len(behind) >= _FRAME.size and (until := _FRAME.unpack_from(behind)[0]) > base:
+            return base, until
+        if version != _FORMAT or len(rest) < _HEADER_BYTES:
+            # The formats before v2 name the last offset of what is compressed together.
+            return base, base + 1
+        return base, base + _LAST_OFFSET_DELTA.unpack_from(rest, _LAST_OFFSET_DELTA_AT)[0] + 1
 
 
 class TolerantRecord(NamedTuple):
@@ -69,7 +108,10 @@ class TolerantRecord(NamedTuple):
 
 
 def tolerant_records(data: bytes | memoryview) -> list[TolerantRecord]:
-    """The records of one batch, given with its header; wrong bytes in names are escaped."""
+    """The records of one batch, given with its header; wrong bytes in names are escaped.
+
+    Raises `CorruptRecordException` where a field does not end where it says.
+    """
     batch: Any = _DefaultRecordBatchPy(data)
     batch._maybe_uncompress()  # noqa: SLF001 - see the module's docstring
     fields = _Fields(batch._buffer, batch._pos)  # noqa: SLF001
@@ -77,27 +119,34 @@ def tolerant_records(data: bytes | memoryview) -> list[TolerantRecord]:
 
 
 class _Fields:
-    """Reads one field after the other."""
+    """Reads one field after the other. Lengths are the producer's: none is believed unchecked."""
 
     def __init__(self, buffer: bytearray, position: int) -> None:
         self._buffer = buffer
-        self._position = position
+        self.position = position
 
     def number(self) -> int:
         value: int
-        value, self._position = decode_varint(self._buffer, self._position)
+        try:
+            # aiokafka's compiled decoder reads beyond the buffer's end.
+            value, self.position = decode_varint_py(self._buffer, self.position)
+        except (IndexError, ValueError) as error:
+            raise CorruptRecordException("a number in a record is cut short") from error
         return value
 
     def data(self) -> bytes | None:
         size = self.number()
         if size < 0:
             return None
-        start, self._position = self._position, self._position + size
-        return bytes(self._buffer[start : self._position])
+        start, self.position = self.position, self.position + size
+        if self.position > len(self._buffer):
+            raise CorruptRecordException(f"a field of {size} bytes is cut short")
+        return bytes(self._buffer[start : self.position])
 
 
 def _record(batch: Any, fields: _Fields) -> TolerantRecord:
-    fields.number()  # length
+    size = fields.number()
+    end = fields.position + size
     fields.number()  # attributes: none is in use
     timestamp = batch.first_timestamp + fields.number()
     offset = batch.base_offset + fields.number()
@@ -106,6 +155,8 @@ def _record(batch: Any, fields: _Fields) -> TolerantRecord:
     for _ in range(fields.number()):
         name = (fields.data() or b"").decode(errors="backslashreplace")
         headers.append((name, fields.data()))
+    if fields.position != end:
+        raise CorruptRecordException(f"a record of {size} bytes ends elsewhere")
     return TolerantRecord(offset, timestamp, key, value, headers)
 
 

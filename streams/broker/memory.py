@@ -54,6 +54,11 @@ class MemoryBroker:
         """The log itself, for whoever watches from outside: no call that a fault could strike."""
         return self._cluster.log(tp)
 
+    def replace_log(self, tp: TopicPartition) -> None:
+        """As when its topic is deleted and created again: an empty log takes the place of another,
+        and no client was told."""
+        self._cluster.topics[tp.topic].logs[tp.partition] = Log(tp)
+
     def partitions(self) -> list[TopicPartition]:
         """Every partition of every topic, in order."""
         return [log.tp for _, t in sorted(self._cluster.topics.items()) for log in t.logs]

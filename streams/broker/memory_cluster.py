@@ -75,10 +75,10 @@ class Cluster:
         size += sum(len(name.encode()) + len(content) for name, content in headers)
         if size > limit:
             raise TooLarge(f"{size} bytes for {tp}, which takes at most {limit}")
-        appended_at = self.clock.now_ms()
-        if config.get("message.timestamp.type") == "LogAppendTime" or timestamp_ms is None:
-            timestamp_ms = appended_at
-        return Entry(timestamp_ms, key, value, headers)
+        append_time = config.get("message.timestamp.type") == "LogAppendTime"
+        if append_time or timestamp_ms is None:
+            timestamp_ms = self.clock.now_ms()
+        return Entry(timestamp_ms, key, value, headers, append_time=append_time)
 
     async def call(self, kind: Call) -> None:
         """A client's call arrives: let due faults strike and overdue things expire."""

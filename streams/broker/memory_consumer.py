@@ -12,7 +12,8 @@ import structlog
 
 from streams.broker.memory_cluster import Cluster
 from streams.broker.memory_group import Member
-from streams.errors import BrokerUnavailable, MembershipConflict, UnknownTopic
+from streams.broker.memory_log import Log
+from streams.errors import BatchUnreadable, BrokerUnavailable, MembershipConflict, UnknownTopic
 from streams.types import (
     OffsetOutOfRange,
     RebalanceListener,
@@ -21,6 +22,9 @@ from streams.types import (
     Watermarks,
 )
 
+SILENCE_MAX_S = 5.0
+"""As streams/broker/kafka_fetches.py has it."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -28,8 +32,12 @@ log = structlog.get_logger(__name__)
 class _Assigned:
     position: int | None = None
     paused: bool = False
-    out_of_range: bool = False
+    failed: bool = False
+    """an error was raised about the position: it yields nothing until it is sought anew"""
     watermarks: Watermarks | None = None
+    log: Log | None = None
+    """the one that was read last: another one means that the topic was created again"""
+    broken: bool = False
 
 
 class MemoryConsumer:
@@ -120,7 +128,7 @@ class MemoryConsumer:
         state = self._assigned.get(tp)
         if state is not None:
             state.position = offset
-            state.out_of_range = False
+            state.failed = False
             self._cluster.signal.notify()
 
     def pause(self, *partitions: TopicPartition) -> None:
@@ -144,6 +152,9 @@ class MemoryConsumer:
 
     def _fetch(self, max_records: int) -> dict[TopicPartition, RecordBatch]:
         fetched: dict[TopicPartition, RecordBatch] = {}
+        if self._cluster.faults.is_down:
+            for state in self._assigned.values():
+                state.broken = True
         if self._rebalancing or self._cluster.faults.is_down:
             return fetched
         room = max_records
@@ -154,29 +165,40 @@ class MemoryConsumer:
             self._turn.rotate(-1)
             try:
                 batch = self._fetch_partition(tp, room)
-            except OffsetOutOfRange:
+            except (OffsetOutOfRange, BatchUnreadable):
                 if not fetched:
-                    self._assigned[tp].out_of_range = True
+                    self._assigned[tp].failed = True
                     raise
-                continue
-            if batch is not None:
+                # The next call begins with it, and raises: busy neighbours must not hide it.
+                self._turn.rotate(1)
+                break
+            if batch is not None and not self._cluster.faults.take_lost_list():
                 fetched[tp] = batch
                 room -= len(batch)
         return fetched
 
     def _fetch_partition(self, tp: TopicPartition, max_records: int) -> RecordBatch | None:
         state = self._assigned[tp]
-        if state.position is None or state.paused or state.out_of_range:
+        if state.position is None or state.paused or state.failed:
             return None
         if tp.partition >= self._cluster.partitions(tp.topic):
             return None
         partition = self._cluster.log(tp)
-        batch = partition.read_committed(state.position, max_records)
+        now_s = self._cluster.clock.monotonic()
+        if state.log is not partition and state.log is not None:
+            state.broken = True
+        if state.watermarks and now_s - state.watermarks.answered_at > SILENCE_MAX_S:
+            state.broken = True
+        state.log = partition
         state.watermarks = Watermarks(
-            partition.last_stable_offset, partition.high_watermark, self._cluster.clock.monotonic()
+            partition.last_stable_offset, partition.high_watermark, now_s
         )
+        batch = partition.read_committed(state.position, max_records)
         state.position = batch.end
-        return batch if batch.end > batch.start else None
+        if batch.end == batch.start:
+            return None
+        batch.continued, state.broken = not state.broken, False
+        return batch
 
     async def _coordinate(self, listener: RebalanceListener) -> None:
         while await self._join():

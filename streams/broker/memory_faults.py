@@ -34,6 +34,7 @@ class Faults:
         self.is_down = False
         self.extra_markers = 0
         self.repeated_callbacks = 0
+        self.lost_lists = 0
 
     def fail(self, call: Call, error: Exception, *, nth: int = 1) -> None:
         """Raise ``error`` instead of doing the call."""
@@ -71,6 +72,10 @@ class Faults:
         """Tell listeners the next ``count`` assignment changes twice."""
         self.repeated_callbacks += count
 
+    def lose_lists(self, count: int = 1) -> None:
+        """Let the consumers that fetch next lose ``count`` lists: positions move, no record comes."""
+        self.lost_lists += count
+
     def down(self) -> None:
         """Refuse every call until `up`; consumers see silence."""
         self.is_down = True
@@ -83,7 +88,7 @@ class Faults:
         """Forget every fault that has not struck, and come up."""
         self._planned.clear()
         self._doubts.clear()
-        self.extra_markers = self.repeated_callbacks = 0
+        self.extra_markers = self.repeated_callbacks = self.lost_lists = 0
         self.up()
 
     async def strike(self, call: Call) -> None:
@@ -117,4 +122,10 @@ class Faults:
         if self.repeated_callbacks == 0:
             return False
         self.repeated_callbacks -= 1
+        return True
+
+    def take_lost_list(self) -> bool:
+        if self.lost_lists == 0:
+            return False
+        self.lost_lists -= 1
         return True

@@ -18,9 +18,9 @@ from streams.cli.shed_return import bring_back
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.agent import AgentSpec
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer
+    from streams.job_agent import Agent
     from streams.runtime.shed_desk import ShedPlan, Standing
 
 _PLAN_COLUMNS = ("topic", "partition", "lag", "oldest", "from", "to", "shed", "left")
@@ -39,6 +39,13 @@ _OlderThan = Annotated[
 _Before = Annotated[
     str | None, typer.Option(metavar="WHEN", help="The same as a moment: -6h, or ISO (UTC).")
 ]
+_Unreadable = Annotated[
+    bool,
+    typer.Option(
+        "--unreadable",
+        help="Skip what stopped a partition: a batch that cannot be opened, or with CreateTime.",
+    ),
+]
 _Actor = Annotated[str | None, typer.Option(metavar="WHO", help="Recorded; by default the user.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -46,7 +53,7 @@ _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
         no_args_is_help=True,
-        help="Records too old to be worth processing: skipped by order, counted, named.",
+        help="Records too old to be worth processing, or unreadable: skipped by order, counted, named.",
     )
     group.command("plan")(show_plan)
     group.command("run")(order)
@@ -62,27 +69,27 @@ def show_plan(
     topic: _Topic,
     older_than: _OlderThan = None,
     before: _Before = None,
+    unreadable: _Unreadable = False,
     partition: _Partition = None,
 ) -> None:
     """What an order would skip, partition by partition, and what that means. Changes nothing.
 
-    shed counts offsets: records, and markers of transactions among them.
+    shed counts offsets: records, and markers of transactions among them. With --unreadable the
+    unread part of the log is read, to find the first offsets that no worker can process.
 
     Example: dia shed plan --topic model.metrics --older-than 6h
     """
     run = invocation(ctx)
-    agent, before_s = _agent(topic), _cutoff_s(older_than, before)
-    plans = asyncio.run(_plans(run, agent, before_s, partition))
+    agent, cutoff_s = _asked(topic, older_than, before, unreadable=unreadable)
+    plans = asyncio.run(_plans(run, agent, cutoff_s, partition))
     printer = run.printer()
     _show(printer, agent, plans)
     if any(plan.shed for plan in plans):
+        what = "--unreadable" if cutoff_s is None else f"--before {_moment(cutoff_s)}"
         chosen = "".join(f" --partition {number}" for number in partition or ())
-        printer.say(
-            f"to do it: dia shed run --topic {topic} --before {moment(before_s * 1000, 'seconds')}"
-            f"{chosen} --reason WHY"
-        )
+        printer.say(f"to do it: dia shed run --topic {topic} {what}{chosen} --reason WHY")
     else:
-        printer.say("nothing that old is waiting.")
+        printer.say("nothing that old is waiting." if cutoff_s else "all that waits can be read.")
 
 
 def order(
@@ -92,16 +99,17 @@ def order(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Recorded beside every range.")],
     older_than: _OlderThan = None,
     before: _Before = None,
+    unreadable: _Unreadable = False,
     partition: _Partition = None,
     actor: _Actor = None,
     yes: _Yes = False,
 ) -> None:
-    """Order that records appended before a moment are not processed.
+    """Order that records appended before a moment, or that cannot be read, are not processed.
 
     Shows the plan, asks, and writes the order. The worker that owns a partition carries it out in a
     commit of its own, within seconds; where none runs, the next one does. Which offsets it skipped
-    is in the table shed_ranges, and in `dia audit`. Exit code 5 when nothing that old is waiting,
-    or the answer is no.
+    is in the table shed_ranges, and in `dia audit`. Exit code 5 when nothing that old, or
+    unreadable, is waiting, or the answer is no.
 
     Example: dia shed run --topic model.metrics --older-than 6h --reason "backfill of a dead client"
     """
@@ -109,16 +117,19 @@ def order(
     from streams.runtime.shed_order import check_words
 
     run = invocation(ctx)
-    agent, before_s, who = _agent(topic), _cutoff_s(older_than, before), actor_of(actor)
+    agent, cutoff_s = _asked(topic, older_than, before, unreadable=unreadable)
+    who = actor_of(actor)
     check_words(who, reason)
-    plans = asyncio.run(_plans(run, agent, before_s, partition))
+    plans = asyncio.run(_plans(run, agent, cutoff_s, partition))
     talk = run.printer()
     for sentence in _sentences(agent, plans):
         talk.say(sentence)
     if not any(plan.shed for plan in plans):
+        if cutoff_s is None:
+            raise RefusedBySafety(f"all of {topic} that waits can be read. `dia status` says more.")
         raise RefusedBySafety(
-            f"nothing in {topic} that was appended before {moment(before_s * 1000, 'seconds')} is "
-            f"waiting. `dia shed plan` shows how old what waits is."
+            f"nothing in {topic} that was appended before {_moment(cutoff_s)} is waiting. "
+            f"`dia shed plan` shows how old what waits is."
         )
     for plan in plans:
         if plan.shed:
@@ -189,11 +200,31 @@ def withdraw(
 # --- what is asked ---------------------------------------------------------------------------
 
 
-def _agent(topic: str) -> AgentSpec:
+def _asked(
+    topic: str, older_than: str | None, before: str | None, *, unreadable: bool
+) -> tuple[Agent, int | None]:
+    """The agent that reads ``topic``, and the cutoff in seconds; None for what is unreadable."""
     from agents import ALL
+    from streams.errors import UsageError
     from streams.runtime.shed_desk import sheddable
 
-    return sheddable(ALL, topic)
+    if not unreadable:
+        return sheddable(ALL, topic), _cutoff_s(older_than, before)
+    if older_than is not None or before is not None:
+        raise UsageError("--unreadable takes neither --older-than nor --before.")
+    return _readers(topic)[0], None
+
+
+def _readers(topic: str | None) -> list[Agent]:
+    """The agents that read ``topic``; by default all. Raises `UsageError` where none does."""
+    from agents import ALL
+    from streams.errors import UsageError
+
+    found = [agent for agent in ALL if topic in (None, agent.source.name)]
+    if not found:
+        known = ", ".join(sorted(agent.source.name for agent in ALL))
+        raise UsageError(f"no agent reads {(topic or '')[:80]}; they read {known}.")
+    return found
 
 
 def _cutoff_s(older_than: str | None, before: str | None) -> int:
@@ -208,13 +239,17 @@ def _cutoff_s(older_than: str | None, before: str | None) -> int:
     return moment_s(before or "", "--before", now_s)
 
 
-def _show(printer: Printer, agent: AgentSpec, plans: Sequence[ShedPlan]) -> None:
+def _moment(at_s: int) -> str:
+    return moment(at_s * 1000, "seconds")
+
+
+def _show(printer: Printer, agent: Agent, plans: Sequence[ShedPlan]) -> None:
     printer.rows(_PLAN_COLUMNS, map(_plan_row, plans))
     for sentence in _sentences(agent, plans):
         printer.say(sentence)
 
 
-def _sentences(agent: AgentSpec, plans: Sequence[ShedPlan]) -> list[str]:
+def _sentences(agent: Agent, plans: Sequence[ShedPlan]) -> list[str]:
     from streams.runtime.shed_consequences import consequences
 
     return consequences(agent, plans)
@@ -243,14 +278,18 @@ def _order_row(standing: Standing) -> tuple[Any, ...]:
 
 
 async def _plans(
-    run: Invocation, agent: AgentSpec, before_s: int, partitions: list[int] | None
+    run: Invocation, agent: Agent, cutoff_s: int | None, partitions: list[int] | None
 ) -> list[ShedPlan]:
     from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
     from streams.runtime.shed_desk import chosen, partitions_of, plan
+    from streams.runtime.unreadable_plan import plan_unreadable
 
     broker = broker_of(run.settings)
     asked = chosen(await partitions_of(broker, agent.source.name), partitions)
-    return await plan(broker, agent.group, asked, before_s * 1000)
+    if cutoff_s is None:
+        return await plan_unreadable(broker, SystemClock(), agent.group, asked)
+    return await plan(broker, agent.group, asked, cutoff_s * 1000)
 
 
 async def _give(
@@ -264,14 +303,12 @@ async def _give(
 
 
 async def _standings(run: Invocation, topic: str | None) -> list[Standing]:
-    from agents import ALL
     from streams.cli.kafka import broker_of
-    from streams.runtime.shed_desk import partitions_of, sheddables, standings
+    from streams.runtime.shed_desk import partitions_of, standings
 
-    agents = sheddables(ALL) if topic is None else [_agent(topic)]
     broker = broker_of(run.settings)
     standing: list[Standing] = []
-    for agent in agents:
+    for agent in _readers(topic):
         tps = await partitions_of(broker, agent.source.name)
         standing += await standings(broker, agent.group, tps)
     return standing

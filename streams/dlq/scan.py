@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
+import structlog
+
 from streams.dlq.letter import Letter, letters
-from streams.errors import TopicRecreated
+from streams.errors import BatchUnreadable, TopicRecreated
 from streams.types import LogReader, OffsetOutOfRange, TopicPartition
 
 PAGE_RECORDS = 5000
+
+log = structlog.get_logger(__name__)
 
 
 class Span(NamedTuple):
@@ -49,7 +53,8 @@ async def scan(
 ) -> AsyncIterator[list[Letter]]:
     """The letters of the spans, one after the other, in lists of one partition in offset order.
 
-    Letters that retention deletes meanwhile are passed over: their offsets never come.
+    Letters that retention deletes meanwhile are passed over: their offsets never come. So is a
+    batch that cannot be opened, which the log names: dia writes none, others can.
     Raises `TopicRecreated` when a log ends before its span does, and `BrokerUnavailable`.
     """
     for tp, start, end in spans:
@@ -59,6 +64,10 @@ async def scan(
                 batch = await reader.read(tp, at, min(page_records, end - at))
             except OffsetOutOfRange:
                 at = await _kept_from(reader, tp, at)
+                continue
+            except BatchUnreadable as error:
+                log.error("dead_letters_unreadable", tp=str(tp), until=error.until, why=error.why)
+                at = error.until
                 continue
             if batch.end <= at:
                 raise _shorter(tp, at, end)

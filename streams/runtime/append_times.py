@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streams.errors import BatchUnreadable
 from streams.types import LogReader, TopicPartition
 
 _LOOK_BACK = (1, 8, 64, 512, 4096)
@@ -10,12 +11,17 @@ between records; so many in a row are no log of events."""
 
 
 async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int) -> int | None:
-    """Of the first record from ``offset`` on; None where the log ends.
+    """Of the first record from ``offset`` on that can be read; None where the log ends.
 
-    Raises `OffsetOutOfRange`, and what `LogReader.read` raises.
+    Raises `OffsetOutOfRange`, and what else `LogReader.read` raises.
     """
-    batch = await reader.read(tp, offset, 1)
-    return batch.timestamps[0] if batch.timestamps else None
+    while True:
+        try:
+            batch = await reader.read(tp, offset, 1)
+        except BatchUnreadable as error:
+            offset = error.until
+        else:
+            return batch.timestamps[0] if batch.timestamps else None
 
 
 async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int, ms: int) -> int:
@@ -39,7 +45,11 @@ async def last_record(
     for back in _LOOK_BACK:
         at, found = max(low, end - back), None
         while at < end:
-            batch = await reader.read(tp, at, back)
+            try:
+                batch = await reader.read(tp, at, back)
+            except BatchUnreadable as error:
+                at = error.until
+                continue
             for place in zip(batch.offsets, batch.timestamps, strict=True):
                 found = place if place[0] < end else found
             if batch.end == at:

@@ -1,7 +1,8 @@
 """A partition this process was assigned: opening it, committing it, losing it.
 
     fencing -> restoring -> ready -> (a commit in doubt) -> fencing -> ...
-                      \\-> stopped: an operator decides (of poison, without a restart)
+                      \\-> stopped: an operator decides (of poison, or of what cannot be read,
+                          without a restart)
 
 One task per partition lives as long as the assignment. It opens the partition (A1 to A5), then
 commits it when due; on any doubt it drops everything in memory and opens it again.
@@ -17,6 +18,7 @@ import structlog
 from streams.clock import Clock
 from streams.errors import (
     AgentFailed,
+    BatchUnreadable,
     DiaError,
     EngineFailed,
     PartitionRestart,
@@ -24,6 +26,7 @@ from streams.errors import (
     TransientError,
 )
 from streams.job_agent import Agent, JobAgent
+from streams.runtime import obstacle
 from streams.runtime.assignment import Opener
 from streams.runtime.commit import commit
 from streams.runtime.deadline import Deadline, DeadlinePassed
@@ -83,6 +86,10 @@ class AssignedPartition:
         self._producer: TransactionalProducer | None = None
         self._suspended = False
         self._failure: DiaError | None = None
+        self._obstacle: obstacle.Obstacle | None = None
+        self._suspected: RecordBatch | None = None
+        self._epoch = -1
+        self._unsure = False
         self._wake = WakeSignal(clock)
         self._committing = asyncio.Lock()
         self._committed_once = False
@@ -105,7 +112,8 @@ class AssignedPartition:
     @property
     def taking(self) -> bool:
         """Records may be folded now."""
-        return self.phase == "ready" and not self._suspended and self._failure is None
+        held = self._suspended or self._suspected is not None or self._obstacle is not None
+        return self.phase == "ready" and not held and self._failure is None
 
     def fold(self, batch: RecordBatch) -> None:
         """C1, if the batch is the next one; a batch from anywhere else is fetched again."""
@@ -115,6 +123,23 @@ class AssignedPartition:
         if batch.start != partition.position:
             self._consumer.seek(self.tp, partition.position)
             return
+        if self._suspicious(batch):
+            self._suspected = batch
+            self._consumer.pause(self.tp)
+            self._wake.notify()
+        else:
+            self._fold(partition, batch)
+
+    def _suspicious(self, batch: RecordBatch) -> bool:
+        """It may be of another log than the records before it (runtime/source_check.py)."""
+        another = batch.first_epoch != self._epoch and self._epoch >= 0 <= batch.first_epoch
+        return another or self._unsure or not batch.continued
+
+    def _fold(self, partition: Partition, batch: RecordBatch) -> None:
+        self._epoch = batch.last_epoch
+        if not batch.append_times and len(batch):
+            self._meet(partition, batch.offsets[0], obstacle.producers_times(batch))
+            batch = RecordBatch(batch.tp, batch.start, batch.offsets[0])
         try:
             with self._trail.folding(batch):
                 partition.fold(batch)
@@ -144,6 +169,8 @@ class AssignedPartition:
         if self.partition is not None:
             if self.taking:
                 self._look_at(self.partition)
+            elif self._obstacle is not None and self.partition.failure is not None:
+                self._fail(self.partition.failure)
             self._meters.measure(self.partition, self.lag)
 
     def _look_at(self, partition: Partition) -> None:
@@ -156,6 +183,23 @@ class AssignedPartition:
         if partition.failure is not None:
             self._fail(partition.failure)
         self._pressure.relieve(partition, consumer, held=self._handover.intake_held)
+
+    def unreadable(self, error: BatchUnreadable) -> None:
+        """The consumer cannot open the next batch: O1, if it is the next one here, too."""
+        partition = self.partition
+        if partition is None or not self.taking:
+            return
+        if error.offset != partition.position:
+            self._consumer.seek(self.tp, partition.position)
+            return
+        self._meet(partition, error.offset, error)
+
+    def _meet(self, partition: Partition, offset: int, error: PartitionStopped) -> None:
+        """O1: fold nothing from ``offset`` on, and stop once all before it is committed."""
+        log.error("unreadable_met", tp=str(self.tp), code=error.code, why=str(error))
+        self._obstacle = obstacle.Obstacle(offset, partition.state.link.epoch, error)
+        self._consumer.pause(self.tp)
+        self._wake.notify()
 
     def lost_position(self) -> None:
         """The consumer's position is not in the log: A4 finds out what that means."""
@@ -199,6 +243,7 @@ class AssignedPartition:
         """Assigned again without having been anyone else's, as far as we know: go on where
         folding stopped. If it was, fencing tells at the next commit."""
         self._suspended = False
+        self._unsure = True
         self._idle.reset()
         if self.phase == "ready" and self.partition is not None:
             self._consumer.seek(self.tp, self.partition.position)
@@ -242,8 +287,12 @@ class AssignedPartition:
                 await self._open()
                 await self._commit_when_due()
             except PartitionStopped as error:
+                met = self._obstacle
                 await self._stop(error)
-                if not await self._register.let_through(self.tp, error):
+                if met is not None and met.error is error:
+                    broker, group = self._opener.broker, self._agent.group
+                    await obstacle.gone(broker, group, self.tp, self._clock, met)  # O4
+                elif not await self._register.let_through(self.tp, error):
                     return
             except (PartitionRestart, TransientError) as error:
                 self._metrics.commit.failures.labels(error.code).inc()
@@ -260,8 +309,8 @@ class AssignedPartition:
             await self._clock.sleep(pause_s)
 
     async def _open(self) -> None:
-        self._failure = self.stopped_by = None
-        self._in_doubt = False
+        self._failure = self.stopped_by = self._obstacle = self._suspected = None
+        self._in_doubt = self._unsure = False
         self._enter("fencing")
         self._consumer.pause(self.tp)
         began = self._clock.monotonic()
@@ -273,6 +322,7 @@ class AssignedPartition:
         finally:
             self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
+        self._epoch = opened.leader_epoch
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
         self._meters.opened(opened.partition, took_s, opened.restored_records)
@@ -299,8 +349,31 @@ class AssignedPartition:
                     await self._register.tell(self.tp, self._failure, self._producer)
                     raise self._failure
                 if not self._suspended and self.partition is not None:
+                    await self._compare(self.partition)
                     await self._commit_or_emit(self.partition)
+                    self._stop_at_obstacle(self.partition)
             await self._wake.wait(due_s)
+
+    async def _compare(self, partition: Partition) -> None:
+        """Fold the suspected list if the log still holds what was folded last.
+
+        Raises `TopicRecreated` and `SourceTruncated`; what is not committed is forgotten then, for
+        the log may have lost it.
+        """
+        if (batch := self._suspected) is None:
+            return
+        await self._opener.compare(partition)
+        self._suspected, self._unsure = None, False
+        if batch.start == partition.position and self._failure is None:
+            self._fold(partition, batch)
+        if self._obstacle is None and not self._pressure.paused:
+            self._consumer.resume(self.tp)
+
+    def _stop_at_obstacle(self, partition: Partition) -> None:
+        """O2. Raises the obstacle's error."""
+        met = self._obstacle
+        if met is not None and partition.state.link.next_offset == met.offset == partition.position:
+            raise met.error
 
     async def _commit_or_emit(self, partition: Partition) -> None:
         seen = self._consumer.watermarks(self.tp)

@@ -23,9 +23,7 @@ from streams.clock import Clock
 from streams.errors import (
     ChangelogGap,
     ChangelogLost,
-    SourceTruncated,
     StoreUnusable,
-    TopicRecreated,
 )
 from streams.job_agent import Agent, JobAgent
 from streams.runtime.dispatcher import Dispatcher
@@ -35,6 +33,7 @@ from streams.runtime.partition import Partition
 from streams.runtime.poison_register import pass_mark
 from streams.runtime.restore import restore
 from streams.runtime.shed_order import ShedOrder, read_orders
+from streams.runtime.source_check import Reached, check_source
 from streams.runtime.state import PartitionState, StoreMeta, read_meta
 from streams.runtime.survey import survey
 from streams.settings import Settings
@@ -63,6 +62,8 @@ class Opened:
     partition: Partition
     producer: TransactionalProducer
     restored_records: int
+    leader_epoch: int
+    """under which the last consumed record was appended; -1 where that is not known"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ class Opener:
             committed, passes, shed = await self._committed(agent, tp)
             state, read = await self._state(agent, tp, reader, committed)  # A2, A3
             try:
-                await check_source(tp, state.link, reader)  # A4
+                epoch = await check_source(tp, Reached.of(state.link), reader)  # A4
             except BaseException:
                 state.store.close()
                 raise
@@ -104,7 +105,15 @@ class Opener:
         partition = self._partition(agent, state, passes)
         if shed is not None:
             partition.shed(shed)
-        return Opened(partition, producer, read)
+        return Opened(partition, producer, read, epoch)
+
+    async def compare(self, partition: Partition) -> None:
+        """A4 again, of a partition that runs, with what it folded last. Raises as `check_source`."""
+        reader = await self.broker.reader()
+        try:
+            await check_source(partition.tp, partition.reached, reader)
+        finally:
+            await reader.close()
 
     def _partition(self, agent: Agent, state: PartitionState, passes: int) -> Partition:
         if isinstance(agent, JobAgent):
@@ -283,43 +292,4 @@ def first_link(start_offset: int) -> Link:
         start_offset=start_offset,
         written_bytes=0,
         counters=Counters(),
-    )
-
-
-async def check_source(tp: TopicPartition, link: Link, reader: LogReader) -> None:
-    """A4. Raises `TopicRecreated` or `SourceTruncated`; never resets in silence."""
-    begin = await reader.beginning_offset(tp)
-    end = await reader.last_stable_offset(tp)
-    if link.last_offset >= max(begin, 0):
-        await _check_last_record(tp, link, reader, end)
-    if link.next_offset < begin:
-        raise SourceTruncated(
-            f"{tp}: offsets {link.next_offset} to {begin - 1} were never consumed and are gone "
-            f"from the log. Give the topic more retention; to go on without them: "
-            f"`dia tables reset --resume-at-start`."
-        )
-    if link.next_offset > end:
-        raise TopicRecreated(_recreated(tp, link, f"the log ends at {end}"))
-
-
-async def _check_last_record(tp: TopicPartition, link: Link, reader: LogReader, end: int) -> None:
-    """The last consumed record, while retained, must still be the one that was consumed."""
-    if link.last_offset >= end:
-        raise TopicRecreated(_recreated(tp, link, f"the log ends at {end}"))
-    try:
-        batch = await reader.read(tp, link.last_offset, 1)
-    except OffsetOutOfRange:
-        return  # trimmed between the two calls: it can no longer tell us anything
-    found = list(zip(batch.offsets, batch.timestamps, strict=True))[:1]
-    if found != [(link.last_offset, link.last_append_ms)]:
-        raise TopicRecreated(
-            _recreated(tp, link, f"offset {link.last_offset} holds another record")
-        )
-
-
-def _recreated(tp: TopicPartition, link: Link, why: str) -> str:
-    return (
-        f"{tp} is not the topic this state was built from: {why}, the state was built up to "
-        f"offset {link.next_offset}. If the topic was deleted and recreated: "
-        f"`dia tables reset`."
     )

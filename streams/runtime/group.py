@@ -14,6 +14,7 @@ import structlog
 
 from streams.clock import Clock
 from streams.errors import (
+    BatchUnreadable,
     BrokerUnavailable,
     SourceNotLogAppendTime,
     TransientError,
@@ -182,6 +183,10 @@ class GroupMember:
         except OffsetOutOfRange as error:
             if (partition := self.partitions.get(error.tp)) is not None:
                 partition.lost_position()
+            return None
+        except BatchUnreadable as error:
+            if (partition := self.partitions.get(TopicPartition(*error.tp))) is not None:
+                partition.unreadable(error)
             return None
         except TransientError as error:
             await self._refused(error)

@@ -29,6 +29,8 @@ from streams.errors import AgentFailed, IdempotencyConflict
 from streams.job_agent import Answer, Ask, JobAgent, Outcome, Place
 from streams.runtime.dispatcher import Dispatcher, Work
 from streams.runtime.partition import Partition
+from streams.runtime.shed_order import ShedOrder
+from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
 from tables import FINISHED_OFFSETS, OUTCOMES
@@ -95,6 +97,17 @@ class JobPartition(Partition):
     @property
     def position(self) -> int:
         return self._position
+
+    @property
+    def reached(self) -> Reached:
+        if not self._passing:
+            return super().reached
+        offset, append_ms, _ = self._passing[-1]
+        return Reached(self._position, offset, append_ms)
+
+    def shed(self, order: ShedOrder) -> None:
+        super().shed(order)
+        self._position = max(self._position, self.progress.fold_offset)
 
     @property
     def fill(self) -> float:

@@ -27,6 +27,7 @@ from streams.runtime.progress import Progress
 from streams.runtime.refused_facts import RefusedFacts
 from streams.runtime.refused_row import RefusedFact, refused_fact, refused_window
 from streams.runtime.shed_order import ShedOrder
+from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
 from tables import MINUTE_WINDOWS, OUTBOX
@@ -149,11 +150,16 @@ class Partition:
         self._batch = None
 
     def shed(self, order: ShedOrder) -> None:
-        """X4, if the order is in force here; requests of a job agent are all answered instead."""
+        """X4, if the order is in force here. Requests of a job agent are all answered, but for
+        those that cannot be read."""
         link, first = self.state.link, self.progress.fold_offset
-        if not isinstance(self.agent, AgentSpec) or order.withdrawn or order.epoch != link.epoch:
+        if order.withdrawn or order.epoch != link.epoch or first >= order.until:
             return
-        if first < order.until:
+        if order.first is None:
+            in_force = isinstance(self.agent, AgentSpec)
+        else:
+            in_force = order.first == first == self.position
+        if in_force:
             self.progress.skipped(order)
             row = effects.shed_range(self.agent.group, self.tp, link.epoch, first, order)
             self._owed.fact(effects.SHED_RANGES, row, None)
@@ -209,6 +215,12 @@ class Partition:
     def position(self) -> int:
         """The source offset to read next."""
         return self.progress.fold_offset
+
+    @property
+    def reached(self) -> Reached:
+        """How far the source was read, for A4."""
+        progress = self.progress
+        return Reached(self.position, progress.last_offset, progress.last_append_ms)
 
     @property
     def fill(self) -> float:

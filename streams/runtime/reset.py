@@ -39,8 +39,9 @@ from streams.errors import (
 )
 from streams.rows import EPOCH_END
 from streams.runtime import effects
-from streams.runtime.assignment import check_source, transactional_id
+from streams.runtime.assignment import transactional_id
 from streams.runtime.epoch import committed_offset, epoch_of
+from streams.runtime.source_check import Reached, check_source
 from streams.runtime.survey import Survey, survey
 from streams.topology import SourceTopic
 from streams.types import (
@@ -104,7 +105,7 @@ async def look(broker: Broker, group: str, source: SourceTopic, partition: int) 
         recreated = committed is not None and committed.offset > end
         if found.last is not None:
             try:
-                await check_source(tp, found.last, reader)
+                await check_source(tp, Reached.of(found.last), reader)
             except PartitionStopped as error:
                 recreated |= isinstance(error, TopicRecreated)
                 stopped = stopped or error

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from streams.agent import AgentSpec
+from streams.job_agent import Agent, JobAgent
 from streams.moments import iso_s
 from streams.runtime.shed_desk import ShedPlan
 from tables import MINUTE_WINDOWS
 
 
-def consequences(agent: AgentSpec, plans: Sequence[ShedPlan]) -> list[str]:
+def consequences(agent: Agent, plans: Sequence[ShedPlan]) -> list[str]:
     """What ``agent`` will never see of its source, and until when the log still has it.
 
     Empty where nothing would be skipped.
     """
     skipped = [plan for plan in plans if plan.shed > 0]
-    return [*_truncated(plans), *(_skipped(agent, skipped) if skipped else ())]
+    unreadable = [plan for plan in skipped if plan.unreadable]
+    old = [plan for plan in skipped if not plan.unreadable]
+    return [
+        *_truncated(plans),
+        *(_skipped(agent, old) if old else ()),
+        *(_unreadable(agent, unreadable) if unreadable else ()),
+    ]
 
 
 def _truncated(plans: Sequence[ShedPlan]) -> Iterator[str]:
@@ -28,7 +34,18 @@ def _truncated(plans: Sequence[ShedPlan]) -> Iterator[str]:
             )
 
 
-def _skipped(agent: AgentSpec, plans: Sequence[ShedPlan]) -> Iterator[str]:
+def _unreadable(agent: Agent, plans: Sequence[ShedPlan]) -> Iterator[str]:
+    for plan in plans:
+        yield f"{plan.tp}: offsets {plan.first} to {plan.until - 1}: {plan.unreadable}"
+    if isinstance(agent, JobAgent):
+        yield "No request among them is answered: their senders must send them again."
+    yield (
+        "Nothing else is skipped: each order holds at exactly its first offset. The ledger counts "
+        "the offsets as shed; the table shed_ranges names them, you and the reason."
+    )
+
+
+def _skipped(agent: Agent, plans: Sequence[ShedPlan]) -> Iterator[str]:
     oldest_ms = min(plan.oldest_ms or plan.before_ms for plan in plans)
     newest_ms = max(plan.last[1] if plan.last is not None else plan.before_ms for plan in plans)
     total = sum(plan.shed for plan in plans)

@@ -24,7 +24,9 @@ OrderState = Literal["waiting", "done", "withdrawn", "void"]
 class ShedPlan:
     """What would be skipped of one partition: offsets from ``first``, the group's committed one,
     to ``until``, exclusive. ``oldest_ms`` is the append time of the first unread record, None
-    where all is read; ``last`` is place and append time of the last record to skip."""
+    where all is read; ``last`` is place and append time of the last record to skip.
+    ``unreadable`` says why what lies there cannot be folded; such a plan begins at the first
+    offset that cannot, however far the group has come."""
 
     group: str
     tp: TopicPartition
@@ -36,6 +38,7 @@ class ShedPlan:
     oldest_ms: int | None
     last: tuple[int, int] | None
     before_ms: int
+    unreadable: str = ""
 
     @property
     def shed(self) -> int:
@@ -175,6 +178,7 @@ async def give_orders(
             at_ms=clock.now_ms(),
             actor=actor,
             reason=reason,
+            first=found.first if found.unreadable else None,
         )
         for found in agreed
     }

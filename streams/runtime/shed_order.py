@@ -6,7 +6,8 @@
  X3  the owner reads its order when it opens the partition, after A1, and every
      `LOOK_S` from then on                                               (runtime/shed_watch.py)
  X4  if its fold offset lies below ``until``, the fold offset becomes ``until``, what lies between
-     counts as shed, and a row of `shed_ranges` is owed                  (runtime/partition.py)
+     counts as shed, and a row of `shed_ranges` is owed                  (runtime/partition.py).
+     An order with ``first`` is for what cannot be read: it is carried out at exactly that offset
  X5  that is in its next commit, C2 to C4, like anything else that was folded
  X6  a crash before C3 leaves the order as it was, for X3 of whoever comes next; after C3 the
      committed offset is at ``until``, and the order has nothing more to say
@@ -37,6 +38,9 @@ class ShedOrder(Struct, frozen=True, kw_only=True):
     """Records below offset ``until`` are not worth processing. ``id`` names the orders that were
     given together; ``before_ms`` is the cutoff they follow from, in append time.
 
+    ``first``, where given, is the only fold offset at which the order holds: what lies from there
+    to ``until`` cannot be read (runtime/obstacle.py).
+
     ``last_offset`` and ``last_append_ms`` identify the last record below ``until`` (-1: none was
     found), as a link does the last consumed one. Withdrawn orders are void.
     """
@@ -51,6 +55,7 @@ class ShedOrder(Struct, frozen=True, kw_only=True):
     actor: str
     reason: str
     withdrawn: bool = False
+    first: int | None = None
 
 
 def check_words(actor: str, reason: str) -> None:

@@ -93,7 +93,7 @@ def test_columns_equal_the_clients_own_records(plan, skip, chunk):
 
     reference = source(MemoryRecords)
     expected = [(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in reference]
-    columns = ColumnFetch(source(RecordSet))
+    columns = ColumnFetch(TP, source(RecordSet))
     delivered, position, more = [], start, True
     while more:
         batch = RecordBatch(TP, position, position)

@@ -1,0 +1,88 @@
+"""O3: what an order must skip so that partitions get past what they cannot fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from streams.clock import Clock
+from streams.errors import BatchUnreadable
+from streams.runtime.epoch import epoch_of
+from streams.runtime.obstacle import producers_times
+from streams.runtime.shed_desk import ShedPlan
+from streams.types import Broker, CommittedOffset, LogReader, TopicPartition
+
+
+async def plan_unreadable(
+    broker: Broker, clock: Clock, group: str, partitions: Sequence[TopicPartition]
+) -> list[ShedPlan]:
+    """X1 for the first offsets of each partition, from the committed one on, that no worker can
+    fold. Reads each log up to them, or to its end.
+
+    Raises `BrokerUnavailable` and `UnknownTopic`.
+    """
+    admin = await broker.admin()
+    try:
+        committed = await admin.committed(group, partitions)
+    finally:
+        await admin.close()
+    now_ms = clock.now_ms()
+    reader = await broker.reader()
+    try:
+        return [await _plan(reader, group, tp, committed.get(tp), now_ms) for tp in partitions]
+    finally:
+        await reader.close()
+
+
+class _Page(NamedTuple):
+    """Offsets read in one call; ``why`` they cannot be folded, "" where they can."""
+
+    first: int
+    until: int
+    why: str
+
+
+async def _plan(
+    reader: LogReader,
+    group: str,
+    tp: TopicPartition,
+    committed: CommittedOffset | None,
+    now_ms: int,
+) -> ShedPlan:
+    begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+    at = committed.offset if committed is not None else begin
+    bad = _Page(at, at, "")
+    while begin <= at < end:
+        page = await _page(reader, tp, at, end)
+        if page.why and not bad.why:
+            bad = page
+        elif page.why and page.first == bad.until:
+            bad = bad._replace(until=page.until)
+        elif bad.why or page.until == at:
+            break
+        at = page.until
+    return ShedPlan(
+        group=group,
+        tp=tp,
+        epoch=epoch_of(committed),
+        first=bad.first,
+        until=bad.until,
+        begin=begin,
+        end=end,
+        oldest_ms=None,
+        last=None,
+        before_ms=now_ms,
+        unreadable=bad.why,
+    )
+
+
+async def _page(reader: LogReader, tp: TopicPartition, at: int, end: int) -> _Page:
+    try:
+        batch = await reader.read(tp, at)
+    except BatchUnreadable as error:
+        # A damaged header may name an end far beyond the log's.
+        until = error.until if error.until <= end else error.offset + 1
+        return _Page(error.offset, until, error.why)
+    if len(batch) and not batch.append_times:
+        return _Page(batch.offsets[0], batch.end, str(producers_times(batch)))
+    return _Page(at, batch.end, "")
