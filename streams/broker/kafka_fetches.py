@@ -24,7 +24,6 @@ from streams.broker.kafka_record_set import keep_record_sets
 from streams.errors import BatchUnreadable
 from streams.types import OffsetOutOfRange, RecordBatch, TopicPartition
 
-
 SILENCE_MAX_S = 5.0
 """Longest time between two answers about a partition that are taken for one unbroken view of its
 log. To delete a topic, create it again and fill it up takes longer, or a fetch is refused in it."""

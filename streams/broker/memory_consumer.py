@@ -190,9 +190,7 @@ class MemoryConsumer:
         if state.watermarks and now_s - state.watermarks.answered_at > SILENCE_MAX_S:
             state.broken = True
         state.log = partition
-        state.watermarks = Watermarks(
-            partition.last_stable_offset, partition.high_watermark, now_s
-        )
+        state.watermarks = Watermarks(partition.last_stable_offset, partition.high_watermark, now_s)
         batch = partition.read_committed(state.position, max_records)
         state.position = batch.end
         if batch.end == batch.start:

@@ -66,7 +66,7 @@ async def scan(
                 at = await _kept_from(reader, tp, at)
                 continue
             except BatchUnreadable as error:
-                log.error("dead_letters_unreadable", tp=str(tp), until=error.until, why=error.why)
+                log.warning("dead_letters_unreadable", tp=str(tp), until=error.until, why=error.why)
                 at = error.until
                 continue
             if batch.end <= at:

@@ -20,7 +20,13 @@ from dataclasses import dataclass
 
 from streams import headers
 from streams.clock import Clock
-from streams.errors import CommitInDoubt, DiaError, PartitionRestart, RefusedBySafety
+from streams.errors import (
+    BatchUnreadable,
+    CommitInDoubt,
+    DiaError,
+    PartitionRestart,
+    RefusedBySafety,
+)
 from streams.replay.pace import Pace
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.types import (
@@ -59,7 +65,7 @@ class ShedSpan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
     """How far a range is brought back: up to offset ``at``; ``copied`` records by this run,
-    ``gone`` offsets were not in the log any more."""
+    ``gone`` offsets were not in the log any more, or lie in a batch that cannot be opened."""
 
     at: int
     copied: int
@@ -130,6 +136,11 @@ class _Run:
                     raise
                 gone += begin - at
                 at = begin
+                continue
+            except BatchUnreadable as error:
+                behind = min(error.until, span.until)
+                gone += behind - at
+                at = behind
                 continue
             if batch.end == at:
                 break

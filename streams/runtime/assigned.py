@@ -36,6 +36,7 @@ from streams.runtime.meters import PartitionMeters
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import PoisonRegister
 from streams.runtime.pressure import Pressure
+from streams.runtime.source_check import SILENCE_MAX_S
 from streams.runtime.trim import ChangelogTrim
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
@@ -90,6 +91,8 @@ class AssignedPartition:
         self._suspected: RecordBatch | None = None
         self._epoch = -1
         self._unsure = False
+        self._opened_s: float | None = None
+        """when A4 was done, until the first list came"""
         self._wake = WakeSignal(clock)
         self._committing = asyncio.Lock()
         self._committed_once = False
@@ -133,7 +136,9 @@ class AssignedPartition:
     def _suspicious(self, batch: RecordBatch) -> bool:
         """It may be of another log than the records before it (runtime/source_check.py)."""
         another = batch.first_epoch != self._epoch and self._epoch >= 0 <= batch.first_epoch
-        return another or self._unsure or not batch.continued
+        opened_s, self._opened_s = self._opened_s, None
+        late = opened_s is not None and self._clock.monotonic() - opened_s > SILENCE_MAX_S
+        return another or late or self._unsure or not batch.continued
 
     def _fold(self, partition: Partition, batch: RecordBatch) -> None:
         self._epoch = batch.last_epoch
@@ -322,7 +327,7 @@ class AssignedPartition:
         finally:
             self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
-        self._epoch = opened.leader_epoch
+        self._epoch, self._opened_s = opened.leader_epoch, began
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
         self._meters.opened(opened.partition, took_s, opened.restored_records)

@@ -24,7 +24,7 @@ import structlog
 from streams.clock import Clock
 from streams.errors import BatchUnreadable, PartitionStopped, SourceNotLogAppendTime, TransientError
 from streams.runtime.shed_order import read_orders
-from streams.types import Broker, LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.types import Broker, OffsetOutOfRange, RecordBatch, TopicPartition
 
 LOOK_S = 2.0
 _LOOKS_A_READ = 10

@@ -26,7 +26,7 @@ class ShedPlan:
     to ``until``, exclusive. ``oldest_ms`` is the append time of the first unread record, None
     where all is read; ``last`` is place and append time of the last record to skip.
     ``unreadable`` says why what lies there cannot be folded; such a plan begins at the first
-    offset that cannot, however far the group has come."""
+    offset that cannot, and ``committed`` is the group's."""
 
     group: str
     tp: TopicPartition
@@ -39,6 +39,7 @@ class ShedPlan:
     last: tuple[int, int] | None
     before_ms: int
     unreadable: str = ""
+    committed: int | None = None
 
     @property
     def shed(self) -> int:
@@ -48,7 +49,7 @@ class ShedPlan:
     @property
     def lag(self) -> int:
         """Offsets that are not consumed."""
-        return max(0, self.end - self.first)
+        return max(0, self.end - (self.first if self.committed is None else self.committed))
 
     @property
     def truncated(self) -> bool:

@@ -10,7 +10,7 @@ silence. A list is suspected when
   lost its end goes on under a new one, and batches carry theirs;
 - the broker refused to answer about the partition, or was not heard for some seconds, since the
   list before: a topic that is created again begins with leader epoch 0, as the old one may have;
-- it is the first after a rebalance.
+- it is the first after a rebalance, or comes some seconds after the partition was opened.
 
 So a steady partition pays for two comparisons a list, and a change of leader for three requests.
 """
@@ -24,6 +24,9 @@ import structlog
 from streams.errors import BatchUnreadable, SourceTruncated, TopicRecreated
 from streams.types import LogReader, OffsetOutOfRange, TopicPartition
 from tables.changelog import Link
+
+SILENCE_MAX_S = 5.0
+"""From A4 to the first list: as between two answers (streams/broker/kafka_fetches.py)."""
 
 log = structlog.get_logger(__name__)
 

@@ -50,7 +50,7 @@ async def _plan(
     now_ms: int,
 ) -> ShedPlan:
     begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
-    at = committed.offset if committed is not None else begin
+    at = start = committed.offset if committed is not None else begin
     bad = _Page(at, at, "")
     while begin <= at < end:
         page = await _page(reader, tp, at, end)
@@ -61,6 +61,8 @@ async def _plan(
         elif bad.why or page.until == at:
             break
         at = page.until
+    if not bad.why:
+        bad = _Page(start, start, "")
     return ShedPlan(
         group=group,
         tp=tp,
@@ -73,6 +75,7 @@ async def _plan(
         last=None,
         before_ms=now_ms,
         unreadable=bad.why,
+        committed=start,
     )
 
 

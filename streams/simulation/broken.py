@@ -29,6 +29,7 @@ from streams.runtime.progress import Progress
 from streams.runtime.restore import _Chain
 from streams.simulation.broken_replays import BROKEN_REPLAYS
 from streams.simulation.broken_sheds import BROKEN_SHEDS
+from streams.simulation.broken_sources import BROKEN_SOURCES
 from streams.simulation.variant import Variant, replaced
 from streams.sinks.rollup_queue import RollUpQueue
 from streams.types import (
@@ -308,5 +309,6 @@ VARIANTS: Mapping[str, Variant] = {
     "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
     **BROKEN_REPLAYS,
     **BROKEN_SHEDS,
+    **BROKEN_SOURCES,
 }
 """By name, what is wrong."""

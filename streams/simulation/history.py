@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from streams.job_agent import Agent
+from streams.runtime.assigned import AssignedPartition
 from streams.settings import Settings
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.producers import Producers
 from streams.simulation.replay_check import check_replays
 from streams.simulation.replays import Replays
 from streams.simulation.sheds import Sheds, check_sheds
+from streams.simulation.sources import Loss, Sources, check_spoilt
 from streams.simulation.weather import Weather
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
@@ -82,6 +84,10 @@ class Story:
     """of the histories, those in which dead letters are mended and replayed"""
     shed_share: float = 0.0
     """of the histories, those in which an operator gives up old records"""
+    source_share: float = 0.0
+    """of the histories, those in which batches cannot be opened and lists are lost"""
+    loss_share: float = 0.0
+    """of the histories, those in which a partition's log loses what was consumed of it"""
 
 
 def simulate(seed: int, story: Story) -> World:
@@ -92,7 +98,8 @@ def simulate(seed: int, story: Story) -> World:
     loop = VirtualLoop()
     world = World(loop, story.settings, story.agents(seed), partitions=PARTITIONS)
     rngs = random.Random(seed), random.Random(~seed), random.Random(f"health {seed}")
-    run(loop, _history(world, story, *rngs, random.Random(f"shed {seed}")))
+    own = random.Random(f"shed {seed}"), random.Random(f"source {seed}")
+    run(loop, _history(world, story, *rngs, *own))
     return world
 
 
@@ -103,12 +110,15 @@ async def _history(
     replay_rng: random.Random,
     health_rng: random.Random,
     shed_rng: random.Random,
+    source_rng: random.Random,
 ) -> None:
     witness = Witness(world, story.source, story.group)
     # Drawn apart, so that a history without replays is what it would be if there were none.
     mended = replay_rng.random() < story.replayed_share
     replays = Replays(world, replay_rng) if mended else None
     sheds = Sheds(world, shed_rng, story.source, story.group, share=story.shed_share)
+    sources = Sources(world, source_rng, story.group, sheds, share=story.source_share)
+    loss = Loss(world, source_rng, story.source.name, share=story.loss_share)
     producers, weather = story.producers(world, rng), Weather(world, rng, story.group)
     await world.create_topics()
     weather.start_one()
@@ -125,8 +135,10 @@ async def _history(
         if replays is not None and replay_rng.random() < 0.3:
             await replays.strike()
         await sheds.strike()
+        await sources.strike(producers)
         await asyncio.sleep(rng.choice(_PAUSES_S))
         witness.look()
+        await loss.strike(witness)
     # A restart repeats what is owed and so mends what was forgotten: not all may have one.
     survivors = await weather.clear(kill=rng.random() < 0.5)
     processes = survivors or [_started(world, "calm")]
@@ -135,21 +147,24 @@ async def _history(
     await sheds.finish()
     # Most need not wait for the end of their last minutes: time jumps, and a record says so.
     hurry = producers.hurry if rng.random() < HURRIED_SHARE else None
-    await _settle(world, story.source, processes, hurry)
+    calm = _Calm(world, story.source, sources, loss)
+    await calm.settle(processes, hurry)
     if rng.random() < 0.3:
         # All that matters is in the changelog: a host that was never there finds it settled.
-        await _settle(world, story.source, [_started(world, "newcomer")])
+        await calm.settle([_started(world, "newcomer")])
     witness.look()
-    story.check(world, witness)
-    check_sheds(world, sheds)
+    if loss.happened:
+        loss.check(witness)
+    else:
+        story.check(world, witness)
+        check_sheds(world, sheds)
+        check_spoilt(world, story.source.name)
+        _check_replays(world, replays)
+
+
+def _check_replays(world: World, replays: Replays | None) -> None:
     if replays is not None:
         check_replays(world)
-
-
-def _decided(world: World, source: SourceTopic) -> bool:
-    """No stranger's transaction is open: the broker aborts it in its own time."""
-    logs = [world.broker.log(TopicPartition(source.name, p)) for p in range(world.partitions)]
-    return all(log.last_stable_offset == log.high_watermark for log in logs)
 
 
 def _started(world: World, host: str) -> Process:
@@ -158,32 +173,65 @@ def _started(world: World, host: str) -> Process:
     return process
 
 
-async def _settle(
-    world: World,
-    source: SourceTopic,
-    processes: Sequence[Process],
-    hurry: Callable[[], Awaitable[None]] | None = None,
-) -> None:
-    """These processes must bring the system to rest; then they are stopped. ``hurry`` is done
-    once, when it has been calm for a while."""
-    began_s = world.clock.monotonic()
-    while (calm_s := world.clock.monotonic() - began_s) < CALM_S:
-        if hurry is not None and calm_s >= PATIENCE_S:
-            await hurry()
-            hurry = None
-            # Until then what the broker answered before may make them believe they have read all.
-            await asyncio.sleep(LONGEST_SILENCE_S)
-        await asyncio.sleep(1.0)
-        for process in processes:
-            if process.failure is not None:
-                raise process.failure
+@dataclass(frozen=True, slots=True)
+class _Calm:
+    """Nothing goes wrong any more; the partition of a loss that happened stays stopped."""
+
+    world: World
+    source: SourceTopic
+    sources: Sources
+    loss: Loss
+
+    async def settle(
+        self,
+        processes: Sequence[Process],
+        hurry: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """These processes must bring the system to rest; then they are stopped. ``hurry`` is done
+        once, when it has been calm for a while."""
+        clock = self.world.clock
+        began_s = clock.monotonic()
+        while (calm_s := clock.monotonic() - began_s) < CALM_S:
+            if hurry is not None and calm_s >= PATIENCE_S:
+                await hurry()
+                hurry = None
+                # Until then what the broker answered before may make them believe they have read
+                # all.
+                await asyncio.sleep(LONGEST_SILENCE_S)
+            await asyncio.sleep(1.0)
+            await self.sources.skip()
+            for process in processes:
+                if process.failure is not None:
+                    raise process.failure
+            if self._settled(processes) and self._decided():
+                for process in processes:
+                    await process.stop()
+                return
+        raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in _held(processes)]))
+
+    def _settled(self, processes: Sequence[Process]) -> bool:
         counts = [process.worker.counts() for process in processes]
         ready = sum(count.ready for count in counts if count is not None)
-        settled = ready == world.partitions and all(p.worker.settled for p in processes)
-        if settled and _decided(world, source):
-            for process in processes:
-                await process.stop()
-            return
+        if not self.loss.happened:
+            all_ready = ready == self.world.partitions
+            return all_ready and all(p.worker.settled for p in processes)
+        lost = self.loss.tp
+        others = [partition for partition in _held(processes) if partition.tp != lost]
+        stopped = [p for p in _held(processes) if p.tp == lost and p.phase == "stopped"]
+        codes = {p.stopped_by.code for p in stopped if p.stopped_by is not None}
+        return (
+            codes in ({"topic_recreated"}, {"source_truncated"})
+            and ready == self.world.partitions - 1
+            and all(partition.settled for partition in others)
+        )
+
+    def _decided(self) -> bool:
+        """No stranger's transaction is open: the broker aborts it in its own time."""
+        numbers = range(self.world.partitions)
+        logs = [self.world.broker.log(TopicPartition(self.source.name, n)) for n in numbers]
+        return all(log.last_stable_offset == log.high_watermark for log in logs)
+
+
+def _held(processes: Sequence[Process]) -> list[AssignedPartition]:
     groups = [group for process in processes for group in process.worker.groups]
-    held = [partition for group in groups for partition in group.partitions.values()]
-    raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in held]))
+    return [partition for group in groups for partition in group.partitions.values()]

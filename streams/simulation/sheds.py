@@ -156,7 +156,7 @@ def _check_returned(world: World, sheds: Sheds) -> None:
     sent: Counter[str] = Counter()
     wanted: Counter[str] = Counter()
     for number in range(world.partitions):
-        log = world.broker.log(TopicPartition(sheds.topic, number)).read_committed(0, 1 << 30)
+        log = world.broker.log(TopicPartition(sheds.topic, number)).readable()
         for offset, pairs in zip(log.offsets, log.headers, strict=True):
             name = dict(pairs).get(REPLAY_SHED)
             if name is not None:

@@ -21,6 +21,8 @@ METRICS = Story(
     check=comparison.check,
     replayed_share=1 / 3,
     shed_share=1 / 4,
+    source_share=1 / 4,
+    loss_share=1 / 12,
 )
 
 STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS}

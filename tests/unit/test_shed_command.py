@@ -153,7 +153,10 @@ def test_an_order_that_waits_can_be_taken_back(broker, capsys):
         (["plan", "--topic", "decision.simulation.request", "--older-than", "1h"], 2, "answered one"),
         (["plan", "--topic", "model.metrics", "--older-than", "1h", "--partition", "99"], 2, "no 99"),
         (["run", "--topic", "model.metrics", "--older-than", "1h", "--reason", " "], 2, "--reason"),
-        (["list", "--topic", "orders"], 2, "nothing of orders can be shed"),
+        (["plan", "--topic", "model.metrics", "--unreadable", "--before", "now"], 2, "neither"),
+        (["run", "--topic", "model.metrics", "--unreadable", "--reason", "x"], 5, "can be read"),
+        (["plan", "--topic", "orders", "--unreadable"], 2, "no agent reads orders"),
+        (["list", "--topic", "orders"], 2, "no agent reads orders"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_ordered_is_refused(broker, capsys, arguments, code, sentence):
@@ -214,3 +217,36 @@ def test_what_is_gone_is_a_partial_result(shed_before, capsys):
     shed_before.log(HERE).trim(7)
     assert main(["shed", "return", "--order", "o-1", "--yes"]) == 3
     assert "2 offsets were gone" in capsys.readouterr().err
+
+
+def test_what_cannot_be_opened_is_found_said_and_skipped(broker, capsys):
+    """Exactly the batch, wherever behind the committed offset it lies."""
+    broker.log(HERE).spoil(7, 10)
+    assert main(["shed", "plan", "--topic", "model.metrics", "--unreadable"]) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"model.metrics +1 +15 +7 +10 +3 +12\n", captured.out)
+    assert "model.metrics/1: offsets 7 to 9: DecompressionError" in captured.err
+    assert "to do it: dia shed run --topic model.metrics --unreadable --reason WHY" in captured.err
+    run = [
+        "shed",
+        "run",
+        "--topic",
+        "model.metrics",
+        "--unreadable",
+        "--reason",
+        "client 0.3",
+        "--yes",
+    ]
+    assert main(run) == 0
+    order = orders(broker)[HERE]
+    assert (order.first, order.until, order.epoch, order.reason) == (7, 10, 2, "client 0.3")
+
+
+def test_batches_that_follow_each_other_are_skipped_together(broker, capsys):
+    """A broken client sends more than one: an operator need not come again for each."""
+    for bounds in ((7, 10), (10, 11), (12, 13)):
+        broker.log(HERE).spoil(*bounds)
+    assert (
+        main(["shed", "plan", "--topic", "model.metrics", "--unreadable", "--partition", "1"]) == 0
+    )
+    assert re.search(r" 15 +7 +11 +4 +11\n", capsys.readouterr().out)

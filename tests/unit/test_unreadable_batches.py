@@ -162,14 +162,14 @@ def test_no_damage_is_raised_as_anything_else(seed, codec, wrong_name):
         packed[rng.randrange(len(packed))] = rng.randrange(256)
     raw[ATTRIBUTES_AT + 1] |= codec
     columns = columns_of(batch(0, 3) + signed(raw[:RECORDS_AT] + packed))
-    delivered, more = [], True
-    try:
-        while more:
+    delivered, more, named = [], True, 3
+    while more:
+        try:
             found, more = read(columns, 2)
             delivered += found.offsets
-    except BatchUnreadable as error:
-        assert error.offset == 3
-    assert delivered[:3] == [0, 1, 2]
+        except BatchUnreadable as error:
+            more, named = False, error.offset
+    assert (delivered[:3], named) == ([0, 1, 2], 3)
 
 
 # --- the fetch buffer --------------------------------------------------------------------------
@@ -203,9 +203,7 @@ class Fetcher:
         self._wait_consume_future = None
         for number, data in enumerate(answers):
             tp = ClientPartition("t", number)
-            records = PartitionRecords(
-                tp, RecordSet(data), [], 0, None, None, True, READ_COMMITTED
-            )
+            records = PartitionRecords(tp, RecordSet(data), [], 0, None, None, True, READ_COMMITTED)
             self._records[tp] = FetchResult(
                 tp, assignment=self.assigned, backoff=0.1, partition_records=records
             )

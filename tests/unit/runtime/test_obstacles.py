@@ -21,6 +21,7 @@ from tests.unit.runtime.running_world import (
     until,
 )
 
+
 async def skip(world, tp, group=DIA_GROUP):
     """What `dia shed run --unreadable` does; returns the offsets."""
     [found] = await plan_unreadable(world.broker, world.clock, group, [tp])

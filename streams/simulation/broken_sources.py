@@ -1,0 +1,86 @@
+"""Reading the source with one thing wrong each (streams/simulation/broken.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from streams.broker.memory_consumer import MemoryConsumer
+from streams.broker.memory_log import Log
+from streams.errors import BatchUnreadable
+from streams.runtime import effects
+from streams.runtime.assigned import AssignedPartition
+from streams.runtime.partition import Partition
+from streams.runtime.shed_order import ShedOrder
+from streams.simulation.variant import Variant, replaced
+from streams.types import RecordBatch, TopicPartition
+
+
+def _fold_what_comes(self: AssignedPartition, batch: RecordBatch) -> None:
+    """A list that begins ahead is taken, and the hole before it booked as gaps."""
+    partition = self.partition
+    if partition is None or not self.taking:
+        return
+    batch.start = min(batch.start, partition.position)
+    _fold(self, batch)
+
+
+_fold = AssignedPartition.fold
+
+
+@contextmanager
+def _unreadable_passed_over() -> Iterator[None]:
+    """What cannot be opened is stepped over, as aiokafka does with a record set that is torn."""
+    real = Log.read_committed
+
+    def read(self: Log, offset: int, max_records: int) -> RecordBatch:
+        try:
+            return real(self, offset, max_records)
+        except BatchUnreadable as error:
+            return RecordBatch(self.tp, offset, error.until)
+
+    with patch.object(Log, "read_committed", read):
+        yield
+
+
+@contextmanager
+def _neighbours_lists_lost() -> Iterator[None]:
+    """The error of one partition throws away what was read of others, and positions stay moved;
+    whoever folds takes the position for what was folded."""
+    real = MemoryConsumer._fetch
+
+    def fetch(self: MemoryConsumer, max_records: int) -> dict[TopicPartition, RecordBatch]:
+        fetched = real(self, max_records)
+        failing = [
+            tp
+            for tp, state in self._assigned.items()
+            if state.position is not None
+            and any(state.position in spoilt for spoilt in self._cluster.log(tp).spoilt)
+        ]
+        return {} if failing else fetched
+
+    with (
+        patch.object(MemoryConsumer, "_fetch", fetch),
+        patch.object(AssignedPartition, "fold", _fold_what_comes),
+    ):
+        yield
+
+
+def _order_taken_anywhere(self: Partition, order: ShedOrder) -> None:
+    """An order for one batch is carried out from wherever its owner stands."""
+    first = self.progress.fold_offset
+    if order.withdrawn or order.epoch != self.state.link.epoch or first >= order.until:
+        return
+    self.progress.skipped(order)
+    row = effects.shed_range(self.agent.group, self.tp, order.epoch, first, order)
+    self._owed.fact(effects.SHED_RANGES, row, None)
+
+
+BROKEN_SOURCES: Mapping[str, Variant] = {
+    "a_hole_booked_as_gaps": replaced(AssignedPartition, fold=_fold_what_comes),
+    "unreadable_passed_over": _unreadable_passed_over,
+    "lists_of_neighbours_thrown_away": _neighbours_lists_lost,
+    "skipped_from_wherever_it_stands": replaced(Partition, shed=_order_taken_anywhere),
+    "a_replaced_log_folded_on": replaced(AssignedPartition, _suspicious=lambda *_: False),
+}
