@@ -33,6 +33,11 @@ class RequestRate:
             raise RateLimited("too many requests of this client", retry_after_s=wait_s)
         self._empty_at[client] = empty_at + self._spacing_s
 
+    def give_back(self, client: str) -> None:
+        """Uncount the request of the last `take`: something else refused it."""
+        if client in self._empty_at:
+            self._empty_at[client] -= self._spacing_s
+
     def _forget(self, now: float) -> None:
         self._empty_at = {name: at for name, at in self._empty_at.items() if at > now}
         if len(self._empty_at) >= CLIENTS_MAX:

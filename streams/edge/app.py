@@ -24,7 +24,7 @@ from starlette.routing import Route
 from streams.access.authentication import Authenticator
 from streams.access.problem import problem, refusal
 from streams.access.refusals import Forbidden, NothingKept, Unreadable
-from streams.access.request_rate import RequestRate
+from streams.access.shared_rate import SharedRate
 from streams.access.tokens import Role, Token
 from streams.clock import Clock
 from streams.degradation.degradation import Degradation
@@ -61,7 +61,7 @@ class Edge:
     authenticator: Authenticator
     intake: Intake
     results: Results
-    rate: RequestRate
+    rate: SharedRate
     room: body.Room
     clock: Clock
     metrics: EdgeMetrics
@@ -92,7 +92,7 @@ class Edge:
         token = self._holder(request, Role.OPERATE)
         source = self.intake.source(request.path_params["topic"])
         media, version = body.media_type(request), body.schema_version(request)
-        self.rate.take(token.tenant or token.id)
+        await self.rate.take(token.tenant or token.id)
         size_bytes = body.declared_bytes(request, self.body_bytes_max)
         caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
         with (
@@ -109,7 +109,7 @@ class Edge:
         key = request.path_params["key"]
         if len(key) > KEY_CHARS_MAX:
             raise Unreadable(f"a key has at most {KEY_CHARS_MAX} characters")
-        self.rate.take(token.tenant or token.id)
+        await self.rate.take(token.tenant or token.id)
         found = await self.results.results(tenant, key)
         if not found:
             return problem(404, "unknown_key", "no request with this key has a result yet")

@@ -18,10 +18,12 @@ from starlette.applications import Starlette
 
 from streams.access.authentication import Authenticator
 from streams.access.listening import Listening
-from streams.access.request_rate import RequestRate
+from streams.access.shared_rate import RedisBuckets, SharedRate
 from streams.access.tokens import TokenFile
 from streams.access.web_server import WebServer
 from streams.broker.kafka import KafkaBroker
+from streams.cache.process import BREAKER
+from streams.cache.redis import connect
 from streams.clock import Clock, SystemClock
 from streams.codecs import Limits
 from streams.degradation.degradation import Degradation
@@ -35,7 +37,9 @@ from streams.edge.shipment import Shipper
 from streams.edge.simulations import Simulations
 from streams.edge.spool import Spool
 from streams.edge.vitals import edge_watch
+from streams.errors import CacheUnavailable
 from streams.listener import bound
+from streams.resilience.breaker import Breaker
 from streams.settings import Settings
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
@@ -94,11 +98,12 @@ class EdgeProcess:
         self._watch = edge_watch(
             self.degradation, clock, self.intake, folder, settings.state_free_min_bytes
         )
+        self.rate = _rate(settings, clock, metrics)
         self._edge = Edge(
             authenticator=Authenticator(self._tokens),
             intake=self.intake,
             results=self._simulations,
-            rate=RequestRate(clock, limit=settings.edge_requests, period_s=RATE_PERIOD_S),
+            rate=self.rate,
             room=Room(settings.edge_inflight_bytes),
             clock=clock,
             metrics=metrics.edge,
@@ -129,6 +134,7 @@ class EdgeProcess:
             for task in (lanes, watch):
                 task.cancel()
             await asyncio.gather(lanes, watch, return_exceptions=True)
+            await self.rate.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A lane, or the watch, ends by being cancelled; anything else is a bug, and the end of the process:
@@ -136,6 +142,23 @@ class EdgeProcess:
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.bug = bug
             self.on_bug()
+
+
+def _rate(settings: Settings, clock: Clock, metrics: Metrics) -> SharedRate:
+    """Limits shared over edges where there is a Redis."""
+    buckets, breaker = None, None
+    if settings.redis_url:
+        client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
+        buckets = RedisBuckets(client, "edge")
+        breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
+    return SharedRate(
+        clock,
+        metrics.edge,
+        limit=settings.edge_requests,
+        period_s=RATE_PERIOD_S,
+        buckets=buckets,
+        breaker=breaker,
+    )
 
 
 def _spool(folder: Path, numbering: Numbering) -> Spool:

@@ -251,7 +251,10 @@ class Settings:
     edge_host: str = _setting("127.0.0.1", "address that takes events over HTTP")
     edge_port: int = _setting(8480, "its port; 0 takes a free one", low=0, high=65_535)
     edge_requests: int = _setting(
-        1000, "requests of one tenant within a minute", low=1, high=1_000_000
+        1000,
+        "requests of one tenant within a minute, over all edges where there is a Redis",
+        low=1,
+        high=1_000_000,
     )
     edge_body_bytes: int = _setting(4 << 20, "largest body", low=1 << 10, high=32 << 20)
     edge_inflight_bytes: int = _setting(

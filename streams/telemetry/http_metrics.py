@@ -33,6 +33,11 @@ class EdgeMetrics:
             "Acknowledged events on the edge's disk; above 0 the broker is or was away.",
             ("topic",),
         )
+        self.rate_checks = declare.counter(
+            "edge_rate_checks_total",
+            "Requests held against a limit: shared, by all edges in Redis; local, by this edge alone.",
+            ("by",),
+        )
         self.interruptions = declare.counter(
             "edge_interruptions_total",
             "Times a topic's events had to take the way through the spool.",

@@ -138,7 +138,7 @@ async def test_a_reader_may_not_post(http, line, tokens):
 async def test_too_many_requests_are_told_when_to_come_back(http, process, line, monkeypatch):
     """Retry-After is what makes a refusal useful."""
     for _ in range(1000):
-        process._edge.rate.take("acme")
+        await process._edge.rate.take("acme")
     answer = await http.post(METRICS, content=line(), headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
     assert int(answer.headers["retry-after"]) >= 1

@@ -1,0 +1,126 @@
+"""One limit over several edges, with Redis there or away: against a plain log of what was granted."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.access.refusals import RateLimited
+from streams.access.shared_rate import MemoryBuckets, SharedRate
+from streams.clock import VirtualClock
+from streams.errors import CacheUnavailable
+from streams.resilience.breaker import Breaker, BreakerPolicy
+from streams.telemetry.metrics import Metrics
+
+PERIOD_S = 60.0
+EDGES = 3
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, EDGES - 1),
+        st.sampled_from([0.0, 0.1, 1.0, 7.5, 60.0, 200.0]),
+        st.booleans(),
+    ),
+    max_size=80,
+)
+"""(which edge is asked, seconds before, whether Redis is away then)"""
+
+
+class Edges:
+    """Edges that share buckets, and what they granted."""
+
+    def __init__(self, limit: int) -> None:
+        self.clock = VirtualClock()
+        self.buckets = MemoryBuckets(self.clock)
+        self.granted: list[tuple[float, int]] = []
+        self.metrics = [Metrics() for _ in range(EDGES)]
+        policy = BreakerPolicy(failures=5, open_s=10.0, successes=1)
+        self.rates = [
+            SharedRate(
+                self.clock,
+                metrics.edge,
+                limit=limit,
+                period_s=PERIOD_S,
+                buckets=self.buckets,
+                breaker=Breaker("redis", policy, (CacheUnavailable,), self.clock, metrics),
+            )
+            for metrics in self.metrics
+        ]
+
+    async def ask(self, edge: int) -> float:
+        """0 for a request that was granted, else seconds to wait."""
+        try:
+            await self.rates[edge].take("acme")
+        except RateLimited as refused:
+            return refused.retry_after_s
+        self.granted.append((self.clock.monotonic(), edge))
+        return 0.0
+
+    def most(self, edge: int | None = None) -> float:
+        """The largest number granted in a span, over what the limit of one bucket allows in it."""
+        moments = [at for at, by in self.granted if edge in (None, by)]
+        return max(
+            (
+                count / (1 + (end - start) / PERIOD_S)
+                for i, start in enumerate(moments)
+                for count, end in enumerate(moments[i:], 1)
+            ),
+            default=0.0,
+        )
+
+
+async def _run(steps, limit, *, may_be_away: bool) -> Edges:
+    edges = Edges(limit)
+    for edge, pause_s, away in steps:
+        await edges.clock.advance(pause_s)
+        edges.buckets.away = away and may_be_away
+        await edges.ask(edge)
+    return edges
+
+
+@given(STEPS, st.integers(1, 9))
+def test_all_edges_together_grant_what_one_would(steps, limit):
+    """Replicas are added for load, and must not raise anybody's limit."""
+    edges = asyncio.run(_run(steps, limit, may_be_away=False))
+    assert edges.most() <= limit + 1e-6
+
+
+@given(STEPS, st.integers(1, 9))
+def test_without_redis_each_edge_still_holds_the_limit(steps, limit):
+    """An outage of a cache neither opens the gate nor closes it, at no moment of its coming and going."""
+    edges = asyncio.run(_run(steps, limit, may_be_away=True))
+    for edge in range(EDGES):
+        assert edges.most(edge) <= limit + 1e-6
+
+
+@given(STEPS, st.integers(1, 9))
+def test_who_waits_as_told_is_let_in(steps, limit):
+    """By the same edge: what the shared bucket refused does not count against the edge's own."""
+
+    async def run() -> None:
+        edges = Edges(limit)
+        for edge, pause_s, _ in steps:
+            await edges.clock.advance(pause_s)
+            wait_s = await edges.ask(edge)
+            if wait_s:
+                assert wait_s <= PERIOD_S
+                await edges.clock.advance(wait_s)
+                assert await edges.ask(edge) == 0.0
+
+    asyncio.run(run())
+
+
+def test_the_metric_says_who_decided():
+    """Limits that are three times as wide for want of Redis should be seen."""
+
+    async def run() -> tuple[float | None, float | None]:
+        edges = Edges(limit=9)
+        await edges.ask(0)
+        edges.buckets.away = True
+        await edges.ask(0)
+        await edges.ask(0)
+        value = edges.metrics[0].registry.get_sample_value
+        return tuple(value("dia_edge_rate_checks_total", {"by": by}) for by in ("shared", "local"))
+
+    assert asyncio.run(run()) == (1.0, 2.0)
