@@ -7,8 +7,9 @@
                  and DIA_DEGRADED_ERROR_SHARE of them failed, or    state, closed windows go on;
                  none was answered for 5 s; the state folder has    a warning in the log
                  less than twice the room of level 3
-    2 partial    a shard answered nothing for 15 s; Redis is away   HTTP surfaces change nothing and
-                                                                    read what is kept
+    2 partial    a shard answered nothing for 15 s                  the console begins nothing new
+                                                                    and reads what is kept
+                 Redis is away                                      sources are asked instead
     3 minimal    Kafka answered nothing for 15 s; the state folder  partitions take no records; an
                  cannot be written, or has less room than           edge that could keep nothing
                  DIA_STATE_FREE_MIN_BYTES                           says so; people are called

@@ -45,11 +45,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     since_ms: int = 0
     causes: tuple[Cause, ...] = ()
 
-    @property
-    def read_only(self) -> bool:
-        """Level 2: whoever answers people changes nothing, and may have nothing fresh."""
-        return self.level >= Level.PARTIAL
-
 
 def worst(standings: Iterable[Standing]) -> Standing:
     """The one with the highest level, of equals the one that came to it first; level 0 of none."""

@@ -36,7 +36,7 @@ FRESHNESS_BUCKETS_S = (
     *(0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 45),
     *(60, 120, 300, 600, 1200, 1800, 3600),
 )
-"""Close enough that a quantile interpolated inside a bucket is within half of its true value."""
+"""Neighbours differ by a factor of 2.5 at most: so far off may a quantile between them be."""
 JOB_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 RESTORE_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
 

@@ -56,7 +56,7 @@ function drawLetters({ letters: found, next }) {
 }
 
 const readGroups = () => groups.show((signal) => get("/api/dlq/groups", { ...filters(), by: $("by").value }, signal),
-  drawGroups, "No dead letter. Every record of this topic could be processed.");
+  drawGroups, "No dead letter in this topic.");
 
 const readLetters = () => list.show(
   (signal) => get("/api/dlq/letters", { ...filters(), limit: PAGE, after: after.at(-1) }, signal),

@@ -62,7 +62,8 @@ const workers = (found) => table("Workers", [
 ], found);
 
 function headline({ settled, verdict, lag_records: lag, partitions: all, workers: running }) {
-  const sum = (name) => all.reduce((total, one) => total + (one[name] ?? 0), 0);
+  const measured = all.filter((one) => one.state_bytes !== null);
+  const stored = measured.length ? measured.reduce((total, one) => total + one.state_bytes, 0) : null;
   const books = all.filter((one) => one.ledger);
   const wrong = books.filter((one) => !one.ledger.balanced).length;
   const orphans = all.filter((one) => one.owner === null && one.member === null).length;
@@ -73,7 +74,7 @@ function headline({ settled, verdict, lag_records: lag, partitions: all, workers
     { name: "Partitions", value: count(all.length), tone: orphans ? "warn" : null,
       aside: orphans ? `${plural(orphans, "partition")} without a known owner` : `on ${plural(running.length, "worker process", "worker processes")}` },
     { name: "Lag", value: count(lag), unit: lag === null ? null : "records", tone: verdict === "red" ? "bad" : null },
-    { name: "State on disk", value: bytes(sum("state_bytes")) },
+    { name: "State on disk", value: bytes(stored) },
     { name: "Ledger", value: books.length ? (wrong ? `${wrong} off` : "adds up") : "empty", tone: wrong ? "bad" : null,
       aside: `${plural(books.length, "partition")}; dia audit compares it with the log` },
   ];
@@ -89,7 +90,7 @@ function draw(found) {
   panels.ledger.put(books.length ? ledger(books) : null, "No partition has written its ledger row yet.");
   panels.agents.put(found.agents.length ? agents(found.agents) : null, "No agent is declared.");
   moved();
-  panels.workers.put(found.workers.length ? workers(found.workers) : null, "No worker runs. Start one: dia worker");
+  panels.workers.put(found.workers.length ? workers(found.workers) : null, "No worker is known here. Start one: dia worker");
 }
 
 async function read() {
