@@ -16,6 +16,9 @@ from tables.outbox import Outbox
 from tables.outcomes import Outcomes
 
 
+_finish = FinishedOffsets.finish
+
+
 def _nothing_loaded(self: Any, items: Iterable[tuple[bytes, bytes]]) -> None:
     del self, items
 
@@ -43,8 +46,8 @@ def _offset_runs_ahead() -> Iterator[None]:
 
 
 def _finished_again(self: FinishedOffsets, offset: int, verdict: str) -> None:
-    self._verdicts[offset] = verdict
-    self.changed = True
+    if offset not in self:
+        _finish(self, offset, verdict)
 
 
 @contextmanager
