@@ -1,7 +1,11 @@
 """The policy service over HTTP: ``GET /v1/policies/{tenant}/{policy}`` gives a `Policy` as JSON.
 
-200 is an answer, and so is 404. Everything else is a failure of the service: a refused connection,
-a timeout, any other status, a body that is not the policy asked for.
+200 is an answer, and so is 404. Everything else is a failure: a refused connection, a timeout, any
+other status, a body that is not the policy asked for.
+
+A failure is the policy's own while the service answers: about another policy since the question
+was sent, else about the name `PROBE`, which no policy has. Only a service that does not answer the
+probe either is away, and only that counts for the breaker.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from streams.errors import (
     PolicyServiceFailed,
     PolicyServiceUnavailable,
     RetriesExhausted,
+    TransientError,
 )
 from streams.policy.policy import Policy
 from streams.proxies import DIRECT
@@ -26,10 +31,18 @@ from streams.resilience.retry import Retrier, RetryPolicy
 from streams.settings import Settings, secret_file
 from streams.telemetry.metrics import Metrics
 
+PROBE = ("-", "-")
+"""Tenant and policy that are asked for to see whether the service answers; 404 is an answer."""
 BREAKER = BreakerPolicy(failures=5, open_s=30.0, successes=3, consecutive=True)
 _CONNECTIONS = 16
 
 _decode = msgspec.json.Decoder(Policy).decode
+
+
+class _Away(TransientError):  # noqa: N818 - as its siblings in streams/errors.py
+    """Neither the policy nor the probe was answered."""
+
+    code = PolicyServiceUnavailable.code
 
 
 class PolicyService:
@@ -47,7 +60,7 @@ class PolicyService:
         seed: int = 0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.breaker = Breaker("policy_service", BREAKER, (PolicyServiceFailed,), clock, metrics)
+        self.breaker = Breaker("policy_service", BREAKER, (_Away,), clock, metrics)
         self._clock = clock
         self._token = token
         self._retrier = Retrier(retry if retry is not None else RetryPolicy(), clock, seed)
@@ -72,27 +85,50 @@ class PolicyService:
         )
 
     async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
-        """See `PolicySource`."""
-        answered = self._answered
+        """None: there is no such policy.
+
+        Raises `PolicyServiceUnavailable` while the service is away, and `RetriesExhausted` when it
+        answers and still fails on this policy.
+        """
         try:
-            return await self._retrier.run(
-                lambda: self.breaker.call(lambda: self._ask(tenant_id, policy_id))
-            )
+            return await self._retrier.run(lambda: self._attempt(tenant_id, policy_id))
         except BreakerOpen as error:
             raise PolicyServiceUnavailable(str(error)) from error
         except RetriesExhausted as error:
-            if self._answered == answered:
-                # It answered nobody meanwhile: it is away, and the question is not to blame.
+            if isinstance(error.__cause__, _Away):
                 raise PolicyServiceUnavailable(str(error)) from error
             raise
 
     async def answers(self) -> bool:
         """Whether it can be relied on: it answered just now, and the breaker is closed."""
         try:
-            await self.fetch("-", "-")
+            await self.fetch(*PROBE)
         except (PolicyServiceUnavailable, RetriesExhausted):
             return False
         return self.breaker.state == "closed"
+
+    async def _attempt(self, tenant_id: str, policy_id: str) -> Policy | None:
+        """Raises `PolicyServiceFailed`, `BreakerOpen`, and `_Away`, which the breaker counts."""
+        answer = await self.breaker.call(lambda: self._asked(tenant_id, policy_id))
+        if isinstance(answer, PolicyServiceFailed):
+            raise answer
+        return answer
+
+    async def _asked(self, tenant_id: str, policy_id: str) -> Policy | PolicyServiceFailed | None:
+        answered = self._answered
+        try:
+            return await self._ask(tenant_id, policy_id)
+        except PolicyServiceFailed as error:
+            if self._answered == answered and not await self._probed():
+                raise _Away(str(error)) from error
+            return error
+
+    async def _probed(self) -> bool:
+        try:
+            await self._ask(*PROBE)
+        except PolicyServiceFailed:
+            return False
+        return True
 
     async def _ask(self, tenant_id: str, policy_id: str) -> Policy | None:
         path = f"/v1/policies/{quote(tenant_id, safe='')}/{quote(policy_id, safe='')}"

@@ -2,7 +2,8 @@
 
 async with StubPolicyService() as stub:
     stub.policies.append(Policy(...))
-    stub.script += ["error", "hang", "garbage"]     # the next three requests; then it answers
+    stub.script += ["error", "hang", "garbage"]     # the next three policies; then it answers
+    stub.failing.add("p1")                          # every request for this policy fails
     stub.down = True                                # every request fails
 """
 
@@ -17,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from streams.policy.policy import Policy
+from streams.policy.service import PROBE
 
 Behaviour: TypeAlias = Literal["answer", "error", "hang", "garbage", "other"]
 """``other`` answers with a policy that was not asked for."""
@@ -32,6 +34,8 @@ class StubPolicyService:
         self.script: deque[Behaviour] = deque()
         self.failing: set[str] = set()
         self.down = False
+        self.asked: list[str] = []
+        """the policy of each request"""
         self.tokens: list[str] = []
         """the Authorization header of each request"""
         self.url = ""
@@ -66,6 +70,7 @@ class StubPolicyService:
     async def _serve(self, request: web.Request) -> web.Response:
         self.tokens.append(request.headers.get("Authorization", ""))
         tenant, name = request.match_info["tenant"], request.match_info["policy"]
+        self.asked.append(name)
         match self._behaviour(name):
             case "error":
                 return web.Response(status=503)
@@ -81,7 +86,8 @@ class StubPolicyService:
     def _behaviour(self, policy_id: str) -> Behaviour:
         if self.down or policy_id in self.failing:
             return "error"
-        return self.script.popleft() if self.script else "answer"
+        scripted = self.script and policy_id != PROBE[1]
+        return self.script.popleft() if scripted else "answer"
 
 
 def _json(policy: Policy) -> web.Response:

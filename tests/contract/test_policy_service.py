@@ -81,7 +81,7 @@ async def test_failures_in_passing_are_retried(rig: Rig, behaviour):
     """A restart of the service, or a body cut short, is nobody's fault."""
     rig.stub.script += [behaviour, behaviour]
     await rig.check()
-    assert rig.stub.requests == 3
+    assert rig.stub.asked.count("p") == 3
     assert [round(pause) for pause in rig.clock.slept] == [1, 2]
 
 
@@ -96,15 +96,21 @@ async def test_a_service_that_is_away_makes_nobody_wrong(rig: Rig):
 
 
 async def test_five_failures_in_a_row_leave_the_service_alone(rig: Rig):
-    """While it is open, nothing is sent; a probe finds the service again."""
+    """While it is open, nothing is sent; a question finds the service again."""
     rig.stub.down = True
     for _ in range(3):
         with pytest.raises(PolicyServiceUnavailable):
             await rig.check()
-    assert rig.stub.requests == BREAKER.failures
+    assert rig.stub.asked.count("p") == 5
     assert rig.service.breaker.state == "open"
     rig.stub.down = False
-    await rig.clock.advance(BREAKER.open_s)
+    left_s = rig.service.breaker.retry_after_s
+    assert 28 < left_s < 30
+    await rig.clock.advance(left_s - 0.1)
+    with pytest.raises(PolicyServiceUnavailable, match=r"another 0\.1 s"):
+        await rig.check()
+    assert rig.stub.asked.count("p") == 5
+    await rig.clock.advance(0.2)
     await rig.check()
     assert rig.service.breaker.state == "half_open"
     for policy_id in "ab":
@@ -124,11 +130,31 @@ async def test_it_can_be_relied_on_again_when_the_breaker_closed(rig: Rig):
     assert [await rig.service.answers() for _ in range(3)] == [False, False, True]
 
 
-async def test_one_policy_the_service_fails_on_is_given_up(rig: Rig):
-    """While others are answered, waiting for this one would hold up its partition for ever."""
-    rig.stub.policies.append(Policy(tenant_id="t", policy_id="other", scenarios=None))
+@pytest.mark.parametrize("times", [1, 4])
+async def test_one_policy_the_service_fails_on_is_given_up_also_where_no_other_is_asked(
+    rig: Rig, times
+):
+    """The service answers a probe, so it is not away: its breaker must stay closed however often
+    this policy fails, else one tenant's policy holds every tenant's simulations."""
     rig.stub.failing.add("broken")
-    rig.clock.meanwhile.append(rig.check("other"))
+    for _ in range(times):
+        with pytest.raises(RetriesExhausted, match="answered 503"):
+            await rig.check("broken")
+    assert rig.stub.asked.count("broken") == 4 * times
+    assert rig.service.breaker.state == "closed"
+    await rig.check()
+
+
+async def test_a_failing_policy_does_not_use_up_the_trials_of_a_service_that_is_back(rig: Rig):
+    """Half-open, the one call that is let through may be about a policy that fails for good."""
+    rig.stub.failing.add("broken")
+    rig.stub.down = True
+    for _ in range(2):
+        with pytest.raises(PolicyServiceUnavailable):
+            await rig.check()
+    assert rig.service.breaker.state == "open"
+    rig.stub.down = False
+    await rig.clock.advance(BREAKER.open_s)
     with pytest.raises(RetriesExhausted):
         await rig.check("broken")
     assert rig.service.breaker.state == "closed"
