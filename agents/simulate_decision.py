@@ -8,6 +8,7 @@ another payload is a dead letter `idempotency_conflict`. What is asked is everyt
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any, cast
 
 import msgspec
@@ -39,11 +40,11 @@ def ask(request: SimulationRequest) -> Ask:
     )
     cancels = request.parameters.get("idempotency_key") if request.scenario == CANCEL else None
     return Ask(
-        tenant=request.tenant_id,
+        tenant=intern(request.tenant_id),
         key=request.idempotency_key,
         payload=xxh3_128_digest(_canonical(asked)),
         priority=request.priority,
-        queue=request.scenario,
+        queue=intern(request.scenario),
         cancels=cancels if isinstance(cancels, str) else None,
     )
 

@@ -11,9 +11,12 @@ from schemas.simulation import SimulationRequest
 from streams.errors import (
     InvalidParameters,
     JobRefused,
+    PolicyRejected,
     PolicyServiceFailed,
+    PolicyServiceUnavailable,
     RetriesExhausted,
     SimulationFailed,
+    TransientError,
     UnknownScenario,
 )
 from streams.job_agent import Outcome, Resources
@@ -24,9 +27,12 @@ from streams.pool.processes import ProcessPool
 from streams.queue_policy import QueuePolicy
 from streams.scenarios import job, registry
 from streams.scenarios.history import History
-from streams.scenarios.scenario import HistoryQuery
+from streams.scenarios.hook_calls import HookCalls
+from streams.scenarios.scenario import HistoryQuery, no_history
 from streams.sinks.minutes import MinuteReader
 
+POLICY_SERVICE = "policy_service"
+"""The need of every request that names a policy."""
 CANCEL = "cancel"
 """The scenario whose requests end another request of their tenant."""
 
@@ -42,10 +48,13 @@ the event loop is busy with commits."""
 class Simulator:
     """The `Performer` of one process."""
 
-    def __init__(self, pool: JobPool, minutes: MinuteReader, policies: PolicyValidator) -> None:
+    def __init__(
+        self, pool: JobPool, minutes: MinuteReader, policies: PolicyValidator, hooks: HookCalls
+    ) -> None:
         self._pool = pool
         self._minutes = minutes
         self._policies = policies
+        self._hooks = hooks
 
     @classmethod
     def of(cls, resources: Resources) -> Simulator:
@@ -61,7 +70,8 @@ class Simulator:
         policies = PolicyValidator.from_settings(
             settings, clock, resources.metrics, resources.layer
         )
-        return cls(pool, MinuteReader(settings), policies)
+        minutes = MinuteReader(settings, clock, resources.metrics)
+        return cls(pool, minutes, policies, HookCalls(resources.metrics))
 
     @property
     def slots(self) -> int:
@@ -71,27 +81,41 @@ class Simulator:
         chosen = registry.scenarios().get(name)
         return chosen.queue if chosen is not None else _UNKNOWN_QUEUE
 
-    async def perform(self, event: SimulationRequest) -> dict[str, Any]:
-        if event.scenario == CANCEL:
-            raise InvalidParameters(
-                "scenario cancel needs parameters.idempotency_key, the key of what to cancel."
-            )
-        chosen = registry.scenario(event.scenario)
-        query = chosen.history(registry.parameters(chosen, event.parameters))
+    def needs(self, event: SimulationRequest) -> tuple[str, ...]:
+        needs: tuple[str, ...] = ()
+        if event.policy_id is not None:
+            needs = (POLICY_SERVICE, _policy_need(event))
+        if not _reads_history(event):
+            return needs
+        try:
+            query = _history_query(event)
+        except Exception:  # noqa: BLE001 - `prepare` meets it again, and makes it the answer
+            return needs
+        if query is not None:
+            shard = self._minutes.shard_of(event.tenant_id, event.model_id, query.metric)
+            needs += (_shard_need(shard),)
+        return needs
+
+    async def prepare(self, event: SimulationRequest) -> bytes:
+        """The job, encoded: parameters are checked, the policy allows it, its history is read."""
+        query = _history_query(event)
         await self._allowed(event)
-        history = await self._history(event, query) if query is not None else None
         work = job.SimulationJob(
             scenario=event.scenario,
             parameters=event.parameters,
             trials=event.trials,
             seed=_seed(event),
-            history=history,
+            history=await self._history(event, query) if query is not None else None,
         )
         try:
-            encoded = job.encode_job(work)
+            return job.encode_job(work)
         except OverflowError as error:
             raise InvalidParameters("parameters hold an integer beyond 64 bits.") from error
-        raw = await self._pool.run(encoded, chosen.queue.timeout_s)
+
+    async def perform(
+        self, event: SimulationRequest, prepared: bytes, timeout_s: float
+    ) -> dict[str, Any]:
+        raw = await self._pool.run(prepared, timeout_s)
         if len(raw) > job.SUMMARY_MAX_BYTES:
             raise SimulationFailed(
                 f"the summary has {len(raw)} bytes, at most {job.SUMMARY_MAX_BYTES}."
@@ -103,6 +127,7 @@ class Simulator:
 
     async def _allowed(self, event: SimulationRequest) -> None:
         """Raises `PolicyRejected`, `PolicyServiceUnavailable` or `PolicyServiceFailed`."""
+        need = _policy_need(event)
         if event.policy_id is None:
             return
         question = Question(
@@ -114,15 +139,27 @@ class Simulator:
         )
         try:
             await self._policies.check(question)
+        except PolicyRejected as error:
+            error.need = need
+            raise
+        except PolicyServiceUnavailable as error:
+            error.need = POLICY_SERVICE
+            raise
         except RetriesExhausted as error:
-            # The service answers others: it costs this request an attempt, and nobody a pause.
-            raise PolicyServiceFailed(str(error)) from error
+            # The service answers about other policies: only requests under this one wait.
+            failed = PolicyServiceFailed(f"{need}: {error}")
+            failed.need = need
+            raise failed from error
 
     async def _history(self, event: SimulationRequest, query: HistoryQuery) -> History:
         stop_s = event.ts // 60_000 * 60 + 60
-        minutes = await self._minutes.read(
-            event.tenant_id, event.model_id, query.metric, stop_s - 60 * query.minutes, stop_s
-        )
+        start_s = stop_s - 60 * query.minutes
+        series = (event.tenant_id, event.model_id, query.metric)
+        try:
+            minutes = await self._minutes.read(*series, start_s, stop_s)
+        except TransientError as error:
+            error.need = _shard_need(self._minutes.shard_of(*series))
+            raise
         return History(
             start_s=[minute.start_s for minute in minutes],
             counts_n=[minute.n for minute in minutes],
@@ -132,27 +169,50 @@ class Simulator:
         )
 
     def finished(self, event: SimulationRequest, outcome: Outcome) -> None:
-        """The scenario's hooks, with what the result record says."""
+        """The scenario's hook, in a thread, with what the result record says."""
         chosen = registry.scenarios().get(event.scenario)
         if chosen is None:
             return
         hook = chosen.on_completed if outcome.status == "completed" else chosen.on_failed
         if hook is not None:
-            hook(
-                {
-                    "tenant_id": event.tenant_id,
-                    "idempotency_key": event.idempotency_key,
-                    "request_id": event.request_id,
-                    "status": outcome.status,
-                    "summary": outcome.summary,
-                    "error_code": outcome.code,
-                }
-            )
+            result = {
+                "tenant_id": event.tenant_id,
+                "idempotency_key": event.idempotency_key,
+                "request_id": event.request_id,
+                "status": outcome.status,
+                "summary": outcome.summary,
+                "error_code": outcome.code,
+            }
+            self._hooks.call(event.scenario, hook, result)
 
     async def close(self) -> None:
+        await self._hooks.close()
         await self._pool.close()
         await self._policies.close()
         await self._minutes.close()
+
+
+def _history_query(event: SimulationRequest) -> HistoryQuery | None:
+    """The windows that the request asks for. Raises `UnknownScenario`, `InvalidParameters`."""
+    if event.scenario == CANCEL:
+        raise InvalidParameters(
+            "scenario cancel needs parameters.idempotency_key, the key of what to cancel."
+        )
+    chosen = registry.scenario(event.scenario)
+    return chosen.history(registry.parameters(chosen, event.parameters))
+
+
+def _reads_history(event: SimulationRequest) -> bool:
+    chosen = registry.scenarios().get(event.scenario)
+    return chosen is not None and chosen.history is not no_history
+
+
+def _policy_need(event: SimulationRequest) -> str:
+    return f"policy {event.tenant_id}/{event.policy_id}"
+
+
+def _shard_need(shard: int) -> str:
+    return f"shard {shard}"
 
 
 def _seed(event: SimulationRequest) -> int:

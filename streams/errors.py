@@ -9,8 +9,8 @@ DiaError
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
- |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, LockBusy, LeaseLost
- |   +- BreakerOpen, PolicyServiceUnavailable  (wait: whoever needs it pauses)
+ |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost
+ |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread  (wait: what needs it pauses)
  +- JobRefused                     answer the request with it, go on
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
  |   |  SimulationFailed, SimulationCancelled, PolicyRejected
@@ -145,9 +145,10 @@ class RetriesExhausted(BadRecord):
 
 
 class TransientError(DiaError):
-    """Likely to pass by itself: retry with backoff."""
+    """Likely to pass by itself: retry with backoff. ``need``: what of `Performer.needs` failed."""
 
     disposition = Disposition.RETRY
+    need = ""
 
 
 class BrokerUnavailable(TransientError):
@@ -223,6 +224,17 @@ class PolicyServiceUnavailable(TransientError):
     exit_code = 4
 
 
+class RequestUnread(TransientError):
+    """A request that is not held in memory cannot be read again now: its log is away."""
+
+    code = "request_unread"
+    disposition = Disposition.PAUSE
+
+
+class DependencyLate(TransientError):
+    code = "dependency_late"
+
+
 class ProcessDied(TransientError):
     """A pool process died while it ran a job: the job may run again in another."""
 
@@ -236,9 +248,10 @@ class JobProcessFailed(TransientError):
 
 
 class JobRefused(DiaError):
-    """A request that was understood and will never succeed as it is: its result says why."""
+    """Understood, and will never succeed: its result says why. ``need``: the last that answered."""
 
     disposition = Disposition.ANSWER
+    need = ""
 
 
 class UnknownScenario(JobRefused):

@@ -91,25 +91,41 @@ class Performer(Protocol):
 
     @property
     def slots(self) -> int:
-        """How much work is worth starting at once."""
+        """How many jobs are worth performing at once."""
         ...
 
     def queue(self, name: str) -> QueuePolicy:
         """The settings of a queue; any for a name it does not know."""
         ...
 
-    async def perform(self, event: Any) -> dict[str, Any]:
-        """The summary. May be cancelled at any point.
+    def needs(self, event: Any) -> tuple[str, ...]:
+        """What `prepare` asks for this request, in the order in which it asks.
+
+        A name with a space, ``policy acme/p1`` or ``shard 2``, is one of its kind and is asked by a
+        bounded number of jobs at once; a bare name is shared by all. Never raises.
+        """
+        ...
+
+    async def prepare(self, event: Any) -> Any:
+        """What `perform` takes besides the request. Takes no slot; may be cancelled at any point.
+
+        Must not wait where `needs` is empty. Raises as `perform`; an error's ``need`` names the
+        dependency that failed.
+        """
+        ...
+
+    async def perform(self, event: Any, prepared: Any, timeout_s: float) -> dict[str, Any]:
+        """The summary, within ``timeout_s``. May be cancelled at any point.
 
         Raises `JobRefused` and `BadRecord` kinds for what will not succeed (they become the
-        result), and `TransientError` kinds for what may: it is performed again, by the queue's
-        policy. One whose disposition is PAUSE says that what work needs is away (a breaker is
-        open): for a while nothing starts and partitions take nothing in, and no attempt is spent.
+        result), and `TransientError` kinds for what may: it is tried again, by the queue's policy,
+        and given up after its last attempt. One whose disposition is PAUSE says that what the job
+        needs is away (a breaker is open): the jobs with that need wait, and no attempt is spent.
         """
         ...
 
     def finished(self, event: Any, outcome: Outcome) -> None:
-        """Told of each first outcome after it was committed, at most once."""
+        """Called for each first outcome after it was committed, at most once. Must not block."""
         ...
 
     async def close(self) -> None: ...

@@ -63,7 +63,13 @@ class Idle:
     def queue(self, name: str) -> QueuePolicy:
         return QueuePolicy()
 
-    async def perform(self, event: Any) -> dict[str, Any]:
+    def needs(self, event: Any) -> tuple[str, ...]:
+        return ()
+
+    async def prepare(self, event: Any) -> None:
+        """It needs nothing."""
+
+    async def perform(self, event: Any, prepared: None, timeout_s: float) -> dict[str, Any]:
         return {}
 
     def finished(self, event: Any, outcome: Outcome) -> None:

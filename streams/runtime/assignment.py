@@ -31,6 +31,7 @@ from streams.runtime.epoch import epoch_of
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import pass_mark
+from streams.runtime.request_log import RequestLog
 from streams.runtime.restore import restore
 from streams.runtime.shed_order import ShedOrder, read_orders
 from streams.runtime.source_check import Reached, check_source
@@ -78,6 +79,8 @@ class Opener:
     shard_of: ShardOf
     dispatchers: Mapping[str, Dispatcher] = field(default_factory=dict)
     """of each job agent, by its name"""
+    request_log: RequestLog | None = None
+    """of job agents; without one each partition has its own"""
 
     async def open(self, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]) -> Opened:
         """Run A1 to A4; ``fenced`` is called after A1.
@@ -117,7 +120,10 @@ class Opener:
 
     def _partition(self, agent: Agent, state: PartitionState, passes: int) -> Partition:
         if isinstance(agent, JobAgent):
-            return JobPartition(agent, state, self.clock, self.dispatchers[agent.name], passes)
+            dispatcher, log = self.dispatchers[agent.name], self.request_log
+            if log is None:
+                log = RequestLog(self.broker)
+            return JobPartition(agent, state, self.clock, dispatcher, log, passes)
         return Partition(agent, state, self.clock, passes)
 
     async def _committed(

@@ -1,16 +1,27 @@
 """The work of one agent in one process: what waits, what runs, what is tried again.
 
-It knows nothing of offsets or commits: a partition hands in work and is told the outcome, in the
+It knows nothing of offsets or commits: a partition hands in work and gets the outcome, in the
 loop's thread. Work of a partition that left is dropped and stopped: whoever has the partition now
 does it.
+
+ W1  work waits in its place of the fair queue                              `submit`
+ W2  it is prepared: request, policy and history are read, without a slot     `_prepare`
+ W3  it takes a slot and runs, within what W2 left of its limit             `_perform`
+ W4  it ends: an outcome, another attempt, or given up                      `_failed`
+
+W2 is skipped by work that needs nothing. It has bounds of its own, of a lane, a tenant and a need,
+so that a dependency that hangs holds back what needs it and no slot. A need that fails shuts its
+gate (runtime/gates.py): work that needs it waits in its place, other work goes on. An error whose
+disposition is PAUSE spends no attempt; one that is RETRY spends one, and after the last one the
+work is given up.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import random
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,45 +30,44 @@ import structlog
 from streams.clock import Clock
 from streams.errors import (
     BadRecord,
+    DependencyLate,
     Disposition,
     InvalidParameters,
     JobRefused,
     PolicyRejected,
+    RetriesExhausted,
     SimulationCancelled,
     TransientError,
     UnknownScenario,
 )
-from streams.job_agent import Ask, Outcome, Performer
+from streams.job_agent import Outcome, Performer
 from streams.queue_policy import HIGH_PRIORITY, QueuePolicy
-from streams.runtime.fair_queue import LANES, FairQueue, Lane
+from streams.runtime.deadline import Deadline, DeadlinePassed
+from streams.runtime.fair_queue import LANES, READY, FairQueue, Lane
+from streams.runtime.gates import Gates
 from streams.runtime.rate import Rate
+from streams.runtime.work import GivenUp, Owner, Work
 from streams.telemetry.metrics import Metrics
 
 _TICK_S = 0.1
-"""How soon after a rate, a backoff or a held performer allows it work starts."""
+"""How soon after a rate, a pause or a gate allows it work starts."""
 HOLD_S = 1.0
-"""How long nothing starts after work found that what it needs is away; then some of it asks again."""
+"""How long a gate stays shut after its need was found away; then one work asks again."""
+JITTER = 0.2
+"""The share by which a pause may be longer or shorter, so that work which failed together does not
+come back together."""
+_GATE_IDLE_S = 600.0
 _JOBS_A_TASK = 8
 """So many at most in one turn of the loop, where none of them waits for anything."""
+_GIVEN_UP_A_TURN = 100
+_KNOWN_AT_ONCE = 8
+AHEAD_OF_LANE = 64
+"""Work of one lane that is being prepared or is ready, at most."""
+AHEAD_OF_TENANT = 8
+"""Of those, at most so many of one tenant, or as many as there are slots."""
 _REJECTED = (UnknownScenario, InvalidParameters, PolicyRejected)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """One request's work. ``done`` is called once, unless its owner is forgotten before."""
-
-    owner: object
-    event: Any
-    ask: Ask
-    done: Callable[[Outcome], None]
-    since_s: float = 0.0
-    started_ms: int = 0
-    failures: int = 0
-    due_s: float = 0.0
-    lane: Lane = "normal"
-    ended: bool = False
 
 
 class Dispatcher:
@@ -67,37 +77,53 @@ class Dispatcher:
         self, performer: Performer, clock: Clock, metrics: Metrics, normal_share: float
     ) -> None:
         self.performer = performer
+        self.gates = Gates(max(4, performer.slots))
         self._clock = clock
         self._metrics = metrics
         self._wait_seconds = {lane: metrics.jobs.wait_seconds.labels(lane) for lane in LANES}
         self._finished_jobs = cache(metrics.jobs.finished.labels)
-        self._queue: FairQueue[Work] = FairQueue(normal_share)
+        self._queue: FairQueue[Work] = FairQueue(normal_share, _has_left)
+        self._random = random.Random(clock.now_ms())
         # By age and not by address, as sets of them would be: a seed makes one history.
         self._running: dict[asyncio.Task[None], Work] = {}
+        self._preparing: dict[asyncio.Task[None], tuple[Work, tuple[str, ...]]] = {}
+        self._ahead_of_lane: Counter[Lane] = Counter()
+        self._ahead_of_tenant: Counter[tuple[Lane, str]] = Counter()
+        self._wanting: Counter[Lane] = Counter()
+        """work in the queue that must be prepared first"""
+        self._known: deque[Work] = deque()
+        """work whose outcome waits for its request; in no lane, for it takes no slot"""
+        self._looking = False
         self._by_queue: Counter[str] = Counter()
         self._pausing: dict[Work, None] = {}
         self._rates: dict[str, Rate] = {}
-        self._held_until_s = float("-inf")
-
-    @property
-    def held(self) -> bool:
-        """Nothing starts now; partitions should take nothing in."""
-        return self._clock.monotonic() < self._held_until_s
 
     def submit(self, work: Work) -> None:
-        """It waits from now on, and starts when its turn comes."""
+        """W1: it waits from now on, and starts when its turn comes. Work that has ended may come
+        again with a known outcome: it ends with that as soon as its request is in memory."""
         work.since_s = self._clock.monotonic()
-        work.lane = self._lane(work)
-        self._wait(work)
-        self._start_what_may()
+        work.lane, work.order = self._lane(work), -1
+        if work.known is None:
+            self._wait(work)
+        else:
+            work.stage = "waiting"
+            self._known.append(work)
+        self._look_soon()
 
     def cancel(self, work: Work) -> None:
         """Stop it wherever it is; its outcome is that it was cancelled."""
-        self._stop(lambda other: other is work)
+        if work.stage == "waiting":
+            self._queue.dropped(work.lane)
+            self._left_queue(work)
+            self._unready(work)
+        elif work.stage == "pausing":
+            del self._pausing[work]
+        else:
+            self._end_tasks(lambda other: other is work)
         error = SimulationCancelled("the simulation was cancelled by a request of its tenant.")
         self._finish(work, _refused(work, error, self._clock.now_ms()))
 
-    def forget(self, owner: object) -> None:
+    def forget(self, owner: Owner) -> None:
         """Drop and stop all work of ``owner``; nobody is told."""
         self._stop(lambda work: work.owner is owner)
 
@@ -109,20 +135,35 @@ class Dispatcher:
             for work in [work for work in self._pausing if work.due_s <= now_s]:
                 del self._pausing[work]
                 self._wait(work)
+            self.gates.forget_idle(now_s, _GATE_IDLE_S)
             self._start_what_may()
             for lane in LANES:
                 self._metrics.jobs.waiting.labels(lane).set(self._queue.length(lane))
             self._metrics.jobs.running.set(len(self._running))
+            self._metrics.jobs.shut_needs.set(len(self.gates.shut))
 
     async def close(self) -> None:
         """Stop everything, the performer too."""
         self._stop(lambda work: True)
         await self.performer.close()
 
-    # --- starting ----------------------------------------------------------------------------
+    # --- W1 ----------------------------------------------------------------------------------
 
     def _wait(self, work: Work) -> None:
-        self._queue.push(work.lane, work.ask.tenant, work.ask.queue, work)
+        work.stage = "waiting"
+        ask = work.ask
+        queue = "\0".join((ask.queue, *work.needs)) if work.needs else ask.queue
+        if work.ready:
+            queue = READY
+        work.order = self._queue.push(work.lane, ask.tenant, queue, work, work.order)
+        if work.wanting:
+            work.counted = True
+            self._wanting[work.lane] += 1
+
+    def _left_queue(self, work: Work) -> None:
+        if work.counted:
+            work.counted = False
+            self._wanting[work.lane] -= 1
 
     def _lane(self, work: Work) -> Lane:
         priority = self._policy(work).priority
@@ -133,7 +174,20 @@ class Dispatcher:
     def _policy(self, work: Work) -> QueuePolicy:
         return self.performer.queue(work.ask.queue)
 
+    def _look_soon(self) -> None:
+        """One look for all that comes in this turn of the loop."""
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self._start_what_may()
+
     def _start_what_may(self) -> None:
+        self._read_for_known()
+        for lane in LANES:
+            self._prepare_what_may(lane)
         while len(self._running) < self.performer.slots:
             work = self._next()
             if work is None:
@@ -144,14 +198,31 @@ class Dispatcher:
             task.add_done_callback(self._ended)
 
     def _next(self) -> Work | None:
-        """The work that starts now, if any may."""
-        work = None if self.held else self._queue.pop(self._may_start)
-        if work is not None:
-            self._start(work)
+        """The work that takes a slot now, if any may."""
+        work = self._queue.pop(self._may_run)
+        if work is None:
+            return None
+        self._left_queue(work)
+        if work.ready:
+            self._leave_ahead(work)
+        else:
+            self._begin(work)
+            work.left_s = self._policy(work).timeout_s
+        now_s = self._clock.monotonic()
+        if not work.started_ms:
+            self._wait_seconds[work.lane].observe(now_s - work.since_s)
+        work.started_ms = self._clock.now_ms()
+        work.stage = "running"
         return work
 
-    def _may_start(self, queue: str) -> bool:
-        policy = self.performer.queue(queue)
+    def _may_run(self, work: Work) -> bool:
+        if work.ready:
+            return True
+        return not work.wanting and self._may_begin(work)
+
+    def _may_begin(self, work: Work) -> bool:
+        """Its queue has room for one more attempt."""
+        policy, queue = self._policy(work), work.ask.queue
         if policy.concurrency is not None and self._by_queue[queue] >= policy.concurrency:
             return False
         return policy.rate_per_s is None or self._rate(queue, policy.rate_per_s).allows(
@@ -161,31 +232,144 @@ class Dispatcher:
     def _rate(self, queue: str, per_s: float) -> Rate:
         return self._rates.setdefault(queue, Rate(per_s, self._clock.monotonic()))
 
-    def _start(self, work: Work) -> None:
+    def _begin(self, work: Work) -> None:
+        """An attempt begins: it counts for its queue until `_attempt_over`."""
         policy = self._policy(work)
-        if policy.rate_per_s is not None:
+        if policy.rate_per_s is not None and work.known is None:
             self._rate(work.ask.queue, policy.rate_per_s).take()
-        now_s = self._clock.monotonic()
-        if not work.started_ms:
-            self._wait_seconds[work.lane].observe(now_s - work.since_s)
-        work.started_ms = self._clock.now_ms()
         self._by_queue[work.ask.queue] += 1
+        work.begun_s = self._clock.monotonic()
+
+    def _attempt_over(self, work: Work) -> None:
+        self._by_queue[work.ask.queue] -= 1
+        work.prepared, work.ready = None, False
+
+    # --- W2 ----------------------------------------------------------------------------------
+
+    def _prepare_what_may(self, lane: Lane) -> None:
+        given_up = 0
+        while self._wanting[lane] and self._ahead_of_lane[lane] < AHEAD_OF_LANE:
+            work = self._queue.pop_ahead(lane, self._may_prepare)
+            if work is None:
+                return
+            self._left_queue(work)
+            spent = self.gates.spent(work) + work.failures
+            if spent >= self._policy(work).attempts:
+                self._give_up(work, self.gates.why(work), spent)
+                given_up += 1
+                if given_up == _GIVEN_UP_A_TURN:
+                    self._look_soon()
+                    return
+                continue
+            self._start_preparing(work)
+
+    def _read_for_known(self) -> None:
+        busy = sum(work.known is not None for work, _ in self._preparing.values())
+        while self._known and busy < _KNOWN_AT_ONCE:
+            if not self.gates.open(self._known[0].wanting, self._clock.monotonic()):
+                return
+            self._start_preparing(self._known.popleft())
+            busy += 1
+
+    def _start_preparing(self, work: Work) -> None:
+        self._begin(work)
+        self.gates.ask(work)
+        self._ahead_of_lane[work.lane] += 1
+        self._ahead_of_tenant[work.lane, work.ask.tenant] += 1
+        work.stage = "preparing"
+        needs = work.wanting
+        task = asyncio.create_task(self._prepare(work, needs), name="job-needs")
+        self._preparing[task] = work, needs
+        task.add_done_callback(self._prepared)
+
+    def _may_prepare(self, work: Work) -> bool:
+        wanting = work.wanting
+        if not wanting or not self._may_begin(work):
+            return False
+        tenant_max = max(AHEAD_OF_TENANT, self.performer.slots)
+        if self._ahead_of_tenant[work.lane, work.ask.tenant] >= tenant_max:
+            return False
+        return self.gates.open(wanting, self._clock.monotonic())
+
+    async def _prepare(self, work: Work, needs: tuple[str, ...]) -> None:
+        """Leaves the work ready and in its place, ended, or to be tried again. Only a
+        cancellation leaves here; what it would have given back, `_prepared` gives back."""
+        limit_s = self._policy(work).timeout_s
+        deadline = Deadline(self._clock, limit_s)
+        outcome: Outcome | None = None
+        failure: TransientError | None = None
+        answered: tuple[str, ...] = ()
+        try:
+            work.prepared = await deadline.wait(self._needed(work))
+            answered = needs
+        except DeadlinePassed:
+            failure = DependencyLate(
+                f"what the simulation needs ({', '.join(needs)}) did not answer within its limit "
+                f"of {limit_s:g} s"
+            )
+        except (JobRefused, BadRecord) as error:
+            outcome = _refused(work, error, self._clock.now_ms())
+            answered = _answered(needs, error)
+        except TransientError as error:
+            failure = error
+        except Exception as error:
+            log.exception("job_failed", queue=work.ask.queue)
+            outcome = _refused(work, error, self._clock.now_ms())
+        self.gates.release(work, needs, answered)
+        if failure is None and outcome is None and work.known is None:
+            work.left_s, work.ready = max(0.001, deadline.left_s), True
+            self._wait(work)
+            return
+        self._leave_ahead(work)
+        self._attempt_over(work)
+        if failure is not None:
+            self._failed(work, failure)
+        elif work.known is not None:
+            self._finish(work, *work.known)
+        elif outcome is not None:
+            self._finish(work, outcome)
+
+    async def _needed(self, work: Work) -> Any:
+        if work.event is None:
+            work.event = await work.owner.load(work)
+        if work.known is not None:
+            return None
+        return await self.performer.prepare(work.event)
+
+    def _prepared(self, task: asyncio.Task[None]) -> None:
+        work, needs = self._preparing.pop(task)
+        if task.cancelled():
+            self.gates.release(work, needs, ())
+            self._leave_ahead(work)
+            self._attempt_over(work)
+        elif (error := task.exception()) is not None:
+            log.error("job_failed", queue=work.ask.queue, why=repr(error))
+        self._start_what_may()
+
+    def _unready(self, work: Work) -> None:
+        """It leaves its place: what was prepared for it is given up."""
+        if work.ready:
+            self._leave_ahead(work)
+            self._attempt_over(work)
+
+    def _leave_ahead(self, work: Work) -> None:
+        lane, tenant = work.lane, work.ask.tenant
+        self._ahead_of_lane[lane] -= 1
+        self._ahead_of_tenant[lane, tenant] -= 1
+        if not self._ahead_of_tenant[lane, tenant]:
+            del self._ahead_of_tenant[lane, tenant]
+
+    # --- W3 ----------------------------------------------------------------------------------
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        work = self._released(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        work = self._running.pop(task, None)
+        if task.cancelled():
+            if work is not None:
+                self._attempt_over(work)
+        elif (error := task.exception()) is not None:
             queue = work.ask.queue if work is not None else ""
             log.error("job_failed", queue=queue, why=repr(error))
         self._start_what_may()
-
-    def _released(self, task: asyncio.Task[None]) -> Work | None:
-        """The work that ``task`` was at, which runs no longer."""
-        work = self._running.pop(task, None)
-        if work is not None:
-            self._by_queue[work.ask.queue] -= 1
-        return work
-
-    # --- running -----------------------------------------------------------------------------
 
     async def _perform_some(self, work: Work) -> None:
         """A task for each would cost as much as a short job. Nothing is awaited between two: who
@@ -194,7 +378,7 @@ class Dispatcher:
         assert task is not None
         for _ in range(_JOBS_A_TASK - 1):
             await self._perform(work)
-            self._released(task)
+            del self._running[task]
             following = self._next()
             if following is None:
                 return
@@ -202,52 +386,105 @@ class Dispatcher:
         await self._perform(work)
 
     async def _perform(self, work: Work) -> None:
+        """Only a cancellation leaves here; `_ended` gives back what it would have."""
         began_s = self._clock.monotonic()
-        outcome = await self._outcome(work)
+        outcome: Outcome | None = None
+        failure: TransientError | None = None
+        try:
+            if not work.ready:
+                work.prepared = await self.performer.prepare(work.event)
+            summary = await self.performer.perform(work.event, work.prepared, work.left_s)
+            now_ms = self._clock.now_ms()
+            outcome = Outcome("completed", summary, "", "", work.started_ms, now_ms)
+        except TransientError as error:
+            failure = error
+        except (JobRefused, BadRecord) as error:
+            outcome = _refused(work, error, self._clock.now_ms())
+        except Exception as error:
+            log.exception("job_failed", queue=work.ask.queue)
+            outcome = _refused(work, error, self._clock.now_ms())
+        self._attempt_over(work)
         self._metrics.jobs.run_seconds.observe(self._clock.monotonic() - began_s)
         if outcome is not None:
             self._finish(work, outcome)
+        elif failure is not None:
+            self._failed(work, failure)
 
-    async def _outcome(self, work: Work) -> Outcome | None:
-        """None when it is to be tried again."""
-        try:
-            summary = await self.performer.perform(work.event)
-        except (JobRefused, BadRecord) as error:
-            return _refused(work, error, self._clock.now_ms())
-        except TransientError as error:
-            return self._failed(work, error)
-        except Exception as error:
-            log.exception("job_failed", queue=work.ask.queue)
-            return _refused(work, error, self._clock.now_ms())
-        now_ms = self._clock.now_ms()
-        return Outcome("completed", summary, "", "", work.started_ms, now_ms)
+    # --- W4 ----------------------------------------------------------------------------------
 
-    def _failed(self, work: Work, error: TransientError) -> Outcome | None:
-        self._metrics.jobs.failures.labels(error.code).inc()
-        policy = self._policy(work)
-        if error.disposition is Disposition.PAUSE:
-            self._held_until_s = self._clock.monotonic() + HOLD_S
-        else:
-            work.failures += 1
-        if work.failures >= policy.attempts:
-            return _refused(work, error, self._clock.now_ms())
-        work.due_s = self._clock.monotonic() + policy.pause_s(max(1, work.failures))
-        self._pausing[work] = None
-        log.info("job_again", queue=work.ask.queue, code=error.code, failures=work.failures)
-        return None
-
-    def _finish(self, work: Work, outcome: Outcome) -> None:
-        if work.ended:
+    def _failed(self, work: Work, error: TransientError) -> None:
+        """Again, in its old place and not before a pause; or given up."""
+        if work.stage == "ended":
             return
-        work.ended = True
-        self._finished_jobs(outcome.status).inc()
-        work.done(outcome)
+        self._metrics.jobs.failures.labels(error.code).inc()
+        policy, now_s = self._policy(work), self._clock.monotonic()
+        spends, need = error.disposition is not Disposition.PAUSE, error.need
+        failures = self.gates.rounds(need, work) + 1 if need else work.failures + 1
+        pause_s = policy.pause_s(failures) if spends else HOLD_S
+        pause_s *= self._random.uniform(1 - JITTER, 1 + JITTER)
+        if need:
+            why = f"the last said {error.code}: {error}"
+            self.gates.failed(need, work, now_s, pause_s, spends=spends, why=why)
+            spent = self.gates.rounds(need, work) + work.failures
+        else:
+            work.failures += spends
+            spent = work.failures
+        if spends and spent >= policy.attempts:
+            self._give_up(work, f"the last said {error.code}: {error}", spent)
+            return
+        log.info("job_again", queue=work.ask.queue, code=error.code, failures=spent, need=need)
+        if work.known is not None:
+            work.stage = "waiting"
+            self._known.append(work)
+        elif need:
+            self._wait(work)  # its gate decides when
+        else:
+            work.stage, work.due_s = "pausing", now_s + pause_s
+            self._pausing[work] = None
+
+    def _give_up(self, work: Work, why: str, attempts: int) -> None:
+        message = f"given up after {attempts} attempts; {why}"
+        self._metrics.jobs.given_up.inc()
+        error = RetriesExhausted(message, attempts)
+        outcome = _refused(work, error, self._clock.now_ms())
+        self._finish(work, outcome, GivenUp(attempts, message))
+
+    def _finish(self, work: Work, outcome: Outcome, given_up: GivenUp | None = None) -> None:
+        if work.stage == "ended":
+            return
+        work.stage = "ended"
+        if work.known is None:
+            self._finished_jobs(outcome.status).inc()
+        work.owner.done(work, outcome, given_up)
 
     def _stop(self, unwanted: Callable[[Work], bool]) -> None:
-        self._queue.remove(unwanted)
+        for work in self._queue.remove(unwanted):
+            self._left_queue(work)
+            self._unready(work)
+            work.stage = "ended"
         self._pausing = {work: None for work in self._pausing if not unwanted(work)}
-        for task in [task for task, work in self._running.items() if unwanted(work)]:
+        self._known = deque(work for work in self._known if not unwanted(work))
+        for work in self._end_tasks(unwanted):
+            work.stage = "ended"
+
+    def _end_tasks(self, unwanted: Callable[[Work], bool]) -> list[Work]:
+        """Cancel what is being prepared or runs; the work concerned."""
+        tasks = {task: work for task, (work, _) in self._preparing.items()} | self._running
+        ended = {task: work for task, work in tasks.items() if unwanted(work)}
+        for task in ended:
             task.cancel()
+        return list(ended.values())
+
+
+def _has_left(work: Work, place: int) -> bool:
+    """Work that was cancelled may wait again already, in another place."""
+    return work.stage == "ended" or work.order != place
+
+
+def _answered(needs: tuple[str, ...], error: JobRefused | BadRecord) -> tuple[str, ...]:
+    """The needs that must have answered before ``error`` could be found; they are asked in order."""
+    need = getattr(error, "need", "")
+    return needs[: needs.index(need) + 1] if need in needs else ()
 
 
 def _refused(work: Work, error: Exception, now_ms: int) -> Outcome:

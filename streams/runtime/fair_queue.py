@@ -1,9 +1,10 @@
-"""Who is next: high priority before the rest, tenants in turn, and nobody starves.
+"""Which job is next: high priority before the rest, tenants in turn, none starves.
 
 Two lanes. While both have a job that may start, the normal lane gets ``normal_share`` of the
 starts and the high lane the others; alone, either gets all. Inside a lane tenants take turns,
-one job each, and a tenant's jobs start in the order they came, except that a queue which may
-start nothing now (its concurrency or its rate is used up) holds back only its own jobs.
+one job each, and a tenant's jobs start in the order they came, except that a queue whose first job
+may not start now (its concurrency or rate is used up, a dependency of it fails) holds back only its
+own jobs. A tenant has at most `QUEUES_MAX` queues in a lane; the jobs of further ones share one.
 
 So, while every queue may start: a job with k jobs of its tenant before it, in a lane of T
 tenants, starts within (k + 1) T starts of its lane (tests/properties/test_fair_queue_laws.py).
@@ -13,11 +14,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 J = TypeVar("J")
 Lane: TypeAlias = Literal["high", "normal"]
 LANES: tuple[Lane, ...] = ("high", "normal")
+
+QUEUES_MAX: Final = 64
+READY: Final = "\1"
+"""The queue of a tenant's jobs that nothing holds back: they must not stand behind one that waits,
+which may wait for what they hold."""
+_SHARED: Final = "\0"
 
 
 class _Waiting(NamedTuple, Generic[J]):
@@ -32,10 +39,12 @@ _Tenant: TypeAlias = dict[str, deque[_Waiting[J]]]
 class FairQueue(Generic[J]):
     """See the module docstring. It is not bounded itself: what fills it is."""
 
-    def __init__(self, normal_share: float) -> None:
-        """``normal_share`` lies between 0 and 1, both excluded."""
+    def __init__(self, normal_share: float, left: Callable[[J, int], bool]) -> None:
+        """``normal_share`` lies between 0 and 1, both excluded. A job that has ``left`` its place
+        (the second argument) is passed over there; `dropped` counts it out."""
         assert 0 < normal_share < 1
         self._normal_share = normal_share
+        self._left = left
         self._credit = 0.0
         self._order = 0
         self._lanes: dict[Lane, dict[str, _Tenant[J]]] = {lane: {} for lane in LANES}
@@ -48,15 +57,26 @@ class FairQueue(Generic[J]):
         """Jobs waiting in one lane."""
         return self._lengths[lane]
 
-    def push(self, lane: Lane, tenant: str, queue: str, job: J) -> None:
-        """A job waits from now on, behind those of its tenant."""
-        waiting = self._lanes[lane].setdefault(tenant, {}).setdefault(queue, deque())
-        waiting.append(_Waiting(self._order, job))
-        self._order += 1
+    def push(self, lane: Lane, tenant: str, queue: str, job: J, order: int = -1) -> int:
+        """A job waits from now on, behind those of its tenant; its place. With the place that it
+        had before, it waits there again."""
+        queues = self._lanes[lane].setdefault(tenant, {})
+        if queue not in queues and queue != READY and len(queues) >= QUEUES_MAX:
+            queue = _SHARED
+        waiting = queues.setdefault(queue, deque())
         self._lengths[lane] += 1
+        if order < 0:
+            self._order += 1
+            waiting.append(_Waiting(self._order, job))
+            return self._order
+        place = 0
+        while place < len(waiting) and waiting[place].order < order:
+            place += 1
+        waiting.insert(place, _Waiting(order, job))
+        return order
 
-    def pop(self, may_start: Callable[[str], bool]) -> J | None:
-        """The job that starts now; None when none may. ``may_start`` is asked by queue name."""
+    def pop(self, may_start: Callable[[J], bool]) -> J | None:
+        """The job that starts now; None when none may. ``may_start`` is asked of first jobs."""
         if not any(self._lengths.values()):
             return None
         high, normal = (self._next(lane, may_start) for lane in LANES)
@@ -70,7 +90,20 @@ class FairQueue(Generic[J]):
             chosen, found = ("normal", normal) if turn else ("high", high)
         if found is None:
             return None
-        return self._take(chosen, *found)
+        tenant, queue = found
+        # Put back at the end: the others come first now.
+        lane = self._lanes[chosen]
+        lane[tenant] = lane.pop(tenant)
+        return self._take(chosen, tenant, queue)
+
+    def pop_ahead(self, lane: Lane, may_start: Callable[[J], bool]) -> J | None:
+        """A job of the lane that may start, taken out of turn: no turn is used up."""
+        found = self._next(lane, may_start) if self._lengths[lane] else None
+        return self._take(lane, *found) if found is not None else None
+
+    def dropped(self, lane: Lane) -> None:
+        """A job that waits in the lane leaves its place."""
+        self._lengths[lane] -= 1
 
     def remove(self, unwanted: Callable[[J], bool]) -> list[J]:
         """Take out every job that is ``unwanted``."""
@@ -78,38 +111,50 @@ class FairQueue(Generic[J]):
         for lane in LANES:
             for tenant, queues in list(self._lanes[lane].items()):
                 for queue, waiting in list(queues.items()):
+                    gone = [item for item in waiting if unwanted(item.job)]
+                    if not gone:
+                        continue
                     kept = deque(item for item in waiting if not unwanted(item.job))
-                    removed += [item.job for item in waiting if unwanted(item.job)]
-                    self._lengths[lane] -= len(waiting) - len(kept)
-                    self._keep(lane, tenant, queue, kept)
+                    removed += [item.job for item in gone]
+                    self._lengths[lane] -= sum(
+                        not self._left(item.job, item.order) for item in gone
+                    )
+                    queues[queue] = kept
+                    self._forget_empty(lane, tenant, queue)
         return removed
 
-    def _next(self, lane: Lane, may_start: Callable[[str], bool]) -> tuple[str, str] | None:
+    def _next(self, lane: Lane, may_start: Callable[[J], bool]) -> tuple[str, str] | None:
         """Tenant and queue of the lane's next job: the first tenant in turn that has one."""
+        found: tuple[str, str] | None = None
+        empty: list[tuple[str, str]] = []
         for tenant, queues in self._lanes[lane].items():
             first: str | None = None
             for queue, waiting in queues.items():
+                while waiting and self._left(waiting[0].job, waiting[0].order):
+                    waiting.popleft()
+                if not waiting:
+                    empty.append((tenant, queue))
+                    continue
                 older = first is None or waiting[0].order < queues[first][0].order
-                if older and may_start(queue):
+                if older and may_start(waiting[0].job):
                     first = queue
             if first is not None:
-                return tenant, first
-        return None
+                found = tenant, first
+                break
+        for tenant, queue in empty:
+            self._forget_empty(lane, tenant, queue)
+        return found
 
     def _take(self, lane: Lane, tenant: str, queue: str) -> J:
-        queues = self._lanes[lane].pop(tenant)
-        # Put back at the end: the others come first now.
-        self._lanes[lane][tenant] = queues
-        job = queues[queue].popleft().job
+        job = self._lanes[lane][tenant][queue].popleft().job
         self._lengths[lane] -= 1
-        self._keep(lane, tenant, queue, queues[queue])
+        self._forget_empty(lane, tenant, queue)
         return job
 
-    def _keep(self, lane: Lane, tenant: str, queue: str, waiting: deque[_Waiting[J]]) -> None:
+    def _forget_empty(self, lane: Lane, tenant: str, queue: str) -> None:
         """Nothing of tenants and queues that are empty stays in memory."""
         queues = self._lanes[lane][tenant]
-        queues[queue] = waiting
-        if not waiting:
+        if not queues[queue]:
             del queues[queue]
         if not queues:
             del self._lanes[lane][tenant]

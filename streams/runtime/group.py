@@ -39,6 +39,7 @@ _REFUSALS_MAX = 5
 come back from what it takes for a lasting error."""
 _TURNS = 4
 """Of the loop, between two folds: an answer of the broker takes three to reach who waits for it."""
+_REQUESTS_AT_ONCE = 1000
 _OPENING_MAX_S = 0.25
 _REVOKE_SHARE = 0.5
 """Of the session timeout: what a revocation may take before the group goes on without us."""
@@ -280,8 +281,9 @@ class GroupMember:
 
 
 def _records_at_once(agents: Mapping[str, Agent], settings: Settings) -> int:
-    """Records of one fetch. Job partitions take them all while they are not paused: what they
-    would leave would be fetched and decoded again."""
+    """Records of one fetch. Job partitions take them all while they are not paused, for what they
+    left would be fetched and decoded again; and few enough that one fold delays no other work."""
     if any(isinstance(agent, JobAgent) for agent in agents.values()):
-        return min(settings.fetch_max_records, max(1, int(settings.max_ahead * (1 - PAUSE_AT))))
+        room = max(1, int(settings.max_ahead * (1 - PAUSE_AT)))
+        return min(settings.fetch_max_records, _REQUESTS_AT_ONCE, room)
     return settings.fetch_max_records

@@ -7,6 +7,9 @@
  J5  the prefix moves over contiguous finished offsets                  `_pass`
  J6  after a crash reading begins at the prefix; what is marked is skipped
 
+Requests are kept in memory up to ``max_ahead_bytes``; of the others only their index is, and they
+are read again when their turn comes (`load`, runtime/requests.py).
+
 `Partition.progress` counts up to the prefix only, so a link says of a job partition what it says
 of any: ``next_offset`` is where reading must go on, and its counters cover what lies before.
 """
@@ -15,27 +18,46 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from sys import intern
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from xxhash import xxh3_128_digest
 
 from streams.clock import Clock
 from streams.codecs import Decoded, Limits, decode
-from streams.errors import AgentFailed, IdempotencyConflict
-from streams.job_agent import Answer, Ask, JobAgent, Outcome, Place
-from streams.runtime.dispatcher import Dispatcher, Work
+from streams.dead_letters import Origin
+from streams.errors import (
+    AgentFailed,
+    IdempotencyConflict,
+    PartitionRestart,
+    RequestUnread,
+    RetriesExhausted,
+    TransientError,
+)
+from streams.job_agent import Answer, JobAgent, Outcome, Place
+from streams.queue_policy import HIGH_PRIORITY
+from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.partition import Partition
+from streams.runtime.request_log import RequestLog
+from streams.runtime.requests import Request, RunningRequests, held_bytes, hold, identity_of
 from streams.runtime.shed_order import ShedOrder
 from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
-from streams.types import OutboundRecord, RecordBatch, TopicPartition
+from streams.runtime.work import REQUEST_LOG, GivenUp, Known
+from streams.types import OffsetOutOfRange, OutboundRecord, RecordBatch, TopicPartition
 from tables import FINISHED_OFFSETS, OUTCOMES
 from tables.finished_offsets import APPLIED, DUPLICATE, FinishedOffsets
 from tables.outcomes import Outcomes, Remembered
+
+NEAR: Final = 1000
+"""Offsets that are read past the prefix at most while outcomes take half of their bound: they
+expire as the prefix moves, and not before."""
+READ_AGAIN: Final = 500
+"""Requests that are read again at once, as far as they find room."""
+_NORMAL_SHARE: Final = 0.75
+"""Of ``max_ahead_bytes``, what requests of normal priority may fill."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,31 +70,25 @@ class _Passing(NamedTuple):
 
     offset: int
     append_ms: int
-    size_bytes: int
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    """A request that is not finished. ``waiting`` are the repeats of it that were read since."""
-
-    offset: int
-    append_ms: int
-    key: bytes | None
-    event: Any
-    ask: Ask
-    identity: bytes
-    waiting: list[_Request] = field(default_factory=list)
-    work: Work | None = None
 
 
 class _Answered(NamedTuple):
-    request: _Request
+    request: Request
     answer: Answer
     verdict: str
 
 
+class _End(NamedTuple):
+    """What becomes of a request. ``answers`` are its own and those of its repeats in memory."""
+
+    request: Request
+    outcome: Outcome
+    given_up: GivenUp | None
+    answers: list[_Answered]
+
+
 class JobPartition(Partition):
-    """See the module docstring."""
+    """See the module docstring. It is the `Owner` of its work."""
 
     def __init__(
         self,
@@ -80,15 +96,19 @@ class JobPartition(Partition):
         state: PartitionState,
         clock: Clock,
         dispatcher: Dispatcher,
+        request_log: RequestLog,
         pass_until: int = 0,
     ) -> None:
         super().__init__(agent, state, clock, pass_until)
         self._jobs = agent
         self._dispatcher = dispatcher
+        self._request_log = request_log
         self._position = self.progress.fold_offset
         self._passing: deque[_Passing] = deque()
-        self._passing_bytes = 0
-        self._running: dict[bytes, list[_Request]] = {}
+        self._running = RunningRequests()
+        self._unheld: dict[int, Request] = {}
+        """requests that are not in memory, by offset"""
+        self._held_bytes = 0
         self._told: list[Callable[[], None]] = []
         self._results = TopicPartition(agent.results.name, self.tp.partition)
         self.finished: FinishedOffsets = self.table(FINISHED_OFFSETS)
@@ -102,8 +122,7 @@ class JobPartition(Partition):
     def reached(self) -> Reached:
         if not self._passing:
             return super().reached
-        offset, append_ms, _ = self._passing[-1]
-        return Reached(self._position, offset, append_ms)
+        return Reached(self._position, *self._passing[-1])
 
     def shed(self, order: ShedOrder) -> None:
         super().shed(order)
@@ -111,13 +130,19 @@ class JobPartition(Partition):
 
     @property
     def fill(self) -> float:
+        ahead = self._position - self.progress.fold_offset
+        return max(super().fill, ahead / self._ahead_max)
+
+    def behind_s(self, now_ms: int) -> float:
+        """Seconds since the oldest unfinished request was appended; 0 when none is left."""
+        return max(0, now_ms - self._passing[0].append_ms) / 1000 if self._passing else 0.0
+
+    @property
+    def _ahead_max(self) -> int:
         settings = self.state.context.settings
-        return max(
-            super().fill,
-            1.0 if self._dispatcher.held else 0.0,
-            (self._position - self.progress.fold_offset) / settings.max_ahead,
-            self._passing_bytes / settings.max_ahead_bytes,
-        )
+        if self.outcomes.bytes_used > settings.max_outcome_bytes // 2:
+            return min(NEAR, settings.max_ahead)
+        return settings.max_ahead
 
     @property
     def settled(self) -> bool:
@@ -143,26 +168,23 @@ class JobPartition(Partition):
         self._batch = batch
         self._position = batch.end
         if len(batch):
-            settings = self.state.context.settings
-            limits = Limits(settings.future_max_s, settings.late_max_s)
-            sizes = [len(value or b"") for value in batch.values]
-            self._passing += map(_Passing, batch.offsets, batch.timestamps, sizes)
-            self._passing_bytes += sum(sizes)
-            bad = self._take_in(batch, decode(self.agent.source, batch, limits))
+            self._passing += map(_Passing, batch.offsets, batch.timestamps)
+            bad = self._take_in(batch, self._decoded(batch))
             self._poison.observe(self.clock.monotonic(), len(batch), bad, batch.start)
         self._pass()
         self._batch = None
 
+    def _decoded(self, batch: RecordBatch) -> Decoded:
+        settings = self.state.context.settings
+        return decode(self.agent.source, batch, Limits(settings.future_max_s, settings.late_max_s))
+
     def _cut(self, batch: RecordBatch) -> RecordBatch:
         """The part of the batch that may be read now."""
-        settings = self.state.context.settings
-        end = self.progress.fold_offset + settings.max_ahead
-        room_bytes = settings.max_ahead_bytes - self._passing_bytes
+        end = self.progress.fold_offset + self._ahead_max
         count = 0
-        for offset, value in zip(batch.offsets, batch.values, strict=True):
-            room_bytes -= len(value or b"")
+        for offset in batch.offsets:
             # The first request after the prefix is always taken, else nothing would ever move.
-            if (offset >= end or room_bytes < 0) and (count or self._passing):
+            if offset >= end and (count or self._passing):
                 break
             count += 1
         if count == len(batch):
@@ -193,18 +215,25 @@ class JobPartition(Partition):
                 self._judge(row, self._request(row, event))
         return len(bad)
 
-    def _request(self, row: int, event: Any) -> _Request:
-        assert self._batch is not None
+    def _request(self, row: int, event: Any) -> Request:
+        batch = self._batch
+        assert batch is not None
         ask = self._jobs.ask(event)
-        offset, append_ms = self._batch.offsets[row], self._batch.timestamps[row]
-        identity = identity_of(ask.tenant, ask.key)
-        return _Request(offset, append_ms, self._batch.keys[row], event, ask, identity)
+        return Request(
+            self,
+            event,
+            ask,
+            needs=tuple(map(intern, self._dispatcher.performer.needs(event))),
+            offset=batch.offsets[row],
+            append_ms=batch.timestamps[row],
+            identity=identity_of(ask.tenant, ask.key),
+            origin=Origin.of(batch, row),
+        )
 
-    def _judge(self, row: int, request: _Request) -> None:
+    def _judge(self, row: int, request: Request) -> None:
         """J2: by the first request of its key, if that is remembered or still runs."""
-        running = self._running.get(request.identity, [])
+        first = self._running.newest(request.identity)
         known = self.outcomes.before(request.identity, request.offset)
-        first = running[-1] if running else None
         if first is not None and (known is None or first.offset > known.offset):
             append_ms, payload = first.append_ms, first.ask.payload
         elif known is not None:
@@ -217,11 +246,12 @@ class JobPartition(Partition):
         elif payload != request.ask.payload:
             self._refuse_conflict(row, request)
         elif first is not None:
-            first.waiting.append(request)
+            self._hold_if_room(request)
+            first.repeats = [*(first.repeats or ()), request]
         elif known is not None:
             self._give(self._answer(request, _decode(known.body), DUPLICATE))
 
-    def _refuse_conflict(self, row: int, request: _Request) -> None:
+    def _refuse_conflict(self, row: int, request: Request) -> None:
         self.dead_letter(
             row,
             IdempotencyConflict.code,
@@ -234,61 +264,151 @@ class JobPartition(Partition):
         assert self._batch is not None
         self.finished.finish(self._batch.offsets[row], code)
 
-    # --- J3, J4 ------------------------------------------------------------------------------
+    # --- what is in memory -------------------------------------------------------------------
 
-    def _begin(self, request: _Request) -> None:
-        self._running.setdefault(request.identity, []).append(request)
+    def _hold_if_room(self, request: Request) -> None:
+        """Keep the request itself, or only its index, unless that was decided before."""
+        event, origin = request.event, request.origin
+        if origin is None or request.held_bytes:
+            return
+        share = 1.0 if request.ask.priority >= HIGH_PRIORITY else _NORMAL_SHARE
+        room = self.state.context.settings.max_ahead_bytes * share - self._held_bytes
+        if held_bytes(origin) <= room:
+            self._held_bytes += hold(request, event, origin)
+        else:
+            request.event = request.origin = None
+            self._unheld[request.offset] = request
+
+    def _let_go(self, request: Request) -> None:
+        """It is finished."""
+        self._held_bytes -= request.held_bytes
+        request.event, request.origin, request.held_bytes = None, None, 0
+        self._unheld.pop(request.offset, None)
+
+    async def load(self, work: Request) -> Any:
+        """Read the request again, and those behind it as far as there is room for them."""
+        if work.offset in self._unheld:
+            try:
+                batch = await self._request_log.read(self.tp, work.offset, READ_AGAIN)
+            except OffsetOutOfRange:
+                self._log_lost(work)
+                raise _unread("its log begins behind it") from None
+            except TransientError as error:
+                raise _unread(str(error)) from error
+            self._hold_again(work, batch)
+        return work.event
+
+    def _log_lost(self, request: Request) -> None:
+        self.failure = PartitionRestart(
+            f"the request at offset {request.offset} of {self.tp} is not in its log any more"
+        )
+
+    def _hold_again(self, wanted: Request, batch: RecordBatch) -> None:
+        decoded = self._decoded(batch)
+        room_bytes = self.state.context.settings.max_ahead_bytes * _NORMAL_SHARE
+        rows = range(len(batch)) if decoded.positions is None else decoded.positions
+        for event, row in zip(decoded.events, rows, strict=True):
+            request = self._unheld.get(batch.offsets[row])
+            if request is None:
+                continue
+            origin = Origin.of(batch, row)
+            # What is wanted now is taken in any case, else nothing would ever move.
+            if request is not wanted and self._held_bytes + held_bytes(origin) > room_bytes:
+                break
+            del self._unheld[request.offset]
+            self._held_bytes += hold(request, event, origin)
+        if wanted.event is None:
+            self._log_lost(wanted)
+            raise _unread(f"offset {wanted.offset} of {self.tp} is another record")
+
+    # --- J3 ----------------------------------------------------------------------------------
+
+    def _begin(self, request: Request) -> None:
+        """A first request of its key; the one that comes after a first that was given up, too."""
+        self._running.add(request)
         if request.ask.cancels is not None:
             self._cancel(request, request.ask.cancels)
             return
-        done = partial(self._done, request)
-        request.work = Work(self, request.event, request.ask, done)
-        self._dispatcher.submit(request.work)
+        self._hold_if_room(request)
+        self._dispatcher.submit(request)
 
-    def _cancel(self, request: _Request, key: str) -> None:
+    def _cancel(self, request: Request, key: str) -> None:
         """End the running request of ``key``; both are answered in the same commit."""
-        running = self._running.get(identity_of(request.ask.tenant, key), ())
-        work = next((other.work for other in reversed(running) if other.work is not None), None)
-        if work is not None:
+        running = self._running.of(identity_of(request.ask.tenant, key))
+        work = next((other for other in running if other.ask.cancels is None), None)
+        if work is None:
+            self._finished(request, _cancelled(False, self.clock.now_ms()), None)
+            return
+        work.cancellers = [*(work.cancellers or ()), request]
+        if work.known is None:
             self._dispatcher.cancel(work)
-        now_ms = self.clock.now_ms()
-        summary = {"cancelled": work is not None}
-        self._finished(request, Outcome("completed", summary, "", "", now_ms, now_ms))
 
-    def _done(self, request: _Request, outcome: Outcome) -> None:
+    def done(self, work: Request, outcome: Outcome, given_up: GivenUp | None) -> None:
         """The dispatcher's answer; what the agent makes of it may have a bug."""
+        if work.event is None:
+            # It ended before it began. Its answer needs the request: that is read first.
+            work.known = Known(outcome, given_up)
+            self._dispatcher.submit(work)
+            return
         try:
-            self._finished(request, outcome)
+            self._finished(work, outcome, given_up)
         except Exception as error:
-            log.exception("agent_failed", tp=str(self.tp), offset=request.offset)
+            log.exception("agent_failed", tp=str(self.tp), offset=work.offset)
             self.failure = AgentFailed(
                 f"agent {self.agent.name} raised {error!r} on the outcome of offset "
-                f"{request.offset} of {self.tp}. Fix it and restart the worker."
+                f"{work.offset} of {self.tp}. Fix it and restart the worker."
             )
 
-    def _finished(self, request: _Request, outcome: Outcome) -> None:
+    # --- J4 ----------------------------------------------------------------------------------
+
+    def _finished(self, request: Request, outcome: Outcome, given_up: GivenUp | None) -> None:
         """J4: all that follows from one outcome belongs to one commit."""
-        # Before anything changes: the agent's code may raise.
-        answers = [self._answer(request, outcome, APPLIED)]
-        answers += [self._answer(repeat, outcome, DUPLICATE) for repeat in request.waiting]
-        running = self._running[request.identity]
-        running.remove(request)
-        if not running:
-            del self._running[request.identity]
+        # All answers are made before anything changes: the agent's code may raise.
+        ends = [self._end(request, outcome, given_up)]
+        cancelled = _cancelled(outcome.status == "cancelled", self.clock.now_ms())
+        ends += [self._end(canceller, cancelled, None) for canceller in request.cancellers or ()]
+        for end in ends:
+            self._settle(end)
+        self._pass()
+
+    def _end(self, request: Request, outcome: Outcome, given_up: GivenUp | None) -> _End:
+        verdict = DUPLICATE if request.is_repeat else APPLIED
+        answers = [self._answer(request, outcome, verdict)]
+        if given_up is None:
+            held = [repeat for repeat in request.repeats or () if repeat.event is not None]
+            answers += [self._answer(repeat, outcome, DUPLICATE) for repeat in held]
+        return _End(request, outcome, given_up, answers)
+
+    def _settle(self, end: _End) -> None:
+        request, outcome, given_up, answers = end
+        if request.is_repeat:
+            self._give(answers[0])
+            return
+        self._running.remove(request)
+        if request.ask.cancels is None:
+            finished = self._dispatcher.performer.finished
+            self._told.append(partial(finished, request.event, outcome))
+        repeats, request.repeats = request.repeats or [], None
+        if given_up is not None:
+            # Not remembered: what failed in passing says nothing of the next request of the key.
+            self._give_up(answers[0], given_up)
+            if repeats:
+                following, *others = repeats
+                following.repeats = others or None
+                self._begin(following)
+            return
         ask, body = request.ask, _encode(outcome)
         self.outcomes.remember(
             Remembered(request.identity, ask.payload, request.offset, request.append_ms, body)
         )
         for answer in answers:
             self._give(answer)
-        # Work knows its request: parted here, both are freed without the garbage collector.
-        work, request.work = request.work, None
-        if work is not None:
-            performer = self._dispatcher.performer
-            self._told.append(partial(performer.finished, request.event, outcome))
-        self._pass()
+        for repeat in repeats:
+            if repeat.offset in self._unheld:
+                repeat.is_repeat, repeat.known = True, Known(outcome)
+                self._dispatcher.submit(repeat)
 
-    def _answer(self, request: _Request, outcome: Outcome, verdict: str) -> _Answered:
+    def _answer(self, request: Request, outcome: Outcome, verdict: str) -> _Answered:
         place = Place(
             self.tp.partition, request.offset, request.append_ms, repeated=verdict == DUPLICATE
         )
@@ -296,9 +416,19 @@ class JobPartition(Partition):
 
     def _give(self, answered: _Answered) -> None:
         request, answer, verdict = answered
-        self.emit(OutboundRecord(self._results, request.key, answer.result))
+        assert request.origin is not None
+        self.emit(OutboundRecord(self._results, request.origin.key, answer.result))
         self.fact(answer.table, answer.row)
         self.finished.finish(request.offset, verdict)
+        self._let_go(request)
+
+    def _give_up(self, answered: _Answered, given_up: GivenUp) -> None:
+        """A result says so, and the record is a dead letter, which a replay brings back."""
+        origin, tenant = answered.request.origin, answered.request.ask.tenant
+        assert origin is not None
+        code = RetriesExhausted.code
+        self._bury(origin, code, given_up.message, "process", tenant, given_up.attempts)
+        self._give(answered._replace(verdict=code))
 
     # --- J5 ----------------------------------------------------------------------------------
 
@@ -306,10 +436,8 @@ class JobPartition(Partition):
         """Move the prefix over every contiguous finished request."""
         progress, passed = self.progress, 0
         while self._passing and (verdict := self.finished.take(self._passing[0].offset)):
-            offset, append_ms, size_bytes = self._passing.popleft()
-            self._passing_bytes -= size_bytes
+            progress.last_offset, progress.last_append_ms = self._passing.popleft()
             passed += 1
-            progress.last_offset, progress.last_append_ms = offset, append_ms
             if verdict == APPLIED:
                 progress.applied += 1
             elif verdict == DUPLICATE:
@@ -327,6 +455,12 @@ class JobPartition(Partition):
         return told
 
 
-def identity_of(tenant: str, key: str) -> bytes:
-    """128 bits that stand for a tenant's idempotency key."""
-    return xxh3_128_digest(f"{tenant}\0{key}".encode(errors="surrogatepass"))
+def _cancelled(cancelled: bool, now_ms: int) -> Outcome:
+    """The outcome of a request that cancels another."""
+    return Outcome("completed", {"cancelled": cancelled}, "", "", now_ms, now_ms)
+
+
+def _unread(why: str) -> RequestUnread:
+    error = RequestUnread(f"a request that waits cannot be read again: {why}")
+    error.need = REQUEST_LOG
+    return error

@@ -54,8 +54,8 @@ class PartitionMeters:
         state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
         if lag is not None:
             self._of(intake.lag_records).set(lag)
-        if partition.progress.watermark_ms:
-            age_s = (self._clock.now_ms() - partition.progress.watermark_ms) / 1000
+        age_s = partition.behind_s(self._clock.now_ms())
+        if age_s is not None:
             self._of(intake.event_time_lag_seconds).set(age_s)
         if partition.windows is not None:
             self._of(metrics.live_windows).set(len(partition.windows))

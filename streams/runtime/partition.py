@@ -17,7 +17,7 @@ from streams.agent import AgentSpec, Change, EventBatch
 from streams.clock import Clock
 from streams.codecs import Limits, decode
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
-from streams.errors import PartitionStopped, PoisonStorm
+from streams.errors import DiaError, PoisonStorm
 from streams.job_agent import Agent
 from streams.runtime import effects
 from streams.runtime.backlog import Backlog
@@ -68,8 +68,8 @@ class Partition:
     """offset below which the poison breaker does not count"""
     progress: Progress = field(init=False)
     backlog: Backlog = field(default_factory=Backlog)
-    failure: PartitionStopped | None = None
-    """why the partition must stop, found between two batches"""
+    failure: DiaError | None = None
+    """why the partition must stop or be opened again, found between two batches"""
     _poison: PoisonBreaker = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
@@ -166,19 +166,25 @@ class Partition:
 
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
         assert self._batch is not None
+        self._bury(Origin.of(self._batch, row), code, message, stage, tenant)
+        self._count_dead(row, code)
+
+    def _bury(
+        self, origin: Origin, code: str, message: str, stage: str, tenant: str, attempts: int = 1
+    ) -> None:
+        """The next commit writes the dead letter of a record that failed ``attempts`` times."""
         failure = Failure(
             code=code,
             message=message,
             stage=stage,
             agent=self.agent.name,
             group=self.agent.group,
-            attempts=1,
+            attempts=attempts,
             first_failed_ms=self.clock.now_ms(),
         )
-        letter = dead_letter(Origin.of(self._batch, row), failure, tenant)
+        letter = dead_letter(origin, failure, tenant)
         self._keep(letter)
         self._pointers += letter.pointer
-        self._count_dead(row, code)
 
     def _count_dead(self, row: int, code: str) -> None:
         self.progress.dead_by_code[code] += 1
@@ -210,6 +216,11 @@ class Partition:
         if self.windows is not None:
             now = self.clock
             self.windows.advance(self.progress.watermark_ms, now.monotonic(), now.now_ms())
+
+    def behind_s(self, now_ms: int) -> float | None:
+        """Seconds of event time from the partition's watermark to ``now_ms``; None: no record yet."""
+        watermark_ms = self.progress.watermark_ms
+        return (now_ms - watermark_ms) / 1000 if watermark_ms else None
 
     @property
     def position(self) -> int:
@@ -313,7 +324,7 @@ class Partition:
         """Put into the outbox what this commit decides about the world outside Kafka."""
         windows = self.windows
         if windows is not None:
-            self._bury(windows)
+            self._bury_rows(windows)
             for key in effects.roll_up_keys(windows.evicted):
                 self.outbox.put(key, b"")
             windows.evicted = set()
@@ -324,7 +335,7 @@ class Partition:
         self._bury_facts()
         self._owed.settle(self.outbox, link.epoch, seq, now_ms)
 
-    def _bury(self, windows: MinuteWindows) -> None:
+    def _bury_rows(self, windows: MinuteWindows) -> None:
         """Dead-letter the rows that ClickHouse refused, in the commit that deletes them."""
         refused, windows.refused_rows = windows.refused_rows, []
         for rows, reason in refused:

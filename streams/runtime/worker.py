@@ -20,6 +20,7 @@ from streams.runtime.deadline import Deadline
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.group import GroupMember
 from streams.runtime.handover import Handover
+from streams.runtime.request_log import RequestLog
 from streams.runtime.shed_watch import ShedWatch
 from streams.runtime.vitals import Watched, health_watch, shard_calls
 from streams.settings import Settings
@@ -77,6 +78,7 @@ class Worker:
             tracer,
         )
         self._dispatchers = _dispatchers(agents, Resources(settings, clock, metrics, layer))
+        self._request_log = RequestLog(broker)
         self.groups = [
             GroupMember(
                 group,
@@ -90,6 +92,7 @@ class Worker:
                     shards=shards.count,
                     shard_of=shards.shard_of,
                     dispatchers=self._dispatchers,
+                    request_log=self._request_log,
                 ),
                 handover=handover,
                 clock=clock,
@@ -141,6 +144,7 @@ class Worker:
             task.cancel()
         for dispatcher in self._dispatchers.values():
             await dispatcher.close()
+        await self._request_log.close()
         await self._shards.close()
 
     @property

@@ -173,13 +173,17 @@ class Settings:
         0.1, "time between commits of finished simulations", low=0.02, high=60
     )
     max_ahead: int = _setting(
-        1000,
-        "requests read past the oldest unfinished one; at 80 % the partition pauses",
+        150_000,
+        "requests read past the oldest unfinished one, of which the index is kept; at 80 % the "
+        "partition pauses",
         low=1,
-        high=100_000,
+        high=1_000_000,
     )
     max_ahead_bytes: int = _setting(
-        64 << 20, "bytes of unfinished requests of one partition", low=2 << 20, high=4 << 30
+        64 << 20,
+        "requests of one partition that are kept whole; others are read again in their turn",
+        low=2 << 20,
+        high=4 << 30,
     )
     normal_share: float = _setting(
         0.25, "share of starts kept for priorities below 5", low=0.01, high=0.99

@@ -7,14 +7,19 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
+
+from streams.job_agent import Outcome
+from streams.runtime.gates import Gates
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.refused_facts import RefusedFacts
 from streams.runtime.refused_row import RefusedFact
+from streams.runtime.requests import RunningRequests, identity_of
 from streams.simulation.variant import Variant, replaced
+from streams.types import RecordBatch
 from tables.finished_offsets import FinishedOffsets
 from tables.outbox import Outbox
-from tables.outcomes import Outcomes
-
+from tables.outcomes import Outcomes, Remembered
 
 _finish = FinishedOffsets.finish
 
@@ -56,13 +61,80 @@ def _repeats_run_too() -> Iterator[None]:
     real = JobPartition._judge
 
     def judge(self: JobPartition, row: int, request: Any) -> None:
-        running = self._running.pop(request.identity, [])
-        real(self, row, request)
-        if running:
-            self._running[request.identity] = running + self._running.get(request.identity, [])
+        with patch.object(RunningRequests, "newest", _none_runs):
+            real(self, row, request)
 
     with patch.object(JobPartition, "_judge", judge):
         yield
+
+
+def _none_runs(self: RunningRequests, identity: bytes) -> None:
+    del self, identity
+
+
+@contextmanager
+def _failures_remembered() -> Iterator[None]:
+    """The outcome of a failure in passing is kept for its key, as any other."""
+    real = JobPartition._settle
+
+    def settle(self: JobPartition, end: Any) -> None:
+        request, given_up = end.request, end.given_up
+        if given_up is not None:
+            body = msgspec.msgpack.encode(end.outcome)
+            payload, place = request.ask.payload, (request.offset, request.append_ms)
+            self.outcomes.remember(Remembered(request.identity, payload, *place, body))
+        real(self, end)
+
+    with patch.object(JobPartition, "_settle", settle):
+        yield
+
+
+def _not_buried(self: JobPartition, answered: Any, given_up: Any) -> None:
+    """What is given up is answered and counted, and is in no dead-letter topic."""
+    del given_up
+    self._give(answered._replace(verdict="retries_exhausted"))
+
+
+@contextmanager
+def _neighbours_read() -> Iterator[None]:
+    """A request that is read again is taken from the record behind its own."""
+    real = JobPartition._hold_again
+
+    def hold_again(self: JobPartition, wanted: Any, batch: RecordBatch) -> None:
+        if len(batch) > 1:
+            batch.values[0], batch.values[1] = batch.values[1], batch.values[0]
+            batch.keys[0], batch.keys[1] = batch.keys[1], batch.keys[0]
+        real(self, wanted, batch)
+
+    with patch.object(JobPartition, "_hold_again", hold_again):
+        yield
+
+
+@contextmanager
+def _cancellers_first() -> Iterator[None]:
+    """A cancellation is answered at once, also where the cancelled one must be read again."""
+    real = JobPartition._cancel
+
+    def cancel(self: JobPartition, request: Any, key: str) -> None:
+        running = self._running.of(identity_of(request.ask.tenant, key))
+        work = next((other for other in running if other.ask.cancels is None), None)
+        if work is None or work.event is not None:
+            real(self, request, key)
+            return
+        now_ms = self.clock.now_ms()
+        outcome = Outcome("completed", {"cancelled": True}, "", "", now_ms, now_ms)
+        self._finished(request, outcome, None)
+        self._dispatcher.cancel(work)
+
+    with patch.object(JobPartition, "_cancel", cancel):
+        yield
+
+
+def _stays_shut(self: Gates, work: Any, needs: tuple[str, ...], answered: tuple[str, ...]) -> None:
+    """The work that asked whether a need is back does not say that it has its answer."""
+    del work, answered
+    for need in needs:
+        self._asking[need] -= 1
 
 
 def _forgotten_in_time(self: Outcomes, append_ms: int) -> None:
@@ -83,6 +155,11 @@ VARIANTS: Mapping[str, Variant] = {
     "outcomes_not_restored": replaced(Outcomes, load=_nothing_loaded, rewrite=_not_rewritten),
     "repeats_of_running_keys_run": _repeats_run_too,
     "refused_facts_forgotten": replaced(RefusedFacts, settle=_facts_unburied),
+    "transient_failures_remembered": _failures_remembered,
+    "given_up_without_a_dead_letter": replaced(JobPartition, _give_up=_not_buried),
+    "the_record_behind_is_read": _neighbours_read,
+    "cancellers_answered_first": _cancellers_first,
+    "gates_stay_shut": replaced(Gates, release=_stays_shut),
     "outcomes_expire_early": replaced(Outcomes, passed=_forgotten_in_time),
 }
 """By name, what is wrong."""

@@ -1,13 +1,19 @@
-"""What must have come of every request, judged by the source log alone and told by nobody else.
+"""What must have come of every request, judged by the logs alone.
 
-Which requests are first, repeats or conflicts follows from the log. Of the results only this is
-demanded: one for every request that is not dead, all of a key the same, no two keys the same run.
+Which requests are first, repeats or conflicts follows from the source log, but for requests that
+were given up: those are dead letters by chance, and the DLQ says which. What is given up is not
+remembered, so the next request of its key is a first one again. A request with another payload is
+a conflict if it came while such a first one still ran, else not: either is right.
+
+Of the results only this is demanded: one for every request that is not dead, one that says so for
+each that was given up, all of a first one the same, no two firsts the same run.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +33,8 @@ from streams.types import RecordBatch, TopicPartition
 
 _EVERYTHING = 1 << 30
 _FIELDS = ("request_id", "idempotency_key", "tenant_id", "model_id", "scenario")
+_GIVEN_UP = "retries_exhausted"
+ATTEMPTS_MAX = 3
 _SAID = ("model_id", "policy_id", "scenario", "trials", "seed", "parameters")
 
 
@@ -45,6 +53,8 @@ class _Requests:
     expected: Expected = field(default_factory=Expected)
     asked: dict[str, _Asked] = field(default_factory=dict)
     """by request_id"""
+    given_up: set[str] = field(default_factory=set)
+    """request ids"""
 
 
 def check(world: World, witness: Witness) -> None:
@@ -55,7 +65,7 @@ def check(world: World, witness: Witness) -> None:
     for partition in range(world.partitions):
         tp = TopicPartition(SIMULATION_REQUEST.name, partition)
         log = world.broker.log(tp).read_committed(0, _EVERYTHING)
-        _judge(log, world.settings.dedupe_ttl_s * 1000, requests)
+        _judge(log, world.settings.dedupe_ttl_s * 1000, _letters(world, tp), requests)
         buried += check_dead_letters(world, tp, requests.expected)
         check_end(world, witness, tp)
         result_log = world.broker.log(TopicPartition(SIMULATION_RESULT.name, partition))
@@ -67,9 +77,25 @@ def check(world: World, witness: Witness) -> None:
     _check_rows(rows, requests, {result["request_id"]: result for result in results})
 
 
-def _judge(batch: RecordBatch, ttl_ms: int, requests: _Requests) -> None:
+def _letters(world: World, tp: TopicPartition) -> dict[str, str]:
+    """Error codes of the partition's dead letters, by id."""
+    dlq = TopicPartition(SIMULATION_REQUEST.dlq, tp.partition)
+    found: dict[str, str] = {}
+    for headers in world.broker.log(dlq).read_committed(0, _EVERYTHING).headers:
+        said = {name: raw.decode() for name, raw in headers}
+        code = found[said["dia.dlq.id"]] = said["dia.dlq.error_code"]
+        attempts = int(said["dia.dlq.attempts"])
+        if attempts > ATTEMPTS_MAX or (code != _GIVEN_UP and attempts != 1):
+            raise Difference(f"{said['dia.dlq.id']}: {code} after {attempts} attempts")
+    return found
+
+
+def _judge(
+    batch: RecordBatch, ttl_ms: int, letters: Mapping[str, str], requests: _Requests
+) -> None:
     expected, partition = requests.expected, batch.tp.partition
     firsts: dict[tuple[str, str], tuple[int, str, str]] = {}
+    failed: dict[tuple[str, str], list[str]] = defaultdict(list)
     rows = zip(batch.offsets, batch.timestamps, batch.keys, batch.values, strict=True)
     for offset, append_ms, key, value in rows:
         expected.read[partition] += 1
@@ -80,7 +106,20 @@ def _judge(batch: RecordBatch, ttl_ms: int, requests: _Requests) -> None:
         name = (event["tenant_id"], event["idempotency_key"])
         said = json.dumps([event.get(part) for part in _SAID])
         known = firsts.get(name)
-        if known is None or append_ms - known[0] > ttl_ms:
+        fresh = known is None or append_ms - known[0] > ttl_ms
+        letter = letters.get(f"{batch.tp}/{offset}", "")
+        if fresh and letter == _GIVEN_UP:
+            expected.dead.add(f"{batch.tp}/{offset}")
+            requests.given_up.add(event["request_id"])
+            requests.asked[event["request_id"]] = _Asked(
+                partition, offset, event["request_id"], event
+            )
+            failed[name].append(said)
+            continue
+        if fresh and letter and any(other != said for other in failed[name]):
+            expected.dead.add(f"{batch.tp}/{offset}")
+            continue
+        if known is None or fresh:
             known = firsts[name] = (append_ms, said, event["request_id"])
             expected.applied[partition] += 1
         elif known[1] != said:
@@ -108,6 +147,9 @@ def _check_results(requests: _Requests, results: list[dict[str, Any]]) -> None:
     for result in results:
         first = requests.asked[result["request_id"]].first
         outcome = {name: part for name, part in result.items() if name != "request_id"}
+        given_up = result["request_id"] in requests.given_up
+        if given_up != ((result.get("error") or {}).get("code") == _GIVEN_UP):
+            raise Difference(f"{result}, given up: {given_up}")
         if by_first.setdefault(first, outcome) != outcome:
             raise Difference(f"{result['request_id']}: {outcome}, but {first}: {by_first[first]}")
     runs = Counter(_run(outcome) for outcome in by_first.values())

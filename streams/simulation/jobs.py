@@ -13,7 +13,13 @@ from typing import Any
 from agents import SIMULATE_DECISION
 from schemas.simulation import SimulationRequest
 from streams.clock import Clock
-from streams.errors import InvalidParameters, PolicyServiceUnavailable, ProcessDied
+from streams.errors import (
+    BreakerOpen,
+    InvalidParameters,
+    PolicyServiceFailed,
+    PolicyServiceUnavailable,
+    ProcessDied,
+)
 from streams.job_agent import JobAgent, Outcome, Resources
 from streams.queue_policy import QueuePolicy
 from streams.simulation.history import SETTINGS, Story
@@ -29,6 +35,7 @@ _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}')
 
 _POLICIES = {
     "fast": QueuePolicy(attempts=2, backoff_s=0.5),
+    "other": QueuePolicy(attempts=1),
     "slow": QueuePolicy(concurrency=1, rate_per_s=2.0, backoff="fixed", backoff_s=0.2),
 }
 
@@ -46,15 +53,41 @@ class Toy:
     def queue(self, name: str) -> QueuePolicy:
         return _POLICIES.get(name, QueuePolicy())
 
-    async def perform(self, event: SimulationRequest) -> dict[str, Any]:
+    def needs(self, event: SimulationRequest) -> tuple[str, ...]:
+        if event.scenario == "other":
+            return ("policy_service", f"policy {event.tenant_id}")
+        return ("shard 1",) if event.scenario == "slow" else ()
+
+    async def prepare(self, event: SimulationRequest) -> None:
+        needs = self.needs(event)
+        if not needs:
+            return
+        await self._clock.sleep(self._rng.choice(_TAKES_S))
+        away = self._clock.monotonic() % _AWAY_EVERY_S > _AWAY_EVERY_S - _AWAY_S
+        draw = self._rng.random()
+        error: PolicyServiceUnavailable | PolicyServiceFailed | BreakerOpen
+        if away and event.scenario == "other":
+            error = PolicyServiceUnavailable("as it is now and then")
+            error.need = needs[0]
+        elif draw < 0.1 and event.scenario == "other":
+            error = PolicyServiceFailed("as drawn")
+            error.need = needs[-1]
+        elif draw < 0.1:
+            error = BreakerOpen("as drawn")
+            error.need = needs[-1]
+        else:
+            return
+        raise error
+
+    async def perform(
+        self, event: SimulationRequest, prepared: None, timeout_s: float
+    ) -> dict[str, Any]:
         run = next(self._runs)
         draw = self._rng.random()
         await self._clock.sleep(self._rng.choice(_TAKES_S))
-        if self._clock.monotonic() % _AWAY_EVERY_S > _AWAY_EVERY_S - _AWAY_S:
-            raise PolicyServiceUnavailable("as it is now and then")
-        if draw < 0.1:
+        if draw < 0.25:
             raise ProcessDied("as drawn")
-        if draw < 0.15:
+        if draw < 0.3:
             raise InvalidParameters(f"as drawn, run {run}")
         return {"run": run}
 
@@ -128,8 +161,8 @@ JOBS = Story(
         SETTINGS,
         job_commit_interval_s=0.2,
         dedupe_ttl_s=20,
-        max_ahead=12,
-        max_ahead_bytes=2000,
+        max_ahead=20,
+        max_ahead_bytes=6000,
         max_outcome_bytes=1 << 20,
         normal_share=0.25,
     ),

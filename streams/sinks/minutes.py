@@ -1,16 +1,30 @@
-"""The last minutes of one series, incarnations added up, from the one shard that holds it."""
+"""The last minutes of one series, incarnations added up, from the one shard that holds it.
+
+A shard that fails `BREAKER.failures` times in a row is left alone for `BREAKER.open_s`: a job that
+needs it waits, and holds neither a thread nor a connection meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
+from streams.clock import Clock
 from streams.errors import ShardUnavailable
+from streams.resilience.breaker import Breaker, BreakerPolicy
 from streams.settings import Settings
 from streams.sinks import sharding
-from streams.sinks.clickhouse import replicas
+from streams.sinks.clickhouse import Shard, replicas
 from streams.sinks.replica import Replica
+from streams.telemetry.metrics import Metrics
+
+ANSWER_S: Final = 5.0
+"""A shard that takes longer for a history is one that does not answer."""
+_GRACE_S: Final = 1.0
+_QUERIES: Final = 4
+"""at a time, of one shard"""
+BREAKER: Final = BreakerPolicy(failures=3, window_s=60.0, open_s=10.0, successes=1)
 
 _SQL = """
 SELECT toUnixTimestamp(w), sum(n), sum(s1), sumMap(sk_k, sk_n) AS sketch
@@ -35,18 +49,36 @@ class Minute(NamedTuple):
 class MinuteReader:
     """Asks the replicas of a series' shard in turn, in threads; connections are kept."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock, metrics: Metrics) -> None:
+        impatient = replace(settings, sink_timeout_s=ANSWER_S, sink_pool_size=_QUERIES)
         groups = settings.shards()
         self._map = sharding.load(settings.sharding, len(groups)) if groups else None
-        self._shards = [replicas(settings, urls) for urls in groups]
+        self._shards = [
+            Shard(index, replicas(impatient, urls), _QUERIES, ANSWER_S)
+            for index, urls in enumerate(groups)
+        ]
+        self._deadlines_s = [ANSWER_S * len(urls) + _GRACE_S for urls in groups]
+        self.breakers = [
+            Breaker(f"history_shard_{index}", BREAKER, (ShardUnavailable,), clock, metrics)
+            for index in range(len(groups))
+        ]
+
+    def shard_of(self, tenant: str, model: str, metric: str) -> int:
+        """Where the series is; 0 where no shard is known."""
+        if self._map is None:
+            return 0
+        return int(self._map.shard_of([tenant], [model], [metric])[0])
 
     async def read(
         self, tenant: str, model: str, metric: str, start_s: int, stop_s: int
     ) -> list[Minute]:
-        """Minutes that begin in the range, ascending. Raises `ShardUnavailable`."""
+        """Minutes that begin in the range, ascending, within `ANSWER_S` a replica.
+
+        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, and `BreakerOpen` without asking.
+        """
         if self._map is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
-        shard = int(self._map.shard_of([tenant], [model], [metric])[0])
+        shard = self.shard_of(tenant, model, metric)
         parameters = {
             "tenant": tenant,
             "model": model,
@@ -54,24 +86,18 @@ class MinuteReader:
             "start": start_s,
             "stop": stop_s,
         }
-        return await asyncio.to_thread(_ask, self._shards[shard], parameters)
+
+        def ask(replica: Replica) -> list[Minute]:
+            rows = replica.query(_SQL, parameters)[1]
+            return [
+                Minute(int(w), int(n), float(s1), list(codes), list(counts))
+                for w, n, s1, (codes, counts) in rows
+            ]
+
+        return await self.breakers[shard].call(
+            lambda: self._shards[shard].run(ask, self._deadlines_s[shard])
+        )
 
     async def close(self) -> None:
-        for group in self._shards:
-            for replica in group:
-                await asyncio.to_thread(replica.close)
-
-
-def _ask(group: Sequence[Replica], parameters: dict[str, object]) -> list[Minute]:
-    failures: list[ShardUnavailable] = []
-    for replica in group:
-        try:
-            rows = replica.query(_SQL, parameters)[1]
-        except ShardUnavailable as error:
-            failures.append(error)
-            continue
-        return [
-            Minute(int(w), int(n), float(s1), list(codes), list(counts))
-            for w, n, s1, (codes, counts) in rows
-        ]
-    raise ShardUnavailable("; ".join(str(failure) for failure in failures)) from failures[-1]
+        for shard in self._shards:
+            await asyncio.to_thread(shard.close)

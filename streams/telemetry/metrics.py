@@ -71,7 +71,10 @@ class IntakeMetrics:
             "lag_records", "Last stable offset minus the committed next offset.", PARTITION
         )
         self.event_time_lag_seconds = declare.gauge(
-            "event_time_lag_seconds", "Wall clock minus the partition's watermark.", PARTITION
+            "event_time_lag_seconds",
+            "Wall clock minus the partition's watermark; of requests, the age of the oldest "
+            "unfinished one, 0 when there is none.",
+            PARTITION,
         )
 
 
@@ -274,7 +277,20 @@ class JobMetrics:
             "jobs_finished_total", "First results of a key, committed or not.", ("status",)
         )
         self.failures = declare.counter(
-            "job_failures_total", "Runs that failed and may be tried again.", ("code",)
+            "job_failures_total", "Attempts that failed and may be tried again.", ("code",)
+        )
+        self.given_up = declare.counter(
+            "jobs_given_up_total",
+            "Requests whose every attempt failed in passing: dead letters that a replay answers.",
+        )
+        self.shut_needs = declare.gauge(
+            "jobs_shut_needs",
+            "Dependencies of jobs that fail now: the jobs that need them wait, the others do not.",
+        )
+        self.hook_failures = declare.counter(
+            "job_hook_failures_total",
+            "Hooks of scenarios that raised, took too long, or were not called for want of room.",
+            ("queue", "why"),
         )
 
 

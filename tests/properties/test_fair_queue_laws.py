@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from itertools import chain
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.runtime.fair_queue import FairQueue
+from streams.runtime.fair_queue import QUEUES_MAX, FairQueue
 
 SHARE = 0.25
 TENANTS = st.sampled_from("abcde")
@@ -16,12 +17,16 @@ LANES = st.sampled_from(["high", "normal"])
 JOBS = st.lists(st.tuples(LANES, TENANTS, st.sampled_from("xyz")), min_size=1, max_size=60)
 
 
-def always(queue):
+def always(job):
     return True
 
 
+def never(job, place):
+    return False
+
+
 def filled(jobs):
-    queue = FairQueue(SHARE)
+    queue = FairQueue(SHARE, never)
     for number, (lane, tenant, name) in enumerate(jobs):
         queue.push(lane, tenant, name, (number, lane, tenant, name))
     return queue
@@ -84,7 +89,7 @@ def test_the_normal_lane_keeps_its_share_and_the_high_lane_the_rest(high, normal
 def test_a_closed_queue_holds_back_its_own_jobs_only(jobs, closed):
     """One scenario at its limit must not stop the others, of the same tenant or of any."""
     queue = filled(jobs)
-    started = drained(queue, lambda name: name not in closed)
+    started = drained(queue, lambda job: job[3] not in closed)
     assert sorted(number for number, *_ in started) == [
         number for number, (_, _, name) in enumerate(jobs) if name not in closed
     ]
@@ -106,3 +111,49 @@ def test_a_heavy_tenant_costs_a_light_one_one_start():
     """A thousand jobs of one tenant in front: the other's only job is second."""
     queue = filled([("normal", "heavy", "x")] * 1000 + [("normal", "light", "x")])
     assert [queue.pop(always)[2] for _ in range(2)] == ["heavy", "light"]
+
+
+@given(JOBS, st.data())
+def test_a_job_that_leaves_and_comes_back_keeps_its_place(jobs, data):
+    """Work that was prepared, or whose dependency failed, must not lose its turn to later work."""
+    queue = FairQueue(SHARE, never)
+    places = {}
+    for number, (lane, tenant, name) in enumerate(jobs):
+        places[number] = queue.push(lane, tenant, name, (number, lane, tenant, name))
+    taken = []
+    for _ in range(data.draw(st.integers(0, 10))):
+        lane = data.draw(LANES)
+        if (job := queue.pop_ahead(lane, always)) is not None:
+            taken.append(job)
+    for job in data.draw(st.permutations(taken)):
+        number, lane, tenant, name = job
+        assert queue.push(lane, tenant, name, job, places[number]) == places[number]
+    order = defaultdict(list)
+    for number, lane, tenant, _ in drained(queue):
+        order[lane, tenant].append(number)
+    assert sorted(chain.from_iterable(order.values())) == list(range(len(jobs)))
+    assert all(numbers == sorted(numbers) for numbers in order.values())
+
+
+@given(JOBS, st.sets(st.integers(0, 59)))
+def test_jobs_that_end_while_they_wait_are_passed_over(jobs, ended):
+    """A cancelled request among a hundred thousand must not cost a walk through all of them."""
+    queue = FairQueue(SHARE, lambda job, place: job[0] in ended)
+    for number, (lane, tenant, name) in enumerate(jobs):
+        queue.push(lane, tenant, name, (number, lane, tenant, name))
+    for number, (lane, *_) in enumerate(jobs):
+        if number in ended:
+            queue.dropped(lane)
+    assert len(queue) == len(set(range(len(jobs))) - ended)
+    assert sorted(number for number, *_ in drained(queue)) == sorted(set(range(len(jobs))) - ended)
+    assert len(queue) == 0
+
+
+def test_a_tenant_with_very_many_queues_is_looked_through_in_bounded_time():
+    """A policy of its own for each request must not make each start a walk through all of them."""
+    queue, asked = FairQueue(SHARE, never), []
+    for number in range(1000):
+        queue.push("normal", "t", f"policy {number}", number)
+    assert queue.pop(lambda job: asked.append(job) or False) is None
+    assert len(asked) <= QUEUES_MAX + 1
+    assert drained(queue) == list(range(1000))

@@ -25,7 +25,7 @@ BRANCHES = {
 }
 MODULES = {errors.__name__, refusals.__name__}
 """Where leaves are; the answers to HTTP requests stand with the edge."""
-PAUSING = {"breaker_open", "policy_service_unavailable"}
+PAUSING = {"breaker_open", "policy_service_unavailable", "request_unread"}
 """Transient errors that are no failure of the event: whoever runs it waits."""
 
 

@@ -12,13 +12,15 @@ from streams.errors import (
     BreakerOpen,
     InvalidParameters,
     PolicyRejected,
+    PolicyServiceFailed,
     ProcessDied,
-    RetriesExhausted,
+    SimulationMemory,
     SimulationTimeout,
 )
 from streams.job_agent import Ask
 from streams.queue_policy import QueuePolicy
-from streams.runtime.dispatcher import HOLD_S, Dispatcher, Work
+from streams.runtime.dispatcher import AHEAD_OF_LANE, HOLD_S, Dispatcher
+from streams.runtime.work import Work
 from streams.telemetry.metrics import Metrics
 
 
@@ -29,6 +31,9 @@ class Script:
         self.slots = slots
         self.queues = queues
         self.script = {}
+        self.needed = {}
+        self.prepared = []
+        self.limits = {}
         self.started = []
         self.cancelled = []
         self.go = asyncio.Event()
@@ -37,8 +42,19 @@ class Script:
     def queue(self, name):
         return self.queues.get(name, QueuePolicy())
 
-    async def perform(self, event):
+    def needs(self, event):
+        raise AssertionError("a partition asks for the needs of what it submits")
+
+    async def prepare(self, event):
+        self.prepared.append(event)
+        step = self.needed[event].pop(0) if self.needed.get(event) else None
+        if isinstance(step, Exception):
+            raise step
+        return await step() if step is not None else None
+
+    async def perform(self, event, prepared, timeout_s):
         self.started.append(event)
+        self.limits[event] = timeout_s
         try:
             await self.go.wait()
         except asyncio.CancelledError:
@@ -69,14 +85,18 @@ class Desk:
         self.performer = Script(**options)
         self.dispatcher = Dispatcher(self.performer, clock, Metrics(), 0.25)
         self.outcomes = {}
+        self.given_up = {}
         self.loop = asyncio.ensure_future(self.dispatcher.run())
 
-    def submit(self, event, queue="q", tenant="t", priority=0, owner="o"):
+    def submit(self, event, queue="q", tenant="t", priority=0, owner=None, needs=()):
         ask = Ask(tenant=tenant, key=event, payload=b"", priority=priority, queue=queue)
-        done = lambda outcome: self.outcomes.setdefault(event, []).append(outcome)  # noqa: E731
-        work = Work(owner, event, ask, done)
+        work = Work(owner or self, event, ask, needs)
         self.dispatcher.submit(work)
         return work
+
+    def done(self, work, outcome, given_up):
+        self.outcomes.setdefault(work.ask.key, []).append(outcome)
+        self.given_up[work.ask.key] = given_up
 
     async def after(self, delay_s=0.0):
         await settle()
@@ -104,7 +124,7 @@ async def test_an_outcome_says_what_came_of_the_work(open_desk):
     desk = open_desk(slots=9)
     errors = {
         "rejected": [InvalidParameters("x"), PolicyRejected("x")],
-        "failed": [SimulationTimeout("x"), RetriesExhausted("x", 3), ZeroDivisionError()],
+        "failed": [SimulationTimeout("x"), SimulationMemory("x"), ZeroDivisionError()],
     }
     for status, found in errors.items():
         for number, error in enumerate(found):
@@ -118,42 +138,195 @@ async def test_an_outcome_says_what_came_of_the_work(open_desk):
     assert desk.outcomes["completed0"][0].summary == {"of": "completed0"}
 
 
-async def test_what_may_pass_is_tried_again_with_growing_pauses(open_desk):
-    """A process that died is no answer; three of them are."""
+async def test_what_may_pass_is_tried_again_with_growing_pauses_and_then_given_up(open_desk):
+    """A process that died is no answer; three of them are: the request becomes a dead letter."""
     desk = open_desk()
     desk.performer.script["once"] = [ProcessDied("x")]
     desk.performer.script["ever"] = [ProcessDied("x")] * 9
     desk.submit("once")
     desk.submit("ever")
-    assert await desk.after(0.9) == {}
-    assert await desk.after(0.3) == {"once": ["completed"]}
+    assert await desk.after(0.75) == {}
+    assert await desk.after(0.6) == {"once": ["completed"]}
     assert desk.performer.started.count("ever") == 2
-    assert await desk.after(2.2) == {"once": ["completed"], "ever": ["failed"]}
-    assert desk.outcomes["ever"][0].code == "process_died"
+    assert await desk.after(1.1) == {"once": ["completed"]}
+    assert await desk.after(1.5) == {"once": ["completed"], "ever": ["failed"]}
     assert desk.performer.started.count("ever") == 3
+    assert desk.outcomes["ever"][0].code == "retries_exhausted"
+    assert desk.given_up["once"] is None
+    assert desk.given_up["ever"].attempts == 3
+    assert "process_died: x" in desk.given_up["ever"].message
 
 
-async def test_while_what_work_needs_is_away_nothing_starts_and_no_attempt_is_spent(open_desk):
-    """A breaker that is open for half a minute must not use up three attempts of everything."""
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+async def test_a_queue_says_how_often_and_how_soon(open_desk, attempts):
+    """Attempts and pauses are the scenario's; a fixed pause does not grow."""
+    policy = QueuePolicy(attempts=attempts, backoff="fixed", backoff_s=3.0)
+    desk = open_desk(of=policy)
+    desk.performer.script["ever"] = [ProcessDied("x")] * 9
+    desk.submit("ever", queue="of")
+    await desk.after(2.3)
+    assert desk.performer.started.count("ever") == 1
+    await desk.after(attempts * 3.8)
+    assert desk.performer.started.count("ever") == attempts
+    assert desk.given_up["ever"].attempts == attempts
+
+
+async def test_pauses_are_spread(open_desk, clock):
+    """What failed together must not come back together, on the service that just came back."""
+    desk = open_desk(slots=100)
+    again = {}
+    for number in range(50):
+        desk.performer.script[f"{number}"] = [
+            ProcessDied("x"),
+            lambda number=number: again.setdefault(number, clock.monotonic()) and {},
+        ]
+        desk.submit(f"{number}")
+    for _ in range(20):
+        await desk.after(0.1)
+    assert min(again.values()) >= 0.8
+    assert max(again.values()) <= 1.4
+    assert len(set(again.values())) >= 3
+
+
+async def test_while_what_work_needs_is_away_only_that_work_waits_and_no_attempt_is_spent(
+    open_desk,
+):
+    """A breaker that is open for half a minute must use up no attempts, and hold no other work."""
     desk = open_desk()
-    desk.performer.script["a"] = [BreakerOpen("x")] * 10
-    desk.submit("a")
-    await settle()
-    assert desk.dispatcher.held
-    desk.submit("b")
-    assert desk.performer.started == ["a"]
-    assert await desk.after(30 * HOLD_S) == {"a": ["completed"], "b": ["completed"]}
-    assert desk.performer.started.count("a") == 11
-    assert not desk.dispatcher.held
+    desk.performer.needed["a"] = [_away("shard 1")] * 10
+    desk.submit("a", needs=("shard 1",))
+    await desk.after()
+    assert list(desk.dispatcher.gates.shut) == ["shard 1"]
+    for number in range(20):
+        desk.submit(f"same{number}", needs=("shard 1",))
+    desk.submit("other", needs=("shard 2",))
+    desk.submit("none")
+    answered = await desk.after(0.2)
+    assert answered == {"other": ["completed"], "none": ["completed"]}
+    assert desk.performer.prepared.count("a") == 1
+    answered = await desk.after(15 * HOLD_S)
+    assert len(answered) == 23
+    assert set(map(tuple, answered.values())) == {("completed",)}
+    assert desk.performer.prepared.count("a") == 11
+    assert desk.performer.prepared.index("same0") > 10, "only one asks while the need fails"
+    assert desk.dispatcher.gates.shut == {}
+
+
+async def test_work_waits_for_what_fails_in_its_place(open_desk):
+    """It was there first: what came later must not pass it for having met the failure later."""
+    desk = open_desk(slots=1)
+    desk.performer.needed["first"] = [_away("shard 1")]
+    desk.submit("first", needs=("shard 1",))
+    await desk.after()
+    for event in ("second", "third"):
+        desk.submit(event, needs=("shard 1",))
+    await desk.after(3.0)
+    assert desk.performer.started == ["first", "second", "third"]
+
+
+async def test_work_that_comes_back_does_not_stand_in_front_of_what_it_waits_for(open_desk, clock):
+    """Found by the simulation: of a queue with room for one, the first failed and came back while
+    the second was ready. Neither could start: the second stood behind the first, which waited for
+    the second's room."""
+    desk = open_desk(slots=1, one=QueuePolicy(concurrency=1))
+    desk.performer.needed["first"] = [_away("shard 1")]
+    desk.performer.needed["second"] = [lambda: clock.sleep(0.2)]
+    desk.performer.go.clear()
+    desk.submit("busy")
+    desk.submit("first", queue="one", needs=("shard 1",))
+    await desk.after()
+    desk.submit("second", queue="one", needs=("shard 2",))
+    second = desk.submit("third", queue="one", needs=("shard 1",))
+    await desk.after(0.3)
+    assert second.stage == "waiting"
+    await desk.after(2.0)
+    desk.performer.go.set()
+    assert len(await desk.after(3.0)) == 4
+
+
+async def test_all_that_wait_for_a_need_that_fails_for_good_are_given_up(open_desk):
+    """A hundred thousand requests under one broken policy are not asked about one by one."""
+    desk = open_desk()
+    asked = 0
+
+    async def fail():
+        nonlocal asked
+        asked += 1
+        error = PolicyServiceFailed("503")
+        error.need = "policy t/p"
+        raise error
+
+    for number in range(300):
+        desk.performer.needed[f"{number}"] = [fail] * 9
+        desk.submit(f"{number}", tenant="bad", needs=("policy_service", "policy t/p"))
+    for number in range(5):
+        desk.submit(f"good{number}", tenant="good", needs=("policy_service", "policy t/g"))
+    answered = await desk.after(0.2)
+    assert answered == {f"good{number}": ["completed"] for number in range(5)}
+    await desk.after(10.0)
+    assert len(desk.outcomes) == 305
+    assert {desk.given_up[f"{number}"].attempts for number in range(300)} == {3}
+    assert "policy_service_failed: 503" in desk.given_up["299"].message
+    assert asked <= 20
+    desk.performer.needed.clear()
+    desk.submit("later", tenant="bad", needs=("policy_service", "policy t/p"))
+    assert (await desk.after(6.0))["later"] == ["completed"]
+
+
+async def test_what_hangs_takes_no_slot_and_leaves_room_for_others(open_desk):
+    """Eight reads of a shard that does not answer must not keep another tenant waiting."""
+    desk = open_desk(slots=2)
+    hang = asyncio.Event().wait
+    for number in range(200):
+        desk.performer.needed[f"hung{number}"] = [hang] * 9
+        desk.submit(f"hung{number}", tenant=f"t{number % 3}", needs=("shard 1",))
+    await desk.after()
+    for number in range(4):
+        desk.submit(f"read{number}", tenant="t9", needs=("shard 2",))
+        desk.submit(f"none{number}", tenant="t1")
+    answered = await desk.after(0.2)
+    assert len(answered) == 8
+    assert len(desk.performer.prepared) <= AHEAD_OF_LANE + 8
+
+
+async def test_a_limit_covers_preparing_and_performing(open_desk, clock):
+    """A scenario of 20 s that waits 15 s for its history has 5 s left, and is not given 35."""
+    policy = QueuePolicy(timeout_s=20.0, attempts=1)
+    desk = open_desk(of=policy)
+    desk.performer.needed["slow"] = [lambda: clock.sleep(15.0)]
+    desk.performer.needed["late"] = [lambda: clock.sleep(25.0)]
+    for event in ("slow", "late", "none"):
+        desk.submit(event, queue="of", needs=("shard 1",) if event != "none" else ())
+    answered = await desk.after(21.0)
+    assert desk.performer.limits == {"slow": pytest.approx(5.0), "none": 20.0}
+    assert answered["late"] == ["failed"]
+    assert "dependency_late" in desk.given_up["late"].message
+    assert "limit of 20 s" in desk.given_up["late"].message
+
+
+def _away(need):
+    error = BreakerOpen("x")
+    error.need = need
+    return error
+
+
+@pytest.mark.parametrize(("priority", "first"), [(4, "low"), (5, "asked")])
+async def test_high_priority_begins_at_five(open_desk, priority, first):
+    """The number stands in the published schema: clients rely on it."""
+    desk = open_desk(slots=1)
+    desk.submit("low", priority=0, tenant="a")
+    desk.submit("asked", priority=priority, tenant="b")
+    await desk.after()
+    assert desk.performer.started[0] == first
 
 
 async def test_high_priority_starts_first_and_a_queue_may_say_otherwise(open_desk):
     """The requests' own word counts, unless the scenario has a fixed priority."""
     desk = open_desk(slots=1, humble=QueuePolicy(priority=0))
     desk.performer.go.clear()
-    for event, queue, priority in (
-        ("busy", "q", 0), ("low", "q", 0), ("meek", "humble", 9), ("high", "q", 9),
-    ):  # fmt: skip
+    desk.submit("busy")
+    await settle()
+    for event, queue, priority in (("low", "q", 0), ("meek", "humble", 9), ("high", "q", 9)):
         desk.submit(event, queue=queue, priority=priority)
     desk.performer.go.set()
     await desk.after()
@@ -176,24 +349,32 @@ async def test_a_queue_keeps_its_concurrency_and_its_rate(open_desk):
     assert sum(event.startswith("slow") for event in desk.performer.started) == 3
 
 
-@pytest.mark.parametrize("where", ["waiting", "running", "pausing", "not yet begun"])
+@pytest.mark.parametrize(
+    "where", ["waiting", "running", "pausing", "preparing", "ready", "not yet begun"]
+)
 async def test_cancelled_work_ends_once_wherever_it_is_and_makes_room(open_desk, where):
     """Found by the simulation: a task that is cancelled before its first step never runs, and
     what it would have given back stays taken."""
     desk = open_desk(slots=1)
-    if where == "waiting":
+    if where in ("waiting", "ready"):
         desk.performer.go.clear()
         desk.submit("busy")
+        await settle()
+    if where == "preparing":
+        desk.performer.needed["work"] = [asyncio.Event().wait]
     if where == "pausing":
         desk.performer.script["work"] = [ProcessDied("x")]
     if where == "running":
         desk.performer.go.clear()
-    work = desk.submit("work")
+    needs = ("shard 1",) if where in ("preparing", "ready") else ()
+    work = desk.submit("work", needs=needs)
     if where != "not yet begun":
         await settle()
+        assert where in (work.stage, "ready")
+        assert work.ready == (where == "ready")
     desk.dispatcher.cancel(work)
     desk.performer.go.set()
-    desk.submit("next")
+    desk.submit("next", needs=needs)
     answered = await desk.after(5.0)
     assert answered["work"] == ["cancelled"]
     assert answered["next"] == ["completed"]
@@ -230,11 +411,14 @@ async def test_forgotten_work_is_stopped_and_answers_nobody(open_desk):
     """Its partition belongs to another process now, which does it itself."""
     desk = open_desk(slots=1)
     desk.performer.go.clear()
-    desk.submit("running", owner="gone")
-    desk.submit("waiting", owner="gone")
-    desk.submit("kept", owner="here")
+    desk.performer.needed["read"] = [asyncio.Event().wait]
+    gone = object()
+    desk.submit("running", owner=gone)
+    desk.submit("waiting", owner=gone)
+    desk.submit("read", owner=gone, needs=("shard 1",))
+    desk.submit("kept")
     await settle()
-    desk.dispatcher.forget("gone")
+    desk.dispatcher.forget(gone)
     desk.performer.go.set()
     assert await desk.after(5.0) == {"kept": ["completed"]}
     assert desk.performer.cancelled == ["running"]

@@ -3,145 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from dataclasses import replace
 
 import pytest
 
 from agents import SIMULATE_DECISION
-from streams.broker.memory import MemoryBroker
-from streams.clock import VirtualClock, settle
-from streams.queue_policy import QueuePolicy
-from streams.runtime.assignment import Opener
-from streams.runtime.commit import commit
-from streams.runtime.dispatcher import Dispatcher
-from streams.settings import Settings
-from streams.sinks.memory import MemoryShards
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
-from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT, SIMULATOR_GROUP
-from streams.types import TopicPartition
-from tables.memory import MemoryDisk
-
-SOURCE = TopicPartition(SIMULATION_REQUEST.name, 0)
-RESULTS = TopicPartition(SIMULATION_RESULT.name, 0)
-DLQ = TopicPartition(SIMULATION_REQUEST.dlq, 0)
-SETTINGS = Settings(max_ahead=5, changelog_slack_bytes=500)
-
-
-class Hand:
-    """A `Performer` whose work ends when the test says so, each run with a number of its own."""
-
-    slots = 100
-
-    def __init__(self):
-        self.runs = itertools.count(1)
-        self.waiting = {}
-        self.told = []
-
-    def queue(self, name):
-        return QueuePolicy()
-
-    async def perform(self, event):
-        run = next(self.runs)
-        gate = self.waiting.setdefault(event.request_id, asyncio.Event())
-        await gate.wait()
-        return {"run": run}
-
-    def finished(self, event, outcome):
-        self.told.append(event.request_id)
-
-    async def close(self):
-        """Nothing to close."""
-
-
-class Desk:
-    """One partition of `simulate_decision`, by hand."""
-
-    def __init__(self):
-        self.clock = VirtualClock()
-        self.broker = MemoryBroker(self.clock)
-        self.shards = MemoryShards(2, self.clock)
-        self.disk = MemoryDisk()
-        self.hand = Hand()
-        self.numbers = itertools.count()
-
-    async def open(self):
-        """A1 to A4, in a process of its own."""
-        dispatcher = Dispatcher(self.hand, self.clock, Metrics(), 0.25)
-        opener = Opener(
-            broker=self.broker,
-            stores=self.disk,
-            clock=self.clock,
-            settings=SETTINGS,
-            shards=2,
-            shard_of=self.shards.shard_of,
-            dispatchers={SIMULATE_DECISION.name: dispatcher},
-        )
-        self.opened = await opener.open(SIMULATE_DECISION, SOURCE, lambda: None)
-        self.partition = self.opened.partition
-
-    async def crash(self):
-        self.partition.abandon()
-        await settle()
-        await self.open()
-
-    async def ask(self, key, **fields):
-        """Append a request; its id."""
-        request_id = f"r{next(self.numbers)}"
-        request = {
-            "request_id": request_id,
-            "idempotency_key": key,
-            "tenant_id": "t",
-            "model_id": "m",
-            "scenario": "s",
-            "priority": 1,
-            "trials": 1,
-            "parameters": {},
-            "ts": self.clock.now_ms(),
-        }
-        producer = self.broker.plain_producer()
-        value = json.dumps({**request, **fields}).encode()
-        await (await producer.send(SOURCE.topic, b"t", value))
-        return request_id
-
-    async def read(self):
-        """J1 and J2 of all that lies in the source."""
-        reader = await self.broker.reader()
-        self.partition.fold(await reader.read(SOURCE, self.partition.position))
-        await settle()
-
-    async def finish(self, *request_ids):
-        for request_id in request_ids:
-            self.hand.waiting[request_id].set()
-        await settle()
-
-    async def commit(self):
-        prepared = self.partition.prepare([100, 100])
-        await commit(self.partition, prepared, self.opened.producer, self.clock, Metrics(), 4.0)
-        return prepared
-
-    def results(self):
-        values = self.broker.log(RESULTS).read_committed(0, 1 << 20).values
-        return {result["request_id"]: result for result in map(json.loads, values)}
-
-    def dead(self):
-        headers = self.broker.log(DLQ).read_committed(0, 1 << 20).headers
-        return [dict(found)["dia.dlq.error_code"].decode() for found in headers]
-
-    def committed(self):
-        found = self.broker.committed(SIMULATOR_GROUP, SOURCE)
-        return found.offset if found else None
+from streams.clock import settle
+from streams.errors import ProcessDied
+from tests.unit.runtime.job_desk import SETTINGS, SOURCE, Desk
 
 
 @pytest.fixture
 async def desk():
     made = Desk()
-    admin = await made.broker.admin()
-    await admin.create_topics([replace(topic, partitions=1) for topic in wanted_topics()])
+    await made.create_topics()
     await made.open()
-    return made
+    yield made
+    await made.close()
 
 
 async def test_the_offset_follows_the_unfinished_and_not_the_finished(desk):
@@ -300,3 +179,95 @@ async def test_a_bug_in_the_agent_stops_the_partition_with_nothing_half_done(des
     await desk.finish(first)
     assert desk.partition.failure.code == "agent_failed"
     assert not desk.partition.has_changes()
+
+
+async def _give_up(desk, request_id):
+    """Every attempt of the request ends with its process."""
+    desk.hand.failing[request_id] = [ProcessDied("as told") for _ in range(3)]
+    await desk.finish(request_id)
+    loop = asyncio.ensure_future(desk.dispatcher.run())
+    await settle()
+    await desk.clock.advance(5.0)
+    loop.cancel()
+
+
+async def test_what_is_given_up_is_a_dead_letter_and_its_requester_is_answered(desk):
+    """The record is good: it must be kept where a replay finds it, and somebody waits for it."""
+    first = await desk.ask("k")
+    await desk.read()
+    await _give_up(desk, first)
+    await desk.commit()
+    result = desk.results()[first]
+    assert (result["status"], result["error"]["code"]) == ("failed", "retries_exhausted")
+    assert "process_died: as told" in result["error"]["message"]
+    assert desk.dead() == ["retries_exhausted"]
+    (letter,) = desk.letters()
+    assert letter["dia.dlq.attempts"] == b"3"
+    assert letter["dia.dlq.stage"] == b"process"
+    assert desk.committed() == 1
+    assert desk.partition.state.link.counters.dead_by_code == {"retries_exhausted": 1}
+
+
+async def test_a_repeat_of_what_is_given_up_runs_in_its_place(desk):
+    """It asked again, and the cause may be gone; those behind it wait for it."""
+    first, second, third = [await desk.ask("k") for _ in range(3)]
+    await desk.read()
+    await _give_up(desk, first)
+    assert desk.hand.started == [first] * 3 + [second]
+    await desk.finish(second)
+    await desk.commit()
+    results = desk.results()
+    assert results[first]["status"] == "failed"
+    assert results[second]["summary"] == results[third]["summary"] == {"run": 4}
+    counters = desk.partition.state.link.counters
+    assert (counters.applied, counters.duplicates, counters.dead) == (1, 1, 1)
+
+
+async def test_what_is_given_up_is_not_remembered(desk):
+    """The same request must run, not hear of an old failure for an hour; and as nothing is
+    remembered of it, another payload under its key is no conflict."""
+    first = await desk.ask("k")
+    await desk.read()
+    await _give_up(desk, first)
+    await desk.commit()
+    await desk.crash()
+    other = await desk.ask("k", trials=7)
+    await desk.read()
+    await desk.finish(other)
+    await desk.commit()
+    assert desk.dead() == ["retries_exhausted"]
+    assert desk.results()[other]["status"] == "completed"
+
+
+async def test_a_replay_of_what_was_given_up_runs_and_is_answered(desk):
+    """A replayed record is the same request at another offset; it has no outcome yet."""
+    first = await desk.ask("k")
+    await desk.read()
+    await _give_up(desk, first)
+    await desk.commit()
+    await desk.ask("k", request_id=first)
+    await desk.read()
+    assert desk.hand.started == [first] * 4
+    await desk.finish(first)
+    await desk.commit()
+    assert desk.results()[first]["status"] == "completed"
+
+
+async def test_the_lag_in_time_is_the_age_of_the_oldest_unfinished_request(desk):
+    """An autoscaler follows it: steady traffic that is answered at once is no lag, and one request
+    that waits for a minute is a minute."""
+    assert desk.partition.behind_s(desk.clock.now_ms()) == 0
+    for number in range(20):
+        request = await desk.ask(f"k{number}")
+        await desk.read()
+        await desk.finish(request)
+        await desk.commit()
+        await desk.clock.advance(3.0)
+        assert desk.partition.behind_s(desk.clock.now_ms()) == 0
+    await desk.ask("slow")
+    await desk.clock.advance(1.0)
+    later = await desk.ask("quick")
+    await desk.read()
+    await desk.finish(later)
+    await desk.clock.advance(60.0)
+    assert desk.partition.behind_s(desk.clock.now_ms()) == 61.0

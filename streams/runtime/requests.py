@@ -1,0 +1,107 @@
+"""The requests of one partition that are read and not finished, by key.
+
+Of each, the index is in memory: where it lies, whose it is, what it asks (a digest), its priority.
+The request itself (`Held`) is in memory within a bound, and is read again from the log when its
+turn comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from xxhash import xxh3_128_digest
+
+from streams.dead_letters import Origin
+from streams.runtime.work import Work
+
+_EVENT_FACTOR = 5
+"""Bytes of a decoded request beside its record, for each byte of the record's value."""
+_EVENT_BYTES = 600
+INDEX_BYTES = 1200
+"""What the index of one request takes in memory (tests/unit/runtime/test_look_ahead.py measures)."""
+
+
+@dataclass(slots=True, eq=False)
+class Request(Work):
+    """A request that is not finished. ``origin`` is its record, in memory as long as ``event``.
+
+    ``repeats`` are requests of the same key and payload that were read since; they wait for its
+    outcome. ``cancellers`` are requests that ended it; they are answered with it.
+    """
+
+    offset: int = -1
+    append_ms: int = 0
+    identity: bytes = b""
+    origin: Origin | None = None
+    held_bytes: int = 0
+    repeats: list[Request] | None = None
+    is_repeat: bool = False
+    """its first has an outcome, and it has that one as ``known``"""
+    cancellers: list[Request] | None = None
+    older: Request | None = None
+    """another running request of the key that was appended before"""
+
+
+def held_bytes(origin: Origin) -> int:
+    """What a request costs in memory besides its index."""
+    return _EVENT_BYTES + _EVENT_FACTOR * len(origin.value or b"")
+
+
+def identity_of(tenant: str, key: str) -> bytes:
+    """128 bits that stand for a tenant's idempotency key."""
+    return xxh3_128_digest(f"{tenant}\0{key}".encode(errors="surrogatepass"))
+
+
+@dataclass(slots=True)
+class RunningRequests:
+    """First requests of their keys, by key. A key has several only if it expired in between, or if
+    its first was given up."""
+
+    _newest: dict[bytes, Request] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._newest)
+
+    def newest(self, identity: bytes) -> Request | None:
+        """The request of the key that was appended last."""
+        return self._newest.get(identity)
+
+    def of(self, identity: bytes) -> Iterator[Request]:
+        """All requests of the key, the newest first."""
+        found = self._newest.get(identity)
+        while found is not None:
+            yield found
+            found = found.older
+
+    def add(self, request: Request) -> None:
+        """It runs from now on."""
+        newer: Request | None = None
+        for other in self.of(request.identity):
+            if other.offset < request.offset:
+                break
+            newer = other
+        if newer is None:
+            request.older = self._newest.get(request.identity)
+            self._newest[request.identity] = request
+        else:
+            request.older, newer.older = newer.older, request
+
+    def remove(self, request: Request) -> None:
+        """It is finished."""
+        older, request.older = request.older, None
+        if self._newest[request.identity] is not request:
+            newer = next(r for r in self.of(request.identity) if r.older is request)
+            newer.older = older
+        elif older is not None:
+            self._newest[request.identity] = older
+        else:
+            del self._newest[request.identity]
+
+
+def hold(request: Request, event: Any, origin: Origin) -> int:
+    """Keep the request itself in memory; what that costs, in bytes."""
+    request.event, request.origin = event, origin
+    request.held_bytes = held_bytes(origin)
+    return request.held_bytes

@@ -1,0 +1,227 @@
+"""Far ahead of the prefix: of most requests only the index is in memory, and nothing is lost by it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import tracemalloc
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.clock import settle
+from streams.errors import BrokerUnavailable
+from streams.runtime.requests import INDEX_BYTES, Request, RunningRequests
+from streams.settings import Settings
+from tests.unit.runtime.job_desk import SOURCE, Desk
+
+AHEAD = Settings(max_ahead=150_000, changelog_slack_bytes=500)
+SMALL = replace(AHEAD, max_ahead_bytes=8000)
+"""Room for two or three whole requests."""
+
+
+@pytest.fixture
+async def opened():
+    desks = []
+
+    async def open_(config):
+        desk = Desk(config)
+        desks.append(desk)
+        await desk.create_topics()
+        await desk.open()
+        return desk
+
+    yield open_
+    for desk in desks:
+        await desk.close()
+
+
+async def backlog(desk, count, tenant="heavy", **fields):
+    """Append many requests of low priority at once."""
+    request = {
+        "model_id": "m", "scenario": "s", "priority": 1, "trials": 1, "parameters": {},
+        "tenant_id": tenant, "ts": desk.clock.now_ms(), **fields,
+    }  # fmt: skip
+    names = [f"{tenant}{number}" for number in range(count)]
+    values = [
+        json.dumps({**request, "request_id": name, "idempotency_key": name}).encode()
+        for name in names
+    ]
+    producer = desk.broker.plain_producer()
+    await (await producer.send_many(SOURCE.topic, [tenant.encode()] * count, values))
+    return names
+
+
+async def finish_all(desk):
+    """Let everything run that starts from now on."""
+    for _ in range(300):
+        for gate in desk.hand.waiting.values():
+            gate.set()
+        await settle()
+        if not desk.partition.has_changes():
+            return
+        await desk.commit()
+
+
+@pytest.mark.parametrize("config", [AHEAD, SMALL], ids=["whole", "index only"])
+async def test_what_is_urgent_starts_next_behind_a_long_backlog(opened, config):
+    """High priority, a light tenant and a cancellation: the bound of the look-ahead is theirs."""
+    desk = await opened(config)
+    desk.hand.slots = 2
+    names = await backlog(desk, 20_000)
+    high = await desk.ask("high", priority=9, tenant_id="heavy")
+    light = await desk.ask("light", tenant_id="light")
+    cancel = await desk.ask(
+        "c", scenario="cancel", parameters={"idempotency_key": names[19_999]}, tenant_id="heavy"
+    )
+    await desk.read()
+    for _ in range(100):
+        await settle()
+    assert desk.partition.position == 20_003
+    await desk.commit()
+    assert desk.results()[cancel]["summary"] == {"cancelled": True}
+    assert desk.results()[names[19_999]]["status"] == "cancelled"
+    before = list(desk.hand.started)
+    assert len(before) == 2
+    for _ in range(3):
+        await desk.finish(*(set(desk.hand.started) - set(desk.results())))
+        await desk.commit()
+    assert {high, light} <= set(desk.hand.started[:6])
+
+
+async def test_the_index_of_a_request_costs_what_is_said(opened):
+    """A bound in requests is a bound in bytes only if somebody measured one."""
+    desk = await opened(SMALL)
+    desk.hand.slots = 1
+    await backlog(desk, 5000, parameters={"of": "x" * 500})
+    reader = await desk.broker.reader()
+    batch = await reader.read(SOURCE, 0, 1 << 20)
+    gc.collect()
+    tracemalloc.start()
+    desk.partition.fold(batch)
+    batch.values.clear()
+    batch.headers.clear()
+    await settle()
+    gc.collect()
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert desk.partition._held_bytes <= SMALL.max_ahead_bytes
+    assert used / 5000 <= INDEX_BYTES
+
+
+@pytest.mark.parametrize("config", [AHEAD, SMALL], ids=["whole", "index only"])
+async def test_every_request_of_a_backlog_is_answered_once(opened, config):
+    """Also the repeats and the cancelled ones of which only the index was in memory."""
+    desk = await opened(config)
+    desk.hand.slots = 3
+    names = await backlog(desk, 200)
+    again = [await desk.ask(name, tenant_id="heavy") for name in names[50:80]]
+    for name in names[60:70]:
+        await desk.ask(
+            f"c{name}",
+            tenant_id="heavy",
+            scenario="cancel",
+            parameters={"idempotency_key": name},
+        )
+    await desk.read()
+    await finish_all(desk)
+    results = desk.results()
+    assert len(results) == 240
+    assert Counter(found["status"] for found in results.values()) == {
+        "completed": 220,
+        "cancelled": 20,
+    }
+    for name, repeat in zip(names[50:80], again, strict=True):
+        ours, theirs = results[name], results[repeat]
+        assert {**ours, "request_id": ""} == {**theirs, "request_id": ""}
+    assert desk.committed() == 240
+    assert desk.partition._held_bytes == 0
+    assert desk.partition._unheld == {}
+
+
+async def test_a_cancelled_request_and_its_canceller_are_answered_in_one_commit(opened):
+    """Also if the cancelled one has to be read again first: a crash in between would let it run,
+    and its canceller would have been answered that it does not."""
+    desk = await opened(SMALL)
+    desk.hand.slots = 1
+    names = await backlog(desk, 30)
+    cancel = await desk.ask(
+        "c", tenant_id="heavy", scenario="cancel", parameters={"idempotency_key": names[25]}
+    )
+    reader = await desk.broker.reader()
+    desk.partition.fold(await reader.read(SOURCE, 0, 1 << 20))
+    assert not desk.partition.finished
+    await settle()
+    await desk.commit()
+    assert {cancel, names[25]} <= set(desk.results())
+
+
+async def test_while_its_log_is_away_a_request_waits_and_no_attempt_is_spent(opened, monkeypatch):
+    """Only the index is left of it: without its record it cannot even be refused."""
+    desk = await opened(SMALL)
+    desk.hand.slots = 1
+    names = await backlog(desk, 20)
+    real, down = desk.partition._request_log.read, True
+
+    async def read(*args):
+        if down:
+            raise BrokerUnavailable("away")
+        return await real(*args)
+
+    monkeypatch.setattr(desk.partition._request_log, "read", read)
+    await desk.read()
+    await finish_all(desk)
+    answered = set(desk.results())
+    assert 0 < len(answered) < 20
+    down = False
+    looking = asyncio.ensure_future(desk.dispatcher.run())
+    await settle()
+    for _ in range(10):
+        await desk.clock.advance(1.0)
+        await finish_all(desk)
+    looking.cancel()
+    assert set(desk.results()) == set(names)
+    assert {found["status"] for found in desk.results().values()} == {"completed"}
+
+
+async def test_large_outcomes_shorten_the_look_ahead(opened, monkeypatch):
+    """They expire as the prefix moves: read far ahead, they would stop the partition."""
+    desk = await opened(replace(AHEAD, max_outcome_bytes=1 << 20))
+    names = await backlog(desk, 3000)
+    await desk.read()
+    assert desk.partition.position == 3000
+    desk.hand.slots = 1
+    await desk.finish(*names[1:100])
+    assert desk.partition.fill < 0.1
+    monkeypatch.setattr(desk.partition.outcomes, "_bytes", 600 << 10)
+    assert desk.partition.fill == 3.0
+
+
+OFFSETS = st.lists(
+    st.tuples(st.sampled_from("ab"), st.integers(0, 20)), unique_by=lambda pair: pair[1]
+)
+
+
+@settings(max_examples=50)
+@given(OFFSETS, st.randoms(use_true_random=False))
+def test_running_requests_of_a_key_are_known_newest_first(asked, rng):
+    """A repeat is judged by the newest; one that runs in place of another is older than it."""
+    running, model = RunningRequests(), {}
+    for key, offset in asked:
+        request = Request(None, None, None, offset=offset, identity=key.encode())
+        running.add(request)
+        model[offset] = request
+    while True:
+        for key in "ab":
+            of_key = [r for r in model.values() if r.identity == key.encode()]
+            ordered = sorted(of_key, key=lambda r: -r.offset)
+            assert list(running.of(key.encode())) == ordered
+            assert running.newest(key.encode()) is (ordered[0] if ordered else None)
+        if not model:
+            break
+        running.remove(model.pop(rng.choice(sorted(model))))
+    assert len(running) == 0
