@@ -39,7 +39,7 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
         windows.names.hashes(keys), batch.event_ms, values, [event.run_id for event in events]
     )
     appended_ms = batch.appended_ms()
-    verdicts = seen.admit(hi, lo, said, offsets, appended_ms)
+    verdicts = seen.admit(hi, lo, said, offsets, appended_ms, batch.log())
     fresh = verdicts == Verdict.FRESH
     windows.fold(
         keys[fresh], batch.event_ms[fresh], values[fresh], offsets[fresh], appended_ms[fresh]

@@ -77,8 +77,9 @@ def _admit(batch: EventBatch[TrainingResult], scope: Scope) -> NDArray[np.int8]:
         [None] * len(events),
     )
     said = [xxh3_64_intdigest(_encode(_said(event))) for event in events]
+    times = batch.appended_ms(), batch.log()
     return scope.table(SEEN_EVENTS).admit(
-        hi, lo, np.array(said, np.uint64), batch.offsets(), batch.append_ms
+        hi, lo, np.array(said, np.uint64), batch.offsets(), *times
     )
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from streams.topology import SourceTopic
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
+from tables.log_time import LogTimes
 from tables.table import Table, TableSpec
 
 E = TypeVar("E")
@@ -35,7 +36,8 @@ class EventBatch(Generic[E]):
 
     ``rows[i]`` is the index of ``events[i]`` in ``records``; None says that all are good.
     ``append_ms`` is the time each record's age is judged by (a replayed one's by its first
-    append); `appended_ms` is when this log took it.
+    append); `appended_ms` is when this log took it, and `log` the log time of that.
+    ``log_times`` has one for each of ``records``.
     """
 
     records: RecordBatch
@@ -43,6 +45,7 @@ class EventBatch(Generic[E]):
     rows: list[int] | None
     event_ms: NDArray[np.int64]
     append_ms: NDArray[np.int64]
+    log_times: LogTimes
 
     def __len__(self) -> int:
         return len(self.events)
@@ -57,8 +60,14 @@ class EventBatch(Generic[E]):
         return whole if self.rows is None else [whole[i] for i in self.rows]
 
     def appended_ms(self) -> NDArray[np.int64]:
-        """When each event was appended to this log: the time in which ids are remembered."""
+        """When each event was appended to this log: the time in which a repeat must come."""
         return np.array(self.column("timestamps"), np.int64)
+
+    def log(self) -> LogTimes:
+        """Of each event (tables/log_time.py): the time in which ids are forgotten."""
+        if self.rows is None:
+            return self.log_times
+        return LogTimes(*(column[self.rows] for column in self.log_times))
 
     def offsets(self) -> NDArray[np.int64]:
         """Source offset of each event."""

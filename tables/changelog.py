@@ -22,11 +22,12 @@ import msgspec
 
 from streams.errors import ChangelogGap, UnknownFormat
 from streams.topology import CHANGELOG_PART_BYTES
+from tables.log_time import LogTime
 from tables.table import Entry
 
-FORMAT = 1
+FORMAT = 2
 """What this version writes."""
-READABLE = frozenset({1})
+READABLE = frozenset({2})
 """What it reads. A version that changes the format reads the one before it, so that a rolling
 restart can move every partition forward; back, only the newer version can read what it wrote."""
 _MAGIC = b"DC"
@@ -78,6 +79,8 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     counters: Counters
     reset: bool = False
     """an operator began this epoch here, with empty tables"""
+    log_time: LogTime = LogTime()
+    """after the last consumed record"""
 
 
 _encode = msgspec.msgpack.Encoder().encode

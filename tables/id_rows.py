@@ -1,9 +1,10 @@
-"""What is remembered of an event: one row of four 64-bit words, 32 bytes.
+"""What is remembered of an event: one row of five 64-bit words, 40 bytes.
 
-Columns of a (n, 4) array of uint64: both halves of the 128-bit event hash, the hash of its
-payload, and the append time (ms) of the record it was first seen in. An event that comes again
-after its TTL has another row; of all rows of an event, wherever they are, the one with the latest
-append time counts: they lie more than a TTL apart, so there is one.
+Columns of a (n, 5) array of uint64: both halves of the 128-bit event hash, the hash of its payload,
+and the append time and log time (ms, tables/log_time.py) of the record it was first seen in. An
+event that comes again after it was forgotten has another row. Of all rows of an event, wherever
+they are, the last one in the log counts: the one with the highest log time and, where log time
+waited for append times, the highest append time.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-HI, LO, PAYLOAD, APPEND = range(4)
-ROW_BYTES = 32
+HI, LO, PAYLOAD, APPEND, LOG = range(5)
+ROW_BYTES = 40
 
 IdRows: TypeAlias = NDArray[np.uint64]
-"""Shape (n, 4)."""
+"""Shape (n, 5)."""
 
 
 def empty(count: int) -> IdRows:
     """Room for ``count`` rows, not filled."""
-    return np.empty((count, 4), np.uint64)
+    return np.empty((count, ROW_BYTES // 8), np.uint64)
 
 
 def by_event(rows: IdRows) -> NDArray[np.intp]:
@@ -51,7 +52,14 @@ def event_ends(starts: NDArray[np.intp], count: int) -> NDArray[np.intp]:
 
 
 def latest(rows: IdRows) -> IdRows:
-    """Ordered by event, of each only the row that counts. ``rows`` are in the order of their
-    append times, as far as they are of one event."""
+    """Ordered by event, of each only the row that counts. ``rows`` are in log
+    order, as far as they are of one event."""
     ordered: IdRows = rows[by_event(rows)]
     return ordered[event_ends(event_starts(ordered), len(ordered)) - 1]
+
+
+def later(rows: IdRows, than: IdRows) -> NDArray[np.bool_]:
+    """Which of ``rows`` lie behind the row of the same event in ``than``."""
+    tied = (rows[:, LOG] == than[:, LOG]) & (rows[:, APPEND] > than[:, APPEND])
+    behind: NDArray[np.bool_] = (rows[:, LOG] > than[:, LOG]) | tied
+    return behind

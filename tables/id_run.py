@@ -1,13 +1,13 @@
 """A run: a million or so remembered events, sorted by hash, in one immutable file.
 
-    rows        n x 32 bytes, ascending by event hash (tables/id_rows.py), in blocks of 128
+    rows        n x 40 bytes, ascending by event hash (tables/id_rows.py), in blocks of 102
     first       u64 of each block: the upper hash half it begins with
     digests     u64 of each block: xxh3-64 of its bytes
     filter      u64 words (tables/id_filter.py)
-    entries     i64 pairs: number of each written entry whose rows are here, its latest append
+    entries     i64 pairs: number of each written entry whose rows are here, its latest log time
     trailer     magic, counts, xxh3-64 of everything after the rows
 
-All but the rows is in memory, 2.6 bytes an event. So an event that never came costs a look into
+All but the rows is in memory, 2.7 bytes an event. So an event that never came costs a look into
 the filter; one that came costs one read of 4 KiB, checked against its digest. A run is derived
 from entries that are committed, written and in the store: to lose one costs time, never truth.
 """
@@ -27,11 +27,11 @@ from tables.id_filter import IdFilter
 from tables.id_rows import HI, LO, ROW_BYTES, IdRows
 from tables.runs import ragged
 
-ROWS_PER_BLOCK = 128
+ROWS_PER_BLOCK = 102
 BLOCK_BYTES = ROWS_PER_BLOCK * ROW_BYTES
 _BLOCKS_AT_ONCE = 2048
 _TRAILER = struct.Struct("<8sQQQQQ")
-_MAGIC = b"dia-ids1"
+_MAGIC = b"dia-ids2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class RunIndex:
     digests: NDArray[np.uint64]
     filter: IdFilter
     entries: NDArray[np.int64]
-    """(number, latest append ms) pairs, shape (m, 2)"""
+    """(number, latest log time in ms) pairs, shape (m, 2)"""
 
     def encode(self) -> bytes:
         """Everything of the file after its rows."""
@@ -127,7 +127,7 @@ class IdRun:
     ) -> tuple[NDArray[np.intp], IdRows]:
         """Read block ``blocks[i]`` for needle ``asking[i]``."""
         data = b"".join([self._block(number) for number in blocks.tolist()])
-        rows = np.frombuffer(data, np.uint64).reshape(-1, ROWS_PER_BLOCK, 4)
+        rows = np.frombuffer(data, np.uint64).reshape(-1, ROWS_PER_BLOCK, ROW_BYTES // 8)
         same = rows[:, :, HI] == needles[asking, HI, None]
         same &= rows[:, :, LO] == needles[asking, LO, None]
         same &= blocks[:, None] * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK) < self._index.count

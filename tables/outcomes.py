@@ -1,9 +1,10 @@
 """What came of each key: the table that gives a repeated request the result of the first.
 
-An outcome belongs to the first request of its key, at ``offset``. A later request repeats it if
-its append time lies at most ``ttl`` after the first's (which is not refreshed); so a key can have
-several outcomes, and a request is judged by the last one *before its own offset*. That makes the
-verdict a property of the log, although requests finish out of order and may be read again.
+An outcome belongs to the first request of its key, at ``offset``. A later request repeats it if it
+was appended at most ``ttl`` after the first (which is not refreshed) and the first does not lie
+before its horizon in log time (tables/log_time.py); so a key can have several outcomes, and a
+request is judged by the last one *before its own offset*. That makes the verdict a property of the
+log, although requests finish out of order and may be read again.
 
 On disk and in the changelog an entry holds the outcomes of one commit: ``seq:u64 part:u16``, and
 msgpack of its `Remembered` rows. An entry goes when its youngest row has expired.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -21,8 +22,6 @@ from streams.errors import StateLimit
 from tables.table import MAX_ENTRY_BYTES, Entry
 
 _KEY: Final = struct.Struct(">QH")
-_CLOCK_SLACK_MS: Final = 60_000
-"""Append times may step back when a partition changes leaders."""
 _ROW_BYTES: Final = 400
 """What a row costs in memory beside its body."""
 
@@ -34,7 +33,18 @@ class Remembered(msgspec.Struct, array_like=True, frozen=True, gc=False):
     payload: bytes
     offset: int
     append_ms: int
+    log_ms: int
     body: bytes
+
+
+class First(Protocol):
+    """The first request of a key, running or finished: when it was appended, and its log time."""
+
+    @property
+    def append_ms(self) -> int: ...
+
+    @property
+    def log_ms(self) -> int: ...
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -78,7 +88,7 @@ class Outcomes:
 
     def check_bound(self) -> None:
         """Raises `StateLimit` past the bound: pausing would not help, since outcomes expire in
-        append time, which then stands still."""
+        log time, which then stands still."""
         if self._bytes > self._max_bytes:
             raise StateLimit(
                 f"the outcomes of one partition take {self._bytes} bytes, the bound is "
@@ -86,10 +96,14 @@ class Outcomes:
                 f"add partitions."
             )
 
-    def passed(self, append_ms: int) -> None:
-        """Every request appended before ``append_ms`` is finished: what had expired by then is
-        asked for by none that is left."""
-        self._horizon_ms = max(self._horizon_ms, append_ms - self._ttl_ms - _CLOCK_SLACK_MS)
+    def repeats(self, append_ms: int, horizon_ms: int, first: First) -> bool:
+        """Whether a request of this append time and horizon comes early enough to repeat ``first``
+        of its key."""
+        return append_ms - first.append_ms <= self._ttl_ms and first.log_ms >= horizon_ms
+
+    def passed(self, horizon_ms: int) -> None:
+        """The prefix has this horizon: what lies before it is asked for by none that is left."""
+        self._horizon_ms = horizon_ms
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in items:
@@ -115,7 +129,7 @@ class Outcomes:
         """Forget, oldest first, what has expired; their keys."""
         gone: list[bytes] = []
         for key, rows in self._segments.items():
-            if max(row.append_ms for row in rows) >= self._horizon_ms:
+            if max(row.log_ms for row in rows) >= self._horizon_ms:
                 break
             gone.append(key)
         for key in gone:

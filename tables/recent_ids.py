@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tables.id_rows import APPEND, HI, LO, IdRows, empty
+from tables.id_rows import HI, LO, LOG, IdRows, empty
 from tables.row_table import RowTable
 
 
 class RecentIds:
-    """About 48 bytes an event. It takes half as many rows again as ``capacity`` without being
+    """About 56 bytes an event. It takes half as many rows again as ``capacity`` without being
     copied: it is full only at the next commit."""
 
     def __init__(self, capacity: int) -> None:
@@ -18,7 +18,7 @@ class RecentIds:
         self._used = 0
         self._table = RowTable(capacity)
         self.entries: dict[int, int] = {}
-        """The written entries whose rows are here: number, and latest append time."""
+        """The written entries whose rows are here: number, and latest log time."""
         self.latest_ms = 0
 
     def __len__(self) -> int:
@@ -26,7 +26,7 @@ class RecentIds:
 
     @property
     def bytes_used(self) -> int:
-        return self._used * 48
+        return self._used * 56
 
     @property
     def rows(self) -> IdRows:
@@ -54,7 +54,7 @@ class RecentIds:
             self._rows = grown
         self._rows[first : self._used] = fresh
         if len(fresh):
-            self.latest_ms = max(self.latest_ms, int(fresh[:, APPEND].max()))
+            self.latest_ms = max(self.latest_ms, int(fresh[-1, LOG]))
         hashes, rows = fresh[counts, HI], first + counts.astype(np.int64)
         new = known < 0
         self._table.add(hashes[new], rows[new])

@@ -6,7 +6,7 @@
 
 A row is written to a file once and never moved. A run goes as a whole when all in it is forgotten,
 so what has expired and is still there is at most a run and the recent rows. Where a row is makes no
-difference to what is found: of several rows of one event the latest counts, and every part that
+difference to what is found: of several rows of one event the last one in the log counts, and every part that
 may hold the event is asked.
 
 A run is made only of rows whose commit is known to be through, and names the entries they were
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from streams.derived_files import Files
 from streams.errors import StoreUnusable
 from tables.id_filter import masks
-from tables.id_rows import APPEND, LO, IdRows, by_event, event_ends, event_starts
+from tables.id_rows import LO, LOG, IdRows, by_event, event_ends, event_starts, later
 from tables.id_run import IdRun, read_index
 from tables.id_run_builder import IdRunBuilder
 from tables.recent_ids import RecentIds
@@ -98,10 +98,10 @@ class RememberedIds:
         place = self._recent.find(fresh)
         found = np.flatnonzero(place >= 0)
         wanted = np.ones(len(fresh), np.bool_)
-        wanted[found] = fresh[found, APPEND] > self._recent.rows[place[found], APPEND]
+        wanted[found] = later(fresh[found], self._recent.rows[place[found]])
         fresh = fresh[wanted]
         self._recent.append(fresh, np.arange(len(fresh)), place[wanted])
-        self.written(number, int(rows[:, APPEND].max(initial=0)))
+        self.written(number, int(rows[:, LOG].max(initial=0)))
         self.close_full()
         self.confirm()
         if self._committed > 1:  # a start does not wait for what can be made later
@@ -139,7 +139,7 @@ class RememberedIds:
     # --- shrinking, restarting ---------------------------------------------------------------
 
     def forget(self, horizon_ms: int) -> None:
-        """Drop whatever holds only rows appended before ``horizon_ms``."""
+        """Drop whatever holds only rows whose log time is before ``horizon_ms``."""
         for run in [run for run in self._runs if run.latest_ms < horizon_ms]:
             self._runs.remove(run)
             run.close()
@@ -155,7 +155,7 @@ class RememberedIds:
 
     def adopt(self, numbers: Sequence[int]) -> dict[int, int]:
         """Open the runs that stand for some of these live entries: which do, and the latest
-        append time of each. Files of no use are removed."""
+        log time of each. Files of no use are removed."""
         live = set(numbers)
         adopted: dict[int, int] = {}
         for name in self._files.names():
@@ -185,6 +185,6 @@ def _keep_latest(
     known: IdRows, there: NDArray[np.bool_], at: NDArray[np.intp], rows: IdRows
 ) -> None:
     """Rows found for the events at ``at`` count where nothing later is known."""
-    better = ~there[at] | (rows[:, APPEND] > known[at, APPEND])
+    better = ~there[at] | later(rows, known[at])
     known[at[better]] = rows[better]
     there[at] = True

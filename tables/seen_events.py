@@ -1,14 +1,16 @@
 """Which events came before: the table that makes a repeated event harmless.
 
-Key: 128-bit hash of tenant and event id. Value: append time of the first record, and the hash of
-its payload. A record is a *duplicate* if the first one's append time lies at most ``ttl`` before
-its own (the first is not refreshed), and a *conflict* if it is one whose payload differs. Counting
-in append time makes the verdict a property of the log: it comes out the same however late, or
-however often, the log is read.
+Key: 128-bit hash of tenant and event id. Value: append time and log time (tables/log_time.py) of
+the first record, and the hash of its payload. A record is a *duplicate* if the first one was
+appended at most ``ttl`` before it and does not lie before its horizon in log time (the first is not
+refreshed), and a *conflict* if it is one whose payload differs. Both follow from the log up to the
+record, so the verdict is a property of the log: it comes out the same however late, or however
+often, the log is read, and whatever the broker's clock did. What is dropped from memory is what that
+rule can no longer find.
 
-Ids are written as one entry a commit (hash, payload, offset and append time, column by column),
-so an id costs no key of its own anywhere. tables/remembered_ids.py says where they are kept to be
-found: about 48 bytes of memory for a recent one, 2.6 for one that has moved to disk.
+Ids are written as one entry a commit (hash, payload, offset and both times, column by column), so
+an id costs no key of its own anywhere. tables/remembered_ids.py says where they are kept to be
+found: about 56 bytes of memory for a recent one, 2.7 for one that has moved to disk.
 """
 
 from __future__ import annotations
@@ -21,17 +23,16 @@ from numpy.typing import NDArray
 
 from streams.derived_files import Files
 from streams.errors import StateLimit
-from tables.id_rows import APPEND, PAYLOAD, IdRows, by_event, event_ends, event_starts
+from tables.id_rows import APPEND, LOG, PAYLOAD, IdRows, by_event, event_ends, event_starts
+from tables.log_time import LogTimes
 from tables.remembered_ids import RememberedIds
 from tables.runs import run_starts
 from tables.table import MAX_ENTRY_BYTES, Entry
 
-ID_BYTES = 40
-"""One remembered id in an entry: five columns of eight bytes."""
+ID_BYTES = 48
+"""One remembered id in an entry: six columns of eight bytes."""
 _ROWS_PER_ENTRY = MAX_ENTRY_BYTES // ID_BYTES
 _ENTRIES_PER_COMMIT = 1 << 16
-_CLOCK_SLACK_MS = 60_000
-"""Append times may step back when a partition changes leaders: ids are kept this much longer."""
 _RUNS_MAX = 16
 """A table at its bound has this many runs, so that what expired and is not yet dropped stays a
 small part of it."""
@@ -62,7 +63,7 @@ class SeenEvents:
         self._pending: list[tuple[IdRows, NDArray[np.int64]]] = []
         self._entries: dict[int, int] = {}
         self._rewritten: list[tuple[bytes, bytes]] = []
-        self._latest_ms = 0
+        self._horizon_ms = 0
 
     def __len__(self) -> int:
         """Remembered events, expired ones not yet forgotten included."""
@@ -83,12 +84,13 @@ class SeenEvents:
         payload: NDArray[np.uint64],
         offsets: NDArray[np.int64],
         append_ms: NDArray[np.int64],
+        log: LogTimes,
     ) -> NDArray[np.int8]:
         """A `Verdict` for each record of a batch (parallel columns, in log order); fresh ones
         are remembered from here on, the others leave no trace.
 
         Raises `StateLimit` when more ids are alive than the partition may hold: pausing would
-        not help, since ids expire in append time, which then stands still. Raises
+        not help, since ids expire in log time, which then stands still. Raises
         `StoreUnusable` where ids on disk cannot be read.
         """
         count = len(hi)
@@ -99,14 +101,17 @@ class SeenEvents:
             )
         if not count:
             return np.empty(0, np.int8)
-        rows = np.stack([hi, lo, payload, append_ms.view(np.uint64)], axis=1)
+        times = append_ms.view(np.uint64), log.at_ms.view(np.uint64)
+        rows = np.stack([hi, lo, payload, *times], axis=1)
         order = by_event(rows)
         ordered = rows[order]
         starts = event_starts(ordered)
         known, there, place = self._ids.find(ordered[starts])
         event = np.repeat(np.arange(len(starts)), np.diff(starts, append=count))
         verdicts = np.empty(count, np.int8)
-        verdicts[order] = _judge(ordered, starts, event, known, there, self._ttl_ms)
+        verdicts[order] = _judge(
+            ordered, starts, event, known, there, self._ttl_ms, log.horizon_ms[order]
+        )
         fresh = verdicts == Verdict.FRESH
         if fresh.any():
             # Of an event that expired within the batch, the last fresh record counts.
@@ -115,7 +120,7 @@ class SeenEvents:
             counting = (np.cumsum(fresh) - 1)[order[last]]
             self._ids.append(rows[fresh], counting, place[event[last]])
             self._pending.append((rows[fresh], offsets[fresh]))
-        self._latest_ms = max(self._latest_ms, int(append_ms.max()))
+        self._horizon_ms = int(log.horizon_ms[-1])
         self._ids.step(count)
         return verdicts
 
@@ -125,7 +130,7 @@ class SeenEvents:
         self._ids.confirm()
         entries: list[Entry] = self._write(seq) if self._pending else []
         self._ids.close_full()
-        horizon = self._latest_ms - self._ttl_ms - _CLOCK_SLACK_MS
+        horizon = self._horizon_ms
         gone = [number for number, latest in self._entries.items() if latest < horizon]
         for number in gone:
             del self._entries[number]
@@ -143,7 +148,7 @@ class SeenEvents:
         number = seq * _ENTRIES_PER_COMMIT
         for start in range(0, len(rows), _ROWS_PER_ENTRY):
             cut = slice(start, start + _ROWS_PER_ENTRY)
-            latest_ms = int(rows[cut, APPEND].max())
+            latest_ms = int(rows[cut, LOG].max())
             self._entries[number] = latest_ms
             self._ids.written(number, latest_ms)
             entries.append((_key(number), _encode(rows[cut], offsets[cut])))
@@ -155,15 +160,13 @@ class SeenEvents:
 
     def adopt(self, keys: Sequence[bytes]) -> Sequence[bytes]:
         self._entries = self._ids.adopt([_number(key) for key in keys])
-        self._latest_ms = max(self._entries.values(), default=0)
         return [key for key in keys if _number(key) not in self._entries]
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in items:
             rows = _decode(value)
-            latest_ms = int(rows[:, APPEND].max(initial=0))
+            latest_ms = int(rows[:, LOG].max(initial=0))
             self._entries[_number(key)] = latest_ms
-            self._latest_ms = max(self._latest_ms, latest_ms)
             self._ids.restore(_number(key), rows)
 
 
@@ -174,29 +177,42 @@ def _judge(
     known: IdRows,
     there: NDArray[np.bool_],
     ttl_ms: int,
+    horizon_ms: NDArray[np.int64],
 ) -> NDArray[np.int8]:
     """Verdicts for rows ordered by event: row i is of ``event[i]``; event e begins at
     ``starts[e]`` and, where ``there[e]``, is known from before by ``known[e]``."""
-    append_ms = ordered[:, APPEND].view(np.int64)
-    alive = there & (append_ms[starts] - known[:, APPEND].view(np.int64) <= ttl_ms)
+    alive = there & ~_forgotten(ordered[starts], known, ttl_ms, horizon_ms[starts])
     first = np.where(alive[:, None], known, ordered[starts])
     same = ordered[:, PAYLOAD] == first[event, PAYLOAD]
     verdicts = np.where(same, Verdict.DUPLICATE, Verdict.CONFLICT).astype(np.int8)
     verdicts[starts[~alive]] = Verdict.FRESH
     # Rare: the event expired between two records of one batch. Then one after the other.
-    expired = append_ms - first[event, APPEND].view(np.int64) > ttl_ms
+    expired = _forgotten(ordered, first[event], ttl_ms, horizon_ms)
     for number in np.unique(event[expired]).tolist():
         its = event == number
-        verdicts[its] = _one_by_one(ordered[its], known[number] if there[number] else None, ttl_ms)
+        before = known[number] if there[number] else None
+        verdicts[its] = _one_by_one(ordered[its], before, ttl_ms, horizon_ms[its])
     return verdicts
 
 
-def _one_by_one(rows: IdRows, known: NDArray[np.uint64] | None, ttl_ms: int) -> list[Verdict]:
+def _forgotten(
+    rows: IdRows, first: IdRows, ttl_ms: int, horizon_ms: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which of ``rows`` come too late to repeat the row ``first`` of their event."""
+    appended_ms = (rows[:, APPEND] - first[:, APPEND]).view(np.int64)
+    late: NDArray[np.bool_] = first[:, LOG].view(np.int64) < horizon_ms
+    late |= appended_ms > ttl_ms
+    return late
+
+
+def _one_by_one(
+    rows: IdRows, known: NDArray[np.uint64] | None, ttl_ms: int, horizon_ms: NDArray[np.int64]
+) -> list[Verdict]:
     """Verdicts for the records of one event, in log order."""
     first = known.tolist() if known is not None else None
     verdicts: list[Verdict] = []
-    for row in rows.tolist():
-        if first is None or row[APPEND] - first[APPEND] > ttl_ms:
+    for row, horizon in zip(rows.tolist(), horizon_ms.tolist(), strict=True):
+        if first is None or row[APPEND] - first[APPEND] > ttl_ms or first[LOG] < horizon:
             first = row
             verdicts.append(Verdict.FRESH)
         elif row[PAYLOAD] == first[PAYLOAD]:
@@ -217,9 +233,10 @@ def _number(key: bytes) -> int:
 def _encode(rows: IdRows, offsets: NDArray[np.int64]) -> bytes:
     """Column by column: neighbours compress far better than rows do."""
     hashes, append_ms = rows[:, :APPEND].T.tobytes(), rows[:, APPEND].tobytes()
-    return hashes + offsets.tobytes() + append_ms
+    ahead_ms = (rows[:, APPEND] - rows[:, LOG]).tobytes()  # nearly always 0
+    return hashes + offsets.tobytes() + append_ms + ahead_ms
 
 
 def _decode(value: bytes) -> IdRows:
-    hi, lo, payload, _, append_ms = np.frombuffer(value, np.uint64).reshape(5, -1)
-    return np.stack([hi, lo, payload, append_ms], axis=1)
+    hi, lo, payload, _, append_ms, ahead_ms = np.frombuffer(value, np.uint64).reshape(6, -1)
+    return np.stack([hi, lo, payload, append_ms, append_ms - ahead_ms], axis=1)

@@ -20,6 +20,7 @@ from schemas.registry import family_of
 from streams import headers
 from streams.topology import MAX_RECORD_BYTES, MODEL_METRICS
 from streams.types import Headers
+from streams.workload.log_age import LogAge
 
 Verdict: TypeAlias = Literal["applied", "duplicate", "dead"]
 
@@ -31,9 +32,6 @@ _PLAIN_VERSION = 1
 _PLAIN_DIGITS = 30
 """Longer integers are kept as floats: no field takes them, and int() refuses thousands of digits."""
 
-_KEPT_LONGER_MS = 3_600_000
-"""Beyond the TTL: append times may step back when a partition changes leaders."""
-
 
 class Event(NamedTuple):
     """A record that is well-formed. ``identity`` and ``said`` decide repeats and conflicts."""
@@ -42,6 +40,12 @@ class Event(NamedTuple):
     ts_ms: int
     value: float
     identity: tuple[str, str | bytes]
+    said: tuple[object, ...]
+
+
+class _First(NamedTuple):
+    append_ms: int
+    log_ms: int
     said: tuple[object, ...]
 
 
@@ -59,32 +63,43 @@ class Judge:
     """Judges the records of one partition and epoch, in log order."""
 
     rules: Rules
-    _first: dict[tuple[str, str | bytes], tuple[int, tuple[object, ...]]] = field(
-        default_factory=dict
-    )
+    _age: LogAge = field(init=False)
+    _first: dict[tuple[str, str | bytes], _First] = field(default_factory=dict)
     _ages: deque[tuple[int, tuple[str, str | bytes]]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self._age = LogAge(self.rules.dedupe_ttl_ms)
+
+    def pass_by(self, append_ms: int) -> None:
+        """A record whose verdict is known otherwise: it is part of the log's time all the same."""
+        self._age.read(append_ms)
 
     def judge(
         self, append_ms: int, key: bytes | None, value: bytes | None, found: Headers
     ) -> tuple[Verdict, Event | None]:
         """The verdict, and the event of an applied record."""
+        self._age.read(append_ms)
         event = _event(append_ms, key, value, found, self.rules)
         if event is None:
             return "dead", None
-        ttl_ms = self.rules.dedupe_ttl_ms
         first = self._first.get(event.identity)
-        if first is not None and append_ms - first[0] <= ttl_ms:
-            return ("duplicate" if first[1] == event.said else "dead"), None
+        if (
+            first is not None
+            and append_ms - first.append_ms <= self.rules.dedupe_ttl_ms
+            and not self._age.forgets(first.log_ms)
+        ):
+            return ("duplicate" if first.said == event.said else "dead"), None
         self._remember(event, append_ms)
         return "applied", event
 
     def _remember(self, event: Event, append_ms: int) -> None:
-        self._first[event.identity] = (append_ms, event.said)
-        self._ages.append((append_ms, event.identity))
-        horizon_ms = append_ms - self.rules.dedupe_ttl_ms - _KEPT_LONGER_MS
-        while self._ages and self._ages[0][0] < horizon_ms:
-            at_ms, identity = self._ages.popleft()
-            if self._first.get(identity, (None,))[0] == at_ms:
+        now_ms = self._age.now
+        self._first[event.identity] = _First(append_ms, now_ms, event.said)
+        self._ages.append((now_ms, event.identity))
+        while self._age.forgets(self._ages[0][0]):
+            log_ms, identity = self._ages.popleft()
+            first = self._first.get(identity)
+            if first is not None and first.log_ms == log_ms:
                 del self._first[identity]
 
 

@@ -3,7 +3,9 @@
 Two things limit what a re-reading can know. Records that retention has removed are gone, and a
 record appended within the dedupe TTL after them may repeat one of them. So with S the append
 time below which nothing was read, records are judged from S + TTL on, and windows from
-S + TTL + future_max on: no record before S + TTL can have a value in those.
+S + TTL + future_max on: no record before S + TTL can have a value in those. Where append times
+went back by more than a TTL, the log time that decides repeats is known only of an epoch that is
+read from its start.
 """
 
 from __future__ import annotations
@@ -176,6 +178,8 @@ class _Epoch:
                 verdict, event = self._judge.judge(
                     append_ms, batch.keys[position], batch.values[position], batch.headers[position]
                 )
+            else:
+                self._judge.pass_by(append_ms)
             result.records += 1
             self._counts[verdict] += 1
             if append_ms >= self._certain_ms:

@@ -19,6 +19,7 @@ from schemas.metric import ModelMetric
 from streams.agent import AgentSpec, EventBatch, Scope
 from streams.workload.generator import Block
 from tables import MINUTE_WINDOWS, SEEN_EVENTS
+from tables.log_time import LogTimes
 
 BLOCK_EVENTS = 50_000
 IDS_PER_RECORD = 10_000
@@ -114,7 +115,8 @@ class Loader:
         hi, lo, payload = random.integers(0, 2**64, (3, count), np.uint64)
         offsets = np.repeat(batch.offsets(), IDS_PER_RECORD)
         append_ms = np.repeat(batch.appended_ms(), IDS_PER_RECORD)
-        scope.table(SEEN_EVENTS).admit(hi, lo, payload, offsets, append_ms)
+        log = LogTimes(*(np.repeat(column, IDS_PER_RECORD) for column in batch.log()))
+        scope.table(SEEN_EVENTS).admit(hi, lo, payload, offsets, append_ms, log)
 
 
 def _fold(batch: EventBatch[ModelMetric], scope: Scope) -> None:

@@ -182,7 +182,10 @@ class AssignedPartition:
         now_s, consumer = self._clock.monotonic(), self._consumer
         self._idle.observe(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
         partition.backlog.observe(now_s, partition.position, consumer.watermarks(self.tp))
-        watermark_ms = self._idle.watermark_ms(now_s, partition.progress.last_append_ms)
+        progress = partition.progress
+        watermark_ms = self._idle.watermark_ms(
+            now_s, progress.last_append_ms, progress.watermark_ms
+        )
         if watermark_ms is not None:
             partition.idle_until(watermark_ms)
         if partition.failure is not None:
@@ -228,9 +231,13 @@ class AssignedPartition:
         """Nothing is left to read, to commit or to acknowledge. Who does not look, because it is
         paused or the broker is away, cannot know; nor who waits for an open transaction."""
         ready = self.partition if self.phase == "ready" and not self.paused else None
+        return ready is not None and self.read_all and self.lag == 0 and ready.settled
+
+    @property
+    def read_all(self) -> bool:
+        """The broker said just now that nothing is left to read, and nothing undecided."""
         now_s, consumer = self._clock.monotonic(), self._consumer
-        seen_all = caught_up(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
-        return ready is not None and seen_all and self.lag == 0 and ready.settled
+        return caught_up(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
 
     # --- assignment --------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ from streams.runtime.work import REQUEST_LOG, GivenUp, Known
 from streams.types import OffsetOutOfRange, OutboundRecord, RecordBatch, TopicPartition
 from tables import FINISHED_OFFSETS, OUTCOMES
 from tables.finished_offsets import APPLIED, DUPLICATE, FinishedOffsets
-from tables.outcomes import Outcomes, Remembered
+from tables.outcomes import First, Outcomes, Remembered
 
 NEAR: Final = 1000
 """Offsets that are read past the prefix at most while outcomes take half of their bound: they
@@ -104,6 +104,8 @@ class JobPartition(Partition):
         self._dispatcher = dispatcher
         self._request_log = request_log
         self._position = self.progress.fold_offset
+        self._log_time = self.progress.log_time
+        """after the last record that was read"""
         self._passing: deque[_Passing] = deque()
         self._running = RunningRequests()
         self._unheld: dict[int, Request] = {}
@@ -205,6 +207,7 @@ class JobPartition(Partition):
         bad = {found.position: found for found in decoded.bad}
         events = iter(decoded.events)
         for row, offset in enumerate(batch.offsets):
+            self._log_time = self._log_time.after(batch.timestamps[row], self._expiry)
             found = bad.get(row)
             event = next(events) if found is None else None
             if offset in self.finished:
@@ -226,6 +229,8 @@ class JobPartition(Partition):
             needs=tuple(map(intern, self._dispatcher.performer.needs(event))),
             offset=batch.offsets[row],
             append_ms=batch.timestamps[row],
+            log_ms=self._log_time.at_ms,
+            horizon_ms=self._log_time.horizon_ms(self._expiry),
             identity=identity_of(ask.tenant, ask.key),
             origin=Origin.of(batch, row),
         )
@@ -235,13 +240,14 @@ class JobPartition(Partition):
         first = self._running.newest(request.identity)
         known = self.outcomes.before(request.identity, request.offset)
         if first is not None and (known is None or first.offset > known.offset):
-            append_ms, payload = first.append_ms, first.ask.payload
+            before: First = first
+            payload = first.ask.payload
         elif known is not None:
-            append_ms, payload, first = known.append_ms, known.payload, None
+            before, payload, first = known, known.payload, None
         else:
             self._begin(request)
             return
-        if request.append_ms - append_ms > self.state.context.settings.dedupe_ttl_s * 1000:
+        if not self.outcomes.repeats(request.append_ms, request.horizon_ms, before):
             self._begin(request)
         elif payload != request.ask.payload:
             self._refuse_conflict(row, request)
@@ -399,7 +405,10 @@ class JobPartition(Partition):
             return
         ask, body = request.ask, _encode(outcome)
         self.outcomes.remember(
-            Remembered(request.identity, ask.payload, request.offset, request.append_ms, body)
+            Remembered(
+                *(request.identity, ask.payload, request.offset),
+                *(request.append_ms, request.log_ms, body),
+            )
         )
         for answer in answers:
             self._give(answer)
@@ -437,6 +446,7 @@ class JobPartition(Partition):
         progress, passed = self.progress, 0
         while self._passing and (verdict := self.finished.take(self._passing[0].offset)):
             progress.last_offset, progress.last_append_ms = self._passing.popleft()
+            progress.log_time = progress.log_time.after(progress.last_append_ms, self._expiry)
             passed += 1
             if verdict == APPLIED:
                 progress.applied += 1
@@ -448,7 +458,7 @@ class JobPartition(Partition):
         progress.read += passed
         progress.gaps += prefix - progress.fold_offset - passed
         progress.fold_offset = prefix
-        self.outcomes.passed(progress.last_append_ms)
+        self.outcomes.passed(progress.log_time.horizon_ms(self._expiry))
 
     def _take_told(self) -> list[Callable[[], None]]:
         told, self._told = self._told, []

@@ -13,6 +13,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 from streams.agent import AgentSpec, Change, EventBatch
 from streams.clock import Clock
 from streams.codecs import Limits, decode
@@ -33,6 +35,7 @@ from streams.types import OutboundRecord, RecordBatch, TopicPartition
 from tables import MINUTE_WINDOWS, OUTBOX
 from tables.changelog import Link, pack
 from tables.emission import Emission
+from tables.log_time import Expiry
 from tables.minute_windows import MinuteWindows
 from tables.outbox import Outbox, OwedEffect
 from tables.table import Entry, Table, TableSpec
@@ -71,6 +74,7 @@ class Partition:
     failure: DiaError | None = None
     """why the partition must stop or be opened again, found between two batches"""
     _poison: PoisonBreaker = field(init=False)
+    _expiry: Expiry = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
     _owed: Owed = field(default_factory=Owed)
@@ -82,6 +86,7 @@ class Partition:
     def __post_init__(self) -> None:
         self.progress = Progress.after(self.state.link)
         settings = self.state.context.settings
+        self._expiry = Expiry.of(settings.dedupe_ttl_s * 1000)
         limits = PoisonLimits(
             settings.poison_window_s, settings.poison_min_records, settings.poison_max_ratio
         )
@@ -132,11 +137,14 @@ class Partition:
                 tenant = self._tenant(bad.position)
                 self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
             event_ms, append_ms = decoded.event_ms, decoded.append_ms
+            appended_ms = np.array(batch.timestamps, np.int64)
+            log = self.progress.log_times(appended_ms, self._expiry)
             if decoded.events:
                 self._advance()
                 assert isinstance(self.agent, AgentSpec)
                 self.agent.process(
-                    EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms), self
+                    EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms, log),
+                    self,
                 )
             self.progress.observe(event_ms, append_ms)
             dead = self.progress.dead_by_code.total() - dead_before
@@ -366,6 +374,7 @@ class Partition:
             start_offset=state.link.start_offset,
             written_bytes=state.live.written_bytes,
             counters=progress.counters(),
+            log_time=progress.log_time,
         )
 
     def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:

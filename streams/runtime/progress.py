@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streams.runtime.shed_order import ShedOrder
 from streams.types import RecordBatch
 from tables.changelog import Counters, Link
+from tables.log_time import Expiry, LogTime, LogTimes, log_times
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Progress:
     gaps: int = 0
     dead_by_code: Counter[str] = field(default_factory=Counter)
     shed: int = 0
+    log_time: LogTime = field(default_factory=LogTime)
 
     @classmethod
     def after(cls, link: Link) -> Progress:
@@ -43,6 +45,7 @@ class Progress:
             gaps=counters.gaps,
             dead_by_code=Counter(counters.dead_by_code),
             shed=counters.shed,
+            log_time=link.log_time,
         )
 
     def counters(self) -> Counters:
@@ -56,6 +59,11 @@ class Progress:
             dead_by_code=dict(self.dead_by_code),
             shed=self.shed,
         )
+
+    def log_times(self, append_ms: NDArray[np.int64], expiry: Expiry) -> LogTimes:
+        """Of each record of the next batch, good or bad; log time moves on by the batch."""
+        times, self.log_time = log_times(self.log_time, append_ms, expiry)
+        return times
 
     def passed(self, batch: RecordBatch) -> None:
         """``batch`` was folded, or refused record by record."""

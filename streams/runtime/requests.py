@@ -33,6 +33,9 @@ class Request(Work):
 
     offset: int = -1
     append_ms: int = 0
+    log_ms: int = 0
+    horizon_ms: int = 0
+    """log time, and its horizon, of the record (tables/log_time.py)"""
     identity: bytes = b""
     origin: Origin | None = None
     held_bytes: int = 0

@@ -15,6 +15,7 @@ from streams.audit.judge import Judge, Rules
 from streams.codecs import Limits, decode
 from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
+from tables.log_time import Expiry, LogTime, log_times
 from tables.memory_files import MemoryFiles
 from tables.minute_windows import MinuteWindows, WindowPolicy
 from tables.seen_events import SeenEvents
@@ -88,6 +89,7 @@ headers = st.sampled_from(
         (("dia.schema", b"9"), ("dia.schema", b"1")),
     ]
 )
+steps_ms = st.integers(0, 40_000) | st.sampled_from([-500, -70_000, 70_000, -9_000_000, 9_000_000])
 records = st.tuples(values(), headers, st.sampled_from([*[b"t"] * 12, "é".encode(), b"u", None]))
 
 
@@ -119,11 +121,13 @@ class Pipeline:
         self.dead |= {bad.position for bad in decoded.bad}
         if decoded.events:
             event_ms, append_ms = decoded.event_ms, decoded.append_ms
-            events = EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms)
+            appended_ms = np.array(batch.timestamps, np.int64)
+            log, _ = log_times(LogTime(), appended_ms, Expiry.of(TTL_S * 1000))
+            events = EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms, log)
             aggregate_metrics(events, self)
 
 
-@given(st.lists(st.tuples(records, st.integers(0, 40_000)), max_size=12))
+@given(st.lists(st.tuples(records, steps_ms), max_size=12))
 def test_both_judges_agree_on_every_record(history: list[Any]) -> None:
     """An audit that misjudged would cry loss where nothing is lost, or be silent about one."""
     n, append_ms, now_ms = len(history), [], NOW_MS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streams.errors import StoreUnusable
 from tables import id_run, id_run_builder
 from tables.id_filter import IdFilter, masks
-from tables.id_rows import APPEND, HI, LO, ROW_BYTES
+from tables.id_rows import APPEND, HI, LO, LOG, ROW_BYTES
 from tables.id_run import IdRun, read_index
 from tables.id_run_builder import IdRunBuilder
 from tables.memory_files import MemoryFiles
@@ -20,7 +20,7 @@ NAME = "run"
 
 
 def built(rows, files, step=1_000_000):
-    """A run of these rows (n, 4), made in steps."""
+    """A run of these rows, made in steps."""
     recent = RecentIds(len(rows))
     recent.append(rows, np.arange(0), np.empty(0, np.int64))
     recent.entries[7] = 5
@@ -41,8 +41,8 @@ def _ask_for_all(files, rows):
 
 def random_rows(count, seed=1):
     rng = np.random.default_rng(seed)
-    rows = rng.integers(0, 1 << 64, (count, 4), dtype=np.uint64)
-    rows[:, APPEND] = np.arange(count)
+    rows = rng.integers(0, 1 << 64, (count, ROW_BYTES // 8), dtype=np.uint64)
+    rows[:, APPEND] = rows[:, LOG] = np.arange(count)
     return rows
 
 
@@ -62,10 +62,10 @@ def test_a_run_is_a_dictionary(events, block, piece):
         patch.setattr(id_run, "_BLOCKS_AT_ONCE", 2)
         patch.setattr(id_run_builder, "_PIECE_ROWS", piece)
         patch.setattr(id_run_builder, "_RANGE_ROWS", piece)
-        rows = np.array([(hi, lo, n, n) for n, (hi, lo) in enumerate(events)], np.uint64)
+        rows = np.array([(hi, lo, n, n, n) for n, (hi, lo) in enumerate(events)], np.uint64)
         files = MemoryFiles()
         model = {event: n for n, event in enumerate(events)}
-        asked = [(hi, lo, 0, 0) for hi in (0, 1, 3, 2**64 - 1) for lo in range(5)]
+        asked = [(hi, lo, 0, 0, 0) for hi in (0, 1, 3, 2**64 - 1) for lo in range(5)]
         needles = np.array(asked, np.uint64)
         for run in (built(rows, files, step=1), reopened(files)):
             assert len(run) == len(model)

@@ -11,7 +11,6 @@ from tables.finished_offsets import BLOCK, FinishedOffsets
 from tables.outcomes import Outcomes, Remembered
 
 TTL_MS = 1000
-SLACK_MS = 60_000
 VERDICTS = st.sampled_from(["applied", "duplicate", "invalid_json"])
 
 
@@ -63,8 +62,8 @@ def test_a_commit_writes_only_the_blocks_that_it_touches():
     assert table.delta(3) == []
 
 
-def row(identity, offset, append_ms=0, body=b"x"):
-    return Remembered(identity, b"p", offset, append_ms, body)
+def row(identity, offset, log_ms=0, body=b"x"):
+    return Remembered(identity, b"p", offset, 0, log_ms, body)
 
 
 IDENTITIES = st.sampled_from([b"a" * 16, b"b" * 16])
@@ -92,20 +91,28 @@ def test_a_request_is_judged_by_the_last_outcome_before_it(rows, offset, commits
     assert restored.bytes_used == table.bytes_used
 
 
-@given(st.lists(st.integers(0, 10 * SLACK_MS), min_size=1, max_size=30), st.integers(0, 10**6))
-def test_an_outcome_is_kept_while_any_request_left_may_repeat_it(appends, passed_ms):
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30), st.integers(0, 10**6))
+def test_an_outcome_is_kept_while_any_request_left_may_repeat_it(times, horizon_ms):
     """And not for ever: what is left is what could still be asked for, and a commit's worth."""
     table, store = Outcomes(TTL_MS, 1 << 30), {}
-    appends = sorted(appends)
-    for number, append_ms in enumerate(appends):
-        table.remember(row(b"%016d" % number, number, append_ms))
+    times = sorted(times)
+    for number, log_ms in enumerate(times):
+        table.remember(row(b"%016d" % number, number, log_ms))
         apply(table.delta(number), store)
-    table.passed(passed_ms)
+    table.passed(horizon_ms)
     apply(table.delta(999), store)
-    kept = {number for number in range(len(appends)) if table.before(b"%016d" % number, 99)}
-    horizon = passed_ms - TTL_MS - SLACK_MS
-    assert kept == {number for number, at in enumerate(appends) if at >= horizon}
+    kept = {number for number in range(len(times)) if table.before(b"%016d" % number, 99)}
+    assert kept == {number for number, at in enumerate(times) if at >= horizon_ms}
     assert len(store) == len(table) == len(kept)
+
+
+def test_a_request_repeats_only_within_the_ttl_and_the_horizon():
+    """By append time where the clock runs evenly, by log time where it went back."""
+    table, first = Outcomes(TTL_MS, 1 << 30), Remembered(b"a" * 16, b"p", 1, 5000, 7000, b"x")
+    assert table.repeats(5000 + TTL_MS, 7000, first)
+    assert not table.repeats(5001 + TTL_MS, 7000, first)
+    assert table.repeats(0, 7000, first)
+    assert not table.repeats(0, 7001, first)
 
 
 def test_a_rewritten_entry_says_the_same_at_a_newer_place():

@@ -2,7 +2,7 @@
 
 The model judges one record at a time and remembers everything in a dictionary. The table must
 agree whatever the batches, commits, restarts, the size of its runs, which of its files are there
-after a crash, and hashes that share their upper half.
+after a crash, hashes that share their upper half, and a clock of the broker that steps either way.
 """
 
 from __future__ import annotations
@@ -14,29 +14,42 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from streams.errors import StateLimit, StoreUnusable
-from tables import seen_events
+from tables import log_time, seen_events
+from tables.log_time import Expiry, LogTime, LogTimes, log_times
 from tables.memory_files import MemoryFiles
 from tables.seen_events import SeenEvents, Verdict
 
 TTL_MS = 1000
 EVENTS = [(hi, lo) for hi in (1, 2, 3, 2**64 - 1) for lo in (0, 7, 2**64 - 1)]
 records = st.lists(
-    st.tuples(st.sampled_from(EVENTS), st.integers(1, 2), st.sampled_from([0, 0, 0, 1, 400, 1001])),
+    st.tuples(
+        st.sampled_from(EVENTS),
+        st.integers(1, 2),
+        st.sampled_from([*[0] * 6, 1, 400, 400, 1001, 1001, -1, -15, -600, 100_000, -100_000]),
+    ),
     max_size=12,
 )
+EXPIRY = Expiry(step_ms=500, kept_ms=TTL_MS + 500)
+BELIEVED_RECORDS = 5
 
 
 class Model:
-    """Verdicts one by one."""
+    """Verdicts one by one, and nothing is dropped: the rule of the table, in its words."""
 
     def __init__(self) -> None:
-        self.first: dict[tuple[int, int], tuple[int, int]] = {}
+        self.first: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self.log_time = LogTime()
 
     def admit(self, event: tuple[int, int], payload: int, append_ms: int) -> Verdict:
+        self.log_time = self.log_time.after(append_ms, EXPIRY)
         seen = self.first.get(event)
-        if seen is not None and append_ms - seen[0] <= TTL_MS:
+        if (
+            seen is not None
+            and append_ms - seen[0] <= TTL_MS
+            and seen[2] >= self.log_time.horizon_ms(EXPIRY)
+        ):
             return Verdict.DUPLICATE if seen[1] == payload else Verdict.CONFLICT
-        self.first[event] = (append_ms, payload)
+        self.first[event] = (append_ms, payload, self.log_time.at_ms)
         return Verdict.FRESH
 
 
@@ -53,7 +66,9 @@ class SeenEventsMachine(RuleBasedStateMachine):
         self.model = Model()
         self.committed = 0
         self.seq = 0
-        self.now_ms = 1_000_000
+        self.now_ms = 1_000_000_000
+        self.log_time = LogTime()
+        self.committed_log_time = LogTime()
         self.crash()
 
     @rule(batch=records)
@@ -79,6 +94,7 @@ class SeenEventsMachine(RuleBasedStateMachine):
             else:
                 self.store[key] = value
         self.committed = len(self.log)
+        self.committed_log_time = self.log_time
         assert not self.table.changed
 
     @rule(batch=records)
@@ -110,6 +126,7 @@ class SeenEventsMachine(RuleBasedStateMachine):
         self.table = SeenEvents(TTL_MS, self.files, hot_ids=self.hot)
         for key in self.table.adopt(sorted(self.store)):
             self.table.load([(key, self.store[key])])
+        self.log_time = self.committed_log_time
         middle = self.committed + cut % (len(self.log) - self.committed + 1)
         try:
             self._admit(self.committed, middle)
@@ -119,21 +136,24 @@ class SeenEventsMachine(RuleBasedStateMachine):
 
     def _admit(self, first: int, last: int) -> None:
         rows = self.log[first:last]
+        append_ms = np.array([append_ms for _, _, append_ms in rows], np.int64)
+        log, self.log_time = log_times(self.log_time, append_ms, EXPIRY)
         verdicts = self.table.admit(
             np.array([event[0] for event, _, _ in rows], np.uint64),
             np.array([event[1] for event, _, _ in rows], np.uint64),
             np.array([payload for _, payload, _ in rows], np.uint64),
             np.arange(first, last, dtype=np.int64),
-            np.array([append_ms for _, _, append_ms in rows], np.int64),
+            append_ms,
+            log,
         )
         assert verdicts.tolist() == self.verdicts[first:last]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _little_slack():
-    """Let ids expire within a test: in production they are kept a minute beyond their TTL."""
+def _quick_belief():
+    """Let a silence be believed within a test: in production it takes a million records."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seen_events, "_CLOCK_SLACK_MS", 10)
+        patch.setattr(log_time, "BELIEVED_RECORDS", BELIEVED_RECORDS)
         yield
 
 
@@ -143,7 +163,9 @@ TestSeenEvents.settings = settings(max_examples=150, stateful_step_count=30, dea
 
 def _columns(count: int, append_ms: int, first: int = 0):
     ids = np.arange(first, first + count).astype(np.uint64)
-    return ids, ids, ids, ids.astype(np.int64), np.full(count, append_ms, np.int64)
+    times = np.full(count, append_ms, np.int64)
+    log = LogTimes(times, times - TTL_MS)
+    return ids, ids, ids, ids.astype(np.int64), times, log
 
 
 def test_expired_ids_leave_the_state():
@@ -186,7 +208,7 @@ def test_files_of_another_epoch_are_not_believed():
 
 
 def test_more_ids_than_allowed_stop_the_partition():
-    """Pausing would not help: ids expire in append time, which would stand still."""
+    """Pausing would not help: ids expire in log time, which would stand still."""
     table = SeenEvents(TTL_MS, MemoryFiles(), max_ids=100)
     table.admit(*_columns(80, 0))
     with pytest.raises(StateLimit, match="DIA_MAX_IDS=100"):
@@ -201,7 +223,7 @@ def test_an_entry_stays_below_its_limit(count):
         table = SeenEvents(TTL_MS, MemoryFiles())
         table.admit(*_columns(count, 0))
         entries = table.delta(1)
-        assert all(len(value) <= 7 * 40 for _, value in entries if value is not None)
+        assert all(len(value) <= 7 * 48 for _, value in entries if value is not None)
         again = SeenEvents(TTL_MS, MemoryFiles())
         again.load(sorted(entries))
         assert set(again.admit(*_columns(count, 0)).tolist()) == {Verdict.DUPLICATE}

@@ -1,0 +1,154 @@
+"""The laws of log time: what it is under an even clock, and what an uneven one can do to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.workload import log_age
+from streams.workload.log_age import LogAge
+from tables import log_time
+from tables.log_time import Expiry, LogTime, log_times
+
+BEGAN_MS = 1_760_000_000_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+TTL_MS = HOUR_MS
+EXPIRY = Expiry.of(TTL_MS)
+STEP_MS = EXPIRY.step_ms
+BELIEVED = 20
+small = st.integers(0, STEP_MS)
+steps = st.one_of(
+    small,
+    st.integers(-STEP_MS, -1),
+    st.sampled_from([STEP_MS + 1, -STEP_MS - 1, 2 * HOUR_MS, -2 * HOUR_MS, DAY_MS, -DAY_MS]),
+)
+histories = st.lists(steps, max_size=80)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_belief():
+    """Let a silence be believed within a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_time, "BELIEVED_RECORDS", BELIEVED)
+        patch.setattr(log_age, "BELIEVED_AFTER", BELIEVED)
+        yield
+
+
+def appends_of(found) -> np.ndarray:
+    return BEGAN_MS + np.cumsum(np.array([0, *found], np.int64))
+
+
+def times_of(appends) -> tuple[np.ndarray, np.ndarray]:
+    """Log time and horizon of each record."""
+    return log_times(LogTime(), np.asarray(appends, np.int64), EXPIRY)[0]
+
+
+@given(histories, st.lists(st.integers(0, 80), max_size=6))
+def test_log_time_does_not_depend_on_how_the_log_is_cut(found, cuts):
+    """Else a verdict would hang on the batches of one fetch, or on where a restart began."""
+    appends = appends_of(found)
+    (at_ms, horizon_ms), end = log_times(LogTime(), appends, EXPIRY)
+    state, pieces = LogTime(), []
+    for piece in np.split(appends, sorted(cut for cut in cuts if cut <= len(appends))):
+        times, state = log_times(state, piece, EXPIRY)
+        pieces += zip(*times, strict=True)
+    one, singles = LogTime(), []
+    for append_ms in appends.tolist():
+        one = one.after(append_ms, EXPIRY)
+        singles.append((one.at_ms, one.horizon_ms(EXPIRY)))
+    assert pieces == singles == [*zip(at_ms, horizon_ms, strict=True)]
+    assert state == one == end
+
+
+@given(histories)
+def test_the_second_opinion_forgets_the_same(found):
+    """The audit and the simulation judge repeats by it: it must not be another rule."""
+    appends = appends_of(found)
+    at_ms, horizon_ms = times_of(appends)
+    age = LogAge(TTL_MS)
+    for number, append_ms in enumerate(appends.tolist()):
+        age.read(append_ms)
+        assert age.now == at_ms[number]
+        for then in at_ms[: number + 1].tolist():
+            assert age.forgets(then) == (then < horizon_ms[number])
+
+
+@given(st.lists(small, max_size=80))
+def test_under_an_even_clock_log_time_is_append_time(found):
+    """So ids expire to the millisecond where they always did."""
+    appends = appends_of(found)
+    at_ms, horizon_ms = times_of(appends)
+    assert at_ms.tolist() == appends.tolist()
+    assert horizon_ms.tolist() == (appends - EXPIRY.kept_ms).tolist()
+
+
+@given(histories.map(lambda found: [abs(step) for step in found]))
+def test_without_a_step_back_nothing_is_forgotten_within_its_ttl(found):
+    """Then only the append times decide what is a repeat, whatever silences there were."""
+    appends = appends_of(found)
+    at_ms, horizon_ms = times_of(appends)
+    for number, append_ms in enumerate(appends):
+        within = at_ms[: number + 1][append_ms - appends[: number + 1] <= TTL_MS]
+        assert (within >= horizon_ms[number]).all()
+
+
+@given(histories)
+def test_neither_log_time_nor_its_horizon_goes_back(found):
+    """What is forgotten stays so: only then may it be deleted. And one step is one step."""
+    at_ms, horizon_ms = times_of(appends_of(found))
+    assert ((np.diff(at_ms) >= 0) & (np.diff(at_ms) <= STEP_MS)).all()
+    assert (np.diff(horizon_ms) >= 0).all()
+
+
+@given(
+    st.sampled_from([2 * HOUR_MS, -2 * HOUR_MS, DAY_MS, 365 * DAY_MS, -DAY_MS]),
+    st.integers(1, BELIEVED - 1),
+    st.lists(st.integers(0, 20_000), min_size=1, max_size=80),
+)
+def test_a_clock_that_is_wrong_for_some_records_costs_no_id(wrong_ms, records, found):
+    """It is right again, and the ids of before come again: each is remembered for its TTL."""
+    before = appends_of(found)
+    wrong = np.full(records, before[-1] + wrong_ms)
+    after = before[-1] + np.arange(2 * BELIEVED) * 1000
+    appends = np.concatenate([before, wrong, after])
+    at_ms, horizon_ms = times_of(appends)
+    for number in range(len(before) + records, len(appends)):
+        right = np.r_[: len(before), len(before) + records : number + 1]
+        within = at_ms[right][appends[number] - appends[right] <= TTL_MS]
+        assert (within >= horizon_ms[number]).all()
+
+
+@given(st.sampled_from([-DAY_MS, DAY_MS, -365 * DAY_MS, 365 * DAY_MS]), st.integers(0, 60))
+def test_what_is_older_than_a_ttl_goes_whichever_way_the_clock_went_for_a_while(jump_ms, away):
+    """Else one wrong hour of a broker would fill memory for a day, or switch expiry off."""
+    minute_ms = 60_000
+    pace = np.arange(90) * minute_ms
+    there = pace[-1] + jump_ms + np.arange(away) * minute_ms
+    back = pace[-1] + (1 + away + np.arange(90)) * minute_ms
+    at_ms, horizon_ms = times_of(BEGAN_MS + np.concatenate([pace, there, back]))
+    real = np.concatenate([pace, pace[-1] + (1 + np.arange(away)) * minute_ms, back])
+    for number in range(len(real)):
+        kept = real[: number + 1][at_ms[: number + 1] >= horizon_ms[number]]
+        assert real[number] - kept.min() <= EXPIRY.kept_ms + 2 * STEP_MS
+
+
+@given(st.lists(st.integers(0, 100 * HOUR_MS) | small, max_size=80))
+def test_a_silence_is_believed_after_so_many_records(found):
+    """Bursts with hours between them: of what had expired so many records ago, nothing is kept."""
+    appends = appends_of(found)
+    at_ms, horizon_ms = times_of(appends)
+    for number in range(BELIEVED, len(appends)):
+        expired = appends[number - BELIEVED] - appends[: number + 1] > EXPIRY.kept_ms
+        assert not (expired & (at_ms[: number + 1] >= horizon_ms[number])).any()
+
+
+@given(histories)
+def test_the_state_stays_small(found):
+    """It stands in every link of the changelog."""
+    state = LogTime()
+    for append_ms in appends_of(found * 5).tolist():
+        state = state.after(append_ms, EXPIRY)
+        assert len(state.gaps) <= 2 * (EXPIRY.kept_ms // STEP_MS + 1)
