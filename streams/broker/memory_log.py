@@ -137,8 +137,9 @@ class Log:
                 batch.first_epoch = entry.epoch
         return batch
 
-    def readable(self, offset: int = 0) -> RecordBatch:
-        """Every committed record from ``offset`` on that a client could open, in one batch."""
+    def readable(self) -> RecordBatch:
+        """Every committed record that a client could open, in one batch."""
+        offset = self.start_offset
         whole = RecordBatch(self.tp, offset, offset)
         for part in self._readable_parts(offset):
             for column in ("offsets", "timestamps", "keys", "values", "headers"):

@@ -15,6 +15,7 @@ from streams.runtime.job_partition import JobPartition
 from streams.runtime.refused_facts import RefusedFacts
 from streams.runtime.refused_row import RefusedFact
 from streams.runtime.requests import RunningRequests, identity_of
+from streams.simulation.broken_clocks import BROKEN_JOB_CLOCKS
 from streams.simulation.variant import Variant, replaced
 from streams.types import RecordBatch
 from tables.finished_offsets import FinishedOffsets
@@ -22,6 +23,8 @@ from tables.outbox import Outbox
 from tables.outcomes import Outcomes, Remembered
 
 _finish = FinishedOffsets.finish
+
+_STEP_MS = 60_000
 
 
 def _nothing_loaded(self: Any, items: Iterable[tuple[bytes, bytes]]) -> None:
@@ -81,7 +84,8 @@ def _failures_remembered() -> Iterator[None]:
         request, given_up = end.request, end.given_up
         if given_up is not None:
             body = msgspec.msgpack.encode(end.outcome)
-            payload, place = request.ask.payload, (request.offset, request.append_ms)
+            payload = request.ask.payload
+            place = request.offset, request.append_ms, request.log_ms
             self.outcomes.remember(Remembered(request.identity, payload, *place, body))
         real(self, end)
 
@@ -137,9 +141,9 @@ def _stays_shut(self: Gates, work: Any, needs: tuple[str, ...], answered: tuple[
         self._asking[need] -= 1
 
 
-def _forgotten_in_time(self: Outcomes, append_ms: int) -> None:
+def _forgotten_in_time(self: Outcomes, horizon_ms: int) -> None:
     """Outcomes expire as if nobody could repeat a key later than half of its time."""
-    self._horizon_ms = max(self._horizon_ms, append_ms - self._ttl_ms // 2)
+    self._horizon_ms = horizon_ms + _STEP_MS + self._ttl_ms // 2
 
 
 def _facts_unburied(self: RefusedFacts, outbox: Outbox) -> list[RefusedFact]:
@@ -160,6 +164,7 @@ VARIANTS: Mapping[str, Variant] = {
     "the_record_behind_is_read": _neighbours_read,
     "cancellers_answered_first": _cancellers_first,
     "gates_stay_shut": replaced(Gates, release=_stays_shut),
+    **BROKEN_JOB_CLOCKS,
     "outcomes_expire_early": replaced(Outcomes, passed=_forgotten_in_time),
 }
 """By name, what is wrong."""

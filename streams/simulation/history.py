@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from streams.job_agent import Agent
 from streams.runtime.assigned import AssignedPartition
 from streams.settings import Settings
+from streams.simulation.clocks import Clocks, begin_ms
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.producers import Producers
 from streams.simulation.replay_check import check_replays
@@ -60,6 +61,8 @@ CALM_S = 900.0
 PATIENCE_S = 8.0
 LONGEST_SILENCE_S = 4.0
 HURRIED_SHARE = 0.8
+_FIRST_OFFSETS = (*[0] * 7, (1 << 40) - 60)
+"""where the logs of a source begin: some histories pass 2^40"""
 _PAUSES_S = (0.0, 0.05, 0.3, 1.0, 4.0)
 
 
@@ -88,6 +91,10 @@ class Story:
     """of the histories, those in which batches cannot be opened and lists are lost"""
     loss_share: float = 0.0
     """of the histories, those in which a partition's log loses what was consumed of it"""
+    check_shown: Callable[[World, Sequence[Process]], Awaitable[None]] | None = None
+    """waits for a quiet moment and raises `Difference` for what is not visible then"""
+    shown_share: float = 0.25
+    """of the histories, those that wait for it"""
 
 
 def simulate(seed: int, story: Story) -> World:
@@ -96,9 +103,17 @@ def simulate(seed: int, story: Story) -> World:
     Raises `Difference` or `NotSettled`, or what the engine raised.
     """
     loop = VirtualLoop()
-    world = World(loop, story.settings, story.agents(seed), partitions=PARTITIONS)
+    clock_rng = random.Random(f"clocks {seed}")
+    world = World(
+        loop,
+        story.settings,
+        story.agents(seed),
+        partitions=PARTITIONS,
+        start_ms=begin_ms(clock_rng),
+        first_offset=clock_rng.choice(_FIRST_OFFSETS),
+    )
     rngs = random.Random(seed), random.Random(~seed), random.Random(f"health {seed}")
-    own = random.Random(f"shed {seed}"), random.Random(f"source {seed}")
+    own = random.Random(f"shed {seed}"), random.Random(f"source {seed}"), clock_rng
     run(loop, _history(world, story, *rngs, *own))
     return world
 
@@ -111,6 +126,7 @@ async def _history(
     health_rng: random.Random,
     shed_rng: random.Random,
     source_rng: random.Random,
+    clock_rng: random.Random,
 ) -> None:
     witness = Witness(world, story.source, story.group)
     # Drawn apart, so that a history without replays is what it would be if there were none.
@@ -120,6 +136,7 @@ async def _history(
     sources = Sources(world, source_rng, story.group, sheds, share=story.source_share)
     loss = Loss(world, source_rng, story.source.name, share=story.loss_share)
     producers, weather = story.producers(world, rng), Weather(world, rng, story.group)
+    clocks = Clocks(world, clock_rng)
     await world.create_topics()
     weather.start_one()
     for step in range(STEPS):
@@ -136,15 +153,18 @@ async def _history(
             await replays.strike()
         await sheds.strike()
         await sources.strike(producers)
+        clocks.strike()
         await asyncio.sleep(rng.choice(_PAUSES_S))
         witness.look()
         await loss.strike(witness)
     # A restart repeats what is owed and so mends what was forgotten: not all may have one.
     survivors = await weather.clear(kill=rng.random() < 0.5)
+    clocks.calm()
     processes = survivors or [_started(world, "calm")]
     if replays is not None:
         await replays.finish()
     await sheds.finish()
+    await _look_at_live(world, story, processes, clock_rng, loss)
     # Most need not wait for the end of their last minutes: time jumps, and a record says so.
     hurry = producers.hurry if rng.random() < HURRIED_SHARE else None
     calm = _Calm(world, story.source, sources, loss)
@@ -165,6 +185,13 @@ async def _history(
 def _check_replays(world: World, replays: Replays | None) -> None:
     if replays is not None:
         check_replays(world)
+
+
+async def _look_at_live(
+    world: World, story: Story, processes: Sequence[Process], rng: random.Random, loss: Loss
+) -> None:
+    if story.check_shown is not None and not loss.happened and rng.random() < story.shown_share:
+        await story.check_shown(world, processes)
 
 
 def _started(world: World, host: str) -> Process:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.settings import Settings
 from streams.simulation.comparison import (
     check_dead_letters,
     check_end,
@@ -30,6 +31,7 @@ from streams.simulation.world import World
 from streams.sinks.memory import Row
 from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT
 from streams.types import RecordBatch, TopicPartition
+from streams.workload.log_age import LogAge
 
 _EVERYTHING = 1 << 30
 _FIELDS = ("request_id", "idempotency_key", "tenant_id", "model_id", "scenario")
@@ -64,8 +66,8 @@ def check(world: World, witness: Witness) -> None:
     buried: list[Row] = []
     for partition in range(world.partitions):
         tp = TopicPartition(SIMULATION_REQUEST.name, partition)
-        log = world.broker.log(tp).read_committed(0, _EVERYTHING)
-        _judge(log, world.settings.dedupe_ttl_s * 1000, _letters(world, tp), requests)
+        log = world.broker.log(tp).read_committed(world.first_offset, _EVERYTHING)
+        _judge(log, world.settings, _letters(world, tp), requests)
         buried += check_dead_letters(world, tp, requests.expected)
         check_end(world, witness, tp)
         result_log = world.broker.log(TopicPartition(SIMULATION_RESULT.name, partition))
@@ -91,14 +93,17 @@ def _letters(world: World, tp: TopicPartition) -> dict[str, str]:
 
 
 def _judge(
-    batch: RecordBatch, ttl_ms: int, letters: Mapping[str, str], requests: _Requests
+    batch: RecordBatch, settings: Settings, letters: Mapping[str, str], requests: _Requests
 ) -> None:
     expected, partition = requests.expected, batch.tp.partition
-    firsts: dict[tuple[str, str], tuple[int, str, str]] = {}
+    firsts: dict[tuple[str, str], tuple[int, int, str, str]] = {}
     failed: dict[tuple[str, str], list[str]] = defaultdict(list)
+    ttl_ms = settings.dedupe_ttl_s * 1000
+    age = LogAge(ttl_ms)
     rows = zip(batch.offsets, batch.timestamps, batch.keys, batch.values, strict=True)
     for offset, append_ms, key, value in rows:
         expected.read[partition] += 1
+        age.read(append_ms)
         event = _event(key, value)
         if event is None:
             expected.dead.add(f"{batch.tp}/{offset}")
@@ -106,7 +111,7 @@ def _judge(
         name = (event["tenant_id"], event["idempotency_key"])
         said = json.dumps([event.get(part) for part in _SAID])
         known = firsts.get(name)
-        fresh = known is None or append_ms - known[0] > ttl_ms
+        fresh = known is None or append_ms - known[0] > ttl_ms or age.forgets(known[1])
         letter = letters.get(f"{batch.tp}/{offset}", "")
         if fresh and letter == _GIVEN_UP:
             expected.dead.add(f"{batch.tp}/{offset}")
@@ -120,12 +125,12 @@ def _judge(
             expected.dead.add(f"{batch.tp}/{offset}")
             continue
         if known is None or fresh:
-            known = firsts[name] = (append_ms, said, event["request_id"])
+            known = firsts[name] = (append_ms, age.now, said, event["request_id"])
             expected.applied[partition] += 1
-        elif known[1] != said:
+        elif known[2] != said:
             expected.dead.add(f"{batch.tp}/{offset}")
             continue
-        requests.asked[event["request_id"]] = _Asked(partition, offset, known[2], event)
+        requests.asked[event["request_id"]] = _Asked(partition, offset, known[3], event)
 
 
 def _event(key: bytes | None, value: bytes | None) -> dict[str, Any] | None:

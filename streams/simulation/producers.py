@@ -52,7 +52,7 @@ class Producers:
     async def hurry(self) -> None:
         """No open window need wait any longer: a minute and a half later, a record that is none
         comes to every partition."""
-        self.world.clock.jump_wall(_BEYOND_GRACE_MS)
+        self.world.jump_clocks(_BEYOND_GRACE_MS)
         producer = self.world.broker.plain_producer()
         keys = [tenant.encode() for tenant in TENANTS]
         await (await producer.send_many(self.topic, keys, [_BAD_VALUES[0]] * len(keys)))

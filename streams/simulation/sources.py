@@ -111,8 +111,13 @@ class Loss:
 
     async def strike(self, witness: Witness) -> None:
         """Once, as soon as enough is committed: an unclean election, or the topic made anew."""
-        link = witness.links.get(self.tp.partition)
-        if not self._present or self.happened or link is None or link.last_offset < 8:
+        world, link = self._world, witness.links.get(self.tp.partition)
+        if (
+            not self._present
+            or self.happened
+            or link is None
+            or link.last_offset < world.first_offset + 8
+        ):
             return
         if self._rng.random() < 0.5:
             return
@@ -123,6 +128,7 @@ class Loss:
             log.lose_end(log.high_watermark - link.last_offset + self._rng.randint(0, 4))
         else:
             broker.replace_log(self.tp)
+            broker.log(self.tp).start_offset = world.first_offset
             await asyncio.sleep(_CREATED_AFTER_S)
         await self._fill(broker.log(self.tp))
 

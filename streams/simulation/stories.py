@@ -9,6 +9,7 @@ from streams.simulation import broken, broken_jobs, comparison
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.jobs import JOBS
 from streams.simulation.producers import Producers
+from streams.simulation.shown import check_shown
 from streams.simulation.variant import Variant
 from streams.topology import DIA_GROUP, MODEL_METRICS
 
@@ -23,6 +24,7 @@ METRICS = Story(
     shed_share=1 / 4,
     source_share=1 / 4,
     loss_share=1 / 12,
+    check_shown=check_shown,
 )
 
 STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS}

@@ -14,6 +14,7 @@ from typing import Any
 
 from streams.settings import Settings
 from streams.types import RecordBatch
+from streams.workload.log_age import LogAge
 
 Series = tuple[str, str, str, int]
 """tenant, model, metric, window start in seconds"""
@@ -43,7 +44,8 @@ def judge(
     batch: RecordBatch, settings: Settings, expected: Expected, shed: Sequence[range] = ()
 ) -> None:
     """Add one partition's whole log to ``expected``. Nobody looked at the offsets in ``shed``."""
-    first: dict[tuple[str, str], tuple[int, str]] = {}
+    first: dict[tuple[str, str], tuple[int, int, str]] = {}
+    age = LogAge(settings.dedupe_ttl_s * 1000)
     partition = batch.tp.partition
     expected.shed[partition] = sum(map(len, shed))
     expected.read[partition] += expected.shed[partition]
@@ -54,6 +56,7 @@ def judge(
         if any(offset in skipped for skipped in shed):
             continue
         expected.read[partition] += 1
+        age.read(append_ms)
         # Of a replayed record: its age is that of its first append, its id counts from this one.
         # A clock that stepped back by more than that age makes it a dead letter again.
         first_ms = int(dict(headers).get("dia.replay.append_ts", b"%d" % append_ms))
@@ -64,11 +67,12 @@ def judge(
         identity = (event["tenant_id"], event.get("event_id") or f"bytes {value!r}")
         said = json.dumps([event.get(name) for name in _SAID])
         seen = first.get(identity)
-        if seen is not None and append_ms - seen[0] <= settings.dedupe_ttl_s * 1000:
-            if seen[1] != said:
+        in_time = seen is not None and append_ms - seen[0] <= settings.dedupe_ttl_s * 1000
+        if seen is not None and in_time and not age.forgets(seen[1]):
+            if seen[2] != said:
                 expected.dead.add(f"{batch.tp}/{offset}")
             continue
-        first[identity] = (append_ms, said)
+        first[identity] = (append_ms, age.now, said)
         window = event["ts"] // 60_000 * 60
         series = (event["tenant_id"], event["model_id"], event["metric"], window)
         expected.values[series].append(float(event["value"]))

@@ -179,7 +179,7 @@ class Weather:
         self._rng.choice(list(self._world.disks.values())).folders.clear()
 
     def _jump_clock(self) -> None:
-        self._world.clock.jump_wall(self._rng.choice((-30_000, -500, 500, 120_000)))
+        self._world.jump_clocks(self._rng.choice((-30_000, -500, 500, 120_000)))
 
 
 _REFUSED_BY = {
@@ -193,6 +193,13 @@ _REFUSED_BY = {
 def _refuse_some_rows(table: str, row: Row) -> bool:
     """A quarter of the rows."""
     names = _REFUSED_BY.get(table)
-    if names is None:
-        return False
-    return crc32(" ".join(str(row[name]) for name in names).encode()) % 4 == 0
+    return names is not None and _refused(*(row[name] for name in names))
+
+
+def refusable(tenant: str, model: str, start_s: int) -> bool:
+    """Whether a shard that refuses rows refuses those of this window."""
+    return _refused(tenant, model, start_s)
+
+
+def _refused(*values: object) -> bool:
+    return crc32(" ".join(map(str, values)).encode()) % 4 == 0

@@ -2,7 +2,8 @@
 
 - The changelog is one unbroken chain, and its watermark never goes back.
 - A group's committed offset is where its chain ends: one transaction holds both.
-- No window row reaches a shard before the records in it are committed.
+- No window row reaches a shard before the records in it are committed, and the numbers of each
+  row name the epoch of its partition and an offset of its log.
 - What is owed to roll-ups is owed until it was done (`streams.simulation.owed_roll_ups`).
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from streams.rows import Rows, WindowRows, offset_of
+from streams.rows import Rows, WindowRows, epoch_of, offset_of
 from streams.runtime.effects import RollUp
 from streams.simulation.difference import Difference
 from streams.simulation.owed_roll_ups import OwedRollUps
@@ -67,8 +68,9 @@ class Witness:
         link = self.links.get(partition)
         if link is None and self._next[partition]:
             return
-        reached = link.next_offset if link is not None else 0
-        if (committed.offset if committed is not None else 0) != reached:
+        first = self._world.first_offset
+        reached = link.next_offset if link is not None else first
+        if (committed.offset if committed is not None else first) != reached:
             self._note(f"{tp}: committed {committed}, the state has folded up to {reached}")
 
     def recomputing(self, bucket: RollUp) -> Callable[[], None]:
@@ -85,6 +87,11 @@ class Witness:
             self._follow(rows.part)
             link = self.links.get(rows.part)
             newest = max(map(offset_of, rows.ver.tolist()))
+            epochs = {epoch_of(version) for version in (*rows.ver.tolist(), *rows.inc.tolist())}
+            if link is not None and epochs != {link.epoch}:
+                self._note(
+                    f"rows of partition {rows.part} name epochs {epochs}, it is in {link.epoch}"
+                )
             if link is not None and newest >= link.next_offset:
                 self._note(
                     f"a row of partition {rows.part} holds offset {newest}, committed is only "

@@ -47,14 +47,21 @@ class Killed(BaseException):
 @dataclass(slots=True)
 class World:
     """What survives the processes. ``agents`` run in every process; every topic has
-    ``partitions`` partitions."""
+    ``partitions`` partitions.
+
+    Brokers have a clock, and all other machines another one: both start at ``start_ms`` and run
+    evenly, but either may be stepped. The logs of sources begin at offset ``first_offset``.
+    """
 
     loop: VirtualLoop
     settings: Settings
     agents: Sequence[Agent]
     shard_count: int = 2
     partitions: int = 2
+    start_ms: int = 1_760_000_000_000
+    first_offset: int = 0
     clock: LoopClock = field(init=False)
+    broker_clock: LoopClock = field(init=False)
     broker: MemoryBroker = field(init=False)
     shards: WatchedShards = field(init=False)
     cache: MemoryShared = field(init=False)
@@ -63,9 +70,12 @@ class World:
     """what processes of a host take the room on their disk for, rightly or not"""
 
     def __post_init__(self) -> None:
-        self.clock = LoopClock(self.loop)
+        self.clock = LoopClock(self.loop, self.start_ms)
+        self.broker_clock = LoopClock(self.loop, self.start_ms)
         self.loop.set_exception_handler(_unless_killed)
-        self.broker = MemoryBroker(self.clock, session_timeout_s=self.settings.session_timeout_s)
+        self.broker = MemoryBroker(
+            self.broker_clock, session_timeout_s=self.settings.session_timeout_s
+        )
         self.cache = MemoryShared(self.clock)
         self.shards = WatchedShards(
             self.shard_count, self.clock, retention_days=self.settings.m1_retention_days
@@ -77,6 +87,14 @@ class World:
         topics = wanted_topics()
         await admin.create_topics([replace(t, partitions=self.partitions) for t in topics])
         await admin.close()
+        for source in {agent.source.name for agent in self.agents}:
+            for partition in range(self.partitions):
+                self.broker.log(TopicPartition(source, partition)).start_offset = self.first_offset
+
+    def jump_clocks(self, delta_ms: int) -> None:
+        """Step the wall clock of every machine."""
+        self.clock.jump_wall(delta_ms)
+        self.broker_clock.jump_wall(delta_ms)
 
     def process(self, slot: int, host: str = "host") -> Process:
         """A worker process that is not started yet; processes of one host share its disk."""
