@@ -66,7 +66,7 @@ def check(world: World, witness: Witness) -> None:
     buried: list[Row] = []
     for partition in range(world.partitions):
         tp = TopicPartition(SIMULATION_REQUEST.name, partition)
-        log = world.broker.log(tp).read_committed(world.first_offset, _EVERYTHING)
+        log = world.broker.log(tp).readable()
         _judge(log, world.settings, _letters(world, tp), requests)
         buried += check_dead_letters(world, tp, requests.expected)
         check_end(world, witness, tp)
@@ -105,7 +105,7 @@ def _judge(
         expected.read[partition] += 1
         age.read(append_ms)
         event = _event(key, value)
-        if event is None:
+        if event is None or not _in_time(event["ts"], append_ms, settings):
             expected.dead.add(f"{batch.tp}/{offset}")
             continue
         name = (event["tenant_id"], event["idempotency_key"])
@@ -131,6 +131,11 @@ def _judge(
             expected.dead.add(f"{batch.tp}/{offset}")
             continue
         requests.asked[event["request_id"]] = _Asked(partition, offset, known[3], event)
+
+
+def _in_time(ts_ms: int, append_ms: int, settings: Settings) -> bool:
+    late_ms, future_ms = settings.late_max_s * 1000, settings.future_max_s * 1000
+    return append_ms - late_ms <= ts_ms <= append_ms + future_ms
 
 
 def _event(key: bytes | None, value: bytes | None) -> dict[str, Any] | None:
