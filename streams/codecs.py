@@ -32,6 +32,7 @@ from streams.errors import (
 from streams.headers import UNNAMED_VERSION, of_version
 from streams.topology import MAX_RECORD_BYTES, SourceTopic
 from streams.types import RecordBatch, TopicPartition
+from streams.whole_numbers import decode_whole
 
 _Decoder: TypeAlias = Callable[[bytes], Any]
 
@@ -78,6 +79,7 @@ class _Codec:
 
     family: Family
     decoders: dict[int, _Decoder]
+    ways: dict[int, Reading]
     key_of: Callable[[Any], str]
     key_field: str
     time_of: Callable[[Any], int]
@@ -118,7 +120,12 @@ def _decode(
     if envelope.bad:
         positions = _without(envelope.bad, positions)
         values = _without(envelope.bad, values)
-    events, failed = _read(_decoded(codec, envelope.versions, positions, values), values)
+
+    def again(i: int, error: Exception) -> Any:
+        version = envelope.versions.get(positions[i], UNNAMED_VERSION)
+        return _whole_numbers(codec.ways[version], values[i], error)
+
+    events, failed = _read(_decoded(codec, envelope.versions, positions, values), values, again)
     if failed:
         envelope.bad.update((positions[i], found) for i, found in failed.items())
         positions = _without(failed, positions)
@@ -157,9 +164,11 @@ def _judge(
 @cache
 def _codec(topic: str, key_field: str) -> _Codec:
     family = family_of(topic)
+    ways = {version: reading(family, version) for version in family.versions}
     return _Codec(
         family=family,
-        decoders={version: _decoder(reading(family, version)) for version in family.versions},
+        decoders={version: _decoder(way) for version, way in ways.items()},
+        ways=ways,
         key_of=attrgetter(key_field),
         key_field=key_field,
         time_of=attrgetter(family.time_field),
@@ -195,10 +204,21 @@ def _decoded(
     return map(cast("Callable[..., Any]", call), chosen, values)
 
 
+def _whole_numbers(way: Reading, value: bytes | None, error: Exception) -> Any:
+    """The event of a value whose integers are written as decimal numbers; else raises."""
+    event = decode_whole(value or b"", way.type, error)
+    for step in way.steps:
+        event = step(event)
+    return event
+
+
 def _read(
-    decoded: Iterable[Any], values: Sequence[bytes | None]
+    decoded: Iterable[Any],
+    values: Sequence[bytes | None],
+    again: Callable[[int, Exception], Any],
 ) -> tuple[list[Any], dict[int, Defect]]:
-    """Every event, and the defect of each value (by index) that has none."""
+    """Every event, and the defect of each value (by index) that has none. ``again`` decodes the
+    value of an index another way, or raises why not."""
     events: list[Any] = []
     failed: dict[int, Defect] = {}
     while True:
@@ -207,7 +227,10 @@ def _read(
             events.extend(decoded)
         except _DECODE_ERRORS as error:
             index = len(events) + len(failed)
-            failed[index] = undecodable(values[index], error)
+            try:
+                events.append(again(index, error))
+            except _DECODE_ERRORS as final:
+                failed[index] = undecodable(values[index], final)
         else:
             return events, failed
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -150,7 +151,7 @@ def _upcast(value: bytes, version: int) -> dict[str, Any] | None:
     so there is no second opinion of them."""
     way = reading(family_of(MODEL_METRICS.name), version)
     try:
-        event = msgspec.json.decode(value, type=way.type)
+        event = msgspec.convert(_document(value), way.type)
     except (ValueError, RecursionError):
         return None
     for step in way.steps:
@@ -164,12 +165,26 @@ def _fields(value: bytes | None) -> dict[str, Any] | None:
     if not value or len(value) > MAX_RECORD_BYTES:
         return None
     try:
-        fields = json.loads(value.decode(), parse_int=_integer, parse_constant=_refuse)
+        fields = _document(value)
         if b"\\u" in value:
             json.dumps(fields, ensure_ascii=False).encode()  # raises for half a surrogate pair
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) and _well_typed(fields) else None
+
+
+def _document(value: bytes) -> Any:
+    """The JSON value, its ``ts`` an integer where it is a whole number, however it is written.
+
+    Raises ValueError for what is no JSON, RecursionError for what is nested too deeply.
+    """
+    text = value.decode()
+    found = json.loads(text, parse_int=_integer, parse_constant=_refuse)
+    if isinstance(found, dict) and type(found.get("ts")) is float:
+        written: Decimal = json.loads(text, parse_float=Decimal, parse_int=str)["ts"]
+        if written.adjusted() < _PLAIN_DIGITS and written == written.to_integral_value():
+            found["ts"] = int(written)
+    return found
 
 
 def _integer(digits: str) -> int | float:

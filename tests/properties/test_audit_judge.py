@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,9 @@ def values(draw: Any) -> bytes:
     text = json.dumps(
         event, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1]))
     )
+    if draw(st.integers(0, 3)) == 0:  # as pandas and Lua write times
+        tail = draw(st.sampled_from([".0", "e0", ".5", "0E-1", ".00000000000000000001"]))
+        text = re.sub(r'("ts": -?\d+)(?=[,\s}])', rf"\g<1>{tail}", text)
     return text.encode(errors="surrogatepass")
 
 

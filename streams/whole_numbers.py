@@ -1,0 +1,59 @@
+"""Integers that are written with a fraction of zero or an exponent, as pandas and Lua write times.
+
+JSON Schema calls ``1795908894818.0`` an integer; the compiled decoder refuses it. Such a record is
+decoded a second time, without types, its whole numbers are put in as integers, exactly, and the
+document is then held against the same type. Nothing of this runs for a record that decodes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+_EXPECTED_INT = re.compile(r"Expected `int(?: \| null)?`, got `float` - at `\$((?:\.\w+)+)`")
+_DIGITS_MAX = 20
+"""More than any 64-bit integer has: a text like 1e999999999 must not become digits."""
+
+
+def decode_whole(value: bytes, type_: Any, error: Exception) -> Any:
+    """The event of ``value``, whose decoding as ``type_`` raised ``error``.
+
+    Raises that error, or the next one, when whole numbers are not all that is wrong.
+    """
+    document: Any = None
+    exact: Any = None
+    while True:
+        found = _EXPECTED_INT.fullmatch(str(error))
+        if found is None:
+            raise error
+        if document is None:
+            document = msgspec.json.decode(value)
+            exact = json.loads(value, parse_float=Decimal, parse_int=str)
+        *outer, name = found[1][1:].split(".")
+        number = _whole(_at(exact, outer)[name])
+        if number is None:
+            raise error
+        _at(document, outer)[name] = number
+        try:
+            return msgspec.convert(document, type_)
+        except msgspec.ValidationError as next_error:
+            error = next_error
+
+
+def _at(document: Any, names: list[str]) -> Any:
+    for name in names:
+        document = document[name]
+    return document
+
+
+def _whole(number: Any) -> int | None:
+    """The integer that a decimal number is; None for one with a fraction, or with too many digits."""
+    if not isinstance(number, Decimal) or not number.is_finite():
+        return None
+    if number.adjusted() >= _DIGITS_MAX or number != number.to_integral_value():
+        return None
+    return int(number)

@@ -1,0 +1,96 @@
+"""The published JSON Schemas and the decoder agree: what a schema takes, the decoder takes."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.documents import document
+from schemas.registry import FAMILIES, family_of
+from streams.codecs import Limits, check
+from streams.errors import TimestampInFuture, TimestampTooOld
+from streams.topology import SOURCES, source
+from streams.whole_numbers import decode_whole
+from tests.properties.test_codec_laws import NAMES, WELL, T, scalars
+
+LIMITS = Limits(future_max_s=300, late_max_s=604_800)
+BY_TIME = {TimestampInFuture.code, TimestampTooOld.code}
+"""What depends on when a record is appended no schema can say."""
+VALIDATORS = {
+    family.topic: jsonschema.Draft202012Validator(document(family, family.latest))
+    for family in FAMILIES
+}
+
+
+def _forms(number: int) -> st.SearchStrategy[str]:
+    """Ways of writing one integer, all of the same value to the last digit."""
+    return st.sampled_from([f"{number}", f"{number}.0", f"{number}e0", f"{Decimal(number):E}"])
+
+
+@st.composite
+def documents(draw: Any) -> bytes:
+    """Objects of all families at once, their integers written in several ways."""
+    event: dict[str, Any] = dict(WELL)
+    changed = st.one_of(scalars, st.integers(0, 9), st.just({"code": "c", "message": "m"}))
+    event.update(draw(st.dictionaries(st.sampled_from(NAMES), changed, max_size=2)))
+    texts = {}
+    for name, value in event.items():
+        if type(value) is int and abs(value) < 2**53:
+            texts[f'"@{name}@"'] = draw(_forms(value))
+            event[name] = f"@{name}@"
+    text = json.dumps(event)
+    for token, written in texts.items():
+        text = text.replace(token, written)
+    return text.encode(errors="surrogatepass")
+
+
+@given(st.sampled_from(SOURCES), documents())
+def test_what_the_schema_takes_the_decoder_takes(topic, value):
+    """A producer that validates against the published schema must not meet a dead letter."""
+    if not VALIDATORS[topic.name].is_valid(json.loads(value)):
+        return
+    decoded, _ = check(topic, [value], T, LIMITS)
+    assert {bad.code for bad in decoded.bad} <= BY_TIME, decoded.bad
+
+
+@pytest.mark.parametrize("topic", SOURCES, ids=lambda topic: topic.name)
+def test_the_law_above_is_about_good_events(topic):
+    """A generator whose documents no schema takes would prove nothing."""
+    value = json.dumps(WELL).replace(str(T), f"{T}.0").encode()
+    assert VALIDATORS[topic.name].is_valid(json.loads(value))
+    decoded, keys = check(topic, [value], T, LIMITS)
+    assert decoded.bad == []
+    assert keys == [b"t"]
+
+
+@given(st.integers(-(2**63), 2**63 - 1).flatmap(lambda n: st.tuples(st.just(n), _forms(n))))
+def test_whole_numbers_are_exact(written):
+    """A seed beyond 2**53 that went through a float would be another seed."""
+    number, text = written
+    event = {**WELL, "seed": 0}
+    value = json.dumps(event).replace('"seed": 0', f'"seed": {text}').encode()
+    decoded, _ = check(source("decision.simulation.request"), [value], T, LIMITS)
+    assert decoded.events[0].seed == number
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e999999999", "1.00000000000000000001", "-0.1"])
+def test_numbers_with_a_fraction_stay_refused(text):
+    """Rounding would invent a time; a huge exponent would fill the memory."""
+    value = json.dumps(WELL).replace(f'"ts": {T}', f'"ts": {text}').encode()
+    decoded, _ = check(source("model.metrics"), [value], T, LIMITS)
+    assert len(decoded.bad) == 1
+
+
+def test_what_is_wrong_besides_is_still_told():
+    """The second decoding must not hide the first fault behind the one it mends."""
+    value = json.dumps({**WELL, "value": "x"}).replace(f'"ts": {T}', f'"ts": {T}.0').encode()
+    decoded, _ = check(source("model.metrics"), [value], T, LIMITS)
+    assert decoded.bad[0].path == "$.value"
+    with pytest.raises(ValueError, match="another"):
+        decode_whole(b"{}", family_of("model.metrics").type, ValueError("another"))
