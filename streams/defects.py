@@ -21,6 +21,7 @@ from streams.errors import (
     OutOfRange,
     WrongType,
 )
+from streams.text_encoding import foreign_encoding, without_mark
 
 _MESSAGE_MAX = 400
 _PATH_MAX = 200
@@ -62,7 +63,16 @@ def undecodable(value: bytes | None, error: Exception) -> Defect:
         return defect(
             NonFinite.code, path, "expected a finite number; NaN and Infinity are no JSON"
         )
-    return defect(InvalidJson.code, "$", f"expected one JSON object: {error}")
+    return defect(InvalidJson.code, "$", f"expected one JSON object: {_oddity(value) or error}")
+
+
+def _oddity(value: bytes) -> str | None:
+    """How the text begins, where that alone explains why it is no JSON."""
+    if (encoding := foreign_encoding(value)) is not None:
+        return f"the text is {encoding}, not UTF-8"
+    if without_mark(value) != value:
+        return "a byte-order mark stands before it"
+    return None
 
 
 def bad_utf8(value: bytes) -> Defect | None:
@@ -70,7 +80,9 @@ def bad_utf8(value: bytes) -> Defect | None:
     try:
         value.decode()
     except UnicodeDecodeError as error:
-        what = f"expected UTF-8, got an {error.reason} at byte {error.start}"
+        encoding = foreign_encoding(value)
+        got = encoding or f"an {error.reason} at byte {error.start}"
+        what = f"expected UTF-8, got {got}"
         return defect(InvalidUtf8.code, "$", what)
     return None
 

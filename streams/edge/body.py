@@ -19,6 +19,7 @@ from streams.access.refusals import (
 )
 from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON, SCHEMA_HEADER
 from streams.headers import UNNAMED_VERSION, decimal
+from streams.text_encoding import foreign_encoding, without_mark
 
 READ_TIMEOUT_S = 30.0
 
@@ -98,9 +99,12 @@ def events(body: bytes, media: str) -> list[bytes]:
     """The bytes of each event: the lines that are not blank, the elements of an array, or the
     one document. They are kept as they came; an event without an id is known by its bytes.
 
-    Raises `Unreadable` for a body without events or an array that is none, `BodyTooLarge` for too
+    Raises `Unreadable` for a body without events, in another encoding, or an array that is none, `BodyTooLarge` for too
     many events.
     """
+    if (encoding := foreign_encoding(body)) is not None:
+        raise Unreadable(f"the body is {encoding}; send UTF-8")
+    body = without_mark(body)
     found = _lines(body) if media == NDJSON else _documents(body.strip())
     if not found:
         raise Unreadable("the body holds no event")

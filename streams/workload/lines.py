@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
+from streams.errors import UsageError
+from streams.text_encoding import HEAD_BYTES, foreign_encoding, without_mark
+
 CHUNK_BYTES = 1 << 18
 
 
@@ -25,12 +28,12 @@ class RawReader(Protocol):
 
 
 def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
-    """The lines of each chunk read, blank ones left out.
+    """The lines of each chunk read, blank ones left out, without a UTF-8 byte-order mark.
 
-    A line longer than ``line_bytes_max`` is cut to one byte more, which is enough to refuse it.
+    Raises `UsageError` for a text in UTF-16 or UTF-32, none of whose lines could be read. A line longer than ``line_bytes_max`` is cut to one byte more, which is enough to refuse it.
     """
     number, rest, skipping = 0, b"", False
-    while chunk := reader.read(CHUNK_BYTES):
+    for chunk in _chunks(reader):
         *whole, rest = (rest + chunk).split(b"\n")
         block = []
         for content in whole:
@@ -48,6 +51,21 @@ def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
             yield block
     if not skipping and (line := _line(number + 1, rest, line_bytes_max)) is not None:
         yield [line]
+
+
+def _chunks(reader: RawReader) -> Iterator[bytes]:
+    head = b""
+    while len(head) < HEAD_BYTES and (chunk := reader.read(CHUNK_BYTES)):
+        head += chunk
+    if (encoding := foreign_encoding(head)) is not None:
+        raise UsageError(
+            f"the input is {encoding}, not UTF-8: no line of it was read. Convert it first: "
+            f"iconv -f {encoding} -t UTF-8 (in PowerShell: Set-Content -Encoding utf8)."
+        )
+    if head := without_mark(head):
+        yield head
+    while chunk := reader.read(CHUNK_BYTES):
+        yield chunk
 
 
 def _line(number: int, content: bytes, line_bytes_max: int) -> Line | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.errors import UsageError
+from streams.text_encoding import foreign_encoding
 from streams.workload.lines import Line, line_blocks, read_aside
 
 MAX = 12
@@ -67,3 +70,29 @@ async def test_a_failing_read_is_told():
 
     with pytest.raises(OSError, match="Input/output"):
         [block async for block in read_aside(line_blocks(Broken(), MAX))]
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_one_byte_order_mark_is_ignored(cut):
+    """Windows programs write it before the first line; a second one is data."""
+    text = codecs.BOM_UTF8 + b"{}\n" + codecs.BOM_UTF8 + b"1"
+    assert lines_of(text[:cut], text[cut:]) == [
+        Line(1, b"{}"),
+        Line(2, codecs.BOM_UTF8 + b"1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
+def test_another_encoding_is_named_once(encoding):
+    """Each of its lines would be refused, in words that say nothing of the encoding."""
+    text = '{"a": 1}\r\n{"a": 2}\r\n'.encode(encoding)
+    with pytest.raises(UsageError, match=encoding[:6].upper()):
+        lines_of(text)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\0\0\0\0", "é\n".encode(), b"{}\n\0\0\0"])
+def test_other_bytes_are_left_to_the_decoder(text):
+    """A guess about them would hide what is wrong."""
+    assert foreign_encoding(text) is None
