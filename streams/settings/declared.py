@@ -25,9 +25,19 @@ def _setting(
 
 
 def default_home() -> Path:
-    """Where the local stack and worker state live unless DIA_HOME says otherwise."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "dia"
+    """Where the local stack and worker state live unless DIA_HOME says otherwise.
+
+    Raises `UsageError` for a user without a home.
+    """
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "dia"
+    try:
+        return Path.home() / ".local" / "state" / "dia"
+    except RuntimeError:
+        raise UsageError(
+            "no folder is known to keep state in: HOME is not set, and this user has no entry in "
+            "the password file. Give --home, or set DIA_HOME."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

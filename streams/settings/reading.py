@@ -13,6 +13,7 @@ import msgspec
 
 from streams.errors import UsageError
 from streams.settings.declared import Settings, default_home
+from streams.settings.meaning import refuse_meaningless
 
 PREFIX = "DIA_"
 _LOGIN = re.compile(r"://(?:(?!://).)*@")
@@ -61,6 +62,7 @@ def load(
     _refuse_unknown(env)
     settings = Settings(**values)
     _check_bounds(settings)
+    refuse_meaningless(settings, [name for name in sources if sources[name] != "local stack"])
     return settings, _explain(settings, sources)
 
 
