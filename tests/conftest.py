@@ -13,7 +13,7 @@ from streams import settings
 from streams.local.stack import StackStatus, down, up
 
 # Brokers of tests live for seconds: what the second compiler would make faster, they do not reach.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+os.environ.setdefault("LOCAL_KAFKA_JVM_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 _HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
 

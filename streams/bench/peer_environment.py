@@ -22,6 +22,7 @@ from streams.errors import CommandError
 from streams.local import jars
 from streams.local.jar_lock import parse_lock, read_lock
 from streams.local.wheels import locate
+from streams.settings import default_home
 
 INSTALL_TIMEOUT_S = 300.0
 REQUIREMENTS = "requirements.txt"
@@ -93,7 +94,7 @@ async def _java(peer: Peer, folder: Path, cache: Path, say: Say) -> Runnable:
     source = folder / f"{JAVA_MAIN}.java"
     home = _versioned(cache, peer, lock + source.read_text())
     java = str(locate().java)
-    brokers = jars.class_path(jars.cache_folder(os.environ), read_lock())
+    brokers = jars.class_path(jars.cache_folder(os.environ, default_home()), read_lock())
     own = await asyncio.to_thread(jars.ensure, cache / "jars", say, parse_lock(lock))
     class_path = os.pathsep.join([own, brokers])
     if not (home / _COMPLETE).exists():

@@ -57,10 +57,14 @@ def up(
     printer = run.printer()
     home = run.settings.home_path()
     running = stack.up(
-        home, shards, printer.say, brokers=brokers, new_ports=new_ports, class_cache=True
+        home,
+        shards,
+        printer.say,
+        brokers=brokers,
+        new_ports=new_ports,
+        class_cache=True,
+        then=None if bare else lambda started: _prepare(run, started, printer),
     )
-    if not bare:
-        _prepare(run, running, printer)
     if run.json:
         printer.record(_report(running.settings(), running, workers=[], health=None))
     else:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streams.local import tether
+from streams.local import java, tether
 from streams.local.process import ProcessIdentity
 from streams.local.restart import RestartPolicy
 from streams.local.roster import Entry, State
@@ -106,6 +106,7 @@ class Child:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *self.service.argv],
                 stdin=subprocess.DEVNULL,
+                env=java.environment(),
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 cwd=output.parent,

@@ -32,10 +32,15 @@ Fetch: TypeAlias = Callable[[Jar, Path], Path]
 """(jar, empty folder) -> the file fetched into it."""
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where this user's jars live: shared by every local stack of the user."""
-    base = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "dia" / f"kafka-{KAFKA_VERSION}"
+def cache_folder(environ: Mapping[str, str], home: Path) -> Path:
+    """Where this user's jars live: shared by every local stack of the user. A user without a
+    folder of its own keeps them below ``home``, that of the stack."""
+    if base := environ.get("XDG_CACHE_HOME"):
+        cache = Path(base) / "dia"
+    else:
+        own = environ.get("HOME", "")
+        cache = Path(own) / ".cache" / "dia" if own not in ("", "/") else home / "cache"
+    return cache / f"kafka-{KAFKA_VERSION}"
 
 
 def class_path(folder: Path, jars: Sequence[Jar]) -> str:
@@ -57,7 +62,14 @@ def ensure(
     """
     wanted = read_lock() if jars is None else jars
     if missing(folder, wanted):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = (
+                f"Kafka's jars cannot be kept in {folder}: {error.strerror}. Set XDG_CACHE_HOME to "
+                "a folder that can be written, and run `dia up` again."
+            )
+            raise DependencyUnreachable(msg) from error
         with _one_fetcher(folder, progress), system_certificates():
             _fetch_all(folder, missing(folder, wanted), progress, fetch or fetch_from_maven)
     return class_path(folder, wanted)

@@ -13,6 +13,8 @@ from pathlib import Path
 from streams.errors import DependencyUnreachable
 from streams.local import class_cache
 from streams.local.folder import StackFolder, write_atomically
+from streams.local.java import environment, reason
+from streams.local.java import options as java_options
 from streams.local.plan import StackPlan
 from streams.local.ports import LOOPBACK
 from streams.local.probes import kafka_serves
@@ -111,8 +113,13 @@ def _replication(brokers: int) -> dict[str, str]:
 
 
 def _escape(value: str) -> str:
-    """Java's properties format takes a backslash as the start of an escape."""
-    return value.replace("\\", "\\\\")
+    """Java's properties format: Latin-1, a backslash starts an escape, leading blanks are dropped."""
+    units = value.encode("utf-16-be")
+    codes = [int.from_bytes(units[i : i + 2]) for i in range(0, len(units), 2)]
+    return "".join(
+        chr(code) if 0x20 < code < 0x7F and chr(code) != "\\" else f"\\u{code:04x}"
+        for code in codes
+    )
 
 
 def prepare(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -> None:
@@ -148,6 +155,7 @@ def command(place: Path, java: Path, class_path: str) -> tuple[str, ...]:
         # Requests of a megabyte are humongous to the default collector in a heap this small: now and
         # then it kept the heap at half of the bound, and the broker took twice the CPU.
         "-XX:+UseSerialGC",
+        *java_options(),
         *class_cache.flags(java, class_path),
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={_logging_file(place)}",
@@ -162,19 +170,21 @@ def _format(place: Path, java: tuple[str, ...], cluster_id: str) -> None:
         done = subprocess.run(
             # One argument: an id may begin with a dash.
             [*tool, f"--cluster-id={cluster_id}", "--config", str(properties_file(place))],
+            env=environment(),
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=FORMAT_TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        reason = str(error)
+        why = str(error)
     else:
         if done.returncode == 0:
             return
-        reason = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+        why = reason(f"{done.stdout}\n{done.stderr}")
     msg = (
-        f"Kafka's storage in {place} cannot be formatted: {reason}. "
+        f"Kafka's storage in {place} cannot be formatted: {why}. "
         "Correct that and run `dia up` again."
     )
     raise DependencyUnreachable(msg)

@@ -15,7 +15,7 @@ from streams.local.wheels import locate
 def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
     """The Kafka brokers, Redis and one ClickHouse per shard. Everything they need was prepared before."""
     wheels = locate()
-    class_path = jars.class_path(jars.cache_folder(os.environ), read_lock())
+    class_path = jars.class_path(jars.cache_folder(os.environ, folder.home), read_lock())
     return (
         *kafka.services(folder, plan, wheels.java, class_path),
         redis.service(folder, plan, wheels.redis_server),

@@ -65,6 +65,7 @@ def up(
     new_ports: bool = False,
     owner_pid: int | None = None,
     class_cache: bool = False,
+    then: Callable[[StackStatus], None] | None = None,
 ) -> StackStatus:
     """Start the stack and wait until it serves; a running one is returned as it is.
 
@@ -72,7 +73,8 @@ def up(
     broker. Three brokers keep three copies of each partition and survive the loss of one.
     ``new_ports`` forgets the remembered ports. A stack started with an ``owner_pid`` stops when that process is dead.
     ``class_cache`` has Kafka's classes prepared first, if they never were: some ten seconds that
-    pay off from the third start on.
+    pay off from the third start on. ``then`` is called before another command may work on the
+    stack, so that of several starts one makes the topics and tables and the others find them.
     Raises `DependencyUnreachable` when something the stack needs is missing
     or a service does not come up, `RefusedBySafety` for another number of shards or brokers,
     `UsageError` for an impossible one.
@@ -102,6 +104,8 @@ def up(
             _start(folder, progress, owner_pid)
         running = status(home)
         write_atomically(folder.published, msgspec.json.encode(running.settings()))
+        if then is not None:
+            then(running)
         return running
 
 
@@ -213,7 +217,7 @@ def _prepare(
     """Everything a start needs, checked and laid ready before the first process runs."""
     wheels = locate()
     refuse_full(folder.root)
-    class_path = jars.ensure(jars.cache_folder(os.environ), progress)
+    class_path = jars.ensure(jars.cache_folder(os.environ, folder.home), progress)
     if class_cache:
         class_training.ensure(wheels.java, class_path, progress)
     plan = settle_plan(folder, shards, brokers, new_ports=new_ports)

@@ -205,7 +205,8 @@ def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequenc
         statements += [
             # Not altered: a key of an older form would stay in it and make it unusable.
             f"DROP NAMED COLLECTION IF EXISTS {name}",
-            f"CREATE NAMED COLLECTION {name} AS {values}",
+            # Another process may make the same one at this moment.
+            f"CREATE NAMED COLLECTION IF NOT EXISTS {name} AS {values}",
         ]
     return statements
 

@@ -11,6 +11,7 @@ import pytest
 from streams.local import class_cache, class_training, jars, kafka
 from streams.local.folder import StackFolder
 from streams.local.wheels import locate
+from streams.settings import default_home
 
 WAIT_S = 150.0
 
@@ -19,7 +20,7 @@ WAIT_S = 150.0
 def test_java_takes_the_cache_that_it_wrote(tmp_path):
     """A cache that does not fit is ignored without a word, except when Java is told to insist."""
     java = locate().java
-    class_path = jars.ensure(jars.cache_folder(os.environ), print)
+    class_path = jars.ensure(jars.cache_folder(os.environ, default_home()), print)
     deadline = time.monotonic() + WAIT_S
     while not class_cache.path_of(java, class_path).exists():
         assert time.monotonic() < deadline

@@ -20,6 +20,7 @@ from streams.local.plan import new_plan
 from streams.local.ports import LOOPBACK
 from streams.local.stack import StackStatus
 from streams.local.wheels import locate
+from streams.settings import default_home
 
 USER, PASSWORD = "dia", "hunter2-hunter2"
 START_S = 60.0
@@ -92,7 +93,7 @@ def secure_kafka(
     (home / "password").write_text(PASSWORD)
 
     plan = new_plan(shards=1)
-    class_path = jars.ensure(jars.cache_folder(os.environ), print)
+    class_path = jars.ensure(jars.cache_folder(os.environ, default_home()), print)
     command = kafka.command(place, locate().java, class_path)
     rendered = kafka.render_properties(plan, 0, place / "data")
     listeners = next(line for line in rendered.splitlines() if line.startswith("listeners="))
