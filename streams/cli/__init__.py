@@ -8,20 +8,21 @@ unreachable, 5 refused by a safety check, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from streams.cli.invocation import Invocation, accept_everywhere, forbid_color
 from streams.cli.output import Printer, show_error
-from streams.errors import DiaError
+from streams.errors import DependencyUnreachable, DiaError
 
-__all__ = ["GROUPS", "build", "main"]
+__all__ = ["GROUPS", "build", "command", "main", "run"]
 
 GROUPS: tuple[str, ...] = (
     "produce",
@@ -47,6 +48,20 @@ GROUPS: tuple[str, ...] = (
 """The modules of this package that register commands."""
 
 EXIT_FAILURE = 1
+_OF_A_FILE = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+"""What a file or folder of the user is wrong with; anything else is a fault of ours."""
 
 
 def _version(asked: bool) -> None:
@@ -97,21 +112,40 @@ def build() -> typer.Typer:
     return app
 
 
+def command() -> Any:
+    """Every command, with the global options on each."""
+    return accept_everywhere(typer.main.get_command(build()))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; raises nothing."""
-    command = accept_everywhere(typer.main.get_command(build()))
+    return run(command(), argv)
+
+
+def run(command: Any, argv: Sequence[str] | None = None) -> int:
+    """Run one command of what `command` built; ``argv`` None takes the process's arguments."""
     try:
         command.main(args=argv, prog_name="dia")
     except SystemExit as stop:
-        if isinstance(stop.code, int):
-            return stop.code
-        return EXIT_FAILURE if stop.code else 0
+        return stop.code if isinstance(stop.code, int) else EXIT_FAILURE if stop.code else 0
     except DiaError as error:
         show_error(error)
         return error.exit_code
+    except OSError as error:
+        return _unusable(error) if error.errno in _OF_A_FILE else _unexpected(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence, no traceback
         return _unexpected(error)
     return 0
+
+
+def _unusable(error: OSError) -> int:
+    """What the file system refuses, in words."""
+    refused = DependencyUnreachable(
+        f"{error.filename or 'a file'} cannot be used: {error.strerror}. Correct that, or name "
+        "another folder with --home or DIA_HOME."
+    )
+    show_error(refused)
+    return refused.exit_code
 
 
 def _unexpected(error: Exception) -> int:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,10 @@ from datetime import date, datetime
 from enum import Enum
 from typing import Any, Protocol, TextIO
 
+from streams.cli.payload import lines_printable, printable
 from streams.errors import DiaError
+
+_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 PROGRESS_LINE_INTERVAL_S = 5.0
 """Off a terminal a progress line is a log line: rare enough not to drown the rest."""
@@ -60,14 +64,16 @@ class Printer:
                 _write_json(dict(zip(columns, row, strict=True)))
         elif self.form is Form.CSV:
             writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([_cell(value) for value in row] for row in rows)
+            shown = printable if sys.stdout.isatty() else str
+            writer.writerow([shown(column) for column in columns])
+            writer.writerows([shown(_cell(value)) for value in row] for row in rows)
         else:
-            table = [[_cell(value) for value in row] for row in rows]
+            table = [[printable(_cell(value)) for value in row] for row in rows]
+            heads = [printable(column) for column in columns]
             if sys.stdout.isatty():
-                self._draw(columns, table)
+                self._draw(heads, table)
             else:
-                _write_aligned([list(columns), *table])
+                _write_aligned([heads, *table])
 
     def record(self, fields: Mapping[str, Any]) -> None:
         """One thing with named fields. JSON: one object, on one line."""
@@ -76,16 +82,18 @@ class Printer:
         elif self.form is Form.CSV:
             self.rows(list(fields), [list(fields.values())])
         else:
-            _write_aligned([[name, _cell(value)] for name, value in fields.items()])
+            _write_aligned(
+                [[printable(name), printable(_cell(value))] for name, value in fields.items()]
+            )
 
     def say(self, text: str) -> None:
         """Talk on stderr; silenced by ``--quiet``."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(lines_printable(text), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """Talk that ``--quiet`` does not silence."""
-        print(text, file=sys.stderr, flush=True)
+        print(lines_printable(text), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(
@@ -120,7 +128,8 @@ def show_error(error: DiaError) -> None:
     label = "error:"
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         label = "\x1b[1;31merror:\x1b[0m"
-    lines = [f"{label} {error} [{error.code}]", *getattr(error, "__notes__", ())]
+    said = lines_printable(f"{error} [{error.code}]")
+    lines = [f"{label} {said}", *map(lines_printable, getattr(error, "__notes__", ()))]
     print("\n  ".join(lines), file=sys.stderr, flush=True)
 
 
@@ -129,7 +138,11 @@ def _write_json(fields: Mapping[str, Any]) -> None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_finite(value), default=_plain, ensure_ascii=False)
+    """JSON that any terminal may show: control characters, which JSON allows above U+007E, are
+    escaped, and everything beyond ASCII where the stream is not UTF-8."""
+    ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    text = json.dumps(_finite(value), default=_plain, ensure_ascii=ascii_only)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:

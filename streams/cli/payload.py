@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def lines_printable(text: str) -> str:
+    """The text with its line ends, each line as `printable`."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
 def moment(at_ms: int, timespec: str = "milliseconds") -> str:
     """ISO 8601 in UTC; the number itself where it is no time a calendar knows."""
     try:

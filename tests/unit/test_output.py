@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streams.cli import output
 from streams.cli.output import Form, Printer
+from streams.errors import DependencyUnreachable
 
 COLUMNS = ("name", "count")
 ROWS = [("a", 1), ("longer", None)]
@@ -131,3 +132,31 @@ def test_progress_on_a_terminal_is_drawn_on_stderr(monkeypatch, capsys):
         progress.update(completed=3, description="done")
     assert capsys.readouterr().out == ""
     assert "events" in terminal.getvalue()
+
+
+HOSTILE = "\x1b[31mred\r\n\x9b2J\x07\u2028"
+
+
+@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_control_character_of_data_reaches_a_terminal(form, terminal, monkeypatch):
+    """A stored name must not move the cursor, rename the window or fake a row."""
+    out, err = (Terminal() if terminal else io.StringIO() for _ in range(2))
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")  # no bold header
+    printer = Printer(form=form)
+    printer.rows(["a", HOSTILE], [[HOSTILE, 1]])
+    printer.record({HOSTILE: HOSTILE})
+    printer.say(f"no values of {HOSTILE}")
+    printer.warn(HOSTILE)
+    output.show_error(DependencyUnreachable(HOSTILE))
+    shown = err.getvalue() + (out.getvalue() if terminal or form is not Form.CSV else "")
+    assert [c for c in shown if c != "\n" and not c.isprintable()] == []
+
+
+def test_json_keeps_what_it_escapes(capsys):
+    """Escapes are for the terminal; a program reads the very text."""
+    Printer(form=Form.JSON).record({"name": HOSTILE + "\x7fé"})
+    assert json.loads(capsys.readouterr().out)["name"] == HOSTILE + "\x7fé"

@@ -1,0 +1,89 @@
+"""What surrounds a command: closed streams, other encodings, no home, an early Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_RUN = [sys.executable, "-m", "streams"]
+
+
+def _dia(
+    *arguments: str, closed: tuple[int, ...] = (), **environ: str
+) -> subprocess.CompletedProcess:
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd()), **environ}
+    shut = " ".join(f"{number}>&-" for number in closed)
+    command = ["/bin/sh", "-c", f'exec "$@" {shut}', "sh", *_RUN, *arguments]
+    return subprocess.run(command, env=kept, capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_closed_streams_are_no_failure(closed, tmp_path):
+    """Cron and daemons close them; the work is done all the same."""
+    done = _dia("--home", str(tmp_path), "config", "show", closed=closed)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_user_without_a_home_is_told_which_setting_to_give():
+    """A uid of a container, without an entry in the password file."""
+    code = (
+        "import sys, pathlib, streams.cli\n"
+        "def home(): raise RuntimeError('Could not determine home directory.')\n"
+        "pathlib.Path.home = home\n"
+        "sys.exit(streams.cli.main(['config', 'show']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd())},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "DIA_HOME" in done.stderr
+
+
+def test_other_encodings_get_escapes(tmp_path):
+    """A home with an umlaut on a terminal in ASCII must not end the command."""
+    home = tmp_path / "grün"
+    done = _dia("--home", str(home), "config", "show", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert rb"gr\xfcn" in done.stdout
+    done = _dia("--home", str(home), "--json", "config", "show", PYTHONIOENCODING="ascii")
+    assert rb"gr\u00fcn" in done.stdout
+
+
+def test_it_runs_without_assertions(tmp_path):
+    """python -O takes assertions away; no command may need one for its work."""
+    done = _dia("--home", str(tmp_path), "config", "show", PYTHONOPTIMIZE="2")
+    assert done.returncode == 0
+
+
+def test_a_home_that_cannot_be_used_is_named(tmp_path):
+    """Another user's folder, or one below a file, is the user's to correct."""
+    (tmp_path / "file").touch()
+    done = _dia("--home", str(tmp_path / "file"), "edge", "token", "create", "--role", "admin")
+    assert done.returncode == 4
+    assert b"--home" in done.stderr
+    assert b"unexpected" not in done.stderr
+
+
+def test_an_interrupt_while_modules_are_imported_leaves_without_a_word():
+    """Ctrl-C in the first tenth of a second."""
+    code = (
+        "import os, signal, sys, types\n"
+        "import streams.entry\n"
+        "class Typer(types.ModuleType):\n"
+        "    def __getattr__(self, name): os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.modules['typer'] = Typer('typer')\n"
+        "sys.exit(streams.entry.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, b"")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
