@@ -12,11 +12,11 @@ from streams.types import Headers
 
 
 class Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """``keys[i]`` is the key of ``values[i]``. ``number`` rises from block to block of one edge
-    and topic, over restarts too, with gaps. ``traceparent`` is the header of that name its records
-    bear, b"" for none; ``version`` is the schema version of its values. Older spools have blocks
-    without the two."""
+    """``keys[i]`` is the key of ``values[i]``. ``edge`` is the name of the start that took it in,
+    ``number`` rises from block to block of one name and topic. ``traceparent`` is the header of that
+    name its records bear, b"" for none; ``version`` is the schema version of its values."""
 
+    edge: str
     number: int
     keys: list[bytes]
     values: list[bytes]

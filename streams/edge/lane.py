@@ -1,18 +1,26 @@
 """How the events of one topic get from an answered request into the log, once, in order.
 
-1. **L1** A request's records become a block with a number, and wait.
+1. **L1** A request's records become a block with this start's name and a number, and wait.
 2. **L2** While the lane is *straight* (connected, nothing spooled), all that waits goes out in one
    transaction, which also commits the number behind it; then the requests are answered.
 3. **L3** A transaction whose end is unknown puts its blocks back to the front and ends straight:
    from now on what waits is appended to the spool, synced, and then answered.
-4. **L4** Whoever connects, after any failure or restart, first fences all former senders of this
-   edge, then asks for the committed number: spooled blocks below it are in the log already.
-5. **L5** The rest is shipped from the spool, oldest first, as in L2; what is shipped is deleted.
-6. **L6** When the spool is empty and nothing is on its way into it, the lane is straight again.
+4. **L4** An edge that connects under a name, after any failure or restart, first fences all other
+   senders of that name, then asks for its committed number: its blocks below it are in the log. A
+   new start first does so under the name of the start before, which may have left a transaction open.
+5. **L5** The rest is shipped from the spool, oldest first, as in L2, each block under the name that
+   it bears (L4 at each change of the name); what is shipped is deleted.
+6. **L6** When the spool is empty, nothing is on its way into it, and the lane is connected under its
+   own name, it is straight again.
 
-Law: an answered block is in the log exactly once, sooner or later, and behind every block that
-was answered before its request came. A block that was refused, or not answered, is there at most
-once. tests/properties/test_lane_laws.py crashes it between any two steps.
+A spool holds the blocks of a name in the order of their numbers, without a hole, from some number
+on. So whatever edges ship a name's blocks, each goes on where the committed number stands. Only the
+blocks that a copied folder had are shipped under one name by two living edges.
+
+Law: an answered block is in the log exactly once, sooner or later. The blocks of one folder stand
+there in the order in which their requests came. A block that was refused, or not answered, is there
+at most once. tests/properties/test_lane_laws.py crashes edges between any two steps, and copies the
+folder of a living one.
 """
 
 from __future__ import annotations
@@ -22,6 +30,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import structlog
@@ -29,11 +39,11 @@ import structlog
 from streams.access.refusals import NotStored, Overloaded
 from streams.clock import Clock
 from streams.edge.block import Block
+from streams.edge.edge_run import EdgeRun
 from streams.edge.exchange import Kept
-from streams.edge.numbering import Numbering
 from streams.edge.shipment import Shipper
 from streams.edge.spool import Spool
-from streams.errors import DiaError
+from streams.errors import DiaError, ProducerFenced
 from streams.headers import UNNAMED_VERSION
 from streams.telemetry.http_metrics import EdgeMetrics
 
@@ -75,7 +85,7 @@ class Lane:
         *,
         shipper: Shipper,
         spool: Spool,
-        numbering: Numbering,
+        run: EdgeRun,
         clock: Clock,
         metrics: EdgeMetrics,
         bounds: Bounds,
@@ -85,7 +95,7 @@ class Lane:
         self.straight = False
         self._shipper = shipper
         self._spool = spool
-        self._numbering = numbering
+        self._run = run
         self._clock = clock
         self._metrics = metrics
         metrics.spool_bytes.labels(topic).set(spool.size_bytes)
@@ -97,8 +107,10 @@ class Lane:
         self._turned = asyncio.Event()
         self._spooling = False
         self._stopped = False
-        self._shipped = 0
-        self._asked_before = False
+        self._name = ""
+        """that the lane is connected under; "" while it is not"""
+        self._shipped: dict[str, int] = {}
+        """by name: blocks below it are in the log"""
 
     @property
     def spool_bytes(self) -> int:
@@ -118,7 +130,7 @@ class Lane:
         """
         size_bytes = sum(map(len, keys)) + sum(map(len, values))
         self._refuse_overload(size_bytes)
-        block = Block(self._numbering.take(), keys, values, traceparent, version)
+        block = Block(self._run.name, self._run.take(), keys, values, traceparent, version)
         kept: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
         kept.add_done_callback(partial(self._left, size_bytes))
         self._inflight_bytes += size_bytes
@@ -162,7 +174,8 @@ class Lane:
         pause_s = RECONNECT_MIN_S
         while True:
             try:
-                await self._connect()
+                if self._run.before and self._run.before not in self._shipped:
+                    await self._become(self._run.before)
                 while True:
                     await (self._ship_waiting() if self.straight else self._ship_spooled())
                     pause_s = RECONNECT_MIN_S
@@ -172,23 +185,25 @@ class Lane:
             pause_s = min(2 * pause_s, RECONNECT_MAX_S)
 
     def _interrupted(self, error: Exception) -> None:
+        if isinstance(error, ProducerFenced) and self._name == self._run.name:
+            log.warning("edge_fenced", topic=self.topic, name=self._name)
         self.straight = False
+        self._name = ""
         self._turned.set()
         code = error.code if isinstance(error, DiaError) else "spool_unreadable"
         self._metrics.interruptions.labels(self.topic, code).inc()
         log.warning("edge_lane_waits", topic=self.topic, code=code, why=str(error))
 
-    async def _connect(self) -> None:
-        """L4."""
-        found = await self._shipper.connect(self._numbering.name)
-        if not self._asked_before and found is not None and found > self._numbering.first:
-            # No earlier run can have come so far: this folder was restored from a copy, and its
-            # numbers would be taken for those that are in the log.
-            log.error("edge_folder_is_older_than_the_log", topic=self.topic, committed=found)
-            self._numbering.rename()
-            found = await self._shipper.connect(self._numbering.name)
-        self._asked_before = True
-        self._shipped = max(self._shipped, found or 0)
+    async def _become(self, name: str) -> None:
+        """L4, unless the lane is connected under ``name``."""
+        if name == self._name:
+            return
+        self._name = ""
+        if name == self._run.name and name not in self._shipped:
+            await self._at_disk(self._run.claim)
+        found = await self._shipper.connect(name)
+        self._name = name
+        self._shipped[name] = max(self._shipped.get(name, 0), found or 0)
 
     async def _ship_waiting(self) -> None:
         """L2, and L3 when it fails."""
@@ -200,24 +215,29 @@ class Lane:
         except BaseException:
             self._waiting.extendleft(reversed(batch))
             raise
+        self._shipped[self._run.name] = batch[-1].block.number + 1
         _answer(batch, "log")
 
     async def _ship_spooled(self) -> None:
         """L5 and L6."""
         blocks, mark = await self._at_disk(partial(self._spool.read, BATCH_BYTES))
         if not blocks:
-            # An append may be waiting for its turn at the disk: then look again.
-            if not self._spooling and self._spool.is_empty:
+            await self._become(self._run.name)
+            # Blocks in doubt may not be in the spool yet, or wait for their turn at the disk: then
+            # look again.
+            if not self._waiting and not self._spooling and self._spool.is_empty:
                 self.straight = True
                 self._turned.set()
                 log.info("edge_lane_straight", topic=self.topic)
             else:
                 await asyncio.sleep(0)
             return
-        fresh = [block for block in blocks if block.number >= self._shipped]
-        if fresh:
-            await self._shipper.ship(fresh)
-            self._shipped = fresh[-1].number + 1
+        for name, named in groupby(blocks, attrgetter("edge")):
+            await self._become(name)
+            fresh = [block for block in named if block.number >= self._shipped[name]]
+            if fresh:
+                await self._shipper.ship(fresh)
+                self._shipped[name] = fresh[-1].number + 1
         await self._at_disk(partial(self._spool.forget, mark))
 
     async def _spool_what_waits(self) -> None:

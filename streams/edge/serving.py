@@ -30,9 +30,9 @@ from streams.degradation.degradation import Degradation
 from streams.edge import shipment
 from streams.edge.app import Edge
 from streams.edge.body import Room
+from streams.edge.edge_run import EdgeRun
 from streams.edge.intake import TOPICS, Intake
 from streams.edge.lane import Bounds, Lane
-from streams.edge.numbering import Numbering
 from streams.edge.shipment import Shipper
 from streams.edge.simulations import Simulations
 from streams.edge.spool import Spool
@@ -70,20 +70,20 @@ class EdgeProcess:
         self.metrics = metrics
         self.bug: BaseException | None = None
         self.on_bug: Callable[[], None] = lambda: None
-        self._numberings: list[Numbering] = []
+        self._runs: list[EdgeRun] = []
         self._simulations = Simulations(settings)
         bounds = Bounds(settings.edge_inflight_bytes, settings.edge_spool_bytes)
         folder = settings.home_path() / "edge"
         lanes: dict[str, Lane] = {}
         try:
             for topic in TOPICS:
-                numbering = Numbering(folder / topic)
-                self._numberings.append(numbering)
+                run = EdgeRun(folder / topic)
+                self._runs.append(run)
                 lanes[topic] = Lane(
                     topic,
                     shipper=Shipper(broker, topic, clock, tracer),
-                    spool=_spool(folder / topic / "blocks", numbering),
-                    numbering=numbering,
+                    spool=_spool(folder / topic / "blocks", run),
+                    run=run,
                     clock=clock,
                     metrics=metrics.edge,
                     bounds=bounds,
@@ -119,8 +119,8 @@ class EdgeProcess:
     def close(self) -> None:
         """Give up connections and locks."""
         self._simulations.close()
-        for numbering in self._numberings:
-            numbering.close()
+        for run in self._runs:
+            run.close()
 
     @contextlib.asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
@@ -161,8 +161,8 @@ def _rate(settings: Settings, clock: Clock, metrics: Metrics) -> SharedRate:
     )
 
 
-def _spool(folder: Path, numbering: Numbering) -> Spool:
-    opened = Spool(folder, numbering.seed)
+def _spool(folder: Path, run: EdgeRun) -> Spool:
+    opened = Spool(folder, run.seed)
     if opened.cut_bytes:
         log.warning("edge_spool_cut", folder=str(folder), torn_bytes=opened.cut_bytes)
     return opened

@@ -1,8 +1,8 @@
 """Blocks into one topic, one transaction a batch; the broker remembers how far it came.
 
 With the records, a transaction commits the number after its last block, as the offset of a group
-that bears the edge's name. So whatever becomes of a connection, a process or an answer, asking
-for that offset tells which blocks are in the log, and none is ever sent twice.
+that bears the name the blocks have. So whatever becomes of a connection, a process or an answer,
+asking for that offset tells which blocks of that name are in the log, and none is ever sent twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ PARTITIONS_AGE_MAX_S = 30.0
 
 
 class Shipper:
-    """The one sender of one topic of one edge. Starting it anew fences the one before.
+    """A sender of one topic, of blocks of one name at a time. Connecting fences every other
+    sender of that name.
 
     Calls raise `TransientError` kinds where nothing was sent, `PartitionRestart` kinds where what
     became of it is unknown; after either, `connect` again.
@@ -61,7 +62,7 @@ class Shipper:
         return known[self._place].offset if self._place in known else None
 
     async def ship(self, blocks: Sequence[Block]) -> None:
-        """Returns once every record of ``blocks`` is true, in their order."""
+        """Returns once every record of ``blocks``, all of the connected name, is true, in order."""
         assert self._producer is not None
         assert self._admin is not None
         if self._clock.monotonic() - self._counted_at > PARTITIONS_AGE_MAX_S:

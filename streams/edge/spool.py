@@ -16,11 +16,10 @@ from typing import NamedTuple
 
 from streams.edge import block, frame
 from streams.edge.block import Block
-from streams.edge.numbering import sync_folder
+from streams.edge.edge_run import SPOOL_SUFFIX, sync_folder
 from streams.errors import SpoolCorrupt
 
 SEGMENT_BYTES = 16 << 20
-_SUFFIX = ".spool"
 
 
 class Mark(NamedTuple):
@@ -48,7 +47,7 @@ class Spool:
         self._stored_bytes = 0
         self._done = 0
         self.cut_bytes = 0
-        paths = sorted(folder.glob(f"*{_SUFFIX}"))
+        paths = sorted(folder.glob(f"*{SPOOL_SUFFIX}"))
         for path in paths:
             self._open(path, is_last=path is paths[-1])
 
@@ -64,7 +63,7 @@ class Spool:
     def append(self, blocks: Sequence[Block]) -> None:
         """Store the blocks, all or none, and return once they are on the disk."""
         data = frame.encode(block.encode(blocks), self._seed)
-        segment = self._tail(blocks[0].number)
+        segment = self._tail()
         try:
             with segment.path.open("r+b", buffering=0) as file:
                 # What a refused write left behind is written over.
@@ -101,10 +100,12 @@ class Spool:
             self._stored_bytes -= segment.size_bytes
             self._done = 0
 
-    def _tail(self, number: int) -> _Segment:
+    def _tail(self) -> _Segment:
+        """The segment to append to. Their names sort by age."""
         if self._segments and self._segments[-1].size_bytes < SEGMENT_BYTES:
             return self._segments[-1]
-        path = self._folder / f"{number:020d}{_SUFFIX}"
+        newest = self._segments[-1].path.name.removesuffix(SPOOL_SUFFIX) if self._segments else "-1"
+        path = self._folder / f"{int(newest) + 1:020d}{SPOOL_SUFFIX}"
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
         sync_folder(self._folder)
         self._segments.append(_Segment(path, 0))

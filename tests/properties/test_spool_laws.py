@@ -32,7 +32,7 @@ moves = st.lists(
 
 def numbered(start: int, bodies: list) -> list[Block]:
     return [
-        Block(start + i, [key for key, _ in body], [value for _, value in body])
+        Block("edge", start + i, [key for key, _ in body], [value for _, value in body])
         for i, body in enumerate(bodies)
     ]
 

@@ -7,12 +7,13 @@ import shutil
 from typing import Self
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.access.refusals import NotStored, Overloaded
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
+from streams.edge.edge_run import EdgeRun
 from streams.edge.lane import Bounds, Lane
-from streams.edge.numbering import Numbering
 from streams.edge.shipment import Shipper
 from streams.edge.spool import Spool
 from streams.errors import SlotInUse, SpoolCorrupt
@@ -26,13 +27,13 @@ class Edge:
     """A lane on a folder, run as a process would, over one broker in memory."""
 
     def __init__(self, broker, folder) -> None:
-        self.numbering = Numbering(folder)
-        self.spool = Spool(folder / "blocks", self.numbering.seed)
+        self.run = EdgeRun(folder)
+        self.spool = Spool(folder / "blocks", self.run.seed)
         self.lane = Lane(
             "t",
             shipper=Shipper(broker, "t", SystemClock()),
             spool=self.spool,
-            numbering=self.numbering,
+            run=self.run,
             clock=SystemClock(),
             metrics=Metrics().edge,
             bounds=BOUNDS,
@@ -45,7 +46,7 @@ class Edge:
     async def __aexit__(self, *stopped: object) -> None:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-        self.numbering.close()
+        self.run.close()
 
     async def straight(self) -> None:
         async with asyncio.timeout(30):
@@ -137,29 +138,80 @@ async def test_a_folder_restored_from_a_copy_loses_no_new_event(broker, tmp_path
     assert in_the_log(broker) == [b"1", b"2", b"3"]
 
 
+async def test_two_living_edges_on_copies_of_one_folder_lose_and_double_nothing(broker, tmp_path):
+    """A volume is cloned while its edge runs: what both have is in the log once, and what each of
+    them answers after that is there too."""
+    broker.faults.down()
+    async with Edge(broker, tmp_path / "one") as one:
+        assert await one.lane.keep([b"k"], [b"both"]) == "spool"
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+        async with Edge(broker, tmp_path / "two") as two:
+            for edge, value in ((one, b"1"), (two, b"2"), (one, b"3"), (two, b"4"), (two, b"5")):
+                assert await edge.lane.keep([b"k"], [value]) == "spool"
+            broker.faults.up()
+            await one.straight()
+            await two.straight()
+            await one.lane.keep([b"k"], [b"6"])
+            await two.lane.keep([b"k"], [b"7"])
+            await one.straight()
+            await two.straight()
+    assert sorted(in_the_log(broker)) == [b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"both"]
+
+
+async def test_an_edge_whose_folder_was_copied_notices(broker, tmp_path):
+    """The copy fences it once: an operator finds a word of it in the log."""
+    with capture_logs() as logs:
+        async with Edge(broker, tmp_path / "one") as one:
+            await one.straight()
+            shutil.copytree(tmp_path / "one", tmp_path / "two")
+            async with Edge(broker, tmp_path / "two") as two:
+                await two.straight()
+                assert await one.lane.keep([b"k"], [b"1"]) == "spool"
+                await one.straight()
+                assert await one.lane.keep([b"k"], [b"2"]) == "log"
+                assert two.lane.straight
+    assert in_the_log(broker) == [b"1", b"2"]
+    assert [log["name"] for log in logs if log["event"] == "edge_fenced"] == [one.run.name]
+
+
 def test_one_process_holds_a_folder(tmp_path):
-    """Two would fence each other for ever, and write over each other's segments."""
-    held = Numbering(tmp_path)
+    """Two would write over each other's segments."""
+    held = EdgeRun(tmp_path)
     with pytest.raises(SlotInUse, match="another edge process"):
-        Numbering(tmp_path)
+        EdgeRun(tmp_path)
     held.close()
-    Numbering(tmp_path).close()
+    EdgeRun(tmp_path).close()
 
 
-def test_no_number_is_given_twice_over_restarts(tmp_path, monkeypatch):
-    """A number that came back would be taken for a block that is in the log."""
-    monkeypatch.setattr("streams.edge.numbering.RANGE", 3)
-    taken: list[int] = []
-    for count in (1, 7, 3, 2):
-        numbering = Numbering(tmp_path)
-        taken += [numbering.take() for _ in range(count)]
-        numbering.close()
-    assert taken == sorted(set(taken))
+def test_every_start_has_a_name_of_its_own_and_knows_who_has_to_be_fenced(tmp_path):
+    """Numbers begin again with each name: two starts of one name would share them. A start that
+    never connected has no transaction, and does not make the one before it forgotten."""
+    names, before = [], ""
+    for connects in (False, True, False, False, True):
+        run = EdgeRun(tmp_path)
+        assert run.before == before
+        assert [run.take() for _ in range(3)] == [0, 1, 2]
+        names.append(run.name)
+        if connects:
+            run.claim()
+            before = run.name
+        run.close()
+    assert len(set(names)) == 5
 
 
-def test_unreadable_numbers_stop_the_edge(tmp_path):
-    """Beginning at zero again would skip events in silence."""
-    Numbering(tmp_path).close()
-    (tmp_path / "numbers.json").write_text("{")
+async def test_a_spool_without_its_key_stops_the_edge(broker, tmp_path):
+    """Under another key every frame looks like a torn end, and what was answered would be cut."""
+    broker.faults.down()
+    async with Edge(broker, tmp_path) as edge:
+        assert await edge.lane.keep([b"k"], [b"1"]) == "spool"
+    (tmp_path / "edge.json").unlink()
+    with pytest.raises(SpoolCorrupt, match="checksum key"):
+        EdgeRun(tmp_path)
+
+
+def test_an_unreadable_folder_stops_the_edge(tmp_path):
+    """With another checksum key what its spool holds would look damaged."""
+    EdgeRun(tmp_path).close()
+    (tmp_path / "edge.json").write_text("{")
     with pytest.raises(SpoolCorrupt, match="Move its folder"):
-        Numbering(tmp_path)
+        EdgeRun(tmp_path)

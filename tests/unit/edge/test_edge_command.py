@@ -8,8 +8,8 @@ import pytest
 
 from streams.cli import main
 from streams.clock import SystemClock
+from streams.edge.edge_run import EdgeRun
 from streams.edge.lane import Lane
-from streams.edge.numbering import Numbering
 from streams.edge.serving import EdgeProcess
 from streams.telemetry.metrics import Metrics
 
@@ -47,7 +47,7 @@ def test_without_a_broker_address_it_does_not_start(monkeypatch, capsys):
 
 def test_a_second_edge_on_one_folder_is_refused(capsys, tmp_path):
     """Two would write over each other's spool."""
-    held = Numbering(tmp_path / "edge" / "model.metrics")
+    held = EdgeRun(tmp_path / "edge" / "model.metrics")
     assert main(["edge", "serve", "--port", "0"]) == 5
     assert "another edge process" in capsys.readouterr().err
     held.close()
