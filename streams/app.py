@@ -17,7 +17,6 @@ import faust
 import structlog
 from mode import Service
 
-from agents import ALL
 from streams import process_memory
 from streams.broker.kafka import KafkaBroker
 from streams.broker.kafka_security import KafkaSecurity
@@ -26,7 +25,7 @@ from streams.clock import Clock, SystemClock
 from streams.degradation.room import room_reading
 from streams.errors import DependencyUnreachable, UsageError
 from streams.health.monitor import HealthMonitor
-from streams.health.observation import DeclaredSource
+from streams.health.observation import DECLARED
 from streams.job_agent import Agent
 from streams.listener import bound
 from streams.local.live_workers import Worker as LiveWorker
@@ -138,9 +137,8 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         if not settings.audit_interval_s:
             return None
         broker = KafkaBroker.from_settings(replace(settings, session_timeout_s=SESSION_S))
-        sources = [DeclaredSource(one.name, one.group, one.source.name) for one in ALL]
         health = HealthMonitor(
-            broker, sources, self._workers_here, self._clock, self._metrics.health
+            broker, DECLARED, self._workers_here, self._clock, self._metrics.health
         )
         candidate = Candidate(
             f"{instance_id(settings.state_path(), self._slot)}-leader",

@@ -10,7 +10,6 @@ from streams.errors import CommandError, DependencyUnreachable
 
 if TYPE_CHECKING:
     from streams.cli.output import Printer
-    from streams.health.observation import DeclaredSource
     from streams.health.rule import Health
     from streams.local.live_workers import Worker
     from streams.settings import Settings
@@ -18,23 +17,16 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 
 
-def declared_sources() -> list[DeclaredSource]:
-    """Every topic that the built-in agents read."""
-    from agents import ALL
-    from streams.health.observation import DeclaredSource
-
-    return [DeclaredSource(agent.name, agent.group, agent.source.name) for agent in ALL]
-
-
 def health_of(settings: Settings, workers: Sequence[Worker]) -> Health:
     """The pipeline at this moment. Raises `DependencyUnreachable` when no broker is named."""
     from streams.cli import kafka
     from streams.clock import SystemClock
+    from streams.health.observation import DECLARED
     from streams.health.observing import observe
     from streams.health.rule import judge
 
     observed = observe(
-        kafka.broker_of(settings), declared_sources(), workers, SystemClock(), timeout_s=TIMEOUT_S
+        kafka.broker_of(settings), DECLARED, workers, SystemClock(), timeout_s=TIMEOUT_S
     )
     return judge(asyncio.run(observed))
 

@@ -1,6 +1,7 @@
 """What `dia doctor` asks over the network: Kafka, every replica of every shard, Redis.
 
-Each question has one deadline; all are asked at once.
+Each question has one deadline; all are asked at once. Clients are imported before: an import inside a
+question would hold up the others, and on a busy machine for longer than their deadlines.
 """
 
 from __future__ import annotations
@@ -10,6 +11,13 @@ import time
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import aiohttp
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from streams.broker.kafka_security import KafkaSecurity
 from streams.cli.finding import Finding, Level
 from streams.settings import Settings
 from streams.topology import SOURCES
@@ -62,11 +70,6 @@ def _without_login(url: str) -> str:
 
 
 async def _kafka(settings: Settings) -> Finding:
-    from aiokafka.client import AIOKafkaClient
-    from aiokafka.errors import KafkaError
-
-    from streams.broker.kafka_security import KafkaSecurity
-
     address = settings.kafka_bootstrap
     if not address:
         return _unset("kafka", "DIA_KAFKA_BOOTSTRAP")
@@ -94,8 +97,6 @@ async def _kafka(settings: Settings) -> Finding:
 
 
 async def _clickhouse(check: str, url: str, settings: Settings) -> Finding:
-    import aiohttp
-
     shown = _without_login(url)
     headers = {
         "X-ClickHouse-User": settings.clickhouse_user,
@@ -137,9 +138,6 @@ def _judge_clickhouse(check: str, shown: str, text: str, database: str) -> Findi
 
 
 async def _redis(settings: Settings) -> Finding:
-    from redis.asyncio import Redis
-    from redis.exceptions import RedisError
-
     if not settings.redis_url:
         return _unset("redis", "DIA_REDIS_URL")
     shown = _without_login(settings.redis_url)

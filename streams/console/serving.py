@@ -47,7 +47,7 @@ from streams.console.waiting import WaitingRequests
 from streams.console.workers import Workers
 from streams.errors import RefusedBySafety
 from streams.health.monitor import HealthMonitor
-from streams.health.observation import DeclaredSource
+from streams.health.observation import DECLARED
 from streams.listener import bound
 from streams.local.live_workers import Worker
 from streams.settings import Settings
@@ -95,9 +95,8 @@ class ConsoleProcess:
         self._services = services = Services(shards, broker, layer, clock)
         self._clock = clock
         self._freshness = freshness = FreshnessSeries(clock)
-        sources = [DeclaredSource(agent.name, agent.group, agent.source.name) for agent in ALL]
         self._health = health = HealthMonitor(
-            broker, sources, self._known_workers, clock, metrics.health
+            broker, DECLARED, self._known_workers, clock, metrics.health
         )
         self._logs = logs = Logs(broker, clock)
         self._journals = journals = recent_journals(logs, clock)

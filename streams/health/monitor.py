@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -13,6 +14,7 @@ from streams.health.finding import Severity
 from streams.health.observation import DeclaredSource
 from streams.health.observing import observe
 from streams.health.rule import Health, judge
+from streams.health.stall import CommitHistory
 from streams.local.live_workers import Worker
 from streams.telemetry.health_metrics import HealthMetrics
 from streams.types import Broker
@@ -42,6 +44,7 @@ class HealthMonitor:
         self._workers = workers
         self._clock = clock
         self._metrics = metrics
+        self._history = CommitHistory()
         self._recent = Recent(self._ask, FRESH_S, clock)
 
     async def read(self) -> Health:
@@ -67,7 +70,8 @@ class HealthMonitor:
 
     async def _ask(self) -> Health:
         workers = await self._workers()
-        health = judge(await observe(self._broker, self._sources, workers, self._clock))
+        observed = await observe(self._broker, self._sources, workers, self._clock)
+        health = judge(replace(observed, stalls=self._history.stalls(observed)))
         self._show(health)
         return health
 

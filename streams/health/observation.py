@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
 
 from streams.local.live_workers import Worker
+from streams.topology import SOURCES
 from streams.types import GroupDescription, TopicPartition
+
+Stalls: TypeAlias = Mapping[tuple[str, TopicPartition], float]
 
 
 class DeclaredSource(NamedTuple):
-    """A topic that an agent reads as a member of a group."""
+    """A topic that agents read as members of a group."""
 
-    agent: str
     group: str
     topic: str
+
+
+DECLARED: Final = tuple(
+    DeclaredSource(topic.group, topic.name) for topic in SOURCES if topic.group is not None
+)
+"""Every source that the topology gives to a group."""
 
 
 class LogBounds(NamedTuple):
@@ -65,3 +73,5 @@ class Observation:
     at_ms: int
     sources: Sequence[SourceObservation]
     workers: Sequence[Worker] = ()
+    stalls: Stalls = field(default_factory=dict)
+    """Seconds that a partition with unread records has not moved; {} without a history."""

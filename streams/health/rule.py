@@ -10,8 +10,11 @@ from streams.degradation.level import Level, Standing
 from streams.health.finding import HealthFinding, Severity
 from streams.health.observation import Observation, SourceObservation
 from streams.local.live_workers import standing
+from streams.types import TopicPartition
 
 START_WORKERS: Final = "dia worker"
+STALL_S: Final = 300.0
+"""Longer than any job may run, and than a shard's outage holds up a commit."""
 _SHOWN_MAX = 8
 
 
@@ -58,10 +61,9 @@ def judge(observed: Observation) -> Health:
 
 
 def _rows(source: SourceObservation) -> Iterator[dict[str, Any]]:
-    agent, group, topic = source.source
+    group, topic = source.source
     for partition, log in sorted((source.logs or {}).items()):
         yield {
-            "agent": agent,
             "group": group,
             "topic": topic,
             "partition": partition,
@@ -196,6 +198,40 @@ def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+def stalled_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Owned, with unread records, and not committed for `STALL_S`: its owner does not work."""
+    for source in observed.sources:
+        stalls = {
+            partition: observed.stalls.get(
+                (source.source.group, TopicPartition(source.source.topic, partition)), 0.0
+            )
+            for partition in source.logs or ()
+            if source.owner(partition) is not None
+        }
+        still = sorted(partition for partition, age_s in stalls.items() if age_s >= STALL_S)
+        if still:
+            age_s = max(stalls[partition] for partition in still)
+            detail = (
+                f"has committed nothing for {age_s:.0f} s in {_named(still)}, with records unread"
+            )
+            yield _finding(source, "partition_stalled", Severity.RED, detail, "dia status")
+
+
+def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions that take no records at the moment; they resume by themselves."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if held.get("paused"):
+                yield HealthFinding(
+                    code="partition_paused",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"worker {worker.slot} takes no records: a buffer is full, or what it needs "
+                    "is away",
+                    mend="dia doctor",
+                )
+
+
 def degraded_workers(observed: Observation) -> Iterator[HealthFinding]:
     """What workers measure of their dependencies (streams/degradation)."""
     stands = standing(observed.workers)
@@ -216,8 +252,10 @@ RULES: Final[tuple[Rule, ...]] = (
     absent_topics,
     unread_partitions,
     impossible_offsets,
+    stalled_partitions,
     stopped_partitions,
     waiting_partitions,
+    paused_partitions,
     degraded_workers,
 )
 

@@ -35,7 +35,7 @@ def sources(draw: st.DrawFn, number: int) -> SourceObservation:
     members = (GroupMember("m", "", owned),) if draw(st.booleans()) else ()
     group = GroupDescription("g", stable=draw(st.booleans()), members=members)
     return SourceObservation(
-        source=DeclaredSource("agent", "g", topic),
+        source=DeclaredSource("g", topic),
         logs=draw(st.sampled_from([logs, None])),
         committed=draw(st.sampled_from([committed, None])),
         group=draw(st.sampled_from([group, None])),
@@ -86,7 +86,7 @@ def test_unread_records_without_an_owner_are_red(observed, data):
     """The case the rule exists for, whatever else is going on."""
     silent = GroupDescription("g", stable=True, members=())
     dead = SourceObservation(
-        source=DeclaredSource("agent", "g", "dead"),
+        source=DeclaredSource("g", "dead"),
         logs={0: LogBounds(0, data.draw(st.integers(1, 20_000)))},
         committed={},
         group=silent,

@@ -38,7 +38,7 @@ async def running(broker, clock):
         return []
 
     monitor = HealthMonitor(
-        broker, [DeclaredSource("a", GROUP, TOPIC)], none_here, clock, metrics.health
+        broker, [DeclaredSource(GROUP, TOPIC)], none_here, clock, metrics.health
     )
     task = asyncio.create_task(monitor.run())
     await settle(200)

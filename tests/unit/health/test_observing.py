@@ -6,18 +6,19 @@ import asyncio
 
 import pytest
 
+from agents import ALL
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.errors import BrokerUnavailable
 from streams.health.finding import Severity
-from streams.health.observation import DeclaredSource
+from streams.health.observation import DECLARED, DeclaredSource
 from streams.health.observing import observe
 from streams.health.rule import judge
 from streams.local.live_workers import Worker
 from streams.types import CommittedOffset, TopicConfig, TopicPartition
 
 TOPIC, GROUP = "model.metrics", "dia-group"
-SOURCES = (DeclaredSource("aggregate_metrics", GROUP, TOPIC),)
+SOURCES = (DeclaredSource(GROUP, TOPIC),)
 
 
 class _Listener:
@@ -78,6 +79,11 @@ async def test_records_that_no_worker_reads_are_red_and_counted(broker):
     assert health.degradation is None
 
 
+def test_every_agent_is_observed():
+    """One that is not would be green whatever it does."""
+    assert {(agent.group, agent.source.name) for agent in ALL} == set(DECLARED)
+
+
 async def test_an_empty_pipeline_without_workers_is_a_warning(broker):
     """Nothing is lost yet, but nothing would be read either."""
     health = await _health(broker)
@@ -102,7 +108,7 @@ async def test_a_living_group_that_leaves_a_topic_unread_is_red(broker):
     await _produce(broker, 10)
     consumer = broker.consumer(GROUP, ["train.results"], "one")
     await consumer.start(_Listener(consumer))
-    sources = (*SOURCES, DeclaredSource("record_training", GROUP, "train.results"))
+    sources = (*SOURCES, DeclaredSource(GROUP, "train.results"))
     health = await _health(broker, sources=sources)
     assert health.verdict is Severity.RED
     assert _codes(health) == {("partition_unowned", Severity.RED, TOPIC)}
@@ -138,7 +144,7 @@ async def test_a_commit_past_the_end_is_red(broker):
 
 async def test_a_topic_that_is_absent_is_red_once_a_group_reads(broker):
     """It was deleted under its workers; before the first worker it is only not made yet."""
-    absent = (DeclaredSource("a", GROUP, "absent"),)
+    absent = (DeclaredSource(GROUP, "absent"),)
     health = await _health(broker, sources=absent)
     assert _codes(health) == {("topic_absent", Severity.WARNING, "absent")}
     consumer = broker.consumer(GROUP, [TOPIC], "one")
@@ -185,7 +191,7 @@ async def test_one_group_that_is_not_told_leaves_the_others_known(broker, monkey
 
     monkeypatch.setattr(type(admin), "describe_group", refused)
     await _produce(broker, 7)
-    sources = (DeclaredSource("b", "secret", "train.results"), *SOURCES)
+    sources = (DeclaredSource("secret", "train.results"), *SOURCES)
     health = await _health(broker, sources=sources)
     assert health.lag_records is None
     assert ("lag_unknown", Severity.UNKNOWN, "train.results") in _codes(health)
