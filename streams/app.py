@@ -138,7 +138,12 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             return None
         broker = KafkaBroker.from_settings(replace(settings, session_timeout_s=SESSION_S))
         health = HealthMonitor(
-            broker, DECLARED, self._workers_here, self._clock, self._metrics.health
+            broker,
+            DECLARED,
+            self._workers_here,
+            self._clock,
+            self._metrics.health,
+            settings.state_path(),
         )
         candidate = Candidate(
             f"{instance_id(settings.state_path(), self._slot)}-leader",

@@ -24,9 +24,15 @@ def health_of(settings: Settings, workers: Sequence[Worker]) -> Health:
     from streams.health.observation import DECLARED
     from streams.health.observing import observe
     from streams.health.rule import judge
+    from streams.local.live_workers import member_prefix
 
     observed = observe(
-        kafka.broker_of(settings), DECLARED, workers, SystemClock(), timeout_s=TIMEOUT_S
+        kafka.broker_of(settings),
+        DECLARED,
+        workers,
+        SystemClock(),
+        local_members=member_prefix(settings.state_path()),
+        timeout_s=TIMEOUT_S,
     )
     return judge(asyncio.run(observed))
 

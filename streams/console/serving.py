@@ -96,7 +96,7 @@ class ConsoleProcess:
         self._clock = clock
         self._freshness = freshness = FreshnessSeries(clock)
         self._health = health = HealthMonitor(
-            broker, DECLARED, self._known_workers, clock, metrics.health
+            broker, DECLARED, self._known_workers, clock, metrics.health, settings.state_path()
         )
         self._logs = logs = Logs(broker, clock)
         self._journals = journals = recent_journals(logs, clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -15,7 +16,7 @@ from streams.health.observation import DeclaredSource
 from streams.health.observing import observe
 from streams.health.rule import Health, judge
 from streams.health.stall import CommitHistory
-from streams.local.live_workers import Worker
+from streams.local.live_workers import Worker, member_prefix
 from streams.telemetry.health_metrics import HealthMetrics
 from streams.types import Broker
 
@@ -38,7 +39,10 @@ class HealthMonitor:
         workers: WorkersKnown,
         clock: Clock,
         metrics: HealthMetrics,
+        state: Path,
     ) -> None:
+        """``state`` is the state folder of this host's workers."""
+        self._state = state
         self._broker = broker
         self._sources = tuple(sources)
         self._workers = workers
@@ -70,7 +74,13 @@ class HealthMonitor:
 
     async def _ask(self) -> Health:
         workers = await self._workers()
-        observed = await observe(self._broker, self._sources, workers, self._clock)
+        observed = await observe(
+            self._broker,
+            self._sources,
+            workers,
+            self._clock,
+            local_members=member_prefix(self._state),
+        )
         health = judge(replace(observed, stalls=self._history.stalls(observed)))
         self._show(health)
         return health

@@ -73,5 +73,7 @@ class Observation:
     at_ms: int
     sources: Sequence[SourceObservation]
     workers: Sequence[Worker] = ()
+    local_members: str | None = None
+    """What member ids of this host's workers begin with (`member_prefix`); None where none ran."""
     stalls: Stalls = field(default_factory=dict)
     """Seconds that a partition with unread records has not moved; {} without a history."""

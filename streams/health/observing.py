@@ -30,6 +30,7 @@ async def observe(
     workers: Sequence[Worker],
     clock: Clock,
     *,
+    local_members: str | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Observation:
     """Every source, each as far as the broker said."""
@@ -52,6 +53,7 @@ async def observe(
             for one in found.values()
         ),
         workers=tuple(workers),
+        local_members=local_members,
     )
 
 

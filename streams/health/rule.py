@@ -217,6 +217,25 @@ def stalled_partitions(observed: Observation) -> Iterator[HealthFinding]:
             yield _finding(source, "partition_stalled", Severity.RED, detail, "dia status")
 
 
+def departed_owners(observed: Observation) -> Iterator[HealthFinding]:
+    """A worker of this host that ended holds its partitions until its session is over. Until then
+    it may come back to them, and the records in them wait."""
+    prefix = observed.local_members
+    if prefix is None:
+        return
+    slots = {str(worker.slot) for worker in observed.workers}
+    for source in observed.sources:
+        held = {
+            partition: owner.removeprefix(prefix).partition("-")[0]
+            for partition in source.logs or ()
+            if (owner := source.owner(partition)) is not None and owner.startswith(prefix)
+        }
+        left = sorted(partition for partition, slot in held.items() if slot not in slots)
+        if left:
+            detail = f"has a member of this host that does not run, and holds {_named(left)}"
+            yield _finding(source, "owner_gone", Severity.WARNING, detail, START_WORKERS)
+
+
 def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
     """Partitions that take no records at the moment; they resume by themselves."""
     for worker in observed.workers:
@@ -251,6 +270,7 @@ RULES: Final[tuple[Rule, ...]] = (
     unknown_sources,
     absent_topics,
     unread_partitions,
+    departed_owners,
     impossible_offsets,
     stalled_partitions,
     stopped_partitions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,15 @@ def live_workers(state: Path) -> list[Worker]:
     """The workers whose processes live, by slot; a missing folder means none."""
     found = [_read(path) for path in sorted((state / "workers").glob("*.json"))]
     return sorted((worker for worker in found if worker), key=lambda worker: str(worker.slot))
+
+
+def member_prefix(state: Path) -> str | None:
+    """What the group member ids of this folder's workers begin with, before their slot; None until
+    one has run. See streams/runtime/identity.py."""
+    try:
+        return f"{socket.gethostname()}-{(state / 'id').read_text().strip()}-"
+    except OSError:
+        return None
 
 
 def standing(workers: Sequence[Worker]) -> Standing | None:

@@ -12,7 +12,6 @@ is a new member, and its group rebalances once the session of the old id is over
 from __future__ import annotations
 
 import fcntl
-import socket
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import IO
 from xxhash import xxh3_64_hexdigest
 
 from streams.errors import SlotInUse
+from streams.local.live_workers import member_prefix
 
 
 class SlotLock:
@@ -60,4 +60,4 @@ def instance_id(state_dir: Path, slot: int) -> str:
             pass
         finally:
             draft.unlink()
-    return f"{socket.gethostname()}-{path.read_text().strip()}-{slot}"
+    return f"{member_prefix(state_dir)}{slot}"

@@ -30,7 +30,7 @@ async def broker(clock) -> MemoryBroker:
 
 
 @pytest.fixture
-async def running(broker, clock):
+async def running(broker, clock, tmp_path):
     """The metrics of a monitor that runs."""
     metrics = Metrics()
 
@@ -38,7 +38,7 @@ async def running(broker, clock):
         return []
 
     monitor = HealthMonitor(
-        broker, [DeclaredSource(GROUP, TOPIC)], none_here, clock, metrics.health
+        broker, [DeclaredSource(GROUP, TOPIC)], none_here, clock, metrics.health, tmp_path
     )
     task = asyncio.create_task(monitor.run())
     await settle(200)

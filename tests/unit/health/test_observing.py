@@ -14,7 +14,8 @@ from streams.health.finding import Severity
 from streams.health.observation import DECLARED, DeclaredSource
 from streams.health.observing import observe
 from streams.health.rule import judge
-from streams.local.live_workers import Worker
+from streams.local.live_workers import Worker, member_prefix
+from streams.runtime.identity import instance_id, member_id
 from streams.types import CommittedOffset, TopicConfig, TopicPartition
 
 TOPIC, GROUP = "model.metrics", "dia-group"
@@ -218,3 +219,19 @@ async def test_a_partition_that_its_owner_cannot_open_is_a_finding_with_the_reas
         ("partition_not_ready", Severity.WARNING, f"{TOPIC}/1")
     ]
     assert why in found[0].detail
+
+
+async def test_a_worker_of_this_host_that_ended_is_no_healthy_owner(broker, tmp_path):
+    """A static member holds its partitions for a whole session after its process is gone."""
+    await _produce(broker, 10)
+    name = instance_id(tmp_path, 0)
+    consumer = broker.consumer(GROUP, [TOPIC], member_id(name, [TOPIC]))
+    await consumer.start(_Listener(consumer))
+    members = member_prefix(tmp_path)
+    running = [Worker(pid=1, slot=0)]
+    assert (await _health(broker, running, local_members=members)).verdict is Severity.HEALTHY
+    await consumer.stop()
+    health = await _health(broker, [], local_members=members)
+    assert _codes(health) == {("owner_gone", Severity.WARNING, TOPIC)}
+    other = await _health(broker, [Worker(pid=1, slot=1)], local_members=members)
+    assert _codes(other) == {("owner_gone", Severity.WARNING, TOPIC)}
