@@ -158,6 +158,8 @@ def _finite(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """What the json module does not know, in types it does; the text of the value at last."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return f"{value.isoformat()}+00:00"  # the driver leaves the zone out where it is UTC
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, bytes):

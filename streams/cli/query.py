@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,10 @@ class _SqlByDefault(TyperGroup):
     """``dia query "SELECT ..."`` is ``dia query sql "SELECT ..."``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "-h", "--help"}:
+        if args and args[0].startswith("--") and any(map(str.isspace, args[0])):
+            # SQL that begins with a comment is no option.
+            args = ["sql", *args[1:], "--", args[0]]
+        elif args and args[0] not in {*self.commands, "-h", "--help"}:
             args = ["sql", *args]
         return super().parse_args(ctx, args)
 
@@ -68,7 +72,7 @@ def sql(
             except StatementRefused as error:
                 raise _refused(error) from error
             # From here on another shard would repeat rows that are already printed.
-            run.printer(csv=csv).rows(columns, rows)
+            run.printer(csv=csv).rows(unlike(columns), rows)
             return
     raise DependencyUnreachable(" ".join(silent))
 
@@ -156,6 +160,17 @@ def model_card(
     )
 
 
+def unlike(columns: Sequence[str]) -> list[str]:
+    """The names, equal ones told apart by a number: a JSON object has one field of a name."""
+    found: list[str] = []
+    for column in columns:
+        name, number = column, 2
+        while name in found:
+            name, number = f"{column}_{number}", number + 1
+        found.append(name)
+    return found
+
+
 async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None:
     from streams.cache.process import ProcessCaches
     from streams.clock import SystemClock
@@ -176,6 +191,8 @@ def _refused(error: StatementRefused) -> UsageError:
     from streams.errors import UsageError
 
     refused = UsageError(str(error))
+    if "FORMAT Native" in str(error):
+        refused.add_note("Leave FORMAT out of the statement: --json and --csv choose the form.")
     if error.code in _ABSENT:
         refused.add_note("`dia migrate apply` makes the tables and views of this version.")
     return refused

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli import output
+from streams.cli import main, output
 from streams.cli.output import Form, Printer
+from streams.cli.query import unlike
 from streams.errors import DependencyUnreachable
 
 COLUMNS = ("name", "count")
@@ -160,3 +161,21 @@ def test_json_keeps_what_it_escapes(capsys):
     """Escapes are for the terminal; a program reads the very text."""
     Printer(form=Form.JSON).record({"name": HOSTILE + "\x7fé"})
     assert json.loads(capsys.readouterr().out)["name"] == HOSTILE + "\x7fé"
+
+
+def test_a_time_has_its_zone(capsys):
+    """A reader must not take UTC for the time of its own clock."""
+    Printer(form=Form.JSON).record({"at": datetime(2026, 1, 2, 3, 4, 5)})  # noqa: DTZ001
+    assert json.loads(capsys.readouterr().out)["at"] == "2026-01-02T03:04:05+00:00"
+
+
+def test_equal_columns_are_told_apart():
+    """The second would overwrite the first in a JSON object."""
+    assert unlike(["a", "a", "a_2", "a"]) == ["a", "a_2", "a_2_2", "a_3"]
+
+
+def test_sql_may_begin_with_a_comment(monkeypatch, capsys, tmp_path):
+    """As people paste it; it is no option."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    assert main(["query", "-- why\nSELECT 1", "--json"]) == 4  # no shard is known here
+    assert "no ClickHouse shard" in capsys.readouterr().err
