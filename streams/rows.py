@@ -75,7 +75,12 @@ class WindowRows:
     inc: NDArray[np.uint64]
     n: NDArray[np.uint64]
     s1: NDArray[np.float64]
+    """sum"""
     s2: NDArray[np.float64]
+    """sum of squares"""
+    mean: NDArray[np.float64]
+    m2: NDArray[np.float64]
+    """sum of squared deviations from the mean"""
     lo: NDArray[np.float64]
     hi: NDArray[np.float64]
     lv: NDArray[np.float64]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.deviations import about_mean
 from streams.rows import WindowRows, WindowTable
 from tables.names import SeriesNames, local_dictionary, split
 from tables.sketch_runs import SketchRuns, codes_of, serials_of
@@ -173,6 +174,9 @@ class EmissionQueues:
         models, model_code = local_dictionary(model, names.models.names)
         metrics, metric_code = local_dictionary(metric, names.metrics.names)
         width = _MINUTES[table]
+        n = c.n[slots]
+        mean, m2 = about_mean(n, c.pivot[slots], c.d1[slots], c.d2[slots])
+        mean = np.clip(mean, c.lo[slots], c.hi[slots])
         return WindowRows(
             table=table,
             shard=shard,
@@ -185,9 +189,11 @@ class EmissionQueues:
             metric_code=metric_code,
             w=(c.minute[slots] // width * width * 60).astype(np.uint32),
             inc=c.inc[slots],
-            n=c.n[slots].astype(np.uint64),
+            n=n.astype(np.uint64),
             s1=c.s1[slots],
-            s2=c.s2[slots],
+            s2=m2 + n * mean * mean,
+            mean=mean,
+            m2=m2,
             lo=c.lo[slots],
             hi=c.hi[slots],
             lv=c.lv[slots],

@@ -146,9 +146,14 @@ class MinuteWindows:
         c = self._columns
         v, t = values[order], ts_ms[order]
         end = np.r_[first[1:], len(order)]
+        new = c.n[touched] == 0
+        c.pivot[touched[new]] = v[first[new]]
         c.n[touched] += end - first
         c.s1[touched] += np.add.reduceat(v, first)
-        c.s2[touched] += np.add.reduceat(v * v, first)
+        # Sums of squares about zero would cancel: a mean of 1e9 leaves no digit of a deviation of 1.
+        deviation = v - np.repeat(c.pivot[touched], end - first)
+        c.d1[touched] += np.add.reduceat(deviation, first)
+        c.d2[touched] += np.add.reduceat(deviation * deviation, first)
         c.lo[touched] = np.minimum(c.lo[touched], np.minimum.reduceat(v, first))
         c.hi[touched] = np.maximum(c.hi[touched], np.maximum.reduceat(v, first))
         # Rows of a group are ordered by time, ties by offset: the last one is the latest.

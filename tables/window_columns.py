@@ -21,7 +21,9 @@ _COLUMNS: tuple[tuple[str, DTypeLike, float], ...] = (
     ("ver", np.uint64, 0),
     ("n", np.int64, 0),
     ("s1", np.float64, 0),
-    ("s2", np.float64, 0),
+    ("pivot", np.float64, 0),  # first value; deviations from it are summed
+    ("d1", np.float64, 0),  # sum of deviations
+    ("d2", np.float64, 0),  # sum of squared deviations
     ("lo", np.float64, np.inf),
     ("hi", np.float64, -np.inf),
     ("lv", np.float64, 0),
@@ -48,7 +50,9 @@ class WindowColumns:
     ver: NDArray[np.uint64]
     n: NDArray[np.int64]
     s1: NDArray[np.float64]
-    s2: NDArray[np.float64]
+    pivot: NDArray[np.float64]
+    d1: NDArray[np.float64]
+    d2: NDArray[np.float64]
     lo: NDArray[np.float64]
     hi: NDArray[np.float64]
     lv: NDArray[np.float64]

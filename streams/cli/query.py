@@ -91,10 +91,16 @@ def series(
     csv: _Csv = False,
 ) -> None:
     """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the one shard that holds
-    the series. Percentiles err by at most 1 %."""
+    the series. Percentiles are within 1 % of the exact value, and exact for up to four values."""
     from streams.errors import DependencyUnreachable, ShardUnavailable
     from streams.moments import moment_s, span_s
-    from streams.sinks.series import COLUMNS, SeriesQuery, choose_table, read
+    from streams.sinks.series import (
+        COLUMNS,
+        PERCENTILE_ERROR,
+        SeriesQuery,
+        choose_table,
+        read,
+    )
 
     run = invocation(ctx)
     settings, now_s = run.settings, time.time()
@@ -114,7 +120,9 @@ def series(
         raise DependencyUnreachable(str(error)) from error
     printer = run.printer(csv=csv)
     printer.rows(COLUMNS, rows)
-    if not rows:
+    if rows:
+        printer.say(f"p50, p95 and p99 are within {PERCENTILE_ERROR:.0%} of the exact value")
+    else:
         printer.say(f"no values of {tenant} / {model} / {metric} there (read from {table}).")
 
 

@@ -52,7 +52,10 @@ def series() -> dict[str, Any]:
         query("step", STEP),
         FORMAT,
     )
-    summary = "Statistics of one series per step, as `dia query series` gives them."
+    summary = (
+        "Statistics of one series per step, as `dia query series` gives them. Percentiles are within "
+        "1 % of the exact value, and exact for up to four values."
+    )
     return {
         "/api/series": {"get": get("series", summary, answer, given, media=CSV)},
         "/api/range": {"get": _range()},

@@ -33,6 +33,8 @@ class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     s1: float
     s2: float
+    mean: float
+    m2: float
     lo: float
     hi: float
     lv: float
@@ -109,6 +111,8 @@ def _rows(row: WindowRow, shard: int) -> WindowRows:
         n=column(row.n, np.uint64),
         s1=column(row.s1, np.float64),
         s2=column(row.s2, np.float64),
+        mean=column(row.mean, np.float64),
+        m2=column(row.m2, np.float64),
         lo=column(row.lo, np.float64),
         hi=column(row.hi, np.float64),
         lv=column(row.lv, np.float64),

@@ -97,7 +97,7 @@ def _as_dict(rows: WindowRows) -> dict[str, object]:
         "part": rows.part,
         **{
             name: getattr(rows, name)[0].item()
-            for name in ("w", "inc", "n", "s1", "s2", "lo", "hi", "lv", "lt", "ver")
+            for name in ("w", "inc", "n", "s1", "s2", "mean", "m2", "lo", "hi", "lv", "lt", "ver")
         },
         "sk_k": rows.sk_k.tolist(),
         "sk_n": rows.sk_n.tolist(),

@@ -185,6 +185,8 @@ def _windows(rows: WindowRows) -> pa.Table:
             "n": pa.array(rows.n),
             "s1": pa.array(rows.s1),
             "s2": pa.array(rows.s2),
+            "mean": pa.array(rows.mean),
+            "m2": pa.array(rows.m2),
             "lo": pa.array(rows.lo),
             "hi": pa.array(rows.hi),
             "lv": pa.array(rows.lv),

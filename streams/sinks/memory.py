@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.clock import Clock
+from streams.deviations import combined
 from streams.errors import ShardBusy, ShardUnavailable
-from streams.rows import Bucket, FactRows, Rows, RowsRefused, WindowRows
+from streams.rows import OFFSET_END, Bucket, FactRows, Rows, RowsRefused, WindowRows
 from streams.sinks import rollup, sharding
 
 Row: TypeAlias = dict[str, Any]
@@ -116,7 +117,7 @@ class MemoryShards:
             if start_s <= row["w"] < stop_s and recomputed:
                 series[row["tenant"], row["model"], row["metric"]].append(row)
         for parts in series.values():
-            self._put(shard, table, _merged(parts, start_s))
+            self._put(shard, table, _merged(table, parts, start_s))
 
     async def ping(self, shard: int) -> None:
         await self._meet_faults(shard)
@@ -161,7 +162,7 @@ def _rows(chunks: Sequence[Rows]) -> list[tuple[str, Row]]:
 def _windows(chunk: WindowRows) -> list[Row]:
     plain = {
         name: getattr(chunk, name).tolist()
-        for name in ("w", "inc", "n", "s1", "s2", "lo", "hi", "lv", "lt", "ver")
+        for name in ("w", "inc", "n", "s1", "s2", "mean", "m2", "lo", "hi", "lv", "lt", "ver")
     }
     bounds = chunk.sk_off.tolist()
     return [
@@ -182,17 +183,21 @@ def _facts(chunk: FactRows) -> list[Row]:
     return [{name: values[i] for name, values in chunk.columns.items()} for i in range(len(chunk))]
 
 
-def _merged(parts: Sequence[Row], start_s: int) -> Row:
+def _merged(table: Bucket, parts: Sequence[Row], start_s: int) -> Row:
     """One series' hour or day: what `streams.sinks.rollup.SQL` computes."""
     sketch: defaultdict[int, int] = defaultdict(int)
     for row in parts:
         for code, count in zip(row["sk_k"], row["sk_n"], strict=True):
             sketch[code] += count
+    mean, m2 = combined(*(np.array([row[name] for row in parts]) for name in ("n", "mean", "m2")))
     last = max(parts, key=lambda row: (row["lt"], row["ver"]))
     return {
         **{name: last[name] for name in ("tenant", "model", "metric", "lv", "lt")},
-        **{name: sum(row[name] for row in parts) for name in ("n", "s1", "s2", "ver")},
+        **{name: sum(row[name] for row in parts) for name in ("n", "s1", "s2")},
+        "ver": sum(row["ver"] & OFFSET_END if table == "h1" else row["ver"] for row in parts),
         "w": start_s,
+        "mean": mean,
+        "m2": m2,
         "part": 0,
         "inc": 0,
         "lo": min(row["lo"] for row in parts),

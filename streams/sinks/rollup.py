@@ -5,27 +5,36 @@ A day is made of at most 24 rows a series where its minutes would be 1440.
 
 from __future__ import annotations
 
+from streams import deviations
 from streams.errors import RollUpExpired
-from streams.rows import Bucket
+from streams.rows import OFFSET_END, Bucket
 
 DAY_S = 86_400
 WIDTH_S: dict[Bucket, int] = {"h1": 3600, "d1": DAY_S}
 
 SQL = """
 INSERT INTO {table}_local
-    (tenant, model, metric, w, part, inc, n, s1, s2, lo, hi, lv, lt, sk_k, sk_n, ver)
+    (tenant, model, metric, w, part, inc, n, s1, s2, mean, m2, lo, hi, lv, lt, sk_k, sk_n, ver)
 SELECT
     tenant, model, metric, toDateTime({{start:UInt32}}, 'UTC'), 0, 0,
-    sum(n), sum(s1), sum(s2), min(lo), max(hi), argMax(lv, (lt, ver)), max(lt),
-    (sumMap(sk_k, sk_n) AS sketch).1, sketch.2, sum(ver)
-FROM {source}_local FINAL
-WHERE {recomputed}w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
-GROUP BY tenant, model, metric
+    total, summed, squares, {mean} AS joint, {m2}, low, high, last, latest,
+    sketch.1, sketch.2, versions
+FROM
+(
+    SELECT tenant, model, metric, {parts},
+        sum(s1) AS summed, sum(s2) AS squares, min(lo) AS low, max(hi) AS high,
+        argMax(lv, (lt, ver)) AS last, max(lt) AS latest,
+        sumMap(sk_k, sk_n) AS sketch, sum({version}) AS versions
+    FROM {source}_local FINAL
+    WHERE {recomputed}w >= toDateTime({{start:UInt32}}, 'UTC')
+        AND w < toDateTime({{stop:UInt32}}, 'UTC')
+    GROUP BY tenant, model, metric
+)
 """
 """``part = inc = 0`` is the recomputed row's own key: no partition's incarnation is 0.
 
-``sum(ver)`` rises whenever any minute rises or one is added, so the row with more in it wins;
-1440 minutes of versions below 2**48 stay below 2**59.
+The sum of the versions rises whenever a row rises or one is added, so the row with more in it wins.
+Epochs are left out: a row never changes its epoch, and 1440 offsets below 2**48 stay below 2**59.
 """
 SOURCE: dict[Bucket, str] = {"h1": "m1", "d1": "h1"}
 
@@ -34,7 +43,15 @@ def statement(table: Bucket) -> str:
     """The recomputation of one hour or day; parameters ``start`` and ``stop``, epoch seconds."""
     # An hour's row under a window's own key has one beside it in d1 (`tables/minute_windows.py`).
     recomputed = "inc = 0 AND " if table == "d1" else ""
-    return SQL.format(table=table, source=SOURCE[table], recomputed=recomputed)
+    return SQL.format(
+        table=table,
+        source=SOURCE[table],
+        recomputed=recomputed,
+        parts=deviations.PARTS_SQL,
+        mean=deviations.MEAN_SQL,
+        m2=deviations.M2_SQL,
+        version=f"bitAnd(ver, {OFFSET_END})" if table == "h1" else "ver",
+    )
 
 
 def refuse_expired(table: Bucket, start_s: int, now_s: float, retention_days: int) -> None:

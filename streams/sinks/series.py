@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streams import deviations
 from streams.errors import ShardUnavailable, UsageError
 from streams.moments import iso_s
 from streams.rows import WindowTable
@@ -26,27 +27,57 @@ COLUMNS = ("t", "count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99"
 
 WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
 
+QUANTILES = (0.5, 0.95, 0.99)
+PERCENTILE_ERROR = 0.01
+"""Bound of a percentile's relative error. Exact where it is the smallest or the largest value (the
+99th of fewer than 100 values, the 95th of fewer than 20), and for up to four values."""
+
 _SQL = """
 SELECT
-    step, total, mean, sqrt(greatest(0, squares / total - mean * mean)), low, high, last,
-    arrayMap(code -> greatest(low, least(high, sketch_value(code))), codes) AS p{outer}
+    step, total, joint, sqrt(spread / total) AS sd, low, high, last,
+    arrayMap((share, code) -> {quantile}, {shares}, codes) AS p{outer}
 FROM
 (
-    SELECT
-        {{start:UInt32}}
-            + intDiv(toUnixTimestamp(w) - {{start:UInt32}}, {{step:UInt32}}) * {{step:UInt32}} AS step,
-        sum(n) AS total, sum(s1) / total AS mean, sum(s2) AS squares,
-        min(lo) AS low, max(hi) AS high, argMax(lv, (lt, ver)) AS last,
-        quantilesExactWeightedArray(0.5, 0.95, 0.99)(sk_k, sk_n) AS codes{inner}
-    FROM {table}_local FINAL
-    WHERE tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
-        AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
-    GROUP BY step
+    SELECT *, {mean} AS joint, {m2} AS spread
+    FROM
+    (
+        SELECT
+            {{start:UInt32}} + intDiv(toUnixTimestamp(w) - {{start:UInt32}}, {{step:UInt32}})
+                * {{step:UInt32}} AS step,
+            {parts},
+            min(lo) AS low, max(hi) AS high, argMax(lv, (lt, ver)) AS last,
+            quantilesExactWeightedArray({weights})(sk_k, sk_n) AS codes{inner}
+        FROM {table}_local FINAL
+        WHERE tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
+            AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
+        GROUP BY step
+    )
 )
 ORDER BY step
 """
-"""Codes sort as values do, so the weighted quantile of codes is the code of the value that
-numpy's ``inverted_cdf`` picks; decoding it errs by at most 1 %, and never beyond min and max."""
+"""Codes sort as values do, so the weighted quantile of codes is the code of the value that numpy's
+``inverted_cdf`` picks. `_QUANTILE` turns it into a number."""
+
+_QUANTILE = """multiIf(
+        ceil(share * total) <= 1, low,
+        ceil(share * total) >= total, high,
+        total = 3, {third},
+        total = 4, {inner},
+        code = 0, greatest(low, least(high, 0.)),
+        {bucket})"""
+_THIRD = "greatest(low, least(high, 3 * joint - low - high))"
+"""The middle of three values, from their sum."""
+_INNER = """greatest(low, least(high, joint + (((2 * joint - low - high) AS pair) - sqrt(if(
+            ((2 * (spread - (low - joint) * (low - joint) - (high - joint) * (high - joint))
+                - pair * pair) AS apart) > 1e-12 * (high - low) * (high - low), apart, 0))) / 2))"""
+"""The second of four values. With u and v the deviations of the inner two from the mean, ``pair``
+is u + v and ``apart`` is (u - v) squared, 2 (u2 + v2) - (u + v)2; below 1e-12 it is rounding."""
+_BUCKET = """greatest(low, least(high, 2
+            * (greatest(low, least(sketch_value(code) / 1.01, sketch_value(code) / 0.99)) AS a)
+            * (least(high, greatest(sketch_value(code) / 1.01, sketch_value(code) / 0.99)) AS b)
+            / (a + b)))"""
+"""The harmonic mean of the ends of the code's bucket, cut to [low, high]: no number has a smaller
+relative error for every value between them."""
 _SKETCHED = {"outer": ", sketch.1, sketch.2", "inner": ",\n        sumMap(sk_k, sk_n) AS sketch"}
 _PLAIN = dict.fromkeys(_SKETCHED, "")
 
@@ -111,7 +142,16 @@ def statement(
     With ``sketches`` a row has two columns more: the codes of the step's values, and how many
     there are of each.
     """
-    sql = _SQL.format(table=table, **(_SKETCHED if sketches else _PLAIN))
+    sql = _SQL.format(
+        table=table,
+        parts=deviations.PARTS_SQL,
+        mean=deviations.MEAN_SQL,
+        m2=deviations.M2_SQL,
+        quantile=_QUANTILE.format(third=_THIRD, inner=_INNER, bucket=_BUCKET),
+        shares=list(QUANTILES),
+        weights=", ".join(map(str, QUANTILES)),
+        **(_SKETCHED if sketches else _PLAIN),
+    )
     return sql, _parameters(query, table)
 
 

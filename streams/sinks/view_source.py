@@ -34,6 +34,8 @@ _WINDOW = {
     "sk_n": "Array(UInt32)",
     "ver": "UInt64",
     "at": "DateTime64(3, 'UTC')",
+    "mean": "Float64",
+    "m2": "Float64",
 }
 _ROLLED_UP = {**_WINDOW, "sk_n": "Array(UInt64)"}
 

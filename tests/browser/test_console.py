@@ -131,7 +131,7 @@ def test_the_address_carries_what_explore_shows(page):
     page.goto(shared)
     _read(page)
     assert _numbers(page, "count") == counts
-    expect(page.locator("#percentiles-title")).to_have_text("p99 by model")
+    expect(page.locator("#percentiles-title")).to_have_text("p99 by model (within 1 %)")
     assert sum(counts) == 2 * EVENTS
 
 

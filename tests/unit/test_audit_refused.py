@@ -27,6 +27,8 @@ def row(offset=0, *, version=5, n=2, epoch=1, **changes) -> bytes:
         "n": n,
         "s1": 3.0,
         "s2": 5.0,
+        "mean": 1.5,
+        "m2": 0.5,
         "lv": 2.0,
         "lt": 0,
         "sk_k": [1037],

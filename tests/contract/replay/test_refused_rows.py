@@ -38,7 +38,7 @@ async def row(lot):
     """The row of one window, buried."""
     body = {
         "table": "m1", "tenant": "t", "model": "m", "metric": "x", "part": 0, "w": W_S, "inc": 1,
-        "n": 2, "s1": 3.0, "s2": 5.0, "lo": 1.0, "hi": 2.0, "lv": 2.0, "lt": 1_760_000_050_000,
+        "n": 2, "s1": 3.0, "s2": 5.0, "mean": 1.5, "m2": 0.5, "lo": 1.0, "hi": 2.0, "lv": 2.0, "lt": 1_760_000_050_000,
         "sk_k": [1, 2], "sk_n": [1, 1], "ver": 9,
     }  # fmt: skip
     await bury(lot, body)

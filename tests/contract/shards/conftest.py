@@ -148,6 +148,8 @@ def _windows(
         n=counts,
         s1=counts * value,
         s2=counts * value * value,
+        mean=np.full(count, value),
+        m2=np.zeros(count),
         lo=np.full(count, value),
         hi=np.full(count, value),
         lv=np.full(count, value) + np.arange(count),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from streams.errors import RollUpExpired
+from streams.rows import version_of
 
 DAY_S = 86_400
 
@@ -23,8 +24,38 @@ async def test_an_hour_is_the_sum_of_its_minutes(world: Any, windows: Any, hour_
     (row,) = await world.rows("h1", 0)
     assert (row["w"], row["part"], row["inc"], row["n"]) == (start, 0, 0, 121)
     assert (row["s1"], row["s2"], row["lo"], row["hi"]) == (482.0, 1924.0, 2.0, 4.0)
+    # 120 values of 4 and one of 2
+    assert row["mean"] == pytest.approx(482 / 121)
+    assert row["m2"] == pytest.approx(1924 - 482**2 / 121)
     assert (row["lv"], row["lt"]) == (63.0, (start + 59 * 60) * 1000 + 5)
     assert (row["sk_k"], row["sk_n"], row["ver"]) == ([1073], [121], 60 * 7 + 3)
+
+
+async def test_a_small_deviation_about_a_large_mean_survives(
+    world: Any, windows: Any, hour_start: Any
+) -> None:
+    """Squares of 1e12 have no digit for a difference of 1: sums of them would give 0, or nonsense."""
+    start = hour_start(2) - 3600
+    for minute, value in enumerate((1e12 - 1, 1e12, 1e12 + 1)):
+        rows = windows(world.tenant, [start + 60 * minute], n=7, value=value)
+        await world.shards.insert(0, [rows])
+    for table in ("h1", "d1"):
+        await world.shards.roll_up(0, table, start)
+        (row,) = await world.rows(table, 0)
+        assert (row["mean"], row["m2"]) == pytest.approx((1e12, 14.0), rel=1e-12)
+
+
+async def test_an_hour_follows_its_minutes_in_a_high_epoch(
+    world: Any, windows: Any, hour_start: Any
+) -> None:
+    """Sixty versions of a high epoch add up to more than an integer holds: the newer row would lose."""
+    start, starts = hour_start(), [hour_start() + 60 * minute for minute in range(60)]
+    before, after = version_of(7000, 10), version_of(7000, 11)
+    await world.shards.insert(0, [windows(world.tenant, starts, n=1, inc=before, ver=before)])
+    await world.shards.roll_up(0, "h1", start)
+    await world.shards.insert(0, [windows(world.tenant, [start], n=2, inc=before, ver=after)])
+    await world.shards.roll_up(0, "h1", start)
+    assert [(row["n"], row["ver"]) for row in await world.rows("h1", 0)] == [(61, 601)]
 
 
 async def test_a_day_follows_late_minutes(world: Any, windows: Any, hour_start: Any) -> None:

@@ -31,6 +31,8 @@ async def test_a_row_comes_back_as_it_went_in(world: Any, windows: Any, hour_sta
         "n": 3,
         "s1": 3 * -0.1,
         "s2": 3 * -0.1 * -0.1,
+        "mean": -0.1,
+        "m2": 0.0,
         "lo": -0.1,
         "hi": -0.1,
         "lv": -0.1,

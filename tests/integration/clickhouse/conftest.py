@@ -196,6 +196,8 @@ def _minutes_of(
         n=np.array([len(chunk) for chunk in dealt], np.uint64),
         s1=column(np.sum),
         s2=column(lambda chunk: (chunk**2).sum()),
+        mean=column(np.mean),
+        m2=column(lambda chunk: len(chunk) * np.var(chunk)),
         lo=column(np.min),
         hi=column(np.max),
         lv=column(lambda chunk: chunk[-1]),

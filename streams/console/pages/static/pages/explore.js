@@ -106,7 +106,7 @@ function drawCharts(answer) {
     return { data, options: { cursor, ...options, scales }, label: `${what}: ${about}` };
   });
   $("mean-title").textContent = single ? "Mean ± standard deviation, between minimum and maximum" : "Mean by model";
-  $("percentiles-title").textContent = single ? "Percentiles" : `${percentile} by model`;
+  $("percentiles-title").textContent = single ? "Percentiles (within 1 %)" : `${percentile} by model (within 1 %)`;
   draw("mean", "Mean", () => (single ? meanOfOne(t, all[0]) : compared(t, all, "mean")));
   draw("percentiles", "Percentiles", () => (single ? percentilesOfOne(t, all[0]) : compared(t, all, percentile)));
   draw("count", "Events a window", () => counts(t, all));
