@@ -37,7 +37,8 @@ class Origin:
     """The record that failed, and where it lies.
 
     ``dlq`` is the partition its dead letter goes to: the one of the same number, so that a
-    replay keeps the order of a key. ``id`` is unique to the record for ever.
+    replay keeps the order of a key. ``id`` is unique to the record for ever: a reset may read other
+    records at the same offsets, so from epoch 1 on it names the epoch.
     """
 
     tp: TopicPartition
@@ -50,8 +51,8 @@ class Origin:
     id: str
 
     @classmethod
-    def of(cls, batch: RecordBatch, position: int) -> Origin:
-        """The record at ``position`` of a batch of a source topic."""
+    def of(cls, batch: RecordBatch, position: int, epoch: int) -> Origin:
+        """The record at ``position`` of a batch of a source topic, read in ``epoch``."""
         tp, offset = batch.tp, batch.offsets[position]
         return cls(
             tp=tp,
@@ -61,7 +62,7 @@ class Origin:
             value=batch.values[position],
             headers=batch.headers[position],
             dlq=TopicPartition(f"{tp.topic}.dlq", tp.partition),
-            id=f"{tp.topic}/{tp.partition}/{offset}",
+            id=f"{tp.topic}/{tp.partition}/{offset}" + (f"/e{epoch}" if epoch else ""),
         )
 
     @property

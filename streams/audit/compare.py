@@ -183,7 +183,7 @@ def _dead_ids(books: Books) -> Iterator[Finding]:
     for name in sorted(dlq.keys() - rows.keys()):
         yield _dead_id(name, dlq[name], "no row", "the dead letter has no row in ClickHouse")
     for name in sorted(rows.keys() - dlq.keys()):
-        topic, partition, _ = name.rsplit("/", 2) if name.count("/") >= 2 else (name, "0", "")
+        topic, partition, _ = [*name.split("/"), "0", ""][:3]
         if partition.isdecimal() and int(partition) in books.dead.trimmed:
             continue
         yield _dead_id(name, "not in the DLQ", rows[name], f"nothing in {topic}.dlq has this id")

@@ -59,8 +59,8 @@ async def spans_of(reader: LogReader, found: Iterable[Queue]) -> list[Span]:
 
 
 async def find(admin: Admin, reader: LogReader, place: str) -> Letter | None:
-    """The letter of an id (``topic/partition/offset`` of the record that failed), or at a place in
-    a DLQ topic (written the same way); None where there is none.
+    """The letter of an id (``topic/partition/offset`` of the record that failed, and ``/eN`` in epoch
+    N), or at a place in a DLQ topic (``topic/partition/offset``); None where there is none.
 
     An id is looked for in the partition of its number, where dia puts every letter of it.
     Raises `UsageError` for what is neither, and as `queues`.

@@ -39,6 +39,9 @@ SHARD_BY: Mapping[str, tuple[str, ...]] = {
     SHED_RANGES: ("grp", "topic", "part"),
 }
 """Columns that choose a fact row's shard."""
+IN_EPOCH = frozenset({"simulations", "training_runs"})
+"""Tables whose rows are named by an offset, which a reset may give to another record: the epoch is a
+part of their key. (`shed_ranges` has it from its order.)"""
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
 _MINUTES_PER_DAY = 1440
 

@@ -232,7 +232,7 @@ class JobPartition(Partition):
             log_ms=self._log_time.at_ms,
             horizon_ms=self._log_time.horizon_ms(self._expiry),
             identity=identity_of(ask.tenant, ask.key),
-            origin=Origin.of(batch, row),
+            origin=Origin.of(batch, row, self.state.context.epoch),
         )
 
     def _judge(self, row: int, request: Request) -> None:
@@ -317,7 +317,7 @@ class JobPartition(Partition):
             request = self._unheld.get(batch.offsets[row])
             if request is None:
                 continue
-            origin = Origin.of(batch, row)
+            origin = Origin.of(batch, row, self.state.context.epoch)
             # What is wanted now is taken in any case, else nothing would ever move.
             if request is not wanted and self._held_bytes + held_bytes(origin) > room_bytes:
                 break

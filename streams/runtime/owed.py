@@ -50,7 +50,10 @@ class Owed:
             for effect in effects.dead_letters(seq, dead):
                 outbox.put(*effect)
         for table, rows in facts.items():
-            stamped = [{**row, "ver": version, "at": now_ms} for row in rows.values()]
+            stamp = {"ver": version, "at": now_ms}
+            if table in effects.IN_EPOCH:
+                stamp["epoch"] = epoch
+            stamped = [{**row, **stamp} for row in rows.values()]
             for effect in effects.facts(seq, table, stamped):
                 outbox.put(*effect)
         for change in changes.values():

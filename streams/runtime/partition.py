@@ -174,7 +174,9 @@ class Partition:
 
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
         assert self._batch is not None
-        self._bury(Origin.of(self._batch, row), code, message, stage, tenant)
+        self._bury(
+            Origin.of(self._batch, row, self.state.context.epoch), code, message, stage, tenant
+        )
         self._count_dead(row, code)
 
     def _bury(

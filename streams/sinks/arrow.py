@@ -90,6 +90,7 @@ FACTS: Mapping[str, pa.Schema] = {
             "off": pa.uint64(),
             "ver": pa.uint64(),
             "at": _TIME,
+            "epoch": pa.uint32(),
         }
     ),
     "models": pa.schema(
@@ -123,6 +124,7 @@ FACTS: Mapping[str, pa.Schema] = {
             "off": pa.uint64(),
             "ver": pa.uint64(),
             "at": _TIME,
+            "epoch": pa.uint32(),
         }
     ),
 }

@@ -30,10 +30,10 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "d1": WINDOW_KEY,
     "dead_letters": ("topic", "part", "off", "id"),
     "ledger": ("grp", "topic", "part", "epoch"),
-    "training_runs": ("tenant", "model", "part", "off"),
+    "training_runs": ("tenant", "model", "part", "off", "epoch"),
     "models": ("tenant", "model"),
     "shed_ranges": ("grp", "topic", "part", "epoch", "from_offset"),
-    "simulations": ("tenant", "idempotency_key", "request_id", "part", "off"),
+    "simulations": ("tenant", "idempotency_key", "request_id", "part", "off", "epoch"),
 }
 
 

@@ -30,7 +30,7 @@ WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
 QUANTILES = (0.5, 0.95, 0.99)
 PERCENTILE_ERROR = 0.01
 """Bound of a percentile's relative error. Exact where it is the smallest or the largest value (the
-99th of fewer than 100 values, the 95th of fewer than 20), and for up to four values."""
+99th of fewer than 100 values, the 95th of fewer than 20), and for up to four values of like size."""
 
 _SQL = """
 SELECT
@@ -61,10 +61,11 @@ ORDER BY step
 _QUANTILE = """multiIf(
         ceil(share * total) <= 1, low,
         ceil(share * total) >= total, high,
-        total = 3, {third},
-        total = 4, {inner},
         code = 0, greatest(low, least(high, 0.)),
+        total = 3 AND abs({third} AS middle) > 1e-12 * greatest(abs(low), abs(high)), middle,
+        total = 4 AND abs({inner} AS second) > 3e-5 * (high - low), second,
         {bucket})"""
+"""Moments give a value to some digits of the range: the bucket knows one near zero better."""
 _THIRD = "greatest(low, least(high, 3 * joint - low - high))"
 """The middle of three values, from their sum."""
 _INNER = """greatest(low, least(high, joint + (((2 * joint - low - high) AS pair) - sqrt(if(

@@ -107,6 +107,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "off": "UInt64",
         "ver": "UInt64",
         "at": "DateTime64(3, 'UTC')",
+        "epoch": "UInt32",
     },
     "models": {
         "tenant": "LowCardinality(String)",
@@ -136,6 +137,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "off": "UInt64",
         "ver": "UInt64",
         "at": "DateTime64(3, 'UTC')",
+        "epoch": "UInt32",
     },
 }
 """Columns of each view and of the ``_local`` table under it, in their public order."""

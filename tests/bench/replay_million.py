@@ -65,7 +65,7 @@ def _letter(number: int, now_ms: int) -> Any:
         code="unknown_schema_version", message="dia.schema: expected a schema version", stage="decode",
         agent="track_training", group="dia-group", attempts=1, first_failed_ms=now_ms,
     )  # fmt: skip
-    return dead_letter(Origin.of(batch, 0), failure, "t").record
+    return dead_letter(Origin.of(batch, 0, 0), failure, "t").record
 
 
 async def stats(broker: Any) -> int:

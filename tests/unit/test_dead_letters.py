@@ -26,7 +26,7 @@ def origin(value=b"{", key=b"t", record_headers=()) -> Origin:
     batch = RecordBatch(
         TP, 40, 42, [40, 41], [7, 8], [b"a", key], [b"b", value], [(), record_headers]
     )
-    return Origin.of(batch, 1)
+    return Origin.of(batch, 1, 0)
 
 
 def test_a_dead_letter_is_its_record_with_provenance_behind():

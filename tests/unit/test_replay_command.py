@@ -64,7 +64,7 @@ def bury(broker: MemoryBroker, code: str, *values: bytes) -> None:
                 attempts=1,
                 first_failed_ms=AT_MS + 1000 * at,
             )
-            await (await writer.send(dead_letter(Origin.of(batch, 0), failure, "t").record))
+            await (await writer.send(dead_letter(Origin.of(batch, 0, 0), failure, "t").record))
         await writer.commit()
 
     asyncio.run(write())

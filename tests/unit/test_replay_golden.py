@@ -65,7 +65,7 @@ def buried(number: int, code: str, value: bytes):
         code=code, message="why", stage="decode", agent="a", group="dia-group", attempts=1,
         first_failed_ms=AT_MS + 1000 * number,
     )  # fmt: skip
-    return dead_letter(Origin.of(batch, 0), failure, "t").record
+    return dead_letter(Origin.of(batch, 0, 0), failure, "t").record
 
 
 def event(number: int, **fields: object) -> bytes:

@@ -86,7 +86,7 @@ class Lot:
                 attempts=1,
                 first_failed_ms=FIRST_MS + self.buried,
             )
-            await (await writer.send(dead_letter(Origin.of(batch, 0), failure, "t").record))
+            await (await writer.send(dead_letter(Origin.of(batch, 0, 0), failure, "t").record))
             self.buried += 1
         await writer.commit()
         await writer.close()

@@ -91,6 +91,13 @@ class Line:
             await (await producer.send(SOURCE.topic, b"t", json.dumps(event).encode()))
         await producer.close()
 
+    async def send(self, value: bytes) -> None:
+        """One record that need not be an event."""
+        producer = self.broker.plain_producer()
+        await producer.start()
+        await (await producer.send(SOURCE.topic, b"t", value))
+        await producer.close()
+
     async def start(self, state: Path | None = None) -> None:
         folder = state or self.state
         self.worker = Worker(

@@ -70,6 +70,22 @@ async def test_a_stopped_partition_is_reset_and_goes_on(
     assert (await line.survey()).faults == []
 
 
+async def test_a_dead_letter_of_a_new_topic_stands_beside_that_of_the_old(line: Any) -> None:
+    """Both lie at offset 0: the fact of the new one must not replace the fact of the old one."""
+    await line.start()
+    await line.send(b"{")
+    await line.until(lambda: line.settled and line.shards.rows("dead_letters"))
+    await line.stop()
+    await line.recreate_source()
+    await line.reset()
+    await line.start()
+    await line.send(b'{"event_id": 1}')
+    await line.until(lambda: line.settled and len(line.shards.rows("dead_letters")) == 2)
+    await line.stop()
+    name = f"{line.source.topic}/0/0"
+    assert [row["id"] for row in line.shards.rows("dead_letters")] == [name, f"{name}/e1"]
+
+
 async def test_a_healthy_partition_is_not_reset(line: Any) -> None:
     """A reset costs windows and dedupe: a slip of the hand must not."""
     await run_to(line, 5)
