@@ -9,7 +9,7 @@ from streams.types import Broker
 async def empty_topics(broker: Broker) -> None:
     """Delete and create all of them; the broker forgets what groups committed there."""
     admin = await broker.admin()
-    topics = wanted_topics(replication_factor=1)
+    topics = wanted_topics()
     await admin.delete_topics([topic.name for topic in topics])
     await admin.create_topics(topics)
     await admin.close()

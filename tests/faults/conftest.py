@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from streams.local.stack import StackStatus
+from streams.local.folder import StackFolder, write_atomically
+from streams.local.plan import new_plan
+from streams.local.stack import StackStatus, down, up
+from tests.faults.broker_links import BrokerLinks
+from tests.faults.cluster import Cluster
 from tests.faults.report import Finding, write
 from tests.faults.shard_proxy import ShardProxy
 from tests.faults.trial import Trial
@@ -73,3 +79,27 @@ def proxies(trial: Trial) -> Iterator[list[ShardProxy]]:
     with ShardProxy(trial.stack.shards[0]) as first, ShardProxy(trial.stack.shards[1]) as second:
         trial.shards = [first.url, second.url]
         yield [first, second]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A stack of this session with three brokers, each reached through a forwarder."""
+    folder = StackFolder.of(tmp_path_factory.mktemp("cluster"))
+    folder.create()
+    with BrokerLinks(folder, brokers=3) as links:
+        plan = links.advertise(new_plan(shards=2, brokers=3))
+        write_atomically(folder.plan, msgspec.json.encode(plan))
+        try:
+            stack = up(folder.home, progress=print, owner_pid=os.getpid(), class_cache=True)
+            yield Cluster(stack, plan, links)
+        finally:
+            down(folder.home)
+
+
+@pytest.fixture
+async def cluster_trial(cluster: Cluster, tmp_path: Path, seed: int) -> AsyncIterator[Trial]:
+    """A pipeline without workers, and without events, on three brokers."""
+    opened = Trial(cluster.stack, tmp_path, seed)
+    await opened.open()
+    yield opened
+    await opened.close()
