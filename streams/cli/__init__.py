@@ -39,6 +39,7 @@ GROUPS: tuple[str, ...] = (
     "tables",
     "dlq",
     "cache",
+    "policy",
     "replay",
     "shed",
     "audit",

@@ -40,10 +40,10 @@ async def _serve(settings: Settings, slot: int) -> None:
     policies = read_policies(settings.replay_policy_file)
     folder, clock = settings.state_path() / "replay", SystemClock()
     health, metrics = HealthState(clock), Metrics(version=app_version(), process="replay")
-    port = settings.http_port + slot if settings.http_port else 0
-    listener = bound(settings.http_host, port, "DIA_HTTP_PORT")
     service = _policy_service(settings, policies, clock, metrics)
     lock = SlotLock(folder, slot)
+    port = settings.http_port + slot if settings.http_port else 0
+    listener = bound(settings.http_host, port, "DIA_HTTP_PORT")
     broker, shards = broker_of(settings), shards_of(settings)
     server = HealthServer(health, metrics, clock, listener)
     agent = ReplayAgent(

@@ -24,6 +24,7 @@ from streams.console.letters import LetterDesk
 from streams.console.overview import OverviewDesk
 from streams.console.pipeline import PipelineDesk
 from streams.console.plans import PlanDesk
+from streams.console.policy_desk import PolicyDesk
 from streams.console.ranges import RangeDesk
 from streams.console.security_headers import SecurityHeaders
 from streams.console.series import SeriesDesk
@@ -51,6 +52,7 @@ class Console:
     plans: PlanDesk
     shedding: SheddingDesk
     caches: CacheDesk
+    policies: PolicyDesk
     clock: Clock
     metrics: ConsoleMetrics
 
@@ -114,6 +116,7 @@ def api_routes(console: Console) -> list[Route]:
         route("POST", "/api/shed/orders", console.shedding.order),
         route("POST", "/api/shed/withdraw", console.shedding.withdraw),
         route("POST", "/admin/cache/invalidate", console.caches.invalidate),
+        route("POST", "/admin/policy/changed", console.policies.changed),
         route("GET", "/openapi.json", _description),
         route("GET", "/healthz", _health),
     ]

@@ -39,6 +39,7 @@ def paths() -> dict[str, Any]:
         "/api/pipeline": {"get": _pipeline()},
         **shedding(),
         "/admin/cache/invalidate": {"post": _invalidate()},
+        "/admin/policy/changed": {"post": _policy_changed()},
         **_open(),
     }
 
@@ -142,6 +143,13 @@ def _pipeline() -> dict[str, Any]:
     judged = {"verdict": VERDICT, "lag_records": maybe(COUNT), "settled": FLAG}
     answer = read({**judged, **dict.fromkeys(lists, array(ANYTHING))})
     return get("pipeline", "Agents and partitions; for tokens of every tenant.", answer)
+
+
+def _policy_changed() -> dict[str, Any]:
+    asked = {"tenant_id": NAME, "policy_id": NAME}
+    answer = obj({**asked, "event": TEXT})
+    words = "A policy changed: every worker asks for it again."
+    return post("policyChanged", words, {"200": answer}, obj(asked))
 
 
 def _invalidate() -> dict[str, Any]:

@@ -35,6 +35,7 @@ from streams.console.overview import OverviewDesk
 from streams.console.pages import routes
 from streams.console.pipeline import PipelineDesk
 from streams.console.plans import PlanDesk
+from streams.console.policy_desk import PolicyDesk
 from streams.console.ranges import RangeDesk
 from streams.console.series import SeriesDesk
 from streams.console.services import Services
@@ -119,6 +120,7 @@ class ConsoleProcess:
             plans=PlanDesk(gate, letters, broker, journals, settings, operations, clock),
             shedding=SheddingDesk(gate, broker, ALL, operations, clock),
             caches=CacheDesk(gate, layer, operations),
+            policies=PolicyDesk(gate, layer, operations, clock),
             clock=clock,
             metrics=metrics.console,
         )

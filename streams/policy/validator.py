@@ -53,10 +53,6 @@ class PolicyValidator:
         if (why := refusal(policy, question)) is not None:
             raise PolicyRejected(why)
 
-    async def changed(self, tenant_id: str, policy_id: str) -> None:
-        """PolicyChanged: every process asks anew. Raises `CacheUnavailable`: tell it again."""
-        await self._cache.invalidate(owned(tenant_id, policy_id))
-
     async def close(self) -> None:
         await self._cache.close()
         await self._source.close()

@@ -3,14 +3,16 @@
     [[policy]]
     name = "policy-service-back"
     topic = "decision.simulation.request"
-    errors = ["policy_service_unavailable", "retries_exhausted"]
+    errors = ["retries_exhausted"]
     after = "policy_service"    # only while it answers, its breaker closed
     quiet_s = 60                # and no such letter came for so long
     rate = 50                   # letters a second
     hops_max = 2                # letters replayed so often are parked
 
 The replay agent follows them (replay/automation.py). What a policy replays is a plan like any
-other, so it is as exact, and a person can look at it, pause it or cancel it.
+other, so it is as exact, and a person can look at it, pause it or cancel it. ``errors`` are codes
+that dead letters of the topic can have; any other one is refused, since its policy would wait for
+ever.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streams.errors import UsageError
+from streams.errors import BadRecord, RetriesExhausted, UsageError
 from streams.replay.plan import HOPS_MAX
-from streams.topology import SOURCES
+from streams.topology import SIMULATION_REQUEST, SOURCES
 
 Dependency: TypeAlias = Literal["policy_service"]
 """What a policy can wait for."""
@@ -78,6 +80,15 @@ def read_policies(path: str) -> tuple[ReplayPolicy, ...]:
     )
 
 
+def occurring_codes(topic: str) -> frozenset[str]:
+    """Error codes that dead letters of a source topic can have. Only work is given up, and only
+    requests of simulations are work."""
+    codes = {error.code for error in BadRecord.__subclasses__()}
+    if topic != SIMULATION_REQUEST.name:
+        codes.discard(RetriesExhausted.code)
+    return frozenset(codes)
+
+
 def _check(policies: tuple[ReplayPolicy, ...]) -> None:
     topics = [source.name for source in SOURCES]
     names: set[str] = set()
@@ -86,4 +97,10 @@ def _check(policies: tuple[ReplayPolicy, ...]) -> None:
             raise ValueError(f"two policies are named {policy.name}")
         if policy.topic not in topics:
             raise ValueError(f"policy {policy.name}: {policy.topic} is none of {', '.join(topics)}")
+        known = occurring_codes(policy.topic)
+        if strange := [code for code in policy.errors if code not in known]:
+            raise ValueError(
+                f"policy {policy.name}: no dead letter of {policy.topic} has the code "
+                f"{', '.join(strange)}; there are {', '.join(sorted(known))}"
+            )
         names.add(policy.name)

@@ -160,16 +160,6 @@ async def test_a_failing_policy_does_not_use_up_the_trials_of_a_service_that_is_
     assert rig.service.breaker.state == "closed"
 
 
-async def test_a_changed_policy_is_asked_for_again(rig: Rig):
-    """PolicyChanged must not wait for a TTL."""
-    await rig.check()
-    rig.stub.policies.append(Policy(tenant_id="t", policy_id="p", active=False))
-    await rig.check()
-    await rig.validator.changed("t", "p")
-    with pytest.raises(PolicyRejected, match="is not active"):
-        await rig.check()
-
-
 async def test_names_are_quoted_on_their_way(rig: Rig):
     """A tenant may be called anything: its name must not become another path."""
     odd = "a/../b?c#d e"

@@ -8,6 +8,7 @@ from streams.cache.kind import owned
 from streams.clock import VirtualClock
 from streams.errors import PolicyRejected, UsageError
 from streams.policy.policy import Policy, Question, refusal
+from streams.policy.source import LocalPolicies
 from streams.policy.validator import PolicyValidator
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
@@ -54,6 +55,18 @@ async def test_a_file_stands_in_for_the_service(tmp_path):
 
 def _fields(question: Question) -> dict[str, object]:
     return {name: getattr(question, name) for name in question.__struct_fields__}
+
+
+async def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(tmp_path):
+    """An editor's half-written file must not withdraw every policy at once."""
+    path = tmp_path / "policies.json"
+    path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 9}]}')
+    policies = LocalPolicies(str(path))
+    assert (await policies.fetch("t", "p")).max_trials == 9
+    path.write_text('{"policies": [{"tenant_id": "t"')
+    assert (await policies.fetch("t", "p")).max_trials == 9
+    path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 100}]}')
+    assert (await policies.fetch("t", "p")).max_trials == 100
 
 
 async def test_without_any_source_no_policy_exists():

@@ -12,7 +12,7 @@ from streams.cli import kafka, main
 from streams.cli.replay_worker import serve
 from streams.clock import SystemClock
 from streams.errors import UsageError
-from streams.replay.policies import ReplayPolicy, read_policies
+from streams.replay.policies import ReplayPolicy, occurring_codes, read_policies
 from streams.settings import Settings
 from streams.topics import wanted_topics
 
@@ -20,7 +20,7 @@ WHOLE = """
 [[policy]]
 name = "policy-service-back"
 topic = "decision.simulation.request"
-errors = ["policy_service_unavailable"]
+errors = ["retries_exhausted"]
 after = "policy_service"
 rate = 50
 hops_max = 2
@@ -35,7 +35,7 @@ def test_a_policy_is_a_few_words(tmp_path):
     assert found == ReplayPolicy(
         name="policy-service-back",
         topic="decision.simulation.request",
-        errors=("policy_service_unavailable",),
+        errors=("retries_exhausted",),
         after="policy_service",
         quiet_s=60.0,
         rate=50.0,
@@ -51,7 +51,12 @@ def test_a_policy_is_a_few_words(tmp_path):
         ("[[policy", "Expected"),
         (WHOLE + WHOLE, "two policies are named policy-service-back"),
         (WHOLE.replace("decision.simulation.request", "orders"), "orders is none of model.metrics"),
-        (WHOLE.replace('["policy_service_unavailable"]', "[]"), "length >= 1"),
+        (WHOLE.replace('["retries_exhausted"]', "[]"), "length >= 1"),
+        (
+            WHOLE.replace("retries_exhausted", "policy_service_unavailable"),
+            "no dead letter of decision.simulation.request has the code policy_service_unavailable",
+        ),
+        (WHOLE.replace("decision.simulation.request", "model.metrics"), "retries_exhausted; there"),
         (WHOLE.replace("rate = 50", "rate = 0"), r"> 0.*rate"),
         (WHOLE.replace("hops_max = 2", "hops = 2"), "unknown field `hops`"),
         (WHOLE.replace('"policy_service"', '"the_weather"'), "Invalid enum value 'the_weather'"),
@@ -108,3 +113,11 @@ def test_an_agent_that_cannot_follow_a_policy_does_not_start(tmp_path):
     settings = Settings(home=str(tmp_path), replay_policy_file=str(path))
     with pytest.raises(UsageError, match="policy-service-back of DIA_REPLAY_POLICY_FILE waits"):
         serve(settings, 0)
+
+
+def test_every_code_that_the_engine_buries_is_one_that_a_policy_may_name():
+    """A code that is missing here would make a useful policy an error."""
+    for topic in ("model.metrics", "train.results", "decision.simulation.request"):
+        assert {"idempotency_conflict", "row_refused", "out_of_range"} <= occurring_codes(topic)
+    assert "retries_exhausted" in occurring_codes("decision.simulation.request")
+    assert "retries_exhausted" not in occurring_codes("model.metrics")

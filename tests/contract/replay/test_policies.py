@@ -15,7 +15,7 @@ from streams.settings import Settings
 
 PATIENCE_S = 60.0
 SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)
-AWAY = "policy_service_unavailable"
+AWAY = "retries_exhausted"
 
 
 def policy(lot, **fields):

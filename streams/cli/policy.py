@@ -1,0 +1,62 @@
+"""`dia policy`: what the pipeline learns of policies."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Policies: what a tenant may have simulated.")
+    group.callback()(_group)
+    group.command("changed")(changed)
+    app.add_typer(group, name="policy")
+
+
+def _group() -> None:
+    """Policies: what a tenant may have simulated."""
+
+
+def changed(
+    ctx: typer.Context,
+    tenant: Annotated[str, typer.Argument(help="Whose policy.")],
+    policy: Annotated[str, typer.Argument(help="Its policy_id.")],
+) -> None:
+    """Make every worker ask the policy service (or its policy file) again.
+
+    Without it a changed policy counts after 300 s at the latest. Programs that listen to the Redis
+    channel dia:events hear PolicyChanged. Exit code 4 when Redis is away: the command may be
+    repeated.
+
+    Example: dia policy changed acme spring-2027
+    """
+    run = invocation(ctx)
+    asyncio.run(_changed(run.settings, tenant, policy))
+    run.printer().record({"tenant": tenant, "policy": policy, "event": "PolicyChanged"})
+
+
+async def _changed(settings: Settings, tenant: str, policy: str) -> None:
+    from streams.cache.redis import RedisShared, connect
+    from streams.cli.actor import actor_of
+    from streams.clock import SystemClock
+    from streams.errors import CacheUnavailable
+    from streams.policy.change import policy_changed
+
+    if not settings.redis_url:
+        raise CacheUnavailable(
+            "no Redis address is known. Start the local stack with `dia up`, or set DIA_REDIS_URL. "
+            "Without Redis a worker asks again after 30 s by itself."
+        )
+    client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
+    shared = RedisShared(client)
+    try:
+        await policy_changed(shared, tenant, policy, SystemClock().now_ms(), actor_of(None))
+    finally:
+        await shared.close()

@@ -1,0 +1,114 @@
+"""PolicyChanged, from whoever sends it to the validators of other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+
+from streams.cache.process import shared_layer
+from streams.cache.redis import EVENTS_CHANNEL, connect
+from streams.clock import SystemClock
+from streams.errors import CacheUnavailable, PolicyRejected
+from streams.policy.change import policy_changed
+from streams.policy.policy import Policy, Question
+from streams.policy.validator import PolicyValidator, policy_cache
+from streams.telemetry.metrics import Metrics
+from tests.contract.cache.conftest import until
+
+
+class Source:
+    """The policies of all processes, counting who asks."""
+
+    def __init__(self):
+        self.policy = None
+        self.asked = 0
+
+    async def fetch(self, tenant_id, policy_id):
+        self.asked += 1
+        return self.policy
+
+    async def close(self):
+        """Nothing to close."""
+
+
+class Process:
+    """One worker, as far as policies are concerned."""
+
+    def __init__(self, pod, source):
+        clock, metrics = SystemClock(), Metrics()
+        layer = shared_layer(pod.shared, clock, metrics)
+        self.validator = PolicyValidator(source, policy_cache(clock, metrics, layer))
+        self.invalidations = layer.invalidations
+        self.listening = asyncio.create_task(self.invalidations.run())
+
+    async def allows(self, tenant, policy):
+        question = Question(
+            tenant_id=tenant, policy_id=policy, model_id="m", scenario="s", trials=1
+        )
+        try:
+            await self.validator.check(question)
+        except PolicyRejected:
+            return False
+        return True
+
+
+async def test_a_changed_policy_counts_in_every_process_at_once(pod):
+    """A tenant whose policy was withdrawn must not simulate for five more minutes, on any worker."""
+    source = Source()
+    names = pod.cache, "p"
+    source.policy = Policy(tenant_id=names[0], policy_id="p")
+    processes = [Process(pod, source) for _ in range(3)]
+    await until(lambda: all(process.invalidations.live for process in processes))
+    assert all([await process.allows(*names) for process in processes])
+    source.policy = Policy(tenant_id=names[0], policy_id="p", active=False)
+    assert all([await process.allows(*names) for process in processes])
+    asked = source.asked
+    await policy_changed(pod.shared, *names, 5, "tester")
+
+    async def refused():
+        return [not await process.allows(*names) for process in processes]
+
+    for _ in range(200):
+        if all(await refused()):
+            break
+        await asyncio.sleep(0.01)
+    assert all(await refused())
+    assert source.asked == asked + 1
+    for process in processes:
+        process.listening.cancel()
+    await asyncio.gather(*(p.listening for p in processes), return_exceptions=True)
+
+
+@pytest.mark.stack
+async def test_the_command_tells_other_programs_too(redis_server):
+    """A dashboard or an audit of the policy team listens to one channel for all events."""
+    ears = connect(redis_server.url, 2.0)
+    heard = ears.pubsub()
+    await heard.subscribe(EVENTS_CHANNEL)
+    while (await heard.get_message(timeout=5.0) or {}).get("type") != "subscribe":
+        pass
+    command = "policy", "changed", "acme", "p"
+    environ = {**os.environ, "DIA_REDIS_URL": redis_server.url}
+    told = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streams", *command), env=environ, stdout=asyncio.subprocess.DEVNULL
+    )
+    assert await told.wait() == 0
+    message = await heard.get_message(ignore_subscribe_messages=True, timeout=5.0)
+    event = json.loads(message["data"])
+    assert event["ts"] > 1_700_000_000_000
+    assert event["actor"]
+    assert (event["event"], event["tenant_id"], event["policy_id"]) == (
+        "PolicyChanged", "acme", "p",
+    )  # fmt: skip
+    await heard.aclose()
+    await ears.aclose(close_connection_pool=True)
+
+
+async def test_a_change_that_nobody_can_hear_is_an_error(away):
+    """Whoever sends it repeats it: silence would leave the old policy in force."""
+    with pytest.raises(CacheUnavailable):
+        await policy_changed(away.shared, "acme", "p", 5, "tester")
