@@ -43,8 +43,8 @@ def audit(
     """Compare ledger, committed offsets, rows and dead letters; --deep: with the log itself.
 
     Each difference says which two parties disagree and where: topic, partition, offsets, window.
-    What nobody reads has no books, so the health rule of `dia status` is applied too: unread records
-    without a reader are a finding. Exit code 1 on a difference or red health, 0 when there is
+    Records that no worker reads have no books, so the health rule of `dia status` is applied too:
+    unread records without a reader are a finding. Exit code 1 on a difference or red health, 0 when there is
     neither, 4 when a part cannot be asked.
     """
     from agents import ALL

@@ -114,7 +114,7 @@ def _newest(rows: Rows) -> dict[_Place, dict[str, Any]]:
 def _partitions(
     survey: Survey, ledger: dict[_Place, dict[str, Any]], health: Health
 ) -> list[dict[str, Any]]:
-    """Every partition that is declared, that somebody owns, or that has a ledger. ``owner`` is a
+    """Every partition that is declared, is owned, or has a ledger. ``owner`` is a
     worker that is known here, ``member`` the owner as the broker names it; null: none, or unknown."""
     held = {
         (one["group"], one["topic"], one["partition"]): (str(worker.slot), one)

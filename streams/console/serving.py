@@ -161,7 +161,7 @@ class ConsoleProcess:
         return await asyncio.to_thread(self._workers.live)
 
     async def _sample_freshness(self) -> None:
-        """So that the window is whole when somebody begins to look."""
+        """Sample from the start, so that the first page covers a whole window."""
         while True:
             survey = await self._workers.survey()
             self._freshness.take(survey.of("freshness_seconds_bucket"))

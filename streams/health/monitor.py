@@ -29,7 +29,7 @@ WorkersKnown = Callable[[], Awaitable[Sequence[Worker]]]
 
 
 class HealthMonitor:
-    """Asks at most once in `FRESH_S`, whoever wants to know. Metrics show what was judged last; a
+    """Asks at most once in `FRESH_S`, for all callers. Metrics show what was judged last; a
     lag that is unknown has no sample, so it is never 0."""
 
     def __init__(
@@ -56,8 +56,8 @@ class HealthMonitor:
         return await self._recent.get()
 
     async def run(self) -> None:
-        """Keep the metrics current, until cancelled. They end with it: a process that no longer
-        looks must not go on showing what it saw."""
+        """Keep the metrics current, until cancelled. They end with it: a process that has stopped
+        observing must not show what it observed."""
         try:
             while True:
                 try:

@@ -48,7 +48,7 @@ async def test_a_topic_outside_the_subscription_has_no_owner(world):
 
 
 async def test_a_dynamic_member_that_left_owns_nothing(world):
-    """The group outlives its members, and then nobody reads."""
+    """The group outlives its members, and its records wait."""
     group, topic = world.name("group"), await world.topic()
     member, _ = await world.member(group, [topic], "")
     assert len((await _described(world, group)).members) == 1

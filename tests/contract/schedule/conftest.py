@@ -31,7 +31,7 @@ class Electorate:
         self._world = world
         self._running: dict[str, asyncio.Task[None]] = {}
         self.beside: set[str] = set()
-        """who runs at this moment what only a leader runs"""
+        """candidates that run at this moment what only a leader runs"""
 
     async def open(self) -> None:
         """Its topic exists."""

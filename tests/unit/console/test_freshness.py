@@ -57,7 +57,7 @@ async def test_what_was_counted_before_is_no_part_of_it(series, clock):
 
 
 async def test_a_bad_minute_leaves_the_figures_an_hour_later(series, clock):
-    """An error budget of -100 % that stays until the worker restarts is read by nobody twice."""
+    """An error budget of -100 % that stays until the worker restarts is soon ignored."""
     worker = Counters("0")
     await _take(series, clock, worker)
     worker.delays += [50.0] * 100

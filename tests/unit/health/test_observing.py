@@ -127,7 +127,7 @@ async def test_lag_counts_from_the_committed_offset(broker):
 
 
 async def test_records_that_expired_unread_are_red(broker):
-    """They are lost to this group, and lag no longer counts them."""
+    """They are lost to this group, and lag does not count them."""
     await _produce(broker, 100)
     await _commit(broker, 1)
     admin = await broker.admin()

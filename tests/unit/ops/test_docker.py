@@ -151,7 +151,7 @@ def test_services_are_bounded_watched_and_on_loopback():
 
 
 def test_alerts_are_kept_for_the_span_of_the_objectives_and_have_somewhere_to_go():
-    """An alert that Prometheus evaluates and hands to nobody wakes nobody."""
+    """An alert without an Alertmanager reaches no person."""
     services = COMPOSE["services"]
     assert "--storage.tsdb.retention.time=30d" in services["prometheus"]["command"]
     prometheus = yaml.safe_load((DOCKER / "prometheus/prometheus.yaml").read_text())
