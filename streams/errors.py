@@ -3,7 +3,7 @@
 DiaError
  +- BadRecord                      dead-letter the record, go on
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
- |   |  KeyMismatch, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
+ |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict
  |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
@@ -104,6 +104,13 @@ class KeyMismatch(BadRecord):
     """The record key is not the field the topic is partitioned by."""
 
     code = "key_mismatch"
+
+
+class KeyMisplaced(BadRecord):
+    """The record lies in another partition than its key names by murmur2, and such records are
+    refused (DIA_MISPLACED_KEYS)."""
+
+    code = "key_misplaced"
 
 
 class TooLarge(BadRecord):

@@ -147,6 +147,10 @@ class GroupConsumer(Protocol):
         """None until a fetch of this partition was answered."""
         ...
 
+    def partitions(self, topic: str) -> int:
+        """How many it has, as far as the client knows by now; 0 where it does not."""
+        ...
+
     def position(self, tp: TopicPartition) -> int | None:
         """Offset of the next record a fetch would return; None when not assigned."""
         ...

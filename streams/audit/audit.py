@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
+from streams.audit import placement
 from streams.audit.books import Books, PartitionBooks, ShedRange
 from streams.audit.compare import compare
 from streams.audit.finding import Finding, shortened, span
@@ -22,7 +23,7 @@ from streams.audit.recount import Recount, recount
 from streams.audit.shards import Shards
 from streams.audit.windows import compare_counters, compare_dead, compare_windows, put_back
 from streams.clock import Clock
-from streams.errors import UnknownSchemaVersion
+from streams.errors import KeyMisplaced, UnknownSchemaVersion
 from streams.job_agent import Agent
 from streams.moments import iso_s
 from streams.settings import Settings
@@ -92,6 +93,8 @@ class _Audit:
     reading: Reading
     report: Report
     say: Callable[[str], None]
+    _elsewhere: set[bytes] = field(default_factory=set)
+    """of the topic being read again: keys found in partitions they do not belong into"""
 
     async def one(self, agent: Agent) -> None:
         self.say(f"comparing the books of {agent.source.name} ({agent.group})")
@@ -109,6 +112,39 @@ class _Audit:
             for partition in books.partitions:
                 if partition.ledger:
                     await self._deep(books, partition)
+            await self._placement(books)
+        else:
+            await self._sample_keys(books)
+
+    async def _sample_keys(self, books: Books) -> None:
+        found = await placement.sample(self.reader, books.topic, len(books.partitions))
+        if found:
+            self.report.notes.append(placement.sample_note(books.topic, found))
+
+    async def _placement(self, books: Books) -> None:
+        """Which ids were counted in two partitions, after every partition was read again."""
+        keys, self._elsewhere = sorted(self._elsewhere), set()
+        if not keys:
+            return
+        doubled = placement.Doubled(frozenset(keys), self._rules())
+        for partition in books.partitions:
+            if partition.ledger:
+                await doubled.read(self.reader, books.topic, partition)
+        if doubled.ids:
+            self.report.findings.append(placement.finding(books.topic, keys, doubled))
+        else:
+            self.report.notes.append(
+                f"{books.topic}: {len(keys)} keys lie in partitions that murmur2 does not name, no "
+                f"id of them was counted twice: {placement.ADVICE}"
+            )
+
+    def _rules(self) -> Rules:
+        settings = self.settings
+        return Rules(
+            future_max_ms=settings.future_max_s * 1000,
+            late_max_ms=settings.late_max_s * 1000,
+            dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
+        )
 
     def _remark(self, books: Books) -> None:
         notes = self.report.notes
@@ -129,23 +165,19 @@ class _Audit:
             )
 
     async def _deep(self, books: Books, partition: PartitionBooks) -> None:
-        settings = self.settings
         self.say(f"reading {books.topic}/{partition.partition} again")
-        rules = Rules(
-            future_max_ms=settings.future_max_s * 1000,
-            late_max_ms=settings.late_max_s * 1000,
-            dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
-        )
         # A day more than rows are certainly kept: a window that opened older has no minute row.
         oldest_s = self.reading.kept_s() + 86_400
         from_s = max(oldest_s, self.options.from_s or 0)
         to_s = self.options.to_s if self.options.to_s is not None else _FOREVER_S
-        unpublished = books.dead.offsets(
-            TopicPartition(books.topic, partition.partition), UnknownSchemaVersion.code
-        )
+        tp = TopicPartition(books.topic, partition.partition)
+        refused = books.dead.offsets(tp, UnknownSchemaVersion.code)
+        refused |= books.dead.offsets(tp, KeyMisplaced.code)
         counted = await recount(
-            self.reader, books.topic, partition, rules, from_s, to_s, unpublished
+            self.reader, books.topic, partition, self._rules(), from_s, to_s, refused
         )
+        number, of = partition.partition, len(books.partitions)
+        self._elsewhere |= placement.elsewhere(counted.keys, number, of)
         windows = await self._windows(books, counted)
         self.report.findings += [
             *shortened(compare_counters(books.topic, counted, partition.ledger)),

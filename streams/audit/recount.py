@@ -63,6 +63,8 @@ class Recount:
     next_offset: int = 0
     records: int = 0
     notes: list[str] = field(default_factory=list)
+    keys: Counter[bytes] = field(default_factory=Counter)
+    """applied records by key"""
 
 
 async def recount(
@@ -189,6 +191,7 @@ class _Epoch:
                     result.dead.add(offset)
             if event is None:
                 continue
+            result.keys[batch.keys[position] or b""] += 1
             w = event.ts_ms // WINDOW_MS * WINDOW_MS // 1000
             if result.judged_from_s <= w < result.to_s:
                 key = (*event.series, w, row.epoch)

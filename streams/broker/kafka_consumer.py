@@ -135,6 +135,11 @@ class KafkaConsumer:
             return None
         return Watermarks(state.lso, state.highwater, answered_at)
 
+    def partitions(self, topic: str) -> int:
+        if self._client is None:
+            return 0
+        return len(self._client._client.cluster.partitions_for_topic(topic) or ())
+
     def position(self, tp: TopicPartition) -> int | None:
         state = self._state(tp)
         if state is None or tp in self._held or not state.has_valid_position:

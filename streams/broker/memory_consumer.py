@@ -146,6 +146,9 @@ class MemoryConsumer:
         state = self._assigned.get(tp)
         return None if state is None else state.watermarks
 
+    def partitions(self, topic: str) -> int:
+        return self._cluster.partitions(topic)
+
     def position(self, tp: TopicPartition) -> int | None:
         state = self._assigned.get(tp)
         return None if state is None else state.position

@@ -33,7 +33,7 @@ def doctor(ctx: typer.Context) -> None:
     Exit 4 when an address does not answer or the lag of a group is unknown, 1 when this machine
     cannot run dia or the pipeline is not well (as in `dia status`), else 0.
     """
-    from streams.cli import machine, reach, topic_check
+    from streams.cli import machine, placement_check, reach, topic_check
 
     run = invocation(ctx)
     reached = asyncio.run(reach.examine(run.settings))
@@ -43,6 +43,7 @@ def doctor(ctx: typer.Context) -> None:
         *reached,
         *([_UNKNOWN] if kafka_away else _pipeline(run.settings)),
         *([] if kafka_away else asyncio.run(topic_check.examine(run.settings))),
+        *([] if kafka_away else asyncio.run(placement_check.examine(run.settings))),
     ]
     run.printer().rows(
         ["check", "level", "detail", "next"],

@@ -14,6 +14,7 @@ from functools import lru_cache
 from streams import headers
 from streams.broker.partitioner import partition_of
 from streams.dlq.letter import Letter, Original
+from streams.errors import KeyMisplaced
 from streams.types import Headers, OutboundRecord, TopicPartition
 
 _OURS = (headers.DLQ_PREFIX, headers.REPLAY_PREFIX)
@@ -49,8 +50,10 @@ def outgoing(
     letter: Letter, record: Original, target: str, partitions: int, plan: str
 ) -> OutboundRecord:
     """``record`` on its way to ``target``: to the partition it came from, so that the order of
-    its key is kept, unless its key or its topic is another now."""
+    its key is kept, unless its key or its topic is another now, or that partition was the defect."""
     partition = letter.partition
+    if letter.error_code == KeyMisplaced.code:
+        partition = None
     if target != letter.topic or record.key != letter.key or partition is None:
         partition = letter.dlq.partition if record.key is None else None
     if partition is None or partition >= partitions:

@@ -142,6 +142,7 @@ class AssignedPartition:
 
     def _fold(self, partition: Partition, batch: RecordBatch) -> None:
         self._epoch = batch.last_epoch
+        partition.placement.grown_to(self._consumer.partitions(self.tp.topic))
         if not batch.append_times and len(batch):
             self._meet(partition, batch.offsets[0], obstacle.producers_times(batch))
             batch = RecordBatch(batch.tp, batch.start, batch.offsets[0])

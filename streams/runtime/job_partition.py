@@ -171,7 +171,7 @@ class JobPartition(Partition):
         self._position = batch.end
         if len(batch):
             self._passing += map(_Passing, batch.offsets, batch.timestamps)
-            bad = self._take_in(batch, self._decoded(batch))
+            bad = self._take_in(batch, self._decode(batch))
             self._poison.observe(self.clock.monotonic(), len(batch), bad, batch.start)
         self._pass()
         self._batch = None

@@ -25,12 +25,13 @@ class PartitionMeters:
         self._tp = tp
         self._clock = clock
         self._counted = Counters()
+        self._misplaced = 0
         self._measured_at_s = -math.inf
         self._children: dict[tuple[Any, str], Any] = {}
 
     def opened(self, partition: Partition, took_s: float, restored_records: int) -> None:
         """It is ready: what lies before has been counted by whoever had it then."""
-        self._counted = partition.progress.counters()
+        self._counted, self._misplaced = partition.progress.counters(), 0
         self._metrics.partition.restore_seconds.observe(took_s)
         self._of(self._metrics.partition.restore_records).inc(restored_records)
 
@@ -43,6 +44,9 @@ class PartitionMeters:
         self._of(intake.records_read).inc(read)
         self._of(intake.records_applied).inc(after.applied - before.applied)
         self._of(intake.duplicates).inc(after.duplicates - before.duplicates)
+        misplaced, self._misplaced = self._misplaced, partition.placement.misplaced
+        if self._misplaced > misplaced:
+            self._of(intake.misplaced).inc(self._misplaced - misplaced)
 
     def measure(self, partition: Partition, lag: int | None) -> None:
         """Counts and gauges as they stand now, once a second at most; ``lag`` None: unknown."""

@@ -17,12 +17,13 @@ import numpy as np
 
 from streams.agent import AgentSpec, Change, EventBatch
 from streams.clock import Clock
-from streams.codecs import Limits, decode
+from streams.codecs import Decoded, Limits, decode
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.errors import DiaError, PoisonStorm
 from streams.job_agent import Agent
 from streams.runtime import effects
 from streams.runtime.backlog import Backlog
+from streams.runtime.key_placement import KeyPlacement, without_misplaced
 from streams.runtime.owed import Owed
 from streams.runtime.poison import PoisonBreaker, PoisonLimits
 from streams.runtime.progress import Progress
@@ -73,6 +74,7 @@ class Partition:
     backlog: Backlog = field(default_factory=Backlog)
     failure: DiaError | None = None
     """why the partition must stop or be opened again, found between two batches"""
+    placement: KeyPlacement = field(init=False)
     _poison: PoisonBreaker = field(init=False)
     _expiry: Expiry = field(init=False)
     _batch: RecordBatch | None = None
@@ -90,6 +92,7 @@ class Partition:
         limits = PoisonLimits(
             settings.poison_window_s, settings.poison_min_records, settings.poison_max_ratio
         )
+        self.placement = KeyPlacement(self.tp, self.agent.source.partitions)
         self._poison = PoisonBreaker(self.tp, limits, self.pass_until)
 
     # --- Scope -------------------------------------------------------------------------------
@@ -130,9 +133,7 @@ class Partition:
         self._batch = batch
         dead_before = self.progress.dead_by_code.total()
         if len(batch):
-            settings = self.state.context.settings
-            limits = Limits(settings.future_max_s, settings.late_max_s)
-            decoded = decode(self.agent.source, batch, limits)
+            decoded = self._decode(batch)
             for bad in decoded.bad:
                 tenant = self._tenant(bad.position)
                 self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
@@ -156,6 +157,15 @@ class Partition:
                 raise
         self.progress.passed(batch)
         self._batch = None
+
+    def _decode(self, batch: RecordBatch) -> Decoded:
+        settings = self.state.context.settings
+        limits = Limits(settings.future_max_s, settings.late_max_s)
+        decoded = decode(self.agent.source, batch, limits)
+        misplaced = self.placement.look(batch)
+        if misplaced and settings.misplaced_keys == "refuse":
+            return without_misplaced(decoded, batch, misplaced, self.tp.partition)
+        return decoded
 
     def shed(self, order: ShedOrder) -> None:
         """X4, if the order is in force here. Requests of a job agent are all answered, but for

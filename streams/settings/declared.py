@@ -133,6 +133,11 @@ class Settings:
         604_800, "furthest event time before append", low=60, high=28 * 86_400
     )
     dedupe_ttl_s: int = _setting(3600, "how long an event id is remembered", low=1, high=604_800)
+    misplaced_keys: str = _setting(
+        "count",
+        "records in another partition than murmur2 of their key names: count, or refuse as "
+        "dead letters (key_misplaced)",
+    )
     poison_window_s: float = _setting(
         10.0, "time over which the share of bad records is taken", low=1, high=3600
     )

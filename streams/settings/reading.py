@@ -105,6 +105,9 @@ def _check_bounds(settings: Settings) -> None:
                 f"allowed {low} to {high}."
             )
             raise UsageError(msg)
+    if settings.misplaced_keys not in {"count", "refuse"}:
+        msg = f"DIA_MISPLACED_KEYS={settings.misplaced_keys[:40]} is neither count nor refuse."
+        raise UsageError(msg)
     if settings.commit_timeout_s > settings.session_timeout_s:
         msg = (
             "DIA_COMMIT_TIMEOUT_S must not exceed DIA_SESSION_TIMEOUT_S: a revoked partition "

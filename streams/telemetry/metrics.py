@@ -57,6 +57,11 @@ class IntakeMetrics:
         self.shed = declare.counter(
             "shed_total", "Offsets skipped unread, by an operator's order.", PARTITION
         )
+        self.misplaced = declare.counter(
+            "misplaced_records_total",
+            "Records in another partition than murmur2 of their key names.",
+            PARTITION,
+        )
         self.dead_letters = declare.counter(
             "dead_letters_total",
             "Records written to a dead-letter topic; a new error_code is news.",

@@ -1,0 +1,42 @@
+"""What `dia doctor` says of producers: whether keys lie in the partitions that murmur2 names."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streams.cli.finding import Finding, Level
+from streams.settings import Settings
+
+TIMEOUT_S = 5.0
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """One finding a source topic whose newest records have keys of other partitions. Nothing
+    without Kafka, or where it does not answer: other checks say so."""
+    from agents import ALL
+    from streams.audit.placement import ADVICE, sample
+    from streams.cli.kafka import broker_of
+    from streams.errors import BrokerUnavailable, UnknownTopic
+    from streams.runtime.shed_desk import partitions_of
+
+    if not settings.kafka_bootstrap:
+        return []
+    found = []
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            broker = broker_of(settings)
+            reader = await broker.reader()
+            try:
+                for topic in sorted({agent.source.name for agent in ALL}):
+                    partitions = len(await partitions_of(broker, topic))
+                    if wrong := await sample(reader, topic, partitions):
+                        detail = (
+                            f"{topic}: {sum(wrong.values())} keys of the newest records in "
+                            f"partitions {sorted(wrong)} belong into others: {ADVICE}"
+                        )
+                        found.append(Finding("keys", Level.WARNING, detail, "dia audit --deep"))
+            finally:
+                await reader.close()
+    except (BrokerUnavailable, UnknownTopic, TimeoutError):
+        return found
+    return found
