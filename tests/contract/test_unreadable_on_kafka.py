@@ -31,7 +31,10 @@ def broken_lz4(count):
     for at in range(count):
         builder.append(at, 1, b"k", b"lost", [])
     raw = bytearray(builder.build())
-    frame = bytearray(bytes(cramjam.lz4.compress(bytes(raw[RECORDS_AT:]))))
+    # Java refuses frames of linked blocks.
+    frames = cramjam.lz4.Compressor(level=1, content_checksum=True, block_linked=False)
+    frames.compress(bytes(raw[RECORDS_AT:]))
+    frame = bytearray(bytes(frames.finish()))
     frame[-1] ^= 0xFF
     raw = raw[:RECORDS_AT] + frame
     raw[ATTRIBUTES_AT + 1] |= LZ4

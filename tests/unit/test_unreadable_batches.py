@@ -58,7 +58,9 @@ def repacked(base, count, codec, pack):
 
 def lz4_with_a_wrong_checksum(data):
     """Java's client, and so the broker, does not look at an LZ4 frame's content checksum."""
-    frame = bytearray(bytes(cramjam.lz4.compress(data)))
+    frames = cramjam.lz4.Compressor(level=1, content_checksum=True, block_linked=False)
+    frames.compress(data)
+    frame = bytearray(bytes(frames.finish()))
     frame[-1] ^= 0xFF
     return bytes(frame)
 
