@@ -107,8 +107,7 @@ class KeyMismatch(BadRecord):
 
 
 class KeyMisplaced(BadRecord):
-    """The record lies in another partition than its key names by murmur2, and such records are
-    refused (DIA_MISPLACED_KEYS)."""
+    """Not in the partition that murmur2 of its key names; refused by DIA_MISPLACED_KEYS."""
 
     code = "key_misplaced"
 
@@ -363,8 +362,6 @@ class UnknownFormat(PartitionStopped):
 
 
 class SourceNotLogAppendTime(PartitionStopped):
-    """The source topic, or a batch in it, has times that producers wrote."""
-
     code = "source_not_log_append_time"
 
 
@@ -410,26 +407,18 @@ class OffsetLimit(PartitionStopped):
 
 
 class BatchUnreadable(PartitionStopped):
-    """A batch in the log that no client of dia can open: a wrong checksum, codec or format.
-
-    ``tp`` is a (topic, partition); the batch holds the offsets from ``offset``, the reader's
-    position, to ``until`` (exclusive), as far as its header can be believed.
-    """
+    """A batch that no client of dia can open. ``offset`` is the reader's position in the partition
+    ``tp``, ``until`` the offset behind the batch, as far as its header can be believed."""
 
     code = "batch_unreadable"
 
     def __init__(self, tp: tuple[str, int], offset: int, until: int, why: str) -> None:
-        topic, partition = tp
         super().__init__(
-            f"{topic}/{partition}: the batch at offsets {offset} to {until - 1} cannot be opened: "
-            f"{why}. Brokers store what a producer compressed without looking inside. Where an "
-            f"agent reads {topic}, `dia shed run --topic {topic} --unreadable --reason WHY` skips "
-            f"these offsets and counts them."
+            f"{tp[0]}/{tp[1]}: the batch at offsets {offset} to {until - 1} cannot be opened: {why}. "
+            f"Brokers store it unopened. In a source, `dia shed run --topic {tp[0]} --unreadable "
+            f"--reason WHY` skips these offsets and counts them."
         )
-        self.tp = tp
-        self.offset = offset
-        self.until = until
-        self.why = why
+        self.tp, self.offset, self.until, self.why = tp, offset, until, why
 
 
 class RollUpExpired(DiaError):

@@ -170,6 +170,14 @@ def impossible_offsets(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+_WAYS_OUT: Final = dict.fromkeys(
+    ("batch_unreadable", "source_not_log_append_time"), "dia shed plan --unreadable --topic {topic}"
+)
+"""Next commands by code, where it is not the usual one."""
+HELD_BACK_MAX_S: Final = 60.0
+"""Twice the transaction timeout of dia's own producers."""
+
+
 def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
     """Partitions that wait for an operator's decision."""
     for worker in observed.workers:
@@ -180,7 +188,7 @@ def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
                     severity=Severity.RED,
                     subject=f"{held['topic']}/{held['partition']}",
                     detail=f"worker {worker.slot} stopped it: {held['stopped_by']}",
-                    mend="dia tables list",
+                    mend=_WAYS_OUT.get(held["stopped_by"], "dia tables list").format_map(held),
                 )
 
 
@@ -251,6 +259,22 @@ def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions whose newest records nobody may read: another program's transaction is open."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            held_s = held.get("held_back_s") or 0.0
+            if held_s > HELD_BACK_MAX_S:
+                yield HealthFinding(
+                    code="transaction_open",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"a producer's transaction has been open for {held_s:.0f} s: nothing "
+                    f"behind its first record can be read",
+                    mend=f"kafka-transactions.sh find-hanging --topic {held['topic']}",
+                )
+
+
 def degraded_workers(observed: Observation) -> Iterator[HealthFinding]:
     """What workers measure of their dependencies (streams/degradation)."""
     stands = standing(observed.workers)
@@ -276,6 +300,7 @@ RULES: Final[tuple[Rule, ...]] = (
     stopped_partitions,
     waiting_partitions,
     paused_partitions,
+    held_back_partitions,
     degraded_workers,
 )
 

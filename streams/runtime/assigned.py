@@ -31,6 +31,7 @@ from streams.runtime.assignment import Opener
 from streams.runtime.commit import commit
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
+from streams.runtime.held_back import HeldBack
 from streams.runtime.idle import IdleWatch, caught_up
 from streams.runtime.meters import PartitionMeters
 from streams.runtime.partition import Partition
@@ -98,6 +99,7 @@ class AssignedPartition:
         self._committed_once = False
         self._in_doubt = False
         self._idle = IdleWatch(settings.idle_close_s)
+        self._held_back = HeldBack()
         self._pressure = Pressure()
         self._register = PoisonRegister(
             opener.broker, agent.group, clock, settings.commit_timeout_s
@@ -177,12 +179,14 @@ class AssignedPartition:
                 self._look_at(self.partition)
             elif self._obstacle is not None and self.partition.failure is not None:
                 self._fail(self.partition.failure)
-            self._meters.measure(self.partition, self.lag)
+            self._meters.measure(self.partition, self.lag, self.held_back_s)
 
     def _look_at(self, partition: Partition) -> None:
         now_s, consumer = self._clock.monotonic(), self._consumer
-        self._idle.observe(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
-        partition.backlog.observe(now_s, partition.position, consumer.watermarks(self.tp))
+        position, seen = consumer.position(self.tp), consumer.watermarks(self.tp)
+        self._idle.observe(now_s, position, seen)
+        self._held_back.observe(now_s, position, seen)
+        partition.backlog.observe(now_s, partition.position, seen)
         progress = partition.progress
         watermark_ms = self._idle.watermark_ms(
             now_s, progress.last_append_ms, progress.watermark_ms
@@ -218,6 +222,11 @@ class AssignedPartition:
     @property
     def paused(self) -> bool:
         return self._pressure.paused
+
+    @property
+    def held_back_s(self) -> float:
+        """Seconds for which an open transaction has kept its newest records from it."""
+        return self._held_back.seconds(self._clock.monotonic())
 
     @property
     def lag(self) -> int | None:

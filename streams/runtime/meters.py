@@ -48,7 +48,7 @@ class PartitionMeters:
         if self._misplaced > misplaced:
             self._of(intake.misplaced).inc(self._misplaced - misplaced)
 
-    def measure(self, partition: Partition, lag: int | None) -> None:
+    def measure(self, partition: Partition, lag: int | None, held_back_s: float) -> None:
         """Counts and gauges as they stand now, once a second at most; ``lag`` None: unknown."""
         now_s = self._clock.monotonic()
         if now_s < self._measured_at_s + _MEASURE_S:
@@ -56,6 +56,7 @@ class PartitionMeters:
         self._measured_at_s = now_s
         self.count(partition)
         state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
+        self._of(intake.held_back_seconds).set(held_back_s)
         if lag is not None:
             self._of(intake.lag_records).set(lag)
         age_s = partition.behind_s(self._clock.now_ms())

@@ -57,6 +57,7 @@ class StatusFile:
                     "lag": held.lag,
                     "paused": held.paused,
                     "waits_for": held.waits_for,
+                    "held_back_s": round(held.held_back_s, 1),
                     "stopped_by": held.stopped_by.code if held.stopped_by else None,
                 }
                 for group in worker.groups

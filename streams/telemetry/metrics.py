@@ -57,6 +57,11 @@ class IntakeMetrics:
         self.shed = declare.counter(
             "shed_total", "Offsets skipped unread, by an operator's order.", PARTITION
         )
+        self.held_back_seconds = declare.gauge(
+            "held_back_seconds",
+            "How long an open transaction has kept a read-up partition from its newest records.",
+            PARTITION,
+        )
         self.misplaced = declare.counter(
             "misplaced_records_total",
             "Records in another partition than murmur2 of their key names.",
