@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from streams.job_agent import Agent, JobAgent
 from streams.moments import iso_s
 from streams.runtime.shed_desk import ShedPlan
+from streams.topology import UNLIMITED
 from tables import MINUTE_WINDOWS
 
 
@@ -61,8 +62,16 @@ def _skipped(agent: Agent, plans: Sequence[ShedPlan]) -> Iterator[str]:
     yield "A repeat of a skipped event that comes later is counted as its first."
     yield (
         f"The ledger counts them as shed; the table shed_ranges names them, you and the reason. "
-        f"The log keeps the oldest until about {_moment(oldest_ms + agent.source.retention_ms)}."
+        f"{_kept(oldest_ms, plans[0].retention_ms)}"
     )
+
+
+def _kept(oldest_ms: int, retention_ms: int | None) -> str:
+    if retention_ms is None:
+        return "The log keeps them for as long as the broker's own retention says."
+    if retention_ms == UNLIMITED:
+        return "The log keeps them: its topic has no limit of time."
+    return f"The log keeps the oldest until about {_moment(oldest_ms + retention_ms)}."
 
 
 def _moment(at_ms: int) -> str:

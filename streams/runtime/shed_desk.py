@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -26,7 +26,8 @@ class ShedPlan:
     to ``until``, exclusive. ``oldest_ms`` is the append time of the first unread record, None
     where all is read; ``last`` is place and append time of the last record to skip.
     ``unreadable`` says why what lies there cannot be folded; such a plan begins at the first
-    offset that cannot, and ``committed`` is the group's."""
+    offset that cannot, and ``committed`` is the group's. ``retention_ms`` is what the topic has,
+    -1 where nothing is deleted, None where the topic does not say it."""
 
     group: str
     tp: TopicPartition
@@ -40,6 +41,7 @@ class ShedPlan:
     before_ms: int
     unreadable: str = ""
     committed: int | None = None
+    retention_ms: int | None = None
 
     @property
     def shed(self) -> int:
@@ -123,13 +125,19 @@ async def plan(
     admin = await broker.admin()
     try:
         committed = await admin.committed(group, partitions)
+        topics = await admin.describe_topics()
     finally:
         await admin.close()
+    kept = {name: topic.config.get("retention.ms") for name, topic in topics.items()}
     reader = await broker.reader()
     try:
-        return [await _plan(reader, group, tp, committed.get(tp), before_ms) for tp in partitions]
+        plans = [await _plan(reader, group, tp, committed.get(tp), before_ms) for tp in partitions]
     finally:
         await reader.close()
+    return [
+        replace(one, retention_ms=int(said)) if (said := kept.get(one.tp.topic)) else one
+        for one in plans
+    ]
 
 
 async def _plan(

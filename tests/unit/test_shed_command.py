@@ -90,6 +90,25 @@ def test_a_plan_is_a_table_and_what_it_means(broker, capsys):
     assert orders(broker) == {}
 
 
+@pytest.mark.parametrize(
+    ("retention_ms", "said"),
+    [
+        (2_592_000_000, "The log keeps the oldest until about 2027-02-14T08:00:00Z."),
+        (-1, "The log keeps them: its topic has no limit of time."),
+    ],
+)
+def test_how_long_the_log_keeps_them_is_what_its_topic_says(broker, capsys, retention_ms, said):
+    """An operator may keep records longer than declared, and may want them back."""
+
+    async def keep() -> None:
+        admin = await broker.admin()
+        await admin.alter_config("model.metrics", {"retention.ms": str(retention_ms)})
+
+    asyncio.run(keep())
+    assert main(PLAN) == 0
+    assert said in capsys.readouterr().err
+
+
 def test_the_printed_command_orders_what_was_planned(broker, capsys):
     """A cutoff is a moment: what comes between plan and run changes nothing of it."""
     assert main(PLAN) == 0
