@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from streams.settings.job_retries import JobRetry
+
 HIGH_PRIORITY = 5
 """From here on a request is of high priority."""
 
@@ -36,3 +38,15 @@ class QueuePolicy(msgspec.Struct, frozen=True, kw_only=True):
         if self.backoff == "fixed":
             return self.backoff_s
         return min(self.backoff_max_s, self.backoff_s * 2.0 ** (failures - 1))
+
+    def with_retry(self, retry: JobRetry | None) -> QueuePolicy:
+        """The same, with the attempts and pauses that an operator set for a class of errors."""
+        if retry is None:
+            return self
+        return msgspec.structs.replace(
+            self,
+            attempts=retry.attempts,
+            backoff="exponential",
+            backoff_s=retry.pause_s,
+            backoff_max_s=max(retry.pause_s, self.backoff_max_s),
+        )

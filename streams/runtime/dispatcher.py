@@ -21,8 +21,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -32,21 +33,20 @@ from streams.errors import (
     BadRecord,
     DependencyLate,
     Disposition,
-    InvalidParameters,
     JobRefused,
-    PolicyRejected,
     RetriesExhausted,
     SimulationCancelled,
     TransientError,
-    UnknownScenario,
 )
 from streams.job_agent import Outcome, Performer
 from streams.queue_policy import HIGH_PRIORITY, QueuePolicy
 from streams.runtime.deadline import Deadline, DeadlinePassed
+from streams.runtime.ended_work import answered_before, refused
 from streams.runtime.fair_queue import LANES, READY, FairQueue, Lane
-from streams.runtime.gates import Gates
+from streams.runtime.gates import Gates, Said
 from streams.runtime.rate import Rate
 from streams.runtime.work import GivenUp, Owner, Work
+from streams.settings.job_retries import JobRetry
 from streams.telemetry.metrics import Metrics
 
 _TICK_S = 0.1
@@ -65,7 +65,6 @@ AHEAD_OF_LANE = 64
 """Work of one lane that is being prepared or is ready, at most."""
 AHEAD_OF_TENANT = 8
 """Of those, at most so many of one tenant, or as many as there are slots."""
-_REJECTED = (UnknownScenario, InvalidParameters, PolicyRejected)
 
 log = structlog.get_logger(__name__)
 
@@ -74,9 +73,16 @@ class Dispatcher:
     """See the module docstring. Bounded by what its partitions may read ahead."""
 
     def __init__(
-        self, performer: Performer, clock: Clock, metrics: Metrics, normal_share: float
+        self,
+        performer: Performer,
+        clock: Clock,
+        metrics: Metrics,
+        normal_share: float,
+        retries: Mapping[str, JobRetry] = MappingProxyType({}),
     ) -> None:
+        """``retries`` by error code replace what a queue says of attempts and pauses."""
         self.performer = performer
+        self._retries = retries
         self.gates = Gates(max(4, performer.slots))
         self._clock = clock
         self._metrics = metrics
@@ -121,7 +127,7 @@ class Dispatcher:
         else:
             self._end_tasks(lambda other: other is work)
         error = SimulationCancelled("the simulation was cancelled by a request of its tenant.")
-        self._finish(work, _refused(work, error, self._clock.now_ms()))
+        self._finish(work, refused(work, error, self._clock.now_ms()))
 
     def forget(self, owner: Owner) -> None:
         """Drop and stop all work of ``owner``; nobody is told."""
@@ -183,6 +189,9 @@ class Dispatcher:
     def _look(self) -> None:
         self._looking = False
         self._start_what_may()
+
+    def _retry_policy(self, work: Work, code: str) -> QueuePolicy:
+        return self._policy(work).with_retry(self._retries.get(code))
 
     def _start_what_may(self) -> None:
         self._read_for_known()
@@ -253,9 +262,10 @@ class Dispatcher:
             if work is None:
                 return
             self._left_queue(work)
-            spent = self.gates.spent(work) + work.failures
-            if spent >= self._policy(work).attempts:
-                self._give_up(work, self.gates.why(work), spent)
+            spent, last = self.gates.spent(work)
+            spent += work.failures
+            if spent >= self._retry_policy(work, last.code).attempts:
+                self._give_up(work, last.why, spent)
                 given_up += 1
                 if given_up == _GIVEN_UP_A_TURN:
                     self._look_soon()
@@ -308,13 +318,13 @@ class Dispatcher:
                 f"of {limit_s:g} s"
             )
         except (JobRefused, BadRecord) as error:
-            outcome = _refused(work, error, self._clock.now_ms())
-            answered = _answered(needs, error)
+            outcome = refused(work, error, self._clock.now_ms())
+            answered = answered_before(needs, error)
         except TransientError as error:
             failure = error
         except Exception as error:
             log.exception("job_failed", queue=work.ask.queue)
-            outcome = _refused(work, error, self._clock.now_ms())
+            outcome = refused(work, error, self._clock.now_ms())
         self.gates.release(work, needs, answered)
         if failure is None and outcome is None and work.known is None:
             work.left_s, work.ready = max(0.001, deadline.left_s), True
@@ -399,10 +409,10 @@ class Dispatcher:
         except TransientError as error:
             failure = error
         except (JobRefused, BadRecord) as error:
-            outcome = _refused(work, error, self._clock.now_ms())
+            outcome = refused(work, error, self._clock.now_ms())
         except Exception as error:
             log.exception("job_failed", queue=work.ask.queue)
-            outcome = _refused(work, error, self._clock.now_ms())
+            outcome = refused(work, error, self._clock.now_ms())
         self._attempt_over(work)
         self._metrics.jobs.run_seconds.observe(self._clock.monotonic() - began_s)
         if outcome is not None:
@@ -417,14 +427,14 @@ class Dispatcher:
         if work.stage == "ended":
             return
         self._metrics.jobs.failures.labels(error.code).inc()
-        policy, now_s = self._policy(work), self._clock.monotonic()
+        policy, now_s = self._retry_policy(work, error.code), self._clock.monotonic()
         spends, need = error.disposition is not Disposition.PAUSE, error.need
         failures = self.gates.rounds(need, work) + 1 if need else work.failures + 1
         pause_s = policy.pause_s(failures) if spends else HOLD_S
         pause_s *= self._random.uniform(1 - JITTER, 1 + JITTER)
         if need:
-            why = f"the last said {error.code}: {error}"
-            self.gates.failed(need, work, now_s, pause_s, spends=spends, why=why)
+            said = Said(error.code, f"the last said {error.code}: {error}")
+            self.gates.failed(need, work, now_s, pause_s, spends=spends, said=said)
             spent = self.gates.rounds(need, work) + work.failures
         else:
             work.failures += spends
@@ -446,7 +456,7 @@ class Dispatcher:
         message = f"given up after {attempts} attempts; {why}"
         self._metrics.jobs.given_up.inc()
         error = RetriesExhausted(message, attempts)
-        outcome = _refused(work, error, self._clock.now_ms())
+        outcome = refused(work, error, self._clock.now_ms())
         self._finish(work, outcome, GivenUp(attempts, message))
 
     def _finish(self, work: Work, outcome: Outcome, given_up: GivenUp | None = None) -> None:
@@ -479,19 +489,3 @@ class Dispatcher:
 def _has_left(work: Work, place: int) -> bool:
     """Work that was cancelled may wait again already, in another place."""
     return work.stage == "ended" or work.order != place
-
-
-def _answered(needs: tuple[str, ...], error: JobRefused | BadRecord) -> tuple[str, ...]:
-    """The needs that must have answered before ``error`` could be found; they are asked in order."""
-    need = getattr(error, "need", "")
-    return needs[: needs.index(need) + 1] if need in needs else ()
-
-
-def _refused(work: Work, error: Exception, now_ms: int) -> Outcome:
-    """The outcome that says why there is no summary."""
-    code = getattr(error, "code", "simulation_failed")
-    if isinstance(error, SimulationCancelled):
-        status = "cancelled"
-    else:
-        status = "rejected" if isinstance(error, _REJECTED) else "failed"
-    return Outcome(status, {}, code, str(error)[:1000], work.started_ms or now_ms, now_ms)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streams.runtime.work import Work
 
@@ -23,12 +24,22 @@ ROUNDS_MAX = 10
 """No queue policy allows more attempts."""
 
 
+class Said(NamedTuple):
+    """What a need said last: the error's code, and a sentence."""
+
+    code: str
+    why: str
+
+
+NOTHING = Said("", "")
+
+
 @dataclass(slots=True)
 class _Gate:
     shut_until_s: float
     failed_at_s: deque[float] = field(default_factory=lambda: deque(maxlen=ROUNDS_MAX))
     probe: Work | None = None
-    why: str = ""
+    said: Said = NOTHING
 
 
 class Gates:
@@ -78,7 +89,7 @@ class Gates:
                 gate.probe = None
 
     def failed(
-        self, need: str, work: Work, now_s: float, pause_s: float, *, spends: bool, why: str
+        self, need: str, work: Work, now_s: float, pause_s: float, *, spends: bool, said: Said
     ) -> None:
         """``need`` failed work that asked it; it is asked again in ``pause_s``. ``spends``: the
         failure is a round."""
@@ -86,17 +97,16 @@ class Gates:
         last_s = gate.failed_at_s[-1] if gate.failed_at_s else float("-inf")
         if spends and work.begun_s > last_s:
             gate.failed_at_s.append(now_s)
-        gate.why = why
+        gate.said = said
         gate.shut_until_s = max(gate.shut_until_s, now_s + pause_s)
 
-    def spent(self, work: Work) -> int:
-        """Rounds that a need of ``work`` failed since the work came."""
-        return max((self.rounds(need, work) for need in work.wanting), default=0)
-
-    def why(self, work: Work) -> str:
-        """What the need that failed most rounds said last."""
-        need = max(work.wanting, key=lambda need: self.rounds(need, work))
-        return self._gates[need].why
+    def spent(self, work: Work) -> tuple[int, Said]:
+        """Rounds that a need of ``work`` failed since the work came, and what it said last."""
+        if not self._gates:
+            return 0, NOTHING
+        need = max(work.wanting, key=lambda need: self.rounds(need, work), default="")
+        gate = self._gates.get(need)
+        return (self.rounds(need, work), gate.said) if gate is not None else (0, NOTHING)
 
     def rounds(self, need: str, work: Work) -> int:
         """Rounds that ``need`` failed since the work came."""

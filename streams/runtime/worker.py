@@ -24,6 +24,7 @@ from streams.runtime.request_log import RequestLog
 from streams.runtime.shed_watch import ShedWatch
 from streams.runtime.vitals import Watched, health_watch, shard_calls
 from streams.settings import Settings
+from streams.settings.job_retries import job_retries
 from streams.sinks.delivery import Delivery
 from streams.sinks.rollup_queue import RollUpQueue
 from streams.telemetry.health import PartitionCounts
@@ -169,6 +170,7 @@ def _dispatchers(agents: Sequence[Agent], resources: Resources) -> dict[str, Dis
             resources.clock,
             resources.metrics,
             resources.settings.normal_share,
+            job_retries(resources.settings.job_retries),
         )
         for agent in agents
         if isinstance(agent, JobAgent)

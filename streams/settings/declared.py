@@ -203,6 +203,10 @@ class Settings:
     normal_share: float = _setting(
         0.25, "share of starts kept for priorities below 5", low=0.01, high=0.99
     )
+    job_retries: str = _setting(
+        "",
+        "attempts of simulations by error, CODE=ATTEMPTSxPAUSE_S[,...]; others as the scenario says",
+    )
     pool_processes: int = _setting(
         0, "processes that run simulations; 0 is one a processor", low=0, high=1024
     )

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from streams.errors import UsageError
 from streams.settings.declared import Settings
+from streams.settings.job_retries import job_retries
 
 _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/,\[\]]+):(\d{1,5})")
 _MADE_BY_US = "tokens_file"
@@ -93,6 +94,14 @@ def _wanted_sharding(value: str) -> str | None:
     return _wanted_file(file)
 
 
+def _wanted_retries(value: str) -> str | None:
+    try:
+        job_retries(value)
+    except ValueError as error:
+        return f"cannot be used: {error}"
+    return None
+
+
 _SECRET = ("clickhouse_shards", "redis_url")
 _CHECKS: dict[str, Callable[[str], str | None]] = {
     "kafka_bootstrap": _wanted_brokers,
@@ -101,4 +110,5 @@ _CHECKS: dict[str, Callable[[str], str | None]] = {
     "policy_url": _url("http", "https"),
     "otel_endpoint": _url("http", "https"),
     "sharding": _wanted_sharding,
+    "job_retries": _wanted_retries,
 }

@@ -17,6 +17,7 @@ WRONG = {
     "DIA_POLICY_URL": "policies:80",
     "DIA_OTEL_ENDPOINT": "ftp://collector",
     "DIA_SHARDING": "modulo",
+    "DIA_JOB_RETRIES": "breaker_open=3x1",
     "DIA_KAFKA_CA_FILE": "/nowhere/ca.pem",
     "DIA_CLICKHOUSE_PASSWORD_FILE": "/nowhere/password",
     "DIA_REPLAY_POLICY_FILE": "/nowhere/policies.toml",
@@ -29,6 +30,7 @@ RIGHT = {
     "DIA_POLICY_URL": "https://policies/v2",
     "DIA_OTEL_ENDPOINT": "http://collector:4318",
     "DIA_SHARDING": "hash",
+    "DIA_JOB_RETRIES": "process_died=2x0.5, shard_unavailable=10x60",
 }
 
 

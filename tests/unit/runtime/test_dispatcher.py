@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from types import MappingProxyType
 
 import pytest
 
@@ -14,6 +15,7 @@ from streams.errors import (
     PolicyRejected,
     PolicyServiceFailed,
     ProcessDied,
+    ShardBusy,
     SimulationMemory,
     SimulationTimeout,
 )
@@ -21,6 +23,7 @@ from streams.job_agent import Ask
 from streams.queue_policy import QueuePolicy
 from streams.runtime.dispatcher import AHEAD_OF_LANE, HOLD_S, Dispatcher
 from streams.runtime.work import Work
+from streams.settings.job_retries import job_retries
 from streams.telemetry.metrics import Metrics
 
 
@@ -80,10 +83,10 @@ def clock():
 class Desk:
     """A dispatcher, its performer, and what it answered."""
 
-    def __init__(self, clock, **options):
+    def __init__(self, clock, retries=MappingProxyType({}), **options):
         self.clock = clock
         self.performer = Script(**options)
-        self.dispatcher = Dispatcher(self.performer, clock, Metrics(), 0.25)
+        self.dispatcher = Dispatcher(self.performer, clock, Metrics(), 0.25, retries)
         self.outcomes = {}
         self.given_up = {}
         self.loop = asyncio.ensure_future(self.dispatcher.run())
@@ -169,6 +172,24 @@ async def test_a_queue_says_how_often_and_how_soon(open_desk, attempts):
     await desk.after(attempts * 3.8)
     assert desk.performer.started.count("ever") == attempts
     assert desk.given_up["ever"].attempts == attempts
+
+
+async def test_an_operator_sets_attempts_and_pauses_by_the_class_of_the_error(open_desk):
+    """A host that kills processes asks for other patience than a shard that restarts."""
+    retries = job_retries("process_died=2x4, shard_busy=5x0.5")
+    desk = open_desk(retries=retries)
+    desk.performer.script["died"] = [ProcessDied("x")] * 9
+    busy = ShardBusy("x")
+    busy.need = "shard 1"
+    desk.performer.needed["busy"] = [busy] * 9
+    desk.submit("died")
+    desk.submit("busy", needs=("shard 1",))
+    await desk.after(3.1)
+    assert desk.performer.started.count("died") == 1
+    await desk.after(20.0)
+    assert desk.given_up["died"].attempts == 2
+    assert desk.given_up["busy"].attempts == 5
+    assert desk.performer.prepared.count("busy") == 5
 
 
 async def test_pauses_are_spread(open_desk, clock):
