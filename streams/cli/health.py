@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from streams.local.live_workers import Worker
     from streams.settings import Settings
 
-TIMEOUT_S = 5.0
-
 
 def health_of(settings: Settings, workers: Sequence[Worker]) -> Health:
     """The pipeline at this moment. Raises `DependencyUnreachable` when no broker is named."""
@@ -32,7 +30,6 @@ def health_of(settings: Settings, workers: Sequence[Worker]) -> Health:
         workers,
         SystemClock(),
         local_members=member_prefix(settings.state_path()),
-        timeout_s=TIMEOUT_S,
     )
     return judge(asyncio.run(observed))
 

@@ -20,8 +20,8 @@ from streams.health.observation import (
 from streams.local.live_workers import Worker
 from streams.types import Admin, Broker, LogReader, TopicPartition
 
-TIMEOUT_S: Final = 10.0
-"""Deadline of all questions together."""
+TIMEOUT_S: Final = 5.0
+"""Deadline of all questions together: a command or a page waits for no longer."""
 
 
 async def observe(
