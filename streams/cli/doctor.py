@@ -61,7 +61,9 @@ def _pipeline(settings: Settings) -> list[Finding]:
         return []
     health = health_of(settings, live_workers(settings.state_path()))
     found = [
-        Finding(f"{one.subject}: {one.code}", _LEVELS[one.severity], one.detail, one.mend)
+        Finding(
+            f"{one.subject}: {one.code}", _LEVELS[one.severity], one.fields()["detail"], one.mend
+        )
         for one in health.findings
     ]
     if not found:

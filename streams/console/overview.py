@@ -138,7 +138,7 @@ class OverviewDesk:
             "health": {
                 "verdict": health.verdict.word,
                 "at_ms": health.at_ms,
-                "findings": [finding.fields() for finding in health.findings],
+                "findings": [finding.public_fields() for finding in health.findings],
             },
             "error_budget": self._freshness.budget(),
             "lag": _lag(health, survey),

@@ -29,9 +29,18 @@ class HealthFinding(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     detail: str
     mend: str = ""
+    reason: str = ""
+    """An error's own sentence. It may name addresses, which are not for browsers."""
 
     def fields(self) -> dict[str, str]:
         """As data, the severity as a word."""
+        found = self.public_fields()
+        if self.reason:
+            found["detail"] += f": {self.reason}"
+        return found
+
+    def public_fields(self) -> dict[str, str]:
+        """The same without ``reason``."""
         return {
             "code": self.code,
             "severity": self.severity.word,

@@ -89,8 +89,9 @@ def unknown_sources(observed: Observation) -> Iterator[HealthFinding]:
                 code="lag_unknown",
                 severity=Severity.UNKNOWN,
                 subject=source.source.topic,
-                detail=f"lag of group {source.source.group} is unknown: {source.why}",
+                detail=f"lag of group {source.source.group} is unknown",
                 mend="dia doctor",
+                reason=source.why,
             )
 
 

@@ -164,7 +164,8 @@ async def test_a_broker_that_refuses_is_unknown(broker):
 
     health = await _health(Away())
     assert (health.verdict, health.lag_records) == (Severity.UNKNOWN, None)
-    assert "connect at broker:9092" in health.findings[0].detail
+    assert "connect at broker:9092" in health.findings[0].fields()["detail"]
+    assert "broker:9092" not in health.findings[0].public_fields()["detail"]
 
 
 async def test_a_broker_that_hangs_is_unknown_at_the_deadline(broker):
@@ -176,7 +177,7 @@ async def test_a_broker_that_hangs_is_unknown_at_the_deadline(broker):
 
     health = await _health(Hanging(), timeout_s=0.01)
     assert (health.verdict, health.lag_records) == (Severity.UNKNOWN, None)
-    assert "did not answer" in health.findings[0].detail
+    assert "did not answer" in health.findings[0].reason
 
 
 async def test_one_group_that_is_not_told_leaves_the_others_known(broker, monkeypatch):
