@@ -159,6 +159,8 @@ class GroupConsumer(Protocol):
 class LogReader(Protocol):
     """Reads one partition without a group, read_committed: for restore, audit and tests.
 
+    One read may return less than was asked for, and says nothing about where the log ends:
+    `streams.log_range` reads a part of a log to an end that is known.
     Raises `BrokerUnavailable`, and `UnknownTopic` for a partition that does not exist.
     """
 
@@ -167,8 +169,12 @@ class LogReader(Protocol):
     async def last_stable_offset(self, tp: TopicPartition) -> int: ...
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
-        """Records from ``offset`` on; empty with ``end == offset`` at the last stable offset.
+        """Up to ``max_records`` records from ``offset`` on.
 
+        Empty with ``end == offset`` only where ``offset`` was at or behind the last stable offset
+        of that same answer. A leader that is not up to date names an older one than
+        `last_stable_offset` did. Below it an answer without records is asked for again, until
+        `BrokerUnavailable`.
         Raises `OffsetOutOfRange` when ``offset`` is below the log's start or past its end, and
         `BatchUnreadable` when no record lies between ``offset`` and a batch that cannot be opened.
         """
@@ -329,13 +335,23 @@ class Admin(Protocol):
     async def alter_config(self, topic: str, config: Mapping[str, str]) -> None: ...
 
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
-        """Trim each log so that it starts at the given offset (or at its end, if lower)."""
+        """Trim each log so that it starts at the given offset, or leave it where it starts later.
+
+        Raises `BrokerUnavailable` for a log that ends before the offset, as its leader knows it
+        at that moment: nothing of it is deleted, never everything up to its end.
+        """
         ...
 
     async def committed(
-        self, group: str, partitions: Iterable[TopicPartition]
+        self, group: str, partitions: Iterable[TopicPartition], *, stable: bool = True
     ) -> dict[TopicPartition, CommittedOffset]:
-        """Partitions without a committed offset are absent."""
+        """Partitions of which the coordinator says that nothing was committed are absent.
+
+        A coordinator that loads, has moved or does not answer is asked again, until
+        `BrokerUnavailable`: no answer is never "nothing committed". ``stable``: wait for the end
+        of transactions that commit an offset of these partitions; what only shows an offset may
+        do without and gets the one before.
+        """
         ...
 
     async def describe_group(self, group: str) -> GroupDescription:

@@ -2,7 +2,7 @@
 
 | aiokafka, asyncio or the system                                  | dia                     |
 |------------------------------------------------------------------|-------------------------|
-| `ProducerFenced`, `InvalidProducerEpoch`                         | `ProducerFenced`        |
+| `ProducerFenced`, `InvalidProducerEpoch`, code 90                | `ProducerFenced`        |
 | anything else between a transaction's begin and its close        | `CommitInDoubt`         |
 | `UnknownTopicOrPartitionError`, "Unrecognized partition"         | `UnknownTopic`          |
 | `MessageSizeTooLargeError`, `RecordListTooLargeError`            | `TooLarge`              |
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 
 import aiokafka.errors as client
 
+from streams.broker.kafka_codes import PRODUCER_FENCED
 from streams.errors import (
     BrokerUnavailable,
     CommitInDoubt,
@@ -61,6 +62,12 @@ def evicted(error: BaseException) -> bool:
 client.kafka_errors.setdefault(FencedInstanceIdError.errno, FencedInstanceIdError)
 
 _TOO_LARGE = (client.MessageSizeTooLargeError, client.RecordListTooLargeError)
+_FENCED = (
+    client.ProducerFenced,
+    client.InvalidProducerEpoch,
+    PRODUCER_FENCED,
+    ProducerFenced,
+)
 _REFUSED = (
     client.InvalidConfigurationError,
     client.InvalidRequestError,
@@ -89,7 +96,7 @@ def transaction_error(error: BaseException, doing: str) -> PartitionRestart:
     """`ProducerFenced` where the broker said so, else `CommitInDoubt`."""
     text = f"{doing}: {_describe(error)}"
     for cause in _chain(error):
-        if isinstance(cause, (client.ProducerFenced, client.InvalidProducerEpoch, ProducerFenced)):
+        if isinstance(cause, _FENCED):
             return ProducerFenced(text)
     return CommitInDoubt(text)
 

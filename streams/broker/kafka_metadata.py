@@ -6,18 +6,23 @@ import asyncio
 import time
 from typing import Any
 
+import aiokafka.errors as client_errors
+from aiokafka.protocol.metadata import MetadataRequest
+
+from streams.broker.kafka_codes import raise_for
+from streams.broker.kafka_patience import RETRY_S
 from streams.errors import BrokerUnavailable, UnknownTopic
 
 UNKNOWN_AFTER_S = 1.0
 """A new topic spreads within milliseconds; aiokafka itself would wait the request timeout out."""
-RETRY_S = 0.05
 
 
 async def partitions_of(client: Any, topic: str) -> int:
     """How many partitions ``topic`` has, asking the broker only while the client does not know.
 
-    ``client`` is an `AIOKafkaClient`. Raises `UnknownTopic`, and `BrokerUnavailable` where no
-    broker answers.
+    ``client`` is an `AIOKafkaClient`. Raises `UnknownTopic` where the broker says so, the client's
+    error for any other code of the topic (not authorised, no leader yet), and `BrokerUnavailable`
+    where no broker answers.
     """
     known = client.cluster.partitions_for_topic(topic)
     if known:
@@ -34,4 +39,15 @@ async def partitions_of(client: Any, topic: str) -> int:
         await asyncio.sleep(RETRY_S)
     if not answered:
         raise BrokerUnavailable(f"no broker answers about {topic}. `dia doctor` checks the broker.")
+    await _refuse(client, topic)
     raise UnknownTopic(f"topic {topic} does not exist. Run `dia topics apply`.")
+
+
+async def _refuse(client: Any, topic: str) -> None:
+    """Raise the broker's reason why the client knows no partition of ``topic``, which the client
+    drops, unless that is that there is no such topic."""
+    request = MetadataRequest([topic], allow_auto_topic_creation=False)
+    answer = await client.send(client.get_random_node(), request)
+    for code, name, *_ in answer.topics:
+        if name == topic and code != client_errors.UnknownTopicOrPartitionError.errno:
+            raise_for(code, topic)

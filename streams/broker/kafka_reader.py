@@ -2,13 +2,31 @@
 
 No background task: each call asks the partition's leader itself, so a reader that is not called
 costs nothing, and one that is closed leaves nothing behind.
+
+What a leader may answer (Fetch v4 to v11, ListOffsets v2 and v3, Kafka 4.1), and what follows:
+
+| answer                                                            | what a call does         |
+|-------------------------------------------------------------------|--------------------------|
+| records                                                           | returns them             |
+| no records, the offset at or behind the last stable offset        | `read` returns empty     |
+| no records, or only part of a batch, below the last stable offset | asks again               |
+| nothing about the partition: the client is over its quota         | waits as told, asks again|
+| any answer with ``throttle_time_ms``                              | waits before it asks next|
+| an offset or a last stable offset of -1: not known                | asks again               |
+| OFFSET_OUT_OF_RANGE                                               | `OffsetOutOfRange`       |
+| a code that passes by itself (`kafka_codes.passes`), of the       | asks again, with fresh   |
+| partition or of the whole answer; a leader that is not known      | metadata                 |
+| any other code                                                    | `BrokerUnavailable`      |
+
+Whoever asks again does so until the request timeout, then raises `BrokerUnavailable`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import aiokafka.errors as client
 from aiokafka.client import AIOKafkaClient
@@ -16,16 +34,20 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, OffsetResetStrategy, Parti
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
+from streams.broker.kafka_codes import IncompleteAnswerError, passes, raise_for
 from streams.broker.kafka_columns import ColumnFetch
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error
-from streams.broker.kafka_metadata import RETRY_S, partitions_of
+from streams.broker.kafka_metadata import partitions_of
+from streams.broker.kafka_patience import RETRY_S, Patience
 from streams.broker.kafka_record_set import RecordSet
 from streams.broker.kafka_tasks import end_client
 from streams.errors import UnknownTopic
 from streams.types import OffsetOutOfRange, RecordBatch, TopicPartition
 
 READ_BYTES = 8 << 20
+
+Taken = TypeVar("Taken")
 
 
 class KafkaReader:
@@ -35,6 +57,8 @@ class KafkaReader:
         self._connection = connection
         self._client: Any = AIOKafkaClient(**connection.client_options())
         self._rest: tuple[TopicPartition, ColumnFetch] | None = None
+        self._quiet_until_s = 0.0
+        """monotonic; until then the broker does not read what this client sends (KIP-219)"""
 
     async def start(self) -> None:
         """Connect. `BrokerUnavailable` when nobody answers."""
@@ -52,23 +76,29 @@ class KafkaReader:
         return await self._list_offset(tp, OffsetResetStrategy.LATEST)
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
+        patience = self._patience()
         batch = RecordBatch(tp, offset, offset)
         while True:
-            columns = await self._columns(tp, batch.end)
+            columns = await self._columns(tp, batch.end, patience)
             if columns is None:
                 return batch
             self._rest = None
             more = columns.read(batch, max_records)
+            moved = columns.next_fetch_offset > batch.end
             batch.end = columns.next_fetch_offset
             self._rest = (tp, columns) if more else None
             if len(batch):
                 return batch
+            if not moved:
+                await self._again(IncompleteAnswerError(f"no batch of {tp} at {offset}"), patience)
 
     async def close(self) -> None:
         self._rest = None
         await end_client(self._client)
 
-    async def _columns(self, tp: TopicPartition, offset: int) -> ColumnFetch | None:
+    async def _columns(
+        self, tp: TopicPartition, offset: int, patience: Patience
+    ) -> ColumnFetch | None:
         """What was fetched but not read yet, else a new fetch; None at the last stable offset."""
         if self._rest is not None:
             known, columns = self._rest
@@ -77,50 +107,81 @@ class KafkaReader:
         request = FetchRequest(
             0, 0, READ_BYTES, READ_COMMITTED, [(tp.topic, [(tp.partition, offset, READ_BYTES)])]
         )
+
+        def take(fields: dict[str, Any]) -> ColumnFetch | None:
+            records = RecordSet(fields["message_set"] or b"")
+            if records.has_next():
+                aborted = fields["aborted_transactions"]
+                source = (tp, records, aborted, offset, None, None, True, READ_COMMITTED)
+                return ColumnFetch(tp, PartitionRecords(*source))
+            stable = fields["last_stable_offset"]
+            if not 0 <= stable <= offset:
+                raise IncompleteAnswerError(f"nothing of {tp} at {offset}, stable up to {stable}")
+            return None
+
         try:
-            answer = await self._ask_leader(tp, request)
+            return await self._ask_leader(tp, request, take, patience)
         except client.OffsetOutOfRangeError:
             raise OffsetOutOfRange(tp, offset) from None
-        records = RecordSet(answer[-1])
-        if not records.has_next():
-            return None
-        # The list of aborted transactions is two before the records since FetchResponse v11,
-        # one before them from v4 on; v11 put the preferred replica in between.
-        aborted = next(part for part in reversed(answer[:-1]) if not isinstance(part, int))
-        return ColumnFetch(
-            tp, PartitionRecords(tp, records, aborted, offset, None, None, True, READ_COMMITTED)
-        )
 
     async def _list_offset(self, tp: TopicPartition, strategy: int) -> int:
         request = OffsetRequest(-1, READ_COMMITTED, [(tp.topic, [(tp.partition, strategy)])])
-        answer = await self._ask_leader(tp, request)
-        return int(answer[-1])
 
-    async def _ask_leader(self, tp: TopicPartition, request: Any) -> list[Any]:
-        """The fields after the error code of the leader's answer about one partition.
+        def take(fields: dict[str, Any]) -> int:
+            offset = int(fields["offset"])
+            if offset < 0:
+                raise IncompleteAnswerError(f"no offset of {tp}")
+            return offset
 
-        Asks again while the leader moves; raises `OffsetOutOfRangeError`, `UnknownTopic` and
-        `BrokerUnavailable`.
+        try:
+            return await self._ask_leader(tp, request, take, self._patience())
+        except client.OffsetOutOfRangeError as error:
+            raise self._unavailable(error) from error
+
+    async def _ask_leader(
+        self,
+        tp: TopicPartition,
+        request: Any,
+        take: Callable[[dict[str, Any]], Taken],
+        patience: Patience,
+    ) -> Taken:
+        """What ``take`` makes of the fields of the leader's answer about one partition.
+
+        Raises `OffsetOutOfRangeError`, `UnknownTopic` and `BrokerUnavailable`.
         """
-        deadline_s = time.monotonic() + self._connection.request_timeout_s
         while True:
             try:
-                leader = await self._leader(tp)
-                response = await self._client.send(leader, request)
-                fields: list[Any]
-                [(_, [(_, code, *fields)])] = response.topics
-                if code:
-                    raise client.for_code(code)(str(tp))
+                await patience.throttled(self._quiet_until_s)
+                response = await self._client.send(await self._leader(tp), request)
+                return take(self._about(response, tp))
             except client.OffsetOutOfRangeError:
                 raise
             except CLIENT_ERRORS as error:
-                retriable = getattr(error, "retriable", False)
-                if not retriable or time.monotonic() > deadline_s:
-                    raise self._unavailable(error) from error
-                await asyncio.sleep(RETRY_S)
-                await self._refresh()
-            else:
-                return fields
+                await self._again(error, patience)
+
+    def _about(self, answer: Any, tp: TopicPartition) -> dict[str, Any]:
+        """The fields about ``tp`` by their names in the protocol, which stay while places move."""
+        throttle_s = getattr(answer, "throttle_time_ms", 0) / 1000
+        self._quiet_until_s = time.monotonic() + throttle_s
+        raise_for(getattr(answer, "error_code", 0), str(tp))
+        names = _items(_items(answer.SCHEMA, "topics"), "partitions").names
+        for topic, partitions, *_ in answer.topics or ():
+            for values in partitions:
+                fields = dict(zip(names, values, strict=True))
+                if (topic, fields["partition"]) == tp:
+                    raise_for(fields["error_code"], str(tp))
+                    return fields
+        raise IncompleteAnswerError(f"nothing about {tp}, throttled for {throttle_s:g} s")
+
+    async def _again(self, error: BaseException, patience: Patience) -> None:
+        """Return when the leader may be asked once more, else raise."""
+        if not passes(error) or patience.over:
+            raise self._unavailable(error) from error
+        await asyncio.sleep(RETRY_S)
+        try:
+            await self._refresh()
+        except CLIENT_ERRORS as stale:
+            raise self._unavailable(stale) from error
 
     async def _leader(self, tp: TopicPartition) -> int:
         if tp.partition >= await partitions_of(self._client, tp.topic):
@@ -137,5 +198,13 @@ class KafkaReader:
         async with asyncio.timeout(self._connection.request_timeout_s):
             await self._client.force_metadata_update()
 
+    def _patience(self) -> Patience:
+        return Patience(self._connection.request_timeout_s)
+
     def _unavailable(self, error: BaseException) -> Exception:
         return broker_error(error, f"read at {self._connection.bootstrap}")
+
+
+def _items(schema: Any, name: str) -> Any:
+    """The schema of the items of an array field."""
+    return schema.fields[schema.names.index(name)].array_of

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.broker.memory_admin import MemoryAdmin, MemoryReader
+from streams.broker.memory_admin import MemoryAdmin
 from streams.broker.memory_cluster import Cluster
 from streams.broker.memory_consumer import MemoryConsumer
 from streams.broker.memory_faults import Faults
 from streams.broker.memory_log import Log
 from streams.broker.memory_producer import MemoryPlainProducer, MemoryTransactionalProducer
+from streams.broker.memory_reader import MemoryReader
 from streams.clock import Clock
 from streams.types import CommittedOffset, TopicPartition
 

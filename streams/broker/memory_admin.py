@@ -1,19 +1,15 @@
-"""Administration and group-less reading of the in-memory broker."""
+"""Administration of the in-memory broker."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.broker.memory_cluster import Cluster, Topic
+from streams.broker.memory_faults import COORDINATOR_REFUSALS
 from streams.broker.memory_log import Log
-from streams.errors import RefusedBySafety, UnknownTopic
-from streams.types import (
-    CommittedOffset,
-    GroupDescription,
-    RecordBatch,
-    TopicConfig,
-    TopicPartition,
-)
+from streams.broker.memory_reader import ANSWER_TIMEOUT_S, ASK_AGAIN_S
+from streams.errors import BrokerUnavailable, RefusedBySafety, UnknownTopic
+from streams.types import CommittedOffset, GroupDescription, TopicConfig, TopicPartition
 
 
 class MemoryAdmin:
@@ -68,15 +64,22 @@ class MemoryAdmin:
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
         await self._cluster.call("admin")
         for tp, offset in before.items():
-            self._cluster.log(tp).trim(offset)
+            self._cluster.trim(tp, offset)
         self._cluster.signal.notify()
 
     async def committed(
-        self, group: str, partitions: Iterable[TopicPartition]
+        self, group: str, partitions: Iterable[TopicPartition], *, stable: bool = True
     ) -> dict[TopicPartition, CommittedOffset]:
+        asked, clock = list(partitions), self._cluster.clock
+        deadline_s = clock.monotonic() + ANSWER_TIMEOUT_S
         await self._cluster.call("admin")
+        while code := self._cluster.refusal(group, asked, stable=stable):
+            if not COORDINATOR_REFUSALS[code] or clock.monotonic() >= deadline_s:
+                raise BrokerUnavailable(f"read offsets of {group}: {code}")
+            await clock.sleep(ASK_AGAIN_S)
+            await self._cluster.call("admin")
         offsets = self._cluster.group(group).offsets
-        return {tp: offsets[tp] for tp in partitions if tp in offsets}
+        return {tp: offsets[tp] for tp in asked if tp in offsets}
 
     async def describe_group(self, group: str) -> GroupDescription:
         await self._cluster.call("admin")
@@ -101,25 +104,3 @@ class MemoryAdmin:
             if topic in group.subscribed():
                 group.rebalance()
         self._cluster.signal.notify()
-
-
-class MemoryReader:
-    """`LogReader` on a `Cluster`."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    async def beginning_offset(self, tp: TopicPartition) -> int:
-        await self._cluster.call("read")
-        return self._cluster.log(tp).start_offset
-
-    async def last_stable_offset(self, tp: TopicPartition) -> int:
-        await self._cluster.call("read")
-        return self._cluster.log(tp).last_stable_offset
-
-    async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
-        await self._cluster.call("read")
-        return self._cluster.log(tp).read_committed(offset, max_records)
-
-    async def close(self) -> None:
-        return None

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from streams.broker.memory_faults import Call, Faults
+from streams.broker.memory_faults import UNSTABLE_OFFSET_COMMIT, Call, Faults, SpoiledRead
 from streams.broker.memory_group import Group
 from streams.broker.memory_log import Entry, Log
 from streams.broker.memory_transactions import TransactionCoordinator
 from streams.clock import Clock
-from streams.errors import TooLarge, UnknownTopic
-from streams.types import CommittedOffset, Headers, TopicPartition
+from streams.errors import BrokerUnavailable, TooLarge, UnknownTopic
+from streams.types import CommittedOffset, Headers, RecordBatch, TopicPartition
 from streams.wake_signal import WakeSignal
 
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default of ``max.message.bytes``."""
 RECORD_OVERHEAD_BYTES = 70
 """Batch header and record framing; the limit is checked per record, uncompressed."""
+
+
+class FetchAnswer(NamedTuple):
+    """What the broker answers a reader: a batch and the last stable offset that it knows, or,
+    without a batch, how long the reader is to be silent."""
+
+    batch: RecordBatch | None
+    last_stable_offset: int
+    throttle_s: float
 
 
 @dataclass(slots=True)
@@ -56,6 +66,38 @@ class Cluster:
         if name not in self.groups:
             self.groups[name] = Group(self.partitions, self.clock.monotonic)
         return self.groups[name]
+
+    def fetch(self, tp: TopicPartition, offset: int, max_records: int) -> FetchAnswer:
+        """One answer to a reader. Raises `OffsetOutOfRange`."""
+        log, spoiled = self.log(tp), self.faults.take_read(tp) or SpoiledRead()
+        if spoiled.throttle_s > 0:
+            return FetchAnswer(None, 0, spoiled.throttle_s)
+        stable = max(log.last_stable_offset - spoiled.behind, 0)
+        if spoiled.records_max is not None:
+            max_records = min(max_records, spoiled.records_max)
+        if max_records > 0:
+            return FetchAnswer(log.read_committed(offset, max_records, stable), stable, 0.0)
+        # Only so that an offset outside the log is noticed.
+        log.read_committed(offset, 0, offset)
+        return FetchAnswer(RecordBatch(tp, offset, offset), stable, 0.0)
+
+    def trim(self, tp: TopicPartition, before: int) -> None:
+        """Raises `BrokerUnavailable` for an offset past the end as the leader knows it."""
+        log = self.log(tp)
+        if self.faults.take_refused_trim() or before > log.high_watermark:
+            raise BrokerUnavailable(
+                f"{tp} is not trimmed to offset {before}: its leader does not hold so many "
+                f"replicated records. Nothing was deleted. Try again later."
+            )
+        log.trim(before)
+
+    def refusal(self, group: str, partitions: Iterable[TopicPartition], *, stable: bool) -> str:
+        """The code with which the group's coordinator refuses to tell these offsets, or ""."""
+        refused = self.faults.coordinator_refusal()
+        if not stable:
+            return "" if refused == UNSTABLE_OFFSET_COMMIT else refused
+        pending = any(self.transactions.commits_offset(group, tp) for tp in partitions)
+        return refused or (UNSTABLE_OFFSET_COMMIT if pending else "")
 
     def commit_offsets(self, group: str, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         self.group(group).offsets.update(offsets)

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streams.clock import Clock
 from streams.errors import BrokerUnavailable, CommitInDoubt
+from streams.types import TopicPartition
 
 Call: TypeAlias = Literal[
     "join", "fetch", "read", "start", "send", "send_offsets", "commit", "abort", "produce", "admin"
 ]
+
+
+UNSTABLE_OFFSET_COMMIT: Final = "UNSTABLE_OFFSET_COMMIT"
+COORDINATOR_REFUSALS: Final[Mapping[str, bool]] = {
+    "COORDINATOR_LOAD_IN_PROGRESS": True,
+    "COORDINATOR_NOT_AVAILABLE": True,
+    "NOT_COORDINATOR": True,
+    UNSTABLE_OFFSET_COMMIT: True,
+    "GROUP_AUTHORIZATION_FAILED": False,
+    "TOPIC_AUTHORIZATION_FAILED": False,
+    "UNKNOWN_SERVER_ERROR": False,
+}
+"""How a group coordinator may refuse to tell offsets, and whether a client asks again."""
+
+
+class SpoiledRead(NamedTuple):
+    """How the broker answers one fetch of a `LogReader`.
+
+    ``records_max``: no more records than these; with 0 there are none, below the last stable
+    offset too. ``behind``: the leader's log and its last stable offset end so many offsets before
+    the true end. ``throttle_s``: nothing about the partition, and so long no other answer.
+    """
+
+    records_max: int | None = None
+    behind: int = 0
+    throttle_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -31,7 +59,11 @@ class Faults:
         self._notify = notify
         self._planned: dict[Call, list[_Planned]] = {}
         self._doubts: list[tuple[int, bool]] = []
+        self._reads: dict[TopicPartition | None, deque[SpoiledRead]] = {}
+        self._refusal: tuple[str, float] = ("", 0.0)
+        self._healed = 0
         self.is_down = False
+        self.refused_trims = 0
         self.extra_markers = 0
         self.repeated_callbacks = 0
         self.lost_lists = 0
@@ -76,6 +108,22 @@ class Faults:
         """Let the consumers that fetch next lose ``count`` lists: positions move, no record comes."""
         self.lost_lists += count
 
+    def spoil_reads(
+        self, read: SpoiledRead, *, times: int = 1, of: TopicPartition | None = None
+    ) -> None:
+        """Answer the next ``times`` fetches of readers so, after those spoiled before; only those
+        of one partition, where it is named."""
+        self._reads.setdefault(of, deque()).extend([read] * times)
+
+    def refuse_offsets(self, code: str, for_s: float) -> None:
+        """For ``for_s`` seconds every group coordinator answers with ``code``, one of
+        `COORDINATOR_REFUSALS`, and without an offset."""
+        self._refusal = (code, self._clock.monotonic() + for_s)
+
+    def refuse_trims(self, count: int = 1) -> None:
+        """The next ``count`` offsets to trim to lie ahead of what the leader holds replicated."""
+        self.refused_trims += count
+
     def down(self) -> None:
         """Refuse every call until `up`; consumers see silence."""
         self.is_down = True
@@ -85,10 +133,15 @@ class Faults:
         self._notify()
 
     def heal(self) -> None:
-        """Forget every fault that has not struck, and come up."""
+        """Forget every fault that has not struck, those of a call that is delayed at this moment
+        included, and come up."""
+        self._healed += 1
         self._planned.clear()
         self._doubts.clear()
-        self.extra_markers = self.repeated_callbacks = self.lost_lists = 0
+        self._reads.clear()
+        self._refusal = ("", 0.0)
+        self.extra_markers = self.repeated_callbacks = 0
+        self.lost_lists = self.refused_trims = 0
         self.up()
 
     async def strike(self, call: Call) -> None:
@@ -100,8 +153,10 @@ class Faults:
                 due.append(planned)
         for planned in due:
             self._planned[call].remove(planned)
+        healed = self._healed
         for planned in due:
-            await planned.effect()
+            if healed == self._healed:
+                await planned.effect()
         if self.is_down and call != "fetch":
             raise BrokerUnavailable("the in-memory broker is down. Call faults.up().")
 
@@ -111,6 +166,21 @@ class Faults:
         due = [applied for nth, applied in self._doubts if nth == 0]
         self._doubts = [(nth, applied) for nth, applied in self._doubts if nth > 0]
         return due[0] if due else None
+
+    def coordinator_refusal(self) -> str:
+        """The code that group coordinators answer with now; "" where they tell offsets."""
+        code, until_s = self._refusal
+        return code if self._clock.monotonic() < until_s else ""
+
+    def take_read(self, tp: TopicPartition) -> SpoiledRead | None:
+        planned = self._reads.get(tp) or self._reads.get(None)
+        return planned.popleft() if planned else None
+
+    def take_refused_trim(self) -> bool:
+        if self.refused_trims == 0:
+            return False
+        self.refused_trims -= 1
+        return True
 
     def take_extra_marker(self) -> bool:
         if self.extra_markers == 0:

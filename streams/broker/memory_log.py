@@ -103,8 +103,18 @@ class Log:
         del self._entries[:dropped]
         self.start_offset += dropped
 
-    def read_committed(self, offset: int, max_records: int) -> RecordBatch:
-        """Up to ``max_records`` records from ``offset`` on, below the last stable offset.
+    def lose_tail(self, end: int) -> None:
+        """Lose every entry from offset ``end`` on, as an unclean election or a power loss without
+        a replica does. The next append gets offset ``end`` again."""
+        del self._entries[max(0, end - self.start_offset) :]
+        kept = {p: [o for o in offsets if o < end] for p, offsets in self._open.items()}
+        self._open = {producer: offsets for producer, offsets in kept.items() if offsets}
+
+    def read_committed(
+        self, offset: int, max_records: int, stable: int | None = None
+    ) -> RecordBatch:
+        """Up to ``max_records`` records from ``offset`` on, below the last stable offset, or below
+        ``stable`` where a leader knows only of that one.
 
         Raises `OffsetOutOfRange` below the start or past the high watermark, and
         `BatchUnreadable` where the next record lies in a batch that was spoilt.
@@ -112,7 +122,8 @@ class Log:
         if not self.start_offset <= offset <= self.high_watermark:
             raise OffsetOutOfRange(self.tp, offset)
         batch = RecordBatch(self.tp, offset, offset)
-        first, last = offset - self.start_offset, self.last_stable_offset - self.start_offset
+        stable = self.last_stable_offset if stable is None else stable
+        first, last = offset - self.start_offset, stable - self.start_offset
         for entry in islice(self._entries, first, max(first, last)):
             if len(batch) == max_records:
                 break

@@ -61,6 +61,10 @@ class TransactionCoordinator:
             transaction.opened_at = self._clock.monotonic()
         return transaction
 
+    def commits_offset(self, group: str, tp: TopicPartition) -> bool:
+        """Whether an open transaction holds an offset of that group and partition."""
+        return any(tp in t.offsets.get(group, ()) for t in self._by_id.values())
+
     def end(self, transactional_id: str, epoch: int, *, committed: bool) -> None:
         """Commit or abort the holder's transaction, all partitions and offsets together."""
         self._end(self.writing(transactional_id, epoch), committed=committed)

@@ -13,6 +13,7 @@ import pytest
 from streams.broker.kafka import KafkaBroker
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
+from streams.log_range import read_range
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -96,6 +97,13 @@ class World:
         sent = [await writer.send(OutboundRecord(tp, b"key", value)) for value in values]
         return [await offset for offset in sent]
 
+    async def commit_offset(
+        self, writer: TransactionalProducer, group: str, tp: TopicPartition, offset: int
+    ) -> None:
+        await writer.begin()
+        await writer.send_offsets({tp: CommittedOffset(offset, "")}, group)
+        await writer.commit()
+
     async def stable(self, tp: TopicPartition, end: int) -> None:
         """Wait until the last stable offset of ``tp`` is ``end``.
 
@@ -109,16 +117,12 @@ class World:
         await reader.close()
 
     async def committed(self, group: str, tp: TopicPartition) -> CommittedOffset:
-        """The group's offset, once it has one: it shows with the transaction's markers."""
+        """The group's offset, by one question: an open transaction is waited for by the broker."""
         admin = await self.broker.admin()
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                known = await admin.committed(group, [tp])
-                if known:
-                    break
-                await asyncio.sleep(0.01)
-        await admin.close()
-        return known[tp]
+        try:
+            return (await admin.committed(group, [tp]))[tp]
+        finally:
+            await admin.close()
 
     async def read(
         self, tp: TopicPartition, end: int | None = None, offset: int = 0
@@ -128,10 +132,8 @@ class World:
             await self.stable(tp, end)
         reader = await self.broker.reader()
         whole = RecordBatch(tp, offset, offset)
-        while True:
-            batch = await reader.read(tp, whole.end, max_records=7)
-            if batch.end == batch.start:
-                break
+        until = await reader.last_stable_offset(tp)
+        async for batch in read_range(reader, tp, offset, until, 7):
             assert batch.start == whole.end
             assert len(batch) <= 7
             for column in ("offsets", "timestamps", "keys", "values", "headers"):

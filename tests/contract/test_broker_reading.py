@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from streams.errors import UnknownTopic
+from streams.errors import BrokerUnavailable, UnknownTopic
 from streams.types import OffsetOutOfRange, TopicConfig, TopicPartition
 
 
@@ -48,14 +48,27 @@ async def test_offsets_outside_the_log_are_named(world):
     await admin.close()
 
 
-async def test_a_log_trimmed_past_its_end_is_empty_and_goes_on(world):
+async def test_a_log_is_never_trimmed_past_its_end(world):
+    """An offset that the leader does not hold yet must not become "everything": commits that
+    arrived meanwhile would go with it."""
+    tp = TopicPartition(await world.topic(), 0)
+    await world.write(await world.writer(), tp, b"a")
+    await world.stable(tp, 2)
+    admin = await world.broker.admin()
+    with pytest.raises(BrokerUnavailable, match="Nothing was deleted"):
+        await admin.delete_records({tp: 10_000})
+    await admin.close()
+    assert (await world.read(tp, end=2)).values == [b"a"]
+
+
+async def test_a_log_trimmed_to_its_end_is_empty_and_goes_on(world):
     """Offsets never restart while the topic lives."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await world.write(writer, tp, b"a")
     await world.stable(tp, 2)
     admin = await world.broker.admin()
-    await admin.delete_records({tp: 10_000})
+    await admin.delete_records({tp: 2})
     await admin.close()
     reader = await world.broker.reader()
     assert await reader.beginning_offset(tp) == 2

@@ -147,6 +147,23 @@ async def test_offsets_of_a_committed_transaction_are_committed(world):
     assert await world.committed(group, source) == CommittedOffset(42, "epoch=1")
 
 
+async def test_an_offset_that_is_being_committed_is_waited_for(world):
+    """Whoever decides by an offset must not be told the one before it."""
+    source = TopicPartition(await world.topic(), 0)
+    group, writer = world.name("group"), await world.writer()
+    await world.commit_offset(writer, group, source, 1)
+    await writer.begin()
+    await writer.send_offsets({source: CommittedOffset(2, "")}, group)
+    admin = await world.broker.admin()
+    shown = await admin.committed(group, [source], stable=False)
+    asking = asyncio.ensure_future(admin.committed(group, [source]))
+    await admin.committed(group, [source], stable=False)
+    assert not asking.done()
+    await writer.commit()
+    assert (shown[source].offset, (await asking)[source].offset) == (1, 2)
+    await admin.close()
+
+
 async def test_offsets_of_an_aborted_transaction_are_not_committed(world):
     """Offsets and state are one transaction: neither survives an abort."""
     source = TopicPartition(await world.topic(), 0)

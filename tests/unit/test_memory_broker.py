@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from streams.broker.memory import MemoryBroker
+from streams.broker.memory_faults import COORDINATOR_REFUSALS, SpoiledRead
 from streams.clock import VirtualClock, settle
 from streams.errors import (
     BrokerUnavailable,
@@ -14,7 +15,7 @@ from streams.errors import (
     MembershipConflict,
     ProducerFenced,
 )
-from streams.types import OutboundRecord, TopicConfig, TopicPartition
+from streams.types import CommittedOffset, OutboundRecord, TopicConfig, TopicPartition
 
 TOPIC = "topic"
 FIRST, SECOND = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
@@ -226,6 +227,85 @@ async def test_a_delayed_call_waits_on_the_clock(broker, clock):
     await clock.advance(0.1)
     await commit
     assert await values(broker) == [b"v"]
+
+
+async def test_healing_voids_what_still_awaits_a_delayed_call(broker, clock):
+    """A history whose weather is over must not lose its only survivor to a fault of before."""
+    struck = []
+
+    async def effect():
+        struck.append(True)
+
+    broker.faults.delay("read", 5.0)
+    broker.faults.before("read", effect)
+    reader = await broker.reader()
+    reading = asyncio.ensure_future(reader.last_stable_offset(FIRST))
+    await settle()
+    broker.faults.heal()
+    await clock.advance(5.0)
+    assert (await reading, struck) == (0, [])
+
+
+@pytest.mark.parametrize("code", [*COORDINATOR_REFUSALS])
+async def test_a_refused_question_for_offsets_is_asked_again_or_raised(broker, clock, code):
+    """As the real client does it: a code that passes is waited for, another is an error."""
+    admin, producer = await broker.admin(), await started(broker)
+    await producer.begin()
+    await producer.send_offsets({FIRST: CommittedOffset(7, "")}, "g")
+    await producer.commit()
+    broker.faults.refuse_offsets(code, 5.0)
+    asking = asyncio.ensure_future(admin.committed("g", [FIRST]))
+    await settle()
+    await clock.advance(6.0)
+    if COORDINATOR_REFUSALS[code]:
+        assert await asking == {FIRST: CommittedOffset(7, "")}
+    else:
+        with pytest.raises(BrokerUnavailable, match=code):
+            await asking
+
+
+async def test_a_trim_that_the_leader_refuses_deletes_nothing(broker):
+    """Its end may lag behind what the group has committed."""
+    producer, admin = await started(broker), await broker.admin()
+    await producer.begin()
+    await send(producer)
+    await producer.commit()
+    broker.faults.refuse_trims()
+    with pytest.raises(BrokerUnavailable):
+        await admin.delete_records({FIRST: 1})
+    assert await values(broker) == [b"v"]
+    await admin.delete_records({FIRST: 1})
+    assert broker.log(FIRST).start_offset == 1
+
+
+async def test_a_log_without_its_tail_gives_its_offsets_again(broker):
+    """After an unclean election the new leader appends where its own log ends."""
+    producer = await started(broker)
+    for _ in range(2):
+        await producer.begin()
+        await send(producer)
+        await producer.commit()
+    broker.log(FIRST).lose_tail(2)
+    assert broker.log(FIRST).last_stable_offset == 2
+    await producer.begin()
+    await send(producer)
+    await producer.commit()
+    assert await values(broker) == [b"v", b"v"]
+
+
+async def test_a_read_that_gets_nothing_below_the_end_waits_and_fails(broker, clock):
+    """An empty batch would be taken for the end."""
+    producer = await started(broker)
+    await producer.begin()
+    await send(producer)
+    await producer.commit()
+    broker.faults.spoil_reads(SpoiledRead(records_max=0), times=1000, of=FIRST)
+    reader = await broker.reader()
+    reading = asyncio.ensure_future(reader.read(FIRST, 0))
+    await settle()
+    await clock.advance(60.0)
+    with pytest.raises(BrokerUnavailable, match="stable up to 2"):
+        await reading
 
 
 async def test_duplicate_markers_take_offsets_and_change_nothing_else(broker):

@@ -1,0 +1,79 @@
+"""The error codes of Kafka's answers: those that aiokafka 0.14 lacks, and which mean "ask again".
+
+aiokafka's `for_code` gives `UnknownError`, which is final, for a code that it does not know. The
+table follows https://kafka.apache.org/protocol#protocol_error_codes (Kafka 4.1), its column
+"retriable" included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiokafka.errors as client
+
+_LACKING: dict[int, tuple[str, bool]] = {
+    74: ("FENCED_LEADER_EPOCH", True),
+    75: ("UNKNOWN_LEADER_EPOCH", True),
+    76: ("UNSUPPORTED_COMPRESSION_TYPE", False),
+    77: ("STALE_BROKER_EPOCH", False),
+    78: ("OFFSET_NOT_AVAILABLE", True),
+    80: ("PREFERRED_LEADER_NOT_AVAILABLE", True),
+    81: ("GROUP_MAX_SIZE_REACHED", False),
+    83: ("ELIGIBLE_LEADERS_NOT_AVAILABLE", True),
+    84: ("ELECTION_NOT_NEEDED", True),
+    85: ("NO_REASSIGNMENT_IN_PROGRESS", False),
+    86: ("GROUP_SUBSCRIBED_TO_TOPIC", False),
+    87: ("INVALID_RECORD", False),
+    88: ("UNSTABLE_OFFSET_COMMIT", True),
+    89: ("THROTTLING_QUOTA_EXCEEDED", True),
+    90: ("PRODUCER_FENCED", False),
+    91: ("RESOURCE_NOT_FOUND", False),
+    97: ("FEATURE_UPDATE_FAILED", False),
+    100: ("UNKNOWN_TOPIC_ID", True),
+    103: ("INCONSISTENT_TOPIC_ID", True),
+    106: ("FETCH_SESSION_TOPIC_ID_ERROR", True),
+    109: ("OFFSET_MOVED_TO_TIERED_STORAGE", False),
+    110: ("FENCED_MEMBER_EPOCH", False),
+    111: ("UNRELEASED_INSTANCE_ID", False),
+    112: ("UNSUPPORTED_ASSIGNOR", False),
+    113: ("STALE_MEMBER_EPOCH", False),
+    120: ("TRANSACTION_ABORTABLE", False),
+}
+"""Name and whether it passes by itself, by code."""
+
+_PASSING: frozenset[int] = frozenset({2, 9, 13, 51, 70, 71, 72})
+"""Codes that pass by themselves by Kafka's table, but not by aiokafka's: CORRUPT_MESSAGE,
+REPLICA_NOT_AVAILABLE, NETWORK_EXCEPTION, CONCURRENT_TRANSACTIONS,
+FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH, LISTENER_NOT_FOUND."""
+
+
+class IncompleteAnswerError(client.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
+    """An answer without an error that does not say what was asked: of a client that is over its
+    quota, of a broker whose metadata is older than a topic, of a leader behind its own log."""
+
+    retriable = True
+
+
+def _declare(code: int, name: str, retriable: bool) -> type[Any]:
+    members = {"errno": code, "message": name, "retriable": retriable}
+    return type(name, (client.BrokerResponseError,), members)
+
+
+for _code, (_name, _retriable) in _LACKING.items():
+    client.kafka_errors.setdefault(_code, _declare(_code, _name, _retriable))
+
+PRODUCER_FENCED: type[Any] = client.for_code(90)
+"""Another producer started under this transactional id (KIP-588)."""
+
+
+def raise_for(code: int, about: str) -> None:
+    """Raise the client's error of a code that is not 0."""
+    if code:
+        raise client.for_code(code)(about)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same question may get another answer in a moment."""
+    if getattr(error, "retriable", False):
+        return True
+    return isinstance(error, client.BrokerResponseError) and error.errno in _PASSING

@@ -1,0 +1,47 @@
+"""Reading a known part of a log to its end.
+
+One read may return less than was asked for, or nothing at all: a leader that just changed, a
+quota or a slow disk of the broker are enough. So an empty batch is never the end of a log. The
+end is an offset that the broker named before; these functions reach it or raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from streams.errors import BrokerUnavailable
+from streams.types import LogReader, RecordBatch, TopicPartition
+
+READ_RECORDS = 5000
+
+
+async def read_range(
+    reader: LogReader, tp: TopicPartition, start: int, end: int, max_records: int = READ_RECORDS
+) -> AsyncIterator[RecordBatch]:
+    """Consecutive batches from offset ``start`` until one ends at or behind ``end``.
+
+    ``end`` is at most the last stable offset of ``tp``. The last batch may hold records behind it.
+    Raises `BrokerUnavailable` where the log stops short of ``end``, and as `LogReader.read`.
+    """
+    at = start
+    while at < end:
+        batch = await read_some(reader, tp, at, end, max_records)
+        at = batch.end
+        yield batch
+
+
+async def read_some(
+    reader: LogReader, tp: TopicPartition, at: int, end: int, max_records: int = READ_RECORDS
+) -> RecordBatch:
+    """One batch from offset ``at`` on, which is below the known ``end``: it moves at least by one
+    offset.
+
+    Raises as `read_range`.
+    """
+    batch = await reader.read(tp, at, max_records)
+    if batch.end <= at:
+        raise BrokerUnavailable(
+            f"{tp} returns nothing from offset {at} on, although it was stable up to {end}: its "
+            f"leader is not up to date. Try again; `dia doctor` checks the broker."
+        )
+    return batch
