@@ -11,7 +11,8 @@ from streams.audit.shards import Shards
 from streams.clock import Clock
 from streams.errors import UnknownTopic
 from streams.job_agent import Agent
-from streams.runtime.epoch import epoch_of
+from streams.log_range import read_range
+from streams.runtime.commit_mark import epoch_of
 from streams.settings import Settings
 from streams.topology import SourceTopic
 from streams.types import Admin, Headers, LogReader, TopicPartition
@@ -102,7 +103,8 @@ class Reading:
             offset = await self._reader.beginning_offset(tp)
             if offset > 0:
                 dead.trimmed.add(number)
-            while (batch := await self._reader.read(tp, offset)).end > offset:
+            end = await self._reader.last_stable_offset(tp)
+            async for batch in read_range(self._reader, tp, offset, end):
                 for found, value in zip(batch.headers, batch.values, strict=True):
                     if _said(found, "group") != group:
                         continue
@@ -112,7 +114,6 @@ class Reading:
                         refused.add(_said(found, "id"), value)
                     else:
                         dead.records[number, code] += 1
-                offset = batch.end
         refused.forget(replayed)
         return dead, refused
 

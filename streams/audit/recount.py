@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from streams.audit.books import LedgerRow, PartitionBooks
 from streams.audit.judge import Event, Judge, Rules, Verdict
+from streams.log_range import read_some
 from streams.runtime.append_times import appended_ms, first_since
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 
@@ -148,13 +149,11 @@ class _Epoch:
             )
         while (offset := self._beyond_shed(offset)) < row.next_offset:
             try:
-                batch = await self._reader.read(self._tp, offset)
+                batch = await read_some(self._reader, self._tp, offset, row.next_offset)
             except OffsetOutOfRange:
                 result.notes.append(f"{self._tp} was trimmed at offset {offset} during the audit")
                 result.whole.discard(row.epoch)
                 return
-            if batch.end == offset:
-                break
             self._over(batch)
             offset = batch.end
         result.counts[row.epoch] = self._counts
@@ -204,7 +203,8 @@ class _Epoch:
         """The first offset from ``start`` on that was appended at or after ``after_ms`` (or the
         first one retained), and the time below which nothing will be read."""
         high = self._row.next_offset
-        first_ms = await appended_ms(self._reader, self._tp, start)
+        end = await self._reader.last_stable_offset(self._tp)
+        first_ms = await appended_ms(self._reader, self._tp, start, end)
         if first_ms is None or first_ms >= after_ms:
             return start, first_ms or 0
         return await first_since(self._reader, self._tp, start, high, after_ms), after_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streams.log_range import read_range
 from streams.topology import SourceTopic
 from streams.types import LogReader, TopicPartition
 from tables import MINUTE_WINDOWS, SEEN_EVENTS
@@ -28,11 +29,10 @@ async def changelog_size(reader: LogReader, topic: SourceTopic, group: str) -> C
     size = ChangelogSize()
     for number in range(topic.partitions):
         log = TopicPartition(topic.changelog(group), number)
-        offset = await reader.beginning_offset(log)
-        while (batch := await reader.read(log, offset)).end > offset:
+        begin, end = await reader.beginning_offset(log), await reader.last_stable_offset(log)
+        async for batch in read_range(reader, log, begin, end):
             for value in batch.values:
                 _count(size, value or b"")
-            offset = batch.end
     return size
 
 

@@ -103,7 +103,7 @@ async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
     from agents import ALL
     from streams.audit.shards import Shards
     from streams.replay.shed_return import ShedSpan
-    from streams.runtime.epoch import epoch_of
+    from streams.runtime.commit_mark import epoch_of
     from streams.runtime.shed_desk import sheddables
     from streams.types import TopicPartition
 

@@ -18,6 +18,7 @@ from streams.cache.recent import Recent
 from streams.clock import Clock
 from streams.console.logs import Logs
 from streams.console.shards import ShardReader
+from streams.log_range import read_some
 from streams.topology import SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.types import Broker, LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 
@@ -107,7 +108,7 @@ class WaitingRequests:
     async def _committed(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         admin = await self._broker.admin()
         try:
-            found = await admin.committed(SIMULATOR_GROUP, places)
+            found = await admin.committed(SIMULATOR_GROUP, places, stable=False)
         finally:
             await admin.close()
         return {place: one.offset for place, one in found.items()}
@@ -122,11 +123,9 @@ async def _read_from(
     end = await reader.last_stable_offset(place)
     while at < end and records < READ_MAX:
         try:
-            batch = await reader.read(place, at, READ_MAX - records)
+            batch = await read_some(reader, place, at, end, READ_MAX - records)
         except OffsetOutOfRange:
             # Retention took them this moment; the next reading begins behind.
-            break
-        if batch.end <= at:
             break
         found += _requests(batch)
         records, at = records + len(batch), batch.end

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from streams import headers
 from streams.demo.reconcile import Found
+from streams.log_range import read_range
 from streams.settings import Settings
 from streams.sinks.clickhouse import replicas
 from streams.sinks.replica import Replica
@@ -67,7 +68,7 @@ class Reading:
     async def unread(self) -> int:
         """Records of the topic that the group has not committed yet."""
         partitions = self._partitions(self._topic.name)
-        committed = await self._admin.committed(DIA_GROUP, partitions)
+        committed = await self._admin.committed(DIA_GROUP, partitions, stable=False)
         lag = 0
         for tp in partitions:
             done = committed[tp].offset if tp in committed else 0
@@ -101,10 +102,10 @@ class Reading:
         codes: Counter[str] = Counter()
         for tp in self._partitions(self._topic.dlq):
             offset = await self._reader.beginning_offset(tp)
-            while (batch := await self._reader.read(tp, offset)).end > offset:
+            end = await self._reader.last_stable_offset(tp)
+            async for batch in read_range(self._reader, tp, offset, end):
                 name = headers.DLQ_PREFIX + "error_code"
                 codes.update((headers.last(h, name) or b"?").decode() for h in batch.headers)
-                offset = batch.end
         return codes
 
     def _ledger(self) -> tuple[Counter[str], Counter[str]]:

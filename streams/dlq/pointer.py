@@ -6,6 +6,7 @@ from xxhash import xxh3_128_hexdigest
 
 from streams.dlq.letter import Letter, Original
 from streams.errors import RecordLost, UnknownTopic
+from streams.log_range import read_some
 from streams.types import LogReader, OffsetOutOfRange
 
 
@@ -19,7 +20,8 @@ async def refetch(reader: LogReader, letter: Letter) -> Original:
     if pointer is None or tp is None or offset is None:
         raise RecordLost(f"{letter.dlq}/{letter.offset} does not say where its record lies.")
     try:
-        batch = await reader.read(tp, offset, 1)
+        end = await reader.last_stable_offset(tp)
+        batch = await read_some(reader, tp, offset, end, 1) if offset < end else None
     except (OffsetOutOfRange, UnknownTopic):
         batch = None
     if batch is None or batch.offsets[:1] != [offset]:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import structlog
 
 from streams.dlq.letter import Letter, letters
-from streams.errors import BatchUnreadable, TopicRecreated
+from streams.errors import BatchUnreadable, BrokerUnavailable, TopicRecreated
+from streams.log_range import read_some
 from streams.types import LogReader, OffsetOutOfRange, TopicPartition
 
 PAGE_RECORDS = 5000
@@ -61,7 +62,7 @@ async def scan(
         at = start
         while at < end:
             try:
-                batch = await reader.read(tp, at, min(page_records, end - at))
+                batch = await read_some(reader, tp, at, end, min(page_records, end - at))
             except OffsetOutOfRange:
                 at = await _kept_from(reader, tp, at)
                 continue
@@ -69,8 +70,11 @@ async def scan(
                 log.warning("dead_letters_unreadable", tp=str(tp), until=error.until, why=error.why)
                 at = error.until
                 continue
-            if batch.end <= at:
-                raise _shorter(tp, at, end)
+            except BrokerUnavailable:
+                ends_at = await reader.last_stable_offset(tp)
+                if ends_at < end:
+                    raise _shorter(tp, ends_at, end) from None
+                raise
             at = batch.end
             found = letters(batch)
             while found and found[-1].offset >= end:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.dlq.letter import Letter
+from streams.log_range import read_range
 from streams.replay.dispositions import Disposition
 from streams.replay.journal import Disposed, entries
 from streams.replay.ranges import OffsetSet
@@ -59,16 +60,12 @@ async def history(reader: LogReader, letter: Letter) -> list[Decision]:
     if source is None:
         return []
     journal = TopicPartition(source.journal, letter.dlq.partition)
-    at, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
+    begin, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
     found: list[Decision] = []
-    while at < end:
-        batch = await reader.read(journal, at, _READ_RECORDS)
+    async for batch in read_range(reader, journal, begin, end, _READ_RECORDS):
         for entry in entries(batch):
             if isinstance(entry, Disposed):
                 found += _about(entry, letter.offset)
-        if batch.end == at:
-            break
-        at = batch.end
     return found
 
 

@@ -27,6 +27,7 @@ from streams.errors import (
     PartitionRestart,
     RefusedBySafety,
 )
+from streams.log_range import read_some
 from streams.replay.pace import Pace
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.types import (
@@ -129,7 +130,7 @@ class _Run:
         span, copied, gone = self.span, 0, 0
         while at < span.until:
             try:
-                batch = await self.reader.read(span.tp, at, self.pace.step)
+                batch = await read_some(self.reader, span.tp, at, span.until, self.pace.step)
             except OffsetOutOfRange:
                 begin = min(await self.reader.beginning_offset(span.tp), span.until)
                 if begin <= at:
@@ -142,8 +143,6 @@ class _Run:
                 gone += behind - at
                 at = behind
                 continue
-            if batch.end == at:
-                break
             copies = [
                 _copy(span, batch, row)
                 for row, offset in enumerate(batch.offsets)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from streams.errors import ChangelogGap, ChangelogLost
+from streams.log_range import read_range
 from streams.replay.dispositions import Disposition, Dispositions
 from streams.replay.journal import (
     Disposed,
@@ -174,11 +175,7 @@ async def read_standing(reader: LogReader, journal: TopicPartition) -> Standing:
             f"can be replayed exactly once any more. Its retention must be unlimited: "
             f"`dia topics plan`."
         )
-    while offset < end:
-        batch = await reader.read(journal, offset, _READ_RECORDS)
+    async for batch in read_range(reader, journal, offset, end, _READ_RECORDS):
         for entry in entries(batch):
             standing.apply(entry)
-        if batch.end == offset:
-            break
-        offset = batch.end
     return standing

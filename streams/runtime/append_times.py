@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streams.errors import BatchUnreadable
+from streams.log_range import read_some
 from streams.types import LogReader, TopicPartition
 
 _LOOK_BACK = (1, 8, 64, 512, 4096)
@@ -10,18 +11,22 @@ _LOOK_BACK = (1, 8, 64, 512, 4096)
 between records; so many in a row are no log of events."""
 
 
-async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int) -> int | None:
-    """Of the first record from ``offset`` on that can be read; None where the log ends.
+async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int, end: int) -> int | None:
+    """Of the first record from ``offset`` on that can be read; None where none lies below ``end``,
+    which is at most the last stable offset.
 
-    Raises `OffsetOutOfRange`, and what else `LogReader.read` raises.
+    Raises `OffsetOutOfRange`, and what else `read_some` raises.
     """
-    while True:
+    while offset < end:
         try:
-            batch = await reader.read(tp, offset, 1)
+            batch = await read_some(reader, tp, offset, end, 1)
         except BatchUnreadable as error:
             offset = error.until
-        else:
-            return batch.timestamps[0] if batch.timestamps else None
+            continue
+        if batch.offsets:
+            return batch.timestamps[0] if batch.offsets[0] < end else None
+        offset = batch.end
+    return None
 
 
 async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int, ms: int) -> int:
@@ -29,7 +34,7 @@ async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int
     before ``ms``. By bisection."""
     while low < high:
         middle = (low + high) // 2
-        found_ms = await appended_ms(reader, tp, middle)
+        found_ms = await appended_ms(reader, tp, middle, high)
         if found_ms is not None and found_ms < ms:
             low = middle + 1
         else:
@@ -46,14 +51,12 @@ async def last_record(
         at, found = max(low, end - back), None
         while at < end:
             try:
-                batch = await reader.read(tp, at, back)
+                batch = await read_some(reader, tp, at, end, back)
             except BatchUnreadable as error:
                 at = error.until
                 continue
             for place in zip(batch.offsets, batch.timestamps, strict=True):
                 found = place if place[0] < end else found
-            if batch.end == at:
-                break
             at = batch.end
         if found is not None:
             return found

@@ -7,11 +7,13 @@
  A5  every effect still owed is handed to its target again, by the caller, who then resumes
 
 A2 and A3 discard a store that a reset has made void: one whose epoch is lower than the one the
-log ends in. Such a store may fit the log by accident, so the committed offset's epoch is asked
-too; a chain that ends below that epoch has lost its end.
+log ends in. Such a store may fit the log by accident, so the committed offset is asked too: it
+names epoch and number of the commit that wrote it, in the same transaction as that commit's link.
+A chain that ends before that link has lost its end (runtime/commit_mark.py).
 
 The order matters: only after A1 can nobody else append to the changelog that A3 reads.
-Truth is what the log holds; the store is its cache, and the committed offset is for displays.
+Truth is what the log holds; the store is its cache, and the committed offset is the witness that
+the log is whole.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from streams.errors import (
     StoreUnusable,
 )
 from streams.job_agent import Agent, JobAgent
+from streams.runtime.commit_mark import lost_links
 from streams.runtime.dispatcher import Dispatcher
-from streams.runtime.epoch import epoch_of
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import pass_mark
@@ -265,7 +267,8 @@ def transactional_id(group: str, tp: TopicPartition) -> str:
 def _check_end(
     group: str, state: PartitionState, committed: CommittedOffset | None, *, empty: bool
 ) -> None:
-    """The chain must reach what the group has committed; ``empty``: there is no chain at all."""
+    """The chain must reach what the group has committed: a commit's link and the group's offset
+    are one transaction. ``empty``: there is no chain at all."""
     if committed is None:
         return
     if empty:
@@ -274,10 +277,10 @@ def _check_end(
             f"changelog {state.changelog} is empty: the state is gone. An operator decides: "
             f"`dia tables reset`."
         )
-    if state.link.epoch < epoch_of(committed):
+    lost = lost_links(state.link, committed)
+    if lost is not None:
         raise ChangelogLost(
-            f"group {group} has committed epoch {epoch_of(committed)} of {state.tp}, but its "
-            f"changelog {state.changelog} ends in epoch {state.link.epoch}. An operator "
+            f"changelog {state.changelog} of {state.tp} {lost}, group {group}. An operator "
             f"decides: `dia tables reset`."
         )
 

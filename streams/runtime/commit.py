@@ -22,8 +22,8 @@ import structlog
 
 from streams.clock import Clock
 from streams.errors import CommitInDoubt, DiaError, PartitionRestart
+from streams.runtime.commit_mark import committed_offset
 from streams.runtime.deadline import Deadline, DeadlinePassed
-from streams.runtime.epoch import committed_offset
 from streams.runtime.partition import Partition, Prepared
 from streams.telemetry.metrics import Metrics
 from streams.tracing.tracer import UNTRACED_COMMIT, CommitSpan
@@ -104,7 +104,7 @@ async def _commit(
     if any(offset < 0 for offset in offsets):
         raise CommitInDoubt(f"a send of {partition.tp} was answered without an offset")
     link = prepared.link
-    committed = committed_offset(link.next_offset, link.epoch)
+    committed = committed_offset(link)
     await producer.send_offsets({partition.tp: committed}, partition.agent.group)
     await producer.commit()
     return offsets

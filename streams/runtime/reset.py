@@ -7,7 +7,7 @@ partition's own producer, so it fences and is fenced as a commit is:
  R1  look: read the changelog whole, and the source's bounds; refuse when nothing is wrong
  R2  start the transactional producer (A1): whoever holds the partition is fenced
  R3  look again; refuse when anything moved since the operator agreed
- R4  commit {opening link, group offset with metadata ``epoch=N``}
+ R4  commit {opening link, group offset with metadata ``epoch=N seq=M``}
  R5  trim the changelog up to where it ended before the opening link
 
 The opening link has ``reset`` set, an epoch one above every epoch known, ``seq`` going on where
@@ -39,8 +39,9 @@ from streams.errors import (
 )
 from streams.rows import EPOCH_END
 from streams.runtime import effects
+from streams.runtime.append_times import appended_ms
 from streams.runtime.assignment import transactional_id
-from streams.runtime.epoch import committed_offset, epoch_of
+from streams.runtime.commit_mark import committed_offset, epoch_of, lost_links
 from streams.runtime.source_check import Reached, check_source
 from streams.runtime.survey import Survey, survey
 from streams.topology import SourceTopic
@@ -119,7 +120,7 @@ async def look(broker: Broker, group: str, source: SourceTopic, partition: int) 
             end_offset=end,
             last_append_ms=None
             if recreated
-            else await _last_append_ms(reader, tp, found, committed),
+            else await _last_append_ms(reader, tp, found, committed, end),
             cause=stopped,
             recreated=recreated,
         )
@@ -132,26 +133,26 @@ def _chain_fault(found: Survey, committed: CommittedOffset | None) -> PartitionS
         return found.faults[0]
     if found.last is None:
         return ChangelogLost(f"{found.changelog} is empty.")
-    if found.last.epoch < epoch_of(committed):
-        return ChangelogLost(
-            f"{found.changelog} ends in epoch {found.last.epoch}, the group has committed epoch "
-            f"{epoch_of(committed)}."
-        )
-    return None
+    lost = lost_links(found.last, committed)
+    return ChangelogLost(f"{found.changelog} {lost}.") if lost else None
 
 
 async def _last_append_ms(
-    reader: LogReader, tp: TopicPartition, found: Survey, committed: CommittedOffset | None
+    reader: LogReader,
+    tp: TopicPartition,
+    found: Survey,
+    committed: CommittedOffset | None,
+    end: int,
 ) -> int | None:
-    if found.last is not None and found.last.last_offset >= 0:
-        return found.last.last_append_ms
+    last = found.last
+    if last is not None and last.last_offset >= 0 and lost_links(last, committed) is None:
+        return last.last_append_ms
     if committed is None or committed.offset == 0:
         return None
     try:
-        batch = await reader.read(tp, committed.offset - 1, 1)
+        return await appended_ms(reader, tp, committed.offset - 1, end)
     except OffsetOutOfRange:
         return None
-    return batch.timestamps[0] if batch.timestamps else None
 
 
 def open_epoch(standing: Standing, *, resume_at_start: bool) -> Opening:
@@ -268,7 +269,7 @@ async def _commit(producer: TransactionalProducer, clock: Clock, opening: Openin
         for data, _ in pack(link, _owed(opening, clock.now_ms()))
     ]
     await asyncio.gather(*sent)
-    committed = committed_offset(link.next_offset, link.epoch)
+    committed = committed_offset(link)
     await producer.send_offsets({standing.tp: committed}, standing.group)
     await producer.commit()
 

@@ -9,6 +9,7 @@ A link that opens an epoch (``reset``) follows any link of a lower one.
 from __future__ import annotations
 
 from streams.errors import ChangelogGap, ChangelogLost
+from streams.log_range import read_range
 from streams.runtime.state import PartitionState
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 from tables.changelog import Link, unpack
@@ -23,7 +24,8 @@ async def restore(state: PartitionState, reader: LogReader, chained: bool) -> in
     Returns the number of changelog records read. Raises `OffsetOutOfRange` when the log begins
     after the store's offset (or with a broken link: a zombie may have trimmed it under a fresh
     restore), `ChangelogGap` for a hole in the chain, `ChangelogLost` when the log is shorter
-    than the store or begins after what is still live.
+    than the store or begins after what is still live, `BrokerUnavailable` when it cannot be read
+    to its last stable offset.
     """
     log = state.changelog
     end = await reader.last_stable_offset(log)
@@ -36,12 +38,9 @@ async def restore(state: PartitionState, reader: LogReader, chained: bool) -> in
     chain = _Chain(state, chained)
     read = 0
     offset = state.changelog_offset
-    while offset < end:
-        batch = await reader.read(log, offset, _READ_RECORDS)
+    async for batch in read_range(reader, log, offset, end, _READ_RECORDS):
         chain.apply(batch)
         read += len(batch)
-        if batch.end == offset:
-            break
         offset = batch.end
     chain.finish(offset)
     start = await reader.beginning_offset(log)

@@ -13,7 +13,7 @@ from streams.clock import Clock
 from streams.errors import CommitInDoubt, DiaError, PartitionRestart, UnknownTopic, UsageError
 from streams.job_agent import Agent
 from streams.runtime.append_times import appended_ms, first_since, last_record
-from streams.runtime.epoch import epoch_of
+from streams.runtime.commit_mark import epoch_of
 from streams.runtime.shed_order import ShedOrder, orders_group, read_orders, write_orders
 from streams.types import Broker, CommittedOffset, LogReader, TopicPartition
 
@@ -151,7 +151,7 @@ async def _plan(
     first = committed.offset if committed is not None else begin
     until, oldest_ms, last = first, None, None
     if begin <= first < end:
-        oldest_ms = await appended_ms(reader, tp, first)
+        oldest_ms = await appended_ms(reader, tp, first, end)
         until = await first_since(reader, tp, first, end, before_ms)
         last = await last_record(reader, tp, first, until)
     return ShedPlan(

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import structlog
 
 from streams.errors import BatchUnreadable, SourceTruncated, TopicRecreated
+from streams.log_range import read_some
 from streams.types import LogReader, OffsetOutOfRange, TopicPartition
 from tables.changelog import Link
 
@@ -47,7 +48,8 @@ class Reached(NamedTuple):
 async def check_source(tp: TopicPartition, reached: Reached, reader: LogReader) -> int:
     """The leader epoch of the last consumed record; -1 where the log does not have it any more.
 
-    Raises `TopicRecreated` or `SourceTruncated`; never resets in silence.
+    Raises `TopicRecreated` or `SourceTruncated`, and `BrokerUnavailable` where the leader does not
+    return what it says it holds; never resets in silence.
     """
     begin = await reader.beginning_offset(tp)
     end = await reader.last_stable_offset(tp)
@@ -72,7 +74,7 @@ async def _check_last_record(
     if reached.last_offset >= end:
         raise TopicRecreated(_recreated(tp, reached, f"the log ends at {end}"))
     try:
-        batch = await reader.read(tp, reached.last_offset, 1)
+        batch = await read_some(reader, tp, reached.last_offset, end, 1)
     except OffsetOutOfRange:
         return -1  # trimmed between the two calls: it can no longer tell us anything
     except BatchUnreadable as error:

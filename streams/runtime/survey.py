@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streams.errors import ChangelogGap, ChangelogLost, PartitionStopped
+from streams.log_range import read_range
 from streams.runtime.restore import follows, hole
 from streams.types import LogReader, RecordBatch, TopicPartition
 from tables import OUTBOX
@@ -49,11 +50,8 @@ async def survey(reader: LogReader, changelog: TopicPartition) -> Survey:
     end = await reader.last_stable_offset(changelog)
     walk = _Walk(changelog)
     offset = begin
-    while offset < end:
-        batch = await reader.read(changelog, offset, _READ_RECORDS)
+    async for batch in read_range(reader, changelog, begin, end, _READ_RECORDS):
         walk.over(batch)
-        if batch.end == offset:
-            break
         offset = batch.end
     return walk.found(begin, offset)
 

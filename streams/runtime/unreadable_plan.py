@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streams.clock import Clock
 from streams.errors import BatchUnreadable
-from streams.runtime.epoch import epoch_of
+from streams.runtime.commit_mark import epoch_of
 from streams.runtime.obstacle import producers_times
 from streams.runtime.shed_desk import ShedPlan
 from streams.types import Broker, CommittedOffset, LogReader, TopicPartition

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from streams.log_range import read_range
 from streams.topology import SCHEDULE_TOPIC
 from streams.types import LogReader, OutboundRecord, TopicPartition
 
@@ -46,13 +47,11 @@ def record(entry: Entry) -> OutboundRecord:
 
 async def entries(reader: LogReader) -> list[Entry]:
     """Every entry that is kept, oldest first. Raises `BrokerUnavailable` and `UnknownTopic`."""
-    offset = await reader.beginning_offset(SCHEDULE)
+    begin = await reader.beginning_offset(SCHEDULE)
     end = await reader.last_stable_offset(SCHEDULE)
     found: list[Entry] = []
-    while offset < end:
-        batch = await reader.read(SCHEDULE, offset)
+    async for batch in read_range(reader, SCHEDULE, begin, end):
         found += [_decode(value) for value in batch.values if value is not None]
-        offset = batch.end
     return found
 
 

@@ -20,6 +20,7 @@ from streams.clock import SystemClock
 from streams.demo.home import environment
 from streams.local.live_workers import pipeline_settled
 from streams.local.stack import StackStatus
+from streams.log_range import read_range
 from streams.policy.policy import Policy
 from streams.settings import load
 from streams.sinks.schema import servers
@@ -147,9 +148,8 @@ class SimulationTrial:
         reader, found = await self.broker.reader(), []
         for partition in range(SIMULATION_REQUEST.partitions):
             tp = TopicPartition(name, partition)
-            offset = self._starts[tp]
-            while (batch := await reader.read(tp, offset)).end > offset:
-                offset = batch.end
+            end = await reader.last_stable_offset(tp)
+            async for batch in read_range(reader, tp, self._starts[tp], end):
                 headers = [dict(pairs) for pairs in batch.headers]
                 found += zip(headers, [value or b"" for value in batch.values], strict=True)
         await reader.close()

@@ -20,6 +20,7 @@ from streams.demo.reading import Reading
 from streams.demo.reconcile import Found, Verdict, reconcile
 from streams.local.live_workers import live_workers, pipeline_settled
 from streams.local.stack import StackStatus
+from streams.log_range import read_range
 from streams.settings import load
 from streams.sinks.schema import servers
 from streams.topics import apply, plan, wanted_topics
@@ -322,8 +323,8 @@ class Trial:
         letters = []
         for number in range(MODEL_METRICS.partitions):
             tp = TopicPartition(MODEL_METRICS.dlq, number)
-            offset = await reader.beginning_offset(tp)
-            while (batch := await reader.read(tp, offset)).end > offset:
+            begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+            async for batch in read_range(reader, tp, begin, end):
                 for pairs, value in zip(batch.headers, batch.values, strict=True):
                     named = {
                         name.removeprefix(headers.DLQ_PREFIX): text.decode(errors="replace")
@@ -331,7 +332,6 @@ class Trial:
                         if name.startswith(headers.DLQ_PREFIX)
                     }
                     letters.append((named, value))
-                offset = batch.end
         await reader.close()
         return letters
 

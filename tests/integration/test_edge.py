@@ -13,6 +13,7 @@ from streams.broker.kafka import KafkaBroker
 from streams.cli import main
 from streams.clock import SystemClock
 from streams.edge.client import EdgeClient
+from streams.log_range import read_range
 from streams.topology import MODEL_METRICS
 from streams.types import TopicPartition
 from tests.faults.edge_process import EdgeUnderTest
@@ -48,14 +49,13 @@ async def _log(bootstrap: str) -> list[list[tuple[bytes | None, int]]]:
     reader, found = await KafkaBroker(bootstrap).reader(), []
     for partition in range(MODEL_METRICS.partitions):
         tp, seen = TopicPartition(MODEL_METRICS.name, partition), []
-        offset = await reader.beginning_offset(tp)
-        while (batch := await reader.read(tp, offset, 50_000)).end > offset:
+        begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+        async for batch in read_range(reader, tp, begin, end, 50_000):
             seen += [
                 (key, round(json.loads(value)["value"]))
                 for key, value in zip(batch.keys, batch.values, strict=True)
                 if (key or b"").startswith(b"edge-")
             ]
-            offset = batch.end
         found.append(seen)
     await reader.close()
     return found

@@ -12,6 +12,7 @@ from streams.broker.partitioner import partition_of
 from streams.cli import main
 from streams.clock import SystemClock
 from streams.codecs import Limits, decode
+from streams.log_range import read_range
 from streams.topics import plan, wanted_topics
 from streams.topology import MODEL_METRICS
 from streams.types import TopicPartition
@@ -49,10 +50,9 @@ async def _read(bootstrap: str, starts: list[int]) -> list:
     reader, batches = await KafkaBroker(bootstrap).reader(), []
     try:
         for partition, start in enumerate(starts):
-            offset, tp = start, TopicPartition(MODEL_METRICS.name, partition)
-            while (batch := await reader.read(tp, offset, 50_000)).end > offset:
-                batches.append(batch)
-                offset = batch.end
+            tp = TopicPartition(MODEL_METRICS.name, partition)
+            end = await reader.last_stable_offset(tp)
+            batches += [batch async for batch in read_range(reader, tp, start, end, 50_000)]
     finally:
         await reader.close()
     return batches

@@ -18,6 +18,7 @@ from streams.dead_letters import Failure, Origin, dead_letter
 from streams.dlq import letter
 from streams.dlq.filters import Filters
 from streams.dlq.scan import bounds, scan
+from streams.log_range import read_range
 from streams.replay import agent
 from streams.replay.partition_run import Means
 from streams.replay.plan import Plan, Terms
@@ -67,7 +68,8 @@ class Lot:
         self, *values: bytes | None, code: str = "wrong_type", headers: Any = (), key: bytes = b"t"
     ) -> None:
         """Dead letters of records that were never really in the source."""
-        writer = self.broker.transactional_producer(f"buries-{uuid.uuid4().hex}")
+        name = f"buries-{uuid.uuid4().hex}"
+        writer = self.broker.transactional_producer(name)
         await writer.start()
         await writer.begin()
         partition = partition_of(key, PARTITIONS)
@@ -89,13 +91,13 @@ class Lot:
             await (await writer.send(dead_letter(Origin.of(batch, 0, 0), failure, "t").record))
             self.buried += 1
         await writer.commit()
-        await writer.close()
         # A commit returns once it is certain; its markers reach the partitions a moment later.
-        async with asyncio.timeout(30):
-            while True:
-                if len(await self.letters()) == self.buried:
-                    return
-                await asyncio.sleep(0.01)
+        # Starting again waits for them.
+        await writer.close()
+        again = self.broker.transactional_producer(name)
+        await again.start()
+        await again.close()
+        assert len(await self.letters()) == self.buried
 
     async def letters(self) -> list[Any]:
         """Every letter of the DLQ, partition by partition."""
@@ -130,9 +132,9 @@ class Lot:
     async def _read(self, topic: str) -> list[tuple[int, bytes | None, bytes | None, dict]]:
         reader, found = await self.broker.reader(), []
         for number in range(PARTITIONS):
-            tp, offset = TopicPartition(topic, number), 0
-            while (batch := await reader.read(tp, offset)).end > offset:
-                offset = batch.end
+            tp = TopicPartition(topic, number)
+            end = await reader.last_stable_offset(tp)
+            async for batch in read_range(reader, tp, 0, end):
                 rows = zip(batch.keys, batch.values, batch.headers, strict=True)
                 found += [(number, key, value, dict(headers)) for key, value, headers in rows]
         await reader.close()

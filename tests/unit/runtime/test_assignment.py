@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from streams.broker.memory_faults import COORDINATOR_REFUSALS, SpoiledRead
+from streams.clock import settle
 from streams.errors import (
     BrokerUnavailable,
     ChangelogGap,
@@ -16,7 +20,7 @@ from streams.errors import (
 )
 from streams.runtime.state import META_KEY
 from streams.topology import DIA_GROUP, MODEL_METRICS
-from streams.types import OutboundRecord, TopicPartition
+from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 from tables.memory import MemoryDisk
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
@@ -125,6 +129,75 @@ async def test_a_deleted_changelog_without_local_state_is_refused(rig):
     await rig.recreate(CHANGELOG.topic)
     with pytest.raises(ChangelogLost, match="committed offset 2"):
         await rig.open(MemoryDisk())
+
+
+async def _lose(rig, commits):
+    """The last ``commits`` commits fall out of the changelog, as by an unclean election."""
+    last = [*rig.contents(CHANGELOG).offsets][-commits:]
+    rig.log(CHANGELOG).lose_tail(last[0])
+
+
+@pytest.mark.parametrize("disk", [MemoryDisk, lambda: None], ids=["another host", "the same"])
+async def test_a_changelog_without_its_end_is_refused(rig, disk):
+    """An older state would count again what the group has committed."""
+    await rig.open()
+    for _ in range(3):
+        await rig.commit_events(2)
+    await _lose(rig, commits=2)
+    with pytest.raises(ChangelogLost, match="dia tables reset"):
+        await rig.open(disk())
+
+
+async def test_a_lost_commit_without_records_is_noticed_too(rig):
+    """It moved no offset; what it owed would be forgotten, and the next one take its number."""
+    await rig.open()
+    await rig.commit_events(2)
+    await rig.produce(b"{")
+    await rig.fold()
+    await rig.commit()
+    await rig.commit()
+    await _lose(rig, commits=1)
+    with pytest.raises(ChangelogLost, match="ends with commit 2 of epoch 0, but commit 3"):
+        await rig.open(MemoryDisk())
+
+
+async def test_an_offset_moved_by_hand_is_refused_with_the_way_back(rig):
+    """The group's offset is a witness: the message tells the two cases apart."""
+    await rig.open()
+    await rig.commit_events(2)
+    rig.broker._cluster.commit_offsets(DIA_GROUP, {SOURCE: CommittedOffset(9, "")})
+    with pytest.raises(ChangelogLost, match="--to-offset 2"):
+        await rig.open(MemoryDisk())
+
+
+@pytest.mark.parametrize("code", [*COORDINATOR_REFUSALS])
+async def test_a_coordinator_without_an_answer_is_not_a_group_without_offsets(rig, code):
+    """The guard of a lost changelog hangs on it: the partition opens later, or stops."""
+    await rig.open()
+    await rig.commit_events(2)
+    await rig.recreate(CHANGELOG.topic)
+    rig.broker.faults.refuse_offsets(code, 3600.0)
+    opening = asyncio.ensure_future(rig.open(MemoryDisk()))
+    await settle()
+    await rig.clock.advance(60.0)
+    with pytest.raises(BrokerUnavailable, match=code):
+        await opening
+    rig.broker.faults.heal()
+    with pytest.raises(ChangelogLost):
+        await rig.open(MemoryDisk())
+
+
+@pytest.mark.parametrize("topic", [CHANGELOG, SOURCE], ids=["changelog", "source"])
+async def test_a_leader_that_is_behind_is_not_believed(rig, topic):
+    """A3 would end in an older state, A4 take the source for another one."""
+    await rig.open()
+    for _ in range(3):
+        await rig.commit_events(2)
+    rig.broker.faults.spoil_reads(SpoiledRead(), times=topic == SOURCE)
+    rig.broker.faults.spoil_reads(SpoiledRead(behind=3), times=2)
+    with pytest.raises(BrokerUnavailable, match=f"{topic} returns nothing"):
+        await rig.open(MemoryDisk())
+    assert (await rig.open(MemoryDisk())).progress.fold_offset == 6
 
 
 async def test_a_changelog_trimmed_into_live_state_is_refused(rig):
