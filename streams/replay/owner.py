@@ -2,6 +2,11 @@
 
 It holds the partition's replay producer. Starting that producer fences whoever held it before,
 so that two decisions on one letter cannot both become true.
+
+Each transaction also commits the number of its last journal entry, as the offset of the DLQ
+partition in group `DECIDED_GROUP`. A journal that ends below that number has lost decisions, and a
+letter that was decided there would be replayed twice. Brokers forget the offset after seven silent
+days (offsets.retention.minutes); from then on such a loss shows no more.
 """
 
 from __future__ import annotations
@@ -14,13 +19,14 @@ from dataclasses import dataclass
 import msgspec
 
 from streams.clock import Clock
-from streams.errors import CommitInDoubt, DiaError, PartitionRestart
+from streams.errors import ChangelogLost, CommitInDoubt, DiaError, PartitionRestart
 from streams.replay.journal import Entry, record
 from streams.replay.standing import Standing, read_standing
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.topology import SourceTopic
 from streams.types import (
     Broker,
+    CommittedOffset,
     LogReader,
     OutboundRecord,
     TopicPartition,
@@ -28,6 +34,7 @@ from streams.types import (
 )
 
 COMMIT_TIMEOUT_S = 30.0
+DECIDED_GROUP = "dia-replay-decided"
 
 
 def transactional_id(source: SourceTopic, partition: int) -> str:
@@ -66,7 +73,7 @@ class Owner:
         said = [record(self.standing.journal, entry) for entry in numbered]
         deadline = Deadline(self.clock, COMMIT_TIMEOUT_S)
         try:
-            await deadline.wait(self._transaction([*records, *said]))
+            await deadline.wait(self._transaction([*records, *said], seq + len(said)))
         except DeadlinePassed as error:
             raise CommitInDoubt(
                 f"a replay step of {self.dlq} took longer than {COMMIT_TIMEOUT_S:g} s"
@@ -78,10 +85,21 @@ class Owner:
         for entry in numbered:
             self.standing.apply(entry)
 
-    async def _transaction(self, records: Sequence[OutboundRecord]) -> None:
+    async def _transaction(self, records: Sequence[OutboundRecord], seq: int) -> None:
         await self._producer.begin()
         await (await self._producer.send_many(records))
+        await self._producer.send_offsets({self.dlq: CommittedOffset(seq, "")}, DECIDED_GROUP)
         await self._producer.commit()
+
+
+async def _decided(broker: Broker, dlq: TopicPartition) -> int:
+    """The number of the last journal entry that was committed; 0 where none is known."""
+    admin = await broker.admin()
+    try:
+        committed = (await admin.committed(DECIDED_GROUP, [dlq])).get(dlq)
+    finally:
+        await admin.close()
+    return committed.offset if committed is not None else 0
 
 
 @asynccontextmanager
@@ -98,7 +116,15 @@ async def owned(
     reader = await broker.reader()
     try:
         await producer.start()  # P2
+        decided = await _decided(broker, TopicPartition(source.dlq, partition))
         standing = await read_standing(reader, journal)  # P3
+        if standing.seq < decided:
+            raise ChangelogLost(
+                f"{journal} ends with entry {standing.seq}, but entry {decided} was committed: its "
+                f"newest decisions are lost, so nothing can be replayed exactly once any more. To "
+                f"go on without them: `kafka-consumer-groups --delete-offsets --group "
+                f"{DECIDED_GROUP} --topic {source.dlq}:{partition}`."
+            )
         yield Owner(source, partition, standing, reader, clock, producer)
     finally:
         await asyncio.gather(producer.close(), reader.close())

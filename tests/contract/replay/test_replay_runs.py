@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from streams.dlq.filters import Filters, OffsetRange
-from streams.errors import RefusedBySafety
+from streams.errors import ChangelogLost, RefusedBySafety
 from streams.replay.control import dispose, find_plan, plan_in, tell
 from streams.replay.dispositions import Disposition
 from streams.replay.plan import Terms, Transform
@@ -221,3 +221,18 @@ async def test_discarded_letters_are_left_out_and_a_run_notices_those_discarded_
     result = await lot.run(draft.plan)
     assert (result.replayed, result.elsewhere) == (1, 1)
     assert [row[0] for row in sorted(lot.shown().values())] == ["discarded", "replayed"]
+
+
+async def test_a_journal_that_lost_its_newest_decisions_is_refused(lot):
+    """Its letters look open again: replayed once more, they would be in the source twice."""
+    await lot.bury(lot.event(1))
+    await lot.run((await lot.plan()).plan)
+    await lot.read(lot.source.name, 1)
+    admin = await lot.broker.admin()
+    journal = (await admin.describe_topics())[lot.source.journal]
+    await admin.delete_topics([journal.name])
+    await admin.create_topics([journal])
+    await admin.close()
+    with pytest.raises(ChangelogLost, match="newest decisions are lost"):
+        await lot.run((await lot.plan()).plan)
+    assert len(await lot.read(lot.source.name)) == 1
