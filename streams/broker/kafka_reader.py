@@ -9,7 +9,7 @@ What a leader may answer (Fetch v4 to v11, ListOffsets v2 and v3, Kafka 4.1), an
 |-------------------------------------------------------------------|--------------------------|
 | records                                                           | returns them             |
 | no records, the offset at or behind the last stable offset        | `read` returns empty     |
-| no records, or only part of a batch, below the last stable offset | asks again               |
+| no records below the last stable offset                           | asks again               |
 | nothing about the partition: the client is over its quota         | waits as told, asks again|
 | any answer with ``throttle_time_ms``                              | waits before it asks next|
 | an offset or a last stable offset of -1: not known                | asks again               |

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from streams.clock import Clock
 from streams.errors import BatchUnreadable
+from streams.log_range import read_some
 from streams.runtime.commit_mark import epoch_of
 from streams.runtime.obstacle import producers_times
 from streams.runtime.shed_desk import ShedPlan
@@ -58,7 +59,7 @@ async def _plan(
             bad = page
         elif page.why and page.first == bad.until:
             bad = bad._replace(until=page.until)
-        elif bad.why or page.until == at:
+        elif bad.why:
             break
         at = page.until
     if not bad.why:
@@ -81,7 +82,7 @@ async def _plan(
 
 async def _page(reader: LogReader, tp: TopicPartition, at: int, end: int) -> _Page:
     try:
-        batch = await reader.read(tp, at)
+        batch = await read_some(reader, tp, at, end)
     except BatchUnreadable as error:
         # A damaged header may name an end far beyond the log's.
         until = error.until if error.until <= end else error.offset + 1

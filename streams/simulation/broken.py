@@ -27,6 +27,7 @@ from streams.runtime.handover import Handover
 from streams.runtime.partition import Partition, Prepared
 from streams.runtime.progress import Progress
 from streams.runtime.restore import _Chain
+from streams.simulation.broken_answers import BROKEN_ANSWERS
 from streams.simulation.broken_clocks import BROKEN_CLOCKS
 from streams.simulation.broken_replays import BROKEN_REPLAYS
 from streams.simulation.broken_sheds import BROKEN_SHEDS
@@ -308,6 +309,7 @@ VARIANTS: Mapping[str, Variant] = {
     "trimmed_too_far": replaced(LiveKeys, base_offset=_base_at_end),
     "refused_rows_forgotten": replaced(Partition, _bury=_unburied),
     "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
+    **BROKEN_ANSWERS,
     **BROKEN_CLOCKS,
     **BROKEN_REPLAYS,
     **BROKEN_SHEDS,

@@ -10,12 +10,14 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from streams.job_agent import Agent
 from streams.runtime.assigned import AssignedPartition
 from streams.settings import Settings
 from streams.simulation.clocks import Clocks, begin_ms
 from streams.simulation.loop import VirtualLoop, run
+from streams.simulation.lost_tail import check_lost_tail
 from streams.simulation.producers import Producers
 from streams.simulation.replay_check import check_replays
 from streams.simulation.replays import Replays
@@ -112,44 +114,49 @@ def simulate(seed: int, story: Story) -> World:
         start_ms=begin_ms(clock_rng),
         first_offset=clock_rng.choice(_FIRST_OFFSETS),
     )
-    rngs = random.Random(seed), random.Random(~seed), random.Random(f"health {seed}")
-    own = random.Random(f"shed {seed}"), random.Random(f"source {seed}"), clock_rng
-    run(loop, _history(world, story, *rngs, *own))
+    dice = _Dice(
+        random.Random(seed),
+        random.Random(~seed),
+        random.Random(f"health {seed}"),
+        random.Random(f"shed {seed}"),
+        random.Random(f"source {seed}"),
+        random.Random(f"broker {seed}"),
+        clock_rng,
+    )
+    run(loop, _history(world, story, dice))
     return world
 
 
-async def _history(
-    world: World,
-    story: Story,
-    rng: random.Random,
-    replay_rng: random.Random,
-    health_rng: random.Random,
-    shed_rng: random.Random,
-    source_rng: random.Random,
-    clock_rng: random.Random,
-) -> None:
+class _Dice(NamedTuple):
+    """Drawn apart, so that a history without one of these is what it would be if there were none."""
+
+    weather: random.Random
+    replays: random.Random
+    health: random.Random
+    sheds: random.Random
+    source: random.Random
+    broker: random.Random
+    clocks: random.Random
+
+
+async def _history(world: World, story: Story, dice: _Dice) -> None:
+    rng = dice.weather
     witness = Witness(world, story.source, story.group)
-    # Drawn apart, so that a history without replays is what it would be if there were none.
-    mended = replay_rng.random() < story.replayed_share
-    replays = Replays(world, replay_rng) if mended else None
-    sheds = Sheds(world, shed_rng, story.source, story.group, share=story.shed_share)
-    sources = Sources(world, source_rng, story.group, sheds, share=story.source_share)
-    loss = Loss(world, source_rng, story.source.name, share=story.loss_share)
-    producers, weather = story.producers(world, rng), Weather(world, rng, story.group)
-    clocks = Clocks(world, clock_rng)
+    mended = dice.replays.random() < story.replayed_share
+    replays = Replays(world, dice.replays) if mended else None
+    sheds = Sheds(world, dice.sheds, story.source, story.group, share=story.shed_share)
+    sources = Sources(world, dice.source, story.group, sheds, share=story.source_share)
+    loss = Loss(world, dice.source, story.source.name, share=story.loss_share)
+    producers = story.producers(world, rng)
+    weather = Weather(world, rng, story.source, story.group)
+    clocks = Clocks(world, dice.clocks)
     await world.create_topics()
     weather.start_one()
     for step in range(STEPS):
         if step < STEPS - QUIET_STEPS:
             await producers.send_some()
-        draw = rng.random()
-        if draw < 0.6:
-            await weather.strike()
-        elif draw < 0.66:
-            await producers.stranger()
-        if health_rng.random() < 0.15:
-            weather.misread(health_rng)
-        if replays is not None and replay_rng.random() < 0.3:
+        await _storm(producers, weather, dice)
+        if replays is not None and dice.replays.random() < 0.3:
             await replays.strike()
         await sheds.strike()
         await sources.strike(producers)
@@ -164,13 +171,14 @@ async def _history(
     if replays is not None:
         await replays.finish()
     await sheds.finish()
-    await _look_at_live(world, story, processes, clock_rng, loss)
+    await _look_at_live(world, story, processes, dice.clocks, loss)
     # Most need not wait for the end of their last minutes: time jumps, and a record says so.
     hurry = producers.hurry if rng.random() < HURRIED_SHARE else None
     calm = _Calm(world, story.source, sources, loss)
     await calm.settle(processes, hurry)
     if rng.random() < 0.3:
         # All that matters is in the changelog: a host that was never there finds it settled.
+        weather.spoil_restores(dice.broker)
         await calm.settle([_started(world, "newcomer")])
     witness.look()
     if loss.happened:
@@ -180,6 +188,8 @@ async def _history(
         check_sheds(world, sheds)
         check_spoilt(world, story.source.name)
         _check_replays(world, replays)
+        if dice.broker.random() < 0.3:
+            await check_lost_tail(world, story.source, story.group, dice.broker)
 
 
 def _check_replays(world: World, replays: Replays | None) -> None:
@@ -192,6 +202,19 @@ async def _look_at_live(
 ) -> None:
     if story.check_shown is not None and not loss.happened and rng.random() < story.shown_share:
         await story.check_shown(world, processes)
+
+
+async def _storm(producers: Producers, weather: Weather, dice: _Dice) -> None:
+    """What goes wrong in one step."""
+    draw = dice.weather.random()
+    if draw < 0.6:
+        await weather.strike()
+    elif draw < 0.66:
+        await producers.stranger()
+    if dice.health.random() < 0.15:
+        weather.misread(dice.health)
+    if dice.broker.random() < 0.25:
+        weather.misanswer(dice.broker)
 
 
 def _started(world: World, host: str) -> Process:

@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable
 from zlib import crc32
 
 from streams.broker.memory_consumer import MemoryConsumer
-from streams.broker.memory_faults import Call
+from streams.broker.memory_faults import COORDINATOR_REFUSALS, Call, SpoiledRead
 from streams.degradation.level import Level, Reading
 from streams.errors import BrokerUnavailable, DiaError
 from streams.simulation.world import Process, World, die_here
 from streams.sinks.memory import Row
+from streams.topology import SourceTopic
+from streams.types import TopicPartition
 
 HOSTS = ("a", "b")
 SLOTS = 2
@@ -21,14 +23,24 @@ _CALLS: tuple[Call, ...] = (
 )  # fmt: skip
 _COMMIT_CALLS: tuple[Call, ...] = ("start", "send", "send_offsets", "commit")
 
+_SPOILED_READS = (
+    SpoiledRead(throttle_s=2.0),
+    SpoiledRead(records_max=0),
+    SpoiledRead(records_max=2),
+    SpoiledRead(behind=3),
+    SpoiledRead(behind=40),
+)
+
 Fault = Callable[[], Awaitable[None] | None]
 
 
 class Weather:
     """Strikes `World` with one fault at a time; `clear` ends everything that lasts."""
 
-    def __init__(self, world: World, rng: random.Random, group: str) -> None:
+    def __init__(self, world: World, rng: random.Random, source: SourceTopic, group: str) -> None:
         self._world = world
+        self._source = source
+        self._group = group
         self._rng = rng
         self._processes: list[Process] = []
         self._muted: list[tuple[Process, MemoryConsumer]] = []
@@ -62,6 +74,29 @@ class Weather:
         outcome = fault()
         if outcome is not None:
             await outcome
+
+    def misanswer(self, rng: random.Random) -> None:
+        """The broker answers as a real one may: less, later, or that it cannot."""
+        faults, draw = self._world.broker.faults, rng.random()
+        if draw < 0.3:
+            faults.refuse_offsets(rng.choice([*COORDINATOR_REFUSALS]), rng.choice((0.5, 4.0, 15.0)))
+        elif draw < 0.45:
+            faults.refuse_trims(rng.randint(1, 3))
+        elif draw < 0.8:
+            self._spoil_changelog(rng, rng.randrange(self._world.partitions))
+        else:
+            log = rng.choice(self._world.broker.partitions())
+            faults.spoil_reads(rng.choice(_SPOILED_READS), times=rng.randint(1, 4), of=log)
+
+    def spoil_restores(self, rng: random.Random) -> None:
+        """Whoever reads a changelog next is answered so."""
+        for number in range(self._world.partitions):
+            self._spoil_changelog(rng, number)
+
+    def _spoil_changelog(self, rng: random.Random, number: int) -> None:
+        log = TopicPartition(self._source.changelog(self._group), number)
+        read, times = rng.choice(_SPOILED_READS), rng.randint(1, 4)
+        self._world.broker.faults.spoil_reads(read, times=times, of=log)
 
     async def clear(self, *, kill: bool) -> list[Process]:
         """Everything works again. Returns the processes that live on: none, if ``kill``."""
