@@ -314,7 +314,10 @@ def _config_changes(
         if now == value:
             continue
         kind = Kind.CONFIGURE
-        if setting in _SIZES and now != "" and _size(setting, value) < _size(setting, now):
+        # More in-sync replicas than there are replicas: the topic takes no record at all.
+        unwritable = setting == MIN_INSYNC and now != "" and int(now) > found.replication_factor
+        larger = setting in _SIZES and now != "" and _size(setting, value) < _size(setting, now)
+        if larger and not unwritable:
             kind = Kind.REFUSE if (topic.name, setting) in named else Kind.LEAVE
         yield Change(topic.name, kind, setting, now, value)
 

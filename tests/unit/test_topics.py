@@ -172,7 +172,7 @@ async def test_a_growth_that_waits_for_consent_keeps_nothing_else_from_being_don
         ("model.metrics", "message.timestamp.type", "CreateTime", Kind.CONFIGURE),
         ("model.metrics", "max.message.bytes", "1000", Kind.CONFIGURE),
         ("model.metrics", "max.message.bytes", "99999999", Kind.LEAVE),
-        ("model.metrics", "min.insync.replicas", "2", Kind.LEAVE),
+        ("model.metrics", "min.insync.replicas", "2", Kind.CONFIGURE),
     ],
 )
 async def test_each_setting_that_differs_is_named(admin, topic, setting, now, kind):
@@ -187,6 +187,16 @@ async def test_each_setting_that_differs_is_named(admin, topic, setting, now, ki
     await apply(admin, planned)
     left = plan(wanted_topics(), await admin.describe_topics())
     assert left.changes == (planned.changes if kind is Kind.LEAVE else ())
+
+
+async def test_more_in_sync_replicas_than_declared_are_left_while_the_topic_can_be_written(admin):
+    """An operator may want every copy written; one copy more than there are takes no record."""
+    three = wanted_topics(replication_factor=3)
+    await apply(admin, plan(three, {}))
+    for now, kind in (("3", Kind.LEAVE), ("4", Kind.CONFIGURE)):
+        await admin.alter_config("model.metrics", {"min.insync.replicas": now})
+        [change] = plan(three, await admin.describe_topics()).changes
+        assert (change.kind, change.now, change.wanted) == (kind, now, "2")
 
 
 async def test_a_shorter_retention_that_an_operator_names_is_refused(admin):
