@@ -21,7 +21,7 @@ from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
 from streams.agent import AgentSpec, Change, EventBatch, Scope
 from streams.cache.kind import MODEL, owned
-from streams.errors import IdempotencyConflict
+from streams.errors import IdempotencyConflict, UnknownTable
 from streams.topology import DIA_GROUP, TRAIN_RESULTS
 from tables import MODEL_CARDS, SEEN_EVENTS
 from tables.fingerprint import identities
@@ -55,9 +55,13 @@ def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
                 event.tenant_id,
             )
         elif verdict == Verdict.FRESH:
+            try:
+                scope.fact("training_runs", _run_row(event, batch, index))
+            except UnknownTable as error:
+                scope.dead_letter(batch.row(index), error.code, str(error), event.tenant_id)
+                continue
             applied += 1
             _apply(cards, event)
-            scope.fact("training_runs", _run_row(event, batch, index))
             told.setdefault((event.tenant_id, event.model_id), []).append(_event(event))
         else:
             duplicates += 1

@@ -108,7 +108,8 @@ class Scope(Protocol):
     def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
         """Owe ClickHouse a row of a table of facts, from the partition's next commit on; its
         ``ver`` and ``at`` are the commit's. Of rows with one ``name`` only the last is owed: all
-        would have one version."""
+        would have one version. Raises `UnknownTable`, and owes nothing, for a table that is not
+        there: whose record that is, the agent knows, and refuses it by `dead_letter`."""
         ...
 
     def change(self, change: Change) -> None:

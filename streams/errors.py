@@ -4,7 +4,7 @@ DiaError
  +- BadRecord                      dead-letter the record, go on
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
- |   |  IdempotencyConflict
+ |   |  IdempotencyConflict, UnknownTable
  |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
@@ -21,7 +21,7 @@ DiaError
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
  |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
- |   |  PoisonStorm, StateLimit, OffsetLimit, BatchUnreadable
+ |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
@@ -132,6 +132,12 @@ class IdempotencyConflict(BadRecord):
     """The same event id came before with another payload."""
 
     code = "idempotency_conflict"
+
+
+class UnknownTable(BadRecord):
+    """What comes of the record is a fact of a table that this version of dia does not have."""
+
+    code = "unknown_table"
 
 
 class RowRefused(BadRecord):
@@ -398,6 +404,12 @@ class StateLimit(PartitionStopped):
     """A documented bound of the state is reached."""
 
     code = "state_limit"
+
+
+class UnknownTarget(PartitionStopped):
+    """The state owes an effect whose target this version of dia does not know."""
+
+    code = "unknown_target"
 
 
 class OffsetLimit(PartitionStopped):

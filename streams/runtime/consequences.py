@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from streams.runtime.reset import Opening
+from streams.runtime.reset import Opening, kept_effects
 from streams.settings import Settings
 
 
@@ -16,10 +16,16 @@ def consequences(opening: Opening, settings: Settings) -> list[str]:
 
 def _offsets(opening: Opening) -> Iterator[str]:
     standing, link = opening.standing, opening.link
+    kept = len(kept_effects(standing.survey))
     yield (
         f"{standing.tp} goes on at offset {link.next_offset} in epoch {link.epoch}, with empty "
-        f"tables; {len(standing.survey.owed)} owed effects are kept."
+        f"tables; {kept} owed effects are kept."
     )
+    if given_up := len(standing.survey.owed) - kept:
+        yield (
+            f"{given_up} owed effects are given up for ever: this version of dia does not know "
+            f"their target."
+        )
     if standing.recreated:
         yield "The topic is another one now: all of it is read, none of it counted before."
     if opening.skipped is not None:

@@ -18,6 +18,7 @@ import msgspec
 
 from streams.agent import Change
 from streams.dead_letters import Row, columns
+from streams.errors import UnknownTable, UnknownTarget
 from streams.rows import Bucket, FactRows, commit_version
 from streams.runtime.shed_order import ShedOrder
 from streams.types import TopicPartition
@@ -133,6 +134,39 @@ def roll_up(key: bytes) -> RollUp | None:
 def encode_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
     """Fact rows as the outbox keeps them."""
     return _encode(dict(columns))
+
+
+def check_fact(table: str, row: Mapping[str, Any]) -> None:
+    """Raises `UnknownTable` for a fact that could not be handed to a shard once it is owed."""
+    names = SHARD_BY.get(table)
+    if names is None:
+        raise UnknownTable(f"there is no table of facts called {table!r}")
+    missing = [name for name in names if name not in row]
+    if missing:
+        raise UnknownTable(
+            f"a row of {table!r} has no column {missing[0]!r}, by which it is placed"
+        )
+
+
+def is_known(key: bytes) -> bool:
+    """Whether this version can hand over the effect that has this key."""
+    kind = key[:1]
+    if kind == b"R":
+        return len(key) == _ROLL_UP.size and key[1] < len(_BUCKETS)
+    return kind in (b"L", b"D", b"C") or (kind == b"F" and key[_FACTS.size :].decode() in SHARD_BY)
+
+
+def check_targets(keys: Iterable[bytes]) -> None:
+    """Raises `UnknownTarget` if this version cannot hand over all of these effects."""
+    unknown = [key for key in keys if not is_known(key)]
+    if unknown:
+        first = unknown[0]
+        named = repr(first[_FACTS.size :].decode()) if first[:1] == b"F" else repr(first[:1])
+        raise UnknownTarget(
+            f"the state owes {len(unknown)} effects to targets that this version of dia does not "
+            f"know, the first one to {named}. Nothing of them is lost. Run the version that wrote "
+            f"them, or a newer one; `dia tables reset` gives them up."
+        )
 
 
 def fact_rows(key: bytes, value: bytes, shard_of_id: Callable[[str], int]) -> list[FactRows]:

@@ -77,7 +77,7 @@ class Handover:
                 log.exception("callback_failed", tp=str(partition.tp))
 
     def repeat(self, partition: Partition) -> None:
-        """A5: every owed effect again. Window rows repeat by themselves: after a restore all
+        """A5: every owed effect again. Raises `UnknownTarget`, before any is handed over. Window rows repeat by themselves: after a restore all
         of them count as not yet sent."""
         self._owe(partition, partition.outbox.take_fresh())
 
@@ -112,6 +112,7 @@ class Handover:
             self.metrics.sink.freshness_seconds.observe(max(0, now_ms - then_ms) / 1000)
 
     def _owe(self, partition: Partition, owed: Sequence[OwedEffect], origins: Origins = ()) -> None:
+        effects.check_targets(effect.key for effect in owed)
         for effect in owed:
             done = partial(partition.effect_done, effect.key, effect.seq)
             roll_up = effects.roll_up(effect.key)

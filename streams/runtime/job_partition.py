@@ -35,6 +35,7 @@ from streams.errors import (
     RequestUnread,
     RetriesExhausted,
     TransientError,
+    UnknownTable,
 )
 from streams.job_agent import Answer, JobAgent, Outcome, Place
 from streams.queue_policy import HIGH_PRIORITY
@@ -426,8 +427,14 @@ class JobPartition(Partition):
     def _give(self, answered: _Answered) -> None:
         request, answer, verdict = answered
         assert request.origin is not None
-        self.emit(OutboundRecord(self._results, request.origin.key, answer.result))
-        self.fact(answer.table, answer.row)
+        try:
+            self.fact(answer.table, answer.row)
+        except UnknownTable as error:
+            if verdict in (APPLIED, DUPLICATE):  # else it is a dead letter already
+                verdict, tenant = error.code, request.ask.tenant
+                self._bury(request.origin, verdict, str(error), "process", tenant)
+        else:
+            self.emit(OutboundRecord(self._results, request.origin.key, answer.result))
         self.finished.finish(request.offset, verdict)
         self._let_go(request)
 

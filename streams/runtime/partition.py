@@ -112,6 +112,7 @@ class Partition:
         self._records.append(record)
 
     def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
+        effects.check_fact(table, row)
         self._owed.fact(table, row, name)
 
     def change(self, change: Change) -> None:

@@ -36,6 +36,7 @@ from streams.errors import (
     ProducerFenced,
     RefusedBySafety,
     TopicRecreated,
+    UnknownTarget,
 )
 from streams.rows import EPOCH_END
 from streams.runtime import effects
@@ -102,7 +103,7 @@ async def look(broker: Broker, group: str, source: SourceTopic, partition: int) 
     try:
         found = await survey(reader, TopicPartition(source.changelog(group), partition))
         begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
-        stopped = _chain_fault(found, committed)
+        stopped = _chain_fault(found, committed) or _target_fault(found)
         recreated = committed is not None and committed.offset > end
         if found.last is not None:
             try:
@@ -126,6 +127,14 @@ async def look(broker: Broker, group: str, source: SourceTopic, partition: int) 
         )
     finally:
         await reader.close()
+
+
+def _target_fault(found: Survey) -> PartitionStopped | None:
+    try:
+        effects.check_targets(key[len(OUTBOX.prefix) :] for key in found.owed)
+    except UnknownTarget as error:
+        return error
+    return None
 
 
 def _chain_fault(found: Survey, committed: CommittedOffset | None) -> PartitionStopped | None:
@@ -281,7 +290,14 @@ def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
     columns = effects.ledger_columns(standing.group, standing.tp, link, now_ms)
     outbox.put(effects.ledger_key(link.epoch), effects.encode_columns(columns))
     opened = [(OUTBOX.prefix + key, value) for key, value in outbox.delta(link.seq)]
-    return [*standing.survey.owed.items(), *opened]
+    return [*kept_effects(standing.survey).items(), *opened]
+
+
+def kept_effects(found: Survey) -> dict[bytes, bytes]:
+    """The effects that a reset goes on owing, by their key in the changelog: those whose target
+    this version knows."""
+    skip = len(OUTBOX.prefix)
+    return {key: value for key, value in found.owed.items() if effects.is_known(key[skip:])}
 
 
 async def _trim(broker: Broker, changelog: TopicPartition, before: int) -> None:

@@ -10,6 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from streams.job_agent import Outcome
+from streams.runtime import effects
 from streams.runtime.gates import Gates
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.refused_facts import RefusedFacts
@@ -164,6 +165,7 @@ VARIANTS: Mapping[str, Variant] = {
     "the_record_behind_is_read": _neighbours_read,
     "cancellers_answered_first": _cancellers_first,
     "gates_stay_shut": replaced(Gates, release=_stays_shut),
+    "unknown_tables_owed": replaced(effects, check_fact=lambda table, row: None),
     **BROKEN_JOB_CLOCKS,
     "outcomes_expire_early": replaced(Outcomes, passed=_forgotten_in_time),
 }

@@ -20,7 +20,7 @@ from streams.errors import (
     PolicyServiceUnavailable,
     ProcessDied,
 )
-from streams.job_agent import JobAgent, Outcome, Resources
+from streams.job_agent import Answer, JobAgent, Outcome, Place, Resources
 from streams.queue_policy import QueuePolicy
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.job_check import check
@@ -31,6 +31,9 @@ _TAKES_S = (0.0, 0.0, 0.05, 0.3, 1.0, 5.0)
 _SCENARIOS = ("fast", "fast", "fast", "other", "other", "slow")
 _AWAY_EVERY_S = 40.0
 _AWAY_S = 6.0
+LOST = "lost"
+"""A parameter of requests whose answer would be a row of no table."""
+_LOST_EVERY = 17
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}')
 
 _POLICIES = {
@@ -104,7 +107,13 @@ def _agents(seed: int) -> Sequence[JobAgent[Any]]:
     def performer(resources: Resources) -> Toy:
         return Toy(resources.clock, random.Random(rng.random()), runs)
 
-    return [replace(SIMULATE_DECISION, performer=performer)]
+    return [replace(SIMULATE_DECISION, performer=performer, answer=_answer)]
+
+
+def _answer(request: SimulationRequest, outcome: Outcome, place: Place) -> Answer:
+    """The agent's own, but some requests name a table that is not there."""
+    answer = SIMULATE_DECISION.answer(request, outcome, place)
+    return answer._replace(table="nowhere") if LOST in request.parameters else answer
 
 
 class Requests(Producers):
@@ -127,7 +136,7 @@ class Requests(Producers):
                 "model_id": "m",
                 "scenario": self.rng.choice(_SCENARIOS),
                 "trials": self.rng.randint(1, 3),
-                "parameters": {},
+                "parameters": {LOST: True} if self.number % _LOST_EVERY == 0 else {},
                 "ts": self.world.clock.now_ms(),
             }
         request |= {"request_id": f"r{self.number}", "priority": self.rng.randint(0, 9)}

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import AGGREGATE_METRICS
-from streams.clock import settle
 from streams.runtime.backlog import BEHIND_MAX_S, Backlog
-from streams.runtime.worker import Worker
 from streams.types import Watermarks
+from tests.unit.runtime.rig_worker import running
 
 
 class OwnClock:
@@ -30,27 +25,6 @@ class OwnClock:
         return getattr(self._clock, name)
 
 
-@asynccontextmanager
-async def running(rig, apart_ms=0):
-    """A worker on the broker of ``rig``, with a wall clock of its own."""
-    worker = Worker(
-        agents=(AGGREGATE_METRICS,),
-        broker=rig.broker,
-        shards=rig.shards,
-        stores=lambda group: rig.disk,
-        clock=OwnClock(rig.clock, apart_ms),
-        settings=rig.settings,
-        metrics=rig.metrics,
-        instance_id="host-0",
-    )
-    task = asyncio.ensure_future(worker.run(lambda: None))
-    await settle()
-    yield worker
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    await worker.abandon()
-
-
 def shown(rig) -> int:
     return sum(row["n"] for row in rig.shards.m1_rows())
 
@@ -61,7 +35,7 @@ HOUR_MS = 3_600_000
 @pytest.mark.parametrize("apart_ms", [-HOUR_MS, 0, 15_000, HOUR_MS])
 async def test_live_windows_are_shown_whatever_the_clock_of_the_worker_says(rig, apart_ms):
     """A worker whose clock was 10 s ahead of the broker's showed no window before it closed."""
-    async with running(rig, apart_ms):
+    async with running(rig, OwnClock(rig.clock, apart_ms)):
         await rig.clock.advance(5)
         await rig.produce_events(20)
         await rig.clock.advance(3)

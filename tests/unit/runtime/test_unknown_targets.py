@@ -1,0 +1,112 @@
+"""Effects for targets that this version does not know: refused before they are owed, and a stop
+with two ways out where another version owes them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from agents import SIMULATE_DECISION
+from streams.errors import UnknownTable
+from streams.runtime import effects
+from streams.runtime.consequences import consequences
+from streams.runtime.reset import look, open_epoch, reset
+from streams.sinks import memory
+from streams.topology import DIA_GROUP, MODEL_METRICS
+from tests.unit.runtime import job_desk
+from tests.unit.runtime.conftest import DLQ, SOURCE
+from tests.unit.runtime.job_desk import DLQ as REQUEST_DLQ
+from tests.unit.runtime.job_desk import Desk
+from tests.unit.runtime.rig_worker import running
+
+FUTURE = "verdicts"
+ROW = {"tenant": "t", "id": "one"}
+
+
+async def _owe_to_the_future(rig, monkeypatch) -> None:
+    """What a newer version, which knows one table more, leaves behind."""
+    with monkeypatch.context() as newer:
+        newer.setattr(effects, "SHARD_BY", {**effects.SHARD_BY, FUTURE: ("tenant",)})
+        await rig.open()
+        await rig.produce_events(3)
+        await rig.fold()
+        rig.partition.fact(FUTURE, ROW)
+        await rig.commit()
+
+
+def test_a_fact_that_could_not_be_handed_over_is_never_owed(monkeypatch):
+    """Once it is in the log, every start would fail at it."""
+    with pytest.raises(UnknownTable, match="no table of facts called 'nowhere'"):
+        effects.check_fact("nowhere", ROW)
+    with pytest.raises(UnknownTable, match="no column 'idempotency_key'"):
+        effects.check_fact("simulations", ROW)
+    effects.check_fact("models", {"tenant": "t", "model": "m"})
+
+
+async def test_an_answer_of_an_unknown_table_costs_its_request(monkeypatch):
+    """It is a dead letter; the requests beside it are answered, and the partition goes on."""
+
+    def answer(request, outcome, place):
+        made = SIMULATE_DECISION.answer(request, outcome, place)
+        return made._replace(table="nowhere") if request.idempotency_key == "bad" else made
+
+    monkeypatch.setattr(job_desk, "SIMULATE_DECISION", replace(SIMULATE_DECISION, answer=answer))
+    desk = Desk()
+    await desk.create_topics()
+    await desk.open()
+    try:
+        good, bad, repeat = await desk.ask("good"), await desk.ask("bad"), await desk.ask("bad")
+        await desk.read()
+        await desk.finish(good, bad)
+        await desk.commit()
+        assert set(desk.results()) == {good}
+        counters = desk.partition.state.link.counters
+        assert (counters.read, counters.applied) == (3, 1)
+        assert counters.dead_by_code == {"unknown_table": 2}
+        letters = desk.broker.log(REQUEST_DLQ).read_committed(0, 10).values
+        assert {json.loads(value)["request_id"] for value in letters} == {bad, repeat}
+    finally:
+        await desk.close()
+
+
+async def test_a_state_that_owes_an_unknown_table_stops_and_a_version_that_knows_it_goes_on(
+    rig, monkeypatch
+):
+    """Nothing of it is handed over, nothing is lost, and the newer version delivers it."""
+    await _owe_to_the_future(rig, monkeypatch)
+    async with running(rig) as worker:
+        await rig.clock.advance(5)
+        (held,) = [p for g in worker.groups for p in g.partitions.values() if p.tp == SOURCE]
+        assert (held.phase, held.stopped_by.code) == ("stopped", "unknown_target")
+        assert FUTURE in str(held.stopped_by)
+        assert rig.shards.rows("ledger") == []
+    monkeypatch.setattr(effects, "SHARD_BY", {**effects.SHARD_BY, FUTURE: ("tenant",)})
+    monkeypatch.setattr(memory, "KEYS", {**memory.KEYS, FUTURE: ("tenant", "id")})
+    for tables in rig.shards._tables:
+        tables[FUTURE] = {}
+    async with running(rig):
+        await rig.clock.advance(200)
+        assert [row["id"] for row in rig.shards.rows(FUTURE)] == ["one"]
+        assert sum(row["n"] for row in rig.shards.m1_rows()) == 3
+
+
+async def test_a_reset_gives_up_what_no_version_at_hand_knows(rig, monkeypatch):
+    """The operator is told how much that is; everything else stays owed."""
+    await _owe_to_the_future(rig, monkeypatch)
+    found = await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0)
+    assert found.cause is not None
+    assert found.cause.code == "unknown_target"
+    opening = open_epoch(found, resume_at_start=False)
+    told = consequences(opening, rig.settings)
+    assert any("1 owed effects are given up" in sentence for sentence in told)
+    await reset(rig.broker, rig.clock, opening)
+    async with running(rig) as worker:
+        await rig.produce_events(2)
+        await rig.clock.advance(200)
+        (held,) = [p for g in worker.groups for p in g.partitions.values() if p.tp == SOURCE]
+        assert held.phase == "ready"
+        ledger = {row["epoch"]: row for row in rig.shards.rows("ledger")}
+        assert (ledger[0]["applied"], ledger[1]["applied"]) == (3, 2)
+    assert rig.contents(DLQ).values == []
