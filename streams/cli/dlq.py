@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli import breaker, disposal
+from streams.cli import breaker, disposal, renewal
 from streams.cli.invocation import invocation
 from streams.cli.letter_filters import filtered
 from streams.cli.letter_reading import decided, pages
@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
     group.command("export")(filtered(export))
     group.command("discard")(filtered(disposal.discard))
     group.command("park")(filtered(disposal.park))
+    group.command("renew")(renewal.renew)
     breaker.register(group)
     app.add_typer(group, name="dlq")
 

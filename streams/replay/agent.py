@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from streams.clock import Clock
-from streams.errors import CommandError, DiaError, TransientError
+from streams.errors import CommandError, DiaError, PartitionStopped, TransientError
 from streams.replay.automation import Answers, Automation
 from streams.replay.journal import RunEnded
 from streams.replay.owner import owned
@@ -128,9 +128,13 @@ class ReplayAgent:
             self._due.discard(tp)
             reader = await self._broker.reader()
             try:
-                waiting = (await read_standing(reader, tp)).active
+                standing = await read_standing(reader, self._sources[tp.topic], tp.partition)
+            except PartitionStopped as error:
+                log.warning("replay_partition_stops", tp=str(tp), code=error.code, why=str(error))
+                continue
             finally:
                 await reader.close()
+            waiting = standing.active
             if waiting is not None and waiting.by_agent:
                 name = f"replay-{tp}"
                 self._runs[tp] = asyncio.create_task(self._replay(tp, waiting), name=name)
@@ -143,6 +147,7 @@ class ReplayAgent:
             end=waiting.end,
             replay=str(waiting.to_replay),
             park=str(waiting.to_park),
+            mark=waiting.mark,
         )
         plan = msgspec.structs.replace(waiting.head, selections=(selection,))
         log.info("replay_begun", tp=str(tp), plan=plan.id, letters=waiting.letters)

@@ -26,6 +26,7 @@ from streams.replay.journal import (
     PlanResumed,
     RowsShown,
 )
+from streams.replay.letter_mark import mark_of
 from streams.replay.owner import Owner, owned
 from streams.replay.pace import share
 from streams.replay.parking import parked_record
@@ -35,7 +36,7 @@ from streams.replay.showing import Showing
 from streams.replay.standing import PlanStanding, Standing, read_standing
 from streams.rows import ShardSet
 from streams.topology import SOURCES, SourceTopic
-from streams.types import Broker, LogReader, TopicConfig, TopicPartition
+from streams.types import Broker, LogReader, TopicConfig
 
 Word = Literal["pause", "resume", "cancel"]
 
@@ -63,10 +64,7 @@ async def standings(reader: LogReader, source: SourceTopic, partitions: int) -> 
     Raises `UnknownTopic` where the journals do not exist, and `PartitionStopped` kinds for one
     that is not whole.
     """
-    return [
-        await read_standing(reader, TopicPartition(source.journal, number))
-        for number in range(partitions)
-    ]
+    return [await read_standing(reader, source, number) for number in range(partitions)]
 
 
 async def dispose(
@@ -134,6 +132,7 @@ class _Desk:
             parked=text if disposition is Disposition.PARKED else "",
             discarded=text if disposition is Disposition.DISCARDED else "",
             shown=self.showing.seq,
+            mark=mark_of(chosen),
         )
         records = [
             parked_record(self.owner.source, letter, reason or "by hand")

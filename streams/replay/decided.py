@@ -10,7 +10,7 @@ import numpy as np
 from streams.dlq.letter import Letter
 from streams.log_range import read_range
 from streams.replay.dispositions import Disposition
-from streams.replay.journal import Disposed, entries
+from streams.replay.journal import Disposed, QueueReplaced, entries
 from streams.replay.ranges import OffsetSet
 from streams.replay.standing import Standing
 from streams.topology import SOURCES, SourceTopic
@@ -64,6 +64,8 @@ async def history(reader: LogReader, letter: Letter) -> list[Decision]:
     found: list[Decision] = []
     async for batch in read_range(reader, journal, begin, end, _READ_RECORDS):
         for entry in entries(batch):
+            if isinstance(entry, QueueReplaced):
+                found.clear()
             if isinstance(entry, Disposed):
                 found += _about(entry, letter.offset)
     return found

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from streams.errors import ChangelogGap, UnknownFormat
+from streams.replay.letter_mark import Mark
 from streams.replay.plan import Plan
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
 
@@ -43,6 +44,7 @@ class PlanEntered(_Entry, frozen=True, kw_only=True, tag="plan_entered"):
     parts: int = 1
     by_agent: bool = False
     rate: float | None = None
+    mark: Mark | None = None
 
 
 class RunBegun(_Entry, frozen=True, kw_only=True, tag="run_begun"):
@@ -67,6 +69,7 @@ class Disposed(_Entry, frozen=True, kw_only=True, tag="disposed"):
     reached: int = 0
     shown: int = 0
     reason: str = ""
+    mark: Mark | None = None
 
 
 class RowsShown(_Entry, frozen=True, kw_only=True, tag="rows_shown"):
@@ -81,6 +84,12 @@ class RunEnded(_Entry, frozen=True, kw_only=True, tag="run_ended"):
     plan: str
     run: str
     outcome: str
+    reason: str = ""
+
+
+class QueueReplaced(_Entry, frozen=True, kw_only=True, tag="queue_replaced"):
+    """The DLQ topic was made anew: entries before this one speak of letters that are gone."""
+
     reason: str = ""
 
 
@@ -107,6 +116,7 @@ Entry: TypeAlias = (
     | Disposed
     | RowsShown
     | RunEnded
+    | QueueReplaced
     | PlanPaused
     | PlanResumed
     | PlanCancelled

@@ -104,9 +104,9 @@ async def _decided(broker: Broker, dlq: TopicPartition) -> int:
 
 @asynccontextmanager
 async def owned(
-    broker: Broker, clock: Clock, source: SourceTopic, partition: int
+    broker: Broker, clock: Clock, source: SourceTopic, partition: int, *, checked: bool = True
 ) -> AsyncIterator[Owner]:
-    """P2 and P3, and the end of it.
+    """P2 and P3, and the end of it; ``checked`` as in `read_standing`.
 
     Raises `BrokerUnavailable`, `UnknownTopic`, and `PartitionStopped` kinds for a journal that is
     not whole.
@@ -117,7 +117,7 @@ async def owned(
     try:
         await producer.start()  # P2
         decided = await _decided(broker, TopicPartition(source.dlq, partition))
-        standing = await read_standing(reader, journal)  # P3
+        standing = await read_standing(reader, source, partition, checked=checked)  # P3
         if standing.seq < decided:
             raise ChangelogLost(
                 f"{journal} ends with entry {standing.seq}, but entry {decided} was committed: its "

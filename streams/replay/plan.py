@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from streams.errors import RefusedBySafety, UsageError
+from streams.replay.letter_mark import Mark
 from streams.replay.ranges import NOTHING, OffsetSet
 
 FORMAT: Final = 1
@@ -32,12 +33,14 @@ class Transform(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one partition, DLQ offsets as `OffsetSet` writes them, all below ``end``."""
+    """Of one partition, DLQ offsets as `OffsetSet` writes them, all below ``end``; ``mark`` is that
+    of the last letter."""
 
     partition: int
     end: int
     replay: str = ""
     park: str = ""
+    mark: Mark | None = None
 
     @property
     def to_replay(self) -> OffsetSet:

@@ -18,6 +18,7 @@ from streams.dlq.scan import Span, bounds, scan
 from streams.errors import RefusedBySafety
 from streams.replay.assess import Action, Assessed, Assessor
 from streams.replay.control import standings
+from streams.replay.letter_mark import Mark, mark_of
 from streams.replay.plan import Plan, Selection, Terms
 from streams.replay.ranges import NOTHING, OffsetSet
 from streams.replay.repair import difference
@@ -167,6 +168,7 @@ class _Choice:
     _lines: dict[str, Line] = field(default_factory=dict)
     _behind: Counter[str] = field(default_factory=Counter)
     _sets: dict[tuple[int, Action], OffsetSet] = field(default_factory=dict)
+    _marks: dict[int, Mark] = field(default_factory=dict)
 
     @property
     def full(self) -> bool:
@@ -192,6 +194,10 @@ class _Choice:
             if self.full:
                 break
             self._count(one, chosen)
+        last = max((offset for offsets in chosen.values() for offset in offsets), default=None)
+        if last is not None:
+            kept = [letter for letter in young if letter.offset <= last]
+            self._marks[partition] = mark_of(kept)
         for action, offsets in chosen.items():
             before = self._sets.get((partition, action), NOTHING)
             self._sets[partition, action] = before.joined(OffsetSet.of(offsets))
@@ -250,7 +256,13 @@ class _Choice:
             park = self._sets.get((number, Action.PARK), NOTHING)
             if replay or park:
                 found.append(
-                    Selection(partition=number, end=span.end, replay=str(replay), park=str(park))
+                    Selection(
+                        partition=number,
+                        end=span.end,
+                        replay=str(replay),
+                        park=str(park),
+                        mark=self._marks[number],
+                    )
                 )
         return tuple(found)
 

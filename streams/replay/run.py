@@ -28,6 +28,7 @@ from streams.errors import (
 )
 from streams.replay.control import standings
 from streams.replay.journal import RANGES_PER_ENTRY, PlanEntered
+from streams.replay.letter_mark import check_mark
 from streams.replay.owner import owned
 from streams.replay.pace import Pace, share
 from streams.replay.partition_run import Means, PartitionRun, refuse_another
@@ -169,6 +170,7 @@ async def enter(
             if plan.id in owner.standing.plans:
                 continue
             refuse_another(owner.standing, plan.id)
+            await check_mark(owner.reader, owner.dlq, selection.mark)
             await owner.commit(_entering(means, plan, selection, by_agent=by_agent))
 
 
@@ -210,6 +212,7 @@ def _entering(
             parts=parts,
             by_agent=by_agent,
             rate=rate,
+            mark=selection.mark,
         )
         for part in range(parts)
     ]

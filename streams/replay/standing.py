@@ -15,13 +15,16 @@ from streams.replay.journal import (
     PlanEntered,
     PlanPaused,
     PlanResumed,
+    QueueReplaced,
     RowsShown,
     RunBegun,
     RunEnded,
     entries,
 )
+from streams.replay.letter_mark import Mark, check_mark
 from streams.replay.plan import Plan
 from streams.replay.ranges import NOTHING, OffsetSet
+from streams.topology import SourceTopic
 from streams.types import LogReader, TopicPartition
 
 State: TypeAlias = Literal["entered", "running", "paused", "stopped", "finished", "cancelled"]
@@ -42,6 +45,7 @@ class PlanStanding:
     by_agent: bool
     end: int
     rate: float | None = None
+    mark: Mark | None = None
     to_replay: OffsetSet = NOTHING
     to_park: OffsetSet = NOTHING
     letters: int = 0
@@ -68,7 +72,7 @@ class PlanStanding:
 
 @dataclass(slots=True)
 class Standing:
-    """The fold of a journal. ``arrears`` are entries whose rows ClickHouse may lack, by seq;
+    """The fold of a journal. ``mark`` is the newest one, `letter_mark`. ``arrears`` are entries whose rows ClickHouse may lack, by seq;
     ``versions`` of their letters are those the rows will have."""
 
     journal: TopicPartition
@@ -77,6 +81,7 @@ class Standing:
     plans: dict[str, PlanStanding] = field(default_factory=dict)
     arrears: dict[int, Disposed] = field(default_factory=dict)
     shown: int = 0
+    mark: Mark | None = None
 
     @property
     def active(self) -> PlanStanding | None:
@@ -98,6 +103,8 @@ class Standing:
                 self._disposed(entry)
             case RowsShown():
                 self._show(entry.shown)
+            case QueueReplaced():
+                self._replaced(entry)
             case _:
                 plan = self.plans[entry.plan]
                 plan.last_ms = entry.at_ms
@@ -110,6 +117,7 @@ class Standing:
                 entry.plan, entry.head, entry.by_agent, entry.end, entry.rate
             )
             plan.actor, plan.began_ms, plan.last_ms = entry.actor, entry.at_ms, entry.at_ms
+        plan.mark = self.mark = entry.mark or self.mark
         plan.to_replay = plan.to_replay.joined(OffsetSet.parse(entry.replay))
         plan.to_park = plan.to_park.joined(OffsetSet.parse(entry.park))
         plan.letters = len(plan.to_replay) + len(plan.to_park)
@@ -125,6 +133,7 @@ class Standing:
             offsets = OffsetSet.parse(text)
             self.dispositions.mark(offsets, disposition)
             counts[disposition] = len(offsets)
+        self.mark = entry.mark or self.mark
         self.arrears[entry.seq] = entry
         self._show(entry.shown)
         if entry.plan:
@@ -134,6 +143,15 @@ class Standing:
             plan.left += entry.left
             plan.reason = plan.reason or entry.why_left
             plan.reached, plan.last_ms = entry.reached, entry.at_ms
+
+    def _replaced(self, entry: QueueReplaced) -> None:
+        self.dispositions, self.mark = Dispositions(), None
+        self._show(entry.seq)
+        for plan in self.plans.values():
+            if not plan.over:
+                plan.state, plan.actor = "cancelled", entry.actor
+                plan.reason = entry.reason or "the DLQ topic was made anew"
+                plan.to_replay = plan.to_park = NOTHING
 
     def _show(self, seq: int) -> None:
         self.shown = max(self.shown, seq)
@@ -161,12 +179,16 @@ def _move(plan: PlanStanding, entry: Entry) -> None:
             plan.to_replay = plan.to_park = NOTHING
 
 
-async def read_standing(reader: LogReader, journal: TopicPartition) -> Standing:
-    """P3: read a journal from its start to its last stable offset.
+async def read_standing(
+    reader: LogReader, source: SourceTopic, partition: int, *, checked: bool = True
+) -> Standing:
+    """P3: read the journal of a DLQ partition from its start to its last stable offset, and, if
+    ``checked``, see that the DLQ still holds the letters it speaks of.
 
-    Raises `ChangelogLost` and `ChangelogGap` where it is not whole, `UnknownFormat`, and what the
-    reader raises.
+    Raises `ChangelogLost` and `ChangelogGap` where it is not whole, `UnknownFormat`,
+    `TopicRecreated`, and what the reader raises.
     """
+    journal = TopicPartition(source.journal, partition)
     standing = Standing(journal)
     offset, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
     if offset > 0:
@@ -178,4 +200,6 @@ async def read_standing(reader: LogReader, journal: TopicPartition) -> Standing:
     async for batch in read_range(reader, journal, offset, end, _READ_RECORDS):
         for entry in entries(batch):
             standing.apply(entry)
+    if checked:
+        await check_mark(reader, TopicPartition(source.dlq, partition), standing.mark)
     return standing

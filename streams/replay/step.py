@@ -13,6 +13,7 @@ from streams.errors import TransientError
 from streams.replay.assess import Action, Assessed, Assessor
 from streams.replay.dispositions import Disposition
 from streams.replay.journal import Disposed
+from streams.replay.letter_mark import mark_of
 from streams.replay.outgoing import outgoing
 from streams.replay.owner import Owner
 from streams.replay.parking import parked_record
@@ -106,6 +107,7 @@ class Stepper:
             why_left=why_left,
             reached=reached,
             shown=self.showing.seq,
+            mark=mark_of([one.letter for one in found]),
         )
         await self.owner.commit([entry], records)
         letters = [one.letter for one in found if one.letter.offset in decided]

@@ -1,0 +1,50 @@
+"""`dia dlq renew`: a DLQ topic was deleted and made again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from streams.cli.actor import actor_of
+from streams.cli.consent import consent
+from streams.cli.invocation import invocation
+
+
+def renew(
+    ctx: typer.Context,
+    *,
+    topic: Annotated[str, typer.Option(metavar="TOPIC", help="The source topic of the DLQ.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Kept in the journal.")] = "",
+    actor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: the user of the system.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Treat the letters of a DLQ topic that was deleted and made again as new ones.
+
+    Decisions name letters by offset. Where the DLQ holds other letters than those that were decided
+    on, plans and lists stop with topic_recreated until this command. It changes only such partitions.
+
+    Example: dia dlq renew --topic model.metrics --reason "purged after the load test"
+    """
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.errors import UsageError
+    from streams.replay.renewal import renew as renew_queue
+    from streams.topology import source
+
+    run = invocation(ctx)
+    try:
+        named = source(topic)
+    except KeyError as error:
+        raise UsageError(f"{error.args[0]}.") from None
+    if not yes:
+        consent(f"Forget the decisions on letters that {named.dlq} no longer holds?")
+    broker = broker_of(run.settings)
+    renewed = asyncio.run(renew_queue(broker, SystemClock(), named, actor_of(actor), reason))
+    printer = run.printer()
+    printer.record({"topic": topic, "partitions": renewed})
+    if not renewed:
+        printer.say(f"{named.dlq} holds the letters that were decided on: nothing was changed.")

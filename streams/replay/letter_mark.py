@@ -1,0 +1,55 @@
+"""Whether a DLQ partition still holds the letters that its journal speaks of.
+
+A journal names letters by offset, and outlives its DLQ topic: where the topic was deleted and made
+again, the same offsets are other letters. So an entry that names letters also holds a *mark*, the
+offset and the timestamp of the last of them, and nothing is decided, planned or listed before the
+newest mark was found in the log. A mark that retention deleted proves nothing, and is passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streams.dlq.letter import Letter
+from streams.errors import TopicRecreated
+from streams.log_range import read_some
+from streams.types import LogReader, OffsetOutOfRange, TopicPartition
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """The place of one letter in its DLQ partition, and its record's timestamp there."""
+
+    offset: int
+    timestamp_ms: int
+
+
+def mark_of(letters: Sequence[Letter]) -> Mark:
+    """The mark of the last of ``letters``, which are of one partition in offset order."""
+    return Mark(letters[-1].offset, letters[-1].timestamp_ms)
+
+
+async def check_mark(reader: LogReader, dlq: TopicPartition, mark: Mark | None) -> None:
+    """Raises `TopicRecreated` where the log holds something else in the place of the letter, and
+    what the reader raises."""
+    if mark is None or await reader.beginning_offset(dlq) > mark.offset:
+        return
+    end = await reader.last_stable_offset(dlq)
+    if mark.offset >= end:
+        raise _recreated(dlq, mark, f"it ends at {end}")
+    try:
+        batch = await read_some(reader, dlq, mark.offset, end, 1)
+    except OffsetOutOfRange:
+        return  # retention came in between
+    found = [*zip(batch.offsets, batch.timestamps, strict=True)][:1]
+    if found != [(mark.offset, mark.timestamp_ms)]:
+        raise _recreated(dlq, mark, "another record lies there")
+
+
+def _recreated(dlq: TopicPartition, mark: Mark, why: str) -> TopicRecreated:
+    return TopicRecreated(
+        f"{dlq} is not the log that its journal speaks of: a letter at offset {mark.offset} was "
+        f"decided on, and {why}. Nothing was decided now. If the topic was deleted and made again: "
+        f"`dia dlq renew --topic {dlq.topic.removesuffix('.dlq')}`."
+    )

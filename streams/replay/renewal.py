@@ -1,0 +1,49 @@
+"""Declare the letters of a DLQ topic that was deleted and made again as new ones."""
+
+from __future__ import annotations
+
+from streams.clock import Clock
+from streams.errors import TopicRecreated
+from streams.replay.journal import QueueReplaced
+from streams.replay.letter_mark import check_mark
+from streams.replay.owner import owned
+from streams.replay.standing import read_standing
+from streams.topology import SourceTopic
+from streams.types import Broker, TopicPartition
+
+
+async def renew(
+    broker: Broker, clock: Clock, source: SourceTopic, actor: str, reason: str = ""
+) -> list[int]:
+    """The partitions whose DLQ was replaced: their journals forget what was decided before, and
+    plans that were not over there are cancelled. Other partitions are not touched.
+
+    Raises as `owned`.
+    """
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    if source.journal not in topics or source.dlq not in topics:
+        return []
+    renewed = []
+    for number in range(topics[source.dlq].partitions):
+        if await _replaced(broker, source, number):
+            async with owned(broker, clock, source, number, checked=False) as owner:
+                entry = QueueReplaced(at_ms=clock.now_ms(), actor=actor, reason=reason)
+                await owner.commit([entry])
+            renewed.append(number)
+    return renewed
+
+
+async def _replaced(broker: Broker, source: SourceTopic, number: int) -> bool:
+    reader = await broker.reader()
+    try:
+        standing = await read_standing(reader, source, number, checked=False)
+        await check_mark(reader, TopicPartition(source.dlq, number), standing.mark)
+    except TopicRecreated:
+        return True
+    finally:
+        await reader.close()
+    return False

@@ -1,0 +1,65 @@
+"""A DLQ topic that was deleted and made again, on every broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.errors import TopicRecreated
+from streams.replay.control import journals
+from streams.replay.decided import history
+from streams.replay.dispositions import Disposition
+from streams.replay.renewal import renew
+
+
+async def decide_and_purge(lot) -> None:
+    """Three letters are replayed; then the DLQ is another topic with the same name."""
+    await lot.bury(lot.event(1), lot.event(2), lot.event(3))
+    assert (await lot.run((await lot.plan()).plan)).replayed == 3
+    await lot.recreate_dlq()
+
+
+@pytest.mark.parametrize("letters", [0, 2, 3, 5])
+async def test_decisions_about_other_letters_are_never_inherited(lot, letters):
+    """New letters at the offsets of replayed ones would count as replayed, and stay for ever."""
+    await decide_and_purge(lot)
+    await lot.bury(*[lot.event(10 + n) for n in range(letters)])
+    with pytest.raises(TopicRecreated, match=r"dia dlq renew --topic"):
+        await lot.plan()
+
+
+async def test_after_a_renewal_every_new_letter_is_open_and_is_replayed_once(lot):
+    """The way out that the message names must lead out."""
+    await decide_and_purge(lot)
+    await lot.bury(lot.event(11), lot.event(12))
+    [renewed] = await renew(lot.broker, lot.clock, lot.source, "ann", "purged")
+    draft = await lot.plan()
+    assert draft.plan.letters == 2
+    assert (await lot.run(draft.plan)).replayed == 2
+    assert (await lot.run((await lot.plan()).plan)).planned == 0
+    [first, _] = await lot.letters()
+    standing = await lot.standing(renewed)
+    assert standing.dispositions.of(first.offset) is Disposition.REPLAYED
+    reader = await lot.broker.reader()
+    decisions = await history(reader, first)
+    await reader.close()
+    assert [decision.plan for decision in decisions] in ([], [draft.plan.id])
+
+
+async def test_a_plan_of_the_old_letters_does_not_run_on_the_new_ones(lot):
+    """Its offsets are other letters now, which were never shown to anybody."""
+    await lot.bury(lot.event(1), lot.event(2))
+    old = (await lot.plan()).plan
+    await lot.recreate_dlq()
+    await lot.bury(lot.event(11), lot.event(12), lot.event(13))
+    with pytest.raises(TopicRecreated):
+        await lot.run(old)
+    assert await lot.read(lot.source.name) == []
+
+
+async def test_a_queue_with_its_own_letters_is_not_renewed(lot):
+    """A slip of the hand must not open letters that were replayed."""
+    await lot.bury(lot.event(1))
+    await lot.run((await lot.plan()).plan)
+    assert await renew(lot.broker, lot.clock, lot.source, "ann") == []
+    [standings] = (await journals(lot.broker, [lot.source])).values()
+    assert sum(standing.mark is not None for standing in standings) == 1
