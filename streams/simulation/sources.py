@@ -20,6 +20,8 @@ from streams.simulation.world import World
 from streams.types import TopicPartition
 
 _SPOILT_MAX = 3
+_ELECTION_S = 0.05
+"""Records of one offset in two logs are told apart by their append times, in milliseconds."""
 _CREATED_AFTER_S = 6.0
 """Longer than a consumer that hears nothing believes in its log."""
 
@@ -126,6 +128,7 @@ class Loss:
         self.reached = log.high_watermark
         if self._rng.random() < 0.5:
             log.lose_end(log.high_watermark - link.last_offset + self._rng.randint(0, 4))
+            await asyncio.sleep(_ELECTION_S)
         else:
             broker.replace_log(self.tp)
             broker.log(self.tp).start_offset = world.first_offset
