@@ -126,11 +126,12 @@ export const onLive = (seen) => live.push(seen);
 
 // Every page watches the overview: it is how a page learns that a part went away.
 export function start() {
-  let read = 0;
+  let read = null;
   watch("/live/overview", (overview) => {
     tell(overview);
     live.forEach((seen) => seen(overview));
-    if (overview.as_of_ms !== read) heard.forEach((seen) => seen(overview));
+    // The page has just read its figures itself when the first one comes.
+    if (read !== null && overview.as_of_ms !== read) heard.forEach((seen) => seen(overview));
     read = overview.as_of_ms;
   }, (problem) => degraded("overview", `The overview cannot be read: ${problem.detail}`));
 }
