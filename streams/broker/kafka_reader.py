@@ -164,8 +164,8 @@ class KafkaReader:
         throttle_s = getattr(answer, "throttle_time_ms", 0) / 1000
         self._quiet_until_s = time.monotonic() + throttle_s
         raise_for(getattr(answer, "error_code", 0), str(tp))
-        names = _items(_items(answer.SCHEMA, "topics"), "partitions").names
         for topic, partitions, *_ in answer.topics or ():
+            names = _items(_items(answer.SCHEMA, "topics"), "partitions").names
             for values in partitions:
                 fields = dict(zip(names, values, strict=True))
                 if (topic, fields["partition"]) == tp:

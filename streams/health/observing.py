@@ -79,7 +79,7 @@ async def _source(
     places = [TopicPartition(source.topic, number) for number in range(partitions)]
     try:
         observed = replace(observed, group=await admin.describe_group(source.group))
-        committed = await admin.committed(source.group, places)
+        committed = await admin.committed(source.group, places, stable=False)
         logs = {
             tp.partition: LogBounds(
                 await reader.beginning_offset(tp), await reader.last_stable_offset(tp)

@@ -302,6 +302,8 @@ class JobPartition(Partition):
                 raise _unread("its log begins behind it") from None
             except TransientError as error:
                 raise _unread(str(error)) from error
+            if batch.end == work.offset:
+                raise _unread(f"the leader of {self.tp} is not up to date")
             self._hold_again(work, batch)
         return work.event
 
