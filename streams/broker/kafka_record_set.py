@@ -16,11 +16,13 @@ tests/contract/test_aiokafka_pins.py: `_DefaultRecordBatchPy` and the fetcher's 
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py
 
 _FRAME = struct.Struct(">qiiB")
@@ -30,6 +32,8 @@ _LAST_OFFSET_DELTA = struct.Struct(">i")
 _LAST_OFFSET_DELTA_AT = 23
 _HEADER_BYTES = 61
 _FORMAT = 2
+_RECORDS_AT_LEAST = _HEADER_BYTES - _OVERHEAD_BYTES
+_NO_FRAME = (0, 0, -1, -1)
 
 
 class RecordSet:
@@ -39,34 +43,45 @@ class RecordSet:
     first batch is whole whatever its size (KIP-74), so a first one that is cut short is damaged.
     """
 
-    __slots__ = ("_at", "_data", "_end", "leader_epoch")
+    __slots__ = ("_at", "_batches", "_data", "_end", "_frame", "leader_epoch")
 
     def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)
+        self._data = data
         self._at = self._end = 0
+        self._frame = _NO_FRAME
         self.leader_epoch = -1
+        self._batches: Any = None
+        """aiokafka's own, which is faster than ours; it looks one batch ahead, so that it is of no
+        use from the batch before a damaged frame on"""
+        with suppress(Exception):
+            self._batches = MemoryRecords(data)
 
     def has_next(self) -> bool:
-        left = len(self._data) - self._end
+        at, left = self._end, len(self._data) - self._end
         if left < _FRAME.size:
-            return self._end == 0 and left > 0
-        length = _FRAME.unpack_from(self._data, self._end)[1]
-        return self._end == 0 or length < 0 or left >= _OVERHEAD_BYTES + length
+            self._frame = _NO_FRAME
+            return at == 0 and left > 0
+        self._frame = frame = _FRAME.unpack_from(self._data, at)
+        return left >= _OVERHEAD_BYTES + frame[1] or at == 0
 
     def next_batch(self) -> Any:
-        """The next batch, its header read. Raises `CorruptRecordException`."""
-        data, at = self._data, self._end
-        self._at, self._end = at, len(data)
-        if len(data) - at < _FRAME.size:
-            raise CorruptRecordException("it is cut short")
-        _, length, epoch, version = _FRAME.unpack_from(data, at)
+        """The next batch, its header read, after `has_next`. Raises `CorruptRecordException`."""
+        at = self._at = self._end
+        _, length, epoch, version = self._frame
         end = at + _OVERHEAD_BYTES + length
-        if version != _FORMAT:
-            raise CorruptRecordException(f"it has record format v{version}, dia reads v{_FORMAT}")
-        if length < _HEADER_BYTES - _OVERHEAD_BYTES or end > len(data):
-            raise CorruptRecordException(f"it is cut short, or its length of {length} is wrong")
+        if version != _FORMAT or length < _RECORDS_AT_LEAST or end > len(self._data):
+            self._end = len(self._data)
+            raise CorruptRecordException(
+                f"it has record format v{version}, dia reads v{_FORMAT}"
+                if version not in (_FORMAT, -1)
+                else "it is cut short, or its length is wrong"
+            )
         self._end, self.leader_epoch = end, epoch
-        return DefaultRecordBatch(data[at:end])
+        try:
+            return self._batches.next_batch()
+        except Exception:
+            self._batches = None
+            return DefaultRecordBatch(self._data[at:end])
 
     def size_in_bytes(self) -> int:
         return len(self._data)
@@ -84,7 +99,7 @@ class RecordSet:
     def bounds(self) -> tuple[int, int]:
         """First offset, and one past the last, of the batch that `next_batch` came to last: equal
         where nothing tells. The batch behind it is believed before its own header is."""
-        rest = self._data[self._at :]
+        rest = memoryview(self._data)[self._at :]
         if len(rest) < _FRAME.size:
             return 0, 0
         base, length, _, version = _FRAME.unpack_from(rest)
