@@ -90,7 +90,8 @@ class AssignedPartition:
         self._failure: DiaError | None = None
         self._obstacle: obstacle.Obstacle | None = None
         self._suspected: RecordBatch | None = None
-        self._epoch = -1
+        self._epoch = self._record_epoch = -1
+        """leader epochs of what was folded last: of any offset, and of a record, -1: not known"""
         self._unsure = False
         self._opened_s: float | None = None
         """when A4 was done, until the first list came"""
@@ -144,6 +145,9 @@ class AssignedPartition:
 
     def _fold(self, partition: Partition, batch: RecordBatch) -> None:
         self._epoch = batch.last_epoch
+        if len(batch):
+            same = batch.first_epoch == batch.last_epoch
+            self._record_epoch = batch.last_epoch if same else -1
         partition.placement.grown_to(self._consumer.partitions(self.tp.topic))
         if not batch.append_times and len(batch):
             self._meet(partition, batch.offsets[0], obstacle.producers_times(batch))
@@ -344,7 +348,8 @@ class AssignedPartition:
         finally:
             self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
-        self._epoch, self._opened_s = opened.leader_epoch, began
+        self._epoch = self._record_epoch = opened.leader_epoch
+        self._opened_s = began
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
         self._meters.opened(opened.partition, took_s, opened.restored_records)
@@ -384,7 +389,7 @@ class AssignedPartition:
         """
         if (batch := self._suspected) is None:
             return
-        await self._opener.compare(partition)
+        await self._opener.compare(partition, self._record_epoch)
         self._suspected, self._unsure = None, False
         if batch.start == partition.position and self._failure is None:
             self._fold(partition, batch)

@@ -112,11 +112,12 @@ class Opener:
             partition.shed(shed)
         return Opened(partition, producer, read, epoch)
 
-    async def compare(self, partition: Partition) -> None:
-        """A4 again, of a partition that runs, with what it folded last. Raises as `check_source`."""
+    async def compare(self, partition: Partition, leader_epoch: int) -> None:
+        """A4 again, of a partition that runs, with what it folded last, and under which epoch that
+        was appended. Raises as `check_source`."""
         reader = await self.broker.reader()
         try:
-            await check_source(partition.tp, partition.reached, reader)
+            await check_source(partition.tp, partition.reached, reader, leader_epoch)
         finally:
             await reader.close()
 

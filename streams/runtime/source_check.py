@@ -45,8 +45,11 @@ class Reached(NamedTuple):
         return cls(link.next_offset, link.last_offset, link.last_append_ms)
 
 
-async def check_source(tp: TopicPartition, reached: Reached, reader: LogReader) -> int:
+async def check_source(
+    tp: TopicPartition, reached: Reached, reader: LogReader, known_epoch: int = -1
+) -> int:
     """The leader epoch of the last consumed record; -1 where the log does not have it any more.
+    ``known_epoch`` is the one under which it was consumed, -1 where that is not known.
 
     Raises `TopicRecreated` or `SourceTruncated`, and `BrokerUnavailable` where the leader does not
     return what it says it holds; never resets in silence.
@@ -56,6 +59,9 @@ async def check_source(tp: TopicPartition, reached: Reached, reader: LogReader) 
     epoch = -1
     if reached.last_offset >= max(begin, 0):
         epoch = await _check_last_record(tp, reached, reader, end)
+        if known_epoch >= 0 <= epoch != known_epoch:
+            why = f"offset {reached.last_offset} was appended by another leader"
+            raise TopicRecreated(_recreated(tp, reached, why))
     if reached.next_offset < begin:
         raise SourceTruncated(
             f"{tp}: offsets {reached.next_offset} to {begin - 1} were never consumed and are gone "

@@ -95,6 +95,23 @@ def test_another_leader_of_the_same_log_costs_one_look_and_no_record():
     history(story)
 
 
+def test_a_marker_of_another_leader_is_no_other_log():
+    """A transaction may end under another leader than the one that took its last record."""
+
+    async def story(world, process):
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 5)
+        log = world.broker.log(HERE)
+        log.elect()
+        log.end_transaction(99, world.clock.now_ms(), committed=True)
+        await asyncio.sleep(3.0)
+        log.elect()
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 10)
+
+    history(story)
+
+
 def test_a_steady_partition_is_never_compared():
     """What is free in the steady state may be looked at always."""
 
