@@ -79,7 +79,7 @@ class RecordSet:
         self._end, self.leader_epoch = end, epoch
         try:
             return self._batches.next_batch()
-        except Exception:
+        except Exception:  # noqa: BLE001 - it met the batch behind this one
             self._batches = None
             return DefaultRecordBatch(self._data[at:end])
 
