@@ -42,7 +42,7 @@ _decode = msgspec.json.Decoder(Policy).decode
 class _Away(TransientError):  # noqa: N818 - as its siblings in streams/errors.py
     """Neither the policy nor the probe was answered."""
 
-    code = PolicyServiceUnavailable.code
+    code = PolicyServiceFailed.code
 
 
 class PolicyService:

@@ -32,7 +32,6 @@ from streams.errors import (
     AgentFailed,
     IdempotencyConflict,
     PartitionRestart,
-    RequestUnread,
     RetriesExhausted,
     TransientError,
     UnknownTable,
@@ -41,16 +40,25 @@ from streams.job_agent import Answer, JobAgent, Outcome, Place
 from streams.queue_policy import HIGH_PRIORITY
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.partition import Partition
-from streams.runtime.request_log import RequestLog
-from streams.runtime.requests import Request, RunningRequests, held_bytes, hold, identity_of
+from streams.runtime.request_log import RequestLog, unread
+from streams.runtime.requests import (
+    Request,
+    RunningRequests,
+    cancel_outcome,
+    conflict,
+    held_bytes,
+    hold,
+    identity_of,
+    payload_of,
+)
 from streams.runtime.shed_order import ShedOrder
 from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
-from streams.runtime.work import REQUEST_LOG, GivenUp, Known
+from streams.runtime.work import GivenUp, Known
 from streams.types import OffsetOutOfRange, OutboundRecord, RecordBatch, TopicPartition
 from tables import FINISHED_OFFSETS, OUTCOMES
 from tables.finished_offsets import APPLIED, DUPLICATE, FinishedOffsets
-from tables.outcomes import First, Outcomes, Remembered
+from tables.outcomes import Outcomes, Remembered
 
 NEAR: Final = 1000
 """Offsets that are read past the prefix at most while outcomes take half of their bound: they
@@ -61,6 +69,9 @@ _NORMAL_SHARE: Final = 0.75
 """Of ``max_ahead_bytes``, what requests of normal priority may fill."""
 
 log = structlog.get_logger(__name__)
+
+_NO_OUTCOME: Final = Outcome("failed", {}, "", "", 0, 0)
+"""Of a conflict, which has no result."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
@@ -238,34 +249,42 @@ class JobPartition(Partition):
 
     def _judge(self, row: int, request: Request) -> None:
         """J2: by the first request of its key, if that is remembered or still runs."""
-        first = self._running.newest(request.identity)
-        known = self.outcomes.before(request.identity, request.offset)
-        if first is not None and (known is None or first.offset > known.offset):
-            before: First = first
-            payload = first.ask.payload
-        elif known is not None:
-            before, payload, first = known, known.payload, None
-        else:
+        first = self._first_of(request)
+        if first is None:
             self._begin(request)
-            return
-        if not self.outcomes.repeats(request.append_ms, request.horizon_ms, before):
-            self._begin(request)
-        elif payload != request.ask.payload:
-            self._refuse_conflict(row, request)
-        elif first is not None:
+        elif payload_of(first) != request.ask.payload:
+            self.dead_letter(row, IdempotencyConflict.code, conflict(request), request.ask.tenant)
+        elif isinstance(first, Request):
             self._hold_if_room(request)
             first.repeats = [*(first.repeats or ()), request]
-        elif known is not None:
-            self._give(self._answer(request, _decode(known.body), DUPLICATE))
+        else:
+            self._give(self._answer(request, _decode(first.body), DUPLICATE))
 
-    def _refuse_conflict(self, row: int, request: Request) -> None:
-        self.dead_letter(
-            row,
-            IdempotencyConflict.code,
-            f"idempotency_key {request.ask.key!r} came before with another payload within "
-            f"DIA_DEDUPE_TTL_S",
-            request.ask.tenant,
-        )
+    def _judge_again(self, request: Request) -> None:
+        """J2 for a request that waited for one that was given up. It may not be in memory: what it
+        comes to then is said once it is."""
+        first = self._first_of(request)
+        if first is None:
+            self._begin(request)
+        elif isinstance(first, Request) and payload_of(first) == request.ask.payload:
+            first.repeats = [*(first.repeats or ()), request]
+        else:
+            request.is_repeat = True
+            request.is_conflict = payload_of(first) != request.ask.payload
+            outcome = _decode(first.body) if isinstance(first, Remembered) else _NO_OUTCOME
+            request.known = Known(outcome)
+            self._dispatcher.submit(request)
+
+    def _first_of(self, request: Request) -> Request | Remembered | None:
+        """The first request of the key that ``request`` repeats; None when it is a first itself."""
+        first: Request | Remembered | None = self._running.before(request)
+        known = self.outcomes.before(request.identity, request.offset)
+        if first is None or (known is not None and known.offset > first.offset):
+            first = known
+        if first is None:
+            return None
+        repeats = self.outcomes.repeats(request.append_ms, request.horizon_ms, first)
+        return first if repeats else None
 
     def _count_dead(self, row: int, code: str) -> None:
         assert self._batch is not None
@@ -299,11 +318,11 @@ class JobPartition(Partition):
                 batch = await self._request_log.read(self.tp, work.offset, READ_AGAIN)
             except OffsetOutOfRange:
                 self._log_lost(work)
-                raise _unread("its log begins behind it") from None
+                raise unread("its log begins behind it") from None
             except TransientError as error:
-                raise _unread(str(error)) from error
+                raise unread(str(error)) from error
             if batch.end == work.offset:
-                raise _unread(f"the leader of {self.tp} is not up to date")
+                raise unread(f"the leader of {self.tp} is not up to date")
             self._hold_again(work, batch)
         return work.event
 
@@ -328,7 +347,7 @@ class JobPartition(Partition):
             self._held_bytes += hold(request, event, origin)
         if wanted.event is None:
             self._log_lost(wanted)
-            raise _unread(f"offset {wanted.offset} of {self.tp} is another record")
+            raise unread(f"offset {wanted.offset} of {self.tp} is another record")
 
     # --- J3 ----------------------------------------------------------------------------------
 
@@ -346,7 +365,7 @@ class JobPartition(Partition):
         running = self._running.of(identity_of(request.ask.tenant, key))
         work = next((other for other in running if other.ask.cancels is None), None)
         if work is None:
-            self._finished(request, _cancelled(False, self.clock.now_ms()), None)
+            self._finished(request, cancel_outcome(False, self.clock.now_ms()), None)
             return
         work.cancellers = [*(work.cancellers or ()), request]
         if work.known is None:
@@ -374,7 +393,7 @@ class JobPartition(Partition):
         """J4: all that follows from one outcome belongs to one commit."""
         # All answers are made before anything changes: the agent's code may raise.
         ends = [self._end(request, outcome, given_up)]
-        cancelled = _cancelled(outcome.status == "cancelled", self.clock.now_ms())
+        cancelled = cancel_outcome(outcome.status == "cancelled", self.clock.now_ms())
         ends += [self._end(canceller, cancelled, None) for canceller in request.cancellers or ()]
         for end in ends:
             self._settle(end)
@@ -390,6 +409,13 @@ class JobPartition(Partition):
 
     def _settle(self, end: _End) -> None:
         request, outcome, given_up, answers = end
+        if request.is_conflict:
+            assert request.origin is not None
+            code, tenant = IdempotencyConflict.code, request.ask.tenant
+            self._bury(request.origin, code, conflict(request), "process", tenant)
+            self.finished.finish(request.offset, code)
+            self._let_go(request)
+            return
         if request.is_repeat:
             self._give(answers[0])
             return
@@ -401,10 +427,8 @@ class JobPartition(Partition):
         if given_up is not None:
             # Not remembered: what failed in passing says nothing of the next request of the key.
             self._give_up(answers[0], given_up)
-            if repeats:
-                following, *others = repeats
-                following.repeats = others or None
-                self._begin(following)
+            for repeat in repeats:
+                self._judge_again(repeat)
             return
         ask, body = request.ask, _encode(outcome)
         self.outcomes.remember(
@@ -472,14 +496,3 @@ class JobPartition(Partition):
     def _take_told(self) -> list[Callable[[], None]]:
         told, self._told = self._told, []
         return told
-
-
-def _cancelled(cancelled: bool, now_ms: int) -> Outcome:
-    """The outcome of a request that cancels another."""
-    return Outcome("completed", {"cancelled": cancelled}, "", "", now_ms, now_ms)
-
-
-def _unread(why: str) -> RequestUnread:
-    error = RequestUnread(f"a request that waits cannot be read again: {why}")
-    error.need = REQUEST_LOG
-    return error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.errors import TransientError
+from streams.errors import RequestUnread, TransientError
+from streams.runtime.work import REQUEST_LOG
 from streams.types import Broker, LogReader, RecordBatch, TopicPartition
 
 
@@ -48,3 +49,10 @@ def _seen(reading: asyncio.Future[RecordBatch]) -> None:
     """Its caller may be gone: asyncio would log an error that nothing waits for."""
     if not reading.cancelled():
         reading.exception()
+
+
+def unread(why: str) -> RequestUnread:
+    """The error of work whose request cannot be read again now."""
+    error = RequestUnread(f"a request that waits cannot be read again: {why}")
+    error.need = REQUEST_LOG
+    return error

@@ -14,7 +14,9 @@ from typing import Any
 from xxhash import xxh3_128_digest
 
 from streams.dead_letters import Origin
+from streams.job_agent import Outcome
 from streams.runtime.work import Work
+from tables.outcomes import Remembered
 
 _EVENT_FACTOR = 5
 """Bytes of a decoded request beside its record, for each byte of the record's value."""
@@ -42,6 +44,8 @@ class Request(Work):
     repeats: list[Request] | None = None
     is_repeat: bool = False
     """its first has an outcome, and it has that one as ``known``"""
+    is_conflict: bool = False
+    """another payload than its first's: it becomes a dead letter once it is in memory"""
     cancellers: list[Request] | None = None
     older: Request | None = None
     """another running request of the key that was appended before"""
@@ -67,9 +71,9 @@ class RunningRequests:
     def __len__(self) -> int:
         return len(self._newest)
 
-    def newest(self, identity: bytes) -> Request | None:
-        """The request of the key that was appended last."""
-        return self._newest.get(identity)
+    def before(self, request: Request) -> Request | None:
+        """The last request of the key that was appended before this one."""
+        return next((r for r in self.of(request.identity) if r.offset < request.offset), None)
 
     def of(self, identity: bytes) -> Iterator[Request]:
         """All requests of the key, the newest first."""
@@ -108,3 +112,21 @@ def hold(request: Request, event: Any, origin: Origin) -> int:
     request.event, request.origin = event, origin
     request.held_bytes = held_bytes(origin)
     return request.held_bytes
+
+
+def payload_of(first: Request | Remembered) -> bytes:
+    """The fingerprint of what the first request of a key asked."""
+    return first.ask.payload if isinstance(first, Request) else first.payload
+
+
+def conflict(request: Request) -> str:
+    """The sentence about a request whose key came before with another payload."""
+    return (
+        f"idempotency_key {request.ask.key!r} came before with another payload within "
+        f"DIA_DEDUPE_TTL_S"
+    )
+
+
+def cancel_outcome(cancelled: bool, now_ms: int) -> Outcome:
+    """The outcome of a request that cancels another."""
+    return Outcome("completed", {"cancelled": cancelled}, "", "", now_ms, now_ms)

@@ -48,8 +48,9 @@ def job_retries(setting: str) -> Mapping[str, JobRetry]:
 
 def _kinds(of: type[TransientError]) -> Iterator[type[TransientError]]:
     for kind in of.__subclasses__():
-        yield kind
-        yield from _kinds(kind)
+        if kind.__module__ == TransientError.__module__:
+            yield kind
+            yield from _kinds(kind)
 
 
 def _spends(kind: type[TransientError]) -> bool:

@@ -65,15 +65,15 @@ def _repeats_run_too() -> Iterator[None]:
     real = JobPartition._judge
 
     def judge(self: JobPartition, row: int, request: Any) -> None:
-        with patch.object(RunningRequests, "newest", _none_runs):
+        with patch.object(RunningRequests, "before", _none_runs):
             real(self, row, request)
 
     with patch.object(JobPartition, "_judge", judge):
         yield
 
 
-def _none_runs(self: RunningRequests, identity: bytes) -> None:
-    del self, identity
+def _none_runs(self: RunningRequests, request: Any) -> None:
+    del self, request
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from streams.workload.log_age import LogAge
 _EVERYTHING = 1 << 30
 _FIELDS = ("request_id", "idempotency_key", "tenant_id", "model_id", "scenario")
 _GIVEN_UP = "retries_exhausted"
+_CONFLICT = "idempotency_conflict"
 ATTEMPTS_MAX = 3
 _SAID = ("model_id", "policy_id", "scenario", "trials", "seed", "parameters")
 
@@ -127,7 +128,7 @@ def _judge(
             )
             failed[name].append(said)
             continue
-        if fresh and letter and any(other != said for other in failed[name]):
+        if letter == _CONFLICT and any(other != said for other in failed[name]):
             expected.dead.add(f"{batch.tp}/{offset}")
             continue
         if known is None or fresh:

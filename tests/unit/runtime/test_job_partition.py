@@ -271,3 +271,23 @@ async def test_the_lag_in_time_is_the_age_of_the_oldest_unfinished_request(desk)
     await desk.finish(later)
     await desk.clock.advance(60.0)
     assert desk.partition.behind_s(desk.clock.now_ms()) == 61.0
+
+
+async def test_a_request_that_waited_for_one_given_up_is_judged_again(desk):
+    """Found by the simulation: the broker's clock was ahead for one request, which was a first one
+    by that. What waited for it repeats an older one, and would after a crash."""
+    first = await desk.ask("k")
+    await desk.read()
+    await desk.finish(first)
+    ahead_ms = 2 * SETTINGS.dedupe_ttl_s * 1000
+    desk.clock.jump_wall(ahead_ms)
+    second = await desk.ask("k")
+    desk.clock.jump_wall(-ahead_ms)
+    third = await desk.ask("k")
+    await desk.read()
+    await _give_up(desk, second)
+    await desk.commit()
+    results = desk.results()
+    assert results[second]["error"]["code"] == "retries_exhausted"
+    assert results[third]["summary"] == results[first]["summary"] == {"run": 1}
+    assert desk.committed() == 3

@@ -220,7 +220,10 @@ def test_running_requests_of_a_key_are_known_newest_first(asked, rng):
             of_key = [r for r in model.values() if r.identity == key.encode()]
             ordered = sorted(of_key, key=lambda r: -r.offset)
             assert list(running.of(key.encode())) == ordered
-            assert running.newest(key.encode()) is (ordered[0] if ordered else None)
+            for offset in (0, 10, 30):
+                probe = Request(None, None, None, offset=offset, identity=key.encode())
+                older = [r for r in ordered if r.offset < offset]
+                assert running.before(probe) is (older[0] if older else None)
         if not model:
             break
         running.remove(model.pop(rng.choice(sorted(model))))
