@@ -23,7 +23,7 @@ from streams.broker.kafka_security import KafkaSecurity
 from streams.cache.process import ProcessCaches
 from streams.clock import Clock, SystemClock
 from streams.degradation.room import room_reading
-from streams.errors import DependencyUnreachable, UsageError
+from streams.errors import DependencyUnreachable, UsageError, WorkerStopped
 from streams.health.monitor import HealthMonitor
 from streams.health.observation import DECLARED
 from streams.job_agent import Agent
@@ -113,7 +113,14 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
     async def _process(self) -> None:
         """The engine; an error that leaves it ends the process."""
         assert self._worker is not None
-        await self._worker.run(joined=self._health.mark_started)
+        try:
+            await self._worker.run(joined=self._health.mark_started)
+        except BaseExceptionGroup as group:
+            stopped = _first_stop(group)
+            if stopped is None:
+                raise
+            log.critical("worker_refused", code=stopped.code, why=str(stopped))
+            raise stopped from None
 
     @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
     async def _schedule(self) -> None:
@@ -257,6 +264,14 @@ class App(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own 
             beacon=self.beacon,
         )
         return [*super().on_init_dependencies(), self._runtime]
+
+
+def _first_stop(error: BaseException) -> WorkerStopped | None:
+    """The first `WorkerStopped` kind in a group of errors."""
+    if isinstance(error, WorkerStopped):
+        return error
+    inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return next((found for one in inside if (found := _first_stop(one)) is not None), None)
 
 
 def _credentials(security: KafkaSecurity) -> faust.auth.Credentials | None:

@@ -25,7 +25,7 @@ DiaError
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
- |   +- MembershipConflict, SlotInUse
+ |   +- MembershipConflict, SlotInUse, ShardMapChanged 5
  +- CommandError                   end a command with its exit code
      +- UsageError 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
          +- AddressUnavailable 4
@@ -466,6 +466,14 @@ class SlotInUse(WorkerStopped):
     """Another process holds the file lock of this worker slot."""
 
     code = "slot_in_use"
+    exit_code = 5
+
+
+class ShardMapChanged(WorkerStopped):
+    """Rows were placed by another shard map than this process has: it would count windows twice,
+    and look for series where they are not."""
+
+    code = "shard_map_changed"
     exit_code = 5
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 import faust
 
 from streams.app import App
+from streams.errors import WorkerStopped
 
 _ABORTED = 130
 _CRASHED = 1
@@ -49,7 +50,8 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
         timer.start()
 
     def _leave(self) -> None:
-        _exit(_CRASHED if self.crash_reason is not None else 0)
+        reason = self.crash_reason
+        _exit(0 if reason is None else getattr(reason, "exit_code", _CRASHED))
 
 
 def run(app: App) -> NoReturn:
@@ -60,6 +62,9 @@ def run(app: App) -> NoReturn:
         Host(app).execute_from_commandline()
     except SystemExit as end:
         code = end.code
+    except WorkerStopped as error:
+        sys.stderr.write(f"error: {error} [{error.code}]\n")
+        code = error.exit_code
     # Not sys.exit: it would wait for sink threads, which may hang on a dead server for as long
     # as their timeout. All that matters is committed, and closed, by now.
     _exit(code if isinstance(code, int) else _CRASHED)

@@ -51,6 +51,31 @@ def offsets_of(versions: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (versions & np.uint64(OFFSET_END)).astype(np.int64) - 1
 
 
+MAP_HINT = (
+    "The shard map cannot be changed once rows are stored: set DIA_CLICKHOUSE_SHARDS (number and "
+    "order) and DIA_SHARDING to what they were; `dia config show --explain` says where each comes "
+    "from."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MapIdentity:
+    """What is remembered of a shard map, by every server and every changelog: two maps of one
+    ``digest`` place every row alike. ``description`` is for people."""
+
+    digest: str
+    description: str
+
+    def __str__(self) -> str:
+        return f"{self.digest} {self.description}"
+
+    @classmethod
+    def parse(cls, text: str) -> MapIdentity:
+        """The identity that `str` made ``text`` of."""
+        digest, _, description = text.partition(" ")
+        return cls(digest, description)
+
+
 @dataclass(frozen=True, slots=True)
 class WindowRows:
     """Rows for `m1` (or, for windows older than m1's retention, `h1` and `d1`) of one shard.
@@ -127,11 +152,22 @@ class ShardSet(Protocol):
     """The ClickHouse shards, one by one. A method returns once the shard holds the effect.
 
     Raises `ShardUnavailable` or `PoolExhausted` (retry later), `ShardBusy` (code 252: slow
-    down) and `RowsRefused`. Inserting again what may already be there is always harmless.
+    down), `RowsRefused`, and `ShardMapChanged` when a server holds rows that another map placed.
+    Inserting again what may already be there is always harmless.
     """
 
     @property
     def count(self) -> int: ...
+
+    @property
+    def identity(self) -> MapIdentity:
+        """Of the map that places rows."""
+        ...
+
+    @property
+    def confirmed(self) -> bool:
+        """Some server has said that its rows are placed by this very map."""
+        ...
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]

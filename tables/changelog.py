@@ -81,6 +81,9 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """an operator began this epoch here, with empty tables"""
     log_time: LogTime = LogTime()
     """after the last consumed record"""
+    shard_map: str = ""
+    """`streams.rows.MapIdentity` of the map that places this partition's rows, as text; "" until a
+    server confirmed it"""
 
 
 _encode = msgspec.msgpack.Encoder().encode

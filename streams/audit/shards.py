@@ -14,8 +14,9 @@ from streams.audit.windows import Stored
 from streams.errors import DependencyUnreachable, DiaError, ShardUnavailable
 from streams.rows import OFFSET_BITS, Bucket, offset_of
 from streams.settings import Settings
-from streams.sinks.clickhouse import replicas
+from streams.sinks.clickhouse import reading_groups
 from streams.sinks.replica import Replica, StatementRefused
+from streams.sinks.replica_group import ReplicaGroup
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
@@ -84,7 +85,7 @@ _DAY_S = 86_400
 
 class Shards:
     """Close it after use. Every question raises `DependencyUnreachable` when no replica of a
-    shard answers: an audit of a part would call the rest lost."""
+    shard answers that is at most some seconds behind: an audit of a part would call the rest lost."""
 
     def __init__(self, settings: Settings) -> None:
         if not settings.shards():
@@ -92,12 +93,11 @@ class Shards:
                 "no ClickHouse shard is known: start the local stack with `dia up`, or set "
                 "DIA_CLICKHOUSE_SHARDS."
             )
-        self._shards = [replicas(settings, urls) for urls in settings.shards()]
+        self._shards = reading_groups(settings, stale=False)
 
     def close(self) -> None:
         for group in self._shards:
-            for replica in group:
-                replica.close()
+            group.close()
 
     async def ledger(self, group: str, topic: str) -> list[LedgerRow]:
         """Every epoch of every partition, in order."""
@@ -174,9 +174,7 @@ class Shards:
 
     async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
         """One answer a shard."""
-        questions = [
-            asyncio.to_thread(_first_answer, group, sql, parameters) for group in self._shards
-        ]
+        questions = [asyncio.to_thread(_answer, group, sql, parameters) for group in self._shards]
         return list(await asyncio.gather(*questions))
 
 
@@ -197,19 +195,20 @@ def _ledger_row(row: Sequence[Any]) -> LedgerRow:
     )
 
 
-def _first_answer(group: Sequence[Replica], sql: str, parameters: Mapping[str, Any]) -> Rows:
-    silent: list[str] = []
-    for replica in group:
+def _answer(group: ReplicaGroup, sql: str, parameters: Mapping[str, Any]) -> Rows:
+    def ask(replica: Replica) -> Rows:
         try:
             return replica.query(sql, parameters)[1]
-        except ShardUnavailable as error:
-            silent.append(str(error))
         except StatementRefused as error:
             raise DiaError(
                 f"{replica.url} refuses a question of the audit: {error} "
                 f"`dia migrate status` compares its schema."
             ) from error
-    raise DependencyUnreachable(" ".join(silent))
+
+    try:
+        return group.ask(ask)
+    except ShardUnavailable as error:
+        raise DependencyUnreachable(str(error)) from error
 
 
 def _stale(table: Bucket, row: Sequence[Any]) -> Stale:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.clock import Clock
-from streams.rows import Bucket, Rows
+from streams.rows import Bucket, MapIdentity, Rows
 from streams.settings import Settings
 from streams.sinks import sharding
 
@@ -26,12 +26,19 @@ class NullShards:
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock) -> NullShards:
         """As many shards as ``DIA_CLICKHOUSE_SHARDS`` names; none of them is asked."""
-        count = len(settings.shards())
-        return cls(count, sharding.load(settings.sharding, count))
+        return cls(len(settings.shards()), sharding.declared(settings))
 
     @property
     def count(self) -> int:
         return self._count
+
+    @property
+    def identity(self) -> MapIdentity:
+        return self._map.identity
+
+    @property
+    def confirmed(self) -> bool:
+        return True
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]

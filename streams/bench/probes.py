@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from schemas.metric import ModelMetric
 from streams.demo.reconcile import Found
 from streams.settings import Settings
-from streams.sinks.clickhouse import replicas
+from streams.sinks.clickhouse import shard_replicas
 
 MODEL = "probe"
 TENANTS = 8
@@ -88,8 +88,7 @@ def read_inserted_ms(settings: Settings) -> dict[str, int]:
     """When each probe that arrived, once and whole, was inserted: by name, in milliseconds."""
     asked = {"tenants": [_tenant(number) for number in range(TENANTS)], "model": MODEL}
     found: dict[str, int] = {}
-    for urls in settings.shards():
-        replica = replicas(settings, urls)[0]
+    for replica, *_ in shard_replicas(settings):
         try:
             rows: Sequence[Sequence[int]] = replica.query(_INSERTED, asked)[1]
         finally:

@@ -207,10 +207,10 @@ def _refused(error: StatementRefused) -> UsageError:
 
 
 def _replicas(settings: Settings) -> list[Replica]:
-    from streams.sinks.clickhouse import replicas
+    from streams.sinks.clickhouse import shard_replicas
 
     _refuse_without_shards(settings)
-    return replicas(settings, [url for group in settings.shards() for url in group])
+    return [replica for group in shard_replicas(settings) for replica in group]
 
 
 def _refuse_without_shards(settings: Settings) -> None:

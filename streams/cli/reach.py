@@ -44,10 +44,28 @@ async def examine(settings: Settings) -> list[Finding]:
         _kafka(settings),
         *(_clickhouse(name, url, settings) for name, url in replicas),
         _redis(settings),
+        _shard_map(settings),
     )
     if not replicas:
         found.insert(1, _unset("clickhouse", "DIA_CLICKHOUSE_SHARDS"))
     return found
+
+
+async def _shard_map(settings: Settings) -> Finding:
+    """Whether the servers that answer hold rows of this process's map."""
+    from streams.errors import ShardMapChanged
+    from streams.sinks import sharding
+    from streams.sinks.clickhouse import refuse_other_map
+
+    if not settings.shards():
+        return Finding("shard map", Level.OK, "no shard is known")
+    try:
+        await refuse_other_map(settings)
+    except ShardMapChanged as error:
+        mend = "set DIA_CLICKHOUSE_SHARDS and DIA_SHARDING to what they were"
+        return Finding("shard map", Level.FAILURE, str(error), mend)
+    identity = sharding.declared(settings).identity
+    return Finding("shard map", Level.OK, f"{identity.description} [{identity.digest}]")
 
 
 def _unset(check: str, variable: str) -> Finding:

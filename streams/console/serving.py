@@ -52,6 +52,7 @@ from streams.health.observation import DECLARED
 from streams.listener import bound
 from streams.local.live_workers import Worker
 from streams.settings import Settings
+from streams.sinks.clickhouse import refuse_other_map
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
 from streams.types import Broker
@@ -172,7 +173,8 @@ def serve(settings: Settings, listening: Listening, said: Callable[[str], None])
     """Serve until SIGTERM or SIGINT. ``said`` is told the address.
 
     Raises `RefusedBySafety` for an address that is not safe, or, beyond loopback, without tokens;
-    `AddressUnavailable` for one that is taken; `UsageError` for TLS files that do not fit.
+    `AddressUnavailable` for one that is taken; `UsageError` for TLS files that do not fit;
+    `ShardMapChanged` when a shard was filled by another map.
     """
     listening.require_safe()
     tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
@@ -203,6 +205,7 @@ async def _serve_on(
     secure: bool,
 ) -> None:
     clock, metrics = SystemClock(), Metrics(version=app_version(), process="console")
+    await refuse_other_map(settings)
     broker = KafkaBroker.from_settings(settings)
     process = ConsoleProcess(settings, broker, clock, metrics, secure=secure)
     state = HealthState(clock)

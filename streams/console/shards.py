@@ -13,7 +13,7 @@ from streams.errors import ShardUnavailable
 from streams.resilience.breaker import Breaker, BreakerPolicy
 from streams.settings import Settings
 from streams.sinks import sharding
-from streams.sinks.clickhouse import Shard, replicas
+from streams.sinks.clickhouse import Shard, reading_groups
 from streams.sinks.replica import Replica
 from streams.telemetry.metrics import Metrics
 
@@ -48,12 +48,11 @@ class ShardReader:
     ) -> None:
         self._away = away
         impatient = replace(settings, sink_timeout_s=ANSWER_S + _GRACE_S, sink_pool_size=_QUERIES)
-        groups = settings.shards()
+        groups = reading_groups(impatient)
         self._shards = [
-            Shard(index, replicas(impatient, urls), _QUERIES, _ACQUIRE_S)
-            for index, urls in enumerate(groups)
+            Shard(index, group, _QUERIES, _ACQUIRE_S) for index, group in enumerate(groups)
         ]
-        self._map = sharding.load(settings.sharding, len(groups)) if groups else None
+        self._map = sharding.declared(settings) if groups else None
         self.breakers = [
             Breaker(shard_signal(index), BREAKER, (ShardUnavailable,), clock, metrics)
             for index in range(len(groups))

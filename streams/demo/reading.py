@@ -12,7 +12,7 @@ from streams import headers
 from streams.demo.reconcile import Found
 from streams.log_range import read_range
 from streams.settings import Settings
-from streams.sinks.clickhouse import replicas
+from streams.sinks.clickhouse import shard_replicas
 from streams.sinks.replica import Replica
 from streams.topology import DIA_GROUP, SourceTopic
 from streams.types import Admin, Broker, LogReader, TopicPartition
@@ -49,7 +49,7 @@ class Reading:
     @classmethod
     async def open(cls, settings: Settings, broker: Broker, topic: SourceTopic) -> Reading:
         """Of the replicas of a shard the first one is asked."""
-        shards = [replicas(settings, urls)[0] for urls in settings.shards()]
+        shards = [found[0] for found in shard_replicas(settings)]
         return cls(shards, await broker.reader(), await broker.admin(), topic)
 
     async def close(self) -> None:

@@ -41,6 +41,7 @@ from streams.errors import CacheUnavailable
 from streams.listener import bound
 from streams.resilience.breaker import Breaker
 from streams.settings import Settings
+from streams.sinks.clickhouse import refuse_other_map
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
 from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
@@ -71,6 +72,7 @@ class EdgeProcess:
         self.bug: BaseException | None = None
         self.on_bug: Callable[[], None] = lambda: None
         self._runs: list[EdgeRun] = []
+        self._settings = settings
         self._simulations = Simulations(settings)
         bounds = Bounds(settings.edge_inflight_bytes, settings.edge_spool_bytes)
         folder = settings.home_path() / "edge"
@@ -126,19 +128,21 @@ class EdgeProcess:
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         lanes = asyncio.create_task(self.intake.run(), name="lanes")
         watch = asyncio.create_task(self._watch.run(), name="health-watch")
-        for task in (lanes, watch):
+        # Beside the intake, which needs no shard and must not wait for one.
+        asking = asyncio.create_task(refuse_other_map(self._settings), name="shard-map")
+        for task in (lanes, watch, asking):
             task.add_done_callback(self._ended)
         try:
             yield
         finally:
-            for task in (lanes, watch):
+            for task in (lanes, watch, asking):
                 task.cancel()
-            await asyncio.gather(lanes, watch, return_exceptions=True)
+            await asyncio.gather(lanes, watch, asking, return_exceptions=True)
             await self.rate.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A lane, or the watch, ends by being cancelled; anything else is a bug, and the end of the process:
-        what was answered is safe, and the next one goes on with it."""
+        """A lane, or the watch, ends by being cancelled. An error that ends a task, a bug or another
+        shard map, ends the process: what was answered is safe, and the next one goes on with it."""
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.bug = bug
             self.on_bug()

@@ -6,12 +6,14 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from streams.errors import ShardUnavailable
 from streams.settings import Settings
 from streams.sinks import sharding
-from streams.sinks.clickhouse import replicas
+from streams.sinks.clickhouse import reading_groups
+from streams.sinks.replica import Replica
 
 ANSWER_TIMEOUT_S = 5.0
 RESULTS_MAX = 100
@@ -35,9 +37,8 @@ class Simulations:
 
     def __init__(self, settings: Settings) -> None:
         impatient = replace(settings, sink_timeout_s=ANSWER_TIMEOUT_S)
-        groups = settings.shards()
-        self._shards = [replicas(impatient, urls) for urls in groups]
-        self._map = sharding.load(settings.sharding, len(groups)) if groups else None
+        self._shards = reading_groups(impatient)
+        self._map = sharding.declared(settings) if settings.shards() else None
 
     async def results(self, tenant: str, key: str) -> list[dict[str, Any]]:
         """The result of each request with that idempotency key, oldest first.
@@ -47,23 +48,17 @@ class Simulations:
         if self._map is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
         shard = self._map.shard_of_key(f"{tenant}\0{key}")
-        return await asyncio.to_thread(self._read, shard, {"tenant": tenant, "key": key})
+        work = partial(_results, {"tenant": tenant, "key": key})
+        return await asyncio.to_thread(self._shards[shard].ask, work)
 
     def close(self) -> None:
         for group in self._shards:
-            for replica in group:
-                replica.close()
+            group.close()
 
-    def _read(self, shard: int, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        failures: list[ShardUnavailable] = []
-        for replica in self._shards[shard]:
-            try:
-                _, rows = replica.query(_SQL, parameters)
-            except ShardUnavailable as error:
-                failures.append(error)
-            else:
-                return [_result(dict(zip(COLUMNS, row, strict=True))) for row in rows]
-        raise ShardUnavailable("; ".join(map(str, failures)))
+
+def _results(parameters: dict[str, Any], replica: Replica) -> list[dict[str, Any]]:
+    _, rows = replica.query(_SQL, parameters)
+    return [_result(dict(zip(COLUMNS, row, strict=True))) for row in rows]
 
 
 def _result(row: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from streams.errors import (
     PartitionRestart,
     PartitionStopped,
     TransientError,
+    WorkerStopped,
 )
 from streams.job_agent import Agent, JobAgent
 from streams.runtime import obstacle
@@ -95,6 +96,7 @@ class AssignedPartition:
         self._unsure = False
         self._opened_s: float | None = None
         """when A4 was done, until the first list came"""
+        self._ends_worker: WorkerStopped | None = None
         self._wake = WakeSignal(clock)
         self._committing = asyncio.Lock()
         self._committed_once = False
@@ -177,7 +179,12 @@ class AssignedPartition:
             self._wake.notify()
 
     def tick(self) -> None:
-        """Look at silence and at pressure, tell the metrics; called a few times a second."""
+        """Look at silence and at pressure, tell the metrics; called a few times a second.
+
+        Raises the `WorkerStopped` kind that ended the partition's task.
+        """
+        if self._ends_worker is not None:
+            raise self._ends_worker
         if self.partition is not None:
             if self.taking:
                 self._look_at(self.partition)
@@ -324,6 +331,10 @@ class AssignedPartition:
                 self._metrics.commit.failures.labels(error.code).inc()
                 self.waits_for = f"{error.code}: {error}"
                 log.warning("partition_restarts", tp=str(self.tp), code=error.code, why=str(error))
+            except WorkerStopped as error:
+                await self._drop()
+                self._ends_worker = error
+                return
             except Exception as error:
                 log.exception("engine_failed", tp=str(self.tp))
                 await self._stop(

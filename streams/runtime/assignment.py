@@ -2,7 +2,8 @@
 
  A1  start the transactional producer: the previous owner is fenced, its transaction aborted
  A2  open the store; one that is corrupt, locked or too old is left for a fresh one
- A3  follow the changelog to its last stable offset (runtime/restore.py)
+ A3  follow the changelog to its last stable offset (runtime/restore.py); the shard map that its
+     end names must be this process's own
  A4  check that the source still is what the state was built from, and where to go on
  A5  every effect still owed is handed to its target again, by the caller, who then resumes
 
@@ -25,9 +26,11 @@ from streams.clock import Clock
 from streams.errors import (
     ChangelogGap,
     ChangelogLost,
+    ShardMapChanged,
     StoreUnusable,
 )
 from streams.job_agent import Agent, JobAgent
+from streams.rows import MAP_HINT, MapIdentity, ShardSet
 from streams.runtime.commit_mark import lost_links
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.job_partition import JobPartition
@@ -52,7 +55,7 @@ from streams.types import (
 )
 from tables import OUTBOX
 from tables.changelog import Counters, Link
-from tables.table import ShardOf, TableContext
+from tables.table import TableContext
 
 _FRESH_ATTEMPTS = 3
 """A zombie may trim the changelog under a fresh restore, but each time only further on."""
@@ -77,8 +80,7 @@ class Opener:
     stores: StoreFactory
     clock: Clock
     settings: Settings
-    shards: int
-    shard_of: ShardOf
+    shards: ShardSet
     dispatchers: Mapping[str, Dispatcher] = field(default_factory=dict)
     """of each job agent, by its name"""
     request_log: RequestLog | None = None
@@ -88,7 +90,7 @@ class Opener:
         """Run A1 to A4; ``fenced`` is called after A1.
 
         Raises `PartitionStopped` kinds for an operator, `PartitionRestart` and `TransientError`
-        kinds to try again. Nothing stays open when it raises.
+        kinds to try again, and `ShardMapChanged`. Nothing stays open when it raises.
         """
         producer = self.broker.transactional_producer(transactional_id(agent.group, tp))
         reader = await self.broker.reader()
@@ -126,8 +128,13 @@ class Opener:
             dispatcher, log = self.dispatchers[agent.name], self.request_log
             if log is None:
                 log = RequestLog(self.broker)
-            return JobPartition(agent, state, self.clock, dispatcher, log, passes)
-        return Partition(agent, state, self.clock, passes)
+            return JobPartition(agent, state, self.clock, dispatcher, log, passes, self._map)
+        return Partition(agent, state, self.clock, passes, self._map)
+
+    def _map(self) -> str:
+        """The shard map for the links of commits. A map that no server confirmed may be a mistake
+        in this process's settings: no row is placed by it yet, and no link names it."""
+        return str(self.shards.identity) if self.shards.confirmed else ""
 
     async def _committed(
         self, agent: Agent, tp: TopicPartition
@@ -180,6 +187,7 @@ class Opener:
             state = await self._start(agent, tp, changelog, store, meta, reader, begin)
             read = await restore(state, reader, chained=meta is not None)
             _check_end(agent.group, state, committed, empty=meta is None and not read)
+            check_map(state, self.shards.identity)
             state = self._with_epoch(state)
             await state.load()
         except (ChangelogLost, ChangelogGap) as error:
@@ -245,8 +253,8 @@ class Opener:
         return TableContext(
             partition=tp.partition,
             epoch=epoch,
-            shards=self.shards,
-            shard_of=self.shard_of,
+            shards=self.shards.count,
+            shard_of=self.shards.shard_of,
             settings=self.settings,
             files=store.files,
         )
@@ -283,6 +291,17 @@ def _check_end(
         raise ChangelogLost(
             f"changelog {state.changelog} of {state.tp} {lost}, group {group}. An operator "
             f"decides: `dia tables reset`."
+        )
+
+
+def check_map(state: PartitionState, identity: MapIdentity) -> None:
+    """Rows of live windows are on the shards where the chain's map placed them. Raises
+    `ShardMapChanged` for another map: it would count those windows twice."""
+    placed = MapIdentity.parse(state.link.shard_map)
+    if placed.digest and placed.digest != identity.digest:
+        raise ShardMapChanged(
+            f"rows of {state.tp} are placed by {placed.description} [{placed.digest}], and this "
+            f"process has {identity.description} [{identity.digest}]. {MAP_HINT}"
         )
 
 

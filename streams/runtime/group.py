@@ -100,7 +100,7 @@ class GroupMember:
                 return
 
     async def run(self) -> None:
-        """Fetch and fold until `drain`. Raises `MembershipConflict`."""
+        """Fetch and fold until `drain`. Raises `WorkerStopped` kinds."""
         while not self._stopping:
             folded_s = await self._fetch()
             self._tick()

@@ -110,8 +110,9 @@ class JobPartition(Partition):
         dispatcher: Dispatcher,
         request_log: RequestLog,
         pass_until: int = 0,
+        shard_map: Callable[[], str] = str,
     ) -> None:
-        super().__init__(agent, state, clock, pass_until)
+        super().__init__(agent, state, clock, pass_until, shard_map)
         self._jobs = agent
         self._dispatcher = dispatcher
         self._request_log = request_log

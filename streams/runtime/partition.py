@@ -70,6 +70,8 @@ class Partition:
     clock: Clock
     pass_until: int = 0
     """offset below which the poison breaker does not count"""
+    shard_map: Callable[[], str] = str
+    """`Link.shard_map` of a chain that names none yet"""
     progress: Progress = field(init=False)
     backlog: Backlog = field(default_factory=Backlog)
     failure: DiaError | None = None
@@ -388,6 +390,7 @@ class Partition:
             written_bytes=state.live.written_bytes,
             counters=progress.counters(),
             log_time=progress.log_time,
+            shard_map=state.link.shard_map or self.shard_map(),
         )
 
     def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:

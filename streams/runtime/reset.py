@@ -228,6 +228,7 @@ def _opening_link(standing: Standing, resume: int) -> Link:
         written_bytes=last.written_bytes if last is not None else 0,
         counters=Counters(),
         reset=True,
+        shard_map=last.shard_map if last is not None else "",
     )
 
 

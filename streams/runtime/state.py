@@ -1,6 +1,6 @@
 """The committed state of one partition: store, tables, the chain's last link, the live keys.
 
-The store holds, in format 2:
+The store holds, in format 3:
 
     00          `StoreMeta`
     01 key      offset:u64 before_bytes:u64 size:u64, where the key's newest entry lies in the

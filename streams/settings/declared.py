@@ -359,9 +359,18 @@ class Settings:
         return {name: value for name, value in options.items() if value}
 
     def shards(self) -> list[list[str]]:
-        """URLs: one inner list per shard, its replicas in order of preference."""
+        """URLs: one inner list per shard, its replicas in order of preference.
+
+        Raises `UsageError` for replicas without a cluster: they would not share their rows.
+        """
         groups = [s.strip() for s in self.clickhouse_shards.split(",") if s.strip()]
-        return [[url.strip() for url in group.split("|") if url.strip()] for group in groups]
+        urls = [[url.strip() for url in group.split("|") if url.strip()] for group in groups]
+        if not self.clickhouse_cluster and any(len(group) > 1 for group in urls):
+            raise UsageError(
+                "DIA_CLICKHOUSE_SHARDS names replicas (|), but DIA_CLICKHOUSE_CLUSTER is empty. "
+                "Replicas share rows only inside a ClickHouse cluster: name it."
+            )
+        return urls
 
     def early_rows_every_s(self) -> float:
         """Seconds between early rows: a little less than asked, so that a commit which comes a

@@ -63,6 +63,7 @@ def load(
     settings = Settings(**values)
     _check_bounds(settings)
     refuse_meaningless(settings, [name for name in sources if sources[name] != "local stack"])
+    settings.shards()  # refuses what no process may use
     return settings, _explain(settings, sources)
 
 

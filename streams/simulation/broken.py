@@ -30,6 +30,7 @@ from streams.runtime.restore import _Chain
 from streams.simulation.broken_answers import BROKEN_ANSWERS
 from streams.simulation.broken_clocks import BROKEN_CLOCKS
 from streams.simulation.broken_replays import BROKEN_REPLAYS
+from streams.simulation.broken_shards import BROKEN_SHARDS
 from streams.simulation.broken_sheds import BROKEN_SHEDS
 from streams.simulation.broken_sources import BROKEN_SOURCES
 from streams.simulation.variant import Variant, replaced
@@ -312,6 +313,7 @@ VARIANTS: Mapping[str, Variant] = {
     **BROKEN_ANSWERS,
     **BROKEN_CLOCKS,
     **BROKEN_REPLAYS,
+    **BROKEN_SHARDS,
     **BROKEN_SHEDS,
     **BROKEN_SOURCES,
 }

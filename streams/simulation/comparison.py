@@ -14,7 +14,8 @@ from streams.simulation.sheds import shed_ranges
 from streams.simulation.truth import Expected, Series, judge
 from streams.simulation.witness import Witness
 from streams.simulation.world import World
-from streams.sinks.memory import KEYS, Row
+from streams.sinks.memory import KEYS
+from streams.sinks.memory_replica import Row
 from streams.topology import MODEL_METRICS
 from streams.types import Headers, TopicPartition
 

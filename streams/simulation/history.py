@@ -21,6 +21,7 @@ from streams.simulation.lost_tail import check_lost_tail
 from streams.simulation.producers import Producers
 from streams.simulation.replay_check import check_replays
 from streams.simulation.replays import Replays
+from streams.simulation.shard_weather import ShardWeather
 from streams.simulation.sheds import Sheds, check_sheds
 from streams.simulation.sources import Loss, Sources, check_spoilt
 from streams.simulation.weather import Weather
@@ -59,6 +60,7 @@ STEPS = 32
 QUIET_STEPS = 6
 """The last steps bring weather only: what was owed then must arrive without another push."""
 PARTITIONS = 2
+REPLICAS = 3
 CALM_S = 900.0
 PATIENCE_S = 8.0
 LONGEST_SILENCE_S = 4.0
@@ -97,6 +99,8 @@ class Story:
     """waits for a quiet moment and raises `Difference` for what is not visible then"""
     shown_share: float = 0.25
     """of the histories, those that wait for it"""
+    replicated_share: float = 0.0
+    """of the histories, those in which every shard has replicas, which lag and die"""
 
 
 def simulate(seed: int, story: Story) -> World:
@@ -105,7 +109,7 @@ def simulate(seed: int, story: Story) -> World:
     Raises `Difference` or `NotSettled`, or what the engine raised.
     """
     loop = VirtualLoop()
-    clock_rng = random.Random(f"clocks {seed}")
+    clock_rng, shard_rng = random.Random(f"clocks {seed}"), random.Random(f"shards {seed}")
     world = World(
         loop,
         story.settings,
@@ -113,6 +117,7 @@ def simulate(seed: int, story: Story) -> World:
         partitions=PARTITIONS,
         start_ms=begin_ms(clock_rng),
         first_offset=clock_rng.choice(_FIRST_OFFSETS),
+        replicas=REPLICAS if shard_rng.random() < story.replicated_share else 1,
     )
     dice = _Dice(
         random.Random(seed),
@@ -122,6 +127,7 @@ def simulate(seed: int, story: Story) -> World:
         random.Random(f"source {seed}"),
         random.Random(f"broker {seed}"),
         clock_rng,
+        shard_rng,
     )
     run(loop, _history(world, story, dice))
     return world
@@ -137,6 +143,7 @@ class _Dice(NamedTuple):
     source: random.Random
     broker: random.Random
     clocks: random.Random
+    shards: random.Random
 
 
 async def _history(world: World, story: Story, dice: _Dice) -> None:
@@ -150,6 +157,7 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
     producers = story.producers(world, rng)
     weather = Weather(world, rng, story.source, story.group)
     clocks = Clocks(world, dice.clocks)
+    shard_weather = ShardWeather(world, dice.shards)
     await world.create_topics()
     weather.start_one()
     for step in range(STEPS):
@@ -161,10 +169,12 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
         await sheds.strike()
         await sources.strike(producers)
         clocks.strike()
+        await shard_weather.strike()
         await asyncio.sleep(rng.choice(_PAUSES_S))
         witness.look()
         await loss.strike(witness)
     # A restart repeats what is owed and so mends what was forgotten: not all may have one.
+    await shard_weather.clear()
     survivors = await weather.clear(kill=rng.random() < 0.5)
     clocks.calm()
     processes = survivors or [_started(world, "calm")]

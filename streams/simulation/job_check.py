@@ -28,7 +28,7 @@ from streams.simulation.difference import Difference
 from streams.simulation.truth import Expected
 from streams.simulation.witness import Witness
 from streams.simulation.world import World
-from streams.sinks.memory import Row
+from streams.sinks.memory_replica import Row
 from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT
 from streams.types import RecordBatch, TopicPartition
 from streams.workload.log_age import LogAge

@@ -25,6 +25,7 @@ METRICS = Story(
     source_share=1 / 4,
     loss_share=1 / 12,
     check_shown=check_shown,
+    replicated_share=1 / 3,
 )
 
 STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS}

@@ -12,7 +12,7 @@ from streams.broker.memory_faults import COORDINATOR_REFUSALS, Call, SpoiledRead
 from streams.degradation.level import Level, Reading
 from streams.errors import BrokerUnavailable, DiaError
 from streams.simulation.world import Process, World, die_here
-from streams.sinks.memory import Row
+from streams.sinks.memory_replica import Row
 from streams.topology import SourceTopic
 from streams.types import TopicPartition
 

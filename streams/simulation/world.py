@@ -60,6 +60,8 @@ class World:
     partitions: int = 2
     start_ms: int = 1_760_000_000_000
     first_offset: int = 0
+    replicas: int = 1
+    """of every shard"""
     clock: LoopClock = field(init=False)
     broker_clock: LoopClock = field(init=False)
     broker: MemoryBroker = field(init=False)
@@ -78,7 +80,10 @@ class World:
         )
         self.cache = MemoryShared(self.clock)
         self.shards = WatchedShards(
-            self.shard_count, self.clock, retention_days=self.settings.m1_retention_days
+            self.shard_count,
+            self.clock,
+            retention_days=self.settings.m1_retention_days,
+            replicas=self.replicas,
         )
 
     async def create_topics(self) -> None:
@@ -96,14 +101,15 @@ class World:
         self.clock.jump_wall(delta_ms)
         self.broker_clock.jump_wall(delta_ms)
 
-    def process(self, slot: int, host: str = "host") -> Process:
-        """A worker process that is not started yet; processes of one host share its disk."""
+    def process(self, slot: int, host: str = "host", shards: MemoryShards | None = None) -> Process:
+        """A worker process that is not started yet; processes of one host share its disk. It
+        reaches ``shards``, by default those of the world."""
         disk = self.disks.setdefault(host, HostDisk())
         metrics = Metrics()
         worker = Worker(
             agents=self.agents,
             broker=self.broker,
-            shards=self.shards,
+            shards=shards or self.shards,
             stores=lambda group: disk,
             clock=self.clock,
             settings=self.settings,

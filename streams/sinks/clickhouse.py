@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -13,11 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streams.clock import Clock
-from streams.errors import PoolExhausted, ShardUnavailable
-from streams.rows import Bucket, FactRows, Rows, RowsRefused, WindowRows
+from streams.errors import PoolExhausted, ShardMapChanged, ShardUnavailable
+from streams.rows import Bucket, FactRows, MapIdentity, Rows, RowsRefused, WindowRows
 from streams.settings import Settings
 from streams.sinks import arrow, bisection, rollup, sharding
 from streams.sinks.replica import Replica, StatementRefused
+from streams.sinks.replica_group import READ_DELAY_MAX_S, ReplicaGroup
+from streams.sinks.shard_claim import Place
+
+MAP_ANSWER_S = 5.0
 
 T = TypeVar("T")
 
@@ -25,14 +30,13 @@ _PARTITION_UNIT = {"m1": "datetime64[D]", "h1": "datetime64[M]", "d1": "datetime
 
 
 class Shard:
-    """The replicas of one shard, tried in turn, and a bounded number of threads to wait in."""
+    """The replicas of one shard, and a bounded number of threads to wait in."""
 
     def __init__(
-        self, index: int, replicas: Sequence[Replica], pool_size: int, acquire_s: float
+        self, index: int, replicas: ReplicaGroup, pool_size: int, acquire_s: float
     ) -> None:
         self.index = index
-        self._replicas = list(replicas)
-        self._preferred = 0
+        self._replicas = replicas
         self._acquire_s = acquire_s
         self._slots = asyncio.Semaphore(pool_size)
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix=f"shard-{index}")
@@ -52,7 +56,7 @@ class Shard:
                 f"every connection to shard {self.index} stayed in use for {self._acquire_s:g} s. "
                 "Raise DIA_SINK_POOL_SIZE, or look at the shard's load."
             ) from None
-        task = asyncio.get_running_loop().run_in_executor(self._threads, self._in_turn, work)
+        task = asyncio.get_running_loop().run_in_executor(self._threads, self._replicas.ask, work)
         task.add_done_callback(self._let_go)
         try:
             async with asyncio.timeout(deadline_s):
@@ -68,33 +72,15 @@ class Shard:
             # Who waited may have given up: asyncio would log what nobody asked for.
             task.exception()
 
+    @property
+    def confirmed(self) -> bool:
+        """A server of it has said that it holds this shard of this map."""
+        return self._replicas.confirmed
+
     def close(self) -> None:
         """Take no more work and close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for replica in self._replicas:
-            replica.close()
-
-    def _in_turn(self, work: Callable[[Replica], T]) -> T:
-        first = self._preferred
-        failures: list[ShardUnavailable] = []
-        for step in range(len(self._replicas)):
-            choice = (first + step) % len(self._replicas)
-            try:
-                result = work(self._replicas[choice])
-            except ShardUnavailable as error:
-                failures.append(error)
-            except RowsRefused:
-                self._preferred = choice
-                raise
-            else:
-                self._preferred = choice
-                return result
-        if len(failures) == 1:
-            raise failures[0]
-        raise ShardUnavailable(
-            f"no replica of shard {self.index} took the request: "
-            + "; ".join(str(failure) for failure in failures)
-        )
+        self._replicas.close()
 
 
 class ClickHouseShards:
@@ -119,18 +105,18 @@ class ClickHouseShards:
         self._timeout_s = timeout_s
         self._retention_days = retention_days
         self._replicated = replicated
+        self._confirmed = False
 
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock) -> ClickHouseShards:
         """Every shard of ``DIA_CLICKHOUSE_SHARDS``. Opens no connection yet."""
-        groups = settings.shards()
         shards = [
-            Shard(index, replicas(settings, urls), settings.sink_pool_size, settings.sink_acquire_s)
-            for index, urls in enumerate(groups)
+            Shard(index, ReplicaGroup(found), settings.sink_pool_size, settings.sink_acquire_s)
+            for index, found in enumerate(shard_replicas(settings, writes=True))
         ]
         return cls(
             shards,
-            sharding.load(settings.sharding, len(groups)),
+            sharding.declared(settings),
             clock,
             timeout_s=settings.sink_timeout_s,
             retention_days=settings.m1_retention_days,
@@ -140,6 +126,15 @@ class ClickHouseShards:
     @property
     def count(self) -> int:
         return len(self._shards)
+
+    @property
+    def identity(self) -> MapIdentity:
+        return self._map.identity
+
+    @property
+    def confirmed(self) -> bool:
+        self._confirmed = self._confirmed or any(shard.confirmed for shard in self._shards)
+        return self._confirmed
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
@@ -169,20 +164,54 @@ class ClickHouseShards:
             await asyncio.to_thread(shard.close)
 
 
-def replicas(settings: Settings, urls: Sequence[str]) -> list[Replica]:
-    """A `Replica` of each URL, with the settings' user, password, database and limits."""
+def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Replica]]:
+    """The `Replica` of each URL, one inner list per shard, with the settings' user, password,
+    database and limits. Each is asked first whether it holds this shard of this map; with
+    ``writes``, one that does not say it is unavailable.
+    """
+    identity = sharding.declared(settings).identity if settings.shards() else None
     return [
-        Replica(
-            url,
-            user=settings.clickhouse_user,
-            password=settings.clickhouse_password(),
-            database=settings.clickhouse_database,
-            timeout_s=settings.sink_timeout_s,
-            pool_size=settings.sink_pool_size,
-            tls=settings.clickhouse_tls(),
-        )
-        for url in urls
+        [
+            Replica(
+                url,
+                user=settings.clickhouse_user,
+                password=settings.clickhouse_password(),
+                database=settings.clickhouse_database,
+                timeout_s=settings.sink_timeout_s,
+                pool_size=settings.sink_pool_size,
+                tls=settings.clickhouse_tls(),
+                place=Place(shard, identity) if identity is not None else None,
+                writes=writes,
+                replicated=bool(settings.clickhouse_cluster),
+            )
+            for url in urls
+        ]
+        for shard, urls in enumerate(settings.shards())
     ]
+
+
+def reading_groups(settings: Settings, *, stale: bool = True) -> list[ReplicaGroup]:
+    """The replicas of every shard for a reader; ``stale`` as `ReplicaGroup` has it."""
+    return [
+        ReplicaGroup(found, delay_max_s=READ_DELAY_MAX_S, stale=stale)
+        for found in shard_replicas(settings)
+    ]
+
+
+async def refuse_other_map(settings: Settings) -> None:
+    """Ask every server that answers within `MAP_ANSWER_S` which map placed its rows. Raises
+    `ShardMapChanged` when one says another; a process that only reads asks this when it starts."""
+    impatient = replace(settings, sink_timeout_s=MAP_ANSWER_S)
+    replicas = [replica for group in shard_replicas(impatient) for replica in group]
+    try:
+        asked = [asyncio.to_thread(_ping, replica) for replica in replicas]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    finally:
+        for replica in replicas:
+            replica.close()
+    for error in found:
+        if isinstance(error, ShardMapChanged):
+            raise error
 
 
 def _ping(replica: Replica) -> None:
@@ -243,8 +272,9 @@ def _each(chunk: FactRows) -> list[FactRows]:
 def _roll_up(table: Bucket, start_s: int, replica: Replica, *, replicated: bool) -> None:
     try:
         if replicated:
-            # What it is made of may have been acknowledged by another replica.
-            replica.command(f"SYSTEM SYNC REPLICA {rollup.SOURCE[table]}_local")
+            # What it is made of may have been acknowledged by another replica. LIGHTWEIGHT waits
+            # for its parts only, and not for merges.
+            replica.command(f"SYSTEM SYNC REPLICA {rollup.SOURCE[table]}_local LIGHTWEIGHT")
         replica.command(
             rollup.statement(table),
             {"start": start_s, "stop": start_s + rollup.WIDTH_S[table]},

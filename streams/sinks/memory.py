@@ -1,15 +1,15 @@
 """`MemoryShards`: ReplacingMergeTree in dictionaries, with faults that a test scripts.
 
 Keeps, of rows with one key, the one with the highest ``ver``; of equal versions, the last
-inserted. Waits only on the clock it is given.
+inserted. A shard has one or more replicas (`streams.sinks.memory_replica`). Waits only on the clock
+it is given.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from streams.clock import Clock
 from streams.deviations import combined
 from streams.errors import ShardBusy, ShardUnavailable
-from streams.rows import OFFSET_END, Bucket, FactRows, Rows, RowsRefused, WindowRows
+from streams.rows import OFFSET_END, Bucket, FactRows, MapIdentity, Rows, RowsRefused, WindowRows
 from streams.sinks import rollup, sharding
-
-Row: TypeAlias = dict[str, Any]
-"""Column name to value. Window rows hold ``sk_k`` and ``sk_n`` as lists."""
+from streams.sinks.memory_replica import MemoryReplica, Row, shown, spread, synced
+from streams.sinks.shard_claim import Place
 
 WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -55,6 +54,15 @@ class Faults:
     """so many recomputations from now on raise `ShardUnavailable`"""
 
 
+@dataclass(slots=True)
+class _Server:
+    """What survives the processes that reach one shard: its replicas, its faults, its claim."""
+
+    replicas: list[MemoryReplica]
+    faults: Faults = field(default_factory=Faults)
+    claim: MapIdentity | None = None
+
+
 class MemoryShards:
     """Implements `streams.rows.ShardSet`; see there for what every method promises and raises."""
 
@@ -65,19 +73,51 @@ class MemoryShards:
         *,
         retention_days: int = 30,
         shard_map: sharding.ShardMap | None = None,
+        replicas: int = 1,
     ) -> None:
-        self.faults = [Faults() for _ in range(count)]
+        """``replicas``: of every shard."""
         self.inserted_rows = 0
         self._clock = clock
         self._retention_days = retention_days
         self._map = shard_map or sharding.ShardMap(count, sharding.HashSharding(count))
-        self._tables: list[dict[str, dict[tuple[Any, ...], Row]]] = [
-            {name: {} for name in KEYS} for _ in range(count)
+        self._servers = [
+            _Server([MemoryReplica(KEYS) for _ in range(replicas)], claim=self._map.identity)
+            for _ in range(count)
         ]
+        self._confirmed = False
+
+    def with_map(self, shard_map: sharding.ShardMap) -> MemoryShards:
+        """The same servers as a process with another map reaches them: those it has besides were
+        never migrated."""
+        servers = self._servers[: shard_map.shards]
+        seen = MemoryShards(
+            shard_map.shards, self._clock, retention_days=self._retention_days, shard_map=shard_map
+        )
+        for server in seen._servers:
+            server.claim = None
+        seen._servers[: len(servers)] = servers
+        return seen
+
+    @property
+    def faults(self) -> list[Faults]:
+        """Of each shard."""
+        return [server.faults for server in self._servers]
+
+    def replicas(self, shard: int) -> list[MemoryReplica]:
+        """For tests to harm."""
+        return self._servers[shard].replicas
 
     @property
     def count(self) -> int:
-        return len(self._tables)
+        return len(self._servers)
+
+    @property
+    def identity(self) -> MapIdentity:
+        return self._map.identity
+
+    @property
+    def confirmed(self) -> bool:
+        return self._confirmed
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
@@ -88,17 +128,20 @@ class MemoryShards:
         return self._map.shard_of_key(key)
 
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
-        await self._meet_faults(shard)
-        faults = self.faults[shard]
+        await self._reach(shard)
+        faults = self._servers[shard].faults
         refused: list[int] = []
+        taken: list[tuple[str, Row]] = []
         for index, (table, row) in enumerate(_rows(chunks)):
             if faults.fail_after_rows is not None and index >= faults.fail_after_rows:
                 faults.fail_after_rows = None
+                self._store(shard, taken)
                 raise ShardUnavailable(f"shard {shard} broke off after {index} rows (scripted).")
             if faults.refuse is not None and faults.refuse(table, row):
                 refused.append(index)
             else:
-                self._put(shard, table, row)
+                taken.append((table, row))
+        self._store(shard, taken)
         if refused:
             raise RowsRefused(refused, "refused by script")
 
@@ -106,49 +149,69 @@ class MemoryShards:
         """Raises `RollUpExpired` besides, when its minutes have begun to expire."""
         now_s = self._clock.now_ms() / 1000
         rollup.refuse_expired(table, start_s, now_s, self._retention_days)
-        await self._meet_faults(shard)
-        if self.faults[shard].fail_roll_ups:
-            self.faults[shard].fail_roll_ups -= 1
+        await self._reach(shard)
+        server = self._servers[shard]
+        if server.faults.fail_roll_ups:
+            server.faults.fail_roll_ups -= 1
             raise ShardUnavailable(f"shard {shard} recomputes nothing now (scripted).")
+        found = synced(server.replicas)
+        if found is None:
+            raise ShardUnavailable(f"no replica of shard {shard} has all rows now (scripted).")
         stop_s = start_s + rollup.WIDTH_S[table]
         series: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
-        for row in self._tables[shard][rollup.SOURCE[table]].values():
+        for row in found.tables[rollup.SOURCE[table]].values():
             recomputed = table == "h1" or row["inc"] == 0
             if start_s <= row["w"] < stop_s and recomputed:
                 series[row["tenant"], row["model"], row["metric"]].append(row)
-        for parts in series.values():
-            self._put(shard, table, _merged(table, parts, start_s))
+        rolled = [(table, _merged(table, parts, start_s)) for parts in series.values()]
+        self._store(shard, rolled)
 
     async def ping(self, shard: int) -> None:
-        await self._meet_faults(shard)
+        await self._reach(shard)
 
     async def close(self) -> None:
         return
 
     def rows(self, table: str, shard: int | None = None) -> list[Row]:
         """The rows of ``table`` as its view shows them: all shards', or one shard's."""
-        chosen = self._tables if shard is None else [self._tables[shard]]
-        return [dict(row) for tables in chosen for row in tables[table].values()]
+        chosen = self._servers if shard is None else [self._servers[shard]]
+        return [dict(row) for server in chosen for row in shown(server.replicas, table)]
 
     def m1_rows(self) -> list[Row]:
         """Every minute row of every shard."""
         return self.rows("m1")
 
-    async def _meet_faults(self, shard: int) -> None:
-        faults = self.faults[shard]
+    async def _reach(self, shard: int) -> None:
+        """Meet the shard's faults, then its claim (`streams.sinks.shard_claim`)."""
+        server = self._servers[shard]
+        faults = server.faults
         if faults.slow_s:
             await self._clock.sleep(faults.slow_s)
         if faults.down:
             raise ShardUnavailable(f"shard {shard} is down (scripted).")
         if faults.busy:
             raise ShardBusy(f"shard {shard} is busy (scripted).")
+        self._settle(shard, server)
 
-    def _put(self, shard: int, table: str, row: Row) -> None:
-        stored = self._tables[shard][table]
-        key = tuple(row[name] for name in KEYS[table])
-        if key not in stored or stored[key]["ver"] <= row["ver"]:
-            stored[key] = {**row, "at": self._clock.now_ms()}
-        self.inserted_rows += 1
+    def _settle(self, shard: int, server: _Server) -> None:
+        if server.claim is None:
+            raise ShardUnavailable(f"shard {shard} does not say what it holds (scripted).")
+        claims = [(shard, server.claim.digest, server.claim.description)]
+        Place(shard, self.identity).settle(f"shard {shard}", lambda: claims, None)
+        self._confirmed = True
+
+    def _store(self, shard: int, rows: Sequence[tuple[str, Row]]) -> None:
+        """On most replicas, or raise: then some may have the rows all the same."""
+        at = self._clock.now_ms()
+        stored = [(table, {**row, "at": at}) for table, row in rows]
+        self.inserted_rows += len(stored)
+        replicas = self._servers[shard].replicas
+        if spread(replicas, stored) < self._quorum(len(replicas)):
+            raise ShardUnavailable(f"too few replicas of shard {shard} took the rows (scripted).")
+
+    def _quorum(self, replicas: int) -> int:
+        """``insert_quorum=auto``: a majority."""
+        return replicas // 2 + 1
 
 
 def _rows(chunks: Sequence[Rows]) -> list[tuple[str, Row]]:

@@ -17,11 +17,11 @@ from string import Template
 from typing import Any
 
 from streams.errors import RefusedBySafety
-from streams.sinks.replica import Replica, StatementRefused
+from streams.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
+from streams.sinks.shard_claim import Place
 from streams.sinks.view_source import COLUMNS, ViewSource
 
 _FILE = re.compile(r"(?P<kind>[VR])(?P<number>\d{3})__(?P<name>\w+)\.sql\Z")
-_UNKNOWN_TABLE = (60, 81)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +109,14 @@ class Migrator:
         source: ViewSource,
         values: Mapping[str, str],
         secrets: Sequence[str],
+        place: Place,
     ) -> None:
+        """``place``: what the server holds, or shall hold from now on."""
         self._replica = replica
         self._record = f"{source.database}.migrations_local"
         self._values = values
         self._secrets = secrets
+        self._place = place
         self._migrations = load()
 
     def standings(self) -> list[Standing]:
@@ -146,7 +149,7 @@ class Migrator:
         """Run what is pending; the labels that ran.
 
         Raises `RefusedBySafety` when a V file was changed after it ran here, or when a newer
-        build has migrated this server.
+        build has migrated this server, and `ShardMapChanged` when it holds another shard.
         """
         waiting = self.pending()
         self._replica.create_database()
@@ -162,6 +165,7 @@ class Migrator:
                 "SELECT {label:String}, {checksum:String}",
                 {"label": label, "checksum": checksums[label]},
             )
+        self._replica.claim(self._place)
         return [label for label, _ in waiting]
 
     def _recorded(self) -> dict[str, tuple[str, Any]]:
@@ -170,7 +174,7 @@ class Migrator:
                 f"SELECT label, checksum, at FROM {self._record} FINAL"  # noqa: S608 - our own name
             )
         except StatementRefused as error:
-            if error.code in _UNKNOWN_TABLE:
+            if error.code in UNKNOWN_TABLE:
                 return {}
             raise
         return {label: (checksum, at) for label, checksum, at in rows}

@@ -15,7 +15,7 @@ from streams.errors import ShardUnavailable
 from streams.resilience.breaker import Breaker, BreakerPolicy
 from streams.settings import Settings
 from streams.sinks import sharding
-from streams.sinks.clickhouse import Shard, replicas
+from streams.sinks.clickhouse import Shard, reading_groups
 from streams.sinks.replica import Replica
 from streams.telemetry.metrics import Metrics
 
@@ -52,10 +52,10 @@ class MinuteReader:
     def __init__(self, settings: Settings, clock: Clock, metrics: Metrics) -> None:
         impatient = replace(settings, sink_timeout_s=ANSWER_S, sink_pool_size=_QUERIES)
         groups = settings.shards()
-        self._map = sharding.load(settings.sharding, len(groups)) if groups else None
+        self._map = sharding.declared(settings) if groups else None
         self._shards = [
-            Shard(index, replicas(impatient, urls), _QUERIES, ANSWER_S)
-            for index, urls in enumerate(groups)
+            Shard(index, group, _QUERIES, ANSWER_S)
+            for index, group in enumerate(reading_groups(impatient))
         ]
         self._deadlines_s = [ANSWER_S * len(urls) + _GRACE_S for urls in groups]
         self.breakers = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -14,7 +14,7 @@ from streams.clock import Clock
 from streams.errors import ShardUnavailable
 from streams.settings import Settings
 from streams.sinks import sharding
-from streams.sinks.clickhouse import replicas
+from streams.sinks.clickhouse import reading_groups
 from streams.sinks.replica import Replica
 from streams.telemetry.metrics import Metrics
 
@@ -35,9 +35,8 @@ class ModelCardReader:
     def __init__(
         self, settings: Settings, clock: Clock, metrics: Metrics, layer: SharedLayer | None
     ) -> None:
-        groups = settings.shards()
-        self._map = sharding.load(settings.sharding, len(groups)) if groups else None
-        self._shards = [replicas(settings, urls) for urls in groups]
+        self._map = sharding.declared(settings) if settings.shards() else None
+        self._shards = reading_groups(settings)
         self._cache: Cache[ModelCard] = Cache(
             MODEL, encode=_encode, decode=_decode, clock=clock, metrics=metrics, layer=layer
         )
@@ -49,26 +48,19 @@ class ModelCardReader:
     async def close(self) -> None:
         await self._cache.close()
         for group in self._shards:
-            for replica in group:
-                await asyncio.to_thread(replica.close)
+            await asyncio.to_thread(group.close)
 
     async def _load(self, tenant: str, model: str) -> Versioned[ModelCard]:
         if self._map is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
         group = self._shards[self._map.shard_of_key(f"{tenant}\0{model}")]
-        return await asyncio.to_thread(_ask, group, {"tenant": tenant, "model": model})
+        work = partial(_card, {"tenant": tenant, "model": model})
+        return await asyncio.to_thread(group.ask, work)
 
 
-def _ask(group: Sequence[Replica], parameters: dict[str, object]) -> Versioned[ModelCard]:
-    failures: list[ShardUnavailable] = []
-    for replica in group:
-        try:
-            rows = replica.query(_SQL, parameters)[1]
-        except ShardUnavailable as error:
-            failures.append(error)
-            continue
-        if not rows:
-            return Versioned(None)
-        card, version = rows[0]
-        return Versioned(_decode(card), int(version))
-    raise ShardUnavailable("; ".join(str(failure) for failure in failures)) from failures[-1]
+def _card(parameters: dict[str, object], replica: Replica) -> Versioned[ModelCard]:
+    rows = replica.query(_SQL, parameters)[1]
+    if not rows:
+        return Versioned(None)
+    card, version = rows[0]
+    return Versioned(_decode(card), int(version))

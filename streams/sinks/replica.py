@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,16 +21,27 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from streams.errors import ShardBusy, ShardUnavailable, TransientError
 from streams.settings import TlsFiles
-from streams.sinks import arrow
+from streams.sinks import arrow, shard_claim
+from streams.sinks.shard_claim import Claims, Place
 
 CONNECT_TIMEOUT_S = 5
 _BUSY = frozenset({202, 241, 252, 745})
 """Too many queries, memory limit, too many parts, overloaded: the server asks for patience."""
 _SCHEMA = frozenset({8, 10, 16, 47, 60, 81})
 """Unknown column, identifier, table or database."""
+UNKNOWN_TABLE = (60, 81)
 _UNFIT = frozenset({6, 25, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 349, 407, 469})
 """Codes that speak of values: parse and conversion errors, sizes, ranges, constraints."""
 
+_REPLICATED = {
+    # Acknowledged means: on most replicas. The engine forgets the row, so one may not be enough.
+    "insert_quorum": "auto",
+    "insert_quorum_parallel": 1,
+    "max_replica_delay_for_distributed_queries": 5,
+}
+_DELAY = (
+    "SELECT toFloat64(max(absolute_delay)) FROM system.replicas WHERE database = currentDatabase()"
+)
 _READ_ONLY = {"readonly": 2}
 """2: nothing may be changed but settings."""
 _UP_HINT = "`dia status` shows what is up."
@@ -54,7 +65,8 @@ class StatementRefused(Exception):  # noqa: N818 - an answer, as RowsRefused is
 class Replica:
     """A server at ``url`` (``http[s]://host:port[/prefix]``). Connects at the first use.
 
-    Raises `ShardUnavailable`, `ShardBusy`, and from the reading calls `StatementRefused`.
+    Raises `ShardUnavailable`, `ShardBusy`, `ShardMapChanged`, and from the reading calls
+    `StatementRefused`.
     """
 
     def __init__(
@@ -67,8 +79,19 @@ class Replica:
         timeout_s: float,
         pool_size: int,
         tls: TlsFiles,
+        place: Place | None = None,
+        writes: bool = False,
+        replicated: bool = False,
     ) -> None:
+        """``place``: what the server must hold, asked before the first request and again after a
+        failure; ``writes``: a server that does not say what it holds is not used. ``replicated``: its tables are
+        replicated, so an insert is acknowledged by most replicas of the shard or by none."""
         self.url = url
+        self.confirmed = False
+        """the server has said that it holds ``place``"""
+        self._place = place
+        self._writes = writes
+        self._replicated = replicated
         self._user = user
         self._password = password
         self._database = database
@@ -128,6 +151,12 @@ class Replica:
         with self._told():
             return self._client().query_arrow(sql)
 
+    def delay_s(self) -> float:
+        """Seconds that the server's tables lag behind their replicas; 0 where they are not
+        replicated."""
+        ((delay_s,),) = self.query(_DELAY)[1]
+        return float(delay_s)
+
     @contextmanager
     def rows(self, sql: str) -> Iterator[tuple[Sequence[str], Iterator[Sequence[Any]]]]:
         """Column names and the rows as they come, for results of any size; changes nothing."""
@@ -161,7 +190,38 @@ class Replica:
         with self._lock:
             if self._connected is None:
                 self._connected = self._connect(self._database)
+            if self._place is not None and not self.confirmed:
+                self.confirmed = self._settle(self._place, self._connected)
+                if self._writes and not self.confirmed:
+                    raise ShardUnavailable(
+                        f"ClickHouse at {self.url} does not say which shard it holds. `dia migrate "
+                        "apply` prepares it."
+                    )
             return self._connected
+
+    def claim(self, place: Place) -> None:
+        """Make the server hold ``place``, as `dia migrate apply` does. Raises `ShardMapChanged`."""
+        with self._told():
+            connected = self._client()
+
+            def claim() -> None:
+                connected.command(shard_claim.CLAIM, parameters=dict(place.parameters))
+
+            self.confirmed = self._settle(place, connected, claim)
+
+    def _settle(
+        self, place: Place, connected: Any, claim: Callable[[], None] | None = None
+    ) -> bool:
+        def read() -> Claims:
+            rows: Claims = connected.query(shard_claim.READ).result_rows
+            return rows
+
+        try:
+            return place.settle(self.url, read, claim)
+        except ClickHouseError as error:
+            if getattr(error, "code", None) in UNKNOWN_TABLE:
+                return False  # not migrated: what is asked next says so
+            raise
 
     def _connect(self, database: str) -> Any:
         parts = urlsplit(self.url)
@@ -180,7 +240,7 @@ class Replica:
             query_retries=0,
             autogenerate_session_id=False,
             show_clickhouse_errors=True,
-            settings={"async_insert": 0},
+            settings={"async_insert": 0, **(_REPLICATED if self._replicated else {})},
         )
         client.http_retries = 0
         return client
@@ -190,7 +250,10 @@ class Replica:
         try:
             yield
         except (ClickHouseError, HTTPError, OSError) as error:
-            raise self._failure(error, statement=statement) from error
+            failure = self._failure(error, statement=statement)
+            if isinstance(failure, ShardUnavailable):
+                self.confirmed = False  # another server may be there when it is back
+            raise failure from error
 
     def _failure(self, error: Exception, *, statement: bool) -> Exception:
         if unreached := _unreached(error):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streams.errors import UsageError
 from streams.settings import Settings
-from streams.sinks.clickhouse import replicas
+from streams.sinks import sharding
+from streams.sinks.clickhouse import shard_replicas
 from streams.sinks.migration import Migrator, variables
 from streams.sinks.replica import Replica
+from streams.sinks.shard_claim import Place
 from streams.sinks.view_source import ViewSource, collections
 
 
@@ -22,20 +23,12 @@ class Server:
 
 
 def servers(settings: Settings) -> list[Server]:
-    """In the order of ``DIA_CLICKHOUSE_SHARDS``. Opens no connection yet.
-
-    Raises `UsageError` for replicas without a cluster: they would not share their rows.
-    """
+    """In the order of ``DIA_CLICKHOUSE_SHARDS``. Opens no connection yet."""
     groups = settings.shards()
-    if not settings.clickhouse_cluster and any(len(urls) > 1 for urls in groups):
-        raise UsageError(
-            "DIA_CLICKHOUSE_SHARDS names replicas (|), but DIA_CLICKHOUSE_CLUSTER is empty. "
-            "Replicas share rows only inside a ClickHouse cluster: name it."
-        )
     return [
         Server(shard, replica, _migrator(settings, groups, shard, replica))
-        for shard, urls in enumerate(groups)
-        for replica in replicas(settings, urls)
+        for shard, found in enumerate(shard_replicas(settings))
+        for replica in found
     ]
 
 
@@ -49,4 +42,5 @@ def _migrator(
         source, m1_retention_days=settings.m1_retention_days, replicated=bool(cluster)
     )
     secrets = collections(sisters, settings.clickhouse_user, settings.clickhouse_password())
-    return Migrator(replica, source, values, secrets)
+    place = Place(shard, sharding.declared(settings).identity)
+    return Migrator(replica, source, values, secrets, place)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams import deviations
-from streams.errors import ShardUnavailable, UsageError
+from streams.errors import UsageError
 from streams.moments import iso_s
 from streams.rows import WindowTable
 from streams.settings import Settings
 from streams.sinks import sharding
-from streams.sinks.clickhouse import replicas
+from streams.sinks.clickhouse import reading_groups
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -127,11 +127,15 @@ def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tup
 
     Asks the replicas of one shard in turn; raises `ShardUnavailable` when none answers.
     """
-    groups = settings.shards()
-    shard_map = sharding.load(settings.sharding, len(groups))
+    shard_map = sharding.declared(settings)
     shard = int(shard_map.shard_of([query.tenant], [query.model], [query.metric])[0])
     sql, parameters = statement(query, table)
-    rows = steps(_first_answer(settings, groups[shard], sql, parameters))
+    groups = reading_groups(settings)
+    try:
+        rows = steps(groups[shard].ask(lambda replica: replica.query(sql, parameters)[1]))
+    finally:
+        for group in groups:
+            group.close()
     return [(iso_s(start_s), *numbers) for start_s, *numbers in rows]
 
 
@@ -171,20 +175,6 @@ def _parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
 def steps(rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     """`COLUMNS`, with ``t`` in seconds since the epoch."""
     return [(*row[:-1], *row[-1]) for row in rows]
-
-
-def _first_answer(
-    settings: Settings, urls: Sequence[str], sql: str, parameters: dict[str, Any]
-) -> Sequence[Sequence[Any]]:
-    failures: list[ShardUnavailable] = []
-    for replica in replicas(settings, urls):
-        try:
-            return replica.query(sql, parameters)[1]
-        except ShardUnavailable as error:
-            failures.append(error)
-        finally:
-            replica.close()
-    raise ShardUnavailable("; ".join(str(failure) for failure in failures)) from failures[-1]
 
 
 def _refuse_senseless(query: SeriesQuery) -> None:

@@ -1,7 +1,10 @@
 """Which shard holds a series: hash (the default), range and directory strategies, as data.
 
-Facts (`dead_letters`, `ledger`) are always spread by the hash of their own key. A map says from
-which UTC day of window time it is valid, so that a later map can add shards without moving data.
+Facts (`dead_letters`, `ledger`) are always spread by the hash of their own key. Nothing moves rows
+from one shard to another, so a map cannot be changed once rows are stored. Its `identity` covers the
+number of shards, the strategy and the strategy's parameters, and not the servers' addresses: a
+server may move. It is kept on every server (`streams.sinks.shard_claim`) and in every commit's
+link; a process with another map is refused.
 """
 
 from __future__ import annotations
@@ -9,18 +12,20 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh64_intdigest
+from xxhash import xxh3_64_hexdigest, xxh64_intdigest
 
+from streams.clock import SystemClock
 from streams.errors import UsageError
+from streams.rows import MapIdentity
+from streams.settings import Settings
 
-_EPOCH = date(1970, 1, 1)
 _MASK = (1 << 64) - 1
 _JUMP_MULTIPLIER = np.uint64(2862933555777941757)
 
@@ -65,6 +70,10 @@ def series_hashes(
 class Strategy(Protocol):
     """A rule from series to shard."""
 
+    def parameters(self) -> dict[str, Any]:
+        """All that decides where a series lies, besides the number of shards."""
+        ...
+
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
     ) -> NDArray[np.int32]: ...
@@ -75,6 +84,9 @@ class HashSharding:
     """Spread series evenly."""
 
     shards: int
+
+    def parameters(self) -> dict[str, Any]:
+        return {"strategy": "hash"}
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
@@ -92,6 +104,9 @@ class RangeSharding:
     lower: tuple[str, ...]
     shard: tuple[int, ...]
 
+    def parameters(self) -> dict[str, Any]:
+        return {"strategy": "range", "lower": self.lower, "shard": self.shard}
+
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
     ) -> NDArray[np.int32]:
@@ -106,6 +121,9 @@ class DirectorySharding:
     tenants: Mapping[str, int]
     others: HashSharding
 
+    def parameters(self) -> dict[str, Any]:
+        return {"strategy": "directory", "tenants": dict(sorted(self.tenants.items()))}
+
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
     ) -> NDArray[np.int32]:
@@ -117,12 +135,21 @@ class DirectorySharding:
 
 @dataclass(frozen=True, slots=True)
 class ShardMap:
-    """A strategy, and the UTC day of window time from which it holds."""
+    """A strategy over so many shards. ``version`` is its owner's own number for it."""
 
     shards: int
     strategy: Strategy
     version: int = 1
-    valid_from: date = _EPOCH
+
+    @property
+    def identity(self) -> MapIdentity:
+        """Equal for two maps that place every row alike."""
+        parameters = {"shards": self.shards, **self.strategy.parameters()}
+        digest = xxh3_64_hexdigest(msgspec.json.encode(parameters))
+        name = parameters["strategy"]
+        named = name if name == "hash" else f"{name} (version {self.version})"
+        plural = "" if self.shards == 1 else "s"
+        return MapIdentity(digest, f"{self.shards} shard{plural} by {named}")
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
@@ -149,11 +176,18 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     tenants: dict[str, int] = {}
 
 
-def load(setting: str, shards: int) -> ShardMap:
+def declared(settings: Settings) -> ShardMap:
+    """The map of ``DIA_CLICKHOUSE_SHARDS`` and ``DIA_SHARDING``; raises as `load`."""
+    today = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC).date()
+    return load(settings.sharding, len(settings.shards()), today)
+
+
+def load(setting: str, shards: int, today: date) -> ShardMap:
     """The map that ``DIA_SHARDING`` names, over ``shards`` shards: ``hash``, ``range:FILE`` or
     ``directory:FILE``.
 
-    Raises `UsageError` for another word, an unreadable or wrong file, or a shard out of range.
+    Raises `UsageError` for another word, an unreadable or wrong file, a shard out of range, or a
+    file whose ``valid_from`` is after ``today`` (UTC): rows are placed by one map at a time.
     """
     kind, _, name = setting.partition(":")
     if setting == "hash":
@@ -166,9 +200,14 @@ def load(setting: str, shards: int) -> ShardMap:
         file = msgspec.json.decode(Path(name).read_bytes(), type=_File)
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(f"DIA_SHARDING={setting}: {name} cannot be used: {error}.") from error
+    if file.valid_from > today:
+        raise UsageError(
+            f"{name} is valid from {file.valid_from}, and today is {today} (UTC). A map holds for all "
+            "rows at once: use the one that is valid today."
+        )
     strategy = _ranges(file, name) if kind == "range" else _directory(file, shards)
     _refuse_beyond(shards, [r.shard for r in file.ranges] + list(file.tenants.values()), name)
-    return ShardMap(shards, strategy, file.version, file.valid_from)
+    return ShardMap(shards, strategy, file.version)
 
 
 def _ranges(file: _File, name: str) -> RangeSharding:

@@ -74,6 +74,7 @@ def test_addresses_nobody_answers_end_with_exit_4(monkeypatch, capsys):
     port = _closed_port()
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", f"127.0.0.1:{port}")
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", f"http://127.0.0.1:{port}|http://127.0.0.1:{port}")
+    monkeypatch.setenv("DIA_CLICKHOUSE_CLUSTER", "main")
     monkeypatch.setenv("DIA_REDIS_URL", f"redis://:secret@127.0.0.1:{port}/0")
     assert main(["doctor", "--json"]) == 4
     out, err = capsys.readouterr()

@@ -13,7 +13,7 @@ LOGIN = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), m
 
 
 def _shown(variable, value):
-    _, rows = load({variable: value})
+    _, rows = load({variable: value, "DIA_CLICKHOUSE_CLUSTER": "main"})
     return next(row.value for row in rows if row.variable == variable)
 
 

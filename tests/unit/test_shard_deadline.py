@@ -10,6 +10,7 @@ import pytest
 
 from streams.errors import ShardUnavailable
 from streams.sinks.clickhouse import Shard
+from streams.sinks.replica_group import ReplicaGroup
 
 
 class NoReplica:
@@ -22,7 +23,7 @@ async def test_a_failure_after_the_deadline_is_nobodys_error():
     """The caller was told already; asyncio's own error line would alarm an operator for nothing."""
     told: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    shard = Shard(0, [NoReplica()], pool_size=1, acquire_s=1.0)
+    shard = Shard(0, ReplicaGroup([NoReplica()]), pool_size=1, acquire_s=1.0)
     gave_up, ended = threading.Event(), threading.Event()
 
     def fails_late(_: NoReplica) -> None:

@@ -74,6 +74,7 @@ def test_without_a_stack_it_answers_and_exits_4(home, capsys):
 def test_addresses_of_others_are_reported_as_the_contract_says(broker, monkeypatch, capsys):
     """Against a real cluster the same program reads the same fields."""
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", "http://a:1|http://b:2,http://c:3")
+    monkeypatch.setenv("DIA_CLICKHOUSE_CLUSTER", "main")
     monkeypatch.setenv("DIA_REDIS_URL", "redis://cache:6379/0")
     assert main(["status", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

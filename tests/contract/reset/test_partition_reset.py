@@ -190,8 +190,7 @@ async def test_a_void_store_that_fits_the_new_log_by_accident_is_discarded(line:
         stores=RocksFolder(line.state, line.agent.group),
         clock=line.clock,
         settings=line.settings,
-        shards=1,
-        shard_of=line.shards.shard_of,
+        shards=line.shards,
     )
     found = await opener.open(line.agent, line.source, lambda: None)
     state = found.partition.state

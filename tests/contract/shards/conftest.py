@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from streams.settings import Settings
 from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.sinks.memory import MemoryShards
+from streams.sinks.sharding import HashSharding, ShardMap
 from streams.sinks.view_source import COLUMNS
 
 DAY_S = 86_400
@@ -33,6 +35,10 @@ class World(Protocol):
 
     async def rows(self, table: str, shard: int) -> list[dict[str, Any]]: ...
 
+    def with_shards(self, count: int) -> ShardSet:
+        """The same servers as a process reaches them whose settings name ``count`` shards."""
+        ...
+
 
 class MemoryWorld:
     """In-memory shards that refuse what the real ones are made to refuse."""
@@ -46,6 +52,9 @@ class MemoryWorld:
 
     async def rows(self, table: str, shard: int) -> list[dict[str, Any]]:
         return self.shards.rows(table, shard)
+
+    def with_shards(self, count: int) -> ShardSet:
+        return self.shards.with_map(ShardMap(count, HashSharding(count)))
 
 
 def _unfit(table: str, row: dict[str, Any]) -> bool:
@@ -61,6 +70,8 @@ class ClickHouseWorld:
         self.shards = ClickHouseShards.from_settings(settings, SystemClock())
         self.refused = REFUSED
         self.tenant = f"t-{uuid.uuid4().hex[:8]}"
+        self._settings = settings
+        self._others: list[ClickHouseShards] = []
         self._servers = schema.servers(settings)
 
     async def rows(self, table: str, shard: int) -> list[dict[str, Any]]:
@@ -75,7 +86,15 @@ class ClickHouseWorld:
         found = [dict(zip(COLUMNS[table], row, strict=True)) for row in rows]
         return [row for row in found if self.tenant in {row.get("tenant"), row.get("grp")}]
 
+    def with_shards(self, count: int) -> ShardSet:
+        urls = [*self._settings.clickhouse_shards.split(","), "http://127.0.0.1:1"][:count]
+        other = dataclasses.replace(self._settings, clickhouse_shards=",".join(urls))
+        self._others.append(ClickHouseShards.from_settings(other, SystemClock()))
+        return self._others[-1]
+
     async def close(self) -> None:
+        for other in self._others:
+            await other.close()
         await self.shards.close()
         for server in self._servers:
             server.replica.close()

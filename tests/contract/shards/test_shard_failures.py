@@ -87,8 +87,11 @@ async def test_a_cut_insert_is_told_and_not_sent_again(
     contract_settings: Settings, windows: Any, hour_start: Any
 ) -> None:
     """The client would resend in silence; when to try again is the outbox's decision."""
-    async with Intermediary(contract_settings.shards()[0][0], cut=True) as between:
-        settings = dataclasses.replace(contract_settings, clickhouse_shards=between.url)
+    first, second = contract_settings.clickhouse_shards.split(",")
+    async with Intermediary(first, cut=True) as between:
+        settings = dataclasses.replace(
+            contract_settings, clickhouse_shards=f"{between.url},{second}"
+        )
         shards = ClickHouseShards.from_settings(settings, SystemClock())
         with pytest.raises(ShardUnavailable):
             await shards.insert(0, [windows("cut", [hour_start()])])
@@ -100,10 +103,11 @@ async def test_a_silent_shard_fills_its_own_pool_and_fails_fast(
     contract_settings: Settings, windows: Any, hour_start: Any
 ) -> None:
     """One insert hangs until its deadline; the next one does not wait for a thread for ever."""
-    async with Intermediary(contract_settings.shards()[0][0], cut=False) as between:
+    first, second = contract_settings.clickhouse_shards.split(",")
+    async with Intermediary(first, cut=False) as between:
         settings = dataclasses.replace(
             contract_settings,
-            clickhouse_shards=between.url,
+            clickhouse_shards=f"{between.url},{second}",
             sink_pool_size=1,
             sink_acquire_s=0.1,
             sink_timeout_s=2.0,
@@ -123,9 +127,10 @@ async def test_the_next_replica_takes_over(
     contract_settings: Settings, windows: Any, hour_start: Any
 ) -> None:
     """Replicas are tried in turn, and the one that answered is asked first from then on."""
-    live = contract_settings.clickhouse_shards.split(",")[0]
     settings = dataclasses.replace(
-        contract_settings, clickhouse_shards=f"http://127.0.0.1:1|{live}"
+        contract_settings,
+        clickhouse_shards=f"http://127.0.0.1:1|{contract_settings.clickhouse_shards}",
+        clickhouse_cluster="main",
     )
     shards = ClickHouseShards.from_settings(settings, SystemClock())
     for _ in range(2):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from streams.sinks import arrow
-from streams.sinks.clickhouse import replicas
+from streams.sinks.clickhouse import shard_replicas
 
 OPS = Path(__file__).parents[3] / "ops"
 BOARD = yaml.safe_load((OPS / "grafana/boards/dia-business.yaml").read_text())
@@ -34,7 +34,7 @@ def filled(settings, minutes_of, yesterday):
     values = np.random.default_rng(7).normal(100, 10, 6000)
     start_s = yesterday()
     rows = minutes_of(TENANT, start_s, values, 0)
-    (replica,) = replicas(settings, [settings.shards()[0][0]])
+    ((replica,), _) = shard_replicas(settings)
     for table in ("m1_local", "h1_local"):
         replica.insert(table, arrow.table([rows]))
         replica.insert(table, arrow.table([minutes_of(OTHER, start_s, values, 0)]))

@@ -71,8 +71,7 @@ class Rig:
             stores=disk if disk is not None else self.disk,
             clock=self.clock,
             settings=self.settings,
-            shards=self.shards.count,
-            shard_of=self.shards.shard_of,
+            shards=self.shards,
         )
 
     async def open(self, disk=None, fenced=lambda: None):

@@ -89,8 +89,7 @@ class Desk:
             stores=self.disk,
             clock=self.clock,
             settings=self.settings,
-            shards=2,
-            shard_of=self.shards.shard_of,
+            shards=self.shards,
             dispatchers={SIMULATE_DECISION.name: dispatcher},
         )
         self.opened = await opener.open(SIMULATE_DECISION, SOURCE, lambda: None)

@@ -13,12 +13,15 @@ from streams.errors import (
     ChangelogGap,
     ChangelogLost,
     ProducerFenced,
+    ShardMapChanged,
     SourceTruncated,
     StoreUnusable,
     TopicRecreated,
     UnknownFormat,
 )
+from streams.rows import MapIdentity
 from streams.runtime.state import META_KEY
+from streams.sinks.memory import MemoryShards
 from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 from tables.memory import MemoryDisk
@@ -248,6 +251,31 @@ async def test_state_of_a_newer_version_is_refused_wherever_it_lies(rig):
     entry.value = entry.value[:2] + bytes([entry.value[2] + 1]) + entry.value[3:]
     with pytest.raises(UnknownFormat):
         await rig.open(MemoryDisk())
+
+
+@pytest.mark.parametrize("disk", [None, MemoryDisk()], ids=["store", "changelog"])
+async def test_another_shard_map_than_the_chains_is_refused(rig, disk):
+    """Live windows have rows where the old map placed them; the new one would write them again."""
+    await rig.shards.ping(0)
+    await rig.open()
+    await rig.commit_events(1)
+    rig.shards = MemoryShards(3, rig.clock)
+    with pytest.raises(ShardMapChanged, match=r"placed by 2 shards by hash .* has 3 shards"):
+        await rig.open(disk)
+
+
+async def test_a_map_that_no_server_confirmed_is_in_no_link(rig):
+    """A mistake in the settings, made while ClickHouse is away, must not stop the right process."""
+    servers, rig.shards = rig.shards, MemoryShards(3, rig.clock)
+    await rig.open()
+    await rig.commit_events(1)
+    assert rig.opened.partition.state.link.shard_map == ""
+    rig.shards = servers
+    await rig.open()
+    await rig.shards.ping(0)
+    await rig.commit_events(1)
+    link = rig.opened.partition.state.link
+    assert MapIdentity.parse(link.shard_map) == servers.identity
 
 
 async def test_a_store_of_an_older_format_is_left_for_a_fresh_one(rig):
