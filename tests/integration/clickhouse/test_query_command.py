@@ -6,6 +6,8 @@ import asyncio
 import csv
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,3 +138,39 @@ def test_query_model_shows_a_card_and_says_when_there_is_none(dia: Any, settings
     code, out, err = dia("query", "model", "--tenant=cards", "--model=other")
     assert (code, out) == (1, "")
     assert "was ever recorded" in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("query", "series", "--tenant", "t", "--model", "m", "--metric", "x"),
+        ("query", "SELECT count() FROM m1"),
+        ("query", "model", "--tenant", "t", "--model", "m"),
+        ("migrate", "plan"),
+        ("migrate", "apply"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_with_another_map_is_refused(
+    dia: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """It would look for the series on another shard, and answer that there are no values."""
+    file = tmp_path / "map.json"
+    file.write_text('{"version": 4, "valid_from": "2020-01-01", "tenants": {"t": 1}}')
+    monkeypatch.setenv("DIA_SHARDING", f"directory:{file}")
+    code, out, err = dia(*command)
+    assert (code, out) == (5, "")
+    assert "shard_map_changed" in err
+    assert "2 shards by hash" in err
+    assert "2 shards by directory (version 4)" in err
+
+
+def test_the_doctor_names_another_map(
+    dia: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two swapped addresses look like any other address."""
+    first, second = os.environ["DIA_CLICKHOUSE_SHARDS"].split(",")
+    monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", f"{second},{first}")
+    code, out, _ = dia("doctor")
+    assert code
+    assert "here it is named as shard" in " ".join(out.split())
