@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from streams.clock import Clock
 from streams.errors import BrokerUnavailable
 from streams.types import LogReader, RecordBatch, TopicPartition
 
 READ_RECORDS = 5000
+DECIDED_TIMEOUT_S = 60.0
+"""Longer than a broker lets a transaction of a dead producer stay open."""
+DECIDED_POLL_S = 0.1
 
 
 async def read_range(
@@ -28,6 +32,26 @@ async def read_range(
         batch = await read_some(reader, tp, at, end, max_records)
         at = batch.end
         yield batch
+
+
+async def decided_end(reader: LogReader, tp: TopicPartition, clock: Clock) -> int:
+    """The last stable offset of ``tp`` once every transaction that is open there now has ended.
+
+    A commit returns before its marker is in each partition, and after a leader dies that takes
+    seconds: until then readers do not see a record that other parties count already. Waits up to
+    `DECIDED_TIMEOUT_S`; raises `BrokerUnavailable` where a transaction stays open, and as
+    `LogReader`.
+    """
+    written = await reader.high_watermark(tp)
+    deadline_s = clock.monotonic() + DECIDED_TIMEOUT_S
+    while (stable := await reader.last_stable_offset(tp)) < written:
+        if clock.monotonic() >= deadline_s:
+            raise BrokerUnavailable(
+                f"{tp} has a transaction that stays open at offset {stable}: what lies behind it "
+                f"cannot be read yet. Try again; `kafka-transactions.sh find-hanging` names it."
+            )
+        await clock.sleep(DECIDED_POLL_S)
+    return stable
 
 
 async def read_some(

@@ -168,6 +168,10 @@ class LogReader(Protocol):
 
     async def last_stable_offset(self, tp: TopicPartition) -> int: ...
 
+    async def high_watermark(self, tp: TopicPartition) -> int:
+        """One past the last record, those of open transactions included."""
+        ...
+
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
         """Up to ``max_records`` records from ``offset`` on.
 

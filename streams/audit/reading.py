@@ -11,7 +11,7 @@ from streams.audit.shards import Shards
 from streams.clock import Clock
 from streams.errors import UnknownTopic
 from streams.job_agent import Agent
-from streams.log_range import read_range
+from streams.log_range import decided_end, read_range
 from streams.runtime.commit_mark import epoch_of
 from streams.settings import Settings
 from streams.topology import SourceTopic
@@ -103,7 +103,7 @@ class Reading:
             offset = await self._reader.beginning_offset(tp)
             if offset > 0:
                 dead.trimmed.add(number)
-            end = await self._reader.last_stable_offset(tp)
+            end = await decided_end(self._reader, tp, self._clock)
             async for batch in read_range(self._reader, tp, offset, end):
                 for found, value in zip(batch.headers, batch.values, strict=True):
                     if _said(found, "group") != group:

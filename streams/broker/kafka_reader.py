@@ -30,7 +30,12 @@ from typing import Any, TypeVar
 
 import aiokafka.errors as client
 from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer.fetcher import READ_COMMITTED, OffsetResetStrategy, PartitionRecords
+from aiokafka.consumer.fetcher import (
+    READ_COMMITTED,
+    READ_UNCOMMITTED,
+    OffsetResetStrategy,
+    PartitionRecords,
+)
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
@@ -74,6 +79,9 @@ class KafkaReader:
     async def last_stable_offset(self, tp: TopicPartition) -> int:
         # Under read_committed the broker answers "latest" with the last stable offset.
         return await self._list_offset(tp, OffsetResetStrategy.LATEST)
+
+    async def high_watermark(self, tp: TopicPartition) -> int:
+        return await self._list_offset(tp, OffsetResetStrategy.LATEST, READ_UNCOMMITTED)
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
         patience = self._patience()
@@ -124,8 +132,10 @@ class KafkaReader:
         except client.OffsetOutOfRangeError:
             raise OffsetOutOfRange(tp, offset) from None
 
-    async def _list_offset(self, tp: TopicPartition, strategy: int) -> int:
-        request = OffsetRequest(-1, READ_COMMITTED, [(tp.topic, [(tp.partition, strategy)])])
+    async def _list_offset(
+        self, tp: TopicPartition, strategy: int, isolation: int = READ_COMMITTED
+    ) -> int:
+        request = OffsetRequest(-1, isolation, [(tp.topic, [(tp.partition, strategy)])])
 
         def take(fields: dict[str, Any]) -> int:
             offset = int(fields["offset"])

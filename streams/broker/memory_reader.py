@@ -25,6 +25,10 @@ class MemoryReader:
         await self._cluster.call("read")
         return self._cluster.log(tp).last_stable_offset
 
+    async def high_watermark(self, tp: TopicPartition) -> int:
+        await self._cluster.call("read")
+        return self._cluster.log(tp).high_watermark
+
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
         clock = self._cluster.clock
         deadline_s = clock.monotonic() + ANSWER_TIMEOUT_S

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from streams import headers
+from streams.clock import SystemClock
 from streams.demo.reconcile import Found
-from streams.log_range import read_range
+from streams.log_range import decided_end, read_range
 from streams.settings import Settings
 from streams.sinks.clickhouse import shard_replicas
 from streams.sinks.replica import Replica
@@ -102,7 +103,7 @@ class Reading:
         codes: Counter[str] = Counter()
         for tp in self._partitions(self._topic.dlq):
             offset = await self._reader.beginning_offset(tp)
-            end = await self._reader.last_stable_offset(tp)
+            end = await decided_end(self._reader, tp, SystemClock())
             async for batch in read_range(self._reader, tp, offset, end):
                 name = headers.DLQ_PREFIX + "error_code"
                 codes.update((headers.last(h, name) or b"?").decode() for h in batch.headers)

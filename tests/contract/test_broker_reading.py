@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
+from streams.clock import SystemClock
 from streams.errors import BrokerUnavailable, UnknownTopic
-from streams.types import OffsetOutOfRange, TopicConfig, TopicPartition
+from streams.log_range import decided_end
+from streams.types import OffsetOutOfRange, OutboundRecord, TopicConfig, TopicPartition
 
 
 async def test_reading_at_the_end_is_empty_and_does_not_move(world):
@@ -46,6 +49,23 @@ async def test_offsets_outside_the_log_are_named(world):
     assert (await reader.read(tp, 2)).values == [b"c"]
     await reader.close()
     await admin.close()
+
+
+async def test_the_end_of_a_log_is_known_once_open_transactions_ended(world):
+    """What a commit wrote shows late where its marker is late: until then the ledger counts a dead
+    letter that a reader of the DLQ does not see."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await world.write(writer, tp, b"a")
+    await writer.begin()
+    await (await writer.send(OutboundRecord(tp, None, b"b")))
+    reader = await world.broker.reader()
+    await world.stable(tp, 2)
+    assert await reader.high_watermark(tp) == 3
+    waiting = asyncio.create_task(decided_end(reader, tp, SystemClock()))
+    await writer.commit()
+    assert await waiting == 4
+    await reader.close()
 
 
 async def test_a_log_is_never_trimmed_past_its_end(world):
