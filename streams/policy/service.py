@@ -61,7 +61,6 @@ class PolicyService:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.breaker = Breaker("policy_service", BREAKER, (_Away,), clock, metrics)
-        self._clock = clock
         self._token = token
         self._retrier = Retrier(retry if retry is not None else RetryPolicy(), clock, seed)
         self._answered = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from streams.clock import VirtualClock
 from streams.errors import PolicyRejected, PolicyServiceUnavailable, RetriesExhausted
 from streams.policy.policy import Policy, Question
-from streams.policy.service import BREAKER, PolicyService
+from streams.policy.service import BREAKER, PROBE, PolicyService
 from streams.policy.stub import StubPolicyService
 from streams.policy.validator import PolicyValidator, policy_cache
 from streams.telemetry.metrics import Metrics
@@ -119,6 +120,18 @@ async def test_five_failures_in_a_row_leave_the_service_alone(rig: Rig):
     assert rig.service.breaker.state == "closed"
 
 
+async def test_one_answer_forgets_the_failures_before_it(rig: Rig):
+    """Four failures, an answer and four failures are a service that comes and goes: it stays in
+    use. Only five in a row leave it alone."""
+    rig.stub.down = True
+    assert not await rig.service.answers()
+    rig.stub.down = False
+    assert await rig.service.answers()
+    rig.stub.down = True
+    assert not await rig.service.answers()
+    assert rig.service.breaker.state == "closed"
+
+
 async def test_it_can_be_relied_on_again_when_the_breaker_closed(rig: Rig):
     """What waits to be replayed would break a service that has only just come back."""
     assert await rig.service.answers()
@@ -166,3 +179,17 @@ async def test_names_are_quoted_on_their_way(rig: Rig):
     rig.stub.policies.append(Policy(tenant_id="t", policy_id=odd))
     await rig.check(odd)
     assert rig.stub.requests == 1
+
+
+async def test_an_answer_about_another_policy_proves_that_the_service_is_there(rig: Rig):
+    """A service that answers others gets no extra request for each failure of one policy."""
+    rig.stub.script.append("hang")
+    hanging = asyncio.create_task(rig.check())
+    async with asyncio.timeout(10):
+        while "p" not in rig.stub.asked:  # noqa: ASYNC110 - the service is another one's code
+            await asyncio.sleep(0)
+    with pytest.raises(PolicyRejected, match="has no policy 'q'"):
+        await rig.check("q")
+    await hanging
+    assert rig.stub.asked == ["p", "q", "p"]
+    assert PROBE[1] not in rig.stub.asked

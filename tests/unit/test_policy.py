@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.cache.kind import owned
 from streams.clock import VirtualClock
@@ -67,6 +68,18 @@ async def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(tmp
     assert (await policies.fetch("t", "p")).max_trials == 9
     path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 100}]}')
     assert (await policies.fetch("t", "p")).max_trials == 100
+
+
+async def test_a_broken_file_is_told_of_once(tmp_path):
+    """One line for an operator to find, and not one for every question while it stays broken."""
+    path = tmp_path / "policies.json"
+    path.write_text('{"policies": []}')
+    policies = LocalPolicies(str(path))
+    path.write_text("{")
+    with capture_logs() as logged:
+        await policies.fetch("t", "p")
+        await policies.fetch("t", "p")
+    assert [entry["event"] for entry in logged] == ["policy_file_unusable"]
 
 
 async def test_without_any_source_no_policy_exists():

@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
+from streams.cache.memory import MemoryShared
 from streams.cache.process import shared_layer
 from streams.cache.redis import EVENTS_CHANNEL, connect
-from streams.clock import SystemClock
+from streams.clock import SystemClock, VirtualClock
 from streams.errors import CacheUnavailable, PolicyRejected
 from streams.policy.change import policy_changed
 from streams.policy.policy import Policy, Question
@@ -106,6 +107,21 @@ async def test_the_command_tells_other_programs_too(redis_server):
     )  # fmt: skip
     await heard.aclose()
     await ears.aclose(close_connection_pool=True)
+
+
+async def test_other_programs_hear_which_policy_changed_and_who_changed_it():
+    """One event for each change: a program that keeps policies of its own drops that one."""
+    shared = MemoryShared(VirtualClock())
+    await policy_changed(shared, "acme", "p", 5, "tester")
+    assert [json.loads(event) for event in shared.told] == [
+        {
+            "event": "PolicyChanged",
+            "tenant_id": "acme",
+            "policy_id": "p",
+            "actor": "tester",
+            "ts": 5,
+        }
+    ]
 
 
 async def test_a_change_that_nobody_can_hear_is_an_error(away):
