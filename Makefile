@@ -11,7 +11,7 @@ PROMTOOL := $(BIN)/promtool
 CHROMIUM := $(VENV)/chromium.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lock-check test test-pythons test-faults demo bench bench-report lock clean
+.PHONY: help setup check lock-check test test-pythons test-faults mutation demo bench bench-report lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -84,6 +84,13 @@ RUNS ?= 1
 test-faults: $(STAMP) ## SEEDS=N more simulated histories, then faults on real processes
 	$(BIN)/python -m streams.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
 	$(BIN)/python -m pytest -m faults tests/faults --fault-runs $(RUNS) --fault-report tests/faults/REPORT.md
+
+# Files or folders, e.g. MODULES="streams/resilience streams/cache"; empty: what changed since its score.
+MODULES ?=
+AT_MOST ?= 60
+
+mutation: $(STAMP) ## Which small changes of MODULES does no test notice? tests/mutation/REPORT.md
+	$(BIN)/python -m tests.mutation --at-most $(AT_MOST) $(MODULES)
 
 demo: $(STAMP) ## Half a million events through a real stack, reconciled one by one; SERVE=1 stays up
 	$(BIN)/dia demo $(if $(SERVE),--serve)

@@ -1,0 +1,91 @@
+"""`python -m tests.mutation [MODULE ...]`: measure modules, keep the scores, write the report.
+
+A module is a file below streams/, or a folder of them; without one, every target that has none or
+whose source changed since its score. ``--at-most`` bounds the mutants of a file (`mutants.mutants`
+draws the sample), ``--report`` only writes REPORT.md again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.mutation import report
+from tests.mutation.mutants import mutants
+from tests.mutation.scores import Score, load, save
+from tests.mutation.targets import files, tests_of
+from tests.mutation.trial import judge, tell
+
+ROOT = Path(__file__).parents[2]
+# Other people's packages that most tests load: imported once, before the children are forked.
+_SHARED = ("msgspec", "structlog", "httpx", "prometheus_client", "numpy", "cachetools", "aiokafka")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("modules", nargs="*", help="files or folders, e.g. streams/resilience")
+    parser.add_argument("--at-most", type=int, default=60, help="mutants of a file (60)")
+    parser.add_argument("--report", action="store_true", help="write the report only")
+    chosen = parser.parse_args()
+    scores = load()
+    if not chosen.report:
+        for name in _SHARED:
+            importlib.import_module(name)
+        for path in files(ROOT, chosen.modules):
+            if not chosen.modules and path in scores and scores[path].source == _digest(path):
+                continue
+            if (score := _measured(path, chosen.at_most)) is not None:
+                scores[path] = score
+                save(scores)
+    report.write(ROOT, scores)
+    return 0
+
+
+def _measured(path: str, at_most: int) -> Score | None:
+    total, found = mutants(path, (ROOT / path).read_text(), at_most)
+    if not found:
+        return None
+    tests = tests_of(path)
+    tell(f"{path}: {len(found)} of {total} mutants, {' '.join(tests)}")
+    began = time.monotonic()
+    verdicts = judge(ROOT / path, tests, found)
+    by_verdict: dict[str, list[str]] = {
+        "killed": [],
+        "timeout": [],
+        "survived": [],
+        "unreached": [],
+    }
+    for mutant in found:
+        by_verdict[verdicts[mutant.number]].append(mutant.name.removeprefix(f"{path} "))
+    counts = ", ".join(f"{len(names)} {name}" for name, names in by_verdict.items())
+    tell(f"{path}: {counts} in {time.monotonic() - began:.0f} s")
+    return Score(
+        source=_digest(path),
+        commit=_git("rev-parse", "--short=10", "HEAD"),
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        mutants=total,
+        tried=len(found),
+        killed=len(by_verdict["killed"]),
+        timeout=len(by_verdict["timeout"]),
+        survived=by_verdict["survived"],
+        unreached=by_verdict["unreached"],
+    )
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()[:16]
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
