@@ -23,9 +23,10 @@ async def prepare(settings: Settings, broker: Broker, say: Callable[[str], None]
     admin = await broker.admin()
     try:
         planned = declared.against(await admin.describe_topics())
-        await apply(admin, planned)
-    except RefusedBySafety as error:
-        refused = error
+        try:
+            await apply(admin, planned)
+        except RefusedBySafety as error:
+            refused = error
     finally:
         await admin.close()
     migrated = 0
