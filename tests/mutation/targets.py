@@ -30,8 +30,6 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "streams/degradation/": (
         "tests/unit/degradation",
         "tests/properties/test_fading_laws.py",
-        "tests/unit/test_health.py",
-        "tests/unit/runtime/test_degraded_worker.py",
     ),
     "streams/pool/": ("tests/unit/test_child.py", "tests/contract/test_job_pool.py"),
     "streams/access/request_rate.py": (

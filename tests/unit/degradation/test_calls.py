@@ -113,3 +113,76 @@ async def test_quiet_is_counted_from_the_end_of_the_last_call(calls, clock):
     assert calls.quiet_for_s() == 0.0
     await clock.advance(1.0)
     assert calls.quiet_for_s() == 1.0
+
+
+async def test_a_shard_without_settings_of_its_own_is_slow_above_a_second_at_one_call_in_twenty(
+    clock,
+):
+    """Three of sixty calls are an accident, three of fifty-nine are not; a second is no latency
+    to speak of."""
+    calls = Calls("shard 0", clock)
+    for _ in range(56):
+        await _call(calls, clock, took_s=0.01)
+    for took_s in (1.0, 1.01, 1.01, 1.01):
+        await _call(calls, clock, took_s=took_s)
+    assert _level(calls) == Level.HEALTHY
+    calls = Calls("shard 0", clock)
+    for _ in range(56):
+        await _call(calls, clock, took_s=0.01)
+    for _ in range(3):
+        await _call(calls, clock, took_s=1.01)
+    assert _level(calls) == Level.DEGRADED
+
+
+async def test_a_shard_without_settings_of_its_own_fails_above_one_call_in_a_hundred(clock):
+    """And three calls at least: the first two failures of a quiet night wake nobody."""
+    calls = Calls("shard 0", clock)
+    for _ in range(2):
+        await _call(calls, clock, took_s=0.01, error=ShardBusy("busy"))
+    assert _level(calls) == Level.HEALTHY
+    for _ in range(297):
+        await _call(calls, clock, took_s=0.01)
+    await _call(calls, clock, took_s=0.01, error=ShardBusy("busy"))
+    assert _level(calls) == Level.HEALTHY
+    await _call(calls, clock, took_s=0.01, error=ShardBusy("busy"))
+    assert _level(calls) == Level.DEGRADED
+
+
+@pytest.mark.parametrize(("later_s", "level"), [(30.0, Level.DEGRADED), (30.1, Level.HEALTHY)])
+async def test_a_failure_counts_for_half_a_minute(calls, clock, later_s, level):
+    """Long enough to see a pattern, short enough to end with its cause."""
+    for _ in range(3):
+        await _call(calls, clock, took_s=0.0, error=ShardBusy("busy"))
+    await clock.advance(later_s)
+    assert _level(calls) == level
+
+
+@pytest.mark.parametrize("error", [ShardUnavailable("away"), ShardBusy("busy"), ValueError("bug")])
+async def test_who_calls_gets_the_error(calls, error):
+    """Counting a failure must not hide it: the caller would take nothing for an answer."""
+    with pytest.raises(type(error)), calls.call():
+        raise error
+
+
+async def test_silence_is_counted_from_the_call_that_began_it(calls, clock):
+    """Also in a process that has run for long, and also while later calls are given up."""
+    await clock.advance(1000.0)
+    hanging, given_up = (asyncio.create_task(_hang(calls)) for _ in range(2))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await clock.advance(4.9)
+    assert _level(calls) == Level.HEALTHY
+    await clock.advance(0.1)
+    assert _level(calls) == Level.DEGRADED
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+
+
+async def test_a_refused_row_ends_a_silence(calls, clock):
+    """A shard that has an opinion of a row is there."""
+    await _call(calls, clock, error=ShardUnavailable("away"))
+    await _call(calls, clock, error=RowsRefused([0], "bad"))
+    await clock.advance(20.0)
+    assert _level(calls) == Level.HEALTHY

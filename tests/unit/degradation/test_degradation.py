@@ -7,6 +7,7 @@ import errno
 import shutil
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.clock import VirtualClock, settle
 from streams.degradation.degradation import DISK, KAFKA, REDIS, Degradation, shard_signal
@@ -83,11 +84,48 @@ def test_it_falls_slowly_and_forgets_the_cause(degradation, metrics):
     assert _sample(metrics, "degradation_level") == 0
 
 
+def test_a_process_that_is_well_shows_level_zero(degradation, metrics):
+    """An alert on a series that does not exist yet never fires, and a board shows a hole."""
+    assert _sample(metrics, "degradation_level") == 0
+    degradation.observe(KAFKA, FINE)
+    assert _sample(metrics, "degradation_signal_level", signal="kafka") == 0
+
+
+async def test_each_move_is_told_once_and_logged(degradation, clock):
+    """The status file and the log follow the level; a level that stays is no move."""
+    told = []
+    degradation.on_change = told.append
+    with capture_logs() as logged:
+        degradation.observe(DISK, Reading(Level.MINIMAL, "full"))
+        began_ms = clock.now_ms()
+        await clock.advance(5)
+        degradation.observe(DISK, Reading(Level.MINIMAL, "full"))
+        for _ in range(10):
+            degradation.observe(DISK, FINE)
+    assert [standing.level for standing in told] == [3, 2]
+    assert [standing.causes[0].since_ms for standing in told] == [began_ms, clock.now_ms()]
+    assert [(entry["log_level"], entry["before"], entry["now"]) for entry in logged] == [
+        ("warning", 0, 3),
+        ("info", 3, 2),
+    ]
+
+
+def test_a_lesser_cause_does_not_hide_the_one_that_set_the_level(degradation):
+    """While a level fades, people must read what brought it there."""
+    degradation.observe(DISK, Reading(Level.MINIMAL, "full"))
+    degradation.observe(DISK, Reading(Level.DEGRADED, "short"))
+    assert degradation.standing.causes[0].why == "full"
+    for _ in range(9):
+        degradation.observe(DISK, FINE)
+    assert (degradation.level, degradation.standing.causes[0].why) == (2, "full")
+
+
 def test_the_worst_of_many_processes_is_shown():
     """A host is as well as its worst worker."""
     early, late = Standing(level=2, since_ms=5), Standing(level=2, since_ms=9)
     assert worst([Standing(level=1, since_ms=1), late, early]) is early
     assert worst([]) is HEALTHY
+    assert (HEALTHY.level, HEALTHY.since_ms, HEALTHY.causes) == (0, 0, ())
 
 
 async def test_silence_counts_from_the_last_answer_and_asks_for_one(clock):
@@ -135,7 +173,14 @@ async def test_nobody_is_asked_who_talks(clock):
 
 
 @pytest.mark.parametrize(
-    ("free_bytes", "level"), [(100, Level.MINIMAL), (199, Level.MINIMAL), (399, Level.DEGRADED)]
+    ("free_bytes", "level"),
+    [
+        (100, Level.MINIMAL),
+        (199, Level.MINIMAL),
+        (200, Level.DEGRADED),
+        (399, Level.DEGRADED),
+        (400, Level.HEALTHY),
+    ],
 )
 def test_room_that_gets_short_is_told_before_it_is_gone(tmp_path, monkeypatch, free_bytes, level):
     """The level before the last is the time to make room."""
@@ -158,18 +203,47 @@ def test_a_folder_that_takes_no_write_is_full_whatever_its_room(tmp_path, monkey
 
 async def test_the_watch_looks_every_second_and_asks_beside(degradation, clock):
     """A question that hangs must not keep the other signals from being read."""
-    looked = []
+    looked, asked = [], []
 
     def read():
         looked.append(clock.monotonic())
         return FINE
 
     async def hang():
+        asked.append(clock.monotonic())
         await asyncio.get_running_loop().create_future()
 
     watching = asyncio.create_task(HealthWatch(degradation, clock, {"disk": read}, [hang]).run())
     await settle()
     await clock.advance(3)
     assert looked == [0, 1, 2, 3]
+    assert asked == [0]
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_fifteen_seconds_of_silence_are_an_absence_and_the_first_question_comes_at_five(
+    clock,
+):
+    """A question early enough that an answer to it comes before the level rises."""
+    asked = []
+
+    async def ask():
+        asked.append(clock.monotonic())
+        raise BrokerUnavailable("away")
+
+    silence = Silence(
+        "Kafka", clock, level=Level.MINIMAL, after_s=15.0, heard_at=lambda: None, ask=ask
+    )
+    asking = asyncio.create_task(silence.run())
+    await settle()
+    await clock.advance(4.9)
+    assert asked == []
+    await clock.advance(0.1)
+    assert asked == [5.0]
+    await clock.advance(9.9)
+    assert silence.reading() == FINE
+    await clock.advance(0.1)
+    assert silence.reading().level == Level.MINIMAL
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)

@@ -1,0 +1,113 @@
+"""What a pipeline does that nobody has configured: settings by what follows from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.access.refusals import RateLimited
+from streams.broker import kafka_consumer, kafka_plain_producer
+from streams.broker.kafka import KafkaBroker
+from streams.clock import VirtualClock
+from streams.edge import serving
+from streams.errors import PoisonStorm
+from streams.runtime.poison import PoisonBreaker, PoisonLimits
+from streams.settings import Settings
+from streams.telemetry.metrics import Metrics
+from streams.types import TopicPartition
+
+SHIPPED = Settings(kafka_bootstrap="127.0.0.1:1")
+
+
+class _Started(Exception):  # noqa: N818 - ends a start before it reaches for a broker
+    pass
+
+
+def _options_of(monkeypatch, module, client):
+    """The options that the Kafka client is made with."""
+    seen = {}
+
+    def made(**options):
+        seen.update(options)
+        raise _Started
+
+    monkeypatch.setattr(module, client, made)
+    return seen
+
+
+async def test_a_client_of_the_edge_has_a_thousand_requests_a_minute():
+    """All at once if it likes; then one in sixty milliseconds, and no other client pays for it."""
+    clock = VirtualClock()
+    rate = serving._rate(SHIPPED, clock, Metrics())
+    for _ in range(1000):
+        await rate.take("a")
+    with pytest.raises(RateLimited) as refused:
+        await rate.take("a")
+    assert refused.value.retry_after_s == pytest.approx(0.06)
+    await rate.take("b")
+    await clock.advance(0.06)
+    await rate.take("a")
+    with pytest.raises(RateLimited):
+        await rate.take("a")
+    await clock.advance(60)
+    for _ in range(1000):
+        await rate.take("a")
+    with pytest.raises(RateLimited):
+        await rate.take("a")
+    await rate.close()
+
+
+def _poison() -> PoisonBreaker:
+    limits = PoisonLimits(
+        SHIPPED.poison_window_s, SHIPPED.poison_min_records, SHIPPED.poison_max_ratio
+    )
+    return PoisonBreaker(TopicPartition("t", 0), limits)
+
+
+def test_more_than_half_of_a_thousand_bad_records_stop_a_partition():
+    """Half of them may be one bad producer; more is a bad deploy. Fewer records prove nothing."""
+    few, half = _poison(), _poison()
+    few.observe(0.0, 999, 999)
+    half.observe(0.0, 1000, 500)
+    with pytest.raises(PoisonStorm):
+        _poison().observe(0.0, 1000, 501)
+
+
+@pytest.mark.parametrize(("later_s", "stops"), [(10.0, True), (10.1, False)])
+def test_bad_records_count_together_within_ten_seconds(later_s, stops):
+    """A slow trickle of bad records is an ordinary day."""
+    watched = _poison()
+    watched.observe(0.0, 999, 999)
+    if stops:
+        with pytest.raises(PoisonStorm):
+            watched.observe(later_s, 1, 1)
+    else:
+        watched.observe(later_s, 1, 1)
+
+
+async def test_a_silent_consumer_is_replaced_after_thirty_seconds_and_commits_nothing_by_itself(
+    monkeypatch,
+):
+    """A commit beside the transaction would skip records; open transactions must not be read. A
+    heartbeat that is lost now and then must not cost the partitions."""
+    options = _options_of(monkeypatch, kafka_consumer, "AIOKafkaConsumer")
+    broker = KafkaBroker.from_settings(SHIPPED)
+    consumer = broker.consumer("g", ["t"], "i")
+    with pytest.raises(_Started):
+        consumer._new_client()
+    assert options["session_timeout_ms"] == 30_000
+    assert options["heartbeat_interval_ms"] * 3 <= options["session_timeout_ms"]
+    assert options["enable_auto_commit"] is False
+    assert options["isolation_level"] == "read_committed"
+    assert options["auto_offset_reset"] == "none"
+
+
+async def test_a_producer_waits_for_all_replicas_and_repeats_without_doubling(monkeypatch):
+    """What was acknowledged outlives any one broker, and small events share requests: they wait
+    five milliseconds for each other and are compressed."""
+    options = _options_of(monkeypatch, kafka_plain_producer, "AIOKafkaProducer")
+    producer = KafkaBroker.from_settings(SHIPPED).plain_producer()
+    with pytest.raises(_Started):
+        await producer.start()
+    assert (options["acks"], options["enable_idempotence"]) == ("all", True)
+    assert options["linger_ms"] == 5
+    assert options["compression_type"] is not None
