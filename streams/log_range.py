@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from streams.clock import Clock
-from streams.errors import BrokerUnavailable
+from streams.errors import BatchUnreadable, BrokerUnavailable
 from streams.types import LogReader, RecordBatch, TopicPartition
 
 READ_RECORDS = 5000
@@ -32,6 +32,14 @@ async def read_range(
         batch = await read_some(reader, tp, at, end, max_records)
         at = batch.end
         yield batch
+
+
+def behind(error: BatchUnreadable, end: int) -> int:
+    """Where to go on behind a batch that cannot be opened, in a log that is read up to ``end``.
+
+    A damaged header may name an end far beyond the log's: then it is the next offset.
+    """
+    return error.until if error.offset < error.until <= end else error.offset + 1
 
 
 async def decided_end(reader: LogReader, tp: TopicPartition, clock: Clock) -> int:

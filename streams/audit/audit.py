@@ -133,9 +133,10 @@ class _Audit:
         if doubled.ids:
             self.report.findings.append(placement.finding(books.topic, keys, doubled))
         else:
+            read = "" if doubled.whole else " that could be read"
             self.report.notes.append(
                 f"{books.topic}: {len(keys)} keys lie in partitions that murmur2 does not name, no "
-                f"id of them was counted twice: {placement.ADVICE}"
+                f"id of them{read} was counted twice: {placement.ADVICE}"
             )
 
     def _rules(self) -> Rules:
@@ -156,8 +157,12 @@ class _Audit:
             )
         if books.lag:
             notes.append(f"{books.topic}: {books.lag} records are not consumed yet")
-        if books.dead.trimmed:
-            notes.append(f"{books.topic}.dlq has lost its oldest records: they are not compared")
+        if lost := books.dead.trimmed - books.dead.unreadable.keys():
+            notes.append(
+                f"{books.topic}.dlq has lost its oldest records in partitions {sorted(lost)}: they "
+                f"are not compared"
+            )
+        notes += [f"{books.topic}.dlq: {why}" for why in books.dead.unreadable.values()]
         if books.expired_events:
             notes.append(
                 f"{books.topic}: minutes have expired, so events in rows are compared in total, "
@@ -177,11 +182,12 @@ class _Audit:
             self.reader, books.topic, partition, self._rules(), from_s, to_s, refused
         )
         number, of = partition.partition, len(books.partitions)
+        whole = number not in books.dead.trimmed
         self._elsewhere |= placement.elsewhere(counted.keys, number, of)
         windows = await self._windows(books, counted)
         self.report.findings += [
             *shortened(compare_counters(books.topic, counted, partition.ledger)),
-            *shortened(compare_dead(books.topic, counted, books.dead.in_dlq)),
+            *shortened(compare_dead(books.topic, counted, books.dead.in_dlq, whole=whole)),
             *windows,
         ]
         self.report.records_read_again += counted.records

@@ -70,12 +70,14 @@ class PartitionBooks:
 @dataclass(slots=True)
 class DeadLetters:
     """``in_dlq`` maps the id of a dead letter to its error code; ``records`` counts them by
-    (partition, code), repeats of an id included; ``trimmed`` partitions have lost old ones."""
+    (partition, code), repeats of an id included; ``trimmed`` partitions have lost some. So have
+    those with batches that cannot be opened, ``unreadable``: a sentence by partition."""
 
     in_dlq: dict[str, str] = field(default_factory=dict)
     in_rows: dict[str, str] = field(default_factory=dict)
     records: Counter[tuple[int, str]] = field(default_factory=Counter)
     trimmed: set[int] = field(default_factory=set)
+    unreadable: dict[int, str] = field(default_factory=dict)
 
     def offsets(self, tp: TopicPartition, code: str) -> set[int]:
         """Source offsets of the partition's dead letters of one error code."""

@@ -16,6 +16,7 @@ from streams.audit.finding import Finding, Place
 from streams.audit.judge import Judge, Rules
 from streams.broker.partitioner import partition_of
 from streams.errors import BatchUnreadable
+from streams.log_range import behind, read_some
 from streams.types import LogReader, OffsetOutOfRange, TopicPartition
 
 SAMPLE_OFFSETS = 300
@@ -61,7 +62,8 @@ def sample_note(topic: str, found: Mapping[int, int]) -> str:
 
 @dataclass(slots=True)
 class Doubled:
-    """Ids of misplaced keys that were applied in two partitions within the dedupe TTL."""
+    """Ids of misplaced keys that were applied in two partitions within the dedupe TTL. Not
+    ``whole``: there may be more than ``ids``."""
 
     keys: AbstractSet[bytes]
     rules: Rules
@@ -76,12 +78,14 @@ class Doubled:
         judge, offset = Judge(self.rules), max(row.start_offset, books.begin_offset)
         while offset < row.next_offset:
             try:
-                batch = await reader.read(tp, offset, _PAGE_RECORDS)
+                batch = await read_some(reader, tp, offset, row.next_offset, _PAGE_RECORDS)
             except BatchUnreadable as error:
-                offset = error.until
+                offset = behind(error, row.next_offset)
+                self.whole = False
                 continue
-            if batch.end == offset:
-                break
+            except OffsetOutOfRange:
+                self.whole = False  # retention came in between
+                return
             for at, key in enumerate(batch.keys):
                 if key not in self.keys:
                     continue

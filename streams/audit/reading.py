@@ -9,9 +9,9 @@ from streams.audit.books import Books, DeadLetters, LedgerRow, PartitionBooks, S
 from streams.audit.refused import RefusedRows
 from streams.audit.shards import Shards
 from streams.clock import Clock
-from streams.errors import UnknownTopic
+from streams.errors import BatchUnreadable, UnknownTopic
 from streams.job_agent import Agent
-from streams.log_range import decided_end, read_range
+from streams.log_range import behind, decided_end, read_some
 from streams.runtime.commit_mark import epoch_of
 from streams.settings import Settings
 from streams.topology import SourceTopic
@@ -104,7 +104,14 @@ class Reading:
             if offset > 0:
                 dead.trimmed.add(number)
             end = await decided_end(self._reader, tp, self._clock)
-            async for batch in read_range(self._reader, tp, offset, end):
+            while offset < end:
+                try:
+                    batch = await read_some(self._reader, tp, offset, end)
+                except BatchUnreadable as error:
+                    offset = behind(error, end)
+                    _unreadable(dead, number, error, offset)
+                    continue
+                offset = batch.end
                 for found, value in zip(batch.headers, batch.values, strict=True):
                     if _said(found, "group") != group:
                         continue
@@ -116,6 +123,14 @@ class Reading:
                         dead.records[number, code] += 1
         refused.forget(replayed)
         return dead, refused
+
+
+def _unreadable(dead: DeadLetters, number: int, error: BatchUnreadable, until: int) -> None:
+    dead.trimmed.add(number)
+    dead.unreadable[number] = (
+        f"offsets {error.offset} to {until - 1} of partition {number} cannot be opened "
+        f"({error.why}): letters of that partition that are missing are not compared"
+    )
 
 
 def _said(found: Headers, name: str) -> str:

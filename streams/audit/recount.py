@@ -5,7 +5,7 @@ record appended within the dedupe TTL after them may repeat one of them. So with
 time below which nothing was read, records are judged from S + TTL on, and windows from
 S + TTL + future_max on: no record before S + TTL can have a value in those. Where append times
 went back by more than a TTL, the log time that decides repeats is known only of an epoch that is
-read from its start.
+read from its start. A batch that cannot be opened is as good as gone, with all before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 from streams.audit.books import LedgerRow, PartitionBooks
 from streams.audit.judge import Event, Judge, Rules, Verdict
-from streams.log_range import read_some
+from streams.errors import BatchUnreadable
+from streams.log_range import behind, read_some
 from streams.runtime.append_times import appended_ms, first_since
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 
@@ -130,16 +131,16 @@ class _Epoch:
         self._shed = shed
         self._judge = Judge(rules)
         self._certain_ms = 0
+        self._unread = False
+        """the next record is the first one behind what could not be read"""
         self._counts: Counter[str] = Counter({"shed": sum(map(len, shed))} if shed else {})
 
     async def read(self, begin: int, from_s: int) -> None:
-        row, result, rules = self._row, self._result, self._rules
-        slack_ms = rules.dedupe_ttl_ms + rules.future_max_ms
-        offset, unread_ms = await self._seek(max(row.start_offset, begin), from_s * 1000 - slack_ms)
+        row, result = self._row, self._result
+        after_ms = from_s * 1000 - self._slack_ms
+        offset, unread_ms = await self._seek(max(row.start_offset, begin), after_ms)
         if offset > row.start_offset:
-            self._certain_ms = unread_ms + rules.dedupe_ttl_ms
-            judged_s = -(-(unread_ms + slack_ms) // WINDOW_MS) * WINDOW_MS // 1000
-            result.judged_from_s = max(result.judged_from_s, judged_s)
+            self._judge_behind(unread_ms)
         else:
             result.whole.add(row.epoch)
         if row.start_offset < begin:
@@ -154,9 +155,40 @@ class _Epoch:
                 result.notes.append(f"{self._tp} was trimmed at offset {offset} during the audit")
                 result.whole.discard(row.epoch)
                 return
+            except BatchUnreadable as error:
+                offset = self._pass(error)
+                continue
+            if self._unread and len(batch):
+                self._judge_behind(batch.timestamps[0])
+                self._unread = False
             self._over(batch)
             offset = batch.end
+        if self._unread:
+            result.judged_from_s = result.to_s
         result.counts[row.epoch] = self._counts
+
+    @property
+    def _slack_ms(self) -> int:
+        return self._rules.dedupe_ttl_ms + self._rules.future_max_ms
+
+    def _judge_behind(self, unread_ms: int) -> None:
+        """Nothing that was appended below this time is read."""
+        self._certain_ms = unread_ms + self._rules.dedupe_ttl_ms
+        judged_s = -(-(unread_ms + self._slack_ms) // WINDOW_MS) * WINDOW_MS // 1000
+        self._result.judged_from_s = max(self._result.judged_from_s, judged_s)
+
+    def _pass(self, error: BatchUnreadable) -> int:
+        """Begin anew behind a batch that cannot be opened; returns the offset there."""
+        result, epoch = self._result, self._row.epoch
+        until = behind(error, self._row.next_offset)
+        result.notes.append(
+            f"offsets {error.offset} to {until - 1} cannot be opened ({error.why}): windows, "
+            f"counters and dead letters up to there are not judged"
+        )
+        result.whole.discard(epoch)
+        result.certain.pop(epoch, None)
+        self._judge, self._unread = Judge(self._rules), True
+        return until
 
     def _beyond_shed(self, offset: int) -> int:
         """The first offset from this one on that was not skipped by order: who skipped did not

@@ -14,7 +14,7 @@ import structlog
 
 from streams.dlq.letter import Letter, letters
 from streams.errors import BatchUnreadable, BrokerUnavailable, TopicRecreated
-from streams.log_range import read_some
+from streams.log_range import behind, read_some
 from streams.types import LogReader, OffsetOutOfRange, TopicPartition
 
 PAGE_RECORDS = 5000
@@ -67,8 +67,8 @@ async def scan(
                 at = await _kept_from(reader, tp, at)
                 continue
             except BatchUnreadable as error:
-                log.warning("dead_letters_unreadable", tp=str(tp), until=error.until, why=error.why)
-                at = error.until
+                at = behind(error, end)
+                log.warning("dead_letters_unreadable", tp=str(tp), until=at, why=error.why)
                 continue
             except BrokerUnavailable:
                 ends_at = await reader.last_stable_offset(tp)

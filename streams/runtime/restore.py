@@ -8,8 +8,8 @@ A link that opens an epoch (``reset``) follows any link of a lower one.
 
 from __future__ import annotations
 
-from streams.errors import ChangelogGap, ChangelogLost
-from streams.log_range import read_range
+from streams.errors import BatchUnreadable, ChangelogGap, ChangelogLost
+from streams.log_range import behind, read_range
 from streams.runtime.state import PartitionState
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 from tables.changelog import Link, unpack
@@ -23,7 +23,7 @@ async def restore(state: PartitionState, reader: LogReader, chained: bool) -> in
 
     Returns the number of changelog records read. Raises `OffsetOutOfRange` when the log begins
     after the store's offset (or with a broken link: a zombie may have trimmed it under a fresh
-    restore), `ChangelogGap` for a hole in the chain, `ChangelogLost` when the log is shorter
+    restore), `ChangelogGap` for a hole in the chain or a batch that cannot be opened, `ChangelogLost` when the log is shorter
     than the store or begins after what is still live, `BrokerUnavailable` when it cannot be read
     to its last stable offset.
     """
@@ -38,10 +38,15 @@ async def restore(state: PartitionState, reader: LogReader, chained: bool) -> in
     chain = _Chain(state, chained)
     read = 0
     offset = state.changelog_offset
-    async for batch in read_range(reader, log, offset, end, _READ_RECORDS):
-        chain.apply(batch)
-        read += len(batch)
-        offset = batch.end
+    try:
+        async for batch in read_range(reader, log, offset, end, _READ_RECORDS):
+            chain.apply(batch)
+            read += len(batch)
+            offset = batch.end
+    except BatchUnreadable as error:
+        raise ChangelogGap(
+            f"{unreadable(log, error, behind(error, end))} An operator decides: `dia tables reset`."
+        ) from error
     chain.finish(offset)
     start = await reader.beginning_offset(log)
     if read and start > state.link.base_offset:
@@ -69,6 +74,14 @@ def hole(changelog: TopicPartition, offset: int, before: Link, link: Link) -> st
         f"{changelog} has a hole before offset {offset}: commit {before.seq} of epoch "
         f"{before.epoch} ends at source offset {before.next_offset}, commit {link.seq} of epoch "
         f"{link.epoch} goes on at {link.from_offset}."
+    )
+
+
+def unreadable(changelog: TopicPartition, error: BatchUnreadable, until: int) -> str:
+    """The sentence about a batch of a changelog that ends below ``until``."""
+    return (
+        f"{changelog} cannot be opened at offsets {error.offset} to {until - 1}: {error.why}. "
+        f"What was committed there is unknown."
     )
 
 

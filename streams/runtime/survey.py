@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.errors import ChangelogGap, ChangelogLost, PartitionStopped
-from streams.log_range import read_range
-from streams.runtime.restore import follows, hole
+from streams.errors import BatchUnreadable, ChangelogGap, ChangelogLost, PartitionStopped
+from streams.log_range import behind, read_some
+from streams.runtime.restore import follows, hole, unreadable
 from streams.types import LogReader, RecordBatch, TopicPartition
 from tables import OUTBOX
 from tables.changelog import Link, entry_bytes, unpack
@@ -50,9 +50,15 @@ async def survey(reader: LogReader, changelog: TopicPartition) -> Survey:
     end = await reader.last_stable_offset(changelog)
     walk = _Walk(changelog)
     offset = begin
-    async for batch in read_range(reader, changelog, begin, end, _READ_RECORDS):
-        walk.over(batch)
-        offset = batch.end
+    while offset < end:
+        try:
+            batch = await read_some(reader, changelog, offset, end, _READ_RECORDS)
+        except BatchUnreadable as error:
+            offset = behind(error, end)
+            walk.past(error, offset)
+        else:
+            walk.over(batch)
+            offset = batch.end
     return walk.found(begin, offset)
 
 
@@ -80,6 +86,11 @@ class _Walk:
             self._part(offset, link, entries)
             if self._expected == link.parts:
                 self._complete(link, written_ms)
+
+    def past(self, error: BatchUnreadable, until: int) -> None:
+        """What lies below ``until`` cannot be opened: a commit, a part of one, or several."""
+        self._fault(unreadable(self.changelog, error, until))
+        self._parts, self._expected = [], 0
 
     def _part(self, offset: int, link: Link, entries: list[Entry]) -> None:
         if link.part == 0:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streams.clock import Clock
 from streams.errors import BatchUnreadable
-from streams.log_range import read_some
+from streams.log_range import behind, read_some
 from streams.runtime.commit_mark import epoch_of
 from streams.runtime.obstacle import producers_times
 from streams.runtime.shed_desk import ShedPlan
@@ -84,9 +84,7 @@ async def _page(reader: LogReader, tp: TopicPartition, at: int, end: int) -> _Pa
     try:
         batch = await read_some(reader, tp, at, end)
     except BatchUnreadable as error:
-        # A damaged header may name an end far beyond the log's.
-        until = error.until if error.until <= end else error.offset + 1
-        return _Page(error.offset, until, error.why)
+        return _Page(error.offset, behind(error, end), error.why)
     if len(batch) and not batch.append_times:
         return _Page(batch.offsets[0], batch.end, str(producers_times(batch)))
     return _Page(at, batch.end, "")

@@ -113,6 +113,32 @@ async def test_what_retention_took_narrows_what_is_judged(log: Log):
     assert any("offsets 0 to 99 are gone" in note for note in counted.notes)
 
 
+async def test_a_batch_that_cannot_be_opened_narrows_what_is_judged(log: Log):
+    """Its records were counted while another replica led: the audit goes on without them, and says
+    so, instead of ending with an error or finding losses that are none."""
+    await log.produce(400)
+    whole = await log.recount(log.books())
+    log.broker.log(TP).spoil(100, 110)
+    counted = await log.recount(log.books())
+    assert counted.judged_from_s < FOREVER_S
+    assert counted.windows
+    assert counted.windows == {
+        k: v for k, v in whole.windows.items() if k[3] >= counted.judged_from_s
+    }
+    assert counted.whole == set()
+    assert counted.certain[0][0] >= 230
+    assert any("offsets 100 to 109 cannot be opened" in note for note in counted.notes)
+
+
+async def test_nothing_is_judged_where_the_last_batch_cannot_be_opened(log: Log):
+    """Any window may lack its records."""
+    await log.produce(10)
+    log.broker.log(TP).spoil(5, 10)
+    counted = await log.recount(log.books())
+    assert (counted.windows, counted.certain, counted.whole) == ({}, {}, set())
+    assert counted.judged_from_s == FOREVER_S
+
+
 async def test_a_range_is_found_by_bisection_and_reads_little_before_it(log: Log):
     """An audit of an hour must not read a week."""
     await log.produce(1000)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from streams.broker.memory import MemoryBroker
 from streams.errors import RefusedBySafety
 from streams.runtime.assignment import Opener, transactional_id
 from streams.runtime.commit_mark import committed_offset
@@ -67,6 +68,39 @@ async def test_a_stopped_partition_is_reset_and_goes_on(
     assert ledger["applied"] == fresh
     assert ledger["next_offset"] - opened.link.start_offset == ledger["read"] + ledger["gaps"]
     assert line.ledger(epoch=0)["applied"] == 20
+    assert (await line.survey()).faults == []
+
+
+@pytest.mark.parametrize(("where", "folder"), [("first", "new"), ("last", "kept")])
+async def test_a_changelog_that_cannot_be_opened_is_left_by_a_reset(
+    line: Any, where: str, folder: str, tmp_path: Path
+) -> None:
+    """The reset reads the batch that stopped the partition: it must pass it. Only the broker in
+    memory can spoil one."""
+    if not isinstance(line.broker, MemoryBroker):
+        pytest.skip("a real broker's log is not spoilt from outside")
+    for events in (10, 20):
+        await line.start()
+        await line.produce(10)
+        await line.count(events)
+        await line.stop()
+    log = line.broker.log(line.changelog)
+    found = log.readable()
+    spoilt = found.offsets[0 if where == "first" else -1]
+    log.spoil(spoilt, spoilt + 1)
+    await line.start(tmp_path / "other")
+    assert await line.stopped() == "changelog_gap"
+    await line.stop()
+
+    assert [fault.code for fault in (await line.survey()).faults][:1] == ["changelog_gap"]
+    opened = await line.reset()
+    assert "cannot be opened" in str(opened.standing.cause)
+    assert opened.link.next_offset == 20
+    await line.start(tmp_path / "third" if folder == "new" else None)
+    await line.produce(10)
+    await line.count(30)
+    await line.stop()
+    assert line.visible(epoch=1) == 10
     assert (await line.survey()).faults == []
 
 
