@@ -42,7 +42,7 @@ def broker(monkeypatch, tmp_path):
             for _ in range(count):
                 log.append(made._cluster.entry(HERE, b"t", b"{}", (), None))
         await producer.begin()
-        await producer.send_offsets({HERE: CommittedOffset(4, "epoch=2")}, DIA_GROUP)
+        await producer.send_offsets({HERE: CommittedOffset(4, "epoch=2 seq=1")}, DIA_GROUP)
         await producer.commit()
 
     asyncio.run(arrange())
@@ -144,7 +144,7 @@ def test_orders_are_listed_until_they_are_done(broker, capsys):
         producer = broker.transactional_producer("worker")
         await producer.start()
         await producer.begin()
-        await producer.send_offsets({HERE: CommittedOffset(16, "epoch=2")}, DIA_GROUP)
+        await producer.send_offsets({HERE: CommittedOffset(16, "epoch=2 seq=1")}, DIA_GROUP)
         await producer.commit()
 
     asyncio.run(worker())
