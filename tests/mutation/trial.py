@@ -48,8 +48,8 @@ _PLUGINS = (
 _MARKS = "not stack and not browser and not faults and not index"
 _EXAMPLES = 40
 _TALK = os.dup(2)  # pytest takes the standard ones
-_SPARE_S = 20.0
-_SLOWER = 8.0
+_SPARE_S = 15.0
+_SLOWER = 4.0
 
 
 @dataclass

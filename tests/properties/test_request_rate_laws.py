@@ -85,3 +85,14 @@ def test_clients_that_went_away_are_forgotten(monkeypatch):
     clock.at += PERIOD_S
     for name in "def":
         rate.take(name)
+
+
+def test_a_known_client_goes_on_while_there_are_too_many(monkeypatch):
+    """A crowd of new names must not lock out those who were there before."""
+    monkeypatch.setattr(request_rate, "CLIENTS_MAX", 3)
+    rate = RequestRate(Hand(), limit=10, period_s=PERIOD_S)
+    for name in "abc":
+        rate.take(name)
+    with pytest.raises(RateLimited, match="too many clients"):
+        rate.take("d")
+    rate.take("a")

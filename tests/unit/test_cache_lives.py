@@ -6,7 +6,7 @@ import pytest
 
 from streams.cache.cache import Cache, SharedLayer, Versioned
 from streams.cache.invalidations import Invalidations
-from streams.cache.kind import CacheKind
+from streams.cache.kind import KINDS, MODEL, CacheKind
 from streams.cache.memory import MemoryShared
 from streams.clock import VirtualClock
 from streams.errors import CacheUnavailable
@@ -77,3 +77,20 @@ async def test_redis_keeps_an_answer_for_other_processes_five_minutes():
     await clock.advance(31)
     late = Reader(clock, shared)
     assert (await late.get(), late.asked) == ("v", 1)
+
+
+def _unshared(kind: CacheKind) -> Cache[str]:
+    return Cache(
+        kind, encode=str.encode, decode=bytes.decode, clock=VirtualClock(), metrics=Metrics()
+    )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind is not MODEL])
+async def test_who_changes_what_has_no_versions_need_not_name_one(kind):
+    """Policies and answers of queries have no version in their source: Redis stamps them."""
+    await _unshared(kind).invalidate("n")
+
+
+async def test_a_model_is_changed_to_the_version_that_its_log_counts():
+    """Two workers may tell of two changes in either order: the larger version stays."""
+    await _unshared(MODEL).invalidate("n", 3)

@@ -75,3 +75,35 @@ async def test_being_cancelled_cancels_what_is_waited_for():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended == ["cancelled"]
+
+
+async def test_after_the_end_nothing_is_left():
+    """A path that came late must not get another second for its next wait."""
+    clock = VirtualClock()
+    deadline = Deadline(clock, 1.0)
+    await clock.advance(5.0)
+    assert deadline.left_s == 0
+
+
+async def test_what_is_cancelled_has_ended_before_its_end_is_reported():
+    """Whoever goes on after a deadline must not meet what it waited for: an abort after a commit
+    that is still being cancelled would race with it."""
+    clock, ended = VirtualClock(), []
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            ended.append("cancelled")
+
+    async def waits() -> list[str]:
+        with pytest.raises(DeadlinePassed):
+            await Deadline(clock, 1.0).wait(slow_to_end())
+        return list(ended)
+
+    task = asyncio.ensure_future(waits())
+    await settle()
+    await clock.advance(1.0)
+    assert await task == ["cancelled"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 from streams.clock import VirtualClock, settle
+from streams.errors import ShardUnavailable
 from streams.rows import FactRows
 from streams.sinks.delivery import Delivery, Job
 from streams.sinks.memory import MemoryShards
@@ -19,8 +21,9 @@ class Desk:
     def __init__(self, batch_rows=10, queue_rows=20) -> None:
         self.clock = VirtualClock()
         self.shards = MemoryShards(2, self.clock)
+        self.metrics = Metrics()
         self.delivery = Delivery(
-            self.shards, self.clock, Metrics(), batch_rows=batch_rows, queue_rows=queue_rows
+            self.shards, self.clock, self.metrics, batch_rows=batch_rows, queue_rows=queue_rows
         )
         self.answers = []
 
@@ -151,3 +154,101 @@ async def test_no_rows_are_answered_at_once(desk):
     """A countdown over shards must not wait for one that has nothing to store."""
     desk.submit("none", 0, [])
     assert desk.answers == [("none", [])]
+    await desk.advance(1)
+    assert desk.answers == [("none", [])], "and once"
+
+
+async def test_an_insert_is_repeated_for_those_who_still_wait(desk):
+    """One partition leaves while the shard is away. The rows of the other one share its insert: told
+    that they are stored, it would forget rows that no shard has."""
+    leaving, staying = object(), object()
+    desk.shards.faults[0].down = True
+    desk.submit("leaving", 0, [1], owner=leaving)
+    desk.submit("staying", 0, [2], owner=staying)
+    await desk.advance(1)
+    desk.delivery.forget(leaving)
+    await desk.advance(1)
+    assert desk.answers == []
+    desk.shards.faults[0].down = False
+    await desk.advance(10)
+    assert desk.answers == [("staying", [])]
+    assert ("staying", 2) in desk.stored(0)
+
+
+async def test_what_became_of_rows_is_counted(desk):
+    """Boards and alerts live on it: a shard that refuses or fails must not look like one that is
+    well."""
+    desk.shards.faults[0].fail_after_rows = 0
+    desk.shards.faults[0].slow_s = 0.5
+    desk.shards.faults[0].refuse = lambda table, row: row["part"] in (1, 2)
+    desk.submit("a", 0, [0, 1, 2, 3, 4])
+    await desk.advance(5)
+    value = desk.metrics.registry.get_sample_value
+    assert value("dia_sink_rows_total", {"shard": "0", "table": "ledger"}) == 3
+    assert value("dia_rows_refused_total", {"table": "ledger"}) == 2
+    failed = {"shard": "0", "code": ShardUnavailable.code}
+    assert value("dia_sink_errors_total", failed) == 1
+    assert value("dia_sink_insert_seconds_count", {"shard": "0"}) == 1
+    assert value("dia_sink_insert_seconds_sum", {"shard": "0"}) == pytest.approx(0.5)
+
+
+async def test_jobs_that_fill_a_batch_exactly_go_in_one_insert(desk, monkeypatch):
+    """Each insert costs the shard a part: a batch is full at its bound, not below it."""
+    inserts = []
+    insert = desk.shards.insert
+
+    async def counted(shard, batches):
+        inserts.append(sum(len(rows) for rows in batches))
+        await insert(shard, batches)
+
+    monkeypatch.setattr(desk.shards, "insert", counted)
+    for name, count in (("a", 1), ("b", 9), ("c", 5)):
+        desk.submit(name, 0, range(count))
+    await desk.advance(1)
+    assert inserts == [10, 5]
+
+
+class Away:
+    """Shards of which none answers; remembers when each was asked."""
+
+    def __init__(self, clock) -> None:
+        self.count = 1
+        self.clock = clock
+        self.asked_at = []
+
+    async def insert(self, shard, batches) -> None:
+        self.asked_at.append(self.clock.monotonic())
+        raise ShardUnavailable("away")
+
+
+async def test_a_shard_that_is_away_is_asked_ever_less_often_and_every_five_seconds_at_least():
+    """From a tenth of a second on, each pause doubles, half of it up or down by chance: a shard
+    that comes back is neither stormed nor left waiting."""
+    pauses: list[list[float]] = [[] for _ in range(9)]
+    for seed in range(40):
+        clock = VirtualClock()
+        shards = Away(clock)
+        delivery = Delivery(shards, clock, Metrics(), batch_rows=10, queue_rows=20, seed=seed)
+        running = asyncio.ensure_future(delivery.run())
+        delivery.submit(Job(object(), FactRows("ledger", 0, {"grp": ["g"]}), lambda *_: None))
+        while len(shards.asked_at) < 10:
+            await settle()
+            await clock.advance((clock.next_deadline() or 0.0) - clock.monotonic())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        for drawn, (one, next_one) in zip(pauses, pairwise(shards.asked_at), strict=False):
+            drawn.append(next_one - one)
+    for drawn, pause_s in zip(pauses, (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0), strict=True):
+        assert 0.5 * pause_s <= min(drawn) < 0.6 * pause_s
+        assert 1.4 * pause_s < max(drawn) <= 1.5 * pause_s
+
+
+async def test_room_is_what_the_queue_still_takes(desk):
+    """Whoever hands over rows asks first; a queue that is over its bound has none, and not less."""
+    assert (desk.delivery.room(), desk.delivery.idle) == ([20, 20], True)
+    desk.submit("a", 0, range(15))
+    assert (desk.delivery.room(), desk.delivery.idle) == ([5, 20], False)
+    desk.submit("b", 0, range(10))
+    assert desk.delivery.room() == [0, 20]
+    await desk.advance(0)
+    assert (desk.delivery.room(), desk.delivery.idle) == ([20, 20], True)

@@ -71,3 +71,11 @@ def test_event_time_moves_on_where_it_is_when_the_clock_of_the_broker_went_back(
     later_ms = APPEND_MS + 86_400_000
     assert watch.watermark_ms(10.0, APPEND_MS, later_ms) == later_ms + 10_000
     assert watch.watermark_ms(12.0, APPEND_MS, later_ms + 10_000) == later_ms + 12_000
+
+
+@pytest.mark.parametrize(("answered_s_ago", "closes"), [(2.0, True), (2.1, False)])
+def test_an_answer_counts_for_two_seconds(answered_s_ago, closes):
+    """A fetch is answered several times a second: after two seconds the broker may be away, and
+    records may come that nobody here has seen."""
+    watch = _watch([(float(s), 5, 5, 5, s - answered_s_ago) for s in range(12)])
+    assert (watch.watermark_ms(11.0, APPEND_MS, 0) is not None) is closes

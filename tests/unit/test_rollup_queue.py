@@ -174,3 +174,51 @@ async def test_the_forgotten_are_not_told_and_cost_nothing(queue):
     await queue.clock.advance(60)
     assert done == ["kept"]
     assert queue.shards.asked == [tuple(DAY)]
+
+
+async def test_an_hour_is_recomputed_within_its_interval_but_not_in_the_first_half_of_it():
+    """Minutes of an hour come together: one recomputation is to meet many of them. Over many seeds
+    the whole second half is used, so that the hours of a shard do not come at once."""
+    began = []
+    for seed in range(60):
+        clock = VirtualClock()
+        shards = Shards(clock)
+        queue = RollUpQueue(shards, clock, Metrics(), interval_s=10.0, seed=seed)
+        running = asyncio.ensure_future(queue.run())
+        queue.submit(object(), HOUR, lambda: None)
+        while not shards.asked:
+            await clock.advance(0.5)
+        began.append(clock.monotonic())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert 5 <= min(began) < 6
+    assert 9.5 <= max(began) <= 10.5
+
+
+@pytest.mark.parametrize(("took_s", "rest_s"), [(1.0, 20.0), (2.0, 40.0), (3.0, 45.0)])
+async def test_the_rest_is_twenty_times_the_work_and_at_most_three_quarters_of_a_minute(
+    queue, took_s, rest_s
+):
+    """A twentieth of a shard's time at most, and yet hours and days follow within a minute."""
+    queue.shards.slow_s = took_s
+    queue.submit(object(), HOUR, lambda: None)
+    while not queue.shards.asked:
+        await queue.clock.advance(0.5)
+    await queue.clock.advance(took_s)
+    queue.submit(object(), HOUR, lambda: None)
+    await queue.clock.advance(rest_s - 0.5)
+    assert len(queue.shards.asked) == 1
+    await queue.clock.advance(1.0)
+    assert len(queue.shards.asked) == 2
+
+
+async def test_a_failed_one_is_tried_again_after_five_seconds(queue):
+    """A shard that is away is not asked in a loop, and one that is back is asked soon."""
+    queue.shards.errors = [ShardUnavailable("away")]
+    queue.submit(object(), HOUR, lambda: None)
+    while not queue.shards.asked:
+        await queue.clock.advance(0.5)
+    await queue.clock.advance(4.5)
+    assert len(queue.shards.asked) == 1
+    await queue.clock.advance(1.0)
+    assert len(queue.shards.asked) == 2

@@ -63,3 +63,45 @@ async def test_the_fullest_bound_decides(rig, partition):
     await rig.produce(*[b"{"] * 398)
     await rig.fold()
     assert partition.fill == pytest.approx(1.0)
+
+
+class Consumer:
+    """Remembers what it was told of which partition."""
+
+    def __init__(self):
+        self.told = []
+
+    def pause(self, tp):
+        self.told.append(("pause", tp))
+
+    def resume(self, tp):
+        self.told.append(("resume", tp))
+
+
+def _open(partition):
+    return sum(window.live for window in partition.windows._lookup if not window.closed)
+
+
+async def test_a_full_partition_is_paused_once_and_closes_its_oldest_windows(rig, partition):
+    """Event time stands still while it is paused: without closing windows early it would stay full.
+    Half of the bound stays open, so that not every late record finds its window closed."""
+    pressure, consumer = Pressure(), Consumer()
+    await _live(rig, 7)
+    pressure.relieve(partition, consumer)
+    assert (consumer.told, _open(partition)) == ([], 7)
+    await rig.produce_events(1, model_id="m7")
+    await rig.fold()
+    pressure.relieve(partition, consumer)
+    pressure.relieve(partition, consumer)
+    assert consumer.told == [("pause", partition.tp)]
+    assert _open(partition) <= 5
+
+
+async def test_a_held_partition_is_paused_and_goes_on_without_closing_anything(rig, partition):
+    """Its windows have room: only what they would become cannot be kept for the moment."""
+    pressure, consumer = Pressure(), Consumer()
+    await _live(rig, 7)
+    pressure.relieve(partition, consumer, held=True)
+    assert (consumer.told, _open(partition)) == ([("pause", partition.tp)], 7)
+    pressure.relieve(partition, consumer)
+    assert consumer.told == [("pause", partition.tp), ("resume", partition.tp)]
