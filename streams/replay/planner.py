@@ -34,7 +34,7 @@ _EXAMPLES = 3
 @dataclass(slots=True)
 class Line:
     """The letters of one error code that the filters meant. Times are milliseconds since the
-    epoch. ``passes`` counts those that today's code accepts as they will be sent."""
+    epoch. ``passes`` counts those that today's code is certain to accept as they will be sent."""
 
     error: str
     letters: int = 0
