@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any, Protocol, TextIO
 
@@ -158,9 +158,9 @@ def _finite(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """What the json module does not know, in types it does; the text of the value at last."""
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return f"{value.isoformat()}+00:00"  # the driver leaves the zone out where it is UTC
-    if isinstance(value, datetime | date):
+    if isinstance(value, datetime):
+        return _moment(value, "T")
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode(errors="replace")
@@ -177,11 +177,18 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(value)
+    if isinstance(value, datetime):
+        return _moment(value, " ")
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, list | tuple | dict):
         return _json(value)
     return str(value)
+
+
+def _moment(value: datetime, separator: str) -> str:
+    """ISO 8601 with an offset; drivers leave the zone out where it is UTC."""
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat(separator)
 
 
 def _write_aligned(table: Sequence[Sequence[str]]) -> None:

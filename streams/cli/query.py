@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _ABSENT = (60, 81)
 """ClickHouse's codes of an unknown table and an unknown database."""
+
+_FORMAT = re.compile(r"\bFORMAT\s+\w+", re.IGNORECASE)
+_APPENDED = re.compile(r":?\s*\bFORMAT Native\b")
 
 _Csv = Annotated[bool, typer.Option("--csv", help="Data as CSV on stdout.")]
 
@@ -56,10 +60,12 @@ def sql(
 ) -> None:
     """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger
     show every shard's rows."""
-    from streams.errors import DependencyUnreachable, ShardUnavailable
+    from streams.errors import DependencyUnreachable, ShardUnavailable, UsageError
     from streams.sinks.replica import StatementRefused
 
     run = invocation(ctx)
+    if not statement.strip():
+        raise UsageError('the statement is empty. For example: dia query "SELECT count() FROM m1"')
     silent: list[str] = []
     for replica in _replicas(run.settings):
         with ExitStack() as opened:
@@ -70,9 +76,12 @@ def sql(
                 silent.append(str(error))
                 continue
             except StatementRefused as error:
-                raise _refused(error) from error
+                raise _refused(error, statement) from error
             # From here on another shard would repeat rows that are already printed.
-            run.printer(csv=csv).rows(unlike(columns), rows)
+            try:
+                run.printer(csv=csv).rows(unlike(columns), rows)
+            except StatementRefused as error:
+                raise _refused(error, statement) from error
             return
     raise DependencyUnreachable(" ".join(silent))
 
@@ -195,11 +204,18 @@ async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None
         await caches.close()
 
 
-def _refused(error: StatementRefused) -> UsageError:
+def _refused(error: StatementRefused, statement: str) -> UsageError:
+    """The server's sentence without the FORMAT clause that the client appends to a statement."""
     from streams.errors import UsageError
 
-    refused = UsageError(str(error))
-    if "FORMAT Native" in str(error):
+    text = str(error)
+    has_format = _FORMAT.search(statement) is not None
+    if not has_format:
+        text = text.replace(" FORMAT AS Native", "")
+        for clause in ("(FORMAT)", "`FORMAT`"):
+            text = text.replace(clause, "(end of the statement)")
+    refused = UsageError(_APPENDED.sub("", text))
+    if has_format and _APPENDED.search(text):
         refused.add_note("Leave FORMAT out of the statement: --json and --csv choose the form.")
     if error.code in _ABSENT:
         refused.add_note("`dia migrate apply` makes the tables and views of this version.")

@@ -7,6 +7,7 @@ decided on is not. Everything blocks; one instance may be used by several thread
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,13 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver import httputil
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DataError,
+    InternalError,
+    NotSupportedError,
+    ProgrammingError,
+)
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from streams.errors import ShardBusy, ShardUnavailable, TransientError
@@ -44,6 +51,12 @@ _DELAY = (
 )
 _READ_ONLY = {"readonly": 2}
 """2: nothing may be changed but settings."""
+_UNREADABLE = (
+    *(DataError, InternalError, NotSupportedError, ProgrammingError),
+    *(LookupError, TypeError, ValueError),
+)
+"""What the client raises for bytes of a result that it cannot decode."""
+_ZONED = re.compile(r"DateTime\('([^']+)'\)")
 _UP_HINT = "`dia status` shows what is up."
 
 # Its one warning per lost connection repeats what the raised error says.
@@ -55,7 +68,8 @@ class RowsUnfit(Exception):  # noqa: N818 - found by bisection, then told as Row
 
 
 class StatementRefused(Exception):  # noqa: N818 - an answer, as RowsRefused is
-    """The server answered, and the answer is that the statement is wrong. ``code`` says how."""
+    """The server answered, and the answer is that the statement is wrong; ``code`` says how. 0: the
+    client cannot decode what the statement asks for."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -159,11 +173,21 @@ class Replica:
 
     @contextmanager
     def rows(self, sql: str) -> Iterator[tuple[Sequence[str], Iterator[Sequence[Any]]]]:
-        """Column names and the rows as they come, for results of any size; changes nothing."""
-        with self._told():
-            opened = self._client().query_rows_stream(sql, settings=_READ_ONLY)
+        """Column names and the rows as they come, for results of any size; changes nothing.
+
+        A `StatementRefused` of the code 0 names the columns that the client cannot decode. Times
+        come in the zone of their column, or in that of the server.
+        """
+        with self._told(), self._decoded(sql):
+            client = self._client()
+            # The first versions of the protocol, which the local stack speaks, leave the zone out
+            # of the name of a type.
+            zones = {} if client.protocol_version else self._zones(sql)
+            opened = client.query_rows_stream(
+                sql, settings=_READ_ONLY, column_tzs=zones, tz_mode="aware"
+            )
         with opened as stream:
-            yield stream.source.column_names, self._as_they_come(stream)
+            yield stream.source.column_names, self._as_they_come(stream, sql)
 
     def close(self) -> None:
         """Give up the connections, but do not wait for one that is just being made: its server
@@ -177,14 +201,37 @@ class Replica:
                 self._lock.release()
         self._pool.clear()
 
-    def _as_they_come(self, stream: Any) -> Iterator[Sequence[Any]]:
+    def _as_they_come(self, stream: Any, sql: str) -> Iterator[Sequence[Any]]:
         """What goes wrong while the reader works on a row is the reader's own."""
         while True:
-            with self._told():
+            with self._told(), self._decoded(sql):
                 row = next(stream, None)
             if row is None:
                 return
             yield row
+
+    @contextmanager
+    def _decoded(self, sql: str) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            if getattr(error, "code", None) is not None:
+                raise  # an answer of the server
+            raise StatementRefused(_undecoded(str(error), self._types(sql)), 0) from error
+
+    def _zones(self, sql: str) -> dict[str, str]:
+        """The time zone of every column of a result that has one of its own."""
+        found = ((name, _ZONED.fullmatch(kind)) for name, kind in self._types(sql))
+        return {name: zone[1] for name, zone in found if zone}
+
+    def _types(self, sql: str) -> list[tuple[str, str]]:
+        """Names and types of the columns of a SELECT; nothing for other statements."""
+        inner = sql.strip().rstrip(";")
+        try:
+            described = self._client().query(f"DESCRIBE TABLE (\n{inner}\n)", settings=_READ_ONLY)
+        except (ClickHouseError, HTTPError, OSError):
+            return []  # the statement itself is sent as well, and its error is the one to show
+        return [(row[0], row[1]) for row in described.result_rows]
 
     def _client(self) -> Any:
         with self._lock:
@@ -296,3 +343,18 @@ def _unreached(error: BaseException | None) -> str:
 def _about_the_server(code: int) -> bool:
     """Whether an error code speaks of the server's state or of access, not of the statement."""
     return code in {76, 159, 192, 193, 194, 209, 210, 236, 243, 439, 497, 516, 999, 1000}
+
+
+def _undecoded(why: str, types: Sequence[tuple[str, str]]) -> str:
+    states = [(name, kind) for name, kind in types if re.search(r"\bAggregateFunction\(", kind)]
+    named = states or [(name, kind) for name, kind in types if kind in why]
+    if not named:
+        return (
+            f"the result has a value that dia cannot show: {why}. Convert its column in the "
+            "statement, for example with toString(column)."
+        )
+    columns = " and ".join(f"{name} of the type {kind}" for name, kind in named)
+    hint = (
+        "finalizeAggregation(column) gives the value" if states else "toString(column) gives text"
+    )
+    return f"dia cannot show the column {columns}. In the statement, {hint}."

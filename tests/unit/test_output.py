@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -179,3 +179,13 @@ def test_sql_may_begin_with_a_comment(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     assert main(["query", "-- why\nSELECT 1", "--json"]) == 4  # no shard is known here
     assert "no ClickHouse shard" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [Form.TABLE, Form.CSV, Form.JSON])
+def test_times_have_an_offset_in_every_form(form, capsys):
+    """A time without an offset is read as the reader's own; drivers omit it where it is UTC."""
+    west = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=-5)))
+    Printer(form).rows(["a", "b"], [[west.replace(tzinfo=None), west]])
+    shown = capsys.readouterr().out
+    assert "03:04:05+00:00" in shown
+    assert "03:04:05-05:00" in shown

@@ -58,8 +58,9 @@ def test_an_error_after_the_first_rows_ends_the_command(dia: Any) -> None:
     )
     code, out, err = dia("query", sql, "--csv")
     numbers = [line.split(",")[0] for line in out.splitlines()[1:]]
-    assert code != 0
+    assert code == 2
     assert "throwIf" in err
+    assert "unexpected" not in err
     assert len(numbers) == len(set(numbers)) > 0
 
 
@@ -75,6 +76,51 @@ def test_query_names_what_is_wrong(dia: Any, monkeypatch: pytest.MonkeyPatch) ->
         assert (code, out) == (4, "")
         assert "http://127.0.0.1:1 cannot be reached: Connection refused" in err
         assert "dia up" in err
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT 1 AS a, sumState(1) AS total", ("column total of", "finalizeAggregation")),
+        ("SELECT [uniqState(1)] AS many", ("column many of", "finalizeAggregation")),
+        ("SELECT 1 AS a FORMAT JSON;", ("Leave FORMAT out", "--json")),
+        ("SELECT 1\nFORMAT\nCSV -- why", ("Leave FORMAT out", "--csv")),
+    ],
+)
+def test_query_says_how_to_ask_for_what_it_cannot_show(dia: Any, sql: str, words: Any) -> None:
+    """The statement is wrong, not a shard: one sentence, and no second shard is asked."""
+    code, out, err = dia("query", sql, "--json")
+    assert (code, out) == (2, "")
+    assert all(word in err for word in words)
+    assert "FORMAT Native" not in err
+    assert "dia status" not in err
+    assert err.count("[usage]") == 1
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1; SELECT 2", "VALUES (1)", "SELECT", "", "-- nothing"])
+def test_query_shows_no_clause_that_the_user_did_not_write(dia: Any, sql: str) -> None:
+    """The client appends a FORMAT clause to each statement."""
+    code, out, err = dia("query", sql)
+    assert (code, out) == (2, "")
+    assert "FORMAT" not in err
+
+
+def test_query_shows_times_with_the_offset_of_their_column(dia: Any) -> None:
+    """A time without an offset is read as the reader's own."""
+    sql = (
+        "SELECT toDateTime(0, 'America/New_York') AS a, toDateTime(0) AS b, "
+        "toDateTime64(0.5, 3, 'Asia/Tokyo') AS c, [toDateTime(0, 'UTC')] AS d"
+    )
+    assert json.loads(dia("query", sql, "--json")[1]) == {
+        "a": "1969-12-31T19:00:00-05:00",
+        "b": "1970-01-01T00:00:00+00:00",
+        "c": "1970-01-01T09:00:00.500000+09:00",
+        "d": ["1970-01-01T00:00:00+00:00"],
+    }
+    for form in ([], ["--csv"]):
+        shown = dia("query", sql, *form)[1]
+        for time in ("1969-12-31 19:00:00-05:00", "1970-01-01 00:00:00+00:00"):
+            assert time in shown
 
 
 async def test_query_series_prints_its_steps(
