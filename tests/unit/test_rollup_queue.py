@@ -176,6 +176,15 @@ async def test_the_forgotten_are_not_told_and_cost_nothing(queue):
     assert queue.shards.asked == [tuple(DAY)]
 
 
+async def _until_asked(shards, clock):
+    """The first recomputation has begun; it must within the interval of these tests."""
+    for _ in range(30):
+        if shards.asked:
+            return
+        await clock.advance(0.5)
+    pytest.fail("nothing was recomputed within 15 s")
+
+
 async def test_an_hour_is_recomputed_within_its_interval_but_not_in_the_first_half_of_it():
     """Minutes of an hour come together: one recomputation is to meet many of them. Over many seeds
     the whole second half is used, so that the hours of a shard do not come at once."""
@@ -186,8 +195,7 @@ async def test_an_hour_is_recomputed_within_its_interval_but_not_in_the_first_ha
         queue = RollUpQueue(shards, clock, Metrics(), interval_s=10.0, seed=seed)
         running = asyncio.ensure_future(queue.run())
         queue.submit(object(), HOUR, lambda: None)
-        while not shards.asked:
-            await clock.advance(0.5)
+        await _until_asked(shards, clock)
         began.append(clock.monotonic())
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -202,8 +210,7 @@ async def test_the_rest_is_twenty_times_the_work_and_at_most_three_quarters_of_a
     """A twentieth of a shard's time at most, and yet hours and days follow within a minute."""
     queue.shards.slow_s = took_s
     queue.submit(object(), HOUR, lambda: None)
-    while not queue.shards.asked:
-        await queue.clock.advance(0.5)
+    await _until_asked(queue.shards, queue.clock)
     await queue.clock.advance(took_s)
     queue.submit(object(), HOUR, lambda: None)
     await queue.clock.advance(rest_s - 0.5)
@@ -216,9 +223,40 @@ async def test_a_failed_one_is_tried_again_after_five_seconds(queue):
     """A shard that is away is not asked in a loop, and one that is back is asked soon."""
     queue.shards.errors = [ShardUnavailable("away")]
     queue.submit(object(), HOUR, lambda: None)
-    while not queue.shards.asked:
-        await queue.clock.advance(0.5)
+    await _until_asked(queue.shards, queue.clock)
     await queue.clock.advance(4.5)
     assert len(queue.shards.asked) == 1
     await queue.clock.advance(1.0)
     assert len(queue.shards.asked) == 2
+
+
+async def test_a_day_does_not_wake_its_hour_that_rests(queue):
+    """A day is recomputed with its owed hours: before their rest it would undo it."""
+    queue.shards.slow_s = 2.0
+    queue.submit(object(), ITS_HOUR, lambda: None)
+    await _until_asked(queue.shards, queue.clock)
+    await queue.clock.advance(2)
+    queue.submit(object(), ITS_HOUR, lambda: None)
+    queue.submit(object(), DAY, lambda: None)
+    await queue.clock.advance(39)
+    assert queue.shards.asked == [tuple(ITS_HOUR)]
+    await queue.clock.advance(6)
+    assert queue.shards.asked == [tuple(ITS_HOUR), tuple(ITS_HOUR), tuple(DAY)]
+
+
+async def test_an_hour_whose_owner_left_is_not_waited_for(queue):
+    """The partition is another worker's now, who owes the hour; the day of those who stay comes."""
+    leaving, done = object(), []
+    queue.submit(leaving, ITS_HOUR, lambda: done.append("hour"))
+    queue.forget(leaving)
+    queue.submit(object(), DAY, lambda: done.append("day"))
+    await queue.clock.advance(11)
+    assert (queue.shards.asked, done) == ([tuple(DAY)], ["day"])
+
+
+async def test_nothing_of_an_hour_stays_in_memory_after_its_rest(queue):
+    """Hours and days come for ever; each that left something behind would fill a process."""
+    queue.submit(object(), HOUR, lambda: None)
+    await queue.clock.advance(11 + REST_MAX_S + 1)
+    assert len(queue.shards.asked) == 1
+    assert (queue._owed, queue._due_at, queue._rests_until) == ({}, {}, {})

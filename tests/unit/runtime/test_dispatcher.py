@@ -443,3 +443,21 @@ async def test_forgotten_work_is_stopped_and_answers_nobody(open_desk):
     desk.performer.go.set()
     assert await desk.after(5.0) == {"kept": ["completed"]}
     assert desk.performer.cancelled == ["running"]
+
+
+async def test_a_queue_that_says_nothing_has_three_attempts_of_thirty_seconds(open_desk):
+    """A scenario without figures of its own neither holds a process for ever nor gives up at the
+    first process that dies. It waits a second, then two."""
+    desk = open_desk()
+    desk.performer.script["ever"] = [ProcessDied("x")] * 9
+    desk.submit("ever", queue="of no scenario")
+    await desk.after(30.0)
+    assert desk.performer.limits["ever"] == 30.0
+    assert desk.given_up["ever"].attempts == 3
+
+
+@pytest.mark.parametrize(("failures", "pause_s"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (9, 8)])
+def test_pauses_of_such_a_queue_double_from_one_second_to_eight(failures, pause_s):
+    """Long enough for a service to restart, short enough that the tenth attempt is no other day."""
+    assert QueuePolicy(attempts=10).pause_s(failures) == pause_s
+    assert QueuePolicy(attempts=10, backoff="fixed").pause_s(failures) == 1

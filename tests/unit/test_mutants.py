@@ -1,0 +1,62 @@
+"""The changes that `make mutation` tries: each is one change, and none is a change of words."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.mutation.mutants import mutants, mutated
+
+SOURCE = '''"""A docstring with 3 figures."""
+import os
+LIMIT_S: float = 30.0
+class Rule:
+    """Decides."""
+    failures: int = 5
+    def opens(self, failed: int, closed: bool) -> bool:
+        """Whether it does."""
+        if failed >= self.failures and not closed:
+            log.warning("opened", failed=failed + 1)
+            self.tell(f"{failed} of {5}")
+            return True
+        return False
+'''
+
+
+def _names(source, at_most=100):
+    return [mutant.name for mutant in mutants("m.py", source, at_most)[1]]
+
+
+def test_figures_decisions_and_calls_are_changed_and_words_are_not():
+    """A mutant of a docstring, a log line or a message survives always, and hides those that count."""
+    assert sorted(_names(SOURCE)) == sorted(
+        [
+            "m.py module: 30.0 -> 60.0 in LIMIT_S: float = 30.0",
+            "m.py Rule: 5 -> 6 in failures: int = 5",
+            "m.py Rule.opens: failed >= self.failures and (not closed) -> "  # noqa: ISC004
+            "failed >= self.failures or not closed",
+            "m.py Rule.opens: failed >= self.failures -> failed > self.failures",
+            "m.py Rule.opens: not closed -> closed",
+            "m.py Rule.opens: self.tell(f'{failed} of {5}') -> removed",
+            "m.py Rule.opens: True -> False in return True",
+            "m.py Rule.opens: False -> True in return False",
+        ]
+    )
+
+
+def test_a_mutant_differs_from_its_source_in_one_place():
+    """Two changes at once may hide each other."""
+    plain = ast.unparse(ast.parse(SOURCE)).splitlines()
+    for mutant in mutants("m.py", SOURCE, 100)[1]:
+        changed = ast.unparse(mutated(SOURCE, mutant)).splitlines()
+        assert sum(old != new for old, new in zip(plain, changed, strict=True)) == 1, mutant.name
+
+
+@pytest.mark.parametrize("at_most", [2, 4])
+def test_a_sample_is_always_the_same_and_holds_every_declared_figure(at_most):
+    """Scores of two days could not be compared otherwise; and figures are what is looked for."""
+    drawn = _names(SOURCE, at_most)
+    assert drawn == _names(SOURCE, at_most)
+    assert len(drawn) == at_most
+    assert {name.split(":")[0] for name in drawn} >= {"m.py module", "m.py Rule"}
