@@ -175,6 +175,8 @@ _WAYS_OUT: Final = dict.fromkeys(
     ("batch_unreadable", "source_not_log_append_time"), "dia shed plan --unreadable --topic {topic}"
 )
 """Next commands by code, where it is not the usual one."""
+CLOCKS_APART_MAX_S: Final = 5.0
+"""Timestamps of clocks kept by NTP differ by milliseconds."""
 HELD_BACK_MAX_S: Final = 60.0
 """Twice the transaction timeout of dia's own producers."""
 
@@ -276,6 +278,50 @@ def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+def moved_offsets(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions whose owner has committed further than the group's offset says. Workers were asked
+    before the broker, so only a hand or a broker that forgets makes that."""
+    for source in observed.sources:
+        if source.committed is None:
+            continue
+        reached = {
+            held["partition"]: held.get("next_offset") or 0
+            for worker in observed.workers
+            for held in worker.partitions
+            if (held["group"], held["topic"]) == source.source
+        }
+        for partition, offset in sorted(reached.items()):
+            committed = source.committed.get(partition)
+            if partition in (source.logs or ()) and offset > (committed or 0):
+                found = "no offset" if committed is None else f"offset {committed}"
+                yield _finding(
+                    source,
+                    "group_offset_moved",
+                    Severity.WARNING,
+                    f"has {found} committed in partition {partition}, whose state reaches {offset}: "
+                    f"it was reset or deleted. Nothing is read twice; lag is wrong until the next "
+                    f"record, or a restart of the worker, sets it again",
+                    "dia audit",
+                )
+
+
+def clocks_apart(observed: Observation) -> Iterator[HealthFinding]:
+    """Workers whose wall clock is not the brokers'."""
+    for worker in observed.workers:
+        gaps = [held.get("clock_ahead_s") or 0.0 for held in worker.partitions]
+        ahead_s = max(gaps, key=abs, default=0.0)
+        if abs(ahead_s) > CLOCKS_APART_MAX_S:
+            where = "ahead of" if ahead_s > 0 else "behind"
+            yield HealthFinding(
+                code="clocks_apart",
+                severity=Severity.WARNING,
+                subject=f"worker {worker.slot}",
+                detail=f"its clock is {abs(ahead_s):.0f} s or more {where} a broker's: ages, "
+                f"freshness and lag in seconds are wrong by as much",
+                mend="timedatectl timesync-status",
+            )
+
+
 def degraded_workers(observed: Observation) -> Iterator[HealthFinding]:
     """What workers measure of their dependencies (streams/degradation)."""
     stands = standing(observed.workers)
@@ -302,6 +348,8 @@ RULES: Final[tuple[Rule, ...]] = (
     waiting_partitions,
     paused_partitions,
     held_back_partitions,
+    moved_offsets,
+    clocks_apart,
     degraded_workers,
 )
 

@@ -29,6 +29,7 @@ from streams.errors import (
 from streams.job_agent import Agent, JobAgent
 from streams.runtime import obstacle
 from streams.runtime.assignment import Opener
+from streams.runtime.clock_gap import ClockGap
 from streams.runtime.commit import commit
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.handover import Handover
@@ -103,6 +104,7 @@ class AssignedPartition:
         self._in_doubt = False
         self._idle = IdleWatch(settings.idle_close_s)
         self._held_back = HeldBack()
+        self._clock_gap = ClockGap(clock)
         self._pressure = Pressure()
         self._register = PoisonRegister(
             opener.broker, agent.group, clock, settings.commit_timeout_s
@@ -154,6 +156,7 @@ class AssignedPartition:
         if not batch.append_times and len(batch):
             self._meet(partition, batch.offsets[0], obstacle.producers_times(batch))
             batch = RecordBatch(batch.tp, batch.start, batch.offsets[0])
+        self._clock_gap.arrived(batch)
         try:
             with self._trail.folding(batch):
                 partition.fold(batch)
@@ -190,13 +193,14 @@ class AssignedPartition:
                 self._look_at(self.partition)
             elif self._obstacle is not None and self.partition.failure is not None:
                 self._fail(self.partition.failure)
-            self._meters.measure(self.partition, self.lag, self.held_back_s)
+            self._meters.measure(self.partition, self.lag, self.held_back_s, self.clock_ahead_s)
 
     def _look_at(self, partition: Partition) -> None:
         now_s, consumer = self._clock.monotonic(), self._consumer
         position, seen = consumer.position(self.tp), consumer.watermarks(self.tp)
         self._idle.observe(now_s, position, seen)
         self._held_back.observe(now_s, position, seen)
+        self._clock_gap.observe(position, seen)
         partition.backlog.observe(now_s, partition.position, seen)
         progress = partition.progress
         watermark_ms = self._idle.watermark_ms(
@@ -238,6 +242,17 @@ class AssignedPartition:
     def held_back_s(self) -> float:
         """Seconds for which an open transaction has kept its newest records from it."""
         return self._held_back.seconds(self._clock.monotonic())
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """Seconds by which the worker's clock is ahead of the broker's; None: not known."""
+        return self._clock_gap.ahead_s
+
+    @property
+    def next_offset(self) -> int | None:
+        """Up to where its state was committed; None while it is not open, or never was committed."""
+        link = self.partition.state.link if self.partition is not None else None
+        return link.next_offset if link is not None and link.seq else None
 
     @property
     def lag(self) -> int | None:
@@ -364,6 +379,17 @@ class AssignedPartition:
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
         self._meters.opened(opened.partition, took_s, opened.restored_records)
+        if opened.partition.offset_moved:
+            self._meters.offset_moved()
+            log.warning(
+                "group_offset_moved",
+                tp=str(self.tp),
+                group=self._agent.group,
+                next_offset=opened.partition.position,
+                why="the group's committed offset is not what the last commit left: somebody reset "
+                "or deleted it, or the broker forgot it. The state says where to go on; the next "
+                "commit sets the offset again.",
+            )
         self.waits_for = ""
         self._enter("ready")
         log.info(

@@ -31,7 +31,7 @@ from streams.errors import (
 )
 from streams.job_agent import Agent, JobAgent
 from streams.rows import MAP_HINT, MapIdentity, ShardSet
-from streams.runtime.commit_mark import lost_links
+from streams.runtime.commit_mark import committed_offset, lost_links
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.partition import Partition
@@ -110,6 +110,7 @@ class Opener:
         finally:
             await reader.close()
         partition = self._partition(agent, state, passes)
+        partition.offset_moved = state.link.seq > 0 and committed != committed_offset(state.link)
         if shed is not None:
             partition.shed(shed)
         return Opened(partition, producer, read, epoch)

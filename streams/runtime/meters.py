@@ -35,6 +35,10 @@ class PartitionMeters:
         self._metrics.partition.restore_seconds.observe(took_s)
         self._of(self._metrics.partition.restore_records).inc(restored_records)
 
+    def offset_moved(self) -> None:
+        """It was opened with a committed offset that its last commit had not left."""
+        self._of(self._metrics.intake.offset_moved).inc()
+
     def count(self, partition: Partition) -> None:
         """Count what became of the records since it was last looked at."""
         before, after = self._counted, partition.progress.counters()
@@ -48,8 +52,10 @@ class PartitionMeters:
         if self._misplaced > misplaced:
             self._of(intake.misplaced).inc(self._misplaced - misplaced)
 
-    def measure(self, partition: Partition, lag: int | None, held_back_s: float) -> None:
-        """Counts and gauges as they stand now, once a second at most; ``lag`` None: unknown."""
+    def measure(
+        self, partition: Partition, lag: int | None, held_back_s: float, clock_ahead_s: float | None
+    ) -> None:
+        """Counts and gauges as they stand now, once a second at most; None: unknown."""
         now_s = self._clock.monotonic()
         if now_s < self._measured_at_s + _MEASURE_S:
             return
@@ -57,6 +63,8 @@ class PartitionMeters:
         self.count(partition)
         state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
         self._of(intake.held_back_seconds).set(held_back_s)
+        if clock_ahead_s is not None:
+            self._of(intake.clock_ahead_seconds).set(clock_ahead_s)
         if lag is not None:
             self._of(intake.lag_records).set(lag)
         age_s = partition.behind_s(self._clock.now_ms())

@@ -76,6 +76,8 @@ class Partition:
     backlog: Backlog = field(default_factory=Backlog)
     failure: DiaError | None = None
     """why the partition must stop or be opened again, found between two batches"""
+    offset_moved: bool = False
+    """the group's committed offset is not what the last commit left: the next one sets it again"""
     placement: KeyPlacement = field(init=False)
     _poison: PoisonBreaker = field(init=False)
     _expiry: Expiry = field(init=False)
@@ -280,6 +282,7 @@ class Partition:
         windows = self.windows
         return bool(
             self.folded
+            or self.offset_moved
             or self._records
             or self._owed
             or self._refused
@@ -328,6 +331,7 @@ class Partition:
             pointers=pointers,
             told=self._take_told(),
         )
+        self.offset_moved = False
         self._last_commit_bytes = sum(len(data) for data, _ in prepared.parts)
         return prepared
 

@@ -198,11 +198,13 @@ def open_epoch(standing: Standing, *, resume_at_start: bool) -> Opening:
 
 
 def _reached(standing: Standing) -> int:
-    """The offset up to which the group has consumed."""
-    if standing.committed is not None:
-        return standing.committed.offset
-    last = standing.survey.last
-    return last.next_offset if last is not None else standing.begin_offset
+    """The offset up to which the group has consumed. A committed offset below the last commit's was
+    moved by hand: what lies between was counted."""
+    last, committed = standing.survey.last, standing.committed
+    known = [committed.offset] if committed is not None else []
+    if last is not None and not standing.recreated and last.epoch >= epoch_of(committed):
+        known.append(last.next_offset)
+    return max(known, default=standing.begin_offset)
 
 
 def _next_epoch(standing: Standing) -> int:

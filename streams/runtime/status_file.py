@@ -58,6 +58,8 @@ class StatusFile:
                     "paused": held.paused,
                     "waits_for": held.waits_for,
                     "held_back_s": round(held.held_back_s, 1),
+                    "next_offset": held.next_offset,
+                    "clock_ahead_s": held.clock_ahead_s,
                     "stopped_by": held.stopped_by.code if held.stopped_by else None,
                 }
                 for group in worker.groups

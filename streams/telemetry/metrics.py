@@ -62,6 +62,17 @@ class IntakeMetrics:
             "How long an open transaction has kept a read-up partition from its newest records.",
             PARTITION,
         )
+        self.clock_ahead_seconds = declare.gauge(
+            "clock_ahead_seconds",
+            "By what the worker's clock is ahead of the broker's at least, as append times of "
+            "fresh records prove; negative: behind.",
+            PARTITION,
+        )
+        self.offset_moved = declare.counter(
+            "group_offset_moved_total",
+            "Partitions opened with a committed offset that is not the last commit's.",
+            PARTITION,
+        )
         self.misplaced = declare.counter(
             "misplaced_records_total",
             "Records in another partition than murmur2 of their key names.",
@@ -372,6 +383,8 @@ class Metrics:
         for gauge in (
             self.intake.lag_records,
             self.intake.event_time_lag_seconds,
+            self.intake.held_back_seconds,
+            self.intake.clock_ahead_seconds,
             self.partition.state,
             self.partition.stopped,
             self.state.pressure_ratio,
