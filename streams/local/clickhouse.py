@@ -18,7 +18,8 @@ def service(folder: StackFolder, plan: StackPlan, index: int) -> Service:
     """Shard ``index`` of the plan, in a process of its own."""
     port, name = plan.shard_ports[index], f"clickhouse-{index}"
     options = {
-        "path": str(folder.shard(index)),
+        # From the folder it runs in: chDB takes a "?" in a path for the begin of its options.
+        "path": f"../{folder.shard(index).name}",
         "port": str(port),
         "user": CLICKHOUSE_USER,
         "password-file": str(folder.password),

@@ -63,13 +63,18 @@ class StackFolder:
     def shard(self, index: int) -> Path:
         return self.root / f"clickhouse-{index}"
 
+    @property
+    def logs(self) -> Path:
+        """The folder in which every service runs."""
+        return self.root / "logs"
+
     def log(self, name: str) -> Path:
-        return self.root / "logs" / f"{name}.log"
+        return self.logs / f"{name}.log"
 
     def create(self) -> None:
         """Make the folders; others on this machine cannot read them."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.root / "logs").mkdir(exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:

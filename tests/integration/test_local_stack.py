@@ -35,8 +35,9 @@ DEADLINE_S = 60
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """One home for the whole module: data, ports and password survive from test to test."""
-    folder = tmp_path_factory.mktemp("own")
+    """One home for the whole module: data, ports and password survive from test to test. Its name
+    has the characters that lists of folders, URIs and patterns of the services give a meaning."""
+    folder = tmp_path_factory.mktemp("own") / 'a,b:c "d" \\ %25 \u00e9\nline?x=1'
     yield folder
     down(folder)
 
@@ -212,7 +213,7 @@ def test_a_service_that_cannot_start_is_named_with_its_log(home, folder):
     folder.log("redis").unlink()
     folder.log("redis").mkdir()
     try:
-        with pytest.raises(DependencyUnreachable, match=r"redis does not.*redis\.log") as info:
+        with pytest.raises(DependencyUnreachable, match=r"(?s)redis does not.*redis\.log") as info:
             up(home, owner_pid=os.getpid())
     finally:
         folder.log("redis").rmdir()

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from streams.errors import DependencyUnreachable
+from streams.errors import DependencyUnreachable, UsageError
 from streams.local import jars
 from streams.local.certificates import VARIABLES, system_certificates
 from streams.local.jar_lock import KAFKA_VERSION, LOCK_FILE, Jar, read_lock
@@ -152,3 +152,10 @@ def test_a_failure_is_told_without_its_wrapping(tmp_path):
 
     with pytest.raises(DependencyUnreachable, match=r"fetched: the certificate is not trusted\."):
         jars.ensure(tmp_path, _ignore, LOCKED, fetch)
+
+
+def test_a_cache_that_no_class_path_can_name_is_refused(tmp_path):
+    """Java splits a class path at each colon and knows no escape."""
+    with pytest.raises(UsageError, match="XDG_CACHE_HOME"):
+        jars.ensure(tmp_path / "a:b", _ignore, [])
+    assert not (tmp_path / "a:b").exists()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import stat
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from streams import settings
 from streams.errors import DependencyUnreachable, RefusedBySafety
-from streams.local import disk, kafka, wheels
+from streams.local import clickhouse, disk, kafka, wheels
 from streams.local.folder import StackFolder, write_atomically
 from streams.local.plan import BrokerPlan, settle_password, settle_plan
 from streams.local.ports import FIRST_PORT, LAST_PORT, LOOPBACK, free_ports, is_free, refuse_busy
@@ -214,3 +215,23 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DependencyUnreachable, match=r"file/home/stack.*--home"):
         up(tmp_path / "file" / "home")
+
+
+def test_a_home_may_have_any_characters(tmp_path, monkeypatch):
+    """Kafka splits folders at commas, Log4j reads a path as a URI, chDB ends one at a question
+    mark: none of them gets the path of the home."""
+    odd = 'odd,home:of "one" \\ %25 \u00e9\nline?x=1'
+    folder = StackFolder.of(tmp_path / odd)
+    folder.create()
+    plan = settle_plan(folder, 1, new_ports=False)
+    monkeypatch.setattr(kafka, "_format", lambda *_: None)
+    java, class_path = Path("/opt/java"), "/cache/kafka.jar"
+    kafka.prepare(folder, plan, java, class_path)
+    [broker] = kafka.services(folder, plan, java, class_path)
+    shard = clickhouse.service(folder, plan, 0)
+    place = folder.broker("kafka")
+    written = [(place / name).read_text() for name in ("server.properties", "log4j2.properties")]
+    paths = shard.argv[shard.argv.index("--path") + 1]
+    assert not [text for text in (*written, *broker.argv, paths) if "odd" in text]
+    assert "log.dirs=../kafka/data\n" in written[0]
+    assert (broker.log.parent / paths) == folder.logs / ".." / "clickhouse-0"

@@ -112,8 +112,9 @@ def secure_kafka(
         check=True,
         capture_output=True,
         timeout=START_S,
+        cwd=folder.logs,
     )
-    broker = subprocess.Popen([*command, "kafka.Kafka", str(properties)])
+    broker = subprocess.Popen([*command, "kafka.Kafka", str(properties)], cwd=folder.logs)
     try:
         deadline = time.monotonic() + START_S
         while not _listening(plan.brokers[0].port):
