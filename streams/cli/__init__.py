@@ -3,7 +3,7 @@
 A group is a module of this package with ``register(app: typer.Typer) -> None``. Modules import
 only what ``--help`` needs at their top and everything heavy inside their commands.
 stdout is data, stderr is talk. Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 dependency
-unreachable, 5 refused by a safety check, 130 interrupted.
+unreachable, 5 refused by a safety check, 130 interrupted, 141 the reader of stdout left.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ GROUPS: tuple[str, ...] = (
 """The modules of this package that register commands."""
 
 EXIT_FAILURE = 1
+EXIT_READER_LEFT = 141
+"""What a shell shows for a command that SIGPIPE ended."""
 _OF_A_FILE = frozenset(
     {
         errno.EACCES,
@@ -128,6 +130,8 @@ def run(command: Any, argv: Sequence[str] | None = None) -> int:
     try:
         command.main(args=argv, prog_name="dia")
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):
+            return EXIT_READER_LEFT
         return stop.code if isinstance(stop.code, int) else EXIT_FAILURE if stop.code else 0
     except DiaError as error:
         show_error(error)

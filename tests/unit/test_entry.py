@@ -72,6 +72,29 @@ def test_a_home_that_cannot_be_used_is_named(tmp_path):
     assert b"unexpected" not in done.stderr
 
 
+def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
+    """`dia ... | head -1` is no failure, and scripts tell it from one by the exit code."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*_RUN, "--home", str(tmp_path), "config", "show"],
+        stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_full_disk_behind_stdout_is_an_error(tmp_path):
+    """What a script kept is not whole."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*_RUN, "--home", str(tmp_path), "config", "show"],
+            stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert b"No space left on device" in done.stderr
+
+
 def test_an_interrupt_while_modules_are_imported_leaves_without_a_word():
     """Ctrl-C in the first tenth of a second."""
     code = (
