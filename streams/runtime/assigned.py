@@ -39,7 +39,7 @@ from streams.runtime.meters import PartitionMeters
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import PoisonRegister
 from streams.runtime.pressure import Pressure
-from streams.runtime.source_check import SILENCE_MAX_S
+from streams.runtime.source_check import SILENCE_MAX_S, Appended
 from streams.runtime.trim import ChangelogTrim
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
@@ -92,8 +92,9 @@ class AssignedPartition:
         self._failure: DiaError | None = None
         self._obstacle: obstacle.Obstacle | None = None
         self._suspected: RecordBatch | None = None
-        self._epoch = self._record_epoch = -1
-        """leader epochs of what was folded last: of any offset, and of a record, -1: not known"""
+        self._epoch = -1
+        """leader epoch of the offset folded last, -1: not known"""
+        self._last_record = Appended()
         self._unsure = False
         self._opened_s: float | None = None
         """when A4 was done, until the first list came"""
@@ -149,9 +150,6 @@ class AssignedPartition:
 
     def _fold(self, partition: Partition, batch: RecordBatch) -> None:
         self._epoch = batch.last_epoch
-        if len(batch):
-            same = batch.first_epoch == batch.last_epoch
-            self._record_epoch = batch.last_epoch if same else -1
         partition.placement.grown_to(self._consumer.partitions(self.tp.topic))
         if not batch.append_times and len(batch):
             self._meet(partition, batch.offsets[0], obstacle.producers_times(batch))
@@ -174,6 +172,9 @@ class AssignedPartition:
         if partition.position != batch.end:
             self._consumer.seek(self.tp, partition.position)
         if len(batch):
+            same = batch.first_epoch == batch.last_epoch
+            last_offset = partition.reached.last_offset
+            self._last_record = Appended(last_offset, batch.last_epoch if same else -1)
             self._idle.reset()
         if self._failure is None:
             self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
@@ -374,7 +375,8 @@ class AssignedPartition:
         finally:
             self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
-        self._epoch = self._record_epoch = opened.leader_epoch
+        self._epoch = opened.leader_epoch
+        self._last_record = Appended(opened.partition.state.link.last_offset, self._epoch)
         self._opened_s = began
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
@@ -426,7 +428,8 @@ class AssignedPartition:
         """
         if (batch := self._suspected) is None:
             return
-        await self._opener.compare(partition, self._record_epoch)
+        epoch = self._last_record.epoch_at(partition.reached.last_offset)
+        await self._opener.compare(partition, epoch)
         self._suspected, self._unsure = None, False
         if batch.start == partition.position and self._failure is None:
             self._fold(partition, batch)

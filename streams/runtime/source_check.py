@@ -45,6 +45,18 @@ class Reached(NamedTuple):
         return cls(link.next_offset, link.last_offset, link.last_append_ms)
 
 
+class Appended(NamedTuple):
+    """The leader epoch under which the record at ``offset`` was appended; -1: not known."""
+
+    offset: int = -1
+    epoch: int = -1
+
+    def epoch_at(self, offset: int) -> int:
+        """Of the record at ``offset``: -1 for another one. An order to shed moves the last
+        consumed record on, over records of leaders that were never heard of."""
+        return self.epoch if offset == self.offset else -1
+
+
 async def check_source(
     tp: TopicPartition, reached: Reached, reader: LogReader, known_epoch: int = -1
 ) -> int:

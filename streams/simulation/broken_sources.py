@@ -13,6 +13,7 @@ from streams.runtime import effects
 from streams.runtime.assigned import AssignedPartition
 from streams.runtime.partition import Partition
 from streams.runtime.shed_order import ShedOrder
+from streams.runtime.source_check import Appended
 from streams.simulation.variant import Variant, replaced
 from streams.types import RecordBatch, TopicPartition
 
@@ -77,10 +78,17 @@ def _order_taken_anywhere(self: Partition, order: ShedOrder) -> None:
     self._owed.fact(effects.SHED_RANGES, row, None)
 
 
+def _of_whatever_record(self: Appended, offset: int) -> int:
+    """The epoch of the record folded last is expected of the one that was shed last."""
+    del offset
+    return self.epoch
+
+
 BROKEN_SOURCES: Mapping[str, Variant] = {
     "a_hole_booked_as_gaps": replaced(AssignedPartition, fold=_fold_what_comes),
     "unreadable_passed_over": _unreadable_passed_over,
     "lists_of_neighbours_thrown_away": _neighbours_lists_lost,
     "skipped_from_wherever_it_stands": replaced(Partition, shed=_order_taken_anywhere),
     "a_replaced_log_folded_on": replaced(AssignedPartition, _suspicious=lambda *_: False),
+    "a_shed_range_taken_for_another_log": replaced(Appended, epoch_at=_of_whatever_record),
 }

@@ -52,6 +52,9 @@ class Sheds:
         if not self._present or self._rng.random() >= 0.3:
             return
         draw = self._rng.random()
+        # Brokers restart while a backlog waits: it lies under several leaders.
+        place = self._partitions[int(draw * 1000) % len(self._partitions)]
+        self._world.broker.log(place).elect()
         if draw < 0.4:
             self._runners.append(Runner(self._order()))
         elif draw < 0.5:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streams.errors import TopicRecreated
+from streams.runtime.shed_desk import give_orders, plan
 from tests.unit.runtime.running_world import (
     HERE,
     counted,
@@ -108,6 +109,31 @@ def test_a_marker_of_another_leader_is_no_other_log():
         log.elect()
         await send(world, HERE, 5)
         await until(lambda: counted(world, HERE) == 10)
+
+    history(story)
+
+
+def test_leaders_that_moved_within_a_shed_range_are_no_other_log():
+    """A long backlog, the reason to shed, nearly always saw a restart of its brokers: a reset would
+    then be the only way on, and cost every live window."""
+
+    async def story(world, process):
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 5)
+        await process.stop()
+        await send(world, HERE, 5)
+        world.broker.log(HERE).elect()
+        await send(world, HERE, 5)
+        await asyncio.sleep(3600.0)
+        await send(world, HERE, 3)
+        found = await plan(world.broker, "dia-group", [HERE], world.clock.now_ms() - 60_000)
+        assert (found[0].first, found[0].until) == (5, 15)
+        await give_orders(world.broker, world.clock, found, "o-1", "ann", "too old")
+        successor = world.process(0)
+        successor.start()
+        await asyncio.sleep(5.0)
+        await until(lambda: counted(world, HERE) == 8)
+        await successor.stop()
 
     history(story)
 
