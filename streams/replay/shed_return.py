@@ -27,7 +27,7 @@ from streams.errors import (
     PartitionRestart,
     RefusedBySafety,
 )
-from streams.log_range import read_some
+from streams.log_range import behind, read_some
 from streams.replay.pace import Pace
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.types import (
@@ -139,9 +139,9 @@ class _Run:
                 at = begin
                 continue
             except BatchUnreadable as error:
-                behind = min(error.until, span.until)
-                gone += behind - at
-                at = behind
+                until = behind(error, span.until)
+                gone += until - at
+                at = until
                 continue
             copies = [
                 _copy(span, batch, row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.errors import BatchUnreadable
-from streams.log_range import read_some
+from streams.log_range import behind, read_some
 from streams.types import LogReader, TopicPartition
 
 _LOOK_BACK = (1, 8, 64, 512, 4096)
@@ -21,7 +21,7 @@ async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int, end: i
         try:
             batch = await read_some(reader, tp, offset, end, 1)
         except BatchUnreadable as error:
-            offset = error.until
+            offset = behind(error, end)
             continue
         if batch.offsets:
             return batch.timestamps[0] if batch.offsets[0] < end else None
@@ -53,7 +53,7 @@ async def last_record(
             try:
                 batch = await read_some(reader, tp, at, end, back)
             except BatchUnreadable as error:
-                at = error.until
+                at = behind(error, end)
                 continue
             for place in zip(batch.offsets, batch.timestamps, strict=True):
                 found = place if place[0] < end else found

@@ -7,8 +7,8 @@ import pytest
 from streams.broker.memory import MemoryBroker
 from streams.broker.memory_faults import SpoiledRead
 from streams.clock import SystemClock
-from streams.errors import BrokerUnavailable
-from streams.log_range import read_range
+from streams.errors import BatchUnreadable, BrokerUnavailable
+from streams.log_range import behind, read_range
 from streams.types import OutboundRecord, TopicConfig, TopicPartition
 
 TP = TopicPartition("t", 0)
@@ -58,3 +58,9 @@ async def test_an_end_that_is_never_reached_is_an_error(broker):
     broker.log(TP).lose_tail(12)
     with pytest.raises(BrokerUnavailable, match="from offset 12 on"):
         await read(broker)
+
+
+@pytest.mark.parametrize(("until", "goes_on"), [(7, 7), (20, 20), (21, 6), (1 << 40, 6)])
+def test_a_damaged_header_does_not_hide_the_rest_of_the_log(until, goes_on):
+    """It may name any end: what lies behind the batch is looked for, offset by offset."""
+    assert behind(BatchUnreadable(TP, 5, until, "damaged"), 20) == goes_on
