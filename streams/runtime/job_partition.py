@@ -30,6 +30,7 @@ from streams.codecs import Decoded, Limits, decode
 from streams.dead_letters import Origin
 from streams.errors import (
     AgentFailed,
+    BatchUnreadable,
     IdempotencyConflict,
     PartitionRestart,
     RetriesExhausted,
@@ -317,9 +318,9 @@ class JobPartition(Partition):
         if work.offset in self._unheld:
             try:
                 batch = await self._request_log.read(self.tp, work.offset, READ_AGAIN)
-            except OffsetOutOfRange:
+            except (OffsetOutOfRange, BatchUnreadable) as error:
                 self._log_lost(work)
-                raise unread("its log begins behind it") from None
+                raise unread(str(error)) from error
             except TransientError as error:
                 raise unread(str(error)) from error
             if batch.end == work.offset:
@@ -328,9 +329,9 @@ class JobPartition(Partition):
         return work.event
 
     def _log_lost(self, request: Request) -> None:
-        self.failure = PartitionRestart(
-            f"the request at offset {request.offset} of {self.tp} is not in its log any more"
-        )
+        """Opened again, the partition finds out what became of its log (A4, O1)."""
+        why = f"the request at offset {request.offset} of {self.tp} cannot be read again"
+        self.failure = PartitionRestart(why)
 
     def _hold_again(self, wanted: Request, batch: RecordBatch) -> None:
         decoded = self._decoded(batch)
@@ -338,8 +339,8 @@ class JobPartition(Partition):
         rows = range(len(batch)) if decoded.positions is None else decoded.positions
         for event, row in zip(decoded.events, rows, strict=True):
             request = self._unheld.get(batch.offsets[row])
-            if request is None:
-                continue
+            if request is None or request.append_ms != batch.timestamps[row]:
+                continue  # not wanted, or another record: the log lost its end and grew again
             origin = Origin.of(batch, row, self.state.context.epoch)
             # What is wanted now is taken in any case, else nothing would ever move.
             if request is not wanted and self._held_bytes + held_bytes(origin) > room_bytes:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.clock import settle
-from streams.errors import BrokerUnavailable
+from streams.errors import BrokerUnavailable, PartitionRestart
 from streams.runtime.requests import INDEX_BYTES, Request, RunningRequests
 from streams.settings import Settings
 from tests.unit.runtime.job_desk import SOURCE, Desk
@@ -186,6 +186,35 @@ async def test_while_its_log_is_away_a_request_waits_and_no_attempt_is_spent(ope
     looking.cancel()
     assert set(desk.results()) == set(names)
     assert {found["status"] for found in desk.results().values()} == {"completed"}
+
+
+async def test_a_request_that_cannot_be_opened_again_is_no_failed_request(opened):
+    """A damaged disk is not the requester's fault: the partition opens again and stops there."""
+    desk = await opened(SMALL)
+    desk.hand.slots = 1
+    await backlog(desk, 20)
+    await desk.read()
+    desk.broker.log(SOURCE).spoil(10, 11)
+    await finish_all(desk)
+    assert isinstance(desk.partition.failure, PartitionRestart)
+    assert desk.committed() == 10
+    assert {found["status"] for found in desk.results().values()} == {"completed"}
+
+
+async def test_another_record_in_the_place_of_a_request_is_not_run_for_it(opened):
+    """The log lost its end and grew again: run under the old key, the new request's result would
+    be remembered for a key that asked something else."""
+    desk = await opened(SMALL)
+    desk.hand.slots = 1
+    await backlog(desk, 20)
+    await desk.read()
+    desk.broker.log(SOURCE).lose_end(10)
+    await desk.clock.advance(1.0)
+    others = await backlog(desk, 20, tenant="other")
+    await finish_all(desk)
+    assert isinstance(desk.partition.failure, PartitionRestart)
+    assert not set(others) & set(desk.hand.started)
+    assert not set(others) & set(desk.results())
 
 
 async def test_large_outcomes_shorten_the_look_ahead(opened, monkeypatch):
