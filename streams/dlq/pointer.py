@@ -5,7 +5,7 @@ from __future__ import annotations
 from xxhash import xxh3_128_hexdigest
 
 from streams.dlq.letter import Letter, Original
-from streams.errors import RecordLost, UnknownTopic
+from streams.errors import BatchUnreadable, RecordLost, UnknownTopic
 from streams.log_range import read_some
 from streams.types import LogReader, OffsetOutOfRange
 
@@ -13,8 +13,8 @@ from streams.types import LogReader, OffsetOutOfRange
 async def refetch(reader: LogReader, letter: Letter) -> Original:
     """The failed record of a pointer, read from its source topic and known by its hash.
 
-    Raises `RecordLost` where the source topic has it no more, or has another in its place, and
-    `BrokerUnavailable`.
+    Raises `RecordLost` where the source topic has it no more, has another in its place, or cannot be
+    read there, and `BrokerUnavailable`.
     """
     pointer, tp, offset = letter.pointer, letter.source_tp, letter.source_offset
     if pointer is None or tp is None or offset is None:
@@ -24,6 +24,11 @@ async def refetch(reader: LogReader, letter: Letter) -> Original:
         batch = await read_some(reader, tp, offset, end, 1) if offset < end else None
     except (OffsetOutOfRange, UnknownTopic):
         batch = None
+    except BatchUnreadable as error:
+        raise RecordLost(
+            f"{tp} holds offset {offset} in a batch that cannot be opened any more ({error.why}), and "
+            f"the DLQ keeps only a pointer. `dia dlq discard` records that the record is gone."
+        ) from error
     if batch is None or batch.offsets[:1] != [offset]:
         raise RecordLost(
             f"{tp} no longer holds offset {offset}: its retention has deleted the record, of which "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Final
 
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 
 from streams.clock import Clock
-from streams.errors import CommandError, DiaError, PartitionStopped, TransientError
+from streams.errors import BatchUnreadable, CommandError, DiaError, PartitionStopped, TransientError
 from streams.replay.automation import Answers, Automation
 from streams.replay.journal import RunEnded
 from streams.replay.owner import owned
@@ -32,7 +33,7 @@ from streams.rows import ShardSet
 from streams.runtime.identity import member_id
 from streams.settings import Settings
 from streams.topology import SOURCES, SourceTopic
-from streams.types import Broker, GroupConsumer, TopicPartition
+from streams.types import Broker, GroupConsumer, OffsetOutOfRange, TopicPartition
 
 GROUP: Final = "dia-replay-agents"
 _RECORDS = 500
@@ -109,15 +110,21 @@ class ReplayAgent:
             while not self._stopping:
                 if following.done():
                     await following
-                self._due |= (
-                    await consumer.getmany(self._settings.fetch_timeout_s, _RECORDS)
-                ).keys()
+                self._due |= await self._heard(consumer)
                 await self._look(consumer.assignment())
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             await self._end(frozenset(self._runs))
             await consumer.stop()
+
+    async def _heard(self, consumer: GroupConsumer) -> AbstractSet[TopicPartition]:
+        """The journals that have something new, or that cannot be read: then `_look` says why, and
+        the other partitions go on."""
+        try:
+            return (await consumer.getmany(self._settings.fetch_timeout_s, _RECORDS)).keys()
+        except (OffsetOutOfRange, BatchUnreadable) as error:
+            return {TopicPartition(*error.tp)}
 
     async def _look(self, assigned: frozenset[TopicPartition]) -> None:
         """Begin what waits in the journals that have something new."""

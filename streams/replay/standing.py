@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from streams.errors import ChangelogGap, ChangelogLost
+from streams.errors import BatchUnreadable, ChangelogGap, ChangelogLost
 from streams.log_range import read_range
 from streams.replay.dispositions import Disposition, Dispositions
 from streams.replay.journal import (
@@ -197,9 +197,15 @@ async def read_standing(
             f"can be replayed exactly once any more. Its retention must be unlimited: "
             f"`dia topics plan`."
         )
-    async for batch in read_range(reader, journal, offset, end, _READ_RECORDS):
-        for entry in entries(batch):
-            standing.apply(entry)
+    try:
+        async for batch in read_range(reader, journal, offset, end, _READ_RECORDS):
+            for entry in entries(batch):
+                standing.apply(entry)
+    except BatchUnreadable as error:
+        raise ChangelogGap(
+            f"{journal} offsets {error.offset} to {error.until - 1} cannot be opened: {error.why}. "
+            f"The decisions in them are lost, so nothing can be replayed exactly once any more."
+        ) from error
     if checked:
         await check_mark(reader, TopicPartition(source.dlq, partition), standing.mark)
     return standing

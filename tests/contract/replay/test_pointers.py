@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streams.broker.memory import MemoryBroker
 from streams.broker.partitioner import partition_of
 from streams.types import TopicPartition
 
@@ -42,3 +43,13 @@ async def test_a_record_that_is_gone_is_said_to_be_lost(lot, pointer):
     assert draft.plan.selections == ()
     assert draft.plan.behind == {"record_lost": 1}
     assert "its retention has deleted the record" in draft.lines[0].reasons[0]
+
+
+async def test_a_record_that_cannot_be_opened_any_more_is_lost(lot, pointer):
+    """A damaged disk costs that letter, and not the plan of all others."""
+    if not isinstance(lot.broker, MemoryBroker):
+        pytest.skip("a real disk is not damaged by a test")
+    lot.broker.log(TopicPartition(lot.source.name, partition_of(b"t", 2))).spoil(0, 1)
+    await lot.bury(lot.event(2))
+    draft = await lot.plan()
+    assert (draft.plan.letters, draft.plan.behind) == (1, {"record_lost": 1})

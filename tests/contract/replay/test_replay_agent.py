@@ -6,11 +6,15 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+import pytest
+
+from streams.broker.memory import MemoryBroker
 from streams.errors import UsageError
 from streams.replay.agent import ReplayAgent
 from streams.replay.control import find_plan, tell
 from streams.replay.run import submit
 from streams.settings import Settings
+from streams.types import TopicPartition
 
 PATIENCE_S = 60.0
 SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)
@@ -93,3 +97,26 @@ async def test_a_plan_the_agent_must_refuse_is_stopped_with_the_reason(lot):
     (standing,) = found.values()
     assert "does not exist on this cluster" in standing.reason
     assert replace(standing).replayed == 0
+
+
+@pytest.mark.parametrize("how", ["damaged", "trimmed"])
+async def test_a_journal_that_cannot_be_read_stops_its_own_partition(lot, how):
+    """It stops replays there. An agent that died of it would take every topic's replays along."""
+    if not isinstance(lot.broker, MemoryBroker):
+        pytest.skip("a real disk is not damaged by a test")
+    await lot.bury(lot.event(1))
+    [there] = await lot.letters()
+    await lot.run((await lot.plan()).plan)
+    await lot.bury(lot.event(2, tenant="b"), key=b"b")
+    draft = await lot.plan()
+    [chosen] = draft.plan.selections
+    assert chosen.partition != there.dlq.partition
+    await submit(lot.means(), draft.plan)
+    journal = lot.broker.log(TopicPartition(lot.source.journal, there.dlq.partition))
+    if how == "damaged":
+        journal.spoil(0, 1)
+    else:
+        journal.trim(1)
+    async with agent(lot) as running:
+        assert len(await lot.read(lot.source.name, 2)) == 2
+        assert not running.done()
