@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import aiokafka.errors as client
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     Boolean,
@@ -26,7 +27,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from streams.broker.kafka_codes import IncompleteAnswerError, raise_for
+from streams.broker.kafka_codes import IncompleteAnswerError, passes, raise_for
 from streams.types import CommittedOffset, TopicPartition
 
 
@@ -96,20 +97,24 @@ class OffsetFetch(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untype
         topics = [(topic, partitions, no_tags) for topic, partitions in by_topic.items()]
         return request_struct_class(self._group, topics, self._stable, no_tags)
 
-    def offsets_in(self, response: Any) -> dict[TopicPartition, CommittedOffset]:
-        """The committed offsets; a partition is absent only where the coordinator says that it
-        has none (offset -1, no error).
+    def take(self, response: Any, told: dict[TopicPartition, CommittedOffset]) -> None:
+        """Add to ``told`` what the answer says of each partition that was asked for: offset -1
+        where the coordinator says that there is none.
 
         Raises the client's error for the code of the answer or of a partition, and
-        `IncompleteAnswerError` where a partition is left out.
+        `IncompleteAnswerError` where a partition is left out; ``told`` has all others then.
         """
         raise_for(response.error_code, self._group)
-        told: dict[TopicPartition, CommittedOffset] = {}
+        refused: dict[TopicPartition, int] = {}
         for topic, partitions, _ in response.topics or ():
             for partition, offset, _, metadata, code, _ in partitions:
                 tp = TopicPartition(topic, partition)
-                raise_for(code, f"{self._group} {tp}")
-                told[tp] = CommittedOffset(offset, metadata or "")
+                if code:
+                    refused[tp] = code
+                elif tp in self._asked:
+                    told[tp] = CommittedOffset(offset, metadata or "")
+        # One that does not pass is raised first: the others would be asked about again.
+        for tp, code in sorted(refused.items(), key=lambda one: passes(client.for_code(one[1])())):
+            raise_for(code, f"{self._group} {tp}")
         if left_out := self._asked - set(told):
             raise IncompleteAnswerError(f"{self._group}: nothing about {min(left_out)}")
-        return {tp: committed for tp, committed in told.items() if committed.offset >= 0}

@@ -114,6 +114,21 @@ async def test_a_partition_that_is_left_out_is_asked_about_again(admin, script):
     assert await admin.committed("g", [TP]) == {TP: CommittedOffset(42, "m")}
 
 
+async def test_partitions_that_commit_in_turn_are_told_one_after_the_other(admin, script):
+    """Of a thousand partitions that commit every second some transaction is always open."""
+    other = TopicPartition(TOPIC, 1)
+    script(offsets((0, 42, 88), (1, 7, 0)), offsets((0, 43, 0)))
+    found = await admin.committed("g", [TP, other])
+    assert found == {TP: CommittedOffset(43, "m"), other: CommittedOffset(7, "m")}
+
+
+async def test_a_refusal_that_lasts_is_not_hidden_by_one_that_passes(admin, script):
+    """Else a missing right would look like a broker that is slow."""
+    script(offsets((0, -1, 88), (1, -1, 29)))
+    with pytest.raises(BrokerUnavailable, match=r"(?i)authoriz"):
+        await admin.committed("g", [TP, TopicPartition(TOPIC, 1)])
+
+
 @pytest.mark.parametrize("code", COORDINATOR)
 async def test_a_coordinator_that_is_not_found_is_an_error(admin, code):
     """Nobody was asked then."""
