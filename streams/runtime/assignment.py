@@ -128,7 +128,7 @@ class Opener:
         if isinstance(agent, JobAgent):
             dispatcher, log = self.dispatchers[agent.name], self.request_log
             if log is None:
-                log = RequestLog(self.broker)
+                log = RequestLog(self.broker, self.clock)
             return JobPartition(agent, state, self.clock, dispatcher, log, passes, self._map)
         return Partition(agent, state, self.clock, passes, self._map)
 

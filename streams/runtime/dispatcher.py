@@ -24,7 +24,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any
 
 import structlog
 
@@ -45,6 +44,7 @@ from streams.runtime.ended_work import answered_before, refused
 from streams.runtime.fair_queue import LANES, READY, FairQueue, Lane
 from streams.runtime.gates import Gates, Said
 from streams.runtime.rate import Rate
+from streams.runtime.request_log import loaded
 from streams.runtime.work import GivenUp, Owner, Work
 from streams.settings.job_retries import JobRetry
 from streams.telemetry.metrics import Metrics
@@ -304,19 +304,12 @@ class Dispatcher:
     async def _prepare(self, work: Work, needs: tuple[str, ...]) -> None:
         """Leaves the work ready and in its place, ended, or to be tried again. Only a
         cancellation leaves here; what it would have given back, `_prepared` gives back."""
-        limit_s = self._policy(work).timeout_s
-        deadline = Deadline(self._clock, limit_s)
         outcome: Outcome | None = None
         failure: TransientError | None = None
         answered: tuple[str, ...] = ()
         try:
-            work.prepared = await deadline.wait(self._needed(work))
+            await self._asked(work, needs)
             answered = needs
-        except DeadlinePassed:
-            failure = DependencyLate(
-                f"what the simulation needs ({', '.join(needs)}) did not answer within its limit "
-                f"of {limit_s:g} s"
-            )
         except (JobRefused, BadRecord) as error:
             outcome = refused(work, error, self._clock.now_ms())
             answered = answered_before(needs, error)
@@ -327,7 +320,7 @@ class Dispatcher:
             outcome = refused(work, error, self._clock.now_ms())
         self.gates.release(work, needs, answered)
         if failure is None and outcome is None and work.known is None:
-            work.left_s, work.ready = max(0.001, deadline.left_s), True
+            work.ready = True
             self._wait(work)
             return
         self._leave_ahead(work)
@@ -339,12 +332,23 @@ class Dispatcher:
         elif outcome is not None:
             self._finish(work, outcome)
 
-    async def _needed(self, work: Work) -> Any:
+    async def _asked(self, work: Work, needs: tuple[str, ...]) -> None:
+        """Have its request in memory, and what it needs in ``prepared``. Its limit begins once the
+        request is there: a slow log spends no attempt."""
         if work.event is None:
-            work.event = await work.owner.load(work)
+            work.event = await loaded(work)
         if work.known is not None:
-            return None
-        return await self.performer.prepare(work.event)
+            return
+        limit_s = self._policy(work).timeout_s
+        deadline = Deadline(self._clock, limit_s)
+        try:
+            work.prepared = await deadline.wait(self.performer.prepare(work.event))
+        except DeadlinePassed as error:
+            raise DependencyLate(
+                f"what the simulation needs ({', '.join(needs)}) did not answer within its limit "
+                f"of {limit_s:g} s"
+            ) from error
+        work.left_s = max(0.001, deadline.left_s)
 
     def _prepared(self, task: asyncio.Task[None]) -> None:
         work, needs = self._preparing.pop(task)

@@ -34,7 +34,6 @@ from streams.errors import (
     IdempotencyConflict,
     PartitionRestart,
     RetriesExhausted,
-    TransientError,
     UnknownTable,
 )
 from streams.job_agent import Answer, JobAgent, Outcome, Place
@@ -321,10 +320,6 @@ class JobPartition(Partition):
             except (OffsetOutOfRange, BatchUnreadable) as error:
                 self._log_lost(work)
                 raise unread(str(error)) from error
-            except TransientError as error:
-                raise unread(str(error)) from error
-            if batch.end == work.offset:
-                raise unread(f"the leader of {self.tp} is not up to date")
             self._hold_again(work, batch)
         return work.event
 

@@ -37,7 +37,8 @@ class Owner(Protocol):
         ...
 
     async def load(self, work: Any) -> Any:
-        """The request of ``work``, which is not in memory. Raises `RequestUnread`."""
+        """The request of ``work``, which is not in memory. Bounded in time. Raises
+        `RequestUnread`, which spends no attempt."""
         ...
 
 

@@ -79,7 +79,7 @@ class Worker:
             tracer,
         )
         self._dispatchers = _dispatchers(agents, Resources(settings, clock, metrics, layer))
-        self._request_log = RequestLog(broker)
+        self._request_log = RequestLog(broker, clock)
         self.groups = [
             GroupMember(
                 group,

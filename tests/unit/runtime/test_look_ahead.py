@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.broker.memory_reader import MemoryReader
 from streams.clock import settle
 from streams.errors import BrokerUnavailable, PartitionRestart
 from streams.runtime.requests import INDEX_BYTES, Request, RunningRequests
@@ -160,32 +161,43 @@ async def test_a_cancelled_request_and_its_canceller_are_answered_in_one_commit(
     assert {cancel, names[25]} <= set(desk.results())
 
 
-async def test_while_its_log_is_away_a_request_waits_and_no_attempt_is_spent(opened, monkeypatch):
-    """Only the index is left of it: without its record it cannot even be refused."""
+@pytest.mark.parametrize("patience_s", [0.0, 100.0], ids=["refused", "unanswered"])
+async def test_while_its_log_is_away_a_request_waits_and_no_attempt_is_spent(
+    opened, monkeypatch, patience_s
+):
+    """Only the index is left of it: without its record it cannot even be refused. A repeat has
+    the outcome of its first, however long the log is away."""
     desk = await opened(SMALL)
     desk.hand.slots = 1
     names = await backlog(desk, 20)
-    real, down = desk.partition._request_log.read, True
+    repeat = await desk.ask(names[0], tenant_id="heavy")
+    batch = await (await desk.broker.reader()).read(SOURCE, 0)
+    real, down = MemoryReader.read, True
 
     async def read(*args):
         if down:
+            await desk.clock.sleep(patience_s)
             raise BrokerUnavailable("away")
         return await real(*args)
 
-    monkeypatch.setattr(desk.partition._request_log, "read", read)
-    await desk.read()
-    await finish_all(desk)
-    answered = set(desk.results())
-    assert 0 < len(answered) < 20
-    down = False
+    monkeypatch.setattr(MemoryReader, "read", read)
+    desk.partition.fold(batch)
     looking = asyncio.ensure_future(desk.dispatcher.run())
     await settle()
-    for _ in range(10):
+    await finish_all(desk)
+    assert 0 < len(desk.results()) < 20
+    await desk.clock.advance(300.0)
+    await finish_all(desk)
+    assert len(desk.results()) < 20
+    down = False
+    await desk.clock.advance(patience_s)
+    for _ in range(50):
         await desk.clock.advance(1.0)
         await finish_all(desk)
     looking.cancel()
-    assert set(desk.results()) == set(names)
+    assert set(desk.results()) == {*names, repeat}
     assert {found["status"] for found in desk.results().values()} == {"completed"}
+    assert desk.dead() == []
 
 
 async def test_a_request_that_cannot_be_opened_again_is_no_failed_request(opened):
