@@ -19,7 +19,7 @@ from tests.mutation import report
 from tests.mutation.mutants import mutants
 from tests.mutation.scores import Score, load, save
 from tests.mutation.targets import files, tests_of
-from tests.mutation.trial import judge, tell
+from tests.mutation.trial import TestsFail, judge, tell
 
 ROOT = Path(__file__).parents[2]
 # Other people's packages that most tests load: imported once, before the children are forked.
@@ -32,18 +32,24 @@ def main() -> int:
     parser.add_argument("--at-most", type=int, default=60, help="mutants of a file (60)")
     parser.add_argument("--report", action="store_true", help="write the report only")
     chosen = parser.parse_args()
-    scores = load()
+    scores, failed = load(), False
     if not chosen.report:
         for name in _SHARED:
             importlib.import_module(name)
         for path in files(ROOT, chosen.modules):
             if not chosen.modules and path in scores and scores[path].source == _digest(path):
                 continue
-            if (score := _measured(path, chosen.at_most)) is not None:
+            try:
+                score = _measured(path, chosen.at_most)
+            except TestsFail as error:
+                tell(str(error))
+                failed = True
+                continue
+            if score is not None:
                 scores[path] = score
                 save(scores)
     report.write(ROOT, scores)
-    return 0
+    return int(failed)
 
 
 def _measured(path: str, at_most: int) -> Score | None:

@@ -226,9 +226,11 @@ def mutants(path: str, source: str, at_most: int) -> tuple[int, list[Mutant]]:
     return len(found), sorted(declared + drawn, key=lambda mutant: mutant.number)
 
 
-def mutated(source: str, mutant: Mutant) -> ast.Module:
-    """The module with this one change."""
+def mutated(source: str, mutant: Mutant | None) -> ast.Module:
+    """The module with this one change; None: as it is."""
     tree = ast.parse(source)
+    if mutant is None:
+        return tree
     site = _sites(tree)[mutant.number]
     site.put(site.new)
     return ast.fix_missing_locations(tree)

@@ -4,6 +4,7 @@ Tests are collected once. A first child runs them on the module as it is, traced
 which line, and how long it takes. A change inside a function is put into the loaded module of a
 forked child, which runs the tests that reach its line, the shortest first, until one fails. A change
 outside of functions acts at import, so its child is forked before anything of ours is imported.
+Either way is tried once without a change: tests that fail then would call every mutant killed.
 
 mutmut (BSD, well kept) was looked at: since version 3 it changes function bodies only, and no method
 of a dataclass, so most figures here would be left out. cosmic-ray (MIT) starts a process for each
@@ -52,6 +53,13 @@ _SPARE_S = 15.0
 _SLOWER = 4.0
 
 
+class TestsFail(Exception):  # noqa: N818 - a finding about the tests
+    """The tests of a module fail without any change."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"the tests of {path} fail without any change, see {OUTPUT}")
+
+
 @dataclass
 class Baseline:
     """What the tests do on the module as it is. ``reached``: line -> names of tests."""
@@ -62,24 +70,24 @@ class Baseline:
 
 
 def judge(path: Path, tests: list[str], found: list[Mutant]) -> dict[int, Verdict]:
-    """The verdict on each mutant, by its number. Raises `RuntimeError` where the tests fail on the
-    module as it is."""
+    """The verdict on each mutant, by its number. Raises `TestsFail`."""
     source = path.read_text()
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_bytes(b"")
     answer = _forked(lambda: _collected(path, source, tests, found), limit_s=None)
     if not answer or not answer["passed"]:
-        raise RuntimeError(f"the tests of {path} fail without any change, see {OUTPUT}")
+        raise TestsFail(path)
     verdicts: dict[int, Verdict] = {int(n): v for n, v in answer["verdicts"].items()}
-    total_s = sum(answer["took_s"].values())
-    for mutant in found:
-        if mutant.number not in verdicts:
-            done = _forked(
-                lambda mutant=mutant: _imported(path, source, mutant, tests),
-                limit_s=_SPARE_S + _SLOWER * total_s,
-            )
-            verdicts[mutant.number] = _verdict(done)
-            tell(f"{verdicts[mutant.number]:9} {mutant.name}")
+    limit_s = _SPARE_S + _SLOWER * sum(answer["took_s"].values())
+    rest = [mutant for mutant in found if mutant.number not in verdicts]
+    for mutant in (None, *rest) if rest else ():
+        done = _forked(lambda mutant=mutant: _imported(path, source, mutant, tests), limit_s)
+        if mutant is None:
+            if _verdict(done) != "survived":
+                raise TestsFail(path)
+            continue
+        verdicts[mutant.number] = _verdict(done)
+        tell(f"{verdicts[mutant.number]:9} {mutant.name}")
     return verdicts
 
 
@@ -93,7 +101,7 @@ def _collected(path: Path, source: str, tests: list[str], found: list[Mutant]) -
     }
 
 
-def _imported(path: Path, source: str, mutant: Mutant, tests: list[str]) -> dict[str, Any]:
+def _imported(path: Path, source: str, mutant: Mutant | None, tests: list[str]) -> dict[str, Any]:
     """Only for a process that has not imported the module."""
     code = compile(mutated(source, mutant), str(path), "exec")
     original = importlib.machinery.SourceFileLoader.get_code
@@ -151,6 +159,10 @@ class _Loop:
             self._judge_all(session.items)
         return True
 
+    def _control(self, functions: list[types.FunctionType], items: list[pytest.Item]) -> bool:
+        same = self._codes(None, functions)
+        return same is not None and _verdict(_forked(lambda: _run(same, items), None)) == "survived"
+
     def _judge_all(self, items: list[pytest.Item]) -> None:
         by_name = {item.nodeid: item for item in items}
         took_s = self.baseline.took_s
@@ -159,6 +171,9 @@ class _Loop:
             for thing in gc.get_objects()
             if isinstance(thing, types.FunctionType) and thing.__code__.co_filename == self._path
         ]
+        if not self._control(functions, items):
+            self.baseline.passed = False
+            return
         for mutant in self._found:
             if not mutant.in_body:
                 continue
@@ -177,7 +192,7 @@ class _Loop:
             tell(f"{self.verdicts[mutant.number]:9} {mutant.name}")
 
     def _codes(
-        self, mutant: Mutant, functions: list[types.FunctionType]
+        self, mutant: Mutant | None, functions: list[types.FunctionType]
     ) -> list[tuple[types.FunctionType, types.CodeType]] | None:
         """The code each loaded function gets; None where it cannot be exchanged in place."""
         whole = compile(mutated(self._source, mutant), self._path, "exec")

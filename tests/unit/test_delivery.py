@@ -252,3 +252,16 @@ async def test_room_is_what_the_queue_still_takes(desk):
     assert desk.delivery.room() == [0, 20]
     await desk.advance(0)
     assert (desk.delivery.room(), desk.delivery.idle) == ([20, 20], True)
+
+
+async def test_who_leaves_frees_its_own_room_and_takes_nothing_of_others(desk):
+    """A partition that is lost, with or without rows here, must cost its neighbours none."""
+    leaving = object()
+    desk.submit("leaving", 0, [1, 2, 3], owner=leaving)
+    desk.submit("staying", 0, [4])
+    desk.submit("staying", 1, [5])
+    desk.delivery.forget(leaving)
+    assert desk.delivery.room() == [19, 19]
+    await desk.advance(1)
+    assert sorted(desk.answers) == [("staying", []), ("staying", [])]
+    assert (desk.stored(0), desk.stored(1)) == ([("staying", 4)], [("staying", 5)])

@@ -260,3 +260,16 @@ async def test_nothing_of_an_hour_stays_in_memory_after_its_rest(queue):
     await queue.clock.advance(11 + REST_MAX_S + 1)
     assert len(queue.shards.asked) == 1
     assert (queue._owed, queue._due_at, queue._rests_until) == ({}, {}, {})
+
+
+async def test_recomputations_and_refusals_are_counted(queue):
+    """An hour that can no longer be recomputed is lost to its day: an alert looks at the count."""
+    queue.shards.errors = [RollUpExpired("minutes have begun to expire")]
+    queue.submit(object(), HOUR, lambda: None)
+    await _until_asked(queue.shards, queue.clock)
+    queue.submit(object(), DAY, lambda: None)
+    await queue.clock.advance(11)
+    value = queue._metrics.registry.get_sample_value
+    assert value("dia_rollups_refused_total", {"table": "h1"}) == 1
+    assert value("dia_rollups_total", {"table": "h1"}) is None
+    assert value("dia_rollups_total", {"table": "d1"}) == 1
