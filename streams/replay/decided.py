@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.dlq.letter import Letter
-from streams.log_range import read_range
+from streams.errors import BatchUnreadable
+from streams.log_range import behind, read_some
 from streams.replay.dispositions import Disposition
 from streams.replay.journal import Disposed, QueueReplaced, entries
 from streams.replay.ranges import OffsetSet
@@ -52,7 +53,7 @@ class Decision(NamedTuple):
 
 
 async def history(reader: LogReader, letter: Letter) -> list[Decision]:
-    """Every decision about a letter, oldest first: who, when, what and why.
+    """Every decision about a letter that can be read, oldest first: who, when, what and why.
 
     Raises `UnknownTopic` where there is no journal, and as `entries`.
     """
@@ -62,7 +63,13 @@ async def history(reader: LogReader, letter: Letter) -> list[Decision]:
     journal = TopicPartition(source.journal, letter.dlq.partition)
     begin, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
     found: list[Decision] = []
-    async for batch in read_range(reader, journal, begin, end, _READ_RECORDS):
+    while begin < end:
+        try:
+            batch = await read_some(reader, journal, begin, end, _READ_RECORDS)
+        except BatchUnreadable as error:
+            begin = behind(error, end)
+            continue
+        begin = batch.end
         for entry in entries(batch):
             if isinstance(entry, QueueReplaced):
                 found.clear()

@@ -93,6 +93,14 @@ class QueueReplaced(_Entry, frozen=True, kw_only=True, tag="queue_replaced"):
     reason: str = ""
 
 
+class DecisionsLost(_Entry, frozen=True, kw_only=True, tag="decisions_lost"):
+    """Entries before this one are gone or cannot be read, and an operator goes on without them:
+    letters that were decided on only there are open, plans that were not over are cancelled. Its
+    ``seq`` may leave a hole."""
+
+    reason: str = ""
+
+
 class PlanPaused(_Entry, frozen=True, kw_only=True, tag="plan_paused"):
     plan: str
     reason: str = ""
@@ -117,6 +125,7 @@ Entry: TypeAlias = (
     | RowsShown
     | RunEnded
     | QueueReplaced
+    | DecisionsLost
     | PlanPaused
     | PlanResumed
     | PlanCancelled
@@ -134,23 +143,26 @@ def record(journal: TopicPartition, entry: Entry) -> OutboundRecord:
 def entries(batch: RecordBatch) -> list[Entry]:
     """The entries of a batch. Raises `UnknownFormat` for those of a newer version of dia, and
     `ChangelogGap` for what is no entry."""
-    found = []
-    for offset, value in zip(batch.offsets, batch.values, strict=True):
-        try:
-            entry = _decode(value or b"")
-        except msgspec.ValidationError as error:
-            raise UnknownFormat(
-                f"{batch.tp} offset {offset} was written by another version of dia: {error}. Run "
-                f"the version that wrote it, or a newer one."
-            ) from error
-        except msgspec.DecodeError as error:
-            raise ChangelogGap(
-                f"{batch.tp} offset {offset} is no journal entry: was it written by dia?"
-            ) from error
-        if entry.v != FORMAT:
-            raise UnknownFormat(
-                f"{batch.tp} offset {offset} is in format {entry.v}, this version of dia reads "
-                f"format {FORMAT}. Run the version that wrote it, or a newer one."
-            )
-        found.append(entry)
-    return found
+    rows = zip(batch.offsets, batch.values, strict=True)
+    return [entry_at(batch.tp, offset, value) for offset, value in rows]
+
+
+def entry_at(tp: TopicPartition, offset: int, value: bytes | None) -> Entry:
+    """One entry. Raises as `entries`."""
+    try:
+        entry: Entry = _decode(value or b"")
+    except msgspec.ValidationError as error:
+        raise UnknownFormat(
+            f"{tp} offset {offset} was written by another version of dia: {error}. Run "
+            f"the version that wrote it, or a newer one."
+        ) from error
+    except msgspec.DecodeError as error:
+        raise ChangelogGap(
+            f"{tp} offset {offset} is no journal entry: was it written by dia?"
+        ) from error
+    if entry.v != FORMAT:
+        raise UnknownFormat(
+            f"{tp} offset {offset} is in format {entry.v}, this version of dia reads "
+            f"format {FORMAT}. Run the version that wrote it, or a newer one."
+        )
+    return entry

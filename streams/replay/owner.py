@@ -21,7 +21,7 @@ import msgspec
 from streams.clock import Clock
 from streams.errors import ChangelogLost, CommitInDoubt, DiaError, PartitionRestart
 from streams.replay.journal import Entry, record
-from streams.replay.standing import Standing, read_standing
+from streams.replay.standing import Standing, read_standing, way_out
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.topology import SourceTopic
 from streams.types import (
@@ -104,9 +104,15 @@ async def _decided(broker: Broker, dlq: TopicPartition) -> int:
 
 @asynccontextmanager
 async def owned(
-    broker: Broker, clock: Clock, source: SourceTopic, partition: int, *, checked: bool = True
+    broker: Broker,
+    clock: Clock,
+    source: SourceTopic,
+    partition: int,
+    *,
+    checked: bool = True,
+    whole: bool = True,
 ) -> AsyncIterator[Owner]:
-    """P2 and P3, and the end of it; ``checked`` as in `read_standing`.
+    """P2 and P3, and the end of it; ``checked`` and ``whole`` as in `read_standing`.
 
     Raises `BrokerUnavailable`, `UnknownTopic`, and `PartitionStopped` kinds for a journal that is
     not whole.
@@ -117,14 +123,18 @@ async def owned(
     try:
         await producer.start()  # P2
         decided = await _decided(broker, TopicPartition(source.dlq, partition))
-        standing = await read_standing(reader, source, partition, checked=checked)  # P3
+        standing = await read_standing(
+            reader, source, partition, checked=checked, whole=whole
+        )  # P3
         if standing.seq < decided:
-            raise ChangelogLost(
+            lost = ChangelogLost(
                 f"{journal} ends with entry {standing.seq}, but entry {decided} was committed: its "
-                f"newest decisions are lost, so nothing can be replayed exactly once any more. To "
-                f"go on without them: `kafka-consumer-groups --delete-offsets --group "
-                f"{DECIDED_GROUP} --topic {source.dlq}:{partition}`."
+                f"newest decisions are lost, so nothing can be replayed exactly once any more. "
+                f"{way_out(source)}"
             )
+            if whole:
+                raise lost
+            standing.fault, standing.seq = standing.fault or lost, decided
         yield Owner(source, partition, standing, reader, clock, producer)
     finally:
         await asyncio.gather(producer.close(), reader.close())

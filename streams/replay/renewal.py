@@ -1,10 +1,10 @@
-"""Declare the letters of a DLQ topic that was deleted and made again as new ones."""
+"""The way out of a journal that does not speak of the letters in its DLQ, or has lost entries."""
 
 from __future__ import annotations
 
 from streams.clock import Clock
 from streams.errors import TopicRecreated
-from streams.replay.journal import QueueReplaced
+from streams.replay.journal import DecisionsLost, QueueReplaced
 from streams.replay.letter_mark import check_mark
 from streams.replay.owner import owned
 from streams.replay.standing import read_standing
@@ -35,6 +35,31 @@ async def renew(
                 await owner.commit([entry])
             renewed.append(number)
     return renewed
+
+
+async def give_up_lost(
+    broker: Broker, clock: Clock, source: SourceTopic, actor: str, reason: str = ""
+) -> list[int]:
+    """The partitions whose journals have lost entries, and go on without them. A letter that was
+    decided on in a lost entry is open, so it can be replayed a second time.
+
+    Raises as `owned`.
+    """
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    if source.journal not in topics or source.dlq not in topics:
+        return []
+    given_up = []
+    for number in range(topics[source.journal].partitions):
+        async with owned(broker, clock, source, number, checked=False, whole=False) as owner:
+            if owner.standing.fault is not None:
+                entry = DecisionsLost(at_ms=clock.now_ms(), actor=actor, reason=reason)
+                await owner.commit([entry])
+                given_up.append(number)
+    return given_up
 
 
 async def _replaced(broker: Broker, source: SourceTopic, number: int) -> bool:

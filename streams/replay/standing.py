@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from streams.errors import BatchUnreadable, ChangelogGap, ChangelogLost
-from streams.log_range import read_range
+from streams.errors import BatchUnreadable, ChangelogGap, ChangelogLost, PartitionStopped
+from streams.log_range import behind, read_some
 from streams.replay.dispositions import Disposition, Dispositions
 from streams.replay.journal import (
+    DecisionsLost,
     Disposed,
     Entry,
     PlanCancelled,
@@ -19,13 +20,13 @@ from streams.replay.journal import (
     RowsShown,
     RunBegun,
     RunEnded,
-    entries,
+    entry_at,
 )
 from streams.replay.letter_mark import Mark, check_mark
 from streams.replay.plan import Plan
 from streams.replay.ranges import NOTHING, OffsetSet
 from streams.topology import SourceTopic
-from streams.types import LogReader, TopicPartition
+from streams.types import LogReader, RecordBatch, TopicPartition
 
 State: TypeAlias = Literal["entered", "running", "paused", "stopped", "finished", "cancelled"]
 
@@ -73,7 +74,8 @@ class PlanStanding:
 @dataclass(slots=True)
 class Standing:
     """The fold of a journal. ``mark`` is the newest one, `letter_mark`. ``arrears`` are entries whose rows ClickHouse may lack, by seq;
-    ``versions`` of their letters are those the rows will have."""
+    ``versions`` of their letters are those the rows will have. ``fault``: why the journal is not
+    whole; what is known of it then is only what can be read."""
 
     journal: TopicPartition
     seq: int = 0
@@ -82,6 +84,7 @@ class Standing:
     arrears: dict[int, Disposed] = field(default_factory=dict)
     shown: int = 0
     mark: Mark | None = None
+    fault: PartitionStopped | None = None
 
     @property
     def active(self) -> PlanStanding | None:
@@ -105,10 +108,38 @@ class Standing:
                 self._show(entry.shown)
             case QueueReplaced():
                 self._replaced(entry)
+            case DecisionsLost():
+                self.fault = None
+                self._cancel_all(entry, "decisions of this partition were lost")
             case _:
                 plan = self.plans[entry.plan]
                 plan.last_ms = entry.at_ms
                 _move(plan, entry)
+
+    def over(self, batch: RecordBatch) -> None:
+        """More of the journal; a `fault` of it lasts until an operator's `DecisionsLost`."""
+        for offset, value in zip(batch.offsets, batch.values, strict=True):
+            try:
+                entry = entry_at(batch.tp, offset, value)
+                if isinstance(entry, DecisionsLost):
+                    self.seq = max(self.seq, entry.seq - 1)
+                if self.fault is None or isinstance(entry, DecisionsLost):
+                    self.apply(entry)
+                    continue
+            except ChangelogGap as error:
+                self.fault = self.fault or error
+            else:
+                self._pass(entry)
+
+    def _pass(self, entry: Entry) -> None:
+        """An entry behind a fault: its decisions are known, the plan it belongs to may not be."""
+        self.seq = max(self.seq, entry.seq)
+        if isinstance(entry, Disposed):
+            self._disposed(entry)
+        elif isinstance(entry, RowsShown):
+            self._show(entry.shown)
+        elif isinstance(entry, QueueReplaced):
+            self._replaced(entry)
 
     def _entered(self, entry: PlanEntered) -> None:
         plan = self.plans.get(entry.plan)
@@ -136,8 +167,7 @@ class Standing:
         self.mark = entry.mark or self.mark
         self.arrears[entry.seq] = entry
         self._show(entry.shown)
-        if entry.plan:
-            plan = self.plans[entry.plan]
+        if entry.plan and (plan := self.plans.get(entry.plan)) is not None:
             plan.replayed += counts[Disposition.REPLAYED]
             plan.parked += counts[Disposition.PARKED]
             plan.left += entry.left
@@ -147,10 +177,13 @@ class Standing:
     def _replaced(self, entry: QueueReplaced) -> None:
         self.dispositions, self.mark = Dispositions(), None
         self._show(entry.seq)
+        self._cancel_all(entry, "the DLQ topic was made anew")
+
+    def _cancel_all(self, entry: QueueReplaced | DecisionsLost, reason: str) -> None:
         for plan in self.plans.values():
             if not plan.over:
                 plan.state, plan.actor = "cancelled", entry.actor
-                plan.reason = entry.reason or "the DLQ topic was made anew"
+                plan.reason = entry.reason or reason
                 plan.to_replay = plan.to_park = NOTHING
 
     def _show(self, seq: int) -> None:
@@ -180,10 +213,16 @@ def _move(plan: PlanStanding, entry: Entry) -> None:
 
 
 async def read_standing(
-    reader: LogReader, source: SourceTopic, partition: int, *, checked: bool = True
+    reader: LogReader,
+    source: SourceTopic,
+    partition: int,
+    *,
+    checked: bool = True,
+    whole: bool = True,
 ) -> Standing:
     """P3: read the journal of a DLQ partition from its start to its last stable offset, and, if
-    ``checked``, see that the DLQ still holds the letters it speaks of.
+    ``checked``, see that the DLQ still holds the letters it speaks of. Not ``whole``: a journal with
+    a fault is returned with it.
 
     Raises `ChangelogLost` and `ChangelogGap` where it is not whole, `UnknownFormat`,
     `TopicRecreated`, and what the reader raises.
@@ -192,20 +231,33 @@ async def read_standing(
     standing = Standing(journal)
     offset, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
     if offset > 0:
-        raise ChangelogLost(
+        standing.fault = ChangelogLost(
             f"{journal} begins at offset {offset}: its oldest decisions were deleted, so nothing "
             f"can be replayed exactly once any more. Its retention must be unlimited: "
             f"`dia topics plan`."
         )
-    try:
-        async for batch in read_range(reader, journal, offset, end, _READ_RECORDS):
-            for entry in entries(batch):
-                standing.apply(entry)
-    except BatchUnreadable as error:
-        raise ChangelogGap(
-            f"{journal} offsets {error.offset} to {error.until - 1} cannot be opened: {error.why}. "
-            f"The decisions in them are lost, so nothing can be replayed exactly once any more."
-        ) from error
+    while offset < end:
+        try:
+            batch = await read_some(reader, journal, offset, end, _READ_RECORDS)
+        except BatchUnreadable as error:
+            offset, first = behind(error, end), error.offset
+            standing.fault = standing.fault or ChangelogGap(
+                f"{journal} cannot be opened at offsets {first} to {offset - 1}: {error.why}. What "
+                f"was decided there is lost, so nothing can be replayed exactly once any more."
+            )
+        else:
+            standing.over(batch)
+            offset = batch.end
+    if whole and standing.fault is not None:
+        raise type(standing.fault)(f"{standing.fault} {way_out(source)}")
     if checked:
         await check_mark(reader, TopicPartition(source.dlq, partition), standing.mark)
     return standing
+
+
+def way_out(source: SourceTopic) -> str:
+    """The sentence on how to go on without what a journal has lost."""
+    return (
+        f"To go on without it: `dia dlq renew --topic {source.name} --lost-decisions`; letters that "
+        f"were decided on only there are open then."
+    )
