@@ -25,10 +25,11 @@ def renew(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Treat the letters of a DLQ topic that was deleted and made again as new ones.
+    """Treat the letters of a DLQ topic that was deleted and made again, or lost its end, as new ones.
 
     Decisions name letters by offset. Where the DLQ holds other letters than those that were decided
-    on, plans and lists stop with topic_recreated until this command. It changes only such partitions.
+    on, plans and lists stop with topic_recreated until this command. It changes only such partitions, and keeps what was decided of letters that
+    are proven to be still there.
 
     With --lost-decisions: where a journal has lost entries (changelog_lost, changelog_gap), go on
     without them. Letters that were decided on only there are open again, and a replay of them may be

@@ -71,7 +71,7 @@ async def history(reader: LogReader, letter: Letter) -> list[Decision]:
             continue
         begin = batch.end
         for entry in entries(batch):
-            if isinstance(entry, QueueReplaced):
+            if isinstance(entry, QueueReplaced) and letter.offset >= entry.kept:
                 found.clear()
             if isinstance(entry, Disposed):
                 found += _about(entry, letter.offset)

@@ -62,6 +62,12 @@ class Dispositions:
         """Of each letter's row in ClickHouse: 1 + how often it was decided on."""
         return self._look_up(self._changes, offsets).astype(np.int64) + 1
 
+    def forget_from(self, offset: int) -> None:
+        """Nothing was decided of the letters from ``offset`` on."""
+        for pages in (self._codes, self._changes):
+            for page in [number for number in pages if number * _PAGE + _PAGE > offset]:
+                pages[page][max(0, offset - page * _PAGE) :] = 0
+
     def counts(self) -> dict[Disposition, int]:
         """Letters by what was decided of them last, open ones left out."""
         totals = np.zeros(len(Disposition), np.int64)

@@ -88,8 +88,10 @@ class RunEnded(_Entry, frozen=True, kw_only=True, tag="run_ended"):
 
 
 class QueueReplaced(_Entry, frozen=True, kw_only=True, tag="queue_replaced"):
-    """The DLQ topic was made anew: entries before this one speak of letters that are gone."""
+    """The DLQ topic was made anew, or lost its end: entries before this one speak of letters that are
+    gone, but for those at offsets below ``kept``."""
 
+    kept: int = 0
     reason: str = ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.clock import Clock
 from streams.errors import TopicRecreated
 from streams.replay.journal import DecisionsLost, QueueReplaced
-from streams.replay.letter_mark import check_mark
+from streams.replay.letter_mark import check_mark, kept_below
 from streams.replay.owner import owned
 from streams.replay.standing import read_standing
 from streams.topology import SourceTopic
@@ -15,8 +15,9 @@ from streams.types import Broker, TopicPartition
 async def renew(
     broker: Broker, clock: Clock, source: SourceTopic, actor: str, reason: str = ""
 ) -> list[int]:
-    """The partitions whose DLQ was replaced: their journals forget what was decided before, and
-    plans that were not over there are cancelled. Other partitions are not touched.
+    """The partitions whose DLQ was replaced or lost its end: their journals forget what was decided of
+    letters that are gone, and plans that were not over there are cancelled. Other partitions are not
+    touched.
 
     Raises as `owned`.
     """
@@ -31,7 +32,9 @@ async def renew(
     for number in range(topics[source.dlq].partitions):
         if await _replaced(broker, source, number):
             async with owned(broker, clock, source, number, checked=False) as owner:
-                entry = QueueReplaced(at_ms=clock.now_ms(), actor=actor, reason=reason)
+                marks = owner.standing.marks.values()
+                kept = await kept_below(owner.reader, owner.dlq, marks)
+                entry = QueueReplaced(at_ms=clock.now_ms(), actor=actor, kept=kept, reason=reason)
                 await owner.commit([entry])
             renewed.append(number)
     return renewed

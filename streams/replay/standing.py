@@ -73,7 +73,7 @@ class PlanStanding:
 
 @dataclass(slots=True)
 class Standing:
-    """The fold of a journal. ``mark`` is the newest one, `letter_mark`. ``arrears`` are entries whose rows ClickHouse may lack, by seq;
+    """The fold of a journal. ``mark`` is the newest one, `letter_mark`, ``marks`` all of them by offset. ``arrears`` are entries whose rows ClickHouse may lack, by seq;
     ``versions`` of their letters are those the rows will have. ``fault``: why the journal is not
     whole; what is known of it then is only what can be read."""
 
@@ -84,6 +84,7 @@ class Standing:
     arrears: dict[int, Disposed] = field(default_factory=dict)
     shown: int = 0
     mark: Mark | None = None
+    marks: dict[int, Mark] = field(default_factory=dict)
     fault: PartitionStopped | None = None
 
     @property
@@ -148,7 +149,8 @@ class Standing:
                 entry.plan, entry.head, entry.by_agent, entry.end, entry.rate
             )
             plan.actor, plan.began_ms, plan.last_ms = entry.actor, entry.at_ms, entry.at_ms
-        plan.mark = self.mark = entry.mark or self.mark
+        self._marked(entry.mark)
+        plan.mark = self.mark
         plan.to_replay = plan.to_replay.joined(OffsetSet.parse(entry.replay))
         plan.to_park = plan.to_park.joined(OffsetSet.parse(entry.park))
         plan.letters = len(plan.to_replay) + len(plan.to_park)
@@ -164,7 +166,7 @@ class Standing:
             offsets = OffsetSet.parse(text)
             self.dispositions.mark(offsets, disposition)
             counts[disposition] = len(offsets)
-        self.mark = entry.mark or self.mark
+        self._marked(entry.mark)
         self.arrears[entry.seq] = entry
         self._show(entry.shown)
         if entry.plan and (plan := self.plans.get(entry.plan)) is not None:
@@ -175,7 +177,9 @@ class Standing:
             plan.reached, plan.last_ms = entry.reached, entry.at_ms
 
     def _replaced(self, entry: QueueReplaced) -> None:
-        self.dispositions, self.mark = Dispositions(), None
+        self.dispositions.forget_from(entry.kept)
+        self.marks = {at: mark for at, mark in self.marks.items() if at < entry.kept}
+        self.mark = self.marks[max(self.marks)] if self.marks else None
         self._show(entry.seq)
         self._cancel_all(entry, "the DLQ topic was made anew")
 
@@ -185,6 +189,10 @@ class Standing:
                 plan.state, plan.actor = "cancelled", entry.actor
                 plan.reason = entry.reason or reason
                 plan.to_replay = plan.to_park = NOTHING
+
+    def _marked(self, mark: Mark | None) -> None:
+        if mark is not None:
+            self.mark = self.marks[mark.offset] = mark
 
     def _show(self, seq: int) -> None:
         self.shown = max(self.shown, seq)

@@ -84,3 +84,16 @@ def test_dispositions_remember_the_last_word_and_count_all(history):
     assert table.versions(offsets).tolist() == [1 + changes.get(n, 0) for n in offsets.tolist()]
     assert sum(table.counts().values()) == len(last)
     assert all(table.of(offset) == disposition for offset, disposition in last.items())
+
+
+@given(members, st.integers(3900, 4500))
+def test_what_is_forgotten_begins_at_an_offset(chosen, first):
+    """A DLQ that lost its end keeps the decisions on the letters before it, and only those."""
+    table = Dispositions()
+    shifted = {offset + 4000 for offset in chosen}
+    table.mark(OffsetSet.of(sorted(shifted)), Disposition.REPLAYED)
+    table.forget_from(first)
+    offsets = np.arange(3900, 4500)
+    kept = [int(n in shifted and n < first) for n in offsets.tolist()]
+    assert table.codes(offsets).tolist() == kept
+    assert table.versions(offsets).tolist() == [1 + n for n in kept]
