@@ -3,7 +3,8 @@
 One agent at a time looks, that of the source's journal 0; two that both believe to be it do no
 harm, since plans that overlap replay nothing twice. A look is these steps:
 
-1. letters of the policy behind those of its last plan (the journal knows) are assessed; none: done
+1. letters of the policy behind those of its last plan (the journal knows) are assessed; none: done.
+   In a DLQ that was made anew the look begins at its start
 2. the youngest failed less than ``quiet_s`` ago, or the dependency does not answer: look again later
 3. the plan is submitted at the policy's rate; while another plan holds the topic: look again later
 
@@ -17,7 +18,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import structlog
@@ -44,6 +45,20 @@ Answers: TypeAlias = Callable[[], Awaitable[bool]]
 log = structlog.get_logger(__name__)
 
 
+class _Passed(NamedTuple):
+    """Up to ``end`` this process has looked at a DLQ partition, when its `Standing.queue` was
+    ``queue``."""
+
+    queue: int
+    end: int
+
+    def of(self, standing: Standing) -> int:
+        return self.end if self.queue == standing.queue else 0
+
+
+_START: Final = _Passed(0, 0)
+
+
 class Automation:
     """Follows ``policies`` for the topics that this agent leads.
 
@@ -64,7 +79,7 @@ class Automation:
         self._means = means
         self._answers = answers
         self._due_s = dict.fromkeys((policy.name for policy in policies), 0.0)
-        self._passed: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        self._passed: defaultdict[str, dict[int, _Passed]] = defaultdict(dict)
 
     async def follow(self, leads: Callable[[TopicPartition], bool]) -> None:
         """Look again and again, until cancelled; ``leads``: this agent has that journal."""
@@ -82,9 +97,20 @@ class Automation:
 
     async def look(self, policy: ReplayPolicy, source: SourceTopic) -> str | None:
         """One look; the id of the plan that was submitted, if any. Raises as `make_plan`."""
-        draft = await self._draft(policy, source)
+        known = (await journals(self._means.broker, [source])).get(source, [])
+        draft = await self._draft(policy, source, known)
+        passed = {
+            number: _Passed(standing.queue, draft.ends[number])
+            for number, standing in enumerate(known)
+            if number in draft.ends
+        }
+        before = self._passed[policy.name]
+        if any(passed[n].end < before[n].of(known[n]) for n in passed.keys() & before.keys()):
+            # Where nothing was decided on, no journal tells that the log is a new one.
+            before.clear()
+            return None
         if not draft.plan.selections:
-            self._passed[policy.name] = dict(draft.ends)
+            self._passed[policy.name] = passed
             return None
         if (why := await self._waits_for(policy, draft)) is None:
             means = replace(self._means, actor=policy.actor, rate=policy.rate)
@@ -96,7 +122,7 @@ class Automation:
             log.info("replay_policy_waits", policy=policy.name, why=why)
             return None
         log.info("replay_policy_acts", policy=policy.name, letters=draft.plan.letters)
-        self._passed[policy.name] = dict(draft.ends)
+        self._passed[policy.name] = passed
         return draft.plan.id
 
     async def _waits_for(self, policy: ReplayPolicy, draft: Draft) -> str | None:
@@ -108,11 +134,12 @@ class Automation:
             return f"{policy.after} does not answer yet"
         return None
 
-    async def _draft(self, policy: ReplayPolicy, source: SourceTopic) -> Draft:
-        means = self._means
-        known = (await journals(means.broker, [source])).get(source, [])
+    async def _draft(
+        self, policy: ReplayPolicy, source: SourceTopic, known: Sequence[Standing]
+    ) -> Draft:
+        means, passed = self._means, self._passed[policy.name]
         begin = {
-            number: max(self._passed[policy.name].get(number, 0), _planned(policy, standing))
+            number: max(passed.get(number, _START).of(standing), _planned(policy, standing))
             for number, standing in enumerate(known)
         }
         request = Request(

@@ -86,6 +86,8 @@ class Standing:
     mark: Mark | None = None
     marks: dict[int, Mark] = field(default_factory=dict)
     fault: PartitionStopped | None = None
+    queue: int = 0
+    """seq of the last entry that said that the DLQ, or its end, is a new one; 0: there is none"""
 
     @property
     def active(self) -> PlanStanding | None:
@@ -177,9 +179,12 @@ class Standing:
             plan.reached, plan.last_ms = entry.reached, entry.at_ms
 
     def _replaced(self, entry: QueueReplaced) -> None:
+        self.queue = entry.seq
         self.dispositions.forget_from(entry.kept)
         self.marks = {at: mark for at, mark in self.marks.items() if at < entry.kept}
         self.mark = self.marks[max(self.marks)] if self.marks else None
+        for plan in self.plans.values():
+            plan.end = min(plan.end, entry.kept)
         self._show(entry.seq)
         self._cancel_all(entry, "the DLQ topic was made anew")
 

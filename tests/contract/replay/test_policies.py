@@ -10,6 +10,7 @@ from streams.replay.agent import ReplayAgent
 from streams.replay.automation import Automation
 from streams.replay.control import find_plan, journals, plan_in, tell
 from streams.replay.policies import ReplayPolicy
+from streams.replay.renewal import renew
 from streams.replay.run import submit
 from streams.settings import Settings
 
@@ -147,3 +148,36 @@ async def test_two_agents_that_both_look_replay_nothing_twice(lot):
     assert sum(plan.replayed for plan in found) == 4
     values = sorted(value for _, _, value, _ in await lot.read(lot.source.name))
     assert values == [lot.event(n) for n in range(4)]
+
+
+async def test_a_policy_begins_anew_in_a_queue_that_was_made_anew(lot):
+    """Ends of plans, and what one process looked at, are offsets of the old queue: behind them the
+    policy would pass over every new letter, in silence."""
+    await lot.bury(*[lot.event(n) for n in range(5)], code=AWAY)
+    follower = automation(lot, policy(lot))
+    plan = await follower.look(policy(lot), lot.source)
+    _, found = await entered(lot, plan)
+    assert (await lot.run(plan_in(found))).replayed == 5
+    assert await follower.look(policy(lot), lot.source) is None
+    await lot.recreate_dlq()
+    await lot.bury(lot.event(9), code=AWAY)
+    await renew(lot.broker, lot.clock, lot.source, "ann", "purged")
+    for looks in (follower, automation(lot, policy(lot))):
+        plan = await looks.look(policy(lot), lot.source)
+        assert plan is not None
+        source, found = await entered(lot, plan)
+        await tell(lot.broker, lot.clock, source, found, "cancel", "ann")
+        await lot.recreate_dlq()
+        await lot.bury(lot.event(10), code=AWAY)
+        await renew(lot.broker, lot.clock, lot.source, "ann", "purged again")
+
+
+async def test_a_queue_that_is_shorter_than_it_was_is_looked_at_from_its_start(lot):
+    """Of its letters none was decided on, so no journal speaks of them, and nothing is renewed."""
+    await lot.bury(*[lot.event(n) for n in range(5)])
+    follower = automation(lot, policy(lot))
+    assert await follower.look(policy(lot), lot.source) is None
+    await lot.recreate_dlq()
+    await lot.bury(lot.event(9), code=AWAY)
+    looks = [await follower.look(policy(lot), lot.source) for _ in range(2)]
+    assert [plan is not None for plan in looks] == [False, True]
