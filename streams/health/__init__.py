@@ -7,10 +7,10 @@ the console's overview and the metrics of `HealthMonitor` (monitor.py) show its 
 
 | verdict | means |
 |---|---|
-| healthy | every declared partition was asked about, and has an owner or nothing to read |
-| warning | works, with less than it should have: a rebalance, no member while nothing waits |
+| healthy | every declared partition was asked about, and is read or has nothing to read |
+| warning | works, with less than it should have: a rebalance, no member while nothing waits; or records wait for a worker that is not known here, and there is no history |
 | unknown | a part could not be asked; its lag is None, never 0 |
-| red | records wait that no member reads, or a partition is stopped |
+| red | records wait that no member reads, a partition is stopped, or a topic is gone |
 
 The verdict is the worst severity among the findings. A green verdict needs proof: an answer that
 is missing makes it unknown.

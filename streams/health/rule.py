@@ -96,11 +96,12 @@ def unknown_sources(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def absent_topics(observed: Observation) -> Iterator[HealthFinding]:
-    """A declared source that does not exist takes no record. Red where a group reads it: it was
-    deleted; without members the cluster is one that was not prepared yet."""
+    """A declared source that does not exist takes no record. Red where a group reads it or other
+    sources exist: it was deleted. Without both the cluster is one that was not prepared yet."""
+    prepared = any(source.logs for source in observed.sources)
     for source in observed.sources:
         if source.logs == {}:
-            read = source.group is not None and bool(source.group.members)
+            read = prepared or (source.group is not None and bool(source.group.members))
             yield HealthFinding(
                 code="topic_absent",
                 severity=Severity.RED if read else Severity.WARNING,
@@ -210,14 +211,15 @@ def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def stalled_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Owned, with unread records, and not committed for `STALL_S`: its owner does not work."""
+    """With unread records, and not committed for `STALL_S`: its owner does not work, or its group
+    does not stop rebalancing."""
     for source in observed.sources:
         stalls = {
             partition: observed.stalls.get(
                 (source.source.group, TopicPartition(source.source.topic, partition)), 0.0
             )
             for partition in source.logs or ()
-            if source.owner(partition) is not None
+            if source.owner(partition) is not None or _rebalances(source)
         }
         still = sorted(partition for partition, age_s in stalls.items() if age_s >= STALL_S)
         if still:
@@ -226,6 +228,36 @@ def stalled_partitions(observed: Observation) -> Iterator[HealthFinding]:
                 f"has committed nothing for {age_s:.0f} s in {_named(still)}, with records unread"
             )
             yield _finding(source, "partition_stalled", Severity.RED, detail, "dia status")
+
+
+def _rebalances(source: SourceObservation) -> bool:
+    return source.group is not None and not source.group.stable
+
+
+def unproven_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Unread records in partitions of members that no worker known here speaks for: such a member
+    may have stopped the partition. Only a history tells (stall.py), and one look has none."""
+    known = {
+        (held["group"], held["topic"], held["partition"])
+        for worker in observed.workers
+        for held in worker.partitions
+    }
+    for source in observed.sources:
+        group, topic = source.source
+        unproven = [
+            partition
+            for partition in sorted(source.logs or ())
+            if source.lag(partition)
+            and source.owner(partition) is not None
+            and (group, topic, partition) not in known
+            and (group, TopicPartition(topic, partition)) not in observed.stalls
+        ]
+        if unproven:
+            detail = (
+                f"has unread records in {_named(unproven)}, held by workers that are not known "
+                "here: one look cannot tell whether they are read"
+            )
+            yield _finding(source, "progress_unproven", Severity.WARNING, detail, "dia console")
 
 
 def departed_owners(observed: Observation) -> Iterator[HealthFinding]:
@@ -344,6 +376,7 @@ RULES: Final[tuple[Rule, ...]] = (
     departed_owners,
     impossible_offsets,
     stalled_partitions,
+    unproven_partitions,
     stopped_partitions,
     waiting_partitions,
     paused_partitions,

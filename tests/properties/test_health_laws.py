@@ -66,6 +66,10 @@ def test_healthy_means_that_everything_was_asked_and_everything_is_read(observed
         for partition, log in source.logs.items():
             assert source.owner(partition) is not None
             assert source.committed.get(partition, 0) <= log.stable_end
+            place = {"group": "g", "topic": source.source.topic, "partition": partition}
+            held = [one for worker in observed.workers for one in worker.partitions]
+            known = any(place.items() <= one.items() for one in held)
+            assert known or not source.lag(partition)
     assert not any(held["stopped_by"] for one in observed.workers for held in one.partitions)
 
 

@@ -92,11 +92,15 @@ async def test_an_empty_pipeline_without_workers_is_a_warning(broker):
 
 
 async def test_a_group_that_reads_everything_is_healthy(broker):
-    """Green is possible, with an owner for each partition."""
+    """Green is possible, with an owner for each partition; and with unread records, where the
+    owner is known. One that is not may have stopped the partition."""
     await _produce(broker, 10)
     consumer = broker.consumer(GROUP, [TOPIC], "one")
     await consumer.start(_Listener(consumer))
     health = await _health(broker)
+    assert _codes(health) == {("progress_unproven", Severity.WARNING, TOPIC)}
+    held = [{"group": GROUP, "topic": TOPIC, "partition": number} for number in range(2)]
+    health = await _health(broker, workers=[Worker(pid=1, slot=0, partitions=held)])
     assert (health.verdict, health.lag_records) == (Severity.HEALTHY, 10)
     assert {row["owner"] for row in health.partitions} == {"one"}
     await consumer.stop()
@@ -153,6 +157,13 @@ async def test_a_topic_that_is_absent_is_red_once_a_group_reads(broker):
     health = await _health(broker, sources=absent)
     assert _codes(health) == {("topic_absent", Severity.RED, "absent")}
     await consumer.stop()
+
+
+async def test_a_topic_that_is_absent_beside_others_is_red_without_members(broker):
+    """Workers that start after it was deleted wait for it, and join no group meanwhile."""
+    absent = DeclaredSource("another-group", "absent")
+    health = await _health(broker, sources=(*SOURCES, absent))
+    assert ("topic_absent", Severity.RED, "absent") in _codes(health)
 
 
 async def test_a_broker_that_refuses_is_unknown(broker):

@@ -49,6 +49,15 @@ def test_an_owner_that_never_commits_becomes_red():
     assert _judged(history, _observed(STALL_S + 10, 6, 15)).verdict is Severity.HEALTHY
 
 
+def test_a_group_that_does_not_stop_rebalancing_becomes_red():
+    """Members that come and go for ever: nobody owns anything, and nothing is read."""
+    history, moving = CommitHistory(), replace(OWNED, stable=False, members=())
+    for at_s, worst in ((0, Severity.WARNING), (STALL_S, Severity.RED)):
+        observed = _observed(at_s, 5, 10)
+        sources = (replace(observed.sources[0], group=moving),)
+        assert _judged(history, replace(observed, sources=sources)).verdict is worst
+
+
 def test_a_partition_without_unread_records_does_not_stall():
     """Nothing to read for a week, then one record: it has just begun to wait."""
     history = CommitHistory()
