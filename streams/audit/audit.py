@@ -17,7 +17,6 @@ from streams.audit import placement
 from streams.audit.books import Books, PartitionBooks, ShedRange
 from streams.audit.compare import compare
 from streams.audit.finding import Finding, shortened, span
-from streams.audit.judge import Rules
 from streams.audit.reading import Reading
 from streams.audit.recount import Recount, recount
 from streams.audit.shards import Shards
@@ -28,6 +27,7 @@ from streams.job_agent import Agent
 from streams.moments import iso_s
 from streams.settings import Settings
 from streams.types import Broker, LogReader, TopicPartition
+from streams.workload.judge import Rules
 from tables import MINUTE_WINDOWS
 
 _POLL_S = 2.0

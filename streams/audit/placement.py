@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from streams.audit.books import PartitionBooks
 from streams.audit.finding import Finding, Place
-from streams.audit.judge import Judge, Rules
 from streams.broker.partitioner import partition_of
 from streams.errors import BatchUnreadable
 from streams.log_range import behind, read_some
 from streams.types import LogReader, OffsetOutOfRange, TopicPartition
+from streams.workload.judge import Judge, Rules
 
 SAMPLE_OFFSETS = 300
 IDS_MAX = 2_000_000

@@ -16,11 +16,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from streams.audit.books import LedgerRow, PartitionBooks
-from streams.audit.judge import Event, Judge, Rules, Verdict
 from streams.errors import BatchUnreadable
 from streams.log_range import behind, read_some
 from streams.runtime.append_times import appended_ms, first_since
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.workload.judge import Event, Judge, Rules, Verdict
 
 WINDOW_MS = 60_000
 

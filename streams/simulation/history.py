@@ -10,15 +10,16 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from streams.job_agent import Agent
-from streams.runtime.assigned import AssignedPartition
 from streams.settings import Settings
 from streams.simulation.clocks import Clocks, begin_ms
+from streams.simulation.difference import Difference
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.lost_tail import check_lost_tail
 from streams.simulation.producers import Producers
+from streams.simulation.quiet import decided, held, quiet_moment
 from streams.simulation.replay_check import check_replays
 from streams.simulation.replays import Replays
 from streams.simulation.shard_weather import ShardWeather
@@ -28,7 +29,6 @@ from streams.simulation.weather import Weather
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
 from streams.topology import SourceTopic
-from streams.types import TopicPartition
 
 SETTINGS = Settings(
     commit_interval_s=0.5,
@@ -74,6 +74,13 @@ class NotSettled(AssertionError):  # noqa: N818 - what happened
     """The system did not come to rest although nothing was wrong with the world any more."""
 
 
+class Check(Protocol):
+    """Judges all that is visible at a quiet moment; raises `Difference`. ``over``: no window is
+    open any more."""
+
+    def __call__(self, world: World, witness: Witness, *, over: bool) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """What a history is about: whose engine is run, fed with what, and how it is judged.
@@ -86,7 +93,7 @@ class Story:
     settings: Settings
     agents: Callable[[int], Sequence[Agent]]
     producers: Callable[[World, random.Random], Producers]
-    check: Callable[[World, Witness], None]
+    check: Check
     replayed_share: float = 0.0
     """of the histories, those in which dead letters are mended and replayed"""
     shed_share: float = 0.0
@@ -95,10 +102,8 @@ class Story:
     """of the histories, those in which batches cannot be opened and lists are lost"""
     loss_share: float = 0.0
     """of the histories, those in which a partition's log loses what was consumed of it"""
-    check_shown: Callable[[World, Sequence[Process]], Awaitable[None]] | None = None
-    """waits for a quiet moment and raises `Difference` for what is not visible then"""
-    shown_share: float = 0.25
-    """of the histories, those that wait for it"""
+    quiet_share: float = 0.0
+    """of the histories, those that are judged at quiet moments before their end, too"""
     replicated_share: float = 0.0
     """of the histories, those in which every shard has replicas, which lag and die"""
 
@@ -128,6 +133,7 @@ def simulate(seed: int, story: Story) -> World:
         random.Random(f"broker {seed}"),
         clock_rng,
         shard_rng,
+        random.Random(f"quiet {seed}"),
     )
     run(loop, _history(world, story, dice))
     return world
@@ -144,13 +150,13 @@ class _Dice(NamedTuple):
     broker: random.Random
     clocks: random.Random
     shards: random.Random
+    quiet: random.Random
 
 
 async def _history(world: World, story: Story, dice: _Dice) -> None:
     rng = dice.weather
     witness = Witness(world, story.source, story.group)
-    mended = dice.replays.random() < story.replayed_share
-    replays = Replays(world, dice.replays) if mended else None
+    replays = Replays(world, dice.replays) if _drawn(dice.replays, story.replayed_share) else None
     sheds = Sheds(world, dice.sheds, story.source, story.group, share=story.shed_share)
     sources = Sources(world, dice.source, story.group, sheds, share=story.source_share)
     loss = Loss(world, dice.source, story.source.name, share=story.loss_share)
@@ -158,6 +164,8 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
     weather = Weather(world, rng, story.source, story.group)
     clocks = Clocks(world, dice.clocks)
     shard_weather = ShardWeather(world, dice.shards)
+    steps = _quiet_steps(dice.quiet, story.quiet_share)
+    pauses = _Pauses(world, story, witness, sources, loss, weather, shard_weather, steps)
     await world.create_topics()
     weather.start_one()
     for step in range(STEPS):
@@ -173,6 +181,7 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
         await asyncio.sleep(rng.choice(_PAUSES_S))
         witness.look()
         await loss.strike(witness)
+        await pauses.after(step)
     # A restart repeats what is owed and so mends what was forgotten: not all may have one.
     await shard_weather.clear()
     survivors = await weather.clear(kill=rng.random() < 0.5)
@@ -181,11 +190,10 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
     if replays is not None:
         await replays.finish()
     await sheds.finish()
-    await _look_at_live(world, story, processes, dice.clocks, loss)
-    # Most need not wait for the end of their last minutes: time jumps, and a record says so.
-    hurry = producers.hurry if rng.random() < HURRIED_SHARE else None
+    await pauses.last(processes)
     calm = _Calm(world, story.source, sources, loss)
-    await calm.settle(processes, hurry)
+    # Most need not wait for the end of their last minutes: time jumps, and a record says so.
+    await calm.settle(processes, producers.hurry if rng.random() < HURRIED_SHARE else None)
     if rng.random() < 0.3:
         # All that matters is in the changelog: a host that was never there finds it settled.
         weather.spoil_restores(dice.broker)
@@ -193,25 +201,63 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
     witness.look()
     if loss.happened:
         loss.check(witness)
-    else:
-        story.check(world, witness)
-        check_sheds(world, sheds)
-        check_spoilt(world, story.source.name)
-        _check_replays(world, replays)
-        if dice.broker.random() < 0.3:
-            await check_lost_tail(world, story.source, story.group, dice.broker)
-
-
-def _check_replays(world: World, replays: Replays | None) -> None:
+        return
+    story.check(world, witness, over=True)
+    check_sheds(world, sheds)
+    check_spoilt(world, story.source.name)
     if replays is not None:
         check_replays(world)
+    if dice.broker.random() < 0.3:
+        await check_lost_tail(world, story.source, story.group, dice.broker)
 
 
-async def _look_at_live(
-    world: World, story: Story, processes: Sequence[Process], rng: random.Random, loss: Loss
-) -> None:
-    if story.check_shown is not None and not loss.happened and rng.random() < story.shown_share:
-        await story.check_shown(world, processes)
+def _quiet_steps(rng: random.Random, share: float) -> frozenset[int]:
+    """Two steps, or mostly none."""
+    return frozenset(rng.sample(range(4, STEPS - 1), 2)) if _drawn(rng, share) else frozenset()
+
+
+def _drawn(rng: random.Random, share: float) -> bool:
+    return rng.random() < share
+
+
+@dataclass(frozen=True, slots=True)
+class _Pauses:
+    """Quiet moments before the end, at which everything visible is judged."""
+
+    world: World
+    story: Story
+    witness: Witness
+    sources: Sources
+    loss: Loss
+    weather: Weather
+    shard_weather: ShardWeather
+    steps: frozenset[int]
+    """those after which the weather pauses"""
+
+    async def after(self, step: int) -> None:
+        """All faults end for a while; the processes that live go on, and so does the history."""
+        if step not in self.steps:
+            return
+        await self.shard_weather.clear()
+        if not await self.weather.clear(kill=False):
+            self.weather.start_one()
+        await self._look(self.weather.processes)
+
+    async def last(self, processes: Sequence[Process]) -> None:
+        """In the calm, while windows are still open."""
+        if self.steps:
+            await self._look(processes)
+
+    async def _look(self, processes: Sequence[Process]) -> None:
+        """Judge, if the system comes to rest soon."""
+        if self.loss.happened:
+            return
+        if await quiet_moment(self.world, self.story.source, self.sources, processes):
+            self.witness.look()
+            try:
+                self.story.check(self.world, self.witness, over=False)
+            except Difference as error:
+                raise Difference(f"at a quiet moment: {error}") from error
 
 
 async def _storm(producers: Producers, weather: Weather, dice: _Dice) -> None:
@@ -263,11 +309,11 @@ class _Calm:
             for process in processes:
                 if process.failure is not None:
                     raise process.failure
-            if self._settled(processes) and self._decided():
+            if self._settled(processes) and decided(self.world, self.source):
                 for process in processes:
                     await process.stop()
                 return
-        raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in _held(processes)]))
+        raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in held(processes)]))
 
     def _settled(self, processes: Sequence[Process]) -> bool:
         counts = [process.worker.counts() for process in processes]
@@ -276,22 +322,11 @@ class _Calm:
             all_ready = ready == self.world.partitions
             return all_ready and all(p.worker.settled for p in processes)
         lost = self.loss.tp
-        others = [partition for partition in _held(processes) if partition.tp != lost]
-        stopped = [p for p in _held(processes) if p.tp == lost and p.phase == "stopped"]
+        others = [partition for partition in held(processes) if partition.tp != lost]
+        stopped = [p for p in held(processes) if p.tp == lost and p.phase == "stopped"]
         codes = {p.stopped_by.code for p in stopped if p.stopped_by is not None}
         return (
             codes in ({"topic_recreated"}, {"source_truncated"})
             and ready == self.world.partitions - 1
             and all(partition.settled for partition in others)
         )
-
-    def _decided(self) -> bool:
-        """No stranger's transaction is open: the broker aborts it in its own time."""
-        numbers = range(self.world.partitions)
-        logs = [self.world.broker.log(TopicPartition(self.source.name, n)) for n in numbers]
-        return all(log.last_stable_offset == log.high_watermark for log in logs)
-
-
-def _held(processes: Sequence[Process]) -> list[AssignedPartition]:
-    groups = [group for process in processes for group in process.worker.groups]
-    return [partition for group in groups for partition in group.partitions.values()]

@@ -45,10 +45,12 @@ def try_seed(seed: int, story: str, broken: str | None = None) -> Failure | None
     return None
 
 
-def try_seeds(seeds: Iterable[int], jobs: int, story: str) -> Iterator[Failure]:
+def try_seeds(
+    seeds: Iterable[int], jobs: int, story: str, broken: str | None = None
+) -> Iterator[Failure]:
     """Failures as they are found. Worker processes are started afresh and hold no output."""
     with _pool(jobs) as pool:
-        for failures in pool.map(partial(_try_some, story), _chunks(seeds)):
+        for failures in pool.map(partial(_try_some, story, broken), _chunks(seeds)):
             yield from failures
 
 
@@ -82,8 +84,8 @@ def _chunks(seeds: Iterable[int]) -> Iterator[tuple[int, ...]]:
         yield chunk
 
 
-def _try_some(story: str, seeds: tuple[int, ...]) -> list[Failure]:
-    tried = [try_seed(seed, story) for seed in seeds]
+def _try_some(story: str, broken: str | None, seeds: tuple[int, ...]) -> list[Failure]:
+    tried = [try_seed(seed, story, broken) for seed in seeds]
     return [failure for failure in tried if failure is not None]
 
 

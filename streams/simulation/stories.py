@@ -9,7 +9,6 @@ from streams.simulation import broken, broken_jobs, comparison
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.jobs import JOBS
 from streams.simulation.producers import Producers
-from streams.simulation.shown import check_shown
 from streams.simulation.variant import Variant
 from streams.topology import DIA_GROUP, MODEL_METRICS
 
@@ -24,7 +23,7 @@ METRICS = Story(
     shed_share=1 / 4,
     source_share=1 / 4,
     loss_share=1 / 12,
-    check_shown=check_shown,
+    quiet_share=1 / 4,
     replicated_share=1 / 3,
 )
 

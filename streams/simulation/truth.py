@@ -1,52 +1,58 @@
-"""What must have come out, read from the source log alone.
+"""What must have come out of `model.metrics`, read from the source log alone.
 
-The judgement of each record is written here a second time, record by record and with nothing
-of the engine: what the engine and this file agree on, neither got from the other.
+Every record is judged by `streams.workload.judge`, which has nothing of the engine: what the engine
+and that judge agree on, neither got from the other.
 """
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from streams.settings import Settings
 from streams.types import RecordBatch
-from streams.workload.log_age import LogAge
+from streams.workload.judge import Judge, Rules
 
 Series = tuple[str, str, str, int]
 """tenant, model, metric, window start in seconds"""
 
-_FIELDS: tuple[tuple[str, type | tuple[type, ...]], ...] = (
-    ("tenant_id", str),
-    ("model_id", str),
-    ("metric", str),
-    ("ts", int),
-    ("value", (int, float)),
-)
-_SAID = ("model_id", "metric", "ts", "value", "run_id")
+
+class Counted(NamedTuple):
+    """An applied event. Of two in one window, the greater one is the newer one."""
+
+    ts_ms: int
+    offset: int
+    value: float
 
 
 @dataclass(slots=True)
 class Expected:
-    """Of one source: values by window, ids of dead letters, counts by partition."""
+    """Of one source: events by window, ids of dead letters, counts by partition.
 
-    values: dict[Series, list[float]] = field(default_factory=lambda: defaultdict(list))
+    ``duplicates`` is None where the log alone does not say how many there are.
+    """
+
+    values: dict[Series, list[Counted]] = field(default_factory=lambda: defaultdict(list))
     dead: set[str] = field(default_factory=set)
-    read: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    applied: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    shed: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    read: Counter[int] = field(default_factory=Counter)
+    applied: Counter[int] = field(default_factory=Counter)
+    shed: Counter[int] = field(default_factory=Counter)
+    duplicates: Counter[int] | None = None
 
 
 def judge(
     batch: RecordBatch, settings: Settings, expected: Expected, shed: Sequence[range] = ()
 ) -> None:
-    """Add one partition's whole log to ``expected``. Nobody looked at the offsets in ``shed``."""
-    first: dict[tuple[str, str], tuple[int, int, str]] = {}
-    age = LogAge(settings.dedupe_ttl_s * 1000)
-    partition = batch.tp.partition
+    """Add one partition's whole log to ``expected``. The offsets in ``shed`` were not looked at."""
+    rules = Rules(
+        future_max_ms=settings.future_max_s * 1000,
+        late_max_ms=settings.late_max_s * 1000,
+        dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
+    )
+    judged, partition = Judge(rules), batch.tp.partition
+    expected.duplicates = expected.duplicates or Counter()
     expected.shed[partition] = sum(map(len, shed))
     expected.read[partition] += expected.shed[partition]
     rows = zip(
@@ -56,41 +62,12 @@ def judge(
         if any(offset in skipped for skipped in shed):
             continue
         expected.read[partition] += 1
-        age.read(append_ms)
-        # Of a replayed record: its age is that of its first append, its id counts from this one.
-        # A clock that stepped back by more than that age makes it a dead letter again.
-        first_ms = int(dict(headers).get("dia.replay.append_ts", b"%d" % append_ms))
-        event = _event(key, value, first_ms, settings) if first_ms <= append_ms else None
-        if event is None:
+        verdict, event = judged.judge(append_ms, key, value, headers)
+        if verdict == "dead":
             expected.dead.add(f"{batch.tp}/{offset}")
-            continue
-        identity = (event["tenant_id"], event.get("event_id") or f"bytes {value!r}")
-        said = json.dumps([event.get(name) for name in _SAID])
-        seen = first.get(identity)
-        in_time = seen is not None and append_ms - seen[0] <= settings.dedupe_ttl_s * 1000
-        if seen is not None and in_time and not age.forgets(seen[1]):
-            if seen[2] != said:
-                expected.dead.add(f"{batch.tp}/{offset}")
-            continue
-        first[identity] = (append_ms, age.now, said)
-        window = event["ts"] // 60_000 * 60
-        series = (event["tenant_id"], event["model_id"], event["metric"], window)
-        expected.values[series].append(float(event["value"]))
-        expected.applied[partition] += 1
-
-
-def _event(
-    key: bytes | None, value: bytes | None, append_ms: int, settings: Settings
-) -> dict[str, Any] | None:
-    """The event, or None where it must be a dead letter."""
-    try:
-        event: dict[str, Any] = json.loads(value or b"")
-    except ValueError:
-        return None
-    if not isinstance(event, dict):
-        return None
-    if not all(isinstance(event.get(name), kind) for name, kind in _FIELDS):
-        return None
-    future_ms, late_ms = settings.future_max_s * 1000, settings.late_max_s * 1000
-    in_time = append_ms - late_ms <= event["ts"] <= append_ms + future_ms
-    return event if in_time and key == event["tenant_id"].encode() else None
+        elif event is None:
+            expected.duplicates[partition] += 1
+        else:
+            expected.applied[partition] += 1
+            series = (*event.series, event.ts_ms // 60_000 * 60)
+            expected.values[series].append(Counted(event.ts_ms, offset, event.value))

@@ -128,6 +128,11 @@ class Weather:
             self._processes.append(process)
             process.start()
 
+    @property
+    def processes(self) -> list[Process]:
+        """Those that live."""
+        return list(self._alive())
+
     def _alive(self) -> list[Process]:
         self._processes = [p for p in self._processes if p.alive]
         return self._processes
@@ -229,11 +234,6 @@ def _refuse_some_rows(table: str, row: Row) -> bool:
     """A quarter of the rows."""
     names = _REFUSED_BY.get(table)
     return names is not None and _refused(*(row[name] for name in names))
-
-
-def refusable(tenant: str, model: str, start_s: int) -> bool:
-    """Whether a shard that refuses rows refuses those of this window."""
-    return _refused(tenant, model, start_s)
 
 
 def _refused(*values: object) -> bool:

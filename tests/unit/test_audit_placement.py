@@ -7,12 +7,12 @@ import json
 import pytest
 
 from streams.audit.books import LedgerRow, PartitionBooks, ShedRange
-from streams.audit.judge import Rules
 from streams.audit.placement import Doubled, finding, sample
 from streams.broker.memory import MemoryBroker
 from streams.broker.partitioner import partition_of
 from streams.clock import VirtualClock
 from streams.types import TopicConfig, TopicPartition
+from streams.workload.judge import Rules
 
 TTL_MS = 120_000
 RULES = Rules(future_max_ms=60_000, late_max_ms=3_600_000, dedupe_ttl_ms=TTL_MS)

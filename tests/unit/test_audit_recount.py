@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from streams.audit.books import LedgerRow, PartitionBooks, ShedRange
-from streams.audit.judge import Rules
 from streams.audit.recount import Recount, recount
 from streams.audit.windows import Stored, compare_counters, compare_dead, compare_windows
 from streams.broker.memory import MemoryBroker
 from streams.clock import VirtualClock
 from streams.types import TopicConfig, TopicPartition
+from streams.workload.judge import Rules
 
 RULES = Rules(future_max_ms=60_000, late_max_ms=3_600_000, dedupe_ttl_ms=120_000)
 TP = TopicPartition("t", 0)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from agents.aggregate_metrics import aggregate_metrics
 from streams.agent import EventBatch
-from streams.audit.judge import Judge, Rules
 from streams.codecs import Limits, decode
 from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
+from streams.workload.judge import Judge, Rules
 from tables.log_time import Expiry, LogTime, log_times
 from tables.memory_files import MemoryFiles
 from tables.minute_windows import MinuteWindows, WindowPolicy

@@ -2,7 +2,7 @@
 
 Written from the contract of the event, record by record, with the standard library's JSON and
 nothing of the pipeline's codecs, hashes or tables: where both agree, neither got it from the
-other. A property test holds them against each other (tests/properties/test_audit_judge.py).
+other. A property test holds them against each other (tests/properties/test_judge.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,22 @@
+"""What is right at the end may have been wrong before: quiet moments are judged, too."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from streams.simulation.seeds import try_seeds
+
+SEEDS = range(24)
+JOBS = os.cpu_count() or 1
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["live_rows_twice_until_merged", "live_rows_acknowledged_unseen"])
+def test_a_store_that_is_wrong_for_a_while_is_caught_in_between(name):
+    """A dashboard shows live windows: a double that a later merge mends was seen by people."""
+    failures = list(try_seeds(SEEDS, JOBS, "metrics", name))
+    # Most histories end well, so that their ends alone would not tell.
+    assert len(failures) < len(SEEDS) / 2
+    assert any("at a quiet moment" in failure.error for failure in failures)
