@@ -148,9 +148,11 @@ class _Epoch:
                 f"offsets {row.start_offset} to {begin - 1} are gone from {self._tp}: windows "
                 f"and counters that need them are not judged"
             )
-        while (offset := self._beyond_shed(offset)) < row.next_offset:
+        # A ledger that miscounts may name an offset that the log does not have.
+        stop = min(row.next_offset, await self._reader.last_stable_offset(self._tp))
+        while (offset := self._beyond_shed(offset)) < stop:
             try:
-                batch = await read_some(self._reader, self._tp, offset, row.next_offset)
+                batch = await read_some(self._reader, self._tp, offset, stop)
             except OffsetOutOfRange:
                 result.notes.append(f"{self._tp} was trimmed at offset {offset} during the audit")
                 result.whole.discard(row.epoch)

@@ -20,6 +20,7 @@ from streams.local.folder import StackFolder
 from streams.local.plan import StackPlan
 from streams.local.stack import StackStatus, status
 from streams.local.wheels import locate
+from streams.settings import default_home
 from tests.faults.broker_links import CLIENTS, BrokerLinks
 from tests.faults.services import absent
 
@@ -124,7 +125,7 @@ class Cluster:
 
     @staticmethod
     def _java() -> tuple:
-        return locate().java, jars.ensure(jars.cache_folder(os.environ), print)
+        return locate().java, jars.ensure(jars.cache_folder(os.environ, default_home()), print)
 
     async def _behind(self) -> Sequence[str]:
         async with self._admin() as admin:

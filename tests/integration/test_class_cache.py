@@ -28,7 +28,7 @@ def test_java_takes_the_cache_that_it_wrote(tmp_path):
         time.sleep(0.5)
     folder = StackFolder.of(tmp_path)
     folder.create()
-    program, *options = kafka._command(folder, java, class_path)
+    program, *options = kafka.command(folder.broker("kafka"), java, class_path)
     tool = [program, "-XX:AOTMode=on", *options, "kafka.tools.StorageTool", "random-uuid"]
-    done = subprocess.run(tool, capture_output=True, text=True, check=False)
+    done = subprocess.run(tool, cwd=folder.logs, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
