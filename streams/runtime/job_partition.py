@@ -16,6 +16,7 @@ of any: ``next_offset`` is where reading must go on, and its counters cover what
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -124,6 +125,7 @@ class JobPartition(Partition):
         self._unheld: dict[int, Request] = {}
         """requests that are not in memory, by offset"""
         self._held_bytes = 0
+        self._loading = asyncio.Lock()  # what one read brings, those that wait need not read
         self._told: list[Callable[[], None]] = []
         self._results = TopicPartition(agent.results.name, self.tp.partition)
         self.finished: FinishedOffsets = self.table(FINISHED_OFFSETS)
@@ -314,13 +316,14 @@ class JobPartition(Partition):
 
     async def load(self, work: Request) -> Any:
         """Read the request again, and those behind it as far as there is room for them."""
-        if work.offset in self._unheld:
-            try:
-                batch = await self._request_log.read(self.tp, work.offset, READ_AGAIN)
-            except (OffsetOutOfRange, BatchUnreadable) as error:
-                self._log_lost(work)
-                raise unread(str(error)) from error
-            self._hold_again(work, batch)
+        async with self._loading:
+            if work.offset in self._unheld:
+                try:
+                    batch = await self._request_log.read(self.tp, work.offset, READ_AGAIN)
+                except (OffsetOutOfRange, BatchUnreadable) as error:
+                    self._log_lost(work)
+                    raise unread(str(error)) from error
+                self._hold_again(work, batch)
         return work.event
 
     def _log_lost(self, request: Request) -> None:
@@ -338,8 +341,9 @@ class JobPartition(Partition):
                 continue  # not wanted, or another record: the log lost its end and grew again
             origin = Origin.of(batch, row, self.state.context.epoch)
             # What is wanted now is taken in any case, else nothing would ever move.
-            if request is not wanted and self._held_bytes + held_bytes(origin) > room_bytes:
-                break
+            now = request is wanted or request.stage == "preparing"
+            if not now and self._held_bytes + held_bytes(origin) > room_bytes:
+                continue
             del self._unheld[request.offset]
             self._held_bytes += hold(request, event, origin)
         if wanted.event is None:

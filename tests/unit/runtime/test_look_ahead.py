@@ -200,6 +200,29 @@ async def test_while_its_log_is_away_a_request_waits_and_no_attempt_is_spent(
     assert desk.dead() == []
 
 
+async def test_requests_that_lie_together_are_read_again_together(opened, monkeypatch):
+    """Requests of many tenants are prepared at once: each would fetch and decode the same batch,
+    while the loop has urgent work to start."""
+    desk = await opened(replace(AHEAD, max_ahead_bytes=40_000))
+    desk.hand.slots = 4
+    for number in range(64):
+        await backlog(desk, 1, f"tenant{number}")
+    batch = await (await desk.broker.reader()).read(SOURCE, 0)
+    real, reads = MemoryReader.read, []
+
+    async def read(reader, tp, offset, *rest):
+        reads.append(offset)
+        return await real(reader, tp, offset, *rest)
+
+    monkeypatch.setattr(MemoryReader, "read", read)
+    desk.partition.fold(batch)
+    assert len(desk.partition._unheld) > 20
+    await settle(200)
+    await finish_all(desk)
+    assert desk.committed() == 64
+    assert len(reads) < 5
+
+
 async def test_a_request_that_cannot_be_opened_again_is_no_failed_request(opened):
     """A damaged disk is not the requester's fault: the partition opens again and stops there."""
     desk = await opened(SMALL)
