@@ -296,7 +296,9 @@ class AssignedPartition:
         self._idle.reset()
         if self.phase == "ready" and self.partition is not None:
             self._consumer.seek(self.tp, self.partition.position)
-            if self._pressure.paused:
+            # A new assignment is not paused. The consumer raises an error once per seek: one
+            # raised while a list is held back would be missed, and nothing would be read again.
+            if self._pressure.paused or not self.taking:
                 self._consumer.pause(self.tp)
         else:
             self._consumer.pause(self.tp)

@@ -6,6 +6,7 @@ import asyncio
 
 from streams.errors import TopicRecreated
 from streams.runtime.shed_desk import give_orders, plan
+from streams.topology import DIA_GROUP
 from tests.unit.runtime.running_world import (
     HERE,
     counted,
@@ -165,5 +166,25 @@ def test_a_list_that_was_lost_on_the_way_is_fetched_again():
         await asyncio.sleep(3.0)
         await send(world, HERE, 5)
         await until(lambda: counted(world, HERE) == 15)
+
+    history(story)
+
+
+def test_a_list_held_back_over_a_rebalance_hides_no_batch_that_cannot_be_opened():
+    """The consumer raises it once a seek: missed meanwhile, the partition would wait for ever."""
+
+    async def story(world, process):
+        world.broker.faults.delay("commit", 2.0)
+        await send(world, HERE, 5)
+        await until(lambda: held(process, HERE).partition.position == 5)
+        world.broker.log(HERE).elect()
+        await send(world, HERE, 5)
+        bad = await send(world, HERE, 3)
+        world.broker.log(HERE).spoil(*bad)
+        await until(lambda: not held(process, HERE).taking)
+        world.broker.rebalance(DIA_GROUP)
+        await until(lambda: held(process, HERE).phase == "stopped")
+        assert held(process, HERE).stopped_by.code == "batch_unreadable"
+        assert world.broker.committed(DIA_GROUP, HERE).offset == bad[0]
 
     history(story)
