@@ -37,9 +37,10 @@ def check_windows(
 ) -> Counter[tuple[int, int]]:
     """Windows that m1 keeps are in m1, older ones in h1 and d1; each holds its events once.
 
-    A refused row is not lost: its dead letter (``buried``) holds it, and counts as the row it would
-    be. It may come twice after a restart, like any row: same key, same version. ``rolled_up``: no
-    window is open any more, so that h1 and d1 are the sums of m1 besides.
+    A refused row is not lost: its dead letter holds it, or its window is open and offers it again.
+    ``buried`` are these rows, and each counts as the row it would be. It may come twice after a
+    restart, like any row: same key, same version. ``rolled_up``: no window is open any more, so that
+    h1 and d1 are the sums of m1 besides.
 
     Returns the events in rows by partition and epoch. Raises `Difference`.
     """

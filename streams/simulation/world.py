@@ -14,14 +14,15 @@ from streams.cache.process import shared_layer
 from streams.degradation.level import FINE, Reading
 from streams.errors import RollUpExpired
 from streams.job_agent import Agent
-from streams.rows import Bucket, Rows
+from streams.rows import Bucket, Rows, RowsRefused
 from streams.runtime.deadline import Deadline
 from streams.runtime.effects import RollUp
 from streams.runtime.identity import member_id
 from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.simulation.loop import LoopClock, VirtualLoop
-from streams.sinks.memory import MemoryShards
+from streams.sinks.memory import MemoryShards, rows_of
+from streams.sinks.memory_replica import Row
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 from streams.types import TopicPartition
@@ -196,9 +197,14 @@ class Watcher(Protocol):
 
 
 class WatchedShards(MemoryShards):
-    """Shards that show every call to a watcher."""
+    """Shards that show every call to a watcher, and remember the rows that they refused."""
 
     _watcher: Watcher | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.refused: list[tuple[str, Row]] = []
+        """table and row, in the order of the inserts"""
 
     def watch(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -206,7 +212,12 @@ class WatchedShards(MemoryShards):
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
         if self._watcher is not None:
             self._watcher.inserted(chunks)
-        await super().insert(shard, chunks)
+        try:
+            await super().insert(shard, chunks)
+        except RowsRefused as refusal:
+            rows = rows_of(chunks)
+            self.refused += [rows[index] for index in refusal.indexes]
+            raise
 
     async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
         watcher, bucket = self._watcher, RollUp(shard, table, start_s)

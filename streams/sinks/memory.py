@@ -132,7 +132,7 @@ class MemoryShards:
         faults = self._servers[shard].faults
         refused: list[int] = []
         taken: list[tuple[str, Row]] = []
-        for index, (table, row) in enumerate(_rows(chunks)):
+        for index, (table, row) in enumerate(rows_of(chunks)):
             if faults.fail_after_rows is not None and index >= faults.fail_after_rows:
                 faults.fail_after_rows = None
                 self._store(shard, taken)
@@ -214,7 +214,8 @@ class MemoryShards:
         return replicas // 2 + 1
 
 
-def _rows(chunks: Sequence[Rows]) -> list[tuple[str, Row]]:
+def rows_of(chunks: Sequence[Rows]) -> list[tuple[str, Row]]:
+    """Each row with its table, in the order by which `RowsRefused` counts."""
     return [
         (chunk.table, row)
         for chunk in chunks
