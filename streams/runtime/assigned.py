@@ -265,9 +265,9 @@ class AssignedPartition:
 
     @property
     def settled(self) -> bool:
-        """Nothing is left to read, to commit or to acknowledge. Who does not look, because it is
-        paused or the broker is away, cannot know; nor who waits for an open transaction."""
-        ready = self.partition if self.phase == "ready" and not self.paused else None
+        """Nothing is left to read, to commit or to acknowledge. False while the partition does not
+        read (paused, revoked, broker away) or waits for an open transaction: its log may grow."""
+        ready = self.partition if self.taking and not self.paused else None
         return ready is not None and self.read_all and self.lag == 0 and ready.settled
 
     @property

@@ -16,7 +16,7 @@ from streams.runtime.deadline import Deadline
 from streams.runtime.status_file import StatusFile
 from streams.runtime.worker import Worker
 from streams.topics import apply, plan, wanted_topics
-from streams.topology import MODEL_METRICS
+from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 
 
@@ -31,6 +31,16 @@ def _worker(rig, *agents) -> Worker:
         metrics=rig.metrics,
         instance_id="host-0",
     )
+
+
+class _Idle:
+    """A listener of a consumer that owns nothing."""
+
+    async def on_assigned(self, partitions):
+        pass
+
+    async def on_revoked(self, partitions):
+        pass
 
 
 async def test_a_source_with_producers_timestamps_is_refused(rig):
@@ -139,6 +149,27 @@ async def test_it_settles_once_everything_is_acknowledged(rig, running):
     await rig.clock.advance(200)
     assert running.settled
     assert [row["n"] for row in rig.shards.m1_rows()] == [3]
+
+
+async def test_a_revoked_partition_is_not_settled(rig, running):
+    """While the group waits for a member, its log grows and the last answer is still fresh."""
+    await rig.clock.advance(220)
+    assert running.settled
+    absent = rig.broker.consumer(DIA_GROUP, [MODEL_METRICS.dlq], "host-1")
+    await absent.start(_Idle())
+    await rig.clock.advance(5)
+    assert running.settled
+    absent.mute()
+    rig.broker.rebalance(DIA_GROUP)
+    await settle()
+    await rig.produce_events(1)
+    (held,) = running.groups[0].partitions.values()
+    assert held.read_all, "by an answer from before the rebalance"
+    assert not running.settled
+    await rig.clock.advance(230)
+    assert running.settled
+    assert sum(row["n"] for row in rig.shards.m1_rows()) == 4
+    await absent.stop()
 
 
 async def test_a_drain_commits_what_is_folded(rig, running):
