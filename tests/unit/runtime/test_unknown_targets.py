@@ -83,9 +83,10 @@ async def test_a_state_that_owes_an_unknown_table_stops_and_a_version_that_knows
         assert FUTURE in str(held.stopped_by)
         assert rig.shards.rows("ledger") == []
     monkeypatch.setattr(effects, "SHARD_BY", {**effects.SHARD_BY, FUTURE: ("tenant",)})
-    monkeypatch.setattr(memory, "KEYS", {**memory.KEYS, FUTURE: ("tenant", "id")})
-    for tables in rig.shards._tables:
-        tables[FUTURE] = {}
+    monkeypatch.setitem(memory.KEYS, FUTURE, ("tenant", "id"))
+    for server in rig.shards._servers:
+        for replica in server.replicas:
+            replica.tables[FUTURE] = {}
     async with running(rig):
         await rig.clock.advance(200)
         assert [row["id"] for row in rig.shards.rows(FUTURE)] == ["one"]
