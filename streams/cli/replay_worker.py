@@ -43,7 +43,11 @@ async def _serve(settings: Settings, slot: int) -> None:
     service = _policy_service(settings, policies, clock, metrics)
     lock = SlotLock(folder, slot)
     port = settings.http_port + slot if settings.http_port else 0
-    listener = bound(settings.http_host, port, "DIA_HTTP_PORT")
+    try:
+        listener = bound(settings.http_host, port, "DIA_HTTP_PORT")
+    except BaseException:
+        lock.close()
+        raise
     broker, shards = broker_of(settings), shards_of(settings)
     server = HealthServer(health, metrics, clock, listener)
     agent = ReplayAgent(
@@ -73,7 +77,7 @@ async def _serve(settings: Settings, slot: int) -> None:
             await service.close()
         if shards is not None:
             await shards.close()
-        del lock
+        lock.close()
 
 
 def _policy_service(

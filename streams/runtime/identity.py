@@ -24,7 +24,7 @@ from streams.local.live_workers import member_prefix
 
 
 class SlotLock:
-    """Holds one slot of a state folder until the process ends; the kernel gives it back."""
+    """Holds one slot of a state folder until `close`, or the process ends."""
 
     def __init__(self, state_dir: Path, slot: int) -> None:
         """Raises `SlotInUse` when another process holds the slot."""
@@ -39,6 +39,10 @@ class SlotLock:
                 f"slot {slot} of {state_dir} is held by another worker process. Stop it "
                 f"(`dia status` shows its pid), or give this one another --slot or DIA_STATE_DIR."
             ) from error
+
+    def close(self) -> None:
+        """Give the slot back."""
+        self._file.close()
 
 
 def member_id(instance: str, topics: Iterable[str]) -> str:

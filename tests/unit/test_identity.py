@@ -45,6 +45,6 @@ def test_a_held_slot_is_refused_until_its_process_ends_however_it_ends(tmp_path)
         assert holder.stdout.readline().strip() == instance_id(tmp_path, 0)
         with pytest.raises(SlotInUse, match="slot 0"):
             SlotLock(tmp_path, 0)
-        SlotLock(tmp_path, 1)._file.close()
+        SlotLock(tmp_path, 1).close()
         holder.kill()
-    SlotLock(tmp_path, 0)._file.close()
+    SlotLock(tmp_path, 0).close()

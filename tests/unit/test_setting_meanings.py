@@ -25,7 +25,7 @@ WRONG = {
 RIGHT = {
     "DIA_LOG_LEVEL": "WARNING",
     "DIA_KAFKA_BOOTSTRAP": "a:1, b.example:65535,[::1]:9092",
-    "DIA_CLICKHOUSE_SHARDS": "http://a:8123|https://b:8443/path,http://u:p@c",
+    "DIA_CLICKHOUSE_SHARDS": "http://a:8123,https://b:8443/path,http://u:p@c",
     "DIA_REDIS_URL": "rediss://:secret@cache:6380/2",
     "DIA_POLICY_URL": "https://policies/v2",
     "DIA_OTEL_ENDPOINT": "http://collector:4318",

@@ -240,10 +240,15 @@ async def test_a_worker_of_this_host_that_ended_is_no_healthy_owner(broker, tmp_
     consumer = broker.consumer(GROUP, [TOPIC], member_id(name, [TOPIC]))
     await consumer.start(_Listener(consumer))
     members = member_prefix(tmp_path)
-    running = [Worker(pid=1, slot=0)]
+    held = [{"group": GROUP, "topic": TOPIC, "partition": number} for number in range(2)]
+    running = [Worker(pid=1, slot=0, partitions=held)]
     assert (await _health(broker, running, local_members=members)).verdict is Severity.HEALTHY
     await consumer.stop()
+    gone = {
+        ("owner_gone", Severity.WARNING, TOPIC),
+        ("progress_unproven", Severity.WARNING, TOPIC),
+    }
     health = await _health(broker, [], local_members=members)
-    assert _codes(health) == {("owner_gone", Severity.WARNING, TOPIC)}
+    assert _codes(health) == gone
     other = await _health(broker, [Worker(pid=1, slot=1)], local_members=members)
-    assert _codes(other) == {("owner_gone", Severity.WARNING, TOPIC)}
+    assert _codes(other) == gone
