@@ -27,6 +27,7 @@ class Edge:
     """A lane on a folder, run as a process would, over one broker in memory."""
 
     def __init__(self, broker, folder) -> None:
+        self.file = folder / "edge.json"
         self.run = EdgeRun(folder)
         self.spool = Spool(folder / "blocks", self.run.seed)
         self.lane = Lane(
@@ -47,6 +48,12 @@ class Edge:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         self.run.close()
+
+    async def claimed(self) -> None:
+        """The lane's thread has written this start's name; it would write it after a cancel, too."""
+        async with asyncio.timeout(30):
+            while self.run.name not in self.file.read_text():  # noqa: ASYNC110 - another thread's file
+                await asyncio.sleep(0.01)
 
     async def straight(self) -> None:
         async with asyncio.timeout(30):
@@ -204,6 +211,7 @@ async def test_a_spool_without_its_key_stops_the_edge(broker, tmp_path):
     broker.faults.down()
     async with Edge(broker, tmp_path) as edge:
         assert await edge.lane.keep([b"k"], [b"1"]) == "spool"
+        await edge.claimed()
     (tmp_path / "edge.json").unlink()
     with pytest.raises(SpoolCorrupt, match="checksum key"):
         EdgeRun(tmp_path)
