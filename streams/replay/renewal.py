@@ -21,15 +21,8 @@ async def renew(
 
     Raises as `owned`.
     """
-    admin = await broker.admin()
-    try:
-        topics = await admin.describe_topics()
-    finally:
-        await admin.close()
-    if source.journal not in topics or source.dlq not in topics:
-        return []
     renewed = []
-    for number in range(topics[source.dlq].partitions):
+    for number in range(await _partitions(broker, source, source.dlq)):
         if await _replaced(broker, source, number):
             async with owned(broker, clock, source, number, checked=False) as owner:
                 marks = owner.standing.marks.values()
@@ -48,21 +41,25 @@ async def give_up_lost(
 
     Raises as `owned`.
     """
-    admin = await broker.admin()
-    try:
-        topics = await admin.describe_topics()
-    finally:
-        await admin.close()
-    if source.journal not in topics or source.dlq not in topics:
-        return []
     given_up = []
-    for number in range(topics[source.journal].partitions):
+    for number in range(await _partitions(broker, source, source.journal)):
         async with owned(broker, clock, source, number, checked=False, whole=False) as owner:
             if owner.standing.fault is not None:
                 entry = DecisionsLost(at_ms=clock.now_ms(), actor=actor, reason=reason)
                 await owner.commit([entry])
                 given_up.append(number)
     return given_up
+
+
+async def _partitions(broker: Broker, source: SourceTopic, topic: str) -> int:
+    """How many ``topic`` has; 0 where the DLQ or its journal does not exist."""
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    known = source.journal in topics and source.dlq in topics
+    return topics[topic].partitions if known else 0
 
 
 async def _replaced(broker: Broker, source: SourceTopic, number: int) -> bool:
