@@ -253,24 +253,23 @@ class JobPartition(Partition):
     def _judge(self, row: int, request: Request) -> None:
         """J2: by the first request of its key, if that is remembered or still runs."""
         first = self._first_of(request)
-        if first is None:
-            self._begin(request)
-        elif payload_of(first) != request.ask.payload:
-            self.dead_letter(row, IdempotencyConflict.code, conflict(request), request.ask.tenant)
-        elif isinstance(first, Request):
+        if self._waits(request, first):
             self._hold_if_room(request)
-            first.repeats = [*(first.repeats or ()), request]
-        else:
+        elif first is None:
+            self._begin(request)
+        elif isinstance(first, Remembered) and first.payload == request.ask.payload:
             self._give(self._answer(request, _decode(first.body), DUPLICATE))
+        else:
+            self.dead_letter(row, IdempotencyConflict.code, conflict(request), request.ask.tenant)
 
     def _judge_again(self, request: Request) -> None:
-        """J2 for a request that waited for one that was given up. It may not be in memory: what it
-        comes to then is said once it is."""
+        """J2 for a request that waited for one that ended and is not its first. It may not be in
+        memory: what it comes to then is said once it is."""
         first = self._first_of(request)
+        if self._waits(request, first):
+            return
         if first is None:
             self._begin(request)
-        elif isinstance(first, Request) and payload_of(first) == request.ask.payload:
-            first.repeats = [*(first.repeats or ()), request]
         else:
             request.is_repeat = True
             request.is_conflict = payload_of(first) != request.ask.payload
@@ -286,8 +285,29 @@ class JobPartition(Partition):
             first = known
         if first is None:
             return None
-        repeats = self.outcomes.repeats(request.append_ms, request.horizon_ms, first)
-        return first if repeats else None
+        return first if self._repeats(request, first) else None
+
+    def _repeats(self, request: Request, first: Request | Remembered) -> bool:
+        return self.outcomes.repeats(request.append_ms, request.horizon_ms, first)
+
+    def _waits(self, request: Request, first: Request | Remembered | None) -> bool:
+        """Have the request wait if what it is depends on one that runs: on its first, or on one
+        that ends too early to be its first but has repeats that do not. If the running one is given
+        up, the oldest of those runs, and then this request repeats it."""
+        if first is None:
+            running = self._running.before(request)
+            waiting = (running.repeats if running is not None else None) or ()
+            if not any(self._repeats(request, other) for other in reversed(waiting)):
+                return False
+            first = running
+        elif payload_of(first) != request.ask.payload:
+            return False
+        if not isinstance(first, Request):
+            return False
+        if first.repeats is None:
+            first.repeats = []
+        first.repeats.append(request)
+        return True
 
     def _count_dead(self, row: int, code: str) -> None:
         assert self._batch is not None
@@ -404,8 +424,11 @@ class JobPartition(Partition):
         verdict = DUPLICATE if request.is_repeat else APPLIED
         answers = [self._answer(request, outcome, verdict)]
         if given_up is None:
-            held = [repeat for repeat in request.repeats or () if repeat.event is not None]
-            answers += [self._answer(repeat, outcome, DUPLICATE) for repeat in held]
+            answers += [
+                self._answer(repeat, outcome, DUPLICATE)
+                for repeat in request.repeats or ()
+                if repeat.event is not None and self._repeats(repeat, request)
+            ]
         return _End(request, outcome, given_up, answers)
 
     def _settle(self, end: _End) -> None:
@@ -441,7 +464,9 @@ class JobPartition(Partition):
         for answer in answers:
             self._give(answer)
         for repeat in repeats:
-            if repeat.offset in self._unheld:
+            if not self._repeats(repeat, request):
+                self._judge_again(repeat)
+            elif repeat.offset in self._unheld:
                 repeat.is_repeat, repeat.known = True, Known(outcome)
                 self._dispatcher.submit(repeat)
 

@@ -29,8 +29,8 @@ INDEX_BYTES = 1200
 class Request(Work):
     """A request that is not finished. ``origin`` is its record, in memory as long as ``event``.
 
-    ``repeats`` are requests of the same key and payload that were read since; they wait for its
-    outcome. ``cancellers`` are requests that ended it; they are answered with it.
+    ``repeats`` are requests of the same key that were read since and wait for its end: its own
+    repeats, and repeats of these that were appended too late to be its own. ``cancellers`` are requests that ended it; they are answered with it.
     """
 
     offset: int = -1

@@ -223,6 +223,50 @@ async def test_a_repeat_of_what_is_given_up_runs_in_its_place(desk):
     assert (counters.applied, counters.duplicates, counters.dead) == (1, 1, 1)
 
 
+async def _chain(desk):
+    """Three requests of a key: the second repeats the first, the third only the second."""
+    asked = [await desk.ask("k")]
+    for pause_s in (SETTINGS.dedupe_ttl_s - 10, 20):
+        await desk.clock.advance(pause_s)
+        asked.append(await desk.ask("k"))
+    await desk.read()
+    return asked
+
+
+async def test_a_request_waits_for_a_repeat_that_may_become_its_first(desk):
+    """If the third ran at once, and the first was then given up, two runs of the key would be
+    true within its time."""
+    first, second, third = await _chain(desk)
+    await desk.clock.advance(1.0)
+    assert desk.hand.started == [first]
+    await _give_up(desk, first)
+    assert desk.hand.started == [first] * 3 + [second]
+    await desk.finish(second)
+    await desk.commit()
+    results = desk.results()
+    assert results[second]["summary"] == results[third]["summary"] == {"run": 4}
+    counters = desk.partition.state.link.counters
+    assert (counters.applied, counters.duplicates, counters.dead) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+async def test_a_request_that_waited_for_no_repeat_of_its_own_runs(desk, trials):
+    """The second repeats the first, which has an outcome; so the third, too late for that one, is
+    a first request, whatever it asks."""
+    first = await desk.ask("k")
+    await desk.clock.advance(SETTINGS.dedupe_ttl_s - 10)
+    second = await desk.ask("k")
+    await desk.clock.advance(20)
+    third, fourth = await desk.ask("k", trials=trials), await desk.ask("k", trials=trials)
+    await desk.read()
+    await desk.finish(first)
+    assert desk.hand.started == [first, third]
+    await desk.finish(third)
+    await desk.commit()
+    results = {name: found["summary"]["run"] for name, found in desk.results().items()}
+    assert results == {first: 1, second: 1, third: 2, fourth: 2}
+
+
 async def test_what_is_given_up_is_not_remembered(desk):
     """The same request must run, not hear of an old failure for an hour; and as nothing is
     remembered of it, another payload under its key is no conflict."""
