@@ -1,0 +1,25 @@
+"""`python -m streams.simulation`, by which a person looks at histories."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.simulation import __main__ as command
+
+
+def test_many_seeds_run_with_the_broken_engine_that_was_asked_for(capfd):
+    """Otherwise "0 failed" would be read as: this mistake is not caught."""
+    arguments = ["--story", "jobs", "--broken", "given_up_without_a_dead_letter"]
+    assert command.main([*arguments, "--first", "0", "--seeds", "3", "--jobs", "1"]) == 1
+    printed = capfd.readouterr().out
+    assert "--broken given_up_without_a_dead_letter" in printed
+    assert "3 seeds, 0 failed" not in printed
+
+
+@pytest.mark.parametrize("rest", [["7"], ["--seeds", "1"], ["--every-broken", "1"]])
+def test_an_unknown_broken_engine_is_refused_with_the_names_there_are(rest, capfd):
+    """A name of another story is as wrong as a slip of the keyboard."""
+    with pytest.raises(SystemExit) as refused:
+        command.main([*rest, "--broken", "nothing_of_the_kind"])
+    assert refused.value.code == 2
+    assert "nothing_of_the_kind: one of" in capfd.readouterr().err
