@@ -8,7 +8,7 @@ Each has a first-party in-memory form that passes the same contract suite as the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -56,6 +56,21 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def head(self, count: int) -> RecordBatch:
+        """Its first ``count`` records, up to the offset of the next one."""
+        if count == len(self):
+            return self
+        return replace(
+            self,
+            end=self.offsets[count],
+            offsets=self.offsets[:count],
+            timestamps=self.timestamps[:count],
+            keys=self.keys[:count],
+            values=self.values[:count],
+            headers=self.headers[:count],
+            last_epoch=-1,
+        )
 
     def rows_with_headers(self) -> Iterable[int]:
         """Their indexes, ascending; the others are passed over at C speed."""

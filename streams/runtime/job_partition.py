@@ -8,7 +8,8 @@
  J6  after a crash reading begins at the prefix; what is marked is skipped
 
 Requests are kept in memory up to ``max_ahead_bytes``; of the others only their index is, and they
-are read again when their turn comes (`load`, runtime/requests.py).
+are read again when their turn comes (runtime/held_requests.py). What makes a request the first of
+its key, and what it waits for, stands in runtime/first_requests.py.
 
 `Partition.progress` counts up to the prefix only, so a link says of a job partition what it says
 of any: ``next_offset`` is where reading must go on, and its counters cover what lies before.
@@ -16,7 +17,6 @@ of any: ``next_offset`` is where reading must go on, and its counters cover what
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -31,24 +31,21 @@ from streams.codecs import Decoded, Limits, decode
 from streams.dead_letters import Origin
 from streams.errors import (
     AgentFailed,
-    BatchUnreadable,
     IdempotencyConflict,
     PartitionRestart,
     RetriesExhausted,
     UnknownTable,
 )
 from streams.job_agent import Answer, JobAgent, Outcome, Place
-from streams.queue_policy import HIGH_PRIORITY
 from streams.runtime.dispatcher import Dispatcher
+from streams.runtime.first_requests import FirstRequests
+from streams.runtime.held_requests import HeldRequests
 from streams.runtime.partition import Partition
-from streams.runtime.request_log import RequestLog, unread
+from streams.runtime.request_log import RequestLog
 from streams.runtime.requests import (
     Request,
-    RunningRequests,
     cancel_outcome,
     conflict,
-    held_bytes,
-    hold,
     identity_of,
     payload_of,
 )
@@ -56,7 +53,7 @@ from streams.runtime.shed_order import ShedOrder
 from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
 from streams.runtime.work import GivenUp, Known
-from streams.types import OffsetOutOfRange, OutboundRecord, RecordBatch, TopicPartition
+from streams.types import OutboundRecord, RecordBatch, TopicPartition
 from tables import FINISHED_OFFSETS, OUTCOMES
 from tables.finished_offsets import APPLIED, DUPLICATE, FinishedOffsets
 from tables.outcomes import Outcomes, Remembered
@@ -64,10 +61,6 @@ from tables.outcomes import Outcomes, Remembered
 NEAR: Final = 1000
 """Offsets that are read past the prefix at most while outcomes take half of their bound: they
 expire as the prefix moves, and not before."""
-READ_AGAIN: Final = 500
-"""Requests that are read again at once, as far as they find room."""
-_NORMAL_SHARE: Final = 0.75
-"""Of ``max_ahead_bytes``, what requests of normal priority may fill."""
 
 log = structlog.get_logger(__name__)
 
@@ -116,20 +109,23 @@ class JobPartition(Partition):
         super().__init__(agent, state, clock, pass_until, shard_map)
         self._jobs = agent
         self._dispatcher = dispatcher
-        self._request_log = request_log
         self._position = self.progress.fold_offset
         self._log_time = self.progress.log_time
         """after the last record that was read"""
         self._passing: deque[_Passing] = deque()
-        self._running = RunningRequests()
-        self._unheld: dict[int, Request] = {}
-        """requests that are not in memory, by offset"""
-        self._held_bytes = 0
-        self._loading = asyncio.Lock()  # what one read brings, those that wait need not read
+        self._held = HeldRequests(
+            self.tp,
+            state.context.settings.max_ahead_bytes,
+            state.context.epoch,
+            request_log,
+            self._decoded,
+            self._log_lost,
+        )
         self._told: list[Callable[[], None]] = []
         self._results = TopicPartition(agent.results.name, self.tp.partition)
         self.finished: FinishedOffsets = self.table(FINISHED_OFFSETS)
         self.outcomes: Outcomes = self.table(OUTCOMES)
+        self._firsts = FirstRequests(self.outcomes)
 
     @property
     def position(self) -> int:
@@ -204,18 +200,7 @@ class JobPartition(Partition):
             if offset >= end and (count or self._passing):
                 break
             count += 1
-        if count == len(batch):
-            return batch
-        return RecordBatch(
-            batch.tp,
-            batch.start,
-            batch.offsets[count],
-            batch.offsets[:count],
-            batch.timestamps[:count],
-            batch.keys[:count],
-            batch.values[:count],
-            batch.headers[:count],
-        )
+        return batch.head(count)
 
     def _take_in(self, batch: RecordBatch, decoded: Decoded) -> int:
         """Judge every record that is not finished, in log order. Returns how many are bad."""
@@ -252,9 +237,10 @@ class JobPartition(Partition):
 
     def _judge(self, row: int, request: Request) -> None:
         """J2: by the first request of its key, if that is remembered or still runs."""
-        first = self._first_of(request)
-        if self._waits(request, first):
-            self._hold_if_room(request)
+        first = self._firsts.of(request)
+        if (running := self._firsts.awaited(request, first)) is not None:
+            self._held.take(request)
+            running.wait(request)
         elif first is None:
             self._begin(request)
         elif isinstance(first, Remembered) and first.payload == request.ask.payload:
@@ -265,10 +251,10 @@ class JobPartition(Partition):
     def _judge_again(self, request: Request) -> None:
         """J2 for a request that waited for one that ended and is not its first. It may not be in
         memory: what it comes to then is said once it is."""
-        first = self._first_of(request)
-        if self._waits(request, first):
-            return
-        if first is None:
+        first = self._firsts.of(request)
+        if (running := self._firsts.awaited(request, first)) is not None:
+            running.wait(request)
+        elif first is None:
             self._begin(request)
         else:
             request.is_repeat = True
@@ -277,113 +263,34 @@ class JobPartition(Partition):
             request.known = Known(outcome)
             self._dispatcher.submit(request)
 
-    def _first_of(self, request: Request) -> Request | Remembered | None:
-        """The first request of the key that ``request`` repeats; None when it is a first itself."""
-        first: Request | Remembered | None = self._running.before(request)
-        known = self.outcomes.before(request.identity, request.offset)
-        if first is None or (known is not None and known.offset > first.offset):
-            first = known
-        if first is None:
-            return None
-        return first if self._repeats(request, first) else None
-
-    def _repeats(self, request: Request, first: Request | Remembered) -> bool:
-        return self.outcomes.repeats(request.append_ms, request.horizon_ms, first)
-
-    def _waits(self, request: Request, first: Request | Remembered | None) -> bool:
-        """Have the request wait if what it is depends on one that runs: on its first, or on one
-        that ends too early to be its first but has repeats that do not. If the running one is given
-        up, the oldest of those runs, and then this request repeats it."""
-        if first is None:
-            running = self._running.before(request)
-            waiting = (running.repeats if running is not None else None) or ()
-            if not any(self._repeats(request, other) for other in reversed(waiting)):
-                return False
-            first = running
-        elif payload_of(first) != request.ask.payload:
-            return False
-        if not isinstance(first, Request):
-            return False
-        if first.repeats is None:
-            first.repeats = []
-        first.repeats.append(request)
-        return True
-
     def _count_dead(self, row: int, code: str) -> None:
         assert self._batch is not None
         self.finished.finish(self._batch.offsets[row], code)
 
     # --- what is in memory -------------------------------------------------------------------
 
-    def _hold_if_room(self, request: Request) -> None:
-        """Keep the request itself, or only its index, unless that was decided before."""
-        event, origin = request.event, request.origin
-        if origin is None or request.held_bytes:
-            return
-        share = 1.0 if request.ask.priority >= HIGH_PRIORITY else _NORMAL_SHARE
-        room = self.state.context.settings.max_ahead_bytes * share - self._held_bytes
-        if held_bytes(origin) <= room:
-            self._held_bytes += hold(request, event, origin)
-        else:
-            request.event = request.origin = None
-            self._unheld[request.offset] = request
-
-    def _let_go(self, request: Request) -> None:
-        """It is finished."""
-        self._held_bytes -= request.held_bytes
-        request.event, request.origin, request.held_bytes = None, None, 0
-        self._unheld.pop(request.offset, None)
-
     async def load(self, work: Request) -> Any:
-        """Read the request again, and those behind it as far as there is room for them."""
-        async with self._loading:
-            if work.offset in self._unheld:
-                try:
-                    batch = await self._request_log.read(self.tp, work.offset, READ_AGAIN)
-                except (OffsetOutOfRange, BatchUnreadable) as error:
-                    self._log_lost(work)
-                    raise unread(str(error)) from error
-                self._hold_again(work, batch)
-        return work.event
+        return await self._held.load(work)
 
     def _log_lost(self, request: Request) -> None:
         """Opened again, the partition finds out what became of its log (A4, O1)."""
         why = f"the request at offset {request.offset} of {self.tp} cannot be read again"
         self.failure = PartitionRestart(why)
 
-    def _hold_again(self, wanted: Request, batch: RecordBatch) -> None:
-        decoded = self._decoded(batch)
-        room_bytes = self.state.context.settings.max_ahead_bytes * _NORMAL_SHARE
-        rows = range(len(batch)) if decoded.positions is None else decoded.positions
-        for event, row in zip(decoded.events, rows, strict=True):
-            request = self._unheld.get(batch.offsets[row])
-            if request is None or request.append_ms != batch.timestamps[row]:
-                continue  # not wanted, or another record: the log lost its end and grew again
-            origin = Origin.of(batch, row, self.state.context.epoch)
-            # What is wanted now is taken in any case, else nothing would ever move.
-            now = request is wanted or request.stage == "preparing"
-            if not now and self._held_bytes + held_bytes(origin) > room_bytes:
-                continue
-            del self._unheld[request.offset]
-            self._held_bytes += hold(request, event, origin)
-        if wanted.event is None:
-            self._log_lost(wanted)
-            raise unread(f"offset {wanted.offset} of {self.tp} is another record")
-
     # --- J3 ----------------------------------------------------------------------------------
 
     def _begin(self, request: Request) -> None:
         """A first request of its key; the one that comes after a first that was given up, too."""
-        self._running.add(request)
+        self._firsts.running.add(request)
         if request.ask.cancels is not None:
             self._cancel(request, request.ask.cancels)
             return
-        self._hold_if_room(request)
+        self._held.take(request)
         self._dispatcher.submit(request)
 
     def _cancel(self, request: Request, key: str) -> None:
         """End the running request of ``key``; both are answered in the same commit."""
-        running = self._running.of(identity_of(request.ask.tenant, key))
+        running = self._firsts.running.of(identity_of(request.ask.tenant, key))
         work = next((other for other in running if other.ask.cancels is None), None)
         if work is None:
             self._finished(request, cancel_outcome(False, self.clock.now_ms()), None)
@@ -427,7 +334,7 @@ class JobPartition(Partition):
             answers += [
                 self._answer(repeat, outcome, DUPLICATE)
                 for repeat in request.repeats or ()
-                if repeat.event is not None and self._repeats(repeat, request)
+                if repeat.event is not None and self._firsts.repeats(repeat, request)
             ]
         return _End(request, outcome, given_up, answers)
 
@@ -438,12 +345,12 @@ class JobPartition(Partition):
             code, tenant = IdempotencyConflict.code, request.ask.tenant
             self._bury(request.origin, code, conflict(request), "process", tenant)
             self.finished.finish(request.offset, code)
-            self._let_go(request)
+            self._held.let_go(request)
             return
         if request.is_repeat:
             self._give(answers[0])
             return
-        self._running.remove(request)
+        self._firsts.running.remove(request)
         if request.ask.cancels is None:
             finished = self._dispatcher.performer.finished
             self._told.append(partial(finished, request.event, outcome))
@@ -464,9 +371,9 @@ class JobPartition(Partition):
         for answer in answers:
             self._give(answer)
         for repeat in repeats:
-            if not self._repeats(repeat, request):
+            if not self._firsts.repeats(repeat, request):
                 self._judge_again(repeat)
-            elif repeat.offset in self._unheld:
+            elif repeat not in self._held:
                 repeat.is_repeat, repeat.known = True, Known(outcome)
                 self._dispatcher.submit(repeat)
 
@@ -488,7 +395,7 @@ class JobPartition(Partition):
         else:
             self.emit(OutboundRecord(self._results, request.origin.key, answer.result))
         self.finished.finish(request.offset, verdict)
-        self._let_go(request)
+        self._held.let_go(request)
 
     def _give_up(self, answered: _Answered, given_up: GivenUp) -> None:
         """A result says so, and the record is a dead letter, which a replay brings back."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from xxhash import xxh3_128_digest
 
@@ -30,7 +29,8 @@ class Request(Work):
     """A request that is not finished. ``origin`` is its record, in memory as long as ``event``.
 
     ``repeats`` are requests of the same key that were read since and wait for its end: its own
-    repeats, and repeats of these that were appended too late to be its own. ``cancellers`` are requests that ended it; they are answered with it.
+    repeats, and repeats of these that were appended too late to be its own. ``cancellers`` are
+    requests that ended it; they are answered with it.
     """
 
     offset: int = -1
@@ -49,6 +49,12 @@ class Request(Work):
     cancellers: list[Request] | None = None
     older: Request | None = None
     """another running request of the key that was appended before"""
+
+    def wait(self, request: Request) -> None:
+        """``request`` waits until this one ends."""
+        if self.repeats is None:
+            self.repeats = []
+        self.repeats.append(request)
 
 
 def held_bytes(origin: Origin) -> int:
@@ -105,13 +111,6 @@ class RunningRequests:
             self._newest[request.identity] = older
         else:
             del self._newest[request.identity]
-
-
-def hold(request: Request, event: Any, origin: Origin) -> int:
-    """Keep the request itself in memory; what that costs, in bytes."""
-    request.event, request.origin = event, origin
-    request.held_bytes = held_bytes(origin)
-    return request.held_bytes
 
 
 def payload_of(first: Request | Remembered) -> bytes:

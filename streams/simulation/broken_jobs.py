@@ -12,6 +12,7 @@ import msgspec
 from streams.job_agent import Outcome
 from streams.runtime import effects
 from streams.runtime.gates import Gates
+from streams.runtime.held_requests import HeldRequests
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.refused_facts import RefusedFacts
 from streams.runtime.refused_row import RefusedFact
@@ -103,15 +104,15 @@ def _not_buried(self: JobPartition, answered: Any, given_up: Any) -> None:
 @contextmanager
 def _neighbours_read() -> Iterator[None]:
     """A request that is read again is taken from the record behind its own."""
-    real = JobPartition._hold_again
+    real = HeldRequests._hold_again
 
-    def hold_again(self: JobPartition, wanted: Any, batch: RecordBatch) -> None:
+    def hold_again(self: HeldRequests, wanted: Any, batch: RecordBatch) -> None:
         if len(batch) > 1:
             batch.values[0], batch.values[1] = batch.values[1], batch.values[0]
             batch.keys[0], batch.keys[1] = batch.keys[1], batch.keys[0]
         real(self, wanted, batch)
 
-    with patch.object(JobPartition, "_hold_again", hold_again):
+    with patch.object(HeldRequests, "_hold_again", hold_again):
         yield
 
 
@@ -121,7 +122,7 @@ def _cancellers_first() -> Iterator[None]:
     real = JobPartition._cancel
 
     def cancel(self: JobPartition, request: Any, key: str) -> None:
-        running = self._running.of(identity_of(request.ask.tenant, key))
+        running = self._firsts.running.of(identity_of(request.ask.tenant, key))
         work = next((other for other in running if other.ask.cancels is None), None)
         if work is None or work.event is not None:
             real(self, request, key)

@@ -110,7 +110,7 @@ async def test_the_index_of_a_request_costs_what_is_said(opened):
     gc.collect()
     used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert desk.partition._held_bytes <= SMALL.max_ahead_bytes
+    assert desk.partition._held.bytes_used <= SMALL.max_ahead_bytes
     assert used / 5000 <= INDEX_BYTES
 
 
@@ -140,8 +140,8 @@ async def test_every_request_of_a_backlog_is_answered_once(opened, config):
         ours, theirs = results[name], results[repeat]
         assert {**ours, "request_id": ""} == {**theirs, "request_id": ""}
     assert desk.committed() == 240
-    assert desk.partition._held_bytes == 0
-    assert desk.partition._unheld == {}
+    assert desk.partition._held.bytes_used == 0
+    assert desk.partition._held.indexed == 0
 
 
 async def test_a_cancelled_request_and_its_canceller_are_answered_in_one_commit(opened):
@@ -216,7 +216,7 @@ async def test_requests_that_lie_together_are_read_again_together(opened, monkey
 
     monkeypatch.setattr(MemoryReader, "read", read)
     desk.partition.fold(batch)
-    assert len(desk.partition._unheld) > 20
+    assert desk.partition._held.indexed > 20
     await settle(200)
     await finish_all(desk)
     assert desk.committed() == 64
