@@ -11,7 +11,7 @@ import numpy as np
 
 from schemas.metric import ModelMetric
 from streams.agent import AgentSpec, EventBatch, Scope
-from streams.errors import IdempotencyConflict
+from streams.bad_records import IdempotencyConflict
 from streams.topology import DIA_GROUP, MODEL_METRICS
 from tables import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.fingerprint import identities, payloads

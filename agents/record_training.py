@@ -20,8 +20,8 @@ from xxhash import xxh3_64_intdigest
 from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
 from streams.agent import AgentSpec, Change, EventBatch, Scope
+from streams.bad_records import IdempotencyConflict, UnknownTable
 from streams.cache.kind import MODEL, owned
-from streams.errors import IdempotencyConflict, UnknownTable
 from streams.topology import DIA_GROUP, TRAIN_RESULTS
 from tables import MODEL_CARDS, SEEN_EVENTS
 from tables.fingerprint import identities

@@ -8,18 +8,15 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 
 from schemas.simulation import SimulationRequest
-from streams.errors import (
+from streams.bad_records import RetriesExhausted
+from streams.errors import JobRefused, PolicyServiceFailed, PolicyServiceUnavailable, TransientError
+from streams.job_agent import Outcome, Resources
+from streams.job_refusals import (
     InvalidParameters,
-    JobRefused,
     PolicyRejected,
-    PolicyServiceFailed,
-    PolicyServiceUnavailable,
-    RetriesExhausted,
     SimulationFailed,
-    TransientError,
     UnknownScenario,
 )
-from streams.job_agent import Outcome, Resources
 from streams.policy.policy import Question
 from streams.policy.validator import PolicyValidator
 from streams.pool.pool import JobPool

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from schemas.evolution import Reading, reading
 from schemas.registry import Family, family_of
-from streams.defects import Defect, bad_utf8, defect, undecodable
-from streams.envelopes import Envelope, open_envelopes
-from streams.errors import (
+from streams.bad_records import (
     KeyMismatch,
     MissingField,
     TimestampInFuture,
     TimestampTooOld,
     TooLarge,
 )
+from streams.defects import Defect, bad_utf8, defect, undecodable
+from streams.envelopes import Envelope, open_envelopes
 from streams.headers import UNNAMED_VERSION, of_version
 from streams.topology import MAX_RECORD_BYTES, SourceTopic
 from streams.types import RecordBatch, TopicPartition

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from streams.errors import (
+from streams.bad_records import (
     EmptyValue,
     InvalidJson,
     InvalidUtf8,

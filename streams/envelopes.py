@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from schemas.registry import Family
 from streams import headers
+from streams.bad_records import OutOfRange, UnknownSchemaVersion, WrongType
 from streams.defects import Defect, defect
-from streams.errors import OutOfRange, UnknownSchemaVersion, WrongType
 from streams.headers import UNNAMED_VERSION
 from streams.types import RecordBatch
 

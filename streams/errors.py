@@ -1,7 +1,7 @@
 """Every error of dia, in one tree, each leaf answering one question: what happens next?
 
 DiaError
- +- BadRecord                      dead-letter the record, go on
+ +- BadRecord                      dead-letter the record, go on (streams/bad_records.py)
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict, UnknownTable
@@ -11,7 +11,7 @@ DiaError
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
  |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost
  |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread  (wait: what needs it pauses)
- +- JobRefused                     answer the request with it, go on
+ +- JobRefused                     answer the request with it, go on (streams/job_refusals.py)
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
  |   |  SimulationFailed, SimulationCancelled, PolicyRejected
  +- RequestRefused                 answer the HTTP request with its status, go on
@@ -68,92 +68,6 @@ class BadRecord(DiaError):
     """One record, or one row, can never be processed as it is."""
 
     disposition = Disposition.DEAD_LETTER
-
-
-class InvalidJson(BadRecord):
-    code = "invalid_json"
-
-
-class InvalidUtf8(BadRecord):
-    code = "invalid_utf8"
-
-
-class EmptyValue(BadRecord):
-    code = "empty_value"
-
-
-class MissingField(BadRecord):
-    code = "missing_field"
-
-
-class WrongType(BadRecord):
-    code = "wrong_type"
-
-
-class OutOfRange(BadRecord):
-    """A value of the right type outside its documented bounds."""
-
-    code = "out_of_range"
-
-
-class NonFinite(BadRecord):
-    code = "non_finite"
-
-
-class KeyMismatch(BadRecord):
-    """The record key is not the field the topic is partitioned by."""
-
-    code = "key_mismatch"
-
-
-class KeyMisplaced(BadRecord):
-    """Not in the partition that murmur2 of its key names; refused by DIA_MISPLACED_KEYS."""
-
-    code = "key_misplaced"
-
-
-class TooLarge(BadRecord):
-    code = "too_large"
-
-
-class TimestampInFuture(BadRecord):
-    code = "timestamp_in_future"
-
-
-class TimestampTooOld(BadRecord):
-    code = "timestamp_too_old"
-
-
-class UnknownSchemaVersion(BadRecord):
-    code = "unknown_schema_version"
-
-
-class IdempotencyConflict(BadRecord):
-    """The same event id came before with another payload."""
-
-    code = "idempotency_conflict"
-
-
-class UnknownTable(BadRecord):
-    """What comes of the record is a fact of a table that this version of dia does not have."""
-
-    code = "unknown_table"
-
-
-class RowRefused(BadRecord):
-    """ClickHouse refused a row; found by bisection."""
-
-    code = "row_refused"
-
-
-class RetriesExhausted(BadRecord):
-    """The record may be good: what it needed was away for all of its ``attempts``."""
-
-    code = "retries_exhausted"
-
-    def __init__(self, message: str, attempts: int) -> None:
-        super().__init__(message)
-        self.attempts = attempts
 
 
 class TransientError(DiaError):
@@ -264,42 +178,6 @@ class JobRefused(DiaError):
 
     disposition = Disposition.ANSWER
     need = ""
-
-
-class UnknownScenario(JobRefused):
-    code = "unknown_scenario"
-
-
-class InvalidParameters(JobRefused):
-    code = "invalid_parameters"
-
-
-class SimulationTimeout(JobRefused):
-    """Its process was killed at the scenario's ``timeout_s``."""
-
-    code = "simulation_timeout"
-
-
-class SimulationMemory(JobRefused):
-    """It wanted more memory than a pool process may have."""
-
-    code = "simulation_memory"
-
-
-class SimulationFailed(JobRefused):
-    """The scenario's own code raised, or every attempt ended with its process."""
-
-    code = "simulation_failed"
-
-
-class SimulationCancelled(JobRefused):
-    code = "cancelled"
-
-
-class PolicyRejected(JobRefused):
-    """The policy service does not allow what was asked."""
-
-    code = "policy_rejected"
 
 
 class RequestRefused(DiaError):

@@ -21,8 +21,8 @@ from streams.audit.reading import Reading
 from streams.audit.recount import Recount, recount
 from streams.audit.shards import Shards
 from streams.audit.windows import compare_counters, compare_dead, compare_windows, put_back
+from streams.bad_records import KeyMisplaced, UnknownSchemaVersion
 from streams.clock import Clock
-from streams.errors import KeyMisplaced, UnknownSchemaVersion
 from streams.job_agent import Agent
 from streams.moments import iso_s
 from streams.settings import Settings

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 
 import aiokafka.errors as client
 
+from streams.bad_records import TooLarge
 from streams.broker.kafka_codes import PRODUCER_FENCED
 from streams.errors import (
     BrokerUnavailable,
@@ -29,7 +30,6 @@ from streams.errors import (
     PartitionRestart,
     ProducerFenced,
     RefusedBySafety,
-    TooLarge,
     UnknownTopic,
     UsageError,
 )

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from streams.bad_records import TooLarge
 from streams.broker.memory_faults import UNSTABLE_OFFSET_COMMIT, Call, Faults, SpoiledRead
 from streams.broker.memory_group import Group
 from streams.broker.memory_log import Entry, Log
 from streams.broker.memory_transactions import TransactionCoordinator
 from streams.clock import Clock
-from streams.errors import BrokerUnavailable, TooLarge, UnknownTopic
+from streams.errors import BrokerUnavailable, UnknownTopic
 from streams.types import CommittedOffset, Headers, RecordBatch, TopicPartition
 from streams.wake_signal import WakeSignal
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from streams.bad_records import IdempotencyConflict
 from streams.codecs import Limits, decode
 from streams.dlq.letter import PROCESS_STAGE, SINK_STAGE, Letter, Original
 from streams.dlq.pointer import refetch
-from streams.errors import IdempotencyConflict, RecordLost
+from streams.errors import RecordLost
 from streams.topology import SourceTopic
 from streams.types import LogReader, RecordBatch, TopicPartition
 

@@ -16,12 +16,12 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from streams.bad_records import RetriesExhausted
 from streams.clock import Clock
 from streams.errors import (
     BreakerOpen,
     PolicyServiceFailed,
     PolicyServiceUnavailable,
-    RetriesExhausted,
     TransientError,
 )
 from streams.policy.policy import Policy

@@ -7,7 +7,7 @@ import msgspec
 from streams.cache.cache import Cache, SharedLayer, Versioned
 from streams.cache.kind import POLICY, owned
 from streams.clock import Clock
-from streams.errors import PolicyRejected
+from streams.job_refusals import PolicyRejected
 from streams.policy.policy import Policy, Question, refusal
 from streams.policy.service import PolicyService
 from streams.policy.source import LocalPolicies, PolicySource

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable
 
 from streams.clock import Clock
-from streams.errors import ProcessDied, SimulationFailed, SimulationMemory, SimulationTimeout
+from streams.errors import ProcessDied
+from streams.job_refusals import SimulationFailed, SimulationMemory, SimulationTimeout
 from streams.runtime.deadline import Deadline, DeadlinePassed
 
 

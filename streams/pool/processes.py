@@ -16,7 +16,8 @@ import asyncio
 import structlog
 
 from streams.clock import Clock
-from streams.errors import ProcessDied, SimulationFailed, SimulationTimeout
+from streams.errors import ProcessDied
+from streams.job_refusals import SimulationFailed, SimulationTimeout
 from streams.pool.worker_process import WorkerProcess
 from streams.runtime.deadline import Deadline, DeadlinePassed
 

@@ -8,7 +8,8 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 
-from streams.errors import ProcessDied, SimulationFailed, SimulationMemory
+from streams.errors import ProcessDied
+from streams.job_refusals import SimulationFailed, SimulationMemory
 from streams.pool.frame import ANSWER, FRAME_MAX_BYTES, HEADER, JOB, MEMORY, READY, frame
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from streams import headers
+from streams.bad_records import KeyMisplaced
 from streams.broker.partitioner import partition_of
 from streams.dlq.letter import Letter, Original
-from streams.errors import KeyMisplaced
 from streams.types import Headers, OutboundRecord, TopicPartition
 
 _OURS = (headers.DLQ_PREFIX, headers.REPLAY_PREFIX)

@@ -24,7 +24,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streams.errors import BadRecord, RetriesExhausted, UsageError
+from streams.bad_records import RetriesExhausted
+from streams.errors import BadRecord, UsageError
 from streams.replay.plan import HOPS_MAX
 from streams.topology import SIMULATION_REQUEST, SOURCES
 

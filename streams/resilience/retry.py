@@ -22,8 +22,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from streams.bad_records import RetriesExhausted
 from streams.clock import Clock
-from streams.errors import Disposition, RetriesExhausted, TransientError
+from streams.errors import Disposition, TransientError
 
 T = TypeVar("T")
 

@@ -27,17 +27,11 @@ from types import MappingProxyType
 
 import structlog
 
+from streams.bad_records import RetriesExhausted
 from streams.clock import Clock
-from streams.errors import (
-    BadRecord,
-    DependencyLate,
-    Disposition,
-    JobRefused,
-    RetriesExhausted,
-    SimulationCancelled,
-    TransientError,
-)
+from streams.errors import BadRecord, DependencyLate, Disposition, JobRefused, TransientError
 from streams.job_agent import Outcome, Performer
+from streams.job_refusals import SimulationCancelled
 from streams.queue_policy import HIGH_PRIORITY, QueuePolicy
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.ended_work import answered_before, refused

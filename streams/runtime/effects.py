@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.agent import Change
+from streams.bad_records import UnknownTable
 from streams.dead_letters import Row, columns
-from streams.errors import UnknownTable, UnknownTarget
+from streams.errors import UnknownTarget
 from streams.rows import Bucket, FactRows, commit_version
 from streams.runtime.shed_order import ShedOrder
 from streams.types import TopicPartition

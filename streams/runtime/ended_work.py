@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from streams.errors import (
-    BadRecord,
+from streams.errors import BadRecord, JobRefused
+from streams.job_agent import Outcome
+from streams.job_refusals import (
     InvalidParameters,
-    JobRefused,
     PolicyRejected,
     SimulationCancelled,
     UnknownScenario,
 )
-from streams.job_agent import Outcome
 from streams.runtime.work import Work
 
 _REJECTED = (UnknownScenario, InvalidParameters, PolicyRejected)

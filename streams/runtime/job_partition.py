@@ -26,16 +26,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 
+from streams.bad_records import IdempotencyConflict, RetriesExhausted, UnknownTable
 from streams.clock import Clock
 from streams.codecs import Decoded, Limits, decode
 from streams.dead_letters import Origin
-from streams.errors import (
-    AgentFailed,
-    IdempotencyConflict,
-    PartitionRestart,
-    RetriesExhausted,
-    UnknownTable,
-)
+from streams.errors import AgentFailed, PartitionRestart
 from streams.job_agent import Answer, JobAgent, Outcome, Place
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.first_requests import FirstRequests

@@ -17,9 +17,9 @@ from itertools import compress
 import numpy as np
 import structlog
 
+from streams.bad_records import KeyMisplaced
 from streams.broker.partitioner import partition_of
 from streams.codecs import BadPosition, Decoded
-from streams.errors import KeyMisplaced
 from streams.types import RecordBatch, TopicPartition
 
 log = structlog.get_logger(__name__)

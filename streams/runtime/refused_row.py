@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
+from streams.bad_records import RowRefused
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
-from streams.errors import RowRefused
 from streams.job_agent import Agent
 from streams.rows import FactRows, WindowRows, offset_of
 from streams.runtime.state import PartitionState

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.errors import InvalidParameters
+from streams.job_refusals import InvalidParameters
 
 TEXT_MAX = 1000
 NODES_MAX = 200

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from streams.errors import InvalidParameters
+from streams.job_refusals import InvalidParameters
 from streams.scenarios import estimates
 from streams.scenarios.distribution import Distribution
 from streams.scenarios.scenario import TRIALS_MAX, Run, Scenario

@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from streams.errors import InvalidParameters, UnknownScenario, UsageError
+from streams.errors import UsageError
+from streams.job_refusals import InvalidParameters, UnknownScenario
 from streams.scenarios.monte_carlo import MONTE_CARLO
 from streams.scenarios.policy_threshold import POLICY_THRESHOLD
 from streams.scenarios.replay_metrics import REPLAY_METRICS

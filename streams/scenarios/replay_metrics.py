@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from streams.errors import InvalidParameters
+from streams.job_refusals import InvalidParameters
 from streams.queue_policy import QueuePolicy
 from streams.scenarios.history import MINUTES_MAX, History
 from streams.scenarios.scenario import HistoryQuery, Run, Scenario

@@ -44,7 +44,7 @@ def no_history(parameters: Any) -> HistoryQuery | None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario(Generic[P]):
     """A declared scenario. ``run`` gives the summary, plain JSON values, or raises
-    `streams.errors.InvalidParameters`.
+    `streams.job_refusals.InvalidParameters`.
 
     ``history`` says which windows the parameters need; they are read outside the pool and come
     as `Run.history`. ``on_completed`` and ``on_failed`` are told each first result after it is

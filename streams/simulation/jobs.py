@@ -13,14 +13,9 @@ from typing import Any
 from agents import SIMULATE_DECISION
 from schemas.simulation import SimulationRequest
 from streams.clock import Clock
-from streams.errors import (
-    BreakerOpen,
-    InvalidParameters,
-    PolicyServiceFailed,
-    PolicyServiceUnavailable,
-    ProcessDied,
-)
+from streams.errors import BreakerOpen, PolicyServiceFailed, PolicyServiceUnavailable, ProcessDied
 from streams.job_agent import Answer, JobAgent, Outcome, Place, Resources
+from streams.job_refusals import InvalidParameters
 from streams.queue_policy import QueuePolicy
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.job_check import check

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.errors import TimestampInFuture
+from streams.bad_records import TimestampInFuture
 from streams.workload.columns import Columns, History
 from streams.workload.oracle import Oracle
 from streams.workload.poison import POISONS

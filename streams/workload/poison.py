@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from streams.errors import InvalidJson, InvalidUtf8, KeyMismatch, MissingField, WrongType
+from streams.bad_records import InvalidJson, InvalidUtf8, KeyMismatch, MissingField, WrongType
 
 Spoiled: TypeAlias = tuple[bytes, bytes]
 """(key, value) of a spoiled record."""

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from streams.bad_records import TooLarge
 from streams.broker.partitioner import partition_of
-from streams.errors import TooLarge, UnknownTopic
+from streams.errors import UnknownTopic
 from streams.types import TopicPartition
 
 

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from streams.clock import SystemClock, settle
-from streams.errors import ProcessDied, SimulationFailed, SimulationMemory, SimulationTimeout
+from streams.errors import ProcessDied
+from streams.job_refusals import SimulationFailed, SimulationMemory, SimulationTimeout
 from streams.pool.inline import InlinePool
 from streams.pool.processes import ProcessPool
 

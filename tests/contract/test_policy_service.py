@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
+from streams.bad_records import RetriesExhausted
 from streams.clock import VirtualClock
-from streams.errors import PolicyRejected, PolicyServiceUnavailable, RetriesExhausted
+from streams.errors import PolicyServiceUnavailable
+from streams.job_refusals import PolicyRejected
 from streams.policy.policy import Policy, Question
 from streams.policy.service import BREAKER, PROBE, PolicyService
 from streams.policy.stub import StubPolicyService

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from streams.errors import RowRefused
+from streams.bad_records import RowRefused
 from streams.sinks.schema import servers
 from tests.faults.services import absent
 from tests.faults.shard_proxy import Weather

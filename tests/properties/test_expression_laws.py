@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.errors import InvalidParameters
+from streams.job_refusals import InvalidParameters
 from streams.scenarios.expression import Expression
 
 ROWS = {"x": np.array([0.5, -2.0, 3.0]), "y": np.array([4.0, 0.25, -1.0])}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from schemas.documents import document
 from schemas.registry import FAMILIES, family_of
+from streams.bad_records import TimestampInFuture, TimestampTooOld
 from streams.codecs import Limits, check
-from streams.errors import TimestampInFuture, TimestampTooOld
 from streams.topology import SOURCES, source
 from streams.whole_numbers import decode_whole
 from tests.properties.test_codec_laws import NAMES, WELL, T, scalars

@@ -8,14 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.bad_records import InvalidJson, RetriesExhausted
 from streams.clock import VirtualClock
-from streams.errors import (
-    Disposition,
-    InvalidJson,
-    RetriesExhausted,
-    ShardUnavailable,
-    TransientError,
-)
+from streams.errors import Disposition, ShardUnavailable, TransientError
 from streams.resilience.retry import Retrier, RetryPolicy
 
 

@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from streams.cache.kind import owned
 from streams.clock import VirtualClock
-from streams.errors import PolicyRejected, UsageError
+from streams.errors import UsageError
+from streams.job_refusals import PolicyRejected
 from streams.policy.policy import Policy, Question, refusal
 from streams.policy.source import LocalPolicies
 from streams.policy.validator import PolicyValidator

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from streams.errors import UnknownScenario, UsageError
+from streams.errors import UsageError
+from streams.job_refusals import UnknownScenario
 from streams.queue_policy import QueuePolicy
 from streams.scenarios import registry
 from streams.scenarios.distribution import Exponential, Normal, phi

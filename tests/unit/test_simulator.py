@@ -13,14 +13,12 @@ from schemas.simulation import SimulationRequest
 from streams.clock import VirtualClock, settle
 from streams.errors import (
     BreakerOpen,
-    InvalidParameters,
-    PolicyRejected,
     PolicyServiceFailed,
     PolicyServiceUnavailable,
     ShardUnavailable,
-    SimulationTimeout,
 )
 from streams.job_agent import Outcome
+from streams.job_refusals import InvalidParameters, PolicyRejected, SimulationTimeout
 from streams.policy.policy import Policy
 from streams.policy.stub import StubPolicyService
 from streams.policy.validator import PolicyValidator

@@ -13,7 +13,8 @@ from streams.cache.memory import MemoryShared
 from streams.cache.process import shared_layer
 from streams.cache.redis import EVENTS_CHANNEL, connect
 from streams.clock import SystemClock, VirtualClock
-from streams.errors import CacheUnavailable, PolicyRejected
+from streams.errors import CacheUnavailable
+from streams.job_refusals import PolicyRejected
 from streams.policy.change import policy_changed
 from streams.policy.policy import Policy, Question
 from streams.policy.validator import PolicyValidator, policy_cache

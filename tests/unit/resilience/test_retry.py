@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from streams.bad_records import RetriesExhausted
 from streams.clock import VirtualClock
-from streams.errors import RetriesExhausted, ShardUnavailable
+from streams.errors import ShardUnavailable
 from streams.resilience.retry import Retrier, RetryPolicy
 
 

@@ -9,17 +9,14 @@ from types import MappingProxyType
 import pytest
 
 from streams.clock import VirtualClock, settle
-from streams.errors import (
-    BreakerOpen,
+from streams.errors import BreakerOpen, PolicyServiceFailed, ProcessDied, ShardBusy
+from streams.job_agent import Ask
+from streams.job_refusals import (
     InvalidParameters,
     PolicyRejected,
-    PolicyServiceFailed,
-    ProcessDied,
-    ShardBusy,
     SimulationMemory,
     SimulationTimeout,
 )
-from streams.job_agent import Ask
 from streams.queue_policy import QueuePolicy
 from streams.runtime.dispatcher import AHEAD_OF_LANE, HOLD_S, Dispatcher
 from streams.runtime.work import Work

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agents import SIMULATE_DECISION
-from streams.errors import UnknownTable
+from streams.bad_records import UnknownTable
 from streams.runtime import effects
 from streams.runtime.consequences import consequences
 from streams.runtime.reset import look, open_epoch, reset

@@ -1,0 +1,94 @@
+"""What can be wrong with one record, or with one row: a code each.
+
+The codes are metric labels and the header ``dia.dlq.error_code`` of dead letters.
+"""
+
+from __future__ import annotations
+
+from streams.errors import BadRecord
+
+
+class InvalidJson(BadRecord):
+    code = "invalid_json"
+
+
+class InvalidUtf8(BadRecord):
+    code = "invalid_utf8"
+
+
+class EmptyValue(BadRecord):
+    code = "empty_value"
+
+
+class MissingField(BadRecord):
+    code = "missing_field"
+
+
+class WrongType(BadRecord):
+    code = "wrong_type"
+
+
+class OutOfRange(BadRecord):
+    """A value of the right type outside its documented bounds."""
+
+    code = "out_of_range"
+
+
+class NonFinite(BadRecord):
+    code = "non_finite"
+
+
+class KeyMismatch(BadRecord):
+    """The record key is not the field the topic is partitioned by."""
+
+    code = "key_mismatch"
+
+
+class KeyMisplaced(BadRecord):
+    """Not in the partition that murmur2 of its key names; refused by DIA_MISPLACED_KEYS."""
+
+    code = "key_misplaced"
+
+
+class TooLarge(BadRecord):
+    code = "too_large"
+
+
+class TimestampInFuture(BadRecord):
+    code = "timestamp_in_future"
+
+
+class TimestampTooOld(BadRecord):
+    code = "timestamp_too_old"
+
+
+class UnknownSchemaVersion(BadRecord):
+    code = "unknown_schema_version"
+
+
+class IdempotencyConflict(BadRecord):
+    """The same event id came before with another payload."""
+
+    code = "idempotency_conflict"
+
+
+class UnknownTable(BadRecord):
+    """What comes of the record is a fact of a table that this version of dia does not have."""
+
+    code = "unknown_table"
+
+
+class RowRefused(BadRecord):
+    """ClickHouse refused a row; found by bisection."""
+
+    code = "row_refused"
+
+
+class RetriesExhausted(BadRecord):
+    """The record may be good: what it needed was away for all of its ``attempts``."""
+
+    code = "retries_exhausted"
+
+    def __init__(self, message: str, attempts: int) -> None:
+        super().__init__(message)
+        self.attempts = attempts
