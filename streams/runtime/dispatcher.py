@@ -33,11 +33,12 @@ from streams.errors import BadRecord, DependencyLate, Disposition, JobRefused, T
 from streams.job_agent import Outcome, Performer
 from streams.job_refusals import SimulationCancelled
 from streams.queue_policy import HIGH_PRIORITY, QueuePolicy
+from streams.runtime.ahead import Ahead
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.ended_work import answered_before, refused
 from streams.runtime.fair_queue import LANES, READY, FairQueue, Lane
 from streams.runtime.gates import Gates, Said
-from streams.runtime.rate import Rate
+from streams.runtime.queue_room import QueueRoom
 from streams.runtime.request_log import loaded
 from streams.runtime.work import GivenUp, Owner, Work
 from streams.settings.job_retries import JobRetry
@@ -55,10 +56,6 @@ _JOBS_A_TASK = 8
 """So many at most in one turn of the loop, where none of them waits for anything."""
 _GIVEN_UP_A_TURN = 100
 _KNOWN_AT_ONCE = 8
-AHEAD_OF_LANE = 64
-"""Work of one lane that is being prepared or is ready, at most."""
-AHEAD_OF_TENANT = 8
-"""Of those, at most so many of one tenant, or as many as there are slots."""
 
 log = structlog.get_logger(__name__)
 
@@ -87,16 +84,14 @@ class Dispatcher:
         # By age and not by address, as sets of them would be: a seed makes one history.
         self._running: dict[asyncio.Task[None], Work] = {}
         self._preparing: dict[asyncio.Task[None], tuple[Work, tuple[str, ...]]] = {}
-        self._ahead_of_lane: Counter[Lane] = Counter()
-        self._ahead_of_tenant: Counter[tuple[Lane, str]] = Counter()
+        self._ahead = Ahead(performer)
         self._wanting: Counter[Lane] = Counter()
         """work in the queue that must be prepared first"""
         self._known: deque[Work] = deque()
         """work whose outcome waits for its request; in no lane, for it takes no slot"""
         self._looking = False
-        self._by_queue: Counter[str] = Counter()
+        self._room = QueueRoom(performer.queue, clock)
         self._pausing: dict[Work, None] = {}
-        self._rates: dict[str, Rate] = {}
 
     def submit(self, work: Work) -> None:
         """W1: it waits from now on, and starts when its turn comes. Work that has ended may come
@@ -207,7 +202,7 @@ class Dispatcher:
             return None
         self._left_queue(work)
         if work.ready:
-            self._leave_ahead(work)
+            self._ahead.leave(work)
         else:
             self._begin(work)
             work.left_s = self._policy(work).timeout_s
@@ -221,37 +216,22 @@ class Dispatcher:
     def _may_run(self, work: Work) -> bool:
         if work.ready:
             return True
-        return not work.wanting and self._may_begin(work)
-
-    def _may_begin(self, work: Work) -> bool:
-        """Its queue has room for one more attempt."""
-        policy, queue = self._policy(work), work.ask.queue
-        if policy.concurrency is not None and self._by_queue[queue] >= policy.concurrency:
-            return False
-        return policy.rate_per_s is None or self._rate(queue, policy.rate_per_s).allows(
-            self._clock.monotonic()
-        )
-
-    def _rate(self, queue: str, per_s: float) -> Rate:
-        return self._rates.setdefault(queue, Rate(per_s, self._clock.monotonic()))
+        return not work.wanting and work.ask.queue in self._room
 
     def _begin(self, work: Work) -> None:
         """An attempt begins: it counts for its queue until `_attempt_over`."""
-        policy = self._policy(work)
-        if policy.rate_per_s is not None and work.known is None:
-            self._rate(work.ask.queue, policy.rate_per_s).take()
-        self._by_queue[work.ask.queue] += 1
+        self._room.begin(work.ask.queue, runs=work.known is None)
         work.begun_s = self._clock.monotonic()
 
     def _attempt_over(self, work: Work) -> None:
-        self._by_queue[work.ask.queue] -= 1
+        self._room.end(work.ask.queue)
         work.prepared, work.ready = None, False
 
     # --- W2 ----------------------------------------------------------------------------------
 
     def _prepare_what_may(self, lane: Lane) -> None:
         given_up = 0
-        while self._wanting[lane] and self._ahead_of_lane[lane] < AHEAD_OF_LANE:
+        while self._wanting[lane] and self._ahead.lane_has_room(lane):
             work = self._queue.pop_ahead(lane, self._may_prepare)
             if work is None:
                 return
@@ -278,8 +258,7 @@ class Dispatcher:
     def _start_preparing(self, work: Work) -> None:
         self._begin(work)
         self.gates.ask(work)
-        self._ahead_of_lane[work.lane] += 1
-        self._ahead_of_tenant[work.lane, work.ask.tenant] += 1
+        self._ahead.enter(work)
         work.stage = "preparing"
         needs = work.wanting
         task = asyncio.create_task(self._prepare(work, needs), name="job-needs")
@@ -288,12 +267,11 @@ class Dispatcher:
 
     def _may_prepare(self, work: Work) -> bool:
         wanting = work.wanting
-        if not wanting or not self._may_begin(work):
+        if not wanting or work.ask.queue not in self._room:
             return False
-        tenant_max = max(AHEAD_OF_TENANT, self.performer.slots)
-        if self._ahead_of_tenant[work.lane, work.ask.tenant] >= tenant_max:
-            return False
-        return self.gates.open(wanting, self._clock.monotonic())
+        return self._ahead.tenant_has_room(work) and self.gates.open(
+            wanting, self._clock.monotonic()
+        )
 
     async def _prepare(self, work: Work, needs: tuple[str, ...]) -> None:
         """Leaves the work ready and in its place, ended, or to be tried again. Only a
@@ -317,7 +295,7 @@ class Dispatcher:
             work.ready = True
             self._wait(work)
             return
-        self._leave_ahead(work)
+        self._ahead.leave(work)
         self._attempt_over(work)
         if failure is not None:
             self._failed(work, failure)
@@ -348,7 +326,7 @@ class Dispatcher:
         work, needs = self._preparing.pop(task)
         if task.cancelled():
             self.gates.release(work, needs, ())
-            self._leave_ahead(work)
+            self._ahead.leave(work)
             self._attempt_over(work)
         elif (error := task.exception()) is not None:
             log.error("job_failed", queue=work.ask.queue, why=repr(error))
@@ -357,15 +335,8 @@ class Dispatcher:
     def _unready(self, work: Work) -> None:
         """It leaves its place: what was prepared for it is given up."""
         if work.ready:
-            self._leave_ahead(work)
+            self._ahead.leave(work)
             self._attempt_over(work)
-
-    def _leave_ahead(self, work: Work) -> None:
-        lane, tenant = work.lane, work.ask.tenant
-        self._ahead_of_lane[lane] -= 1
-        self._ahead_of_tenant[lane, tenant] -= 1
-        if not self._ahead_of_tenant[lane, tenant]:
-            del self._ahead_of_tenant[lane, tenant]
 
     # --- W3 ----------------------------------------------------------------------------------
 

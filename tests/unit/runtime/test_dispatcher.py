@@ -18,7 +18,8 @@ from streams.job_refusals import (
     SimulationTimeout,
 )
 from streams.queue_policy import QueuePolicy
-from streams.runtime.dispatcher import AHEAD_OF_LANE, HOLD_S, Dispatcher
+from streams.runtime.ahead import AHEAD_OF_LANE
+from streams.runtime.dispatcher import HOLD_S, Dispatcher
 from streams.runtime.work import Work
 from streams.settings.job_retries import job_retries
 from streams.telemetry.metrics import Metrics
