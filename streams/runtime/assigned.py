@@ -39,7 +39,7 @@ from streams.runtime.meters import PartitionMeters
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import PoisonRegister
 from streams.runtime.pressure import Pressure
-from streams.runtime.source_check import SILENCE_MAX_S, Appended
+from streams.runtime.source_watch import SourceWatch
 from streams.runtime.trim import ChangelogTrim
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
@@ -91,13 +91,7 @@ class AssignedPartition:
         self._suspended = False
         self._failure: DiaError | None = None
         self._obstacle: obstacle.Obstacle | None = None
-        self._suspected: RecordBatch | None = None
-        self._epoch = -1
-        """leader epoch of the offset folded last, -1: not known"""
-        self._last_record = Appended()
-        self._unsure = False
-        self._opened_s: float | None = None
-        """when A4 was done, until the first list came"""
+        self._source = SourceWatch(clock)
         self._ends_worker: WorkerStopped | None = None
         self._wake = WakeSignal(clock)
         self._committing = asyncio.Lock()
@@ -123,7 +117,7 @@ class AssignedPartition:
     @property
     def taking(self) -> bool:
         """Records may be folded now."""
-        held = self._suspended or self._suspected is not None or self._obstacle is not None
+        held = self._suspended or self._source.held is not None or self._obstacle is not None
         return self.phase == "ready" and not held and self._failure is None
 
     def fold(self, batch: RecordBatch) -> None:
@@ -134,22 +128,14 @@ class AssignedPartition:
         if batch.start != partition.position:
             self._consumer.seek(self.tp, partition.position)
             return
-        if self._suspicious(batch):
-            self._suspected = batch
+        if self._source.suspects(batch):
             self._consumer.pause(self.tp)
             self._wake.notify()
         else:
             self._fold(partition, batch)
 
-    def _suspicious(self, batch: RecordBatch) -> bool:
-        """It may be of another log than the records before it (runtime/source_check.py)."""
-        another = batch.first_epoch != self._epoch and self._epoch >= 0 <= batch.first_epoch
-        opened_s, self._opened_s = self._opened_s, None
-        late = opened_s is not None and self._clock.monotonic() - opened_s > SILENCE_MAX_S
-        return another or late or self._unsure or not batch.continued
-
     def _fold(self, partition: Partition, batch: RecordBatch) -> None:
-        self._epoch = batch.last_epoch
+        self._source.folding(batch)
         partition.placement.grown_to(self._consumer.partitions(self.tp.topic))
         if not batch.append_times and len(batch):
             self._meet(partition, batch.offsets[0], obstacle.producers_times(batch))
@@ -172,9 +158,7 @@ class AssignedPartition:
         if partition.position != batch.end:
             self._consumer.seek(self.tp, partition.position)
         if len(batch):
-            same = batch.first_epoch == batch.last_epoch
-            last_offset = partition.reached.last_offset
-            self._last_record = Appended(last_offset, batch.last_epoch if same else -1)
+            self._source.folded(batch, partition.reached.last_offset)
             self._idle.reset()
         if self._failure is None:
             self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
@@ -292,7 +276,7 @@ class AssignedPartition:
         """Assigned again without having been anyone else's, as far as we know: go on where
         folding stopped. If it was, fencing tells at the next commit."""
         self._suspended = False
-        self._unsure = True
+        self._source.rebalanced()
         self._idle.reset()
         if self.phase == "ready" and self.partition is not None:
             self._consumer.seek(self.tp, self.partition.position)
@@ -364,8 +348,9 @@ class AssignedPartition:
             await self._clock.sleep(pause_s)
 
     async def _open(self) -> None:
-        self._failure = self.stopped_by = self._obstacle = self._suspected = None
-        self._in_doubt = self._unsure = False
+        self._failure = self.stopped_by = self._obstacle = None
+        self._in_doubt = False
+        self._source.opening()
         self._enter("fencing")
         self._consumer.pause(self.tp)
         began = self._clock.monotonic()
@@ -377,9 +362,8 @@ class AssignedPartition:
         finally:
             self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
-        self._epoch = opened.leader_epoch
-        self._last_record = Appended(opened.partition.state.link.last_offset, self._epoch)
-        self._opened_s = began
+        last_offset = opened.partition.state.link.last_offset
+        self._source.opened(last_offset, opened.leader_epoch, began)
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
         self._meters.opened(opened.partition, took_s, opened.restored_records)
@@ -428,11 +412,11 @@ class AssignedPartition:
         Raises `TopicRecreated` and `SourceTruncated`; what is not committed is forgotten then, for
         the log may have lost it.
         """
-        if (batch := self._suspected) is None:
+        if (batch := self._source.held) is None:
             return
-        epoch = self._last_record.epoch_at(partition.reached.last_offset)
+        epoch = self._source.epoch_at(partition.reached.last_offset)
         await self._opener.compare(partition, epoch)
-        self._suspected, self._unsure = None, False
+        self._source.compared()
         if batch.start == partition.position and self._failure is None:
             self._fold(partition, batch)
         if self._obstacle is None and not self._pressure.paused:
