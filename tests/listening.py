@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -33,8 +34,8 @@ async def console(settings: Settings) -> AsyncIterator[Starlette]:
 
 
 @contextmanager
-def listening(opened: Opened, stop_timeout_s: int = STOP_TIMEOUT_S) -> Iterator[str]:
-    """The address of the application, until the block ends."""
+def listening(opened: Opened, stop_timeout_s: int = STOP_TIMEOUT_S, **bounds: Any) -> Iterator[str]:
+    """The address of the application, until the block ends; ``bounds`` as of a `WebServer`."""
     ready = threading.Event()
     urls: list[str] = []
     servers: list[WebServer] = []
@@ -42,7 +43,7 @@ def listening(opened: Opened, stop_timeout_s: int = STOP_TIMEOUT_S) -> Iterator[
     async def serve() -> None:
         async with opened() as app:
             listener = bound("127.0.0.1", 0, "the port")
-            server = WebServer(app, listener, stop_timeout_s=stop_timeout_s)
+            server = WebServer(app, listener, stop_timeout_s=stop_timeout_s, **bounds)
             servers.append(server)
             server.on_listening = lambda url: (urls.append(url), ready.set())
             await server.run_until_stopped()

@@ -29,6 +29,11 @@ def problem(
         headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    return Response(document(status, code, detail, **extensions), status, headers, MEDIA_TYPE)
+
+
+def document(status: int, code: str, detail: str, **extensions: Any) -> bytes:
+    """The body alone, as JSON."""
     body = {
         "type": f"urn:dia:problem:{code}",
         "title": HTTPStatus(status).phrase,
@@ -37,7 +42,7 @@ def problem(
         "detail": detail,
         **extensions,
     }
-    return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE)
+    return msgspec.json.encode(body)
 
 
 def refusal(error: RequestRefused) -> Response:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
+from streams.access.bounded_protocol import BoundedProtocol, Refused
+from streams.access.connections import Connections
+from streams.access.tls_door import TlsDoor
 from streams.listener import address_of
 
 CONNECTIONS_MAX = 1000
+OPEN_FILES_LEFT = 128
+"""Descriptors that connections leave to Kafka, ClickHouse, Redis and files."""
 STOP_TIMEOUT_S = 30
 """Longer than a transaction may take: whoever waits for an answer gets it."""
 
@@ -37,11 +44,22 @@ class WebServer(uvicorn.Server):
         *,
         tls: ssl.SSLContext | None = None,
         stop_timeout_s: int = STOP_TIMEOUT_S,
+        connections: Connections | None = None,
+        refused: Refused = lambda reason: None,
     ) -> None:
         """``listener`` is a bound socket (`streams.listener.bound`), which `run_until_stopped`
-        closes; ``tls`` None serves plain HTTP."""
-        super().__init__(_config(app, tls, stop_timeout_s))
+        closes; ``tls`` None serves plain HTTP. ``refused`` is called with the reason of each
+        connection or request that no application saw."""
+        held = bounded(CONNECTIONS_MAX // 2) if connections is None else connections
+        plain = partial(BoundedProtocol, connections=held, refused=refused)
+
+        def protocol(**uvicorn: Any) -> asyncio.Protocol:
+            inner = partial(plain, **uvicorn)
+            return inner() if tls is None else TlsDoor(tls, inner, held, refused)
+
+        super().__init__(_config(app, protocol, stop_timeout_s))
         self._listener = listener
+        self._scheme = "http" if tls is None else "https"
 
     async def run_until_stopped(self) -> None:
         """Serve until a signal or `stop`. Raises RuntimeError when the application cannot start."""
@@ -56,8 +74,7 @@ class WebServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             host, port = address_of(self._listener)
-            scheme = "https" if self.config.is_ssl else "http"
-            self.on_listening(f"{scheme}://{host}:{port}")
+            self.on_listening(f"{self._scheme}://{host}:{port}")
 
     def stop(self) -> None:
         """Answer what was asked, then end."""
@@ -83,15 +100,25 @@ class WebServer(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def _config(app: Starlette, tls: ssl.SSLContext | None, stop_timeout_s: int) -> uvicorn.Config:
+def bounded(address_max: int) -> Connections:
+    """The count of a process: at most `CONNECTIONS_MAX`, fewer where it may open fewer files;
+    ``address_max`` 0 bounds no address."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    known = files != resource.RLIM_INFINITY
+    total = min(CONNECTIONS_MAX, max(8, files - OPEN_FILES_LEFT)) if known else CONNECTIONS_MAX
+    return Connections(total_max=total, address_max=min(address_max, total))
+
+
+def _config(
+    app: Starlette, protocol: Callable[..., asyncio.Protocol], stop_timeout_s: int
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        ssl_context_factory=None if tls is None else lambda config, default: tls,
+        http=protocol,  # type: ignore[arg-type]  # uvicorn calls it, and asks no more of a class
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=stop_timeout_s,
         ws="none",
         lifespan="on",

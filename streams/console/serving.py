@@ -15,7 +15,7 @@ from streams.access.authentication import Authenticator
 from streams.access.listening import Listening, is_loopback
 from streams.access.request_rate import RequestRate
 from streams.access.tokens import TokenFile
-from streams.access.web_server import WebServer
+from streams.access.web_server import WebServer, bounded
 from streams.broker.kafka import KafkaBroker
 from streams.cache.process import ProcessCaches
 from streams.clock import Clock, SystemClock
@@ -192,7 +192,7 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
         bound(listening.host, listening.port, "DIA_CONSOLE_PORT") as listener,
         bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
     ):
-        await _serve_on(listener, probes, tls, settings, said, secure=listening.encrypted)
+        await _serve_on(listener, probes, tls, settings, said, listening)
 
 
 async def _serve_on(
@@ -201,19 +201,25 @@ async def _serve_on(
     tls: ssl.SSLContext | None,
     settings: Settings,
     said: Callable[[str], None],
-    *,
-    secure: bool,
+    listening: Listening,
 ) -> None:
     clock, metrics = SystemClock(), Metrics(version=app_version(), process="console")
     await refuse_other_map(settings)
     broker = KafkaBroker.from_settings(settings)
-    process = ConsoleProcess(settings, broker, clock, metrics, secure=secure)
+    process = ConsoleProcess(settings, broker, clock, metrics, secure=listening.encrypted)
     state = HealthState(clock)
     health = HealthServer(state, metrics, clock, probes)
     try:
         health_port = await health.start()
         state.set_partitions(PartitionCounts())
-        server = WebServer(process.app(), listener, tls=tls, stop_timeout_s=STOP_TIMEOUT_S)
+        server = WebServer(
+            process.app(),
+            listener,
+            tls=tls,
+            stop_timeout_s=STOP_TIMEOUT_S,
+            connections=bounded(0 if listening.behind_tls else settings.address_connections),
+            refused=lambda reason: metrics.connections.refused.labels(reason).inc(),
+        )
 
         def listens(url: str) -> None:
             state.mark_started()

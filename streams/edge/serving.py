@@ -20,7 +20,7 @@ from streams.access.authentication import Authenticator
 from streams.access.listening import Listening
 from streams.access.shared_rate import RedisBuckets, SharedRate
 from streams.access.tokens import TokenFile
-from streams.access.web_server import WebServer
+from streams.access.web_server import WebServer, bounded
 from streams.broker.kafka import KafkaBroker
 from streams.cache.process import BREAKER
 from streams.cache.redis import connect
@@ -188,7 +188,7 @@ async def _serve(settings: Settings, listening: Listening, said: Callable[[str],
         bound(listening.host, listening.port, "DIA_EDGE_PORT") as listener,
         bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
     ):
-        await _serve_on(listener, probes, tls, settings, said)
+        await _serve_on(listener, probes, tls, settings, said, listening)
 
 
 async def _serve_on(
@@ -197,6 +197,7 @@ async def _serve_on(
     tls: ssl.SSLContext | None,
     settings: Settings,
     said: Callable[[str], None],
+    listening: Listening,
 ) -> None:
     clock, metrics = SystemClock(), Metrics(version=app_version(), process="edge")
     # The broker ends a transaction that a dead edge left open, and that readers wait for,
@@ -210,7 +211,13 @@ async def _serve_on(
     try:
         health_port = await health.start()
         state.set_partitions(PartitionCounts())
-        server = WebServer(process.app(), listener, tls=tls)
+        server = WebServer(
+            process.app(),
+            listener,
+            tls=tls,
+            connections=bounded(0 if listening.behind_tls else settings.address_connections),
+            refused=lambda reason: metrics.connections.refused.labels(reason).inc(),
+        )
 
         def listens(url: str) -> None:
             state.mark_started()

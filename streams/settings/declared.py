@@ -296,6 +296,14 @@ class Settings:
         30_000, "requests of one token within a minute", low=1, high=10_000_000
     )
 
+    address_connections: int = _setting(
+        500,
+        "connections of one client address to an edge or a console; 0, and with --behind-tls: no "
+        "bound, for a proxy that bounds them",
+        low=0,
+        high=100_000,
+    )
+
     workers_at: str = _setting(
         "",
         "metrics ports of workers on other hosts, for the console, host:port[,host:port]; a name "

@@ -1,10 +1,22 @@
-"""Metrics of what answers over HTTP: the edge, the query API and the console."""
+"""Metrics of what answers over HTTP: the edge, the query API and the console, and their connections."""
 
 from __future__ import annotations
 
 from streams.telemetry.declaring import Declare
 
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.35, 0.5, 1, 2, 5, 10, 30)
+
+
+class ConnectionMetrics:
+    """Of an edge or a console: what no application saw."""
+
+    def __init__(self, declare: Declare) -> None:
+        self.refused = declare.counter(
+            "http_refused_total",
+            "Connections and requests that ended before a token was looked at: crowded, made room "
+            "for another; head_late, head_too_large, malformed, no_handshake; reads_nothing.",
+            ("reason",),
+        )
 
 
 class EdgeMetrics:

@@ -19,7 +19,7 @@ from prometheus_client import (
 from streams.process_memory import limit_bytes
 from streams.telemetry.declaring import PREFIX, Declare
 from streams.telemetry.health_metrics import HealthMetrics
-from streams.telemetry.http_metrics import ConsoleMetrics, EdgeMetrics
+from streams.telemetry.http_metrics import ConnectionMetrics, ConsoleMetrics, EdgeMetrics
 
 PARTITION = ("topic", "partition")
 
@@ -347,6 +347,7 @@ class Metrics:
         self.schedule = ScheduleMetrics(declare)
         self.cache = CacheMetrics(declare)
         self.jobs = JobMetrics(declare)
+        self.connections = ConnectionMetrics(declare)
         self.edge = EdgeMetrics(declare)
         self.console = ConsoleMetrics(declare)
         self.tracing = TracingMetrics(declare)
