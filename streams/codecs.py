@@ -231,6 +231,8 @@ def _read(
                 events.append(again(index, error))
             except _DECODE_ERRORS as final:
                 failed[index] = undecodable(values[index], final)
+                # The frames of its traceback hold it, and the batch: memory until a collection.
+                final.__traceback__ = None
         else:
             return events, failed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 
@@ -343,3 +344,16 @@ def test_each_published_version_can_be_checked_before_it_is_sent(second_version)
         decoded, keys = check(MODEL_METRICS, values, T, LIMITS, version)
         assert [(bad.position, bad.code, bad.path) for bad in decoded.bad] == refused
         assert len(keys) == len(decoded.events) == 2 - len(refused)
+
+
+@pytest.mark.parametrize("bad", [b"{", value(ts="soon"), raw("1.5", "ts"), raw("1e400", "ts"), b""])
+def test_a_refused_record_leaves_no_cycle_that_keeps_its_batch(bad) -> None:
+    """A worker collects rarely: each batch with one bad record stayed in memory for minutes."""
+    decode(MODEL_METRICS, batch([value(), bad, value()]), LIMITS)
+    gc.collect()
+    gc.disable()
+    try:
+        decode(MODEL_METRICS, batch([value(), bad, value()]), LIMITS)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
