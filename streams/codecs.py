@@ -41,11 +41,24 @@ _Decoder: TypeAlias = Callable[[bytes], Any]
 _DECODE_ERRORS = (ValueError, TypeError, RecursionError)
 
 
+CLOCK_MARGIN_S = 5
+APPEND_MARGIN_S = 60
+
+
 class Limits(NamedTuple):
     """How far an event's time may lie from its append time, in seconds."""
 
     future_max_s: int
     late_max_s: int
+
+
+def with_margin(future_max_s: int, late_max_s: int) -> Limits:
+    """Limits for events that are appended later, and by another clock, than they are checked: what
+    keeps to these keeps to the given ones up to a minute later, and up to 5 s of clock apart."""
+    return Limits(
+        future_max_s - min(CLOCK_MARGIN_S, future_max_s // 10),
+        late_max_s - min(APPEND_MARGIN_S, late_max_s // 10),
+    )
 
 
 class BadPosition(NamedTuple):

@@ -5,7 +5,7 @@ behind the original ones (where a name repeats, the last one counts). A record t
 a DLQ with all its headers has the provenance of its earlier failure: `_own` drops it, so that the
 headers stay bounded over any number of copies, and `streams.headers.hops` counts the copy. A record
 that the DLQ could not hold becomes a pointer: its place, size and hash, with the value left in the
-source topic.
+source topic. So does one of a tenant whose dead letters are many (runtime/quarantine.py).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from streams.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.version import app_version
 
 MESSAGE_MAX_BYTES: Final = 2048
+COMPACT_MESSAGE_MAX_BYTES: Final = 120
 POINTER_KEY_MAX_BYTES: Final = 4096
 
 _FRAMING_BYTES = 128
@@ -93,14 +94,17 @@ class DeadLetter(NamedTuple):
     """its value stays in the source topic, and goes with the source's retention"""
 
 
-def dead_letter(origin: Origin, failure: Failure, tenant: str = "") -> DeadLetter:
-    """Both forms of one refusal. ``tenant`` is "" where the record does not say it."""
-    message = _shorten(failure.message)
+def dead_letter(
+    origin: Origin, failure: Failure, tenant: str = "", *, compact: bool = False
+) -> DeadLetter:
+    """Both forms of one refusal. ``tenant`` is "" where the record does not say it; a ``compact``
+    letter is a pointer whatever the size of its record."""
+    message = _shorten(failure.message, COMPACT_MESSAGE_MAX_BYTES if compact else MESSAGE_MAX_BYTES)
     provenance = _provenance(origin, failure, message)
     record = OutboundRecord(
         origin.dlq, origin.key, origin.value, _own(origin) + provenance, origin.timestamp_ms
     )
-    pointer = _size_bytes(record) > DLQ_MESSAGE_BYTES
+    pointer = compact or _size_bytes(record) > DLQ_MESSAGE_BYTES
     if pointer:
         record = _pointer(origin, provenance)
     row = {
@@ -183,7 +187,7 @@ def _size_bytes(record: OutboundRecord) -> int:
     return _FRAMING_BYTES + len(record.key or b"") + len(record.value or b"") + carried
 
 
-def _shorten(message: str) -> str:
-    """At most `MESSAGE_MAX_BYTES` of UTF-8, cut between characters."""
+def _shorten(message: str, max_bytes: int) -> str:
+    """At most ``max_bytes`` of UTF-8, cut between characters."""
     raw = message.encode(errors="replace")
-    return raw[:MESSAGE_MAX_BYTES].decode(errors="ignore")
+    return raw[:max_bytes].decode(errors="ignore")

@@ -1,4 +1,5 @@
-"""`dia dlq breaker`: partitions that the poison breaker stopped, and letting them go on."""
+"""`dia dlq breaker`: partitions that the poison breaker stopped, letting them go on, and tenants
+that it put into quarantine."""
 
 from __future__ import annotations
 
@@ -10,20 +11,26 @@ import typer
 from streams.cli.actor import actor_of
 from streams.cli.consent import consent
 from streams.cli.invocation import invocation
-from streams.cli.payload import moment
+from streams.cli.payload import moment, printable
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from streams.cli.invocation import Invocation
     from streams.runtime.poison_desk import BreakerState
+    from streams.runtime.quarantine_register import QuarantinedTenant, QuarantineWord
+    from streams.types import TopicPartition
+
+    _Held: TypeAlias = tuple[str, TopicPartition, QuarantineWord, QuarantinedTenant]
 
 _COLUMNS = ("group", "topic", "partition", "state", "offset", "waiting", "bad", "records", "codes")
-_JSON_COLUMNS = (*_COLUMNS, "at")
+_JSON_COLUMNS = (*_COLUMNS, "at", "tenant", "until")
 
 
 def register(parent: typer.Typer) -> None:
     group = typer.Typer(
         no_args_is_help=True,
-        help="Partitions that stopped because most of their records were bad.",
+        help="Partitions that stopped, and tenants in quarantine, because most records were bad.",
     )
     group.command("list")(show)
     group.command("reset")(reset)
@@ -31,18 +38,25 @@ def register(parent: typer.Typer) -> None:
 
 
 def show(ctx: typer.Context) -> None:
-    """Every partition that stands still, on whatever host, or passes what was let through.
+    """Every partition that stands still, on whatever host, or passes what was let through, and
+    every tenant in quarantine.
+
+    A quarantined tenant keeps nobody waiting, and its quarantine ends by itself: its bad records
+    become dead letters, most of which point to the record in the source topic.
 
     Example: dia dlq breaker list
     """
     run = invocation(ctx)
     printer = run.printer()
     found = asyncio.run(_states(run))
+    held = asyncio.run(_quarantines(run))
     if run.json:
-        printer.rows(_JSON_COLUMNS, [(*_row(s), dict(s.word.codes), _at(s)) for s in found])
+        rows = [(*_row(s), dict(s.word.codes), _at(s), None, None) for s in found]
+        printer.rows(_JSON_COLUMNS, rows + [_held(one, {}) + _whose(one) for one in held])
     else:
-        printer.rows(_COLUMNS, [(*_row(s), _codes(s)) for s in found])
-    if not found:
+        rows = [(*_row(s), _codes(s)) for s in found]
+        printer.rows(_COLUMNS, rows + [_held(one, _stay(one)) for one in held])
+    if not found and not held:
         printer.say("the poison breaker stops nothing.")
 
 
@@ -105,6 +119,15 @@ async def _states(run: Invocation) -> list[BreakerState]:
     return await states(kafka.broker_of(run.settings))
 
 
+async def _quarantines(run: Invocation) -> list[_Held]:
+    from streams.cli import kafka
+    from streams.clock import SystemClock
+    from streams.runtime.poison_desk import quarantines
+
+    found = await quarantines(kafka.broker_of(run.settings), SystemClock())
+    return [(group, tp, word, tenant) for group, tp, word in found for tenant in word.tenants]
+
+
 async def _let_through(run: Invocation, stopped: list[BreakerState], actor: str) -> None:
     from streams.cli import kafka
     from streams.clock import SystemClock
@@ -127,6 +150,22 @@ def _row(state: BreakerState) -> tuple[Any, ...]:
         max(0, waiting),
         *((word.bad, word.records) if state.stopped else (None, None)),
     )
+
+
+def _held(held: _Held, last: Any) -> tuple[Any, ...]:
+    group, tp, _, tenant = held
+    return (group, *tp, "quarantined", None, None, tenant.bad, tenant.records, last)
+
+
+def _whose(held: _Held) -> tuple[Any, ...]:
+    *_, word, tenant = held
+    return (moment(word.at_ms), tenant.tenant, moment(tenant.until_ms))
+
+
+def _stay(held: _Held) -> str:
+    *_, word, tenant = held
+    more = f", and {word.more} more tenants" if word.more else ""
+    return f"tenant {printable(tenant.tenant)} until {moment(tenant.until_ms)}{more}"
 
 
 def _codes(state: BreakerState) -> str:

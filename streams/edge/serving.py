@@ -25,7 +25,7 @@ from streams.broker.kafka import KafkaBroker
 from streams.cache.process import BREAKER
 from streams.cache.redis import connect
 from streams.clock import Clock, SystemClock
-from streams.codecs import Limits
+from streams.codecs import with_margin
 from streams.degradation.degradation import Degradation
 from streams.edge import shipment
 from streams.edge.app import Edge
@@ -94,7 +94,7 @@ class EdgeProcess:
             self.close()
             raise
         self.intake = Intake(
-            lanes, clock, Limits(settings.future_max_s, settings.late_max_s), metrics.edge
+            lanes, clock, with_margin(settings.future_max_s, settings.late_max_s), metrics.edge
         )
         self.degradation = Degradation(clock, metrics)
         self._watch = edge_watch(

@@ -294,6 +294,21 @@ def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+def quarantined_tenants(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions with tenants whose records are mostly bad; other tenants do not notice."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if count := held.get("quarantined"):
+                yield HealthFinding(
+                    code="tenant_quarantined",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"most records of {count} tenant{'s' if count > 1 else ''} are bad: they "
+                    f"become dead letters at a bounded rate",
+                    mend="dia dlq breaker list",
+                )
+
+
 def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
     """Partitions whose newest records nobody may read: another program's transaction is open."""
     for worker in observed.workers:
@@ -380,6 +395,7 @@ RULES: Final[tuple[Rule, ...]] = (
     stopped_partitions,
     waiting_partitions,
     paused_partitions,
+    quarantined_tenants,
     held_back_partitions,
     moved_offsets,
     clocks_apart,

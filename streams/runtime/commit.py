@@ -25,6 +25,7 @@ from streams.errors import CommitInDoubt, DiaError, PartitionRestart
 from streams.runtime.commit_mark import committed_offset
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.partition import Partition, Prepared
+from streams.runtime.quarantine_register import quarantine_group
 from streams.telemetry.metrics import Metrics
 from streams.tracing.tracer import UNTRACED_COMMIT, CommitSpan
 from streams.types import (
@@ -70,6 +71,8 @@ async def commit(
     if prepared.pointers:
         metrics.intake.pointers.labels(partition.tp.topic).inc(prepared.pointers)
         log.warning("dead_letters_too_large", tp=str(partition.tp), letters=prepared.pointers)
+    if prepared.compact:
+        metrics.intake.compact_letters.labels(partition.tp.topic).inc(prepared.compact)
 
 
 def _count(tp: TopicPartition, before: Counters, after: Counters, metrics: Metrics) -> None:
@@ -105,7 +108,11 @@ async def _commit(
         raise CommitInDoubt(f"a send of {partition.tp} was answered without an offset")
     link = prepared.link
     committed = committed_offset(link)
-    await producer.send_offsets({partition.tp: committed}, partition.agent.group)
+    group = partition.agent.group
+    await producer.send_offsets({partition.tp: committed}, group)
+    if prepared.quarantines is not None:
+        word = {partition.tp: prepared.quarantines}
+        await producer.send_offsets(word, quarantine_group(group))
     await producer.commit()
     return offsets
 

@@ -177,8 +177,9 @@ class JobPartition(Partition):
         self._position = batch.end
         if len(batch):
             self._passing += map(_Passing, batch.offsets, batch.timestamps)
-            bad = self._take_in(batch, self._decode(batch))
-            self._poison.observe(self.clock.monotonic(), len(batch), bad, batch.start)
+            decoded = self._decode(batch)
+            self._take_in(batch, decoded)
+            self.poison.folded(batch, decoded.events)
         self._pass()
         self._batch = None
 
@@ -197,8 +198,8 @@ class JobPartition(Partition):
             count += 1
         return batch.head(count)
 
-    def _take_in(self, batch: RecordBatch, decoded: Decoded) -> int:
-        """Judge every record that is not finished, in log order. Returns how many are bad."""
+    def _take_in(self, batch: RecordBatch, decoded: Decoded) -> None:
+        """Judge every record that is not finished, in log order."""
         bad = {found.position: found for found in decoded.bad}
         events = iter(decoded.events)
         for row, offset in enumerate(batch.offsets):
@@ -211,7 +212,6 @@ class JobPartition(Partition):
                 self._refuse(row, found.code, found.message, "decode", self._tenant(row))
             else:
                 self._judge(row, self._request(row, event))
-        return len(bad)
 
     def _request(self, row: int, event: Any) -> Request:
         batch = self._batch

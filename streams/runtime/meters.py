@@ -72,6 +72,7 @@ class PartitionMeters:
             self._of(intake.event_time_lag_seconds).set(age_s)
         if partition.windows is not None:
             self._of(metrics.live_windows).set(len(partition.windows))
+        self._of(intake.quarantined_tenants).set(partition.poison.quarantined())
         self._of(metrics.changelog_live_bytes).set(state.live.live_bytes)
         self._of(metrics.changelog_log_bytes).set(state.live.log_bytes)
         self._of(metrics.pressure_ratio).set(partition.fill)

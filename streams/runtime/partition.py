@@ -25,14 +25,14 @@ from streams.runtime import effects
 from streams.runtime.backlog import Backlog
 from streams.runtime.key_placement import KeyPlacement, without_misplaced
 from streams.runtime.owed import Owed
-from streams.runtime.poison import PoisonBreaker, PoisonLimits
+from streams.runtime.poison_watch import PoisonWatch
 from streams.runtime.progress import Progress
 from streams.runtime.refused_facts import RefusedFacts
 from streams.runtime.refused_row import RefusedFact, refused_fact, refused_window
 from streams.runtime.shed_order import ShedOrder
 from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
-from streams.types import OutboundRecord, RecordBatch, TopicPartition
+from streams.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
 from tables import MINUTE_WINDOWS, OUTBOX
 from tables.changelog import Link, pack
 from tables.emission import Emission
@@ -57,6 +57,10 @@ class Prepared:
     """records folded since the commit before"""
     pointers: int
     """dead letters among ``records`` that were too large for the DLQ"""
+    compact: int
+    """dead letters among ``records`` that are pointers because their tenant is in quarantine"""
+    quarantines: CommittedOffset | None
+    """the word about the partition's tenants in quarantine, where there is news of them"""
     told: list[Callable[[], None]]
     """to be called once the commit is true"""
 
@@ -79,13 +83,14 @@ class Partition:
     offset_moved: bool = False
     """the group's committed offset is not what the last commit left: the next one sets it again"""
     placement: KeyPlacement = field(init=False)
-    _poison: PoisonBreaker = field(init=False)
+    poison: PoisonWatch = field(init=False)
     _expiry: Expiry = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
     _owed: Owed = field(default_factory=Owed)
     _refused: RefusedFacts = field(default_factory=RefusedFacts)
     _pointers: int = 0
+    _compact: int = 0
     _last_commit_bytes: int = 0
     _emitted_at: float = float("-inf")
 
@@ -93,11 +98,8 @@ class Partition:
         self.progress = Progress.after(self.state.link)
         settings = self.state.context.settings
         self._expiry = Expiry.of(settings.dedupe_ttl_s * 1000)
-        limits = PoisonLimits(
-            settings.poison_window_s, settings.poison_min_records, settings.poison_max_ratio
-        )
         self.placement = KeyPlacement(self.tp, self.agent.source.partitions)
-        self._poison = PoisonBreaker(self.tp, limits, self.pass_until)
+        self.poison = PoisonWatch(self.tp, self.agent.source, settings, self.clock, self.pass_until)
 
     # --- Scope -------------------------------------------------------------------------------
 
@@ -136,7 +138,6 @@ class Partition:
         """
         assert batch.start == self.progress.fold_offset, "a batch may neither repeat nor skip"
         self._batch = batch
-        dead_before = self.progress.dead_by_code.total()
         if len(batch):
             decoded = self._decode(batch)
             for bad in decoded.bad:
@@ -153,9 +154,8 @@ class Partition:
                     self,
                 )
             self.progress.observe(event_ms, append_ms)
-            dead = self.progress.dead_by_code.total() - dead_before
             try:
-                self._poison.observe(self.clock.monotonic(), len(batch), dead, batch.start)
+                self.poison.folded(batch, decoded.events)
             except PoisonStorm as storm:
                 committed = Counter(self.state.link.counters.dead_by_code)
                 storm.codes = self.progress.dead_by_code - committed
@@ -189,9 +189,9 @@ class Partition:
 
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
         assert self._batch is not None
-        self._bury(
-            Origin.of(self._batch, row, self.state.context.epoch), code, message, stage, tenant
-        )
+        origin = Origin.of(self._batch, row, self.state.context.epoch)
+        self.poison.note(origin.key, origin.value, code)
+        self._bury(origin, code, message, stage, tenant)
         self._count_dead(row, code)
 
     def _bury(
@@ -207,9 +207,11 @@ class Partition:
             attempts=attempts,
             first_failed_ms=self.clock.now_ms(),
         )
-        letter = dead_letter(origin, failure, tenant)
+        compact = self.poison.compact(origin.key, origin.value)
+        letter = dead_letter(origin, failure, tenant, compact=compact)
         self._keep(letter)
-        self._pointers += letter.pointer
+        self._compact += compact
+        self._pointers += letter.pointer and not compact
 
     def _count_dead(self, row: int, code: str) -> None:
         self.progress.dead_by_code[code] += 1
@@ -320,7 +322,8 @@ class Partition:
         self._owe(seq, link)
         entries += state.entries_of(OUTBOX, seq)
         link = self._link(seq, base_offset=state.base_offset(entries))
-        records, pointers, self._records, self._pointers = self._records, self._pointers, [], 0
+        records, self._records = self._records, []
+        pointers, compact, self._pointers, self._compact = self._pointers, self._compact, 0, 0
         prepared = Prepared(
             link=link,
             parts=list(pack(link, entries, state.context.settings.changelog_part_bytes)),
@@ -329,6 +332,8 @@ class Partition:
             effects=self.outbox.take_fresh(),
             folded=progress.fold_offset - state.link.next_offset,
             pointers=pointers,
+            compact=compact,
+            quarantines=self.poison.take_word(progress.fold_offset),
             told=self._take_told(),
         )
         self.offset_moved = False

@@ -1,4 +1,5 @@
-"""The operator's side of the poison breaker: what stands still, and letting it go on (B2)."""
+"""The operator's side of the poison breaker: what stands still, letting it go on (B2), and which
+tenants are in quarantine."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from streams.runtime.poison_register import (
     register_group,
     write_word,
 )
+from streams.runtime.quarantine_register import QuarantineWord, read_quarantines
 from streams.topology import SOURCES, SourceTopic
 from streams.types import Admin, Broker, TopicPartition
 
@@ -61,6 +63,29 @@ async def states(broker: Broker, sources: Iterable[SourceTopic] = SOURCES) -> li
         ]
     finally:
         await reader.close()
+
+
+async def quarantines(
+    broker: Broker, clock: Clock, sources: Iterable[SourceTopic] = SOURCES
+) -> list[tuple[str, TopicPartition, QuarantineWord]]:
+    """Group, partition and word of each partition with tenants in quarantine.
+
+    Raises `BrokerUnavailable`.
+    """
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+        found = []
+        for source in sources:
+            if source.group is None or source.name not in topics:
+                continue
+            numbers = range(topics[source.name].partitions)
+            tps = [TopicPartition(source.name, number) for number in numbers]
+            words = await read_quarantines(admin, source.group, tps, clock.now_ms())
+            found += [(source.group, tp, word) for tp, word in sorted(words.items())]
+        return found
+    finally:
+        await admin.close()
 
 
 async def _said(

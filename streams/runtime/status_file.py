@@ -60,6 +60,7 @@ class StatusFile:
                     "held_back_s": round(held.held_back_s, 1),
                     "next_offset": held.next_offset,
                     "clock_ahead_s": held.clock_ahead_s,
+                    "quarantined": held.partition.poison.quarantined() if held.partition else 0,
                     "stopped_by": held.stopped_by.code if held.stopped_by else None,
                 }
                 for group in worker.groups

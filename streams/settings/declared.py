@@ -145,7 +145,30 @@ class Settings:
         1000, "records in that time before the share means anything", low=1, high=10_000_000
     )
     poison_max_ratio: float = _setting(
-        0.5, "share of bad records above which a partition stops", low=0, high=1
+        0.5,
+        "share of bad records above which a tenant is quarantined, or of many tenants at once, "
+        "their partition stops",
+        low=0,
+        high=1,
+    )
+    poison_min_tenants: int = _setting(
+        3,
+        "tenants whose records must be mostly bad at once for their partition to stop",
+        low=1,
+        high=1000,
+    )
+    quarantine_s: float = _setting(
+        60.0,
+        "how long a tenant stays quarantined after its records were mostly bad",
+        low=1,
+        high=86_400,
+    )
+    quarantine_letters_per_s: float = _setting(
+        100.0,
+        "dead letters a second of a quarantined tenant that hold their record; the others point "
+        "to it",
+        low=0,
+        high=100_000,
     )
     emit_interval_s: float = _setting(
         0.0, "time between early rows of live windows; 0: with each commit", low=0, high=3600

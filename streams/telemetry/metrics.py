@@ -88,6 +88,16 @@ class IntakeMetrics:
             "Dead letters too large for their topic: the value goes with the source's retention.",
             ("topic",),
         )
+        self.compact_letters = declare.counter(
+            "dead_letters_compact_total",
+            "Dead letters of tenants in quarantine that point to their record in the source topic.",
+            ("topic",),
+        )
+        self.quarantined_tenants = declare.gauge(
+            "quarantined_tenants",
+            "Tenants whose records are mostly bad: their dead letters are written at a bounded rate.",
+            PARTITION,
+        )
         self.lag_records = declare.gauge(
             "lag_records", "Last stable offset minus the committed next offset.", PARTITION
         )
@@ -386,6 +396,7 @@ class Metrics:
             self.intake.event_time_lag_seconds,
             self.intake.held_back_seconds,
             self.intake.clock_ahead_seconds,
+            self.intake.quarantined_tenants,
             self.partition.state,
             self.partition.stopped,
             self.state.pressure_ratio,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from streams.access.refusals import RateLimited
@@ -10,7 +12,7 @@ from streams.broker.kafka import KafkaBroker
 from streams.clock import VirtualClock
 from streams.edge import serving
 from streams.errors import PoisonStorm
-from streams.runtime.poison import PoisonBreaker, PoisonLimits
+from streams.runtime.poison import NOBODY, PoisonBreaker, PoisonLimits
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.types import TopicPartition
@@ -56,32 +58,49 @@ async def test_a_client_of_the_edge_has_a_thousand_requests_a_minute():
     await rate.close()
 
 
-def _poison() -> PoisonBreaker:
-    limits = PoisonLimits(
-        SHIPPED.poison_window_s, SHIPPED.poison_min_records, SHIPPED.poison_max_ratio
-    )
-    return PoisonBreaker(TopicPartition("t", 0), limits)
+class _Poison(PoisonBreaker):
+    def __init__(self) -> None:
+        limits = PoisonLimits(
+            SHIPPED.poison_window_s,
+            SHIPPED.poison_min_records,
+            SHIPPED.poison_max_ratio,
+            SHIPPED.poison_min_tenants,
+        )
+        super().__init__(TopicPartition("t", 0), limits)
+
+    def fold(self, now_s: float, records: int, bad: int, *tenants: bytes) -> list[bytes]:
+        """Each tenant sends so many; without any, nobody's records are folded."""
+        sent = dict.fromkeys(tenants or (NOBODY,), records)
+        wrong = Counter(dict.fromkeys(sent, bad))
+        return [*self.observe(now_s, records * len(sent), wrong, lambda: sent)]
 
 
 def test_more_than_half_of_a_thousand_bad_records_stop_a_partition():
     """Half of them may be one bad producer; more is a bad deploy. Fewer records prove nothing."""
-    few, half = _poison(), _poison()
-    few.observe(0.0, 999, 999)
-    half.observe(0.0, 1000, 500)
+    _Poison().fold(0.0, 999, 999)
+    _Poison().fold(0.0, 1000, 500)
     with pytest.raises(PoisonStorm):
-        _poison().observe(0.0, 1000, 501)
+        _Poison().fold(0.0, 1000, 501)
+
+
+def test_two_bad_tenants_are_quarantined_and_three_stop_a_partition():
+    """No two tenants can keep the others of their partition waiting."""
+    assert _Poison().fold(0.0, 1000, 501, b"a", b"b") == [b"a", b"b"]
+    assert _Poison().fold(0.0, 999, 999, b"a", b"b") == []
+    with pytest.raises(PoisonStorm):
+        _Poison().fold(0.0, 1000, 501, b"a", b"b", b"c")
 
 
 @pytest.mark.parametrize(("later_s", "stops"), [(10.0, True), (10.1, False)])
 def test_bad_records_count_together_within_ten_seconds(later_s, stops):
     """A slow trickle of bad records is an ordinary day."""
-    watched = _poison()
-    watched.observe(0.0, 999, 999)
+    watched = _Poison()
+    watched.fold(0.0, 999, 999)
     if stops:
         with pytest.raises(PoisonStorm):
-            watched.observe(later_s, 1, 1)
+            watched.fold(later_s, 1, 1)
     else:
-        watched.observe(later_s, 1, 1)
+        watched.fold(later_s, 1, 1)
 
 
 async def test_a_silent_consumer_is_replaced_after_thirty_seconds_and_commits_nothing_by_itself(

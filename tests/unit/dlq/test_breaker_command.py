@@ -10,7 +10,14 @@ import re
 import pytest
 
 from streams.cli import main
+from streams.clock import SystemClock
 from streams.runtime.poison_register import STOPPED, Word, read_words, write_word
+from streams.runtime.quarantine_register import (
+    QuarantinedTenant,
+    QuarantineWord,
+    as_offset,
+    quarantine_group,
+)
 from streams.topology import DIA_GROUP, MODEL_METRICS, TRAIN_RESULTS
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 from tests.unit.dlq.mailbag import T, fill
@@ -147,3 +154,29 @@ def test_nothing_stopped_is_an_answer(broker, capsys):
     """Exit code 0: a script that looks must not fail on a healthy pipeline."""
     assert main(["dlq", "breaker", "list"]) == 0
     assert "the poison breaker stops nothing" in capsys.readouterr().err
+
+
+def test_tenants_in_quarantine_are_listed_with_the_end_of_their_stay(broker, capsys):
+    """Whoever asks why letters point to their records finds whose they are; `reset` lets nothing
+    through for it, since nothing stands still."""
+    until_ms = SystemClock().now_ms() + 60_000
+    tenant = QuarantinedTenant(tenant="ac\x1bme", until_ms=until_ms, bad=900, records=1000)
+    over = QuarantinedTenant(tenant="over", until_ms=1, bad=1, records=1)
+
+    async def say() -> None:
+        producer = broker.transactional_producer("worker")
+        await producer.start()
+        await producer.begin()
+        word = as_offset(QuarantineWord(at_ms=T, tenants=[tenant, over], more=3), 7)
+        await producer.send_offsets({HERE: word}, quarantine_group(DIA_GROUP))
+        await producer.commit()
+
+    asyncio.run(fill(broker))
+    asyncio.run(say())
+    [row] = listed(capsys)
+    assert (row["state"], row["tenant"], row["bad"]) == ("quarantined", "ac\x1bme", 900)
+    assert main(["dlq", "breaker", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "more tenants" in shown
+    assert main(["dlq", "breaker", "reset", "--yes"]) == 5

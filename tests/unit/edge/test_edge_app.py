@@ -247,6 +247,20 @@ async def test_an_event_that_its_agent_always_refuses_is_refused_here(http, log)
     assert answer.status_code == 202
 
 
+async def test_an_event_that_its_agent_may_find_too_old_is_refused_here(http, line):
+    """A11: a tenant timed its events to pass the edge and to be too old at the broker, some
+    milliseconds later. The same towards the future, for two clocks that differ."""
+    now_ms, codes = SystemClock().now_ms(), []
+    for ts in (now_ms - 604_800_000 + 30_000, now_ms + 298_000):
+        answer = await http.post(METRICS, content=line(ts=ts), headers=JSON)
+        assert answer.status_code == 422
+        codes.append(answer.json()["rejected"][0]["code"])
+    assert codes == ["timestamp_too_old", "timestamp_in_future"]
+    for ts in (now_ms - 604_800_000 + 90_000, now_ms + 290_000):
+        answer = await http.post(METRICS, content=line(ts=ts), headers=JSON)
+        assert answer.status_code == 202
+
+
 async def test_events_of_another_schema_version_are_kept_as_such(
     http, broker, log, line, second_version
 ):

@@ -17,7 +17,7 @@ from streams.simulation.world import World
 from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 
-TOUCHY = replace(SETTINGS, poison_min_records=20, poison_window_s=3600.0)
+TOUCHY = replace(SETTINGS, poison_min_records=16, poison_window_s=3600.0)
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
 DLQ = TopicPartition(MODEL_METRICS.dlq, 0)
 PATIENCE_S = 600.0
@@ -29,7 +29,8 @@ class Storm(World):
     async def send(self, *, good: int = 0, bad: int = 0) -> None:
         producer = self.broker.plain_producer()
         for number in range(bad):
-            await (await producer.send(SOURCE.topic, b"t", b"{%d" % number))
+            # Of many tenants: one alone could stop nothing.
+            await (await producer.send(SOURCE.topic, b"t%d" % (number % 10), b"{%d" % number))
         for _ in range(good):
             event = {"tenant_id": "t", "model_id": "m", "metric": "x", "ts": self.clock.now_ms()}
             value = json.dumps({**event, "value": 1.0, "event_id": str(self.sent)}).encode()
