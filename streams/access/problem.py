@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from streams.access.refusals import TooManyAttempts
 from streams.errors import RequestRefused
 
 MEDIA_TYPE = "application/problem+json"
@@ -46,4 +47,8 @@ def document(status: int, code: str, detail: str, **extensions: Any) -> bytes:
 
 
 def refusal(error: RequestRefused) -> Response:
-    return problem(error.status, error.code, str(error), retry_after_s=error.retry_after_s)
+    response = problem(error.status, error.code, str(error), retry_after_s=error.retry_after_s)
+    if isinstance(error, TooManyAttempts):
+        # A flood pays for a connection with each attempt.
+        response.headers["Connection"] = "close"
+    return response

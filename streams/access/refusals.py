@@ -53,6 +53,18 @@ class RateLimited(RequestRefused):
     status = 429
 
 
+class TooManyAttempts(RateLimited):
+    """This address showed wrong tokens too often."""
+
+    code = "too_many_attempts"
+
+
+class OverQuota(RateLimited):
+    """This tenant has used up what it may have in this time."""
+
+    code = "over_quota"
+
+
 class Overloaded(RequestRefused):
     """A bounded buffer is full: what is behind it is slow or away."""
 

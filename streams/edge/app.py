@@ -1,8 +1,10 @@
 """The HTTP surface: routes, and in which order a request is judged.
 
-At level 3 of degradation nothing is judged: 503, in the same words for all. Else: who asks (401), whether they may (403), whether there is such a thing (404), in what form (415), how
-often (429), how much (413), and only then what it says: 202 when every event was accepted, 207 when
-some were, 422 when none was, 403 when all of them are another tenant's.
+At level 3 of degradation nothing is judged: 503, in the same words for all. Else: who asks (401; 429
+for an address that showed too many wrong tokens), whether they may (403), whether there is such a
+thing (404), in what form (415), how often (429), how much (413, 429), and only then what it says: 202
+when every event was accepted, 207 when some were, 422 when none was, 403 when all of them are another
+tenant's.
 """
 
 from __future__ import annotations
@@ -21,20 +23,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from streams.access.attempts import Attempts
 from streams.access.authentication import Authenticator
+from streams.access.client_address import client_site
 from streams.access.problem import problem, refusal
-from streams.access.refusals import Forbidden, NothingKept, Unreadable
-from streams.access.shared_rate import SharedRate
+from streams.access.quotas import Costs, Quota, Quotas
+from streams.access.refusals import Forbidden, NothingKept, Unauthenticated, Unreadable
 from streams.access.tokens import Role, Token
 from streams.clock import Clock
 from streams.degradation.degradation import Degradation
 from streams.degradation.level import Level
 from streams.edge import body, openapi
-from streams.edge.exchange import Receipt
-from streams.edge.intake import TENANT_MISMATCH, Intake
+from streams.edge.exchange import REJECTED_MAX, Receipt, Rejected
+from streams.edge.intake import TENANT_MISMATCH, Intake, Taken
 from streams.errors import RequestRefused, TransientError
 from streams.headers import TRACEPARENT
 from streams.telemetry.http_metrics import EdgeMetrics
+from streams.topology import SIMULATION_REQUEST, SourceTopic
 from streams.tracing.tracer import UNTRACED, Tracer
 
 log = structlog.get_logger(__name__)
@@ -61,13 +66,15 @@ class Edge:
     authenticator: Authenticator
     intake: Intake
     results: Results
-    rate: SharedRate
+    quotas: Quotas
+    attempts: Attempts
     room: body.Room
     clock: Clock
     metrics: EdgeMetrics
     degradation: Degradation
     body_bytes_max: int
     tracer: Tracer = UNTRACED
+    behind_proxy: bool = False
 
     def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
         """The ASGI application; ``lifespan`` starts and stops what it needs."""
@@ -92,16 +99,19 @@ class Edge:
         token = self._holder(request, Role.OPERATE)
         source = self.intake.source(request.path_params["topic"])
         media, version = body.media_type(request), body.schema_version(request)
-        await self.rate.take(token.tenant or token.id)
-        size_bytes = body.declared_bytes(request, self.body_bytes_max)
+        owner = _owner(token)
+        await self.quotas.take(owner, {Quota.REQUESTS: 1})
+        declared = body.declared_bytes(request, self.body_bytes_max)
         caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
         with (
-            self.room.reserve(size_bytes),
+            self.room.entered(owner) as held,
             self.tracer.taking(source.name, caller) as traceparent,
         ):
-            values = body.events(await body.read(request, size_bytes), media)
-            receipt = await self.intake.take(source, values, token, traceparent, version)
-            return _receipt(receipt)
+            held.expect(declared or 0)
+            content = await body.read(request, declared or self.body_bytes_max, held)
+            values = body.events(content, media)
+            await self.quotas.take(owner, _costs(source, content, values))
+            return _receipt(await self.intake.take(source, values, token, traceparent, version))
 
     async def simulation(self, request: Request) -> Response:
         token = self._holder(request, Role.READ)
@@ -109,7 +119,7 @@ class Edge:
         key = request.path_params["key"]
         if len(key) > KEY_CHARS_MAX:
             raise Unreadable(f"a key has at most {KEY_CHARS_MAX} characters")
-        await self.rate.take(token.tenant or token.id)
+        await self.quotas.take(_owner(token), {Quota.REQUESTS: 1})
         found = await self.results.results(tenant, key)
         if not found:
             return problem(404, "unknown_key", "no request with this key has a result yet")
@@ -128,7 +138,9 @@ class Edge:
         )
 
     async def description(self, request: Request) -> Response:
-        return _json(openapi.document(self.body_bytes_max))
+        # Anybody may ask for it, so it is encoded once.
+        content = openapi.encoded(self.body_bytes_max)
+        return Response(content, media_type="application/json")
 
     async def _http_problem(self, request: Request, error: Exception) -> Response:
         """Unknown paths and methods, counted as every other answer."""
@@ -143,7 +155,11 @@ class Edge:
 
     def _holder(self, request: Request, role: Role) -> Token:
         shown = request.headers.get("authorization")
-        token = self.authenticator.token_of(shown, self.clock.now_ms())
+        try:
+            token = self.authenticator.token_of(shown, self.clock.now_ms())
+        except Unauthenticated:
+            self.attempts.failed(client_site(request, behind_proxy=self.behind_proxy))
+            raise
         if not token.allows(role):
             raise Forbidden(f"this needs the role {role.name.lower()}; the token is {token.role}")
         return token
@@ -180,15 +196,29 @@ def _tenant(request: Request, token: Token) -> str:
     return asked
 
 
-def _receipt(receipt: Receipt) -> Response:
-    if not receipt.rejected:
-        return _json(receipt, HTTPStatus.ACCEPTED)
-    if receipt.accepted:
-        return _json(receipt, HTTPStatus.MULTI_STATUS)
-    foreign = all(found.code == TENANT_MISMATCH for found in receipt.rejected)
+def _owner(token: Token) -> str:
+    """Whose quotas and room a request counts against: those of the tenant, whatever its token."""
+    return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
+
+
+def _costs(source: SourceTopic, content: bytes, values: list[bytes]) -> Costs:
+    costs = {Quota.EVENTS: len(values), Quota.BYTES: len(content)}
+    if source.name == SIMULATION_REQUEST.name:
+        costs[Quota.SIMULATIONS] = len(values)
+    return costs
+
+
+def _receipt(taken: Taken) -> Response:
+    total = len(taken.bad)
+    rejected = [Rejected(*found) for found in taken.bad[:REJECTED_MAX]]
+    if taken.accepted:
+        status = HTTPStatus.MULTI_STATUS if total else HTTPStatus.ACCEPTED
+        return _json(Receipt(taken.accepted, taken.stored, rejected, total), status)
+    foreign = all(found.code == TENANT_MISMATCH for found in taken.bad)
     status = HTTPStatus.FORBIDDEN if foreign else HTTPStatus.UNPROCESSABLE_ENTITY
     code = TENANT_MISMATCH if foreign else "no_event_accepted"
-    return problem(status, code, "no event was accepted", rejected=receipt.rejected)
+    detail = "no event was accepted"
+    return problem(status, code, detail, rejected=rejected, rejected_total=total)
 
 
 def _json(content: Any, status: int = 200) -> Response:

@@ -28,11 +28,26 @@ class Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
         """Bytes of its records, without the framing."""
         return sum(map(len, self.keys)) + sum(map(len, self.values))
 
+    def bytes_by_key(self) -> dict[bytes, int]:
+        """`size_bytes` by key: whose the records are."""
+        return bytes_by_key(self.keys, self.values)
+
     @property
     def headers(self) -> Headers:
         """Of each of its records."""
         followed = ((headers.TRACEPARENT, self.traceparent),) if self.traceparent else ()
         return (*headers.of_version(self.version), *followed)
+
+
+def bytes_by_key(keys: Sequence[bytes], values: Sequence[bytes]) -> dict[bytes, int]:
+    """Bytes of the records of each key; ``keys[i]`` is that of ``values[i]``."""
+    first = keys[0]
+    if keys.count(first) == len(keys):
+        return {first: len(first) * len(keys) + sum(map(len, values))}
+    found: dict[bytes, int] = {}
+    for key, value in zip(keys, values, strict=True):
+        found[key] = found.get(key, 0) + len(key) + len(value)
+    return found
 
 
 _decoder = msgspec.msgpack.Decoder(list[Block])

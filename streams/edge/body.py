@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from streams.access.fair_room import FairRoom
 from streams.access.refusals import (
     BodyTimeout,
     BodyTooLarge,
@@ -27,39 +28,62 @@ _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Room:
-    """Memory for bodies, of all requests together."""
+    """Memory for bodies, of all requests together, shared fairly by those who send them."""
 
     def __init__(self, bytes_max: int) -> None:
-        self._left = bytes_max
+        self._room: FairRoom[str] = FairRoom(bytes_max)
 
     @contextmanager
-    def reserve(self, size_bytes: int) -> Iterator[None]:
-        """Hold ``size_bytes`` inside the block. Raises `Overloaded` when they are not left."""
-        if size_bytes > self._left:
-            raise Overloaded("too many bodies are being read at once", retry_after_s=1.0)
-        self._left -= size_bytes
+    def entered(self, owner: str) -> Iterator[Held]:
+        """What one request of ``owner`` holds, as its body comes; given back at the end."""
+        held = Held(self._room, owner)
         try:
-            yield
+            yield held
         finally:
-            self._left += size_bytes
+            held.give_back()
 
 
-def declared_bytes(request: Request, bytes_max: int) -> int:
-    """How long the body may be: what it says of itself, or all that is allowed.
+class Held:
+    """Raises `Overloaded` for more than the owner's share."""
+
+    def __init__(self, room: FairRoom[str], owner: str) -> None:
+        self._room = room
+        self._owner = owner
+        self._bytes = 0
+
+    def expect(self, size_bytes: int) -> None:
+        """Whether so much would fit now. Nothing is held for bytes that have not come."""
+        if not self._room.fits({self._owner: size_bytes}):
+            raise _crowded()
+
+    def grow(self, size_bytes: int) -> None:
+        """``size_bytes`` more have come."""
+        if not self._room.take({self._owner: size_bytes}):
+            raise _crowded()
+        self._bytes += size_bytes
+
+    def give_back(self) -> None:
+        if self._bytes:
+            self._room.give({self._owner: self._bytes})
+            self._bytes = 0
+
+
+def declared_bytes(request: Request, bytes_max: int) -> int | None:
+    """How long the body says that it is; None for one in chunks.
 
     Raises `BodyTooLarge`, before a byte of it is read.
     """
     said = request.headers.get("content-length", "")
     if not said.isdecimal():
-        return bytes_max
+        return None
     if len(said) > 18 or int(said) > bytes_max:
         raise _too_large(bytes_max)
     return int(said)
 
 
-async def read(request: Request, bytes_max: int) -> bytes:
-    """The whole body. Raises `BodyTooLarge`, `BodyTimeout`, and `Unreadable` when the client
-    hangs up in the middle."""
+async def read(request: Request, bytes_max: int, held: Held) -> bytes:
+    """The whole body, which ``held`` counts as it comes. Raises `BodyTooLarge`, `BodyTimeout`,
+    `Overloaded`, and `Unreadable` when the client hangs up in the middle."""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -68,6 +92,7 @@ async def read(request: Request, bytes_max: int) -> bytes:
                 size += len(chunk)
                 if size > bytes_max:
                     raise _too_large(bytes_max)
+                held.grow(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         raise BodyTimeout(f"the body did not come within {READ_TIMEOUT_S:g} s") from None
@@ -125,6 +150,10 @@ def _documents(body: bytes) -> list[bytes]:
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"the array is no JSON: {error}") from None
     return [bytes(element) for element in elements]
+
+
+def _crowded() -> Overloaded:
+    return Overloaded("too many bodies of this tenant are being read at once", retry_after_s=1.0)
 
 
 def _too_large(bytes_max: int) -> BodyTooLarge:

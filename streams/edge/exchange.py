@@ -12,6 +12,8 @@ SCHEMA_HEADER = "dia-schema"
 """HTTP header: the schema version of the events of the body; absent means 1."""
 EVENTS_MAX = 10_000
 """Events of one request."""
+REJECTED_MAX = 1000
+"""Events of one answer that are named as refused: an answer is not many times its request."""
 
 Kept: TypeAlias = Literal["log", "spool"]
 """Where events were when their request was answered."""
@@ -30,8 +32,10 @@ class Rejected(msgspec.Struct, frozen=True):
 
 class Receipt(msgspec.Struct, frozen=True):
     """What became of a body. The events that were accepted are in the log, or in the edge's spool,
-    synced to disk, from where they will get there."""
+    synced to disk, from where they will get there. ``rejected`` names the first `REJECTED_MAX` of
+    the ``rejected_total`` events that were refused, by their place."""
 
     accepted: int
     stored: Stored
     rejected: list[Rejected]
+    rejected_total: int = 0

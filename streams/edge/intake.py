@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from streams.access.refusals import UnknownResource
 from streams.access.tokens import Token
 from streams.clock import Clock
 from streams.codecs import BadPosition, Limits, check
-from streams.edge.exchange import Receipt, Rejected, Stored
+from streams.edge.exchange import Stored
 from streams.edge.lane import Lane
 from streams.headers import UNNAMED_VERSION
 from streams.telemetry.http_metrics import EdgeMetrics
@@ -23,6 +24,14 @@ TOPICS: Mapping[str, SourceTopic] = {
     topic.name: topic for topic in SOURCES if topic.group is not None
 }  # fmt: skip
 """The topics that take events from outside."""
+
+
+class Taken(NamedTuple):
+    """What became of the events of a request; ``bad`` are those that were refused, by position."""
+
+    accepted: int
+    stored: Stored
+    bad: Sequence[BadPosition]
 
 
 class Intake:
@@ -55,7 +64,7 @@ class Intake:
         token: Token,
         traceparent: bytes = b"",
         version: int = UNNAMED_VERSION,
-    ) -> Receipt:
+    ) -> Taken:
         """Keep the good events of ``values`` together, and say what was wrong with the others;
         all were written with schema ``version``.
 
@@ -80,7 +89,7 @@ class Intake:
                 version,
             )
             self._metrics.events.labels(source.name).inc(len(accepted))
-        return Receipt(len(accepted), kept, [Rejected(*found) for found in bad])
+        return Taken(len(accepted), kept, bad)
 
     def _count(self, source: SourceTopic, bad: Sequence[BadPosition]) -> None:
         for code, count in Counter(found.code for found in bad).items():

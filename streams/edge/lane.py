@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -36,9 +36,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import structlog
 
+from streams.access.fair_room import FairRoom, within_share
 from streams.access.refusals import NotStored, Overloaded
 from streams.clock import Clock
-from streams.edge.block import Block
+from streams.edge.block import Block, bytes_by_key
 from streams.edge.edge_run import EdgeRun
 from streams.edge.exchange import Kept
 from streams.edge.shipment import Shipper
@@ -64,7 +65,7 @@ BUSY_RETRY_S = 1.0
 
 class Bounds(NamedTuple):
     """What one lane may hold: in memory, and on disk. A disk may hold as much more as was in
-    memory when the broker went away."""
+    memory when the broker went away. Of both a tenant has a fair share (fair_room.py)."""
 
     inflight_bytes: int
     spool_bytes: int
@@ -103,7 +104,7 @@ class Lane:
         self._disk = disk
         self._disk_turn = asyncio.Lock()
         self._waiting: deque[_Waiting] = deque()
-        self._inflight_bytes = 0
+        self._inflight: FairRoom[bytes] = FairRoom(bounds.inflight_bytes)
         self._turned = asyncio.Event()
         self._spooling = False
         self._stopped = False
@@ -128,12 +129,11 @@ class Lane:
         Raises `Overloaded` before anything is done with them, and `NotStored` when it is unknown
         whether they were stored.
         """
-        size_bytes = sum(map(len, keys)) + sum(map(len, values))
-        self._refuse_overload(size_bytes)
+        sizes = bytes_by_key(keys, values)
+        self._refuse_overload(sizes)
         block = Block(self._run.name, self._run.take(), keys, values, traceparent, version)
         kept: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-        kept.add_done_callback(partial(self._left, size_bytes))
-        self._inflight_bytes += size_bytes
+        kept.add_done_callback(partial(self._left, sizes))
         self._waiting.append(_Waiting(block, kept))
         self._turned.set()
         # A client that hangs up takes nothing back: the block goes its way.
@@ -151,22 +151,32 @@ class Lane:
             _fail([*self._waiting], NotStored("the edge is stopping"))
             self._waiting.clear()
 
-    def _refuse_overload(self, size_bytes: int) -> None:
+    def _refuse_overload(self, sizes: Mapping[bytes, int]) -> None:
+        """Take the room that the records need in memory; ``sizes`` are their bytes by tenant."""
         if self._stopped:
             raise Overloaded("the edge is stopping", retry_after_s=FULL_RETRY_S)
-        if self._inflight_bytes + size_bytes > self._bounds.inflight_bytes:
+        if not self.straight and not self._spool_takes(sizes):
             raise Overloaded(
-                f"{self.topic}: too much is on its way already", retry_after_s=BUSY_RETRY_S
-            )
-        spooled = self.spool_bytes + self._inflight_bytes + size_bytes
-        if not self.straight and spooled > self._bounds.spool_bytes:
-            raise Overloaded(
-                f"{self.topic}: the broker is away and the spool is full",
+                f"{self.topic}: the broker is away and the spool is full for this tenant",
                 retry_after_s=FULL_RETRY_S,
             )
+        if not self._inflight.take(sizes):
+            raise Overloaded(
+                f"{self.topic}: too much of this tenant is on its way already",
+                retry_after_s=BUSY_RETRY_S,
+            )
 
-    def _left(self, size_bytes: int, kept: asyncio.Future[Kept]) -> None:
-        self._inflight_bytes -= size_bytes
+    def _spool_takes(self, sizes: Mapping[bytes, int]) -> bool:
+        """What is on its way may have to go into the spool, too."""
+        spooled = self.spool_bytes + self._inflight.taken + sum(sizes.values())
+        left = self._bounds.spool_bytes - spooled
+        return all(
+            within_share(self._spool.held[key] + self._inflight.held(key) + size, left)
+            for key, size in sizes.items()
+        )
+
+    def _left(self, sizes: Mapping[bytes, int], kept: asyncio.Future[Kept]) -> None:
+        self._inflight.give(sizes)
         if not kept.cancelled():
             kept.exception()  # its client may be gone: then nobody else looks at it
 

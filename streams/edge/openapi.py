@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from schemas.documents import document as schema_document
 from schemas.registry import Family, family_of
 from streams.access.problem import MEDIA_TYPE
@@ -21,8 +23,9 @@ _PROBLEMS = {
     "408": "The body did not come in time.",
     "413": "The body is too large, or holds too many events.",
     "415": "Another media type than JSON or NDJSON, or a compressed body.",
-    "422": "No event was accepted; `rejected` says why, event by event.",
-    "429": "Too often, or a buffer is full: wait for `Retry-After` seconds.",
+    "422": "No event was accepted; `rejected` says why, for the first 1000 events.",
+    "429": "A quota of the tenant is used up, too many wrong tokens came from this address, or a "
+    "buffer is full: wait for `Retry-After` seconds.",
     "503": "It could not be stored, or read; events may be sent again as they are.",
 }
 _POST = ("400", "401", "403", "404", "408", "413", "415", "422", "429", "503")
@@ -55,6 +58,12 @@ def document(body_bytes_max: int) -> dict[str, Any]:
             "responses": {status: _problem(text) for status, text in _PROBLEMS.items()},
         },
     }
+
+
+@cache
+def encoded(body_bytes_max: int) -> bytes:
+    """`document` as JSON."""
+    return msgspec.json.encode(document(body_bytes_max))
 
 
 def _post(family: Family, body_bytes_max: int) -> dict[str, Any]:
@@ -196,11 +205,13 @@ _ANSWERS: dict[str, Any] = {
             "accepted": {"type": "integer", "minimum": 1},
             "stored": {"enum": ["log", "spool"]},
             "rejected": _REJECTED,
+            "rejected_total": _COUNT,
         }
     ),
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": _COUNT, "code": _TEXT, "detail": _TEXT},
         rejected=_REJECTED,
+        rejected_total=_COUNT,
     ),
     "Simulation": _object(
         {

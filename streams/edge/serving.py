@@ -16,9 +16,10 @@ from pathlib import Path
 import structlog
 from starlette.applications import Starlette
 
+from streams.access.attempts import Attempts
 from streams.access.authentication import Authenticator
 from streams.access.listening import Listening
-from streams.access.shared_rate import RedisBuckets, SharedRate
+from streams.access.quotas import Quota, Quotas, RedisBuckets
 from streams.access.tokens import TokenFile
 from streams.access.web_server import WebServer, bounded
 from streams.broker.kafka import KafkaBroker
@@ -51,8 +52,6 @@ from streams.version import app_version
 
 log = structlog.get_logger(__name__)
 
-RATE_PERIOD_S = 60.0
-
 
 class EdgeProcess:
     """The parts of one edge; its folders are locked from the start."""
@@ -64,8 +63,10 @@ class EdgeProcess:
         clock: Clock,
         metrics: Metrics,
         tracer: Tracer = UNTRACED,
+        *,
+        behind_proxy: bool = False,
     ) -> None:
-        """Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
+        """``behind_proxy``: clients come through a proxy, which names them. Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
         self._tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
         self._tokens.read()
         self.metrics = metrics
@@ -100,18 +101,20 @@ class EdgeProcess:
         self._watch = edge_watch(
             self.degradation, clock, self.intake, folder, settings.state_free_min_bytes
         )
-        self.rate = _rate(settings, clock, metrics)
+        self.quotas = _quotas(settings, clock, metrics)
         self._edge = Edge(
             authenticator=Authenticator(self._tokens),
             intake=self.intake,
             results=self._simulations,
-            rate=self.rate,
+            quotas=self.quotas,
+            attempts=Attempts(clock),
             room=Room(settings.edge_inflight_bytes),
             clock=clock,
             metrics=metrics.edge,
             degradation=self.degradation,
             body_bytes_max=settings.edge_body_bytes,
             tracer=tracer,
+            behind_proxy=behind_proxy,
         )
 
     def app(self) -> Starlette:
@@ -138,7 +141,7 @@ class EdgeProcess:
             for task in (lanes, watch, asking):
                 task.cancel()
             await asyncio.gather(lanes, watch, asking, return_exceptions=True)
-            await self.rate.close()
+            await self.quotas.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A lane, or the watch, ends by being cancelled. An error that ends a task, a bug or another
@@ -148,21 +151,20 @@ class EdgeProcess:
             self.on_bug()
 
 
-def _rate(settings: Settings, clock: Clock, metrics: Metrics) -> SharedRate:
-    """Limits shared over edges where there is a Redis."""
+def _quotas(settings: Settings, clock: Clock, metrics: Metrics) -> Quotas:
+    """Shared over edges where there is a Redis."""
     buckets, breaker = None, None
     if settings.redis_url:
         client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
         buckets = RedisBuckets(client, "edge")
         breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
-    return SharedRate(
-        clock,
-        metrics.edge,
-        limit=settings.edge_requests,
-        period_s=RATE_PERIOD_S,
-        buckets=buckets,
-        breaker=breaker,
-    )
+    limits = {
+        Quota.REQUESTS: settings.edge_requests,
+        Quota.EVENTS: settings.edge_events,
+        Quota.BYTES: settings.edge_bytes,
+        Quota.SIMULATIONS: settings.edge_simulations,
+    }
+    return Quotas(clock, metrics.edge, limits=limits, buckets=buckets, breaker=breaker)
 
 
 def _spool(folder: Path, run: EdgeRun) -> Spool:
@@ -204,7 +206,10 @@ async def _serve_on(
     # somewhat later than a live one would have given it up.
     patient = replace(settings, commit_timeout_s=shipment.SHIP_TIMEOUT_S)
     tracer = tracer_of(settings, "dia-edge", clock, metrics)
-    process = EdgeProcess(settings, KafkaBroker.from_settings(patient), clock, metrics, tracer)
+    process = EdgeProcess(
+        *(settings, KafkaBroker.from_settings(patient), clock, metrics, tracer),
+        behind_proxy=listening.behind_tls,
+    )
     state = HealthState(clock)
     health = HealthServer(state, metrics, clock, probes)
     process.degradation.on_change = state.set_standing

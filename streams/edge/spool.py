@@ -8,7 +8,7 @@ before it stops the edge, because that was promised to somebody.
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,11 @@ SEGMENT_BYTES = 16 << 20
 
 
 class Mark(NamedTuple):
-    """A place in the oldest segment: everything before it is done with."""
+    """A place in the oldest segment: everything before it is done with. ``blocks`` are those before
+    it that were not."""
 
     offset: int
+    blocks: Sequence[Block] = ()
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class Spool:
         self._segments: deque[_Segment] = deque()
         self._stored_bytes = 0
         self._done = 0
+        self.held: Counter[bytes] = Counter()
+        """bytes of the records not yet done with, by key"""
         self.cut_bytes = 0
         paths = sorted(folder.glob(f"*{SPOOL_SUFFIX}"))
         for path in paths:
@@ -76,6 +80,7 @@ class Spool:
             raise
         segment.size_bytes += len(data)
         self._stored_bytes += len(data)
+        self._hold(blocks)
 
     def read(self, bytes_max: int) -> tuple[list[Block], Mark]:
         """The oldest blocks, at least one frame of them if there is any, and the mark behind."""
@@ -88,10 +93,13 @@ class Spool:
                 payload, end = self._frame(file.fileno(), segment, offset)
                 blocks += block.decode(payload)
                 offset = end
-        return blocks, Mark(offset)
+        return blocks, Mark(offset, blocks)
 
     def forget(self, mark: Mark) -> None:
         """Everything before ``mark`` is done with; segments without more are deleted."""
+        for done in mark.blocks:
+            self.held.subtract(done.bytes_by_key())
+        self.held += Counter()  # drops the keys that hold nothing
         self._done = mark.offset
         segment = self._segments[0]
         if self._done >= segment.size_bytes:
@@ -99,6 +107,10 @@ class Spool:
             self._segments.popleft()
             self._stored_bytes -= segment.size_bytes
             self._done = 0
+
+    def _hold(self, blocks: Sequence[Block]) -> None:
+        for kept in blocks:
+            self.held.update(kept.bytes_by_key())
 
     def _tail(self) -> _Segment:
         """The segment to append to. Their names sort by age."""
@@ -128,6 +140,7 @@ class Spool:
         whole = 0
         for found in frame.walk(data, self._seed):
             whole = found.end
+            self._hold(block.decode(found.payload))
         if whole < len(data):
             if not is_last or frame.any_after(data, whole, self._seed):
                 raise _corrupt(path, whole)

@@ -302,15 +302,36 @@ class Settings:
         low=1,
         high=1_000_000,
     )
+    edge_events: int = _setting(
+        3_000_000,
+        "events of one tenant within a minute, as requests",
+        low=10_000,
+        high=1_000_000_000,
+    )
+    edge_bytes: int = _setting(
+        1 << 30,
+        "bytes of bodies of one tenant within a minute, as requests",
+        low=32 << 20,
+        high=1 << 40,
+    )
+    edge_simulations: int = _setting(
+        60_000,
+        "simulations that one tenant asks for within a minute, as requests",
+        low=10_000,
+        high=1_000_000_000,
+    )
     edge_body_bytes: int = _setting(4 << 20, "largest body", low=1 << 10, high=32 << 20)
     edge_inflight_bytes: int = _setting(
         64 << 20,
-        "bodies being read, and events of one topic on their way",
-        low=32 << 20,
+        "bodies being read, and events of one topic on their way; a tenant has at most half of it",
+        low=64 << 20,
         high=4 << 30,
     )
     edge_spool_bytes: int = _setting(
-        1 << 30, "events of one topic on disk while Kafka is away", low=1 << 20, high=1 << 40
+        1 << 30,
+        "events of one topic on disk while Kafka is away; a tenant has at most half of it",
+        low=1 << 20,
+        high=1 << 40,
     )
 
     console_host: str = _setting("127.0.0.1", "address of the console and its query API")

@@ -50,6 +50,11 @@ class EdgeMetrics:
             "Requests held against a limit: shared, by all edges in Redis; local, by this edge alone.",
             ("by",),
         )
+        self.over_quota = declare.counter(
+            "edge_over_quota_total",
+            "Requests refused because a quota of their tenant is used up, by quota.",
+            ("quota",),
+        )
         self.interruptions = declare.counter(
             "edge_interruptions_total",
             "Times a topic's events had to take the way through the spool.",

@@ -36,7 +36,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "streams/pool/": ("tests/unit/test_child.py", "tests/contract/test_job_pool.py"),
     "streams/access/request_rate.py": (
         "tests/properties/test_request_rate_laws.py",
-        "tests/properties/test_shared_rate_laws.py",
+        "tests/properties/test_quota_laws.py",
     ),
     "streams/runtime/pressure.py": ("tests/unit/runtime/test_pressure.py",),
     "streams/runtime/fair_queue.py": ("tests/properties/test_fair_queue_laws.py",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -47,6 +48,15 @@ def drained(opened: Spool) -> list[Block]:
     return found
 
 
+def _bytes_by_key(blocks: list[Block]) -> Counter[bytes]:
+    """Key by key, for every record; keys of empty records count for nothing."""
+    found: Counter[bytes] = Counter()
+    for block in blocks:
+        for key, value in zip(block.keys, block.values, strict=True):
+            found[key] += len(key) + len(value)
+    return +found
+
+
 @pytest.fixture(autouse=True)
 def _many_segments(monkeypatch):
     """Segments of a few frames, so that every case sees several."""
@@ -81,6 +91,7 @@ def test_it_is_a_queue_that_outlives_its_process(moves):
                 # Blocks of the oldest segment that were forgotten: still on disk, and older.
                 assert repeated == again[: len(repeated)]
                 model = repeated + model
+        assert +opened.held == _bytes_by_key(model)
         held = sum(path.stat().st_size for path in Path(folder).iterdir())
         assert 0 <= opened.size_bytes <= held
         assert drained(opened) == model

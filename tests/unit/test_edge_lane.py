@@ -20,7 +20,7 @@ from streams.errors import SlotInUse, SpoolCorrupt
 from streams.telemetry.metrics import Metrics
 from streams.types import TopicConfig, TopicPartition
 
-BOUNDS = Bounds(inflight_bytes=1000, spool_bytes=2000)
+BOUNDS = Bounds(inflight_bytes=2000, spool_bytes=4000)
 
 
 class Edge:
@@ -94,6 +94,40 @@ async def test_without_a_broker_the_spool_takes_what_it_may_and_then_says_so(bro
         await edge.straight()
         assert in_the_log(broker) == [b"x" * 900] * 2
         assert await edge.lane.keep([b"k"], [b"y" * 900]) == "log"
+
+
+async def test_a_full_spool_of_one_tenant_takes_anothers_events(broker, tmp_path):
+    """While Kafka is away one sender could use up the disk of all (A76). What a start finds on the
+    disk counts as what it took itself."""
+    broker.faults.down()
+    async with Edge(broker, tmp_path) as edge:
+        while True:
+            try:
+                await edge.lane.keep([b"greedy"], [b"x" * 400])
+            except Overloaded:
+                break
+        assert await edge.lane.keep([b"modest"], [b"y" * 200]) == "spool"
+    async with Edge(broker, tmp_path) as edge:
+        with pytest.raises(Overloaded, match="full for this tenant"):
+            await edge.lane.keep([b"greedy"], [b"x" * 400])
+        assert await edge.lane.keep([b"modest"], [b"y" * 40]) == "spool"
+        with pytest.raises(Overloaded):
+            await edge.lane.keep([b"modest", b"greedy"], [b"y", b"x" * 400])
+        broker.faults.up()
+        await edge.straight()
+        assert await edge.lane.keep([b"greedy"], [b"x" * 900]) == "log"
+        assert edge.spool.held == {}
+
+
+async def test_one_tenants_events_on_their_way_leave_room_for_anothers(broker, tmp_path):
+    """A sender that posts faster than the broker commits fills its own share only."""
+    async with Edge(broker, tmp_path) as edge:
+        await edge.straight()
+        asked = [asyncio.create_task(edge.lane.keep([b"greedy"], [b"x" * 100])) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert await edge.lane.keep([b"modest"], [b"y" * 200]) == "log"
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {str, Overloaded}
 
 
 async def test_more_than_may_be_on_its_way_is_refused(broker, tmp_path):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 BOUNDED_LABELS = {
     "topic", "partition", "group", "state", "table", "shard", "step", "code", "error_code", "le",
     "version", "dependency", "cache", "layer", "result", "cause", "route", "status",
-    "by", "severity", "subject", "verdict",
+    "by", "severity", "subject", "verdict", "quota", "reason",
 }  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def test_labels_are_bounded():
     """A label that can take any value, such as a key or a message, would fill the store."""
     metrics = Metrics(version="1")
     groups = (metrics.intake, metrics.commit, metrics.partition, metrics.state, metrics.sink,
-              metrics.breaker, metrics.cache, metrics.edge, metrics.console, metrics.health)  # fmt: skip
+              metrics.breaker, metrics.cache, metrics.edge, metrics.console, metrics.health,
+              metrics.connections)  # fmt: skip
     labels = {label for group in groups for m in vars(group).values() for label in m._labelnames}
     assert labels
     assert labels <= BOUNDED_LABELS

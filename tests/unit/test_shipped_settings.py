@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from streams.access.quotas import Quota
 from streams.access.refusals import RateLimited
 from streams.broker import kafka_consumer, kafka_plain_producer
 from streams.broker.kafka import KafkaBroker
@@ -39,23 +40,23 @@ def _options_of(monkeypatch, module, client):
 async def test_a_client_of_the_edge_has_a_thousand_requests_a_minute():
     """All at once if it likes; then one in sixty milliseconds, and no other client pays for it."""
     clock = VirtualClock()
-    rate = serving._rate(SHIPPED, clock, Metrics())
+    quotas, one = serving._quotas(SHIPPED, clock, Metrics()), {Quota.REQUESTS: 1}
     for _ in range(1000):
-        await rate.take("a")
+        await quotas.take("a", one)
     with pytest.raises(RateLimited) as refused:
-        await rate.take("a")
+        await quotas.take("a", one)
     assert refused.value.retry_after_s == pytest.approx(0.06)
-    await rate.take("b")
+    await quotas.take("b", one)
     await clock.advance(0.06)
-    await rate.take("a")
+    await quotas.take("a", one)
     with pytest.raises(RateLimited):
-        await rate.take("a")
+        await quotas.take("a", one)
     await clock.advance(60)
     for _ in range(1000):
-        await rate.take("a")
+        await quotas.take("a", one)
     with pytest.raises(RateLimited):
-        await rate.take("a")
-    await rate.close()
+        await quotas.take("a", one)
+    await quotas.close()
 
 
 class _Poison(PoisonBreaker):

@@ -28,14 +28,16 @@ TENANT = "acme"
 
 @pytest.fixture
 def tokens(tmp_path) -> dict[str, str]:
-    """A token of each role, all but the admin's bound to one tenant."""
+    """A token of each role, all but the admin's bound to one tenant; and one of another tenant."""
     file, now_ms = TokenFile.of(tmp_path), SystemClock().now_ms()
-    return {
+    found = {
         role.name.lower(): file.create(
             tenant=None if role is Role.ADMIN else TENANT, role=role, now_ms=now_ms
         )[1]
         for role in Role
     }
+    found["stranger"] = file.create(tenant="globex", role=Role.OPERATE, now_ms=now_ms)[1]
+    return found
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from streams.access.quotas import Quota
 from streams.access.refusals import Unreadable
 from streams.access.tokens import TokenFile
 from streams.clock import SystemClock
@@ -140,18 +141,10 @@ async def test_a_reader_may_not_post(http, line, tokens):
 async def test_too_many_requests_are_told_when_to_come_back(http, process, line, monkeypatch):
     """Retry-After is what makes a refusal useful."""
     for _ in range(1000):
-        await process._edge.rate.take("acme")
+        await process._edge.quotas.take("tenant acme", {Quota.REQUESTS: 1})
     answer = await http.post(METRICS, content=line(), headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
     assert int(answer.headers["retry-after"]) >= 1
-
-
-async def test_bodies_that_do_not_fit_together_wait_outside(http, process, line):
-    """Memory is bounded over all requests, not only for each."""
-    with process._edge.room.reserve(64 << 20):
-        answer = await http.post(METRICS, content=line(), headers=JSON)
-    assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
-    assert (await http.post(METRICS, content=line(), headers=JSON)).status_code == 202
 
 
 async def test_without_a_broker_a_202_says_that_it_waits_on_disk(http, broker, log, line):

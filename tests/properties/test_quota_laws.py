@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.access.refusals import RateLimited
-from streams.access.shared_rate import MemoryBuckets, SharedRate
+from streams.access.quotas import Costs, MemoryBuckets, Quota, Quotas
+from streams.access.refusals import OverQuota, RateLimited
 from streams.clock import VirtualClock
 from streams.errors import CacheUnavailable
 from streams.resilience.breaker import Breaker, BreakerPolicy
@@ -37,10 +38,10 @@ class Edges:
         self.metrics = [Metrics() for _ in range(EDGES)]
         policy = BreakerPolicy(failures=5, open_s=10.0, successes=1)
         self.rates = [
-            SharedRate(
+            Quotas(
                 self.clock,
                 metrics.edge,
-                limit=limit,
+                limits={Quota.REQUESTS: limit, Quota.EVENTS: 2 * limit},
                 period_s=PERIOD_S,
                 buckets=self.buckets,
                 breaker=Breaker("redis", policy, (CacheUnavailable,), self.clock, metrics),
@@ -48,10 +49,10 @@ class Edges:
             for metrics in self.metrics
         ]
 
-    async def ask(self, edge: int) -> float:
+    async def ask(self, edge: int, costs: Costs | None = None) -> float:
         """0 for a request that was granted, else seconds to wait."""
         try:
-            await self.rates[edge].take("acme")
+            await self.rates[edge].take("acme", costs or {Quota.REQUESTS: 1})
         except RateLimited as refused:
             return refused.retry_after_s
         self.granted.append((self.clock.monotonic(), edge))
@@ -107,6 +108,40 @@ def test_who_waits_as_told_is_let_in(steps, limit):
                 assert wait_s <= PERIOD_S
                 await edges.clock.advance(wait_s)
                 assert await edges.ask(edge) == 0.0
+
+    asyncio.run(run())
+
+
+@given(STEPS, st.integers(2, 9), st.integers(1, 4))
+def test_what_costs_several_units_is_taken_whole_or_not_at_all(steps, limit, events):
+    """A refused request costs nothing of any quota, and one that waits as it is told is let in."""
+    costs = {Quota.REQUESTS: 1, Quota.EVENTS: events}
+
+    async def run() -> None:
+        edges = Edges(limit)
+        for edge, pause_s, _ in steps:
+            await edges.clock.advance(pause_s)
+            if wait_s := await edges.ask(edge, costs):
+                await edges.clock.advance(wait_s)
+                assert await edges.ask(edge, costs) == 0.0
+        most = 2 * limit / events if events > 2 else limit
+        assert edges.most() <= most + 1e-6
+
+    asyncio.run(run())
+
+
+def test_a_used_up_quota_has_a_code_of_its_own():
+    """A sender that is too big is told another thing than one that asks too often."""
+
+    async def run() -> None:
+        edges = Edges(limit=9)
+        await edges.rates[0].take("acme", {Quota.EVENTS: 18})
+        with pytest.raises(OverQuota, match="more than 18 events within 60 s") as refused:
+            await edges.rates[1].take("acme", {Quota.EVENTS: 1})
+        assert refused.value.retry_after_s == pytest.approx(60 / 18)
+        labels = {"quota": "events"}
+        registry = edges.metrics[1].registry
+        assert registry.get_sample_value("dia_edge_over_quota_total", labels) == 1
 
     asyncio.run(run())
 

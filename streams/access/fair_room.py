@@ -1,0 +1,61 @@
+"""A bounded amount that many owners share: whatever some of them hold, another finds room.
+
+An owner may hold at most as much as stays free after it took its part (dynamic thresholds, Choudhury
+and Hahne, 1998). One owner alone gets half of the room. Beside k owners that took all they could,
+1/2^k of the room is free, of which a new owner gets half. No share has to be configured, and no
+number of owners known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Generic, TypeVar
+
+Owner = TypeVar("Owner", bound=Hashable)
+
+
+class FairRoom(Generic[Owner]):
+    """``size`` in any unit."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: dict[Owner, int] = {}
+        self.taken = 0
+
+    def held(self, owner: Owner) -> int:
+        return self._held.get(owner, 0)
+
+    def holders(self) -> Mapping[Owner, int]:
+        """What each owner holds; none that holds nothing."""
+        return self._held
+
+    def fits(self, amounts: Mapping[Owner, int]) -> bool:
+        """Whether each owner may take its part, all of them together."""
+        left = self._size - self.taken - sum(amounts.values())
+        return all(
+            within_share(self.held(owner) + amount, left) for owner, amount in amounts.items()
+        )
+
+    def take(self, amounts: Mapping[Owner, int]) -> bool:
+        """Take all the parts, or none: False."""
+        if not self.fits(amounts):
+            return False
+        for owner, amount in amounts.items():
+            self._held[owner] = self.held(owner) + amount
+            self.taken += amount
+        return True
+
+    def give(self, amounts: Mapping[Owner, int]) -> None:
+        """Give back what was taken."""
+        for owner, amount in amounts.items():
+            self.taken -= amount
+            held = self._held[owner] - amount
+            if held:
+                self._held[owner] = held
+            else:
+                del self._held[owner]
+
+
+def within_share(held: int, left: int) -> bool:
+    """Whether an owner may hold ``held`` while ``left`` stays free beside it."""
+    return held <= left

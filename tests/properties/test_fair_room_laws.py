@@ -1,0 +1,53 @@
+"""Room that owners share: bounds, and that greed of some leaves room to another."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.access.fair_room import FairRoom
+
+SIZE = 1000
+steps = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.integers(1, 400), st.booleans()), max_size=60
+)
+
+
+@given(steps)
+def test_the_room_is_never_overdrawn_and_all_comes_back(steps):
+    """What is counted is what is held, by every owner and in sum."""
+    room: FairRoom[str] = FairRoom(SIZE)
+    held: list[dict[str, int]] = []
+    for owner, amount, gives in steps:
+        if gives and held:
+            room.give(held.pop(0))
+        elif room.take({owner: amount}):
+            held.append({owner: amount})
+        total = sum(sum(part.values()) for part in held)
+        assert room.taken == total <= SIZE
+        for name in "abcd":
+            assert room.held(name) == sum(part.get(name, 0) for part in held)
+            assert room.held(name) <= SIZE / 2
+    for part in held:
+        room.give(part)
+    assert room.holders() == {}
+
+
+@given(steps, st.integers(1, 4))
+def test_whatever_others_took_a_new_owner_finds_room(steps, others):
+    """Law: beside k owners, one that holds nothing may take half of 1/2^k of the room."""
+    room: FairRoom[str] = FairRoom(SIZE)
+    names = "abcd"[:others]
+    for owner, amount, _ in steps:
+        if owner in names and not room.take({owner: amount}):
+            room.take({owner: amount // 8})
+    assert room.take({"new": SIZE // 2 ** (others + 1)})
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 400), min_size=1))
+def test_parts_of_several_owners_are_taken_together_or_not_at_all(amounts):
+    """A gateway's request holds events of many tenants."""
+    room: FairRoom[str] = FairRoom(SIZE)
+    fits = room.fits(amounts)
+    assert room.take(amounts) is fits
+    assert room.holders() == (amounts if fits else {})
