@@ -14,8 +14,6 @@ from streams.agent import AgentSpec, EventBatch, Scope
 from streams.bad_records import IdempotencyConflict
 from streams.topology import DIA_GROUP, MODEL_METRICS
 from tables import MINUTE_WINDOWS, SEEN_EVENTS
-from tables.fingerprint import identities, payloads
-from tables.names import split
 from tables.seen_events import Verdict
 
 
@@ -29,15 +27,12 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
         [event.metric for event in events],
     )
     values = np.array([event.value for event in events], np.float64)
-    tenant_codes = split(keys)[0]
-    hi, lo = identities(
-        [event.event_id for event in events],
-        windows.names.tenants.hashes[tenant_codes].tolist(),
-        batch.column("values"),
+    prints = scope.fingerprints
+    tenants, series = prints.series(windows.names, keys)
+    hi, lo = prints.identities(
+        [event.event_id for event in events], tenants, batch.column("values")
     )
-    said = payloads(
-        windows.names.hashes(keys), batch.event_ms, values, [event.run_id for event in events]
-    )
+    said = prints.payloads(series, batch.event_ms, values, [event.run_id for event in events])
     appended_ms = batch.appended_ms()
     verdicts = seen.admit(hi, lo, said, offsets, appended_ms, batch.log())
     fresh = verdicts == Verdict.FRESH

@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
 from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
@@ -24,7 +23,6 @@ from streams.bad_records import IdempotencyConflict, UnknownTable
 from streams.cache.kind import MODEL, owned
 from streams.topology import DIA_GROUP, TRAIN_RESULTS
 from tables import MODEL_CARDS, SEEN_EVENTS
-from tables.fingerprint import identities
 from tables.model_cards import ModelCards
 from tables.seen_events import Verdict
 
@@ -75,16 +73,15 @@ def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
 def _admit(batch: EventBatch[TrainingResult], scope: Scope) -> NDArray[np.int8]:
     """First seen, repeated, or in conflict, per event."""
     events = batch.events
-    hi, lo = identities(
+    prints = scope.fingerprints
+    hi, lo = prints.identities(
         [event.result_id for event in events],
-        [xxh3_64_intdigest(event.tenant_id.encode()) for event in events],
+        prints.tenants([event.tenant_id for event in events]),
         [None] * len(events),
     )
-    said = [xxh3_64_intdigest(_encode(_said(event))) for event in events]
+    said = prints.said([_encode(_said(event)) for event in events])
     times = batch.appended_ms(), batch.log()
-    return scope.table(SEEN_EVENTS).admit(
-        hi, lo, np.array(said, np.uint64), batch.offsets(), *times
-    )
+    return scope.table(SEEN_EVENTS).admit(hi, lo, said, batch.offsets(), *times)
 
 
 def _said(event: TrainingResult) -> tuple[object, ...]:

@@ -8,11 +8,11 @@ another payload is a dead letter `idempotency_conflict`. What is asked is everyt
 
 from __future__ import annotations
 
+from hashlib import sha256
 from sys import intern
 from typing import Any, cast
 
 import msgspec
-from xxhash import xxh3_128_digest
 
 from agents.simulator import CANCEL, Simulator
 from schemas.simulation import (
@@ -42,7 +42,7 @@ def ask(request: SimulationRequest) -> Ask:
     return Ask(
         tenant=intern(request.tenant_id),
         key=request.idempotency_key,
-        payload=xxh3_128_digest(_canonical(asked)),
+        payload=sha256(_canonical(asked)).digest(),
         priority=request.priority,
         queue=intern(request.scenario),
         cancels=cancels if isinstance(cancels, str) else None,

@@ -213,7 +213,8 @@ def _shard_need(shard: int) -> str:
 
 
 def _seed(event: SimulationRequest) -> int:
-    """The request's, or one that any run of the same request comes to again."""
+    """The request's, or one that any run of the same request comes to again. A tenant that chooses its
+    key chooses it, as by ``seed``: this hash has no secret to keep."""
     if event.seed is not None:
         return event.seed % (1 << 64)
     return xxh3_64_intdigest(f"{event.tenant_id}\0{event.idempotency_key}".encode())

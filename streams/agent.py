@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from streams.topology import SourceTopic
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
+from tables.fingerprint import Fingerprints
 from tables.log_time import LogTimes
 from tables.table import Table, TableSpec
 
@@ -91,6 +92,11 @@ class Scope(Protocol):
 
     @property
     def tp(self) -> TopicPartition: ...
+
+    @property
+    def fingerprints(self) -> Fingerprints:
+        """Keyed hashes of ids, names and payloads, under the secret of the partition's state."""
+        ...
 
     def table(self, spec: TableSpec[T]) -> T:
         """The partition's instance of a declared table; KeyError when the agent did not

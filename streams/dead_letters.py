@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, NamedTuple, TypeAlias
-
-from xxhash import xxh3_128_hexdigest
 
 from streams import headers
 from streams.topology import DLQ_MESSAGE_BYTES
@@ -173,7 +172,7 @@ def _pointer(origin: Origin, provenance: Headers) -> OutboundRecord:
     if key is not None and len(key) > POINTER_KEY_MAX_BYTES:
         key = None
     pointer = _encoded(
-        {"pointer": "true", "value_bytes": len(value), "value_xxh3": xxh3_128_hexdigest(value)}
+        {"pointer": "true", "value_bytes": len(value), "value_sha256": sha256(value).hexdigest()}
     )
     return OutboundRecord(origin.dlq, key, None, provenance + pointer, origin.timestamp_ms)
 

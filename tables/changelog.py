@@ -25,9 +25,9 @@ from streams.topology import CHANGELOG_PART_BYTES
 from tables.log_time import LogTime
 from tables.table import Entry
 
-FORMAT = 2
+FORMAT = 3
 """What this version writes."""
-READABLE = frozenset({2})
+READABLE = frozenset({3})
 """What it reads. A version that changes the format reads the one before it, so that a rolling
 restart can move every partition forward; back, only the newer version can read what it wrote."""
 _MAGIC = b"DC"
@@ -77,6 +77,8 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """entry bytes appended before this commit (in the store's copy: up to its end), so that the
     length of the log is known without reading it"""
     counters: Counters
+    secret: bytes
+    """random bytes that key this epoch's fingerprints (tables/fingerprint.py); made when it opens"""
     reset: bool = False
     """an operator began this epoch here, with empty tables"""
     log_time: LogTime = LogTime()

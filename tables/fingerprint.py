@@ -1,57 +1,108 @@
 """Fingerprints of events: what identifies one, and what it says.
 
-The identity is 128 bits (xxh3): of the event id, seeded with the tenant's own 64-bit hash; of
-the value bytes where a record carries no id. The payload is 64 bits mixed from the *decoded*
-fields, so that white space, field order or unknown fields do not make a repeat a conflict.
+All are AES-CMACs (tables/cmac.py) under keys that are derived from the *secret* of the partition's
+chain: 128 random bits, made when an epoch opens, kept in every link (tables/changelog.py), so they
+live and move with the state. A table that knows an event by 128 bits must not be fed by someone
+who can compute them: an unkeyed hash lets one tenant name an event of its own that suppresses
+another's, or a thousand that lie in one place of a hash table.
+
+    names     N_d(name)             one key a dimension d: tenant, model, metric, run
+    identity  I(N_tenant || id)     of the event id; of a record without one V(N_tenant || value)
+    series    N_tenant ^ N_model ^ N_metric
+    payload   P(series [^ N_run] || ts || value), 64 bits; the *decoded* fields, so that white
+              space, field order or unknown fields do not make a repeat a conflict
+
+The tenant of a remembered event is not kept beside its 128 bits: it is inside them. A tenant that
+sends a million ids a second for a year, against 20 million remembered ones, meets a foreign one
+with a probability of 2^-59. Payloads are compared only between records of one event, which is to
+say of one tenant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_digest, xxh3_128_digest
 
-_MIX = np.uint64(0xFF51AFD7ED558CCD)
-_SHIFT = np.uint64(33)
+from tables.cmac import KEY_BYTES, Cmac, Macs
+from tables.names import SeriesNames, split
 
-
-def identities(
-    event_ids: Sequence[str | None], seeds: Sequence[int], values: Sequence[bytes | None]
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Both halves of each event's identity; ``seeds`` are the tenants' hashes."""
-    digests = b"".join(
-        [
-            xxh3_128_digest(event_id.encode(), seed)
-            if event_id is not None
-            else xxh3_128_digest(value or b"", seed)
-            for event_id, seed, value in zip(event_ids, seeds, values, strict=True)
-        ]
-    )
-    halves = np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
-    return halves[:, 0].copy(), halves[:, 1].copy()
+SECRET_BYTES: Final = KEY_BYTES
+Entropy: TypeAlias = Callable[[int], bytes]
+"""So many random bytes, which nobody can guess: `os.urandom`, or a simulation's."""
 
 
-def payloads(
-    series: NDArray[np.uint64],
-    ts_ms: NDArray[np.int64],
-    values: NDArray[np.float64],
-    run_ids: Sequence[str | None],
-) -> NDArray[np.uint64]:
-    """Hash of each event's decoded fields. ``-0.0`` and ``0.0`` are the same value."""
-    mixed = series.copy()
-    for column in (ts_ms.view(np.uint64), (values + 0.0).view(np.uint64)):
-        mixed ^= column
-        mixed *= _MIX
-        mixed ^= mixed >> _SHIFT
-    unnamed = run_ids.count(None)
-    if unnamed == len(run_ids):
-        return mixed
-    digests = b"".join([xxh3_64_digest((run_id or "").encode()) for run_id in run_ids])
-    with_run: NDArray[np.uint64] = (mixed ^ np.frombuffer(digests, ">u8")) * _MIX
-    if not unnamed:
-        return with_run
-    # Only rows that name a run: a payload must not depend on its neighbours in the batch.
-    named = np.array([run_id is not None for run_id in run_ids], np.bool_)
-    return np.where(named, with_run, mixed)
+class Fingerprints:
+    """Of one chain; parallel sequences everywhere. ``secret`` is `SECRET_BYTES` long."""
+
+    def __init__(self, secret: bytes) -> None:
+        root = Cmac(secret)
+
+        def under(purpose: str) -> Cmac:
+            return Cmac(root.one(f"dia fingerprint {purpose}".encode()))
+
+        self._tenants, self._models = under("tenant"), under("model")
+        self._metrics, self._runs = under("metric"), under("run")
+        self._ids, self._values = under("id"), under("value")
+        self._payloads, self._said = under("payload"), under("said")
+
+    def tenants(self, names: Sequence[str]) -> Macs:
+        """What `identities` takes of each tenant."""
+        return _of_texts(self._tenants, names)
+
+    def series(self, names: SeriesNames, keys: NDArray[np.int64]) -> tuple[Macs, Macs]:
+        """Of each series key, its tenant's and its series' fingerprint."""
+        t, m, x = split(keys)
+        tenants = names.tenants.digests(self.tenants).take(t, 0)
+        series = names.models.digests(lambda new: _of_texts(self._models, new)).take(m, 0)
+        series ^= names.metrics.digests(lambda new: _of_texts(self._metrics, new)).take(x, 0)
+        series ^= tenants
+        return tenants, series
+
+    def identities(
+        self,
+        event_ids: Sequence[str | None],
+        tenants: Macs,
+        values: Sequence[bytes | None],
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Both halves of each event's identity."""
+        if None not in event_ids:
+            macs = _of_texts(self._ids, cast(Sequence[str], event_ids), tenants)
+            return macs[:, 0].copy(), macs[:, 1].copy()
+        named = np.array([event_id is not None for event_id in event_ids], np.bool_)
+        macs = np.empty((len(named), 2), np.uint64)
+        ids = [event_id for event_id in event_ids if event_id is not None]
+        macs[named] = _of_texts(self._ids, ids, tenants[named])
+        bare = [values[row] or b"" for row in np.flatnonzero(~named).tolist()]
+        macs[~named] = self._values.many(bare, tenants[~named])
+        return macs[:, 0].copy(), macs[:, 1].copy()
+
+    def payloads(
+        self,
+        series: Macs,
+        ts_ms: NDArray[np.int64],
+        values: NDArray[np.float64],
+        run_ids: Sequence[str | None],
+    ) -> NDArray[np.uint64]:
+        """Of each event's decoded fields. ``-0.0`` and ``0.0`` are the same value."""
+        unnamed = run_ids.count(None)
+        if unnamed < len(run_ids):
+            named = np.array([run_id is not None for run_id in run_ids], np.bool_)
+            series = series.copy()
+            series[named] ^= _of_texts(self._runs, [run for run in run_ids if run is not None])
+        fields = np.stack([ts_ms.view(np.uint64), (values + 0.0).view(np.uint64)], axis=1)
+        return self._payloads.pairs(series, fields)[:, 0].copy()
+
+    def said(self, texts: Sequence[bytes]) -> NDArray[np.uint64]:
+        """64 bits of each canonical text of a payload."""
+        return self._said.many(texts)[:, 0].copy()
+
+
+def _of_texts(cmac: Cmac, texts: Sequence[str], prefixes: Macs | None = None) -> Macs:
+    joined = "".join(texts)
+    encoded = joined.encode()
+    if len(encoded) != len(joined):
+        return cmac.many([text.encode() for text in texts], prefixes)
+    return cmac.joined(encoded, np.fromiter(map(len, texts), np.int64, len(texts)), prefixes)

@@ -2,7 +2,7 @@
 
     rows        n x 40 bytes, ascending by event hash (tables/id_rows.py), in blocks of 102
     first       u64 of each block: the upper hash half it begins with
-    digests     u64 of each block: xxh3-64 of its bytes
+    digests     u64 of each block: xxh3-64 of its bytes, against damage, not against a forger
     filter      u64 words (tables/id_filter.py)
     entries     i64 pairs: number of each written entry whose rows are here, its latest log time
     trailer     magic, counts, xxh3-64 of everything after the rows

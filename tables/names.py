@@ -7,13 +7,13 @@ what is written always carries the names themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
 from streams.errors import StateLimit
+from tables.cmac import Macs
 
 CODE_BITS = 21
 MAX_CODES = 1 << CODE_BITS
@@ -21,22 +21,29 @@ _MASK = MAX_CODES - 1
 
 
 class NameCodes:
-    """One dimension: name to code, code to name, code to a stable 64-bit hash of the name."""
+    """One dimension: name to code, code to name, code to a fingerprint of the name."""
 
     def __init__(self, dimension: str) -> None:
         self.dimension = dimension
         self.code: dict[str, int] = {}
         self.names: list[str] = []
-        self._hashes = np.zeros(1024, np.uint64)
+        self._digests = np.zeros((1024, 2), np.uint64)
+        self._digested = 0
         self._sizes = np.zeros(1024, np.int64)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    @property
-    def hashes(self) -> NDArray[np.uint64]:
-        """Stable over restarts: xxh3-64 of the UTF-8 name, by code."""
-        return self._hashes[: len(self.names)]
+    def digests(self, digest: Callable[[Sequence[str]], Macs]) -> Macs:
+        """``digest`` of each name, by code; asked for each name once, so it must be one function."""
+        known, self._digested = self._digested, len(self.names)
+        if known < self._digested:
+            if self._digested > len(self._digests):
+                grown = np.zeros((len(self._sizes), 2), np.uint64)
+                grown[:known] = self._digests[:known]
+                self._digests = grown
+            self._digests[known : self._digested] = digest(self.names[known:])
+        return self._digests[: self._digested]
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -54,14 +61,11 @@ class NameCodes:
                 f"more than {MAX_CODES} different {self.dimension} names are alive in one "
                 f"partition. Spread the tenants over more partitions: `dia topics plan`."
             )
-        if code == len(self._hashes):
-            self._hashes = np.concatenate([self._hashes, np.zeros(code, np.uint64)])
+        if code == len(self._sizes):
             self._sizes = np.concatenate([self._sizes, np.zeros(code, np.int64)])
         self.code[name] = code
         self.names.append(name)
-        encoded = name.encode()
-        self._hashes[code] = xxh3_64_intdigest(encoded)
-        self._sizes[code] = len(encoded)
+        self._sizes[code] = len(name.encode())
         return code
 
     def codes(self, names: Sequence[str]) -> list[int]:
@@ -93,15 +97,6 @@ class SeriesNames:
         m = np.array(self.models.codes(models), np.int64)
         x = np.array(self.metrics.codes(metrics), np.int64)
         return joined(t, m, x)
-
-    def hashes(self, keys: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """A stable 64-bit hash of each series, mixed from the hashes of its names."""
-        t, m, x = split(keys)
-        mixed = self.tenants.hashes[t] * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= (mixed >> np.uint64(29)) ^ self.models.hashes[m]
-        mixed *= np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= (mixed >> np.uint64(32)) ^ self.metrics.hashes[x]
-        return mixed
 
     def series(self, keys: NDArray[np.int64]) -> tuple[list[str], list[str], list[str]]:
         """The names behind each key, as three parallel columns."""

@@ -1,6 +1,7 @@
 """What came of each key: the table that gives a repeated request the result of the first.
 
-An outcome belongs to the first request of its key, at ``offset``. A later request repeats it if it
+A key is a tenant and its idempotency key, the names themselves: no hash stands for them, so none can
+be made to meet. An outcome belongs to the first request of its key, at ``offset``. A later request repeats it if it
 was appended at most ``ttl`` after the first (which is not refreshed) and the first does not lie
 before its horizon in log time (tables/log_time.py); so a key can have several outcomes, and a
 request is judged by the last one *before its own offset*. That makes the verdict a property of the
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -23,18 +24,31 @@ from tables.table import MAX_ENTRY_BYTES, Entry
 
 _KEY: Final = struct.Struct(">QH")
 _ROW_BYTES: Final = 400
-"""What a row costs in memory beside its body."""
+"""What a row costs in memory beside its body and its names."""
+
+JobKey: TypeAlias = tuple[str, str]
+"""Tenant and idempotency key."""
 
 
 class Remembered(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One outcome: whose, of what, since when, and the outcome itself."""
 
-    identity: bytes
+    tenant: str
+    key: str
     payload: bytes
     offset: int
     append_ms: int
     log_ms: int
     body: bytes
+
+    @property
+    def identity(self) -> JobKey:
+        return self.tenant, self.key
+
+    @property
+    def size_bytes(self) -> int:
+        """At least what the row takes in memory, and in an entry."""
+        return len(self.body) + 4 * (len(self.tenant) + len(self.key)) + _ROW_BYTES
 
 
 class First(Protocol):
@@ -57,8 +71,8 @@ class Outcomes:
     def __init__(self, ttl_ms: int, max_bytes: int) -> None:
         self._ttl_ms = ttl_ms
         self._max_bytes = max_bytes
-        self._last: dict[bytes, Remembered] = {}
-        self._older: dict[bytes, list[Remembered]] = {}
+        self._last: dict[JobKey, Remembered] = {}
+        self._older: dict[JobKey, list[Remembered]] = {}
         """of the few keys that have several outcomes, all but the last"""
         self._segments: dict[bytes, list[Remembered]] = {}
         self._fresh: list[Remembered] = []
@@ -73,7 +87,7 @@ class Outcomes:
     def bytes_used(self) -> int:
         return self._bytes
 
-    def before(self, identity: bytes, offset: int) -> Remembered | None:
+    def before(self, identity: JobKey, offset: int) -> Remembered | None:
         """The last outcome of a key whose first request lies before ``offset``."""
         last = self._last.get(identity)
         if last is None or last.offset < offset:
@@ -139,7 +153,7 @@ class Outcomes:
         return gone
 
     def _add(self, row: Remembered) -> None:
-        self._bytes += len(row.body) + _ROW_BYTES
+        self._bytes += row.size_bytes
         last = self._last.get(row.identity)
         if last is None:
             self._last[row.identity] = row
@@ -148,7 +162,7 @@ class Outcomes:
         self._older.setdefault(row.identity, []).append(older)
 
     def _forget(self, row: Remembered) -> None:
-        self._bytes -= len(row.body) + _ROW_BYTES
+        self._bytes -= row.size_bytes
         older = self._older.pop(row.identity, [])
         if row in older:
             older.remove(row)
@@ -170,7 +184,7 @@ def _parts(rows: list[Remembered]) -> Iterator[list[Remembered]]:
     part: list[Remembered] = []
     used = 0
     for row in rows:
-        size = len(row.body) + _ROW_BYTES
+        size = row.size_bytes
         if part and used + size > MAX_ENTRY_BYTES:
             yield part
             part, used = [], 0

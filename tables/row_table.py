@@ -6,17 +6,26 @@ places are taken, usually less than half, so a look-up touches one or two, and a
 touched at once in numpy: no Python object a row, about 0.05 us a look-up and 0.1 us an insertion.
 The rows themselves belong to the caller, who says which of them a needle means; a row that has
 gone is simply never meant again.
+
+No batch is probed further than `PROBES_MAX` places: an entry that finds none of them free lies in
+a sorted array beside the table, which is searched by bisection. So a batch of n costs
+O(n (PROBES_MAX + log rows)) whatever its hashes are, but for those that agree in all upper 32 bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tables.runs import ragged
+
 Meant = Callable[[NDArray[np.int64], NDArray[np.intp]], NDArray[np.bool_]]
 """Whether each of these rows is what the needle at that index asks for (parallel arrays)."""
+
+PROBES_MAX: Final = 64
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _TAG_SHIFT = np.uint64(32)
@@ -39,6 +48,8 @@ class RowTable:
         come."""
         self._bits = max(_SMALLEST_BITS, (2 * capacity - 1).bit_length())
         self._places = np.zeros(1 << self._bits, np.uint64)
+        self._beyond = np.empty(0, np.uint64)
+        """entries without a place, ascending"""
         self._used = 0
 
     def __len__(self) -> int:
@@ -47,16 +58,18 @@ class RowTable:
 
     @property
     def bytes_used(self) -> int:
-        return self._places.nbytes
+        return self._places.nbytes + self._beyond.nbytes
 
     def find(self, hashes: NDArray[np.uint64], meant: Meant) -> NDArray[np.int64]:
         """The row of each needle, -1 where there is none."""
         rows = np.full(len(hashes), -1, np.int64)
         at = self._home(hashes)
-        there = self._places[at]
-        pending = np.flatnonzero(there)
-        there = there[pending]
-        while len(pending):
+        pending = np.arange(len(hashes))
+        for _ in range(PROBES_MAX):
+            there = self._places[at[pending]]
+            pending, there = pending[there != 0], there[there != 0]
+            if not len(pending):
+                return rows
             same = np.flatnonzero(((there ^ hashes[pending]) >> _TAG_SHIFT) == 0)
             candidates = (there[same] & _ROW_MASK).astype(np.int64) - 1
             hit = meant(candidates, pending[same])
@@ -66,9 +79,25 @@ class RowTable:
             going_on[found] = False
             pending = pending[going_on]
             at[pending] = (at[pending] + 1) & (len(self._places) - 1)
-            there = self._places[at[pending]]
-            pending, there = pending[there != 0], there[there != 0]
+        self._find_beyond(hashes, pending, meant, rows)
         return rows
+
+    def _find_beyond(
+        self,
+        hashes: NDArray[np.uint64],
+        pending: NDArray[np.intp],
+        meant: Meant,
+        rows: NDArray[np.int64],
+    ) -> None:
+        """The rest of `find`: ``pending`` needles met no empty place."""
+        tags = hashes[pending] & ~_ROW_MASK
+        first = np.searchsorted(self._beyond, tags, "left")
+        counts = np.searchsorted(self._beyond, tags | _ROW_MASK, "right") - first
+        asking = np.repeat(pending, counts)
+        entries = self._beyond[ragged(first, counts)]
+        candidates = (entries & _ROW_MASK).astype(np.int64) - 1
+        hit = meant(candidates, asking)
+        rows[asking[hit]] = candidates[hit]
 
     def add(self, hashes: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         """Enter rows (0 to 2**32 - 2, distinct) that no needle finds yet."""
@@ -82,27 +111,39 @@ class RowTable:
     ) -> None:
         """Where ``old`` was found, ``new`` stands from now on."""
         at = self._home(hashes)
-        wanted = (hashes & ~_ROW_MASK) | (old + 1).astype(np.uint64)
+        tags = hashes & ~_ROW_MASK
+        wanted = tags | (old + 1).astype(np.uint64)
+        written = tags | (new + 1).astype(np.uint64)
         pending = np.arange(len(at))
-        while len(pending):
-            pending = pending[self._places[at[pending]] != wanted[pending]]
+        for _ in range(PROBES_MAX):
+            there = self._places[at[pending]] == wanted[pending]
+            self._places[at[pending[there]]] = written[pending[there]]
+            pending = pending[~there]
+            if not len(pending):
+                return
             at[pending] = (at[pending] + 1) & (len(self._places) - 1)
-        self._places[at] = (hashes & ~_ROW_MASK) | (new + 1).astype(np.uint64)
+        self._beyond[np.searchsorted(self._beyond, wanted[pending])] = written[pending]
+        self._beyond.sort()
 
     def _home(self, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
         return (hashes >> np.uint64(64 - self._bits)).astype(np.intp)
 
     def _enter(self, entries: NDArray[np.uint64]) -> None:
         at = self._home(entries)
-        while len(entries):
+        for _ in range(PROBES_MAX):
+            if not len(entries):
+                return
             free = self._places[at] == 0
             # Of several that claim one place, the last is written: the others see that and go on.
             self._places[at[free]] = entries[free]
             left = self._places[at] != entries
             entries, at = entries[left], (at[left] + 1) & (len(self._places) - 1)
+        entries = np.sort(entries)
+        self._beyond = np.insert(self._beyond, np.searchsorted(self._beyond, entries), entries)
 
     def _grow(self) -> None:
-        entries = self._places[self._places != 0]
+        entries = np.concatenate([self._places[self._places != 0], self._beyond])
         self._bits = max(self._bits, (2 * self._used - 1).bit_length())
         self._places = np.zeros(1 << self._bits, np.uint64)
+        self._beyond = np.empty(0, np.uint64)
         self._enter(entries)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 import structlog
-from xxhash import xxh3_128_hexdigest
 
 from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
 from streams.cache.kind import CATALOG, KEPT, LETTERS, OVERVIEW, SERIES, CacheKind, owned
@@ -49,7 +49,7 @@ class Question:
 
     @property
     def name(self) -> str:
-        said = xxh3_128_hexdigest(_encode(self.asked))
+        said = sha256(_encode(self.asked)).hexdigest()
         return owned(self.tenant, f"{self.kind.name}:{said}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -12,7 +13,6 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from xxhash import xxh3_128_hexdigest
 
 from streams.access.problem import problem, refusal
 from streams.clock import Clock
@@ -41,7 +41,7 @@ def json(request: Request, content: Any, status: int = 200) -> Response:
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     if request.method != "GET":
         return Response(body, status, media_type="application/json")
-    tag = f'W/"{xxh3_128_hexdigest(body)}"'
+    tag = f'W/"{sha256(body).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if tag in [shown.strip() for shown in request.headers.get("if-none-match", "").split(",")]:
         return Response(None, 304, headers)

@@ -84,7 +84,7 @@ class Columns:
 _DIA_FIELDS = (
     *("id", "topic", "partition", "offset", "timestamp", "key_present", "error_code"),
     *("error_message", "stage", "agent", "group", "attempts", "first_failed_at", "app_version"),
-    *("replay_hops", "pointer", "value_bytes", "value_xxh3"),
+    *("replay_hops", "pointer", "value_bytes", "value_sha256"),
 )
 
 DIA: Final = Dialect(

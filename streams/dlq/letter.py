@@ -44,7 +44,7 @@ class Pointer(NamedTuple):
     """What a pointer record says of the value it left in the source topic."""
 
     value_bytes: int
-    value_xxh3: str
+    value_sha256: str
 
 
 class _Tenanted(Struct):
@@ -123,7 +123,7 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
         """Set where headers, value and perhaps the key were left in the source topic."""
         if self.fields.get(_POINTER) != b"true" or self.value is not None:
             return None
-        return Pointer(self._number("value_bytes") or 0, self._text("value_xxh3") or "")
+        return Pointer(self._number("value_bytes") or 0, self._text("value_sha256") or "")
 
     @property
     def schema_version(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xxhash import xxh3_128_hexdigest
+from hashlib import sha256
 
 from streams.dlq.letter import Letter, Original
 from streams.errors import BatchUnreadable, RecordLost, UnknownTopic
@@ -34,7 +34,7 @@ async def refetch(reader: LogReader, letter: Letter) -> Original:
             f"{tp} no longer holds offset {offset}: its retention has deleted the record, of which "
             f"the DLQ keeps only a pointer. `dia dlq discard` records that it is gone."
         )
-    if xxh3_128_hexdigest(batch.values[0] or b"") != pointer.value_xxh3:
+    if sha256(batch.values[0] or b"").hexdigest() != pointer.value_sha256:
         raise RecordLost(
             f"{tp} holds another record at offset {offset} than the one that failed: the topic was "
             f"deleted and made again. `dia dlq discard` records that the record is gone."

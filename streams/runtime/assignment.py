@@ -19,6 +19,7 @@ the log is whole.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -55,6 +56,7 @@ from streams.types import (
 )
 from tables import OUTBOX
 from tables.changelog import Counters, Link
+from tables.fingerprint import SECRET_BYTES, Entropy
 from tables.table import TableContext
 
 _FRESH_ATTEMPTS = 3
@@ -85,6 +87,7 @@ class Opener:
     """of each job agent, by its name"""
     request_log: RequestLog | None = None
     """of job agents; without one each partition has its own"""
+    entropy: Entropy = os.urandom
 
     async def open(self, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]) -> Opened:
         """Run A1 to A4; ``fenced`` is called after A1.
@@ -230,7 +233,8 @@ class Opener:
         if meta is not None:
             link, offset = meta.link, meta.changelog_offset
         else:
-            link = first_link(await reader.beginning_offset(tp))
+            secret = self.entropy(SECRET_BYTES)
+            link = first_link(await reader.beginning_offset(tp), secret)
             offset = await reader.beginning_offset(changelog) if begin is None else begin
         specs = (*agent.tables, OUTBOX)
         context = self._context(tp, link.epoch, store)
@@ -306,7 +310,7 @@ def check_map(state: PartitionState, identity: MapIdentity) -> None:
         )
 
 
-def first_link(start_offset: int) -> Link:
+def first_link(start_offset: int, secret: bytes) -> Link:
     """The link before the first: a new group begins at the log's start, by our own decision."""
     return Link(
         seq=0,
@@ -322,4 +326,5 @@ def first_link(start_offset: int) -> Link:
         start_offset=start_offset,
         written_bytes=0,
         counters=Counters(),
+        secret=secret,
     )

@@ -41,7 +41,6 @@ from streams.runtime.requests import (
     Request,
     cancel_outcome,
     conflict,
-    identity_of,
     payload_of,
 )
 from streams.runtime.shed_order import ShedOrder
@@ -226,7 +225,6 @@ class JobPartition(Partition):
             append_ms=batch.timestamps[row],
             log_ms=self._log_time.at_ms,
             horizon_ms=self._log_time.horizon_ms(self._expiry),
-            identity=identity_of(ask.tenant, ask.key),
             origin=Origin.of(batch, row, self.state.context.epoch),
         )
 
@@ -285,7 +283,7 @@ class JobPartition(Partition):
 
     def _cancel(self, request: Request, key: str) -> None:
         """End the running request of ``key``; both are answered in the same commit."""
-        running = self._firsts.running.of(identity_of(request.ask.tenant, key))
+        running = self._firsts.running.of((request.ask.tenant, key))
         work = next((other for other in running if other.ask.cancels is None), None)
         if work is None:
             self._finished(request, cancel_outcome(False, self.clock.now_ms()), None)
@@ -359,7 +357,7 @@ class JobPartition(Partition):
         ask, body = request.ask, _encode(outcome)
         self.outcomes.remember(
             Remembered(
-                *(request.identity, ask.payload, request.offset),
+                *(ask.tenant, ask.key, ask.payload, request.offset),
                 *(request.append_ms, request.log_ms, body),
             )
         )

@@ -36,6 +36,7 @@ from streams.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPar
 from tables import MINUTE_WINDOWS, OUTBOX
 from tables.changelog import Link, pack
 from tables.emission import Emission
+from tables.fingerprint import Fingerprints
 from tables.log_time import Expiry
 from tables.minute_windows import MinuteWindows
 from tables.outbox import Outbox, OwedEffect
@@ -83,6 +84,7 @@ class Partition:
     offset_moved: bool = False
     """the group's committed offset is not what the last commit left: the next one sets it again"""
     placement: KeyPlacement = field(init=False)
+    fingerprints: Fingerprints = field(init=False)
     poison: PoisonWatch = field(init=False)
     _expiry: Expiry = field(init=False)
     _batch: RecordBatch | None = None
@@ -96,6 +98,7 @@ class Partition:
 
     def __post_init__(self) -> None:
         self.progress = Progress.after(self.state.link)
+        self.fingerprints = Fingerprints(self.state.link.secret)
         settings = self.state.context.settings
         self._expiry = Expiry.of(settings.dedupe_ttl_s * 1000)
         self.placement = KeyPlacement(self.tp, self.agent.source.partitions)
@@ -398,6 +401,7 @@ class Partition:
             start_offset=state.link.start_offset,
             written_bytes=state.live.written_bytes,
             counters=progress.counters(),
+            secret=state.link.secret,
             log_time=progress.log_time,
             shard_map=state.link.shard_map or self.shard_map(),
         )

@@ -8,10 +8,10 @@ kept alike. A row of `dead_letters` has no letter of its own: the letter that it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
-from xxhash import xxh3_64_hexdigest
 
 from streams.bad_records import RowRefused
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
@@ -66,7 +66,7 @@ def _letter(
     now_ms: int,
 ) -> DeadLetter:
     log, tenant = state.changelog, str(refused.row.get("tenant", ""))
-    digest = xxh3_64_hexdigest("\0".join(map(str, key)).encode())
+    digest = sha256(msgspec.json.encode(list(map(str, key)))).hexdigest()[:32]
     origin = Origin(
         tp=state.tp,
         offset=offset,

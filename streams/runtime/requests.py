@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xxhash import xxh3_128_digest
-
 from streams.dead_letters import Origin
 from streams.job_agent import Outcome
 from streams.runtime.work import Work
-from tables.outcomes import Remembered
+from tables.outcomes import JobKey, Remembered
 
 _EVENT_FACTOR = 5
 """Bytes of a decoded request beside its record, for each byte of the record's value."""
@@ -38,7 +36,6 @@ class Request(Work):
     log_ms: int = 0
     horizon_ms: int = 0
     """log time, and its horizon, of the record (tables/log_time.py)"""
-    identity: bytes = b""
     origin: Origin | None = None
     held_bytes: int = 0
     repeats: list[Request] | None = None
@@ -49,6 +46,10 @@ class Request(Work):
     cancellers: list[Request] | None = None
     older: Request | None = None
     """another running request of the key that was appended before"""
+
+    @property
+    def identity(self) -> JobKey:
+        return self.ask.tenant, self.ask.key
 
     def wait(self, request: Request) -> None:
         """``request`` waits until this one ends."""
@@ -62,17 +63,12 @@ def held_bytes(origin: Origin) -> int:
     return _EVENT_BYTES + _EVENT_FACTOR * len(origin.value or b"")
 
 
-def identity_of(tenant: str, key: str) -> bytes:
-    """128 bits that stand for a tenant's idempotency key."""
-    return xxh3_128_digest(f"{tenant}\0{key}".encode(errors="surrogatepass"))
-
-
 @dataclass(slots=True)
 class RunningRequests:
     """First requests of their keys, by key. A key has several only if it expired in between, or if
     its first was given up."""
 
-    _newest: dict[bytes, Request] = field(default_factory=dict)
+    _newest: dict[JobKey, Request] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._newest)
@@ -81,7 +77,7 @@ class RunningRequests:
         """The last request of the key that was appended before this one."""
         return next((r for r in self.of(request.identity) if r.offset < request.offset), None)
 
-    def of(self, identity: bytes) -> Iterator[Request]:
+    def of(self, identity: JobKey) -> Iterator[Request]:
         """All requests of the key, the newest first."""
         found = self._newest.get(identity)
         while found is not None:

@@ -12,7 +12,7 @@ partition's own producer, so it fences and is fenced as a commit is:
 
 The opening link has ``reset`` set, an epoch one above every epoch known, ``seq`` going on where
 it is known, ``next_offset == start_offset`` and counters of zero, so that of the new epoch, too,
-``next_offset - start == read + gaps``. Its entries are the effects that are still owed (they
+``next_offset - start == read + gaps``. Its secret is a new one. Its entries are the effects that are still owed (they
 are true in any epoch) and the ledger row that opens the epoch; the other tables are empty. A
 restore empties its store at this link (runtime/state.py), and discards a store of a lower epoch
 that does not fit the log any more (runtime/assignment.py). The epoch stands in the upper bits of
@@ -22,6 +22,7 @@ every incarnation and version, so what the new epoch emits never replaces a row 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ from streams.types import (
 )
 from tables import OUTBOX
 from tables.changelog import Counters, Link, pack
+from tables.fingerprint import SECRET_BYTES
 from tables.outbox import Outbox
 from tables.table import Entry
 
@@ -229,6 +231,7 @@ def _opening_link(standing: Standing, resume: int) -> Link:
         start_offset=resume,
         written_bytes=last.written_bytes if last is not None else 0,
         counters=Counters(),
+        secret=os.urandom(SECRET_BYTES),
         reset=True,
         shard_map=last.shard_map if last is not None else "",
     )

@@ -1,7 +1,8 @@
 """A3: follow the changelog from where the store is to its last stable offset.
 
 The chain law, checked on the way: parts of one link are consecutive and complete; each link's
-``seq`` is its predecessor's + 1 and its ``from_offset`` the predecessor's ``next_offset``. A log
+``seq`` is its predecessor's + 1, its ``from_offset`` the predecessor's ``next_offset``, and its
+``secret`` the predecessor's. A log
 that was trimmed begins with part 0 of a link, at or below the last link's ``base_offset``.
 A link that opens an epoch (``reset``) follows any link of a lower one.
 """
@@ -61,8 +62,9 @@ def follows(before: Link, link: Link) -> bool:
     """Whether ``link`` may stand next in the chain after ``before``."""
     if link.reset:
         return link.epoch > before.epoch
-    return (link.epoch, link.seq, link.from_offset) == (
+    return (link.epoch, link.secret, link.seq, link.from_offset) == (
         before.epoch,
+        before.secret,
         before.seq + 1,
         before.next_offset,
     )

@@ -1,6 +1,6 @@
 """The committed state of one partition: store, tables, the chain's last link, the live keys.
 
-The store holds, in format 3:
+The store holds, in format 4:
 
     00          `StoreMeta`
     01 key      offset:u64 before_bytes:u64 size:u64, where the key's newest entry lies in the
@@ -9,7 +9,7 @@ The store holds, in format 3:
 
 All of a commit is written in one batch, so a store is always the state after exactly one link.
 Places stand apart from values because a start reads all of the ones and, of a table that has
-files of its own, few of the others. A store of format 1 is left for a fresh one.
+files of its own, few of the others. A store of an older format is left for a fresh one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tables.changelog import Link, unknown_format
 from tables.live_keys import LiveKeys, Place
 from tables.table import Entry, FiledTable, Table, TableContext, TableSpec
 
-STORE_FORMAT = 3
-STORE_READABLE = frozenset({3})
-STORE_DISCARDED = frozenset({1, 2})
+STORE_FORMAT = 4
+STORE_READABLE = frozenset({4})
+STORE_DISCARDED = frozenset({1, 2, 3})
 """Formats of older versions that are not read: the changelog has it all."""
 META_KEY = b"\0"
 PLACE_PREFIX = b"\1"

@@ -6,6 +6,7 @@ A worker needs Kafka to start and nothing else: with ClickHouse away its rows wa
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 
 from streams.cache.cache import SharedLayer
@@ -31,6 +32,7 @@ from streams.telemetry.health import PartitionCounts
 from streams.telemetry.metrics import Metrics
 from streams.tracing.tracer import UNTRACED, Tracer
 from streams.types import Broker, StoreFactory
+from tables.fingerprint import Entropy
 
 
 class Worker:
@@ -50,9 +52,11 @@ class Worker:
         layer: SharedLayer | None = None,
         disk: Read | None = None,
         tracer: Tracer = UNTRACED,
+        entropy: Entropy = os.urandom,
     ) -> None:
         """``layer`` is the cache shared with other processes, if there is a Redis; ``disk`` reads
-        how much room the stores have, if they are on one."""
+        how much room the stores have, if they are on one; ``entropy`` makes the secrets of
+        partitions that have no state yet."""
         self.degradation = Degradation(clock, metrics)
         calls = shard_calls(shards, clock, settings)
         self._shards = shards
@@ -93,6 +97,7 @@ class Worker:
                     shards=shards,
                     dispatchers=self._dispatchers,
                     request_log=self._request_log,
+                    entropy=entropy,
                 ),
                 handover=handover,
                 clock=clock,

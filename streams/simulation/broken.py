@@ -22,6 +22,7 @@ from streams.broker.memory_log import Log
 from streams.broker.memory_producer import MemoryTransactionalProducer, _resolved
 from streams.errors import CommitInDoubt, RollUpExpired, TransientError
 from streams.runtime import commit
+from streams.runtime import partition as partitions
 from streams.runtime.assigned import AssignedPartition
 from streams.runtime.handover import Handover
 from streams.runtime.partition import Partition, Prepared
@@ -44,10 +45,13 @@ from streams.types import (
 )
 from tables.changelog import Link
 from tables.emission import Emission
+from tables.fingerprint import SECRET_BYTES, Fingerprints
 from tables.live_keys import LiveKeys
 from tables.minute_windows import MinuteWindows
 from tables.outbox import Outbox
 from tables.seen_events import SeenEvents
+
+_PROCESSES = itertools.count()
 
 # --- the commit (C2 to C5) ---------------------------------------------------------------------
 
@@ -263,6 +267,12 @@ def _nothing_loaded(self: SeenEvents, items: Iterable[tuple[bytes, bytes]]) -> N
     del self, items
 
 
+def _of_the_process(secret: bytes) -> Fingerprints:
+    """The secret is made anew wherever the state is opened, and not read from its chain."""
+    del secret
+    return Fingerprints(next(_PROCESSES).to_bytes(SECRET_BYTES, "big"))
+
+
 def _base_at_end(self: LiveKeys, replaced: object, end: int) -> int:
     return end
 
@@ -298,6 +308,7 @@ VARIANTS: Mapping[str, Variant] = {
     "watermark_not_restored": replaced(Progress, after=_after_without(watermark_ms=0)),
     "counters_not_restored": replaced(Progress, after=_after_without(read=0, applied=0)),
     "seen_events_not_restored": replaced(SeenEvents, load=_nothing_loaded),
+    "fingerprints_of_the_process": replaced(partitions, Fingerprints=_of_the_process),
     "outbox_not_repeated": replaced(Handover, repeat=_not_repeated),
     "older_row_acknowledgement_deletes": replaced(
         MinuteWindows, acknowledged=_acknowledge_whatever

@@ -16,7 +16,7 @@ from streams.runtime.held_requests import HeldRequests
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.refused_facts import RefusedFacts
 from streams.runtime.refused_row import RefusedFact
-from streams.runtime.requests import RunningRequests, identity_of
+from streams.runtime.requests import RunningRequests
 from streams.simulation.broken_clocks import BROKEN_JOB_CLOCKS
 from streams.simulation.variant import Variant, replaced
 from streams.types import RecordBatch
@@ -86,9 +86,10 @@ def _failures_remembered() -> Iterator[None]:
         request, given_up = end.request, end.given_up
         if given_up is not None:
             body = msgspec.msgpack.encode(end.outcome)
-            payload = request.ask.payload
+            tenant, key = request.identity
             place = request.offset, request.append_ms, request.log_ms
-            self.outcomes.remember(Remembered(request.identity, payload, *place, body))
+            row = Remembered(tenant, key, request.ask.payload, *place, body)
+            self.outcomes.remember(row)
         real(self, end)
 
     with patch.object(JobPartition, "_settle", settle):
@@ -122,7 +123,7 @@ def _cancellers_first() -> Iterator[None]:
     real = JobPartition._cancel
 
     def cancel(self: JobPartition, request: Any, key: str) -> None:
-        running = self._firsts.running.of(identity_of(request.ask.tenant, key))
+        running = self._firsts.running.of((request.ask.tenant, key))
         work = next((other for other in running if other.ask.cancels is None), None)
         if work is None or work.event is not None:
             real(self, request, key)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any, NoReturn, Protocol
 
 from streams.broker.memory import MemoryBroker
@@ -26,6 +27,7 @@ from streams.sinks.memory_replica import Row
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 from streams.types import TopicPartition
+from tables.fingerprint import Entropy
 from tables.memory import MemoryDisk, MemoryStore
 
 DRAIN_TIMEOUT_S = 20.0
@@ -68,6 +70,7 @@ class World:
     broker: MemoryBroker = field(init=False)
     shards: WatchedShards = field(init=False)
     cache: MemoryShared = field(init=False)
+    entropy: Entropy = field(default_factory=lambda: Random(0).randbytes)
     disks: dict[str, HostDisk] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
     """what processes of a host take the room on their disk for, rightly or not"""
@@ -118,6 +121,7 @@ class World:
             instance_id=f"{host}-{slot}",
             layer=shared_layer(self.cache, self.clock, metrics),
             disk=lambda: self.readings.get(host, FINE),
+            entropy=self.entropy,
         )
         return Process(slot, host, [agent.source.name for agent in self.agents], worker, self.clock)
 

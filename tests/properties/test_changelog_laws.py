@@ -88,5 +88,5 @@ def any_link() -> Link:
     return Link(
         seq=1, epoch=0, part=0, parts=1, from_offset=0, next_offset=5, base_offset=0,
         last_offset=4, last_append_ms=1, watermark_ms=1, start_offset=0, written_bytes=0,
-        counters=Counters(),
+        counters=Counters(), secret=bytes(16),
     )  # fmt: skip

@@ -63,10 +63,10 @@ def test_a_commit_writes_only_the_blocks_that_it_touches():
 
 
 def row(identity, offset, log_ms=0, body=b"x"):
-    return Remembered(identity, b"p", offset, 0, log_ms, body)
+    return Remembered(*identity, b"p", offset, 0, log_ms, body)
 
 
-IDENTITIES = st.sampled_from([b"a" * 16, b"b" * 16])
+IDENTITIES = st.sampled_from([("t", "a"), ("t", "b"), ("u", "a")])
 
 
 @given(
@@ -84,7 +84,7 @@ def test_a_request_is_judged_by_the_last_outcome_before_it(rows, offset, commits
     apply(table.delta(999), store)
     restored = Outcomes(TTL_MS, 1 << 30)
     restored.load(store.items())
-    for identity in (b"a" * 16, b"b" * 16):
+    for identity in (("t", "a"), ("t", "b"), ("u", "a")):
         older = [at for name, at in rows if name == identity and at < offset]
         for found in (table.before(identity, offset), restored.before(identity, offset)):
             assert (found.offset if found else None) == max(older, default=None)
@@ -97,18 +97,18 @@ def test_an_outcome_is_kept_while_any_request_left_may_repeat_it(times, horizon_
     table, store = Outcomes(TTL_MS, 1 << 30), {}
     times = sorted(times)
     for number, log_ms in enumerate(times):
-        table.remember(row(b"%016d" % number, number, log_ms))
+        table.remember(row(("t", str(number)), number, log_ms))
         apply(table.delta(number), store)
     table.passed(horizon_ms)
     apply(table.delta(999), store)
-    kept = {number for number in range(len(times)) if table.before(b"%016d" % number, 99)}
+    kept = {number for number in range(len(times)) if table.before(("t", str(number)), 99)}
     assert kept == {number for number, at in enumerate(times) if at >= horizon_ms}
     assert len(store) == len(table) == len(kept)
 
 
 def test_a_request_repeats_only_within_the_ttl_and_the_horizon():
     """By append time where the clock runs evenly, by log time where it went back."""
-    table, first = Outcomes(TTL_MS, 1 << 30), Remembered(b"a" * 16, b"p", 1, 5000, 7000, b"x")
+    table, first = Outcomes(TTL_MS, 1 << 30), Remembered("t", "a", b"p", 1, 5000, 7000, b"x")
     assert table.repeats(5000 + TTL_MS, 7000, first)
     assert not table.repeats(5001 + TTL_MS, 7000, first)
     assert table.repeats(0, 7000, first)
@@ -118,7 +118,7 @@ def test_a_request_repeats_only_within_the_ttl_and_the_horizon():
 def test_a_rewritten_entry_says_the_same_at_a_newer_place():
     """The changelog is trimmed behind it: what it held must not be lost with it."""
     table, store = Outcomes(TTL_MS, 1 << 30), {}
-    table.remember(row(b"a" * 16, 1))
+    table.remember(row(("t", "a"), 1))
     apply(table.delta(1), store)
     ((key, value),) = store.items()
     table.rewrite(key, value)
@@ -130,7 +130,7 @@ def test_large_outcomes_of_one_commit_are_cut_into_entries():
     """An entry must fit one record of the changelog."""
     table = Outcomes(TTL_MS, 1 << 30)
     for number in range(40):
-        table.remember(row(b"%016d" % number, number, body=bytes(60_000)))
+        table.remember(row(("t", str(number)), number, body=bytes(60_000)))
     entries = table.delta(1)
     assert len(entries) > 1
     assert all(len(value) < 900 << 10 for _, value in entries)
@@ -140,6 +140,6 @@ def test_past_its_bound_the_partition_stops():
     """Memory is bounded by a sentence that says which setting to change, not by the kernel."""
     table = Outcomes(TTL_MS, 1000)
     for number in range(3):
-        table.remember(row(b"%016d" % number, number))
+        table.remember(row(("t", str(number)), number))
     with pytest.raises(StateLimit, match="DIA_MAX_OUTCOME_BYTES=1000"):
         table.check_bound()

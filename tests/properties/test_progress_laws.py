@@ -29,7 +29,7 @@ def _batches(plan, start):
 @given(batches, st.integers(0, 5))
 def test_every_offset_is_read_or_a_gap(plan, start):
     """The ledger's law: next_offset - start == read + gaps."""
-    progress = Progress.after(first_link(start))
+    progress = Progress.after(first_link(start, bytes(16)))
     for batch in _batches(plan, start):
         progress.passed(batch)
     counters = progress.counters()
@@ -43,7 +43,7 @@ def test_every_offset_is_read_or_a_gap(plan, start):
 @given(st.lists(times, max_size=5))
 def test_the_watermark_never_goes_back_nor_ahead_of_appends(observed):
     """One producer with a fast clock must not close everybody's windows."""
-    progress = Progress.after(first_link(0))
+    progress = Progress.after(first_link(0, bytes(16)))
     for rows in observed:
         before = progress.watermark_ms
         event = np.array([ts for ts, _ in rows], np.int64)
@@ -55,7 +55,7 @@ def test_the_watermark_never_goes_back_nor_ahead_of_appends(observed):
 @given(batches, st.dictionaries(st.sampled_from(["a", "b"]), st.integers(1, 9)))
 def test_counters_are_a_copy(plan, dead):
     """A commit's counters must not change while it is being sent."""
-    progress = Progress.after(first_link(0))
+    progress = Progress.after(first_link(0, bytes(16)))
     progress.dead_by_code.update(dead)
     frozen = progress.counters()
     before = dict(frozen.dead_by_code)

@@ -29,30 +29,6 @@ def test_a_key_gives_back_its_three_names(batches):
         assert len(set(keys.tolist())) == len(set(batch))
 
 
-@given(rows, rows)
-def test_hashes_do_not_depend_on_what_came_before(first, second):
-    """They identify payloads across restarts, in which names get other codes."""
-    alone, after = SeriesNames(), SeriesNames()
-    after.keys(*_columns(first))
-    expected = alone.hashes(alone.keys(*_columns(second)))
-    assert after.hashes(after.keys(*_columns(second))).tolist() == expected.tolist()
-
-
-@given(rows)
-def test_different_series_have_different_hashes(batch):
-    """Two series that share one would make each other's repeats conflicts."""
-    known = SeriesNames()
-    hashes = known.hashes(known.keys(*_columns(batch)))
-    assert len(set(hashes.tolist())) == len(set(batch))
-
-
-def test_the_parts_of_a_series_do_not_commute():
-    """Tenant "a", model "b" is not tenant "b", model "a"."""
-    known = SeriesNames()
-    hashes = known.hashes(known.keys(["a", "b", "c"], ["b", "a", "a"], ["c", "c", "b"]))
-    assert len(set(hashes.tolist())) == 3
-
-
 @given(rows, st.data())
 def test_renumbering_keeps_the_names_in_use_and_drops_the_others(batch, data):
     """Without it the names of series that have gone would fill the memory."""

@@ -183,7 +183,7 @@ class Line:
     async def tear_changelog(self) -> None:
         """A commit that does not follow the one before it."""
         last = (await self.survey()).last
-        stray = msgspec.structs.replace(first_link(last.next_offset), seq=last.seq + 2)
+        stray = msgspec.structs.replace(first_link(last.next_offset, bytes(16)), seq=last.seq + 2)
         producer = self.broker.transactional_producer(transactional_id(self.agent.group, SOURCE))
         await producer.start()
         await producer.begin()

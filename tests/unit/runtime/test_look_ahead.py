@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from streams.broker.memory_reader import MemoryReader
 from streams.clock import settle
 from streams.errors import BrokerUnavailable, PartitionRestart
+from streams.job_agent import Ask
 from streams.runtime.requests import INDEX_BYTES, Request, RunningRequests
 from streams.settings import Settings
 from tests.unit.runtime.job_desk import SOURCE, Desk
@@ -270,22 +271,26 @@ OFFSETS = st.lists(
 )
 
 
+def _request(key, offset):
+    return Request(None, None, Ask("t", key, b"", 1, "s"), offset=offset)
+
+
 @settings(max_examples=50)
 @given(OFFSETS, st.randoms(use_true_random=False))
 def test_running_requests_of_a_key_are_known_newest_first(asked, rng):
     """A repeat is judged by the newest; one that runs in place of another is older than it."""
     running, model = RunningRequests(), {}
     for key, offset in asked:
-        request = Request(None, None, None, offset=offset, identity=key.encode())
+        request = _request(key, offset)
         running.add(request)
         model[offset] = request
     while True:
         for key in "ab":
-            of_key = [r for r in model.values() if r.identity == key.encode()]
+            of_key = [r for r in model.values() if r.ask.key == key]
             ordered = sorted(of_key, key=lambda r: -r.offset)
-            assert list(running.of(key.encode())) == ordered
+            assert list(running.of(("t", key))) == ordered
             for offset in (0, 10, 30):
-                probe = Request(None, None, None, offset=offset, identity=key.encode())
+                probe = _request(key, offset)
                 older = [r for r in ordered if r.offset < offset]
                 assert running.before(probe) is (older[0] if older else None)
         if not model:
