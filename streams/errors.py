@@ -387,6 +387,15 @@ class RefusedBySafety(CommandError):
     exit_code = 5
 
 
+class AnotherPlan(RefusedBySafety):
+    """``plan`` holds a partition of the topic, and one at a time may replay it. The sentence names the
+    plan and its actor."""
+
+    def __init__(self, plan: str, why: str) -> None:
+        super().__init__(why)
+        self.plan = plan
+
+
 class SpoolCorrupt(RefusedBySafety):
     """Events that were acknowledged and spooled cannot be read back."""
 

@@ -11,7 +11,7 @@ from streams.errors import UsageError
 log = structlog.get_logger(__name__)
 
 _SCHEME = "bearer"
-_NOBODY = Token(id="", tenant="", role="read", sha256="0" * 64, created_ms=0)
+_NOBODY = Token(id="", tenant="nobody", role="read", sha256="0" * 64, created_ms=0)
 
 
 class Authenticator:

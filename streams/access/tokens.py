@@ -24,6 +24,7 @@ import msgspec
 
 from streams.errors import UsageError
 from streams.local.file_lock import exclusive
+from streams.naming import NAME_CHARS_MAX, named
 
 _FORM = re.compile(r"dia_(?P<id>[0-9a-f]{8})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
 _SECRET_BYTES = 32
@@ -53,7 +54,11 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """One token without its secret. ``tenant`` None is every tenant: only an admin has that."""
+    """One token without its secret. ``tenant`` None is every tenant: only an admin has that.
+
+    Raises `ValueError` for a tenant without a name: that is an unset variable, and where a tenant is
+    compared with "" it would stand for all of them.
+    """
 
     id: str
     tenant: str | None
@@ -61,6 +66,10 @@ class Token:
     sha256: str
     created_ms: int
     expires_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tenant is not None and not 1 <= len(self.tenant) <= NAME_CHARS_MAX:
+            raise ValueError(f"a tenant has 1 to {NAME_CHARS_MAX} characters")
 
     def allows(self, role: Role) -> bool:
         return Role.named(self.role) >= role
@@ -126,6 +135,8 @@ class TokenFile:
         """A new token, and its text: the only time it is known here."""
         if tenant is None and role is not Role.ADMIN:
             raise UsageError("only an admin token may be without --tenant.")
+        if tenant is not None:
+            named(tenant, "--tenant")
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         with self._changing() as tokens:
             if len(tokens) >= TOKENS_MAX:

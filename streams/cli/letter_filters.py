@@ -13,6 +13,7 @@ import typer
 
 from streams.errors import UsageError
 from streams.moments import moment_s, span_s
+from streams.naming import named
 
 if TYPE_CHECKING:
     from streams.dlq.filters import Filters, OffsetRange
@@ -87,7 +88,7 @@ def options(
         until_ms=_moment_ms(until, "--until", now_s),
         oldest_ms=None if max_age is None else round((now_s - span_s(max_age, "--max-age")) * 1000),
         errors=tuple(error or ()),
-        tenants=tuple(tenant or ()),
+        tenants=tuple(named(one, "--tenant") for one in tenant or ()),
         keys=tuple(map(_key, key or ())),
         partitions=tuple(partition or ()),
         offsets=_ranges(offsets or ()),

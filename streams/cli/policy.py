@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.invocation import invocation
+from streams.naming import named
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -38,6 +39,8 @@ def changed(
     Example: dia policy changed acme spring-2027
     """
     run = invocation(ctx)
+    named(tenant, "TENANT")
+    named(policy, "POLICY")
     asyncio.run(_changed(run.settings, tenant, policy))
     run.printer().record({"tenant": tenant, "policy": policy, "event": "PolicyChanged"})
 

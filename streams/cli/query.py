@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from streams.cli.invocation import invocation
+from streams.naming import named
 
 if TYPE_CHECKING:
     from schemas.model_card import ModelCard
@@ -114,9 +115,9 @@ def series(
     run = invocation(ctx)
     settings, now_s = run.settings, time.time()
     query = SeriesQuery(
-        tenant=tenant,
-        model=model,
-        metric=metric,
+        tenant=named(tenant, "--tenant"),
+        model=named(model, "--model"),
+        metric=named(metric, "--metric"),
         start_s=moment_s(start, "--from", now_s),
         stop_s=moment_s(stop, "--to", now_s),
         step_s=span_s(step, "--step"),
@@ -150,6 +151,8 @@ def model_card(
     from streams.errors import CommandError, DependencyUnreachable, ShardUnavailable
 
     run = invocation(ctx)
+    named(tenant, "--tenant")
+    named(model, "--model")
     _refuse_without_shards(run.settings)
     try:
         card = asyncio.run(_card(run.settings, tenant, model))

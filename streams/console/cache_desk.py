@@ -15,6 +15,7 @@ from streams.console import parameters, reply
 from streams.console.gate import Gate
 from streams.console.operations import Operations
 from streams.errors import CacheUnavailable
+from streams.naming import NAME_CHARS_MAX
 
 
 class _Invalidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +37,7 @@ class CacheDesk:
         asked = await parameters.body(request, _Invalidate)
         if asked.cache not in KINDS:
             raise Unreadable(f"there is no cache of that name; known are {', '.join(KINDS)}")
-        if not 1 <= len(asked.pattern) <= parameters.NAME_CHARS_MAX:
+        if not 1 <= len(asked.pattern) <= NAME_CHARS_MAX:
             raise Unreadable("a pattern has 1 to 128 characters")
         if self._layer is None:
             raise CacheUnavailable("no Redis address is known: set DIA_REDIS_URL.")

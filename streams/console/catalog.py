@@ -48,12 +48,12 @@ class CatalogDesk:
 
     async def models(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
-        tenant = holder.tenant(Parameters(request).optional("tenant"))
+        tenant = holder.tenant(Parameters(request).tenant())
         return reply.json(request, await self._names("model", tenant))
 
     async def metrics(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
-        tenant, models = holder.tenant(given.optional("tenant")), given.names("model", MODELS_MAX)
+        tenant, models = holder.tenant(given.tenant()), given.names("model", MODELS_MAX)
         return reply.json(request, await self._names("metric", tenant, models))
 
     async def _names(self, column: str, tenant: str, models: tuple[str, ...] = ()) -> bytes:

@@ -36,7 +36,7 @@ class Holder(NamedTuple):
 
     def tenant(self, asked: str | None) -> str:
         """The tenant asked about: a bound token's own; one that speaks for all has to name it."""
-        found = asked or self.token.tenant
+        found = self.token.tenant if asked is None else asked
         if not found:
             raise Unreadable("this token speaks for every tenant: say which, tenant=...")
         if not self.token.speaks_for(found):

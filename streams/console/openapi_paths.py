@@ -66,16 +66,19 @@ def _overview() -> dict[str, Any]:
                     }
                 )
             ),
-            "lag": obj({"records": maybe(COUNT), "partitions": array(ANYTHING)}),
+            "lag": maybe(obj({"records": maybe(COUNT), "partitions": array(ANYTHING)})),
             "dead_letters": obj({"last_hour": maybe(COUNT)}),
-            "breakers": array(obj(dict.fromkeys(("worker", "dependency", "state"), TEXT))),
+            "breakers": maybe(array(obj(dict.fromkeys(("worker", "dependency", "state"), TEXT)))),
             "services": array(obj({"name": TEXT, "ok": FLAG, "detail": TEXT})),
-            "workers": array(ANYTHING),
+            "workers": maybe(array(ANYTHING)),
         }
     )
-    return get(
-        "overview", "How the whole stands; figures from ClickHouse are kept for 30 s.", answer
+    what = (
+        "How the whole stands; figures from ClickHouse are kept for 30 s. A token of one tenant gets "
+        "null for lag, workers, breakers and error_budget, and no reasons and findings: they tell of "
+        "every tenant."
     )
+    return get("overview", what, answer)
 
 
 def _catalog() -> dict[str, Any]:

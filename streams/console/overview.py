@@ -59,7 +59,8 @@ class _Live(NamedTuple):
 class OverviewDesk:
     """What the shards hold is kept for `OVERVIEW`'s time, by tenant. Everything else (health, level,
     lag, services, freshness) is read at most `LIVE_S` ago, once for all: how the service stands is
-    never older than its figures say. ``read`` is for pages too."""
+    never older than its figures say. Of that a bound token sees only what `_of_one_tenant` leaves.
+    ``read`` is for pages too."""
 
     def __init__(
         self,
@@ -98,7 +99,8 @@ class OverviewDesk:
         away = stored["throughput"] == _NULL
         degraded = away or (live.level or 0) >= Level.PARTIAL
         freshness = {"newest_window_age_s": stored.pop("newest_window_age_s"), **live.freshness}
-        return _encode({**stored, **live.fields, "freshness": freshness, "degraded": degraded})
+        fields = live.fields if holder.token.tenant is None else _of_one_tenant(live.fields)
+        return _encode({**stored, **fields, "freshness": freshness, "degraded": degraded})
 
     async def close(self) -> None:
         await self._live.close()
@@ -180,6 +182,17 @@ class OverviewDesk:
         newest_ms = max((at for _, _, at in rows), default=None)
         age_s = None if newest_ms is None else max(0, now_ms - newest_ms) / 1000
         return throughput, age_s, sum(row[0] for row in dead)
+
+
+def _of_one_tenant(fields: dict[str, Any]) -> dict[str, Any]:
+    """What of the state of the whole a bound token sees: whether it works, and no figure, place or
+    sentence that tells what other tenants send."""
+    return {
+        "level": {**fields["level"], "reasons": []},
+        "health": {**fields["health"], "findings": []},
+        "services": fields["services"],
+        **dict.fromkeys(("error_budget", "lag", "breakers", "workers")),
+    }
 
 
 def _lag(health: Health, survey: Survey) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from starlette.requests import Request
 
 from streams.access.refusals import BodyTooLarge, Unreadable, UnsupportedMedia
 from streams.moments import moment_s, span_s
+from streams.naming import NAME_CHARS_MAX
 
 T = TypeVar("T")
 
-NAME_CHARS_MAX = 128
 BODY_BYTES_MAX = 256 << 10
 TIME_MAX_S = 4_000_000_000
 """What ClickHouse's DateTime holds, rounded down."""
@@ -36,7 +36,14 @@ class Parameters:
 
     def optional(self, key: str) -> str | None:
         """As `name`; None where it is absent or empty."""
-        found = self._given.get(key) or None
+        return self._checked(key, self._given.get(key) or None)
+
+    def tenant(self) -> str | None:
+        """The parameter ``tenant``; None where it is absent. An empty one is no tenant, and least of
+        all every tenant."""
+        return self._checked("tenant", self._given.get("tenant"))
+
+    def _checked(self, key: str, found: str | None) -> str | None:
         if found is not None:
             _check_name(key, found)
         return found

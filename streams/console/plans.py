@@ -24,6 +24,7 @@ from streams.console.letters import LetterDesk, source_named, tenants_of
 from streams.console.operations import Operations
 from streams.console.reply import Endpoint
 from streams.dlq.filters import Filters
+from streams.errors import AnotherPlan, RefusedBySafety
 from streams.moments import moment_s
 from streams.replay.control import Word, tell
 from streams.replay.partition_run import Means
@@ -113,9 +114,22 @@ class PlanDesk:
         plan = self._draft(holder, request.path_params["plan"])
         subject = {"plan": plan.id, "topic": plan.source, "letters": plan.letters}
         async with self._operations.noted(holder, "replay_submit", subject):
-            await submit(self._means(holder), plan)
+            await self._submit(holder, plan)
         self._drafts.pop(plan.id, None)
         return reply.json(request, await self._entered(holder, plan.id), 202)
+
+    async def _submit(self, holder: Holder, plan: Plan) -> None:
+        """Raises `RefusedBySafety` while another plan holds the topic, and names that one only to
+        those who may see it."""
+        try:
+            await submit(self._means(holder), plan)
+        except AnotherPlan as error:
+            if error.plan in await self._known(holder):
+                raise
+            raise RefusedBySafety(
+                f"another replay of {plan.source} is under way, and one at a time may run. This plan "
+                f"is kept here for an hour: submit it again later."
+            ) from None
 
     async def _entered(self, holder: Holder, plan: str) -> dict[str, Any]:
         """Progress of a plan that was just entered. The broker answers a commit before readers

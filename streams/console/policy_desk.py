@@ -16,9 +16,10 @@ from streams.console import parameters, reply
 from streams.console.gate import Gate
 from streams.console.operations import Operations
 from streams.errors import CacheUnavailable
+from streams.naming import NAME_CHARS_MAX
 from streams.policy.change import policy_changed
 
-_Name = Annotated[str, Meta(min_length=1, max_length=parameters.NAME_CHARS_MAX)]
+_Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 
 
 class _Changed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -63,7 +63,7 @@ class RangeDesk:
     async def many(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
         given = Parameters(request)
-        tenant = holder.tenant(given.optional("tenant"))
+        tenant = holder.tenant(given.tenant())
         now_s = self._clock.now_ms() / 1000
         asked = _asked(given, tenant, now_s)
         wanted = given.choice("format", Format, "json")

@@ -36,7 +36,7 @@ class SeriesDesk:
     async def one(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
         given = Parameters(request)
-        tenant = holder.tenant(given.optional("tenant"))
+        tenant = holder.tenant(given.tenant())
         now_s = self._clock.now_ms() / 1000
         query = SeriesQuery(
             tenant=tenant,

@@ -20,7 +20,7 @@ from streams.cache.kind import SERIES
 from streams.clock import Clock
 from streams.console import parameters, reply
 from streams.console.answers import Answers, Question
-from streams.console.gate import Gate
+from streams.console.gate import Gate, Holder
 from streams.console.operations import Operations
 from streams.console.parameters import Parameters
 from streams.console.shards import ShardReader
@@ -88,7 +88,7 @@ class SimulationDesk:
 
     async def listed(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
-        tenant = holder.tenant(given.optional("tenant"))
+        tenant = holder.tenant(given.tenant())
         limit = given.number("limit", LISTED, 1, LISTED_MAX)
         asked = {
             "status": given.choice("status", _Status, ""),
@@ -101,7 +101,7 @@ class SimulationDesk:
         async def load() -> dict[str, Any]:
             rows, queue, waiting = await asyncio.gather(
                 self._shards.of_all(_SQL, {"tenant": tenant, **asked}),
-                self._queue(),
+                self._queue(holder),
                 self._waiting_of(tenant),
             )
             found = sorted((_simulation(row) for row in rows), key=lambda one: -one["requested_ms"])
@@ -111,7 +111,8 @@ class SimulationDesk:
                 "waiting": waiting,
             }
 
-        question = Question(SERIES, tenant, ("simulations", *asked.values()))
+        everyone = holder.token.tenant is None
+        question = Question(SERIES, tenant, ("simulations", everyone, *asked.values()))
         return reply.json(request, await self._answers.get(question, load))
 
     async def cancel(self, request: Request) -> Response:
@@ -153,8 +154,11 @@ class SimulationDesk:
         except BrokerUnavailable:
             return None
 
-    async def _queue(self) -> dict[str, int] | None:
-        """What waits in the workers of this host, of all tenants together."""
+    async def _queue(self, holder: Holder) -> dict[str, int] | None:
+        """What waits in the workers of this host, of all tenants together, which is not for a
+        bound token to see."""
+        if holder.token.tenant is not None:
+            return None
         survey = await self._workers.survey()
         running = survey.total("jobs_running")
         if running is None:

@@ -45,7 +45,7 @@ class TrainingDesk:
 
     async def models(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
-        tenant = holder.tenant(given.optional("tenant"))
+        tenant = holder.tenant(given.tenant())
         asked = {"tenant": tenant, "model": given.optional("model") or ""}
 
         async def load() -> dict[str, Any]:

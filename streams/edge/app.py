@@ -189,8 +189,10 @@ class Edge:
 def _tenant(request: Request, token: Token) -> str:
     """The tenant asked about: the token's own; one that speaks for all has to name it."""
     asked = request.query_params.get("tenant", token.tenant)
-    if not asked:
+    if asked is None:
         raise Unreadable("this token speaks for every tenant: say which, ?tenant=...")
+    if not asked:
+        raise Unreadable("?tenant= is empty")
     if not token.speaks_for(asked):
         raise Forbidden("this token does not speak for that tenant")
     return asked

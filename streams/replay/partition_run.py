@@ -10,7 +10,7 @@ import numpy as np
 from streams.clock import Clock
 from streams.dlq.letter import Letter
 from streams.dlq.scan import Span, scan
-from streams.errors import PartitionRestart, RefusedBySafety, TransientError
+from streams.errors import AnotherPlan, PartitionRestart, TransientError
 from streams.replay.assess import Assessor
 from streams.replay.control import say_shown
 from streams.replay.dispositions import Disposition
@@ -48,13 +48,14 @@ class Means:
 
 
 def refuse_another(standing: Standing, plan: str) -> None:
-    """`RefusedBySafety` while another plan runs, or waits to be run, in the partition."""
+    """`AnotherPlan` while another one runs, or waits to be run, in the partition."""
     other = standing.active
     if other is not None and other.plan != plan:
-        raise RefusedBySafety(
+        raise AnotherPlan(
+            other.plan,
             f"plan {other.plan} of {other.actor} is {other.state} in {standing.journal}, and one "
             f"plan at a time may replay a topic. Wait for it, go on with it "
-            f"(`dia replay resume {other.plan}`) or give it up (`dia replay cancel {other.plan}`)."
+            f"(`dia replay resume {other.plan}`) or give it up (`dia replay cancel {other.plan}`).",
         )
 
 

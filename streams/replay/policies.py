@@ -24,6 +24,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from schemas.fields import Name
 from streams.bad_records import RetriesExhausted
 from streams.errors import BadRecord, UsageError
 from streams.replay.plan import HOPS_MAX
@@ -44,7 +45,7 @@ class ReplayPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
     topic: str
     errors: Annotated[_Words, Meta(min_length=1)]
-    tenants: _Words = ()
+    tenants: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
     after: Dependency | None = None
     quiet_s: Annotated[float, Meta(ge=0, le=_DAY_S)] = 60.0
     rate: Annotated[float, Meta(gt=0, le=1_000_000)] = 50.0

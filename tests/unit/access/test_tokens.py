@@ -51,6 +51,23 @@ def test_only_an_admin_speaks_for_every_tenant(file):
     assert made.speaks_for("anyone")
 
 
+@pytest.mark.parametrize("tenant", ["", "x" * 129])
+@pytest.mark.parametrize("role", Role)
+def test_a_tenant_without_a_name_is_refused(file, tenant, role):
+    """An unset variable of a shell must not make a token: "" once stood for all tenants."""
+    with pytest.raises(UsageError, match="--tenant"):
+        file.create(tenant=tenant, role=role, now_ms=NOW_MS)
+    assert not file.path.exists()
+
+
+def test_a_file_with_such_a_token_lets_nobody_in(file):
+    """It may have been written by hand, or by an older version."""
+    _, text = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
+    file.path.write_text(file.path.read_text().replace('"acme"', '""'))
+    with pytest.raises(TokensUnreadable):
+        Authenticator(file).token_of(bearer(text), NOW_MS)
+
+
 @pytest.mark.parametrize("change", [str.upper, lambda t: t[:-1], lambda t: t + "x", lambda t: ""])
 def test_a_damaged_token_is_refused(file, change):
     """Near misses are misses."""

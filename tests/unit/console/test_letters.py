@@ -220,6 +220,24 @@ async def test_a_plan_is_paused_and_given_up(http, bearer, filled):
     assert (over.status_code, over.json()["code"]) == (409, "refused_by_safety")
 
 
+async def test_a_plan_in_the_way_is_named_to_its_own_tenant_only(http, bearer, filled):
+    """Its id and the token that made it are of another tenant; that the topic is taken is not."""
+    mine, theirs, other = [
+        await _plan(http, bearer(who), error=["retries_exhausted"])
+        for who in ("operate", "admin", "admin")
+    ]
+    path = "/api/dlq/plans/{}/submit"
+    first = await http.post(path.format(theirs["plan"]), headers=bearer("admin"))
+    assert first.status_code == 202
+    refused = await http.post(path.format(mine["plan"]), headers=bearer("operate"))
+    assert (refused.status_code, refused.json()["code"]) == (409, "refused_by_safety")
+    assert "another replay of model.metrics" in refused.json()["detail"]
+    assert theirs["plan"] not in refused.text
+    assert first.json()["by"] not in refused.text
+    seen = await http.post(path.format(other["plan"]), headers=bearer("admin"))
+    assert theirs["plan"] in seen.text
+
+
 async def test_an_admin_mends_by_a_patch(http, bearer, filled):
     """The differences are shown before anything is done."""
     patch = [{"op": "replace", "path": "/value", "value": 2.5}]

@@ -43,10 +43,10 @@ async def test_a_level_that_rose_shows_within_seconds(http, bearer, clock, monke
     monkeypatch.setattr(
         workers, "live_workers", lambda state: [Worker(pid=1, slot=0, degradation=standing)]
     )
-    before = (await http.get("/overview", headers=bearer("read"))).json()
+    before = (await http.get("/overview", headers=bearer("admin"))).json()
     standing = AWAY
     clock.moved_s = 3.0
-    after = (await http.get("/overview", headers=bearer("read"))).json()
+    after = (await http.get("/overview", headers=bearer("admin"))).json()
     assert (before["level"]["level"], after["level"]["level"]) == (0, 2)
     assert after["level"]["reasons"] == ["clickhouse-0: it is away"]
     assert after["degraded"]
@@ -55,13 +55,13 @@ async def test_a_level_that_rose_shows_within_seconds(http, bearer, clock, monke
 
 async def test_lag_that_grows_shows_while_figures_are_kept(http, bearer, broker, clock):
     """Lag is asked of the broker, at most some seconds ago."""
-    before = (await http.get("/overview", headers=bearer("read"))).json()
+    before = (await http.get("/overview", headers=bearer("admin"))).json()
     producer = broker.plain_producer()
     await producer.start()
     await (await producer.send("model.metrics", b"k", b"v"))
     await producer.close()
     clock.moved_s = 7.0
-    after = (await http.get("/overview", headers=bearer("read"))).json()
+    after = (await http.get("/overview", headers=bearer("admin"))).json()
     assert (before["lag"]["records"], after["lag"]["records"]) == (0, 1)
     assert (before["health"]["verdict"], after["health"]["verdict"]) == ("warning", "red")
     assert after["as_of_ms"] == before["as_of_ms"]

@@ -60,7 +60,7 @@ async def test_unread_records_without_a_worker_are_red(http, bearer, broker):
     await producer.start()
     await (await producer.send_many("model.metrics", [b"k"] * 20_000, [b"v"] * 20_000))
     await producer.close()
-    found = (await http.get("/overview", headers=bearer("read"))).json()
+    found = (await http.get("/overview", headers=bearer("admin"))).json()
     assert found["lag"]["records"] == 20_000
     assert found["health"]["verdict"] == "red"
     assert {one["code"] for one in found["health"]["findings"]} == {"group_dead"}
@@ -75,7 +75,7 @@ async def test_a_lag_that_cannot_be_asked_is_null(http, bearer, monkeypatch):
         raise BrokerUnavailable("connect at secret-host:9092: no answer")
 
     monkeypatch.setattr(MemoryBroker, "admin", away)
-    answer = await http.get("/overview", headers=bearer("read"))
+    answer = await http.get("/overview", headers=bearer("admin"))
     assert "secret-host" not in answer.text
     found = answer.json()
     assert found["lag"] == {"records": None, "partitions": []}
@@ -84,10 +84,31 @@ async def test_a_lag_that_cannot_be_asked_is_null(http, bearer, monkeypatch):
 
 async def test_what_workers_measure_is_added_up(http, bearer, measured):
     """Lag by partition, quantiles by bucket, and the error budget of the objective."""
-    found = (await http.get("/overview", headers=bearer("read"))).json()
+    found = (await http.get("/overview", headers=bearer("admin"))).json()
     [held] = [one for one in found["lag"]["partitions"] if one["worker"] is not None]
     assert (held["topic"], held["partition"], held["phase"]) == ("model.metrics", 1, "ready")
     assert found["breakers"] == [{"worker": "0", "dependency": "redis", "state": "open"}]
+
+
+async def test_a_bound_token_sees_nothing_that_others_sent(http, bearer, broker, measured):
+    """Rows of all tenants counted in an error budget, lags and findings say how busy others are."""
+    producer = broker.plain_producer()
+    await producer.start()
+    await (await producer.send_many("model.metrics", [b"k"] * 500, [b"v"] * 500))
+    await producer.close()
+    whole = (await http.get("/overview", headers=bearer("admin"))).json()
+    assert whole["lag"]["records"] == 500
+    assert whole["workers"]
+    answer = await http.get("/overview", headers=bearer("read"))
+    found = answer.json()
+    hidden = ("lag", "error_budget", "workers", "breakers")
+    assert [found[name] for name in hidden] == [None] * 4
+    assert (found["level"]["reasons"], found["health"]["findings"]) == ([], [])
+    assert (found["health"]["verdict"], found["services"]) == (
+        whole["health"]["verdict"],
+        whole["services"],
+    )
+    assert "500" not in answer.text.replace(str(found["as_of_ms"]), "")
 
 
 async def test_a_crowd_costs_one_look(http, bearer, measured, monkeypatch):

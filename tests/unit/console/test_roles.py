@@ -99,3 +99,14 @@ async def test_a_trailing_slash_is_an_unknown_path(http, process, path):
     assert answer.json()["code"] == "unknown_resource"
     counted = process.console.metrics.requests.labels("unknown", "404")
     assert counted._value.get() == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/series?model=m&metric=x", "/api/simulations?", "/api/models?", "/api/dlq/letters?"],
+)
+@pytest.mark.parametrize("who", ["read", "admin"])
+async def test_an_empty_tenant_is_no_tenant(http, bearer, path, who):
+    """Least of all every tenant; nor does it fall back to the token's own."""
+    answer = await http.get(f"{path}&tenant=", headers=bearer(who))
+    assert (answer.status_code, answer.json()["code"]) == (400, "unreadable")

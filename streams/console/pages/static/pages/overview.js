@@ -26,20 +26,30 @@ const rate = (found) => (!found ? UNKNOWN : found.events_per_s < 10 ? found.even
 const TONES = { healthy: "good", warning: "warn", unknown: "warn", red: "bad" };
 const late = ({ p95_s, beyond }) => (p95_s === null ? "no data" : `${beyond ? "over " : ""}${seconds(p95_s)}`);
 
-function headline({ throughput, freshness, error_budget, lag, dead_letters, level, health }) {
+// A token of one tenant gets no figures of all: `lag`, `error_budget`, `workers` are null together.
+function ofAll({ error_budget, lag, health }) {
+  if (!lag) return [];
   const unowned = lag.partitions.filter((one) => one.owner === null).length;
-  const letters = dead_letters?.last_hour;
   return [
-    { name: "Health", value: health.verdict, tone: TONES[health.verdict],
-      aside: health.findings.length ? `${health.findings[0].subject}: ${health.findings[0].detail}` : "every partition is read" },
-    { name: "Throughput", value: rate(throughput), unit: throughput && "events/s" },
-    { name: "Freshness, p95", value: late(freshness),
-      aside: `last ${seconds(freshness.window_s)}; newest row written ${seconds(freshness.newest_window_age_s)} ago` },
     { name: "Error budget left", ...budget(error_budget) },
     { name: "Lag", value: count(lag.records), unit: lag.records === null ? null : "records",
       tone: health.verdict === "red" ? "bad" : null,
       aside: unowned ? `${plural(unowned, "partition")} of ${count(lag.partitions.length)} without a known owner`
         : `over ${plural(lag.partitions.length, "partition")}` },
+  ];
+}
+
+function headline(overview) {
+  const { throughput, freshness, dead_letters, level, health } = overview;
+  const letters = dead_letters?.last_hour;
+  const found = health.findings[0];
+  return [
+    { name: "Health", value: health.verdict, tone: TONES[health.verdict],
+      aside: found ? `${found.subject}: ${found.detail}` : health.verdict === "healthy" ? "every partition is read" : null },
+    { name: "Throughput", value: rate(throughput), unit: throughput && "events/s" },
+    { name: "Freshness, p95", value: late(freshness),
+      aside: `last ${seconds(freshness.window_s)}; newest row written ${seconds(freshness.newest_window_age_s)} ago` },
+    ...ofAll(overview),
     { name: "Dead letters, last hour", value: count(letters), tone: letters ? "warn" : null },
     { name: "Degradation", value: level ? level.name : UNKNOWN, tone: level?.level ? "warn" : null,
       aside: level?.reasons.join("; ") },
@@ -107,6 +117,10 @@ function draw(overview) {
   figures($("figures"), headline(overview));
   throughput(overview.throughput, overview.as_of_ms);
   panels.services.put(services(overview.services), "No service is known.");
+  if (!overview.lag) {
+    for (const panel of [panels.lag, panels.workers]) panel.put(null, "An admin of every tenant sees this.");
+    return;
+  }
   panels.lag.put(lag(overview.lag), overview.lag.records === null
     ? "Unknown: Kafka did not say." : "No partition is declared.");
   panels.workers.put(workers(overview), "No worker is known here. Start one: dia worker");
