@@ -31,7 +31,7 @@ def plan(
         str | None, typer.Option(metavar="TOPIC", help="A declared topic, instead of the source.")
     ] = None,
     transform: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Mends each record; see below.")
+        str | None, typer.Option(metavar="NAME", help="Mends each record; see below.")
     ] = None,
     patch: Annotated[
         str | None, typer.Option(metavar="JSON", help="JSON Patch (RFC 6902) of values, or @FILE.")
@@ -55,7 +55,8 @@ def plan(
 
     The ends of the DLQ are frozen, every letter meant is repaired and validated with today's code,
     and the plan names those that will be replayed or parked, by offset.
-    A transform is a function (Original) -> Original | None; the record has key, value, headers.
+    A transform is a function (Original) -> Original | None; the record has key, value, headers. It is
+    an entry point of the group dia.transforms of an installed distribution, or tenant-as-key.
 
     Example: dia replay plan --topic model.metrics --error wrong_type --since 6h
 
@@ -100,7 +101,8 @@ def _terms(
 ) -> Terms:
     from streams.errors import RefusedBySafety
     from streams.replay.plan import KEPT_HEADERS, Terms
-    from streams.replay.repair import patch_of, transform_of
+    from streams.replay.repair import patch_of
+    from streams.replay.transforms import transform_of
     from streams.topology import SOURCES
 
     declared = [source.name for source in SOURCES]

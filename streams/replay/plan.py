@@ -26,7 +26,7 @@ OnFailure: TypeAlias = Literal["stop", "skip", "park"]
 
 
 class Transform(msgspec.Struct, frozen=True, kw_only=True):
-    """``name`` is ``module:function``; ``sha256`` that of the module's file when planned."""
+    """``name`` is its entry point's; ``sha256`` that of the module's file when planned."""
 
     name: str
     sha256: str

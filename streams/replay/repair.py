@@ -1,6 +1,6 @@
 """What a plan changes in a record before it is replayed: a JSON Patch, or a function of its user.
 
-    def transform(record: Original) -> Original | None
+    def transform(record: Original) -> Original | None      (streams/replay/transforms.py)
 
 gets the record as it failed (`streams.dlq.letter.Original`) and returns it mended; None leaves
 the letter where it is. It must give the same answer every time: it is asked when the plan is made
@@ -10,23 +10,18 @@ and again when it runs.
 from __future__ import annotations
 
 import difflib
-import importlib
-import inspect
-import sys
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any
 
 import jsonpatch
 import jsonpointer
 import msgspec
 
 from streams.dlq.letter import Original
-from streams.errors import RefusedBySafety, UsageError
-from streams.replay.plan import Terms, Transform
-
-Change: TypeAlias = Callable[[Original], Original | None]
+from streams.errors import UsageError
+from streams.replay.plan import Terms
+from streams.replay.transforms import loaded
 
 _DIFF_LINES_MAX = 40
 
@@ -45,7 +40,7 @@ class Repair:
     def __init__(self, terms: Terms) -> None:
         """Raises `UsageError` where the transform cannot be loaded or the patch is none, and
         `RefusedBySafety` where the transform is not the one that was planned."""
-        self._change = _loaded(terms.transform) if terms.transform is not None else None
+        self._change = loaded(terms.transform) if terms.transform is not None else None
         self._patch = _patch(terms.patch) if terms.patch else None
 
     @property
@@ -79,12 +74,6 @@ def _patched(patch: Any, value: bytes | None) -> bytes:
         return msgspec.json.encode(patch.apply(document, in_place=True))
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
         raise RepairFailed("patch_failed", f"the patch does not fit: {error}") from error
-
-
-def transform_of(name: str) -> Transform:
-    """The transform ``module:function`` as it is now. Raises `UsageError`."""
-    _, source = _function(name)
-    return Transform(name=name, sha256=source)
 
 
 def patch_of(text: str) -> tuple[dict[str, Any], ...]:
@@ -134,35 +123,3 @@ def _patch(steps: Sequence[dict[str, Any]]) -> Any:
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
         raise UsageError(f"--patch is no JSON Patch: {error}.") from error
     return patch
-
-
-def _loaded(transform: Transform) -> Change:
-    function, source = _function(transform.name)
-    if source != transform.sha256:
-        raise RefusedBySafety(
-            f"the transform {transform.name} was changed after the plan was made. A plan runs "
-            f"exactly as it was shown; make another one: `dia replay plan`."
-        )
-    return function
-
-
-def _function(name: str) -> tuple[Change, str]:
-    """The function, and the hash of the file it stands in."""
-    module_name, _, function_name = name.partition(":")
-    if not module_name or not function_name:
-        raise UsageError(f"--transform {name}: write module:function, as in fixes:ts_to_ms.")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-        function: Any = getattr(module, function_name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"--transform {name} cannot be loaded: {error}. It is looked for from {here}."
-        ) from error
-    if not callable(function):
-        raise UsageError(f"--transform {name} is no function.")
-    source = inspect.getsourcefile(module)
-    content = Path(source).read_bytes() if source is not None else b""
-    return cast("Change", function), sha256(content).hexdigest()

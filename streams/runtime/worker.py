@@ -72,16 +72,8 @@ class Worker:
         )
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
         self._caches = CacheWrites(layer.shared if layer is not None else None, clock, metrics)
-        handover = Handover(
-            shards,
-            self._delivery,
-            self._roll_ups,
-            clock,
-            metrics,
-            self._caches,
-            self.degradation,
-            tracer,
-        )
+        targets = (self._delivery, self._roll_ups, clock, metrics, self._caches)
+        handover = Handover(shards, *targets, self.degradation, tracer)
         self._dispatchers = _dispatchers(agents, Resources(settings, clock, metrics, layer))
         self._request_log = RequestLog(broker, clock)
         self.groups = [

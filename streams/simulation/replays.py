@@ -6,14 +6,13 @@ A run is a process of its own, which dies like any other; whoever comes next res
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from typing import Any, NoReturn
 
 from streams.dlq.filters import Filters, OffsetRange
-from streams.dlq.letter import Letter, Original
+from streams.dlq.letter import Letter
 from streams.dlq.scan import bounds, scan
 from streams.errors import (
     PartitionRestart,
@@ -28,24 +27,15 @@ from streams.replay.owner import owned
 from streams.replay.partition_run import Means
 from streams.replay.plan import Plan, Terms
 from streams.replay.planner import Request, make_plan
-from streams.replay.repair import transform_of
 from streams.replay.run import run_plan
 from streams.replay.showing import Showing
+from streams.replay.transforms import transform_of
 from streams.simulation.world import Killed, World, current_process
 from streams.topology import MODEL_METRICS
 
 _EXPECTED = (TransientError, PartitionRestart, RefusedBySafety, UsageError, TopicRecreated)
 """What a broken world does to a command; whoever called it would try again."""
 _WORDS: tuple[Word, ...] = ("pause", "resume", "cancel")
-
-
-def mend(record: Original) -> Original | None:
-    """The transform of every second plan: the key that the event names; no opinion of scraps."""
-    try:
-        tenant = json.loads(record.value or b"")["tenant_id"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return record._replace(key=str(tenant).encode())
 
 
 class Runner:
@@ -155,7 +145,7 @@ class Replays:
 
     def _terms(self, *, mended: bool) -> Terms:
         return Terms(
-            transform=transform_of(f"{__name__}:mend") if mended else None,
+            transform=transform_of("tenant-as-key") if mended else None,
             on_failure=self._rng.choice(("skip", "park", "stop")),
             hops_max=self._rng.randint(1, 3),
         )

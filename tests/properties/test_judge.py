@@ -16,6 +16,7 @@ from streams.codecs import Limits, decode
 from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
 from streams.workload.judge import Judge, Rules
+from tables.fingerprint import Fingerprints
 from tables.log_time import Expiry, LogTime, log_times
 from tables.memory_files import MemoryFiles
 from tables.minute_windows import MinuteWindows, WindowPolicy
@@ -104,6 +105,7 @@ class Pipeline:
         policy = WindowPolicy(grace_ms=0, late_hold_s=0.0)
         self.windows = MinuteWindows(0, 0, 1, lambda t, m, k: np.zeros(len(t), np.int32), policy)
         self.seen = SeenEvents(TTL_S * 1000, MemoryFiles())
+        self.fingerprints = Fingerprints(bytes(16))
         self.dead: set[int] = set()
         self.applied = self.duplicates = 0
 

@@ -11,8 +11,9 @@ from streams.errors import ChangelogLost, RefusedBySafety
 from streams.replay.control import dispose, find_plan, plan_in, tell
 from streams.replay.dispositions import Disposition
 from streams.replay.plan import Terms, Transform
-from streams.replay.repair import transform_of
 from streams.replay.run import submit
+from streams.replay.transforms import transform_of
+from tests.unit.replay.plugin import install
 
 RENAME = ({"op": "move", "from": "/metric_name", "path": "/metric"},)
 
@@ -163,16 +164,16 @@ async def test_a_run_stops_at_a_letter_that_fails_only_now_and_goes_on_there(
     lot, monkeypatch, tmp_path
 ):
     """A transform may depend on something outside; what lies behind it waits in its order."""
-    (tmp_path / "moody.py").write_text(
+    source = (
         "import os\n"
         "def fix(record):\n"
         "    if b'e1\\\"' in record.value and 'MOODY' in os.environ:\n"
         "        raise ValueError('not today')\n"
         "    return record\n"
     )
-    monkeypatch.chdir(tmp_path)
+    name = install(monkeypatch, tmp_path, "moody", "fix", source)
     await lot.bury(*[lot.event(n) for n in range(3)])
-    draft = await lot.plan(transform=transform_of("moody:fix"), on_failure="stop")
+    draft = await lot.plan(transform=transform_of(name), on_failure="stop")
     monkeypatch.setenv("MOODY", "1")
     result = await lot.run(draft.plan)
     assert (result.replayed, result.states) == (1, {"stopped"})
@@ -182,7 +183,9 @@ async def test_a_run_stops_at_a_letter_that_fails_only_now_and_goes_on_there(
     assert (result.replayed, result.finished) == (3, True)
 
 
-async def test_a_plan_of_a_changed_transform_another_cluster_or_a_vanished_topic_is_refused(lot):
+async def test_a_plan_of_a_changed_transform_another_cluster_or_a_vanished_topic_is_refused(
+    lot, monkeypatch, tmp_path
+):
     """Nothing half-done: the plan runs as it was shown, or not at all."""
     await lot.bury(lot.event(1))
     draft = await lot.plan()
@@ -195,7 +198,8 @@ async def test_a_plan_of_a_changed_transform_another_cluster_or_a_vanished_topic
     gone = changed(draft.plan, terms=Terms(target="train.results.gone"))
     with pytest.raises(RefusedBySafety, match="no source topic"):
         await lot.run(gone)
-    mended = Terms(transform=Transform(name="json:loads", sha256="0"))
+    name = install(monkeypatch, tmp_path, "mending", "mend", "def mend(record): return record\n")
+    mended = Terms(transform=Transform(name=name, sha256="0"))
     with pytest.raises(RefusedBySafety, match="changed after the plan was made"):
         await lot.run(changed(draft.plan, terms=mended))
     admin = await lot.broker.admin()

@@ -16,6 +16,7 @@ from schemas import evolution, registry
 from schemas.metric import ModelMetric
 from streams import codecs
 from streams.types import Headers
+from tests.unit.replay.plugin import install
 
 EVENTS = 10_000
 POISON_EVERY = 200
@@ -111,7 +112,7 @@ def publish(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.timeout(240)
 def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
-    pipeline, dia, doomed, publish, tmp_path
+    pipeline, dia, doomed, publish, tmp_path, monkeypatch
 ):
     """After it, the windows are those of a world without poison, and the books say so."""
     stream = Stream(pipeline.clock.now_ms())
@@ -143,7 +144,7 @@ def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
     assert (code, json.loads(out)["replayed"]) == (3, 50)
 
     _mend_by_a_patch_and_die_twice(dia, doomed, plan)
-    _mend_by_a_function_and_park(dia, plan, tmp_path)
+    _mend_by_a_function_and_park(dia, plan, tmp_path, monkeypatch)
     read = EVENTS + 150
     pipeline.wait(pipeline.settled(read))
     assert _windows(pipeline) == stream.expected()
@@ -182,18 +183,19 @@ def _mend_by_a_patch_and_die_twice(dia: Any, doomed: Any, plan: tuple[str, ...])
     assert (code, json.loads(out)["state"], json.loads(out)["replayed"]) == (0, "finished", 50)
 
 
-def _mend_by_a_function_and_park(dia: Any, plan: tuple[str, ...], folder: Path) -> None:
+def _mend_by_a_function_and_park(
+    dia: Any, plan: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Wrong types are mended by a few lines of Python; what has the wrong key is parked."""
-    (folder / "fixes.py").write_text(
+    source = (
         "import json\n"
         "def numbers(record):\n"
         "    event = json.loads(record.value)\n"
         "    event['value'] = float(event['value'])\n"
         "    return record._replace(value=json.dumps(event).encode())\n"
     )
-    code, out, _ = dia(
-        *plan, "--error", "wrong_type", "--transform", "fixes:numbers", "--out", "code.json"
-    )
+    name = install(monkeypatch, folder / "site", "fixes", "numbers", source)
+    code, out, _ = dia(*plan, "--error", "wrong_type", "--transform", name, "--out", "code.json")
     assert (code, json.loads(out)["letters"]) == (0, 50)
     assert dia("replay", "run", "--plan", "code.json")[0] == 0
     code, out, _ = dia(
