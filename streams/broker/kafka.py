@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from streams.broker.kafka_admin import KafkaAdmin
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_consumer import KafkaConsumer
+from streams.broker.kafka_decompression import BATCH_BYTES_MAX
 from streams.broker.kafka_plain_producer import KafkaPlainProducer
 from streams.broker.kafka_reader import KafkaReader
 from streams.broker.kafka_security import KafkaSecurity
@@ -27,6 +28,7 @@ class KafkaBroker:
         session_timeout_s: float = 30.0,
         request_timeout_s: float = 10.0,
         transaction_timeout_s: float = 60.0,
+        batch_bytes_max: int = BATCH_BYTES_MAX,
         security: KafkaSecurity | None = None,
     ) -> None:
         self._connection = KafkaConnection(
@@ -35,6 +37,7 @@ class KafkaBroker:
             session_timeout_s=session_timeout_s,
             request_timeout_s=request_timeout_s,
             transaction_timeout_s=transaction_timeout_s,
+            batch_bytes_max=batch_bytes_max,
         )
 
     @classmethod
@@ -48,6 +51,7 @@ class KafkaBroker:
             session_timeout_s=settings.session_timeout_s,
             # The broker must not abort a transaction that its owner still waits for.
             transaction_timeout_s=2 * settings.commit_timeout_s,
+            batch_bytes_max=settings.batch_max_bytes,
             security=KafkaSecurity.from_settings(settings),
         )
 

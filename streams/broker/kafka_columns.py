@@ -7,16 +7,20 @@ one fetch answer and hands out whole runs. What is skipped, and when the positio
 control batches never show, and a transactional batch is skipped while its producer has an
 aborted transaction open at that offset. Its ``_records`` is a `RecordSet` of ours.
 
-A batch that cannot be opened ends the answer: what lies before it is handed out first, then each
-`read` raises `BatchUnreadable`.
+A batch that cannot be opened, or holds too many bytes, ends the answer: what lies before it is handed
+out first, then each `read` raises `BatchUnreadable`. A batch of very many records is opened a piece at a
+time, and damage in it costs the offsets from the damaged piece on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
 
+from streams.broker.kafka_decompression import BATCH_BYTES_MAX
+from streams.broker.kafka_record_set import PIECE
 from streams.errors import BatchUnreadable
 from streams.types import Headers, RecordBatch, TopicPartition
 
@@ -31,17 +35,25 @@ class ColumnFetch:
     """
 
     __slots__ = (
-        "_at", "_batch", "_epoch", "_records", "_source", "_tp", "_unreadable", "next_fetch_offset"
+        "_at", "_batch", "_bytes_max", "_epoch", "_last", "_pieces", "_records", "_source", "_tp",
+        "_unreadable", "next_fetch_offset",
     )  # fmt: skip
 
-    def __init__(self, tp: TopicPartition, source: Any) -> None:
+    def __init__(
+        self, tp: TopicPartition, source: Any, batch_bytes_max: int = BATCH_BYTES_MAX
+    ) -> None:
         self._tp = tp
         self._source = source
+        self._bytes_max = batch_bytes_max
         self._unreadable: BatchUnreadable | None = None
         self._epoch = -1
         self._batch: Any = None
         self._records: list[Any] = []
         self._at = 0
+        self._pieces: Iterator[list[Any]] = iter(())
+        """the rest of the batch's records"""
+        self._last = True
+        """``_records`` ends the batch"""
         self.next_fetch_offset: int = source.next_fetch_offset
 
     def read(self, into: RecordBatch, max_records: int) -> bool:
@@ -91,25 +103,38 @@ class ColumnFetch:
             raise self._unreadable from error
 
     def _open(self, into: RecordBatch) -> bool:
-        source = self._source
-        batches = source._records  # noqa: SLF001  # see the module's docstring
+        if self._next_piece():
+            return True
+        if self._batch is not None:
+            self.next_fetch_offset = max(self.next_fetch_offset, self._batch.next_offset)
+        batches = self._source._records  # noqa: SLF001  # see the module's docstring
         while batches.has_next():
             batch = batches.next_batch()
             if not batch.validate_crc():
                 raise CorruptRecordException("its checksum is wrong")
             self._epoch = batches.leader_epoch
             if not self._is_skipped(batch):
-                # Records below the position belong to a batch that straddles it.
-                records = batches.records_of(batch)
-                start = self.next_fetch_offset
-                if records and records[0].offset < start:
-                    records = [record for record in records if record.offset >= start]
-                if records:
-                    self._batch, self._records, self._at = batch, records, 0
+                self._batch, self._pieces = batch, batches.records_of(batch, self._bytes_max)
+                if self._next_piece():
                     return True
             self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
             self._passed(into)
         self._batch, self._records, self._at = None, [], 0
+        return False
+
+    def _next_piece(self) -> bool:
+        """Take the next records of the open batch; False where none is left."""
+        start = self.next_fetch_offset
+        for records in self._pieces:
+            self._last = len(records) < PIECE
+            # Records below the position belong to a batch that straddles it.
+            if records[0].offset >= start:
+                wanted = records
+            else:
+                wanted = [record for record in records if record.offset >= start]
+            if wanted:
+                self._records, self._at = wanted, 0
+                return True
         return False
 
     def _passed(self, into: RecordBatch) -> None:
@@ -152,7 +177,8 @@ class ColumnFetch:
         else:
             into.headers.extend([_NO_HEADERS] * count)
         # The batch may end beyond its last record, where compaction or a skip left a hole.
-        self.next_fetch_offset = batch.next_offset if last == len(self._records) else end
+        ends = last == len(self._records) and self._last
+        self.next_fetch_offset = batch.next_offset if ends else end
 
 
 def _headers(pairs: list[tuple[str, bytes | None]]) -> Headers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.broker.kafka_decompression import BATCH_BYTES_MAX
 from streams.broker.kafka_security import KafkaSecurity
 
 CLIENT_ID = "dia"
@@ -29,6 +30,8 @@ class KafkaConnection:
     """Some thousand events: a fetch costs as much for ten, and so does what becomes of them."""
     fetch_max_bytes: int = 50 << 20
     partition_fetch_max_bytes: int = 2 << 20
+    batch_bytes_max: int = BATCH_BYTES_MAX
+    """Bytes of one batch when it is opened; a larger one is `BatchUnreadable`."""
     metadata_max_age_s: float = 30.0
     """How long a grown topic may go unnoticed by its consumers."""
 

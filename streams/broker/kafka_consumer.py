@@ -56,7 +56,7 @@ class KafkaConsumer:
         self._client = self._new_client()
         try:
             await self._client.start()
-            self._fetches = FetchBuffer(self._client._fetcher)
+            self._fetches = FetchBuffer(self._client._fetcher, self._connection.batch_bytes_max)
             for topic in self._topics:
                 await partitions_of(self._client._client, topic)
             self._client.subscribe(topics=self._topics, listener=ListenerAdapter(self, listener))

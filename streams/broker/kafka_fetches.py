@@ -20,6 +20,7 @@ from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from streams.broker.kafka_columns import ColumnFetch
+from streams.broker.kafka_decompression import BATCH_BYTES_MAX
 from streams.broker.kafka_record_set import keep_record_sets
 from streams.errors import BatchUnreadable
 from streams.types import OffsetOutOfRange, RecordBatch, TopicPartition
@@ -32,9 +33,10 @@ log. To delete a topic, create it again and fill it up takes longer, or a fetch 
 class FetchBuffer:
     """The answers of one aiokafka ``Fetcher``. Raises the client's own errors."""
 
-    def __init__(self, fetcher: Any) -> None:
+    def __init__(self, fetcher: Any, batch_bytes_max: int = BATCH_BYTES_MAX) -> None:
         keep_record_sets()
         self._fetcher = fetcher
+        self._batch_bytes_max = batch_bytes_max
         self._told: set[TopicPartition] = set()
         self._answers: dict[TopicPartition, float] = {}
         self._broken: set[TopicPartition] = set()
@@ -104,7 +106,7 @@ class FetchBuffer:
             return None
         columns = answer._partition_records
         if type(columns) is not ColumnFetch:
-            columns = answer._partition_records = ColumnFetch(tp, columns)
+            columns = answer._partition_records = ColumnFetch(tp, columns, self._batch_bytes_max)
         batch = RecordBatch(tp, columns.next_fetch_offset, columns.next_fetch_offset)
         more = columns.read(batch, room)
         batch.end = columns.next_fetch_offset

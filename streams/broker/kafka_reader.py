@@ -121,7 +121,8 @@ class KafkaReader:
             if records.has_next():
                 aborted = fields["aborted_transactions"]
                 source = (tp, records, aborted, offset, None, None, True, READ_COMMITTED)
-                return ColumnFetch(tp, PartitionRecords(*source))
+                bytes_max = self._connection.batch_bytes_max
+                return ColumnFetch(tp, PartitionRecords(*source), bytes_max)
             stable = fields["last_stable_offset"]
             if not 0 <= stable <= offset:
                 raise IncompleteAnswerError(f"nothing of {tp} at {offset}, stable up to {stable}")

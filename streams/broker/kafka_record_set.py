@@ -1,4 +1,5 @@
-"""The record sets of fetch answers: each batch framed here, and opened by aiokafka.
+"""The record sets of fetch answers: each batch framed here, uncompressed within a bound
+(kafka_decompression.py), and opened by aiokafka.
 
 Brokers check a batch's frame and checksum and store the rest as it came. So a batch may hold what
 no client can open: a broken compression frame, an unknown codec, a format before v2. Each failure
@@ -16,8 +17,10 @@ tests/contract/test_aiokafka_pins.py: `_DefaultRecordBatchPy` and the fetcher's 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
 
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
@@ -25,6 +28,10 @@ from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBa
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py
 
+from streams.broker.kafka_decompression import BATCH_BYTES_MAX, uncompressed
+
+PIECE: Final = 20_000
+"""Records that are made of a batch at once."""
 _FRAME = struct.Struct(">qiiB")
 """Base offset of a batch, its length behind the first `_OVERHEAD_BYTES`, leader epoch, format."""
 _OVERHEAD_BYTES = 12
@@ -86,15 +93,32 @@ class RecordSet:
     def size_in_bytes(self) -> int:
         return len(self._data)
 
-    def records_of(self, batch: Any) -> list[Any]:
-        """Every record of the batch that `next_batch` returned last."""
-        try:
-            return list(batch)
-        except Exception as error:
-            # aiokafka's compiled batch raises the decoding error, its Python one wraps it.
-            if UnicodeDecodeError not in (type(error), type(error.__context__)):
-                raise
-            return tolerant_records(self._data[self._at : self._end])
+    def records_of(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Any]]:
+        """The records of the batch that `next_batch` returned last, `PIECE` at a time: of empty
+        ones a batch may hold millions. A shorter piece is the last. Raises `TooManyBytes` for one that holds more than
+        ``bytes_max`` bytes uncompressed."""
+        data = self._data[self._at : self._end]
+        if batch.compression_type:
+            data = uncompressed(data, bytes_max)
+            batch = DefaultRecordBatch(data)
+        # Cut by islice, which begins what it cuts anew each time: not the batch itself.
+        records: Iterator[Any] = chain(batch)
+        given = 0
+        while True:
+            try:
+                piece = list(islice(records, PIECE))
+            except Exception as error:
+                # aiokafka's compiled batch raises the decoding error, its Python one wraps it.
+                if UnicodeDecodeError not in (type(error), type(error.__context__)):
+                    raise
+                records = tolerant_records(data)
+                next(islice(records, given, given), None)
+                continue
+            given += len(piece)
+            if piece:
+                yield piece
+            if len(piece) < PIECE:
+                return
 
     def bounds(self) -> tuple[int, int]:
         """First offset, and one past the last, of the batch that `next_batch` came to last: equal
@@ -122,15 +146,16 @@ class TolerantRecord(NamedTuple):
     headers: list[tuple[str, bytes | None]]
 
 
-def tolerant_records(data: bytes | memoryview) -> list[TolerantRecord]:
-    """The records of one batch, given with its header; wrong bytes in names are escaped.
+def tolerant_records(data: bytes) -> Iterator[TolerantRecord]:
+    """The records of one uncompressed batch, given with its header; wrong bytes in names are
+    escaped.
 
     Raises `CorruptRecordException` where a field does not end where it says.
     """
     batch: Any = _DefaultRecordBatchPy(data)
-    batch._maybe_uncompress()  # noqa: SLF001 - see the module's docstring
-    fields = _Fields(batch._buffer, batch._pos)  # noqa: SLF001
-    return [_record(batch, fields) for _ in range(batch._num_records)]  # noqa: SLF001
+    fields = _Fields(batch._buffer, batch._pos)  # noqa: SLF001 - see the module's docstring
+    for _ in range(batch._num_records):  # noqa: SLF001
+        yield _record(batch, fields)
 
 
 class _Fields:

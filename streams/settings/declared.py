@@ -116,6 +116,13 @@ class Settings:
     )
     commit_timeout_s: float = _setting(30.0, "deadline of one commit", low=1, high=300)
     fetch_max_records: int = _setting(10_000, "records of one fetch call", low=1, high=500_000)
+    batch_max_bytes: int = _setting(
+        32 << 20,
+        "bytes of one record batch when it is opened; a larger one stops its partition "
+        "(batch_unreadable)",
+        low=2 << 20,
+        high=1 << 30,
+    )
     fetch_timeout_s: float = _setting(0.2, "longest wait of one fetch call", low=0.001, high=5)
     session_timeout_s: float = _setting(30.0, "group session timeout", low=6, high=300)
     drain_timeout_s: float = _setting(20.0, "deadline of a graceful stop", low=1, high=600)
