@@ -85,6 +85,13 @@ class Watermarks(NamedTuple):
     answered_at: float
 
 
+class LogBounds(NamedTuple):
+    """``begin`` is the first offset that is kept, ``stable_end`` the last stable offset."""
+
+    begin: int
+    stable_end: int
+
+
 class CommittedOffset(NamedTuple):
     """A group's committed offset and the metadata string stored beside it."""
 
@@ -182,6 +189,11 @@ class LogReader(Protocol):
     async def beginning_offset(self, tp: TopicPartition) -> int: ...
 
     async def last_stable_offset(self, tp: TopicPartition) -> int: ...
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+        """Start and last stable offset of each partition, in a few requests for all of them. Every
+        start is read before any end."""
+        ...
 
     async def high_watermark(self, tp: TopicPartition) -> int:
         """One past the last record, those of open transactions included."""

@@ -1,6 +1,6 @@
 """Reads one partition without a group: plain fetch requests, decoded as columns.
 
-No background task: each call asks the partition's leader itself, so a reader that is not called
+No background task: each call asks the leaders of its partitions itself, so a reader that is not called
 costs nothing, and one that is closed leaves nothing behind.
 
 What a leader may answer (Fetch v4 to v11, ListOffsets v2 and v3, Kafka 4.1), and what follows:
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import aiokafka.errors as client
@@ -37,18 +37,18 @@ from aiokafka.consumer.fetcher import (
     PartitionRecords,
 )
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.offset import OffsetRequest
 
 from streams.broker.kafka_codes import IncompleteAnswerError, passes, raise_for
 from streams.broker.kafka_columns import ColumnFetch
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_errors import CLIENT_ERRORS, broker_error
+from streams.broker.kafka_list_offsets import PARTITIONS_MAX, ListOffsets
 from streams.broker.kafka_metadata import partitions_of
 from streams.broker.kafka_patience import RETRY_S, Patience
 from streams.broker.kafka_record_set import RecordSet
 from streams.broker.kafka_tasks import end_client
 from streams.errors import UnknownTopic
-from streams.types import OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.types import LogBounds, OffsetOutOfRange, RecordBatch, TopicPartition
 
 READ_BYTES = 8 << 20
 
@@ -56,7 +56,7 @@ Taken = TypeVar("Taken")
 
 
 class KafkaReader:
-    """`LogReader` over `AIOKafkaClient`. Serves one call at a time."""
+    """`LogReader` over `AIOKafkaClient`. Serves one `read` at a time."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
@@ -74,14 +74,20 @@ class KafkaReader:
             raise self._unavailable(error) from error
 
     async def beginning_offset(self, tp: TopicPartition) -> int:
-        return await self._list_offset(tp, OffsetResetStrategy.EARLIEST)
+        return (await self._offsets([tp], OffsetResetStrategy.EARLIEST))[tp]
 
     async def last_stable_offset(self, tp: TopicPartition) -> int:
         # Under read_committed the broker answers "latest" with the last stable offset.
-        return await self._list_offset(tp, OffsetResetStrategy.LATEST)
+        return (await self._offsets([tp], OffsetResetStrategy.LATEST))[tp]
 
     async def high_watermark(self, tp: TopicPartition) -> int:
-        return await self._list_offset(tp, OffsetResetStrategy.LATEST, READ_UNCOMMITTED)
+        return (await self._offsets([tp], OffsetResetStrategy.LATEST, READ_UNCOMMITTED))[tp]
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+        asked = list(partitions)
+        begins = await self._offsets(asked, OffsetResetStrategy.EARLIEST)
+        ends = await self._offsets(asked, OffsetResetStrategy.LATEST)
+        return {tp: LogBounds(begins[tp], ends[tp]) for tp in asked}
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
         patience = self._patience()
@@ -133,21 +139,22 @@ class KafkaReader:
         except client.OffsetOutOfRangeError:
             raise OffsetOutOfRange(tp, offset) from None
 
-    async def _list_offset(
-        self, tp: TopicPartition, strategy: int, isolation: int = READ_COMMITTED
-    ) -> int:
-        request = OffsetRequest(-1, isolation, [(tp.topic, [(tp.partition, strategy)])])
-
-        def take(fields: dict[str, Any]) -> int:
-            offset = int(fields["offset"])
-            if offset < 0:
-                raise IncompleteAnswerError(f"no offset of {tp}")
-            return offset
-
-        try:
-            return await self._ask_leader(tp, request, take, self._patience())
-        except client.OffsetOutOfRangeError as error:
-            raise self._unavailable(error) from error
+    async def _offsets(
+        self, partitions: Iterable[TopicPartition], strategy: int, isolation: int = READ_COMMITTED
+    ) -> dict[TopicPartition, int]:
+        """One request to each leader for up to `PARTITIONS_MAX` partitions at a time."""
+        asked, patience = ListOffsets(partitions, strategy, isolation), self._patience()
+        while some := asked.left[:PARTITIONS_MAX]:
+            try:
+                await patience.throttled(self._quiet_until_s)
+                requests = asked.requests({tp: await self._leader(tp) for tp in some})
+                for answer in await asyncio.gather(*(self._client.send(*one) for one in requests)):
+                    self._throttled(answer)
+                    asked.take(answer)
+                asked.check(some)
+            except CLIENT_ERRORS as error:
+                await self._again(error, patience)
+        return asked.told
 
     async def _ask_leader(
         self,
@@ -172,8 +179,7 @@ class KafkaReader:
 
     def _about(self, answer: Any, tp: TopicPartition) -> dict[str, Any]:
         """The fields about ``tp`` by their names in the protocol, which stay while places move."""
-        throttle_s = getattr(answer, "throttle_time_ms", 0) / 1000
-        self._quiet_until_s = time.monotonic() + throttle_s
+        throttle_s = self._throttled(answer)
         raise_for(getattr(answer, "error_code", 0), str(tp))
         for topic, partitions, *_ in answer.topics or ():
             names = _items(_items(answer.SCHEMA, "topics"), "partitions").names
@@ -183,6 +189,12 @@ class KafkaReader:
                     raise_for(fields["error_code"], str(tp))
                     return fields
         raise IncompleteAnswerError(f"nothing about {tp}, throttled for {throttle_s:g} s")
+
+    def _throttled(self, answer: Any) -> float:
+        """Seconds for which the answer asks for silence."""
+        throttle_s: float = getattr(answer, "throttle_time_ms", 0) / 1000
+        self._quiet_until_s = max(self._quiet_until_s, time.monotonic() + throttle_s)
+        return throttle_s
 
     async def _again(self, error: BaseException, patience: Patience) -> None:
         """Return when the leader may be asked once more, else raise."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from streams.broker.memory_cluster import Cluster
 from streams.errors import BrokerUnavailable
-from streams.types import RecordBatch, TopicPartition
+from streams.types import LogBounds, RecordBatch, TopicPartition
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a call asks again; the time of a quota does not count."""
@@ -24,6 +26,11 @@ class MemoryReader:
     async def last_stable_offset(self, tp: TopicPartition) -> int:
         await self._cluster.call("read")
         return self._cluster.log(tp).last_stable_offset
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+        await self._cluster.call("read")
+        logs = {tp: self._cluster.log(tp) for tp in partitions}
+        return {tp: LogBounds(log.start_offset, log.last_stable_offset) for tp, log in logs.items()}
 
     async def high_watermark(self, tp: TopicPartition) -> int:
         await self._cluster.call("read")

@@ -40,13 +40,8 @@ async def bounds(reader: LogReader, topic: str, partitions: int) -> list[Span]:
 
     Raises `BrokerUnavailable`, and `UnknownTopic` when a partition does not exist.
     """
-    spans = []
-    for number in range(partitions):
-        tp = TopicPartition(topic, number)
-        end = await reader.last_stable_offset(tp)
-        start = await reader.beginning_offset(tp)
-        spans.append(Span(tp, min(start, end), end))
-    return spans
+    found = await reader.bounds(TopicPartition(topic, number) for number in range(partitions))
+    return [Span(tp, log.begin, log.stable_end) for tp, log in found.items()]
 
 
 async def scan(

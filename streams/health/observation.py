@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from streams.local.live_workers import Worker
 from streams.topology import SOURCES
-from streams.types import GroupDescription, TopicPartition
+from streams.types import GroupDescription, LogBounds, TopicPartition
 
 Stalls: TypeAlias = Mapping[tuple[str, TopicPartition], float]
 
@@ -24,13 +24,6 @@ DECLARED: Final = tuple(
     DeclaredSource(topic.group, topic.name) for topic in SOURCES if topic.group is not None
 )
 """Every source that the topology gives to a group."""
-
-
-class LogBounds(NamedTuple):
-    """``begin`` is the first offset that is kept, ``stable_end`` the last stable offset."""
-
-    begin: int
-    stable_end: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from streams.clock import Clock
 from streams.errors import DiaError
 from streams.health.observation import (
     DeclaredSource,
-    LogBounds,
     Observation,
     SourceObservation,
 )
@@ -22,6 +21,7 @@ from streams.types import Admin, Broker, LogReader, TopicPartition
 
 TIMEOUT_S: Final = 5.0
 """Deadline of all questions together: a command or a page waits for no longer."""
+_SOURCES_AT_ONCE: Final = 16
 
 
 async def observe(
@@ -39,9 +39,16 @@ async def observe(
     try:
         async with asyncio.timeout(timeout_s), _clients(broker) as (admin, reader):
             topics = await admin.describe_topics()
-            for source in found:
+            turns = asyncio.Semaphore(_SOURCES_AT_ONCE)
+
+            async def ask(source: DeclaredSource) -> None:
                 count = topics[source.topic].partitions if source.topic in topics else 0
-                found[source] = await _source(admin, reader, source, count)
+                async with turns:
+                    found[source] = await _source(admin, reader, source, count)
+
+            async with asyncio.TaskGroup() as asking:
+                for source in found:
+                    asking.create_task(ask(source))
     except DiaError as error:
         why = str(error)
     except TimeoutError:
@@ -80,16 +87,11 @@ async def _source(
     try:
         observed = replace(observed, group=await admin.describe_group(source.group))
         committed = await admin.committed(source.group, places, stable=False)
-        logs = {
-            tp.partition: LogBounds(
-                await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
-            )
-            for tp in places
-        }
+        bounds = await reader.bounds(places)
     except DiaError as error:
         return replace(observed, why=str(error))
     return replace(
         observed,
-        logs=logs,
+        logs={tp.partition: log for tp, log in bounds.items()},
         committed={tp.partition: offset.offset for tp, offset in committed.items()},
     )

@@ -139,7 +139,7 @@ def _without_owner(
         detail = f"{why}; {sum(lags.values()):,} unread records in {_named(waiting)}"
         yield _finding(source, code, Severity.RED, detail, START_WORKERS)
     else:
-        detail = f"{why}; nothing is unread in {_named(partitions)}"
+        detail = f"{why}; nothing that is in the log is unread in {_named(partitions)}"
         yield _finding(source, code, Severity.WARNING, detail, START_WORKERS)
 
 
@@ -170,6 +170,31 @@ def impossible_offsets(observed: Observation) -> Iterator[HealthFinding]:
                     f"{log.stable_end}: the topic was truncated or recreated",
                     "dia tables list",
                 )
+
+
+def never_read(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions whose log has lost its start before the group committed anything: those records
+    were not read by it. Lag counts what the log still has, so it says nothing of them."""
+    for source in observed.sources:
+        if source.committed is None:
+            continue
+        gone = {
+            partition: log.begin
+            for partition, log in sorted((source.logs or {}).items())
+            if log.begin > 0 and partition not in source.committed
+        }
+        bare = [partition for partition in gone if source.owner(partition) is None]
+        for severity, found in (
+            (Severity.RED, bare),
+            (Severity.WARNING, [one for one in gone if one not in bare]),
+        ):
+            if found:
+                detail = (
+                    f"has never committed in {_named(found)}, and records left the log there: all "
+                    f"below offset {gone[found[0]]} of partition {found[0]}"
+                )
+                mend = START_WORKERS if severity is Severity.RED else "dia tables list"
+                yield _finding(source, "expired_unread", severity, detail, mend)
 
 
 _WAYS_OUT: Final = dict.fromkeys(
@@ -390,6 +415,7 @@ RULES: Final[tuple[Rule, ...]] = (
     unread_partitions,
     departed_owners,
     impossible_offsets,
+    never_read,
     stalled_partitions,
     unproven_partitions,
     stopped_partitions,

@@ -10,7 +10,7 @@ import pytest
 from streams.clock import SystemClock
 from streams.errors import BrokerUnavailable, UnknownTopic
 from streams.log_range import decided_end
-from streams.types import OffsetOutOfRange, OutboundRecord, TopicConfig, TopicPartition
+from streams.types import LogBounds, OffsetOutOfRange, OutboundRecord, TopicConfig, TopicPartition
 
 
 async def test_reading_at_the_end_is_empty_and_does_not_move(world):
@@ -95,6 +95,28 @@ async def test_a_log_trimmed_to_its_end_is_empty_and_goes_on(world):
     assert await reader.last_stable_offset(tp) == 2
     await reader.close()
     assert await world.write(writer, tp, b"b") == [2]
+
+
+async def test_the_bounds_of_many_partitions_are_told_at_once(world):
+    """Also of partitions of two topics, and of one whose start was trimmed."""
+    one, two = await world.topic(3), await world.topic()
+    written, empty = TopicPartition(one, 1), TopicPartition(two, 0)
+    await world.write(await world.writer(), written, b"a", b"b")
+    await world.stable(written, 3)
+    admin = await world.broker.admin()
+    await admin.delete_records({written: 2})
+    await admin.close()
+    reader = await world.broker.reader()
+    found = await reader.bounds([written, empty, TopicPartition(one, 2)])
+    assert found == {
+        written: LogBounds(2, 3),
+        empty: LogBounds(0, 0),
+        TopicPartition(one, 2): LogBounds(0, 0),
+    }
+    assert await reader.bounds([]) == {}
+    with pytest.raises(UnknownTopic, match="dia topics apply"):
+        await reader.bounds([written, TopicPartition(one, 7)])
+    await reader.close()
 
 
 async def test_an_unknown_partition_is_named(world):

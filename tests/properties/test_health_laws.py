@@ -8,15 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.health.finding import Severity
-from streams.health.observation import (
-    DeclaredSource,
-    LogBounds,
-    Observation,
-    SourceObservation,
-)
+from streams.health.observation import DeclaredSource, Observation, SourceObservation
 from streams.health.rule import judge
 from streams.local.live_workers import Worker
-from streams.types import GroupDescription, GroupMember, TopicPartition
+from streams.types import GroupDescription, GroupMember, LogBounds, TopicPartition
 
 OFFSETS = st.integers(0, 5)
 
@@ -66,6 +61,7 @@ def test_healthy_means_that_everything_was_asked_and_everything_is_read(observed
         for partition, log in source.logs.items():
             assert source.owner(partition) is not None
             assert source.committed.get(partition, 0) <= log.stable_end
+            assert partition in source.committed or log.begin == 0
             place = {"group": "g", "topic": source.source.topic, "partition": partition}
             held = [one for worker in observed.workers for one in worker.partitions]
             known = any(place.items() <= one.items() for one in held)

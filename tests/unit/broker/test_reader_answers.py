@@ -11,7 +11,7 @@ from streams.broker import kafka_patience, kafka_reader
 from streams.broker.kafka_codes import passes
 from streams.broker.kafka_reader import KafkaReader
 from streams.errors import BrokerUnavailable, DiaError, UnknownTopic
-from streams.types import OffsetOutOfRange, TopicPartition
+from streams.types import LogBounds, OffsetOutOfRange, TopicPartition
 from tests.unit.broker.scripted import ALL_CODES, CONNECTION, TOPIC, ScriptedClient, records
 
 TP = TopicPartition(TOPIC, 0)
@@ -33,7 +33,13 @@ def fetched(data=b"", *, stable=10, code=0, partition=0, whole=0, throttle_ms=0,
 
 
 def listed(offset, *, code=0):
-    return OffsetResponse_v3(0, [(TOPIC, [(0, code, -1, offset)])])
+    return listed_both((0, code, offset))
+
+
+def listed_both(*entries, throttle_ms=0):
+    """``entries`` are partition, code and offset."""
+    told = [(partition, code, -1, offset) for partition, code, offset in entries]
+    return OffsetResponse_v3(throttle_ms, [(TOPIC, told)])
 
 
 async def values(reader, offset=0):
@@ -200,3 +206,57 @@ async def test_other_codes_of_offsets_are_errors(reader, code):
     with pytest.raises(Exception) as raised:
         await reader.last_stable_offset(TP)
     assert isinstance(raised.value, DiaError)
+
+
+BOTH = [TP, TopicPartition(TOPIC, 1)]
+
+
+def asked_for(reader):
+    """The partitions of each question for offsets."""
+    return [
+        [partition for _, partitions in request._topics for partition, _ in partitions]
+        for request in reader._client.asked
+    ]
+
+
+async def test_offsets_of_many_partitions_are_asked_for_in_one_request(reader):
+    """A question for each would take a second for every ten partitions of a distant cluster."""
+    reader._client.script(
+        listed_both((1, 0, 3), (0, 0, 2)),
+        listed_both((0, 0, 7), (1, 0, 8)),
+    )
+    assert await reader.bounds(BOTH) == {BOTH[0]: LogBounds(2, 7), BOTH[1]: LogBounds(3, 8)}
+    assert asked_for(reader) == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    "rest", [[], [(1, 6, -1)], [(1, 0, -1)]], ids=["left out", "no leader", "not known"]
+)
+async def test_only_what_was_not_told_is_asked_for_again(reader, rest):
+    """One partition without a leader must not hold up those that have one."""
+    reader._client.script(
+        listed_both((0, 0, 2), *rest),
+        listed_both((1, 0, 3)),
+        listed_both((0, 0, 7), (1, 0, 8)),
+    )
+    assert await reader.bounds(BOTH) == {BOTH[0]: LogBounds(2, 7), BOTH[1]: LogBounds(3, 8)}
+    assert asked_for(reader) == [[0, 1], [1], [0, 1]]
+
+
+@pytest.mark.parametrize("codes", [(29, 6), (6, 29)])
+async def test_a_refusal_that_stays_is_raised_before_one_that_passes(reader, codes):
+    """Otherwise the call would ask again until its deadline, and name the wrong reason."""
+    reader._client.script(listed_both(*((n, code, -1) for n, code in enumerate(codes))))
+    with pytest.raises(BrokerUnavailable, match="TopicAuthorizationFailed"):
+        await reader.bounds(BOTH)
+    assert len(reader._client.asked) == 1
+
+
+async def test_many_partitions_are_asked_for_in_requests_of_a_bounded_size(reader, monkeypatch):
+    """A request for ten thousand would hold up a leader's other clients."""
+    monkeypatch.setattr(kafka_reader, "PARTITIONS_MAX", 1)
+    reader._client.script(
+        *(listed_both((partition, 0, end)) for end in (1, 5) for partition in (0, 1))
+    )
+    assert await reader.bounds(BOTH) == dict.fromkeys(BOTH, LogBounds(1, 5))
+    assert asked_for(reader) == [[0], [1], [0], [1]]

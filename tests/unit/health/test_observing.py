@@ -8,6 +8,8 @@ import pytest
 
 from agents import ALL
 from streams.broker.memory import MemoryBroker
+from streams.broker.memory_cluster import Cluster
+from streams.broker.memory_reader import MemoryReader
 from streams.clock import SystemClock
 from streams.errors import BrokerUnavailable
 from streams.health.finding import Severity
@@ -139,6 +141,65 @@ async def test_records_that_expired_unread_are_red(broker):
     found = [one for one in (await _health(broker)).findings if one.code == "source_truncated"]
     assert [one.severity for one in found] == [Severity.RED]
     assert "offsets 1 to 4 of partition 0" in found[0].detail
+
+
+async def test_records_that_expired_before_the_first_commit_are_no_lag_of_0(broker):
+    """A broker forgets the offsets of a group that was away for a week, and retention its records:
+    nothing is left that lag could count. With an owner the group may be a new one."""
+    await _produce(broker, 100)
+    reader, admin = await broker.reader(), await broker.admin()
+    places = [TopicPartition(TOPIC, number) for number in range(2)]
+    bounds = await reader.bounds(places)
+    await admin.delete_records({tp: log.stable_end for tp, log in bounds.items()})
+    health = await _health(broker)
+    assert ("expired_unread", Severity.RED, TOPIC) in _codes(health)
+    end = bounds[places[0]].stable_end
+    assert f"in partitions 0, 1, and records left the log there: all below offset {end}" in str(
+        [one.detail for one in health.findings]
+    )
+    consumer = broker.consumer(GROUP, [TOPIC], "one")
+    await consumer.start(_Listener(consumer))
+    assert _codes(await _health(broker)) == {("expired_unread", Severity.WARNING, TOPIC)}
+    await _commit(broker, end)
+    await _commit(broker, bounds[places[1]].stable_end, partition=1)
+    assert (await _health(broker)).verdict is Severity.HEALTHY
+    await consumer.stop()
+
+
+async def test_hundreds_of_partitions_are_asked_about_together(broker, monkeypatch):
+    """On a distant cluster one question takes a tenth of a second, and there are five seconds."""
+    admin = await broker.admin()
+    names = [f"topic-{number}" for number in range(3)]
+    await admin.create_topics([TopicConfig(name, 400, 1, {}) for name in names])
+    asked = []
+    call = Cluster.call
+
+    async def counted(cluster, kind):
+        asked.append(kind)
+        await call(cluster, kind)
+
+    monkeypatch.setattr(Cluster, "call", counted)
+    health = await _health(broker, sources=[DeclaredSource("g", name) for name in names])
+    assert len(health.partitions) == 1200
+    assert len(asked) <= 15
+
+
+async def test_a_source_that_is_slow_to_answer_leaves_the_others_known(broker, monkeypatch):
+    """Its leader may be away. All sources have one deadline, and its turn may come first."""
+    await (await broker.admin()).create_topics([TopicConfig("slow", 1, 1, {})])
+    ask = MemoryReader.bounds
+
+    async def bounds(reader, partitions):
+        asked = list(partitions)
+        if asked[0].topic == "slow":
+            await asyncio.Event().wait()
+        return await ask(reader, asked)
+
+    monkeypatch.setattr(MemoryReader, "bounds", bounds)
+    sources = (DeclaredSource("g", "slow"), *SOURCES)
+    health = await _health(broker, sources=sources, timeout_s=0.2)
+    assert ("lag_unknown", Severity.UNKNOWN, "slow") in _codes(health)
+    assert {row["topic"]: row["lag"] for row in health.partitions} == {TOPIC: 0}
 
 
 async def test_a_commit_past_the_end_is_red(broker):

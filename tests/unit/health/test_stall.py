@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from streams.health.finding import Severity
 from streams.health.observation import (
     DeclaredSource,
-    LogBounds,
     Observation,
     SourceObservation,
 )
 from streams.health.rule import STALL_S, judge
 from streams.health.stall import CommitHistory
-from streams.types import GroupDescription, GroupMember, TopicPartition
+from streams.types import GroupDescription, GroupMember, LogBounds, TopicPartition
 
 TP = TopicPartition("t", 0)
 PLACE = ("g", TP)

@@ -8,14 +8,13 @@ import pytest
 
 from streams.health.observation import (
     DeclaredSource,
-    LogBounds,
     Observation,
     SourceObservation,
 )
 from streams.health.rule import judge
 from streams.local.live_workers import Worker
 from streams.topology import DIA_GROUP
-from streams.types import CommittedOffset
+from streams.types import CommittedOffset, LogBounds
 from tests.unit.runtime.running_world import HERE, counted, held, history, send, until
 
 
