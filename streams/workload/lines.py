@@ -1,4 +1,8 @@
-"""Lines of a file or pipe, in blocks, as soon as they are there and bounded in memory."""
+"""Lines of a file or pipe, in blocks, as soon as they are there and bounded in memory.
+
+Each line is to be one JSON object. A text that has another form as a whole is refused before any
+line of it is given out: all of its lines would be refused, in words that do not say what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +34,37 @@ class RawReader(Protocol):
 def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
     """The lines of each chunk read, blank ones left out, without a UTF-8 byte-order mark.
 
-    Raises `UsageError` for a text in UTF-16 or UTF-32, none of whose lines could be read. A line longer than ``line_bytes_max`` is cut to one byte more, which is enough to refuse it.
+    A line longer than ``line_bytes_max`` is cut to one byte more, which is enough to refuse it.
+    Raises `UsageError` for a text in UTF-16 or UTF-32, one whose lines end with CR alone, and one
+    whose first line begins an array, or an object that goes on in the next lines.
     """
+    first = True
+    for block in _blocks(reader, line_bytes_max):
+        if first:
+            _check_form(block[0].content.strip())
+            first = False
+        yield block
+
+
+def _check_form(first_line: bytes) -> None:
+    if first_line.startswith(b"["):
+        raise UsageError(
+            "the input is a JSON array, and not one object a line: no line of it was read. Convert "
+            "it first: jq -c '.[]' FILE."
+        )
+    if first_line == b"{":
+        raise UsageError(
+            "the input has objects that take several lines, and not one a line: no line of it was "
+            "read. Convert it first: jq -c . FILE."
+        )
+    if b"\r" in first_line:
+        raise UsageError(
+            "lines of the input end with CR alone, and not with LF: no line of it was read. Convert "
+            "it first: tr '\\r' '\\n' < FILE."
+        )
+
+
+def _blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
     number, rest, skipping = 0, b"", False
     for chunk in _chunks(reader):
         *whole, rest = (rest + chunk).split(b"\n")

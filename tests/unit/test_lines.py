@@ -92,6 +92,29 @@ def test_another_encoding_is_named_once(encoding):
         lines_of(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "way_out"),
+    [
+        (b'[{"a": 1},\n{"a": 2}]\n', "jq -c '.\\[\\]'"),
+        (b'\n [{"a": 1}, {"a": 2}, {"a": 3}]', "jq -c '.\\[\\]'"),
+        (b'{\n "a": 1\n}\n', "jq -c . FILE"),
+        (b"{1}\r{2}\r{3}\r", r"tr '\\r' '\\n'"),
+        (b'{"a": 1}\r{"a": 2}\r{"a": 3}\r' * 9, r"tr '\\r' '\\n'"),
+    ],
+    ids=["array", "array on one line", "object on many lines", "CR", "CR, above the limit"],
+)
+def test_a_file_that_is_no_list_of_objects_is_refused_as_a_whole(text, way_out):
+    """Each of its lines would be refused, with a code that sends people to the wrong place."""
+    with pytest.raises(UsageError, match=way_out):
+        lines_of(text)
+
+
+def test_only_the_first_line_tells_the_form_of_a_file():
+    """Good lines were sent by then: a line that is another thing is one bad line."""
+    found = lines_of(b'{"a": 1}\n[1]\n{\n')
+    assert [line.content for line in found] == [b'{"a": 1}', b"[1]", b"{"]
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"\0\0\0\0", "é\n".encode(), b"{}\n\0\0\0"])
 def test_other_bytes_are_left_to_the_decoder(text):
     """A guess about them would hide what is wrong."""

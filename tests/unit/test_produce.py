@@ -126,7 +126,7 @@ def test_strict_stops_at_the_first_refused_line(broker, tmp_path, capsys):
 def test_many_refused_lines_do_not_drown_the_terminal(broker, tmp_path, capsys):
     """The summary counts what is no longer shown."""
     file = tmp_path / "events.jsonl"
-    file.write_text("{\n" * 500)
+    file.write_text("{x\n" * 500)
     assert main(["produce", TOPIC, "--file", str(file), "--json"]) == 3
     out, err = capsys.readouterr()
     assert json.loads(out)["refused"] == 500
