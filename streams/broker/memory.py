@@ -17,6 +17,7 @@ from streams.broker.memory_faults import Faults
 from streams.broker.memory_log import Log
 from streams.broker.memory_producer import MemoryPlainProducer, MemoryTransactionalProducer
 from streams.broker.memory_reader import MemoryReader
+from streams.broker.memory_replicas import Replicas
 from streams.clock import Clock
 from streams.types import CommittedOffset, TopicPartition
 
@@ -46,6 +47,10 @@ class MemoryBroker:
     def faults(self) -> Faults:
         return self._cluster.faults
 
+    @property
+    def replicas(self) -> Replicas:
+        return self._cluster.replicas
+
     def rebalance(self, group: str) -> None:
         """Make every member of the group join again."""
         self._cluster.group(group).rebalance()
@@ -65,8 +70,10 @@ class MemoryBroker:
         return [log.tp for _, t in sorted(self._cluster.topics.items()) for log in t.logs]
 
     def committed(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
-        """A group's committed offset, seen from outside like `log`."""
-        return self._cluster.group(group).offsets.get(tp)
+        """A group's committed offset, seen from outside like `log`; also one that the group's
+        coordinator does not tell yet, because its marker is on its way."""
+        decided = self._cluster.transactions.decided_offset(group, tp)
+        return decided or self._cluster.group(group).offsets.get(tp)
 
     def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> MemoryConsumer:
         member = MemoryConsumer(self._cluster, group, topics, instance_id, self._session_timeout_s)

@@ -10,6 +10,7 @@ from streams.bad_records import TooLarge
 from streams.broker.memory_faults import UNSTABLE_OFFSET_COMMIT, Call, Faults, SpoiledRead
 from streams.broker.memory_group import Group
 from streams.broker.memory_log import Entry, Log
+from streams.broker.memory_replicas import Replicas
 from streams.broker.memory_transactions import TransactionCoordinator
 from streams.clock import Clock
 from streams.errors import BrokerUnavailable, UnknownTopic
@@ -50,8 +51,9 @@ class Cluster:
         self.faults = Faults(clock, self.signal.notify)
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = {}
+        self.replicas = Replicas(clock)
         self.transactions = TransactionCoordinator(
-            clock, self.commit_offsets, self.faults.take_extra_marker
+            clock, self.commit_offsets, self.faults.take_extra_marker, self.replicas
         )
 
     def partitions(self, topic: str) -> int:
@@ -73,7 +75,7 @@ class Cluster:
         log, spoiled = self.log(tp), self.faults.take_read(tp) or SpoiledRead()
         if spoiled.throttle_s > 0:
             return FetchAnswer(None, 0, spoiled.throttle_s)
-        stable = max(log.last_stable_offset - spoiled.behind, 0)
+        stable = max(self.replicas.last_stable_offset(log) - spoiled.behind, 0)
         if spoiled.records_max is not None:
             max_records = min(max_records, spoiled.records_max)
         if max_records > 0:
@@ -85,7 +87,7 @@ class Cluster:
     def trim(self, tp: TopicPartition, before: int) -> None:
         """Raises `BrokerUnavailable` for an offset past the end as the leader knows it."""
         log = self.log(tp)
-        if self.faults.take_refused_trim() or before > log.high_watermark:
+        if self.faults.take_refused_trim() or before > self.replicas.high_watermark(log):
             raise BrokerUnavailable(
                 f"{tp} is not trimmed to offset {before}: its leader does not hold so many "
                 f"replicated records. Nothing was deleted. Try again later."
@@ -131,13 +133,14 @@ class Cluster:
     def expire(self) -> None:
         """Apply session and transaction timeouts that the clock has passed."""
         changed = [group.expire() for group in self.groups.values()]
-        if self.transactions.expire() or any(changed):
+        changed += [self.transactions.expire(), self.replicas.expire()]
+        if any(changed):
             self.signal.notify()
 
     async def wait(self, deadline_s: float | None) -> None:
         """Until something may have changed, or the clock's monotonic time is ``deadline_s``."""
         moments = [group.next_deadline() for group in self.groups.values()]
-        moments += [self.transactions.next_deadline(), deadline_s]
+        moments += [self.transactions.next_deadline(), self.replicas.next_deadline(), deadline_s]
         await self.signal.wait(min((m for m in moments if m is not None), default=None))
         self.expire()
 

@@ -193,8 +193,10 @@ class MemoryConsumer:
         if state.watermarks and now_s - state.watermarks.answered_at > SILENCE_MAX_S:
             state.broken = True
         state.log = partition
-        state.watermarks = Watermarks(partition.last_stable_offset, partition.high_watermark, now_s)
-        batch = partition.read_committed(state.position, max_records)
+        replicas = self._cluster.replicas
+        stable = replicas.last_stable_offset(partition)
+        state.watermarks = Watermarks(stable, replicas.high_watermark(partition), now_s)
+        batch = partition.read_committed(state.position, max_records, stable)
         state.position = batch.end
         if batch.end == batch.start:
             return None

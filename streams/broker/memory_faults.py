@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streams.clock import Clock
-from streams.errors import BrokerUnavailable, CommitInDoubt
+from streams.errors import BrokerUnavailable, CommitInDoubt, PartitionRestart, ProducerFenced
 from streams.types import TopicPartition
 
 Call: TypeAlias = Literal[
@@ -27,6 +27,30 @@ COORDINATOR_REFUSALS: Final[Mapping[str, bool]] = {
     "UNKNOWN_SERVER_ERROR": False,
 }
 """How a group coordinator may refuse to tell offsets, and whether a client asks again."""
+
+
+TRANSACTION_REFUSALS: Final[Mapping[str, type[PartitionRestart] | None]] = {
+    "COORDINATOR_LOAD_IN_PROGRESS": None,
+    "COORDINATOR_NOT_AVAILABLE": None,
+    "NOT_COORDINATOR": None,
+    "CONCURRENT_TRANSACTIONS": None,
+    "INVALID_PRODUCER_EPOCH": ProducerFenced,
+    "PRODUCER_FENCED": ProducerFenced,
+    "INVALID_PRODUCER_ID_MAPPING": CommitInDoubt,
+    "INVALID_TXN_STATE": CommitInDoubt,
+    "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": CommitInDoubt,
+    "GROUP_AUTHORIZATION_FAILED": CommitInDoubt,
+    "UNKNOWN_SERVER_ERROR": CommitInDoubt,
+}
+"""How coordinators may answer a step of a transaction, and what the client raises then; None: it asks
+again."""
+
+
+class RefusedStep(NamedTuple):
+    """``applied``: the coordinator did what it was asked to, and its successor answers."""
+
+    code: str
+    applied: bool
 
 
 class SpoiledRead(NamedTuple):
@@ -61,6 +85,7 @@ class Faults:
         self._doubts: list[tuple[int, bool]] = []
         self._reads: dict[TopicPartition | None, deque[SpoiledRead]] = {}
         self._refusal: tuple[str, float] = ("", 0.0)
+        self._steps: dict[Call, deque[RefusedStep]] = {}
         self._healed = 0
         self.is_down = False
         self.refused_trims = 0
@@ -95,6 +120,11 @@ class Faults:
     def doubt_commit(self, *, applied: bool, nth: int = 1) -> None:
         """Lose the answer to a commit; ``applied`` says what became of the transaction."""
         self._doubts.append((nth, applied))
+
+    def refuse_steps(self, call: Call, code: str, *, applied: bool = False, times: int = 1) -> None:
+        """Answer the next ``times`` calls of this kind, a step of a transaction, with ``code``, one
+        of `TRANSACTION_REFUSALS`."""
+        self._steps.setdefault(call, deque()).extend([RefusedStep(code, applied)] * times)
 
     def duplicate_markers(self, count: int = 1) -> None:
         """Write the control markers of the next ``count`` transactions twice."""
@@ -140,6 +170,7 @@ class Faults:
         self._doubts.clear()
         self._reads.clear()
         self._refusal = ("", 0.0)
+        self._steps.clear()
         self.extra_markers = self.repeated_callbacks = 0
         self.lost_lists = self.refused_trims = 0
         self.up()
@@ -171,6 +202,10 @@ class Faults:
         """The code that group coordinators answer with now; "" where they tell offsets."""
         code, until_s = self._refusal
         return code if self._clock.monotonic() < until_s else ""
+
+    def take_step(self, call: Call) -> RefusedStep | None:
+        planned = self._steps.get(call)
+        return planned.popleft() if planned else None
 
     def take_read(self, tp: TopicPartition) -> SpoiledRead | None:
         planned = self._reads.get(tp) or self._reads.get(None)

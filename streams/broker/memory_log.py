@@ -38,6 +38,7 @@ class Log:
         self.start_offset = 0
         self._entries: list[Entry] = []
         self._open: dict[int, list[int]] = {}
+        self._committing: set[int] = set()
         self._spoilt: list[range] = []
         self._epoch = 0
         self._reached = 0
@@ -52,6 +53,16 @@ class Log:
         """The first offset of the earliest open transaction, or the high watermark."""
         return min((offsets[0] for offsets in self._open.values()), default=self.high_watermark)
 
+    @property
+    def decided_offset(self) -> int:
+        """The last stable offset as it will be when every marker that was decided on is here."""
+        undecided = (o[0] for pid, o in self._open.items() if pid not in self._committing)
+        return min(undecided, default=self.high_watermark)
+
+    def decide(self, producer_id: int) -> None:
+        """Its transaction is committed; the marker comes later."""
+        self._committing.add(producer_id)
+
     def append(self, entry: Entry, producer_id: int | None = None) -> int:
         """Append a record and return its offset; a ``producer_id`` opens a transaction here."""
         offset = self._add(entry)
@@ -64,6 +75,7 @@ class Log:
         for offset in self._open.pop(producer_id, ()):
             if not committed and offset >= self.start_offset:
                 self._entries[offset - self.start_offset].delivered = False
+        self._committing.discard(producer_id)
         self._add(Entry(timestamp_ms, None, None, (), delivered=False))
 
     def lose_end(self, count: int) -> None:

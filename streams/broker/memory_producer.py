@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from streams.broker.memory_cluster import Cluster
-from streams.broker.memory_faults import Call
+from streams.broker.memory_faults import TRANSACTION_REFUSALS, Call, RefusedStep
+from streams.broker.memory_reader import ASK_AGAIN_S
 from streams.broker.partitioner import partition_of
 from streams.errors import CommitInDoubt, DiaError, PartitionRestart
 from streams.types import CommittedOffset, Headers, OutboundRecord, TopicPartition
@@ -42,14 +43,17 @@ class MemoryTransactionalProducer:
 
     async def start(self) -> None:
         await self._cluster.call("start")
+        await self._finished()
         self._epoch = self._cluster.transactions.start(self._id, self._timeout_s)
         self._cluster.signal.notify()
+        await self._finished()
 
     async def begin(self) -> None:
         self._refuse_after_failure()
         if self._wrote:
             self._failure = CommitInDoubt(f"{self._id}: a transaction is open already")
             raise self._failure
+        await self._finished()
 
     async def send(self, record: OutboundRecord) -> Awaitable[int]:
         try:
@@ -114,6 +118,8 @@ class MemoryTransactionalProducer:
         self._refuse_after_failure()
         try:
             await self._cluster.call(kind)
+            while (refused := self._cluster.faults.take_step(kind)) is not None:
+                await self._refused(kind, refused, action)
             return action()
         except PartitionRestart as failure:
             self._failure = failure
@@ -121,6 +127,22 @@ class MemoryTransactionalProducer:
         except DiaError as error:
             self._failure = CommitInDoubt(f"{self._id}: {kind} failed: {error}")
             raise self._failure from error
+
+    async def _refused(self, kind: Call, refused: RefusedStep, action: Callable[[], Any]) -> None:
+        """Return when the client asks again, else raise."""
+        if refused.applied:
+            action()
+        raised = TRANSACTION_REFUSALS[refused.code]
+        if raised is not None:
+            raise raised(f"{self._id}: {kind}: {refused.code}")
+        await self._cluster.clock.sleep(ASK_AGAIN_S)
+        await self._cluster.call(kind)
+
+    async def _finished(self) -> None:
+        """The client asks again until every partition has the marker of the last transaction."""
+        transactions = self._cluster.transactions
+        if transactions.finishing(self._id):
+            await self._cluster.until(lambda: not transactions.finishing(self._id))
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from streams.broker.memory_cluster import Cluster
+from streams.broker.memory_log import Log
 from streams.errors import BrokerUnavailable
 from streams.types import LogBounds, RecordBatch, TopicPartition
 
@@ -24,17 +25,14 @@ class MemoryReader:
         return self._cluster.log(tp).start_offset
 
     async def last_stable_offset(self, tp: TopicPartition) -> int:
-        await self._cluster.call("read")
-        return self._cluster.log(tp).last_stable_offset
+        return (await self._logs_with_ends([tp]))[tp].last_stable_offset
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, LogBounds]:
-        await self._cluster.call("read")
-        logs = {tp: self._cluster.log(tp) for tp in partitions}
+        logs = await self._logs_with_ends(list(partitions))
         return {tp: LogBounds(log.start_offset, log.last_stable_offset) for tp, log in logs.items()}
 
     async def high_watermark(self, tp: TopicPartition) -> int:
-        await self._cluster.call("read")
-        return self._cluster.log(tp).high_watermark
+        return (await self._logs_with_ends([tp]))[tp].high_watermark
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
         clock = self._cluster.clock
@@ -50,6 +48,22 @@ class MemoryReader:
                 return batch
             if clock.monotonic() >= deadline_s:
                 raise BrokerUnavailable(f"{tp} gives nothing at {offset}, stable up to {stable}")
+            await clock.sleep(ASK_AGAIN_S)
+
+    async def _logs_with_ends(
+        self, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, Log]:
+        """The logs, as soon as the leader of each tells where it ends."""
+        cluster, clock = self._cluster, self._cluster.clock
+        deadline_s = clock.monotonic() + ANSWER_TIMEOUT_S
+        while True:
+            await cluster.call("read")
+            logs = {tp: cluster.log(tp) for tp in partitions}
+            silent = [log.tp for log in logs.values() if not cluster.replicas.tells_end(log)]
+            if not silent:
+                return logs
+            if clock.monotonic() >= deadline_s:
+                raise BrokerUnavailable(f"{silent[0]}: OFFSET_NOT_AVAILABLE")
             await clock.sleep(ASK_AGAIN_S)
 
     async def close(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from streams.broker.memory_log import Log
+from streams.broker.memory_replicas import Replicas
 from streams.clock import Clock
 from streams.errors import ProducerFenced
 from streams.types import CommittedOffset, TopicPartition
@@ -23,6 +25,13 @@ class Transaction:
     offsets: dict[str, dict[TopicPartition, CommittedOffset]] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False)
+class _Settling:
+    """Committed offsets whose marker is on its way."""
+
+    offsets: dict[str, dict[TopicPartition, CommittedOffset]]
+
+
 class TransactionCoordinator:
     """Decides who may write under a transactional id, and what became of each transaction."""
 
@@ -31,11 +40,14 @@ class TransactionCoordinator:
         clock: Clock,
         commit_offsets: Callable[[str, Mapping[TopicPartition, CommittedOffset]], None],
         take_extra_marker: Callable[[], bool],
+        replicas: Replicas,
     ) -> None:
         self._clock = clock
         self._commit_offsets = commit_offsets
         self._take_extra_marker = take_extra_marker
+        self._replicas = replicas
         self._by_id: dict[str, Transaction] = {}
+        self._settling: list[_Settling] = []
 
     def start(self, transactional_id: str, timeout_s: float) -> int:
         """A new holder: abort what the previous one left open; return the holder's epoch."""
@@ -62,8 +74,20 @@ class TransactionCoordinator:
         return transaction
 
     def commits_offset(self, group: str, tp: TopicPartition) -> bool:
-        """Whether an open transaction holds an offset of that group and partition."""
-        return any(tp in t.offsets.get(group, ()) for t in self._by_id.values())
+        """Whether a transaction that is open, or whose marker is not there, holds an offset of that
+        group and partition."""
+        held = [t.offsets for t in self._by_id.values()] + [s.offsets for s in self._settling]
+        return any(tp in offsets.get(group, ()) for offsets in held)
+
+    def decided_offset(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
+        """The offset of a transaction that is committed and whose marker is not there."""
+        decided = (s.offsets[group].get(tp) for s in self._settling if group in s.offsets)
+        return next((offset for offset in decided if offset is not None), None)
+
+    def finishing(self, transactional_id: str) -> bool:
+        """CONCURRENT_TRANSACTIONS: the last transaction has ended, and not every partition knows."""
+        known = self._by_id.get(transactional_id)
+        return known is not None and self._replicas.finishing(known.producer_id)
 
     def end(self, transactional_id: str, epoch: int, *, committed: bool) -> None:
         """Commit or abort the holder's transaction, all partitions and offsets together."""
@@ -93,14 +117,26 @@ class TransactionCoordinator:
         if transaction.opened_at is None:
             return
         markers = 2 if self._take_extra_marker() else 1
+        producer_id = transaction.producer_id
+        writes: list[Callable[[], None]] = []
         for log in transaction.logs.values():
-            for _ in range(markers):
-                log.end_transaction(
-                    transaction.producer_id, self._clock.now_ms(), committed=committed
-                )
-        if committed:
-            for group, offsets in transaction.offsets.items():
-                self._commit_offsets(group, offsets)
+            if committed:
+                log.decide(producer_id)
+            writes.append(partial(self._mark, log, producer_id, markers, committed=committed))
+        if committed and transaction.offsets:
+            settling = _Settling(transaction.offsets)
+            self._settling.append(settling)
+            writes.append(partial(self._settle, settling))
+        self._replicas.mark(producer_id, writes)
         transaction.opened_at = None
         transaction.logs = {}
         transaction.offsets = {}
+
+    def _mark(self, log: Log, producer_id: int, markers: int, *, committed: bool) -> None:
+        for _ in range(markers):
+            log.end_transaction(producer_id, self._clock.now_ms(), committed=committed)
+
+    def _settle(self, settling: _Settling) -> None:
+        self._settling.remove(settling)
+        for group, offsets in settling.offsets.items():
+            self._commit_offsets(group, offsets)

@@ -30,6 +30,7 @@ from streams.runtime.progress import Progress
 from streams.runtime.restore import _Chain
 from streams.simulation.broken_answers import BROKEN_ANSWERS
 from streams.simulation.broken_clocks import BROKEN_CLOCKS
+from streams.simulation.broken_leaders import BROKEN_LEADERS
 from streams.simulation.broken_moments import BROKEN_MOMENTS
 from streams.simulation.broken_replays import BROKEN_REPLAYS
 from streams.simulation.broken_shards import BROKEN_SHARDS
@@ -324,6 +325,7 @@ VARIANTS: Mapping[str, Variant] = {
     "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
     **BROKEN_ANSWERS,
     **BROKEN_CLOCKS,
+    **BROKEN_LEADERS,
     **BROKEN_MOMENTS,
     **BROKEN_REPLAYS,
     **BROKEN_SHARDS,

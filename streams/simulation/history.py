@@ -25,6 +25,7 @@ from streams.simulation.replays import Replays
 from streams.simulation.shard_weather import ShardWeather
 from streams.simulation.sheds import Sheds, check_sheds
 from streams.simulation.sources import Loss, Sources, check_spoilt
+from streams.simulation.stops import check_stops
 from streams.simulation.weather import Weather
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
@@ -134,6 +135,7 @@ def simulate(seed: int, story: Story) -> World:
         clock_rng,
         shard_rng,
         random.Random(f"quiet {seed}"),
+        random.Random(f"leaders {seed}"),
     )
     run(loop, _history(world, story, dice))
     return world
@@ -151,6 +153,7 @@ class _Dice(NamedTuple):
     clocks: random.Random
     shards: random.Random
     quiet: random.Random
+    leaders: random.Random
 
 
 async def _history(world: World, story: Story, dice: _Dice) -> None:
@@ -235,7 +238,9 @@ class _Pauses:
     """those after which the weather pauses"""
 
     async def after(self, step: int) -> None:
-        """All faults end for a while; the processes that live go on, and so does the history."""
+        """All faults end for a while; the processes that live go on, and so does the history. What
+        is stopped is judged after every step."""
+        check_stops(self.weather.processes)
         if step not in self.steps:
             return
         await self.shard_weather.clear()
@@ -271,6 +276,8 @@ async def _storm(producers: Producers, weather: Weather, dice: _Dice) -> None:
         weather.misread(dice.health)
     if dice.broker.random() < 0.25:
         weather.misanswer(dice.broker)
+    if dice.leaders.random() < 0.15:
+        weather.elect(dice.leaders)
 
 
 def _started(world: World, host: str) -> Process:
@@ -296,14 +303,14 @@ class _Calm:
         """These processes must bring the system to rest; then they are stopped. ``hurry`` is done
         once, when it has been calm for a while."""
         clock = self.world.clock
+        # What the broker answered before may make them believe that they have read all.
+        await asyncio.sleep(LONGEST_SILENCE_S)
         began_s = clock.monotonic()
         while (calm_s := clock.monotonic() - began_s) < CALM_S:
             if hurry is not None and calm_s >= PATIENCE_S:
                 await hurry()
                 hurry = None
-                # Until then what the broker answered before may make them believe they have read
-                # all.
-                await asyncio.sleep(LONGEST_SILENCE_S)
+                await asyncio.sleep(LONGEST_SILENCE_S)  # as above
             await asyncio.sleep(1.0)
             await self.sources.skip()
             for process in processes:

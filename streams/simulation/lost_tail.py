@@ -7,6 +7,7 @@ import random
 
 from streams.broker.memory_faults import COORDINATOR_REFUSALS
 from streams.simulation.difference import Difference
+from streams.simulation.stops import CHANGELOG_STOPS
 from streams.simulation.world import World
 from streams.topology import SourceTopic
 from streams.types import TopicPartition
@@ -17,7 +18,6 @@ LOST_MAX = 3
 REFUSED_S = 30.0
 """Long enough for the group to settle on its new member meanwhile."""
 PATIENCE_S = 120
-_STOPS = frozenset({"changelog_lost", "changelog_gap"})
 
 
 async def check_lost_tail(
@@ -46,7 +46,7 @@ async def check_lost_tail(
             raise process.failure
         held = [g.partitions[tp] for g in process.worker.groups if tp in g.partitions]
         for partition in held:
-            if partition.stopped_by is not None and partition.stopped_by.code in _STOPS:
+            if partition.stopped_by is not None and partition.stopped_by.code in CHANGELOG_STOPS:
                 await process.kill()
                 return
             if partition.stopped_by is not None or partition.phase == "ready":

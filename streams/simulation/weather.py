@@ -8,7 +8,12 @@ from collections.abc import Awaitable, Callable
 from zlib import crc32
 
 from streams.broker.memory_consumer import MemoryConsumer
-from streams.broker.memory_faults import COORDINATOR_REFUSALS, Call, SpoiledRead
+from streams.broker.memory_faults import (
+    COORDINATOR_REFUSALS,
+    TRANSACTION_REFUSALS,
+    Call,
+    SpoiledRead,
+)
 from streams.degradation.level import Level, Reading
 from streams.errors import BrokerUnavailable, DiaError
 from streams.simulation.world import Process, World, die_here
@@ -22,6 +27,8 @@ _CALLS: tuple[Call, ...] = (
     "join", "fetch", "read", "start", "send", "send_offsets", "commit", "admin",
 )  # fmt: skip
 _COMMIT_CALLS: tuple[Call, ...] = ("start", "send", "send_offsets", "commit")
+
+_STEPS: tuple[Call, ...] = ("send", "send_offsets", "commit")
 
 _SPOILED_READS = (
     SpoiledRead(throttle_s=2.0),
@@ -88,6 +95,24 @@ class Weather:
             log = rng.choice(self._world.broker.partitions())
             faults.spoil_reads(rng.choice(_SPOILED_READS), times=rng.randint(1, 4), of=log)
 
+    def elect(self, rng: random.Random) -> None:
+        """Leaders and coordinators move, and what they tell arrives late."""
+        broker, draw = self._world.broker, rng.random()
+        if draw < 0.35:
+            log = broker.log(rng.choice(broker.partitions()))
+            broker.replicas.elect(log, rng.choice((1, 3, 40)), rng.choice((0.5, 4.0, 15.0)))
+        elif draw < 0.75:
+            broker.replicas.delay_markers(*rng.choices((0.0, 0.3, 2.0, 6.0), k=rng.randint(1, 5)))
+            if (
+                rng.random() < 0.5
+            ):  # its process opens the partition again while they are on their way
+                broker.faults.doubt_commit(applied=True)
+        else:
+            step = rng.choice(_STEPS)
+            code, times = rng.choice([*TRANSACTION_REFUSALS]), rng.randint(1, 3)
+            applied = step != "send" and rng.random() < 0.5
+            broker.faults.refuse_steps(step, code, applied=applied, times=times)
+
     def spoil_restores(self, rng: random.Random) -> None:
         """Whoever reads a changelog next is answered so."""
         for number in range(self._world.partitions):
@@ -100,6 +125,7 @@ class Weather:
 
     async def clear(self, *, kill: bool) -> list[Process]:
         """Everything works again. Returns the processes that live on: none, if ``kill``."""
+        self._world.broker.replicas.heal()
         self._world.broker.faults.heal()
         for shard in self._world.shards.faults:
             shard.down = shard.busy = False

@@ -51,7 +51,7 @@ class Witness:
             self.links.pop(partition, None)
             self._owed.forget(partition)
             position = log.start_offset
-        batch = log.read_committed(position, 1 << 20)
+        batch = log.read_committed(position, 1 << 20, log.decided_offset)
         self._next[partition] = batch.end
         for value in batch.values:
             link, entries = unpack(value or b"")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from streams.broker.memory import MemoryBroker
-from streams.broker.memory_faults import COORDINATOR_REFUSALS, SpoiledRead
+from streams.broker.memory_faults import COORDINATOR_REFUSALS, TRANSACTION_REFUSALS, SpoiledRead
 from streams.clock import VirtualClock, settle
 from streams.errors import (
     BrokerUnavailable,
@@ -370,3 +370,69 @@ async def test_wall_time_is_the_brokers_even_when_it_steps(broker, clock):
     reader = await broker.reader()
     stamps = [t for tp in BOTH for t in (await reader.read(tp, 0)).timestamps]
     assert stamps == [before, before - 5000]
+
+
+async def test_a_late_marker_hides_its_records_and_holds_the_next_transaction(broker, clock):
+    """A commit returns when the coordinator decided, before every partition heard of it."""
+    first = await started(broker)
+    await first.begin()
+    await send(first)
+    await send(first, tp=SECOND)
+    await first.send_offsets({SECOND: CommittedOffset(7, "")}, "group")
+    broker.replicas.delay_markers(3.0, 0.0, 5.0)
+    await first.commit()
+    admin, reader = await broker.admin(), await broker.reader()
+    assert await reader.last_stable_offset(FIRST) == 0
+    assert await values(broker, SECOND) == [b"v"]
+    assert await admin.committed("group", [SECOND], stable=False) == {}
+    again = asyncio.ensure_future(first.begin())
+    successor = asyncio.ensure_future(started(broker))
+    await clock.advance(3.0)
+    assert await values(broker) == [b"v"]
+    assert not again.done()
+    assert not successor.done()
+    await clock.advance(2.0)
+    await again
+    await successor
+    assert (await admin.committed("group", [SECOND]))[SECOND].offset == 7
+
+
+async def test_a_new_leader_gives_less_until_its_followers_caught_up(broker, clock):
+    """Nothing is lost: reads end early, and the end of the log is not told meanwhile."""
+    producer = broker.plain_producer()
+    for _ in range(6):
+        await (await producer.send(TOPIC, b"k", b"v"))
+    tp = next(tp for tp in BOTH if broker.log(tp).high_watermark == 6)
+    broker.replicas.elect(broker.log(tp), behind=2, for_s=4.0)
+    reader = await broker.reader()
+    assert (await reader.read(tp, 0)).end == 4
+    assert (await reader.read(tp, 5)).end == 5
+    asked = asyncio.ensure_future(reader.last_stable_offset(tp))
+    await clock.advance(1.0)
+    assert not asked.done()
+    for _ in range(4):
+        await clock.advance(1.0)
+    assert await asked == 6
+    assert (await reader.read(tp, 4)).end == 6
+
+
+@pytest.mark.parametrize("code", TRANSACTION_REFUSALS)
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_coordinator_that_moves_refuses_a_commit(broker, clock, code, applied):
+    """A code that passes by itself is asked about again; any other ends the producer, and what
+    became of the transaction is not known."""
+    producer = await started(broker)
+    await producer.begin()
+    await send(producer)
+    broker.faults.refuse_steps("commit", code, applied=applied)
+    commit = asyncio.ensure_future(producer.commit())
+    await settle()
+    await clock.advance(1.0)
+    raised = TRANSACTION_REFUSALS[code]
+    if raised is None:
+        await commit
+    else:
+        with pytest.raises(raised):
+            await commit
+    found = await started(broker) and await values(broker)
+    assert found == ([b"v"] if applied or raised is None else [])
