@@ -68,7 +68,7 @@ def console_app(
     app = Starlette(
         routes=[*api_routes(console), *(pages(console) if pages is not None else ())],
         middleware=[
-            Middleware(SecurityHeaders),
+            Middleware(SecurityHeaders, secure=console.gate.secure),
             Middleware(Compression),
         ],
         exception_handlers={HTTPException: reply.teller_of_unknown(console.metrics)},

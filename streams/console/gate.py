@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from streams.access.attempts import Attempts
 from streams.access.authentication import Authenticator
+from streams.access.client_address import client_site
 from streams.access.refusals import CrossSite, Forbidden, Unauthenticated, Unreadable
 from streams.access.request_rate import RequestRate
-from streams.access.tokens import Role, Token
+from streams.access.tokens import Credential, Role, Token
 from streams.clock import Clock
-from streams.console.sessions import COOKIE, Session, Sessions
+from streams.console.sessions import COOKIE, HOST_ONLY, Session, Sessions
 
 CSRF_HEADER = "x-csrf-token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -28,6 +30,12 @@ class Holder(NamedTuple):
 
     token: Token
     session: Session | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose bounded parts of the console are used: the tenant's, whatever its token."""
+        token = self.token
+        return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
 
     @property
     def actor(self) -> str:
@@ -51,13 +59,23 @@ class Holder(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """``secure``: browsers come by TLS, and the cookie must not travel otherwise."""
+    """``rate`` is of requests, ``sign_ins`` of sessions that a token begins. ``secure``: browsers
+    come by TLS, and the cookie must not travel otherwise. ``behind_proxy``: clients come through a
+    proxy, which names them."""
 
     authenticator: Authenticator
+    attempts: Attempts
     sessions: Sessions
     clock: Clock
     rate: RequestRate
+    sign_ins: RequestRate
     secure: bool = False
+    behind_proxy: bool = False
+
+    @property
+    def cookie(self) -> str:
+        """The name of the session's cookie."""
+        return HOST_ONLY + COOKIE if self.secure else COOKIE
 
     def holder(self, request: Request, role: Role) -> Holder:
         """Raises `Unauthenticated`, `Forbidden`, `CrossSite`, and `RateLimited`."""
@@ -77,19 +95,40 @@ class Gate:
             return None
 
     def sign_in(self, request: Request, text: str) -> str:
-        """Begin a session; the value of its cookie. Raises `Unauthenticated`, `CrossSite`."""
+        """Begin a session; the value of its cookie. One that the browser had ends. Raises
+        `Unauthenticated`, `CrossSite`, `RateLimited`."""
         self.require_ours(request)
-        token = self.authenticator.token_of(f"Bearer {text}", self.clock.now_ms())
+        shown = Credential.read(text)
+        site, token_id = self._site(request), shown.id if shown is not None else ""
+        self.attempts.require(site, token_id)
+        try:
+            token = self.authenticator.token_of(f"Bearer {text}", self.clock.now_ms())
+        except Unauthenticated:
+            self.attempts.failed(site, token_id)
+            raise
+        self.sign_ins.take(token.id)
+        self.sign_out(request)
         return self.sessions.begin(token)
 
     def sign_out(self, request: Request) -> None:
-        self.sessions.end(request.cookies.get(COOKIE))
+        self.sessions.end(request.cookies.get(self.cookie))
+
+    def renewed(self, request: Request) -> str | None:
+        """Another value of the session's cookie, where it is time for one."""
+        name = request.cookies.get(self.cookie)
+        return None if name is None else self.sessions.renewed(name)
 
     def require_ours(self, request: Request) -> None:
-        """Raises `CrossSite` where the browser says that another site's page asks."""
+        """Raises `CrossSite` where the browser says that another site's page asks, and `Unreadable`
+        for an origin that is none."""
         site = request.headers.get("sec-fetch-site", "same-origin")
         origin = request.headers.get("origin")
-        elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        try:
+            elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get(
+                "host"
+            )
+        except ValueError:
+            raise Unreadable("the header Origin is no origin") from None
         if site not in ("same-origin", "none") or elsewhere:
             raise CrossSite("this request comes from another site's page")
 
@@ -101,12 +140,25 @@ class Gate:
 
     def _known(self, request: Request) -> Holder:
         shown, now_ms = request.headers.get("authorization"), self.clock.now_ms()
-        session = self.sessions.find(request.cookies.get(COOKIE)) if shown is None else None
+        name = request.cookies.get(self.cookie)
+        session = self.sessions.find(name) if shown is None else None
         if session is None:
-            return Holder(self.authenticator.token_of(shown, now_ms))
+            return Holder(self._token_of(request, shown, now_ms))
         if not self.authenticator.holds(session.token, now_ms):
             self.sign_out(request)
             raise Unauthenticated("the token of this session is no longer valid")
         if request.method not in _SAFE:
             self.prove(request, session, request.headers.get(CSRF_HEADER))
         return Holder(session.token, session)
+
+    def _token_of(self, request: Request, shown: str | None, now_ms: int) -> Token:
+        try:
+            return self.authenticator.token_of(shown, now_ms)
+        except Unauthenticated:
+            # A page that is not signed in shows no token, and is led to the form.
+            if shown is not None:
+                self.attempts.failed(self._site(request))
+            raise
+
+    def _site(self, request: Request) -> str:
+        return client_site(request, behind_proxy=self.behind_proxy)

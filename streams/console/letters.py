@@ -11,8 +11,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streams.access.refusals import Overloaded, SourceAway, UnknownResource, Unreadable
+from streams.access.refusals import SourceAway, UnknownResource, Unreadable
 from streams.access.tokens import Role
+from streams.access.turns import Turns
 from streams.cache.kind import LETTERS
 from streams.clock import Clock
 from streams.console import reply
@@ -39,11 +40,12 @@ LISTED: Final = 100
 LISTED_MAX: Final = 500
 SCANNED_MAX: Final = 200_000
 """Letters of one answer: more is said to be incomplete, and `dia dlq` reads it all."""
-SCANS: Final = 2
+SCANS: Final = 4
+"""Of all owners, one of each."""
 _WAIT_S: Final = 5.0
 _ANSWER_S: Final = 15.0
 _PAGE: Final = 1000
-"""Letters between two turns of the event loop."""
+"""Letters that are looked at together, on a thread: the event loop answers others meanwhile."""
 
 _By = Literal["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
 _FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
@@ -90,7 +92,7 @@ class LetterDesk:
         self._settings = settings
         self._clock = clock
         self._shelves = {source: Shelf(source, logs, clock) for source in SOURCES}
-        self._scans = asyncio.Semaphore(SCANS)
+        self._turns = Turns("readings of dead letters", places=SCANS, owner_max=1, wait_s=_WAIT_S)
 
     async def close(self) -> None:
         """End readings under way."""
@@ -105,7 +107,7 @@ class LetterDesk:
             raise Unreadable(f"by is not {', '.join(sorted(unknown))}")
         decided, said = await self._decided() if "disposition" in by else (Decided({}), 0)
         question = _question(holder, given, ("groups", *by, said))
-        body = await self._answers.told(question, lambda: self._groups(asked, by, decided))
+        body = await self._answers.told(question, lambda: self._groups(holder, asked, by, decided))
         return reply.json(request, body)
 
     async def listed(self, request: Request) -> Response:
@@ -116,17 +118,19 @@ class LetterDesk:
         decided, said = await self._decided()
         question = _question(holder, given, ("letters", limit, first, said))
         body = await self._answers.told(
-            question, lambda: self._listed(asked, limit, first, decided)
+            question, lambda: self._listed(holder, asked, limit, first, decided)
         )
         return reply.json(request, body)
 
-    async def _groups(self, asked: Asked, by: Sequence[str], decided: Decided) -> dict[str, Any]:
+    async def _groups(
+        self, holder: Holder, asked: Asked, by: Sequence[str], decided: Decided
+    ) -> dict[str, Any]:
         more = {"disposition": lambda letter, _: decided.of(letter).word or "open"}
         tally, scanned = Tally(by, self._clock.now_ms(), more), 0
-        async with self.bounded(), aclosing(self._pages(asked, _Place())) as pages:
+        async with self.bounded(holder), aclosing(self._pages(asked, _Place())) as pages:
             async for page in pages:
                 scanned += len(page)
-                tally.add(asked.filters.select(page))
+                await asyncio.to_thread(_count, tally, asked.filters, page)
                 if scanned >= SCANNED_MAX:
                     break
         return {
@@ -137,13 +141,13 @@ class LetterDesk:
         }
 
     async def _listed(
-        self, asked: Asked, limit: int, first: _Place, decided: Decided
+        self, holder: Holder, asked: Asked, limit: int, first: _Place, decided: Decided
     ) -> dict[str, Any]:
         scanned, found, onward = 0, list[Letter](), None
-        async with self.bounded(), aclosing(self._pages(asked, first)) as pages:
+        async with self.bounded(holder), aclosing(self._pages(asked, first)) as pages:
             async for page in pages:
                 scanned += len(page)
-                found += asked.filters.select(page)
+                found += await asyncio.to_thread(asked.filters.select, page)
                 last = found[limit - 1] if len(found) > limit else page[-1]
                 if len(found) > limit or scanned >= SCANNED_MAX:
                     onward = f"{last.dlq.partition}:{last.offset + 1}"
@@ -153,7 +157,7 @@ class LetterDesk:
     async def one(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
         place = given.optional("place") or given.name("id")
-        async with self.bounded():
+        async with self.bounded(holder):
             sheet = await sheet_of(self._broker, self._settings, place)
         owner = holder.token.tenant
         value = sheet.original.value if sheet is not None else None
@@ -163,21 +167,11 @@ class LetterDesk:
         return reply.json(request, {**sheet.fields(), **decoded(value), **hexadecimal(value)})
 
     @asynccontextmanager
-    async def bounded(self) -> AsyncIterator[None]:
-        """Few at a time read queues, and none for long. Raises `Overloaded`, `SourceAway`."""
-        try:
-            async with asyncio.timeout(_WAIT_S):
-                await self._scans.acquire()
-        except TimeoutError:
-            raise Overloaded("too many read dead letters now", retry_after_s=_WAIT_S) from None
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                yield
-        except TimeoutError:
-            what = "the queue is long, and this took too long: name less of it, or use `dia dlq`"
-            raise SourceAway(what, retry_after_s=_ANSWER_S) from None
-        finally:
-            self._scans.release()
+    async def bounded(self, holder: Holder) -> AsyncIterator[None]:
+        """Few at a time read queues, an owner once, and none for long. Raises `Overloaded`,
+        `SourceAway`."""
+        async with self._turns.taken(holder.owner), _for_long():
+            yield
 
     def _asked(self, holder: Holder, given: Parameters) -> Asked:
         now_s = self._clock.now_ms() / 1000
@@ -199,12 +193,13 @@ class LetterDesk:
                 letters = held.between(_from(span, first))
                 for start in range(0, len(letters), _PAGE):
                     yield [*letters[start : start + _PAGE]]
-                    await asyncio.sleep(0)
             return
         [queue] = queues_in(await self._logs.topics(), (asked.source.name,))
         async with self._logs.reader() as reader:
             spans = asked.filters.narrow(await bounds(reader, *queue))
-            async for page in scan(reader, [_from(span, first) for span in spans], _PAGE):
+            async for page in scan(
+                reader, [_from(span, first) for span in spans], _PAGE, asyncio.to_thread
+            ):
                 yield page
 
     async def _decided(self) -> tuple[Decided, int]:
@@ -215,6 +210,20 @@ class LetterDesk:
         except PartitionStopped:
             return Decided({}), -1
         return Decided(found), entries_of(found)
+
+
+@asynccontextmanager
+async def _for_long() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            yield
+    except TimeoutError:
+        what = "the queue is long, and this took too long: name less of it, or use `dia dlq`"
+        raise SourceAway(what, retry_after_s=_ANSWER_S) from None
+
+
+def _count(tally: Tally, filters: Filters, page: Sequence[Letter]) -> None:
+    tally.add(filters.select(page))
 
 
 def _question(holder: Holder, given: Parameters, asked: tuple[Any, ...]) -> Question:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Literal, TypeVar, cast, get_args
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from streams.access.refusals import BodyTooLarge, Unreadable, UnsupportedMedia
+from streams.access.refusals import BodyTimeout, BodyTooLarge, Unreadable, UnsupportedMedia
 from streams.moments import moment_s, span_s
 from streams.naming import NAME_CHARS_MAX
 
 T = TypeVar("T")
 
 BODY_BYTES_MAX = 256 << 10
+BODY_TIMEOUT_S = 10.0
 TIME_MAX_S = 4_000_000_000
 """What ClickHouse's DateTime holds, rounded down."""
 
@@ -133,12 +135,19 @@ async def body(request: Request, kind: type[T]) -> T:
 
 
 async def raw_body(request: Request) -> bytes:
-    """At most `BODY_BYTES_MAX`, whatever the client announces."""
+    """At most `BODY_BYTES_MAX`, whatever the client announces. Raises `BodyTooLarge`, `BodyTimeout`,
+    and `Unreadable` when the client hangs up in the middle."""
     found = bytearray()
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > BODY_BYTES_MAX:
-            raise BodyTooLarge(f"a body has at most {BODY_BYTES_MAX} bytes")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > BODY_BYTES_MAX:
+                    raise BodyTooLarge(f"a body has at most {BODY_BYTES_MAX} bytes")
+    except TimeoutError:
+        raise BodyTimeout(f"the body did not come within {BODY_TIMEOUT_S:g} s") from None
+    except ClientDisconnect:
+        raise Unreadable("the client hung up") from None
     return bytes(found)
 
 

@@ -6,6 +6,7 @@ journals, and any console, or `dia replay`, tells of it.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,7 @@ from streams.console.gate import Gate, Holder
 from streams.console.journals import LISTED_FRESH_S, Journals
 from streams.console.letters import LetterDesk, source_named, tenants_of
 from streams.console.operations import Operations
+from streams.console.owned_entries import OwnedEntries
 from streams.console.reply import Endpoint
 from streams.dlq.filters import Filters
 from streams.errors import AnotherPlan, RefusedBySafety
@@ -39,6 +41,9 @@ from streams.types import Broker
 
 KEPT_MS: Final = 3_600_000
 DRAFTS_MAX: Final = 200
+OWNER_DRAFTS_MAX: Final = 20
+PLANNED_AT_ONCE: Final = 500
+"""Letters that are judged between two turns of the event loop."""
 ENTERED_WAIT_S: Final = 5.0
 ENTERED_POLL_S: Final = 0.05
 _STATES: Final = ("running", "entered", "paused", "stopped", "cancelled", "finished")
@@ -93,20 +98,25 @@ class PlanDesk:
         self._settings = settings
         self._operations = operations
         self._clock = clock
-        self._drafts: dict[str, _Kept] = {}
+        self._drafts: OwnedEntries[_Kept] = OwnedEntries(
+            total_max=DRAFTS_MAX, owner_max=OWNER_DRAFTS_MAX
+        )
 
     async def make(self, request: Request) -> Response:
         """POST: what a replay would do. Nothing is changed."""
         holder = self._gate.holder(request, Role.OPERATE)
         asked = await parameters.body(request, _Asked)
         plan_request = self._request(holder, asked)
-        async with self._letters.bounded():
+        async with self._letters.bounded(holder):
             draft = await make_plan(
-                self._broker, self._clock, self._settings, plan_request, lambda at, end: None
+                *(self._broker, self._clock, self._settings, plan_request),
+                progress=lambda at, end: None,
+                page_records=PLANNED_AT_ONCE,
+                run=asyncio.to_thread,
             )
         until_ms = self._clock.now_ms() + KEPT_MS
         if draft.plan.selections:
-            self._keep(draft.plan, until_ms)
+            self._keep(holder, draft.plan, until_ms)
         return reply.json(request, _told(draft, until_ms), 201)
 
     async def submit(self, request: Request) -> Response:
@@ -115,7 +125,7 @@ class PlanDesk:
         subject = {"plan": plan.id, "topic": plan.source, "letters": plan.letters}
         async with self._operations.noted(holder, "replay_submit", subject):
             await self._submit(holder, plan)
-        self._drafts.pop(plan.id, None)
+        self._drafts.pop(plan.id)
         return reply.json(request, await self._entered(holder, plan.id), 202)
 
     async def _submit(self, holder: Holder, plan: Plan) -> None:
@@ -224,12 +234,10 @@ class PlanDesk:
             rate=None,
         )
 
-    def _keep(self, plan: Plan, until_ms: int) -> None:
+    def _keep(self, holder: Holder, plan: Plan, until_ms: int) -> None:
         now_ms = self._clock.now_ms()
-        kept = {name: one for name, one in self._drafts.items() if one.until_ms > now_ms}
-        while len(kept) >= DRAFTS_MAX:
-            del kept[next(iter(kept))]
-        self._drafts = {**kept, plan.id: _Kept(plan, until_ms)}
+        self._drafts.keep(lambda kept: kept.until_ms > now_ms)
+        self._drafts.put(holder.owner, plan.id, _Kept(plan, until_ms))
 
     def _draft(self, holder: Holder, plan: str) -> Plan:
         kept = self._drafts.get(plan)

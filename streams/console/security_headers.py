@@ -22,17 +22,23 @@ HEADERS: Final = {
 }
 
 
-class SecurityHeaders:
-    """ASGI middleware. An answer that says nothing of caching is kept by nobody."""
+TLS_ONLY: Final = "max-age=31536000"
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class SecurityHeaders:
+    """ASGI middleware. An answer that says nothing of caching is kept by nobody. ``secure``: browsers
+    come by TLS, and shall come by nothing else for a year."""
+
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self._app = app
+        transport = {"Strict-Transport-Security": TLS_ONLY} if secure else {}
+        self._headers = {**HEADERS, **transport}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)

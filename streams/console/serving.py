@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from starlette.applications import Starlette
 
 from agents import ALL
+from streams.access.attempts import Attempts
 from streams.access.authentication import Authenticator
 from streams.access.listening import Listening, is_loopback
 from streams.access.request_rate import RequestRate
@@ -59,6 +60,8 @@ from streams.types import Broker
 from streams.version import app_version
 
 RATE_PERIOD_S = 60.0
+SIGN_INS_MAX = 30
+"""Of one token within `RATE_PERIOD_S`."""
 STOP_TIMEOUT_S = 3
 """Streams of pages would last a minute; whatever is cut short here has changed nothing, or all."""
 
@@ -74,8 +77,9 @@ class ConsoleProcess:
         metrics: Metrics,
         *,
         secure: bool = False,
+        behind_proxy: bool = False,
     ) -> None:
-        """``secure``: browsers come by TLS. Raises `UsageError` for unreadable tokens or secrets."""
+        """``secure``: browsers come by TLS; ``behind_proxy``: through a proxy. Raises `UsageError` for unreadable tokens or secrets."""
         home = settings.home_path()
         tokens = TokenFile.of(home, settings.tokens_file)
         tokens.read()
@@ -92,7 +96,10 @@ class ConsoleProcess:
             sessions=Sessions(clock),
             clock=clock,
             rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
+            sign_ins=RequestRate(clock, limit=SIGN_INS_MAX, period_s=RATE_PERIOD_S),
+            attempts=Attempts(clock),
             secure=secure,
+            behind_proxy=behind_proxy,
         )
         self._services = services = Services(shards, broker, layer, clock)
         self._clock = clock
@@ -206,7 +213,11 @@ async def _serve_on(
     clock, metrics = SystemClock(), Metrics(version=app_version(), process="console")
     await refuse_other_map(settings)
     broker = KafkaBroker.from_settings(settings)
-    process = ConsoleProcess(settings, broker, clock, metrics, secure=listening.encrypted)
+    process = ConsoleProcess(
+        *(settings, broker, clock, metrics),
+        secure=listening.encrypted,
+        behind_proxy=listening.behind_tls,
+    )
     state = HealthState(clock)
     health = HealthServer(state, metrics, clock, probes)
     try:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
+from streams.access.refusals import Overloaded
+from streams.access.turns import Turns
 from streams.clock import Clock
 from streams.degradation.degradation import shard_signal
-from streams.errors import ShardUnavailable
+from streams.errors import PoolExhausted, ShardUnavailable
 from streams.resilience.breaker import Breaker, BreakerPolicy
 from streams.settings import Settings
 from streams.sinks import sharding
@@ -51,6 +53,11 @@ class ShardReader:
         groups = reading_groups(impatient)
         self._shards = [
             Shard(index, group, _QUERIES, _ACQUIRE_S) for index, group in enumerate(groups)
+        ]
+        # One place is always left to another tenant.
+        self._turns = [
+            Turns("questions", places=_QUERIES, owner_max=_QUERIES - 1, wait_s=_ACQUIRE_S)
+            for _ in groups
         ]
         self._map = sharding.declared(settings) if groups else None
         self.breakers = [
@@ -105,7 +112,12 @@ class ShardReader:
 
         if self._away(shard):
             raise ShardUnavailable(f"the workers say that shard {shard} is away")
-        # Its own full house says nothing against a shard.
-        return await self.breakers[shard].call(
-            lambda: self._shards[shard].run(ask, ANSWER_S + _GRACE_S)
-        )
+        owner = str(parameters.get("tenant", ""))
+        try:
+            async with self._turns[shard].taken(owner):
+                # Its own full house says nothing against a shard.
+                return await self.breakers[shard].call(
+                    lambda: self._shards[shard].run(ask, ANSWER_S + _GRACE_S)
+                )
+        except Overloaded as error:
+            raise PoolExhausted(str(error)) from None

@@ -6,6 +6,7 @@ that is long, or holds large values, is not kept: it is scanned for whoever asks
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -72,7 +73,7 @@ class Shelf:
                 goes_on = span.start <= known <= span.end
                 kept = [*before.between(span)] if goes_on else []
                 rest = span._replace(start=known) if goes_on else span
-                async for page in scan(reader, [rest], _PAGE):
+                async for page in scan(reader, [rest], _PAGE, asyncio.to_thread):
                     kept += page
                 letters[span.tp] = kept
         if sum(_bytes(letter) for kept in letters.values() for letter in kept) > BYTES_MAX:

@@ -13,7 +13,7 @@ from streams.access.refusals import Unauthenticated, Unreadable
 from streams.access.tokens import Role
 from streams.console import parameters, reply
 from streams.console.gate import CSRF_HEADER, Gate
-from streams.console.sessions import COOKIE, LONGEST_S
+from streams.console.sessions import LONGEST_S
 
 SIGN_IN = "/sign-in"
 _FIELDS_MAX = 10
@@ -58,25 +58,30 @@ class SignInDesk:
 
     async def end(self, request: Request) -> Response:
         """POST /session/end. Without a session there is nothing to end."""
-        session = self._gate.sessions.find(request.cookies.get(COOKIE))
+        session = self._gate.sessions.find(request.cookies.get(self._gate.cookie))
         if session is not None:
             shown = request.headers.get(CSRF_HEADER) or (await _form(request)).get("csrf")
             self._gate.prove(request, session, shown)
             self._gate.sign_out(request)
         response = RedirectResponse(SIGN_IN, 303)
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(self._gate.cookie, secure=self._gate.secure)
         return response
 
     def _with_cookie(self, name: str, response: Response) -> Response:
-        response.set_cookie(
-            COOKIE,
-            name,
-            max_age=round(LONGEST_S),
-            httponly=True,
-            samesite="strict",
-            secure=self._gate.secure,
-        )
-        return response
+        return with_cookie(self._gate, name, response)
+
+
+def with_cookie(gate: Gate, name: str, response: Response) -> Response:
+    """``response`` that gives the browser this value of the session's cookie."""
+    response.set_cookie(
+        gate.cookie,
+        name,
+        max_age=round(LONGEST_S),
+        httponly=True,
+        samesite="strict",
+        secure=gate.secure,
+    )
+    return response
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -93,7 +98,10 @@ async def _form(request: Request) -> dict[str, str]:
 def _local(path: str) -> str:
     """``path`` if it stays on this host; else the start page. A browser takes a backslash for a
     slash, and ``//host`` for another host."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return "/"
     if parts.scheme or parts.netloc or not path.startswith("/") or path.startswith("//"):
         return "/"
     return path if path.isprintable() and "\\" not in path else "/"

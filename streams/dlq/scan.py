@@ -7,17 +7,22 @@ same spans, each starting behind the last letter seen.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 import structlog
 
 from streams.dlq.letter import Letter, letters
 from streams.errors import BatchUnreadable, BrokerUnavailable, TopicRecreated
 from streams.log_range import behind, read_some
-from streams.types import LogReader, OffsetOutOfRange, TopicPartition
+from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 
 PAGE_RECORDS = 5000
+
+Run: TypeAlias = Callable[
+    [Callable[[RecordBatch], list[Letter]], RecordBatch], Awaitable[list[Letter]]
+]
+"""Runs a call with its argument, and gives what it gives."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,9 +50,13 @@ async def bounds(reader: LogReader, topic: str, partitions: int) -> list[Span]:
 
 
 async def scan(
-    reader: LogReader, spans: Iterable[Span], page_records: int = PAGE_RECORDS
+    reader: LogReader,
+    spans: Iterable[Span],
+    page_records: int = PAGE_RECORDS,
+    run: Run | None = None,
 ) -> AsyncIterator[list[Letter]]:
     """The letters of the spans, one after the other, in lists of one partition in offset order.
+    ``run`` runs what takes time aside, as `asyncio.to_thread` does; None: here.
 
     Letters that retention deletes meanwhile are passed over: their offsets never come. So is a
     batch that cannot be opened, which the log names: dia writes none, others can.
@@ -71,7 +80,7 @@ async def scan(
                     raise _shorter(tp, ends_at, end) from None
                 raise
             at = batch.end
-            found = letters(batch)
+            found = letters(batch) if run is None else await run(letters, batch)
             while found and found[-1].offset >= end:
                 found.pop()
             if found:

@@ -6,12 +6,13 @@ again: a token that was revoked, or a session that is over, sees nothing for lon
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from streams.access.fair_room import within_share
 from streams.access.refusals import Overloaded
 from streams.access.tokens import Role
 from streams.console.app import Console
@@ -28,12 +29,17 @@ CHANNELS_MAX = 100
 WATCHERS_MAX = 500
 """Half of the connections that the server takes: the others ask and are answered."""
 
-Subject: TypeAlias = tuple[str, ...]
-"""What is watched, and for whom: tenants never share a channel."""
+
+class Subject(NamedTuple):
+    """What is watched, and for whom: tenants never share a channel."""
+
+    owner: str
+    what: tuple[str, ...]
 
 
 class Live:
-    """The channels that are watched, of one process."""
+    """The channels that are watched, of one process. Of channels and of watchers an owner has at most
+    as many as are left to others."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -43,7 +49,7 @@ class Live:
         """Events of the JSON of ``GET /overview``."""
         holder = self._console.gate.holder(request, Role.READ)
         return self._stream(
-            ("overview", holder.token.tenant or ""),
+            Subject(holder.owner, ("overview",)),
             lambda: self._console.overview.read(holder),
             OVERVIEW_EVERY_S,
         )
@@ -52,8 +58,10 @@ class Live:
         """Events of the JSON of ``GET /api/dlq/plans/{plan}``."""
         holder = self._console.gate.holder(request, Role.READ)
         plan = request.path_params["plan"]
+        # A name that is none would take a channel.
+        await self._console.plans.progress(holder, plan)
         return self._stream(
-            ("plan", holder.token.tenant or "", plan),
+            Subject(holder.owner, ("plan", plan)),
             lambda: self._progress(holder, plan),
             PLAN_EVERY_S,
         )
@@ -65,27 +73,32 @@ class Live:
         """Events of the JSON of ``GET /api/pipeline``."""
         holder = self._console.gate.holder(request, Role.ADMIN)
         return self._stream(
-            ("pipeline", holder.token.tenant or ""),
+            Subject(holder.owner, ("pipeline",)),
             lambda: self._console.pipeline.read(holder),
             PIPELINE_EVERY_S,
         )
 
     def _stream(self, subject: Subject, read: Read, every_s: float) -> Response:
         """Raises `Overloaded` beyond the bounds."""
-        if sum(channel.watchers for channel in self._channels.values()) >= WATCHERS_MAX:
+        channels = self._channels = {
+            name: one for name, one in self._channels.items() if one.watchers
+        }
+        mine = [one for name, one in channels.items() if name.owner == subject.owner]
+        watchers = sum(one.watchers for one in channels.values())
+        if not _fits(sum(one.watchers for one in mine), watchers, WATCHERS_MAX):
             raise Overloaded("too many browsers watch at once", retry_after_s=10)
-        channel = self._channels.get(subject)
+        channel = channels.get(subject)
         if channel is None:
-            channel = self._channels[subject] = self._opened(read, every_s)
+            if not _fits(len(mine), len(channels), CHANNELS_MAX):
+                raise Overloaded("too many things are watched at once", retry_after_s=10)
+            channel = channels[subject] = Channel(read, every_s, self._console.clock)
         return StreamingResponse(
             channel.events(LASTING_S, HEARTBEAT_S),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    def _opened(self, read: Read, every_s: float) -> Channel:
-        if len(self._channels) >= CHANNELS_MAX:
-            self._channels = {name: one for name, one in self._channels.items() if one.watchers}
-        if len(self._channels) >= CHANNELS_MAX:
-            raise Overloaded("too many things are watched at once", retry_after_s=10)
-        return Channel(read, every_s, self._console.clock)
+
+def _fits(mine: int, taken: int, most: int) -> bool:
+    """Whether an owner of ``mine`` may have one more of ``most``, of which ``taken`` are in use."""
+    return within_share(mine + 1, most - taken - 1)

@@ -15,6 +15,7 @@ from streams.console.app import Console
 from streams.console.pages.bundle import Bundle
 from streams.console.pages.live import Live
 from streams.console.pages.site import PAGES, Page
+from streams.console.sign_in import with_cookie
 from streams.topology import SOURCES
 from streams.version import app_version
 
@@ -68,7 +69,9 @@ class _Shown:
                 return RedirectResponse(f"/sign-in?{urlencode({'next': asked})}", 303)
             template = self._templates.get_template(f"{page.name}.html")
             csrf = holder.session.csrf if holder.session else ""
-            return HTMLResponse(template.render(page=page, token=holder.token, csrf=csrf))
+            response = HTMLResponse(template.render(page=page, token=holder.token, csrf=csrf))
+            name = self._console.gate.renewed(request) if holder.session else None
+            return response if name is None else with_cookie(self._console.gate, name, response)
 
         return shown
 
