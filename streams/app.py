@@ -24,6 +24,7 @@ from streams.cache.process import ProcessCaches
 from streams.clock import Clock, SystemClock
 from streams.degradation.room import room_reading
 from streams.errors import DependencyUnreachable, UsageError, WorkerStopped
+from streams.file_modes import private_folder
 from streams.health.monitor import HealthMonitor
 from streams.health.observation import DECLARED
 from streams.job_agent import Agent
@@ -85,6 +86,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         """Answer probes, begin to join."""
         settings = self._settings
         state_dir = settings.state_path()
+        private_folder(state_dir)
         self._server = HealthServer(self._health, self._metrics, self._clock, self._listener)
         http_port = await self._server.start()
         self._status = StatusFile(state_dir, self._slot, http_port)

@@ -2,7 +2,7 @@
 
 Ctrl-C while modules are imported ends the process at once: nothing is begun yet. Standard streams
 that the caller closed are opened on /dev/null: else the next file opened would take their number,
-and what a library prints would be written into it.
+and what a library prints would be written into it. Files are made for their owner alone.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import sys
 from types import FrameType
 
 INTERRUPTED = 130
+PRIVATE_UMASK = 0o077
+"""What is written belongs to its owner alone: state, logs, spooled events, exports."""
 
 
 def main() -> int:
     """Run one command of the process's own arguments and return its exit code."""
+    os.umask(PRIVATE_UMASK)
     _open_closed_streams()
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:

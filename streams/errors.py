@@ -29,7 +29,7 @@ DiaError
  +- CommandError                   end a command with its exit code
      +- UsageError 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
          +- AddressUnavailable 4
-         +- SpoolCorrupt 5
+         +- SpoolCorrupt, AnotherPlan 5
 
 ``code`` is stable and low-cardinality: it is a metric label and the DLQ header
 ``dia.dlq.error_code``. Messages name what, why, and the next command.
@@ -40,6 +40,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from typing import ClassVar
+
+from streams.masking import masked
 
 
 class Disposition(Enum):
@@ -62,6 +64,11 @@ class DiaError(Exception):
     code: ClassVar[str] = "error"
     disposition: ClassVar[Disposition] = Disposition.STOP_WORKER
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, *said: object) -> None:
+        """Text of ``said`` is kept without the logins of its addresses: errors go into logs, answers
+        and dead letters."""
+        super().__init__(*(masked(text) if isinstance(text, str) else text for text in said))
 
 
 class BadRecord(DiaError):

@@ -12,6 +12,9 @@ import pytest
 from streams import settings
 from streams.local.stack import StackStatus, down, up
 
+# As the command does (streams/entry.py): a key that others may read is refused.
+os.umask(0o077)
+
 # Brokers of tests live for seconds: what the second compiler would make faster, they do not reach.
 os.environ.setdefault("LOCAL_KAFKA_JVM_OPTIONS", "-XX:TieredStopAtLevel=1")
 

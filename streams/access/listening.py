@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streams.errors import RefusedBySafety, UsageError
+from streams.file_modes import refuse_loose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Listening:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
+            refuse_loose("--tls-key", self.key)
             # With a password no prompt for one ever waits on the terminal.
             context.load_cert_chain(self.cert, self.key, password="")
         except (OSError, ValueError) as error:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from streams.errors import UsageError
+from streams.file_modes import private_folder, refuse_loose
 from streams.local.file_lock import exclusive
 from streams.naming import NAME_CHARS_MAX, named
 
@@ -117,6 +118,7 @@ class TokenFile:
         """Every token, expired ones too; none when there is no file. `UsageError` when it cannot
         be read: an unreadable file must not look like one without tokens."""
         try:
+            refuse_loose("DIA_TOKENS_FILE", self.path)
             document = msgspec.json.decode(self.path.read_bytes(), type=_Document)
         except FileNotFoundError:
             return []
@@ -164,7 +166,7 @@ class TokenFile:
     @contextmanager
     def _changing(self) -> Iterator[list[Token]]:
         """Nobody else changes the file meanwhile."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.path.parent)
         lock = self.path.with_suffix(".lock")
         with exclusive(lock, _LOCK_TIMEOUT_S, waiting=lambda: None):
             yield self.read()

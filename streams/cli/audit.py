@@ -109,6 +109,7 @@ def _proven(health: Health) -> bool:
 
 def _show(printer: Printer, report: Report, health: Health) -> None:
     from streams.cli.health import show
+    from streams.cli.payload import printable
 
     for books in report.books:
         lines = [_line(books, row) for p in books.partitions for row in p.ledger]
@@ -119,11 +120,11 @@ def _show(printer: Printer, report: Report, health: Health) -> None:
     for note in report.notes:
         printer.say(f"note: {note}")
     for finding in report.findings:
-        print("DIFFERENCE  " + finding.check)
+        print("DIFFERENCE  " + printable(finding.check))
         fields = finding.fields()
         for name in _SHOWN[1:]:
             if fields[name] not in ("", None):
-                print(f"  {name:<10}{fields[name]}")
+                print(f"  {name:<10}{printable(str(fields[name]))}")
     if health.findings:
         show(printer, health)
     if report.clean and _proven(health):

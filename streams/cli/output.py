@@ -18,8 +18,10 @@ from typing import Any, Protocol, TextIO
 
 from streams.cli.payload import lines_printable, printable
 from streams.errors import DiaError
+from streams.masking import masked
 
-_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
+_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON allows, and a terminal acts upon: C1 controls, and marks that turn the order of a line."""
 
 PROGRESS_LINE_INTERVAL_S = 5.0
 """Off a terminal a progress line is a log line: rare enough not to drown the rest."""
@@ -89,11 +91,11 @@ class Printer:
     def say(self, text: str) -> None:
         """Talk on stderr; silenced by ``--quiet``."""
         if not self.quiet:
-            print(lines_printable(text), file=sys.stderr, flush=True)
+            print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """Talk that ``--quiet`` does not silence."""
-        print(lines_printable(text), file=sys.stderr, flush=True)
+        print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(
@@ -129,7 +131,8 @@ def show_error(error: DiaError) -> None:
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         label = "\x1b[1;31merror:\x1b[0m"
     said = lines_printable(f"{error} [{error.code}]")
-    lines = [f"{label} {said}", *map(lines_printable, getattr(error, "__notes__", ()))]
+    notes = [lines_printable(masked(note)) for note in getattr(error, "__notes__", ())]
+    lines = [f"{label} {said}", *notes]
     print("\n  ".join(lines), file=sys.stderr, flush=True)
 
 
@@ -138,8 +141,8 @@ def _write_json(fields: Mapping[str, Any]) -> None:
 
 
 def _json(value: Any) -> str:
-    """JSON that any terminal may show: control characters, which JSON allows above U+007E, are
-    escaped, and everything beyond ASCII where the stream is not UTF-8."""
+    """JSON that any terminal may show: `_CONTROLS` are escaped, and everything beyond ASCII where
+    the stream is not UTF-8."""
     ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
     text = json.dumps(_finite(value), default=_plain, ensure_ascii=ascii_only)
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

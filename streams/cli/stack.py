@@ -10,6 +10,7 @@ import typer
 
 from streams.cli.invocation import Invocation, invocation
 from streams.errors import DependencyUnreachable
+from streams.masking import masked
 
 if TYPE_CHECKING:
     from streams.cli.output import Printer
@@ -152,10 +153,11 @@ def _report(
         "password_file": addresses["clickhouse_password_file"],
         "database": addresses["clickhouse_database"],
     }
-    groups = [group.split("|") for group in addresses["clickhouse_shards"].split(",") if group]
+    shards = masked(addresses["clickhouse_shards"])
+    groups = [group.split("|") for group in shards.split(",") if group]
     return {
         "bootstrap": addresses["kafka_bootstrap"],
-        "redis": addresses["redis_url"],
+        "redis": masked(addresses["redis_url"]),
         "shards": [{"url": urls[0], "urls": urls, **access} for urls in groups],
         "workers": msgspec.to_builtins(workers),
         "settled": pipeline_settled(workers),
@@ -196,8 +198,8 @@ def _show(
             ["service", "address"],
             [
                 ["kafka", addresses["kafka_bootstrap"]],
-                ["clickhouse", addresses["clickhouse_shards"]],
-                ["redis", addresses["redis_url"]],
+                ["clickhouse", masked(addresses["clickhouse_shards"])],
+                ["redis", masked(addresses["redis_url"])],
             ],
         )
     if workers:

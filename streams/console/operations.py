@@ -22,6 +22,7 @@ from streams.access.refusals import NotAudited, ReadOnly
 from streams.clock import Clock
 from streams.console.gate import Holder
 from streams.errors import DiaError
+from streams.file_modes import private_folder
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +82,7 @@ class Operations:
     def _write(self, said: Mapping[str, Any], outcome: str) -> None:
         now_ms = self._clock.now_ms()
         month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self._folder)
         path = self._folder / f"operations-{month}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as file:

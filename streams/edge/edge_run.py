@@ -17,6 +17,7 @@ from typing import IO
 import msgspec
 
 from streams.errors import SlotInUse, SpoolCorrupt
+from streams.file_modes import private_folder
 
 SPOOL_SUFFIX = ".spool"
 """Of the files that hold blocks, below the folder."""
@@ -39,7 +40,7 @@ class EdgeRun:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         self._path = folder / "edge.json"
         self._lock = _hold(folder)
         try:

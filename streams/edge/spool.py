@@ -18,6 +18,7 @@ from streams.edge import block, frame
 from streams.edge.block import Block
 from streams.edge.edge_run import SPOOL_SUFFIX, sync_folder
 from streams.errors import SpoolCorrupt
+from streams.file_modes import private_folder
 
 SEGMENT_BYTES = 16 << 20
 
@@ -42,7 +43,7 @@ class Spool:
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Raises `SpoolCorrupt`. ``cut_bytes`` says how long a torn end was."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         self._folder = folder
         self._seed = seed
         self._segments: deque[_Segment] = deque()

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from streams.file_modes import private_folder
 from streams.settings import stack_file
 
 
@@ -73,7 +74,7 @@ class StackFolder:
 
     def create(self) -> None:
         """Make the folders; others on this machine cannot read them."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.root)
         self.logs.mkdir(exist_ok=True)
 
 

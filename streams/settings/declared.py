@@ -18,9 +18,8 @@ def _setting(
     *,
     low: float | None = None,
     high: float | None = None,
-    secret: bool = False,
 ) -> Any:
-    meta = {"doc": doc, "low": low, "high": high, "secret": secret}
+    meta = {"doc": doc, "low": low, "high": high}
     return field(default=default, metadata=meta)
 
 
@@ -58,7 +57,7 @@ class Settings:
     kafka_cert_file: str = _setting("", "PEM certificate this client shows to Kafka")
     kafka_key_file: str = _setting("", "PEM key of that certificate")
     clickhouse_shards: str = _setting(
-        "", "shard URLs: comma between shards, | between the replicas of one", secret=True
+        "", "shard URLs: comma between shards, | between the replicas of one"
     )
     clickhouse_user: str = _setting("default", "ClickHouse user")
     clickhouse_password_file: str = _setting("", "file that holds the ClickHouse password")
@@ -71,9 +70,7 @@ class Settings:
     clickhouse_cluster: str = _setting(
         "", "name of the ClickHouse cluster; empty where every shard is a server on its own"
     )
-    redis_url: str = _setting(
-        "", "Redis address, redis://host:port/db, rediss:// for TLS", secret=True
-    )
+    redis_url: str = _setting("", "Redis address, redis://host:port/db, rediss:// for TLS")
     redis_user: str = _setting("", "Redis user, where the address names none")
     redis_password_file: str = _setting("", "file that holds the Redis password")
     redis_ca_file: str = _setting("", "PEM authorities to trust at rediss://; default the system's")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.errors import UsageError
+from streams.masking import masked
 from streams.settings.declared import Settings, default_home
 from streams.settings.meaning import refuse_meaningless
 
 PREFIX = "DIA_"
-_LOGIN = re.compile(r"://(?:(?!://).)*@")
 
 
 class Provenance(NamedTuple):
@@ -130,19 +129,13 @@ def _explain(settings: Settings, sources: Mapping[str, str]) -> list[Provenance]
     rows = []
     for spec in fields(Settings):
         value = str(getattr(settings, spec.name))
-        shown = _mask(value) if spec.metadata["secret"] else value
         rows.append(
             Provenance(
                 spec.name,
                 PREFIX + spec.name.upper(),
-                shown,
+                masked(value),
                 sources.get(spec.name, "default"),
                 spec.metadata["doc"],
             )
         )
     return rows
-
-
-def _mask(urls: str) -> str:
-    """Hide user and password of every URL; leave the addresses readable."""
-    return _LOGIN.sub("://***@", urls)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from streams.errors import UsageError
+from streams.file_modes import refuse_loose
 
 
 def read(variable: str, path: str) -> str:
     """The file's content without surrounding white space; "" when ``path`` is "".
 
-    ``variable`` is the setting that names the file. `UsageError` when it cannot be read.
+    ``variable`` is the setting that names the file. `UsageError` when it cannot be read, or
+    others may read it too.
     """
     if not path:
         return ""
     try:
+        refuse_loose(variable, Path(path))
         return Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 
 from streams.errors import UsageError
+from streams.file_modes import refuse_loose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class TlsFiles:
         self.check()
         try:
             context = ssl.create_default_context(cafile=self.ca or None)
+            if self.key:
+                refuse_loose(f"{self.variables}_KEY_FILE", Path(self.key))
             if self.certificate:
                 # With a password no prompt for one ever waits on the terminal.
                 context.load_cert_chain(self.certificate, self.key or None, password="")

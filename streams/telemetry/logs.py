@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import structlog
 
 from streams.errors import UsageError
+from streams.masking import masked
 
 OWN_LOGGERS = ("streams", "agents", "tables", "schemas")
 REPEATS_MAX = 5
@@ -110,10 +111,12 @@ def _formatter(shared: list[Any], out: TextIO, *, as_json: bool) -> logging.Form
 
 
 def _shorten(logger: Any, method: str, event: Any) -> Any:
-    """A field is a fact, not a dump: cut what is longer than `FIELD_CHARS_MAX`."""
+    """A field is a fact, not a dump: cut what is longer than `FIELD_CHARS_MAX`. Addresses lose their
+    logins: libraries log those they are given."""
     for name, value in event.items():
-        if isinstance(value, str) and len(value) > FIELD_CHARS_MAX:
-            event[name] = value[:FIELD_CHARS_MAX] + "..."
+        if isinstance(value, str):
+            kept = masked(value)
+            event[name] = kept if len(kept) <= FIELD_CHARS_MAX else kept[:FIELD_CHARS_MAX] + "..."
     return event
 
 

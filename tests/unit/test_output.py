@@ -135,7 +135,7 @@ def test_progress_on_a_terminal_is_drawn_on_stderr(monkeypatch, capsys):
     assert "events" in terminal.getvalue()
 
 
-HOSTILE = "\x1b[31mred\r\n\x9b2J\x07\u2028"
+HOSTILE = "\x1b[31mred\r\n\x9b2J\x07\u2028\u202elive\u2066"
 
 
 @pytest.mark.parametrize("form", Form)

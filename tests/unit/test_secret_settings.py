@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import logging
+
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import UsageError
+from streams.cli.output import Printer, show_error
+from streams.errors import ShardUnavailable, UsageError
 from streams.settings import Settings, load, secret_file
+from streams.telemetry import logs
 
 LOGIN = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=6)
 
@@ -25,6 +31,42 @@ def test_no_login_of_a_shard_address_is_shown(password):
         _shown("DIA_CLICKHOUSE_SHARDS", value)
         == "http://***@one:8123|http://***@two:8123,http://three:8123"
     )
+
+
+ADDRESSES = ("DIA_POLICY_URL", "DIA_OTEL_ENDPOINT", "DIA_REDIS_URL", "DIA_CLICKHOUSE_SHARDS")
+
+
+@pytest.mark.parametrize("variable", ADDRESSES)
+def test_no_address_shows_its_login(variable):
+    """Whichever setting it is: two of them were forgotten when each had to be marked."""
+    scheme = "redis" if "REDIS" in variable else "http"
+    shown = _shown(variable, f"{scheme}://ann:hunter2@host:8123")
+    assert shown == f"{scheme}://***@host:8123"
+
+
+def test_no_error_shows_a_login(capsys):
+    """What a client says of its address ends in logs, answers and dead letters."""
+    error = ShardUnavailable("ClickHouse at http://ann:hunter2@host:8123 did not answer")
+    assert "hunter2" not in f"{error} {error!r}"
+    error.add_note("asked http://ann:hunter2@host:8123")
+    show_error(error)
+    Printer().warn("http://ann:hunter2@host:8123 is away")
+    said = capsys.readouterr().err
+    assert "hunter2" not in said
+    assert said.count("http://***@host:8123") == 3
+
+
+def test_no_log_shows_a_login():
+    """Libraries log the addresses that they are given."""
+    out = io.StringIO()
+    try:
+        logs.configure("json", stream=out)
+        logging.getLogger("redis").warning("no answer of %s", "redis://ann:hunter2@host:6379")
+        structlog.get_logger("streams").warning("asked", url="http://ann:hunter2@host:8123")
+    finally:
+        logs.keep_off_stdout()
+    assert "hunter2" not in out.getvalue()
+    assert out.getvalue().count("***@host") == 2
 
 
 def test_a_redis_password_comes_from_its_file(tmp_path):
