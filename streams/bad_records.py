@@ -78,6 +78,24 @@ class UnknownTable(BadRecord):
     code = "unknown_table"
 
 
+class AgentTimeout(BadRecord):
+    """The agent waited longer than DIA_AGENT_TIMEOUT_S in the middle of one event."""
+
+    code = "agent_timeout"
+
+
+class ValueRefused(BadRecord):
+    """An agent gave a table a value that cannot be written, or is not of the declared type."""
+
+    code = "value_refused"
+
+
+class WindowClosed(BadRecord):
+    """An agent wrote a window that has expired: it was closed, and must not open again."""
+
+    code = "window_closed"
+
+
 class RowRefused(BadRecord):
     """ClickHouse refused a row; found by bisection."""
 

@@ -4,7 +4,7 @@ DiaError
  +- BadRecord                      dead-letter the record, go on (streams/bad_records.py)
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
- |   |  IdempotencyConflict, UnknownTable
+ |   |  IdempotencyConflict, UnknownTable, AgentTimeout, ValueRefused, WindowClosed
  |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
@@ -21,13 +21,13 @@ DiaError
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
  |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
- |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable
+ |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable, TableMisused, TableChanged
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
  |   +- MembershipConflict, SlotInUse, ShardMapChanged 5
  +- CommandError                   end a command with its exit code
-     +- UsageError 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
+     +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
          +- AddressUnavailable 4
          +- SpoolCorrupt, AnotherPlan 5
 
@@ -262,6 +262,18 @@ class AgentFailed(PartitionStopped):
     code = "agent_failed"
 
 
+class TableMisused(PartitionStopped):
+    """The agent's code uses a table in a way that would leave a wrong state: a bug in it."""
+
+    code = "table_misused"
+
+
+class TableChanged(PartitionStopped):
+    """A table is declared otherwise than when its state was written."""
+
+    code = "table_changed"
+
+
 class EngineFailed(PartitionStopped):
     """The engine's own code raised what it should not: a bug in dia."""
 
@@ -371,6 +383,10 @@ class CommandError(DiaError):
 class UsageError(CommandError):
     code = "usage"
     exit_code = 2
+
+
+class UnsupportedByDia(UsageError):
+    """A word of Faust that dia does not have; the message names what to use instead."""
 
 
 class PartialResult(CommandError):

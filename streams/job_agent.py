@@ -23,6 +23,7 @@ from streams.cache.cache import SharedLayer
 from streams.clock import Clock
 from streams.queue_policy import QueuePolicy
 from streams.settings import Settings
+from streams.stream_agent import StreamAgent
 from streams.telemetry.metrics import Metrics
 from streams.topology import SourceTopic
 from tables import FINISHED_OFFSETS, OUTCOMES
@@ -148,5 +149,5 @@ class JobAgent(Generic[E]):
         return (FINISHED_OFFSETS, OUTCOMES)
 
 
-Agent: TypeAlias = AgentSpec | JobAgent[Any]
-"""Either kind."""
+Agent: TypeAlias = AgentSpec | JobAgent[Any] | StreamAgent
+"""Any kind."""

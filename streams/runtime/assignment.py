@@ -42,8 +42,10 @@ from streams.runtime.restore import restore
 from streams.runtime.shed_order import ShedOrder, read_orders
 from streams.runtime.source_check import Reached, check_source
 from streams.runtime.state import PartitionState, StoreMeta, read_meta
+from streams.runtime.stream_partition import StreamPartition
 from streams.runtime.survey import survey
 from streams.settings import Settings
+from streams.stream_agent import StreamAgent
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -133,6 +135,8 @@ class Opener:
             if log is None:
                 log = RequestLog(self.broker, self.clock)
             return JobPartition(agent, state, self.clock, dispatcher, log, passes, self._map)
+        if isinstance(agent, StreamAgent):
+            return StreamPartition(agent, state, self.clock, passes, self._map)
         return Partition(agent, state, self.clock, passes, self._map)
 
     def _map(self) -> str:

@@ -39,6 +39,10 @@ class KeyPlacement:
         if partitions:
             self._counts.add(partitions)
 
+    def belongs(self, key: bytes) -> bool:
+        """Whether records of ``key`` are well placed here."""
+        return not self._elsewhere((key,))
+
     def look(self, batch: RecordBatch) -> AbstractSet[bytes]:
         """The keys of a batch that belong elsewhere; their records are counted."""
         wrong = self._elsewhere(set(batch.keys))

@@ -20,7 +20,7 @@ from streams.clock import Clock
 from streams.codecs import Decoded, Limits, decode
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.errors import DiaError, PoisonStorm
-from streams.job_agent import Agent
+from streams.job_agent import Agent, JobAgent
 from streams.runtime import effects
 from streams.runtime.backlog import Backlog
 from streams.runtime.key_placement import KeyPlacement, without_misplaced
@@ -182,7 +182,7 @@ class Partition:
         if order.withdrawn or order.epoch != link.epoch or first >= order.until:
             return
         if order.first is None:
-            in_force = isinstance(self.agent, AgentSpec)
+            in_force = not isinstance(self.agent, JobAgent)
         else:
             in_force = order.first == first == self.position
         if in_force:

@@ -211,6 +211,18 @@ class Settings:
         low=1 << 20,
         high=16 << 30,
     )
+    agent_timeout_s: float = _setting(
+        300.0,
+        "longest wait of an agent in the middle of one event, before it is a dead letter",
+        low=0.1,
+        high=86_400,
+    )
+    max_table_bytes: int = _setting(
+        1 << 30,
+        "one key/value table in one partition; above it the partition stops",
+        low=1 << 20,
+        high=1 << 40,
+    )
     job_commit_interval_s: float = _setting(
         0.1, "time between commits of finished simulations", low=0.02, high=60
     )

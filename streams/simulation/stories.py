@@ -1,14 +1,16 @@
-"""What histories are told of: windows of metrics, and jobs that finish out of order."""
+"""What histories are told of: windows of metrics, jobs that finish out of order, and events that an
+agent handles one at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from agents import AGGREGATE_METRICS
-from streams.simulation import broken, broken_jobs, comparison
+from streams.simulation import broken, broken_jobs, broken_streams, comparison
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.jobs import JOBS
 from streams.simulation.producers import Producers
+from streams.simulation.stream_events import STREAM
 from streams.simulation.variant import Variant
 from streams.topology import DIA_GROUP, MODEL_METRICS
 
@@ -27,9 +29,13 @@ METRICS = Story(
     replicated_share=1 / 3,
 )
 
-STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS}
+STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS, "stream": STREAM}
 
 
 def variants(story: str) -> Mapping[str, Variant]:
     """The broken engines that a story must tell from the right one."""
-    return broken_jobs.VARIANTS if story == "jobs" else broken.VARIANTS
+    return {
+        "metrics": broken.VARIANTS,
+        "jobs": broken_jobs.VARIANTS,
+        "stream": broken_streams.VARIANTS,
+    }[story]

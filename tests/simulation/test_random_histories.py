@@ -1,7 +1,7 @@
 """Random histories of the whole engine, none of which may lose or double a record.
 
 A failing seed is printed with the command that replays it. TEST_SEEDS sets how many run, a fifth of
-them of jobs: few at a desk, 2000 in CI (.ci/run); `make test-faults SEEDS=N` runs others.
+them of jobs, and as many of single events: few at a desk, 2000 in CI (.ci/run); `make test-faults SEEDS=N` runs others.
 """
 
 from __future__ import annotations
@@ -34,8 +34,15 @@ def test_every_history_of_jobs_is_exact():
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.timeout(60 + SEEDS)
+def test_every_history_of_single_events_is_exact():
+    """An agent waits, raises and hangs in the middle of events: each counts whole, once, or not."""
+    failures = [str(failure) for failure in try_seeds(range(SEEDS // 5), JOBS, "stream")]
+    assert not failures, "\n".join(failures)
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("story", ["metrics", "jobs"])
+@pytest.mark.parametrize("story", ["metrics", "jobs", "stream"])
 def test_every_broken_engine_is_caught(story):
     """A check that cannot fail proves nothing: each of these mistakes must be found."""
     caught = dict(first_caught(sorted(variants(story)), CAUGHT_WITHIN, JOBS, story))

@@ -1,0 +1,264 @@
+"""What an agent iterates over: the events of one partition, in the order of its log.
+
+    async for order in stream: ...
+    async for batch in stream.take(100, within=1.0): ...
+
+An event is complete when the agent asks for the next one; of `take`, all events of a batch are.
+Asking does not suspend while events are buffered, so an event costs no turn of the loop.
+
+One `Stream` is one life of an agent in a partition: after an error or a timeout the agent is called
+again with another one, and the old one only raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+from streams.current_stream import NoTables
+from streams.errors import UnsupportedByDia
+from streams.types import Headers, OutboundRecord, RecordBatch
+
+Filter = Callable[[Any], Any]
+
+
+class Message(NamedTuple):
+    """A record as it lies in the log. ``timestamp`` is its append time in seconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Event(NamedTuple):
+    """One event with its record. ``key`` is text where the bytes are UTF-8, and
+    ``event_ms`` the time of the event (the append time of topics without a time field)."""
+
+    key: Any
+    value: Any
+    message: Message
+    event_ms: int
+
+    @property
+    def headers(self) -> dict[str, bytes]:
+        """By name; of a name that repeats, the last one."""
+        return dict(self.message.headers)
+
+
+class Feed(Protocol):
+    """The partition that a stream reads. ``items[at:until]`` are events that may be given without
+    asking `more`; ``given`` rows from ``at`` on are being processed."""
+
+    items: Sequence[Any]
+    at: int
+    until: int
+    given: int
+
+    def complete(self, stream: Stream) -> None:
+        """What was given is complete; raises CancelledError if ``stream`` is not the current one,
+        and `ValueRefused` for a table value that cannot be written."""
+        ...
+
+    async def more(self, stream: Stream) -> None:
+        """Wait until ``at < until``."""
+        ...
+
+    async def gather(self, stream: Stream, count: int, within_s: float | None) -> list[int]:
+        """Wait for ``count`` events, ``within_s`` seconds from the first one at most, and give
+        them: the rows of `row` that hold them."""
+        ...
+
+    def row(self, ahead: int) -> tuple[RecordBatch, int, Any, int]:
+        """The record ``ahead`` rows behind ``at``: its batch, its index there, its event, and the
+        time of the event in milliseconds."""
+        ...
+
+    def emit(self, record: OutboundRecord) -> None: ...
+
+    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None: ...
+
+
+class Stream:
+    """See the module docstring. ``tables`` are the partition's instances, by name."""
+
+    def __init__(self, feed: Feed, tables: Mapping[str, Any]) -> None:
+        self.tables = tables
+        self.asked = False
+        """the agent has asked for an event"""
+        self._feed = feed
+        self._filters: list[Filter] = []
+
+    def end(self) -> None:
+        """The life is over: code that still runs in it reaches nothing."""
+        self.tables = NoTables("its event is over: it was cancelled, or failed.")
+
+    @property
+    def ended(self) -> bool:
+        return isinstance(self.tables, NoTables)
+
+    # --- iterating ---------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._values() if not self._filters else self._filtered(_value)
+
+    async def _values(self) -> AsyncIterator[Any]:
+        self.asked = True
+        feed = self._feed
+        while True:
+            if feed.given:
+                feed.complete(self)
+            at = feed.at
+            if at >= feed.until:
+                await feed.more(self)
+                at = feed.at
+            feed.given = 1
+            yield feed.items[at]
+
+    async def _filtered(self, shape: Callable[[Event], Any]) -> AsyncIterator[Any]:
+        self.asked = True
+        feed = self._feed
+        while True:
+            if feed.given:
+                feed.complete(self)
+            if feed.at >= feed.until:
+                await feed.more(self)
+            feed.given = 1
+            event = self._event(0)
+            if await self._passes(event.value):
+                yield shape(event)
+
+    async def _passes(self, value: Any) -> bool:
+        for wanted in self._filters:
+            passes = wanted(value)
+            if inspect.isawaitable(passes):
+                passes = await passes
+            if not passes:
+                return False
+        return True
+
+    def events(self) -> AsyncIterator[Event]:
+        """The events with their records."""
+        return self._filtered(_itself)
+
+    def items(self) -> AsyncIterator[tuple[Any, Any]]:
+        """Key and value of each event."""
+        return self._filtered(_item)
+
+    async def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, Any]]:
+        """A running number of this life of the agent, and the value."""
+        number = start
+        async for value in self:
+            yield number, value
+            number += 1
+
+    async def take(self, max_: int, within: float | None = None) -> AsyncIterator[list[Any]]:
+        """Lists of up to ``max_`` values: fewer once ``within`` seconds have passed since the first
+        of them came, or the partition can hold no more. They complete together.
+
+        If the agent raises on a list, each of its events is given again alone, so that only the one
+        that fails is refused.
+        """
+        async for events in self.take_events(max_, within):
+            yield [event.value for event in events]
+
+    async def take_events(
+        self, max_: int, within: float | None = None
+    ) -> AsyncIterator[list[Event]]:
+        """As `take`, with the records."""
+        self.asked = True
+        feed = self._feed
+        while True:
+            if feed.given:
+                feed.complete(self)
+            rows = await feed.gather(self, max_, within)
+            events = [self._event(row) for row in rows]
+            if self._filters:
+                events = [event for event in events if await self._passes(event.value)]
+            if events:
+                yield events
+
+    def filter(self, wanted: Filter) -> Stream:
+        """Complete every event for which ``wanted(value)`` is false without giving it. Returns the
+        stream itself."""
+        self._filters.append(wanted)
+        return self
+
+    @property
+    def current_event(self) -> Event | None:
+        """The event in progress; None between events."""
+        return self._event(0) if self._feed.given else None
+
+    def _event(self, ahead: int) -> Event:
+        batch, row, value, event_ms = self._feed.row(ahead)
+        key = batch.keys[row]
+        message = Message(
+            *batch.tp,
+            batch.offsets[row],
+            batch.timestamps[row] / 1000,
+            key,
+            batch.values[row],
+            batch.headers[row],
+        )
+        return Event(_text(key), value, message, event_ms)
+
+    # --- what belongs to the event in progress -----------------------------------------------
+
+    def emit(self, record: OutboundRecord) -> None:
+        """Produce ``record`` in the transaction that makes the event in progress true."""
+        self._check_alive()
+        self._feed.emit(record)
+
+    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
+        """Owe ClickHouse a row, as `streams.agent.Scope.fact`."""
+        self._check_alive()
+        self._feed.fact(table, row, name=name)
+
+    def _check_alive(self) -> None:
+        if self.ended:
+            raise asyncio.CancelledError("this stream is over: its agent was called again")
+
+    # --- Faust's words that dia does not have ------------------------------------------------
+
+    def noack_take(self, max_: int, within: float) -> NoReturn:
+        raise UnsupportedByDia("stream.noack_take() is not there: use stream.take(n, within).")
+
+    def join(self, *fields: Any) -> NoReturn:
+        raise UnsupportedByDia(
+            "stream.join() is not there: send both topics to a third one with the same key, and "
+            "keep the newest of each in a table of its agent."
+        )
+
+    def combine(self, *nodes: Any) -> NoReturn:
+        raise UnsupportedByDia(
+            "streams cannot be combined: send both topics to a third one, and read that."
+        )
+
+    def echo(self, *channels: Any) -> NoReturn:
+        raise UnsupportedByDia("stream.echo() is not there: use `sink=` of the agent.")
+
+
+def _text(key: bytes | None) -> Any:
+    if key is None:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key
+
+
+def _value(event: Event) -> Any:
+    return event.value
+
+
+def _itself(event: Event) -> Event:
+    return event
+
+
+def _item(event: Event) -> tuple[Any, Any]:
+    return event.key, event.value

@@ -1,0 +1,138 @@
+"""A keyed table is a dictionary of whole events: of an event that fails nothing is left, and a restart
+gives back what was committed."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tables.keyed import KeyedTable
+from tables.table_values import form_of
+
+KEYS = st.one_of(st.sampled_from(["a", "b", b"a", 1, ("a", 1), ("a", b"x")]), st.text(max_size=3))
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(1 << 63), (1 << 64) - 1), st.floats(allow_nan=False),
+    st.text(max_size=5), st.binary(max_size=5),
+)  # fmt: skip
+VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(st.text(), SCALARS))
+WRITES = st.one_of(
+    st.tuples(st.just("set"), KEYS, VALUES),
+    st.tuples(st.just("delete"), KEYS),
+    st.tuples(st.just("change"), KEYS, SCALARS),
+    st.tuples(st.just("read"), KEYS),
+)
+STEPS = st.one_of(
+    st.tuples(st.just("event"), st.lists(WRITES, max_size=4), st.booleans()),
+    st.just(("commit",)),
+    st.just(("restart",)),
+    st.tuples(st.just("rewrite"), st.integers(0, 5)),
+)
+
+
+class _Writer:
+    """An event is always in progress, and every key is the partition's."""
+
+    in_event = True
+
+    def __init__(self) -> None:
+        self.touched = 0
+
+    def stage(self, table):
+        self.touched += 1
+
+    def check_owned(self, table, key):
+        pass
+
+
+def _table():
+    table = KeyedTable("table", form_of("table", None), default=list)
+    table.writer = _Writer()
+    return table
+
+
+def _write(target, write):
+    match write:
+        case "set", key, value:
+            target[key] = value
+        case "delete", key:
+            target.pop(key, None)
+        case "change", key, value:
+            found = target.get(key, [])
+            if isinstance(found, list):
+                target[key] = [*found, value]
+        case "read", key:
+            _ = target.get(key)
+
+
+def _change_in_place(table, write):
+    """What `_write` does to a model by assignment, done to the table's own object."""
+    match write:
+        case "change", key, value:
+            found = table[key]
+            if isinstance(found, list):
+                found.append(value)
+        case _:
+            _write(table, write)
+
+
+def _commit(table, store):
+    for key, value in table.delta(1):
+        if value is None:
+            store.pop(key, None)
+        else:
+            store[key] = value
+
+
+def _same(table, model):
+    assert dict(table.items()) == model
+    table.drop()  # reading lists them as what their reader may change
+    assert {type(value) for value in dict(table.items()).values()} == set(map(type, model.values()))
+    table.drop()
+
+
+@settings(max_examples=60)
+@given(st.lists(STEPS, max_size=12))
+def test_the_state_is_that_of_the_completed_events(steps):
+    """Reads, assignments, changes in place and deletions, whole events dropped, commits and restarts
+    anywhere."""
+    table, model, committed, store = _table(), {}, {}, {}
+    for step in steps:
+        match step:
+            case "event", writes, completes:
+                after = dict(model)
+                for write in writes:
+                    _change_in_place(table, write)
+                    _write(after, write)
+                if completes:
+                    table.seal()
+                    table.join()
+                    model = after
+                else:
+                    table.drop()
+            case "rewrite", number if store:
+                key = sorted(store)[number % len(store)]
+                table.rewrite(key, store[key])
+            case ("commit",):
+                _commit(table, store)
+                committed = dict(model)
+            case ("restart",):
+                table, model = _table(), dict(committed)
+                table.load(sorted(store.items()))
+        _same(table, model)
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(KEYS, VALUES, max_size=4), st.data())
+def test_what_is_staged_is_not_in_a_commit(content, data):
+    """A commit in the middle of an event encodes what was there before it."""
+    table, store = _table(), {}
+    for key, value in content.items():
+        table[key] = value
+    table.seal()
+    table.join()
+    for write in data.draw(st.lists(WRITES, max_size=5)):
+        _change_in_place(table, write)
+    _commit(table, store)
+    after = _table()
+    after.load(sorted(store.items()))
+    _same(after, content)
