@@ -9,7 +9,10 @@ metrics are wanted most. Probes never ask Kafka, ClickHouse or Redis: a restart 
 - ``/degradation``  the process's level, since when, and why; always 200, for it is news and not
   a reason to restart
 - ``/status``    what a worker tells of its partitions, as in its status file; 404 from others
-- ``/metrics``   Prometheus text format
+- ``/metrics``   Prometheus text format, at most `METRICS_AGE_S` old
+
+An address that asks more often than `PER_S` waits; the thread shares the interpreter with the work of
+the process.
 """
 
 from __future__ import annotations
@@ -23,17 +26,24 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streams.clock import Clock
 from streams.listener import address_of
 from streams.telemetry.metrics import Metrics
+from streams.telemetry.pace import Pace
 
 HEARTBEAT_INTERVAL_S = 1.0
 STALE_AFTER_S = 30.0
 """Far longer than the loop may ever hold on to one step, so a busy machine kills nobody."""
 STOP_TIMEOUT_S = 5.0
 REQUEST_BYTES_MAX = 1024
+METRICS_AGE_S = 1.0
+"""Writing the text takes tens of milliseconds: those who ask within it share one."""
+PER_S = 20.0
+BURST = 40
+WAITING_MAX = 20
 
 
 class Verdict(NamedTuple):
@@ -124,6 +134,8 @@ class HealthServer:
         self._metrics = metrics
         self._clock = clock
         self._listener = listener
+        self._written: bytes | None = None
+        self._written_s = 0.0
         self._thread: threading.Thread | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self._serving: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -176,6 +188,12 @@ class HealthServer:
         finally:
             await runner.cleanup()
 
+    def _text(self) -> bytes:
+        now_s = self._clock.monotonic()
+        if self._written is None or now_s - self._written_s >= METRICS_AGE_S:
+            self._written, self._written_s = generate_latest(self._metrics.registry), now_s
+        return self._written
+
     def _routes(self) -> web.Application:
         probes = {
             "/startupz": self._state.startup,
@@ -197,10 +215,17 @@ class HealthServer:
             return web.Response(body=self._state.status, content_type="application/json")
 
         async def metrics(request: web.Request) -> web.Response:
-            body = generate_latest(self._metrics.registry)
-            return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+            return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-        app = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        pace = Pace(self._clock, per_s=PER_S, burst=BURST, waiting_max=WAITING_MAX)
+
+        @web.middleware
+        async def paced(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if await pace.turn(request.remote or ""):
+                return await handler(request)
+            return web.Response(status=429, headers={"Retry-After": "1", "Connection": "close"})
+
+        app = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[paced])
         app.add_routes([web.get(path, probe) for path in probes])
         app.add_routes([web.get("/degradation", degradation), web.get("/status", status)])
         app.add_routes([web.get("/metrics", metrics)])

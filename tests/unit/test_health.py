@@ -12,8 +12,11 @@ import pytest
 from streams.clock import SystemClock, VirtualClock
 from streams.degradation.level import Cause, Standing
 from streams.listener import bound
+from streams.telemetry import health
+from streams.telemetry import pace as pace_module
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
+from streams.telemetry.pace import Pace
 
 
 @pytest.fixture
@@ -91,6 +94,47 @@ async def test_metrics_are_served_with_the_heartbeat(served):
     assert 'dia_commit_failures_total{code="commit_in_doubt"} 1.0' in text
     assert 'dia_build_info{process="edge",version="9"} 1.0' in text
     assert "dia_loop_heartbeat_timestamp_seconds 1." in text
+
+
+async def test_many_who_ask_for_metrics_share_one_text(served, monkeypatch):
+    """Four clients that asked without pause took most of a core, in the interpreter that folds
+    events (A88)."""
+    written = []
+    monkeypatch.setattr(health, "METRICS_AGE_S", 3600.0)
+    monkeypatch.setattr(
+        health, "generate_latest", lambda registry: written.append(1) or b"dia_written 1"
+    )
+    _, _, ask = served
+    answers = await asyncio.gather(*(ask("/metrics") for _ in range(2 * health.BURST)))
+    assert {status for status, _ in answers} <= {200, 429}
+    assert len(written) == 1
+
+
+async def test_an_address_that_asks_too_often_waits_and_is_then_refused():
+    """Another address is answered at once meanwhile, and the first one after a moment."""
+    clock = VirtualClock()
+    pace = Pace(clock, per_s=10, burst=5, waiting_max=3)
+    assert all([await pace.turn("a") for _ in range(5)])
+    waiting = [asyncio.create_task(pace.turn("a")) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert [one.done() for one in waiting] == [False, False, False, True]
+    assert waiting[3].result() is False
+    assert await pace.turn("b")
+    await clock.advance(0.3)
+    assert [one.result() for one in waiting] == [True, True, True, False]
+    assert len(pace._next_s) == 2
+
+
+async def test_addresses_that_are_remembered_are_bounded(monkeypatch):
+    """Those that were silent make room; while all ask, a new one is refused."""
+    monkeypatch.setattr(pace_module, "ADDRESSES_MAX", 2)
+    clock = VirtualClock()
+    pace = Pace(clock, per_s=10, burst=5, waiting_max=3)
+    assert await pace.turn("a")
+    assert await pace.turn("b")
+    assert not await pace.turn("c")
+    await clock.advance(1.0)
+    assert await pace.turn("c")
 
 
 async def test_unknown_paths_and_methods_are_refused(served):
