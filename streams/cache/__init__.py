@@ -22,6 +22,9 @@ not connected, L1 answers only if Redis does not. So a change that was told whil
 not hear is seen by it at its next read (or, if that read joins a load under way, as of the
 beginning of that load); and with Redis away altogether, L1 ends after its TTL.
 
+Believing: an entry whose kind `authorises` something counts only where it bears the seal of this
+cluster (streams/cache/sealed.py); without a secret its source is asked, and notices alone are heard.
+
 Redis away is never an error of a reader: the source answers instead, behind a breaker. It is one
 of whoever changes something, for whom `CacheUnavailable` means: tell it again later.
 """

@@ -63,11 +63,13 @@ class CachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class SharedLayer:
-    """L2 as a process has it: the layer, the breaker before it, and the ear for notices."""
+    """L2 as a process has it: the layer, the breaker before it, and the ear for notices.
+    ``sealed``: its entries are this cluster's own (streams/cache/sealed.py)."""
 
     shared: SharedCache
     breaker: Breaker
     invalidations: Invalidations
+    sealed: bool = False
 
     async def ask(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Through the breaker. Raises `CacheUnavailable`."""
@@ -124,7 +126,7 @@ class Cache(Generic[V]):
     async def _find(self, name: str, load: Callable[[], Awaitable[Versioned[V]]]) -> V | None:
         """K2 to K4."""
         asked = self._local.asking()
-        if self._layer is None:
+        if self._layer is None or (self._kind.authorises and not self._layer.sealed):
             return self._keep(name, await self._load(load), asked)
         key = CacheKey(self.name, name)
         claim: Claim | None = None

@@ -54,6 +54,8 @@ class Invalidations:
                 if self.live:
                     log.warning("cache_subscription_lost", why=str(error))
                     pause_s = _FIRST_PAUSE_S
+            except Exception:
+                log.exception("cache_listener_failed")
             finally:
                 self._set(live=False)
             await self._clock.sleep(pause_s)

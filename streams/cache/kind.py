@@ -13,9 +13,11 @@ class CacheKind:
 
     name: str
     versioned: bool
+    authorises: bool = False
+    """something is allowed by such a value: an entry without a seal is not even asked for"""
 
 
-POLICY: Final = CacheKind("policy", versioned=False)
+POLICY: Final = CacheKind("policy", versioned=False, authorises=True)
 """names: length of the tenant, ``:``, tenant, ``/``, policy"""
 MODEL: Final = CacheKind("model", versioned=True)
 """names: length of the tenant, ``:``, tenant, ``/``, model"""

@@ -7,6 +7,7 @@ import asyncio
 from streams.cache.cache import SharedLayer
 from streams.cache.invalidations import Invalidations
 from streams.cache.redis import RedisShared, connect
+from streams.cache.sealed import SealedShared, secret_of
 from streams.cache.shared import SharedCache
 from streams.clock import Clock
 from streams.errors import CacheUnavailable
@@ -17,10 +18,15 @@ from streams.telemetry.metrics import Metrics
 BREAKER = BreakerPolicy(failures=5, window_s=60.0, open_s=60.0, successes=3)
 
 
-def shared_layer(shared: SharedCache, clock: Clock, metrics: Metrics) -> SharedLayer:
-    """``shared`` behind a breaker, with an ear for its notices."""
+def shared_layer(
+    shared: SharedCache, clock: Clock, metrics: Metrics, secret: bytes = b""
+) -> SharedLayer:
+    """``shared`` behind a breaker, with an ear for its notices; its entries are sealed with
+    ``secret``, if there is one."""
+    if secret:
+        shared = SealedShared(shared, secret, clock)
     breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
-    return SharedLayer(shared, breaker, Invalidations(shared, clock, metrics))
+    return SharedLayer(shared, breaker, Invalidations(shared, clock, metrics), bool(secret))
 
 
 class ProcessCaches:
@@ -33,7 +39,7 @@ class ProcessCaches:
             client = connect(
                 settings.redis_url, settings.redis_timeout_s, **settings.redis_options()
             )
-            self.layer = shared_layer(RedisShared(client), clock, metrics)
+            self.layer = shared_layer(RedisShared(client), clock, metrics, secret_of(settings))
 
     def start(self) -> None:
         """Begin to hear invalidations; Redis may be away."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.lock import Lock
 from redis.asyncio.retry import Retry
@@ -30,6 +31,8 @@ _SCAN_COUNT = 500
 _POLL_S = 1.0
 _SILENCE_MAX_S = 5.0
 """A listener asks for a sign of life this often: a connection can be dead without an error."""
+
+log = structlog.get_logger(__name__)
 
 _decode = msgspec.json.Decoder(tuple[str, str | None, str]).decode
 _encode = msgspec.json.Encoder().encode
@@ -66,6 +69,11 @@ def answering() -> Iterator[None]:
         raise CacheUnavailable(
             f"Redis does not answer ({type(error).__name__}: {error}). Events and windows are not "
             f"affected. Bring it back: `dia doctor` says what is wrong."
+        ) from error
+    except ValueError as error:
+        raise CacheUnavailable(
+            f"Redis holds under a name of dia what dia did not write ({error}). Events and windows are "
+            f"not affected. Find out who writes there, and delete it."
         ) from error
     _raise_swallowed(asked)
 
@@ -114,6 +122,8 @@ class RedisShared:
         if entry is None:
             return Stored(known, None, None)
         version, _, body = entry.partition(b" ")
+        if not version.isdigit():
+            return Stored(known, None, None)  # not dia's
         return Stored(known, int(version), body, max(0, rest_ms) / 1000)
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
@@ -182,8 +192,7 @@ class RedisShared:
                     if message["type"] == "subscribe":
                         listener.connected()
                     elif message["type"] == "message":
-                        cache, name, version = _decode(message["data"])
-                        listener.heard(Notice(cache, name, int(version)))
+                        _hear(listener, message["data"])
 
     async def _next(self, subscription: Any, asked: int) -> dict[str, Any]:
         """The next message. Raises TimeoutError when a connection does not even answer pings."""
@@ -202,6 +211,19 @@ class RedisShared:
 
     async def close(self) -> None:
         await self._client.aclose(close_connection_pool=True)
+
+
+def _hear(listener: Listener, message: bytes) -> None:
+    """A message that is no notice may come from a newer version of dia, and mean any name: nothing
+    that was kept is trusted after it."""
+    try:
+        cache, name, version = _decode(message)
+        notice = Notice(cache, name, int(version))
+    except ValueError as error:
+        log.warning("cache_notice_unreadable", bytes=len(message), why=str(error)[:200])
+        listener.connected()
+        return
+    listener.heard(notice)
 
 
 def _key(key: CacheKey, kind: str) -> str:

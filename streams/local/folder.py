@@ -53,6 +53,10 @@ class StackFolder:
     def password(self) -> Path:
         return self.root / "clickhouse.password"
 
+    @property
+    def cache_secret(self) -> Path:
+        return self.root / "cache.secret"
+
     def broker(self, name: str) -> Path:
         """Properties and data of the Kafka broker with this service name."""
         return self.root / name

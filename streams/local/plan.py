@@ -146,7 +146,9 @@ def refuse_other_size(
             raise RefusedBySafety(msg)
 
 
-def settle_password(folder: StackFolder) -> None:
-    """Make the shards' password at the first start; only its owner can read it."""
-    if not folder.password.exists():
-        write_atomically(folder.password, secrets.token_urlsafe(24).encode())
+def settle_secrets(folder: StackFolder) -> None:
+    """Make the shards' password and the caches' secret at the first start; only their owner can
+    read them."""
+    for path in (folder.password, folder.cache_secret):
+        if not path.exists():
+            write_atomically(path, secrets.token_urlsafe(24).encode())

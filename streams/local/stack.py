@@ -29,8 +29,8 @@ from streams.local.plan import (
     SHARDS_MAX,
     refuse_other_size,
     remembered_plan,
-    settle_password,
     settle_plan,
+    settle_secrets,
 )
 from streams.local.roster import Entry, Roster, State, read_roster
 from streams.local.status import ServiceStatus, StackStatus, live_roster, status
@@ -221,7 +221,7 @@ def _prepare(
     if class_cache:
         class_training.ensure(wheels.java, class_path, progress)
     plan = settle_plan(folder, shards, brokers, new_ports=new_ports)
-    settle_password(folder)
+    settle_secrets(folder)
     folder.redis.mkdir(exist_ok=True)
     kafka.prepare(folder, plan, wheels.java, class_path)
     kafkas = "Kafka" if len(plan.brokers) == 1 else f"{len(plan.brokers)} Kafka brokers"

@@ -43,6 +43,7 @@ class StackStatus:
     clickhouse_user: str = ""
     clickhouse_password_file: str = ""
     clickhouse_database: str = ""
+    cache_secret_file: str = ""
     services: tuple[ServiceStatus, ...] = ()
 
     @property
@@ -59,6 +60,7 @@ class StackStatus:
             "clickhouse_password_file": self.clickhouse_password_file,
             "clickhouse_database": self.clickhouse_database,
             "redis_url": self.redis_url,
+            "cache_secret_file": self.cache_secret_file,
         }
 
 
@@ -84,6 +86,7 @@ def status(home: Path) -> StackStatus:
         clickhouse_user=CLICKHOUSE_USER,
         clickhouse_password_file=str(folder.password),
         clickhouse_database=CLICKHOUSE_DATABASE,
+        cache_secret_file=str(folder.cache_secret),
         services=_services(folder, plan, roster),
     )
 

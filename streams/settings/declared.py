@@ -73,6 +73,9 @@ class Settings:
     redis_url: str = _setting("", "Redis address, redis://host:port/db, rediss:// for TLS")
     redis_user: str = _setting("", "Redis user, where the address names none")
     redis_password_file: str = _setting("", "file that holds the Redis password")
+    cache_secret_file: str = _setting(
+        "", "file with the secret that all processes share to sign what they keep in Redis"
+    )
     redis_ca_file: str = _setting("", "PEM authorities to trust at rediss://; default the system's")
     redis_timeout_s: float = _setting(
         0.5, "longest wait for Redis; a cache is no use that is slower", low=0.01, high=30

@@ -13,7 +13,7 @@ from streams import settings
 from streams.errors import DependencyUnreachable, RefusedBySafety
 from streams.local import clickhouse, disk, kafka, wheels
 from streams.local.folder import StackFolder, write_atomically
-from streams.local.plan import BrokerPlan, settle_password, settle_plan
+from streams.local.plan import BrokerPlan, settle_plan, settle_secrets
 from streams.local.ports import FIRST_PORT, LAST_PORT, LOOPBACK, free_ports, is_free, refuse_busy
 from streams.local.stack import StackStatus, up
 
@@ -141,9 +141,9 @@ def test_an_unreadable_plan_is_made_anew(folder):
 
 def test_the_password_is_made_once_and_for_its_owner_only(folder):
     """The shards on disk know it; other users of the machine must not."""
-    settle_password(folder)
+    settle_secrets(folder)
     first = folder.password.read_text()
-    settle_password(folder)
+    settle_secrets(folder)
     assert folder.password.read_text() == first
     assert len(first) >= 24
     assert stat.S_IMODE(folder.password.stat().st_mode) == 0o600
@@ -161,8 +161,9 @@ def test_published_addresses_are_what_settings_load(folder):
         clickhouse_user="u",
         clickhouse_password_file=str(folder.password),
         clickhouse_database="d",
+        cache_secret_file=str(folder.cache_secret),
     )
-    settle_password(folder)
+    settle_secrets(folder)
     write_atomically(folder.published, msgspec.json.encode(running.settings()))
     loaded, provenance = settings.load({"DIA_HOME": str(folder.home)})
     assert {name: getattr(loaded, name) for name in running.settings()} == running.settings()

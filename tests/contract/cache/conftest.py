@@ -10,6 +10,7 @@ import pytest
 
 from streams.cache.memory import MemoryShared
 from streams.cache.redis import RedisShared, connect
+from streams.cache.sealed import SealedShared
 from streams.cache.shared import CacheKey, Notice, SharedCache
 from streams.clock import SystemClock
 from streams.local.ports import LOOPBACK, free_ports
@@ -54,7 +55,9 @@ class Pod:
 
     async def sever(self) -> None:
         """Cut the connections of whoever listens."""
-        if isinstance(self.shared, MemoryShared):
+        if isinstance(self.shared, SealedShared):
+            self.shared._shared.cut()
+        elif isinstance(self.shared, MemoryShared):
             self.shared.cut()
         else:
             admin = connect(self.url, 2.0)
@@ -86,11 +89,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
     server.stop()
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.stack)])
+@pytest.fixture(params=["memory", "sealed", pytest.param("redis", marks=pytest.mark.stack)])
 async def pod(request: pytest.FixtureRequest) -> AsyncIterator[Pod]:
     """The layer under test."""
     if request.param == "memory":
         pod = Pod(MemoryShared(SystemClock()))
+    elif request.param == "sealed":
+        clock = SystemClock()
+        pod = Pod(SealedShared(MemoryShared(clock), b"of this contract only", clock))
     else:
         url = request.getfixturevalue("redis_server").url
         pod = Pod(RedisShared(connect(url, 2.0)), url)

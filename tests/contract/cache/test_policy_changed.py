@@ -7,11 +7,14 @@ import json
 import os
 import sys
 
+import msgspec
 import pytest
 
+from streams.cache.kind import POLICY, owned
 from streams.cache.memory import MemoryShared
 from streams.cache.process import shared_layer
 from streams.cache.redis import EVENTS_CHANNEL, connect
+from streams.cache.shared import CacheKey, present
 from streams.clock import SystemClock, VirtualClock
 from streams.errors import CacheUnavailable
 from streams.job_refusals import PolicyRejected
@@ -20,6 +23,8 @@ from streams.policy.policy import Policy, Question
 from streams.policy.validator import PolicyValidator, policy_cache
 from streams.telemetry.metrics import Metrics
 from tests.contract.cache.conftest import until
+
+SECRET = b"of this cluster's caches"
 
 
 class Source:
@@ -40,9 +45,9 @@ class Source:
 class Process:
     """One worker, as far as policies are concerned."""
 
-    def __init__(self, pod, source):
+    def __init__(self, pod, source, secret=SECRET):
         clock, metrics = SystemClock(), Metrics()
-        layer = shared_layer(pod.shared, clock, metrics)
+        layer = shared_layer(pod.shared, clock, metrics, secret)
         self.validator = PolicyValidator(source, policy_cache(clock, metrics, layer))
         self.invalidations = layer.invalidations
         self.listening = asyncio.create_task(self.invalidations.run())
@@ -56,6 +61,10 @@ class Process:
         except PolicyRejected:
             return False
         return True
+
+    async def stop(self):
+        self.listening.cancel()
+        await asyncio.gather(self.listening, return_exceptions=True)
 
 
 async def test_a_changed_policy_counts_in_every_process_at_once(pod):
@@ -81,8 +90,42 @@ async def test_a_changed_policy_counts_in_every_process_at_once(pod):
     assert all(await refused())
     assert source.asked == asked + 1
     for process in processes:
-        process.listening.cancel()
-    await asyncio.gather(*(p.listening for p in processes), return_exceptions=True)
+        await process.stop()
+
+
+@pytest.mark.parametrize("secret", [b"", SECRET], ids=["no secret", "secret"])
+async def test_a_policy_that_somebody_wrote_into_redis_allows_nothing(pod, secret):
+    """Whoever has Redis's password once let a tenant simulate what its policy refuses."""
+    names = pod.cache, "p"
+    source = Source()
+    source.policy = Policy(tenant_id=names[0], policy_id="p", active=False)
+    allowed = present(msgspec.msgpack.encode(Policy(tenant_id=names[0], policy_id="p")))
+    await pod.shared.advance(CacheKey(POLICY.name, owned(*names)), None, allowed, 60.0)
+    process = Process(pod, source, secret)
+    await until(lambda: process.invalidations.live)
+    assert not await process.allows(*names)
+    assert source.asked == 1
+    await process.stop()
+
+
+async def test_without_a_secret_each_process_asks_for_itself_and_hears_of_changes(pod):
+    """Redis saves nothing then, and costs nothing: what it says is only that something changed."""
+    names = pod.cache, "p"
+    source = Source()
+    source.policy = Policy(tenant_id=names[0], policy_id="p")
+    processes = [Process(pod, source, b"") for _ in range(2)]
+    await until(lambda: all(process.invalidations.live for process in processes))
+    assert all([await process.allows(*names) for process in processes for _ in range(2)])
+    assert source.asked == 2
+    source.policy = Policy(tenant_id=names[0], policy_id="p", active=False)
+    await policy_changed(pod.shared, *names, 5, "tester")
+    for _ in range(200):
+        if not any([await process.allows(*names) for process in processes]):
+            break
+        await asyncio.sleep(0.01)
+    assert not any([await process.allows(*names) for process in processes])
+    for process in processes:
+        await process.stop()
 
 
 @pytest.mark.stack

@@ -13,7 +13,8 @@ from streams import cli
 from streams.cache.cache import Cache, SharedLayer, Versioned
 from streams.cache.invalidations import Invalidations
 from streams.cache.kind import POLICY, owned
-from streams.cache.redis import RedisShared, connect
+from streams.cache.redis import CHANNEL, RedisShared, connect
+from streams.cache.sealed import SealedShared
 from streams.clock import SystemClock
 from streams.errors import CacheUnavailable
 from streams.resilience.breaker import Breaker, BreakerPolicy
@@ -31,10 +32,10 @@ class Process:
     def __init__(self, url: str, source: dict[str, str]) -> None:
         clock, metrics = SystemClock(), Metrics()
         self.metrics = metrics
-        self.shared = RedisShared(connect(url, 0.3))
+        self.shared = SealedShared(RedisShared(connect(url, 0.3)), b"of this contract only", clock)
         self.breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
         self.invalidations = Invalidations(self.shared, clock, metrics)
-        layer = SharedLayer(self.shared, self.breaker, self.invalidations)
+        layer = SharedLayer(self.shared, self.breaker, self.invalidations, sealed=True)
         self.cache: Cache[str] = Cache(
             POLICY, encode=str.encode, decode=bytes.decode, clock=clock, metrics=metrics,
             layer=layer,
@@ -112,6 +113,27 @@ async def test_a_change_during_an_outage_is_seen_by_all_after_it(pair, redis_ser
     await until(lambda: one.breaker.state != "open")
     await one.get("5:other/again")
     assert one.breaker.state == "closed"
+
+
+async def test_garbage_ends_no_listener_and_hides_no_value(pair, redis_server):
+    """Whoever reaches Redis may write there; one message once made the whole fleet deaf."""
+    first, second = pair
+    assert await first.get() == await second.get() == "old"
+    client = connect(redis_server.url, 2.0)
+    for message in (b"x", b"\xff\xfe", b"[1]", b'["policy", "p", "x"]'):
+        await client.publish(CHANNEL, message)
+    place = f"dia:{{{POLICY.name}:{first.name}}}"
+    for name, value in (("e", b"x +new"), ("e", b"999 +new"), ("f", b"x")):
+        await client.set(f"{place}:{name}", value)
+        assert await first.get() == "old"
+        assert await second.get() == "old"
+    await client.delete(f"{place}:e", f"{place}:f")
+    await client.aclose(close_connection_pool=True)
+    first.source[first.name] = "new"
+    heard = second.swept
+    await first.cache.invalidate(first.name)
+    await until(lambda: second.swept > heard)
+    assert await second.get() == "new"
 
 
 async def test_the_command_makes_every_process_ask_again(pair, redis_server, monkeypatch, capsys):

@@ -28,6 +28,9 @@
 {{- if .Values.redis.caSecret }}
 - {name: DIA_REDIS_CA_FILE, value: /secrets/redis-ca/ca.crt}
 {{- end }}
+{{- if .Values.redis.cacheSecret }}
+- {name: DIA_CACHE_SECRET_FILE, value: /secrets/cache/secret}
+{{- end }}
 {{- end }}
 {{- range $name, $value := .Values.config }}
 - {name: DIA_{{ upper $name }}, value: {{ include "dia.number" $value | quote }}}
@@ -38,7 +41,7 @@
 {{- end }}
 
 {{- define "dia.secrets" -}}
-{{- $all := dict "kafka" .Values.kafka.existingSecret "kafka-ca" .Values.kafka.caSecret "clickhouse" .Values.clickhouse.existingSecret "clickhouse-ca" .Values.clickhouse.caSecret "redis" .Values.redis.existingSecret "redis-ca" .Values.redis.caSecret }}
+{{- $all := dict "kafka" .Values.kafka.existingSecret "kafka-ca" .Values.kafka.caSecret "clickhouse" .Values.clickhouse.existingSecret "clickhouse-ca" .Values.clickhouse.caSecret "redis" .Values.redis.existingSecret "redis-ca" .Values.redis.caSecret "cache" .Values.redis.cacheSecret }}
 {{- $used := dict }}
 {{- range $name, $secret := $all }}{{ if $secret }}{{ $_ := set $used $name $secret }}{{ end }}{{ end }}
 {{- toYaml $used }}
