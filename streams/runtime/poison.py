@@ -48,7 +48,7 @@ class PoisonLimits(NamedTuple):
     window_s: float
     min_records: int
     max_ratio: float
-    min_tenants: int = 1
+    min_tenants: int
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class PoisonBreaker:
         records: int,
         bad: Mapping[bytes, int],
         of_tenants: Callable[[], Mapping[bytes, int]],
-        start: int = 0,
+        start: int,
     ) -> Sequence[bytes]:
         """A batch of ``records`` that begins at offset ``start`` was folded at monotonic time
         ``now_s``; ``bad`` counts its bad ones by tenant. ``of_tenants`` counts all of them by

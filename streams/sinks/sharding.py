@@ -9,6 +9,7 @@ link; a process with another map is refused.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -174,8 +175,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
     version: int
     valid_from: date
-    ranges: list[_Range] = []
-    tenants: dict[str, int] = {}
+    ranges: list[_Range] | None = None
+    tenants: dict[str, int] | None = None
 
 
 def declared(settings: Settings) -> ShardMap:
@@ -199,29 +200,54 @@ def load(setting: str, shards: int, today: date) -> ShardMap:
             f"DIA_SHARDING={setting} is not hash, range:FILE or directory:FILE. Correct it."
         )
     try:
-        file = msgspec.json.decode(Path(name).read_bytes(), type=_File)
-    except (OSError, msgspec.MsgspecError) as error:
+        file = _read(Path(name))
+    except (OSError, ValueError) as error:
         raise UsageError(f"DIA_SHARDING={setting}: {name} cannot be used: {error}.") from error
     if file.valid_from > today:
         raise UsageError(
             f"{name} is valid from {file.valid_from}, and today is {today} (UTC). A map holds for all "
             "rows at once: use the one that is valid today."
         )
-    strategy = _ranges(file, name) if kind == "range" else _directory(file, shards)
-    _refuse_beyond(shards, [r.shard for r in file.ranges] + list(file.tenants.values()), name)
+    strategy = _ranges(file, name) if kind == "range" else _directory(file, name, shards)
+    named = [r.shard for r in file.ranges or ()] + list((file.tenants or {}).values())
+    _refuse_beyond(shards, named, name)
     return ShardMap(shards, strategy, file.version)
 
 
+def _read(path: Path) -> _File:
+    """Raises `OSError`, and `ValueError` for what is no map."""
+    content = path.read_bytes()
+    file = msgspec.json.decode(content, type=_File)
+    json.loads(content, object_pairs_hook=_refuse_repeats)
+    return file
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise ValueError(f'"{name}" is there twice')
+        seen.add(name)
+
+
 def _ranges(file: _File, name: str) -> RangeSharding:
-    lower = tuple(r.lower for r in file.ranges)
+    if file.tenants is not None:
+        raise UsageError(f'{name} has "tenants", which are for directory:FILE, not range:FILE.')
+    lower = tuple(r.lower for r in file.ranges or ())
     if not lower or lower[0] != "" or list(lower) != sorted(set(lower)):
         raise UsageError(
             f'{name}: "ranges" must start with {{"from": ""}} and ascend without repeats.'
         )
-    return RangeSharding(lower, tuple(r.shard for r in file.ranges))
+    return RangeSharding(lower, tuple(r.shard for r in file.ranges or ()))
 
 
-def _directory(file: _File, shards: int) -> DirectorySharding:
+def _directory(file: _File, name: str, shards: int) -> DirectorySharding:
+    if file.ranges is not None:
+        raise UsageError(f'{name} has "ranges", which are for range:FILE, not directory:FILE.')
+    if not file.tenants:
+        raise UsageError(
+            f'{name} names no tenant: "tenants" must have one. Else DIA_SHARDING=hash.'
+        )
     return DirectorySharding(file.tenants, HashSharding(shards))
 
 

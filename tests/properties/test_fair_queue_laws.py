@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from itertools import chain
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,6 +148,37 @@ def test_jobs_that_end_while_they_wait_are_passed_over(jobs, ended):
     assert len(queue) == len(set(range(len(jobs))) - ended)
     assert sorted(number for number, *_ in drained(queue)) == sorted(set(range(len(jobs))) - ended)
     assert len(queue) == 0
+
+
+def test_a_job_comes_back_between_those_that_came_back_before_it():
+    """Its place is behind one that waits again and before another."""
+    queue = filled([("normal", "t", "x")] * 5)
+    places = {number: number + 1 for number in range(5)}
+    taken = [queue.pop_ahead("normal", always) for _ in range(3)]
+    for job in (taken[0], taken[2], taken[1]):
+        queue.push("normal", "t", "x", job, places[job[0]])
+    assert [number for number, *_ in drained(queue)] == [0, 1, 2, 3, 4]
+
+
+@given(JOBS, st.sets(st.integers(0, 59)))
+def test_nothing_stays_of_tenants_that_have_no_job(jobs, ended):
+    """Tenants and queues are names that requests bring: millions of them in the life of a worker."""
+    queue = FairQueue(SHARE, lambda job, place: job[0] in ended)
+    for number, (lane, tenant, name) in enumerate(jobs):
+        queue.push(lane, tenant, name, (number, lane, tenant, name))
+        if number in ended:
+            queue.dropped(lane)
+    queue.push("high", "last", "x", (-1, "high", "last", "x"))
+    queue.push("normal", "last", "x", (-2, "normal", "last", "x"))
+    drained(queue)
+    assert queue._lanes == {"high": {}, "normal": {}}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_no_lane_may_have_all_of_the_starts(share):
+    """The other one would starve."""
+    with pytest.raises(AssertionError):
+        FairQueue(share, never)
 
 
 def test_a_tenant_with_very_many_queues_is_looked_through_in_bounded_time():

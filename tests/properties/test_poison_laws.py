@@ -28,7 +28,7 @@ def _limits(min_tenants: int) -> PoisonLimits:
 def _fold(breaker: PoisonBreaker, now_s: float, sent: dict[bytes, tuple[int, int]]):
     records = {tenant: count for tenant, (count, _) in sent.items()}
     bad = Counter({tenant: count for tenant, (_, count) in sent.items() if count})
-    return breaker.observe(now_s, sum(records.values()), bad, lambda: records)
+    return breaker.observe(now_s, sum(records.values()), bad, lambda: records, 0)
 
 
 @given(

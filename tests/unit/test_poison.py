@@ -92,12 +92,43 @@ def test_a_trickle_goes_on():
         assert watched.fold(float(second), a=(500, 5), nobody=(500, 5)) == []
 
 
+def test_good_records_of_others_stay_when_the_worst_tenants_are_left_out():
+    """The two worst tenants go with their bad records: what is left is a good day."""
+    watched = Watched()
+    assert watched.fold(0.0, a=(5000, 5000), b=(5000, 5000), good=(200, 0)) == ["a", "b"]
+
+
+def test_the_worst_tenants_are_those_in_excess_and_not_those_with_most_bad_records():
+    """A large tenant within the ratio has more bad records than small ones that send nothing else.
+    Without the two worst of these the rest is within the ratio."""
+    watched = Watched()
+    found = watched.fold(0.0, large=(2000, 900), b=(150, 150), c=(140, 140), d=(130, 130))
+    assert found == ["b", "c", "d"]
+
+
 def test_what_is_older_than_the_window_is_forgotten():
     """Yesterday's storm must not count against today's records."""
     watched = Watched()
     watched.fold(0.0, a=(99, 99), nobody=(99, 99))
     watched.fold(11.0, a=(99, 49), nobody=(99, 49))
     assert watched.fold(12.0, a=(99, 49), nobody=(99, 49)) == []
+
+
+def test_only_what_is_older_than_the_window_is_forgotten():
+    """A storm that began two seconds ago counts, however old the records before it are."""
+    watched = Watched()
+    watched.fold(0.0, nobody=(1, 0))
+    watched.fold(9.0, nobody=(60, 60))
+    with pytest.raises(PoisonStorm, match="100 of the last 100"):
+        watched.fold(11.0, nobody=(40, 40))
+
+
+def test_the_records_of_a_tenant_age_with_its_bad_ones():
+    """Both counts are of one window: else a tenant's share would fall for ever."""
+    watched = Watched()
+    for second in (0.0, 5.0, 11.0):
+        watched.fold(second, a=(100, 10))
+    assert watched.shares(b"a") == (20, 200)
 
 
 def test_good_records_of_before_do_not_dilute_a_storm():
@@ -112,7 +143,7 @@ def test_a_tenant_is_judged_by_its_records_since_its_first_bad_one():
     """Before it, nothing counts records by tenant: that is what keeps good batches cheap."""
     watched = Watched()
     calls = []
-    watched.observe(0.0, 5000, Counter(), lambda: calls.append(1) or {})
+    watched.observe(0.0, 5000, Counter(), lambda: calls.append(1) or {}, 0)
     assert calls == []
     assert watched.fold(1.0, a=(300, 140)) == []
     assert watched.fold(2.0, a=(100, 100)) == ["a"]
@@ -128,6 +159,8 @@ def test_a_tenant_whose_bad_records_have_aged_begins_anew():
     assert watched.shares(b"a") == (0, 0)
     assert watched.fold(12.0, a=(100, 51), b=(10, 10)) == ["a"]
     assert watched.shares(b"a") == (51, 100)
+    watched.fold(16.0, a=(10, 0), b=(10, 10))
+    assert watched.shares(b"a") == (51, 110)
 
 
 def test_what_an_operator_let_through_is_not_counted():
@@ -152,7 +185,7 @@ def test_tenants_that_are_told_apart_are_bounded():
     for batch in range(4):
         names = [b"%d" % (batch * TENANTS_MAX + n) for n in range(TENANTS_MAX)]
         watched.observe(
-            float(batch), len(names), Counter(names), lambda names=names: Counter(names)
+            float(batch), len(names), Counter(names), lambda names=names: Counter(names), 0
         )
     assert len(watched._bad) == TENANTS_MAX + 1
     assert watched._bad[NOBODY] == 3 * TENANTS_MAX

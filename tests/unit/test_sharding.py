@@ -22,6 +22,7 @@ from streams.sinks.sharding import (
     RangeSharding,
     ShardMap,
     Strategy,
+    _jump,
     declared,
     jump_consistent_hash,
     load,
@@ -91,6 +92,12 @@ def test_a_directory_pins_tenants_and_hashes_the_rest(tmp_path: Path) -> None:
         ("range:{file}", {"ranges": []}, "must start"),
         ("range:{file}", {"ranges": [{"from": "a", "shard": 0}]}, "must start"),
         ("range:{file}", {"ranges": [{"from": "", "shard": 2}]}, "names shard 2"),
+        ("range:{file}", {"ranges": [{"from": "", "shard": 0, "of": 2}]}, "cannot be used"),
+        ("range:{file}", {"ranges": [{"from": "", "shard": 0}] * 2}, "must start"),
+        ("range:{file}", {"ranges": [{"from": "", "shard": 0}], "tenants": {"a": 1}}, '"tenants"'),
+        ("directory:{file}", {"tenants": {"a": 1}, "ranges": []}, '"ranges"'),
+        ("directory:{file}", {}, "names no tenant"),
+        ("directory:{file}", {"tenants": {}}, "names no tenant"),
         ("directory:{file}", {"tenants": {"a": -1}}, "names shard -1"),
         ("directory:{file}", {"tenant": {}}, "cannot be used"),
         ("directory:/absent/file", {}, "cannot be used"),
@@ -103,6 +110,40 @@ def test_a_wrong_map_is_named(
     """A map that sends rows nowhere must stop a worker before it starts."""
     with pytest.raises(UsageError, match=says):
         load(setting.format(file=written(tmp_path, **content)), 2, TODAY)
+
+
+def test_a_map_with_a_name_twice_is_refused(tmp_path: Path) -> None:
+    """JSON has no rule for it: a worker would take the last one, a person reads the first."""
+    file = tmp_path / "map.json"
+    file.write_text('{"version": 1, "valid_from": "2026-05-01", "tenants": {"a": 0, "a": 1}}')
+    with pytest.raises(UsageError, match='"a" is there twice'):
+        load(f"directory:{file}", 2, TODAY)
+
+
+def test_a_map_is_valid_on_its_first_day(tmp_path: Path) -> None:
+    """From its day on, and not from the day after."""
+    file = written(tmp_path, tenants={"a": 1}, valid_from=str(TODAY))
+    assert load(f"directory:{file}", 2, TODAY).shard_of(["a"], ["x"], ["x"]).tolist() == [1]
+
+
+def test_a_tenant_is_pinned_to_the_first_shard_too(tmp_path: Path) -> None:
+    """Its number is 0, and no shard has a number below."""
+    tenants = {f"t{n}": 0 for n in range(20)}
+    pinned = load(f"directory:{written(tmp_path, tenants=tenants)}", 2, TODAY)
+    names = ["x"] * len(tenants)
+    assert pinned.shard_of(list(tenants), names, names).tolist() == [0] * len(tenants)
+
+
+@pytest.mark.parametrize("upper", [0, 1, 2, 3])
+@pytest.mark.parametrize("buckets", [2, 7, 500])
+def test_keys_whose_first_step_is_small_are_the_papers_too(upper: int, buckets: int) -> None:
+    """A random key has one in two billion times so small an upper half, and jumps far then."""
+    inverse = pow(2862933555777941757, -1, 2**64)
+    key = (((upper << 33) + 12345 - 1) * inverse) % 2**64
+    assert _jump(key, buckets) == jump(key, buckets)
+    assert jump_consistent_hash(np.array([key], np.uint64), buckets).tolist() == [
+        jump(key, buckets)
+    ]
 
 
 def test_one_key_lies_where_the_same_key_among_many_lies():

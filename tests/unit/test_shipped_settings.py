@@ -73,7 +73,7 @@ class _Poison(PoisonBreaker):
         """Each tenant sends so many; without any, nobody's records are folded."""
         sent = dict.fromkeys(tenants or (NOBODY,), records)
         wrong = Counter(dict.fromkeys(sent, bad))
-        return [*self.observe(now_s, records * len(sent), wrong, lambda: sent)]
+        return [*self.observe(now_s, records * len(sent), wrong, lambda: sent, 0)]
 
 
 def test_more_than_half_of_a_thousand_bad_records_stop_a_partition():
