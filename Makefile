@@ -11,7 +11,7 @@ PROMTOOL := $(BIN)/promtool
 CHROMIUM := $(VENV)/chromium.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lock-check test test-pythons test-faults mutation demo bench bench-report lock clean
+.PHONY: help setup check lock-check audit sbom test test-pythons test-faults mutation demo bench bench-report lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -110,9 +110,20 @@ lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml
 	  --constraints requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --quiet \
 	  --custom-compile-command "make lock" --output-file docker/requirements.lock
+	echo "uv_build" | $(BIN)/uv pip compile - --constraints requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --quiet \
+	  --custom-compile-command "make lock" --output-file docker/build.lock
 
 lock-check: $(STAMP) ## Do the locks install from wheels on every Python? Asks the package index
 	$(BIN)/python -m pytest -q -m index tests/index
+
+SERVICE ?= pypi
+
+audit: $(STAMP) ## Known vulnerabilities of the locked packages; SERVICE=osv asks OSV. Needs the network
+	$(BIN)/python ops/supply_chain/audit.py --service $(SERVICE)
+
+sbom: $(STAMP) ## What the image and .venv are made of, as CycloneDX: build/sbom. Needs no network
+	$(BIN)/python ops/supply_chain/sbom.py
 
 clean: ## Remove .venv, caches and build output; never a stack or its data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.lock", "docker/requirements.lock")
+LOCKS = ("requirements.lock", "docker/requirements.lock", "docker/build.lock")
 PLATFORM = "x86_64-manylinux_2_28"
 """glibc 2.28: Debian 10, Ubuntu 20.04, RHEL 8 and later."""
 

@@ -51,7 +51,7 @@ def test_the_dockerfile_passes_its_linter():
 
 def test_a_bad_dockerfile_would_be_seen(tmp_path):
     """The linter can say no."""
-    (tmp_path / "Dockerfile").write_text(DOCKERFILE.replace(":3.11-slim-bookworm", ""))
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE.replace("FROM ${PYTHON_IMAGE}", "FROM python"))
     code, said = _run("hadolint", tmp_path / "Dockerfile")
     assert code != 0
     assert "DL3006" in said
@@ -90,11 +90,44 @@ def test_the_image_is_built_from_the_lock_without_the_local_stack():
     assert needed <= names, "run make lock"
     assert not names & set(REQUIRED)
     lowest = int(re.search(r"3\.(\d+)", project["requires-python"])[1])
-    minors = {
-        int(minor) for minor in re.findall(r"^FROM python:3\.(\d+)", DOCKERFILE, re.MULTILINE)
-    }
-    assert len(minors) == 1
-    assert minors.pop() >= lowest
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert set(bases) == {"${PYTHON_IMAGE}"}
+    assert (
+        int(re.search(r"^ARG PYTHON_IMAGE=python:3\.(\d+)", DOCKERFILE, re.MULTILINE)[1]) >= lowest
+    )
+
+
+def test_what_builds_the_wheel_is_locked_too():
+    """A build that fetches its backend unseen runs whatever the index has that day."""
+    build = set(PIN.findall((DOCKER / "build.lock").read_text()))
+    assert {pin.partition("==")[0] for pin in build} == {"uv-build"}
+    assert build <= set(PIN.findall((ROOT / "requirements.lock").read_text()))
+    assert "--no-build-isolation" in DOCKERFILE
+
+
+def test_every_image_can_be_named_by_its_digest(tmp_path):
+    """A tag is moved; what `docker/pin_images.sh` wrote is not."""
+    for name in ("compose.yaml", "Dockerfile", "pin_images.sh"):
+        (tmp_path / name).write_text((DOCKER / name).read_text())
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text('#!/bin/sh\n[ "$1 $2" = "buildx imagetools" ] && echo sha256:0123\n')
+    docker.chmod(0o700)
+    path = {"PATH": f"{docker.parent}:/usr/bin:/bin"}
+    subprocess.run(["sh", tmp_path / "pin_images.sh"], check=True, env=path, capture_output=True)
+    pinned = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    images = {service["image"] for service in SERVICES.values()} - {"dia"}
+    arguments = SERVICES["worker"]["build"]["args"]
+    named = [re.fullmatch(r"\$\{(\w+):-(.+)\}", one) for one in (*images, *arguments.values())]
+    assert all(named), "no image without a variable"
+    assert pinned == {found[1]: f"{found[2]}@sha256:0123" for found in named}
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    before = (tmp_path / ".env").read_text()
+    failed = subprocess.run(
+        ["sh", tmp_path / "pin_images.sh"], check=False, env=path, capture_output=True
+    )
+    assert failed.returncode != 0
+    assert (tmp_path / ".env").read_text() == before
 
 
 def test_everything_the_image_is_built_from_is_let_through():
