@@ -60,6 +60,8 @@ log = structlog.get_logger(__name__)
 
 _NO_OUTCOME: Final = Outcome("failed", {}, "", "", 0, 0)
 """Of a conflict, which has no result."""
+_CANCELS: Final = Known(_NO_OUTCOME)
+"""Of a cancellation that is read again before it cancels."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
@@ -283,6 +285,10 @@ class JobPartition(Partition):
 
     def _cancel(self, request: Request, key: str) -> None:
         """End the running request of ``key``; both are answered in the same commit."""
+        if request.event is None:  # it waited: its own answer needs it in memory
+            request.known = _CANCELS
+            self._dispatcher.submit(request)
+            return
         running = self._firsts.running.of((request.ask.tenant, key))
         work = next((other for other in running if other.ask.cancels is None), None)
         if work is None:
@@ -300,7 +306,11 @@ class JobPartition(Partition):
             self._dispatcher.submit(work)
             return
         try:
-            self._finished(work, outcome, given_up)
+            if work.known is _CANCELS and work.ask.cancels is not None:
+                work.known = None
+                self._cancel(work, work.ask.cancels)
+            else:
+                self._finished(work, outcome, given_up)
         except Exception as error:
             log.exception("agent_failed", tp=str(self.tp), offset=work.offset)
             self.failure = AgentFailed(

@@ -267,6 +267,29 @@ async def test_a_request_that_waited_for_no_repeat_of_its_own_runs(desk, trials)
     assert results == {first: 1, second: 1, third: 2, fourth: 2}
 
 
+async def test_cancellations_that_wait_for_each_other_are_answered_without_room():
+    """Requests are not held in memory here. The third cancellation is a repeat of the second alone,
+    so it is judged when the first has ended; by then there is nothing left to cancel."""
+    desk = Desk(replace(SETTINGS, max_ahead=20, max_ahead_bytes=0))
+    await desk.create_topics()
+    await desk.open()
+    target = await desk.ask("k")
+    cancels = {"scenario": "cancel", "parameters": {"idempotency_key": "k"}}
+    asked = [await desk.ask("c", **cancels)]
+    for pause_s in (SETTINGS.dedupe_ttl_s - 10, 20):
+        await desk.clock.advance(pause_s)
+        asked.append(await desk.ask("c", **cancels))
+    await desk.read()
+    await settle(200)
+    await desk.commit()
+    assert desk.partition.failure is None
+    results = desk.results()
+    assert results[target]["status"] == "cancelled"
+    cancelled = [results[request]["summary"]["cancelled"] for request in asked]
+    assert cancelled == [True, True, False]
+    await desk.close()
+
+
 async def test_what_is_given_up_is_not_remembered(desk):
     """The same request must run, not hear of an old failure for an hour; and as nothing is
     remembered of it, another payload under its key is no conflict."""
