@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.metric import ModelMetric
-from streams.agent import AgentSpec, EventBatch, Scope
+from streams.agent import EventBatch, Scope
 from streams.bad_records import IdempotencyConflict
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from tables import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.seen_events import Verdict
 
@@ -50,12 +49,3 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
         )
     applied = int(fresh.sum())
     scope.count(applied=applied, duplicates=len(events) - applied - len(conflicts))
-
-
-AGGREGATE_METRICS = AgentSpec(
-    name="aggregate_metrics",
-    source=MODEL_METRICS,
-    group=DIA_GROUP,
-    tables=(SEEN_EVENTS, MINUTE_WINDOWS),
-    process=aggregate_metrics,
-)

@@ -1,9 +1,81 @@
-"""The Faust application of all agents: ``faust -A agents.app worker --without-web``."""
+"""The built-in app: metrics of models in minute windows, training results, simulations.
+
+Declared with the public API only.
+"""
 
 from __future__ import annotations
 
-from agents import ALL
-from streams.app import App
-from streams.settings import load
+from pathlib import Path
+from typing import Final
 
-app = App(load()[0], ALL)
+import schemas
+from agents import aggregate_metrics, record_training, simulate_decision
+from agents.simulator import Simulator
+from schemas import ModelMetric, SimulationRequest, SimulationResult, TrainingResult
+from streams.app import App
+from streams.topic import Need
+from tables import MINUTE_WINDOWS, MODEL_CARDS, SEEN_EVENTS
+
+app = App(
+    "dia",
+    schemas=Path(schemas.__file__).parent / "generated",
+    pages=("explore", "decisions", "training"),
+)
+
+DIA_GROUP: Final = app.group
+SIMULATOR_GROUP: Final = "dia-simulator-group"
+
+MODEL_METRICS = app.topic(
+    "model.metrics",
+    schema="model_metric",
+    versions={1: ModelMetric},
+    partitions=4,
+    key_field="tenant_id",
+    time_field="ts",
+)
+SIMULATION_REQUEST = app.topic(
+    "decision.simulation.request",
+    schema="simulation_request",
+    versions={1: SimulationRequest},
+    partitions=3,
+    key_field="tenant_id",
+    time_field="ts",
+)
+SIMULATION_RESULT = app.topic(
+    "decision.simulation.result",
+    schema="simulation_result",
+    versions={1: SimulationResult},
+    partitions=3,
+    key_field="tenant_id",
+    time_field="finished_ts",
+)
+TRAIN_RESULTS = app.topic(
+    "train.results",
+    schema="training_result",
+    versions={1: TrainingResult},
+    partitions=3,
+    key_field="model_id",
+    time_field="ts",
+    needs=(
+        Need("event", "alias_updated", "alias"),
+        Need("event", "stage_transitioned", "stage"),
+    ),
+    # Its row must fit one entry of the outbox.
+    bytes_max=256 << 10,
+)
+
+AGGREGATE_METRICS = app.batch_agent(
+    MODEL_METRICS, tables=(SEEN_EVENTS, MINUTE_WINDOWS), name="aggregate_metrics"
+)(aggregate_metrics.aggregate_metrics)
+RECORD_TRAINING = app.batch_agent(
+    TRAIN_RESULTS, tables=(SEEN_EVENTS, MODEL_CARDS), name="record_training"
+)(record_training.record_training)
+SIMULATE_DECISION = app.job_agent(
+    SIMULATION_REQUEST,
+    name="simulate_decision",
+    group=SIMULATOR_GROUP,
+    results=SIMULATION_RESULT,
+    ask=simulate_decision.ask,
+    answer=simulate_decision.answer,
+    performer=Simulator.of,
+)

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
-from streams.agent import AgentSpec, Change, EventBatch, Scope
+from streams.agent import Change, EventBatch, Scope
 from streams.bad_records import IdempotencyConflict, UnknownTable
 from streams.cache.kind import MODEL, owned
-from streams.topology import DIA_GROUP, TRAIN_RESULTS
 from tables import MODEL_CARDS, SEEN_EVENTS
 from tables.model_cards import ModelCards
 from tables.seen_events import Verdict
@@ -146,12 +145,3 @@ def _tell(scope: Scope, card: ModelCard, events: Sequence[bytes]) -> None:
     row = {"tenant": card.tenant_id, "model": card.model_id, "card": body.decode()}
     scope.fact("models", row, name=name)
     scope.change(Change(MODEL.name, name, body, tuple(events)))
-
-
-RECORD_TRAINING = AgentSpec(
-    name="record_training",
-    source=TRAIN_RESULTS,
-    group=DIA_GROUP,
-    tables=(SEEN_EVENTS, MODEL_CARDS),
-    process=record_training,
-)

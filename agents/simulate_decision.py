@@ -14,15 +14,14 @@ from typing import Any, cast
 
 import msgspec
 
-from agents.simulator import CANCEL, Simulator
 from schemas.simulation import (
+    CANCEL,
     SimulationError,
     SimulationRequest,
     SimulationResult,
     SimulationStatus,
 )
-from streams.job_agent import Answer, Ask, JobAgent, Outcome, Place
-from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT, SIMULATOR_GROUP
+from streams.job_agent import Answer, Ask, Outcome, Place
 
 _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
@@ -86,14 +85,3 @@ def _row(request: SimulationRequest, outcome: Outcome, place: Place) -> dict[str
         "part": place.partition,
         "off": place.offset,
     }
-
-
-SIMULATE_DECISION = JobAgent(
-    name="simulate_decision",
-    source=SIMULATION_REQUEST,
-    group=SIMULATOR_GROUP,
-    results=SIMULATION_RESULT,
-    ask=ask,
-    answer=answer,
-    performer=Simulator.of,
-)

@@ -7,7 +7,7 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from schemas.simulation import SimulationRequest
+from schemas.simulation import CANCEL, SimulationRequest
 from streams.bad_records import RetriesExhausted
 from streams.errors import JobRefused, PolicyServiceFailed, PolicyServiceUnavailable, TransientError
 from streams.job_agent import Outcome, Resources
@@ -30,8 +30,6 @@ from streams.sinks.minutes import MinuteReader
 
 POLICY_SERVICE = "policy_service"
 """The need of every request that names a policy."""
-CANCEL = "cancel"
-"""The scenario whose requests end another request of their tenant."""
 
 _UNKNOWN_QUEUE = QueuePolicy()
 _REFUSALS: dict[str, type[JobRefused]] = {

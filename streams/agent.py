@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
 from tables.fingerprint import Fingerprints
 from tables.log_time import LogTimes
@@ -134,7 +134,7 @@ class AgentSpec:
     """A declared agent. ``tables`` may not include the outbox: the runtime adds it."""
 
     name: str
-    source: SourceTopic
+    source: Topic
     group: str
     tables: tuple[TableSpec[Any], ...]
     process: Callable[[EventBatch[Any], Scope], None]

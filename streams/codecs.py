@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import compress
 from operator import attrgetter, call, ne, not_
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -18,8 +18,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.evolution import Reading, reading
-from schemas.registry import Family, family_of
 from streams.bad_records import (
     KeyMismatch,
     MissingField,
@@ -30,7 +28,7 @@ from streams.bad_records import (
 from streams.defects import Defect, bad_utf8, defect, undecodable
 from streams.envelopes import Envelope, open_envelopes
 from streams.headers import UNNAMED_VERSION, of_version
-from streams.topology import MAX_RECORD_BYTES, SourceTopic
+from streams.topic import MAX_RECORD_BYTES, Topic, VersionReading
 from streams.types import RecordBatch, TopicPartition
 from streams.whole_numbers import decode_whole
 
@@ -90,21 +88,20 @@ class Decoded:
 class _Codec:
     """What decoding one topic needs, prepared once."""
 
-    family: Family
+    topic: Topic
     decoders: dict[int, _Decoder]
-    ways: dict[int, Reading]
+    ways: dict[int, VersionReading]
     key_of: Callable[[Any], str]
-    key_field: str
     time_of: Callable[[Any], int]
 
 
-def decode(topic: SourceTopic, batch: RecordBatch, limits: Limits) -> Decoded:
+def decode(topic: Topic, batch: RecordBatch, limits: Limits) -> Decoded:
     """Decode every record of ``batch``. Never raises, whatever the bytes are."""
     return _decode(topic, batch, batch.keys, limits)
 
 
 def check(
-    topic: SourceTopic,
+    topic: Topic,
     values: list[bytes],
     now_ms: int,
     limits: Limits,
@@ -118,16 +115,16 @@ def check(
         [of_version(version)] * n,
     )  # fmt: skip
     decoded = _decode(topic, batch, None, limits)
-    return decoded, _keys(_codec(topic.name, topic.key_field), decoded.events)
+    return decoded, _keys(_codec(topic), decoded.events)
 
 
 def _decode(
-    topic: SourceTopic, batch: RecordBatch, keys: list[bytes | None] | None, limits: Limits
+    topic: Topic, batch: RecordBatch, keys: list[bytes | None] | None, limits: Limits
 ) -> Decoded:
     """``keys`` None: every key is right."""
-    codec = _codec(topic.name, topic.key_field)
-    envelope = open_envelopes(codec.family, batch)
-    _check_bytes(batch.values, codec.family.bytes_max or MAX_RECORD_BYTES, envelope.bad)
+    codec = _codec(topic)
+    envelope = open_envelopes(topic, batch)
+    _check_bytes(batch.values, topic.bytes_max or MAX_RECORD_BYTES, envelope.bad)
     positions: Sequence[int] = range(len(batch))
     values: Sequence[bytes | None] = batch.values
     if envelope.bad:
@@ -164,8 +161,8 @@ def _judge(
     refused = _wrong_times(codec, event_ms, append_ms, limits)
     if keys is not None:
         refused.update(_wrong_keys(codec, events, keys))
-    if codec.family.needs:
-        refused.update(_unmet_needs(codec.family, events))
+    if codec.topic.needs:
+        refused.update(_unmet_needs(codec.topic, events))
     if refused:
         envelope.bad.update((positions[i], found) for i, found in refused.items())
         event_ms, append_ms = (np.delete(column, [*refused]) for column in (event_ms, append_ms))
@@ -174,21 +171,19 @@ def _judge(
     return Decoded(events, list(positions) if bad else None, event_ms, append_ms, bad)
 
 
-@cache
-def _codec(topic: str, key_field: str) -> _Codec:
-    family = family_of(topic)
-    ways = {version: reading(family, version) for version in family.versions}
+@lru_cache(maxsize=256)
+def _codec(topic: Topic) -> _Codec:
+    ways = {version: topic.reading(version) for version in topic.versions}
     return _Codec(
-        family=family,
+        topic=topic,
         decoders={version: _decoder(way) for version, way in ways.items()},
         ways=ways,
-        key_of=attrgetter(key_field),
-        key_field=key_field,
-        time_of=attrgetter(family.time_field),
+        key_of=attrgetter(topic.key_field),
+        time_of=attrgetter(topic.time_field),
     )
 
 
-def _decoder(way: Reading) -> _Decoder:
+def _decoder(way: VersionReading) -> _Decoder:
     decode_json: _Decoder = msgspec.json.Decoder(way.type).decode
     if not way.steps:
         return decode_json
@@ -217,7 +212,7 @@ def _decoded(
     return map(cast("Callable[..., Any]", call), chosen, values)
 
 
-def _whole_numbers(way: Reading, value: bytes | None, error: Exception) -> Any:
+def _whole_numbers(way: VersionReading, value: bytes | None, error: Exception) -> Any:
     """The event of a value whose integers are written as decimal numbers; else raises."""
     event = decode_whole(value or b"", way.type, error)
     for step in way.steps:
@@ -284,15 +279,15 @@ def _wrong_keys(codec: _Codec, events: list[Any], keys: list[bytes | None]) -> d
     for i in compress(range(len(keys)), map(ne, keys, expected)):
         key, want = keys[i], expected[i]
         got = "no key" if key is None else repr(key[:80])
-        what = f"expected the bytes of $.{codec.key_field}, {want[:80]!r}, got {got}"
+        what = f"expected the bytes of $.{codec.topic.key_field}, {want[:80]!r}, got {got}"
         wrong[i] = defect(KeyMismatch.code, "key", what)
     return wrong
 
 
-def _unmet_needs(family: Family, events: list[Any]) -> dict[int, Defect]:
+def _unmet_needs(topic: Topic, events: list[Any]) -> dict[int, Defect]:
     """Events without a field that their kind needs."""
     unmet = {}
-    for need in family.needs:
+    for need in topic.needs:
         kinds, needed = attrgetter(need.field), attrgetter(need.needs)
         for i, event in enumerate(events):
             if kinds(event) == need.value and needed(event) is None:
@@ -305,7 +300,7 @@ def _wrong_times(
     codec: _Codec, event_ms: NDArray[np.int64], append_ms: NDArray[np.int64], limits: Limits
 ) -> dict[int, Defect]:
     first_ms, last_ms = append_ms - limits.late_max_s * 1000, append_ms + limits.future_max_s * 1000
-    path = f"$.{codec.family.time_field}"
+    path = f"$.{codec.topic.time_field}"
     wrong = {}
     for i in np.flatnonzero((event_ms < first_ms) | (event_ms > last_ms)).tolist():
         at, append = event_ms[i], append_ms[i]

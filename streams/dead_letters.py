@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from streams import headers
-from streams.topology import DLQ_MESSAGE_BYTES
+from streams.topic import DLQ_MESSAGE_BYTES
 from streams.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.version import app_version
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas.registry import Family
 from streams import headers
 from streams.bad_records import OutOfRange, UnknownSchemaVersion, WrongType
 from streams.defects import Defect, defect
 from streams.headers import UNNAMED_VERSION
+from streams.topic import Topic
 from streams.types import RecordBatch
 
 
@@ -22,7 +22,7 @@ class Envelope:
     bad: dict[int, Defect] = field(default_factory=dict)
 
 
-def open_envelopes(family: Family, batch: RecordBatch) -> Envelope:
+def open_envelopes(topic: Topic, batch: RecordBatch) -> Envelope:
     """Read the headers, if any record has some; most have none."""
     if not any(batch.headers):
         return Envelope(batch.timestamps)
@@ -30,17 +30,17 @@ def open_envelopes(family: Family, batch: RecordBatch) -> Envelope:
     for i in batch.rows_with_headers():
         named = dict(batch.headers[i])
         if headers.SCHEMA in named:
-            _read_version(family, named[headers.SCHEMA], i, envelope)
+            _read_version(topic, named[headers.SCHEMA], i, envelope)
         if headers.REPLAY_APPEND_TS in named and i not in envelope.bad:
             _read_append_ts(named[headers.REPLAY_APPEND_TS], i, envelope)
     return envelope
 
 
-def _read_version(family: Family, raw: bytes, i: int, envelope: Envelope) -> None:
+def _read_version(topic: Topic, raw: bytes, i: int, envelope: Envelope) -> None:
     version = headers.decimal(raw)
-    if version is None or version not in family.versions:
-        known = ", ".join(map(str, family.versions))
-        what = f"expected a schema version of {family.name} ({known})"
+    if version is None or version not in topic.versions:
+        known = ", ".join(map(str, topic.versions))
+        what = f"expected a schema version of {topic.schema} ({known})"
         envelope.bad[i] = defect(UnknownSchemaVersion.code, headers.SCHEMA, what)
     elif version != UNNAMED_VERSION:
         envelope.versions[i] = version

@@ -1,23 +1,121 @@
-"""Running an `App` as this process: Faust's worker, our logs, an end that waits for nobody."""
+"""Running an `App` as this process: Faust's worker, our logs, an end that waits for nothing of Faust's.
+
+``faust -A streams.host worker --without-web`` runs the app of DIA_APP in Faust's own worker.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 import faust
 
 from streams.app import App
-from streams.errors import WorkerStopped
+from streams.broker.kafka_security import KafkaSecurity
+from streams.errors import DependencyUnreachable, WorkerStopped
+from streams.job_agent import Agent
+from streams.listener import bound
+from streams.loading import load_app, named_app
+from streams.runtime.identity import SlotLock
+from streams.settings import Settings, load
+from streams.sinks.clickhouse import ClickHouseShards
+from streams.worker_service import Runtime, ShardsOf
 
 _ABORTED = 130
 _CRASHED = 1
 _GOODBYE_S = 2.0
 """How long Faust's own clients may take to leave once ours are gone."""
+
+
+class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own types do not check
+    """A Faust application that runs agents of an app: Faust hosts the process (supervision,
+    shutdown, timers), while records go through our own runtime, which Faust starts and stops as one
+    service.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        app: App,
+        *,
+        agents: Sequence[Agent] | None = None,
+        slot: int = 0,
+        shards: ShardsOf = ClickHouseShards.from_settings,
+        **options: Any,
+    ) -> None:
+        """``agents``: those of ``app`` to run; None: all.
+
+        Raises `DependencyUnreachable` where no broker's address is known.
+        """
+        if not settings.kafka_bootstrap:
+            raise DependencyUnreachable(
+                "no Kafka address is known. Start the local stack with `dia up`, or set "
+                "DIA_KAFKA_BOOTSTRAP=host:port."
+            )
+        super().__init__(
+            f"{app.name}-host",
+            broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
+            broker_credentials=_credentials(KafkaSecurity.from_settings(settings)),
+            datadir=str(settings.state_path() / "faust"),
+            # Its server would listen on all addresses without authentication; ours does not.
+            web_enabled=False,
+            topic_partitions=1,
+            autodiscover=False,
+            **options,
+        )
+        self.settings = settings
+        self.slot = slot
+        self._shards_of = shards
+        self._slot_lock: SlotLock | None = None
+        self._listener: socket.socket | None = None
+        self.on_drained: Callable[[], None] = lambda: None
+        """called once all of ours is committed and closed; Faust may still be busy with its own"""
+        self._declared = app
+        self._agents = tuple(app.agents.values()) if agents is None else tuple(agents)
+
+    def take_slot(self) -> socket.socket:
+        """Hold this process's slot and its health port until it ends; the bound port.
+
+        Raises `SlotInUse` and `AddressUnavailable`.
+        """
+        if self._listener is None:
+            first = self.settings.http_port
+            port = first + self.slot if first else 0
+            self._listener = bound(self.settings.http_host, port, "DIA_HTTP_PORT")
+        if self._slot_lock is None:
+            self._slot_lock = SlotLock(self.settings.state_path(), self.slot)
+        return self._listener
+
+    async def on_first_start(self) -> None:
+        """Take the slot; Faust makes its own folder, but not the ones above it.
+
+        Our runtime starts before Faust's own clients, one of which sleeps for a second. It stays
+        the last of the services, so that it is the first to stop.
+        """
+        self.take_slot()
+        await super().on_first_start()
+        await self._runtime.start()
+
+    def on_init_dependencies(self) -> Iterable[Any]:
+        """The services Faust starts with the app."""
+        self._runtime = Runtime(
+            self.settings,
+            self._declared.topology,
+            self._agents,
+            self.slot,
+            self._shards_of,
+            self.on_drained,
+            self.take_slot(),
+            loop=self.loop,
+            beacon=self.beacon,
+        )
+        return [*super().on_init_dependencies(), self._runtime]
 
 
 class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's types do not check
@@ -27,7 +125,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
     nothing: whoever comes next goes on from the last commit.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: WorkerHost) -> None:
         super().__init__(
             app, quiet=True, redirect_stdouts=False, override_logging=False, daemon=True
         )
@@ -54,7 +152,17 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
         _exit(0 if reason is None else getattr(reason, "exit_code", _CRASHED))
 
 
-def run(app: App) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    """``app``, which Faust's command line looks for: made at its first use."""
+    if name != "app":
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    settings, _ = load()
+    host = WorkerHost(settings, load_app(named_app(settings.app)))
+    globals()["app"] = host
+    return host
+
+
+def run(app: WorkerHost) -> NoReturn:
     """Run until a signal, then end the process with Faust's exit code. Raises `SlotInUse`."""
     app.take_slot()
     code: str | int | None = 0
@@ -75,3 +183,16 @@ def _exit(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _credentials(security: KafkaSecurity) -> faust.auth.Credentials | None:
+    """What Faust's own clients show to the broker: the same as ours."""
+    context = security.tls.context() if security.encrypted else None
+    if security.authenticated:
+        return faust.SASLCredentials(
+            username=security.user,
+            password=security.password,
+            mechanism=security.mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context is not None else None

@@ -25,7 +25,7 @@ from streams.queue_policy import QueuePolicy
 from streams.settings import Settings
 from streams.stream_agent import StreamAgent
 from streams.telemetry.metrics import Metrics
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from tables import FINISHED_OFFSETS, OUTCOMES
 from tables.table import TableSpec
 
@@ -137,9 +137,9 @@ class JobAgent(Generic[E]):
     """A declared job agent. ``results`` is keyed like ``source`` and has as many partitions."""
 
     name: str
-    source: SourceTopic
+    source: Topic
     group: str
-    results: SourceTopic
+    results: Topic
     ask: Callable[[E], Ask]
     answer: Callable[[E, Outcome, Place], Answer]
     performer: Callable[[Resources], Performer]

@@ -3,8 +3,8 @@
 Importing takes a worker 1.6 s of a free core, and three times that on a host whose other workers
 read what the dead one left. A spare has that behind it: it becomes the next worker at once.
 
-``python -m streams.spare`` reads one line, the arguments of ``python -m`` as a JSON array,
-and goes on as that; the end of its input ends it.
+``python -m streams.spare APP`` imports the app, MODULE:NAME, and reads one line, the arguments of
+``python -m`` as a JSON array, and goes on as that; the end of its input ends it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import os
 import runpy
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 from streams import cli
+from streams.errors import UsageError
+from streams.loading import load_app
 
-NEEDED = ("streams.host", "streams.app", "agents", "pydantic")
+NEEDED = ("streams.host", "pydantic")
 """Modules that, with those of the command line, bring all of a worker's; typer reads arguments with
 pydantic, which it imports late."""
 
@@ -29,6 +32,7 @@ def main() -> None:
     for name in NEEDED:
         import_module(name)
     cli.build()
+    _import_app(sys.argv[1])
     line = sys.stdin.readline()
     if not line:
         return
@@ -37,6 +41,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _import_app(app: str) -> None:
+    """The app of the worker that it will be. One that cannot be imported is that worker's to
+    report."""
+    with suppress(UsageError):
+        load_app(app)
 
 
 def _close_input() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from streams.stream import Stream
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from tables.keyed import KeyedTable
 from tables.table import TableSpec
 
@@ -44,7 +44,7 @@ class StreamAgent:
     """A declared agent of one event at a time. ``declared`` are the tables that it alone writes."""
 
     name: str
-    source: SourceTopic
+    source: Topic
     group: str
     body: Body
     declared: tuple[Declared, ...] = ()

@@ -16,21 +16,22 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from streams.errors import RefusedBySafety
-from streams.topology import (
+from streams.topic import (
     CHANGELOG_MESSAGE_BYTES,
+    DAY_MS,
     DLQ_HEADROOM_BYTES,
     DLQ_RETENTION_BYTES,
     PARKED_HEADROOM_BYTES,
-    SCHEDULE_RETENTION_MS,
-    SCHEDULE_TOPIC,
-    SOURCES,
     UNLIMITED,
-    SourceTopic,
+    Topic,
 )
+from streams.topology import Topology
 from streams.types import Admin, TopicConfig
 
 BROKER_DEFAULT_REPLICATION = -1
 """Kafka creates the topic with its ``default.replication.factor``."""
+
+SCHEDULE_RETENTION_MS = 30 * DAY_MS
 
 MIN_INSYNC = "min.insync.replicas"
 UNCLEAN = "unclean.leader.election.enable"
@@ -80,6 +81,7 @@ class Change:
 class Plan:
     """Every difference, in the order it can be applied. ``named`` as `plan` takes it."""
 
+    topology: Topology
     changes: tuple[Change, ...]
     wanted: Mapping[str, TopicConfig]
     named: Collection[tuple[str, str]] = ()
@@ -114,7 +116,7 @@ def majority(replication_factor: int) -> int:
 
 
 def wanted_topics(
-    sources: Iterable[SourceTopic] = SOURCES,
+    topology: Topology,
     replication_factor: int = BROKER_DEFAULT_REPLICATION,
     durability: Durability | None = None,
 ) -> list[TopicConfig]:
@@ -122,12 +124,12 @@ def wanted_topics(
     source partition ever exists without them. Topics that only take answers come first."""
     kept = durability or Durability(replication_factor=replication_factor)
     topics: dict[str, tuple[int, dict[str, str]]] = {}
-    for source in sorted(sources, key=lambda source: source.group is not None):
+    for source in sorted(topology.topics, key=lambda source: bool(topology.groups(source))):
         configs = {source.dlq: _dlq(source), source.parked: _dlq(source, PARKED_HEADROOM_BYTES)}
-        for name in source.companions:
+        for name in topology.companions(source):
             topics[name] = (source.partitions, configs.get(name, _CHANGELOG))
         topics[source.name] = (source.partitions, _source_config(source))
-    topics[SCHEDULE_TOPIC] = (1, _SCHEDULE)
+    topics[topology.schedule_topic] = (1, _SCHEDULE)
     factor, safety = kept.replication_factor, _safety(kept)
     return [
         TopicConfig(name, partitions, factor, config | safety)
@@ -156,7 +158,7 @@ _SCHEDULE = {
 }
 
 
-def _dlq(source: SourceTopic, headroom_bytes: int = 0) -> dict[str, str]:
+def _dlq(source: Topic, headroom_bytes: int = 0) -> dict[str, str]:
     message_bytes = source.message_bytes + DLQ_HEADROOM_BYTES + headroom_bytes
     return {
         "cleanup.policy": "delete",
@@ -167,7 +169,7 @@ def _dlq(source: SourceTopic, headroom_bytes: int = 0) -> dict[str, str]:
     }
 
 
-def _source_config(source: SourceTopic) -> dict[str, str]:
+def _source_config(source: Topic) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
         "message.timestamp.type": "LogAppendTime",
@@ -177,6 +179,7 @@ def _source_config(source: SourceTopic) -> dict[str, str]:
 
 
 def plan(
+    topology: Topology,
     wanted: Sequence[TopicConfig],
     present: Mapping[str, TopicConfig],
     named: Collection[tuple[str, str]] = (),
@@ -186,7 +189,7 @@ def plan(
     ``named``: (topic, setting) whose value an operator named; making such a one smaller is
     refused instead of left. Settings the topology does not name are the operator's own.
     """
-    needed = _partitions_needed(wanted, present)
+    needed = _partitions_needed(topology, wanted, present)
     resolved = {t.name: _resolved(t, present.get(t.name), needed[t.name]) for t in wanted}
     declared = {topic.name: topic.partitions for topic in wanted}
     changes: list[Change] = []
@@ -196,16 +199,16 @@ def plan(
             partitions = f"{topic.partitions} partitions"
             changes.append(Change(topic.name, Kind.CREATE, "topic", "", partitions))
             continue
-        changes += _partition_changes(topic, found, declared[topic.name], named)
+        changes += _partition_changes(topology, topic, found, declared[topic.name], named)
         if topic.replication_factor > 0 and topic.replication_factor != found.replication_factor:
             now, factor = str(found.replication_factor), str(topic.replication_factor)
             changes.append(Change(topic.name, Kind.LEAVE, REPLICATION, now, factor))
         changes += _config_changes(topic, found, named)
-    return Plan(tuple(changes), resolved, named)
+    return Plan(topology, tuple(changes), resolved, named)
 
 
 def _partitions_needed(
-    wanted: Iterable[TopicConfig], present: Mapping[str, TopicConfig]
+    topology: Topology, wanted: Iterable[TopicConfig], present: Mapping[str, TopicConfig]
 ) -> dict[str, int]:
     """Partitions by topic: of a source, the declared ones or those it has; of what belongs to it,
     no fewer than the source, or its DLQ, has."""
@@ -218,13 +221,13 @@ def _partitions_needed(
     def existing(name: str) -> int:
         return present[name].partitions if name in present else 0
 
-    for source in SOURCES:
+    for source in topology.topics:
         at_least(source.name, existing(source.name))
-    for source in SOURCES:
-        at_least(source.results, needed.get(source.name, 0))
-    for source in SOURCES:
+    for asked, answered in topology.answers.items():
+        at_least(answered, needed.get(asked, 0))
+    for source in topology.topics:
         least = max(needed.get(source.name, 0), existing(source.dlq))
-        for companion in source.companions:
+        for companion in topology.companions(source):
             at_least(companion, least)
     return needed
 
@@ -252,7 +255,7 @@ async def apply(admin: Admin, planned: Plan, *, accept_dedupe_gap: bool = False)
     if any(change.kind is Kind.CREATE for change in planned.changes):
         # Only now is it known how many replicas the broker gave to the new topics.
         present = await admin.describe_topics()
-        made = plan(list(planned.wanted.values()), present, planned.named)
+        made = plan(planned.topology, list(planned.wanted.values()), present, planned.named)
         await _carry_out(admin, made, accept_dedupe_gap=accept_dedupe_gap)
     _refuse(planned, accept_dedupe_gap=accept_dedupe_gap)
 
@@ -292,12 +295,16 @@ def refusal(refused: Iterable[Change]) -> str:
 
 
 def _partition_changes(
-    topic: TopicConfig, found: TopicConfig, declared: int, named: Collection[tuple[str, str]]
+    topology: Topology,
+    topic: TopicConfig,
+    found: TopicConfig,
+    declared: int,
+    named: Collection[tuple[str, str]],
 ) -> Iterator[Change]:
-    source = next((source for source in SOURCES if source.name == topic.name), None)
+    source = topology.by_name.get(topic.name)
     now = str(found.partitions)
     if found.partitions < topic.partitions:
-        gap = source is not None and source.group is not None
+        gap = source is not None and bool(topology.groups(source))
         yield Change(topic.name, Kind.GROW, PARTITIONS, now, str(topic.partitions), gap)
         return
     lower = declared if source is not None else topic.partitions

@@ -21,7 +21,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from streams.errors import ChangelogGap, UnknownFormat
-from streams.topology import CHANGELOG_PART_BYTES
+from streams.topic import CHANGELOG_PART_BYTES
 from tables.log_time import LogTime
 from tables.table import Entry
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.app import app
 from streams.topics import wanted_topics
 from streams.types import Broker
 
@@ -9,7 +10,7 @@ from streams.types import Broker
 async def empty_topics(broker: Broker) -> None:
     """Delete and create all of them; the broker forgets what groups committed there."""
     admin = await broker.admin()
-    topics = wanted_topics()
+    topics = wanted_topics(app.topology)
     await admin.delete_topics([topic.name for topic in topics])
     await admin.create_topics(topics)
     await admin.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from agents.app import app
 from streams.access.web_server import STOP_TIMEOUT_S, WebServer
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
@@ -29,8 +30,8 @@ Opened = Callable[[], AbstractAsyncContextManager[Starlette]]
 async def console(settings: Settings) -> AsyncIterator[Starlette]:
     """A console over a broker in memory that has every topic."""
     broker = MemoryBroker(SystemClock())
-    await (await broker.admin()).create_topics(wanted_topics())
-    yield ConsoleProcess(settings, broker, SystemClock(), Metrics()).app()
+    await (await broker.admin()).create_topics(wanted_topics(app.topology))
+    yield ConsoleProcess(settings, app, broker, SystemClock(), Metrics()).app()
 
 
 @contextmanager

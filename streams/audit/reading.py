@@ -14,7 +14,7 @@ from streams.job_agent import Agent
 from streams.log_range import behind, decided_end, read_some
 from streams.runtime.commit_mark import epoch_of
 from streams.settings import Settings
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import Admin, Headers, LogReader, TopicPartition
 from tables import MINUTE_WINDOWS
 
@@ -93,7 +93,7 @@ class Reading:
         )
 
     async def _dead(
-        self, source: SourceTopic, group: str, numbers: Sequence[int]
+        self, source: Topic, group: str, numbers: Sequence[int]
     ) -> tuple[DeadLetters, RefusedRows]:
         """The dead letters, and the rows among them that ClickHouse refused and still lacks."""
         in_rows, replayed = await self._shards.dead_letters(source.name)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents.app import MODEL_METRICS
 from streams.bench import exactness, open_loop
 from streams.bench.case import Case
 from streams.bench.machine import Machine, this_machine, versions
@@ -23,7 +24,6 @@ from streams.bench.rig import Rig
 from streams.bench.run import on_stack
 from streams.demo.run import Talk
 from streams.demo.worker_process import WorkerProcess
-from streams.topology import MODEL_METRICS
 
 FORMAT = 1
 FIRST_PER_S = 25_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streams.log_range import read_range
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import LogReader, TopicPartition
 from tables import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.changelog import unpack
@@ -24,7 +24,7 @@ class ChangelogSize:
     window_rows: int = 0
 
 
-async def changelog_size(reader: LogReader, topic: SourceTopic, group: str) -> ChangelogSize:
+async def changelog_size(reader: LogReader, topic: Topic, group: str) -> ChangelogSize:
     """Read every partition's changelog from its start to its last stable offset."""
     size = ChangelogSize()
     for number in range(topic.partitions):

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.aggregate_metrics import AGGREGATE_METRICS, aggregate_metrics
+from agents.aggregate_metrics import aggregate_metrics
+from agents.app import AGGREGATE_METRICS
 from schemas.metric import ModelMetric
 from streams.agent import AgentSpec, EventBatch, Scope
 from streams.workload.generator import Block

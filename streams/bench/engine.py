@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from agents.app import app
 from streams.bench.null_sink import NullShards
 from streams.broker.memory import MemoryBroker
 from streams.clock import Clock, SystemClock
@@ -102,7 +103,9 @@ async def engine(
     clock = SystemClock()
     broker = MemoryBroker(clock, session_timeout_s=settings.session_timeout_s)
     admin = await broker.admin()
-    await admin.create_topics([replace(t, partitions=partitions) for t in wanted_topics()])
+    await admin.create_topics(
+        [replace(t, partitions=partitions) for t in wanted_topics(app.topology)]
+    )
     await admin.close()
     worker = Worker(
         agents=[agent],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.app import MODEL_METRICS
 from streams.bench.rig import Rig
-from streams.topology import MODEL_METRICS
 from streams.workload.feed import Feed
 from streams.workload.generator import Generator
 from streams.workload.shape import STEP_MS, preset

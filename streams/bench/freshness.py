@@ -12,6 +12,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.app import MODEL_METRICS
 from streams.bench import exactness, open_loop
 from streams.bench.case import Case
 from streams.bench.exactness import Exactness
@@ -21,7 +22,6 @@ from streams.bench.rebalance import Joining
 from streams.bench.results import Freshness, Outcome
 from streams.bench.rig import Rig
 from streams.demo.worker_process import WorkerProcess
-from streams.topology import MODEL_METRICS
 from streams.workload.oracle import Oracle
 
 COMMITS_AFTER = 2

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from agents import SIMULATE_DECISION
+from agents.app import SIMULATE_DECISION
 from streams import process_memory
 from streams.bench.engine import engine
 from streams.bench.machine import Machine, this_machine

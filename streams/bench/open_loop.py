@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from agents.app import MODEL_METRICS
 from streams.bench.probes import Probes
 from streams.bench.rig import Rig
-from streams.topology import MODEL_METRICS
 from streams.workload.feed import Feed
 from streams.workload.generator import Block, Generator
 from streams.workload.oracle import Oracle

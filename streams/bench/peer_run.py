@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agents.app import MODEL_METRICS
 from streams.bench import exactness
 from streams.bench.affinity import Cores, born_on, one_each, pin
 from streams.bench.case import Case
@@ -28,7 +29,6 @@ from streams.bench.run import on_stack
 from streams.demo.run import Talk
 from streams.errors import DiaError, UsageError
 from streams.local.stack import status
-from streams.topology import MODEL_METRICS
 from streams.version import app_version
 from streams.workload.oracle import Oracle
 

@@ -8,11 +8,11 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.app import MODEL_METRICS
 from streams.bench.results import Rebalance
 from streams.bench.rig import Rig
 from streams.bench.worker_log import Opened
 from streams.demo.worker_process import WorkerProcess
-from streams.topology import MODEL_METRICS
 
 AFTER = 1 / 3
 """Of a paced run the second worker leaves this much undisturbed, to compare with."""

@@ -9,6 +9,7 @@ import asyncio
 import shutil
 import time
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from streams.bench.changelog_size import changelog_size
 from streams.bench.filling import feed
 from streams.bench.results import Restart
@@ -16,7 +17,6 @@ from streams.bench.rig import Rig
 from streams.bench.worker_log import Opened
 from streams.demo.worker_process import WorkerProcess
 from streams.errors import CommandError
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.workload.generator import Generator
 
 WAITING_EVENTS = 5000

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agents.app import MODEL_METRICS, app
 from streams.bench.case import Case
 from streams.bench.freshness import measure_freshness
 from streams.bench.machine import this_machine, versions
@@ -24,7 +25,6 @@ from streams.demo.reading import Reading
 from streams.demo.run import Talk
 from streams.local.stack import down, up
 from streams.settings import PREFIX, Settings, load
-from streams.topology import MODEL_METRICS
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ async def _rigged(
 ) -> T:
     settings, _ = load(environ)
     broker = KafkaBroker.from_settings(settings)
-    await prepare(settings, broker, talk.say)
+    await prepare(settings, app.topology, broker, talk.say)
     reading = await Reading.open(settings, broker, MODEL_METRICS)
     rig = Rig(
         case=case,

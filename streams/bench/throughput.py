@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from agents.app import MODEL_METRICS
 from streams.bench import exactness
 from streams.bench.exactness import Exactness
 from streams.bench.filling import fill
@@ -15,7 +16,6 @@ from streams.bench.results import Outcome, Throughput
 from streams.bench.rig import Rig
 from streams.bench.worker_metrics import WorkerMetrics
 from streams.demo.worker_process import WorkerProcess
-from streams.topology import MODEL_METRICS
 from streams.workload.oracle import Oracle
 
 

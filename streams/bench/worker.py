@@ -1,7 +1,7 @@
 """The worker that is measured where `dia worker` cannot be: to a null sink, or under a profiler.
 
 ``python -m streams.bench.worker --agents A --processes N [--sink null] [--profile FILE]``. It is
-composed like `dia worker`, by `streams.app`; a command of its own, because a worker that throws
+composed like `dia worker`, by `streams.host`; a command of its own, because a worker that throws
 its rows away must not be a setting that production could be given by accident.
 """
 
@@ -13,14 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from streams import host
-from streams.app import App, ShardsOf, chosen
+from agents.app import app
+from streams import host as hosting
 from streams.bench.null_sink import NullShards
 from streams.errors import DiaError
+from streams.loading import BUILT_IN
 from streams.runtime import processes
 from streams.settings import load
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.logs import configure
+from streams.worker_service import ShardsOf
 
 SINKS: dict[str, ShardsOf] = {
     "clickhouse": ClickHouseShards.from_settings,
@@ -59,16 +61,18 @@ def _run(options: argparse.Namespace) -> None:
             options.processes,
             lambda number: [*single, "--slot", str(number)],
             settings.drain_timeout_s,
+            spare=BUILT_IN,
         )
         return
-    app = App(settings, chosen(options.agents), slot=options.slot, shards=SINKS[options.sink])
+    agents, shards = app.chosen(options.agents), SINKS[options.sink]
+    host = hosting.WorkerHost(settings, app, agents=agents, slot=options.slot, shards=shards)
     if options.profile is None:
-        host.run(app)
+        hosting.run(host)
         return
     profiler = cProfile.Profile()
     profiler.enable()
     try:
-        host.run(app)
+        hosting.run(host)
     finally:
         profiler.disable()
         profiler.dump_stats(options.profile.with_suffix(f".{options.slot}.pstats"))

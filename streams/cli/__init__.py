@@ -82,6 +82,15 @@ def _root(
     home: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder of the local stack and of state.")
     ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            "-A",
+            metavar="MODULE:NAME",
+            help="The app that is meant; default: DIA_APP, pyproject.toml, the built-in one.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Which dia this is.")
     ] = False,
@@ -94,7 +103,7 @@ def _root(
 
     del version  # its callback has ended the run
     keep_off_stdout(os.environ.get("DIA_LOG_LEVEL") or "warning")
-    ctx.obj = Invocation(home=home, json=json, quiet=quiet)
+    ctx.obj = Invocation(home=home, app_name=app, json=json, quiet=quiet)
     if no_color:
         forbid_color()
 

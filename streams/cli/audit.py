@@ -47,7 +47,6 @@ def audit(
     unread records without a reader are a finding. Exit code 1 on a difference or red health, 0 when there is
     neither, 4 when a part cannot be asked.
     """
-    from agents import ALL
     from streams.audit.audit import Options, audit
     from streams.cli import health
     from streams.cli.kafka import broker_of
@@ -68,8 +67,9 @@ def audit(
     )
     printer = run.printer()
     broker = broker_of(run.settings)
-    report = asyncio.run(audit(options, ALL, run.settings, broker, SystemClock(), printer.say))
-    judged = health.health_of(run.settings, live_workers(run.settings.state_path()))
+    agents = tuple(run.app.agents.values())
+    report = asyncio.run(audit(options, agents, run.settings, broker, SystemClock(), printer.say))
+    judged = health.health_of(run.settings, run.topology, live_workers(run.settings.state_path()))
     if run.json:
         printer.record(_report(report, judged))
     else:

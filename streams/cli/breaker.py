@@ -116,7 +116,7 @@ async def _states(run: Invocation) -> list[BreakerState]:
     from streams.cli import kafka
     from streams.runtime.poison_desk import states
 
-    return await states(kafka.broker_of(run.settings))
+    return await states(kafka.broker_of(run.settings), run.topology)
 
 
 async def _quarantines(run: Invocation) -> list[_Held]:
@@ -124,7 +124,7 @@ async def _quarantines(run: Invocation) -> list[_Held]:
     from streams.clock import SystemClock
     from streams.runtime.poison_desk import quarantines
 
-    found = await quarantines(kafka.broker_of(run.settings), SystemClock())
+    found = await quarantines(kafka.broker_of(run.settings), SystemClock(), run.topology)
     return [(group, tp, word, tenant) for group, tp, word in found for tenant in word.tenants]
 
 

@@ -53,6 +53,7 @@ def console(
     require_address(settings)
     serve(
         settings,
+        run.app,
         Listening(
             host=host or settings.console_host,
             port=settings.console_port if port is None else port,

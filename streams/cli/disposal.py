@@ -114,17 +114,16 @@ async def _count(run: Invocation, filters: Filters) -> tuple[list[Span], Tally]:
     from streams.dlq.queues import queues
     from streams.dlq.tally import Tally
     from streams.errors import UsageError
-    from streams.replay.decided import source_of
 
     tally = Tally(("error",), 0)
     async with clients(run) as (admin, reader):
-        for queue in await queues(admin, filters.topics):
-            if source_of(queue.topic) is None:
+        for queue in await queues(admin, run.topology, filters.topics):
+            if queue.topic not in run.topology.by_dlq:
                 raise UsageError(
                     f"{queue.topic} is not a DLQ of dia, which keeps no journal for it. Its "
                     f"letters can be read and exported."
                 )
-        spans = await frozen(admin, reader, filters)
+        spans = await frozen(run, admin, reader, filters)
         async for page in pages_of(run, reader, spans, filters):
             tally.add(page)
     return spans, tally
@@ -144,15 +143,13 @@ async def _record(
     from streams.clock import SystemClock
     from streams.errors import ProducerFenced, RefusedBySafety
     from streams.replay.control import Disposal, dispose
-    from streams.replay.decided import source_of
 
     total = Disposal()
     broker, shards = broker_of(run.settings), shards_of(run.settings)
     try:
         async with clients(run) as (_, reader):
             for topic, own in groupby(spans, key=lambda span: span.tp.topic):
-                source = source_of(topic)
-                assert source is not None, "other topics were refused"
+                source = run.topology.by_dlq[topic]
                 left = filters.limit
                 if left is not None:
                     left -= total.disposed + total.unchanged
@@ -160,7 +157,8 @@ async def _record(
                         break
                 pages = pages_of(run, reader, [*own], replace(filters, limit=left))
                 done = await dispose(
-                    broker, shards, SystemClock(), source, pages, disposition, actor, reason
+                    *(broker, shards, SystemClock(), run.topology, source),
+                    *(pages, disposition, actor, reason),
                 )
                 total.disposed += done.disposed
                 total.unchanged += done.unchanged

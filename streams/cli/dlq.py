@@ -139,7 +139,7 @@ def show(
     from streams.replay.sheet import sheet_of
 
     run = invocation(ctx)
-    found = asyncio.run(sheet_of(broker_of(run.settings), run.settings, place))
+    found = asyncio.run(sheet_of(broker_of(run.settings), run.settings, run.topology, place))
     if found is None:
         raise CommandError(f"there is no dead letter {place}. `dia dlq list` shows what there is.")
     if run.json:

@@ -12,6 +12,7 @@ from streams.cli.invocation import invocation
 from streams.errors import DependencyUnreachable, DiaError
 from streams.health.finding import Severity
 from streams.settings import Settings
+from streams.topology import Topology
 
 _LEVELS = {
     Severity.WARNING: Level.WARNING,
@@ -36,14 +37,14 @@ def doctor(ctx: typer.Context) -> None:
     from streams.cli import machine, placement_check, reach, topic_check
 
     run = invocation(ctx)
-    reached = asyncio.run(reach.examine(run.settings))
+    reached = asyncio.run(reach.examine(run.settings, run.topology))
     kafka_away = any(one.check == "kafka" and one.level is Level.UNREACHABLE for one in reached)
     findings = [
         *machine.examine(run.settings),
         *reached,
-        *([_UNKNOWN] if kafka_away else _pipeline(run.settings)),
-        *([] if kafka_away else asyncio.run(topic_check.examine(run.settings))),
-        *([] if kafka_away else asyncio.run(placement_check.examine(run.settings))),
+        *([_UNKNOWN] if kafka_away else _pipeline(run.settings, run.topology)),
+        *([] if kafka_away else asyncio.run(topic_check.examine(run.settings, run.topology))),
+        *([] if kafka_away else asyncio.run(placement_check.examine(run.settings, run.topology))),
     ]
     run.printer().rows(
         ["check", "level", "detail", "next"],
@@ -52,14 +53,14 @@ def doctor(ctx: typer.Context) -> None:
     conclude(findings)
 
 
-def _pipeline(settings: Settings) -> list[Finding]:
+def _pipeline(settings: Settings, topology: Topology) -> list[Finding]:
     """The health rule's findings, or one that says that there is none. Nothing without Kafka."""
     from streams.cli.health import health_of
     from streams.local.live_workers import live_workers
 
     if not settings.kafka_bootstrap:
         return []
-    health = health_of(settings, live_workers(settings.state_path()))
+    health = health_of(settings, topology, live_workers(settings.state_path()))
     found = [
         Finding(
             f"{one.subject}: {one.code}", _LEVELS[one.severity], one.fields()["detail"], one.mend

@@ -65,6 +65,7 @@ def serve(
     require_address(settings)
     serve_edge(
         settings,
+        run.topology,
         Listening(
             host=host or settings.edge_host,
             port=settings.edge_port if port is None else port,

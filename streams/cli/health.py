@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from streams.health.rule import Health
     from streams.local.live_workers import Worker
     from streams.settings import Settings
+    from streams.topology import Topology
 
 
-def health_of(settings: Settings, workers: Sequence[Worker]) -> Health:
+def health_of(settings: Settings, topology: Topology, workers: Sequence[Worker]) -> Health:
     """The pipeline at this moment. Raises `DependencyUnreachable` when no broker is named."""
     from streams.cli import kafka
     from streams.clock import SystemClock
-    from streams.health.observation import DECLARED
     from streams.health.observing import observe
     from streams.health.rule import judge
     from streams.local.live_workers import member_prefix
 
     observed = observe(
         kafka.broker_of(settings),
-        DECLARED,
+        topology.read,
         workers,
         SystemClock(),
         local_members=member_prefix(settings.state_path()),

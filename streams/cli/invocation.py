@@ -12,9 +12,11 @@ import typer
 from streams.cli.output import Form, Printer
 
 if TYPE_CHECKING:
+    from streams.app import App
     from streams.settings import Provenance, Settings
+    from streams.topology import Topology
 
-_GLOBAL_OPTIONS = frozenset({"home", "json", "quiet", "no_color"})
+_GLOBAL_OPTIONS = frozenset({"home", "app", "json", "quiet", "no_color"})
 
 
 @dataclass(slots=True)
@@ -22,9 +24,11 @@ class Invocation:
     """The global options, and what follows from them; lives on ``ctx.obj``."""
 
     home: str | None = None
+    app_name: str | None = None
     json: bool = False
     quiet: bool = False
     _loaded: tuple[Settings, list[Provenance]] | None = field(default=None, init=False)
+    _app: App | None = field(default=None, init=False)
 
     @property
     def settings(self) -> Settings:
@@ -36,6 +40,28 @@ class Invocation:
         """Where each setting came from, in the order they are declared."""
         return self._load()[1]
 
+    @property
+    def app(self) -> App:
+        """The app that is meant, imported at the first use. Raises `UsageError` naming what is wrong
+        with it."""
+        if self._app is None:
+            from streams.loading import load_app
+
+            self._app = load_app(self.app_meant)
+        return self._app
+
+    @property
+    def app_meant(self) -> str:
+        """MODULE:NAME of the app, as a child process takes it behind ``--app``."""
+        from streams.loading import named_app
+
+        return named_app(self.settings.app)
+
+    @property
+    def topology(self) -> Topology:
+        """Topics and groups of the app."""
+        return self.app.topology
+
     def printer(self, *, csv: bool = False) -> Printer:
         """The printer of the asked form; ``--json`` wins over ``csv``."""
         form = Form.JSON if self.json else Form.CSV if csv else Form.TABLE
@@ -45,7 +71,7 @@ class Invocation:
         if self._loaded is None:
             from streams.settings import load
 
-            self._loaded = load(home=self.home)
+            self._loaded = load(home=self.home, app=self.app_name)
         return self._loaded
 
 
@@ -85,7 +111,8 @@ def _store(ctx: Any, param: Any, value: Any) -> Any:
     if param.name == "no_color":
         forbid_color()
     else:
-        setattr(ctx.find_object(Invocation), param.name, value)
+        name = "app_name" if param.name == "app" else param.name
+        setattr(ctx.find_object(Invocation), name, value)
     return value
 
 

@@ -36,17 +36,17 @@ async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
         await admin.close()
 
 
-async def frozen(admin: Admin, reader: LogReader, filters: Filters) -> list[Span]:
+async def frozen(run: Invocation, admin: Admin, reader: LogReader, filters: Filters) -> list[Span]:
     """What lies now in the queues and offsets that are meant."""
     from streams.dlq.queues import queues, spans_of
 
-    return filters.narrow(await spans_of(reader, await queues(admin, filters.topics)))
+    return filters.narrow(await spans_of(reader, await queues(admin, run.topology, filters.topics)))
 
 
 async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[Letter]]:
     """The letters that are meant, of what lies there now."""
     async with clients(run) as (admin, reader):
-        spans = await frozen(admin, reader, filters)
+        spans = await frozen(run, admin, reader, filters)
         async for page in pages_of(run, reader, spans, filters):
             yield page
 
@@ -62,12 +62,12 @@ async def pages_of(
     chosen = replace(filters, topics=())
     offsets = sum(span.offsets for span in spans)
     if offsets < PROGRESS_FROM:
-        async for page in select(reader, spans, chosen):
+        async for page in select(reader, spans, chosen, run.topology):
             yield page
         return
     process_memory.settle()  # millions of short-lived objects are to come
     with run.printer().progress("reading", offsets, "offsets") as bar:
-        async for page in select(reader, spans, chosen, bar.advance):
+        async for page in select(reader, spans, chosen, run.topology, bar.advance):
             yield page
 
 
@@ -79,7 +79,7 @@ async def decided(run: Invocation) -> Decided:
     from streams.replay.decided import Decided
 
     try:
-        return Decided(await journals(kafka.broker_of(run.settings)))
+        return Decided(await journals(kafka.broker_of(run.settings), run.topology.topics))
     except PartitionStopped as error:
         run.printer().warn(f"dispositions are not shown: {error} [{error.code}]")
         return Decided({})

@@ -7,7 +7,7 @@ from collections import Counter
 from streams.cli.output import Printer
 from streams.codecs import BadPosition, Limits, check
 from streams.settings import Settings
-from streams.topology import MAX_RECORD_BYTES, SourceTopic
+from streams.topic import MAX_RECORD_BYTES, Topic
 from streams.workload.lines import Line
 
 ERRORS_SHOWN_MAX = 100
@@ -20,7 +20,7 @@ class LineDesk:
     def __init__(
         self,
         settings: Settings,
-        source: SourceTopic,
+        source: Topic,
         printer: Printer,
         *,
         strict: bool,

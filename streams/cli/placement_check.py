@@ -6,14 +6,14 @@ import asyncio
 
 from streams.cli.finding import Finding, Level
 from streams.settings import Settings
+from streams.topology import Topology
 
 TIMEOUT_S = 5.0
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     """One finding a source topic whose newest records have keys of other partitions. Nothing
     without Kafka, or where it does not answer: other checks say so."""
-    from agents import ALL
     from streams.audit.placement import ADVICE, sample
     from streams.cli.kafka import broker_of
     from streams.errors import BrokerUnavailable, UnknownTopic
@@ -27,7 +27,7 @@ async def examine(settings: Settings) -> list[Finding]:
             broker = broker_of(settings)
             reader = await broker.reader()
             try:
-                for topic in sorted({agent.source.name for agent in ALL}):
+                for topic in sorted({found.topic for found in topology.read}):
                     partitions = len(await partitions_of(broker, topic))
                     if wrong := await sample(reader, topic, partitions):
                         detail = (

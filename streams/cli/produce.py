@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
-    from streams.topology import SourceTopic
+    from streams.topic import Topic
     from streams.workload.feed import Feed
     from streams.workload.generator import Block
     from streams.workload.requests import RequestWorkload
@@ -74,10 +74,9 @@ def produce(
     Synthetic events go out as they are, duplicates, late, poisoned and far-future ones included.
     """
     from streams.errors import UsageError
-    from streams.topology import SIMULATION_REQUEST
 
-    source = _source(topic)
     run = invocation(ctx)
+    source = _source(run, topic)
     if (file is None) == (generate is None):
         raise UsageError("say either --file FILE (or --file - for stdin) or --generate N.")
     version = _version(source, schema, generating=generate is not None)
@@ -86,7 +85,7 @@ def produce(
         asyncio.run(_produce_lines(feeding, source, file, strict=strict))
         return
     assert generate is not None
-    if source is SIMULATION_REQUEST:
+    if _generates(run, source) == "requests":
         requests = _request_shape(generate, rate, start_ms, seed, duplicates, poison)
         asyncio.run(_produce_requests(feeding, requests, generate, rate))
         return
@@ -95,19 +94,35 @@ def produce(
     asyncio.run(_produce_synthetic(feeding, source, shape, generate, rate))
 
 
-def _source(topic: str) -> SourceTopic:
+def _source(run: Invocation, topic: str) -> Topic:
     from streams.errors import UsageError
-    from streams.topology import source
 
     try:
-        return source(topic)
+        return run.topology.topic(topic)
     except KeyError as error:
         raise UsageError(str(error.args[0])) from None
 
 
-def _version(source: SourceTopic, asked: int | None, *, generating: bool) -> int:
+def _generates(run: Invocation, source: Topic) -> Literal["metrics", "requests"]:
+    """What the generator makes for the topic. Raises `UsageError` for one it makes nothing for."""
+    from schemas import ModelMetric, SimulationRequest
+    from streams.errors import UsageError
+
+    made: dict[Any, Literal["metrics", "requests"]] = {
+        ModelMetric: "metrics",
+        SimulationRequest: "requests",
+    }
+    if (found := made.get(source.type)) is not None:
+        return found
+    known = " and ".join(topic.name for topic in run.topology.topics if topic.type in made)
+    raise UsageError(
+        f"the generator makes events of {known or 'no topic of this app'} only. Send your own: "
+        f"--file FILE."
+    )
+
+
+def _version(source: Topic, asked: int | None, *, generating: bool) -> int:
     """The published schema version that was asked for."""
-    from schemas.registry import family_of
     from streams.errors import UsageError
     from streams.headers import UNNAMED_VERSION
 
@@ -115,10 +130,9 @@ def _version(source: SourceTopic, asked: int | None, *, generating: bool) -> int
         return UNNAMED_VERSION
     if generating:
         raise UsageError("--schema is of the lines of --file; generated events name their own.")
-    family = family_of(source.name)
-    if asked not in family.versions:
-        known = ", ".join(map(str, sorted(family.versions)))
-        raise UsageError(f"{family.name} has no schema version {asked}; published are: {known}.")
+    if asked not in source.versions:
+        known = ", ".join(map(str, sorted(source.versions)))
+        raise UsageError(f"{source.schema} has no schema version {asked}; published are: {known}.")
     return asked
 
 
@@ -257,16 +271,10 @@ async def _send_blocks(
 
 
 async def _produce_synthetic(
-    feeding: _Feeding, source: SourceTopic, shape: Workload, events: int, rate: float | None
+    feeding: _Feeding, source: Topic, shape: Workload, events: int, rate: float | None
 ) -> None:
-    from streams.errors import UsageError
-    from streams.topology import MODEL_METRICS, SIMULATION_REQUEST
     from streams.workload.generator import BLOCK_EVENTS, Generator
 
-    if source is not MODEL_METRICS:
-        raise UsageError(
-            f"the generator makes events of {SIMULATION_REQUEST.name} and {MODEL_METRICS.name} only."
-        )
     generator = Generator(shape)
     block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))
     blocks = generator.blocks(events, block_events)
@@ -284,9 +292,7 @@ async def _produce_synthetic(
     )
 
 
-async def _produce_lines(
-    feeding: _Feeding, source: SourceTopic, file: str, *, strict: bool
-) -> None:
+async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict: bool) -> None:
     from streams.cli.line_desk import LineDesk
     from streams.cli.line_source import open_lines
     from streams.clock import SystemClock

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from streams.broker.kafka_security import KafkaSecurity
 from streams.cli.finding import Finding, Level
 from streams.settings import Settings
-from streams.topology import SOURCES
+from streams.topology import Topology
 
 ANSWER_TIMEOUT_S = 5.0
 SKEW_MAX_S = 5.0
@@ -33,7 +33,7 @@ CLICKHOUSE_QUESTION = (
 START_HINT = "dia up; or set {variable} to a running one"
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     """One finding a service, ClickHouse replicas one by one."""
     replicas = [
         (f"clickhouse {shard}.{replica}", url)
@@ -41,7 +41,7 @@ async def examine(settings: Settings) -> list[Finding]:
         for replica, url in enumerate(urls)
     ]
     found = await asyncio.gather(
-        _kafka(settings),
+        _kafka(settings, topology),
         *(_clickhouse(name, url, settings) for name, url in replicas),
         _redis(settings),
         _shard_map(settings),
@@ -87,7 +87,7 @@ def _without_login(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-async def _kafka(settings: Settings) -> Finding:
+async def _kafka(settings: Settings, topology: Topology) -> Finding:
     address = settings.kafka_bootstrap
     if not address:
         return _unset("kafka", "DIA_KAFKA_BOOTSTRAP")
@@ -106,7 +106,7 @@ async def _kafka(settings: Settings) -> Finding:
         return _away("kafka", address, "DIA_KAFKA_BOOTSTRAP", error)
     finally:
         await client.close()
-    absent = sorted({topic.name for topic in SOURCES} - topics)
+    absent = sorted(topology.by_name.keys() - topics)
     detail = f"{address}, {brokers} broker{'s' if brokers != 1 else ''}"
     if absent:
         lacking = f"{detail}; topics not there: {', '.join(absent)}"

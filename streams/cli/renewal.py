@@ -42,11 +42,10 @@ def renew(
     from streams.errors import UsageError
     from streams.replay.renewal import give_up_lost
     from streams.replay.renewal import renew as renew_queue
-    from streams.topology import source
 
     run = invocation(ctx)
     try:
-        named = source(topic)
+        named = run.topology.topic(topic)
     except KeyError as error:
         raise UsageError(f"{error.args[0]}.") from None
     if not yes:
@@ -57,7 +56,9 @@ def renew(
         )
     broker = broker_of(run.settings)
     change = give_up_lost if lost_decisions else renew_queue
-    renewed = asyncio.run(change(broker, SystemClock(), named, actor_of(actor), reason))
+    renewed = asyncio.run(
+        change(broker, SystemClock(), run.topology, named, actor_of(actor), reason)
+    )
     printer = run.printer()
     printer.record({"topic": topic, "partitions": renewed})
     if not renewed:

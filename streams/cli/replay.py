@@ -116,7 +116,7 @@ def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Act
     from streams.replay.control import find_plan, plan_in
 
     invoked = invocation(ctx)
-    _, found = asyncio.run(find_plan(broker_of(invoked.settings), plan))
+    _, found = asyncio.run(find_plan(broker_of(invoked.settings), plan, invoked.topology.topics))
     if any(standing.by_agent for standing in found.values()):
         _tell(invoked, plan, "resume", actor_of(actor), "", rate)
         return
@@ -157,7 +157,7 @@ def status(
     from streams.replay.control import journals
 
     invoked = invocation(ctx)
-    known = asyncio.run(journals(broker_of(invoked.settings)))
+    known = asyncio.run(journals(broker_of(invoked.settings), invoked.topology.topics))
     found = [
         (source, number, standing)
         for source, partitions in known.items()
@@ -193,6 +193,7 @@ def _means(
         shards=shards,
         clock=SystemClock(),
         settings=invoked.settings,
+        topology=invoked.topology,
         actor=actor,
         run=secrets.token_hex(8),
         rate=rate,
@@ -262,11 +263,13 @@ def _tell(
     from streams.clock import SystemClock
     from streams.replay.control import find_plan, tell
 
-    broker = broker_of(invoked.settings)
+    broker, topology = broker_of(invoked.settings), invoked.topology
 
     async def say() -> Any:
-        source, found = await find_plan(broker, plan)
-        return source, await tell(broker, SystemClock(), source, found, word, actor, reason, rate)
+        source, found = await find_plan(broker, plan, topology.topics)
+        return source, await tell(
+            broker, SystemClock(), topology, source, found, word, actor, reason, rate
+        )
 
     source, found = asyncio.run(say())
     show_standings(invoked.printer(), [(source, number, s) for number, s in sorted(found.items())])

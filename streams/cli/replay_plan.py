@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from streams.dlq.filters import Filters
     from streams.replay.plan import Terms
     from streams.replay.planner import Draft
-    from streams.topology import SourceTopic
+    from streams.topic import Topic
+    from streams.topology import Topology
 
 
 def plan(
@@ -67,8 +68,8 @@ def plan(
     from streams.replay import plan as plans
 
     invoked = invocation(ctx)
-    source = _source(filters)
-    terms = _terms(to, transform, patch, header, on_failure, max_hops)
+    source = _source(invoked.topology, filters)
+    terms = _terms(invoked.topology, to, transform, patch, header, on_failure, max_hops)
     draft = asyncio.run(_draft(invoked, source, filters, terms, actor_of(actor), ctx))
     if draft.plan.selections:
         path = out or Path(f"replay-{draft.plan.id}.json")
@@ -78,20 +79,20 @@ def plan(
         show_draft(invoked, draft, None)
 
 
-def _source(filters: Filters) -> SourceTopic:
+def _source(topology: Topology, filters: Filters) -> Topic:
     from streams.errors import UsageError
-    from streams.topology import SOURCES
 
-    by_name = {name: s for s in SOURCES for name in (s.name, s.dlq)}
+    by_name = {name: s for s in topology.topics for name in (s.name, s.dlq)}
     named = [by_name.get(name) for name in filters.topics]
     if len(named) == 1 and named[0] is not None:
         return named[0]
-    known = ", ".join(source.name for source in SOURCES)
+    known = topology.names
     what = "no topic is named" if not named else f"{', '.join(filters.topics)} has no DLQ of dia's"
     raise UsageError(f"{what}: a plan is of one source topic. Write --topic with one of {known}.")
 
 
 def _terms(
+    topology: Topology,
     to: str | None,
     transform: str | None,
     patch: str | None,
@@ -103,13 +104,10 @@ def _terms(
     from streams.replay.plan import KEPT_HEADERS, Terms
     from streams.replay.repair import patch_of
     from streams.replay.transforms import transform_of
-    from streams.topology import SOURCES
 
-    declared = [source.name for source in SOURCES]
-    if to is not None and to not in declared:
+    if to is not None and to not in topology.by_name:
         raise RefusedBySafety(
-            f"--to {to}: records are replayed only to topics that are declared: "
-            f"{', '.join(declared)}."
+            f"--to {to}: records are replayed only to topics that are declared: {topology.names}."
         )
     return Terms(
         target=to,
@@ -123,7 +121,7 @@ def _terms(
 
 async def _draft(
     invoked: Invocation,
-    source: SourceTopic,
+    source: Topic,
     filters: Filters,
     terms: Terms,
     actor: str,
@@ -148,6 +146,7 @@ async def _draft(
             broker_of(invoked.settings),
             clock,
             invoked.settings,
+            invoked.topology,
             request,
             lambda at, end: bar.update(completed=at, total=end),
         )

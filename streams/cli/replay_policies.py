@@ -39,11 +39,11 @@ def policies(ctx: typer.Context) -> None:
 
     invoked = invocation(ctx)
     printer = invoked.printer()
-    found = read_policies(invoked.settings.replay_policy_file)
+    found = read_policies(invoked.settings.replay_policy_file, invoked.topology)
     if not found:
         printer.say("no policy is set: DIA_REPLAY_POLICY_FILE names a file of them.")
         return
-    known = asyncio.run(journals(broker_of(invoked.settings)))
+    known = asyncio.run(journals(broker_of(invoked.settings), invoked.topology.topics))
     plans = [
         plan
         for partitions in known.values()

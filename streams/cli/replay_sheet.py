@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streams.replay.planner import Draft, Line
     from streams.replay.run import Result
     from streams.replay.standing import PlanStanding
-    from streams.topology import SourceTopic
+    from streams.topic import Topic
 
 _LINE = ("error", "letters", "oldest", "newest", "passes", "replay", "park", "excluded")
 _STANDING = (
@@ -155,9 +155,7 @@ def show_result(printer: Printer, plan: Plan, result: Result, seconds: float) ->
         )
 
 
-def show_standings(
-    printer: Printer, found: Iterable[tuple[SourceTopic, int, PlanStanding]]
-) -> None:
+def show_standings(printer: Printer, found: Iterable[tuple[Topic, int, PlanStanding]]) -> None:
     """One line a plan and partition."""
     rows = [_standing(*one) for one in found]
     columns = _STANDING if printer.form is Form.JSON else _SHOWN_STANDING
@@ -166,7 +164,7 @@ def show_standings(
         printer.say("no plan was run here yet. `dia replay plan` makes one.")
 
 
-def _standing(source: SourceTopic, partition: int, plan: PlanStanding) -> dict[str, Any]:
+def _standing(source: Topic, partition: int, plan: PlanStanding) -> dict[str, Any]:
     done = plan.replayed + plan.parked + plan.left
     return {
         "plan": plan.plan,

@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from streams.replay.policies import ReplayPolicy
     from streams.settings import Settings
     from streams.telemetry.metrics import Metrics
+    from streams.topology import Topology
 
 
-def serve(settings: Settings, slot: int) -> None:
+def serve(settings: Settings, topology: Topology, slot: int) -> None:
     """Run submitted plans, and follow policies, until SIGTERM.
 
     Raises `SlotInUse`, `AddressUnavailable`, `DependencyUnreachable`, and `UsageError` for a file of policies that
     cannot be followed here.
     """
-    asyncio.run(_serve(settings, slot))
+    asyncio.run(_serve(settings, topology, slot))
 
 
-async def _serve(settings: Settings, slot: int) -> None:
+async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
     from streams.cli.kafka import broker_of
     from streams.cli.shards import shards_of
     from streams.clock import SystemClock
@@ -37,7 +38,7 @@ async def _serve(settings: Settings, slot: int) -> None:
     from streams.telemetry.metrics import Metrics
     from streams.version import app_version
 
-    policies = read_policies(settings.replay_policy_file)
+    policies = read_policies(settings.replay_policy_file, topology)
     folder, clock = settings.state_path() / "replay", SystemClock()
     health, metrics = HealthState(clock), Metrics(version=app_version(), process="replay")
     service = _policy_service(settings, policies, clock, metrics)
@@ -56,6 +57,7 @@ async def _serve(settings: Settings, slot: int) -> None:
         clock,
         settings,
         f"{instance_id(folder, slot)}-replay",
+        topology,
         policies=policies,
         answers={"policy_service": service.answers} if service is not None else {},
     )

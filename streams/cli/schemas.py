@@ -1,4 +1,4 @@
-"""`dia schemas`: the event families, their JSON Schemas, and whether a change is safe."""
+"""`dia schemas`: the events of the app's topics, their JSON Schemas, and whether a change is safe."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ def register(app: typer.Typer) -> None:
 
 
 def list_versions(ctx: typer.Context) -> None:
-    """Every version of every event family, and the topic it flows in."""
-    from schemas.registry import FAMILIES
-
-    invocation(ctx).printer().rows(
+    """Every version of the events of every topic."""
+    run = invocation(ctx)
+    run.printer().rows(
         ("family", "version", "topic", "time_field", "type"),
         [
             (
-                family.name,
+                topic.schema,
                 version,
-                family.topic,
-                family.time_field,
-                family.versions[version].__name__,
+                topic.name,
+                topic.time_field,
+                topic.versions[version].__name__,
             )
-            for family in FAMILIES
-            for version in sorted(family.versions)
+            for topic in run.topology.topics
+            for version in sorted(topic.versions)
         ],
     )
 
@@ -44,18 +43,18 @@ def show(
     version: Annotated[int | None, typer.Option(help="Default: the latest.")] = None,
 ) -> None:
     """The JSON Schema of one version."""
-    from schemas.documents import document, encode
-    from schemas.registry import FAMILIES
     from streams.errors import UsageError
+    from streams.schema_documents import document, encode
 
-    found = [family for family in FAMILIES if name in (family.name, family.topic)]
+    topics = invocation(ctx).topology.topics
+    found = [topic for topic in topics if name in (topic.schema, topic.name)]
     if not found:
-        known = ", ".join(family.name for family in FAMILIES)
+        known = ", ".join(topic.schema for topic in topics)
         raise UsageError(f"no event family or topic {name!r}. Known families: {known}.")
     wanted = found[0].latest if version is None else version
     if wanted not in found[0].versions:
         known = ", ".join(map(str, found[0].versions))
-        raise UsageError(f"{found[0].name} has no version {wanted}. Published: {known}.")
+        raise UsageError(f"{found[0].schema} has no version {wanted}. Published: {known}.")
     typer.echo(encode(document(found[0], wanted)), nl=False)
 
 
@@ -70,12 +69,19 @@ def check(
 
     Exit code 1 when they differ, 5 when old records could not be read any more.
     """
-    from schemas.documents import publish as write
-    from schemas.documents import review
-    from streams.errors import CommandError, RefusedBySafety
+    from streams.errors import CommandError, RefusedBySafety, UsageError
+    from streams.schema_documents import publish as write
+    from streams.schema_documents import review
 
-    findings = review()
-    invocation(ctx).printer().rows(
+    run = invocation(ctx)
+    topics, folder = run.topology.topics, run.app.schemas
+    if folder is None:
+        raise UsageError(
+            f"app {run.app.name} publishes no schemas. Name the folder of their documents: "
+            f"App({run.app.name!r}, schemas=...)."
+        )
+    findings = review(topics, folder)
+    run.printer().rows(
         ("schema", "state", "difference"),
         [
             (finding.name, finding.state, str(difference))
@@ -87,13 +93,13 @@ def check(
     if broken:
         raise RefusedBySafety(
             f"{', '.join(broken)} could not read records that are already published. Add a new "
-            "version to schemas/registry.py, with an upcaster in schemas/evolution.py."
+            "version to the topic (versions=), with an upcaster (upcasters=)."
         )
     drifted = [finding.name for finding in findings if finding.state != "same"]
     if publish:
-        write()
+        write(topics, folder)
     elif drifted:
         raise CommandError(
-            f"{', '.join(drifted)} differ from schemas/generated. Run `dia schemas check --publish` "
+            f"{', '.join(drifted)} differ from {folder}. Run `dia schemas check --publish` "
             "and commit the result."
         )

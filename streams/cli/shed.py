@@ -80,7 +80,7 @@ def show_plan(
     Example: dia shed plan --topic model.metrics --older-than 6h
     """
     run = invocation(ctx)
-    agent, cutoff_s = _asked(topic, older_than, before, unreadable=unreadable)
+    agent, cutoff_s = _asked(run, topic, older_than, before, unreadable=unreadable)
     plans = asyncio.run(_plans(run, agent, cutoff_s, partition))
     printer = run.printer()
     _show(printer, agent, plans)
@@ -117,7 +117,7 @@ def order(
     from streams.runtime.shed_order import check_words
 
     run = invocation(ctx)
-    agent, cutoff_s = _asked(topic, older_than, before, unreadable=unreadable)
+    agent, cutoff_s = _asked(run, topic, older_than, before, unreadable=unreadable)
     who = actor_of(actor)
     check_words(who, reason)
     plans = asyncio.run(_plans(run, agent, cutoff_s, partition))
@@ -201,28 +201,27 @@ def withdraw(
 
 
 def _asked(
-    topic: str, older_than: str | None, before: str | None, *, unreadable: bool
+    run: Invocation, topic: str, older_than: str | None, before: str | None, *, unreadable: bool
 ) -> tuple[Agent, int | None]:
     """The agent that reads ``topic``, and the cutoff in seconds; None for what is unreadable."""
-    from agents import ALL
     from streams.errors import UsageError
     from streams.runtime.shed_desk import sheddable
 
     if not unreadable:
-        return sheddable(ALL, topic), _cutoff_s(older_than, before)
+        return sheddable(tuple(run.app.agents.values()), topic), _cutoff_s(older_than, before)
     if older_than is not None or before is not None:
         raise UsageError("--unreadable takes neither --older-than nor --before.")
-    return _readers(topic)[0], None
+    return _readers(run, topic)[0], None
 
 
-def _readers(topic: str | None) -> list[Agent]:
+def _readers(run: Invocation, topic: str | None) -> list[Agent]:
     """The agents that read ``topic``; by default all. Raises `UsageError` where none does."""
-    from agents import ALL
     from streams.errors import UsageError
 
-    found = [agent for agent in ALL if topic in (None, agent.source.name)]
+    agents = run.app.agents.values()
+    found = [agent for agent in agents if topic in (None, agent.source.name)]
     if not found:
-        known = ", ".join(sorted(agent.source.name for agent in ALL))
+        known = ", ".join(sorted(agent.source.name for agent in agents))
         raise UsageError(f"no agent reads {(topic or '')[:80]}; they read {known}.")
     return found
 
@@ -308,7 +307,7 @@ async def _standings(run: Invocation, topic: str | None) -> list[Standing]:
 
     broker = broker_of(run.settings)
     standing: list[Standing] = []
-    for agent in _readers(topic):
+    for agent in _readers(run, topic):
         tps = await partitions_of(broker, agent.source.name)
         standing += await standings(broker, agent.group, tps)
     return standing

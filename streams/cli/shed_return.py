@@ -100,7 +100,6 @@ async def _look(run: Invocation, order: str) -> list[_Standing]:
 
 
 async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
-    from agents import ALL
     from streams.audit.shards import Shards
     from streams.replay.shed_return import ShedSpan
     from streams.runtime.commit_mark import epoch_of
@@ -110,7 +109,7 @@ async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
     shards, admin = Shards(run.settings), await broker.admin()
     spans = []
     try:
-        for agent in sheddables(ALL):
+        for agent in sheddables(tuple(run.app.agents.values())):
             for one in await shards.shed(agent.group, agent.source.name):
                 tp = TopicPartition(agent.source.name, one.partition)
                 committed = await admin.committed(agent.group, [tp])

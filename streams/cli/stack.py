@@ -83,7 +83,8 @@ def _prepare(run: Invocation, running: StackStatus, printer: Printer) -> None:
     from streams.settings import load
 
     settings, _ = load(environment(run.settings.home_path(), running.settings()))
-    asyncio.run(prepare(settings, KafkaBroker.from_settings(settings), printer.say))
+    broker = KafkaBroker.from_settings(settings)
+    asyncio.run(prepare(settings, run.topology, broker, printer.say))
 
 
 def down(ctx: typer.Context) -> None:
@@ -113,7 +114,9 @@ def status(ctx: typer.Context) -> None:
     found = stack.status(run.settings.home_path())
     addresses = _addresses(run, found)
     workers = live_workers(run.settings.state_path())
-    judged = health.health_of(run.settings, workers) if addresses["kafka_bootstrap"] else None
+    judged = None
+    if addresses["kafka_bootstrap"]:
+        judged = health.health_of(run.settings, run.topology, workers)
     if run.json:
         printer.record(_report(addresses, found, workers, judged))
     else:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from streams.cli.output import Printer
     from streams.runtime.reset import Opening
     from streams.runtime.survey import Survey
-    from streams.topology import SourceTopic
+    from streams.topic import Topic
     from streams.types import Broker
 
 _COLUMNS = (
@@ -62,7 +62,7 @@ def reset(
     """
     run = invocation(ctx)
     printer = run.printer()
-    source = _source(group, topic)
+    source = _source(run, group, topic)
     agreed = asyncio.run(_plan(run, source, group, partition, resume_at_start=resume_at_start))
     _explain(run, printer, agreed)
     if not yes:
@@ -81,19 +81,19 @@ def reset(
     printer.say("done. Restart the worker that had stopped it, if one runs (`dia status`).")
 
 
-def _source(group: str, topic: str) -> SourceTopic:
+def _source(run: Invocation, group: str, topic: str) -> Topic:
     from streams.errors import UsageError
-    from streams.topology import SOURCES
 
-    consumed = {found.name: found for found in SOURCES if found.group == group}
+    sources = [*run.topology.sources()]
+    consumed = {source.name: source for named, source in sources if named == group}
     if topic not in consumed:
-        known = ", ".join(f"{s.group}: {s.name}" for s in SOURCES if s.group is not None)
+        known = ", ".join(f"{named}: {source.name}" for named, source in sources)
         raise UsageError(f"group {group} does not consume {topic}. Consumed are {known}.")
     return consumed[topic]
 
 
 async def _plan(
-    run: Invocation, source: SourceTopic, group: str, partition: int, *, resume_at_start: bool
+    run: Invocation, source: Topic, group: str, partition: int, *, resume_at_start: bool
 ) -> Opening:
     from streams.cli.kafka import broker_of
     from streams.runtime.reset import look, open_epoch
@@ -133,15 +133,14 @@ async def _surveys(run: Invocation) -> list[tuple[Any, ...]]:
     try:
         return [
             _row(group, topic, await survey(reader, changelog))
-            for group, topic, changelog in await _changelogs(broker)
+            for group, topic, changelog in await _changelogs(run, broker)
         ]
     finally:
         await reader.close()
 
 
-async def _changelogs(broker: Broker) -> list[tuple[str, str, Any]]:
+async def _changelogs(run: Invocation, broker: Broker) -> list[tuple[str, str, Any]]:
     """Group, source topic and partition of every changelog that exists."""
-    from streams.topology import SOURCES
     from streams.types import TopicPartition
 
     admin = await broker.admin()
@@ -149,10 +148,9 @@ async def _changelogs(broker: Broker) -> list[tuple[str, str, Any]]:
         topics = await admin.describe_topics()
     finally:
         await admin.close()
-    consumed = [(source.group, source) for source in SOURCES if source.group is not None]
     return [
         (group, source.name, TopicPartition(name, partition))
-        for group, source in consumed
+        for group, source in run.topology.sources()
         if (name := source.changelog(group)) in topics
         for partition in range(topics[name].partitions)
     ]

@@ -6,12 +6,13 @@ import asyncio
 
 from streams.cli.finding import Finding, Level
 from streams.settings import Settings
+from streams.topology import Topology
 
 TIMEOUT_S = 5.0
 _SHOWN_MAX = 4
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     """One finding: how the broker's topics differ from the declared ones. Nothing without Kafka,
     or where it does not answer: other checks say so."""
     from streams.cli.kafka import broker_of
@@ -20,7 +21,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
     if not settings.kafka_bootstrap:
         return []
-    declared = declared_topics(settings)
+    declared = declared_topics(settings, topology)
     try:
         async with asyncio.timeout(TIMEOUT_S):
             admin = await broker_of(settings).admin()

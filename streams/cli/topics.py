@@ -80,7 +80,9 @@ def render(
     from streams.strimzi import resources, yaml
 
     run = invocation(ctx)
-    rendered = resources(declared_topics(run.settings, replication_factor).topics, cluster)
+    rendered = resources(
+        declared_topics(run.settings, run.topology, replication_factor).topics, cluster
+    )
     if run.json:
         for resource in rendered:
             run.printer().record(resource)
@@ -96,7 +98,7 @@ async def _run(
     from streams.declared_topics import declared_topics
     from streams.topics import apply
 
-    declared = declared_topics(run.settings, replication_factor)
+    declared = declared_topics(run.settings, run.topology, replication_factor)
     admin = await broker_of(run.settings).admin()
     try:
         planned = declared.against(await admin.describe_topics())

@@ -37,26 +37,26 @@ def worker(
     from streams.telemetry.logs import configure
 
     invocation: Invocation = ctx.obj
-    settings = invocation.settings
+    settings, app = invocation.settings, invocation.app
     configure(settings.log_format, settings.log_level)
     if processes > 1:
         from streams.runtime import processes as supervisor
 
         home = ["--home", str(settings.home_path())]
-        command = ["streams", *home, "worker", "--agents", agents]
+        meant = invocation.app_meant
+        command = ["streams", *home, "worker", "--app", meant, "--agents", agents]
         supervisor.run(
             processes,
             lambda number: [*command, "--slot", str(slot + number)],
             settings.drain_timeout_s,
-            spare=spare,
+            spare=meant if spare else None,
         )
         return
     if agents == "replay":
         from streams.cli.replay_worker import serve
 
-        serve(settings, slot)
+        serve(settings, app.topology, slot)
         return
     from streams import host
-    from streams.app import App, chosen
 
-    host.run(App(settings, chosen(agents), slot=slot))
+    host.run(host.WorkerHost(settings, app, agents=app.chosen(agents), slot=slot))

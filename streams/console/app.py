@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -53,6 +53,10 @@ class Console:
     shedding: SheddingDesk
     caches: CacheDesk
     policies: PolicyDesk
+    topics: Sequence[str]
+    """the names of the app's topics"""
+    pages: Collection[str]
+    """names of pages that show tables of this app; those of every app are shown anyway"""
     clock: Clock
     metrics: ConsoleMetrics
 
@@ -81,6 +85,9 @@ def console_app(
 
 def api_routes(console: Console) -> list[Route]:
     sign_in = SignInDesk(console.gate)
+
+    async def describe(request: Request) -> Response:
+        return reply.json(request, openapi.document(tuple(console.topics)))
 
     def route(method: str, path: str, endpoint: reply.Endpoint) -> Route:
         told = reply.told(endpoint, path, console.clock, console.metrics)
@@ -117,17 +124,13 @@ def api_routes(console: Console) -> list[Route]:
         route("POST", "/api/shed/withdraw", console.shedding.withdraw),
         route("POST", "/admin/cache/invalidate", console.caches.invalidate),
         route("POST", "/admin/policy/changed", console.policies.changed),
-        route("GET", "/openapi.json", _description),
+        route("GET", "/openapi.json", describe),
         route("GET", "/healthz", _health),
     ]
 
 
 async def _health(request: Request) -> Response:
     return reply.json(request, {"ok": True})
-
-
-async def _description(request: Request) -> Response:
-    return reply.json(request, openapi.document())
 
 
 @asynccontextmanager

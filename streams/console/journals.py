@@ -10,7 +10,8 @@ from streams.clock import Clock
 from streams.console.logs import Logs
 from streams.replay.control import journals_in
 from streams.replay.standing import Standing
-from streams.topology import SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 
 FRESH_S: Final = 0.5
 """For whoever watches a plan."""
@@ -18,16 +19,16 @@ LISTED_FRESH_S: Final = 5.0
 """For lists. Whoever saw in a plan's progress that something was decided sees it in a list, too: that
 was a newer reading, and it is the one that is kept."""
 
-Standings: TypeAlias = Mapping[SourceTopic, Sequence[Standing]]
+Standings: TypeAlias = Mapping[Topic, Sequence[Standing]]
 Journals: TypeAlias = Recent[Standings]
 """Raises as `streams.replay.control.journals`."""
 
 
-def recent_journals(logs: Logs, clock: Clock) -> Journals:
+def recent_journals(topology: Topology, logs: Logs, clock: Clock) -> Journals:
     async def read() -> Standings:
         topics = await logs.topics()
         async with logs.reader() as reader:
-            return await journals_in(reader, topics)
+            return await journals_in(reader, topics, topology.topics)
 
     return Recent(read, FRESH_S, clock)
 

@@ -33,7 +33,8 @@ from streams.errors import PartitionStopped
 from streams.replay.decided import Decided
 from streams.replay.sheet import sheet_of
 from streams.settings import Settings
-from streams.topology import MODEL_METRICS, SOURCES, SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Broker
 
 LISTED: Final = 100
@@ -49,21 +50,22 @@ _PAGE: Final = 1000
 
 _By = Literal["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
 _FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
-_BY_NAME = {source.name: source for source in SOURCES}
 
 
 class Asked(NamedTuple):
     """Of which DLQ, which letters."""
 
-    source: SourceTopic
+    source: Topic
     filters: Filters
 
 
-def source_named(name: str) -> SourceTopic:
-    """Raises `Unreadable` for a topic that is not declared."""
-    if name not in _BY_NAME:
-        raise Unreadable(f"topic is one of {', '.join(_BY_NAME)}")
-    return _BY_NAME[name]
+def source_named(topology: Topology, name: str | None) -> Topic:
+    """None: the first topic. Raises `Unreadable` for a topic that is not declared."""
+    if name is None:
+        name = next(iter(topology.by_name), "")
+    if name not in topology.by_name:
+        raise Unreadable(f"topic is one of {topology.names}")
+    return topology.by_name[name]
 
 
 def tenants_of(holder: Holder, asked: Iterable[str]) -> tuple[str, ...]:
@@ -77,6 +79,7 @@ class LetterDesk:
     def __init__(
         self,
         gate: Gate,
+        topology: Topology,
         answers: Answers,
         broker: Broker,
         logs: Logs,
@@ -85,13 +88,14 @@ class LetterDesk:
         clock: Clock,
     ) -> None:
         self._gate = gate
+        self._topology = topology
         self._answers = answers
         self._broker = broker
         self._logs = logs
         self._journals = journals
         self._settings = settings
         self._clock = clock
-        self._shelves = {source: Shelf(source, logs, clock) for source in SOURCES}
+        self._shelves = {source: Shelf(source, topology, logs, clock) for source in topology.topics}
         self._turns = Turns("readings of dead letters", places=SCANS, owner_max=1, wait_s=_WAIT_S)
 
     async def close(self) -> None:
@@ -158,7 +162,7 @@ class LetterDesk:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
         place = given.optional("place") or given.name("id")
         async with self.bounded(holder):
-            sheet = await sheet_of(self._broker, self._settings, place)
+            sheet = await sheet_of(self._broker, self._settings, self._topology, place)
         owner = holder.token.tenant
         value = sheet.original.value if sheet is not None else None
         # Whether another tenant's letter exists is not told either.
@@ -183,7 +187,7 @@ class LetterDesk:
             owner=holder.token.tenant,
             partitions=given.numbers("partition", 1_000_000),
         )
-        return Asked(source_named(given.name("topic", MODEL_METRICS.name)), filters)
+        return Asked(source_named(self._topology, given.optional("topic")), filters)
 
     async def _pages(self, asked: Asked, first: _Place) -> AsyncGenerator[list[Letter], None]:
         """Every letter of the partitions that are meant, from ``first`` on."""
@@ -194,12 +198,11 @@ class LetterDesk:
                 for start in range(0, len(letters), _PAGE):
                     yield [*letters[start : start + _PAGE]]
             return
-        [queue] = queues_in(await self._logs.topics(), (asked.source.name,))
+        [queue] = queues_in(await self._logs.topics(), self._topology, (asked.source.name,))
         async with self._logs.reader() as reader:
             spans = asked.filters.narrow(await bounds(reader, *queue))
-            async for page in scan(
-                reader, [_from(span, first) for span in spans], _PAGE, asyncio.to_thread
-            ):
+            rest = [_from(span, first) for span in spans]
+            async for page in scan(reader, rest, self._topology, _PAGE, asyncio.to_thread):
                 yield page
 
     async def _decided(self) -> tuple[Decided, int]:

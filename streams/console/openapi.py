@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from streams.access.problem import MEDIA_TYPE
@@ -24,9 +24,9 @@ PROBLEMS = {
 }
 
 
-@cache
-def document() -> dict[str, Any]:
-    """OpenAPI 3.1."""
+@lru_cache(maxsize=8)
+def document(topics: tuple[str, ...]) -> dict[str, Any]:
+    """OpenAPI 3.1, for an app with these topics."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -36,7 +36,7 @@ def document() -> dict[str, Any]:
             "tenant only; `degraded` marks an answer from a cache whose source is away.",
         },
         "security": [{"token": []}, {"session": []}],
-        "paths": paths(),
+        "paths": paths(topics),
         "components": {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},

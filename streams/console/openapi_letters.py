@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from streams.console.openapi_words import (
@@ -17,14 +18,11 @@ from streams.console.openapi_words import (
     post,
     query,
 )
-from streams.topology import SOURCES
 
 READ = ("400", "401", "403", "404", "409", "429", "503")
 WRITE = (*READ, "413", "415")
-TOPIC = {"enum": [source.name for source in SOURCES]}
 FIELDS = ["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
 FILTERS = (
-    query("topic", TOPIC),
     query("error", array(NAME)),
     query("tenant", array(NAME)),
     query("since", MOMENT),
@@ -45,16 +43,18 @@ PROGRESS = obj(
 )
 
 
-def letters() -> dict[str, Any]:
+def letters(topics: Sequence[str]) -> dict[str, Any]:
+    """``topics``: those that have dead letters."""
+    topic = {"enum": [*topics]}
     return {
-        "/api/dlq/groups": {"get": _groups()},
-        "/api/dlq/letters": {"get": _listed()},
+        "/api/dlq/groups": {"get": _groups(topic)},
+        "/api/dlq/letters": {"get": _listed(topic)},
         "/api/dlq/letter": {"get": _one()},
-        **_plans(),
+        **_plans(topic),
     }
 
 
-def _groups() -> dict[str, Any]:
+def _groups(topic: dict[str, Any]) -> dict[str, Any]:
     at_ms = {"type": "integer"}
     times = {"oldest_ms": at_ms, "newest_ms": at_ms}
     group = obj({"names": array(TEXT), "letters": COUNT, **times})
@@ -68,10 +68,11 @@ def _groups() -> dict[str, Any]:
         }
     )
     by = query("by", array({"enum": FIELDS}))
-    return get("groups", "Dead letters by what they have in common.", answer, (*FILTERS, by), READ)
+    asked = (query("topic", topic), *FILTERS, by)
+    return get("groups", "Dead letters by what they have in common.", answer, asked, READ)
 
 
-def _listed() -> dict[str, Any]:
+def _listed(topic: dict[str, Any]) -> dict[str, Any]:
     names = ("id", "place", "error_code", "error_message", "stage", "agent", "tenant")
     line = obj(
         {
@@ -81,6 +82,7 @@ def _listed() -> dict[str, Any]:
         }
     )
     given = (
+        query("topic", topic),
         *FILTERS,
         query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
         query("after", {"type": "string", "description": "`next` of the answer before."}),
@@ -97,7 +99,7 @@ def _one() -> dict[str, Any]:
     return get("letter", summary, answer, given, READ)
 
 
-def _plans() -> dict[str, Any]:
+def _plans(topic: dict[str, Any]) -> dict[str, Any]:
     plans = "/api/dlq/plans"
     why = obj({}, reason=TEXT)
     told = {
@@ -110,7 +112,7 @@ def _plans() -> dict[str, Any]:
     submit = post("submit", "Hand a plan to the agent.", {"202": PROGRESS}, None, (PLAN,), WRITE)
     listed = obj({"plans": array(PROGRESS)})
     return {
-        plans: {"get": get("plans", "Every plan.", listed, (), READ), "post": _make()},
+        plans: {"get": get("plans", "Every plan.", listed, (), READ), "post": _make(topic)},
         f"{plans}/{{plan}}": {"get": get("plan", "How far a plan is.", PROGRESS, (PLAN,), READ)},
         f"{plans}/{{plan}}/submit": {"post": submit},
         **told,
@@ -118,10 +120,10 @@ def _plans() -> dict[str, Any]:
     }
 
 
-def _make() -> dict[str, Any]:
+def _make(topic: dict[str, Any]) -> dict[str, Any]:
     asked = obj(
         {},
-        topic=TOPIC,
+        topic=topic,
         error=array(TEXT),
         tenant=array(NAME),
         since=maybe(TEXT),
@@ -131,7 +133,7 @@ def _make() -> dict[str, Any]:
         on_failure={"enum": ["stop", "skip", "park"]},
         max_hops={"type": "integer"},
         patch=array({"type": "object"}),
-        target=maybe(TOPIC),
+        target=maybe(topic),
     )
     answer = obj(
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from streams.console.openapi_letters import letters
@@ -27,7 +28,7 @@ from streams.console.openapi_words import (
 ANYTHING: dict[str, Any] = {"type": "object"}
 
 
-def paths() -> dict[str, Any]:
+def paths(topics: Sequence[str]) -> dict[str, Any]:
     return {
         **_sessions(),
         "/overview": {"get": _overview()},
@@ -35,7 +36,7 @@ def paths() -> dict[str, Any]:
         **series(),
         **_simulations(),
         "/api/training": {"get": _training()},
-        **letters(),
+        **letters(topics),
         "/api/pipeline": {"get": _pipeline()},
         **shedding(),
         "/admin/cache/invalidate": {"post": _invalidate()},

@@ -36,7 +36,8 @@ from streams.replay.planner import Request as PlanRequest
 from streams.replay.run import submit
 from streams.replay.standing import PlanStanding
 from streams.settings import Settings
-from streams.topology import MODEL_METRICS, SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Broker
 
 KEPT_MS: Final = 3_600_000
@@ -56,7 +57,7 @@ _Found = Mapping[int, PlanStanding]
 class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of POST /api/dlq/plans. No transform: that would be code from a client."""
 
-    topic: str = MODEL_METRICS.name
+    topic: str | None = None
     error: list[str] = []
     tenant: list[str] = []
     since: str | None = None
@@ -84,6 +85,7 @@ class PlanDesk:
     def __init__(
         self,
         gate: Gate,
+        topology: Topology,
         letters: LetterDesk,
         broker: Broker,
         journals: Journals,
@@ -92,6 +94,7 @@ class PlanDesk:
         clock: Clock,
     ) -> None:
         self._gate = gate
+        self._topology = topology
         self._letters = letters
         self._broker = broker
         self._journals = journals
@@ -109,7 +112,7 @@ class PlanDesk:
         plan_request = self._request(holder, asked)
         async with self._letters.bounded(holder):
             draft = await make_plan(
-                *(self._broker, self._clock, self._settings, plan_request),
+                *(self._broker, self._clock, self._settings, self._topology, plan_request),
                 progress=lambda at, end: None,
                 page_records=PLANNED_AT_ONCE,
                 run=asyncio.to_thread,
@@ -185,7 +188,7 @@ class PlanDesk:
             holder, f"replay_{word}", subject, begins=word == "resume"
         ):
             now = await tell(
-                *(self._broker, self._clock, source, dict(found)),
+                *(self._broker, self._clock, self._topology, source, dict(found)),
                 *(word, holder.actor, asked.reason[:500]),
             )
         self._journals.forget()
@@ -208,9 +211,9 @@ class PlanDesk:
             limit=None if asked.limit is None else max(1, asked.limit),
         )
         if asked.target is not None:
-            source_named(asked.target)
+            source_named(self._topology, asked.target)
         return PlanRequest(
-            source=source_named(asked.topic),
+            source=source_named(self._topology, asked.topic),
             filters=filters,
             terms=Terms(
                 target=asked.target,
@@ -229,6 +232,7 @@ class PlanDesk:
             shards=None,
             clock=self._clock,
             settings=self._settings,
+            topology=self._topology,
             actor=holder.actor,
             run=secrets.token_hex(8),
             rate=None,
@@ -245,7 +249,7 @@ class PlanDesk:
             raise UnknownResource("no plan of that name is kept here; make it again")
         return kept.plan
 
-    async def _standing(self, holder: Holder, plan: str) -> tuple[SourceTopic, _Found]:
+    async def _standing(self, holder: Holder, plan: str) -> tuple[Topic, _Found]:
         known = await self._known(holder)
         if plan not in known:
             raise UnknownResource("there is no plan of that name")
@@ -253,9 +257,9 @@ class PlanDesk:
 
     async def _known(
         self, holder: Holder, at_most_s: float | None = None
-    ) -> dict[str, tuple[SourceTopic, _Found]]:
+    ) -> dict[str, tuple[Topic, _Found]]:
         """The plans that the holder may see, as they stood ``at_most_s`` ago."""
-        found: dict[str, tuple[SourceTopic, dict[int, PlanStanding]]] = {}
+        found: dict[str, tuple[Topic, dict[int, PlanStanding]]] = {}
         for source, partitions in (await self._journals.get(at_most_s)).items():
             for number, journal in enumerate(partitions):
                 for name, standing in journal.plans.items():
@@ -299,7 +303,7 @@ def _line(line: Line) -> dict[str, Any]:
     return {**{name: getattr(line, name) for name in numbers}, "excluded": dict(line.excluded)}
 
 
-def _progress(source: SourceTopic, found: _Found) -> dict[str, Any]:
+def _progress(source: Topic, found: _Found) -> dict[str, Any]:
     standings = [*found.values()]
     first = standings[0]
     states = {standing.state for standing in standings}

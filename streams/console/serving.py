@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from starlette.applications import Starlette
 
-from agents import ALL
 from streams.access.attempts import Attempts
 from streams.access.authentication import Authenticator
 from streams.access.listening import Listening, is_loopback
 from streams.access.request_rate import RequestRate
 from streams.access.tokens import TokenFile
 from streams.access.web_server import WebServer, bounded
+from streams.app import App
 from streams.broker.kafka import KafkaBroker
 from streams.cache.process import ProcessCaches
 from streams.clock import Clock, SystemClock
@@ -43,13 +43,12 @@ from streams.console.services import Services
 from streams.console.sessions import Sessions
 from streams.console.shards import ShardReader
 from streams.console.shedding import SheddingDesk
-from streams.console.simulations import SimulationDesk
+from streams.console.simulations import SimulationDesk, simulation_agent
 from streams.console.training import TrainingDesk
 from streams.console.waiting import WaitingRequests
 from streams.console.workers import Workers
 from streams.errors import RefusedBySafety
 from streams.health.monitor import HealthMonitor
-from streams.health.observation import DECLARED
 from streams.listener import bound
 from streams.local.live_workers import Worker
 from streams.settings import Settings
@@ -72,6 +71,7 @@ class ConsoleProcess:
     def __init__(
         self,
         settings: Settings,
+        app: App,
         broker: Broker,
         clock: Clock,
         metrics: Metrics,
@@ -79,7 +79,10 @@ class ConsoleProcess:
         secure: bool = False,
         behind_proxy: bool = False,
     ) -> None:
-        """``secure``: browsers come by TLS; ``behind_proxy``: through a proxy. Raises `UsageError` for unreadable tokens or secrets."""
+        """``secure``: browsers come by TLS; ``behind_proxy``: through a proxy. Raises `UsageError`
+        for unreadable tokens or secrets."""
+        topology, agents = app.topology, tuple(app.agents.values())
+        simulating = simulation_agent(app)
         home = settings.home_path()
         tokens = TokenFile.of(home, settings.tokens_file)
         tokens.read()
@@ -105,12 +108,12 @@ class ConsoleProcess:
         self._clock = clock
         self._freshness = freshness = FreshnessSeries(clock)
         self._health = health = HealthMonitor(
-            broker, DECLARED, self._known_workers, clock, metrics.health, settings.state_path()
+            broker, topology.read, self._known_workers, clock, metrics.health, settings.state_path()
         )
         self._logs = logs = Logs(broker, clock)
-        self._journals = journals = recent_journals(logs, clock)
-        self._waiting = waiting = WaitingRequests(broker, logs, shards, clock)
-        letters = LetterDesk(gate, answers, broker, logs, journals, settings, clock)
+        self._journals = journals = recent_journals(topology, logs, clock)
+        self._waiting = waiting = WaitingRequests(simulating, broker, logs, shards, clock)
+        letters = LetterDesk(gate, topology, answers, broker, logs, journals, settings, clock)
         self.console = Console(
             gate=gate,
             series=SeriesDesk(gate, shards, answers, clock, settings.m1_retention_days),
@@ -120,15 +123,17 @@ class ConsoleProcess:
                 gate, shards, answers, workers, services, clock, levels, health, freshness
             ),
             simulations=SimulationDesk(
-                gate, shards, answers, workers, waiting, broker, operations, clock
+                *(gate, simulating, shards, answers, workers, waiting, broker, operations, clock)
             ),
             training=TrainingDesk(gate, shards, answers),
-            pipeline=PipelineDesk(gate, shards, answers, workers, ALL, health),
+            pipeline=PipelineDesk(gate, shards, answers, workers, agents, health),
             letters=letters,
-            plans=PlanDesk(gate, letters, broker, journals, settings, operations, clock),
-            shedding=SheddingDesk(gate, broker, ALL, operations, clock),
+            plans=PlanDesk(gate, topology, letters, broker, journals, settings, operations, clock),
+            shedding=SheddingDesk(gate, broker, agents, operations, clock),
             caches=CacheDesk(gate, layer, operations),
             policies=PolicyDesk(gate, layer, operations, clock),
+            topics=tuple(app.topics),
+            pages=app.pages,
             clock=clock,
             metrics=metrics.console,
         )
@@ -176,7 +181,7 @@ class ConsoleProcess:
             await self._clock.sleep(SAMPLE_S)
 
 
-def serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
+def serve(settings: Settings, app: App, listening: Listening, said: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ``said`` is told the address.
 
     Raises `RefusedBySafety` for an address that is not safe, or, beyond loopback, without tokens;
@@ -190,16 +195,18 @@ def serve(settings: Settings, listening: Listening, said: Callable[[str], None])
             f"listening on {listening.host} without any token would be of use to nobody but an "
             "attacker. `dia edge token create --role admin` makes one."
         )
-    asyncio.run(_serve(settings, listening, said))
+    asyncio.run(_serve(settings, app, listening, said))
 
 
-async def _serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
+async def _serve(
+    settings: Settings, app: App, listening: Listening, said: Callable[[str], None]
+) -> None:
     tls = listening.tls
     with (
         bound(listening.host, listening.port, "DIA_CONSOLE_PORT") as listener,
         bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
     ):
-        await _serve_on(listener, probes, tls, settings, said, listening)
+        await _serve_on(listener, probes, tls, settings, app, said, listening)
 
 
 async def _serve_on(
@@ -207,6 +214,7 @@ async def _serve_on(
     probes: socket.socket,
     tls: ssl.SSLContext | None,
     settings: Settings,
+    app: App,
     said: Callable[[str], None],
     listening: Listening,
 ) -> None:
@@ -214,7 +222,7 @@ async def _serve_on(
     await refuse_other_map(settings)
     broker = KafkaBroker.from_settings(settings)
     process = ConsoleProcess(
-        *(settings, broker, clock, metrics),
+        *(settings, app, broker, clock, metrics),
         secure=listening.encrypted,
         behind_proxy=listening.behind_tls,
     )

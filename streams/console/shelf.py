@@ -17,7 +17,8 @@ from streams.console.logs import Logs
 from streams.dlq.letter import Letter
 from streams.dlq.queues import queues_in
 from streams.dlq.scan import Span, bounds, scan
-from streams.topology import SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import TopicPartition
 
 FRESH_S: Final = 2.0
@@ -44,8 +45,9 @@ class Held(NamedTuple):
 class Shelf:
     """One queue's, shared by everybody: who may see which letter is for the reader to know."""
 
-    def __init__(self, source: SourceTopic, logs: Logs, clock: Clock) -> None:
+    def __init__(self, source: Topic, topology: Topology, logs: Logs, clock: Clock) -> None:
         self._source = source
+        self._topology = topology
         self._logs = logs
         self._held = Held((), {})
         self._recent = Recent(self._read, FRESH_S, clock)
@@ -59,7 +61,7 @@ class Shelf:
         await self._recent.close()
 
     async def _read(self) -> Held | None:
-        [queue] = queues_in(await self._logs.topics(), (self._source.name,))
+        [queue] = queues_in(await self._logs.topics(), self._topology, (self._source.name,))
         async with self._logs.reader() as reader:
             spans = await bounds(reader, *queue)
             before, self._held = self._held, Held((), {})
@@ -73,7 +75,7 @@ class Shelf:
                 goes_on = span.start <= known <= span.end
                 kept = [*before.between(span)] if goes_on else []
                 rest = span._replace(start=known) if goes_on else span
-                async for page in scan(reader, [rest], _PAGE, asyncio.to_thread):
+                async for page in scan(reader, [rest], self._topology, _PAGE, asyncio.to_thread):
                     kept += page
                 letters[span.tp] = kept
         if sum(_bytes(letter) for kept in letters.values() for letter in kept) > BYTES_MAX:

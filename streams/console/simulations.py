@@ -12,10 +12,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agents.simulator import CANCEL
 from schemas.fields import Name
-from schemas.simulation import SimulationRequest
+from schemas.simulation import CANCEL, SimulationRequest
+from streams.access.refusals import UnknownResource
 from streams.access.tokens import Role
+from streams.app import App
 from streams.cache.kind import SERIES
 from streams.clock import Clock
 from streams.console import parameters, reply
@@ -27,7 +28,7 @@ from streams.console.shards import ShardReader
 from streams.console.waiting import WaitingRequests
 from streams.console.workers import Workers
 from streams.errors import BrokerUnavailable
-from streams.topology import SIMULATION_REQUEST
+from streams.job_agent import JobAgent
 from streams.types import Broker
 
 LISTED: Final = 100
@@ -63,12 +64,19 @@ class _Cancel(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tenant: Name | None = None
 
 
+def simulation_agent(app: App) -> JobAgent[Any] | None:
+    """The agent of ``app`` that answers `SimulationRequest`s; None where it has none."""
+    agents = (agent for agent in app.agents.values() if isinstance(agent, JobAgent))
+    return next((agent for agent in agents if agent.source.type is SimulationRequest), None)
+
+
 class SimulationDesk:
     """GET /api/simulations, POST /api/simulations/cancel."""
 
     def __init__(
         self,
         gate: Gate,
+        agent: JobAgent[Any] | None,
         shards: ShardReader,
         answers: Answers,
         workers: Workers,
@@ -77,7 +85,9 @@ class SimulationDesk:
         operations: Operations,
         clock: Clock,
     ) -> None:
+        """``agent`` answers the requests; None: the app has no simulations."""
         self._gate = gate
+        self._agent = agent
         self._shards = shards
         self._answers = answers
         self._workers = workers
@@ -88,6 +98,7 @@ class SimulationDesk:
 
     async def listed(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
+        self._simulated()
         tenant = holder.tenant(given.tenant())
         limit = given.number("limit", LISTED, 1, LISTED_MAX)
         asked = {
@@ -118,6 +129,7 @@ class SimulationDesk:
     async def cancel(self, request: Request) -> Response:
         """A request of its own, behind those that came before it."""
         holder = self._gate.holder(request, Role.OPERATE)
+        agent = self._simulated()
         asked = await parameters.body(request, _Cancel)
         tenant = holder.tenant(asked.tenant)
         name = f"cancel-{secrets.token_hex(8)}"
@@ -134,18 +146,24 @@ class SimulationDesk:
         )
         subject = {"tenant": tenant, "idempotency_key": asked.idempotency_key, "request": name}
         async with self._operations.noted(holder, "simulation_cancel", subject):
-            await self._send(event)
+            await self._send(agent.source.name, event)
         told = {"request_id": name, "idempotency_key": asked.idempotency_key}
         return reply.json(request, told, 202)
 
-    async def _send(self, event: SimulationRequest) -> None:
+    async def _send(self, topic: str, event: SimulationRequest) -> None:
         producer = self._broker.plain_producer()
         try:
             await producer.start()
             key, value = event.tenant_id.encode(), msgspec.json.encode(event)
-            await (await producer.send(SIMULATION_REQUEST.name, key, value))
+            await (await producer.send(topic, key, value))
         finally:
             await producer.close()
+
+    def _simulated(self) -> JobAgent[Any]:
+        """The agent. Raises `UnknownResource` where the app has none."""
+        if self._agent is None:
+            raise UnknownResource("this app has no simulations")
+        return self._agent
 
     async def _waiting_of(self, tenant: str) -> dict[str, Any] | None:
         """None where Kafka, which knows, does not answer."""

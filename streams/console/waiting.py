@@ -18,8 +18,8 @@ from streams.cache.recent import Recent
 from streams.clock import Clock
 from streams.console.logs import Logs
 from streams.console.shards import ShardReader
+from streams.job_agent import JobAgent
 from streams.log_range import read_some
-from streams.topology import SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.types import Broker, LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 
 FRESH_S: Final = 2.0
@@ -67,7 +67,16 @@ class _Behind(NamedTuple):
 class WaitingRequests:
     """See the module docstring."""
 
-    def __init__(self, broker: Broker, logs: Logs, shards: ShardReader, clock: Clock) -> None:
+    def __init__(
+        self,
+        agent: JobAgent[Any] | None,
+        broker: Broker,
+        logs: Logs,
+        shards: ShardReader,
+        clock: Clock,
+    ) -> None:
+        """``agent`` answers the requests; None: the app has no simulations."""
+        self._agent = agent
         self._broker = broker
         self._logs = logs
         self._shards = shards
@@ -92,10 +101,13 @@ class WaitingRequests:
         await self._behind.close()
 
     async def _read(self) -> _Behind:
-        topic = (await self._logs.topics()).get(SIMULATION_REQUEST.name)
+        if self._agent is None:
+            return _Behind([], [], complete=True)
+        asked = self._agent.source.name
+        topic = (await self._logs.topics()).get(asked)
         partitions = topic.partitions if topic is not None else 0
-        places = [TopicPartition(SIMULATION_REQUEST.name, number) for number in range(partitions)]
-        committed = await self._committed(places)
+        places = [TopicPartition(asked, number) for number in range(partitions)]
+        committed = await self._committed(self._agent.group, places)
         starts = [committed.get(place, 0) for place in places]
         found, complete = list[Waiting](), True
         async with self._logs.reader() as reader:
@@ -105,10 +117,12 @@ class WaitingRequests:
                 complete = complete and whole
         return _Behind(found, starts, complete)
 
-    async def _committed(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def _committed(
+        self, group: str, places: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
         admin = await self._broker.admin()
         try:
-            found = await admin.committed(SIMULATOR_GROUP, places, stable=False)
+            found = await admin.committed(group, places, stable=False)
         finally:
             await admin.close()
         return {place: one.offset for place, one in found.items()}

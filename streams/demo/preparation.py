@@ -10,16 +10,19 @@ from streams.errors import RefusedBySafety
 from streams.settings import Settings
 from streams.sinks.schema import servers
 from streams.topics import apply
+from streams.topology import Topology
 from streams.types import Broker
 
 
-async def prepare(settings: Settings, broker: Broker, say: Callable[[str], None]) -> None:
+async def prepare(
+    settings: Settings, topology: Topology, broker: Broker, say: Callable[[str], None]
+) -> None:
     """Make every declared topic, and run the migrations on every shard; again, it does nothing.
 
     Raises `RefusedBySafety` when a topic or a table there is not one this version may change; a
     topic that may not be changed keeps neither the other topics nor the tables from being made.
     """
-    declared, refused = declared_topics(settings), None
+    declared, refused = declared_topics(settings, topology), None
     admin = await broker.admin()
     try:
         planned = declared.against(await admin.describe_topics())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from agents.app import DIA_GROUP
 from streams import headers
 from streams.clock import SystemClock
 from streams.demo.reconcile import Found
@@ -15,7 +16,7 @@ from streams.log_range import decided_end, read_range
 from streams.settings import Settings
 from streams.sinks.clickhouse import shard_replicas
 from streams.sinks.replica import Replica
-from streams.topology import DIA_GROUP, SourceTopic
+from streams.topic import Topic
 from streams.types import Admin, Broker, LogReader, TopicPartition
 
 # Each shard's own rows, not the view over all shards: a row on the wrong shard must be seen.
@@ -40,7 +41,7 @@ class Reading:
     """Questions about one source topic, asked of every shard and of Kafka. Close it after use."""
 
     def __init__(
-        self, shards: Sequence[Replica], reader: LogReader, admin: Admin, topic: SourceTopic
+        self, shards: Sequence[Replica], reader: LogReader, admin: Admin, topic: Topic
     ) -> None:
         self._shards = shards
         self._reader = reader
@@ -48,7 +49,7 @@ class Reading:
         self._topic = topic
 
     @classmethod
-    async def open(cls, settings: Settings, broker: Broker, topic: SourceTopic) -> Reading:
+    async def open(cls, settings: Settings, broker: Broker, topic: Topic) -> Reading:
         """Of the replicas of a shard the first one is asked."""
         shards = [found[0] for found in shard_replicas(settings)]
         return cls(shards, await broker.reader(), await broker.admin(), topic)

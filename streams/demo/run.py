@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from agents.app import MODEL_METRICS, app
 from streams.broker.kafka import KafkaBroker
 from streams.clock import Clock, SystemClock
 from streams.demo import chaos
@@ -21,7 +22,6 @@ from streams.demo.worker_process import WorkerProcess
 from streams.errors import CommandError
 from streams.local.stack import down, up
 from streams.settings import Settings, load
-from streams.topology import MODEL_METRICS
 from streams.types import Broker
 from streams.workload.feed import Feed
 from streams.workload.generator import BLOCK_EVENTS, Generator
@@ -122,7 +122,7 @@ class _Demo:
         self._started_at = 0.0
 
     async def run(self) -> Outcome:
-        await prepare(self._settings, self._broker, self._talk.say)
+        await prepare(self._settings, app.topology, self._broker, self._talk.say)
         worker = WorkerProcess(
             AGENTS,
             self._options.processes,

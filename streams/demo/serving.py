@@ -15,12 +15,12 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from agents.app import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS
 from streams.access.tokens import Role, TokenFile
 from streams.clock import SystemClock
 from streams.demo.command_process import DIA, CommandProcess
 from streams.demo.console_address import address_of
 from streams.demo.trained_models import trained_models
-from streams.topology import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS
 
 TOKEN_DAYS = 1
 EVENTS_PER_S = 100

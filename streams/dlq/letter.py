@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from streams import headers
 from streams.dlq.dialects import Columns, Dialect, dialect_of, text
-from streams.topology import SOURCES, SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Headers, RecordBatch, TopicPartition
 
 UNKNOWN = "unknown"
@@ -28,7 +29,6 @@ PROCESS_STAGE = "process"
 _POINTER = headers.DLQ_PREFIX + "pointer"
 _DEFAULT_SCHEMA = 1
 _TENANT_MAX_BYTES = 512
-_BY_NAME = {source.name: source for source in SOURCES}
 
 
 class Original(NamedTuple):
@@ -79,7 +79,7 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
     source_offset: int | None
     source_timestamp_ms: int
     """when the source topic appended it; the DLQ record's own time where nobody said"""
-    source: SourceTopic | None
+    source: Topic | None
     """the declared topic it came from; None for a topic that dia does not know"""
     error_code: str
     stage: str
@@ -175,20 +175,24 @@ def tenant_named(value: bytes | None) -> str:
         return ""
 
 
-def letters(batch: RecordBatch) -> list[Letter]:
-    """The records of a batch of a DLQ topic. Never raises, whatever they are."""
+def letters(batch: RecordBatch, topology: Topology) -> list[Letter]:
+    """The records of a batch of a DLQ topic; their sources are topics of ``topology``. Never raises, whatever they are."""
     fields = list(map(dict, batch.headers))
     dialects = list(map(dialect_of, fields))
     found: list[Letter | None] = [None] * len(fields)
     for dialect in {dialect.name: dialect for dialect in dialects}.values():
         own = [index for index, one in enumerate(dialects) if one is dialect]
-        for index, letter in zip(own, _written(batch, own, fields, dialect), strict=True):
+        for index, letter in zip(own, _written(batch, own, fields, dialect, topology), strict=True):
             found[index] = letter
     return cast("list[Letter]", found)
 
 
 def _written(
-    batch: RecordBatch, own: Sequence[int], every: Sequence[dict[str, bytes]], dialect: Dialect
+    batch: RecordBatch,
+    own: Sequence[int],
+    every: Sequence[dict[str, bytes]],
+    dialect: Dialect,
+    topology: Topology,
 ) -> Iterator[Letter]:
     """The records at the positions ``own``, all in one dialect: what is asked of nearly every
     letter is read here, a column at a time."""
@@ -232,7 +236,7 @@ def _written(
             partition=partition,
             source_offset=offset,
             source_timestamp_ms=time_ms if appended is None else appended,
-            source=_BY_NAME.get(topic or ""),
+            source=topology.by_name.get(topic or ""),
             error_code=code or UNKNOWN,
             stage=stage or UNKNOWN,
             failed_ms=time_ms if failed is None else failed,

@@ -8,10 +8,8 @@ from typing import NamedTuple
 from streams.dlq.letter import Letter
 from streams.dlq.scan import Span, bounds, scan
 from streams.errors import UnknownTopic, UsageError
-from streams.topology import SOURCES
+from streams.topology import Topology
 from streams.types import Admin, LogReader, OffsetOutOfRange, TopicConfig, TopicPartition
-
-_BY_NAME = {source.name: source for source in SOURCES}
 
 
 class Queue(NamedTuple):
@@ -21,25 +19,27 @@ class Queue(NamedTuple):
     partitions: int
 
 
-async def queues(admin: Admin, names: Sequence[str] = ()) -> list[Queue]:
+async def queues(admin: Admin, topology: Topology, names: Sequence[str] = ()) -> list[Queue]:
     """The DLQ topics of the named topics; without names, of every declared source.
 
     A name is a source topic's, or that of any topic to be read as a DLQ. Raises `UsageError` for
     a topic that is or has none, and `UnknownTopic` where a declared DLQ was never created.
     """
-    return queues_in(await admin.describe_topics(), names)
+    return queues_in(await admin.describe_topics(), topology, names)
 
 
-def queues_in(topics: Mapping[str, TopicConfig], names: Sequence[str] = ()) -> list[Queue]:
+def queues_in(
+    topics: Mapping[str, TopicConfig], topology: Topology, names: Sequence[str] = ()
+) -> list[Queue]:
     """As `queues`, of topics that were described before."""
-    wanted = names or [source.name for source in SOURCES]
-    found = dict.fromkeys(_dlq(name, topics) for name in wanted)
+    wanted = names or [*topology.by_name]
+    found = dict.fromkeys(_dlq(name, topics, topology) for name in wanted)
     return [Queue(name, topics[name].partitions) for name in found]
 
 
-def _dlq(name: str, topics: Iterable[str]) -> str:
-    if name in _BY_NAME:
-        dlq = _BY_NAME[name].dlq
+def _dlq(name: str, topics: Iterable[str], topology: Topology) -> str:
+    if name in topology.by_name:
+        dlq = topology.by_name[name].dlq
         if dlq not in topics:
             raise UnknownTopic(f"topic {dlq} does not exist. Run `dia topics apply`.")
         return dlq
@@ -48,7 +48,7 @@ def _dlq(name: str, topics: Iterable[str]) -> str:
     if name not in topics:
         raise UsageError(
             f"there is no topic {name}, and none {name}.dlq. dia keeps the dead letters of "
-            f"{', '.join(_BY_NAME)}; any other DLQ topic is read by its full name."
+            f"{topology.names}; any other DLQ topic is read by its full name."
         )
     return name
 
@@ -58,7 +58,7 @@ async def spans_of(reader: LogReader, found: Iterable[Queue]) -> list[Span]:
     return [span for queue in found for span in await bounds(reader, *queue)]
 
 
-async def find(admin: Admin, reader: LogReader, place: str) -> Letter | None:
+async def find(admin: Admin, reader: LogReader, topology: Topology, place: str) -> Letter | None:
     """The letter of an id (``topic/partition/offset`` of the record that failed, and ``/eN`` in epoch
     N), or at a place in a DLQ topic (``topic/partition/offset``); None where there is none.
 
@@ -71,36 +71,38 @@ async def find(admin: Admin, reader: LogReader, place: str) -> Letter | None:
             f"{place} is no place: write topic/partition/offset, as `dia dlq list` prints it."
         )
     topic, partition, offset = parts[0], int(parts[1]), int(parts[2])
-    [queue] = await queues(admin, [_source_of(topic)])
+    [queue] = await queues(admin, topology, [_source_of(topology, topic)])
     if partition >= queue.partitions:
         raise UsageError(f"{queue.topic} has partitions 0 to {queue.partitions - 1}.")
     tp = TopicPartition(queue.topic, partition)
     if queue.topic == topic:
-        return await _at(reader, tp, offset)
+        return await _at(reader, topology, tp, offset)
     for span in await bounds(reader, *queue):
         # A refused row is named by its changelog; its letter may lie in another partition then.
         if span.tp == tp or len(parts) == 4:
-            async for page in scan(reader, [span]):
+            async for page in scan(reader, [span], topology):
                 for letter in page:
                     if letter.id == place:
                         return letter
     return None
 
 
-def _source_of(topic: str) -> str:
+def _source_of(topology: Topology, topic: str) -> str:
     """The source whose changelog it is; else the topic itself."""
-    for source in SOURCES:
-        if source.group is not None and source.changelog(source.group) == topic:
+    for group, source in topology.sources():
+        if source.changelog(group) == topic:
             return source.name
     return topic
 
 
-async def _at(reader: LogReader, tp: TopicPartition, offset: int) -> Letter | None:
+async def _at(
+    reader: LogReader, topology: Topology, tp: TopicPartition, offset: int
+) -> Letter | None:
     end = await reader.last_stable_offset(tp)
     if offset >= end:
         return None
     try:
-        async for page in scan(reader, [Span(tp, offset, offset + 1)]):
+        async for page in scan(reader, [Span(tp, offset, offset + 1)], topology):
             return page[0]
     except OffsetOutOfRange:
         return None

@@ -15,12 +15,14 @@ import structlog
 from streams.dlq.letter import Letter, letters
 from streams.errors import BatchUnreadable, BrokerUnavailable, TopicRecreated
 from streams.log_range import behind, read_some
+from streams.topology import Topology
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 
 PAGE_RECORDS = 5000
 
 Run: TypeAlias = Callable[
-    [Callable[[RecordBatch], list[Letter]], RecordBatch], Awaitable[list[Letter]]
+    [Callable[[RecordBatch, Topology], list[Letter]], RecordBatch, Topology],
+    Awaitable[list[Letter]],
 ]
 """Runs a call with its argument, and gives what it gives."""
 
@@ -52,6 +54,7 @@ async def bounds(reader: LogReader, topic: str, partitions: int) -> list[Span]:
 async def scan(
     reader: LogReader,
     spans: Iterable[Span],
+    topology: Topology,
     page_records: int = PAGE_RECORDS,
     run: Run | None = None,
 ) -> AsyncIterator[list[Letter]]:
@@ -80,7 +83,10 @@ async def scan(
                     raise _shorter(tp, ends_at, end) from None
                 raise
             at = batch.end
-            found = letters(batch) if run is None else await run(letters, batch)
+            if run is None:
+                found = letters(batch, topology)
+            else:
+                found = await run(letters, batch, topology)
             while found and found[-1].offset >= end:
                 found.pop()
             if found:

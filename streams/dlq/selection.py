@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from streams.dlq.filters import Filters
 from streams.dlq.letter import Letter
 from streams.dlq.scan import Span, scan
+from streams.topology import Topology
 from streams.types import LogReader
 
 
@@ -14,6 +15,7 @@ async def select(
     reader: LogReader,
     spans: Iterable[Span],
     filters: Filters,
+    topology: Topology,
     read: Callable[[int], None] = lambda letters: None,
 ) -> AsyncIterator[list[Letter]]:
     """Lists of letters that match, none empty, at most ``filters.limit`` letters in all.
@@ -21,7 +23,7 @@ async def select(
     ``read`` is told how many letters were looked at. Raises as `scan`.
     """
     left = filters.limit
-    async for page in scan(reader, filters.narrow(spans)):
+    async for page in scan(reader, filters.narrow(spans), topology):
         read(len(page))
         found = filters.select(page)
         if left is not None:

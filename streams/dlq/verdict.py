@@ -17,7 +17,7 @@ from streams.codecs import Limits, decode
 from streams.dlq.letter import PROCESS_STAGE, SINK_STAGE, Letter, Original
 from streams.dlq.pointer import refetch
 from streams.errors import RecordLost
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import LogReader, RecordBatch, TopicPartition
 
 SOURCE_UNKNOWN: Final = "source_unknown"
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
 PASSES: Final = Verdict(True)
 
 
-def judge(source: SourceTopic, originals: Sequence[Original], limits: Limits) -> list[Verdict]:
+def judge(source: Topic, originals: Sequence[Original], limits: Limits) -> list[Verdict]:
     """What decoding says of each record, had it been appended to ``source`` when it was."""
     n = len(originals)
     batch = RecordBatch(
@@ -57,7 +57,7 @@ def judge(source: SourceTopic, originals: Sequence[Original], limits: Limits) ->
 async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits) -> list[Verdict]:
     """One verdict per letter, in order; pointers are refetched. Raises `BrokerUnavailable`."""
     found: dict[int, Verdict] = {}
-    by_source: dict[SourceTopic, list[tuple[int, Original]]] = {}
+    by_source: dict[Topic, list[tuple[int, Original]]] = {}
     for index, letter in enumerate(letters):
         outside = _outside(letter)
         if outside is not None:

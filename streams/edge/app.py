@@ -9,7 +9,7 @@ tenant's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -39,7 +39,7 @@ from streams.edge.intake import TENANT_MISMATCH, Intake, Taken
 from streams.errors import RequestRefused, TransientError
 from streams.headers import TRACEPARENT
 from streams.telemetry.http_metrics import EdgeMetrics
-from streams.topology import SIMULATION_REQUEST, SourceTopic
+from streams.topic import Topic
 from streams.tracing.tracer import UNTRACED, Tracer
 
 log = structlog.get_logger(__name__)
@@ -110,7 +110,7 @@ class Edge:
             held.expect(declared or 0)
             content = await body.read(request, declared or self.body_bytes_max, held)
             values = body.events(content, media)
-            await self.quotas.take(owner, _costs(source, content, values))
+            await self.quotas.take(owner, _costs(source, self.intake.requests, content, values))
             return _receipt(await self.intake.take(source, values, token, traceparent, version))
 
     async def simulation(self, request: Request) -> Response:
@@ -139,7 +139,7 @@ class Edge:
 
     async def description(self, request: Request) -> Response:
         # Anybody may ask for it, so it is encoded once.
-        content = openapi.encoded(self.body_bytes_max)
+        content = openapi.encoded(tuple(self.intake.topics.values()), self.body_bytes_max)
         return Response(content, media_type="application/json")
 
     async def _http_problem(self, request: Request, error: Exception) -> Response:
@@ -203,9 +203,9 @@ def _owner(token: Token) -> str:
     return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
 
 
-def _costs(source: SourceTopic, content: bytes, values: list[bytes]) -> Costs:
+def _costs(source: Topic, requests: Collection[str], content: bytes, values: list[bytes]) -> Costs:
     costs = {Quota.EVENTS: len(values), Quota.BYTES: len(content)}
-    if source.name == SIMULATION_REQUEST.name:
+    if source.name in requests:
         costs[Quota.SIMULATIONS] = len(values)
     return costs
 

@@ -33,7 +33,8 @@ from streams.edge.exchange import NDJSON, SCHEMA_HEADER, Receipt, Rejected
 from streams.errors import RequestRefused
 from streams.headers import UNNAMED_VERSION
 from streams.proxies import DIRECT
-from streams.topology import SourceTopic, source
+from streams.topic import Topic
+from streams.topology import Topology
 
 BATCH_BYTES = 1 << 20
 BATCH_EVENTS = 1000
@@ -78,7 +79,7 @@ class _Refusal(msgspec.Struct):
 
 
 class EdgeClient:
-    """One edge at ``url``, one token. Use it in ``async with``.
+    """One edge at ``url``, one token, the topics of one app. Use it in ``async with``.
 
     ``patience_s`` is how long one batch is tried before the last refusal is raised. ``limits``
     are those of the pipeline's settings, where they differ from the defaults.
@@ -88,6 +89,7 @@ class EdgeClient:
         self,
         url: str,
         token: str,
+        topology: Topology,
         *,
         patience_s: float = 120.0,
         limits: Limits = LIMITS,
@@ -95,6 +97,7 @@ class EdgeClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
+        self._topology = topology
         self._patience_s = patience_s
         self._limits = limits
         self._http = httpx.AsyncClient(
@@ -126,7 +129,7 @@ class EdgeClient:
         Raises `RequestRefused` kinds once a batch cannot be sent at all, or not in time; batches
         before it are stored. KeyError for a topic that is not declared.
         """
-        declared = source(topic)
+        declared = self._topology.topic(topic)
         accepted, rejected = 0, []
         values = [msgspec.json.encode(event) for event in events]
         refused, good = self._checked(declared, values, version)
@@ -141,7 +144,7 @@ class EdgeClient:
         return Posted(accepted, sorted(rejected, key=lambda found: found.index))
 
     def _checked(
-        self, topic: SourceTopic, values: list[bytes], version: int
+        self, topic: Topic, values: list[bytes], version: int
     ) -> tuple[list[Rejected], Sequence[int]]:
         """What the edge would refuse, known without asking it; and the places of the rest."""
         decoded, _ = check(topic, values, self._clock.now_ms(), self._limits, version)

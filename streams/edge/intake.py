@@ -15,15 +15,16 @@ from streams.edge.exchange import Stored
 from streams.edge.lane import Lane
 from streams.headers import UNNAMED_VERSION
 from streams.telemetry.http_metrics import EdgeMetrics
-from streams.topology import SOURCES, SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 
 TENANT_MISMATCH = "tenant_mismatch"
 
-TOPICS: Mapping[str, SourceTopic] = {
-    # What agents write themselves is not for others to post.
-    topic.name: topic for topic in SOURCES if topic.group is not None
-}  # fmt: skip
-"""The topics that take events from outside."""
+
+def topics_taken(topology: Topology) -> Mapping[str, Topic]:
+    """The topics that take events from outside: those that agents read. What agents only write is
+    not for others to post."""
+    return {topic.name: topic for topic in topology.consumed()}
 
 
 class Taken(NamedTuple):
@@ -38,8 +39,17 @@ class Intake:
     """Checks events as the pipeline will, and has the good ones kept by the lane of their topic."""
 
     def __init__(
-        self, lanes: Mapping[str, Lane], clock: Clock, limits: Limits, metrics: EdgeMetrics
+        self,
+        topology: Topology,
+        lanes: Mapping[str, Lane],
+        clock: Clock,
+        limits: Limits,
+        metrics: EdgeMetrics,
     ) -> None:
+        """``lanes``: one for each of the `topics_taken` of ``topology``."""
+        self.topics = topics_taken(topology)
+        self.requests = frozenset(topology.answers)
+        """names of the topics whose events ask for work"""
         self.lanes = lanes
         self._clock = clock
         self._limits = limits
@@ -51,15 +61,15 @@ class Intake:
             for lane in self.lanes.values():
                 tasks.create_task(lane.run())
 
-    def source(self, topic: str) -> SourceTopic:
+    def source(self, topic: str) -> Topic:
         """Raises `UnknownResource` for a topic that takes no events from outside."""
         if topic not in self.lanes:
             raise UnknownResource(f"no topic {topic!r} takes events; {', '.join(self.lanes)} do")
-        return TOPICS[topic]
+        return self.topics[topic]
 
     async def take(
         self,
-        source: SourceTopic,
+        source: Topic,
         values: list[bytes],
         token: Token,
         traceparent: bytes = b"",
@@ -91,7 +101,7 @@ class Intake:
             self._metrics.events.labels(source.name).inc(len(accepted))
         return Taken(len(accepted), kept, bad)
 
-    def _count(self, source: SourceTopic, bad: Sequence[BadPosition]) -> None:
+    def _count(self, source: Topic, bad: Sequence[BadPosition]) -> None:
         for code, count in Counter(found.code for found in bad).items():
             self._metrics.refused.labels(source.name, code).inc(count)
 

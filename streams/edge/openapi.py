@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from schemas.documents import document as schema_document
-from schemas.registry import Family, family_of
 from streams.access.problem import MEDIA_TYPE
 from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON, SCHEMA_HEADER
-from streams.edge.intake import TOPICS
 from streams.headers import TRACEPARENT, UNNAMED_VERSION
+from streams.schema_documents import document as schema_document
+from streams.topic import Topic
 from streams.version import app_version
 
 _PROBLEMS = {
@@ -32,10 +31,10 @@ _POST = ("400", "401", "403", "404", "408", "413", "415", "422", "429", "503")
 _READ = ("400", "401", "403", "404", "429", "503")
 
 
-@cache
-def document(body_bytes_max: int) -> dict[str, Any]:
+@lru_cache(maxsize=8)
+def document(topics: tuple[Topic, ...], body_bytes_max: int) -> dict[str, Any]:
     """OpenAPI 3.1; a path for each topic, with the schema of its events."""
-    posts = {f"/v1/events/{topic}": _post(family_of(topic), body_bytes_max) for topic in TOPICS}
+    posts = {f"/v1/events/{topic.name}": _post(topic, body_bytes_max) for topic in topics}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,24 +53,24 @@ def document(body_bytes_max: int) -> dict[str, Any]:
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {**_events(), **_ANSWERS},
+            "schemas": {**_events(topics), **_ANSWERS},
             "responses": {status: _problem(text) for status, text in _PROBLEMS.items()},
         },
     }
 
 
-@cache
-def encoded(body_bytes_max: int) -> bytes:
+@lru_cache(maxsize=8)
+def encoded(topics: tuple[Topic, ...], body_bytes_max: int) -> bytes:
     """`document` as JSON."""
-    return msgspec.json.encode(document(body_bytes_max))
+    return msgspec.json.encode(document(topics, body_bytes_max))
 
 
-def _post(family: Family, body_bytes_max: int) -> dict[str, Any]:
-    event = _ref(family.type.__name__)
+def _post(topic: Topic, body_bytes_max: int) -> dict[str, Any]:
+    event = _ref(topic.type.__name__)
     return {
         "post": {
-            "operationId": f"post_{family.name}",
-            "summary": f"Post events of {family.topic}.",
+            "operationId": f"post_{topic.schema}",
+            "summary": f"Post events of {topic.name}.",
             "description": f"One event, an array of events, or lines of events: at most "
             f"{EVENTS_MAX} events and {body_bytes_max} bytes. The events of one request that are "
             "accepted are stored together, in their order.",
@@ -82,7 +81,7 @@ def _post(family: Family, body_bytes_max: int) -> dict[str, Any]:
                     "description": "The schema version that the events are written with.",
                     "schema": {
                         "type": "integer",
-                        "enum": sorted(family.versions),
+                        "enum": sorted(topic.versions),
                         "default": UNNAMED_VERSION,
                     },
                 },
@@ -150,12 +149,11 @@ def _open(name: str, summary: str) -> dict[str, Any]:
     }
 
 
-def _events() -> dict[str, Any]:
+def _events(topics: tuple[Topic, ...]) -> dict[str, Any]:
     """The event schemas as published, with their references made to point here."""
     found: dict[str, Any] = {}
-    for topic in TOPICS:
-        family = family_of(topic)
-        found |= _moved(schema_document(family, family.latest)["$defs"])
+    for topic in topics:
+        found |= _moved(schema_document(topic, topic.latest)["$defs"])
     return found
 
 

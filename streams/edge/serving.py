@@ -32,7 +32,7 @@ from streams.edge import shipment
 from streams.edge.app import Edge
 from streams.edge.body import Room
 from streams.edge.edge_run import EdgeRun
-from streams.edge.intake import TOPICS, Intake
+from streams.edge.intake import Intake, topics_taken
 from streams.edge.lane import Bounds, Lane
 from streams.edge.shipment import Shipper
 from streams.edge.simulations import Simulations
@@ -45,6 +45,7 @@ from streams.settings import Settings
 from streams.sinks.clickhouse import refuse_other_map
 from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.telemetry.metrics import Metrics
+from streams.topology import Topology
 from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
 from streams.tracing.tracer import UNTRACED, Tracer
 from streams.types import Broker
@@ -59,6 +60,7 @@ class EdgeProcess:
     def __init__(
         self,
         settings: Settings,
+        topology: Topology,
         broker: Broker,
         clock: Clock,
         metrics: Metrics,
@@ -79,7 +81,7 @@ class EdgeProcess:
         folder = settings.home_path() / "edge"
         lanes: dict[str, Lane] = {}
         try:
-            for topic in TOPICS:
+            for topic in topics_taken(topology):
                 run = EdgeRun(folder / topic)
                 self._runs.append(run)
                 lanes[topic] = Lane(
@@ -94,9 +96,8 @@ class EdgeProcess:
         except BaseException:
             self.close()
             raise
-        self.intake = Intake(
-            lanes, clock, with_margin(settings.future_max_s, settings.late_max_s), metrics.edge
-        )
+        limits = with_margin(settings.future_max_s, settings.late_max_s)
+        self.intake = Intake(topology, lanes, clock, limits, metrics.edge)
         self.degradation = Degradation(clock, metrics)
         self._watch = edge_watch(
             self.degradation, clock, self.intake, folder, settings.state_free_min_bytes
@@ -174,23 +175,27 @@ def _spool(folder: Path, run: EdgeRun) -> Spool:
     return opened
 
 
-def serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
+def serve(
+    settings: Settings, topology: Topology, listening: Listening, said: Callable[[str], None]
+) -> None:
     """Serve until SIGTERM or SIGINT. ``said`` is told the address.
 
     Raises `RefusedBySafety` for an address that is not safe, `AddressUnavailable` for one that is
     taken, `UsageError` for TLS files that do not fit, and what `EdgeProcess` does.
     """
     listening.require_safe()
-    asyncio.run(_serve(settings, listening, said))
+    asyncio.run(_serve(settings, topology, listening, said))
 
 
-async def _serve(settings: Settings, listening: Listening, said: Callable[[str], None]) -> None:
+async def _serve(
+    settings: Settings, topology: Topology, listening: Listening, said: Callable[[str], None]
+) -> None:
     tls = listening.tls
     with (
         bound(listening.host, listening.port, "DIA_EDGE_PORT") as listener,
         bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
     ):
-        await _serve_on(listener, probes, tls, settings, said, listening)
+        await _serve_on(listener, probes, tls, settings, topology, said, listening)
 
 
 async def _serve_on(
@@ -198,6 +203,7 @@ async def _serve_on(
     probes: socket.socket,
     tls: ssl.SSLContext | None,
     settings: Settings,
+    topology: Topology,
     said: Callable[[str], None],
     listening: Listening,
 ) -> None:
@@ -206,8 +212,9 @@ async def _serve_on(
     # somewhat later than a live one would have given it up.
     patient = replace(settings, commit_timeout_s=shipment.SHIP_TIMEOUT_S)
     tracer = tracer_of(settings, "dia-edge", clock, metrics)
+    broker = KafkaBroker.from_settings(patient)
     process = EdgeProcess(
-        *(settings, KafkaBroker.from_settings(patient), clock, metrics, tracer),
+        *(settings, topology, broker, clock, metrics, tracer),
         behind_proxy=listening.behind_tls,
     )
     state = HealthState(clock)

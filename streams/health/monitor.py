@@ -12,12 +12,12 @@ import structlog
 from streams.cache.recent import Recent
 from streams.clock import Clock
 from streams.health.finding import Severity
-from streams.health.observation import DeclaredSource
 from streams.health.observing import observe
 from streams.health.rule import Health, judge
 from streams.health.stall import CommitHistory
 from streams.local.live_workers import Worker, member_prefix
 from streams.telemetry.health_metrics import HealthMetrics
+from streams.topology import DeclaredSource
 from streams.types import Broker
 
 log = structlog.get_logger(__name__)

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from streams.local.live_workers import Worker
-from streams.topology import SOURCES
+from streams.topology import DeclaredSource
 from streams.types import GroupDescription, LogBounds, TopicPartition
 
 Stalls: TypeAlias = Mapping[tuple[str, TopicPartition], float]
-
-
-class DeclaredSource(NamedTuple):
-    """A topic that agents read as members of a group."""
-
-    group: str
-    topic: str
-
-
-DECLARED: Final = tuple(
-    DeclaredSource(topic.group, topic.name) for topic in SOURCES if topic.group is not None
-)
-"""Every source that the topology gives to a group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

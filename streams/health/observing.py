@@ -11,12 +11,9 @@ from typing import Final
 
 from streams.clock import Clock
 from streams.errors import DiaError
-from streams.health.observation import (
-    DeclaredSource,
-    Observation,
-    SourceObservation,
-)
+from streams.health.observation import Observation, SourceObservation
 from streams.local.live_workers import Worker
+from streams.topology import DeclaredSource
 from streams.types import Admin, Broker, LogReader, TopicPartition
 
 TIMEOUT_S: Final = 5.0

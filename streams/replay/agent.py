@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import Final
 
 import msgspec
 import structlog
@@ -32,14 +31,19 @@ from streams.replay.standing import PlanStanding, read_standing
 from streams.rows import ShardSet
 from streams.runtime.identity import member_id
 from streams.settings import Settings
-from streams.topology import SOURCES, SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Broker, GroupConsumer, OffsetOutOfRange, TopicPartition
 
-GROUP: Final = "dia-replay-agents"
 _RECORDS = 500
 _PAUSE_S = 2.0
 
 log = structlog.get_logger(__name__)
+
+
+def agents_group(topology: Topology) -> str:
+    """The consumer group of an app's replay agents."""
+    return f"{topology.replay_group}-agents"
 
 
 class ReplayAgent:
@@ -52,7 +56,7 @@ class ReplayAgent:
         clock: Clock,
         settings: Settings,
         instance_id: str,
-        sources: tuple[SourceTopic, ...] = SOURCES,
+        topology: Topology,
         policies: Sequence[ReplayPolicy] = (),
         answers: Mapping[Dependency, Answers] | None = None,
     ) -> None:
@@ -62,9 +66,10 @@ class ReplayAgent:
         self._clock = clock
         self._settings = settings
         self._instance_id = instance_id
-        self._sources = {source.journal: source for source in sources}
+        self._topology = topology
+        self._sources = {source.journal: source for source in topology.topics}
         self._automation = Automation(
-            policies, sources, self._means("policies", None), answers or {}
+            policies, topology.topics, self._means("policies", None), answers or {}
         )
         self._consumer: GroupConsumer | None = None
         self._due: set[TopicPartition] = set()
@@ -99,7 +104,9 @@ class ReplayAgent:
 
     async def _serve(self, joined: Callable[[], None]) -> None:
         topics = list(self._sources)
-        consumer = self._broker.consumer(GROUP, topics, member_id(self._instance_id, topics))
+        consumer = self._broker.consumer(
+            agents_group(self._topology), topics, member_id(self._instance_id, topics)
+        )
         self._consumer = consumer
         following = asyncio.create_task(
             self._automation.follow(lambda tp: tp in consumer.assignment()), name="replay-policies"
@@ -167,9 +174,9 @@ class ReplayAgent:
             await self._clock.sleep(_PAUSE_S)
 
     async def _run_here(
-        self, plan: Plan, selection: Selection, source: SourceTopic, waiting: PlanStanding
+        self, plan: Plan, selection: Selection, source: Topic, waiting: PlanStanding
     ) -> None:
-        _, partitions = await check_plan(self._broker, plan)
+        _, partitions = await check_plan(self._broker, self._topology, plan)
         means = self._means(waiting.actor, waiting.rate)
         pace = Pace(self._clock, means.rate)
         run = PartitionRun(means, plan, selection, source, partitions, pace, resume=False)
@@ -182,17 +189,18 @@ class ReplayAgent:
             shards=self._shards,
             clock=self._clock,
             settings=self._settings,
+            topology=self._topology,
             actor=actor,
             run=f"{self._instance_id}-{secrets.token_hex(4)}",
             rate=rate,
         )
 
     async def _refuse(
-        self, tp: TopicPartition, source: SourceTopic, waiting: PlanStanding, reason: str
+        self, tp: TopicPartition, source: Topic, waiting: PlanStanding, reason: str
     ) -> None:
         """P1 says no: the journal says why, and the topic is free for another plan."""
         log.warning("replay_refused", tp=str(tp), plan=waiting.plan, why=reason)
-        async with owned(self._broker, self._clock, source, tp.partition) as owner:
+        async with owned(self._broker, self._clock, self._topology, source, tp.partition) as owner:
             now = owner.standing.plans[waiting.plan]
             if now.active:
                 ended = RunEnded(

@@ -22,7 +22,8 @@ from streams.replay.plan import Terms
 from streams.replay.repair import Repair, RepairFailed
 from streams.replay.sink_row import readable_row
 from streams.settings import Settings
-from streams.topology import SourceTopic, source
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import LogReader
 
 
@@ -65,22 +66,24 @@ class Assessed(NamedTuple):
 class Assessor:
     """Assesses letters under the terms of one plan, with today's code."""
 
-    def __init__(self, terms: Terms, settings: Settings, reader: LogReader) -> None:
+    def __init__(
+        self, terms: Terms, settings: Settings, topology: Topology, reader: LogReader
+    ) -> None:
         """Raises what `Repair` raises, and KeyError for a target that is not declared."""
         self.repair = Repair(terms)
         self._terms = terms
-        self._target = source(terms.target) if terms.target is not None else None
+        self._target = topology.topic(terms.target) if terms.target is not None else None
         self._limits = Limits(settings.future_max_s, settings.late_max_s)
         self._reader = reader
 
-    def target(self, letter: Letter) -> SourceTopic | None:
+    def target(self, letter: Letter) -> Topic | None:
         """Where a letter is replayed to."""
         return self._target or letter.source
 
     async def assess(self, letters: Sequence[Letter], dispositions: Dispositions) -> list[Assessed]:
         """One answer a letter, in order. Raises `BrokerUnavailable`."""
         found: dict[int, Assessed] = {}
-        mended: dict[SourceTopic, list[tuple[int, Original]]] = {}
+        mended: dict[Topic, list[tuple[int, Original]]] = {}
         codes = dispositions.codes(np.array([letter.offset for letter in letters], np.int64))
         for index, (letter, code) in enumerate(zip(letters, codes.tolist(), strict=True)):
             answer = self._at_once(letter, _BY_CODE[code])
@@ -131,7 +134,7 @@ class Assessor:
     def _judged(
         self,
         letters: Sequence[Letter],
-        target: SourceTopic,
+        target: Topic,
         records: Sequence[tuple[int, Original]],
     ) -> Mapping[int, Assessed]:
         verdicts = judge(target, [record for _, record in records], self._limits)

@@ -32,7 +32,7 @@ from streams.replay.planner import Draft, Request, make_plan
 from streams.replay.policies import Dependency, ReplayPolicy
 from streams.replay.run import submit
 from streams.replay.standing import Standing
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import TopicPartition
 
 _LOOK_S: Final = 10.0
@@ -68,7 +68,7 @@ class Automation:
     def __init__(
         self,
         policies: Sequence[ReplayPolicy],
-        sources: Sequence[SourceTopic],
+        sources: Sequence[Topic],
         means: Means,
         answers: Mapping[Dependency, Answers],
     ) -> None:
@@ -95,7 +95,7 @@ class Automation:
                     self._due_s[policy.name] = clock.monotonic() + _LOOK_S
             await clock.sleep(_TURN_S)
 
-    async def look(self, policy: ReplayPolicy, source: SourceTopic) -> str | None:
+    async def look(self, policy: ReplayPolicy, source: Topic) -> str | None:
         """One look; the id of the plan that was submitted, if any. Raises as `make_plan`."""
         known = (await journals(self._means.broker, [source])).get(source, [])
         draft = await self._draft(policy, source, known)
@@ -134,9 +134,7 @@ class Automation:
             return f"{policy.after} does not answer yet"
         return None
 
-    async def _draft(
-        self, policy: ReplayPolicy, source: SourceTopic, known: Sequence[Standing]
-    ) -> Draft:
+    async def _draft(self, policy: ReplayPolicy, source: Topic, known: Sequence[Standing]) -> Draft:
         means, passed = self._means, self._passed[policy.name]
         begin = {
             number: max(passed.get(number, _START).of(standing), _planned(policy, standing))
@@ -152,7 +150,7 @@ class Automation:
             begin=begin,
         )
         return await make_plan(
-            means.broker, means.clock, means.settings, request, lambda at, end: None
+            means.broker, means.clock, means.settings, means.topology, request, lambda at, end: None
         )
 
 

@@ -35,7 +35,8 @@ from streams.replay.ranges import OffsetSet
 from streams.replay.showing import Showing
 from streams.replay.standing import PlanStanding, Standing, read_standing
 from streams.rows import ShardSet
-from streams.topology import SOURCES, SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Broker, LogReader, TopicConfig
 
 Word = Literal["pause", "resume", "cancel"]
@@ -58,7 +59,7 @@ class Disposal:
     shown: bool = True
 
 
-async def standings(reader: LogReader, source: SourceTopic, partitions: int) -> list[Standing]:
+async def standings(reader: LogReader, source: Topic, partitions: int) -> list[Standing]:
     """Where each partition's letters stand, without touching them.
 
     Raises `UnknownTopic` where the journals do not exist, and `PartitionStopped` kinds for one
@@ -71,7 +72,8 @@ async def dispose(
     broker: Broker,
     shards: ShardSet | None,
     clock: Clock,
-    source: SourceTopic,
+    topology: Topology,
+    source: Topic,
     pages: AsyncIterable[Sequence[Letter]],
     disposition: Disposition,
     actor: str,
@@ -95,7 +97,9 @@ async def dispose(
                     await desk.finish(result)
                 await stack.aclose()
                 number = page[0].dlq.partition
-                owner = await stack.enter_async_context(owned(broker, clock, source, number))
+                owner = await stack.enter_async_context(
+                    owned(broker, clock, topology, source, number)
+                )
                 desk = _Desk(owner, Showing(shards, owner, clock), clock, actor)
                 stack.push_async_callback(desk.showing.abandon)
                 await desk.showing.catch_up()
@@ -155,9 +159,7 @@ async def say_shown(owner: Owner, showing: Showing, clock: Clock, actor: str) ->
         await owner.commit([RowsShown(at_ms=clock.now_ms(), actor=actor, shown=showing.seq)])
 
 
-async def journals(
-    broker: Broker, sources: Sequence[SourceTopic] = SOURCES
-) -> dict[SourceTopic, list[Standing]]:
+async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list[Standing]]:
     """Where each partition of each source stands; sources whose journal does not exist yet are
     left out. Raises as `standings`."""
     admin = await broker.admin()
@@ -173,8 +175,8 @@ async def journals(
 
 
 async def journals_in(
-    reader: LogReader, topics: Mapping[str, TopicConfig], sources: Sequence[SourceTopic] = SOURCES
-) -> dict[SourceTopic, list[Standing]]:
+    reader: LogReader, topics: Mapping[str, TopicConfig], sources: Sequence[Topic]
+) -> dict[Topic, list[Standing]]:
     """As `journals`, of topics that were described before."""
     return {
         source: await standings(reader, source, topics[source.journal].partitions)
@@ -184,8 +186,8 @@ async def journals_in(
 
 
 async def find_plan(
-    broker: Broker, plan: str, sources: Sequence[SourceTopic] = SOURCES
-) -> tuple[SourceTopic, dict[int, PlanStanding]]:
+    broker: Broker, plan: str, sources: Sequence[Topic]
+) -> tuple[Topic, dict[int, PlanStanding]]:
     """Where a plan stands, by partition. Raises `UsageError` for one that nobody entered."""
     for source, known in (await journals(broker, sources)).items():
         found = {n: s.plans[plan] for n, s in enumerate(known) if plan in s.plans}
@@ -218,7 +220,8 @@ def plan_in(journal: Mapping[int, PlanStanding]) -> Plan:
 async def tell(
     broker: Broker,
     clock: Clock,
-    source: SourceTopic,
+    topology: Topology,
+    source: Topic,
     found: dict[int, PlanStanding],
     word: Word,
     actor: str,
@@ -238,7 +241,7 @@ async def tell(
         raise RefusedBySafety(f"plan {plan} is {states} already: nothing was changed.")
     for number, standing in found.items():
         if _means_something(word, standing):
-            async with owned(broker, clock, source, number) as owner:
+            async with owned(broker, clock, topology, source, number) as owner:
                 now = owner.standing.plans[plan]
                 if _means_something(word, now):
                     own = share(rate, now.letters, letters)

@@ -14,22 +14,17 @@ from streams.replay.dispositions import Disposition
 from streams.replay.journal import Disposed, QueueReplaced, entries
 from streams.replay.ranges import OffsetSet
 from streams.replay.standing import Standing
-from streams.topology import SOURCES, SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import LogReader, TopicPartition
 
 _READ_RECORDS = 500
-_BY_DLQ = {source.dlq: source for source in SOURCES}
-
-
-def source_of(dlq: str) -> SourceTopic | None:
-    """The source whose DLQ it is; None for a topic of somebody else, which has no journal."""
-    return _BY_DLQ.get(dlq)
 
 
 class Decided:
     """The last word about each letter of some DLQs."""
 
-    def __init__(self, journals: Mapping[SourceTopic, Sequence[Standing]]) -> None:
+    def __init__(self, journals: Mapping[Topic, Sequence[Standing]]) -> None:
         self._known = {
             TopicPartition(source.dlq, number): standing.dispositions
             for source, standings in journals.items()
@@ -52,12 +47,12 @@ class Decision(NamedTuple):
     reason: str
 
 
-async def history(reader: LogReader, letter: Letter) -> list[Decision]:
+async def history(reader: LogReader, topology: Topology, letter: Letter) -> list[Decision]:
     """Every decision about a letter that can be read, oldest first: who, when, what and why.
 
     Raises `UnknownTopic` where there is no journal, and as `entries`.
     """
-    source = source_of(letter.dlq.topic)
+    source = topology.by_dlq.get(letter.dlq.topic)
     if source is None:
         return []
     journal = TopicPartition(source.journal, letter.dlq.partition)

@@ -23,7 +23,8 @@ from streams.errors import ChangelogLost, CommitInDoubt, DiaError, PartitionRest
 from streams.replay.journal import Entry, record
 from streams.replay.standing import Standing, read_standing, way_out
 from streams.runtime.deadline import Deadline, DeadlinePassed
-from streams.topology import SourceTopic
+from streams.topic import Topic, replay_group
+from streams.topology import Topology
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -34,19 +35,24 @@ from streams.types import (
 )
 
 COMMIT_TIMEOUT_S = 30.0
-DECIDED_GROUP = "dia-replay-decided"
 
 
-def transactional_id(source: SourceTopic, partition: int) -> str:
+def transactional_id(source: Topic, partition: int) -> str:
     """The name of the one producer that may decide on the letters of a DLQ partition."""
-    return f"dia-replay-{source.dlq}-{partition}"
+    return f"{replay_group(source.app)}-{source.dlq}-{partition}"
+
+
+def decided_group(source: Topic) -> str:
+    """The group whose offsets on a DLQ say how many entries of its journal were committed."""
+    return f"{replay_group(source.app)}-decided"
 
 
 @dataclass(slots=True)
 class Owner:
     """An owned partition. After any error of `commit` it is only good for closing."""
 
-    source: SourceTopic
+    topology: Topology
+    source: Topic
     partition: int
     standing: Standing
     reader: LogReader
@@ -88,15 +94,18 @@ class Owner:
     async def _transaction(self, records: Sequence[OutboundRecord], seq: int) -> None:
         await self._producer.begin()
         await (await self._producer.send_many(records))
-        await self._producer.send_offsets({self.dlq: CommittedOffset(seq, "")}, DECIDED_GROUP)
+        await self._producer.send_offsets(
+            {self.dlq: CommittedOffset(seq, "")}, decided_group(self.source)
+        )
         await self._producer.commit()
 
 
-async def _decided(broker: Broker, dlq: TopicPartition) -> int:
+async def _decided(broker: Broker, source: Topic, partition: int) -> int:
     """The number of the last journal entry that was committed; 0 where none is known."""
+    dlq = TopicPartition(source.dlq, partition)
     admin = await broker.admin()
     try:
-        committed = (await admin.committed(DECIDED_GROUP, [dlq])).get(dlq)
+        committed = (await admin.committed(decided_group(source), [dlq])).get(dlq)
     finally:
         await admin.close()
     return committed.offset if committed is not None else 0
@@ -106,7 +115,8 @@ async def _decided(broker: Broker, dlq: TopicPartition) -> int:
 async def owned(
     broker: Broker,
     clock: Clock,
-    source: SourceTopic,
+    topology: Topology,
+    source: Topic,
     partition: int,
     *,
     checked: bool = True,
@@ -122,7 +132,7 @@ async def owned(
     reader = await broker.reader()
     try:
         await producer.start()  # P2
-        decided = await _decided(broker, TopicPartition(source.dlq, partition))
+        decided = await _decided(broker, source, partition)
         standing = await read_standing(
             reader, source, partition, checked=checked, whole=whole
         )  # P3
@@ -135,6 +145,6 @@ async def owned(
             if whole:
                 raise lost
             standing.fault, standing.seq = standing.fault or lost, decided
-        yield Owner(source, partition, standing, reader, clock, producer)
+        yield Owner(topology, source, partition, standing, reader, clock, producer)
     finally:
         await asyncio.gather(producer.close(), reader.close())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from streams import headers
 from streams.dlq.letter import Letter
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import OutboundRecord, TopicPartition
 
 
-def parked_record(source: SourceTopic, letter: Letter, reason: str) -> OutboundRecord:
+def parked_record(source: Topic, letter: Letter, reason: str) -> OutboundRecord:
     """The dead letter as it lies in the DLQ, and why it was parked."""
     why = (headers.REPLAY_PARKED_FOR, reason.encode())
     return OutboundRecord(

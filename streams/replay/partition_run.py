@@ -24,7 +24,8 @@ from streams.replay.standing import PlanStanding, Standing
 from streams.replay.step import FailedLetter, Stepper, steps
 from streams.rows import ShardSet
 from streams.settings import Settings
-from streams.topology import SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Broker
 
 _GAP = 5000
@@ -41,6 +42,7 @@ class Means:
     shards: ShardSet | None
     clock: Clock
     settings: Settings
+    topology: Topology
     actor: str
     run: str
     rate: float | None = None
@@ -67,7 +69,7 @@ class PartitionRun:
         means: Means,
         plan: Plan,
         selection: Selection,
-        origin: SourceTopic,
+        origin: Topic,
         partitions: Mapping[str, int],
         pace: Pace,
         *,
@@ -100,7 +102,7 @@ class PartitionRun:
 
     async def _attempt(self) -> tuple[PlanStanding, bool]:
         means, number = self._means, self._selection.partition
-        async with owned(means.broker, means.clock, self._origin, number) as owner:
+        async with owned(means.broker, means.clock, means.topology, self._origin, number) as owner:
             standing = owner.standing.plans.get(self._plan.id)
             if standing is not None and self._is_over(standing):
                 return standing, not owner.standing.arrears
@@ -110,7 +112,8 @@ class PartitionRun:
             other = await means.broker.reader()
             try:
                 await showing.catch_up()
-                await self._steps(owner, showing, Assessor(self._plan.terms, means.settings, other))
+                assessor = Assessor(self._plan.terms, means.settings, means.topology, other)
+                await self._steps(owner, showing, assessor)
                 await showing.finish()
                 await say_shown(owner, showing, means.clock, means.actor)
             finally:
@@ -150,7 +153,7 @@ class PartitionRun:
         spans = [Span(owner.dlq, *ends) for ends in wanted.spans(standing.reached, _GAP)]
         outcome, reason = "finished", ""
         try:
-            async for page in scan(owner.reader, spans):
+            async for page in scan(owner.reader, spans, means.topology):
                 for step in steps(_undecided(page, wanted, owner), self._pace.step):
                     await self._pace.take(len(step))
                     await stepper.take(step)

@@ -24,7 +24,8 @@ from streams.replay.ranges import NOTHING, OffsetSet
 from streams.replay.repair import difference
 from streams.replay.standing import Standing
 from streams.settings import Settings
-from streams.topology import SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Broker
 
 TOO_OLD = "too_old"
@@ -61,7 +62,7 @@ class Request:
     """What a plan is asked for. ``asked`` repeats the filters for people; ``begin``: by partition,
     the offset before which nothing is looked at."""
 
-    source: SourceTopic
+    source: Topic
     filters: Filters
     terms: Terms
     id: str
@@ -85,6 +86,7 @@ async def make_plan(
     broker: Broker,
     clock: Clock,
     settings: Settings,
+    topology: Topology,
     request: Request,
     progress: Callable[[int, int], None],
     page_records: int = PAGE_RECORDS,
@@ -107,11 +109,11 @@ async def make_plan(
         ends = {span.tp.partition: span.end for span in spans}
         spans = request.filters.narrow(spans)
         known = await standings(reader, source, counts[source.dlq])
-        assessor = Assessor(request.terms, settings, other)
+        assessor = Assessor(request.terms, settings, topology, other)
         choice = _Choice(request.filters, known, assessor)
         whole, passed = sum(span.offsets for span in spans), 0
         for span in spans:
-            async for page in scan(reader, [span], page_records, run):
+            async for page in scan(reader, [span], topology, page_records, run):
                 await choice.over(page)
                 progress(passed + page[-1].offset + 1 - span.start, whole)
                 if choice.full:
@@ -136,9 +138,7 @@ async def make_plan(
     return Draft(plan.sealed(), choice.lines(), choice.scanned, ends)
 
 
-async def look(
-    broker: Broker, source: SourceTopic, target: str | None
-) -> tuple[str, dict[str, int]]:
+async def look(broker: Broker, source: Topic, target: str | None) -> tuple[str, dict[str, int]]:
     """The cluster's id, and the partitions of each of its topics.
 
     Raises `RefusedBySafety` naming the topic where one that a replay needs is missing.

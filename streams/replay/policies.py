@@ -28,7 +28,7 @@ from schemas.fields import Name
 from streams.bad_records import RetriesExhausted
 from streams.errors import BadRecord, UsageError
 from streams.replay.plan import HOPS_MAX
-from streams.topology import SIMULATION_REQUEST, SOURCES
+from streams.topology import Topology
 
 Dependency: TypeAlias = Literal["policy_service"]
 """What a policy can wait for."""
@@ -61,7 +61,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: tuple[ReplayPolicy, ...] = ()
 
 
-def read_policies(path: str) -> tuple[ReplayPolicy, ...]:
+def read_policies(path: str, topology: Topology) -> tuple[ReplayPolicy, ...]:
     """The policies of a TOML file; none where ``path`` is "". Raises `UsageError` naming what is
     wrong with it."""
     if not path:
@@ -69,7 +69,7 @@ def read_policies(path: str) -> tuple[ReplayPolicy, ...]:
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         found = msgspec.convert(document, _File).policy
-        _check(found)
+        _check(found, topology)
     except OSError as error:
         why = error.strerror or str(error)
     except ValueError as error:
@@ -82,24 +82,22 @@ def read_policies(path: str) -> tuple[ReplayPolicy, ...]:
     )
 
 
-def occurring_codes(topic: str) -> frozenset[str]:
-    """Error codes that dead letters of a source topic can have. Only work is given up, and only
-    requests of simulations are work."""
+def occurring_codes(topology: Topology, topic: str) -> frozenset[str]:
+    """Error codes that dead letters of a source topic can have. Only work is given up."""
     codes = {error.code for error in BadRecord.__subclasses__()}
-    if topic != SIMULATION_REQUEST.name:
+    if topic not in topology.answers:
         codes.discard(RetriesExhausted.code)
     return frozenset(codes)
 
 
-def _check(policies: tuple[ReplayPolicy, ...]) -> None:
-    topics = [source.name for source in SOURCES]
+def _check(policies: tuple[ReplayPolicy, ...], topology: Topology) -> None:
     names: set[str] = set()
     for policy in policies:
         if policy.name in names:
             raise ValueError(f"two policies are named {policy.name}")
-        if policy.topic not in topics:
-            raise ValueError(f"policy {policy.name}: {policy.topic} is none of {', '.join(topics)}")
-        known = occurring_codes(policy.topic)
+        if policy.topic not in topology.by_name:
+            raise ValueError(f"policy {policy.name}: {policy.topic} is none of {topology.names}")
+        known = occurring_codes(topology, policy.topic)
         if strange := [code for code in policy.errors if code not in known]:
             raise ValueError(
                 f"policy {policy.name}: no dead letter of {policy.topic} has the code "

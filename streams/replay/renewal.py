@@ -8,12 +8,13 @@ from streams.replay.journal import DecisionsLost, QueueReplaced
 from streams.replay.letter_mark import check_mark, kept_below
 from streams.replay.owner import owned
 from streams.replay.standing import read_standing
-from streams.topology import SourceTopic
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Broker, TopicPartition
 
 
 async def renew(
-    broker: Broker, clock: Clock, source: SourceTopic, actor: str, reason: str = ""
+    broker: Broker, clock: Clock, topology: Topology, source: Topic, actor: str, reason: str = ""
 ) -> list[int]:
     """The partitions whose DLQ was replaced or lost its end: their journals forget what was decided of
     letters that are gone, and plans that were not over there are cancelled. Other partitions are not
@@ -24,7 +25,7 @@ async def renew(
     renewed = []
     for number in range(await _partitions(broker, source, source.dlq)):
         if await _replaced(broker, source, number):
-            async with owned(broker, clock, source, number, checked=False) as owner:
+            async with owned(broker, clock, topology, source, number, checked=False) as owner:
                 marks = owner.standing.marks.values()
                 kept = await kept_below(owner.reader, owner.dlq, marks)
                 entry = QueueReplaced(at_ms=clock.now_ms(), actor=actor, kept=kept, reason=reason)
@@ -34,7 +35,7 @@ async def renew(
 
 
 async def give_up_lost(
-    broker: Broker, clock: Clock, source: SourceTopic, actor: str, reason: str = ""
+    broker: Broker, clock: Clock, topology: Topology, source: Topic, actor: str, reason: str = ""
 ) -> list[int]:
     """The partitions whose journals have lost entries, and go on without them. A letter that was
     decided on in a lost entry is open, so it can be replayed a second time.
@@ -43,7 +44,9 @@ async def give_up_lost(
     """
     given_up = []
     for number in range(await _partitions(broker, source, source.journal)):
-        async with owned(broker, clock, source, number, checked=False, whole=False) as owner:
+        async with owned(
+            broker, clock, topology, source, number, checked=False, whole=False
+        ) as owner:
             if owner.standing.fault is not None:
                 entry = DecisionsLost(at_ms=clock.now_ms(), actor=actor, reason=reason)
                 await owner.commit([entry])
@@ -51,7 +54,7 @@ async def give_up_lost(
     return given_up
 
 
-async def _partitions(broker: Broker, source: SourceTopic, topic: str) -> int:
+async def _partitions(broker: Broker, source: Topic, topic: str) -> int:
     """How many ``topic`` has; 0 where the DLQ or its journal does not exist."""
     admin = await broker.admin()
     try:
@@ -62,7 +65,7 @@ async def _partitions(broker: Broker, source: SourceTopic, topic: str) -> int:
     return topics[topic].partitions if known else 0
 
 
-async def _replaced(broker: Broker, source: SourceTopic, number: int) -> bool:
+async def _replaced(broker: Broker, source: Topic, number: int) -> bool:
     reader = await broker.reader()
     try:
         standing = await read_standing(reader, source, number, checked=False)

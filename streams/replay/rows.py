@@ -14,6 +14,7 @@ from streams.replay.journal import Disposed
 from streams.replay.ranges import OffsetSet
 from streams.replay.standing import Standing
 from streams.rows import FactRows, ShardSet
+from streams.topology import Topology
 from streams.types import LogReader, TopicPartition
 
 _GAP = 1000
@@ -83,7 +84,11 @@ def decisions(entry: Disposed) -> dict[int, Disposition]:
 
 
 async def show_arrears(
-    shards: ShardSet, reader: LogReader, standing: Standing, dlq: TopicPartition
+    shards: ShardSet,
+    reader: LogReader,
+    standing: Standing,
+    dlq: TopicPartition,
+    topology: Topology,
 ) -> int:
     """P4: insert the rows of every entry that ClickHouse may lack, oldest first.
 
@@ -94,7 +99,7 @@ async def show_arrears(
         decided = decisions(entry)
         offsets = OffsetSet.of(sorted(decided))
         spans = [Span(dlq, start, end) for start, end in offsets.spans(0, _GAP)]
-        async for page in scan(reader, spans):
+        async for page in scan(reader, spans, topology):
             letters = [letter for letter in page if letter.offset in decided]
             at = np.array([letter.offset for letter in letters], np.int64)
             versions = dict(

@@ -36,7 +36,8 @@ from streams.replay.plan import Plan, Selection
 from streams.replay.planner import look, same_cluster
 from streams.replay.repair import Repair
 from streams.replay.standing import PlanStanding, Standing
-from streams.topology import SourceTopic, source
+from streams.topic import Topic
+from streams.topology import Topology
 from streams.types import Broker
 
 
@@ -75,15 +76,17 @@ class Result:
         self.shown = self.shown and shown
 
 
-async def check_plan(broker: Broker, plan: Plan) -> tuple[SourceTopic, Mapping[str, int]]:
+async def check_plan(
+    broker: Broker, topology: Topology, plan: Plan
+) -> tuple[Topic, Mapping[str, int]]:
     """P1: the plan's source and the partitions of the cluster's topics.
 
     Raises `RefusedBySafety` for a plan of another cluster, of undeclared or vanished topics, or
     whose transform changed, and `UsageError` where the transform cannot be loaded.
     """
     try:
-        origin = source(plan.source)
-        target = source(plan.terms.target) if plan.terms.target is not None else None
+        origin = topology.topic(plan.source)
+        target = topology.topic(plan.terms.target) if plan.terms.target is not None else None
     except KeyError as error:
         raise RefusedBySafety(f"plan {plan.id} cannot run here: {error.args[0]}.") from None
     cluster_id, partitions = await look(broker, origin, target.name if target else None)
@@ -99,7 +102,7 @@ async def check_plan(broker: Broker, plan: Plan) -> tuple[SourceTopic, Mapping[s
 
 
 async def refuse_beside_another(
-    broker: Broker, plan: Plan, origin: SourceTopic, partitions: int
+    broker: Broker, plan: Plan, origin: Topic, partitions: int
 ) -> list[Standing]:
     """One plan at a time for a source topic: the standing of each partition, or
     `RefusedBySafety` while another plan runs or waits in one of them."""
@@ -121,7 +124,7 @@ async def run_plan(means: Means, plan: Plan, *, resume: bool) -> Result:
     was begun. `PartitionRestart` and `TransientError` kinds when the broker stays away: the
     journal knows how far it came, and `dia replay resume` goes on.
     """
-    origin, partitions = await check_plan(means.broker, plan)
+    origin, partitions = await check_plan(means.broker, means.topology, plan)
     known = await refuse_beside_another(means.broker, plan, origin, partitions[origin.dlq])
     for standing in known:
         _refuse_stopped(standing.plans.get(plan.id), resume=resume)
@@ -143,7 +146,7 @@ async def run_plan(means: Means, plan: Plan, *, resume: bool) -> Result:
 async def submit(means: Means, plan: Plan) -> None:
     """P1, and the plan entered for a worker to run, at the rate of ``means``. Raises as `run_plan`
     does, and `RefusedBySafety` where it was entered before."""
-    origin, partitions = await check_plan(means.broker, plan)
+    origin, partitions = await check_plan(means.broker, means.topology, plan)
     known = await refuse_beside_another(means.broker, plan, origin, partitions[origin.dlq])
     if any(plan.id in standing.plans for standing in known):
         raise RefusedBySafety(
@@ -155,7 +158,7 @@ async def submit(means: Means, plan: Plan) -> None:
 async def enter(
     means: Means,
     plan: Plan,
-    origin: SourceTopic,
+    origin: Topic,
     known: Sequence[Standing],
     *,
     by_agent: bool = False,
@@ -166,7 +169,9 @@ async def enter(
     for selection in plan.selections:
         if plan.id in known[selection.partition].plans:
             continue
-        async with owned(means.broker, means.clock, origin, selection.partition) as owner:
+        async with owned(
+            means.broker, means.clock, means.topology, origin, selection.partition
+        ) as owner:
             if plan.id in owner.standing.plans:
                 continue
             refuse_another(owner.standing, plan.id)

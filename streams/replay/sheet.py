@@ -18,6 +18,7 @@ from streams.dlq.verdict import Verdict, verdicts
 from streams.errors import RecordLost, UnknownTopic
 from streams.replay.decided import Decision, history
 from streams.settings import Settings
+from streams.topology import Topology
 from streams.types import Broker, LogReader
 
 _NAMED_PATH = re.compile(r"(\$[^\s:]*|key|dia\.[a-z_.]+): ")
@@ -73,19 +74,21 @@ class Sheet:
         return node if end == len(path) else NOWHERE
 
 
-async def sheet_of(broker: Broker, settings: Settings, place: str) -> Sheet | None:
+async def sheet_of(
+    broker: Broker, settings: Settings, topology: Topology, place: str
+) -> Sheet | None:
     """The letter of an id or a place, as `streams.dlq.queues.find` takes them, and raises; None
     where there is none."""
     admin, reader = await broker.admin(), await broker.reader()
     try:
-        letter = await find(admin, reader, place)
-        return None if letter is None else await _of(letter, reader, settings)
+        letter = await find(admin, reader, topology, place)
+        return None if letter is None else await _of(letter, reader, settings, topology)
     finally:
         await reader.close()
         await admin.close()
 
 
-async def _of(letter: Letter, reader: LogReader, settings: Settings) -> Sheet:
+async def _of(letter: Letter, reader: LogReader, settings: Settings, topology: Topology) -> Sheet:
     limits = Limits(settings.future_max_s, settings.late_max_s)
     [verdict] = await verdicts(reader, [letter], limits)
     original = letter.original()
@@ -94,5 +97,5 @@ async def _of(letter: Letter, reader: LogReader, settings: Settings) -> Sheet:
             original = await refetch(reader, letter)
     decisions: list[Decision] = []
     with suppress(UnknownTopic):  # nothing was ever decided where there is no journal
-        decisions = await history(reader, letter)
+        decisions = await history(reader, topology, letter)
     return Sheet(letter, original, verdict, decisions)

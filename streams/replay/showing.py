@@ -49,7 +49,11 @@ class Showing:
             return
         try:
             self.seq = await show_arrears(
-                self._shards, self._owner.reader, standing, self._owner.dlq
+                self._shards,
+                self._owner.reader,
+                standing,
+                self._owner.dlq,
+                self._owner.topology,
             )
             self.behind = False
         except (TransientError, RowsRefused) as error:

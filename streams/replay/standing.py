@@ -25,7 +25,7 @@ from streams.replay.journal import (
 from streams.replay.letter_mark import Mark, check_mark
 from streams.replay.plan import Plan
 from streams.replay.ranges import NOTHING, OffsetSet
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import LogReader, RecordBatch, TopicPartition
 
 State: TypeAlias = Literal["entered", "running", "paused", "stopped", "finished", "cancelled"]
@@ -227,7 +227,7 @@ def _move(plan: PlanStanding, entry: Entry) -> None:
 
 async def read_standing(
     reader: LogReader,
-    source: SourceTopic,
+    source: Topic,
     partition: int,
     *,
     checked: bool = True,
@@ -268,7 +268,7 @@ async def read_standing(
     return standing
 
 
-def way_out(source: SourceTopic) -> str:
+def way_out(source: Topic) -> str:
     """The sentence on how to go on without what a journal has lost."""
     return (
         f"To go on without it: `dia dlq renew --topic {source.name} --lost-decisions`; letters that "

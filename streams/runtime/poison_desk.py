@@ -3,7 +3,7 @@ tenants are in quarantine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.clock import Clock
@@ -18,7 +18,7 @@ from streams.runtime.poison_register import (
     write_word,
 )
 from streams.runtime.quarantine_register import QuarantineWord, read_quarantines
-from streams.topology import SOURCES, SourceTopic
+from streams.topology import Topology
 from streams.types import Admin, Broker, TopicPartition
 
 
@@ -37,7 +37,7 @@ class BreakerState(NamedTuple):
         return self.word.state == STOPPED
 
 
-async def states(broker: Broker, sources: Iterable[SourceTopic] = SOURCES) -> list[BreakerState]:
+async def states(broker: Broker, topology: Topology) -> list[BreakerState]:
     """Every partition that stands still, or is still passing what was let through.
 
     A word is over once the group has committed past its offset. Raises `BrokerUnavailable`.
@@ -46,12 +46,10 @@ async def states(broker: Broker, sources: Iterable[SourceTopic] = SOURCES) -> li
     try:
         topics = await admin.describe_topics()
         said = [
-            (source.group, tp, word, committed)
-            for source in sources
-            if source.group is not None and source.name in topics
-            for tp, word, committed in await _said(
-                admin, source.group, source.name, topics[source.name].partitions
-            )
+            (group, tp, word, committed)
+            for group, topic in topology.read
+            if topic in topics
+            for tp, word, committed in await _said(admin, group, topic, topics[topic].partitions)
         ]
     finally:
         await admin.close()
@@ -66,7 +64,7 @@ async def states(broker: Broker, sources: Iterable[SourceTopic] = SOURCES) -> li
 
 
 async def quarantines(
-    broker: Broker, clock: Clock, sources: Iterable[SourceTopic] = SOURCES
+    broker: Broker, clock: Clock, topology: Topology
 ) -> list[tuple[str, TopicPartition, QuarantineWord]]:
     """Group, partition and word of each partition with tenants in quarantine.
 
@@ -76,13 +74,12 @@ async def quarantines(
     try:
         topics = await admin.describe_topics()
         found = []
-        for source in sources:
-            if source.group is None or source.name not in topics:
+        for group, topic in topology.read:
+            if topic not in topics:
                 continue
-            numbers = range(topics[source.name].partitions)
-            tps = [TopicPartition(source.name, number) for number in numbers]
-            words = await read_quarantines(admin, source.group, tps, clock.now_ms())
-            found += [(source.group, tp, word) for tp, word in sorted(words.items())]
+            tps = [TopicPartition(topic, number) for number in range(topics[topic].partitions)]
+            words = await read_quarantines(admin, group, tps, clock.now_ms())
+            found += [(group, tp, word) for tp, word in sorted(words.items())]
         return found
     finally:
         await admin.close()

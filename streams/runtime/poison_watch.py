@@ -19,7 +19,7 @@ from streams.runtime.poison import NOBODY, NOT_COUNTED, PoisonBreaker, PoisonLim
 from streams.runtime.quarantine import Quarantine
 from streams.runtime.quarantine_register import as_offset, word_of
 from streams.settings import Settings
-from streams.topology import MAX_RECORD_BYTES, SourceTopic
+from streams.topic import MAX_RECORD_BYTES, Topic
 from streams.types import CommittedOffset, RecordBatch, TopicPartition
 
 _TENANT_FIELD = "tenant_id"
@@ -42,7 +42,7 @@ class PoisonWatch:
     def __init__(
         self,
         tp: TopicPartition,
-        source: SourceTopic,
+        source: Topic,
         settings: Settings,
         clock: Clock,
         pass_until: int,

@@ -37,8 +37,9 @@ log = structlog.get_logger(__name__)
 class Spare:
     """At most one process that waits for a slot. Times are monotonic seconds."""
 
-    def __init__(self, wanted: bool = True) -> None:
-        self._wanted = wanted
+    def __init__(self, app: str | None) -> None:
+        """``app``: the app of the workers, which the spare imports; None: no spare is wanted."""
+        self._app = app
         self._process: subprocess.Popen[bytes] | None = None
 
     def step(self, now_s: float, last_start_s: float) -> None:
@@ -46,9 +47,10 @@ class Spare:
         if self._process is not None and (code := self._process.poll()) is not None:
             log.warning("spare_died", code=code)
             self.end()
-            self._wanted = False
-        if self._wanted and self._process is None and now_s >= last_start_s + _SPARE_AFTER_S:
-            self._process = _spawn([_SPARE], subprocess.PIPE)
+            self._app = None
+        due = now_s >= last_start_s + _SPARE_AFTER_S
+        if self._app is not None and self._process is None and due:
+            self._process = _spawn([_SPARE, self._app], subprocess.PIPE)
 
     def become(self, command: Sequence[str]) -> subprocess.Popen[bytes] | None:
         """Make the spare the worker of this command; None when there is none."""
@@ -125,15 +127,16 @@ def run(
     command_of: Callable[[int], Sequence[str]],
     drain_timeout_s: float,
     *,
-    spare: bool = True,
+    spare: str | None = None,
 ) -> None:
     """Run ``processes`` workers until SIGTERM or SIGINT; a second signal kills them.
 
-    ``command_of`` gives the arguments of ``python -m`` for each slot. Raises `WorkerStopped` when
+    ``command_of`` gives the arguments of ``python -m`` for each slot; ``spare`` names the app that a
+    process kept ready imports, None: none is kept. Raises `WorkerStopped` when
     one cannot be kept running; the others are drained first.
     """
     slots = [Slot(number, command_of(number)) for number in range(processes)]
-    waiting = Spare(wanted=spare)
+    waiting = Spare(spare)
     signals: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

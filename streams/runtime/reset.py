@@ -46,7 +46,7 @@ from streams.runtime.assignment import transactional_id
 from streams.runtime.commit_mark import committed_offset, epoch_of, lost_links
 from streams.runtime.source_check import Reached, check_source
 from streams.runtime.survey import Survey, survey
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -70,7 +70,7 @@ class Standing:
     """What R1 found of one partition. ``cause`` is what stops it; None where nothing does."""
 
     group: str
-    source: SourceTopic
+    source: Topic
     tp: TopicPartition
     survey: Survey
     committed: CommittedOffset | None
@@ -93,7 +93,7 @@ class Opening:
     skipped: tuple[int, int] | None
 
 
-async def look(broker: Broker, group: str, source: SourceTopic, partition: int) -> Standing:
+async def look(broker: Broker, group: str, source: Topic, partition: int) -> Standing:
     """R1 and R3. Raises `UnknownFormat`, `UnknownTopic` and `BrokerUnavailable`."""
     tp = TopicPartition(source.name, partition)
     admin = await broker.admin()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from streams.job_agent import Agent, JobAgent
 from streams.moments import iso_s
 from streams.runtime.shed_desk import ShedPlan
-from streams.topology import UNLIMITED
+from streams.topic import UNLIMITED
 from tables import MINUTE_WINDOWS
 
 

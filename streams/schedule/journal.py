@@ -1,4 +1,4 @@
-"""`dia.schedule`: what jobs ran, when, and with what result. One JSON entry a record."""
+"""The schedule topic: what jobs ran, when, and with what result. One JSON entry a record."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any, Literal
 import msgspec
 
 from streams.log_range import read_range
-from streams.topology import SCHEDULE_TOPIC
+from streams.topology import Topology
 from streams.types import LogReader, OutboundRecord, TopicPartition
 
-SCHEDULE = TopicPartition(SCHEDULE_TOPIC, 0)
 Kind = Literal["heard_of", "began", "ended"]
 
 
@@ -40,17 +39,22 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
 
 
-def record(entry: Entry) -> OutboundRecord:
-    """The entry as a record of `SCHEDULE`."""
-    return OutboundRecord(SCHEDULE, entry.job.encode(), _encode(entry))
+def schedule_of(topology: Topology) -> TopicPartition:
+    """The partition whose owner leads, and which holds the journal."""
+    return TopicPartition(topology.schedule_topic, 0)
 
 
-async def entries(reader: LogReader) -> list[Entry]:
+def record(schedule: TopicPartition, entry: Entry) -> OutboundRecord:
+    """The entry as a record of the journal."""
+    return OutboundRecord(schedule, entry.job.encode(), _encode(entry))
+
+
+async def entries(reader: LogReader, schedule: TopicPartition) -> list[Entry]:
     """Every entry that is kept, oldest first. Raises `BrokerUnavailable` and `UnknownTopic`."""
-    begin = await reader.beginning_offset(SCHEDULE)
-    end = await reader.last_stable_offset(SCHEDULE)
+    begin = await reader.beginning_offset(schedule)
+    end = await reader.last_stable_offset(schedule)
     found: list[Entry] = []
-    async for batch in read_range(reader, SCHEDULE, begin, end):
+    async for batch in read_range(reader, schedule, begin, end):
         found += [_decode(value) for value in batch.values if value is not None]
     return found
 

@@ -10,10 +10,10 @@ import structlog
 from streams.clock import Clock
 from streams.errors import DiaError, ProducerFenced
 from streams.schedule.job import ScheduledJob
-from streams.schedule.journal import SCHEDULE
+from streams.schedule.journal import schedule_of
 from streams.schedule.term import Beside, Term, abandoned
 from streams.telemetry.metrics import Metrics
-from streams.topology import LEADER_GROUP
+from streams.topology import Topology
 from streams.types import Broker, GroupConsumer, TopicPartition
 
 SESSION_S = 20.0
@@ -31,6 +31,7 @@ class Candidate:
         self,
         name: str,
         jobs: Sequence[ScheduledJob],
+        topology: Topology,
         *,
         broker: Broker,
         clock: Clock,
@@ -42,6 +43,8 @@ class Candidate:
         self._beside = beside
         self._name = name
         self._jobs = jobs
+        self._topology = topology
+        self._schedule = schedule_of(topology)
         self._broker = broker
         self._clock = clock
         self._metrics = metrics
@@ -54,7 +57,8 @@ class Candidate:
         """Stand, and lead when chosen, until cancelled. What goes wrong is told and tried again:
         no schedule is worth a worker."""
         while True:
-            consumer = self._broker.consumer(LEADER_GROUP, [SCHEDULE.topic], self._name)
+            group, topic = self._topology.leader_group, self._schedule.topic
+            consumer = self._broker.consumer(group, [topic], self._name)
             self._consumer = consumer
             try:
                 await consumer.start(self)
@@ -71,7 +75,7 @@ class Candidate:
         await self._step_down()
 
     async def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
-        self._chosen = SCHEDULE in partitions
+        self._chosen = self._schedule in partitions
         self._not_before_s = float("-inf")
         for tp in partitions:
             self._consumer.pause(tp)
@@ -88,6 +92,7 @@ class Candidate:
                 term = Term(
                     self._name,
                     self._jobs,
+                    self._topology,
                     self._broker,
                     self._clock,
                     self._metrics,

@@ -13,12 +13,11 @@ from streams.clock import Clock
 from streams.errors import CommitInDoubt, DiaError
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.schedule.job import Findings, ScheduledJob
-from streams.schedule.journal import Entry, Kind, Last, entries, last_of_each, record
+from streams.schedule.journal import Entry, Kind, Last, entries, last_of_each, record, schedule_of
 from streams.telemetry.metrics import Metrics
+from streams.topology import Topology
 from streams.types import Broker, TransactionalProducer
 
-LEADER_ID = "dia-leader"
-"""The transactional id whose holder may write the journal."""
 COMMIT_TIMEOUT_S = 20.0
 LOOK_S = 1.0
 ABANDONED_S = 60.0
@@ -31,6 +30,11 @@ Beside: TypeAlias = Callable[[], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
 
+def leader_id(topology: Topology) -> str:
+    """The transactional id whose holder may write the journal."""
+    return topology.leader_group
+
+
 class Term:
     """Built anew for every term: what it knows, the journal said."""
 
@@ -38,6 +42,7 @@ class Term:
         self,
         name: str,
         jobs: Sequence[ScheduledJob],
+        topology: Topology,
         broker: Broker,
         clock: Clock,
         metrics: Metrics,
@@ -50,7 +55,8 @@ class Term:
         self._broker = broker
         self._clock = clock
         self._metrics = metrics
-        self._producer: TransactionalProducer = broker.transactional_producer(LEADER_ID)
+        self._producer: TransactionalProducer = broker.transactional_producer(leader_id(topology))
+        self._schedule = schedule_of(topology)
         self._known: dict[str, Last] = {}
 
     async def serve(self) -> None:
@@ -61,7 +67,7 @@ class Term:
             await self._producer.start()  # S2
             reader = await self._broker.reader()
             opened.push_async_callback(reader.close)
-            self._known = last_of_each(await entries(reader))  # S3
+            self._known = last_of_each(await entries(reader, self._schedule))  # S3
             opened.callback(self._resign)
             if self._beside is not None:
                 opened.push_async_callback(abandoned, _started(self._beside))
@@ -146,7 +152,7 @@ class Term:
 
     async def _commit(self, entry: Entry) -> None:
         await self._producer.begin()
-        await (await self._producer.send(record(entry)))
+        await (await self._producer.send(record(self._schedule, entry)))
         await self._producer.commit()
 
     def _show(self, job: ScheduledJob) -> None:

@@ -89,6 +89,9 @@ class Settings:
     replay_policy_file: str = _setting(
         "", "TOML file of automatic replays, followed by `dia worker --agents replay`"
     )
+    app: str = _setting(
+        "", "the app, MODULE:NAME; default: [tool.dia] app of pyproject.toml, or the built-in one"
+    )
     state_dir: str = _setting("", "folder of the RocksDB state; default HOME/state")
 
     topic_partitions: str = _setting(

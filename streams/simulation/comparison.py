@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 
+from agents.app import MODEL_METRICS
 from streams.simulation.difference import Difference
 from streams.simulation.producers import OLD_MS
 from streams.simulation.sheds import shed_ranges
@@ -20,7 +21,6 @@ from streams.simulation.witness import Witness
 from streams.simulation.world import World
 from streams.sinks.memory import KEYS
 from streams.sinks.memory_replica import Row
-from streams.topology import MODEL_METRICS
 from streams.types import Headers, TopicPartition
 
 _EVERYTHING = 1 << 30

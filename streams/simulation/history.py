@@ -29,7 +29,7 @@ from streams.simulation.stops import check_stops
 from streams.simulation.weather import Weather
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
-from streams.topology import SourceTopic
+from streams.topic import Topic
 
 SETTINGS = Settings(
     commit_interval_s=0.5,
@@ -89,7 +89,7 @@ class Story:
     ``agents`` makes them anew for a seed; all consume ``source`` in ``group``.
     """
 
-    source: SourceTopic
+    source: Topic
     group: str
     settings: Settings
     agents: Callable[[int], Sequence[Agent]]
@@ -291,7 +291,7 @@ class _Calm:
     """Nothing goes wrong any more; the partition of a loss that happened stays stopped."""
 
     world: World
-    source: SourceTopic
+    source: Topic
     sources: Sources
     loss: Loss
 

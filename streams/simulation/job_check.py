@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.app import SIMULATION_REQUEST, SIMULATION_RESULT
 from streams.settings import Settings
 from streams.simulation.comparison import (
     check_dead_letters,
@@ -29,7 +30,6 @@ from streams.simulation.truth import Expected
 from streams.simulation.witness import Witness
 from streams.simulation.world import World
 from streams.sinks.memory_replica import Row
-from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT
 from streams.types import RecordBatch, TopicPartition
 from streams.workload.log_age import LogAge
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agents import SIMULATE_DECISION
+from agents.app import SIMULATE_DECISION, SIMULATION_REQUEST, SIMULATOR_GROUP
 from schemas.simulation import SimulationRequest
 from streams.clock import Clock
 from streams.errors import BreakerOpen, PolicyServiceFailed, PolicyServiceUnavailable, ProcessDied
@@ -20,7 +20,6 @@ from streams.queue_policy import QueuePolicy
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.job_check import check
 from streams.simulation.producers import TENANTS, Producers, Record
-from streams.topology import SIMULATION_REQUEST, SIMULATOR_GROUP
 
 _TAKES_S = (0.0, 0.0, 0.05, 0.3, 1.0, 5.0)
 _SCENARIOS = ("fast", "fast", "fast", "other", "other", "slow")

@@ -9,7 +9,7 @@ from streams.broker.memory_faults import COORDINATOR_REFUSALS
 from streams.simulation.difference import Difference
 from streams.simulation.stops import CHANGELOG_STOPS
 from streams.simulation.world import World
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import TopicPartition
 from tables.changelog import unpack
 
@@ -20,9 +20,7 @@ REFUSED_S = 30.0
 PATIENCE_S = 120
 
 
-async def check_lost_tail(
-    world: World, source: SourceTopic, group: str, rng: random.Random
-) -> None:
+async def check_lost_tail(world: World, source: Topic, group: str, rng: random.Random) -> None:
     """Cut one changelog between two commits, then open its partition on a host that was never there.
 
     The group's coordinator may refuse to tell offsets meanwhile. Raises `Difference` unless the

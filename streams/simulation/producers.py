@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 import random
 
+from agents.app import MODEL_METRICS
 from streams.broker.partitioner import partition_of
 from streams.errors import DiaError
 from streams.simulation.world import World
-from streams.topology import MODEL_METRICS
 from streams.types import OutboundRecord, TopicPartition, TransactionalProducer
 
 Record = tuple[bytes, bytes]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from streams.runtime.assigned import AssignedPartition
 from streams.simulation.sources import Sources
 from streams.simulation.world import Process, World
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import TopicPartition
 
 QUIET_S = 12
@@ -21,7 +21,7 @@ PATIENCE_S = 60
 
 
 async def quiet_moment(
-    world: World, source: SourceTopic, sources: Sources, processes: Sequence[Process]
+    world: World, source: Topic, sources: Sources, processes: Sequence[Process]
 ) -> bool:
     """Wait until the system has been at rest for `QUIET_S`; False if it does not come to it."""
     quiet_s = 0
@@ -40,13 +40,13 @@ def held(processes: Sequence[Process]) -> list[AssignedPartition]:
     return [partition for group in groups for partition in group.partitions.values()]
 
 
-def decided(world: World, source: SourceTopic) -> bool:
+def decided(world: World, source: Topic) -> bool:
     """No transaction in the source is open: the broker aborts a stranger's in its own time."""
     logs = [world.broker.log(TopicPartition(source.name, n)) for n in range(world.partitions)]
     return all(log.last_stable_offset == log.high_watermark for log in logs)
 
 
-def _quiet(world: World, source: SourceTopic, processes: Sequence[Process]) -> bool:
+def _quiet(world: World, source: Topic, processes: Sequence[Process]) -> bool:
     """Every partition has an owner that has read, committed and shown all there is."""
     alive = [process for process in processes if process.alive]
     partitions = held(alive)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from agents.app import MODEL_METRICS
 from streams.replay.dispositions import Disposition
 from streams.replay.journal import entries
 from streams.replay.standing import Standing
 from streams.simulation.difference import Difference
 from streams.simulation.world import World
-from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
 
 _EVERYTHING = 1 << 30

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from agents.app import MODEL_METRICS, app
 from streams.dlq.filters import Filters, OffsetRange
 from streams.dlq.letter import Letter
 from streams.dlq.scan import bounds, scan
@@ -31,7 +32,6 @@ from streams.replay.run import run_plan
 from streams.replay.showing import Showing
 from streams.replay.transforms import transform_of
 from streams.simulation.world import Killed, World, current_process
-from streams.topology import MODEL_METRICS
 
 _EXPECTED = (TransientError, PartitionRestart, RefusedBySafety, UsageError, TopicRecreated)
 """What a broken world does to a command; whoever called it would try again."""
@@ -112,16 +112,18 @@ class Replays:
     async def _end(self, plan: str) -> None:
         """Resume it; a plan that cannot go on is cancelled."""
         world = self._world
-        source, found = await find_plan(world.broker, plan)
+        source, found = await find_plan(world.broker, plan, app.topology.topics)
         try:
             await run_plan(self._means(), plan_in(found), resume=True)
         except RefusedBySafety:
             with suppress(RefusedBySafety):
-                await tell(world.broker, world.clock, source, found, "cancel", "cat")
+                await tell(world.broker, world.clock, app.topology, source, found, "cancel", "cat")
 
     async def _show(self, partition: int) -> None:
         world = self._world
-        async with owned(world.broker, world.clock, MODEL_METRICS, partition) as owner:
+        async with owned(
+            world.broker, world.clock, app.topology, MODEL_METRICS, partition
+        ) as owner:
             showing = Showing(world.shards, owner, world.clock)
             await showing.catch_up()
             await say_shown(owner, showing, world.clock, "ann")
@@ -162,7 +164,7 @@ class Replays:
             asked={},
         )
         draft = await make_plan(
-            world.broker, world.clock, world.settings, request, lambda at, end: None
+            world.broker, world.clock, world.settings, app.topology, request, lambda at, end: None
         )
         return draft.plan
 
@@ -172,26 +174,31 @@ class Replays:
 
     async def _go_on(self) -> None:
         if self._plans:
-            _, found = await find_plan(self._world.broker, self._rng.choice(self._plans))
+            _, found = await find_plan(
+                self._world.broker, self._rng.choice(self._plans), app.topology.topics
+            )
             await run_plan(self._means(), plan_in(found), resume=self._rng.random() < 0.7)
 
     async def _say(self, word: Word) -> None:
         if self._plans:
             world = self._world
-            source, found = await find_plan(world.broker, self._rng.choice(self._plans))
-            await tell(world.broker, world.clock, source, found, word, "cat")
+            source, found = await find_plan(
+                world.broker, self._rng.choice(self._plans), app.topology.topics
+            )
+            await tell(world.broker, world.clock, app.topology, source, found, word, "cat")
 
     async def _decide(self, disposition: Disposition) -> None:
         world = self._world
         pages = self._some_letters()
         await dispose(
-            world.broker, world.shards, world.clock, MODEL_METRICS, pages, disposition, "dan"
+            *(world.broker, world.shards, world.clock, app.topology, MODEL_METRICS),
+            *(pages, disposition, "dan"),
         )
 
     async def _some_letters(self) -> AsyncIterator[list[Letter]]:
         reader = await self._world.broker.reader()
         for span in await bounds(reader, MODEL_METRICS.dlq, self._world.partitions):
-            async for page in scan(reader, [span]):
+            async for page in scan(reader, [span], app.topology):
                 yield [letter for letter in page if self._rng.random() < 0.2]
 
     def _means(self) -> Means:
@@ -202,6 +209,7 @@ class Replays:
             shards=world.shards,
             clock=world.clock,
             settings=world.settings,
+            topology=app.topology,
             actor="bob",
             run=f"run-{self._number}",
             rate=self._rng.choice((None, None, 5.0)),

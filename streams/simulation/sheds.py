@@ -15,7 +15,7 @@ from streams.runtime.shed_desk import give_orders, plan, standings, withdraw
 from streams.simulation.difference import Difference
 from streams.simulation.replays import Runner
 from streams.simulation.world import World
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import TopicPartition
 
 _AGES_S = (0.0, 1.0, 10.0)
@@ -32,7 +32,7 @@ class Sheds:
     """See the module docstring. In ``share`` of all histories there is one."""
 
     def __init__(
-        self, world: World, rng: random.Random, source: SourceTopic, group: str, *, share: float
+        self, world: World, rng: random.Random, source: Topic, group: str, *, share: float
     ) -> None:
         self._world = world
         self._rng = rng

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS
 from streams.simulation import broken, broken_jobs, broken_streams, comparison
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.jobs import JOBS
 from streams.simulation.producers import Producers
 from streams.simulation.stream_events import STREAM
 from streams.simulation.variant import Variant
-from streams.topology import DIA_GROUP, MODEL_METRICS
 
 METRICS = Story(
     source=MODEL_METRICS,

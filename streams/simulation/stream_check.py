@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT
 from streams.declared_table import user_prefix
 from streams.simulation.comparison import check_dead_letters, check_end, check_ledger
 from streams.simulation.difference import Difference
@@ -16,7 +17,6 @@ from streams.simulation.truth import Expected
 from streams.simulation.witness import Witness
 from streams.simulation.world import World
 from streams.sinks.memory_replica import Row
-from streams.topology import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT
 from streams.types import TopicPartition
 from tables.changelog import unpack
 from tables.table_values import key_of

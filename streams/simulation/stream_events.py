@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from schemas.metric import ModelMetric
 from streams.declared_table import DeclaredTable
 from streams.simulation.history import SETTINGS, Story
@@ -21,7 +22,6 @@ from streams.simulation.producers import TENANTS, Producers, Record
 from streams.simulation.stream_check import OUT, check
 from streams.stream import Event, Stream
 from streams.stream_agent import StreamAgent
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import OutboundRecord, TopicPartition
 
 _WAITS_S = (0.0, 0.05, 0.3, 1.0)

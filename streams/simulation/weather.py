@@ -18,7 +18,7 @@ from streams.degradation.level import Level, Reading
 from streams.errors import BrokerUnavailable, DiaError
 from streams.simulation.world import Process, World, die_here
 from streams.sinks.memory_replica import Row
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import TopicPartition
 
 HOSTS = ("a", "b")
@@ -44,7 +44,7 @@ Fault = Callable[[], Awaitable[None] | None]
 class Weather:
     """Strikes `World` with one fault at a time; `clear` ends everything that lasts."""
 
-    def __init__(self, world: World, rng: random.Random, source: SourceTopic, group: str) -> None:
+    def __init__(self, world: World, rng: random.Random, source: Topic, group: str) -> None:
         self._world = world
         self._source = source
         self._group = group

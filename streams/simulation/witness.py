@@ -16,7 +16,7 @@ from streams.runtime.effects import RollUp
 from streams.simulation.difference import Difference
 from streams.simulation.owed_roll_ups import OwedRollUps
 from streams.simulation.world import World
-from streams.topology import SourceTopic
+from streams.topic import Topic
 from streams.types import TopicPartition
 from tables.changelog import Link, unpack
 
@@ -24,7 +24,7 @@ from tables.changelog import Link, unpack
 class Witness:
     """Follows the changelogs of one world; `look` raises `Difference` for what was seen."""
 
-    def __init__(self, world: World, source: SourceTopic, group: str) -> None:
+    def __init__(self, world: World, source: Topic, group: str) -> None:
         self._world = world
         self._source = source
         self._group = group

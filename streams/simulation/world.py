@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, NoReturn, Protocol
 
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.cache.memory import MemoryShared
 from streams.cache.process import shared_layer
@@ -93,7 +94,7 @@ class World:
     async def create_topics(self) -> None:
         """Every topic of the topology."""
         admin = await self.broker.admin()
-        topics = wanted_topics()
+        topics = wanted_topics(app.topology)
         await admin.create_topics([replace(t, partitions=self.partitions) for t in topics])
         await admin.close()
         for source in {agent.source.name for agent in self.agents}:

@@ -15,11 +15,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from schemas.evolution import reading
+from agents.app import MODEL_METRICS
 from schemas.fields import INT64_MAX, VALUE_MAX
-from schemas.registry import family_of
 from streams import headers
-from streams.topology import MAX_RECORD_BYTES, MODEL_METRICS
+from streams.topic import MAX_RECORD_BYTES
 from streams.types import Headers
 from streams.workload.log_age import LogAge
 
@@ -143,13 +142,13 @@ def _version(found: Headers) -> int | None:
     """The schema version the headers name; None where it was never published."""
     named = headers.last(found, headers.SCHEMA) if found else None
     version = _PLAIN_VERSION if named is None else headers.decimal(named)
-    return version if version in family_of(MODEL_METRICS.name).versions else None
+    return version if version in MODEL_METRICS.versions else None
 
 
 def _upcast(value: bytes, version: int) -> dict[str, Any] | None:
     """The object of another version, made today's by the published steps: they are the contract,
     so there is no second opinion of them."""
-    way = reading(family_of(MODEL_METRICS.name), version)
+    way = MODEL_METRICS.reading(version)
     try:
         event = msgspec.convert(_document(value), way.type)
     except (ValueError, RecursionError):

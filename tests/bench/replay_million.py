@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from agents.app import app
 from streams import process_memory
 from streams.cli.kafka import broker_of
 from streams.cli.shards import shards_of
@@ -72,8 +73,8 @@ async def stats(broker: Any) -> int:
     """What `dia dlq stats` counts; how many letters it saw."""
     admin, reader = await broker.admin(), await broker.reader()
     total, *tallies = [Tally(by, 0) for by in ((), ("error",), ("tenant",), ("agent",), ("age",))]
-    spans = await spans_of(reader, await queues(admin, [SOURCE.name]))
-    async for page in select(reader, spans, Filters()):
+    spans = await spans_of(reader, await queues(admin, app.topology, [SOURCE.name]))
+    async for page in select(reader, spans, Filters(), app.topology):
         for tally in (total, *tallies):
             tally.add(page)
     await reader.close()
@@ -124,12 +125,15 @@ async def main(letters: int) -> None:
 
     def means(rate: float | None) -> Means:
         return Means(
-            broker=broker, shards=shards, clock=clock, settings=settings, actor="bench",
+            broker=broker, shards=shards, clock=clock, settings=settings, topology=app.topology,
+            actor="bench",
             run=secrets.token_hex(8), rate=rate,
         )  # fmt: skip
 
     def planned(filters: Filters) -> Coroutine[Any, Any, Any]:
-        return make_plan(broker, clock, settings, request(filters), lambda at, end: None)
+        return make_plan(
+            broker, clock, settings, app.topology, request(filters), lambda at, end: None
+        )
 
     await measured("stats", stats(broker), lambda counted: counted)
     draft = await measured("plan", planned(Filters()), lambda found: found.scanned)

@@ -21,6 +21,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from agents.app import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS, app
 from streams import cli
 from streams.access.tokens import Role, TokenFile
 from streams.broker.kafka import KafkaBroker
@@ -33,7 +34,6 @@ from streams.local.stack import StackStatus
 from streams.settings import PREFIX, load
 from streams.sinks import schema
 from streams.topics import wanted_topics
-from streams.topology import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS
 from streams.workload.requests import RequestGenerator, RequestWorkload
 
 PATIENCE_S = 60.0
@@ -158,8 +158,8 @@ class Stage:
 
     async def _make_topics(self) -> None:
         admin = await KafkaBroker.from_settings(self.settings).admin()
-        await admin.delete_topics([topic.name for topic in wanted_topics()])
-        await admin.create_topics(wanted_topics(replication_factor=1))
+        await admin.delete_topics([topic.name for topic in wanted_topics(app.topology)])
+        await admin.create_topics(wanted_topics(app.topology, replication_factor=1))
         await admin.close()
 
     async def _feed(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.dlq.scan import Span, bounds, scan
 from streams.errors import TopicRecreated, UnknownTopic
 from streams.types import OutboundRecord, TopicPartition
@@ -27,7 +28,7 @@ async def test_a_scan_ends_where_the_log_ended_when_it_was_asked(world):
     spans = await bounds(reader, topic, 2)
     assert spans == [Span(tp, 0, 10), Span(TopicPartition(topic, 1), 0, 0)]
     await filled(world, topic, 0, 4)
-    pages = [page async for page in scan(reader, spans, page_records=3)]
+    pages = [page async for page in scan(reader, spans, app.topology, page_records=3)]
     assert max(map(len, pages)) <= 3
     assert [letter.value for page in pages for letter in page] == [b"%d" % n for n in range(8)]
     await reader.close()
@@ -40,8 +41,11 @@ async def test_a_scan_goes_on_behind_the_last_letter_seen(world):
     await world.stable(tp, 10)
     reader = await world.broker.reader()
     [span] = await bounds(reader, topic, 1)
-    first, *_ = [page async for page in scan(reader, [span], page_records=3)]
-    rest = [page async for page in scan(reader, [span._replace(start=first[-1].offset + 1)])]
+    first, *_ = [page async for page in scan(reader, [span], app.topology, page_records=3)]
+    rest = [
+        page
+        async for page in scan(reader, [span._replace(start=first[-1].offset + 1)], app.topology)
+    ]
     seen = [letter.value for page in [first, *rest] for letter in page]
     assert seen == [b"%d" % n for n in range(8)]
     await reader.close()
@@ -57,7 +61,7 @@ async def test_letters_deleted_meanwhile_are_passed_over(world):
     admin = await world.broker.admin()
     await admin.delete_records({tp: 6})
     await admin.close()
-    seen = [letter.value async for page in scan(reader, spans) for letter in page]
+    seen = [letter.value async for page in scan(reader, spans, app.topology) for letter in page]
     assert seen == [b"5", b"6", b"7"]
     await reader.close()
 
@@ -69,9 +73,9 @@ async def test_a_topic_that_was_made_again_is_named(world):
     await world.stable(tp, 5)
     reader = await world.broker.reader()
     with pytest.raises(TopicRecreated, match="deleted and made again"):
-        [page async for page in scan(reader, [Span(tp, 0, 50)])]
+        [page async for page in scan(reader, [Span(tp, 0, 50)], app.topology)]
     with pytest.raises(TopicRecreated, match="ends at offset 5"):
-        [page async for page in scan(reader, [Span(tp, 20, 50)])]
+        [page async for page in scan(reader, [Span(tp, 20, 50)], app.topology)]
     await reader.close()
 
 
@@ -94,7 +98,7 @@ async def test_letters_of_an_aborted_transaction_are_none(world):
     await world.stable(tp, 4)
     reader = await world.broker.reader()
     spans = await bounds(reader, topic, 1)
-    seen = [letter.value async for page in scan(reader, spans) for letter in page]
+    seen = [letter.value async for page in scan(reader, spans, app.topology) for letter in page]
     assert seen == [b"b"]
     await reader.close()
 
@@ -111,6 +115,6 @@ async def test_headers_come_back_as_they_were_sent(world):
     await world.stable(tp, 2)
     reader = await world.broker.reader()
     spans = await bounds(reader, topic, 1)
-    [[letter]] = [page async for page in scan(reader, spans)]
+    [[letter]] = [page async for page in scan(reader, spans, app.topology)]
     assert (letter.headers, letter.error_code, letter.timestamp_ms) == (sent, "wrong_type", 77)
     await reader.close()

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from agents.app import SIMULATION_REQUEST, SIMULATION_RESULT, app
 from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
 from streams.demo.home import environment
@@ -25,7 +26,6 @@ from streams.policy.policy import Policy
 from streams.settings import load
 from streams.sinks.schema import servers
 from streams.topics import apply, plan, wanted_topics
-from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT
 from streams.types import TopicPartition
 from streams.workload.feed import Feed
 from streams.workload.requests import RequestGenerator, RequestOracle, RequestWorkload
@@ -61,7 +61,9 @@ class SimulationTrial:
     async def open(self) -> None:
         """Topics and tables, and where the logs end now."""
         admin = await self.broker.admin()
-        await apply(admin, plan(wanted_topics(), await admin.describe_topics()))
+        await apply(
+            admin, plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
+        )
         await admin.close()
         for server in servers(self.settings):
             await asyncio.to_thread(server.migrator.apply)

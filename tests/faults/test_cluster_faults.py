@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from streams.local.stack import restart_service
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from tests.faults.services import absent
 
 pytestmark = pytest.mark.timeout(400)

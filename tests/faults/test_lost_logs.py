@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from streams.errors import ChangelogLost, SourceTruncated, TopicRecreated
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 
 CHANGELOG = MODEL_METRICS.changelog(DIA_GROUP)

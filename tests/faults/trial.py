@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams import headers
 from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
@@ -24,7 +25,6 @@ from streams.log_range import read_range
 from streams.settings import load
 from streams.sinks.schema import servers
 from streams.topics import apply, plan, wanted_topics
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 from streams.workload.feed import Feed
 from streams.workload.generator import Generator
@@ -101,7 +101,10 @@ class Trial:
         admin = await self.broker.admin()
         try:
             await admin.delete_topics(names)
-            await apply(admin, plan(wanted_topics(), await admin.describe_topics()))
+            await apply(
+                admin,
+                plan(app.topology, wanted_topics(app.topology), await admin.describe_topics()),
+            )
         finally:
             await admin.close()
 

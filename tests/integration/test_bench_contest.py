@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from agents.app import MODEL_METRICS
 from streams.bench.capacity import Search
 from streams.bench.case import Case
 from streams.bench.peer_results import OURS
 from streams.bench.peer_run import Contest
 from streams.bench.run import on_stack
 from streams.local.stack import status
-from streams.topology import MODEL_METRICS
 
 
 class _Silent:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from agents.app import MODEL_METRICS, app
 from streams.broker.kafka import KafkaBroker
 from streams.cli import main
 from streams.clock import SystemClock
 from streams.edge.client import EdgeClient
 from streams.log_range import read_range
-from streams.topology import MODEL_METRICS
 from streams.types import TopicPartition
 from tests.faults.edge_process import EdgeUnderTest
 from tests.faults.services import absent
@@ -69,7 +69,7 @@ async def test_posted_events_reach_the_log_once_and_in_order(stack, edge):
 
     async def post() -> None:
         nonlocal posted
-        async with EdgeClient(edge.url, edge.token) as client:
+        async with EdgeClient(edge.url, edge.token, app.topology) as client:
             receipt = await client.post(MODEL_METRICS.name, _events(posted))
         assert receipt == (EVENTS, [])
         posted += EVENTS

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from agents.app import MODEL_METRICS, app
 from streams.broker.kafka import KafkaBroker
 from streams.broker.partitioner import partition_of
 from streams.cli import main
@@ -14,7 +15,6 @@ from streams.clock import SystemClock
 from streams.codecs import Limits, decode
 from streams.log_range import read_range
 from streams.topics import plan, wanted_topics
-from streams.topology import MODEL_METRICS
 from streams.types import TopicPartition
 
 
@@ -29,7 +29,9 @@ def bootstrap(stack, monkeypatch, tmp_path) -> str:
 async def _differences(bootstrap: str) -> tuple[object, ...]:
     admin = await KafkaBroker(bootstrap).admin()
     try:
-        return plan(wanted_topics(), await admin.describe_topics()).changes
+        return plan(
+            app.topology, wanted_topics(app.topology), await admin.describe_topics()
+        ).changes
     finally:
         await admin.close()
 

@@ -15,7 +15,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS
+from agents.app import app as built_in
 from streams.access.tokens import Role, TokenFile
 from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
@@ -126,7 +127,7 @@ async def _pipeline(settings: Settings):
     tracers = [
         tracer_of(settings, service, clock, Metrics()) for service in ("dia-edge", "dia-worker")
     ]
-    edge = EdgeProcess(settings, broker, clock, Metrics(), tracers[0])
+    edge = EdgeProcess(settings, built_in.topology, broker, clock, Metrics(), tracers[0])
     worker = Worker(
         agents=(AGGREGATE_METRICS,),
         broker=broker,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.errors import ChangelogGap, UnknownFormat
 from streams.settings import Settings
-from streams.topology import CHANGELOG_PART_BYTES
+from streams.topic import CHANGELOG_PART_BYTES
 from tables.changelog import FORMAT, Counters, Link, entry_bytes, pack, unpack
 from tables.table import MAX_ENTRY_BYTES
 

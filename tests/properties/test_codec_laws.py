@@ -7,9 +7,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.app import app
 from streams import headers
 from streams.codecs import Limits, decode
-from streams.topology import SOURCES
 from streams.types import RecordBatch, TopicPartition
 
 T = 1_700_000_000_000
@@ -72,7 +72,7 @@ def _batch(topic, rows) -> RecordBatch:
     )  # fmt: skip
 
 
-@given(st.sampled_from(SOURCES), records)
+@given(st.sampled_from(app.topology.topics), records)
 @settings(max_examples=400, deadline=None)
 def test_a_batch_decodes_to_what_its_records_decode_to_alone(topic, rows):
     """Neighbours, good or bad, never change a record's fate; and nothing ever raises."""
@@ -95,6 +95,6 @@ def test_a_batch_decodes_to_what_its_records_decode_to_alone(topic, rows):
 def test_arbitrary_bytes_never_raise(raw):
     """The log holds what anyone sent: no bytes may stop a partition."""
     rows = [(raw, raw[:5], ((headers.SCHEMA, raw[5:9]),) if raw[:1] > b"\x80" else (), T)]
-    for topic in SOURCES:
+    for topic in app.topology.topics:
         decoded = decode(topic, _batch(topic, rows), LIMITS)
         assert len(decoded.events) + len(decoded.bad) == 1

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.health.finding import Severity
-from streams.health.observation import DeclaredSource, Observation, SourceObservation
+from streams.health.observation import Observation, SourceObservation
 from streams.health.rule import judge
 from streams.local.live_workers import Worker
+from streams.topology import DeclaredSource
 from streams.types import GroupDescription, GroupMember, LogBounds, TopicPartition
 
 OFFSETS = st.integers(0, 5)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.aggregate_metrics import aggregate_metrics
+from agents.app import MODEL_METRICS
 from streams.agent import EventBatch
 from streams.codecs import Limits, decode
-from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
 from streams.workload.judge import Judge, Rules
 from tables.fingerprint import Fingerprints

@@ -14,16 +14,16 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.errors import BrokerUnavailable
 from streams.schedule import term
 from streams.schedule.job import Findings, ScheduledJob
-from streams.schedule.journal import entries
+from streams.schedule.journal import entries, schedule_of
 from streams.schedule.leader import SESSION_S, Candidate
 from streams.simulation.loop import LoopClock, VirtualLoop, run
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import SCHEDULE_TOPIC
 
 STEPS = st.lists(
     st.tuples(
@@ -46,14 +46,16 @@ class World:
 
     async def create(self):
         admin = await self.broker.admin()
-        await admin.create_topics([t for t in wanted_topics() if t.name == SCHEDULE_TOPIC])
+        await admin.create_topics(
+            [t for t in wanted_topics(app.topology) if t.name == app.topology.schedule_topic]
+        )
 
     def start(self, n):
         if n in self.tasks:
             return
         job = ScheduledJob(name="audit", interval_s=2.0, timeout_s=60.0, work=self._work)
         candidate = Candidate(
-            f"c{n}", [job], broker=self.broker, clock=self.clock, metrics=Metrics()
+            f"c{n}", [job], app.topology, broker=self.broker, clock=self.clock, metrics=Metrics()
         )
         self.tasks[n] = asyncio.create_task(candidate.run())
 
@@ -88,7 +90,7 @@ class World:
             self.broker.faults.delay("commit", 25.0, nth=1)
 
     async def journal(self):
-        return await entries(await self.broker.reader())
+        return await entries(await self.broker.reader(), schedule_of(app.topology))
 
 
 def history(steps, seed):
@@ -147,7 +149,7 @@ def test_leaders_without_a_fence_are_caught():
     names = (f"dia-leader-{n}" for n in itertools.count())
 
     def unfenced(self, *args):
-        with patch.object(term, "LEADER_ID", next(names)):
+        with patch.object(term, "leader_id", lambda topology: next(names)):
             made(self, *args)
 
     made = term.Term.__init__

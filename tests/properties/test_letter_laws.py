@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.app import app
 from streams.dead_letters import Failure, Origin, dead_letter
 from streams.dlq.dialects import DIA
 from streams.dlq.letter import Letter, letters
-from streams.topology import SOURCES
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
 
 names = st.one_of(
@@ -25,7 +25,13 @@ names = st.one_of(
 raw = st.one_of(
     st.binary(max_size=12),
     st.sampled_from(
-        [b"true", b"7", b"9" * 18, b"\x00\x00\x00\x05", *(s.name.encode() for s in SOURCES)]
+        [
+            b"true",
+            b"7",
+            b"9" * 18,
+            b"\x00\x00\x00\x05",
+            *(s.name.encode() for s in app.topology.topics),
+        ]
     ),
 )
 headers = st.lists(st.tuples(names, raw), max_size=8).map(tuple)
@@ -35,7 +41,7 @@ nullable = st.none() | st.binary(max_size=30)
 def letter_of(record: OutboundRecord, offset: int = 3) -> Letter:
     batch = RecordBatch(record.tp, offset, offset + 1, [offset], [record.timestamp_ms or 0])
     batch.keys, batch.values, batch.headers = [record.key], [record.value], [record.headers]
-    [letter] = letters(batch)
+    [letter] = letters(batch, app.topology)
     return letter
 
 

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.documents import document
-from schemas.registry import FAMILIES, family_of
+from agents.app import MODEL_METRICS, SIMULATION_REQUEST, app
 from streams.bad_records import TimestampInFuture, TimestampTooOld
 from streams.codecs import Limits, check
-from streams.topology import SOURCES, source
+from streams.schema_documents import document
 from streams.whole_numbers import decode_whole
 from tests.properties.test_codec_laws import NAMES, WELL, T, scalars
 
@@ -23,8 +22,8 @@ LIMITS = Limits(future_max_s=300, late_max_s=604_800)
 BY_TIME = {TimestampInFuture.code, TimestampTooOld.code}
 """What depends on when a record is appended no schema can say."""
 VALIDATORS = {
-    family.topic: jsonschema.Draft202012Validator(document(family, family.latest))
-    for family in FAMILIES
+    topic.name: jsonschema.Draft202012Validator(document(topic, topic.latest))
+    for topic in app.topology.topics
 }
 
 
@@ -50,7 +49,7 @@ def documents(draw: Any) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-@given(st.sampled_from(SOURCES), documents())
+@given(st.sampled_from(app.topology.topics), documents())
 def test_what_the_schema_takes_the_decoder_takes(topic, value):
     """A producer that validates against the published schema must not meet a dead letter."""
     if not VALIDATORS[topic.name].is_valid(json.loads(value)):
@@ -59,7 +58,7 @@ def test_what_the_schema_takes_the_decoder_takes(topic, value):
     assert {bad.code for bad in decoded.bad} <= BY_TIME, decoded.bad
 
 
-@pytest.mark.parametrize("topic", SOURCES, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", app.topology.topics, ids=lambda topic: topic.name)
 def test_the_law_above_is_about_good_events(topic):
     """A generator whose documents no schema takes would prove nothing."""
     value = json.dumps(WELL).replace(str(T), f"{T}.0").encode()
@@ -75,7 +74,7 @@ def test_whole_numbers_are_exact(written):
     number, text = written
     event = {**WELL, "seed": 0}
     value = json.dumps(event).replace('"seed": 0', f'"seed": {text}').encode()
-    decoded, _ = check(source("decision.simulation.request"), [value], T, LIMITS)
+    decoded, _ = check(SIMULATION_REQUEST, [value], T, LIMITS)
     assert decoded.events[0].seed == number
 
 
@@ -83,14 +82,14 @@ def test_whole_numbers_are_exact(written):
 def test_numbers_with_a_fraction_stay_refused(text):
     """Rounding would invent a time; a huge exponent would fill the memory."""
     value = json.dumps(WELL).replace(f'"ts": {T}', f'"ts": {text}').encode()
-    decoded, _ = check(source("model.metrics"), [value], T, LIMITS)
+    decoded, _ = check(MODEL_METRICS, [value], T, LIMITS)
     assert len(decoded.bad) == 1
 
 
 def test_what_is_wrong_besides_is_still_told():
     """The second decoding must not hide the first fault behind the one it mends."""
     value = json.dumps({**WELL, "value": "x"}).replace(f'"ts": {T}', f'"ts": {T}.0').encode()
-    decoded, _ = check(source("model.metrics"), [value], T, LIMITS)
+    decoded, _ = check(MODEL_METRICS, [value], T, LIMITS)
     assert decoded.bad[0].path == "$.value"
     with pytest.raises(ValueError, match="another"):
-        decode_whole(b"{}", family_of("model.metrics").type, ValueError("another"))
+        decode_whole(b"{}", MODEL_METRICS.type, ValueError("another"))

@@ -7,6 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.app import app
 from streams.dlq import tally as module
 from streams.dlq.letter import letters
 from streams.dlq.tally import FIELDS, OTHERS, Tally
@@ -26,7 +27,7 @@ def found(cases):
     n = len(cases)
     batch = RecordBatch(TopicPartition("d", 0), 0, n, [*range(n)], [0] * n, [None] * n, [None] * n)
     batch.headers = headers
-    return letters(batch)
+    return letters(batch, app.topology)
 
 
 @given(cases=cases, cut=st.integers(0, 40), fields=st.lists(st.sampled_from([*FIELDS]), max_size=3))

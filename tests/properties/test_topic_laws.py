@@ -8,14 +8,14 @@ from contextlib import suppress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.clock import VirtualClock
 from streams.errors import RefusedBySafety
 from streams.topics import MIN_INSYNC, PARTITIONS, Durability, apply, plan, wanted_topics
-from streams.topology import SOURCES
 from streams.types import TopicConfig
 
-NAMES = [topic.name for topic in wanted_topics()]
+NAMES = [topic.name for topic in wanted_topics(app.topology)]
 SIZES = ("retention.ms", "retention.bytes", "max.message.bytes")
 config = st.fixed_dictionaries(
     {},
@@ -48,11 +48,11 @@ async def _applied(made, safety, named, accept):
     admin = await MemoryBroker(VirtualClock()).admin()
     await admin.create_topics([TopicConfig(name, *rest) for name, rest in made.items()])
     before = await admin.describe_topics()
-    wanted = wanted_topics(durability=safety)
+    wanted = wanted_topics(app.topology, durability=safety)
     with suppress(RefusedBySafety):
-        await apply(admin, plan(wanted, before, named), accept_dedupe_gap=accept)
+        await apply(admin, plan(app.topology, wanted, before, named), accept_dedupe_gap=accept)
     after = await admin.describe_topics()
-    return before, after, plan(wanted, after, named)
+    return before, after, plan(app.topology, wanted, after, named)
 
 
 @settings(max_examples=200)
@@ -66,8 +66,9 @@ def test_nothing_becomes_smaller_and_every_source_is_served(made, safety, named,
         for setting in SIZES:
             if setting in was.config:
                 assert _size(after[name].config[setting]) >= _size(was.config[setting])
-    for source in SOURCES:
-        served = (*source.companions, source.results) if source.results else source.companions
+    for source in app.topology.topics:
+        companions, answers = app.topology.companions(source), app.topology.answers
+        served = (*companions, answers[source.name]) if source.name in answers else companions
         for name in served:
             assert after[name].partitions >= after[source.name].partitions, name
     for change in left.to_do:

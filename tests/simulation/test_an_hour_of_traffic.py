@@ -8,11 +8,10 @@ import random
 
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS
 from streams.settings import Settings
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 
 SETTINGS = Settings(dedupe_ttl_s=300, changelog_slack_bytes=64 << 10)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS
 from streams.errors import ShardMapChanged
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run

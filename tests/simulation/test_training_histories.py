@@ -11,14 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents import RECORD_TRAINING
+from agents.app import RECORD_TRAINING, TRAIN_RESULTS
 from schemas.model_card import ModelCard
 from streams.cache.kind import MODEL, owned
 from streams.cache.shared import CacheKey
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import TRAIN_RESULTS
 from streams.types import TopicPartition
 
 PARTITIONS = 2

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import msgspec
 import pytest
 
-from schemas import evolution, registry
+from agents.app import MODEL_METRICS
 from schemas.fields import EventTimeMs, Finite, Name
 from streams import codecs
 
@@ -33,10 +32,8 @@ def _with_unit(event: object) -> MetricWithUnit:
 @pytest.fixture
 def second_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Version 2 is published, and version 1 is upcast to it."""
-    family = registry.family_of("model.metrics")
-    both = replace(family, versions={**family.versions, 2: MetricWithUnit})
-    monkeypatch.setitem(registry._BY_TOPIC, family.topic, both)
-    monkeypatch.setitem(evolution.UPCASTERS, (family.name, 1), _with_unit)
+    monkeypatch.setitem(MODEL_METRICS.versions, 2, MetricWithUnit)
+    monkeypatch.setitem(MODEL_METRICS.upcasters, 1, _with_unit)
     codecs._codec.cache_clear()
     yield
     monkeypatch.undo()

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agents.app import DIA_GROUP
 from streams.bench import curves as law
 from streams.bench.curve_load import IDS_PER_RECORD, Load, Loader, Series
 from streams.bench.curve_point import Point, measure_point
@@ -20,7 +21,6 @@ from streams.bench.machine import this_machine
 from streams.cli import main
 from streams.errors import CommandError
 from streams.settings import load
-from streams.topology import DIA_GROUP
 from tables import MINUTE_WINDOWS, SEEN_EVENTS
 
 WINDOWS, IDS = AXES[0], AXES[1]

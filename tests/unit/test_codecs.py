@@ -10,21 +10,13 @@ import jsonschema
 import msgspec
 import pytest
 
-import streams.codecs
-from schemas import Family, ModelMetric, SimulationResult
-from schemas.documents import document
-from schemas.evolution import UPCASTERS
-from schemas.registry import family_of
+from agents.app import MODEL_METRICS, SIMULATION_RESULT, TRAIN_RESULTS, app
+from schemas import ModelMetric, SimulationResult
 from streams import headers
+from streams.app import App
 from streams.codecs import Decoded, Limits, check, decode
-from streams.topology import (
-    MAX_RECORD_BYTES,
-    MODEL_METRICS,
-    SIMULATION_RESULT,
-    SOURCES,
-    TRAIN_RESULTS,
-    SourceTopic,
-)
+from streams.schema_documents import document
+from streams.topic import MAX_RECORD_BYTES
 from streams.types import Headers, RecordBatch, TopicPartition
 
 T = 1_700_000_000_000
@@ -243,7 +235,7 @@ def test_an_invalid_choice_is_out_of_range():
 
 def test_every_declared_source_topic_has_a_codec():
     """A topic without a family would fail at its first record, in production."""
-    for topic in SOURCES:
+    for topic in app.topology.topics:
         decoded = decode(topic, batch([b"{}"], topic=topic.name), LIMITS)
         assert [b.code for b in decoded.bad] == ["missing_field"]
 
@@ -260,16 +252,15 @@ class _Thing(msgspec.Struct):
     size_bytes: int
 
 
-def test_records_of_old_versions_are_read_as_the_latest(monkeypatch):
+def test_records_of_old_versions_are_read_as_the_latest():
     """Producers are upgraded one by one, so a batch holds several versions side by side."""
-    family = Family(
-        name="thing", topic="things", time_field="ts", versions={1: _OldThing, 2: _Thing}
+    topic = App("test").topic(
+        "things",
+        versions={1: _OldThing, 2: _Thing},
+        upcasters={1: lambda old: _Thing(old.name, old.ts, old.size * 1000)},
+        key_field="name",
+        time_field="ts",
     )
-    monkeypatch.setattr(streams.codecs, "family_of", lambda topic: family)
-    monkeypatch.setitem(
-        UPCASTERS, ("thing", 1), lambda old: _Thing(old.name, old.ts, old.size * 1000)
-    )
-    topic = SourceTopic(name="things", partitions=1, key_field="name", group=None)
     old = b'{"name":"t","ts":%d,"size":2}' % T
     new = b'{"name":"t","ts":%d,"size_bytes":5}' % T
     second = ((headers.SCHEMA, b"2"),)
@@ -317,7 +308,7 @@ def test_what_a_kind_of_event_needs_is_in_the_decoder_and_in_the_published_schem
     needed = {"alias_updated": "alias", "stage_transitioned": "stage"}.get(event)
     valid = needed is None or result.get(needed) is not None
     decoded, _ = check(TRAIN_RESULTS, [json.dumps(result).encode()], T, LIMITS)
-    schema = document(family_of(TRAIN_RESULTS.name), 1)
+    schema = document(TRAIN_RESULTS, 1)
     assert jsonschema.Draft202012Validator(schema).is_valid(result) is valid
     assert [(bad.code, bad.path) for bad in decoded.bad] == (
         [] if valid else [("missing_field", f"$.{needed}")]
@@ -326,7 +317,7 @@ def test_what_a_kind_of_event_needs_is_in_the_decoder_and_in_the_published_schem
 
 def test_a_family_may_take_less_than_a_record_holds():
     """A training result must fit one entry of the outbox, whatever Kafka takes."""
-    limit = family_of(TRAIN_RESULTS.name).bytes_max
+    limit = TRAIN_RESULTS.bytes_max
     fits = json.dumps({**TRAINING, "filler": ""}).encode()
     fits = fits.replace(b'"filler": ""', b'"filler": "%s"' % (b"x" * (limit - len(fits))))
     decoded, _ = check(TRAIN_RESULTS, [fits, fits.replace(b"x", b"xx", 1)], T, LIMITS)

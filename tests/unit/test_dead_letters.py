@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams import headers
 from streams.dead_letters import MESSAGE_MAX_BYTES, Failure, Origin, columns, dead_letter
-from streams.topology import DLQ_MESSAGE_BYTES, MAX_RECORD_BYTES
+from streams.topic import DLQ_MESSAGE_BYTES, MAX_RECORD_BYTES
 from streams.types import RecordBatch, TopicPartition
 from streams.version import app_version
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agents.app import MODEL_METRICS, TRAIN_RESULTS, app
 from streams.broker.memory import MemoryBroker
 from streams.cli import main
 from streams.clock import VirtualClock
@@ -13,18 +14,17 @@ from streams.declared_topics import declared_topics
 from streams.errors import RefusedBySafety, UsageError
 from streams.settings import Settings
 from streams.topics import Kind, apply
-from streams.topology import MODEL_METRICS, SOURCES, TRAIN_RESULTS
 
 
 def topics(**settings):
-    return {t.name: t for t in declared_topics(Settings(**settings)).topics}
+    return {t.name: t for t in declared_topics(Settings(**settings), app.topology).topics}
 
 
 def test_partitions_of_a_source_are_those_of_all_that_belongs_to_it():
     """More events a second than four partitions take is the first thing an operator meets."""
     found = topics(topic_partitions="model.metrics=12, train.results=6")
     for source, partitions in ((MODEL_METRICS, 12), (TRAIN_RESULTS, 6)):
-        for name in (source.name, *source.companions):
+        for name in (source.name, *app.topology.companions(source)):
             assert found[name].partitions == partitions, name
     assert found["decision.simulation.request"].partitions == 3
 
@@ -41,7 +41,7 @@ def test_a_larger_batch_of_a_source_fits_its_dlq_too():
     """A record that its source takes must always fit its dead letter."""
     found = topics(topic_message_bytes=4 << 20)
     assert found["model.metrics"].config["max.message.bytes"] == str(4 << 20)
-    for source in SOURCES:
+    for source in app.topology.topics:
         limits = [
             int(found[name].config["max.message.bytes"])
             for name in (source.name, source.dlq, source.parked)
@@ -77,18 +77,18 @@ def test_replicas_and_elections_are_settings():
 def test_a_wrong_setting_is_named(setting, said):
     """A misspelt topic would be a setting that silently does nothing."""
     with pytest.raises(UsageError, match=said):
-        declared_topics(Settings(**setting))
+        declared_topics(Settings(**setting), app.topology)
 
 
 async def test_what_a_setting_makes_smaller_is_refused_and_what_the_default_is_left():
     """An operator who names a number hears that it cannot be; one who names none is served."""
     admin = await MemoryBroker(VirtualClock()).admin()
-    large = declared_topics(Settings(topic_partitions="model.metrics=8"))
+    large = declared_topics(Settings(topic_partitions="model.metrics=8"), app.topology)
     await apply(admin, large.against(await admin.describe_topics()))
     present = await admin.describe_topics()
-    [left] = declared_topics(Settings()).against(present).changes
+    [left] = declared_topics(Settings(), app.topology).against(present).changes
     assert (left.kind, left.topic, left.now, left.wanted) == (Kind.LEAVE, "model.metrics", "8", "4")
-    smaller = declared_topics(Settings(topic_partitions="model.metrics=6"))
+    smaller = declared_topics(Settings(topic_partitions="model.metrics=6"), app.topology)
     with pytest.raises(RefusedBySafety, match=r"model\.metrics partitions from 8 to 6"):
         await apply(admin, smaller.against(present))
 

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.cli import doctor, kafka, machine, main, reach, topic_check
 from streams.cli.finding import Finding, Level
@@ -55,7 +56,7 @@ def _http_server(body: str, status: int = 200):
 
 
 def _ask(**settings: str) -> dict[str, Finding]:
-    found = asyncio.run(reach.examine(Settings(**settings)))
+    found = asyncio.run(reach.examine(Settings(**settings), app.topology))
     return {finding.check: finding for finding in found}
 
 
@@ -92,7 +93,7 @@ def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
     broker = MemoryBroker(SystemClock())
 
     async def fill() -> None:
-        await (await broker.admin()).create_topics(wanted_topics())
+        await (await broker.admin()).create_topics(wanted_topics(app.topology))
         producer = broker.plain_producer()
         await producer.start()
         await (await producer.send("model.metrics", b"k", b"v"))
@@ -118,14 +119,16 @@ async def test_topics_that_differ_are_named_and_larger_ones_are_well(monkeypatch
     broker = MemoryBroker(SystemClock())
     admin = await broker.admin()
     monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
-    await apply(admin, plan(wanted_topics(), {}))
+    await apply(admin, plan(app.topology, wanted_topics(app.topology), {}))
     await admin.create_partitions({"model.metrics": 6})
-    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"))
+    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"), app.topology)
     assert found.level is Level.WARNING
     assert "model.metrics.dlq" in found.detail
     assert "dia topics apply" in found.mend
-    await apply(admin, plan(wanted_topics(), await admin.describe_topics()))
-    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"))
+    await apply(
+        admin, plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
+    )
+    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"), app.topology)
     assert (found.level, found.mend) == (Level.OK, "")
     assert "model.metrics partitions 6, declared 4" in found.detail
 

@@ -9,6 +9,7 @@ from streams.app import App
 from streams.broker.kafka_connection import KafkaConnection
 from streams.broker.kafka_security import KafkaSecurity
 from streams.errors import UsageError
+from streams.host import WorkerHost
 from streams.settings import Settings
 
 
@@ -58,7 +59,7 @@ def test_the_host_shows_the_same_credentials(files, tmp_path):
         state_dir=str(tmp_path),
         **files,
     )
-    credentials = App(settings, []).conf.broker_credentials
+    credentials = WorkerHost(settings, App("acme")).conf.broker_credentials
     assert (credentials.username, credentials.password) == ("dia", "hunter2")
     assert credentials.mechanism.value == "SCRAM-SHA-512"
     assert credentials.protocol.value == "SASL_SSL"

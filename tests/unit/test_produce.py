@@ -8,6 +8,7 @@ import json
 import pytest
 
 import streams.cli.kafka
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.broker.partitioner import partition_of
 from streams.cli import main
@@ -36,7 +37,7 @@ def run(coroutine):
 
 
 async def _create_topics(broker) -> None:
-    await (await broker.admin()).create_topics(wanted_topics())
+    await (await broker.admin()).create_topics(wanted_topics(app.topology))
 
 
 async def _records(broker) -> list[tuple[int, bytes, bytes]]:
@@ -171,7 +172,7 @@ def test_the_same_seed_and_start_give_the_same_bytes(broker, capsys):
         ([TOPIC], "--file FILE"),
         ([TOPIC, "--file", "x", "--generate", "5"], "--file FILE"),
         (["no.topic", "--generate", "5"], "model.metrics"),
-        (["train.results", "--generate", "5"], "and model.metrics only"),
+        (["train.results", "--generate", "5"], "makes events of model.metrics"),
         ([TOPIC, "--file", "/nowhere"], "/nowhere cannot be read"),
         ([TOPIC, "--generate", "5", "--workload", "odd"], "wide, narrow"),
         ([TOPIC, "--generate", "5", "--late", "0.95"], "sum of all shares"),

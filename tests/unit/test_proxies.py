@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from agents.app import app
 from streams.clock import SystemClock
 from streams.console.distant_workers import DistantWorkers
 from streams.console.workers import Workers
@@ -96,7 +97,7 @@ async def test_policies_are_asked_for_directly(proxied):
 )
 async def test_an_edge_elsewhere_may_be_behind_a_proxy(url, through, proxied):
     """One on this machine never is."""
-    async with EdgeClient(url, "token") as client:
+    async with EdgeClient(url, "token", app.topology) as client:
         try:
             await client._http.get("/")
         except httpx.HTTPError:

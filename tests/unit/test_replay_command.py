@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from agents.app import MODEL_METRICS, app
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main, shards
 from streams.clock import SystemClock
 from streams.dead_letters import Failure, Origin, dead_letter
 from streams.sinks.memory import MemoryShards
 from streams.topics import wanted_topics
-from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
 
 AT_MS = 1_760_000_000_000
@@ -30,7 +30,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
 
     async def create() -> None:
         admin = await made.admin()
-        await admin.create_topics(wanted_topics())
+        await admin.create_topics(wanted_topics(app.topology))
 
     asyncio.run(create())
     monkeypatch.chdir(tmp_path)

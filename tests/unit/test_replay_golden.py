@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from agents.app import MODEL_METRICS, app
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main, shards
 from streams.clock import SystemClock
 from streams.dead_letters import Failure, Origin, dead_letter
 from streams.sinks.memory import MemoryShards
 from streams.topics import wanted_topics
-from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
 
 GOLDEN = Path(__file__).parent / "replay_golden"
@@ -80,7 +80,7 @@ def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ids, token_hex = iter(("0815", "4711", "1234")), secrets.token_hex
 
     async def fill() -> None:
-        await (await broker.admin()).create_topics(wanted_topics())
+        await (await broker.admin()).create_topics(wanted_topics(app.topology))
         writer = broker.transactional_producer("buries")
         await writer.start()
         await writer.begin()

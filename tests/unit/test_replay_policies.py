@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main
 from streams.cli.replay_worker import serve
@@ -31,7 +32,7 @@ def test_a_policy_is_a_few_words(tmp_path):
     """Who reads the file must see what will happen; the rest has defaults."""
     path = tmp_path / "policies.toml"
     path.write_text(WHOLE)
-    [found] = read_policies(str(path))
+    [found] = read_policies(str(path), app.topology)
     assert found == ReplayPolicy(
         name="policy-service-back",
         topic="decision.simulation.request",
@@ -41,7 +42,7 @@ def test_a_policy_is_a_few_words(tmp_path):
         rate=50.0,
         hops_max=2,
     )
-    assert read_policies("") == ()
+    assert read_policies("", app.topology) == ()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_a_file_that_cannot_be_meant_is_refused_whole(tmp_path, content, why):
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match=why):
-        read_policies(str(path))
+        read_policies(str(path), app.topology)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def dia(monkeypatch, tmp_path, capsys):
     broker = MemoryBroker(SystemClock())
 
     async def create() -> None:
-        await (await broker.admin()).create_topics(wanted_topics())
+        await (await broker.admin()).create_topics(wanted_topics(app.topology))
 
     asyncio.run(create())
     (tmp_path / "policies.toml").write_text(WHOLE)
@@ -112,12 +113,14 @@ def test_an_agent_that_cannot_follow_a_policy_does_not_start(tmp_path):
     path.write_text(WHOLE)
     settings = Settings(home=str(tmp_path), replay_policy_file=str(path))
     with pytest.raises(UsageError, match="policy-service-back of DIA_REPLAY_POLICY_FILE waits"):
-        serve(settings, 0)
+        serve(settings, app.topology, 0)
 
 
 def test_every_code_that_the_engine_buries_is_one_that_a_policy_may_name():
     """A code that is missing here would make a useful policy an error."""
     for topic in ("model.metrics", "train.results", "decision.simulation.request"):
-        assert {"idempotency_conflict", "row_refused", "out_of_range"} <= occurring_codes(topic)
-    assert "retries_exhausted" in occurring_codes("decision.simulation.request")
-    assert "retries_exhausted" not in occurring_codes("model.metrics")
+        assert {"idempotency_conflict", "row_refused", "out_of_range"} <= occurring_codes(
+            app.topology, topic
+        )
+    assert "retries_exhausted" in occurring_codes(app.topology, "decision.simulation.request")
+    assert "retries_exhausted" not in occurring_codes(app.topology, "model.metrics")

@@ -8,16 +8,18 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from agents.app import MODEL_METRICS, app
 from schemas.compatibility import differences
-from schemas.documents import publish, published, review
-from schemas.evolution import reading
-from schemas.registry import FAMILIES, Family, family_of
-from streams.topology import SOURCES
+from streams.app import App
+from streams.schema_documents import publish, published, review
+from streams.topic import Topic
 
 
 def test_the_published_documents_are_those_of_the_types():
     """A changed type with an unchanged document would break readers outside in silence."""
-    assert {finding.name: finding.state for finding in review()} == {
+    assert {
+        finding.name: finding.state for finding in review(app.topology.topics, app.schemas)
+    } == {
         "model_metric.v1": "same",
         "simulation_request.v1": "same",
         "simulation_result.v1": "same",
@@ -25,23 +27,29 @@ def test_the_published_documents_are_those_of_the_types():
     }
 
 
-def test_topics_and_families_are_one_to_one():
-    """Topology (how) and schemas (what) are declared apart and must agree."""
-    assert {family.topic for family in FAMILIES} == {source.name for source in SOURCES}
-    for source in SOURCES:
-        fields = {field.name for field in msgspec.structs.fields(family_of(source.name).type)}
-        assert {source.key_field, family_of(source.name).time_field} <= fields
+def test_every_topic_has_the_fields_it_names():
+    """A key or a time that no event has would make every record a dead letter."""
+    for topic in app.topology.topics:
+        fields = {field.name for field in msgspec.structs.fields(topic.type)}
+        assert {topic.key_field, topic.time_field} <= fields
 
 
 def test_an_unknown_topic_is_named_with_the_known_ones():
     """The message is what someone who misspelt a topic sees."""
-    with pytest.raises(KeyError, match=r"'metrics'; known are: model\.metrics"):
-        family_of("metrics")
+    with pytest.raises(KeyError, match=r"'metrics'; declared are: model\.metrics"):
+        app.topology.topic("metrics")
 
 
-def _family(*versions: type[msgspec.Struct]) -> Family:
+def _topic(*versions: type[msgspec.Struct], upcasters=None) -> Topic:
     numbered = dict(enumerate(versions, start=1))
-    return Family(name="thing", topic="things", time_field="ts", versions=numbered)
+    return App("test").topic(
+        "things",
+        schema="thing",
+        key_field="size",
+        time_field="ts",
+        versions=numbered,
+        upcasters=upcasters,
+    )
 
 
 class ThingV1(msgspec.Struct):
@@ -65,13 +73,13 @@ def _v2_to_v3(thing: ThingV2) -> ThingV3:
     return ThingV3(ts=thing.ts, size_bytes=thing.size, colour=thing.colour)
 
 
-STEPS = {("thing", 2): _v2_to_v3}
+STEPS = {2: _v2_to_v3}
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_an_old_event_is_read_as_the_latest(version):
     """Version 1 is readable as version 2 as it is; from 2 to 3 a step leads."""
-    way = reading(_family(ThingV1, ThingV2, ThingV3), version, STEPS)
+    way = _topic(ThingV1, ThingV2, ThingV3, upcasters=STEPS).reading(version)
     event = msgspec.json.decode(b'{"ts":1,"size":2}', type=way.type)
     for step in way.steps:
         event = step(event)
@@ -81,42 +89,43 @@ def test_an_old_event_is_read_as_the_latest(version):
 def test_a_version_that_was_never_published_cannot_be_read():
     """The codec turns this into unknown_schema_version."""
     with pytest.raises(KeyError, match="no version 4"):
-        reading(_family(ThingV1, ThingV2, ThingV3), 4, STEPS)
+        _topic(ThingV1, ThingV2, ThingV3, upcasters=STEPS).reading(4)
 
 
 def test_a_missing_later_step_is_found_when_the_codec_is_built():
     """Not by the first old record in production."""
-    family = _family(ThingV1, ThingV2, ThingV3)
+    topic = _topic(ThingV1, ThingV2, ThingV3, upcasters={1: lambda thing: thing})
     with pytest.raises(KeyError, match="2"):
-        reading(family, 1, {("thing", 1): lambda thing: thing})
+        topic.reading(1)
 
 
 def test_review_refuses_what_old_records_could_not_survive(tmp_path):
     """Publishing is where compatibility is decided: before, everything may change."""
-    family = (_family(ThingV1),)
+    family = (_topic(ThingV1),)
     assert [f.state for f in review(family, tmp_path)] == ["new"]
     publish(family, tmp_path)
     assert [f.state for f in review(family, tmp_path)] == ["same"]
-    assert [f.state for f in review((_family(ThingV2),), tmp_path)] == ["changed"]
-    broken = review((_family(ThingV3),), tmp_path)[0]
+    assert [f.state for f in review((_topic(ThingV2),), tmp_path)] == ["changed"]
+    broken = review((_topic(ThingV3),), tmp_path)[0]
     assert broken.state == "broken"
     assert [str(d) for d in broken.differences] == ["$.size_bytes: is now required"]
 
 
 def test_a_new_version_needs_to_read_the_old_one_or_an_upcaster(tmp_path):
     """Version 3 renames a field: without the step its records would all be dead letters."""
-    family = (_family(ThingV1, ThingV2, ThingV3),)
-    assert [f.state for f in review(family, tmp_path)] == ["new", "new", "broken"]
-    assert [f.state for f in review(family, tmp_path, STEPS)] == ["new", "new", "new"]
+    topic = _topic(ThingV1, ThingV2, ThingV3)
+    bridged = _topic(ThingV1, ThingV2, ThingV3, upcasters=STEPS)
+    assert [f.state for f in review((topic,), tmp_path)] == ["new", "new", "broken"]
+    assert [f.state for f in review((bridged,), tmp_path)] == ["new", "new", "new"]
 
 
 def test_a_document_says_where_it_belongs():
     """People find these files outside of the repository."""
-    found = published(FAMILIES[0], 1)
+    found = published(MODEL_METRICS, 1, app.schemas)
     assert found is not None
     assert found["$id"] == "urn:dia:schema:model_metric:1"
     assert found["topic"] == "model.metrics"
-    assert published(FAMILIES[0], 99) is None
+    assert published(MODEL_METRICS, 99, app.schemas) is None
 
 
 class Node(msgspec.Struct):

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-import schemas.documents
+import streams.schema_documents
 from schemas.compatibility import Difference
-from schemas.documents import Finding
 from streams.cli import main
+from streams.schema_documents import Finding
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,9 @@ def test_show_names_what_exists(capsys, wrong):
 def test_check_ends_with_a_code_per_state(monkeypatch, capsys, state, code, said):
     """CI runs this; each state asks for another answer."""
     differences = [Difference("$.ts", "is now required")] if state == "broken" else []
-    monkeypatch.setattr(schemas.documents, "review", lambda: [Finding("x.v1", state, differences)])
+    monkeypatch.setattr(
+        streams.schema_documents, "review", lambda *args: [Finding("x.v1", state, differences)]
+    )
     assert main(["schemas", "check"]) == code
     assert said in capsys.readouterr().err
 
@@ -62,10 +64,10 @@ def test_check_ends_with_a_code_per_state(monkeypatch, capsys, state, code, said
 def test_publish_writes_only_what_is_not_broken(monkeypatch, capsys):
     """A broken change must not overwrite the evidence against it."""
     written = []
-    monkeypatch.setattr(schemas.documents, "publish", lambda: written.append(True))
+    monkeypatch.setattr(streams.schema_documents, "publish", lambda *args: written.append(True))
     for state, code in [("broken", 5), ("changed", 0)]:
         found = [Finding("x.v1", state, [])]
-        monkeypatch.setattr(schemas.documents, "review", lambda found=found: found)
+        monkeypatch.setattr(streams.schema_documents, "review", lambda *args, found=found: found)
         assert main(["schemas", "check", "--publish"]) == code
         assert written == ([] if state == "broken" else [True])
     capsys.readouterr()

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from agents.app import app
 from streams.access.listening import Listening
 from streams.console import serving as console
 from streams.edge import serving as edge
@@ -35,5 +36,6 @@ async def test_it_is_ready_from_listening_to_the_signal(serving, monkeypatch, tm
     monkeypatch.setattr(serving, "HealthState", Kept)
     monkeypatch.setattr(serving.WebServer, "run_until_stopped", serve)
     settings = Settings(home=str(tmp_path), kafka_bootstrap="127.0.0.1:1")
-    await serving._serve(settings, Listening(host="127.0.0.1", port=0), lambda said: None)
+    declared = {edge: app.topology, console: app}[serving]
+    await serving._serve(settings, declared, Listening(host="127.0.0.1", port=0), lambda said: None)
     assert ready == [False, True, (False, "draining")]

@@ -8,13 +8,13 @@ import re
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams.audit.books import ShedRange
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main
 from streams.clock import SystemClock, VirtualClock
 from streams.runtime.shed_order import read_orders
 from streams.topics import wanted_topics
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import CommittedOffset, TopicPartition
 
 T_MS = 1_800_000_000_000
@@ -33,7 +33,7 @@ def broker(monkeypatch, tmp_path):
 
     async def arrange() -> None:
         admin = await made.admin()
-        await admin.create_topics(wanted_topics())
+        await admin.create_topics(wanted_topics(app.topology))
         log = made.log(HERE)
         producer = made.transactional_producer("worker")
         await producer.start()

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main
 from streams.clock import SystemClock
@@ -33,7 +34,7 @@ def broker(monkeypatch):
     made = MemoryBroker(SystemClock())
 
     async def prepare() -> None:
-        await (await made.admin()).create_topics(wanted_topics())
+        await (await made.admin()).create_topics(wanted_topics(app.topology))
 
     asyncio.run(prepare())
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")

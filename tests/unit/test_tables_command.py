@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from agents.app import MODEL_METRICS, app
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main
 from streams.clock import SystemClock
 from streams.topics import wanted_topics
-from streams.topology import MODEL_METRICS
 
 RESET = ("tables", "reset", "--group", "dia-group", "--topic", MODEL_METRICS.name)
 
@@ -24,7 +24,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
 
     async def create() -> None:
         admin = await made.admin()
-        await admin.create_topics(wanted_topics())
+        await admin.create_topics(wanted_topics(app.topology))
 
     asyncio.run(create())
     monkeypatch.setenv("DIA_HOME", str(tmp_path))

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from agents.app import MODEL_METRICS, SIMULATION_REQUEST, SIMULATION_RESULT, app
 from streams.broker.memory import MemoryBroker
 from streams.clock import VirtualClock
 from streams.errors import RefusedBySafety
+from streams.topic import CHANGELOG_PART_BYTES
 from streams.topics import Durability, Kind, apply, majority, plan, wanted_topics
-from streams.topology import CHANGELOG_PART_BYTES, MODEL_METRICS, SIMULATION_REQUEST, SOURCES
 from streams.types import TopicConfig
 
 DLQ = "model.metrics.dlq"
@@ -23,8 +24,8 @@ async def admin():
     return await MemoryBroker(VirtualClock()).admin()
 
 
-async def _apply_all(admin, sources=SOURCES) -> None:
-    await apply(admin, plan(wanted_topics(sources), await admin.describe_topics()))
+async def _apply_all(admin, topology=app.topology) -> None:
+    await apply(admin, plan(topology, wanted_topics(topology), await admin.describe_topics()))
 
 
 def _differences(planned) -> list[tuple[str, Kind, str, str, str]]:
@@ -35,7 +36,7 @@ async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin
     """Applying is how a deployment starts, and running it again must do nothing."""
     await _apply_all(admin)
     present = await admin.describe_topics()
-    assert plan(wanted_topics(), present).changes == ()
+    assert plan(app.topology, wanted_topics(app.topology), present).changes == ()
     # Four sources with a DLQ, a parking lot and a journal each; the results topic has no
     # consumer, hence no changelog. And the one of the schedule.
     assert len(present) == 4 * 4 + 3 + 1
@@ -54,27 +55,30 @@ async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin
 
 def test_the_dlq_holds_any_record_of_its_source():
     """A record that fits the source, plus what is said about it, must always fit."""
-    limits = {t.name: int(t.config.get("max.message.bytes", 0)) for t in wanted_topics()}
-    for source in SOURCES:
+    limits = {
+        t.name: int(t.config.get("max.message.bytes", 0)) for t in wanted_topics(app.topology)
+    }
+    for source in app.topology.topics:
         assert limits[source.dlq] == limits[source.name] + (64 << 10)
         assert limits[source.name] > 1 << 20
 
 
 async def test_a_source_is_created_after_what_it_needs(admin):
     """A worker that starts in between must find a changelog for each source partition."""
-    planned = plan(wanted_topics(), {})
+    planned = plan(app.topology, wanted_topics(app.topology), {})
     order = [change.topic for change in planned.changes]
-    for source in SOURCES:
+    for source in app.topology.topics:
         assert order.index(source.dlq) < order.index(source.name)
-        if source.group is not None:
-            assert order.index(source.changelog(source.group)) < order.index(source.name)
+        for group in app.topology.groups(source):
+            assert order.index(source.changelog(group)) < order.index(source.name)
 
 
 async def test_growing_takes_dlq_and_changelog_along_and_must_be_accepted(admin):
     """Growth moves keys between partitions, whose tables do not know each other's ids."""
     await _apply_all(admin)
-    grown = [replace(MODEL_METRICS, partitions=6), *SOURCES[1:]]
-    planned = plan(wanted_topics(grown), await admin.describe_topics())
+    topics = (replace(MODEL_METRICS, partitions=6), *app.topology.topics[1:])
+    grown = replace(app.topology, topics=topics)
+    planned = plan(grown, wanted_topics(grown), await admin.describe_topics())
     assert _differences(planned) == [
         (DLQ, Kind.GROW, "partitions", "4", "6"),
         (f"{DLQ}.parked", Kind.GROW, "partitions", "4", "6"),
@@ -102,14 +106,14 @@ async def test_a_source_that_an_operator_made_larger_takes_its_companions_along(
     stay unread, and Kafka cannot make the topic smaller again."""
     await _apply_all(admin)
     await admin.create_partitions({"model.metrics": 6})
-    planned = plan(wanted_topics(), await admin.describe_topics())
+    planned = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
     assert ("model.metrics", Kind.LEAVE, "partitions", "6", "4") in _differences(planned)
     assert planned.dedupe_gaps == ()
     await apply(admin, planned)
     present = await admin.describe_topics()
-    for name in (*MODEL_METRICS.companions, "model.metrics"):
+    for name in (*app.topology.companions(MODEL_METRICS), "model.metrics"):
         assert present[name].partitions == 6, name
-    again = plan(wanted_topics(), present)
+    again = plan(app.topology, wanted_topics(app.topology), present)
     assert again.to_do == again.refused == ()
 
 
@@ -119,7 +123,7 @@ async def test_a_topic_of_requests_takes_the_topic_of_its_results_along(admin):
     await admin.create_partitions({SIMULATION_REQUEST.name: 5})
     await _apply_all(admin)
     present = await admin.describe_topics()
-    for name in (SIMULATION_REQUEST.results, f"{SIMULATION_REQUEST.results}.dlq"):
+    for name in (SIMULATION_RESULT.name, f"{SIMULATION_RESULT.name}.dlq"):
         assert present[name].partitions == 5, name
 
 
@@ -137,7 +141,7 @@ async def test_what_is_refused_keeps_nothing_else_from_being_done(admin):
     """One topic that may not change must not leave a deployment without the others."""
     await admin.create_topics([TopicConfig("model.metrics", 8, 1, {})])
     named = {("model.metrics", "partitions")}
-    planned = plan(wanted_topics(), await admin.describe_topics(), named)
+    planned = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics(), named)
     assert [(c.topic, c.setting) for c in planned.refused] == [("model.metrics", "partitions")]
     with pytest.raises(RefusedBySafety, match=r"model\.metrics partitions from 8 to 4"):
         await apply(admin, planned)
@@ -179,23 +183,23 @@ async def test_each_setting_that_differs_is_named(admin, topic, setting, now, ki
     """A larger value is the operator's and is served; a smaller one is mended."""
     await _apply_all(admin)
     await admin.alter_config(topic, {setting: now})
-    planned = plan(wanted_topics(), await admin.describe_topics())
+    planned = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
     assert [(c.topic, c.kind, c.setting, c.now) for c in planned.changes] == [
         (topic, kind, setting, now)
     ]
     assert (planned.changes[0].why != "") == (kind is Kind.LEAVE)
     await apply(admin, planned)
-    left = plan(wanted_topics(), await admin.describe_topics())
+    left = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
     assert left.changes == (planned.changes if kind is Kind.LEAVE else ())
 
 
 async def test_more_in_sync_replicas_than_declared_are_left_while_the_topic_can_be_written(admin):
     """An operator may want every copy written; one copy more than there are takes no record."""
-    three = wanted_topics(replication_factor=3)
-    await apply(admin, plan(three, {}))
+    three = wanted_topics(app.topology, replication_factor=3)
+    await apply(admin, plan(app.topology, three, {}))
     for now, kind in (("3", Kind.LEAVE), ("4", Kind.CONFIGURE)):
         await admin.alter_config("model.metrics", {"min.insync.replicas": now})
-        [change] = plan(three, await admin.describe_topics()).changes
+        [change] = plan(app.topology, three, await admin.describe_topics()).changes
         assert (change.kind, change.now, change.wanted) == (kind, now, "2")
 
 
@@ -204,7 +208,7 @@ async def test_a_shorter_retention_that_an_operator_names_is_refused(admin):
     await _apply_all(admin)
     await admin.alter_config("model.metrics", {"retention.ms": "-1"})
     named = {("model.metrics", "retention.ms")}
-    planned = plan(wanted_topics(), await admin.describe_topics(), named)
+    planned = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics(), named)
     with pytest.raises(RefusedBySafety, match=r"retention\.ms from -1 to 604800000"):
         await apply(admin, planned)
     assert (await admin.describe_topics())["model.metrics"].config["retention.ms"] == "-1"
@@ -212,9 +216,9 @@ async def test_a_shorter_retention_that_an_operator_names_is_refused(admin):
 
 async def test_three_replicas_are_written_to_two(admin):
     """One copy alone may be the one whose disk is lost."""
-    wanted = wanted_topics(replication_factor=3)
+    wanted = wanted_topics(app.topology, replication_factor=3)
     assert {topic.config["min.insync.replicas"] for topic in wanted} == {"2"}
-    await apply(admin, plan(wanted, await admin.describe_topics()))
+    await apply(admin, plan(app.topology, wanted, await admin.describe_topics()))
     present = await admin.describe_topics()
     assert {topic.config["min.insync.replicas"] for topic in present.values()} == {"2"}
     assert [majority(factor) for factor in range(1, 6)] == [1, 1, 2, 2, 3]
@@ -225,7 +229,9 @@ async def test_replicas_that_are_not_there_are_reported_and_never_waited_for(adm
     """Only a reassignment adds replicas, and a topic that waits for two of one takes no record."""
     await _apply_all(admin)
     safer = Durability(replication_factor=3, min_insync=min_insync)
-    planned = plan(wanted_topics(durability=safer), await admin.describe_topics())
+    planned = plan(
+        app.topology, wanted_topics(app.topology, durability=safer), await admin.describe_topics()
+    )
     assert {(c.kind, c.setting, c.now, c.wanted) for c in planned.changes} == {
         (Kind.LEAVE, "replication factor", "1", "3")
     }
@@ -238,4 +244,6 @@ async def test_settings_the_topology_does_not_name_are_the_operators(admin):
     await _apply_all(admin)
     await admin.alter_config("model.metrics", {"compression.type": "zstd"})
     await admin.create_topics([TopicConfig("someone.elses", 1, 1, {})])
-    assert plan(wanted_topics(), await admin.describe_topics()).changes == ()
+    assert (
+        plan(app.topology, wanted_topics(app.topology), await admin.describe_topics()).changes == ()
+    )

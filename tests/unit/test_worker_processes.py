@@ -13,13 +13,14 @@ import pytest
 
 import streams
 from streams.errors import WorkerStopped
+from streams.loading import BUILT_IN
 from streams.runtime.processes import Slot, Spare
 
 _PARENT = """
 import sys
 from streams.runtime import processes
 processes._SPARE_AFTER_S = 0.0 if sys.argv[2] == "spare" else 3600.0
-processes.run(2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0)
+processes.run(2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0, spare="agents.app:app")
 """
 _GOES_ON = """
 import os, signal, sys, time
@@ -149,7 +150,7 @@ def test_children_die_with_a_parent_that_was_killed(parent, tmp_path):
 @pytest.mark.parametrize("code", [2, 4, 5])
 def test_a_child_that_cannot_run_is_not_tried_again(code, ends):
     """What it said must be mended first."""
-    slot, none = Slot(0, ["ends", str(code)]), Spare(wanted=False)
+    slot, none = Slot(0, ["ends", str(code)]), Spare(None)
     slot.step(0.0, none)
     with pytest.raises(WorkerStopped, match=f"exit code {code}"):
         _until(lambda: slot.step(0.1, none))
@@ -157,7 +158,7 @@ def test_a_child_that_cannot_run_is_not_tried_again(code, ends):
 
 def test_a_child_that_dies_again_and_again_is_given_up(ends):
     """A loop of restarts would burn a core and bury the cause."""
-    slot, none = Slot(0, ["ends", "1"]), Spare(wanted=False)
+    slot, none = Slot(0, ["ends", "1"]), Spare(None)
     now_s = iter(range(10**6))
     with pytest.raises(WorkerStopped, match="again and again"):
         _until(lambda: slot.step(next(now_s) * 0.1, none), seconds=60)
@@ -165,7 +166,7 @@ def test_a_child_that_dies_again_and_again_is_given_up(ends):
 
 def test_a_spare_that_died_is_not_missed(ends):
     """A worker starts without one; and a spare that cannot import is not tried for ever."""
-    spare, others = Spare(), set(_children(os.getpid()))
+    spare, others = Spare(BUILT_IN), set(_children(os.getpid()))
     spare.step(100.0, last_start_s=0.0)
     [pid] = set(_children(os.getpid())) - others
     os.kill(int(pid), signal.SIGKILL)

@@ -8,9 +8,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from agents.app import MODEL_METRICS
 from streams.codecs import Limits, decode
 from streams.errors import UsageError
-from streams.topology import MODEL_METRICS
 from streams.types import RecordBatch, TopicPartition
 from streams.workload.generator import Generator
 from streams.workload.shape import DUPLICATE_LAG_MS, PRESETS, Workload, preset

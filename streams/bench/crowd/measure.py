@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents.app import MODEL_METRICS
 from streams.access.tokens import Role, TokenFile
 from streams.bench import exactness, open_loop
 from streams.bench.case import Case
@@ -30,7 +31,6 @@ from streams.demo.console_address import address_of
 from streams.demo.run import Talk
 from streams.demo.worker_process import WorkerProcess
 from streams.errors import CommandError
-from streams.topology import MODEL_METRICS
 from streams.workload.generator import tenant_name
 
 READERS = 200

@@ -14,9 +14,8 @@ from streams.console import reply
 from streams.console.app import Console
 from streams.console.pages.bundle import Bundle
 from streams.console.pages.live import Live
-from streams.console.pages.site import PAGES, Page
+from streams.console.pages.site import Page, pages_of
 from streams.console.sign_in import with_cookie
-from streams.topology import SOURCES
 from streams.version import app_version
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,7 +30,7 @@ def routes(console: Console) -> list[BaseRoute]:
         return Route(path, reply.told(endpoint, path, console.clock, console.metrics))
 
     return [
-        *(route(page.path, show.page(page)) for page in PAGES),
+        *(route(page.path, show.page(page)) for page in pages_of(console.pages)),
         route("/sign-in", show.sign_in),
         route("/static/{digest}/{name:path}", bundle.answer),
         route("/live/overview", live.overview),
@@ -55,10 +54,10 @@ class _Shown:
             lstrip_blocks=True,
         )
         self._templates.globals.update(
-            pages=PAGES,
+            pages=pages_of(console.pages),
             static=bundle.path,
             version=app_version(),
-            topics=[source.name for source in SOURCES],
+            topics=console.topics,
         )
 
     def page(self, page: Page) -> reply.Endpoint:

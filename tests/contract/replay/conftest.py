@@ -10,16 +10,13 @@ from typing import Any
 
 import pytest
 
-from schemas import registry
-from streams import topology
+from agents.app import MODEL_METRICS
 from streams.broker.partitioner import partition_of
 from streams.clock import SystemClock
 from streams.dead_letters import Failure, Origin, dead_letter
-from streams.dlq import letter
 from streams.dlq.filters import Filters
 from streams.dlq.scan import bounds, scan
 from streams.log_range import read_range
-from streams.replay import agent
 from streams.replay.partition_run import Means
 from streams.replay.plan import Plan, Terms
 from streams.replay.planner import Draft, Request, make_plan
@@ -27,8 +24,9 @@ from streams.replay.run import Result, run_plan
 from streams.replay.standing import Standing, read_standing
 from streams.settings import Settings
 from streams.sinks.memory import MemoryShards
+from streams.topic import Topic
 from streams.topics import wanted_topics
-from streams.topology import MODEL_METRICS, SourceTopic
+from streams.topology import Topology
 from streams.types import Broker, RecordBatch, TopicPartition
 
 PARTITIONS = 2
@@ -37,22 +35,27 @@ FIRST_MS = 1_760_000_000_000
 
 @dataclass
 class Lot:
-    """One source and all that belongs to its dead letters."""
+    """One source and all that belongs to its dead letters, in an app of its own."""
 
     broker: Broker
-    source: SourceTopic
+    source: Topic
     clock: SystemClock = field(default_factory=SystemClock)
     shards: MemoryShards = field(init=False)
     buried: int = 0
     purged: int = 0
     """of ``buried``, letters whose topic was deleted since"""
 
+    @property
+    def topology(self) -> Topology:
+        """Of the app that declares the source, and nothing else."""
+        return Topology(self.source.app, (self.source,))
+
     def __post_init__(self) -> None:
         self.shards = MemoryShards(2, self.clock)
 
     async def create(self) -> None:
         admin = await self.broker.admin()
-        await admin.create_topics(wanted_topics([self.source], 1))
+        await admin.create_topics(wanted_topics(self.topology, 1))
         await admin.close()
 
     async def recreate_dlq(self) -> None:
@@ -60,7 +63,7 @@ class Lot:
         admin = await self.broker.admin()
         await admin.delete_topics([self.source.dlq])
         await admin.create_topics(
-            [topic for topic in wanted_topics([self.source], 1) if topic.name == self.source.dlq]
+            [topic for topic in wanted_topics(self.topology, 1) if topic.name == self.source.dlq]
         )
         await admin.close()
         self.purged = self.buried
@@ -119,7 +122,7 @@ class Lot:
         reader = await self.broker.reader()
         try:
             spans = await bounds(reader, self.source.dlq, PARTITIONS)
-            return [page async for page in scan(reader, spans)]
+            return [page async for page in scan(reader, spans, self.topology)]
         finally:
             await reader.close()
 
@@ -161,7 +164,10 @@ class Lot:
             actor="ann",
             asked={},
         )
-        return await make_plan(self.broker, self.clock, Settings(), request, lambda at, end: None)
+        return await make_plan(
+            *(self.broker, self.clock, Settings(), self.topology, request),
+            progress=lambda at, end: None,
+        )
 
     def means(self, **other: Any) -> Means:
         return Means(
@@ -169,6 +175,7 @@ class Lot:
             shards=self.shards,
             clock=self.clock,
             settings=Settings(),
+            topology=self.topology,
             actor="bob",
             run=uuid.uuid4().hex,
             **other,
@@ -191,14 +198,13 @@ class Lot:
 
 
 @pytest.fixture
-async def lot(world: Any, monkeypatch: pytest.MonkeyPatch) -> Lot:
-    """An empty DLQ under a name of its own, declared for the time of the test."""
-    made = Lot(world.broker, replace(MODEL_METRICS, name=world.name("src"), partitions=PARTITIONS))
-    name = made.source.name
-    monkeypatch.setitem(topology._BY_NAME, name, made.source)
-    monkeypatch.setitem(letter._BY_NAME, name, made.source)
-    # A group of its own: of another test's it would wait 6 s for the member that left.
-    monkeypatch.setattr(agent, "GROUP", f"{agent.GROUP}-{name}")
-    monkeypatch.setitem(registry._BY_TOPIC, name, registry.family_of(MODEL_METRICS.name))
+async def lot(world: Any) -> Lot:
+    """An empty DLQ under a name of its own."""
+    name = world.name("src")
+    # An app of its own, and so groups of its own: of another test's they would wait 6 s for the
+    # member that left.
+    made = Lot(
+        world.broker, replace(MODEL_METRICS, app=f"app-{name}", name=name, partitions=PARTITIONS)
+    )
     await made.create()
     return made

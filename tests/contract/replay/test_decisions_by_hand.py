@@ -13,7 +13,15 @@ async def _dispose(lot, disposition, actor="ann", pages=None):
             yield page
 
     return await dispose(
-        lot.broker, lot.shards, lot.clock, lot.source, every(), disposition, actor, "why not"
+        lot.broker,
+        lot.shards,
+        lot.clock,
+        lot.topology,
+        lot.source,
+        every(),
+        disposition,
+        actor,
+        "why not",
     )
 
 

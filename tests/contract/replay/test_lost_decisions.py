@@ -64,8 +64,10 @@ async def test_the_command_that_a_lost_decision_names_leads_out(lot, decided, lo
             (ChangelogGap, ChangelogLost), match=r"dia dlq renew .*--lost-decisions"
         ):
             await lot.plan()
-    assert await give_up_lost(lot.broker, lot.clock, lot.source, "ann", "disk") == [number]
-    assert await give_up_lost(lot.broker, lot.clock, lot.source, "ann", "disk") == []
+    assert await give_up_lost(lot.broker, lot.clock, lot.topology, lot.source, "ann", "disk") == [
+        number
+    ]
+    assert await give_up_lost(lot.broker, lot.clock, lot.topology, lot.source, "ann", "disk") == []
 
     draft = await lot.plan()
     assert draft.plan.letters == letters + 1
@@ -84,7 +86,7 @@ async def test_a_decision_behind_a_lost_end_names_the_command(lot, decided):
     number, log = decided
     lose_end(log)
     with pytest.raises(ChangelogLost, match="--lost-decisions"):
-        async with owned(lot.broker, lot.clock, lot.source, number):
+        async with owned(lot.broker, lot.clock, lot.topology, lot.source, number):
             pass
 
 
@@ -92,5 +94,5 @@ async def test_a_whole_journal_loses_nothing(lot, decided):
     """A slip of the hand must not open letters that were replayed."""
     _, log = decided
     end = log.high_watermark
-    assert await give_up_lost(lot.broker, lot.clock, lot.source, "ann") == []
+    assert await give_up_lost(lot.broker, lot.clock, lot.topology, lot.source, "ann") == []
     assert log.high_watermark == end

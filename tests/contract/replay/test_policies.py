@@ -34,7 +34,7 @@ def automation(lot, *policies, answers=None):
 async def agent(lot, *policies):
     """A running agent that follows the policies."""
     made = ReplayAgent(
-        lot.broker, lot.shards, lot.clock, SETTINGS, "tested", (lot.source,), policies
+        lot.broker, lot.shards, lot.clock, SETTINGS, "tested", lot.topology, policies
     )
     joined = asyncio.Event()
     running = asyncio.create_task(made.run(joined.set))
@@ -118,7 +118,7 @@ async def test_only_one_plan_at_a_time_and_the_policy_comes_back_later(lot):
     await submit(lot.means(), theirs.plan)
     source, found = await entered(lot, theirs.plan.id)
     assert await follower.look(policy(lot), lot.source) is None
-    await tell(lot.broker, lot.clock, source, found, "cancel", "ann")
+    await tell(lot.broker, lot.clock, lot.topology, source, found, "cancel", "ann")
     assert await follower.look(policy(lot), lot.source) is not None
 
 
@@ -127,7 +127,7 @@ async def test_what_a_person_cancelled_is_not_taken_up_again_even_after_a_restar
     await lot.bury(lot.event(1), code=AWAY)
     plan = await automation(lot, policy(lot)).look(policy(lot), lot.source)
     source, found = await entered(lot, plan)
-    await tell(lot.broker, lot.clock, source, found, "cancel", "ann")
+    await tell(lot.broker, lot.clock, lot.topology, source, found, "cancel", "ann")
     assert await automation(lot, policy(lot)).look(policy(lot), lot.source) is None
     await lot.bury(lot.event(2), code=AWAY)
     again = await automation(lot, policy(lot)).look(policy(lot), lot.source)
@@ -161,15 +161,15 @@ async def test_a_policy_begins_anew_in_a_queue_that_was_made_anew(lot):
     assert await follower.look(policy(lot), lot.source) is None
     await lot.recreate_dlq()
     await lot.bury(lot.event(9), code=AWAY)
-    await renew(lot.broker, lot.clock, lot.source, "ann", "purged")
+    await renew(lot.broker, lot.clock, lot.topology, lot.source, "ann", "purged")
     for looks in (follower, automation(lot, policy(lot))):
         plan = await looks.look(policy(lot), lot.source)
         assert plan is not None
         source, found = await entered(lot, plan)
-        await tell(lot.broker, lot.clock, source, found, "cancel", "ann")
+        await tell(lot.broker, lot.clock, lot.topology, source, found, "cancel", "ann")
         await lot.recreate_dlq()
         await lot.bury(lot.event(10), code=AWAY)
-        await renew(lot.broker, lot.clock, lot.source, "ann", "purged again")
+        await renew(lot.broker, lot.clock, lot.topology, lot.source, "ann", "purged again")
 
 
 async def test_a_queue_that_is_shorter_than_it_was_is_looked_at_from_its_start(lot):

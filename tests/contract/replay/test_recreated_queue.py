@@ -34,7 +34,7 @@ async def test_after_a_renewal_every_new_letter_is_open_and_is_replayed_once(lot
     """The way out that the message names must lead out."""
     await decide_and_purge(lot)
     await lot.bury(lot.event(11), lot.event(12))
-    [renewed] = await renew(lot.broker, lot.clock, lot.source, "ann", "purged")
+    [renewed] = await renew(lot.broker, lot.clock, lot.topology, lot.source, "ann", "purged")
     draft = await lot.plan()
     assert draft.plan.letters == 2
     assert (await lot.run(draft.plan)).replayed == 2
@@ -43,7 +43,7 @@ async def test_after_a_renewal_every_new_letter_is_open_and_is_replayed_once(lot
     standing = await lot.standing(renewed)
     assert standing.dispositions.of(first.offset) is Disposition.REPLAYED
     reader = await lot.broker.reader()
-    decisions = await history(reader, first)
+    decisions = await history(reader, lot.topology, first)
     await reader.close()
     assert [decision.plan for decision in decisions] in ([], [draft.plan.id])
 
@@ -63,7 +63,7 @@ async def test_a_queue_with_its_own_letters_is_not_renewed(lot):
     """A slip of the hand must not open letters that were replayed."""
     await lot.bury(lot.event(1))
     await lot.run((await lot.plan()).plan)
-    assert await renew(lot.broker, lot.clock, lot.source, "ann") == []
+    assert await renew(lot.broker, lot.clock, lot.topology, lot.source, "ann") == []
     [standings] = (await journals(lot.broker, [lot.source])).values()
     assert sum(standing.mark is not None for standing in standings) == 1
 
@@ -96,11 +96,13 @@ async def test_letters_before_a_lost_end_stay_decided(lot):
     with pytest.raises(TopicRecreated):
         await lot.plan()
 
-    [number] = await renew(lot.broker, lot.clock, lot.source, "ann", "unclean election")
+    [number] = await renew(
+        lot.broker, lot.clock, lot.topology, lot.source, "ann", "unclean election"
+    )
     standing = await lot.standing(number)
     assert standing.dispositions.of(first.offset) is Disposition.REPLAYED
     assert standing.dispositions.of(second.offset) is Disposition.REPLAYED
     assert (await lot.run((await lot.plan()).plan)).replayed == 2
     sent = [json.loads(value)["event_id"] for _, _, value, _ in await lot.read(lot.source.name)]
     assert sent == ["e1", "e2", "e3", "e4", "e5"]
-    assert await renew(lot.broker, lot.clock, lot.source, "ann") == []
+    assert await renew(lot.broker, lot.clock, lot.topology, lot.source, "ann") == []

@@ -23,7 +23,7 @@ SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)
 @asynccontextmanager
 async def agent(lot):
     """A running agent; it is stopped at the end."""
-    made = ReplayAgent(lot.broker, lot.shards, lot.clock, SETTINGS, "tested", (lot.source,))
+    made = ReplayAgent(lot.broker, lot.shards, lot.clock, SETTINGS, "tested", lot.topology)
     joined = asyncio.Event()
     running = asyncio.create_task(made.run(joined.set))
     await asyncio.wait_for(joined.wait(), PATIENCE_S)
@@ -75,10 +75,10 @@ async def test_a_paused_plan_is_resumed_by_another_agent_after_the_first_one_die
     draft = await lot.plan()
     await submit(lot.means(), draft.plan)
     source, found = await find_plan(lot.broker, draft.plan.id, [lot.source])
-    found = await tell(lot.broker, lot.clock, source, found, "pause", "cat")
+    found = await tell(lot.broker, lot.clock, lot.topology, source, found, "pause", "cat")
     async with agent(lot):
         await asyncio.sleep(0)
-    await tell(lot.broker, lot.clock, source, found, "resume", "dan")
+    await tell(lot.broker, lot.clock, lot.topology, source, found, "resume", "dan")
     async with agent(lot):
         await states(lot, draft.plan.id, "finished")
     assert len(await lot.read(lot.source.name, 3)) == 3

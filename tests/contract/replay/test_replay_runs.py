@@ -96,7 +96,7 @@ async def test_a_paused_plan_goes_on_where_it_stood(lot):
     running = asyncio.create_task(lot.run(draft.plan, rate=40.0, seen=seen))
     await asyncio.wait_for(half.wait(), 30)
     source, found = await find_plan(lot.broker, draft.plan.id, [lot.source])
-    await tell(lot.broker, lot.clock, source, found, "pause", "cat", "too fast")
+    await tell(lot.broker, lot.clock, lot.topology, source, found, "pause", "cat", "too fast")
     result = await running
     assert result.states == {"paused"}
     assert 10 <= result.replayed < 40
@@ -120,10 +120,10 @@ async def test_a_cancelled_plan_never_runs_again(lot):
     with pytest.raises(RefusedBySafety, match="one plan at a time"):
         await lot.run(other.plan)
     source, found = await find_plan(lot.broker, draft.plan.id, [lot.source])
-    found = await tell(lot.broker, lot.clock, source, found, "cancel", "cat")
+    found = await tell(lot.broker, lot.clock, lot.topology, source, found, "cancel", "cat")
     assert {standing.state for standing in found.values()} == {"cancelled"}
     with pytest.raises(RefusedBySafety, match="cancelled already"):
-        await tell(lot.broker, lot.clock, source, found, "pause", "cat")
+        await tell(lot.broker, lot.clock, lot.topology, source, found, "pause", "cat")
     with pytest.raises(RefusedBySafety, match="was cancelled by cat"):
         await lot.run(draft.plan, resume=True)
     assert (await lot.run(other.plan)).replayed == 1
@@ -220,7 +220,14 @@ async def test_discarded_letters_are_left_out_and_a_run_notices_those_discarded_
         yield first
 
     await dispose(
-        lot.broker, lot.shards, lot.clock, lot.source, pages(), Disposition.DISCARDED, "cat"
+        lot.broker,
+        lot.shards,
+        lot.clock,
+        lot.topology,
+        lot.source,
+        pages(),
+        Disposition.DISCARDED,
+        "cat",
     )
     result = await lot.run(draft.plan)
     assert (result.replayed, result.elsewhere) == (1, 1)

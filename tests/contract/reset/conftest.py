@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, MODEL_METRICS, app
 from streams.broker.kafka import KafkaBroker
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
@@ -27,7 +27,6 @@ from streams.settings import Settings
 from streams.sinks.memory import MemoryShards
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import MODEL_METRICS
 from streams.types import Broker, CommittedOffset, OutboundRecord, TopicPartition
 from tables.changelog import pack
 from tables.rocksdb import RocksFolder
@@ -66,8 +65,14 @@ class Line:
     async def create(self, *names: str) -> None:
         """(Re)create topics of one partition, empty."""
         configs = {MODEL_METRICS.dlq: {}, self.changelog.topic: {}}
-        configs |= {t.name: t.config for t in wanted_topics([MODEL_METRICS])}
-        topics = [t for t in wanted_topics([MODEL_METRICS]) if t.name == MODEL_METRICS.dlq]
+        configs |= {
+            t.name: t.config for t in wanted_topics(replace(app.topology, topics=(MODEL_METRICS,)))
+        }
+        topics = [
+            t
+            for t in wanted_topics(replace(app.topology, topics=(MODEL_METRICS,)))
+            if t.name == MODEL_METRICS.dlq
+        ]
         admin = await self.broker.admin()
         await admin.delete_topics(names)
         await admin.create_topics(

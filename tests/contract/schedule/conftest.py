@@ -8,13 +8,13 @@ from functools import partial
 
 import pytest
 
+from agents.app import app
 from streams.clock import SystemClock
 from streams.schedule.job import Findings, ScheduledJob
-from streams.schedule.journal import Entry, entries
+from streams.schedule.journal import Entry, entries, schedule_of
 from streams.schedule.leader import Candidate
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import SCHEDULE_TOPIC
 
 PATIENCE_S = 60.0
 
@@ -36,7 +36,9 @@ class Electorate:
     async def open(self) -> None:
         """Its topic exists."""
         admin = await self.broker.admin()
-        await admin.create_topics([t for t in wanted_topics() if t.name == SCHEDULE_TOPIC])
+        await admin.create_topics(
+            [t for t in wanted_topics(app.topology) if t.name == app.topology.schedule_topic]
+        )
         await admin.close()
 
     def stand(self, name: str, work=None) -> None:
@@ -54,6 +56,7 @@ class Electorate:
         candidate = Candidate(
             self._world.name(name),
             [job],
+            app.topology,
             broker=self.broker,
             clock=SystemClock(),
             metrics=self.metrics[name],
@@ -97,7 +100,7 @@ class Electorate:
     async def _all(self) -> list[Entry]:
         reader = await self.broker.reader()
         try:
-            return await entries(reader)
+            return await entries(reader, schedule_of(app.topology))
         finally:
             await reader.close()
 

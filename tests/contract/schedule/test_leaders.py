@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from agents.app import app
 from streams.schedule.job import Findings
-from streams.schedule.journal import Entry, record
-from streams.schedule.term import LEADER_ID
+from streams.schedule.journal import Entry, record, schedule_of
+from streams.schedule.term import leader_id
 
 
 def _ended(journal):
@@ -45,7 +46,7 @@ async def test_who_was_fenced_neither_ends_a_run_nor_leads_on(electorate):
     electorate.stand("a", work)
     async with asyncio.timeout(60):
         await working.wait()
-    successor = electorate.broker.transactional_producer(LEADER_ID)
+    successor = electorate.broker.transactional_producer(leader_id(app.topology))
     await successor.start()
     go_on.set()
     async with asyncio.timeout(60):
@@ -89,11 +90,11 @@ def _found(electorate, name):
 
 async def test_an_entry_that_was_not_committed_never_was(electorate):
     """A leader that dies inside a transaction leaves nothing for the next to believe."""
-    dead = electorate.broker.transactional_producer(LEADER_ID)
+    dead = electorate.broker.transactional_producer(leader_id(app.topology))
     await dead.start()
     await dead.begin()
     entry = Entry(job=electorate.job, run=41, kind="began", at_ms=0, leader="nobody")
-    await (await dead.send(record(entry)))
+    await (await dead.send(record(schedule_of(app.topology), entry)))
     electorate.stand("a")
     journal = await electorate.until(_ended)
     assert [entry.run for entry in _ended(journal)][:1] == [1]

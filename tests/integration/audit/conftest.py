@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents import ALL
+from agents.app import MODEL_METRICS, TRAIN_RESULTS, app
 from streams import cli
 from streams.broker.kafka import KafkaBroker
 from streams.cache.process import shared_layer
@@ -23,7 +23,6 @@ from streams.settings import Settings
 from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.metrics import Metrics
-from streams.topology import MODEL_METRICS, TRAIN_RESULTS
 from streams.workload.feed import Feed
 from streams.workload.generator import Generator
 from streams.workload.oracle import Oracle
@@ -67,7 +66,7 @@ async def _run(settings: Settings, state: Path) -> Oracle:
     await empty_topics(broker)
     shared = RedisShared(connect(settings.redis_url, 5.0))
     worker = Worker(
-        agents=ALL,
+        agents=tuple(app.agents.values()),
         broker=broker,
         shards=ClickHouseShards.from_settings(settings, clock),
         stores=lambda group: RocksFolder(state, group),

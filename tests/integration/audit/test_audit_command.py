@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.topology import MODEL_METRICS
+from agents.app import MODEL_METRICS
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from agents.app import app
 from streams.access.tokens import Role, TokenFile
 from streams.clock import SystemClock
 from streams.console import openapi
@@ -42,7 +43,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-SCHEMA = schemathesis.openapi.from_dict(openapi.document())
+SCHEMA = schemathesis.openapi.from_dict(openapi.document(tuple(app.topics)))
 OPERATIONS = [
     found.ok()
     for found in SCHEMA.include(path_regex="^/(api|admin|overview|session)").get_all_operations()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from streams import cli
 from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
@@ -25,7 +25,6 @@ from streams.settings import Settings
 from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.telemetry.metrics import Metrics
-from streams.topology import MODEL_METRICS
 from streams.types import Headers
 from tables.rocksdb import RocksFolder
 from tests.empty_topics import empty_topics

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter, defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import Struct
 
-from schemas import evolution, registry
+from agents.app import MODEL_METRICS
 from schemas.metric import ModelMetric
 from streams import codecs
 from streams.types import Headers
@@ -99,10 +98,8 @@ def publish(monkeypatch: pytest.MonkeyPatch):
     """Deploys version 0 of the schema and the step from it."""
 
     def deploy() -> None:
-        family = registry.family_of("model.metrics")
-        known = replace(family, versions={0: OldMetric, **family.versions})
-        monkeypatch.setitem(registry._BY_TOPIC, "model.metrics", known)
-        monkeypatch.setitem(evolution.UPCASTERS, (family.name, 0), to_milliseconds)
+        monkeypatch.setitem(MODEL_METRICS.versions, 0, OldMetric)
+        monkeypatch.setitem(MODEL_METRICS.upcasters, 0, to_milliseconds)
         codecs._codec.cache_clear()
 
     yield deploy

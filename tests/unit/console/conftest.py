@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from agents.app import app
 from streams.access.tokens import Role, TokenFile
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
@@ -40,13 +41,13 @@ def console_settings(tmp_path) -> Settings:
 @pytest.fixture
 async def broker() -> MemoryBroker:
     made = MemoryBroker(SystemClock())
-    await (await made.admin()).create_topics(wanted_topics())
+    await (await made.admin()).create_topics(wanted_topics(app.topology))
     return made
 
 
 @pytest.fixture
 def process(console_settings, tokens, broker) -> ConsoleProcess:
-    return ConsoleProcess(console_settings, broker, SystemClock(), Metrics())
+    return ConsoleProcess(console_settings, app, broker, SystemClock(), Metrics())
 
 
 @pytest.fixture

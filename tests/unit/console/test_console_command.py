@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.access.listening import Listening
 from streams.access.tokens import Role, TokenFile
 from streams.cli import main
@@ -37,17 +38,17 @@ def test_with_both_it_serves(monkeypatch, console_settings):
     """The refusals above are no dead end; and the cookie then travels by TLS only."""
     seen = []
 
-    async def served(settings, listening, said):
+    async def served(settings, declared, listening, said):
         seen.append(listening)
 
     monkeypatch.setattr(serving, "_serve", served)
     TokenFile.of(console_settings.home_path()).create(tenant=None, role=Role.ADMIN, now_ms=0)
     safe = Listening(host="0.0.0.0", port=0, behind_tls=True)
-    serving.serve(console_settings, safe, print)
+    serving.serve(console_settings, app, safe, print)
     assert seen == [safe]
     assert safe.encrypted
     with pytest.raises(RefusedBySafety):
-        serving.serve(console_settings, Listening(host="0.0.0.0", port=0), print)
+        serving.serve(console_settings, app, Listening(host="0.0.0.0", port=0), print)
 
 
 def test_half_of_a_certificate_is_a_usage_error(capsys, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents.app import app
 from streams.access.tokens import Role, TokenFile
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
@@ -103,15 +104,15 @@ def test_a_tenant_meets_no_other_tenants_letter(pairs):
 async def _met(pairs) -> None:
     clock = SystemClock()
     broker = MemoryBroker(clock)
-    await (await broker.admin()).create_topics(wanted_topics())
+    await (await broker.admin()).create_topics(wanted_topics(app.topology))
     await fill(broker, *(_of(n, key, named) for n, (key, named) in enumerate(pairs)))
     with tempfile.TemporaryDirectory() as home:
         _, token = TokenFile.of(Path(home)).create(
             tenant="acme", role=Role.OPERATE, now_ms=clock.now_ms()
         )
-        app = ConsoleProcess(Settings(home=home), broker, clock, Metrics()).app()
+        served = ConsoleProcess(Settings(home=home), app, broker, clock, Metrics()).app()
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
+            transport=httpx.ASGITransport(served),
             base_url="http://console",
             headers={"Authorization": f"Bearer {token}"},
         ) as http:
@@ -169,6 +170,7 @@ async def test_a_plan_is_made_submitted_and_run_by_the_agent(
         process.console.clock,
         replace(console_settings, fetch_timeout_s=0.01),
         "agent",
+        app.topology,
     )
     running = asyncio.create_task(agent.run(lambda: None))
     async with asyncio.timeout(30):
@@ -196,9 +198,9 @@ async def test_a_submitted_plan_is_told_of_once_readers_see_it(http, bearer, fil
     made = await _plan(http, bearer("operate"))
     real, asked = journals.journals_in, []
 
-    async def late(reader, topics):
+    async def late(reader, topics, sources):
         asked.append(topics)
-        return {} if len(asked) <= 2 else await real(reader, topics)
+        return {} if len(asked) <= 2 else await real(reader, topics, sources)
 
     monkeypatch.setattr(journals, "journals_in", late)
     answer = await http.post(f"/api/dlq/plans/{made['plan']}/submit", headers=bearer("operate"))

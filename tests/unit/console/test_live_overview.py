@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.clock import SystemClock
 from streams.console import workers
 from streams.console.serving import ConsoleProcess
@@ -34,7 +35,7 @@ def clock() -> Hands:
 
 @pytest.fixture
 def process(console_settings, tokens, broker, clock) -> ConsoleProcess:
-    return ConsoleProcess(console_settings, broker, clock, Metrics())
+    return ConsoleProcess(console_settings, app, broker, clock, Metrics())
 
 
 async def test_a_level_that_rose_shows_within_seconds(http, bearer, clock, monkeypatch):

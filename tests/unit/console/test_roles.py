@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.console import openapi
 from streams.console.app import api_routes
 
 OPEN = {"/session", "/session/end", "/healthz", "/openapi.json"}
 OPERATIONS = [
     (method, path)
-    for path, methods in openapi.document()["paths"].items()
+    for path, methods in openapi.document(tuple(app.topics))["paths"].items()
     for method in methods
     if path not in OPEN
 ]
@@ -36,7 +37,7 @@ def test_what_is_served_is_what_is_described(process):
     }
     described = {
         (method, path)
-        for path, methods in openapi.document()["paths"].items()
+        for path, methods in openapi.document(tuple(app.topics))["paths"].items()
         for method in methods
     }
     assert served == described

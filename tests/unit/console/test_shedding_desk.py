@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from streams.runtime.shed_order import read_orders
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 
 HERE = TopicPartition(MODEL_METRICS.name, 0)

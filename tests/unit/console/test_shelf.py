@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import MODEL_METRICS, app
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.console import shelf as shelves
@@ -11,7 +12,6 @@ from streams.console.logs import Logs
 from streams.console.shelf import Shelf
 from streams.dlq.letter import letters
 from streams.topics import wanted_topics
-from streams.topology import MODEL_METRICS
 from streams.types import TopicPartition
 from tests.unit.dlq.mailbag import GOOD, fill, letter
 
@@ -25,7 +25,7 @@ def _some(first: int, count: int):
 @pytest.fixture
 async def broker() -> MemoryBroker:
     made = MemoryBroker(SystemClock())
-    await (await made.admin()).create_topics(wanted_topics())
+    await (await made.admin()).create_topics(wanted_topics(app.topology))
     return made
 
 
@@ -33,7 +33,7 @@ async def broker() -> MemoryBroker:
 def shelf(broker, monkeypatch) -> Shelf:
     """It reads anew whenever it is asked."""
     monkeypatch.setattr(shelves, "FRESH_S", 0.0)
-    return Shelf(MODEL_METRICS, Logs(broker, SystemClock()), SystemClock())
+    return Shelf(MODEL_METRICS, app.topology, Logs(broker, SystemClock()), SystemClock())
 
 
 def _all(held) -> list[str]:
@@ -44,7 +44,7 @@ def _in_the_queue(broker) -> list[str]:
     found = []
     for number in range(MODEL_METRICS.partitions):
         tp = TopicPartition(MODEL_METRICS.dlq, number)
-        found += [one.id for one in letters(broker.log(tp).read_committed(0, 1000))]
+        found += [one.id for one in letters(broker.log(tp).read_committed(0, 1000), app.topology)]
     return found
 
 
@@ -72,7 +72,9 @@ async def test_a_queue_made_anew_is_read_anew(shelf, broker):
     assert len(_all(await shelf.read())) == LETTERS
     admin = await broker.admin()
     await admin.delete_topics([MODEL_METRICS.dlq])
-    await admin.create_topics([one for one in wanted_topics() if one.name == MODEL_METRICS.dlq])
+    await admin.create_topics(
+        [one for one in wanted_topics(app.topology) if one.name == MODEL_METRICS.dlq]
+    )
     await fill(broker, *_some(100, 2))
     assert _all(await shelf.read()) == _in_the_queue(broker)
 

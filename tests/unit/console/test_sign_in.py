@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from agents.app import app
 from streams.access.attempts import ADDRESS_MAX, TOKEN_MAX
 from streams.access.tokens import Token, TokenFile
 from streams.clock import SystemClock
@@ -246,7 +247,7 @@ async def test_an_origin_that_is_none_is_unreadable(http, tokens, origin):
 
 async def test_under_tls_the_cookie_is_of_this_host_and_tls_alone(console_settings, tokens, broker):
     """Neither a neighbour under the same domain nor plain HTTP can set or see it."""
-    made = ConsoleProcess(console_settings, broker, SystemClock(), Metrics(), secure=True)
+    made = ConsoleProcess(console_settings, app, broker, SystemClock(), Metrics(), secure=True)
     transport = httpx.ASGITransport(made.app())
     async with httpx.AsyncClient(transport=transport, base_url="https://console") as client:
         answer = await _sign_in(client, tokens["read"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import SIMULATION_REQUEST
 from agents.simulate_decision import ask
 from streams.clock import SystemClock
 from streams.codecs import Limits, decode
-from streams.topology import SIMULATION_REQUEST
 from streams.types import RecordBatch, TopicPartition
 
 LIMITS = Limits(300, 604_800)

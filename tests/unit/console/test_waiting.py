@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.app import SIMULATE_DECISION, SIMULATION_REQUEST, SIMULATOR_GROUP, app
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.console import waiting as module
 from streams.console.logs import Logs
 from streams.console.waiting import WaitingRequests
 from streams.topics import wanted_topics
-from streams.topology import SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 
 MINE, OTHER = "acme", "globex"
@@ -50,7 +50,7 @@ def _value(tenant: str, key: str) -> bytes:
 async def _filled(records: list[tuple[int, bytes, bytes]], committed: dict[int, int]):
     """A broker with these (partition, key, value), and what the group has committed."""
     broker = MemoryBroker(SystemClock())
-    await (await broker.admin()).create_topics(wanted_topics())
+    await (await broker.admin()).create_topics(wanted_topics(app.topology))
     producer = broker.transactional_producer("fill")
     await producer.start()
     offsets = []
@@ -68,7 +68,7 @@ async def _filled(records: list[tuple[int, bytes, bytes]], committed: dict[int, 
 
 def _waiting(broker: MemoryBroker, rows: Rows) -> WaitingRequests:
     clock = SystemClock()
-    return WaitingRequests(broker, Logs(broker, clock), rows, clock)
+    return WaitingRequests(SIMULATE_DECISION, broker, Logs(broker, clock), rows, clock)
 
 
 requests = st.lists(

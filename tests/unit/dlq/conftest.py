@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.app import app
 from streams import dead_letters
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka
@@ -23,7 +24,9 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryBroker:
 
     async def create() -> None:
         admin = await made.admin()
-        await admin.create_topics([*wanted_topics(), TopicConfig("orders-dlt", 1, 1, {})])
+        await admin.create_topics(
+            [*wanted_topics(app.topology), TopicConfig("orders-dlt", 1, 1, {})]
+        )
 
     asyncio.run(create())
     monkeypatch.setenv("DIA_HOME", str(tmp_path))

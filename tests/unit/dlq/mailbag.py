@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.app import MODEL_METRICS
 from streams.broker.memory import MemoryBroker
 from streams.dead_letters import Failure, Origin, dead_letter
-from streams.topology import MODEL_METRICS
 from streams.types import OutboundRecord, TopicPartition
 
 T = 1_800_000_000_000

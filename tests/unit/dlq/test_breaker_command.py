@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS, TRAIN_RESULTS
 from streams.cli import main
 from streams.clock import SystemClock
 from streams.runtime.poison_register import STOPPED, Word, read_words, write_word
@@ -18,7 +19,6 @@ from streams.runtime.quarantine_register import (
     as_offset,
     quarantine_group,
 )
-from streams.topology import DIA_GROUP, MODEL_METRICS, TRAIN_RESULTS
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 from tests.unit.dlq.mailbag import T, fill
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.dlq.letter import letters
 from streams.types import RecordBatch, TopicPartition
 
@@ -43,7 +44,7 @@ SPRING = {
 def letter(found: dict[str, bytes], prefix: str = ""):
     pairs = (("trace", b"x"), *((prefix + name, value) for name, value in found.items()))
     batch = RecordBatch(TopicPartition("orders.dlq", 1), 9, 10, [9], [5], [b"k"], [b"v"], [pairs])
-    return letters(batch)[0]
+    return letters(batch, app.topology)[0]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from agents.app import MODEL_METRICS
 from streams.cli import main
-from streams.topology import MODEL_METRICS
 from streams.types import OutboundRecord, TopicPartition
 from tests.unit.dlq.mailbag import fill
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.app import app
 from streams.cli import main
 from streams.dlq.export import encode
 from streams.dlq.letter import letters
@@ -209,7 +210,7 @@ def test_an_export_gives_back_every_byte(key, value, headers):
     """Somebody will build the record again from this line, in another language."""
     tp = TopicPartition("x.dlq", 0)
     batch = RecordBatch(tp, 7, 8, [7], [5], [key], [value], [headers])
-    line = json.loads(encode(letters(batch)[0]))
+    line = json.loads(encode(letters(batch, app.topology)[0]))
 
     def back(holder: dict, name: str) -> bytes | None:
         if f"{name}_base64" in holder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.dlq.filters import Filters, OffsetRange
 from streams.dlq.letter import letters
 from streams.dlq.scan import Span
@@ -24,7 +25,7 @@ def letter(offset=7, key=b"acme", failed=5_000, code="wrong_type", **extra):
     pairs = tuple((f"dia.dlq.{name}", value.encode()) for name, value in fields.items())
     own = tuple((name.replace("_", "."), value) for name, value in extra.items())
     batch = RecordBatch(TP, offset, offset + 1, [offset], [1], [key], [b"{}"], [own + pairs])
-    return letters(batch)[0]
+    return letters(batch, app.topology)[0]
 
 
 @pytest.mark.parametrize(

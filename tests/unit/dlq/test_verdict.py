@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agents.app import MODEL_METRICS, app
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.codecs import Limits
@@ -14,7 +15,7 @@ from streams.dlq.letter import letters
 from streams.dlq.pointer import refetch
 from streams.dlq.verdict import verdicts
 from streams.errors import RecordLost
-from streams.topology import DLQ_MESSAGE_BYTES, MODEL_METRICS
+from streams.topic import DLQ_MESSAGE_BYTES
 from streams.types import OutboundRecord, RecordBatch, TopicConfig, TopicPartition
 
 T = 1_700_000_000_000
@@ -48,7 +49,7 @@ def buried(value, *, headers=(), code="wrong_type", stage="decode", topic=TP.top
     )
     record = dead_letter(origin, failure).record
     batch = RecordBatch(record.tp, 0, 1, [0], [T], [record.key], [record.value], [record.headers])
-    return letters(batch)[0]
+    return letters(batch, app.topology)[0]
 
 
 async def test_each_letter_is_judged_by_todays_code(reader):

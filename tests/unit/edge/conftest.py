@@ -12,6 +12,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from agents.app import app
 from streams.access.tokens import Role, TokenFile
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
@@ -19,7 +20,6 @@ from streams.edge.serving import EdgeProcess
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import source
 from streams.types import TopicPartition
 from tests.listening import listening
 
@@ -51,13 +51,13 @@ def broker() -> MemoryBroker:
 
 
 async def make_topics(broker: MemoryBroker) -> None:
-    await (await broker.admin()).create_topics(wanted_topics())
+    await (await broker.admin()).create_topics(wanted_topics(app.topology))
 
 
 def in_the_log(broker: MemoryBroker, topic: str = "model.metrics") -> list[tuple[bytes, bytes]]:
     """(key, value) of everything a consumer would see."""
     found = []
-    for partition in range(source(topic).partitions):
+    for partition in range(app.topics[topic].partitions):
         batch = broker.log(TopicPartition(topic, partition)).read_committed(0, 99_999)
         found += list(zip(batch.keys, batch.values, strict=True))
     return found
@@ -67,7 +67,7 @@ def in_the_log(broker: MemoryBroker, topic: str = "model.metrics") -> list[tuple
 async def process(edge_settings, tokens, broker) -> AsyncIterator[EdgeProcess]:
     """Its lanes run; their topics exist."""
     await make_topics(broker)
-    made = EdgeProcess(edge_settings, broker, SystemClock(), Metrics())
+    made = EdgeProcess(edge_settings, app.topology, broker, SystemClock(), Metrics())
     lanes = asyncio.create_task(made.intake.run())
     yield made
     lanes.cancel()
@@ -101,7 +101,7 @@ def served(edge_settings, tokens, broker) -> Iterator[str]:
     async def edge() -> AsyncIterator[Starlette]:
         await make_topics(broker)
         unlimited = replace(edge_settings, edge_requests=1_000_000)
-        made = EdgeProcess(unlimited, broker, SystemClock(), Metrics())
+        made = EdgeProcess(unlimited, app.topology, broker, SystemClock(), Metrics())
         made._edge = replace(made._edge, results=NoResults())
         try:
             yield made.app()

@@ -8,6 +8,7 @@ import json
 import httpx
 import pytest
 
+from agents.app import app
 from streams.access.refusals import Forbidden, NotStored, Unauthenticated
 from streams.clock import SystemClock
 from streams.edge import client as module
@@ -57,7 +58,9 @@ def inner(process):
 
 
 def made(tokens, transport, clock=None, **options) -> EdgeClient:
-    return EdgeClient("http://edge", tokens["operate"], transport=transport, clock=clock, **options)
+    return EdgeClient(
+        "http://edge", tokens["operate"], app.topology, transport=transport, clock=clock, **options
+    )
 
 
 async def test_events_arrive_in_order_and_the_refused_are_named(
@@ -120,7 +123,9 @@ async def test_what_no_repetition_would_mend_is_raised_at_once(inner, tokens, ev
     """Retrying with a wrong token would only fill logs."""
     transport, clock = _Scripted([], inner), _Impatient()
     shown = tokens.get(token, "dia_none")
-    async with EdgeClient("http://edge", shown, transport=transport, clock=clock) as client:
+    async with EdgeClient(
+        "http://edge", shown, app.topology, transport=transport, clock=clock
+    ) as client:
         with pytest.raises(kind):
             await client.post(TOPIC, [event()])
     assert len(transport.bodies) == 1

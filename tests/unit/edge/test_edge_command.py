@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from agents.app import app
 from streams.cli import main
 from streams.clock import SystemClock
 from streams.edge.edge_run import EdgeRun
@@ -55,7 +56,7 @@ def test_a_second_edge_on_one_folder_is_refused(capsys, tmp_path):
 
 async def test_a_bug_in_a_lane_ends_the_process(edge_settings, tokens, broker, monkeypatch):
     """An edge that answers but keeps nothing would look healthy for ever."""
-    made = EdgeProcess(edge_settings, broker, SystemClock(), Metrics())
+    made = EdgeProcess(edge_settings, app.topology, broker, SystemClock(), Metrics())
     told = asyncio.Event()
     made.on_bug = told.set
 
@@ -63,8 +64,8 @@ async def test_a_bug_in_a_lane_ends_the_process(edge_settings, tokens, broker, m
         raise ZeroDivisionError
 
     monkeypatch.setattr(Lane, "_ship", broken)
-    app = made.app()
-    async with app.router.lifespan_context(app), asyncio.timeout(30):
+    served = made.app()
+    async with served.router.lifespan_context(served), asyncio.timeout(30):
         await told.wait()
     assert isinstance(made.bug, ExceptionGroup)
     made.close()

@@ -6,17 +6,17 @@ import jsonschema_rs
 import pytest
 from starlette.routing import Match
 
-from schemas.documents import document as schema_document
-from schemas.registry import family_of
+from agents.app import app
 from streams.edge import openapi
-from streams.edge.intake import TOPICS
+from streams.edge.intake import topics_taken
+from streams.schema_documents import document as schema_document
 
 BODY_BYTES = 1 << 20
 
 
 @pytest.fixture
 def described() -> dict:
-    return openapi.document(BODY_BYTES)
+    return openapi.document(tuple(topics_taken(app.topology).values()), BODY_BYTES)
 
 
 def operations(described) -> set[tuple[str, str]]:
@@ -36,16 +36,16 @@ def test_every_operation_has_a_route_and_every_route_an_operation(process, descr
         met.add(found[0].path)
     assert met == {route.path for route in routes}
     posted = {path for method, path in operations(described) if method == "POST"}
-    assert posted == {f"/v1/events/{topic}" for topic in TOPICS}
+    assert posted == {f"/v1/events/{topic}" for topic in topics_taken(app.topology)}
 
 
 def test_event_schemas_are_those_that_are_published(described):
     """A client generated from the description must accept what `dia schemas` says, and no more."""
     schemas = described["components"]["schemas"]
-    for topic in TOPICS:
-        family = family_of(topic)
-        published = schema_document(family, family.latest)["$defs"][family.type.__name__]
-        assert schemas[family.type.__name__] == published
+    for topic in topics_taken(app.topology):
+        declared = app.topics[topic]
+        published = schema_document(declared, declared.latest)["$defs"][declared.type.__name__]
+        assert schemas[declared.type.__name__] == published
 
 
 def test_every_reference_leads_somewhere(described):

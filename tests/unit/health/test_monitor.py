@@ -10,8 +10,8 @@ from streams.broker.memory import MemoryBroker
 from streams.clock import VirtualClock, settle
 from streams.errors import BrokerUnavailable
 from streams.health.monitor import INTERVAL_S, HealthMonitor
-from streams.health.observation import DeclaredSource
 from streams.telemetry.metrics import Metrics
+from streams.topology import DeclaredSource
 from streams.types import TopicConfig
 
 TOPIC, GROUP = "model.metrics", "dia-group"

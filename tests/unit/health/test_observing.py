@@ -6,18 +6,18 @@ import asyncio
 
 import pytest
 
-from agents import ALL
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.broker.memory_cluster import Cluster
 from streams.broker.memory_reader import MemoryReader
 from streams.clock import SystemClock
 from streams.errors import BrokerUnavailable
 from streams.health.finding import Severity
-from streams.health.observation import DECLARED, DeclaredSource
 from streams.health.observing import observe
 from streams.health.rule import judge
 from streams.local.live_workers import Worker, member_prefix
 from streams.runtime.identity import instance_id, member_id
+from streams.topology import DeclaredSource
 from streams.types import CommittedOffset, TopicConfig, TopicPartition
 
 TOPIC, GROUP = "model.metrics", "dia-group"
@@ -84,7 +84,9 @@ async def test_records_that_no_worker_reads_are_red_and_counted(broker):
 
 def test_every_agent_is_observed():
     """One that is not would be green whatever it does."""
-    assert {(agent.group, agent.source.name) for agent in ALL} == set(DECLARED)
+    assert {(agent.group, agent.source.name) for agent in app.agents.values()} == set(
+        app.topology.read
+    )
 
 
 async def test_an_empty_pipeline_without_workers_is_a_warning(broker):

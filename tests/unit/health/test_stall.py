@@ -8,13 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.health.finding import Severity
-from streams.health.observation import (
-    DeclaredSource,
-    Observation,
-    SourceObservation,
-)
+from streams.health.observation import Observation, SourceObservation
 from streams.health.rule import STALL_S, judge
 from streams.health.stall import CommitHistory
+from streams.topology import DeclaredSource
 from streams.types import GroupDescription, GroupMember, LogBounds, TopicPartition
 
 TP = TopicPartition("t", 0)

@@ -9,7 +9,7 @@ import helm_python as helm
 import pytest
 import yaml
 
-from agents import ALL
+from agents.app import app
 from streams.settings import Settings, load
 from tests.unit.ops.chart import (
     CHART,
@@ -103,7 +103,7 @@ def test_groups_replace_the_default_one():
     assert [one["metadata"]["name"] for one in kind(render(values("plain")), "StatefulSet")] == [
         "dia-all"
     ]
-    known = {"all", *(agent.name for agent in ALL)}
+    known = {"all", *(agent.name for agent in tuple(app.agents.values()))}
     for one in kind(render(values("secured")), "StatefulSet"):
         arguments = one["spec"]["template"]["spec"]["containers"][0]["args"]
         assert set(arguments[-1].split(",")) <= known

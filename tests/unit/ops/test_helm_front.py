@@ -8,11 +8,12 @@ import helm_python as helm
 import pytest
 import yaml
 
+from agents.app import app
 from streams.access import web_server
 from streams.access.listening import Listening
 from streams.cli import main
 from streams.console import serving as console_serving
-from streams.edge.intake import TOPICS
+from streams.edge.intake import topics_taken
 from streams.settings import Settings, load
 from tests.unit.ops.chart import (
     CHART,
@@ -83,7 +84,7 @@ def test_the_process_accepts_its_command_line(front, proxied, tmp_path, monkeypa
     pod, container = _container(render(_changed(**{front: {"tls": tls}})), front)
     asked = []
     serve = f"streams.{front}.serving.serve"
-    monkeypatch.setattr(serve, lambda settings, listening, said: asked.append(listening))
+    monkeypatch.setattr(serve, lambda settings, declared, listening, said: asked.append(listening))
     mounted = {one["mountPath"] for one in container["volumeMounts"]}
     arguments = [
         # The files of the Secret: typer wants them to exist.
@@ -200,13 +201,17 @@ def test_disks_keep_what_was_promised():
     settings = Settings()
     edge = component(documents, "StatefulSet", "dia-edge")["spec"]["volumeClaimTemplates"][0]
     room = _bytes(edge["spec"]["resources"]["requests"]["storage"])
-    assert room >= len(TOPICS) * settings.edge_spool_bytes + settings.state_free_min_bytes
+    assert (
+        room
+        >= len(topics_taken(app.topology)) * settings.edge_spool_bytes
+        + settings.state_free_min_bytes
+    )
 
 
 def test_memory_is_enough_for_all_that_may_be_on_its_way():
     """A limit below the process's own bounds is a kill in the middle of a burst."""
     _, container = _container(render(values("front")), "edge")
-    bounds = (len(TOPICS) + 1) * Settings().edge_inflight_bytes
+    bounds = (len(topics_taken(app.topology)) + 1) * Settings().edge_inflight_bytes
     assert _bytes(container["resources"]["limits"]["memory"]) > IDLE_BYTES + 2 * bounds
 
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from agents import ALL
+from agents.app import app
 from streams.cli import main
 from streams.topics import wanted_topics
 
@@ -34,7 +34,7 @@ def test_resources_are_the_topology(rendered):
         for one in rendered
     ] == [
         (topic.name, topic.partitions, dict(topic.config))
-        for topic in wanted_topics(replication_factor=3)
+        for topic in wanted_topics(app.topology, replication_factor=3)
     ]
     assert {one["spec"]["replicas"] for one in rendered} == {3}
 
@@ -86,6 +86,6 @@ def test_the_user_may_do_what_the_pipeline_does(rendered):
         assert {"Read", "Write", "Create", "DescribeConfigs"} <= allowed("topic", topic), topic
         if topic.endswith(".changelog"):
             assert "Delete" in allowed("topic", topic), topic
-    for group in {agent.group for agent in ALL}:
+    for group in {agent.group for agent in tuple(app.agents.values())}:
         assert "Read" in allowed("group", group)
         assert "Write" in allowed("transactionalId", f"{group}-model.metrics-0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.dlq.letter import Letter
 from streams.replay.assess import Action, Assessor
 from streams.replay.dispositions import Dispositions
@@ -32,7 +33,7 @@ def _letter(hops: int) -> Letter:
 )
 async def test_the_fourth_replay_is_refused_and_the_letter_parked(terms, hops, action):
     """Three replays that failed are enough for a person to look; a plan may say fewer or more."""
-    assessor = Assessor(terms, Settings(), None)
+    assessor = Assessor(terms, Settings(), app.topology, None)
     [found] = await assessor.assess([_letter(hops)], Dispositions())
     assert found.action is action
     assert (found.reason == "hop_cap") == (action is Action.PARK)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS, app
 from streams.broker.memory import MemoryBroker
 from streams.cache.memory import MemoryShared
 from streams.clock import VirtualClock
@@ -18,7 +18,6 @@ from streams.settings import Settings
 from streams.sinks.memory import MemoryShards
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 from tables.memory import MemoryDisk
 
@@ -44,7 +43,9 @@ class Rig:
 
     async def create_topics(self) -> None:
         admin = await self.broker.admin()
-        await admin.create_topics([replace(topic, partitions=1) for topic in wanted_topics()])
+        await admin.create_topics(
+            [replace(topic, partitions=1) for topic in wanted_topics(app.topology)]
+        )
 
     async def produce(self, *values, key=b"t") -> None:
         producer = self.broker.plain_producer()

@@ -7,7 +7,13 @@ import itertools
 import json
 from dataclasses import replace
 
-from agents import SIMULATE_DECISION
+from agents.app import (
+    SIMULATE_DECISION,
+    SIMULATION_REQUEST,
+    SIMULATION_RESULT,
+    SIMULATOR_GROUP,
+    app,
+)
 from streams.broker.memory import MemoryBroker
 from streams.clock import VirtualClock, settle
 from streams.queue_policy import QueuePolicy
@@ -18,7 +24,6 @@ from streams.settings import Settings
 from streams.sinks.memory import MemoryShards
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import SIMULATION_REQUEST, SIMULATION_RESULT, SIMULATOR_GROUP
 from streams.types import TopicPartition
 from tables.memory import MemoryDisk
 
@@ -79,7 +84,9 @@ class Desk:
 
     async def create_topics(self):
         admin = await self.broker.admin()
-        await admin.create_topics([replace(topic, partitions=1) for topic in wanted_topics()])
+        await admin.create_topics(
+            [replace(topic, partitions=1) for topic in wanted_topics(app.topology)]
+        )
 
     async def open(self):
         """A1 to A4, in a process of its own."""

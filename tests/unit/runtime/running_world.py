@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from streams.broker.partitioner import partition_of
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import MODEL_METRICS
 from streams.types import TopicPartition
 
 PATIENCE_S = 300

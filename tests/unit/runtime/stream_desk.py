@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT
 from streams.clock import settle
 from streams.stream_agent import StreamAgent
-from streams.topology import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT
 from streams.types import TopicPartition
 from tables.changelog import unpack
 

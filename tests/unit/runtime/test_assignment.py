@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from streams.broker.memory_faults import COORDINATOR_REFUSALS, SpoiledRead
 from streams.clock import settle
 from streams.errors import (
@@ -22,7 +23,6 @@ from streams.errors import (
 from streams.rows import MapIdentity
 from streams.runtime.state import META_KEY
 from streams.sinks.memory import MemoryShards
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 from tables.memory import MemoryDisk
 

@@ -6,11 +6,10 @@ import asyncio
 import json
 from dataclasses import replace
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import MODEL_METRICS
 
 EVENTS = 4_000
 TIGHT = replace(SETTINGS, max_live_windows=1000, fetch_max_records=900, emit_rows_max=100)

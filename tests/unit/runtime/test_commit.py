@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from streams.clock import settle
 from streams.errors import BrokerUnavailable, CommitInDoubt, PartitionRestart
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 from tables.changelog import unpack
 

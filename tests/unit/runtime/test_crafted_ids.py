@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from streams.runtime.reset import look, open_epoch, reset
 from streams.runtime.restore import follows
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from tables.memory import MemoryDisk
 from tests.unit.runtime.conftest import CHANGELOG, DLQ
 from tests.unit.runtime.job_desk import Desk

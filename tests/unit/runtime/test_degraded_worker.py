@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS
 from streams.clock import settle
 from streams.degradation.level import FINE, Level, Reading
 from streams.runtime.worker import Worker

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents import AGGREGATE_METRICS, RECORD_TRAINING
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS, RECORD_TRAINING, app
 from streams.broker.partitioner import partition_of
 from streams.clock import settle
 from streams.errors import SourceNotLogAppendTime
@@ -16,7 +16,6 @@ from streams.runtime.deadline import Deadline
 from streams.runtime.status_file import StatusFile
 from streams.runtime.worker import Worker
 from streams.topics import apply, plan, wanted_topics
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 
 
@@ -93,8 +92,8 @@ async def test_a_source_that_grows_under_it_is_read_once_its_topics_are_applied(
     waiting = {held["partition"]: held["waits_for"] for held in said}
     assert waiting[0] == ""
     assert "changelog/1 does not exist. Run `dia topics apply`" in waiting[1]
-    declared = wanted_topics([replace(MODEL_METRICS, partitions=1)])
-    await apply(admin, plan(declared, await admin.describe_topics()))
+    declared = wanted_topics(replace(app.topology, topics=(replace(MODEL_METRICS, partitions=1),)))
+    await apply(admin, plan(app.topology, declared, await admin.describe_topics()))
     producer = rig.broker.plain_producer()
     key = next(key for key in (b"t%d" % n for n in range(20)) if partition_of(key, 2) == 1)
     event = rig.event(tenant_id=key.decode())

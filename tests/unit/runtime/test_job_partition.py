@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents import SIMULATE_DECISION
+from agents.app import SIMULATE_DECISION
 from streams.clock import settle
 from streams.errors import ProcessDied
 from tests.unit.runtime.job_desk import SETTINGS, SOURCE, Desk

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from agents.app import app
 from streams.broker.partitioner import partition_of
 from streams.errors import UsageError
 from streams.replay.outgoing import outgoing
@@ -103,7 +104,7 @@ def test_a_setting_refuses_them_as_dead_letters_that_a_replay_puts_right():
         assert dict(headers)["dia.dlq.error_code"] == b"key_misplaced"
         from streams.dlq.letter import letters
 
-        [letter] = letters(dlq)
+        [letter] = letters(dlq, app.topology)
         assert outgoing(letter, letter.original(), HERE.topic, 2, "p").tp == THERE
 
     history(story, settings=REFUSING)

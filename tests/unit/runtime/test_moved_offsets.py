@@ -6,14 +6,11 @@ import asyncio
 
 import pytest
 
-from streams.health.observation import (
-    DeclaredSource,
-    Observation,
-    SourceObservation,
-)
+from agents.app import DIA_GROUP
+from streams.health.observation import Observation, SourceObservation
 from streams.health.rule import judge
 from streams.local.live_workers import Worker
-from streams.topology import DIA_GROUP
+from streams.topology import DeclaredSource
 from streams.types import CommittedOffset, LogBounds
 from tests.unit.runtime.running_world import HERE, counted, held, history, send, until
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
+from agents.app import DIA_GROUP, SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.errors import BatchUnreadable, SourceNotLogAppendTime
 from streams.runtime.shed_desk import give_orders
 from streams.runtime.unreadable_plan import plan_unreadable
 from streams.simulation.jobs import JOBS
-from streams.topology import DIA_GROUP, SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.types import TopicPartition
 from tests.unit.runtime.running_world import (
     HERE,

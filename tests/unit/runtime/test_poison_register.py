@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS, app
 from streams.errors import BrokerUnavailable
 from streams.runtime.poison_desk import let_through, states
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 
 TOUCHY = replace(SETTINGS, poison_min_records=16, poison_window_s=3600.0)
@@ -53,7 +52,7 @@ class Storm(World):
 
     async def go_on(self) -> None:
         """What `dia dlq breaker reset --yes` does."""
-        for state in await states(self.broker):
+        for state in await states(self.broker, app.topology):
             if state.stopped:
                 await let_through(self.broker, self.clock, state, "ann")
 
@@ -88,7 +87,7 @@ def test_a_storm_writes_nothing_and_says_where_it_stands():
         await world.until(lambda: held(process) and held(process).settled)
         await world.send(bad=30)
         await world.until(lambda: stopped(process))
-        [state] = await states(world.broker)
+        [state] = await states(world.broker, app.topology)
         assert (state.group, state.tp, state.stopped) == (DIA_GROUP, SOURCE, True)
         assert 10 <= state.word.offset < 40
         assert 2 * state.word.bad > state.word.records >= TOUCHY.poison_min_records
@@ -116,10 +115,10 @@ def test_what_was_let_through_becomes_dead_letters_without_a_restart():
         assert registry.get_sample_value("dia_partition_stopped", told) is None
         assert sorted(world.dead()) == sorted(b"{%d" % n for n in range(30))
         assert world.counted() == 5
-        assert await states(world.broker) == []
+        assert await states(world.broker, app.topology) == []
         await world.send(bad=30)
         await world.until(lambda: stopped(process))
-        [state] = await states(world.broker)
+        [state] = await states(world.broker, app.topology)
         assert state.stopped
         assert state.word.offset >= 35
         assert len(world.dead()) == 30

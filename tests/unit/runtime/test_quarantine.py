@@ -7,7 +7,14 @@ import gzip
 import json
 from dataclasses import replace
 
-from agents import AGGREGATE_METRICS, RECORD_TRAINING
+from agents.app import (
+    AGGREGATE_METRICS,
+    DIA_GROUP,
+    MODEL_METRICS,
+    RECORD_TRAINING,
+    TRAIN_RESULTS,
+    app,
+)
 from streams.health.finding import Severity
 from streams.health.observation import Observation
 from streams.health.rule import judge
@@ -23,7 +30,6 @@ from streams.runtime.quarantine_register import (
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import DIA_GROUP, MODEL_METRICS, TRAIN_RESULTS
 from streams.types import TopicPartition
 
 TOUCHY = replace(
@@ -114,7 +120,7 @@ def test_one_id_sent_with_other_values_stops_nobody():
         await town.all_settled(process)
         assert (town.counted(VICTIM), town.counted(ATTACKER)) == (10, 1)
         assert len(town.letters(METRICS)) == 2999
-        assert await states(town.broker) == []
+        assert await states(town.broker, app.topology) == []
         assert town.gauge(process, "dia_quarantined_tenants", METRICS) == 0
 
     told(story)
@@ -207,7 +213,7 @@ def test_training_results_without_an_alias_stop_nobody():
         assert len(town.letters(TRAINING)) == 2000
         runs = [row for shard in (0, 1) for row in town.shards.rows("training_runs", shard)]
         assert [row["tenant"] for row in runs] == [VICTIM]
-        assert await states(town.broker) == []
+        assert await states(town.broker, app.topology) == []
         assert town.gauge(process, "dia_quarantined_tenants", TRAINING) == 1
 
     told(story, agents=[RECORD_TRAINING])
@@ -222,7 +228,7 @@ def test_a_topic_whose_records_name_no_tenant_still_stops():
         while not any(one.phase == "stopped" for one in held(process)):
             assert town.clock.monotonic() < deadline
             await asyncio.sleep(0.5)
-        [state] = await states(town.broker)
+        [state] = await states(town.broker, app.topology)
         assert (state.tp, state.stopped) == (TRAINING, True)
         assert len(town.letters(TRAINING)) < TOUCHY.poison_min_records
 

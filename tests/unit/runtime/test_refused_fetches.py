@@ -7,12 +7,11 @@ import json
 
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from streams.errors import BrokerUnavailable
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import MODEL_METRICS
 
 EVENTS = 20
 PATIENCE_S = 300.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS
 from streams.errors import ChangelogGap
 from streams.runtime.reset import look, open_epoch, reset
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import TopicPartition
 from tables.memory import MemoryDisk
 

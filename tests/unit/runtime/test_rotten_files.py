@@ -6,11 +6,10 @@ import asyncio
 import json
 from dataclasses import replace
 
-from agents import ALL
+from agents.app import MODEL_METRICS, app
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import MODEL_METRICS
 
 EVENTS = 400
 PATIENCE_S = 3600.0
@@ -59,6 +58,8 @@ async def _play(world):
 def test_a_rotten_file_costs_a_restart_of_its_partition_and_no_event():
     """Its ids are in the store too: they are derived anew, and every repeat is still known."""
     loop = VirtualLoop()
-    counted, files = run(loop, _play(World(loop, LONG_TTL, ALL, partitions=1)))
+    counted, files = run(
+        loop, _play(World(loop, LONG_TTL, tuple(app.agents.values()), partitions=1))
+    )
     assert files > 3, "else this shows nothing"
     assert counted == EVENTS

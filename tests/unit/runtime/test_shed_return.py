@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import MODEL_METRICS
 from streams import headers
 from streams.clock import VirtualClock
 from streams.errors import DiaError, ProducerFenced, RefusedBySafety
 from streams.replay.pace import Pace
 from streams.replay.shed_return import ShedSpan, bring_back, returned_up_to
 from streams.runtime.shed_order import ShedOrder
-from streams.topology import MODEL_METRICS
 from streams.types import CommittedOffset, TopicPartition
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS
 from streams.degradation.level import Level, Reading
 from streams.errors import ProducerFenced
 from streams.runtime.shed_desk import give_orders, plan, standings, withdraw
@@ -16,7 +16,6 @@ from streams.runtime.shed_order import orders_group, read_orders
 from streams.simulation.history import SETTINGS
 from streams.simulation.loop import VirtualLoop, run
 from streams.simulation.world import World
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from streams.types import CommittedOffset, TopicPartition
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)

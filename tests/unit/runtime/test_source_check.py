@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from agents.app import DIA_GROUP
 from streams.errors import TopicRecreated
 from streams.runtime.shed_desk import give_orders, plan
-from streams.topology import DIA_GROUP
 from tests.unit.runtime.running_world import (
     HERE,
     counted,

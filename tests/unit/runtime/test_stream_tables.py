@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import MODEL_METRICS
 from streams.broker.partitioner import partition_of
 from streams.clock import settle
 from streams.declared_table import DeclaredTable
-from streams.topology import MODEL_METRICS
 from tests.unit.runtime.stream_desk import StreamDesk
 
 

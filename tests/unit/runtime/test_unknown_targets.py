@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from agents import SIMULATE_DECISION
+from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATE_DECISION
 from streams.bad_records import UnknownTable
 from streams.runtime import effects
 from streams.runtime.consequences import consequences
 from streams.runtime.reset import look, open_epoch, reset
 from streams.sinks import memory
-from streams.topology import DIA_GROUP, MODEL_METRICS
 from tests.unit.runtime import job_desk
 from tests.unit.runtime.conftest import DLQ, SOURCE
 from tests.unit.runtime.job_desk import DLQ as REQUEST_DLQ

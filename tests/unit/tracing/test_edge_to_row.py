@@ -11,7 +11,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from agents import ALL
+from agents.app import app
 from streams.access.tokens import Role, TokenFile
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
@@ -50,11 +50,19 @@ class Pipeline:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Pipeline]:
         admin = await self.broker.admin()
-        await admin.create_topics([replace(topic, partitions=1) for topic in wanted_topics()])
-        edge = EdgeProcess(self.settings, self.broker, self.clock, Metrics(), self._tracer)
+        await admin.create_topics(
+            [replace(topic, partitions=1) for topic in wanted_topics(app.topology)]
+        )
+        edge = EdgeProcess(
+            self.settings, app.topology, self.broker, self.clock, Metrics(), self._tracer
+        )
         disk = MemoryDisk()
         worker = Worker(
-            agents=[agent for agent in ALL if agent.source.name == "model.metrics"],
+            agents=[
+                agent
+                for agent in tuple(app.agents.values())
+                if agent.source.name == "model.metrics"
+            ],
             broker=self.broker,
             shards=self.shards,
             stores=lambda group: disk,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from agents.app import app
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
 from streams.topics import wanted_topics
@@ -21,7 +22,9 @@ TOPIC = "model.metrics"
 async def broker() -> MemoryBroker:
     made = MemoryBroker(SystemClock())
     admin = await made.admin()
-    await admin.create_topics([replace(topic, partitions=1) for topic in wanted_topics()])
+    await admin.create_topics(
+        [replace(topic, partitions=1) for topic in wanted_topics(app.topology)]
+    )
     return made
 
 

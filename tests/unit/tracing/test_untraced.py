@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from agents import AGGREGATE_METRICS
+from agents.app import AGGREGATE_METRICS
 from streams.clock import settle
 from streams.runtime.worker import Worker
 from tests.unit.runtime.conftest import Rig

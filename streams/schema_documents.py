@@ -1,22 +1,20 @@
 """The published JSON Schema of every event version, as files that tools outside can read.
 
-`schemas/generated` holds what was last published. A type may drift from it only by publishing
+The folder of an app (`App.schemas`) holds what was last published. A type may drift from it only by publishing
 again, and publishing refuses a change that old records could not survive.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from schemas.compatibility import Difference, differences
-from schemas.evolution import UPCASTERS, Upcasters
-from schemas.registry import FAMILIES, Family
-
-GENERATED = Path(__file__).parent / "generated"
+from streams.topic import Topic, ValueType
 
 
 class Finding(NamedTuple):
@@ -28,37 +26,39 @@ class Finding(NamedTuple):
     differences: list[Difference]
 
 
-def name_of(family: Family, version: int) -> str:
-    return f"{family.name}.v{version}"
+def name_of(topic: Topic, version: int) -> str:
+    return f"{topic.schema}.v{version}"
 
 
-def document(family: Family, version: int) -> dict[str, Any]:
+def document(topic: Topic, version: int) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of one version, as the types in the code define it."""
-    event = family.versions[version]
+    event = topic.versions[version]
     generated = msgspec.json.schema(event)
-    if conditions := _conditions(family, event):
+    if conditions := _conditions(topic, event):
         generated["$defs"][event.__name__]["allOf"] = conditions
     for definition in generated.get("$defs", {}).values():
         if "description" in definition:
             definition["description"] = inspect.cleandoc(definition["description"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:dia:schema:{family.name}:{version}",
-        "topic": family.topic,
-        **({"$comment": f"at most {family.bytes_max} bytes"} if family.bytes_max else {}),
+        "$id": f"urn:dia:schema:{topic.schema}:{version}",
+        "topic": topic.name,
+        **({"$comment": f"at most {topic.bytes_max} bytes"} if topic.bytes_max else {}),
         **generated,
     }
 
 
-def _conditions(family: Family, event: type[msgspec.Struct]) -> list[dict[str, Any]]:
-    """The family's needs, as far as this version has their fields."""
+def _conditions(topic: Topic, event: ValueType) -> list[dict[str, Any]]:
+    """The topic's needs, as far as this version has their fields."""
+    if not topic.needs:
+        return []
     fields = {field.name for field in msgspec.structs.fields(event)}
     return [
         {
             "if": {"properties": {need.field: {"const": need.value}}, "required": [need.field]},
             "then": {"properties": {need.needs: {"type": "string"}}, "required": [need.needs]},
         }
-        for need in family.needs
+        for need in topic.needs
         if {need.field, need.needs} <= fields
     ]
 
@@ -67,40 +67,37 @@ def encode(schema: dict[str, Any]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
 
 
-def published(family: Family, version: int, folder: Path = GENERATED) -> dict[str, Any] | None:
+def published(topic: Topic, version: int, folder: Path) -> dict[str, Any] | None:
     """What was last published; None for a version that never was."""
     try:
-        raw = (folder / f"{name_of(family, version)}.json").read_bytes()
+        raw = (folder / f"{name_of(topic, version)}.json").read_bytes()
     except FileNotFoundError:
         return None
     found: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
     return found
 
 
-def review(
-    families: tuple[Family, ...] = FAMILIES,
-    folder: Path = GENERATED,
-    upcasters: Upcasters = UPCASTERS,
-) -> list[Finding]:
+def review(topics: Iterable[Topic], folder: Path) -> list[Finding]:
     """Compare every version in the code with what was published, and with the version before it
     unless an upcaster bridges the two."""
     findings = []
-    for family in families:
-        for version in sorted(family.versions):
-            now, before = document(family, version), published(family, version, folder)
+    for topic in topics:
+        for version in sorted(topic.versions):
+            now, before = document(topic, version), published(topic, version, folder)
             found = differences(before, now) if before else []
-            if version - 1 in family.versions and (family.name, version - 1) not in upcasters:
-                found += differences(document(family, version - 1), now)
-            findings.append(Finding(name_of(family, version), _state(now, before, found), found))
+            if version - 1 in topic.versions and version - 1 not in topic.upcasters:
+                found += differences(document(topic, version - 1), now)
+            findings.append(Finding(name_of(topic, version), _state(now, before, found), found))
     return findings
 
 
-def publish(families: tuple[Family, ...] = FAMILIES, folder: Path = GENERATED) -> None:
+def publish(topics: Iterable[Topic], folder: Path) -> None:
     """Write every version's document. Ask `review` first: this does not refuse."""
-    for family in families:
-        for version in family.versions:
-            target = folder / f"{name_of(family, version)}.json"
-            target.write_bytes(encode(document(family, version)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for topic in topics:
+        for version in topic.versions:
+            target = folder / f"{name_of(topic, version)}.json"
+            target.write_bytes(encode(document(topic, version)))
 
 
 def _state(now: dict[str, Any], before: dict[str, Any] | None, found: list[Difference]) -> str:

@@ -1,0 +1,187 @@
+"""The composition root: settings and an app become a running process. Nothing else builds clients."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import structlog
+from mode import Service
+
+from streams import process_memory
+from streams.broker.kafka import KafkaBroker
+from streams.cache.process import ProcessCaches
+from streams.clock import Clock, SystemClock
+from streams.degradation.room import room_reading
+from streams.errors import WorkerStopped
+from streams.file_modes import private_folder
+from streams.health.monitor import HealthMonitor
+from streams.job_agent import Agent
+from streams.local.live_workers import Worker as LiveWorker
+from streams.local.live_workers import live_workers
+from streams.rows import ShardSet
+from streams.runtime.deadline import Deadline
+from streams.runtime.identity import instance_id
+from streams.runtime.status_file import StatusFile
+from streams.runtime.worker import Worker
+from streams.schedule.leader import SESSION_S, Candidate
+from streams.schedule.ledger_audit import ledger_audit
+from streams.settings import Settings
+from streams.sinks import arrow
+from streams.telemetry.health import HealthServer, HealthState
+from streams.telemetry.metrics import Metrics
+from streams.topology import Topology
+from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
+from streams.version import app_version
+from tables.rocksdb import RocksFolder
+
+_STATUS_INTERVAL_S = 0.25
+
+ShardsOf: TypeAlias = Callable[[Settings, Clock], ShardSet]
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime(Service):  # type: ignore[misc]  # mode ships no types
+    """Everything of one process that dia runs, as one service of its host."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topology: Topology,
+        agents: Sequence[Agent],
+        slot: int,
+        shards: ShardsOf,
+        drained: Callable[[], None],
+        listener: socket.socket,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._shards_of = shards
+        self._drained = drained
+        self._listener = listener
+        self._settings = settings
+        self._topology = topology
+        self._agents = tuple(agents)
+        self._slot = slot
+        self._clock = SystemClock()
+        self._metrics = Metrics(version=app_version(), process="worker")
+        self._health = HealthState(self._clock)
+        self._caches = ProcessCaches(settings, self._clock, self._metrics)
+        self._tracer = tracer_of(settings, "dia-worker", self._clock, self._metrics)
+        self._worker: Worker | None = None
+        self._candidacy: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        """Answer probes, begin to join."""
+        settings = self._settings
+        state_dir = settings.state_path()
+        private_folder(state_dir)
+        self._server = HealthServer(self._health, self._metrics, self._clock, self._listener)
+        http_port = await self._server.start()
+        self._status = StatusFile(state_dir, self._slot, http_port)
+        self._worker = Worker(
+            agents=self._agents,
+            broker=KafkaBroker.from_settings(settings),
+            shards=self._shards_of(settings, self._clock),
+            stores=lambda group: RocksFolder(state_dir, group),
+            clock=self._clock,
+            settings=settings,
+            metrics=self._metrics,
+            instance_id=instance_id(state_dir, self._slot),
+            layer=self._caches.layer,
+            disk=room_reading(
+                state_dir, settings.state_free_min_bytes, writable=lambda: self._status.written
+            ),
+            tracer=self._tracer,
+        )
+        self._caches.start()
+        self._candidacy = self._stand_for_election()
+        arrow.forgo_pandas()
+        process_memory.settle()
+        log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
+
+    @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
+    async def _process(self) -> None:
+        """The engine; an error that leaves it ends the process."""
+        assert self._worker is not None
+        try:
+            await self._worker.run(joined=self._health.mark_started)
+        except BaseExceptionGroup as group:
+            stopped = _first_stop(group)
+            if stopped is None:
+                raise
+            log.critical("worker_refused", code=stopped.code, why=str(stopped))
+            raise stopped from None
+
+    @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
+    async def _schedule(self) -> None:
+        """Stand for leading the scheduled jobs, if there are any."""
+        if self._candidacy is not None:
+            await asyncio.wait({self._candidacy})
+            if not self._candidacy.cancelled():
+                self._candidacy.result()
+
+    @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
+    async def _report(self) -> None:
+        assert self._worker is not None
+        while not self.should_stop:
+            self._health.set_partitions(self._worker.counts())
+            self._health.set_standing(self._worker.degradation.standing)
+            self._health.set_status(self._status.write(self._worker))
+            await self.sleep(_STATUS_INTERVAL_S)
+
+    def _stand_for_election(self) -> asyncio.Task[None] | None:
+        settings = self._settings
+        if not settings.audit_interval_s:
+            return None
+        broker = KafkaBroker.from_settings(replace(settings, session_timeout_s=SESSION_S))
+        health = HealthMonitor(
+            broker,
+            self._topology.read,
+            self._workers_here,
+            self._clock,
+            self._metrics.health,
+            settings.state_path(),
+        )
+        candidate = Candidate(
+            f"{instance_id(settings.state_path(), self._slot)}-leader",
+            [ledger_audit(settings)],
+            self._topology,
+            broker=broker,
+            clock=self._clock,
+            metrics=self._metrics,
+            beside=health.run,
+        )
+        return asyncio.create_task(candidate.run(), name="candidacy")
+
+    async def _workers_here(self) -> Sequence[LiveWorker]:
+        return await asyncio.to_thread(live_workers, self._settings.state_path())
+
+    async def on_stop(self) -> None:
+        """SIGTERM: drain within the deadline."""
+        self._health.mark_draining()
+        if self._worker is None:
+            return
+        if self._candidacy is not None:
+            self._candidacy.cancel()
+            await asyncio.gather(self._candidacy, return_exceptions=True)
+        await self._worker.drain(Deadline(self._clock, self._settings.drain_timeout_s))
+        await asyncio.to_thread(self._tracer.close, CLOSE_TIMEOUT_S)
+        await self._caches.close()
+        self._status.remove()
+        await self._server.stop()
+        log.info("worker_stopped", slot=self._slot)
+        self._drained()
+
+
+def _first_stop(error: BaseException) -> WorkerStopped | None:
+    """The first `WorkerStopped` kind in a group of errors."""
+    if isinstance(error, WorkerStopped):
+        return error
+    inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return next((found for one in inside if (found := _first_stop(one)) is not None), None)
