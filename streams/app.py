@@ -16,14 +16,16 @@ The app's name begins the name of each of its groups, changelogs and transaction
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from streams.agent import AgentSpec, EventBatch, Scope
+from streams.app_streams import StreamDeclarations
 from streams.errors import UsageError
 from streams.job_agent import Agent, Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
+from streams.stream_agent import StreamAgent
 from streams.topic import (
     DAY_MS,
     SOURCE_MESSAGE_BYTES,
@@ -46,7 +48,7 @@ Process = Callable[[EventBatch[Any], Scope], None]
 F = TypeVar("F", bound=Process)
 
 
-class App:
+class App(StreamDeclarations):
     """See the module docstring. Every method that registers raises `UsageError` for a name that is
     taken or not allowed, and registers nothing then."""
 
@@ -120,8 +122,8 @@ class App:
         self,
         name: str,
         *,
-        key_field: str,
-        time_field: str,
+        key_field: str = "",
+        time_field: str = "",
         value_type: ValueType | None = None,
         versions: Mapping[int, ValueType] | None = None,
         upcasters: Mapping[int, Upcaster] | None = None,
@@ -134,16 +136,19 @@ class App:
     ) -> Topic:
         """Declare a topic; see `Topic` for what each argument means.
 
-        ``value_type`` is short for ``versions={1: value_type}``. ``schema``: default ``name``.
+        ``value_type`` is short for ``versions={1: value_type}``; without either, whatever JSON has.
+        ``schema``: default ``name``.
         """
         self._check_topic_name(name)
-        if (value_type is None) == (versions is None):
+        if value_type is not None and versions is not None:
             raise UsageError(f"topic {name}: give either value_type or versions.")
+        versions = dict(versions or {1: Any if value_type is None else value_type})
+        _check_fields(name, versions, [field for field in (key_field, time_field) if field])
         declared = Topic(
             app=self.name,
             name=name,
             schema=schema or name,
-            versions=dict(versions or {1: value_type}),
+            versions=versions,
             partitions=partitions,
             key_field=key_field,
             time_field=time_field,
@@ -212,6 +217,26 @@ class App:
         self._check_agent(agent)
         self._agents[agent.name] = agent
 
+    def check(self) -> None:
+        """What can only be judged once the whole app is declared. `load_app` asks, and so does
+        `streams.testing`.
+
+        Raises `UsageError` for a table that two agents use: each has a state of its own, so the
+        second one would not see what the first one writes.
+        """
+        users: dict[str, str] = {}
+        for agent in self._agents.values():
+            if not isinstance(agent, StreamAgent):
+                continue
+            for table in agent.owned:
+                other = users.setdefault(table.name, agent.name)
+                if other != agent.name:
+                    raise UsageError(
+                        f"table {table.name!r} is used by the agents {other} and {agent.name}, but "
+                        f"belongs to one: the state of an agent is that of its topic. Send what the "
+                        f"other one has to say to the topic of {other}."
+                    )
+
     # --- checks ------------------------------------------------------------------------------
 
     def _check_topic_name(self, name: str) -> None:
@@ -253,3 +278,16 @@ class App:
                     f"group {agent.group}, which would give each a part of the records. Name a "
                     f"group for one of them: group='{self.name}-{agent.name}'."
                 )
+
+
+def _check_fields(topic: str, versions: Mapping[int, ValueType], names: Sequence[str]) -> None:
+    """Raises `UsageError` for a field that the newest type does not have."""
+    newest = versions[max(versions)]
+    fields = getattr(newest, "__annotations__", {})
+    for parent in getattr(newest, "__mro__", ()):
+        fields = {**getattr(parent, "__annotations__", {}), **fields}
+    if missing := [name for name in names if name not in fields]:
+        raise UsageError(
+            f"topic {topic}: {newest!r} has no field {missing[0]!r}. Name one of "
+            f"{', '.join(fields) or 'a Record'}, or leave it out."
+        )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_64_digest
 
 from streams.bad_records import (
     KeyMismatch,
@@ -28,6 +29,7 @@ from streams.bad_records import (
 from streams.defects import Defect, bad_utf8, defect, undecodable
 from streams.envelopes import Envelope, open_envelopes
 from streams.headers import UNNAMED_VERSION, of_version
+from streams.records import is_record, plain
 from streams.topic import MAX_RECORD_BYTES, Topic, VersionReading
 from streams.types import RecordBatch, TopicPartition
 from streams.whole_numbers import decode_whole
@@ -36,6 +38,7 @@ _Decoder: TypeAlias = Callable[[bytes], Any]
 
 # All that decoding arbitrary bytes, or the absence of any, was ever seen to raise: msgspec's own
 # errors and UnicodeDecodeError are ValueErrors.
+_decode_any = msgspec.json.Decoder().decode
 _DECODE_ERRORS = (ValueError, TypeError, RecursionError)
 
 
@@ -91,8 +94,8 @@ class _Codec:
     topic: Topic
     decoders: dict[int, _Decoder]
     ways: dict[int, VersionReading]
-    key_of: Callable[[Any], str]
-    time_of: Callable[[Any], int]
+    key_of: Callable[[Any], Any] | None
+    time_of: Callable[[Any], int] | None
 
 
 def decode(topic: Topic, batch: RecordBatch, limits: Limits) -> Decoded:
@@ -108,14 +111,18 @@ def check(
     version: int = UNNAMED_VERSION,
 ) -> tuple[Decoded, list[bytes]]:
     """Before sending: what `decode` will say of these values if they are appended at ``now_ms``
-    with the headers of ``version``, and the key each good one must be sent with."""
+    with the headers of ``version``, and the key each good one must be sent with: in a topic
+    without a key field any will do, and it spreads them."""
     n = len(values)
     batch = RecordBatch(
         TopicPartition(topic.name, 0), 0, n, [*range(n)], [now_ms] * n, [None] * n, [*values],
         [of_version(version)] * n,
     )  # fmt: skip
     decoded = _decode(topic, batch, None, limits)
-    return decoded, _keys(_codec(topic), decoded.events)
+    codec = _codec(topic)
+    if codec.key_of is None:
+        return decoded, [xxh3_64_digest(msgspec.json.encode(plain(e))) for e in decoded.events]
+    return decoded, _keys(codec.key_of, decoded.events)
 
 
 def _decode(
@@ -157,9 +164,12 @@ def _judge(
     append_ms = np.array(envelope.append_ms, np.int64)
     if envelope.bad:
         append_ms = np.delete(append_ms, [*envelope.bad])
-    event_ms = np.fromiter(map(codec.time_of, events), np.int64, len(events))
-    refused = _wrong_times(codec, event_ms, append_ms, limits)
-    if keys is not None:
+    if codec.time_of is None:
+        event_ms, refused = append_ms, {}
+    else:
+        event_ms = np.fromiter(map(codec.time_of, events), np.int64, len(events))
+        refused = _wrong_times(codec, event_ms, append_ms, limits)
+    if keys is not None and codec.key_of is not None:
         refused.update(_wrong_keys(codec, events, keys))
     if codec.topic.needs:
         refused.update(_unmet_needs(codec.topic, events))
@@ -178,12 +188,14 @@ def _codec(topic: Topic) -> _Codec:
         topic=topic,
         decoders={version: _decoder(way) for version, way in ways.items()},
         ways=ways,
-        key_of=attrgetter(topic.key_field),
-        time_of=attrgetter(topic.time_field),
+        key_of=attrgetter(topic.key_field) if topic.key_field else None,
+        time_of=attrgetter(topic.time_field) if topic.time_field else None,
     )
 
 
 def _decoder(way: VersionReading) -> _Decoder:
+    if is_record(way.type):
+        return lambda value: way.type.from_data(_decode_any(value))
     decode_json: _Decoder = msgspec.json.Decoder(way.type).decode
     if not way.steps:
         return decode_json
@@ -214,6 +226,8 @@ def _decoded(
 
 def _whole_numbers(way: VersionReading, value: bytes | None, error: Exception) -> Any:
     """The event of a value whose integers are written as decimal numbers; else raises."""
+    if is_record(way.type):
+        raise error
     event = decode_whole(value or b"", way.type, error)
     for step in way.steps:
         event = step(event)
@@ -267,12 +281,16 @@ def _check_bytes(values: Sequence[bytes | None], bytes_max: int, bad: dict[int, 
             bad[i] = found
 
 
-def _keys(codec: _Codec, events: list[Any]) -> list[bytes]:
-    return list(map(str.encode, map(codec.key_of, events)))
+def _keys(key_of: Callable[[Any], Any], events: list[Any]) -> list[bytes]:
+    try:
+        return list(map(str.encode, map(key_of, events)))
+    except TypeError:  # a field of another type than text
+        return [str(key_of(event)).encode() for event in events]
 
 
 def _wrong_keys(codec: _Codec, events: list[Any], keys: list[bytes | None]) -> dict[int, Defect]:
-    expected = _keys(codec, events)
+    assert codec.key_of is not None
+    expected = _keys(codec.key_of, events)
     if expected == keys:
         return {}
     wrong = {}

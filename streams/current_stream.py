@@ -5,12 +5,28 @@ The stream partition sets it in the task of its agent; tasks that the agent star
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol
 
 from streams.errors import TableMisused
 from streams.types import OutboundRecord
+
+Key = str | bytes | int | None
+HeadersLike = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | None
+
+
+class Target(Protocol):
+    """A declared topic, as a sender needs it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def partitions(self) -> int: ...
+
+    @property
+    def key_field(self) -> str: ...
 
 
 class NoTables(Mapping[str, Any]):
@@ -34,6 +50,26 @@ class Running(Protocol):
 
     tables: Mapping[str, Any]
 
+    @property
+    def partition(self) -> int:
+        """Number of the partition whose events the code handles."""
+        ...
+
+    def send(
+        self,
+        topic: Target,
+        key: Key = None,
+        value: Any = None,
+        *,
+        partition: int | None = None,
+        timestamp_s: float | None = None,
+        headers: HeadersLike = None,
+    ) -> None:
+        """Send ``value`` with the event in progress, to the partition that the key names.
+
+        Raises `TableMisused` where no event is."""
+        ...
+
     def emit(self, record: OutboundRecord) -> None:
         """Send with the event in progress. Raises `TableMisused` where none is."""
         ...
@@ -44,6 +80,14 @@ class _Nowhere:
         "this code runs outside an agent. Each partition has its own part of a table, so it is "
         "read and written inside `async for event in stream` of the agent that owns it."
     )
+
+    partition = -1
+
+    def send(self, topic: Target, key: Key = None, value: Any = None, **options: Any) -> NoReturn:
+        raise TableMisused(
+            f"a record for {topic.name} has no transaction here: this code runs outside an agent. "
+            f"Send from `async for event in stream`; a program beside the worker has its own producer."
+        )
 
     def emit(self, record: OutboundRecord) -> NoReturn:
         raise TableMisused(

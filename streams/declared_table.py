@@ -9,15 +9,16 @@ async for order in stream:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from streams.current_stream import current
 from streams.errors import UsageError
 from tables.keyed import Default, KeyedTable
 from tables.table import TableContext, TableSpec
-from tables.table_values import Key, form_of
+from tables.table_values import Key, ValueForm, form_of, list_form
 
 NAME_MAX_BYTES = 200
+Keys: TypeAlias = Literal["record", "any"]
 
 
 def user_prefix(name: str) -> bytes:
@@ -44,7 +45,7 @@ class DeclaredTable:
         *,
         default: Default | None = None,
         value_type: Any = None,
-        keys: Literal["record", "any"] = "record",
+        keys: Keys = "record",
     ) -> None:
         if not 0 < len(name.encode()) <= NAME_MAX_BYTES:
             raise UsageError(f"a table has a name of 1 to {NAME_MAX_BYTES} bytes, not {name!r}")
@@ -57,7 +58,18 @@ class DeclaredTable:
         self.default = default
         self.value_type = value_type
         self.keys_are = keys
-        form_of(name, value_type)
+        self.form()
+
+    def form(self) -> ValueForm:
+        """How values are held. With ``default=list`` each value is a list of ``value_type``."""
+        kind = self.value_type
+        if (
+            self.default is list
+            and kind is not None
+            and getattr(kind, "__origin__", kind) is not list
+        ):
+            return list_form(self.name, kind)
+        return form_of(self.name, kind)
 
     @property
     def spec(self) -> TableSpec[KeyedTable]:
@@ -65,12 +77,16 @@ class DeclaredTable:
         return TableSpec(self.name, user_prefix(self.name), self._build)
 
     def _build(self, context: TableContext) -> KeyedTable:
+        return self.empty(context.settings.max_table_bytes)
+
+    def empty(self, max_bytes: int = 1 << 62) -> KeyedTable:
+        """A part of the table with nothing in it, which may hold ``max_bytes``."""
         return KeyedTable(
             self.name,
-            form_of(self.name, self.value_type),
+            self.form(),
             default=self.default,
             any_key=self.keys_are == "any",
-            max_bytes=context.settings.max_table_bytes,
+            max_bytes=max_bytes,
             declaration=self.declaration(),
         )
 
@@ -104,7 +120,9 @@ class DeclaredTable:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """get, pop, setdefault, update, clear, keys, values, items: of the partition's part."""
-        if name.startswith("_") or not hasattr(KeyedTable, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if not hasattr(KeyedTable, name):
             raise AttributeError(f"table {self.name!r} has no {name!r}")
         method: Callable[..., Any] = getattr(current.get().tables[self.name], name)
         return method

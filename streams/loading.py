@@ -46,6 +46,7 @@ def load_app(name: str) -> App:
             f"--app {name}: {attribute or ATTRIBUTE} is of the type {type(found).__name__}, not a "
             f"streams.App. {_FORM}."
         )
+    found.check()
     return found
 
 

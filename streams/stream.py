@@ -17,9 +17,10 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-from streams.current_stream import NoTables
+from streams.current_stream import HeadersLike, Key, NoTables, Target
 from streams.errors import UnsupportedByDia
-from streams.types import Headers, OutboundRecord, RecordBatch
+from streams.sending import outgoing
+from streams.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 
 Filter = Callable[[Any], Any]
 
@@ -59,6 +60,12 @@ class Feed(Protocol):
     at: int
     until: int
     given: int
+
+    sizes: Mapping[str, int]
+    """partitions of each topic, as of the partition's opening"""
+
+    @property
+    def tp(self) -> TopicPartition: ...
 
     def complete(self, stream: Stream) -> None:
         """What was given is complete; raises CancelledError if ``stream`` is not the current one,
@@ -101,6 +108,11 @@ class Stream:
     @property
     def ended(self) -> bool:
         return isinstance(self.tables, NoTables)
+
+    @property
+    def partition(self) -> int:
+        """Number of the partition whose events these are."""
+        return self._feed.tp.partition
 
     # --- iterating ---------------------------------------------------------------------------
 
@@ -191,8 +203,8 @@ class Stream:
 
     @property
     def current_event(self) -> Event | None:
-        """The event in progress; None between events."""
-        return self._event(0) if self._feed.given else None
+        """The event in progress; None between events, and while a list of `take` is."""
+        return self._event(0) if self._feed.given == 1 else None
 
     def _event(self, ahead: int) -> Event:
         batch, row, value, event_ms = self._feed.row(ahead)
@@ -213,6 +225,29 @@ class Stream:
         """Produce ``record`` in the transaction that makes the event in progress true."""
         self._check_alive()
         self._feed.emit(record)
+
+    def send(
+        self,
+        topic: Target,
+        key: Key = None,
+        value: Any = None,
+        *,
+        partition: int | None = None,
+        timestamp_s: float | None = None,
+        headers: HeadersLike = None,
+    ) -> None:
+        """Send ``value`` to ``topic`` in that transaction (streams/sending.py)."""
+        record = outgoing(
+            topic,
+            key,
+            value,
+            partitions=self._feed.sizes.get(topic.name) or topic.partitions,
+            without_key=self.partition,
+            partition=partition,
+            timestamp_s=timestamp_s,
+            headers=headers,
+        )
+        self.emit(record)
 
     def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
         """Owe ClickHouse a row, as `streams.agent.Scope.fact`."""

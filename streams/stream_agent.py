@@ -15,8 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from functools import cached_property
+from typing import Any, NoReturn, Protocol, TypeAlias
 
+from streams.body_tables import tables_named_in
+from streams.current_stream import HeadersLike, Key
+from streams.errors import UnsupportedByDia
 from streams.stream import Stream
 from streams.topic import Topic
 from tables.keyed import KeyedTable
@@ -39,17 +43,54 @@ class Declared(Protocol):
     def spec(self) -> TableSpec[KeyedTable]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StreamAgent:
-    """A declared agent of one event at a time. ``declared`` are the tables that it alone writes."""
+    """A declared agent of one event at a time. ``declared`` are the tables that it alone reads and
+    writes; None: those that its code names (streams/body_tables.py)."""
 
     name: str
     source: Topic
     group: str
     body: Body
-    declared: tuple[Declared, ...] = ()
+    declared: tuple[Declared, ...] | None = None
     sinks: tuple[Sink, ...] = ()
+
+    @cached_property
+    def owned(self) -> tuple[Declared, ...]:
+        """Its tables. Found when they are first asked for: code may name what is declared behind it."""
+        return tables_named_in(self.body) if self.declared is None else self.declared
 
     @property
     def tables(self) -> tuple[TableSpec[Any], ...]:
-        return tuple(table.spec for table in self.declared)
+        return tuple(table.spec for table in self.owned)
+
+    async def send(
+        self,
+        *,
+        key: Key = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersLike = None,
+    ) -> None:
+        """Send ``value`` to the agent's topic, as a part of the event in progress."""
+        await self.source.send(
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+        )
+
+    async def cast(self, value: Any = None, *, key: Key = None, **options: Any) -> None:
+        """As `send`, in Faust's other word."""
+        await self.send(key=key, value=value, **options)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in ("ask", "map", "join", "kvmap", "kvjoin", "ask_nowait"):
+            raise UnsupportedByDia(
+                f"agent {self.name}: {name}() waits for an answer of another process, which no "
+                f"transaction can hold. Send with agent.cast(), and let the answer be an event of "
+                f"its own topic."
+            )
+        raise AttributeError(name)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """The body itself, for a test that gives it a stream of its own."""
+        return self.body(*args, **options)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+from streams.current_stream import HeadersLike, Key, current
+
 DAY_MS = 86_400_000
 UNLIMITED = -1
 """A retention that deletes nothing, in Kafka's own word."""
@@ -59,8 +61,9 @@ class Topic:
     that leads to the next one; a step is needed only where the next type cannot decode the older
     version's bytes by itself. ``schema`` names the family of these types in published documents.
 
-    ``key_field`` is the field that a record's key repeats as UTF-8 bytes. ``time_field`` is the
-    field of its event time in milliseconds since the epoch.
+    ``key_field`` is the field that a record's key repeats as UTF-8 bytes; "": keys are free.
+    ``time_field`` is the field of its event time in milliseconds since the epoch; "": the time of an
+    event is its append time.
 
     ``needs`` and ``bytes_max`` are what the types cannot say. The published schema, the decoder,
     and so whatever takes an event in all hold to them: no agent refuses an event for its content
@@ -74,8 +77,8 @@ class Topic:
     schema: str
     versions: Mapping[int, ValueType] = field(hash=False)
     partitions: int
-    key_field: str
-    time_field: str
+    key_field: str = ""
+    time_field: str = ""
     needs: tuple[Need, ...] = ()
     bytes_max: int | None = None
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict, hash=False)
@@ -109,6 +112,27 @@ class Topic:
     def changelog(self, group: str) -> str:
         """The topic that holds the state of ``group`` over this topic."""
         return f"{self.app}.{group}.{self.name}.changelog"
+
+    async def send(
+        self,
+        *,
+        key: Key = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersLike = None,
+    ) -> None:
+        """Send from inside an agent, as a part of the event in progress. ``key`` None: the value's own
+        ``key_field``. ``timestamp`` is in seconds.
+
+        Raises `TableMisused` outside an event."""
+        current.get().send(
+            self, key, value, partition=partition, timestamp_s=timestamp, headers=headers
+        )
+
+    def send_soon(self, *, key: Key = None, value: Any = None, headers: HeadersLike = None) -> None:
+        """As `send`, from code that is no coroutine."""
+        current.get().send(self, key, value, headers=headers)
 
     def reading(self, version: int) -> VersionReading:
         """The way from a record of ``version`` to the latest event.

@@ -15,6 +15,7 @@ import msgspec
 
 from streams.bad_records import ValueRefused
 from streams.errors import TableMisused
+from streams.records import is_record, plain
 from tables.table import MAX_ENTRY_BYTES
 
 Key: TypeAlias = Any
@@ -197,8 +198,8 @@ def form_of(table: str, value_type: Any) -> ValueForm:
         return ValueForm(table, value_type)
     if value_type is set:
         return SetForm(table)
-    if hasattr(value_type, "asdict") and hasattr(value_type, "from_data"):  # a faust.Record
-        return ConvertedForm(table, _plain_record, value_type.from_data)
+    if is_record(value_type):
+        return ConvertedForm(table, plain, value_type.from_data)
     try:
         return TypedForm(table, value_type)
     except TypeError as error:
@@ -208,15 +209,8 @@ def form_of(table: str, value_type: Any) -> ValueForm:
         ) from error
 
 
-def _plain_record(record: Any) -> Any:
-    return {name: _plain(value) for name, value in record.asdict().items()}
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "asdict"):
-        return _plain_record(value)
-    if isinstance(value, list | tuple):
-        return [*map(_plain, value)]
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return value
+def list_form(table: str, value_type: Any) -> ValueForm:
+    """The form for lists of ``value_type``."""
+    if is_record(value_type):
+        return ConvertedForm(table, plain, lambda data: [value_type.from_data(one) for one in data])
+    return form_of(table, list[value_type])

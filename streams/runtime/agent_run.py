@@ -10,7 +10,8 @@
 | waits longer than DIA_AGENT_TIMEOUT_S | it is cancelled; a dead letter, `agent_timeout` |
 
 Events behind it wait. An error on a list of `take` gives each event of the list again alone. An error
-before the first event stops the partition, unless it may pass. A body that returns is called again.
+before the first event, or while a window closes, stops the partition, unless it may pass. A body that
+returns is called again.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ class AgentRun:
         seen: int | None = None
         since_s = self._clock.monotonic()
         while not body.done():
-            now_s, offset = self._clock.monotonic(), self._partition.in_progress
+            now_s, offset = self._clock.monotonic(), self._partition.busy_with
             if offset is None or offset != seen:
                 seen, since_s = offset, now_s
             elif now_s - since_s >= self._timeout_s:
@@ -178,17 +179,17 @@ class AgentRun:
         elif not isinstance(error, Exception | asyncio.CancelledError):
             raise error
         elif offset is None:
-            await self._before_an_event(error)
+            await self._outside_an_event(error)
         elif given > 1:
             partition.give_singly(given)
         else:
             await self._on_an_event(error, offset)
 
-    async def _before_an_event(self, error: BaseException) -> None:
+    async def _outside_an_event(self, error: BaseException) -> None:
         if _disposition(error) not in (Disposition.RETRY, Disposition.PAUSE):
             log.error("agent_failed", agent=self._agent.name, tp=str(self._partition.tp))
             self._partition.failure = AgentFailed(
-                f"agent {self._agent.name} raised before its first event: {_lines(error)}"
+                f"agent {self._agent.name} raised outside an event: {_lines(error)}"
             )
             return
         await self._pause(error, min(2.0**self._pauses, _LONGEST_PAUSE_S))

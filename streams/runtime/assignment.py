@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from streams.clock import Clock
 from streams.errors import (
@@ -103,6 +104,7 @@ class Opener:
             await producer.start()  # A1
             fenced()
             committed, passes, shed = await self._committed(agent, tp)
+            sizes = await self._sizes() if isinstance(agent, StreamAgent) else {}
             state, read = await self._state(agent, tp, reader, committed)  # A2, A3
             try:
                 epoch = await check_source(tp, Reached.of(state.link), reader)  # A4
@@ -114,7 +116,7 @@ class Opener:
             raise
         finally:
             await reader.close()
-        partition = self._partition(agent, state, passes)
+        partition = self._partition(agent, state, passes, sizes)
         partition.offset_moved = state.link.seq > 0 and committed != committed_offset(state.link)
         if shed is not None:
             partition.shed(shed)
@@ -129,20 +131,35 @@ class Opener:
         finally:
             await reader.close()
 
-    def _partition(self, agent: Agent, state: PartitionState, passes: int) -> Partition:
+    def _partition(
+        self,
+        agent: Agent,
+        state: PartitionState,
+        passes: int,
+        sizes: Mapping[str, int] = MappingProxyType({}),
+    ) -> Partition:
         if isinstance(agent, JobAgent):
             dispatcher, log = self.dispatchers[agent.name], self.request_log
             if log is None:
                 log = RequestLog(self.broker, self.clock)
             return JobPartition(agent, state, self.clock, dispatcher, log, passes, self._map)
         if isinstance(agent, StreamAgent):
-            return StreamPartition(agent, state, self.clock, passes, self._map)
+            return StreamPartition(agent, state, self.clock, passes, self._map, sizes)
         return Partition(agent, state, self.clock, passes, self._map)
 
     def _map(self) -> str:
         """The shard map for the links of commits. A map that no server confirmed may be a mistake
         in this process's settings: no row is placed by it yet, and no link names it."""
         return str(self.shards.identity) if self.shards.confirmed else ""
+
+    async def _sizes(self) -> dict[str, int]:
+        """Partitions of each topic: an agent may send to any."""
+        admin = await self.broker.admin()
+        try:
+            topics = await admin.describe_topics()
+        finally:
+            await admin.close()
+        return {name: topic.partitions for name, topic in topics.items()}
 
     async def _committed(
         self, agent: Agent, tp: TopicPartition

@@ -25,6 +25,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -40,6 +41,7 @@ from streams.runtime.partition import Partition, Prepared
 from streams.runtime.shed_order import ShedOrder
 from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
+from streams.runtime.window_closing import WindowClosing
 from streams.stream import Stream
 from streams.stream_agent import StreamAgent
 from streams.types import OutboundRecord, RecordBatch
@@ -66,8 +68,10 @@ class StreamPartition(Partition):
         clock: Clock,
         pass_until: int = 0,
         shard_map: Callable[[], str] = str,
+        sizes: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__(agent, state, clock, pass_until, shard_map)
+        self.sizes = sizes
         self.items: Sequence[Any] = ()
         self.at = self.until = self.given = 0
         self.singly_until = 0
@@ -80,10 +84,11 @@ class StreamPartition(Partition):
         self._turn_began_s = 0.0
         self._stream: Stream | None = None
         self._keyed: dict[str, KeyedTable] = {
-            declared.name: self.table(declared.spec) for declared in agent.declared
+            declared.name: self.table(declared.spec) for declared in agent.owned
         }
         for table in self._keyed.values():
             table.writer = self
+        self._closing = WindowClosing(self, agent.owned, self._keyed)
         self._touched: list[KeyedTable] = []
         self._sent: list[OutboundRecord] = []
         self._facts: list[Callable[[], None]] = []
@@ -153,6 +158,7 @@ class StreamPartition(Partition):
         self._touched.clear()
         self._sent.clear()
         self._facts.clear()
+        self._closing.in_progress = False
 
     def leave(self) -> None:
         """The current life asks for nothing more: it has taken too long. What it staged stays
@@ -174,6 +180,9 @@ class StreamPartition(Partition):
         while True:
             self._check_current(stream)
             self._pass_bad()
+            if self._closing.due:
+                await self._closing.close_next()
+                continue
             if self.at < len(self.items):
                 self.until = self._next_stop()
                 return
@@ -184,7 +193,9 @@ class StreamPartition(Partition):
         self._turn_began_s = self.clock.monotonic()
 
     def _next_stop(self) -> int:
-        """The row before which `more` must be asked again."""
+        """The row before which `more` must be asked again: windows close between two events."""
+        if self._closing.has_windows:
+            return self.at + 1
         stop = min(self.at + _TURN_EVENTS, len(self.items))
         bad_rows = self._chunks[0].bad_rows
         if bad_rows and (next_bad := bisect_left(bad_rows, self.at)) < len(bad_rows):
@@ -233,11 +244,25 @@ class StreamPartition(Partition):
         """Offset of the first event that the agent has been given and has not completed."""
         return self._chunks[0].batch.offsets[self.at] if self.given else None
 
+    @property
+    def busy_with(self) -> int | None:
+        """What takes the agent's time: an offset, a number below 0 for each entry of a window that
+        closes, None for nothing."""
+        return -self._closing.entries if self._closing.in_progress else self.in_progress
+
     # --- E3 ----------------------------------------------------------------------------------
 
     @property
     def in_event(self) -> bool:
-        return self.given > 0
+        return self.given > 0 or self._closing.in_progress
+
+    @property
+    def event_time_ms(self) -> int:
+        """The watermark of the events that are complete."""
+        reached = self.progress.watermark_ms
+        if self.at and self._chunks:
+            return max(reached, self._chunks[0].watermark_ms[self.at - 1])
+        return reached
 
     def stage(self, table: KeyedTable) -> None:
         self._check_in_event(f"table {table.name!r} is written")
@@ -268,7 +293,7 @@ class StreamPartition(Partition):
         self._facts.append(partial(self._owed.fact, table, dict(row), name))
 
     def _check_in_event(self, what: str) -> None:
-        if not self.given:
+        if not self.in_event:
             raise TableMisused(
                 f"{what} by agent {self.agent.name} before it asked for an event: no event stands "
                 f"for that. Do it inside `async for event in stream`."
@@ -280,14 +305,14 @@ class StreamPartition(Partition):
         if stream is not self._stream:
             raise asyncio.CancelledError("this stream is over: its agent was called again")
         if self._touched or self._sent or self._facts:
-            self._join()
+            self.join()
         given, self.given = self.given, 0
         if given == 1:
             self.at += 1
         else:
             self._step(given)
 
-    def _join(self) -> None:
+    def join(self) -> None:
         """Seal every table before any of them is changed: sealing may fail, joining cannot."""
         touched = self._touched
         for table in touched:
@@ -427,8 +452,12 @@ class StreamPartition(Partition):
     # --- from outside ------------------------------------------------------------------------
 
     def idle_until(self, watermark_ms: int) -> None:
-        if not self._chunks:
-            super().idle_until(watermark_ms)
+        if self._chunks:
+            return
+        super().idle_until(watermark_ms)
+        if self._closing.due:
+            self._run.start()
+            self._wake.notify()
 
     def shed(self, order: ShedOrder) -> None:
         """X4. An event in progress that lies below the order's end is given up."""

@@ -13,11 +13,13 @@ from streams.codecs import BadPosition
 from streams.runtime.agent_run import AgentRun
 from streams.runtime.partition import Prepared
 from streams.runtime.stream_partition import StreamPartition
+from streams.runtime.window_closing import WindowClosing
 from streams.simulation.variant import Variant, replaced
 from streams.stream import Stream
 from streams.types import OutboundRecord, RecordBatch
 from tables.changelog import Link
-from tables.keyed import KeyedTable
+from tables.keyed import _DELETED, KeyedTable
+from tables.windowed import WindowedTable
 
 _prepare = StreamPartition.prepare
 _drop = StreamPartition.drop
@@ -30,14 +32,15 @@ def _with_the_half_event(self: StreamPartition, room: Sequence[int], spared: Any
     for table in self._touched:
         table.seal()
         for key, value in (table._sealed or table._staged).items():
-            table._kept[key] = value
-            table._dirty[key] = None
+            if value is not _DELETED:
+                table._kept[key] = value
+                table._dirty[key] = None
     return _prepare(self, room, spared)
 
 
 def _kept_after_an_exception(self: StreamPartition) -> None:
     if self.given:
-        self._join()
+        self.join()
     _drop(self)
 
 
@@ -116,8 +119,26 @@ def _nothing_loaded(self: KeyedTable, items: Iterable[tuple[bytes, bytes]]) -> N
     del self, items
 
 
-def _not_rewritten(self: KeyedTable, key: bytes, value: bytes) -> None:
-    del self, key, value
+async def _closed_in_two_steps(self: WindowClosing) -> None:
+    """The entry goes first; what its callback sends follows in a step of its own."""
+    table, on_close = min(self._windowed, key=lambda one: one[0].due_in_ms())
+    key, start_ms = table.oldest()
+    self.in_progress = True
+    try:
+        value = table[key, start_ms]
+        del table[key, start_ms]
+        self._partition.join()
+        if on_close is not None:
+            end_ms = start_ms + table.windows.size_ms
+            await on_close((key, (start_ms / 1000, end_ms / 1000)), value)
+        self._partition.join()
+    finally:
+        self.in_progress = False
+
+
+def _opened_again(self: WindowedTable, key: tuple[Any, int]) -> None:
+    """An event of a closed window opens it again."""
+    KeyedTable._check_new(self, key)
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -131,6 +152,7 @@ VARIANTS: Mapping[str, Variant] = {
     "bad_records_refused_before_their_turn": _read_again_in_silence,
     "former_life_goes_on": _former_life_goes_on,
     "keyed_table_not_restored": replaced(KeyedTable, load=_nothing_loaded),
-    "keyed_table_not_rewritten": replaced(KeyedTable, rewrite=_not_rewritten),
+    "window_closed_in_two_steps": replaced(WindowClosing, close_next=_closed_in_two_steps),
+    "closed_window_opened_again": replaced(WindowedTable, _check_new=_opened_again),
 }
 """By name, what is wrong."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT
+from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT, TRAIN_RESULTS
+from streams.bad_records import WindowClosed
 from streams.declared_table import user_prefix
 from streams.simulation.comparison import check_dead_letters, check_end, check_ledger
 from streams.simulation.difference import Difference
@@ -22,8 +23,21 @@ from tables.changelog import unpack
 from tables.table_values import key_of
 
 OUT: Final = SIMULATION_RESULT.name
+CLOSED: Final = TRAIN_RESULTS.name
+WINDOW_S: Final = 10
 _EVERYTHING = 1 << 30
 _Ids: TypeAlias = dict[str, list[str]]
+
+
+class _Wanted(NamedTuple):
+    """Of one partition: ids of the events that count, by tenant and in order; the numbers of the
+    slow ones; and how many there are in each window of a tenant."""
+
+    ids: _Ids
+    slow: dict[str, int]
+    windows: Counter[tuple[str, int]]
+
+
 _LETTERS: Final = {
     "raise": {"agent_failed"},
     "hang": {"agent_timeout"},
@@ -41,11 +55,13 @@ def check(world: World, witness: Witness, *, over: bool) -> None:
     for partition in range(world.partitions):
         tp = TopicPartition(MODEL_METRICS.name, partition)
         letters = _letters(world, tp)
-        wanted, slow = _wanted(world, tp, expected, letters, shed[partition])
+        wanted = _wanted(world, tp, expected, letters, shed[partition])
         buried += check_dead_letters(world, tp, expected)
         check_end(world, witness, tp)
-        _check_outputs(world, partition, wanted)
-        _check_tables(world, partition, wanted, slow)
+        _check_outputs(world, partition, wanted.ids)
+        tables = _tables_of(world, partition)
+        _check_windows(world, partition, wanted.windows, tables.pop("windows"))
+        _check_tables(partition, tables, wanted)
     rows: list[Row] = buried
     check_ledger(world, MODEL_METRICS.name, expected, rows)
 
@@ -67,11 +83,11 @@ def _wanted(
     expected: Expected,
     letters: dict[int, str],
     shed: list[range],
-) -> tuple[_Ids, dict[str, int]]:
-    """Ids of the events of each tenant that count, in order; and the numbers of the slow ones.
-    Fills ``expected``."""
+) -> _Wanted:
+    """What must have come of a partition's log. Fills ``expected``."""
     wanted: _Ids = defaultdict(list)
     slow: dict[str, int] = {}
+    windows: Counter[tuple[str, int]] = Counter()
     partition = tp.partition
     expected.shed[partition] = sum(map(len, shed))
     expected.read[partition] = expected.shed[partition]
@@ -81,7 +97,7 @@ def _wanted(
             continue
         expected.read[partition] += 1
         event, code = _event_of(key, value), letters.get(offset, "")
-        if event is not None and code not in _WRONG_TIMES:
+        if event is not None and code not in {*_WRONG_TIMES, WindowClosed.code}:
             codes = _LETTERS.get(event["metric"], {""})
             if code not in codes:
                 raise Difference(f"{tp}/{offset}, {event['metric']}: dead letter {code!r}")
@@ -92,7 +108,8 @@ def _wanted(
             wanted[event["tenant_id"]].append(event["event_id"])
             if event["metric"] == "slow":
                 slow[event["event_id"]] = len(wanted[event["tenant_id"]])
-    return wanted, slow
+            windows[event["tenant_id"], event["ts"] // 1000 // WINDOW_S * WINDOW_S] += 1
+    return _Wanted(wanted, slow, windows)
 
 
 def _event_of(key: bytes | None, value: bytes | None) -> dict[str, Any] | None:
@@ -118,12 +135,26 @@ def _check_outputs(world: World, partition: int, wanted: _Ids) -> None:
         raise Difference(f"partition {partition}: sent {dict(found)}, expected {dict(wanted)}")
 
 
-def _check_tables(world: World, partition: int, wanted: _Ids, slow: dict[str, int]) -> None:
-    """What the changelog holds of both tables is what those events leave."""
-    tables = _tables_of(world, partition)
-    counts = {tenant: len(ids) for tenant, ids in wanted.items()}
+def _check_windows(
+    world: World, partition: int, wanted: Counter[tuple[str, int]], opened: dict[Any, Any]
+) -> None:
+    """Each window was closed once, or is open in the table; either way it counts its events."""
+    log = world.broker.log(TopicPartition(CLOSED, partition))
+    found = {(tenant, start_ms // 1000): count for (tenant, start_ms), count in opened.items()}
+    for value in log.read_committed(0, _EVERYTHING).values:
+        tenant, start_s, count = json.loads(value or b"")
+        if (tenant, start_s) in found:
+            raise Difference(f"partition {partition}: window {start_s} of {tenant} closed again")
+        found[tenant, start_s] = count
+    if found != wanted:
+        raise Difference(f"partition {partition}: windows {found}, expected {dict(wanted)}")
+
+
+def _check_tables(partition: int, tables: dict[str, dict[Any, Any]], wanted: _Wanted) -> None:
+    """What the changelog holds of the tables is what those events leave."""
+    counts = {tenant: len(ids) for tenant, ids in wanted.ids.items()}
     newest = {tenant: [*range(1, count + 1)][-3:] for tenant, count in counts.items()}
-    expected = {"before": counts, "after": newest, "slow": slow}
+    expected = {"before": counts, "after": newest, "slow": wanted.slow}
     if tables != expected:
         raise Difference(f"partition {partition}: tables {tables}, expected {expected}")
 
@@ -137,7 +168,7 @@ def _tables_of(world: World, partition: int) -> dict[str, dict[Any, Any]]:
         _, found = unpack(value or b"")
         entries.update(found)
     tables: dict[str, dict[Any, Any]] = {}
-    for name in ("before", "after", "slow"):
+    for name in ("before", "after", "slow", "windows"):
         prefix = user_prefix(name)
         tables[name] = {
             key_of(key[len(prefix) :]): msgspec.msgpack.decode(value)

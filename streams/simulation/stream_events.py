@@ -16,13 +16,15 @@ from dataclasses import replace
 
 from agents.app import DIA_GROUP, MODEL_METRICS
 from schemas.metric import ModelMetric
+from streams.current_stream import current
 from streams.declared_table import DeclaredTable
 from streams.simulation.history import SETTINGS, Story
 from streams.simulation.producers import TENANTS, Producers, Record
-from streams.simulation.stream_check import OUT, check
+from streams.simulation.stream_check import CLOSED, OUT, WINDOW_S, check
 from streams.stream import Event, Stream
 from streams.stream_agent import StreamAgent
 from streams.types import OutboundRecord, TopicPartition
+from streams.windowed_table import WindowedDeclaration, WindowKey, windows_of
 
 _WAITS_S = (0.0, 0.05, 0.3, 1.0)
 _KINDS = (*["plain"] * 10, *["slow"] * 4, "raise", "retry", "retry", "hang", "deaf")
@@ -55,13 +57,19 @@ class Events(Producers):
 
 class _Body:
     """The agent of one seed. Its tables hold, by tenant, how many events it began and the numbers of
-    the last three that it ended; and the number of each slow event, written once."""
+    the last three that it ended; the number of each slow event, written once; and windows of events
+    by the time they bear."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.before = DeclaredTable("before", default=int)
         self.after = DeclaredTable("after", default=list)
         self.slow = DeclaredTable("slow", keys="any")
+        self.windows = WindowedDeclaration(
+            DeclaredTable("windows", default=int),
+            windows_of("windows", WINDOW_S, WINDOW_S, WINDOW_S),
+            self._close,
+        )
 
     async def __call__(self, stream: Stream) -> None:
         rng = self._rng
@@ -86,6 +94,18 @@ class _Body:
         del self.after[tenant][:-3]
         if metric.metric == "slow":
             self.slow[metric.event_id] = number
+        self.windows.at(event)[tenant] += 1
+
+    async def _close(self, key: WindowKey, count: int) -> None:
+        """One record for each window that is closed, sent after a wait."""
+        tenant, (start_s, _) = key
+        stream = current.get()
+        await asyncio.sleep(self._rng.choice(_WAITS_S))
+        value = json.dumps([tenant, int(start_s), count]).encode()
+
+        stream.emit(
+            OutboundRecord(TopicPartition(CLOSED, stream.partition), tenant.encode(), value)
+        )
 
     async def _act(self, kind: str) -> None:
         if kind == "slow":
@@ -109,7 +129,7 @@ def _agents(seed: int) -> Sequence[StreamAgent]:
             source=MODEL_METRICS,
             group=DIA_GROUP,
             body=body,
-            declared=(body.before, body.after, body.slow),
+            declared=(body.before, body.after, body.slow, body.windows),
         )
     ]
 

@@ -122,7 +122,7 @@ def _two_tables(app: App) -> None:
         (_two_topics, "two topics named orders"),
         (_a_companions_name, "none of the endings .dlq"),
         (_no_kafka_name, "cannot be called 'orders!'"),
-        (_no_type, "give either value_type or versions"),
+        (_no_type, "has no field 'account'"),
         (_an_undeclared_topic, "which app acme does not declare"),
         (_two_agents, "two agents named _count"),
         (_two_agents_on_one_topic, "group='acme-again'"),

@@ -1,0 +1,180 @@
+"""The part of `App` that declares stream agents and their tables, in Faust's words."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol
+
+from streams.app_table import SetTable, Table
+from streams.current_stream import Target, current
+from streams.declared_table import DeclaredTable, Keys
+from streams.errors import UnsupportedByDia, UsageError
+from streams.stream_agent import Body, Sink, StreamAgent
+from streams.topic import Topic
+from streams.windowed_table import OnClose
+from tables.keyed import Default
+
+SinkOf = Topic | StreamAgent | Callable[[Any], Any]
+
+
+class _Declares(Protocol):
+    """What an `App` has besides."""
+
+    name: str
+
+    @property
+    def group(self) -> str: ...
+
+    def topic(self, name: str, **options: Any) -> Topic: ...
+
+    def add_agent(self, agent: Any) -> None: ...
+
+    @property
+    def agents(self) -> Any: ...
+
+
+class StreamDeclarations:
+    """Mixed into `App`."""
+
+    def agent(
+        self: _Declares,
+        topic: Topic | None = None,
+        *,
+        name: str | None = None,
+        group: str | None = None,
+        sink: Sequence[SinkOf] = (),
+        concurrency: int = 1,
+        tables: tuple[DeclaredTable, ...] | None = None,
+        value_type: Any = None,
+        **faust: Any,
+    ) -> Callable[[Body], StreamAgent]:
+        """Declare the decorated coroutine function, or async generator function, as an agent that
+        handles the events of ``topic`` one at a time.
+
+        Without ``topic`` it has one of its own, ``{app}-{agent}``, for what is sent to it.
+        ``group``: default `App.group`; of a second agent of one topic, a group of its own, for each
+        group reads every record once. ``sink``: topics, agents and functions that take what the body
+        yields. ``tables``: default those that its code names; no other agent may use them.
+
+        Raises `UsageError`, and `UnsupportedByDia` for a ``concurrency`` above 1.
+        """
+        if concurrency != 1:
+            raise UnsupportedByDia(
+                f"concurrency={concurrency}: the events of a partition are handled one after the "
+                f"other, so that what they write is in their order. Give the topic more partitions."
+            )
+        if unknown := sorted(faust.keys() - _PASSED_OVER):
+            raise UnsupportedByDia(f"@app.agent: {unknown[0]} is not there.")
+
+        def register(body: Body) -> StreamAgent:
+            called: str = name or getattr(body, "__name__", "") or ""
+            if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
+                raise UsageError(f"agent {called} is no `async def`: it could not read its stream.")
+            source = topic or self.topic(f"{self.name}-{called}", value_type=value_type)
+            taken = {(other.group, other.source.name) for other in self.agents.values()}
+            own = self.group if (self.group, source.name) not in taken else f"{self.name}-{called}"
+            agent = StreamAgent(
+                name=called,
+                source=source,
+                group=group or own,
+                body=body,
+                declared=tables,
+                sinks=tuple(map(_as_sink, sink)),
+            )
+            self.add_agent(agent)
+            return agent
+
+        return register
+
+    def Table(  # noqa: N802 - Faust's own word
+        self,
+        name: str,
+        *,
+        default: Default | None = None,
+        value_type: Any = None,
+        keys: Keys = "record",
+        on_window_close: OnClose | None = None,
+        **faust: Any,
+    ) -> Table:
+        """Declare a key/value table; see streams/declared_table.py and streams/app_table.py."""
+        return Table(
+            name,
+            default=default,
+            value_type=value_type,
+            keys=keys,
+            on_window_close=on_window_close,
+            **faust,
+        )
+
+    def SetTable(self, name: str, *, keys: Keys = "record", **faust: Any) -> SetTable:  # noqa: N802
+        """Declare a table of sets."""
+        return SetTable(name, keys=keys, **faust)
+
+    # --- Faust's words that dia does not have ------------------------------------------------
+
+    def GlobalTable(self, *args: Any, **options: Any) -> NoReturn:  # noqa: N802
+        raise UnsupportedByDia(
+            "app.GlobalTable is not there: each partition has its own part of a table. Send what all "
+            "need to a topic, and look it up by its key there."
+        )
+
+    def channel(self, *args: Any, **options: Any) -> NoReturn:
+        raise UnsupportedByDia(
+            "app.channel is not there: what is in memory is lost with its process. Use app.topic."
+        )
+
+    def stream(self, *args: Any, **options: Any) -> NoReturn:
+        raise UnsupportedByDia("app.stream is not there: declare an agent with @app.agent(topic).")
+
+    def timer(self, *args: Any, **options: Any) -> NoReturn:
+        raise UnsupportedByDia(
+            "@app.timer is not there: run a program of your own on a schedule, which sends to a topic."
+        )
+
+    def crontab(self, *args: Any, **options: Any) -> NoReturn:
+        raise UnsupportedByDia(
+            "@app.crontab is not there: run a program of your own by cron, which sends to a topic."
+        )
+
+    def task(self, *args: Any, **options: Any) -> NoReturn:
+        raise UnsupportedByDia(
+            "@app.task is not there: run a program of your own beside the worker."
+        )
+
+    def command(self, *args: Any, **options: Any) -> NoReturn:
+        raise UnsupportedByDia("@app.command is not there: write a program of your own.")
+
+    def page(self, *args: Any, **options: Any) -> NoReturn:
+        raise UnsupportedByDia(
+            "@app.page is not there: a worker has no pages. `dia console` has those of the pipeline."
+        )
+
+    def table_route(self, *args: Any, **options: Any) -> NoReturn:
+        raise UnsupportedByDia("@app.table_route is not there: a worker has no pages.")
+
+    def LiveCheck(self, *args: Any, **options: Any) -> NoReturn:  # noqa: N802
+        raise UnsupportedByDia(
+            "app.LiveCheck is not there: use streams.testing, and `dia audit` on the running system."
+        )
+
+
+_PASSED_OVER = frozenset({"help", "isolated_partitions", "supervisor_strategy", "key_type"})
+"""Arguments of Faust's decorator that need no counterpart."""
+
+
+def _as_sink(sink: SinkOf) -> Sink:
+    target: Target
+    if isinstance(sink, StreamAgent):
+        target = sink.source
+    elif isinstance(sink, Topic):
+        target = sink
+    elif callable(sink):
+        return sink
+    else:
+        raise UsageError(f"{sink!r} is no sink: give a topic, an agent, or a function.")
+
+    def to_topic(value: Any) -> None:
+        current.get().send(target, None, value)
+
+    return to_topic

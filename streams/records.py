@@ -1,0 +1,21 @@
+"""faust.Record as a type of values, without importing Faust."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def is_record(value_type: Any) -> bool:
+    """Whether it is a class of faust.Record."""
+    return hasattr(value_type, "asdict") and hasattr(value_type, "from_data")
+
+
+def plain(value: Any) -> Any:
+    """What JSON and MessagePack have for a value: a faust.Record, also inside others, as a map."""
+    if hasattr(value, "asdict"):
+        return {name: plain(one) for name, one in value.asdict().items()}
+    if isinstance(value, list | tuple):
+        return [*map(plain, value)]
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return value

@@ -1,0 +1,304 @@
+"""A test kit for apps: the real engine on an in-memory broker, in time that takes no time.
+
+    def test_totals_survive_a_crash(app_tester):
+        tester = app_tester(app)
+        tester.send(orders, Order(account="a", amount=2.0))
+        tester.crash()
+        tester.send(orders, Order(account="a", amount=3.0))
+        assert tester.table("totals") == {"a": 5.0}
+
+`AppTester` runs a worker in an event loop of its own, whose clock jumps to the next timer. So an agent
+may wait for hours; it may not use sockets, files or threads of an event loop. The fixture ``app_tester``
+comes with the package (a pytest entry point), and closes what it made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from streams.app import App
+from streams.current_stream import HeadersLike, Key, Target
+from streams.declared_table import DeclaredTable
+from streams.errors import UsageError
+from streams.sending import header_pairs, key_bytes, value_bytes
+from streams.settings import Settings
+from streams.simulation.loop import VirtualLoop
+from streams.simulation.world import Process, World
+from streams.sinks.memory_replica import Row
+from streams.stream_agent import StreamAgent
+from streams.topics import wanted_topics
+from streams.types import Headers, TopicPartition
+from tables.changelog import unpack
+from tables.keyed import KeyedTable
+
+PATIENCE_S = 3600.0
+"""How long a tester waits for its app to come to rest, in its own time."""
+SETTINGS = Settings(commit_interval_s=0.2, fetch_timeout_s=0.1, session_timeout_s=6.0)
+_EVERYTHING = 1 << 30
+
+
+class Sent(NamedTuple):
+    """A committed record. ``value`` is its JSON decoded where it is JSON, else its bytes."""
+
+    key: str | bytes | None
+    value: Any
+    partition: int
+    headers: Headers
+
+
+class Letter(NamedTuple):
+    """A dead letter: whose topic it was, why, and its bytes."""
+
+    topic: str
+    code: str
+    message: str
+    value: bytes | None
+
+
+class NotAtRest(AssertionError):  # noqa: N818 - what happened
+    """A partition of the app stopped, or its work does not end; the message says which and why."""
+
+
+class AppTester:
+    """See the module docstring. Every method that acts returns once the app has come to rest: all that
+    was sent is handled, committed and shown.
+
+    Raises `UsageError` inside a running event loop.
+    """
+
+    def __init__(
+        self, app: App, *, settings: Settings = SETTINGS, now_ms: int = 1_760_000_000_000
+    ) -> None:
+        """``now_ms``: what the clock says at the start, in milliseconds since the epoch."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise UsageError(
+                "AppTester runs an event loop of its own: call it from a plain function, not from "
+                "`async def`."
+            )
+        app.check()
+        self.app = app
+        self._loop = VirtualLoop()
+        agents = tuple(app.agents.values())
+        self._world = World(self._loop, settings, agents, start_ms=now_ms)
+        self._started = 0
+        self._run(self._create_topics())
+        self._process = self._start()
+        self.settle()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the app and its loop."""
+        if self._loop.is_closed():
+            return
+        self._run(self._process.kill())
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._run(_all(left))
+        self._loop.close()
+
+    # --- what happens ------------------------------------------------------------------------
+
+    def send(
+        self,
+        topic: str | Target,
+        value: Any = None,
+        *,
+        key: Key = None,
+        headers: HeadersLike = None,
+    ) -> None:
+        """Append a record as a client would; bytes as they are, anything else as JSON. ``key``
+        default: the value's key field."""
+        declared = self._topic(topic)
+        raw = key_bytes(declared, key, value)
+        self._run(self._append(declared.name, raw, value_bytes(value), header_pairs(headers)))
+        self.settle()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._run(asyncio.sleep(seconds))
+        self.settle()
+
+    def crash(self) -> None:
+        """The worker dies as by kill -9, and another one starts on its host."""
+        self._run(self._process.kill())
+        self._process = self._start()
+        self.settle()
+
+    def move(self) -> None:
+        """The worker dies, and another one starts on a host that never was: its state comes from the
+        changelog."""
+        self._run(self._process.kill())
+        self._started += 1
+        self._process = self._start()
+        self.settle()
+
+    def rebalance(self) -> None:
+        """Every group of the app rebalances."""
+        for group in {agent.group for agent in self.app.agents.values()}:
+            self._world.broker.rebalance(group)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the app is at rest. Raises `NotAtRest`."""
+        self._run(self._settle())
+
+    # --- what came of it ---------------------------------------------------------------------
+
+    @property
+    def now_ms(self) -> int:
+        """What the clock says."""
+        return self._world.clock.now_ms()
+
+    def table(self, table: str | DeclaredTable) -> dict[Any, Any]:
+        """The committed content of a keyed table, over all partitions. Keys of a windowed table are
+        pairs of a key and the begin of its window in milliseconds."""
+        name = table if isinstance(table, str) else table.name
+        found: dict[Any, Any] = {}
+        for agent in self.app.agents.values():
+            if not isinstance(agent, StreamAgent):
+                continue
+            for declared in agent.owned:
+                if declared.name == name:
+                    for part in self._parts(agent, declared):
+                        found.update(part.items())
+                    return found
+        raise KeyError(f"no agent of app {self.app.name} uses a table {name!r}")
+
+    def outputs(self, topic: str | Target) -> list[Sent]:
+        """The committed records of a topic, partition by partition."""
+        return [
+            Sent(_text(key), _json(value), tp.partition, headers)
+            for tp, key, value, headers in self._records(self._topic(topic).name)
+        ]
+
+    @property
+    def dead_letters(self) -> list[Letter]:
+        """Of all topics of the app."""
+        letters = []
+        for topic in self.app.topics.values():
+            for _, _, value, headers in self._records(topic.dlq):
+                said = {name: text.decode() for name, text in headers if name.startswith("dia.")}
+                code, why = said["dia.dlq.error_code"], said["dia.dlq.error_message"]
+                letters.append(Letter(topic.name, code, why, value))
+        return letters
+
+    def rows(self, table: str) -> list[Row]:
+        """The rows that ClickHouse would show of a table."""
+        rows: list[Row] = self._world.shards.rows(table)
+        return rows
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _run(self, step: Any) -> Any:
+        return self._loop.run_until_complete(step)
+
+    async def _create_topics(self) -> None:
+        admin = await self._world.broker.admin()
+        await admin.create_topics(
+            [replace(topic, replication_factor=1) for topic in wanted_topics(self.app.topology)]
+        )
+        await admin.close()
+
+    def _start(self) -> Process:
+        process = self._world.process(0, f"host-{self._started}")
+        self._run(_call(process.start))
+        return process
+
+    async def _append(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> None:
+        producer = self._world.broker.plain_producer()
+        await (await producer.send(topic, key, value, headers))
+
+    async def _settle(self) -> None:
+        until_s = self._loop.time() + PATIENCE_S
+        while self._loop.time() < until_s:
+            await asyncio.sleep(0.25)
+            if self._process.failure is not None:
+                raise self._process.failure
+            self._raise_if_stopped()
+            if self._process.worker.settled:
+                return
+        raise NotAtRest(f"app {self.app.name} is not at rest after {PATIENCE_S:g} s")
+
+    def _raise_if_stopped(self) -> None:
+        for group in self._process.worker.groups:
+            for partition in group.partitions.values():
+                if partition.phase == "stopped" and partition.stopped_by is not None:
+                    error = partition.stopped_by
+                    raise NotAtRest(f"{partition.tp} stopped, {error.code}: {error}") from error
+
+    def _topic(self, topic: str | Target) -> Target:
+        return self.app.topology.topic(topic) if isinstance(topic, str) else topic
+
+    def _records(
+        self, topic: str
+    ) -> Iterator[tuple[TopicPartition, bytes | None, bytes | None, Headers]]:
+        number = 0
+        while (tp := TopicPartition(topic, number)) in self._logs:
+            log = self._world.broker.log(tp)
+            batch = log.read_committed(log.start_offset, _EVERYTHING)
+            for row in zip(batch.keys, batch.values, batch.headers, strict=True):
+                yield tp, *row
+            number += 1
+
+    @property
+    def _logs(self) -> frozenset[TopicPartition]:
+        return frozenset(self._world.broker.partitions())
+
+    def _parts(self, agent: StreamAgent, declared: Any) -> Iterator[KeyedTable]:
+        """The table of each partition, as its changelog has it."""
+        topic = agent.source.changelog(agent.group)
+        entries: dict[int, dict[bytes, bytes]] = {}
+        for tp, _, value, _ in self._records(topic):
+            part = entries.setdefault(tp.partition, {})
+            for key, body in unpack(value or b"")[1]:
+                if body is None:
+                    part.pop(key, None)
+                elif key.startswith(declared.spec.prefix):
+                    part[key[len(declared.spec.prefix) :]] = body
+        for part in entries.values():
+            made: KeyedTable = declared.empty()
+            made.load(sorted(part.items()))
+            yield made
+
+
+async def _call(act: Callable[[], None]) -> None:
+    act()
+
+
+async def _all(tasks: Any) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _text(key: bytes | None) -> str | bytes | None:
+    if key is None:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key
+
+
+def _json(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value)
+    except ValueError:
+        return value

@@ -1,0 +1,267 @@
+"""`streams.testing`: apps of a user in Faust's words, on the real engine, crashed between two lines."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import faust
+import msgspec
+import pytest
+
+from streams.app import App
+from streams.errors import UnsupportedByDia, UsageError
+from streams.testing import AppTester, NotAtRest
+
+
+class Order(msgspec.Struct):
+    account: str
+    amount: float
+
+
+@pytest.fixture
+def tested(app_tester):
+    return app_tester
+
+
+def _totals(**options):
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account", **options)
+    totals = app.Table("totals", default=float)
+
+    @app.agent(orders)
+    async def count(stream):
+        async for order in stream:
+            totals[order.account] += order.amount
+
+    return app
+
+
+def test_a_table_survives_crashes_moves_and_rebalances(tested):
+    """The five lines of a user's first test."""
+    tester = tested(_totals())
+    for act in (tester.crash, tester.move, tester.rebalance, lambda: tester.advance(60)):
+        for account in ("a", "b", "c"):
+            tester.send("orders", Order(account, 1.5))
+        act()
+    assert tester.table("totals") == dict.fromkeys("abc", 6.0)
+    assert tester.dead_letters == []
+
+
+def test_a_value_that_does_not_fit_the_topic_is_a_dead_letter(tested):
+    """With its code, its bytes, and nothing counted."""
+    tester = tested(_totals())
+    tester.send("orders", {"account": "a", "amount": "much"}, key="a")
+    (letter,) = tester.dead_letters
+    assert (letter.topic, letter.code) == ("orders", "wrong_type")
+    assert tester.table("totals") == {}
+
+
+def _word_count():
+    """Faust's own first example, from its idea."""
+    app = App("words")
+    posts = app.topic("posts", value_type=str)
+    counts = app.Table("counts", default=int)
+
+    @app.agent(posts)
+    async def split(stream):
+        async for post in stream:
+            for word in post.split():
+                await count.send(key=word, value=word)
+
+    @app.agent(value_type=str)
+    async def count(words):
+        async for word in words:
+            counts[word] += 1
+
+    return app
+
+
+def test_words_are_counted_through_two_agents(tested):
+    """The second one has a topic of its own, and each word is counted in one partition."""
+    tester = tested(_word_count())
+    tester.send("posts", "the quick brown fox", key="p1")
+    tester.crash()
+    tester.send("posts", "the lazy dog and the fox", key="p2")
+    assert tester.table("counts") == {
+        "the": 3, "quick": 1, "brown": 1, "fox": 2, "lazy": 1, "dog": 1, "and": 1,
+    }  # fmt: skip
+
+
+class Withdrawal(faust.Record, serializer="json"):
+    user: str
+    country: str
+    amount: float
+    date: str = ""
+
+
+def test_a_faust_record_is_a_value_of_topics_and_tables(tested):
+    """An app moves here with its types."""
+    app = App("bank")
+    withdrawals = app.topic("withdrawals", value_type=Withdrawal, key_field="user")
+    last = app.Table("last", value_type=Withdrawal)
+    big = app.topic("big", value_type=Withdrawal, key_field="user")
+
+    @app.agent(withdrawals, sink=[big])
+    async def watch(stream):
+        async for withdrawal in stream.filter(lambda one: one.amount > 10):
+            last[withdrawal.user] = withdrawal
+            yield withdrawal
+
+    tester = tested(app)
+    for amount in (5.0, 20.0, 30.0):
+        tester.send(withdrawals, Withdrawal(user="u", country="NO", amount=amount))
+    tester.crash()
+    tester.send(withdrawals, Withdrawal(user="u", country="SE", amount=40.0))
+    assert tester.table(last)["u"] == Withdrawal(user="u", country="SE", amount=40.0)
+    assert [sent.value["amount"] for sent in tester.outputs(big)] == [20.0, 30.0, 40.0]
+    assert {sent.key for sent in tester.outputs(big)} == {"u"}
+    tester.send(withdrawals, b'{"user": "u"}', key="u")
+    assert [letter.code for letter in tester.dead_letters] != []
+
+
+class Reading(msgspec.Struct):
+    sensor: str
+    at: float
+    value: float
+
+
+def test_a_window_closes_once_and_sends_its_sum(tested):
+    """Faust's windowed aggregation, with a crash on both sides of the close."""
+    app = App("plant")
+    readings = app.topic("readings", value_type=Reading, key_field="sensor")
+    sums = app.topic("sums")
+
+    def closed(key, values):
+        sensor, (begin_s, _) = key
+        sums.send_soon(key=sensor, value=[begin_s, sum(values)])
+
+    windows = (
+        app.Table("windows", default=list, on_window_close=closed)
+        .tumbling(10, expires=timedelta(seconds=5))
+        .relative_to_field("at")
+    )
+
+    @app.agent(readings)
+    async def gather(stream):
+        async for reading in stream:
+            values = windows[reading.sensor].value()
+            values.append(reading.value)
+            windows[reading.sensor] = values
+
+    tester = tested(app)
+    for at, value in ((100, 1.0), (104, 2.0), (111, 4.0)):
+        tester.send(readings, Reading("s", at, value))
+    tester.crash()
+    tester.send(readings, Reading("s", 116, 8.0))
+    tester.move()
+    tester.send(readings, Reading("s", 131, 16.0))
+    assert [sent.value for sent in tester.outputs(sums)] == [[100.0, 3.0], [110.0, 12.0]]
+
+
+def test_a_table_of_sets_counts_members_once(tested):
+    """`table[key].add` needs no assignment."""
+    app = App("sets")
+    orders = app.topic("orders", value_type=Order, key_field="account")
+    seen = app.SetTable("seen")
+
+    @app.agent(orders)
+    async def collect(stream):
+        async for order in stream:
+            seen[order.account].add(int(order.amount))
+
+    tester = tested(app)
+    for amount in (1, 2, 2, 1):
+        tester.send(orders, Order("a", amount))
+    tester.crash()
+    tester.send(orders, Order("a", 3))
+    assert tester.table(seen) == {"a": {1, 2, 3}}
+
+
+def test_an_agent_that_waits_for_hours_takes_no_time(tested):
+    """The clock jumps to the next timer."""
+    app = App("slow")
+    orders = app.topic("orders", value_type=Order, key_field="account")
+    totals = app.Table("totals", default=float)
+
+    @app.agent(orders)
+    async def slowly(stream):
+        async for order in stream:
+            await asyncio.sleep(250)
+            totals[order.account] += order.amount
+
+    tester = tested(app)
+    before_ms = tester.now_ms
+    for _ in range(3):
+        tester.send(orders, Order("a", 1.0))
+    assert tester.table(totals) == {"a": 3.0}
+    assert tester.now_ms - before_ms >= 750_000
+
+
+def test_a_stopped_partition_is_said(tested):
+    """A test of an app must not pass over what would stop it in production."""
+    app = App("wrong")
+    orders = app.topic("orders", value_type=Order, key_field="account")
+    totals = app.Table("totals", default=float)
+
+    @app.agent(orders)
+    async def count(stream):
+        async for _order in stream:
+            for key in range(64):
+                totals[str(key)] += 1
+
+    with pytest.raises(NotAtRest, match=r"stopped, table_misused: .*group_by"):
+        tested(app).send(orders, Order("a", 1.0))
+
+
+async def test_a_tester_inside_a_running_loop_says_what_to_do():
+    """Two loops in one thread cannot run."""
+    with pytest.raises(UsageError, match="plain function"):
+        AppTester(_totals())
+
+
+def test_two_agents_with_one_table_are_refused():
+    """Each topic's partitions have a state of their own: the second agent would read nothing."""
+    app = _totals()
+    returns = app.topic("returns", value_type=Order, key_field="account")
+    (count,) = app.agents.values()
+    (totals,) = count.owned
+
+    @app.agent(returns)
+    async def uncount(stream):
+        async for order in stream:
+            totals[order.account] -= order.amount
+
+    with pytest.raises(UsageError, match=r"table 'totals'.*count.*uncount"):
+        app.check()
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["GlobalTable", "LiveCheck", "channel", "command", "crontab", "page", "stream", "table_route",
+     "task", "timer"],
+)  # fmt: skip
+def test_a_word_that_is_not_there_names_what_is(word):
+    """At import, not in the middle of the night."""
+    with pytest.raises(UnsupportedByDia, match=word):
+        getattr(App("acme"), word)("name")
+
+
+def test_arguments_that_would_mean_something_else_are_refused():
+    """A table or an agent that silently does less is worse than none."""
+    app = App("acme")
+    with pytest.raises(UnsupportedByDia, match="use_partitioner"):
+        app.Table("t", use_partitioner=True)
+    with pytest.raises(UnsupportedByDia, match="changelog_topic"):
+        app.Table("t", changelog_topic="x")
+    with pytest.raises(UnsupportedByDia, match="concurrency"):
+        app.agent(app.topic("orders"), concurrency=4)
+    with pytest.raises(UsageError, match="no `async def`"):
+        app.agent(app.topic("others"))(lambda stream: None)
+
+
+def test_an_answer_of_another_process_is_refused():
+    """ask, map and join: no transaction can hold them."""
+    app = _totals()
+    with pytest.raises(UnsupportedByDia, match="cast"):
+        app.agents["count"].ask(Order("a", 1.0))
