@@ -1,7 +1,8 @@
 """train.results -> what is known of each model -> ClickHouse, and every cache that holds it.
 
 In: `TrainingResult`s, partitioned by model. State: `seen_results` (a repeated result id is dropped,
-one with another payload is a dead letter `idempotency_conflict`) and `model_cards`.
+one with another payload is a dead letter `idempotency_conflict`) and `model_cards`. What is beyond
+a tenant's share of either is a dead letter `over_quota`.
 Out: a row of `training_runs` per result, the newest card of each model as a row of `models`, the
 card written through to the model cache, and the events RunCompleted, AliasUpdated and
 StageTransitioned on Redis. All of it after the commit, and until it is acknowledged.
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
 from streams.agent import Change, EventBatch, Scope
-from streams.bad_records import IdempotencyConflict, UnknownTable
+from streams.bad_records import IdempotencyConflict, TenantOverQuota, UnknownTable
 from streams.cache.kind import MODEL, owned
 from tables import MODEL_CARDS, SEEN_EVENTS
+from tables.id_shares import Owners
 from tables.model_cards import ModelCards
 from tables.seen_events import Verdict
 
@@ -32,14 +34,26 @@ EVENTS: Final[Mapping[str, str]] = {
 }
 """Kind of a result, and the name of the event that is told of it."""
 
+_IDS_OVER_QUOTA: Final = (
+    "the tenant has its share of the result ids that the partition remembers (DIA_QUOTA_IDS, "
+    "DIA_MAX_IDS); they are forgotten after DIA_DEDUPE_TTL_S"
+)
+_MODELS_OVER_QUOTA: Final = (
+    "a model that is not known, of a tenant that has its share of the partition's "
+    "(DIA_QUOTA_MODELS, DIA_MAX_MODELS)"
+)
+
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
 _json = msgspec.json.Encoder().encode
 
 
 def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
-    """Refuse what contradicts itself, drop repeats, record the rest."""
-    verdicts = _admit(batch, scope)
+    """Refuse what is over quota or contradicts itself, drop repeats, record the rest."""
     cards = scope.table(MODEL_CARDS)
+    batch = _within_quota(batch, scope, cards)
+    if not batch.events:
+        return
+    verdicts = _admit(batch, scope)
     told: dict[tuple[str, str], list[bytes]] = {}
     applied = duplicates = 0
     for index, (event, verdict) in enumerate(zip(batch.events, verdicts, strict=True)):
@@ -50,6 +64,10 @@ def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
                 f"result_id {event.result_id!r} came before with another payload within "
                 f"DIA_DEDUPE_TTL_S",
                 event.tenant_id,
+            )
+        elif verdict == Verdict.OVER_QUOTA:
+            scope.dead_letter(
+                batch.row(index), TenantOverQuota.code, _IDS_OVER_QUOTA, event.tenant_id
             )
         elif verdict == Verdict.FRESH:
             try:
@@ -69,6 +87,27 @@ def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
     scope.count(applied=applied, duplicates=duplicates)
 
 
+def _within_quota(
+    batch: EventBatch[TrainingResult], scope: Scope, cards: ModelCards
+) -> EventBatch[TrainingResult]:
+    """The events of models that are known, or that their tenants may bring. The others are dead
+    letters, of which no id is remembered."""
+    new: dict[str, set[str]] = {}
+    kept = np.ones(len(batch), np.bool_)
+    for index, event in enumerate(batch.events):
+        tenant, model = event.tenant_id, event.model_id
+        if cards.get(tenant, model) is not None:
+            continue
+        brought = new.setdefault(tenant, set())
+        others = sum(map(len, new.values())) - len(brought)
+        if model in brought or len(brought) < cards.room(tenant, others):
+            brought.add(model)
+            continue
+        kept[index] = False
+        scope.dead_letter(batch.row(index), TenantOverQuota.code, _MODELS_OVER_QUOTA, tenant)
+    return batch if kept.all() else batch.keep(kept)
+
+
 def _admit(batch: EventBatch[TrainingResult], scope: Scope) -> NDArray[np.int8]:
     """First seen, repeated, or in conflict, per event."""
     events = batch.events
@@ -80,7 +119,10 @@ def _admit(batch: EventBatch[TrainingResult], scope: Scope) -> NDArray[np.int8]:
     )
     said = prints.said([_encode(_said(event)) for event in events])
     times = batch.appended_ms(), batch.log()
-    return scope.table(SEEN_EVENTS).admit(hi, lo, said, batch.offsets(), *times)
+    codes: dict[str, int] = {}
+    coded = [codes.setdefault(event.tenant_id, len(codes)) for event in events]
+    owners = Owners(np.array(coded, np.int64), list(codes))
+    return scope.table(SEEN_EVENTS).admit(hi, lo, said, batch.offsets(), *times, owners)
 
 
 def _said(event: TrainingResult) -> tuple[object, ...]:

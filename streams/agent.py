@@ -15,7 +15,7 @@ tables, becomes true with the next commit, all at once. It may not await and may
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -50,6 +50,17 @@ class EventBatch(Generic[E]):
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def keep(self, kept: NDArray[np.bool_]) -> EventBatch[E]:
+        """The batch with only some of its events."""
+        at = np.flatnonzero(kept).tolist()
+        return replace(
+            self,
+            events=[self.events[i] for i in at],
+            rows=[self.row(i) for i in at],
+            event_ms=self.event_ms[kept],
+            append_ms=self.append_ms[kept],
+        )
 
     def row(self, index: int) -> int:
         """Index in ``records`` of the event at ``index``."""

@@ -72,6 +72,12 @@ class IdempotencyConflict(BadRecord):
     code = "idempotency_conflict"
 
 
+class TenantOverQuota(BadRecord):
+    """The tenant has its share of what the partition remembers; a replay may bring the record."""
+
+    code = "over_quota"
+
+
 class UnknownTable(BadRecord):
     """What comes of the record is a fact of a table that this version of dia does not have."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tables.finished_offsets import FinishedOffsets
+from tables.known_series import SeriesQuota
 from tables.minute_windows import MinuteWindows, WindowPolicy
 from tables.model_cards import ModelCards
 from tables.outbox import Outbox
@@ -21,6 +22,7 @@ def _seen_events(context: TableContext) -> SeenEvents:
         context.epoch,
         settings.max_ids,
         settings.hot_ids,
+        settings.quota_ids,
     )
 
 
@@ -32,13 +34,16 @@ def _minute_windows(context: TableContext) -> MinuteWindows:
         m1_retention_ms=settings.m1_retention_days * 86_400_000,
         emit_rows_max=settings.emit_rows_max,
         max_live=settings.max_live_windows,
+        series=SeriesQuota(settings.max_series, settings.quota_series, settings.quota_new_series),
     )
     return MinuteWindows(context.partition, context.epoch, context.shards, context.shard_of, policy)
 
 
 def _outcomes(context: TableContext) -> Outcomes:
     settings = context.settings
-    return Outcomes(settings.dedupe_ttl_s * 1000, settings.max_outcome_bytes)
+    return Outcomes(
+        settings.dedupe_ttl_s * 1000, settings.max_outcome_bytes, settings.quota_outcome_bytes
+    )
 
 
 SEEN_EVENTS: Final = TableSpec("seen_events", b"I", _seen_events)
@@ -46,7 +51,9 @@ MINUTE_WINDOWS: Final = TableSpec("minute_windows", b"W", _minute_windows)
 FINISHED_OFFSETS: Final = TableSpec("finished_offsets", b"P", lambda context: FinishedOffsets())
 OUTCOMES: Final = TableSpec("outcomes", b"K", _outcomes)
 MODEL_CARDS: Final = TableSpec(
-    "model_cards", b"M", lambda context: ModelCards(context.settings.max_models)
+    "model_cards",
+    b"M",
+    lambda context: ModelCards(context.settings.max_models, context.settings.quota_models),
 )
 OUTBOX: Final = TableSpec("outbox", b"O", lambda context: Outbox())
 """Every partition has it: the runtime itself owes effects."""

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from streams.errors import OffsetLimit, StateLimit
 from streams.rows import OFFSET_END, WindowRows, WindowTable, version_of
 from tables.emission import Emission, EmissionQueues
-from tables.names import SeriesNames, renumber
+from tables.known_series import KnownSeries, SeriesQuota
+from tables.names import MAX_CODES, SeriesNames, renumber
 from tables.runs import distinct, run_starts
-from tables.series_shards import SeriesShards
 from tables.sketch_code import encode as sketch_codes
 from tables.sketch_runs import SketchRuns, pack
 from tables.table import Entry, ShardOf
@@ -35,9 +35,12 @@ from tables.window_lookup import Window, WindowLookup
 MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
 _NAMES_SLACK = 100_000
+_NAMES_STEP = 32
 _PURGE_SLACK = 10_000
 _SLOT_BYTES = 220
 """Columns and queue entry of one live window, with the room that columns grow into, measured."""
+
+_SERIES = SeriesQuota(2_000_000)
 
 Touched = tuple[int, int]
 """(shard, hour start in minutes since the epoch) of an evicted window."""
@@ -52,6 +55,7 @@ class WindowPolicy:
     m1_retention_ms: int = 30 * _DAY_MS
     emit_rows_max: int = 20_000
     max_live: int = 2_000_000
+    series: SeriesQuota = _SERIES
 
 
 class MinuteWindows:
@@ -64,7 +68,7 @@ class MinuteWindows:
         self.evicted: set[Touched] = set()
         self.refused_rows: list[tuple[WindowRows, str]] = []
         self._epoch = np.uint64(version_of(epoch, 0))
-        self._shards = SeriesShards(shard_of)
+        self._series = KnownSeries(shard_of, policy.series)
         self._policy = policy
         self._columns = WindowColumns()
         self._sketch = SketchRuns(self._columns.alive)
@@ -77,6 +81,8 @@ class MinuteWindows:
         self._now_s = 0.0
         self._now_ms = 0
         self._released_since_purge = 0
+        self._room_after_purge = MAX_CODES
+        self._released_since_names = 0
 
     def __len__(self) -> int:
         """Live window states."""
@@ -85,14 +91,51 @@ class MinuteWindows:
     @property
     def bytes_used(self) -> int:
         slots = len(self._columns) * _SLOT_BYTES
-        return slots + self._lookup.bytes_used + self._shards.bytes_used + self._sketch.bytes_used
+        return slots + self._lookup.bytes_used + self._series.bytes_used + self._sketch.bytes_used
 
     @property
     def idle(self) -> bool:
         """No live window: all there was is acknowledged and evicted."""
         return not len(self._lookup)
 
+    @property
+    def names_fill(self) -> float:
+        """Share of the codes of names that live windows hold, as far as it may matter."""
+        return min(len(self), MAX_CODES - self._room_after_purge) / MAX_CODES
+
     # --- fold (C1) ---------------------------------------------------------------------------
+
+    def admit(
+        self,
+        tenants: Sequence[str],
+        models: Sequence[str],
+        metrics: Sequence[str],
+        append_ms: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """The series key of each record of a batch (parallel columns, in log order), and which of
+        them are over quota (None: none is): those may not be folded."""
+        columns = (tenants, models, metrics)
+        if self.names.room() < len(tenants):
+            self._make_room(len(tenants))
+            if self.names.room() < len(tenants):
+                return self._admit_named(columns, append_ms)
+        keys = self.names.keys(*columns)
+        return keys, self._series.beyond(keys, int(append_ms.max()))
+
+    def _admit_named(
+        self, columns: tuple[Sequence[str], ...], append_ms: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The same where live windows have nearly all names that there are codes for."""
+        refused = self.names.without_code(*columns)
+        named = np.flatnonzero(~refused)
+        keys = np.zeros(len(refused), np.int64)
+        if len(named):
+            rows = named.tolist()
+            keys[named] = self.names.keys(*([column[row] for row in rows] for column in columns))
+            beyond = self._series.beyond(keys[named], int(append_ms.max()))
+            if beyond is not None:
+                refused[named] = beyond
+        return keys, refused
 
     def fold(
         self,
@@ -188,7 +231,7 @@ class MinuteWindows:
         c.key[slots] = keys
         c.closed[slots] = window.closed
         c.old[slots] = self._beyond_m1(window.minute)
-        c.shard[slots] = self._shards.of(self.names, keys)
+        c.shard[slots] = self._series.of(self.names, keys)
 
     def _due(self, minute: int) -> bool:
         return (minute + 1) * MINUTE_MS + self._policy.grace_ms <= self._watermark_ms
@@ -312,7 +355,7 @@ class MinuteWindows:
         c = self._columns
         slots = self._log.load(self.names, items)
         keys, place = np.unique(c.key[slots], return_inverse=True)
-        c.shard[slots] = self._shards.of(self.names, keys)[place]
+        c.shard[slots] = self._series.of(self.names, keys)[place]
         self._lookup.rebuild(slots)
         self._queues.changed(slots)
 
@@ -334,6 +377,7 @@ class MinuteWindows:
         self._lookup.forget(slots)
         c.release(slots)
         self._released_since_purge += len(slots)
+        self._released_since_names += len(slots)
 
     def _note_touched(self, slots: NDArray[np.int64]) -> None:
         c = self._columns
@@ -356,8 +400,28 @@ class MinuteWindows:
         """Forget the buckets and the names of windows that are gone."""
         self._sketch.purge()
         self._released_since_purge = 0
+        if len(self.names) > 3 * (len(self) + len(self._series)) + _NAMES_SLACK:
+            self._purge_names()
+
+    def _make_room(self, wanted: int) -> None:
+        """Forget names until there are codes for so many, if enough has changed since the last
+        time: looking at every window for each batch would cost more than the batch."""
+        added = self._room_after_purge - self.names.room()
+        if added + self._released_since_names < MAX_CODES // _NAMES_STEP:
+            return
+        self._purge_names()
+        if self.names.room() < wanted:
+            live = self._columns.live()
+            self._series.keep_only(self._columns.key[live], self._columns.shard[live])
+            self._purge_names()
+
+    def _purge_names(self) -> None:
+        """Keep codes of only the names that a live window or a living series has."""
         live = self._columns.live()
-        if len(self.names) > 3 * len(live) + _NAMES_SLACK:
-            self.names, self._columns.key[live] = renumber(self.names, self._columns.key[live])
-            self._lookup.rebuild(live)
-            self._shards.clear()
+        keys = np.concatenate([self._columns.key[live], self._series.keys])
+        self.names, keys = renumber(self.names, keys)
+        self._columns.key[live] = keys[: len(live)]
+        self._lookup.rebuild(live)
+        self._series.renumber(keys[len(live) :])
+        self._room_after_purge = self.names.room()
+        self._released_since_names = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from schemas.model_card import Best, ModelCard, ModelVersion
-from streams.errors import StateLimit
+from tables.shares import Shares
 from tables.table import Entry
 
 MAX_VERSIONS = 100
@@ -26,8 +26,8 @@ _decode = msgspec.msgpack.Decoder(ModelCard).decode
 class ModelCards:
     """The `Table` of model cards (protocol: tables/table.py)."""
 
-    def __init__(self, max_models: int) -> None:
-        self._max_models = max_models
+    def __init__(self, max_models: int, quota: int = 0) -> None:
+        self._shares = Shares(max_models, quota)
         self._cards: dict[bytes, ModelCard] = {}
         self._sizes: dict[bytes, int] = {}
         self._dirty: dict[bytes, None] = {}
@@ -65,17 +65,18 @@ class ModelCards:
         """``version`` is in ``stage`` from now on."""
         self._version(card, version, at_ms).stage = stage
 
+    def room(self, tenant_id: str, others: int = 0) -> int:
+        """How many models not heard of before the tenant may bring (tables/shares.py), where
+        ``others`` are about to be brought by others."""
+        return self._shares.room(tenant_id, others)
+
     def open(self, tenant_id: str, model_id: str) -> ModelCard:
-        """The card to change, an empty one for a model not heard of before. Raises `StateLimit`."""
+        """The card to change, an empty one for a model not heard of before."""
         key = _key(tenant_id, model_id)
         self._dirty[key] = None
         card = self._cards.get(key)
         if card is None:
-            if len(self._cards) >= self._max_models:
-                raise StateLimit(
-                    f"more than {self._max_models} models are alive in one partition. Raise "
-                    f"DIA_MAX_MODELS, or spread the models over more partitions: `dia topics plan`."
-                )
+            self._shares.take(tenant_id)
             card = self._cards[key] = ModelCard(tenant_id=tenant_id, model_id=model_id)
         return card
 
@@ -102,7 +103,8 @@ class ModelCards:
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in items:
-            self._cards[key] = _decode(value)
+            card = self._cards[key] = _decode(value)
+            self._shares.take(card.tenant_id)
             self._resize(key, len(value))
 
     def delta(self, seq: int) -> list[Entry]:

@@ -98,6 +98,24 @@ class SeriesNames:
         x = np.array(self.metrics.codes(metrics), np.int64)
         return joined(t, m, x)
 
+    def room(self) -> int:
+        """New names that each dimension has codes for."""
+        return MAX_CODES - max(map(len, (self.tenants, self.models, self.metrics)))
+
+    def without_code(self, *columns: Sequence[str]) -> NDArray[np.bool_]:
+        """Which rows of the three columns have a name that no code is left for."""
+        refused = np.zeros(len(columns[0]), np.bool_)
+        for codes, column in zip((self.tenants, self.models, self.metrics), columns, strict=True):
+            new: set[str] = set()
+            for row, name in enumerate(column):
+                if name in codes.code or name in new:
+                    continue
+                if len(codes) + len(new) < MAX_CODES:
+                    new.add(name)
+                else:
+                    refused[row] = True
+        return refused
+
     def series(self, keys: NDArray[np.int64]) -> tuple[list[str], list[str], list[str]]:
         """The names behind each key, as three parallel columns."""
         t, m, x = split(keys)

@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from streams.errors import StateLimit
+from tables.shares import Shares
 from tables.table import MAX_ENTRY_BYTES, Entry
 
 _KEY: Final = struct.Struct(">QH")
@@ -68,9 +68,9 @@ _decode = msgspec.msgpack.Decoder(list[Remembered]).decode
 class Outcomes:
     """The `Table` of outcomes of one partition (protocol: tables/table.py)."""
 
-    def __init__(self, ttl_ms: int, max_bytes: int) -> None:
+    def __init__(self, ttl_ms: int, max_bytes: int, quota: int = 0) -> None:
         self._ttl_ms = ttl_ms
-        self._max_bytes = max_bytes
+        self._shares = Shares(max_bytes, quota)
         self._last: dict[JobKey, Remembered] = {}
         self._older: dict[JobKey, list[Remembered]] = {}
         """of the few keys that have several outcomes, all but the last"""
@@ -78,14 +78,18 @@ class Outcomes:
         self._fresh: list[Remembered] = []
         self._rewritten: dict[bytes, None] = {}
         self._horizon_ms = 0
-        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._last) + sum(map(len, self._older.values()))
 
     @property
     def bytes_used(self) -> int:
-        return self._bytes
+        return self._shares.total
+
+    def room(self, tenant: str) -> int:
+        """Bytes of outcomes that the tenant may still have remembered (tables/shares.py). They
+        expire as the prefix moves, and not before."""
+        return self._shares.room(tenant)
 
     def before(self, identity: JobKey, offset: int) -> Remembered | None:
         """The last outcome of a key whose first request lies before ``offset``."""
@@ -99,16 +103,6 @@ class Outcomes:
         """Keep an outcome from the next commit on."""
         self._add(row)
         self._fresh.append(row)
-
-    def check_bound(self) -> None:
-        """Raises `StateLimit` past the bound: pausing would not help, since outcomes expire in
-        log time, which then stands still."""
-        if self._bytes > self._max_bytes:
-            raise StateLimit(
-                f"the outcomes of one partition take {self._bytes} bytes, the bound is "
-                f"DIA_MAX_OUTCOME_BYTES={self._max_bytes}. Raise it, shorten DIA_DEDUPE_TTL_S, or "
-                f"add partitions."
-            )
 
     def repeats(self, append_ms: int, horizon_ms: int, first: First) -> bool:
         """Whether a request of this append time and horizon comes early enough to repeat ``first``
@@ -153,7 +147,7 @@ class Outcomes:
         return gone
 
     def _add(self, row: Remembered) -> None:
-        self._bytes += row.size_bytes
+        self._shares.take(row.tenant, row.size_bytes)
         last = self._last.get(row.identity)
         if last is None:
             self._last[row.identity] = row
@@ -162,7 +156,7 @@ class Outcomes:
         self._older.setdefault(row.identity, []).append(older)
 
     def _forget(self, row: Remembered) -> None:
-        self._bytes -= row.size_bytes
+        self._shares.give_back(row.tenant, row.size_bytes)
         older = self._older.pop(row.identity, [])
         if row in older:
             older.remove(row)

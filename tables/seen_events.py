@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.derived_files import Files
-from streams.errors import StateLimit
 from tables.id_rows import APPEND, LOG, PAYLOAD, IdRows, by_event, event_ends, event_starts
+from tables.id_shares import IdShares, Owners
 from tables.log_time import LogTimes
 from tables.remembered_ids import RememberedIds
 from tables.runs import run_starts
@@ -44,6 +44,7 @@ class Verdict(IntEnum):
     FRESH = 0
     DUPLICATE = 1
     CONFLICT = 2
+    OVER_QUOTA = 3
 
 
 class SeenEvents:
@@ -56,9 +57,10 @@ class SeenEvents:
         epoch: int = 0,
         max_ids: int = 20_000_000,
         hot_ids: int = 1_000_000,
+        quota: int = 0,
     ) -> None:
         self._ttl_ms = ttl_ms
-        self._max_ids = max_ids
+        self._shares = IdShares(ttl_ms, max_ids, quota)
         self._ids = RememberedIds(files, epoch, min(hot_ids, max_ids // _RUNS_MAX))
         self._pending: list[tuple[IdRows, NDArray[np.int64]]] = []
         self._entries: dict[int, int] = {}
@@ -85,22 +87,19 @@ class SeenEvents:
         offsets: NDArray[np.int64],
         append_ms: NDArray[np.int64],
         log: LogTimes,
+        owners: Owners | None = None,
     ) -> NDArray[np.int8]:
         """A `Verdict` for each record of a batch (parallel columns, in log order); fresh ones
         are remembered from here on, the others leave no trace.
 
-        Raises `StateLimit` when more ids are alive than the partition may hold: pausing would
-        not help, since ids expire in log time, which then stands still. Raises
-        `StoreUnusable` where ids on disk cannot be read.
+        A record that would be fresh is over quota where its tenant (``owners``; None: all are of
+        one) may bring no more ids, and so is what repeats it in the batch. Raises `StoreUnusable`
+        where ids on disk cannot be read.
         """
         count = len(hi)
-        if len(self) + count > self._max_ids:
-            raise StateLimit(
-                f"{len(self)} event ids are alive in one partition, the bound is DIA_MAX_IDS="
-                f"{self._max_ids}. Raise it, shorten DIA_DEDUPE_TTL_S, or add partitions."
-            )
         if not count:
             return np.empty(0, np.int8)
+        owners = owners or Owners(np.zeros(count, np.int64), ("",))
         times = append_ms.view(np.uint64), log.at_ms.view(np.uint64)
         rows = np.stack([hi, lo, payload, *times], axis=1)
         order = by_event(rows)
@@ -113,6 +112,12 @@ class SeenEvents:
             ordered, starts, event, known, there, self._ttl_ms, log.horizon_ms[order]
         )
         fresh = verdicts == Verdict.FRESH
+        if fresh.any():
+            at_ms = int(log.at_ms[-1])
+            beyond = self._shares.take(np.flatnonzero(fresh), owners, len(self), at_ms)
+            if beyond is not None:
+                _refuse(verdicts, beyond, order, event)
+                fresh = verdicts == Verdict.FRESH
         if fresh.any():
             # Of an event that expired within the batch, the last fresh record counts.
             at = np.flatnonzero(fresh[order])
@@ -138,6 +143,7 @@ class SeenEvents:
         entries += [(key, value) for key, value in self._rewritten if _number(key) in self._entries]
         self._rewritten = []
         self._ids.forget(horizon)
+        self._shares.forget(horizon)
         return entries
 
     def _write(self, seq: int) -> list[Entry]:
@@ -193,6 +199,21 @@ def _judge(
         before = known[number] if there[number] else None
         verdicts[its] = _one_by_one(ordered[its], before, ttl_ms, horizon_ms[its])
     return verdicts
+
+
+def _refuse(
+    verdicts: NDArray[np.int8],
+    beyond: NDArray[np.intp],
+    order: NDArray[np.intp],
+    event: NDArray[np.intp],
+) -> None:
+    """The records at ``beyond`` are over quota, and with each what follows it of its event, which
+    is judged by a record that is not remembered. ``event[i]`` is the event of ``order[i]``."""
+    event_of = np.empty(len(order), np.intp)
+    event_of[order] = event
+    refused_at = np.full(int(event.max()) + 1, len(order), np.intp)
+    np.minimum.at(refused_at, event_of[beyond], beyond)
+    verdicts[np.arange(len(order)) >= refused_at[event_of]] = Verdict.OVER_QUOTA
 
 
 def _forgotten(

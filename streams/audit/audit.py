@@ -21,7 +21,7 @@ from streams.audit.reading import Reading
 from streams.audit.recount import Recount, recount
 from streams.audit.shards import Shards
 from streams.audit.windows import compare_counters, compare_dead, compare_windows, put_back
-from streams.bad_records import KeyMisplaced, UnknownSchemaVersion
+from streams.bad_records import KeyMisplaced, TenantOverQuota, UnknownSchemaVersion
 from streams.clock import Clock
 from streams.job_agent import Agent
 from streams.moments import iso_s
@@ -178,6 +178,7 @@ class _Audit:
         tp = TopicPartition(books.topic, partition.partition)
         refused = books.dead.offsets(tp, UnknownSchemaVersion.code)
         refused |= books.dead.offsets(tp, KeyMisplaced.code)
+        refused |= books.dead.offsets(tp, TenantOverQuota.code)
         counted = await recount(
             self.reader, books.topic, partition, self._rules(), from_s, to_s, refused
         )

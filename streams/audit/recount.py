@@ -81,8 +81,9 @@ async def recount(
     """Read every epoch's offsets again, up to the ledger's; windows from ``from_s`` (rounded up
     to what can be known) to ``to_s``, both in seconds, are tallied.
 
-    ``unpublished`` are offsets of records that were refused because their schema version was
-    not published then: that it is published now does not make them applied, only a replay does.
+    ``unpublished`` are offsets of records that were refused for what the record does not say: its
+    schema version was not published then, or its tenant was over its quota. Only a replay makes
+    them applied.
     """
     tp = TopicPartition(topic, books.partition)
     result = Recount(books.partition, from_s, to_s)

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 
-from streams.bad_records import IdempotencyConflict, RetriesExhausted, UnknownTable
+from streams.bad_records import IdempotencyConflict, TenantOverQuota, UnknownTable
 from streams.clock import Clock
 from streams.codecs import Decoded, Limits, decode
 from streams.dead_letters import Origin
@@ -51,10 +51,16 @@ from streams.types import OutboundRecord, RecordBatch, TopicPartition
 from tables import FINISHED_OFFSETS, OUTCOMES
 from tables.finished_offsets import APPLIED, DUPLICATE, FinishedOffsets
 from tables.outcomes import Outcomes, Remembered
+from tables.shares import Shares
 
-NEAR: Final = 1000
-"""Offsets that are read past the prefix at most while outcomes take half of their bound: they
-expire as the prefix moves, and not before."""
+_WAITING_OVER_QUOTA: Final = (
+    "the tenant has its share of the requests that wait in the partition (DIA_QUOTA_WAITING, "
+    "DIA_MAX_WAITING)"
+)
+_OUTCOMES_OVER_QUOTA: Final = (
+    "the tenant has its share of the outcomes that the partition remembers "
+    "(DIA_QUOTA_OUTCOME_BYTES, DIA_MAX_OUTCOME_BYTES); they are forgotten after DIA_DEDUPE_TTL_S"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -122,6 +128,8 @@ class JobPartition(Partition):
         self.finished: FinishedOffsets = self.table(FINISHED_OFFSETS)
         self.outcomes: Outcomes = self.table(OUTCOMES)
         self._firsts = FirstRequests(self.outcomes)
+        settings = state.context.settings
+        self._waiting = Shares(settings.max_waiting, settings.quota_waiting)
 
     @property
     def position(self) -> int:
@@ -140,18 +148,11 @@ class JobPartition(Partition):
     @property
     def fill(self) -> float:
         ahead = self._position - self.progress.fold_offset
-        return max(super().fill, ahead / self._ahead_max)
+        return max(super().fill, ahead / self.state.context.settings.max_ahead)
 
     def behind_s(self, now_ms: int) -> float:
         """Seconds since the oldest unfinished request was appended; 0 when none is left."""
         return max(0, now_ms - self._passing[0].append_ms) / 1000 if self._passing else 0.0
-
-    @property
-    def _ahead_max(self) -> int:
-        settings = self.state.context.settings
-        if self.outcomes.bytes_used > settings.max_outcome_bytes // 2:
-            return min(NEAR, settings.max_ahead)
-        return settings.max_ahead
 
     @property
     def settled(self) -> bool:
@@ -172,7 +173,6 @@ class JobPartition(Partition):
     def fold(self, batch: RecordBatch) -> None:
         """Take in requests as far as there is room; `position` says how far that was."""
         assert batch.start == self._position, "a batch may neither repeat nor skip"
-        self.outcomes.check_bound()
         batch = self._cut(batch)
         self._batch = batch
         self._position = batch.end
@@ -190,7 +190,7 @@ class JobPartition(Partition):
 
     def _cut(self, batch: RecordBatch) -> RecordBatch:
         """The part of the batch that may be read now."""
-        end = self.progress.fold_offset + self._ahead_max
+        end = self.progress.fold_offset + self.state.context.settings.max_ahead
         count = 0
         for offset in batch.offsets:
             # The first request after the prefix is always taken, else nothing would ever move.
@@ -234,14 +234,44 @@ class JobPartition(Partition):
         """J2: by the first request of its key, if that is remembered or still runs."""
         first = self._firsts.of(request)
         if (running := self._firsts.awaited(request, first)) is not None:
-            self._held.take(request)
-            running.wait(request)
+            if self._may_wait(request):
+                self._held.take(request)
+                running.wait(request)
         elif first is None:
-            self._begin(request)
+            if request.ask.cancels is not None or self._may_wait(request):
+                self._begin(request)
         elif isinstance(first, Remembered) and first.payload == request.ask.payload:
             self._give(self._answer(request, _decode(first.body), DUPLICATE))
         else:
             self.dead_letter(row, IdempotencyConflict.code, conflict(request), request.ask.tenant)
+
+    def _may_wait(self, request: Request) -> bool:
+        """Whether the tenant may have one more request waiting, whose outcome there is room for.
+        Else it is answered and dead-lettered at once. Cancellations never wait."""
+        tenant = request.ask.tenant
+        if not self._waiting.room(tenant):
+            why = _WAITING_OVER_QUOTA
+        elif not self.outcomes.room(tenant):
+            why = _OUTCOMES_OVER_QUOTA
+        else:
+            self._waiting.take(tenant)
+            request.waits = True
+            return True
+        outcome, given_up = self._over_quota(why)
+        self._give_up(self._answer(request, outcome, given_up.code), given_up)
+        return False
+
+    def _over_quota(self, why: str) -> tuple[Outcome, GivenUp]:
+        now_ms = self.clock.now_ms()
+        outcome = Outcome("failed", {}, TenantOverQuota.code, why, now_ms, now_ms)
+        return outcome, GivenUp(1, why, TenantOverQuota.code)
+
+    def _let_go(self, request: Request) -> None:
+        """It is finished."""
+        if request.waits:
+            request.waits = False
+            self._waiting.give_back(request.ask.tenant)
+        self._held.let_go(request)
 
     def _judge_again(self, request: Request) -> None:
         """J2 for a request that waited for one that ended and is not its first. It may not be in
@@ -323,8 +353,13 @@ class JobPartition(Partition):
     def _finished(self, request: Request, outcome: Outcome, given_up: GivenUp | None) -> None:
         """J4: all that follows from one outcome belongs to one commit."""
         # All answers are made before anything changes: the agent's code may raise.
-        ends = [self._end(request, outcome, given_up)]
         cancelled = cancel_outcome(outcome.status == "cancelled", self.clock.now_ms())
+        first = given_up is None and not request.is_repeat and not request.is_conflict
+        if first and self._remembered(request, outcome).size_bytes > self.outcomes.room(
+            request.ask.tenant
+        ):
+            outcome, given_up = self._over_quota(_OUTCOMES_OVER_QUOTA)
+        ends = [self._end(request, outcome, given_up)]
         ends += [self._end(canceller, cancelled, None) for canceller in request.cancellers or ()]
         for end in ends:
             self._settle(end)
@@ -348,7 +383,7 @@ class JobPartition(Partition):
             code, tenant = IdempotencyConflict.code, request.ask.tenant
             self._bury(request.origin, code, conflict(request), "process", tenant)
             self.finished.finish(request.offset, code)
-            self._held.let_go(request)
+            self._let_go(request)
             return
         if request.is_repeat:
             self._give(answers[0])
@@ -364,13 +399,7 @@ class JobPartition(Partition):
             for repeat in repeats:
                 self._judge_again(repeat)
             return
-        ask, body = request.ask, _encode(outcome)
-        self.outcomes.remember(
-            Remembered(
-                *(ask.tenant, ask.key, ask.payload, request.offset),
-                *(request.append_ms, request.log_ms, body),
-            )
-        )
+        self.outcomes.remember(self._remembered(request, outcome))
         for answer in answers:
             self._give(answer)
         for repeat in repeats:
@@ -379,6 +408,13 @@ class JobPartition(Partition):
             elif repeat not in self._held:
                 repeat.is_repeat, repeat.known = True, Known(outcome)
                 self._dispatcher.submit(repeat)
+
+    def _remembered(self, request: Request, outcome: Outcome) -> Remembered:
+        ask = request.ask
+        return Remembered(
+            *(ask.tenant, ask.key, ask.payload, request.offset),
+            *(request.append_ms, request.log_ms, _encode(outcome)),
+        )
 
     def _answer(self, request: Request, outcome: Outcome, verdict: str) -> _Answered:
         place = Place(
@@ -398,14 +434,14 @@ class JobPartition(Partition):
         else:
             self.emit(OutboundRecord(self._results, request.origin.key, answer.result))
         self.finished.finish(request.offset, verdict)
-        self._held.let_go(request)
+        self._let_go(request)
 
     def _give_up(self, answered: _Answered, given_up: GivenUp) -> None:
         """A result says so, and the record is a dead letter, which a replay brings back."""
         origin, tenant = answered.request.origin, answered.request.ask.tenant
         assert origin is not None
-        code = RetriesExhausted.code
-        self._bury(origin, code, given_up.message, "process", tenant, given_up.attempts)
+        code, message, attempts = given_up.code, given_up.message, given_up.attempts
+        self._bury(origin, code, message, "process", tenant, attempts)
         self._give(answered._replace(verdict=code))
 
     # --- J5 ----------------------------------------------------------------------------------

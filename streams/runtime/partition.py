@@ -267,7 +267,9 @@ class Partition:
     def fill(self) -> float:
         """How full the fullest bounded buffer of the partition is; 1.0 is its bound."""
         settings, windows = self.state.context.settings, self.windows
-        live = len(windows) / settings.max_live_windows if windows is not None else 0.0
+        live = 0.0
+        if windows is not None:
+            live = max(len(windows) / settings.max_live_windows, windows.names_fill)
         # Records folded ahead of a commit that does not come: memory that only a commit frees.
         ahead = self.folded / (4 * settings.commit_max_records)
         return max(live, self.outbox.bytes_used / settings.max_unacked_bytes, ahead)

@@ -38,6 +38,8 @@ class Request(Work):
     """log time, and its horizon, of the record (tables/log_time.py)"""
     origin: Origin | None = None
     held_bytes: int = 0
+    waits: bool = False
+    """it counts against what its tenant may have waiting"""
     repeats: list[Request] | None = None
     is_repeat: bool = False
     """its first has an outcome, and it has that one as ``known``"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from streams.bad_records import RetriesExhausted
 from streams.job_agent import Ask, Outcome
 from streams.runtime.fair_queue import Lane
 
@@ -15,10 +16,12 @@ REQUEST_LOG = "request_log"
 
 
 class GivenUp(NamedTuple):
-    """Every attempt ended with an error that may pass: the request is a dead letter."""
+    """The request is a dead letter: every attempt ended with an error that may pass, or its tenant
+    is over a quota."""
 
     attempts: int
     message: str
+    code: str = RetriesExhausted.code
 
 
 class Known(NamedTuple):

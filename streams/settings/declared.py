@@ -192,11 +192,29 @@ class Settings:
         low=1000,
         high=50_000_000,
     )
+    max_series: int = _setting(
+        2_000_000,
+        "series of one partition that had a window within 10 to 20 minutes; its tenants share them",
+        low=1000,
+        high=20_000_000,
+    )
+    quota_series: int = _setting(
+        0, "of those, one tenant's; 0: its share, half at most", low=0, high=20_000_000
+    )
+    quota_new_series: int = _setting(
+        250_000,
+        "series that one tenant may begin in one partition within a minute of append time",
+        low=1,
+        high=20_000_000,
+    )
     max_models: int = _setting(
-        100_000,
-        "models known to one partition; above it the partition stops",
+        200_000,
+        "models known to one partition; its tenants share them",
         low=10,
         high=10_000_000,
+    )
+    quota_models: int = _setting(
+        0, "of those, one tenant's; 0: its share, half at most", low=0, high=10_000_000
     )
     max_unacked_bytes: int = _setting(
         256 << 20,
@@ -205,17 +223,23 @@ class Settings:
         high=16 << 30,
     )
     max_ids: int = _setting(
-        20_000_000,
-        "event ids remembered by one partition; above it the partition stops",
+        40_000_000,
+        "event ids remembered by one partition; its tenants share them",
         low=1000,
         high=500_000_000,
+    )
+    quota_ids: int = _setting(
+        0, "of those, one tenant's; 0: its share, half at most", low=0, high=500_000_000
     )
 
     max_outcome_bytes: int = _setting(
         512 << 20,
-        "outcomes of simulations remembered by one partition; above it the partition stops",
+        "outcomes of simulations remembered by one partition; its tenants share them",
         low=1 << 20,
         high=16 << 30,
+    )
+    quota_outcome_bytes: int = _setting(
+        0, "of those, one tenant's; 0: its share, half at most", low=0, high=16 << 30
     )
     agent_timeout_s: float = _setting(
         300.0,
@@ -233,11 +257,19 @@ class Settings:
         0.1, "time between commits of finished simulations", low=0.02, high=60
     )
     max_ahead: int = _setting(
-        150_000,
-        "requests read past the oldest unfinished one, of which the index is kept; at 80 % the "
-        "partition pauses",
+        500_000,
+        "offsets read past the oldest unfinished request; at 80 % the partition pauses",
         low=1,
-        high=1_000_000,
+        high=5_000_000,
+    )
+    max_waiting: int = _setting(
+        200_000,
+        "unfinished requests of one partition, of which the index is kept; its tenants share them",
+        low=2,
+        high=5_000_000,
+    )
+    quota_waiting: int = _setting(
+        0, "of those, one tenant's; 0: its share, half at most", low=0, high=5_000_000
     )
     max_ahead_bytes: int = _setting(
         64 << 20,

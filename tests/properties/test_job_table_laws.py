@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import StateLimit
 from tables.finished_offsets import BLOCK, FinishedOffsets
 from tables.outcomes import Outcomes, Remembered
 
@@ -136,10 +134,15 @@ def test_large_outcomes_of_one_commit_are_cut_into_entries():
     assert all(len(value) < 900 << 10 for _, value in entries)
 
 
-def test_past_its_bound_the_partition_stops():
-    """Memory is bounded by a sentence that says which setting to change, not by the kernel."""
-    table = Outcomes(TTL_MS, 1000)
-    for number in range(3):
-        table.remember(row(("t", str(number)), number))
-    with pytest.raises(StateLimit, match="DIA_MAX_OUTCOME_BYTES=1000"):
-        table.check_bound()
+def test_room_for_outcomes_comes_back_as_they_expire():
+    """A78: one tenant's large outcomes stopped its partition; half of the room is one tenant's."""
+    table = Outcomes(TTL_MS, 4000)
+    first = row(("t", "0"), 0)
+    assert table.room("t") == table.room("other") == 2000
+    table.remember(first)
+    assert table.room("t") == (4000 - 2 * first.size_bytes + 1) // 2
+    assert table.room("other") == (4000 - first.size_bytes + 1) // 2
+    table.delta(1)
+    table.passed(first.log_ms + 1)
+    table.delta(2)
+    assert table.room("t") == 2000

@@ -7,14 +7,17 @@ after a crash, hashes that share their upper half, and a clock of the broker tha
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from streams.errors import StateLimit, StoreUnusable
+from streams.errors import StoreUnusable
 from tables import log_time, seen_events
+from tables.id_shares import Owners
 from tables.log_time import Expiry, LogTime, LogTimes, log_times
 from tables.memory_files import MemoryFiles
 from tables.seen_events import SeenEvents, Verdict
@@ -207,12 +210,64 @@ def test_files_of_another_epoch_are_not_believed():
     assert not files.names()
 
 
-def test_more_ids_than_allowed_stop_the_partition():
-    """Pausing would not help: ids expire in log time, which would stand still."""
+def test_more_ids_than_a_tenants_share_are_refused_and_leave_no_trace():
+    """A77: one tenant filled the ids of its partition, which stopped for all. Half is one tenant's."""
     table = SeenEvents(TTL_MS, MemoryFiles(), max_ids=100)
-    table.admit(*_columns(80, 0))
-    with pytest.raises(StateLimit, match="DIA_MAX_IDS=100"):
-        table.admit(*_columns(30, 0, first=80))
+    first = table.admit(*_columns(80, 0))
+    assert Counter(first.tolist()) == {Verdict.FRESH: 50, Verdict.OVER_QUOTA: 30}
+    assert (first[:50] == Verdict.FRESH).all()
+    assert len(table) == 50
+    again = table.admit(*_columns(80, 0))
+    assert Counter(again.tolist()) == {Verdict.DUPLICATE: 50, Verdict.OVER_QUOTA: 30}
+    # Ids age in log time: those of another tenant, too.
+    columns = _columns(80, 3 * TTL_MS, first=200)
+    table.admit(*columns)
+    table.delta(1)
+    assert Counter(table.admit(*_columns(80, 3 * TTL_MS, first=50)).tolist())[Verdict.FRESH] > 0
+
+
+def test_what_repeats_a_refused_event_in_its_batch_is_refused_too():
+    """Judged by a record that is not remembered it would be a duplicate of nothing, and lost."""
+    table = SeenEvents(TTL_MS, MemoryFiles(), max_ids=100, quota=1)
+    hi = np.array([1, 2, 2, 1, 2], np.uint64)
+    payload = np.array([7, 7, 7, 7, 8], np.uint64)
+    verdicts = table.admit(hi, hi, payload, *_columns(5, 0)[3:])
+    fresh, duplicate, over = Verdict.FRESH, Verdict.DUPLICATE, Verdict.OVER_QUOTA
+    assert verdicts.tolist() == [fresh, over, over, duplicate, over]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["hostile", "honest"]), st.integers(0, 40), st.integers(0, 1)),
+        max_size=120,
+    ),
+    st.integers(1, 30),
+)
+def test_verdicts_of_a_tenant_do_not_hang_on_what_another_sends(records, cut):
+    """As long as it keeps to what is free: here 10 ids of 80, of which a hostile one gets half."""
+    records = [(who, event % (10 if who == "honest" else 41), p) for who, event, p in records]
+    together = _verdicts(records, cut)
+    alone = _verdicts([record for record in records if record[0] == "honest"], cut)
+    assert [
+        v for v, record in zip(together, records, strict=True) if record[0] == "honest"
+    ] == alone
+    assert Verdict.OVER_QUOTA not in alone
+
+
+def _verdicts(records, cut):
+    table = SeenEvents(TTL_MS, MemoryFiles(), max_ids=80, hot_ids=4)
+    found = []
+    for start in range(0, len(records), cut):
+        part = records[start : start + cut]
+        names = ["hostile", "honest"]
+        codes = np.array([names.index(who) for who, _, _ in part], np.int64)
+        ids = np.array([event for _, event, _ in part], np.uint64)
+        payload = np.array([p for _, _, p in part], np.uint64)
+        times = _columns(len(part), 0)[3:]
+        owned = codes.astype(np.uint64)
+        found += table.admit(ids, owned, payload, *times, Owners(codes, names)).tolist()
+        table.delta(start + 1)
+    return found
 
 
 @given(st.integers(1, 60))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 
-from streams.errors import StateLimit
 from tables.model_cards import MAX_ALIASES, MAX_METRICS, MAX_VERSIONS, ModelCards
 from tables.table import MAX_ENTRY_BYTES
 
@@ -65,10 +63,15 @@ def test_what_was_written_is_what_is_loaded():
     assert again.delta(1) == entries
 
 
-def test_too_many_models_stop_the_partition():
-    """A producer that invents models would otherwise fill the memory."""
-    cards = ModelCards(1)
-    cards.open("t", "m")
-    cards.open("t", "m")
-    with pytest.raises(StateLimit, match="DIA_MAX_MODELS"):
-        cards.open("t", "n")
+def test_a_tenant_has_half_of_the_models_at_most_and_leaves_the_rest_to_others():
+    """A51: one tenant's 330,000 invented models stopped every partition for good."""
+    cards = ModelCards(10)
+    for number in range(5):
+        assert cards.room("t") > 0
+        cards.open("t", f"m{number}")
+    assert cards.room("t") == 0
+    assert cards.room("other") == 3
+    again = ModelCards(10)
+    again.load(cards.delta(1))
+    assert (again.room("t"), again.room("other")) == (0, 3)
+    assert (ModelCards(10, quota=2).room("t"), ModelCards(10).room("t", others=8)) == (2, 1)

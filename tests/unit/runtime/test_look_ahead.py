@@ -253,17 +253,79 @@ async def test_another_record_in_the_place_of_a_request_is_not_run_for_it(opened
     assert not set(others) & set(desk.results())
 
 
-async def test_large_outcomes_shorten_the_look_ahead(opened, monkeypatch):
-    """They expire as the prefix moves: read far ahead, they would stop the partition."""
-    desk = await opened(replace(AHEAD, max_outcome_bytes=1 << 20))
-    names = await backlog(desk, 3000)
+async def test_what_one_tenant_may_have_waiting_is_bounded_and_the_rest_is_answered(opened):
+    """Without it one tenant's requests fill what is read ahead, and others are not read at all.
+    Nothing is lost: each is a dead letter, and its requester is told."""
+    desk = await opened(replace(AHEAD, max_waiting=40))
+    names = await backlog(desk, 30)
+    light = await desk.ask("light", tenant_id="light")
     await desk.read()
-    assert desk.partition.position == 3000
-    desk.hand.slots = 1
-    await desk.finish(*names[1:100])
-    assert desk.partition.fill < 0.1
-    monkeypatch.setattr(desk.partition.outcomes, "_bytes", 600 << 10)
-    assert desk.partition.fill == 3.0
+    assert desk.partition.position == 31
+    await desk.finish(light)
+    await desk.commit()
+    results = desk.results()
+    assert results[light]["status"] == "completed"
+    refused = [name for name in names if name in results]
+    assert refused == names[20:]
+    assert {results[name]["error"]["code"] for name in refused} == {"over_quota"}
+    assert [found["dia.dlq.error_code"] for found in desk.letters()] == [b"over_quota"] * 10
+    # Room comes back, also for the same key: what was refused is not remembered.
+    await desk.finish(*names[:20])
+    again = await desk.ask(names[25], tenant_id="heavy")
+    await desk.read()
+    await desk.finish(again)
+    await desk.commit()
+    assert desk.results()[again]["status"] == "completed"
+    counters = desk.partition.state.link.counters
+    assert (counters.read, counters.applied, counters.dead) == (32, 22, 10)
+
+
+async def test_repeats_that_wait_count_and_cancellations_pass(opened):
+    """A thousand repeats of one key are as many requests in memory; ending work must be possible."""
+    desk = await opened(replace(AHEAD, max_waiting=8))
+    asked = [await desk.ask("k") for _ in range(6)]
+    cancel = await desk.ask("c", scenario="cancel", parameters={"idempotency_key": "k"})
+    await desk.read()
+    await desk.commit()
+    results = desk.results()
+    assert results[cancel]["status"] == "completed"
+    assert {results[name]["status"] for name in asked[:4]} == {"cancelled"}
+    assert {results[name]["error"]["code"] for name in asked[4:]} == {"over_quota"}
+
+
+async def test_a_crash_counts_what_waits_anew(opened):
+    """A count that survives its requests would refuse a tenant for ever."""
+    desk = await opened(replace(AHEAD, max_waiting=8))
+    await backlog(desk, 4)
+    await desk.read()
+    await desk.crash()
+    await desk.read()
+    assert desk.results() == {}
+    await finish_all(desk)
+    assert {found["status"] for found in desk.results().values()} == {"completed"}
+
+
+async def test_outcomes_beyond_a_tenants_share_are_given_up_and_others_go_on(opened):
+    """A78: 35,000 summaries of 27 kB stopped the simulations of a partition."""
+    desk = await opened(replace(AHEAD, max_outcome_bytes=4000))
+    names = await backlog(desk, 12)
+    others = await backlog(desk, 2, tenant="other")
+    await desk.read()
+    await finish_all(desk)
+    results = desk.results()
+    statuses = [results[name]["status"] for name in names]
+    done = statuses.count("completed")
+    assert 2 <= done < 12
+    assert statuses == ["completed"] * done + ["failed"] * (12 - done)
+    assert {results[name]["error"]["code"] for name in names[done:]} == {"over_quota"}
+    assert [results[name]["status"] for name in others] == ["completed"] * 2
+    assert desk.partition.outcomes.bytes_used < 4000
+    assert desk.partition.failure is None
+    assert desk.committed() == 14
+    late = await desk.ask("late", tenant_id="heavy")
+    await desk.read()
+    await finish_all(desk)
+    assert desk.results()[late]["error"]["code"] == "over_quota"
 
 
 OFFSETS = st.lists(
