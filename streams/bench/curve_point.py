@@ -29,7 +29,7 @@ _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
 _BOUNDS = {
     # The curve is to show the cost beyond the defaults, and nothing may close in between.
     "MAX_LIVE_WINDOWS": "20000000",
-    "MAX_IDS": "200000000",
+    "MAX_IDS": "300000000",
     "IDLE_CLOSE_S": "3600",
     "CLICKHOUSE_SHARDS": "http://null:1,http://null:2",
     "KAFKA_BOOTSTRAP": "memory:1",
