@@ -89,4 +89,3 @@ def _within_quota(
             batch.row(index), TenantOverQuota.code, _SERIES_OVER_QUOTA, events[index].tenant_id
         )
     return batch.keep(~refused), keys[~refused]
-

@@ -16,7 +16,7 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents import AGGREGATE_METRICS, RECORD_TRAINING
+from agents.app import AGGREGATE_METRICS, RECORD_TRAINING
 from streams.simulation.loop import VirtualLoop, run
 from tables.shares import Shares
 from tests.unit.runtime.test_quarantine import METRICS, TOUCHY, TRAINING, Town

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents import AGGREGATE_METRICS, RECORD_TRAINING
+from agents.app import AGGREGATE_METRICS, RECORD_TRAINING
 from tables import MINUTE_WINDOWS, names
 from tests.unit.runtime.test_quarantine import (
     ATTACKER,
