@@ -92,6 +92,38 @@ async def world() -> AsyncIterator[World]:
         await asyncio.gather(*process.tasks, return_exceptions=True)
 
 
+async def test_a_process_waits_two_seconds_for_another_that_loads(world: World):
+    """The other may be dead: a page must not wait longer for a value that its source has."""
+    one = await world.process()
+    world.source.values["n"] = "v"
+    assert await world.shared.claim(CacheKey("c", "n"), 60.0) is not None
+    asked = asyncio.ensure_future(one.get())
+    for _ in range(19):
+        await world.clock.advance(0.1)
+        await settle()
+    assert not asked.done()
+    for _ in range(4):
+        await world.clock.advance(0.1)
+        await settle()
+    assert await asked == "v"
+    assert one.count("l2", "miss") == 1
+
+
+async def test_a_process_that_died_while_it_loaded_holds_others_up_for_ten_seconds(world: World):
+    """Its claim ends by itself."""
+    one = await world.process()
+    world.source.gate.clear()
+    asked = asyncio.ensure_future(one.get())
+    await settle()
+    assert await world.shared.claim(CacheKey("c", "n"), 1.0) is None
+    await world.clock.advance(9.9)
+    assert await world.shared.claim(CacheKey("c", "n"), 1.0) is None
+    await world.clock.advance(0.2)
+    assert await world.shared.claim(CacheKey("c", "n"), 1.0) is not None
+    world.source.gate.set()
+    await asked
+
+
 async def test_each_layer_saves_asking_the_next(world: World):
     """One load serves all processes; one read of Redis serves a process."""
     one, two = await world.process(), await world.process()

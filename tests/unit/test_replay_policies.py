@@ -43,6 +43,19 @@ def test_a_policy_is_a_few_words(tmp_path):
         hops_max=2,
     )
     assert read_policies("", app.topology) == ()
+    path.write_text(WHOLE.replace("rate = 50\n", ""))
+    assert read_policies(str(path), app.topology) == (found,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["hops_max = 100", "quiet_s = 86400", f"tenants = {[f't{n}' for n in range(100)]}"],
+)
+def test_the_largest_figures_are_those_that_are_said(tmp_path, words):
+    """One more is refused: below."""
+    path = tmp_path / "policies.toml"
+    path.write_text(WHOLE.replace("hops_max = 2", words))
+    assert len(read_policies(str(path), app.topology)) == 1
 
 
 @pytest.mark.parametrize(
@@ -60,6 +73,11 @@ def test_a_policy_is_a_few_words(tmp_path):
         (WHOLE.replace("decision.simulation.request", "model.metrics"), "retries_exhausted; there"),
         (WHOLE.replace("rate = 50", "rate = 0"), r"> 0.*rate"),
         (WHOLE.replace("hops_max = 2", "hops = 2"), "unknown field `hops`"),
+        (WHOLE.replace("hops_max = 2", "hops_max = 101"), "<= 100"),
+        (WHOLE.replace("hops_max = 2", "quiet_s = 86401"), r"<= 86400"),
+        (WHOLE.replace("hops_max = 2", f"tenants = {['t'] * 101}"), "length <= 100"),
+        (WHOLE.replace('["retries_exhausted"]', str(["retries_exhausted"] * 101)), "length <= 100"),
+        ("interval_s = 60\n" + WHOLE, "unknown field `interval_s`"),
         (WHOLE.replace('"policy_service"', '"the_weather"'), "Invalid enum value 'the_weather'"),
     ],
 )

@@ -7,10 +7,11 @@ from itertools import pairwise
 from types import MappingProxyType
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.clock import VirtualClock, settle
 from streams.errors import BreakerOpen, PolicyServiceFailed, ProcessDied, ShardBusy
-from streams.job_agent import Ask
+from streams.job_agent import Ask, Outcome
 from streams.job_refusals import (
     InvalidParameters,
     PolicyRejected,
@@ -20,7 +21,7 @@ from streams.job_refusals import (
 from streams.queue_policy import QueuePolicy
 from streams.runtime.ahead import AHEAD_OF_LANE
 from streams.runtime.dispatcher import HOLD_S, Dispatcher
-from streams.runtime.work import Work
+from streams.runtime.work import Known, Work
 from streams.settings.job_retries import job_retries
 from streams.telemetry.metrics import Metrics
 
@@ -84,7 +85,8 @@ class Desk:
     def __init__(self, clock, retries=MappingProxyType({}), **options):
         self.clock = clock
         self.performer = Script(**options)
-        self.dispatcher = Dispatcher(self.performer, clock, Metrics(), 0.25, retries)
+        self.metrics = Metrics()
+        self.dispatcher = Dispatcher(self.performer, clock, self.metrics, 0.25, retries)
         self.outcomes = {}
         self.given_up = {}
         self.loop = asyncio.ensure_future(self.dispatcher.run())
@@ -321,6 +323,148 @@ async def test_a_limit_covers_preparing_and_performing(open_desk, clock):
     assert answered["late"] == ["failed"]
     assert "dependency_late" in desk.given_up["late"].message
     assert "limit of 20 s" in desk.given_up["late"].message
+
+
+async def test_what_hangs_is_asked_by_a_bounded_number_of_a_lane(open_desk):
+    """A hundred tenants whose policies do not come hold as many requests in memory, and no more."""
+    desk = open_desk(slots=2)
+    for number in range(100):
+        desk.performer.needed[f"{number}"] = [asyncio.Event().wait]
+        desk.submit(f"{number}", tenant=f"t{number}", needs=("policy_service",))
+    await desk.after(0.2)
+    assert len(desk.performer.prepared) == AHEAD_OF_LANE
+
+
+async def test_failures_of_a_need_and_of_the_work_itself_are_attempts_alike(open_desk):
+    """A job whose process died and whose policy failed twice since had its three attempts."""
+    desk = open_desk(
+        twice=QueuePolicy(attempts=2), later=QueuePolicy(backoff="fixed", backoff_s=4.0)
+    )
+    policy = "policy t/p"
+    failed = PolicyServiceFailed("503")
+    failed.need = policy
+    desk.performer.script["later"] = [ProcessDied("x")]
+    desk.performer.needed["twice"] = [failed] * 9
+    desk.submit("later", queue="later", needs=(policy,))
+    await desk.after()
+    desk.submit("twice", queue="twice", needs=(policy,))
+    await desk.after(6.0)
+    assert desk.given_up["twice"].attempts == 2
+    assert desk.given_up["later"].attempts == 3
+    assert desk.performer.prepared.count("later") == 1
+
+
+async def test_many_that_are_given_up_leave_turns_of_the_loop_to_others(open_desk):
+    """Each of them is a dead letter to make: a hundred thousand at once would stop heartbeats."""
+    desk = open_desk(of=QueuePolicy(attempts=1))
+    failed = PolicyServiceFailed("503")
+    failed.need = "policy t/p"
+    desk.performer.needed["first"] = [failed]
+    for event in ("first", *map(str, range(300))):
+        desk.submit(event, queue="of", needs=(failed.need,))
+    done = []
+    for _ in range(3000):
+        await desk.clock.advance(0.001)
+        done.append(len(desk.outcomes))
+    assert done[-1] == 301
+    assert max(after - before for before, after in pairwise(done)) <= 101
+
+
+async def test_a_need_that_was_away_is_asked_again_within_a_second_or_so(open_desk):
+    """Whoever waits for it waits no longer than that after it is back."""
+    desk = open_desk()
+    desk.performer.needed["a"] = [_away("shard 1")]
+    desk.submit("a", needs=("shard 1",))
+    await desk.after(0.7)
+    assert desk.performer.prepared == ["a"]
+    assert await desk.after(0.7) == {"a": ["completed"]}
+
+
+async def test_a_need_that_nothing_asks_any_more_is_forgotten_after_ten_minutes(open_desk):
+    """A policy's name is a need: requests bring new ones for ever."""
+    desk = open_desk()
+    desk.performer.needed["a"] = [_away("policy t/p")]
+    work = desk.submit("a", needs=("policy t/p",))
+    await desk.after()
+    desk.dispatcher.cancel(work)
+    await desk.after(590.0)
+    assert list(desk.dispatcher.gates.shut) == ["policy t/p"]
+    await desk.after(30.0)
+    assert desk.dispatcher.gates.shut == {}
+
+
+async def test_work_that_is_cancelled_while_it_is_prepared_gives_back_what_it_took(open_desk):
+    """Its place in a queue with room for one, and its place among those that ask one shard."""
+    desk = open_desk(slots=1, one=QueuePolicy(concurrency=1))
+    for number in range(9):
+        desk.performer.needed[f"{number}"] = [asyncio.Event().wait]
+        work = desk.submit(f"{number}", queue="one", needs=("shard 1",))
+        await desk.after()
+        assert work.stage == "preparing"
+        desk.dispatcher.cancel(work)
+    desk.submit("next", queue="one", needs=("shard 1",))
+    assert (await desk.after(1.0))["next"] == ["completed"]
+
+
+async def test_how_long_work_waited_is_measured_once(open_desk):
+    """From being read to first starting: a retry would count the pause as waiting for a slot."""
+    desk = open_desk()
+    desk.performer.script["a"] = [ProcessDied("x")]
+    desk.submit("a")
+    assert await desk.after(2.0) == {"a": ["completed"]}
+    measured = desk.metrics.registry.get_sample_value(
+        "dia_job_wait_seconds_count", {"lane": "normal"}
+    )
+    assert measured == 1
+
+
+async def test_work_without_trouble_logs_no_failure(open_desk):
+    """A task of the loop that ends with an error would say `job_failed`, and a person would look."""
+    desk = open_desk(slots=2)
+    with capture_logs() as logs:
+        for number in range(3):
+            desk.submit(f"{number}")
+        await desk.after(0.5)
+    assert len(desk.outcomes) == 3
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
+
+
+async def test_known_outcomes_of_a_partition_that_left_are_not_read_for(open_desk):
+    """Eight at a time read their requests again; those behind them are dropped with the partition."""
+    desk = open_desk()
+
+    class Gone:
+        loads = 0
+
+        async def load(self, work):
+            Gone.loads += 1
+            await asyncio.Event().wait()
+
+        def done(self, work, outcome, given_up):
+            raise AssertionError("its partition left")
+
+    owner = Gone()
+    for number in range(20):
+        ask = Ask(tenant="t", key=f"{number}", payload=b"", priority=0, queue="q")
+        outcome = Outcome("completed", {}, "", "", 0, 0)
+        desk.dispatcher.submit(Work(owner, None, ask, known=Known(outcome)))
+    await desk.after(0.5)
+    assert Gone.loads == 8
+    desk.dispatcher.forget(owner)
+    await desk.after(0.5)
+    assert Gone.loads == 8
+
+
+async def test_a_dispatcher_that_closes_stops_what_runs(clock):
+    """The process is about to end: a job that goes on would be killed in the middle."""
+    desk = Desk(clock)
+    desk.performer.go.clear()
+    desk.submit("running")
+    await settle()
+    desk.loop.cancel()
+    await desk.dispatcher.close()
+    await settle()
+    assert desk.performer.cancelled == ["running"]
 
 
 def _away(need):
