@@ -205,25 +205,21 @@ def _asked(
 ) -> tuple[Agent, int | None]:
     """The agent that reads ``topic``, and the cutoff in seconds; None for what is unreadable."""
     from streams.errors import UsageError
-    from streams.runtime.shed_desk import sheddable
+    from streams.runtime.shed_desk import reader_of, sheddable
 
     if not unreadable:
         return sheddable(tuple(run.app.agents.values()), topic), _cutoff_s(older_than, before)
     if older_than is not None or before is not None:
         raise UsageError("--unreadable takes neither --older-than nor --before.")
-    return _readers(run, topic)[0], None
+    return reader_of(run.app.agents.values(), topic), None
 
 
 def _readers(run: Invocation, topic: str | None) -> list[Agent]:
     """The agents that read ``topic``; by default all. Raises `UsageError` where none does."""
-    from streams.errors import UsageError
+    from streams.runtime.shed_desk import reader_of
 
-    agents = run.app.agents.values()
-    found = [agent for agent in agents if topic in (None, agent.source.name)]
-    if not found:
-        known = ", ".join(sorted(agent.source.name for agent in agents))
-        raise UsageError(f"no agent reads {(topic or '')[:80]}; they read {known}.")
-    return found
+    agents = list(run.app.agents.values())
+    return agents if topic is None else [reader_of(agents, topic)]
 
 
 def _cutoff_s(older_than: str | None, before: str | None) -> int:

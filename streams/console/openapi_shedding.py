@@ -21,13 +21,21 @@ from streams.runtime.shed_order import REASON_MAX
 
 def shedding() -> dict[str, Any]:
     counts = ("partition", "lag", "from_offset", "to_offset", "shed")
-    part = obj({**dict.fromkeys(counts, COUNT), "oldest_ms": maybe(COUNT)})
-    asked = {"topic": NAME, "before": MOMENT}
+    part = obj({**dict.fromkeys(counts, COUNT), "oldest_ms": maybe(COUNT), "unreadable": TEXT})
+    either = {
+        "before": maybe(MOMENT),
+        "unreadable": {
+            "type": "boolean",
+            "description": "In the place of before: what stops a partition because no worker can "
+            "fold it.",
+        },
+    }
+    asked = {"topic": NAME}
     numbers = array({"type": "integer", "minimum": 0})
     planned = obj(
         {
             "topic": TEXT,
-            "before_ms": COUNT,
+            "before_ms": maybe(COUNT),
             "shed": COUNT,
             "partitions": array(part),
             "consequences": array(TEXT),
@@ -41,7 +49,7 @@ def shedding() -> dict[str, Any]:
             "reached": maybe(COUNT),
         }
     )
-    listed = obj({"topics": array(TEXT), "orders": array(standing)})
+    listed = obj({"topics": array(TEXT), "sources": array(TEXT), "orders": array(standing)})
     ordered = obj({"order": TEXT, "partitions": array(part)})
     taken_back = obj({"topic": TEXT, "partitions": numbers, "withdrawn": COUNT})
     reason = {"type": "string", "minLength": 1, "maxLength": REASON_MAX}
@@ -51,15 +59,15 @@ def shedding() -> dict[str, Any]:
             "post": post(
                 *("plan_shedding", "What an order would skip; changes nothing."),
                 {"200": planned},
-                obj(asked, partition=numbers),
+                obj(asked, **either, partition=numbers),
             )
         },
         "/api/shed/orders": {
             "get": get("shed_orders", "The last order of each partition.", listed),
             "post": post(
-                *("order_shedding", "Order that records appended before a moment are skipped."),
+                *("order_shedding", "Order that old or unreadable records are skipped."),
                 {"202": ordered},
-                obj({**asked, "reason": reason}, partition=numbers),
+                obj({**asked, "reason": reason}, **either, partition=numbers),
                 problems=refused,
             ),
         },

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.access.tokens import Role
-from streams.agent import AgentSpec
 from streams.clock import Clock
 from streams.console import parameters, reply
 from streams.console.gate import Gate, Holder
 from streams.console.operations import Operations
-from streams.errors import RefusedBySafety
+from streams.errors import RefusedBySafety, UsageError
 from streams.job_agent import Agent
 from streams.moments import moment_s
+from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.runtime.shed_consequences import consequences
 from streams.runtime.shed_desk import (
     ShedPlan,
@@ -27,20 +27,27 @@ from streams.runtime.shed_desk import (
     give_orders,
     partitions_of,
     plan,
+    reader_of,
     sheddable,
     sheddables,
     standings,
     withdraw,
 )
 from streams.runtime.shed_order import check_words
+from streams.runtime.unreadable_plan import plan_unreadable
 from streams.types import Broker
+
+UNREADABLE_S: Final = 20.0
+"""How long the unread part of a topic may be read for what no client can open."""
 
 
 class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``before``: records appended before this moment are too old."""
+    """``before``: records appended before this moment are too old. Or ``unreadable``: what stops a
+    partition because no worker can fold it."""
 
     topic: str
-    before: str
+    before: str | None = None
+    unreadable: bool = False
     partition: list[int] = []
 
 
@@ -73,13 +80,14 @@ class SheddingDesk:
         """POST: what an order would skip. Nothing is changed."""
         self._holder(request)
         asked = await parameters.body(request, _Asked)
-        agent, before_s = sheddable(self._agents, asked.topic), self._before_s(asked)
+        before_s = self._before_s(asked)
+        agent = self._agent(asked)
         plans = await self._plans(agent, asked, before_s)
         return reply.json(
             request,
             {
                 "topic": asked.topic,
-                "before_ms": before_s * 1000,
+                "before_ms": None if before_s is None else before_s * 1000,
                 "shed": sum(one.shed for one in plans),
                 "partitions": [_planned(one) for one in plans],
                 "consequences": consequences(agent, plans),
@@ -87,14 +95,17 @@ class SheddingDesk:
         )
 
     async def order(self, request: Request) -> Response:
-        """POST: the order itself. Raises `RefusedBySafety` where nothing that old is waiting."""
+        """POST: the order itself. Raises `RefusedBySafety` where nothing that old, or nothing that
+        cannot be read, is waiting."""
         holder = self._holder(request)
         asked = await parameters.body(request, _Ordered)
         check_words(holder.actor, asked.reason)
-        agent, before_s = sheddable(self._agents, asked.topic), self._before_s(asked)
-        plans = [one for one in await self._plans(agent, asked, before_s) if one.shed]
+        before_s = self._before_s(asked)
+        plans = await self._plans(self._agent(asked), asked, before_s)
+        plans = [one for one in plans if one.shed]
         if not plans:
-            raise RefusedBySafety("nothing that old is waiting; nothing was ordered")
+            what = "nothing that old is waiting" if before_s else "all that waits can be read"
+            raise RefusedBySafety(f"{what}; nothing was ordered")
         order_id = f"{self._clock.now_ms():x}-{secrets.token_hex(2)}"
         ranges = {str(one.tp.partition): [one.first, one.until] for one in plans}
         subject = {
@@ -111,18 +122,22 @@ class SheddingDesk:
         return reply.json(request, told, 202)
 
     async def listed(self, request: Request) -> Response:
-        """GET: the last order of each partition, and the topics that can be shed."""
+        """GET: the last order of each partition, the topics that can be shed for their age, and all
+        that agents read."""
         self._holder(request)
-        agents = sheddables(self._agents)
-        found = [one for agent in agents for one in await self._standings(agent)]
-        topics = [agent.source.name for agent in agents]
-        return reply.json(request, {"topics": topics, "orders": [_standing(one) for one in found]})
+        found = [one for agent in self._agents for one in await self._standings(agent)]
+        listed = {
+            "topics": [agent.source.name for agent in sheddables(self._agents)],
+            "sources": [agent.source.name for agent in self._agents],
+            "orders": [_standing(one) for one in found],
+        }
+        return reply.json(request, listed)
 
     async def withdraw(self, request: Request) -> Response:
         """POST: take back what no worker has carried out. Raises `RefusedBySafety` for nothing."""
         holder = self._holder(request)
         asked = await parameters.body(request, _Withdrawn)
-        agent = sheddable(self._agents, asked.topic)
+        agent = reader_of(self._agents, asked.topic)
         waiting = [one for one in await self._standings(agent) if one.state == "waiting"]
         if not waiting:
             raise RefusedBySafety("no order of that topic is waiting; nothing was taken back")
@@ -136,16 +151,35 @@ class SheddingDesk:
         holder.require_everyone()
         return holder
 
-    def _before_s(self, asked: _Asked) -> int:
+    def _agent(self, asked: _Asked) -> Agent:
+        """Raises `UsageError` where none reads the topic, or where it cannot be shed for its age."""
+        choose = reader_of if asked.unreadable else sheddable
+        return choose(self._agents, asked.topic)
+
+    def _before_s(self, asked: _Asked) -> int | None:
+        """None: what is unreadable. Raises `UsageError` unless one of the two is asked for."""
+        if (asked.before is None) != asked.unreadable:
+            raise UsageError('say what to skip: either "before", or "unreadable".')
+        if asked.before is None:
+            return None
         found = moment_s(asked.before, "before", self._clock.now_ms() / 1000)
         return min(max(found, 0), parameters.TIME_MAX_S)
 
-    async def _plans(self, agent: AgentSpec, asked: _Asked, before_s: int) -> list[ShedPlan]:
+    async def _plans(self, agent: Agent, asked: _Asked, before_s: int | None) -> list[ShedPlan]:
         every = await partitions_of(self._broker, agent.source.name)
         partitions = chosen(every, asked.partition)
-        return await plan(self._broker, agent.group, partitions, before_s * 1000)
+        if before_s is not None:
+            return await plan(self._broker, agent.group, partitions, before_s * 1000)
+        found = plan_unreadable(self._broker, self._clock, agent.group, partitions)
+        try:
+            return await Deadline(self._clock, UNREADABLE_S).wait(found)
+        except DeadlinePassed as error:
+            raise RefusedBySafety(
+                f"what waits in {asked.topic} was not read within {UNREADABLE_S:g} s. `dia shed plan "
+                f"--topic {asked.topic} --unreadable` takes as long as it takes."
+            ) from error
 
-    async def _standings(self, agent: AgentSpec) -> list[Standing]:
+    async def _standings(self, agent: Agent) -> list[Standing]:
         every = await partitions_of(self._broker, agent.source.name)
         return await standings(self._broker, agent.group, every)
 
@@ -158,6 +192,7 @@ def _planned(one: ShedPlan) -> dict[str, Any]:
         "from_offset": one.first,
         "to_offset": one.until,
         "shed": one.shed,
+        "unreadable": one.unreadable,
     }
 
 

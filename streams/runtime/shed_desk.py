@@ -93,6 +93,14 @@ def sheddable(agents: Iterable[Agent], topic: str) -> AgentSpec:
     return found[topic]
 
 
+def reader_of(agents: Iterable[Agent], topic: str) -> Agent:
+    """The agent that reads ``topic``. Raises `UsageError` where none does."""
+    found = {agent.source.name: agent for agent in agents}
+    if topic not in found:
+        raise UsageError(f"no agent reads {topic[:80]}; they read {', '.join(sorted(found))}.")
+    return found[topic]
+
+
 def chosen(every: Sequence[TopicPartition], numbers: Sequence[int] | None) -> list[TopicPartition]:
     """The partitions of those numbers; all, where none is named. Raises `UsageError`."""
     if not numbers:

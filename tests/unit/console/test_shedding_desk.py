@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from agents.app import DIA_GROUP, MODEL_METRICS
+from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATION_REQUEST
+from streams.console import shedding
 from streams.runtime.shed_order import read_orders
 from streams.types import TopicPartition
 
@@ -69,6 +71,47 @@ async def test_an_order_that_waits_is_taken_back(http, bearer, broker, backlog):
     assert again.status_code == 409
 
 
+JOBS = TopicPartition(SIMULATION_REQUEST.name, 1)
+
+
+@pytest.mark.parametrize("where", [HERE, JOBS], ids=["batch agent", "job agent"])
+async def test_what_cannot_be_opened_is_given_up_as_by_the_command(http, bearer, broker, where):
+    """It stops its partition until somebody orders that: the console must not send people away."""
+    log = broker.log(where)
+    for _ in range(4):
+        log.append(broker._cluster.entry(where, b"acme", b"{}", (), None))
+    log.spoil(1, 3)
+    asked = {"topic": where.topic, "unreadable": True}
+    plan = await http.post("/api/shed/plan", headers=bearer("admin"), json=asked)
+    assert plan.status_code == 200, plan.text
+    found = plan.json()
+    part = found["partitions"][where.partition]
+    assert (part["from_offset"], part["to_offset"], found["shed"]) == (1, 3, 2)
+    assert part["unreadable"]
+    assert found["before_ms"] is None
+    body = {**asked, "reason": "a broken client"}
+    answer = await http.post("/api/shed/orders", headers=bearer("admin"), json=body)
+    assert answer.status_code == 202, answer.text
+    [listed] = (await http.get("/api/shed/orders", headers=bearer("admin"))).json()["orders"]
+    assert (listed["topic"], listed["to_offset"], listed["state"]) == (where.topic, 3, "waiting")
+    taken = {"topic": where.topic}
+    assert (await http.post("/api/shed/withdraw", headers=bearer("admin"), json=taken)).is_success
+
+
+async def test_a_log_that_takes_too_long_to_read_names_the_command(http, bearer, monkeypatch):
+    """A browser must not wait for a backlog of hours."""
+
+    async def endless(*args):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(shedding, "plan_unreadable", endless)
+    monkeypatch.setattr(shedding, "UNREADABLE_S", 0.01)
+    asked = {"topic": "model.metrics", "unreadable": True}
+    answer = await http.post("/api/shed/plan", headers=bearer("admin"), json=asked)
+    assert answer.status_code == 409
+    assert "dia shed plan --topic model.metrics --unreadable" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -78,6 +121,10 @@ async def test_an_order_that_waits_is_taken_back(http, bearer, broker, backlog):
         ({**PLAN, "reason": "x", "partition": [99]}, 400),
         ({**PLAN, "reason": "x", "topic": "decision.simulation.request"}, 400),
         ({**PLAN, "reason": "x", "before": "1970-01-02"}, 409),
+        ({**PLAN, "reason": "x", "unreadable": True}, 400),
+        ({"topic": "model.metrics", "reason": "x"}, 400),
+        ({"topic": "orders", "reason": "x", "unreadable": True}, 400),
+        ({"topic": "model.metrics", "reason": "x", "unreadable": True}, 409),
     ],
 )
 async def test_what_cannot_be_ordered_is_refused(http, bearer, broker, backlog, body, status):

@@ -1,4 +1,4 @@
-// Old records given up: from a plan that changes nothing to an order, and what became of it.
+// Records given up, old or unreadable: from a plan that changes nothing to an order, and what became of it.
 
 import { $, fill, h, table } from "./dom.js";
 import { count, moment } from "./format.js";
@@ -11,6 +11,7 @@ const TONES = { done: "good", waiting: "warn", withdrawn: "muted", void: "muted"
 const NOTHING = "Nothing was ever ordered to be skipped.";
 
 let waiting = false;
+let topics = { age: [], all: [] };
 
 const planned = (found) => table("What would be skipped, by partition", [
   { name: "Partition", head: true, number: true, cell: (one) => String(one.partition) },
@@ -26,7 +27,8 @@ function drawDraft(plan) {
   const sentences = plan.consequences.map((text) => h("p", { class: "hint" }, text));
   const drop = h("button", { type: "button", onclick: () => { $("shed-draft-panel").hidden = true; } }, "Put away");
   if (!plan.shed) {
-    return h("div", {}, sentences, h("p", { class: "state" }, "Nothing that old is waiting."),
+    const nothing = plan.before_ms === null ? "All that waits can be read." : "Nothing that old is waiting.";
+    return h("div", {}, sentences, h("p", { class: "state" }, nothing),
       h("div", { class: "actions" }, drop));
   }
   const reason = h("input", { id: "shed-reason", required: true, maxlength: "300", autocomplete: "off" });
@@ -42,7 +44,8 @@ function drawDraft(plan) {
 async function give(plan, reason, button) {
   button.disabled = true;
   try {
-    await post("/api/shed/orders", { topic: plan.topic, before: String(plan.before_ms / 1000), reason });
+    const what = plan.before_ms === null ? { unreadable: true } : { before: String(plan.before_ms / 1000) };
+    await post("/api/shed/orders", { topic: plan.topic, ...what, reason });
     $("shed-draft-panel").hidden = true;
     await readOrders();
   } catch (error) {
@@ -83,7 +86,16 @@ export async function readOrders() {
     (data) => (data.orders.length ? listed(data.orders) : null), NOTHING);
   if (!found) return;
   waiting = found.orders.some((one) => one.state === "waiting");
-  if (!$("shed-topic").options.length) fill($("shed-topic"), found.topics, found.topics[0]);
+  topics = { age: found.topics, all: found.sources };
+  if (!$("shed-topic").options.length) offerTopics();
+}
+
+function offerTopics() {
+  const unreadable = $("shed-unreadable").checked;
+  const offered = unreadable ? topics.all : topics.age;
+  const before = $("shed-topic").value;
+  fill($("shed-topic"), offered, offered.includes(before) ? before : offered[0]);
+  $("shed-before").disabled = unreadable;
 }
 
 // The pipeline has moved: what waits may be done.
@@ -98,9 +110,11 @@ export function shedding() {
   $("shed").addEventListener("submit", (event) => {
     event.preventDefault();
     $("shed-draft-panel").hidden = false;
-    const asked = { topic: $("shed-topic").value, before: $("shed-before").value.trim() };
+    const what = $("shed-unreadable").checked ? { unreadable: true } : { before: $("shed-before").value.trim() };
+    const asked = { topic: $("shed-topic").value, ...what };
     draft.show(async () => post("/api/shed/plan", asked), drawDraft, "");
     $("shed-draft-panel").scrollIntoView({ block: "nearest" });
   });
+  $("shed-unreadable").addEventListener("change", offerTopics);
   readOrders();
 }
