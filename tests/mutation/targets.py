@@ -53,7 +53,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "streams/sinks/delivery.py": ("tests/unit/test_delivery.py",),
     "streams/sinks/sharding.py": ("tests/unit/test_sharding.py",),
     "streams/sinks/bisection.py": ("tests/unit/test_bisection.py",),
-    "streams/runtime/dispatcher.py": ("tests/unit/runtime/test_dispatcher.py",),
+    "streams/runtime/dispatcher.py": (
+        "tests/unit/runtime/test_dispatcher.py",
+        "tests/unit/runtime/test_needs_of_work.py",
+    ),
     "streams/runtime/handover.py": ("tests/unit/runtime/test_handover.py",),
     "streams/queue_policy.py": (
         "tests/unit/test_job_retries.py",

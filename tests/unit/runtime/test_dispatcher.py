@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
-from types import MappingProxyType
 
 import pytest
 from structlog.testing import capture_logs
 
 from streams.clock import VirtualClock, settle
-from streams.errors import BreakerOpen, PolicyServiceFailed, ProcessDied, ShardBusy
+from streams.errors import ProcessDied, ShardBusy
 from streams.job_agent import Ask, Outcome
 from streams.job_refusals import (
     InvalidParameters,
@@ -19,92 +18,14 @@ from streams.job_refusals import (
     SimulationTimeout,
 )
 from streams.queue_policy import QueuePolicy
-from streams.runtime.ahead import AHEAD_OF_LANE
-from streams.runtime.dispatcher import HOLD_S, Dispatcher
 from streams.runtime.work import Known, Work
 from streams.settings.job_retries import job_retries
-from streams.telemetry.metrics import Metrics
-
-
-class Script:
-    """A `Performer` that does what its script says of each event, and then waits to be let go."""
-
-    def __init__(self, slots=2, **queues):
-        self.slots = slots
-        self.queues = queues
-        self.script = {}
-        self.needed = {}
-        self.prepared = []
-        self.limits = {}
-        self.started = []
-        self.cancelled = []
-        self.go = asyncio.Event()
-        self.go.set()
-
-    def queue(self, name):
-        return self.queues.get(name, QueuePolicy())
-
-    def needs(self, event):
-        raise AssertionError("a partition asks for the needs of what it submits")
-
-    async def prepare(self, event):
-        self.prepared.append(event)
-        step = self.needed[event].pop(0) if self.needed.get(event) else None
-        if isinstance(step, Exception):
-            raise step
-        return await step() if step is not None else None
-
-    async def perform(self, event, prepared, timeout_s):
-        self.started.append(event)
-        self.limits[event] = timeout_s
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(event)
-            raise
-        step = self.script[event].pop(0) if self.script.get(event) else {"of": event}
-        if isinstance(step, Exception):
-            raise step
-        return step() if callable(step) else step
-
-    def finished(self, event, outcome):
-        raise AssertionError("only a partition tells of what is committed")
-
-    async def close(self):
-        """Nothing to close."""
+from tests.unit.runtime.dispatcher_desk import Desk
 
 
 @pytest.fixture
 def clock():
     return VirtualClock()
-
-
-class Desk:
-    """A dispatcher, its performer, and what it answered."""
-
-    def __init__(self, clock, retries=MappingProxyType({}), **options):
-        self.clock = clock
-        self.performer = Script(**options)
-        self.metrics = Metrics()
-        self.dispatcher = Dispatcher(self.performer, clock, self.metrics, 0.25, retries)
-        self.outcomes = {}
-        self.given_up = {}
-        self.loop = asyncio.ensure_future(self.dispatcher.run())
-
-    def submit(self, event, queue="q", tenant="t", priority=0, owner=None, needs=()):
-        ask = Ask(tenant=tenant, key=event, payload=b"", priority=priority, queue=queue)
-        work = Work(owner or self, event, ask, needs)
-        self.dispatcher.submit(work)
-        return work
-
-    def done(self, work, outcome, given_up):
-        self.outcomes.setdefault(work.ask.key, []).append(outcome)
-        self.given_up[work.ask.key] = given_up
-
-    async def after(self, delay_s=0.0):
-        await settle()
-        await self.clock.advance(delay_s)
-        return {event: [found.status for found in all_] for event, all_ in self.outcomes.items()}
 
 
 @pytest.fixture
@@ -209,203 +130,6 @@ async def test_pauses_are_spread(open_desk, clock):
     assert len(set(again.values())) >= 3
 
 
-async def test_while_what_work_needs_is_away_only_that_work_waits_and_no_attempt_is_spent(
-    open_desk,
-):
-    """A breaker that is open for half a minute must use up no attempts, and hold no other work."""
-    desk = open_desk()
-    desk.performer.needed["a"] = [_away("shard 1")] * 10
-    desk.submit("a", needs=("shard 1",))
-    await desk.after()
-    assert list(desk.dispatcher.gates.shut) == ["shard 1"]
-    for number in range(20):
-        desk.submit(f"same{number}", needs=("shard 1",))
-    desk.submit("other", needs=("shard 2",))
-    desk.submit("none")
-    answered = await desk.after(0.2)
-    assert answered == {"other": ["completed"], "none": ["completed"]}
-    assert desk.performer.prepared.count("a") == 1
-    answered = await desk.after(15 * HOLD_S)
-    assert len(answered) == 23
-    assert set(map(tuple, answered.values())) == {("completed",)}
-    assert desk.performer.prepared.count("a") == 11
-    assert desk.performer.prepared.index("same0") > 10, "only one asks while the need fails"
-    assert desk.dispatcher.gates.shut == {}
-
-
-async def test_work_waits_for_what_fails_in_its_place(open_desk):
-    """It was there first: what came later must not pass it for having met the failure later."""
-    desk = open_desk(slots=1)
-    desk.performer.needed["first"] = [_away("shard 1")]
-    desk.submit("first", needs=("shard 1",))
-    await desk.after()
-    for event in ("second", "third"):
-        desk.submit(event, needs=("shard 1",))
-    await desk.after(3.0)
-    assert desk.performer.started == ["first", "second", "third"]
-
-
-async def test_work_that_comes_back_does_not_stand_in_front_of_what_it_waits_for(open_desk, clock):
-    """Found by the simulation: of a queue with room for one, the first failed and came back while
-    the second was ready. Neither could start: the second stood behind the first, which waited for
-    the second's room."""
-    desk = open_desk(slots=1, one=QueuePolicy(concurrency=1))
-    desk.performer.needed["first"] = [_away("shard 1")]
-    desk.performer.needed["second"] = [lambda: clock.sleep(0.2)]
-    desk.performer.go.clear()
-    desk.submit("busy")
-    desk.submit("first", queue="one", needs=("shard 1",))
-    await desk.after()
-    desk.submit("second", queue="one", needs=("shard 2",))
-    second = desk.submit("third", queue="one", needs=("shard 1",))
-    await desk.after(0.3)
-    assert second.stage == "waiting"
-    await desk.after(2.0)
-    desk.performer.go.set()
-    assert len(await desk.after(3.0)) == 4
-
-
-async def test_all_that_wait_for_a_need_that_fails_for_good_are_given_up(open_desk):
-    """A hundred thousand requests under one broken policy are not asked about one by one."""
-    desk = open_desk()
-    asked = 0
-
-    async def fail():
-        nonlocal asked
-        asked += 1
-        error = PolicyServiceFailed("503")
-        error.need = "policy t/p"
-        raise error
-
-    for number in range(300):
-        desk.performer.needed[f"{number}"] = [fail] * 9
-        desk.submit(f"{number}", tenant="bad", needs=("policy_service", "policy t/p"))
-    for number in range(5):
-        desk.submit(f"good{number}", tenant="good", needs=("policy_service", "policy t/g"))
-    answered = await desk.after(0.2)
-    assert answered == {f"good{number}": ["completed"] for number in range(5)}
-    await desk.after(10.0)
-    assert len(desk.outcomes) == 305
-    assert {desk.given_up[f"{number}"].attempts for number in range(300)} == {3}
-    assert "policy_service_failed: 503" in desk.given_up["299"].message
-    assert asked <= 20
-    desk.performer.needed.clear()
-    desk.submit("later", tenant="bad", needs=("policy_service", "policy t/p"))
-    assert (await desk.after(6.0))["later"] == ["completed"]
-
-
-async def test_what_hangs_takes_no_slot_and_leaves_room_for_others(open_desk):
-    """Eight reads of a shard that does not answer must not keep another tenant waiting."""
-    desk = open_desk(slots=2)
-    hang = asyncio.Event().wait
-    for number in range(200):
-        desk.performer.needed[f"hung{number}"] = [hang] * 9
-        desk.submit(f"hung{number}", tenant=f"t{number % 3}", needs=("shard 1",))
-    await desk.after()
-    for number in range(4):
-        desk.submit(f"read{number}", tenant="t9", needs=("shard 2",))
-        desk.submit(f"none{number}", tenant="t1")
-    answered = await desk.after(0.2)
-    assert len(answered) == 8
-    assert len(desk.performer.prepared) <= AHEAD_OF_LANE + 8
-
-
-async def test_a_limit_covers_preparing_and_performing(open_desk, clock):
-    """A scenario of 20 s that waits 15 s for its history has 5 s left, and is not given 35."""
-    policy = QueuePolicy(timeout_s=20.0, attempts=1)
-    desk = open_desk(of=policy)
-    desk.performer.needed["slow"] = [lambda: clock.sleep(15.0)]
-    desk.performer.needed["late"] = [lambda: clock.sleep(25.0)]
-    for event in ("slow", "late", "none"):
-        desk.submit(event, queue="of", needs=("shard 1",) if event != "none" else ())
-    answered = await desk.after(21.0)
-    assert desk.performer.limits == {"slow": pytest.approx(5.0), "none": 20.0}
-    assert answered["late"] == ["failed"]
-    assert "dependency_late" in desk.given_up["late"].message
-    assert "limit of 20 s" in desk.given_up["late"].message
-
-
-async def test_what_hangs_is_asked_by_a_bounded_number_of_a_lane(open_desk):
-    """A hundred tenants whose policies do not come hold as many requests in memory, and no more."""
-    desk = open_desk(slots=2)
-    for number in range(100):
-        desk.performer.needed[f"{number}"] = [asyncio.Event().wait]
-        desk.submit(f"{number}", tenant=f"t{number}", needs=("policy_service",))
-    await desk.after(0.2)
-    assert len(desk.performer.prepared) == AHEAD_OF_LANE
-
-
-async def test_failures_of_a_need_and_of_the_work_itself_are_attempts_alike(open_desk):
-    """A job whose process died and whose policy failed twice since had its three attempts."""
-    desk = open_desk(
-        twice=QueuePolicy(attempts=2), later=QueuePolicy(backoff="fixed", backoff_s=4.0)
-    )
-    policy = "policy t/p"
-    failed = PolicyServiceFailed("503")
-    failed.need = policy
-    desk.performer.script["later"] = [ProcessDied("x")]
-    desk.performer.needed["twice"] = [failed] * 9
-    desk.submit("later", queue="later", needs=(policy,))
-    await desk.after()
-    desk.submit("twice", queue="twice", needs=(policy,))
-    await desk.after(6.0)
-    assert desk.given_up["twice"].attempts == 2
-    assert desk.given_up["later"].attempts == 3
-    assert desk.performer.prepared.count("later") == 1
-
-
-async def test_many_that_are_given_up_leave_turns_of_the_loop_to_others(open_desk):
-    """Each of them is a dead letter to make: a hundred thousand at once would stop heartbeats."""
-    desk = open_desk(of=QueuePolicy(attempts=1))
-    failed = PolicyServiceFailed("503")
-    failed.need = "policy t/p"
-    desk.performer.needed["first"] = [failed]
-    for event in ("first", *map(str, range(300))):
-        desk.submit(event, queue="of", needs=(failed.need,))
-    done = []
-    for _ in range(3000):
-        await desk.clock.advance(0.001)
-        done.append(len(desk.outcomes))
-    assert done[-1] == 301
-    assert max(after - before for before, after in pairwise(done)) <= 101
-
-
-async def test_a_need_that_was_away_is_asked_again_within_a_second_or_so(open_desk):
-    """Whoever waits for it waits no longer than that after it is back."""
-    desk = open_desk()
-    desk.performer.needed["a"] = [_away("shard 1")]
-    desk.submit("a", needs=("shard 1",))
-    await desk.after(0.7)
-    assert desk.performer.prepared == ["a"]
-    assert await desk.after(0.7) == {"a": ["completed"]}
-
-
-async def test_a_need_that_nothing_asks_any_more_is_forgotten_after_ten_minutes(open_desk):
-    """A policy's name is a need: requests bring new ones for ever."""
-    desk = open_desk()
-    desk.performer.needed["a"] = [_away("policy t/p")]
-    work = desk.submit("a", needs=("policy t/p",))
-    await desk.after()
-    desk.dispatcher.cancel(work)
-    await desk.after(590.0)
-    assert list(desk.dispatcher.gates.shut) == ["policy t/p"]
-    await desk.after(30.0)
-    assert desk.dispatcher.gates.shut == {}
-
-
-async def test_work_that_is_cancelled_while_it_is_prepared_gives_back_what_it_took(open_desk):
-    """Its place in a queue with room for one, and its place among those that ask one shard."""
-    desk = open_desk(slots=1, one=QueuePolicy(concurrency=1))
-    for number in range(9):
-        desk.performer.needed[f"{number}"] = [asyncio.Event().wait]
-        work = desk.submit(f"{number}", queue="one", needs=("shard 1",))
-        await desk.after()
-        assert work.stage == "preparing"
-        desk.dispatcher.cancel(work)
-    desk.submit("next", queue="one", needs=("shard 1",))
-    assert (await desk.after(1.0))["next"] == ["completed"]
-
-
 async def test_how_long_work_waited_is_measured_once(open_desk):
     """From being read to first starting: a retry would count the pause as waiting for a slot."""
     desk = open_desk()
@@ -465,12 +189,6 @@ async def test_a_dispatcher_that_closes_stops_what_runs(clock):
     await desk.dispatcher.close()
     await settle()
     assert desk.performer.cancelled == ["running"]
-
-
-def _away(need):
-    error = BreakerOpen("x")
-    error.need = need
-    return error
 
 
 @pytest.mark.parametrize(("priority", "first"), [(4, "low"), (5, "asked")])
