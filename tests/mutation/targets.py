@@ -42,6 +42,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "streams/runtime/fair_queue.py": ("tests/properties/test_fair_queue_laws.py",),
     "streams/runtime/poison.py": (
         "tests/unit/test_poison.py",
+        "tests/properties/test_poison_laws.py",
         "tests/unit/test_shipped_settings.py",
     ),
     "streams/runtime/poison_register.py": ("tests/unit/runtime/test_poison_register.py",),
@@ -56,6 +57,15 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "streams/runtime/dispatcher.py": (
         "tests/unit/runtime/test_dispatcher.py",
         "tests/unit/runtime/test_needs_of_work.py",
+    ),
+    "streams/runtime/first_requests.py": (
+        "tests/unit/runtime/test_job_partition.py",
+        "tests/properties/test_job_key_laws.py",
+    ),
+    "streams/runtime/held_requests.py": ("tests/unit/runtime/test_look_ahead.py",),
+    "streams/settings/reading.py": (
+        "tests/unit/test_setting_bounds.py",
+        "tests/unit/test_setting_meanings.py",
     ),
     "streams/runtime/handover.py": ("tests/unit/runtime/test_handover.py",),
     "streams/queue_policy.py": (
