@@ -17,7 +17,6 @@ of any: ``next_offset`` is where reading must go on, and its counters cover what
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from sys import intern
@@ -36,6 +35,7 @@ from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.first_requests import FirstRequests
 from streams.runtime.held_requests import HeldRequests
 from streams.runtime.partition import Partition
+from streams.runtime.passing import Passing
 from streams.runtime.request_log import RequestLog
 from streams.runtime.requests import (
     Request,
@@ -73,13 +73,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
 
 
-class _Passing(NamedTuple):
-    """A record that was read and that the prefix has not passed."""
-
-    offset: int
-    append_ms: int
-
-
 class _Answered(NamedTuple):
     request: Request
     answer: Answer
@@ -114,7 +107,7 @@ class JobPartition(Partition):
         self._position = self.progress.fold_offset
         self._log_time = self.progress.log_time
         """after the last record that was read"""
-        self._passing: deque[_Passing] = deque()
+        self._passing = Passing()
         self._held = HeldRequests(
             self.tp,
             state.context.settings.max_ahead_bytes,
@@ -139,7 +132,7 @@ class JobPartition(Partition):
     def reached(self) -> Reached:
         if not self._passing:
             return super().reached
-        return Reached(self._position, *self._passing[-1])
+        return Reached(self._position, *self._passing.last)
 
     def shed(self, order: ShedOrder) -> None:
         super().shed(order)
@@ -152,7 +145,7 @@ class JobPartition(Partition):
 
     def behind_s(self, now_ms: int) -> float:
         """Seconds since the oldest unfinished request was appended; 0 when none is left."""
-        return max(0, now_ms - self._passing[0].append_ms) / 1000 if self._passing else 0.0
+        return max(0, now_ms - self._passing.first.append_ms) / 1000 if self._passing else 0.0
 
     @property
     def settled(self) -> bool:
@@ -177,7 +170,7 @@ class JobPartition(Partition):
         self._batch = batch
         self._position = batch.end
         if len(batch):
-            self._passing += map(_Passing, batch.offsets, batch.timestamps)
+            self._passing.extend(batch.offsets, batch.timestamps)
             decoded = self._decode(batch)
             self._take_in(batch, decoded)
             self.poison.folded(batch, decoded.events)
@@ -449,8 +442,8 @@ class JobPartition(Partition):
     def _pass(self) -> None:
         """Move the prefix over every contiguous finished request."""
         progress, passed = self.progress, 0
-        while self._passing and (verdict := self.finished.take(self._passing[0].offset)):
-            progress.last_offset, progress.last_append_ms = self._passing.popleft()
+        while self._passing and (verdict := self.finished.take(self._passing.first.offset)):
+            progress.last_offset, progress.last_append_ms = self._passing.drop_first()
             progress.log_time = progress.log_time.after(progress.last_append_ms, self._expiry)
             passed += 1
             if verdict == APPLIED:
@@ -459,7 +452,7 @@ class JobPartition(Partition):
                 progress.duplicates += 1
             else:
                 progress.dead_by_code[verdict] += 1
-        prefix = self._passing[0].offset if self._passing else self._position
+        prefix = self._passing.first.offset if self._passing else self._position
         progress.read += passed
         progress.gaps += prefix - progress.fold_offset - passed
         progress.fold_offset = prefix

@@ -257,7 +257,7 @@ class Settings:
         0.1, "time between commits of finished simulations", low=0.02, high=60
     )
     max_ahead: int = _setting(
-        500_000,
+        2_000_000,
         "offsets read past the oldest unfinished request; at 80 % the partition pauses",
         low=1,
         high=5_000_000,

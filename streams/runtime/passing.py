@@ -1,0 +1,59 @@
+"""The records of a job partition that were read and that the prefix has not passed.
+
+One tenant's slow request holds the prefix for all, so the records behind it may be many: they are
+kept as two columns of numbers, 16 bytes a record.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+_DROPPED_MAX: Final = 4096
+
+
+class Read(NamedTuple):
+    """A record that was read."""
+
+    offset: int
+    append_ms: int
+
+
+class Passing:
+    """In log order."""
+
+    def __init__(self) -> None:
+        self._offsets = array("q")
+        self._append_ms = array("q")
+        self._dropped = 0
+        """records at the front that are passed"""
+
+    def __len__(self) -> int:
+        return len(self._offsets) - self._dropped
+
+    def __iter__(self) -> Iterator[Read]:
+        return map(Read, self._offsets[self._dropped :], self._append_ms[self._dropped :])
+
+    def extend(self, offsets: Iterable[int], append_ms: Iterable[int]) -> None:
+        """Records were read, behind all before."""
+        self._offsets.extend(offsets)
+        self._append_ms.extend(append_ms)
+
+    @property
+    def first(self) -> Read:
+        return Read(self._offsets[self._dropped], self._append_ms[self._dropped])
+
+    @property
+    def last(self) -> Read:
+        return Read(self._offsets[-1], self._append_ms[-1])
+
+    def drop_first(self) -> Read:
+        """The prefix passes the first one."""
+        first = self.first
+        self._dropped += 1
+        # Dropping costs one move of what is left for as many drops.
+        if self._dropped > max(_DROPPED_MAX, len(self._offsets) // 2):
+            del self._offsets[: self._dropped], self._append_ms[: self._dropped]
+            self._dropped = 0
+        return first
