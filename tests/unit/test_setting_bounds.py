@@ -132,3 +132,15 @@ def test_the_home_is_where_the_command_says(tmp_path):
     settings, _ = load({"DIA_HOME": str(tmp_path)}, home=str(other))
     assert (settings.home, settings.grace_s) == (str(other), 33)
     assert load({"DIA_HOME": str(tmp_path)})[0].home == str(tmp_path)
+
+
+def test_without_a_word_the_home_is_that_of_the_user(tmp_path, monkeypatch):
+    """Every path of state begins with it: "" would be the working folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert load({})[0].home == str(tmp_path / "dia")
+
+
+def test_replicas_without_a_cluster_are_refused_before_anything_uses_them(tmp_path):
+    """A table without ReplicatedMergeTree would exist on one of them only."""
+    with pytest.raises(UsageError, match="DIA_CLICKHOUSE_CLUSTER"):
+        _read(tmp_path, clickhouse_shards="http://a:8123|http://b:8123")
