@@ -348,9 +348,8 @@ class JobPartition(Partition):
         # All answers are made before anything changes: the agent's code may raise.
         cancelled = cancel_outcome(outcome.status == "cancelled", self.clock.now_ms())
         first = given_up is None and not request.is_repeat and not request.is_conflict
-        if first and self._remembered(request, outcome).size_bytes > self.outcomes.room(
-            request.ask.tenant
-        ):
+        # What is cancelled must not run later: a dead letter of it could be replayed.
+        if first and outcome.status != "cancelled" and not self._has_room(request, outcome):
             outcome, given_up = self._over_quota(_OUTCOMES_OVER_QUOTA)
         ends = [self._end(request, outcome, given_up)]
         ends += [self._end(canceller, cancelled, None) for canceller in request.cancellers or ()]
@@ -392,7 +391,7 @@ class JobPartition(Partition):
             for repeat in repeats:
                 self._judge_again(repeat)
             return
-        self.outcomes.remember(self._remembered(request, outcome))
+        self._remember(request, outcome)
         for answer in answers:
             self._give(answer)
         for repeat in repeats:
@@ -401,6 +400,14 @@ class JobPartition(Partition):
             elif repeat not in self._held:
                 repeat.is_repeat, repeat.known = True, Known(outcome)
                 self._dispatcher.submit(repeat)
+
+    def _remember(self, request: Request, outcome: Outcome) -> None:
+        if outcome.status != "cancelled" or self._has_room(request, outcome):
+            self.outcomes.remember(self._remembered(request, outcome))
+
+    def _has_room(self, request: Request, outcome: Outcome) -> bool:
+        room = self.outcomes.room(request.ask.tenant)
+        return self._remembered(request, outcome).size_bytes <= room
 
     def _remembered(self, request: Request, outcome: Outcome) -> Remembered:
         ask = request.ask

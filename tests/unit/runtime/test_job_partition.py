@@ -290,6 +290,24 @@ async def test_cancellations_that_wait_for_each_other_are_answered_without_room(
     await desk.close()
 
 
+async def test_what_is_cancelled_stays_cancelled_without_room_for_its_outcome():
+    """Its canceller was told so. A dead letter of it could be replayed, and then it would run."""
+    desk = Desk(replace(SETTINGS, quota_outcome_bytes=1))
+    await desk.create_topics()
+    await desk.open()
+    target = await desk.ask("k")
+    await desk.read()
+    cancels = {"scenario": "cancel", "parameters": {"idempotency_key": "k"}}
+    canceller = await desk.ask("c", **cancels)
+    await desk.read()
+    await desk.commit()
+    results = desk.results()
+    assert results[canceller]["summary"] == {"cancelled": True}
+    assert results[target]["status"] == "cancelled"
+    assert desk.dead() == []
+    await desk.close()
+
+
 async def test_what_is_given_up_is_not_remembered(desk):
     """The same request must run, not hear of an old failure for an hour; and as nothing is
     remembered of it, another payload under its key is no conflict."""
