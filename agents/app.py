@@ -10,6 +10,7 @@ from typing import Final
 
 import schemas
 from agents import aggregate_metrics, record_training, simulate_decision
+from agents.clickhouse_tables import MODELS, SIMULATIONS, TRAINING_RUNS
 from agents.simulator import Simulator
 from schemas import ModelMetric, SimulationRequest, SimulationResult, TrainingResult
 from streams.app import App
@@ -21,6 +22,8 @@ app = App(
     schemas=Path(schemas.__file__).parent / "generated",
     pages=("explore", "decisions", "training"),
 )
+for table in (TRAINING_RUNS, MODELS, SIMULATIONS):
+    app.add_clickhouse_table(table)
 
 DIA_GROUP: Final = app.group
 SIMULATOR_GROUP: Final = "dia-simulator-group"

@@ -17,10 +17,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.clickhouse_tables import MODELS, TRAINING_RUNS
 from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
 from streams.agent import Change, EventBatch, Scope
-from streams.bad_records import IdempotencyConflict, TenantOverQuota, UnknownTable
+from streams.bad_records import IdempotencyConflict, RowUnfit, TenantOverQuota
 from streams.cache.kind import MODEL, owned
 from tables import MODEL_CARDS, SEEN_EVENTS
 from tables.id_shares import Owners
@@ -71,8 +72,8 @@ def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
             )
         elif verdict == Verdict.FRESH:
             try:
-                scope.fact("training_runs", _run_row(event, batch, index))
-            except UnknownTable as error:
+                scope.fact(TRAINING_RUNS, _run_row(event, batch, index))
+            except RowUnfit as error:
                 scope.dead_letter(batch.row(index), error.code, str(error), event.tenant_id)
                 continue
             applied += 1
@@ -185,5 +186,5 @@ def _tell(scope: Scope, card: ModelCard, events: Sequence[bytes]) -> None:
     name = owned(card.tenant_id, card.model_id)
     body = _json(card)
     row = {"tenant": card.tenant_id, "model": card.model_id, "card": body.decode()}
-    scope.fact("models", row, name=name)
+    scope.fact(MODELS, row, name=name)
     scope.change(Change(MODEL.name, name, body, tuple(events)))

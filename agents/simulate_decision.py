@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
+from agents.clickhouse_tables import SIMULATIONS
 from schemas.simulation import (
     CANCEL,
     SimulationError,
@@ -61,7 +62,7 @@ def answer(request: SimulationRequest, outcome: Outcome, place: Place) -> Answer
         started_ts=outcome.started_ms,
         finished_ts=outcome.finished_ms,
     )
-    return Answer(_encode(result), "simulations", _row(request, outcome, place))
+    return Answer(_encode(result), SIMULATIONS.name, _row(request, outcome, place))
 
 
 def _row(request: SimulationRequest, outcome: Outcome, place: Place) -> dict[str, Any]:

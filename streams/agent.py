@@ -14,13 +14,14 @@ tables, becomes true with the next commit, all at once. It may not await and may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.targets import RowTarget, RowValues
 from streams.topic import Topic
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
 from tables.fingerprint import Fingerprints
@@ -122,11 +123,14 @@ class Scope(Protocol):
         """Produce ``record`` in the partition's next transaction."""
         ...
 
-    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
-        """Owe ClickHouse a row of a table of facts, from the partition's next commit on; its
-        ``ver`` and ``at`` are the commit's. Of rows with one ``name`` only the last is owed: all
-        would have one version. Raises `UnknownTable`, and owes nothing, for a table that is not
-        there: whose record that is, the agent knows, and refuses it by `dead_letter`."""
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
+        """Owe a declared ClickHouse table or sink a row, from the partition's next commit on; its
+        ``ver`` and ``at`` are the commit's. Of rows with one ``name`` only the last is owed: all would have
+        one version.
+
+        Raises `UnknownTable` for a target that the app does not declare and `RowUnfit` for a row that
+        it cannot hold. Nothing is owed then: the agent refuses the record by `dead_letter`.
+        """
         ...
 
     def change(self, change: Change) -> None:

@@ -23,9 +23,15 @@ from typing import Any, TypeVar
 
 from streams.agent import AgentSpec, EventBatch, Scope
 from streams.app_streams import StreamDeclarations
+from streams.clickhouse_table import ClickHouseTable, Column
 from streams.errors import UsageError
 from streams.job_agent import Agent, Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
+from streams.operational_tables import OPERATIONAL
+from streams.row_sink import DeclaredSink, RowSink
+from streams.rows import WINDOW_TABLES
+from streams.settings import Settings
 from streams.stream_agent import StreamAgent
+from streams.targets import Targets
 from streams.topic import (
     DAY_MS,
     SOURCE_MESSAGE_BYTES,
@@ -69,6 +75,8 @@ class App(StreamDeclarations):
         self.schemas = None if schemas is None else Path(schemas)
         self._topics: dict[str, Topic] = {}
         self._agents: dict[str, Agent] = {}
+        self._clickhouse_tables = dict(OPERATIONAL)
+        self._sinks: dict[str, DeclaredSink] = {}
 
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self._topics)} topics, {len(self._agents)} agents>"
@@ -86,6 +94,21 @@ class App(StreamDeclarations):
         return MappingProxyType(self._agents)
 
     @property
+    def clickhouse_tables(self) -> Mapping[str, ClickHouseTable]:
+        """Every table of rows besides windows, by name: the operational ones and those declared."""
+        return MappingProxyType(self._clickhouse_tables)
+
+    @property
+    def sinks(self) -> Mapping[str, DeclaredSink]:
+        """Every target of rows besides ClickHouse, by name."""
+        return MappingProxyType(self._sinks)
+
+    @property
+    def targets(self) -> Targets:
+        """Where rows of agents may go."""
+        return Targets(self.clickhouse_tables, self.sinks)
+
+    @property
     def topology(self) -> Topology:
         """Topics and the groups that read them, as data."""
         agents = self._agents.values()
@@ -98,6 +121,7 @@ class App(StreamDeclarations):
                 for agent in agents
                 if isinstance(agent, JobAgent)
             },
+            self.targets,
         )
 
     @property
@@ -159,6 +183,50 @@ class App(StreamDeclarations):
             message_bytes=message_bytes,
         )
         self._topics[name] = declared
+        return declared
+
+    def clickhouse_table(
+        self,
+        name: str,
+        *,
+        columns: Mapping[str, str | type | Column],
+        order_by: tuple[str, ...],
+        shard_by: tuple[str, ...],
+        partition_by: str = "",
+        ttl_days: int | None = None,
+        in_epoch: bool = False,
+        description: str = "",
+    ) -> ClickHouseTable:
+        """Declare a table that agents write rows of; see `ClickHouseTable` for each argument."""
+        declared = ClickHouseTable(
+            name=name,
+            columns=dict(columns),
+            order_by=order_by,
+            shard_by=shard_by,
+            partition_by=partition_by,
+            ttl_days=ttl_days,
+            in_epoch=in_epoch,
+            description=description,
+        )
+        self.add_clickhouse_table(declared)
+        return declared
+
+    def add_clickhouse_table(self, declared: ClickHouseTable) -> None:
+        """Register a table that was declared elsewhere."""
+        self._check_target_name(declared.name)
+        self._clickhouse_tables[declared.name] = declared
+
+    def sink(
+        self,
+        name: str,
+        *,
+        columns: Mapping[str, str | type],
+        open: Callable[[Settings], RowSink],  # noqa: A002 - the word for it
+    ) -> DeclaredSink:
+        """Declare a target of rows besides ClickHouse; see `DeclaredSink` for each argument."""
+        declared = DeclaredSink(name=name, columns=dict(columns), open=open)
+        self._check_target_name(name)
+        self._sinks[name] = declared
         return declared
 
     def batch_agent(
@@ -246,6 +314,14 @@ class App(StreamDeclarations):
             raise UsageError(
                 f"a topic cannot be called {name!r}: use at most 200 letters, digits, ., - and _, "
                 f"and none of the endings {', '.join(_COMPANION_SUFFIXES)}."
+            )
+
+    def _check_target_name(self, name: str) -> None:
+        taken = [*WINDOW_TABLES, *self._clickhouse_tables, *self._sinks]
+        if name in taken:
+            raise UsageError(
+                f"app {self.name} has a ClickHouse table or sink named {name} already. Names in use "
+                f"are {', '.join(taken)}."
             )
 
     def _check_agent(self, agent: Agent) -> None:

@@ -102,6 +102,12 @@ class WindowClosed(BadRecord):
     code = "window_closed"
 
 
+class RowUnfit(BadRecord):
+    """What comes of the record is a row that its table's columns cannot hold."""
+
+    code = "row_unfit"
+
+
 class RowRefused(BadRecord):
     """ClickHouse refused a row; found by bisection."""
 

@@ -4,7 +4,8 @@ DiaError
  +- BadRecord                      dead-letter the record, go on (streams/bad_records.py)
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
- |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, AgentTimeout, ValueRefused, WindowClosed
+ |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
+ |   |  WindowClosed
  |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff

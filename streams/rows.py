@@ -9,8 +9,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.clickhouse_table import ClickHouseTable
+
 Bucket: TypeAlias = Literal["h1", "d1"]
 WindowTable: TypeAlias = Literal["m1", "h1", "d1"]
+WINDOW_TABLES: tuple[WindowTable, ...] = ("m1", "h1", "d1")
 
 OFFSET_BITS = 48
 """Of a window row's ``inc`` or ``ver``: the lower bits hold a source offset + 1, the upper ones the
@@ -122,12 +125,16 @@ class WindowRows:
 
 @dataclass(frozen=True, slots=True)
 class FactRows:
-    """Rows of one of the other tables (`dead_letters`, `ledger`, ...) of one shard, idempotent
-    by the table's own key and ``ver``. Columns are lists of equal length, in any order."""
+    """Rows of a declared table of one shard, idempotent by the table's own key and ``ver``. Columns
+    are lists of equal length, in any order."""
 
-    table: str
+    declared: ClickHouseTable
     shard: int
     columns: Mapping[str, Sequence[Any]]
+
+    @property
+    def table(self) -> str:
+        return self.declared.name
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -158,6 +165,11 @@ class ShardSet(Protocol):
 
     @property
     def count(self) -> int: ...
+
+    @property
+    def tables(self) -> Mapping[str, ClickHouseTable]:
+        """The declared tables, by name: what `insert` takes besides rows of windows."""
+        ...
 
     @property
     def identity(self) -> MapIdentity:

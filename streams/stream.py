@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from streams.current_stream import HeadersLike, Key, NoTables, Target
 from streams.errors import UnsupportedByDia
 from streams.sending import outgoing
+from streams.targets import RowTarget, RowValues
 from streams.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 
 Filter = Callable[[Any], Any]
@@ -88,7 +89,7 @@ class Feed(Protocol):
 
     def emit(self, record: OutboundRecord) -> None: ...
 
-    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None: ...
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None: ...
 
 
 class Stream:
@@ -249,10 +250,10 @@ class Stream:
         )
         self.emit(record)
 
-    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
-        """Owe ClickHouse a row, as `streams.agent.Scope.fact`."""
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
+        """Owe a ClickHouse table or a sink a row, as `streams.agent.Scope.fact`."""
         self._check_alive()
-        self._feed.fact(table, row, name=name)
+        self._feed.fact(target, row, name=name)
 
     def _check_alive(self) -> None:
         if self.ended:

@@ -15,8 +15,9 @@ comes with the package (a pytest entry point), and closes what it made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -25,12 +26,14 @@ from streams.app import App
 from streams.current_stream import HeadersLike, Key, Target
 from streams.declared_table import DeclaredTable
 from streams.errors import UsageError
+from streams.row_sink import DeclaredSink, RowBatch
 from streams.sending import header_pairs, key_bytes, value_bytes
 from streams.settings import Settings
 from streams.simulation.loop import VirtualLoop
 from streams.simulation.world import Process, World
 from streams.sinks.memory_replica import Row
 from streams.stream_agent import StreamAgent
+from streams.targets import RowTarget, Targets
 from streams.topics import wanted_topics
 from streams.types import Headers, TopicPartition
 from tables.changelog import unpack
@@ -88,7 +91,9 @@ class AppTester:
         self.app = app
         self._loop = VirtualLoop()
         agents = tuple(app.agents.values())
-        self._world = World(self._loop, settings, agents, start_ms=now_ms)
+        self._written = {name: WrittenRows() for name in app.sinks}
+        targets = Targets(app.clickhouse_tables, _in_memory(app.sinks, self._written))
+        self._world = World(self._loop, settings, agents, start_ms=now_ms, targets=targets)
         self._started = 0
         self._run(self._create_topics())
         self._process = self._start()
@@ -197,9 +202,13 @@ class AppTester:
                 letters.append(Letter(topic.name, code, why, value))
         return letters
 
-    def rows(self, table: str) -> list[Row]:
-        """The rows that ClickHouse would show of a table."""
-        rows: list[Row] = self._world.shards.rows(table)
+    def rows(self, target: str | RowTarget) -> list[Row]:
+        """The rows that ClickHouse would show of a table, or that a sink was given, each once. The
+        sinks of the app are not opened here: their rows are kept instead."""
+        name = target if isinstance(target, str) else target.name
+        if name in self._written:
+            return self._written[name].rows
+        rows: list[Row] = self._world.shards.rows(name)
         return rows
 
     # --- inside ------------------------------------------------------------------------------
@@ -302,3 +311,35 @@ def _json(value: bytes | None) -> Any:
         return msgspec.json.decode(value)
     except ValueError:
         return value
+
+
+class WrittenRows:
+    """The `RowSink` of a test: every batch once, as a real sink must keep it."""
+
+    def __init__(self) -> None:
+        self._batches: dict[str, RowBatch] = {}
+
+    async def write(self, batch: RowBatch) -> None:
+        self._batches.setdefault(batch.name, batch)
+
+    async def close(self) -> None:
+        return
+
+    @property
+    def rows(self) -> list[Row]:
+        """In the order in which they came first."""
+        return [row for batch in self._batches.values() for row in batch.rows()]
+
+
+def _in_memory(
+    declared: Mapping[str, DeclaredSink], written: Mapping[str, WrittenRows]
+) -> dict[str, DeclaredSink]:
+    return {
+        name: replace(sink, open=partial(_already_open, written[name]))
+        for name, sink in declared.items()
+    }
+
+
+def _already_open(sink: WrittenRows, settings: Settings) -> WrittenRows:
+    del settings
+    return sink

@@ -1,4 +1,4 @@
-"""The topics of one app and the groups that read them: what the engine knows of an app below its agents."""
+"""The topics of one app, the groups that read them, where their rows go: all below its agents."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from streams.targets import Targets
 from streams.topic import Topic, replay_group
 
 
@@ -21,12 +22,13 @@ class DeclaredSource(NamedTuple):
 class Topology:
     """``topics`` in the order of their declaration; ``read``: one entry for each agent.
     ``answers`` maps a topic of requests to the topic that its agent answers on, in the partition of
-    the same number."""
+    the same number. ``targets``: its ClickHouse tables and sinks."""
 
     app: str
     topics: tuple[Topic, ...] = ()
     read: tuple[DeclaredSource, ...] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
+    targets: Targets = field(default_factory=Targets)
 
     @cached_property
     def by_name(self) -> Mapping[str, Topic]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from mode import Service
 from streams import process_memory
 from streams.broker.kafka import KafkaBroker
 from streams.cache.process import ProcessCaches
+from streams.clickhouse_table import ClickHouseTable
 from streams.clock import Clock, SystemClock
 from streams.degradation.room import room_reading
 from streams.errors import WorkerStopped
@@ -41,7 +42,7 @@ from tables.rocksdb import RocksFolder
 
 _STATUS_INTERVAL_S = 0.25
 
-ShardsOf: TypeAlias = Callable[[Settings, Clock], ShardSet]
+ShardsOf: TypeAlias = Callable[[Settings, Clock, Mapping[str, ClickHouseTable]], ShardSet]
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +88,8 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._worker = Worker(
             agents=self._agents,
             broker=KafkaBroker.from_settings(settings),
-            shards=self._shards_of(settings, self._clock),
+            sinks=self._topology.targets.sinks,
+            shards=self._shards_of(settings, self._clock, self._topology.targets.tables),
             stores=lambda group: RocksFolder(state_dir, group),
             clock=self._clock,
             settings=settings,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streams.derived_files import Files
 from streams.settings import Settings
+from streams.targets import Targets
 
 Entry: TypeAlias = tuple[bytes, bytes | None]
 """Key and its new value; None deletes the key."""
@@ -78,6 +79,7 @@ class TableContext:
     shard_of: ShardOf
     settings: Settings
     files: Files
+    targets: Targets
 
 
 T_co = TypeVar("T_co", bound=Table, covariant=True)

@@ -110,7 +110,7 @@ async def engine(
     worker = Worker(
         agents=[agent],
         broker=broker,
-        shards=NullShards.from_settings(settings, clock),
+        shards=NullShards.from_settings(settings, clock, app.clickhouse_tables),
         stores=lambda group: RocksFolder(folder, group),
         clock=clock,
         settings=settings,

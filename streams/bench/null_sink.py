@@ -5,11 +5,12 @@ Only `streams.bench.worker` can choose it. No setting and no option of `dia work
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.clickhouse_table import ClickHouseTable
 from streams.clock import Clock
 from streams.rows import Bucket, MapIdentity, Rows
 from streams.settings import Settings
@@ -19,18 +20,27 @@ from streams.sinks import sharding
 class NullShards:
     """Implements `streams.rows.ShardSet`; spreads rows as the real one does, then drops them."""
 
-    def __init__(self, count: int, shard_map: sharding.ShardMap) -> None:
+    def __init__(
+        self, count: int, shard_map: sharding.ShardMap, tables: Mapping[str, ClickHouseTable]
+    ) -> None:
         self._count = count
+        self._tables = tables
         self._map = shard_map
 
     @classmethod
-    def from_settings(cls, settings: Settings, clock: Clock) -> NullShards:
+    def from_settings(
+        cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
+    ) -> NullShards:
         """As many shards as ``DIA_CLICKHOUSE_SHARDS`` names; none of them is asked."""
-        return cls(len(settings.shards()), sharding.declared(settings))
+        return cls(len(settings.shards()), sharding.declared(settings), tables)
 
     @property
     def count(self) -> int:
         return self._count
+
+    @property
+    def tables(self) -> Mapping[str, ClickHouseTable]:
+        return self._tables
 
     @property
     def identity(self) -> MapIdentity:

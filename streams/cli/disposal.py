@@ -145,7 +145,7 @@ async def _record(
     from streams.replay.control import Disposal, dispose
 
     total = Disposal()
-    broker, shards = broker_of(run.settings), shards_of(run.settings)
+    broker, shards = broker_of(run.settings), shards_of(run.settings, run.app.topology)
     try:
         async with clients(run) as (_, reader):
             for topic, own in groupby(spans, key=lambda span: span.tp.topic):

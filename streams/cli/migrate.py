@@ -89,7 +89,7 @@ def _each(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]
     from streams.sinks.replica import StatementRefused
     from streams.sinks.schema import servers
 
-    found = servers(run.settings)
+    found = servers(run.settings, run.app.clickhouse_tables)
     if not found:
         raise DependencyUnreachable(
             "no ClickHouse shard is known: start the local stack with `dia up`, or set "

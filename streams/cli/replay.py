@@ -231,7 +231,7 @@ async def _work(
     from streams.cli.shards import shards_of
     from streams.replay.run import run_plan
 
-    shards = shards_of(invoked.settings)
+    shards = shards_of(invoked.settings, invoked.app.topology)
     try:
         return await run_plan(_means(invoked, rate, actor, shards, seen), plan, resume=resume)
     finally:

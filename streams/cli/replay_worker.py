@@ -49,7 +49,7 @@ async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
     except BaseException:
         lock.close()
         raise
-    broker, shards = broker_of(settings), shards_of(settings)
+    broker, shards = broker_of(settings), shards_of(settings, topology)
     server = HealthServer(health, metrics, clock, listener)
     agent = ReplayAgent(
         broker,

@@ -98,7 +98,9 @@ async def _plan(
     from streams.cli.kafka import broker_of
     from streams.runtime.reset import look, open_epoch
 
-    standing = await look(broker_of(run.settings), group, source, partition)
+    standing = await look(
+        broker_of(run.settings), group, source, partition, run.app.topology.targets
+    )
     return open_epoch(standing, resume_at_start=resume_at_start)
 
 

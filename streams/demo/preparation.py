@@ -33,7 +33,7 @@ async def prepare(
     finally:
         await admin.close()
     migrated = 0
-    for server in servers(settings):
+    for server in servers(settings, topology.targets.tables):
         try:
             migrated += len(await asyncio.to_thread(server.migrator.apply))
         finally:

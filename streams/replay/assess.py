@@ -72,6 +72,7 @@ class Assessor:
         """Raises what `Repair` raises, and KeyError for a target that is not declared."""
         self.repair = Repair(terms)
         self._terms = terms
+        self._tables = topology.targets.tables
         self._target = topology.topic(terms.target) if terms.target is not None else None
         self._limits = Limits(settings.future_max_s, settings.late_max_s)
         self._reader = reader
@@ -151,7 +152,7 @@ class Assessor:
 
     def _row(self, letter: Letter, record: Original) -> Assessed:
         try:
-            readable_row(record.value)
+            readable_row(self._tables, record.value)
         except ValueError as error:
             return self._failed(letter, STILL_FAILS, f"the value is no row of a table: {error}")
         return Assessed(letter, Action.INSERT, record=record, certain=False)

@@ -9,6 +9,7 @@ import numpy as np
 
 from streams.dlq.letter import Letter
 from streams.dlq.scan import Span, scan
+from streams.operational_tables import DEAD_LETTERS
 from streams.replay.dispositions import Disposition
 from streams.replay.journal import Disposed
 from streams.replay.ranges import OffsetSet
@@ -33,7 +34,7 @@ def disposed_rows(
     for letter in letters:
         by_shard.setdefault(shards.shard_of_key(letter.id), []).append(letter)
     return [
-        FactRows("dead_letters", shard, _columns(found, decided, versions, entry))
+        FactRows(DEAD_LETTERS, shard, _columns(found, decided, versions, entry))
         for shard, found in by_shard.items()
     ]
 

@@ -7,15 +7,17 @@ records it. Hours and days of a window row are recomputed, as for any window tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
+from streams.clickhouse_table import ClickHouseTable
 from streams.errors import RollUpExpired
 from streams.rows import ShardSet, WindowRows
-from streams.runtime.effects import SHARD_BY, rows_by_shard
+from streams.runtime.effects import rows_by_shard
 
 _HOUR_S, _DAY_S = 3600, 86_400
 
@@ -57,12 +59,12 @@ _decode_any = msgspec.json.Decoder(_Any).decode
 _decode_fact = msgspec.json.Decoder(FactRow).decode
 
 
-def readable_row(value: bytes | None) -> WindowRow | FactRow:
+def readable_row(tables: Mapping[str, ClickHouseTable], value: bytes | None) -> WindowRow | FactRow:
     """The row of a dead letter. ValueError for anything else."""
-    names = SHARD_BY.get(_decode_any(value or b"").table)
-    if names is not None:
+    declared = tables.get(_decode_any(value or b"").table)
+    if declared is not None:
         fact = _decode_fact(value or b"")
-        if missing := [name for name in (*names, "ver") if name not in fact]:
+        if missing := [name for name in (*declared.shard_by, "ver") if name not in fact]:
             raise ValueError(f"it has no {missing[0]}")
         return fact
     row = _decode(value or b"")
@@ -76,10 +78,11 @@ async def insert_row(shards: ShardSet, value: bytes | None) -> None:
 
     Raises what `ShardSet.insert` and `ShardSet.roll_up` raise, `RowsRefused` among them.
     """
-    row = readable_row(value)
+    row = readable_row(shards.tables, value)
     if not isinstance(row, WindowRow):
         columns = {name: [cell] for name, cell in row.items() if name != "table"}
-        for rows in rows_by_shard(row["table"], columns, shards.shard_of_key):
+        declared = shards.tables[row["table"]]
+        for rows in rows_by_shard(declared, columns, shards.shard_of_key):
             await shards.insert(rows.shard, [rows])
         return
     shard = int(shards.shard_of([row.tenant], [row.model], [row.metric])[0])

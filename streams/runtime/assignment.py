@@ -32,6 +32,7 @@ from streams.errors import (
     StoreUnusable,
 )
 from streams.job_agent import Agent, JobAgent
+from streams.row_sink import DeclaredSink
 from streams.rows import MAP_HINT, MapIdentity, ShardSet
 from streams.runtime.commit_mark import committed_offset, lost_links
 from streams.runtime.dispatcher import Dispatcher
@@ -47,6 +48,7 @@ from streams.runtime.stream_partition import StreamPartition
 from streams.runtime.survey import survey
 from streams.settings import Settings
 from streams.stream_agent import StreamAgent
+from streams.targets import Targets
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -91,6 +93,8 @@ class Opener:
     request_log: RequestLog | None = None
     """of job agents; without one each partition has its own"""
     entropy: Entropy = os.urandom
+    sinks: Mapping[str, DeclaredSink] = field(default_factory=dict)
+    """the declared ones, by name"""
 
     async def open(self, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]) -> Opened:
         """Run A1 to A4; ``fenced`` is called after A1.
@@ -283,6 +287,7 @@ class Opener:
             shard_of=self.shards.shard_of,
             settings=self.settings,
             files=store.files,
+            targets=Targets(self.shards.tables, self.sinks),
         )
 
 

@@ -16,7 +16,7 @@ def consequences(opening: Opening, settings: Settings) -> list[str]:
 
 def _offsets(opening: Opening) -> Iterator[str]:
     standing, link = opening.standing, opening.link
-    kept = len(kept_effects(standing.survey))
+    kept = len(kept_effects(standing))
     yield (
         f"{standing.tp} goes on at offset {link.next_offset} in epoch {link.epoch}, with empty "
         f"tables; {kept} owed effects are kept."

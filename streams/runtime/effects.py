@@ -3,6 +3,7 @@
 b"L" epoch:u32              the partition's ledger row of an epoch, replaced by every commit
 b"D" seq:u64 part:u32       dead_letters rows of the commit ``seq``
 b"F" seq:u64 part:u32 table rows of another table of facts, of the commit ``seq``
+b"S" seq:u64 part:u32 sink  rows of a sink, of the commit ``seq``
 b"C" cache 00 name          the newest value of a name in a versioned cache
 b"R" bucket:u8 shard:u16 start_min:u32
                             an hour (0) or day (1) of one shard to recompute from minutes
@@ -17,33 +18,24 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.agent import Change
-from streams.bad_records import UnknownTable
+from streams.clickhouse_table import ClickHouseTable
 from streams.dead_letters import Row, columns
 from streams.errors import UnknownTarget
+from streams.operational_tables import DEAD_LETTERS, LEDGER
+from streams.row_sink import RowBatch
 from streams.rows import Bucket, FactRows, commit_version
 from streams.runtime.shed_order import ShedOrder
+from streams.targets import Targets
 from streams.types import TopicPartition
 from tables.changelog import Link
 from tables.table import MAX_ENTRY_BYTES
 
-SHED_RANGES = "shed_ranges"
-
 _LEDGER = struct.Struct(">cI")
 _DEAD = _FACTS = struct.Struct(">cQI")
 _ROLL_UP = struct.Struct(">cBHI")
-_TABLES: Mapping[bytes, str] = {b"L": "ledger", b"D": "dead_letters"}
-SHARD_BY: Mapping[str, tuple[str, ...]] = {
-    "ledger": ("grp", "topic", "part"),
-    "dead_letters": ("id",),
-    "simulations": ("tenant", "idempotency_key"),
-    "training_runs": ("tenant", "model"),
-    "models": ("tenant", "model"),
-    SHED_RANGES: ("grp", "topic", "part"),
-}
-"""Columns that choose a fact row's shard."""
-IN_EPOCH = frozenset({"simulations", "training_runs"})
-"""Tables whose rows are named by an offset, which a reset may give to another record: the epoch is a
-part of their key. (`shed_ranges` has it from its order.)"""
+_OWN: Mapping[bytes, str] = {b"L": LEDGER.name, b"D": DEAD_LETTERS.name}
+_NAMED = (b"F", b"S")
+"""Kinds of effects whose key ends with the name of their target."""
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
 _MINUTES_PER_DAY = 1440
 
@@ -76,6 +68,22 @@ def facts(seq: int, table: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, by
     """The facts of one commit in one table, cut likewise."""
     for part, value in enumerate(_cut(rows)):
         yield _FACTS.pack(b"F", seq, part) + table.encode(), value
+
+
+def sink_rows(seq: int, sink: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
+    """The rows of one commit for one sink, cut likewise."""
+    for part, value in enumerate(_cut(rows)):
+        yield _FACTS.pack(b"S", seq, part) + sink.encode(), value
+
+
+def row_batch(group: str, source: TopicPartition, key: bytes, value: bytes) -> RowBatch | None:
+    """The rows that an effect of this partition owes a sink; None for another kind of effect."""
+    if key[:1] != b"S":
+        return None
+    columns = _decode(value)
+    _, _, part = _FACTS.unpack_from(key)
+    sink = key[_FACTS.size :].decode()
+    return RowBatch(sink, group, source, columns["ver"][0], part, columns)
 
 
 def _cut(rows: Sequence[Row]) -> Iterator[bytes]:
@@ -137,55 +145,49 @@ def encode_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
     return _encode(dict(columns))
 
 
-def check_fact(table: str, row: Mapping[str, Any]) -> None:
-    """Raises `UnknownTable` for a fact that could not be handed to a shard once it is owed."""
-    names = SHARD_BY.get(table)
-    if names is None:
-        raise UnknownTable(f"there is no table of facts called {table!r}")
-    missing = [name for name in names if name not in row]
-    if missing:
-        raise UnknownTable(
-            f"a row of {table!r} has no column {missing[0]!r}, by which it is placed"
-        )
-
-
-def is_known(key: bytes) -> bool:
-    """Whether this version can hand over the effect that has this key."""
+def is_known(targets: Targets, key: bytes) -> bool:
+    """Whether the effect that has this key can be handed over."""
     kind = key[:1]
     if kind == b"R":
         return len(key) == _ROLL_UP.size and key[1] < len(_BUCKETS)
-    return kind in (b"L", b"D", b"C") or (kind == b"F" and key[_FACTS.size :].decode() in SHARD_BY)
+    if kind in _NAMED:
+        return key[_FACTS.size :].decode() in (targets.tables if kind == b"F" else targets.sinks)
+    return kind in (b"L", b"D", b"C")
 
 
-def check_targets(keys: Iterable[bytes]) -> None:
-    """Raises `UnknownTarget` if this version cannot hand over all of these effects."""
-    unknown = [key for key in keys if not is_known(key)]
+def check_targets(targets: Targets, keys: Iterable[bytes]) -> None:
+    """Raises `UnknownTarget` if not all of these effects can be handed over."""
+    unknown = [key for key in keys if not is_known(targets, key)]
     if unknown:
         first = unknown[0]
-        named = repr(first[_FACTS.size :].decode()) if first[:1] == b"F" else repr(first[:1])
+        named = repr(first[_FACTS.size :].decode() if first[:1] in _NAMED else first[:1])
         raise UnknownTarget(
-            f"the state owes {len(unknown)} effects to targets that this version of dia does not "
-            f"know, the first one to {named}. Nothing of them is lost. Run the version that wrote "
-            f"them, or a newer one; `dia tables reset` gives them up."
+            f"the state owes {len(unknown)} effects to targets that neither this version of dia nor "
+            f"the app knows, the first one to {named}. Nothing of them is lost. Declare it again, or "
+            f"run the version that wrote them; `dia tables reset` gives them up."
         )
 
 
-def fact_rows(key: bytes, value: bytes, shard_of_id: Callable[[str], int]) -> list[FactRows]:
+def fact_rows(
+    tables: Mapping[str, ClickHouseTable],
+    key: bytes,
+    value: bytes,
+    shard_of_id: Callable[[str], int],
+) -> list[FactRows]:
     """The rows of any effect of facts, one `FactRows` per shard concerned.
 
     ``shard_of_id`` maps a row's own key to its shard.
     """
-    table = key[_FACTS.size :].decode() if key[:1] == b"F" else _TABLES[key[:1]]
-    return rows_by_shard(table, _decode(value), shard_of_id)
+    table = key[_FACTS.size :].decode() if key[:1] == b"F" else _OWN[key[:1]]
+    return rows_by_shard(tables[table], _decode(value), shard_of_id)
 
 
 def rows_by_shard(
-    table: str, found: Mapping[str, Sequence[Any]], shard_of_id: Callable[[str], int]
+    table: ClickHouseTable, found: Mapping[str, Sequence[Any]], shard_of_id: Callable[[str], int]
 ) -> list[FactRows]:
     """The rows that the columns ``found`` hold, one `FactRows` per shard concerned."""
-    names = SHARD_BY[table]
     by_shard: dict[int, list[int]] = {}
-    for index, row_id in enumerate(zip(*(found[name] for name in names), strict=True)):
+    for index, row_id in enumerate(zip(*(found[name] for name in table.shard_by), strict=True)):
         by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)
     return [
         FactRows(table, shard, {n: [c[i] for i in rows] for n, c in found.items()})

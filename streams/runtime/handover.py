@@ -15,13 +15,16 @@ import structlog
 
 from streams.clock import Clock
 from streams.degradation.degradation import Degradation
+from streams.row_sink import RowBatch
 from streams.rows import FactRows, ShardSet
 from streams.runtime import effects
 from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.partition import Partition, Prepared
 from streams.runtime.refused_row import RefusedFact, refused_facts
+from streams.runtime.sink_writes import SinkWrites
 from streams.sinks.delivery import Delivery, Job
 from streams.sinks.rollup_queue import BucketStart, RollUpQueue
+from streams.targets import Targets
 from streams.telemetry.metrics import Metrics
 from streams.tracing.tracer import UNTRACED, UNTRACED_PARTITION, Origins, PartitionTracer, Tracer
 from tables.emission import Emission
@@ -38,12 +41,14 @@ log = structlog.get_logger(__name__)
 class Handover:
     """The targets of one process."""
 
+    targets: Targets
     shards: ShardSet
     delivery: Delivery
     roll_ups: RollUpQueue
     clock: Clock
     metrics: Metrics
     caches: CacheWrites
+    sinks: SinkWrites
     degradation: Degradation
     tracer: Tracer = UNTRACED
 
@@ -77,8 +82,8 @@ class Handover:
                 log.exception("callback_failed", tp=str(partition.tp))
 
     def repeat(self, partition: Partition) -> None:
-        """A5: every owed effect again. Raises `UnknownTarget`, before any is handed over. Window rows repeat by themselves: after a restore all
-        of them count as not yet sent."""
+        """A5: every owed effect again. Window rows repeat by themselves: after a restore all of them
+        count as not yet sent. Raises `UnknownTarget` before any is handed over."""
         self._owe(partition, partition.outbox.take_fresh())
 
     def forget(self, partition: Partition) -> None:
@@ -86,6 +91,7 @@ class Handover:
         self.delivery.forget(partition)
         self.roll_ups.forget(partition)
         self.caches.forget(partition)
+        self.sinks.forget(partition)
 
     def emit(
         self,
@@ -112,7 +118,7 @@ class Handover:
             self.metrics.sink.freshness_seconds.observe(max(0, now_ms - then_ms) / 1000)
 
     def _owe(self, partition: Partition, owed: Sequence[OwedEffect], origins: Origins = ()) -> None:
-        effects.check_targets(effect.key for effect in owed)
+        effects.check_targets(self.targets, (effect.key for effect in owed))
         for effect in owed:
             done = partial(partition.effect_done, effect.key, effect.seq)
             roll_up = effects.roll_up(effect.key)
@@ -123,10 +129,27 @@ class Handover:
             if change is not None:
                 self.caches.submit(partition, change, done)
                 continue
-            facts = effects.fact_rows(effect.key, effect.value, self.shards.shard_of_key)
+            batch = effects.row_batch(partition.agent.group, partition.tp, effect.key, effect.value)
+            if batch is not None:
+                self.sinks.submit(partition, batch, partial(_refusable, partition, effect, batch))
+                continue
+            facts = effects.fact_rows(
+                self.targets.tables, effect.key, effect.value, self.shards.shard_of_key
+            )
             answers = _FactAnswers(partition, effect.key, effect.seq, len(facts))
             for rows in facts:
                 self.delivery.submit(Job(partition, rows, partial(answers.one, rows), origins))
+
+
+def _refusable(
+    partition: Partition, effect: OwedEffect, batch: RowBatch, refused: Sequence[int], reason: str
+) -> None:
+    """A sink has the rows of an effect, but for those at the ``refused`` indexes."""
+    rows = [
+        RefusedFact(batch.sink, {name: column[i] for name, column in batch.columns.items()}, reason)
+        for i in refused
+    ]
+    partition.effect_done(effect.key, effect.seq, rows)
 
 
 @dataclass(slots=True)

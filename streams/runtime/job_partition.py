@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 
-from streams.bad_records import IdempotencyConflict, TenantOverQuota, UnknownTable
+from streams.bad_records import IdempotencyConflict, RowUnfit, TenantOverQuota, UnknownTable
 from streams.clock import Clock
 from streams.codecs import Decoded, Limits, decode
 from streams.dead_letters import Origin
@@ -427,7 +427,7 @@ class JobPartition(Partition):
         assert request.origin is not None
         try:
             self.fact(answer.table, answer.row)
-        except UnknownTable as error:
+        except (RowUnfit, UnknownTable) as error:
             if verdict in (APPLIED, DUPLICATE):  # else it is a dead letter already
                 verdict, tenant = error.code, request.ask.tenant
                 self._bury(request.origin, verdict, str(error), "process", tenant)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from streams.agent import Change
 from streams.dead_letters import Row
+from streams.row_sink import DeclaredSink
 from streams.rows import commit_version
 from streams.runtime import effects
+from streams.targets import RowTarget
 from tables.outbox import Outbox
 
 MAX_EVENTS = 50
@@ -21,16 +21,16 @@ class Owed:
     """Facts and changes as `Scope` takes them, and the rows of dead letters."""
 
     dead: list[Row] = field(default_factory=list)
-    _facts: dict[str, dict[object, Row]] = field(default_factory=dict)
+    _rows: dict[str, tuple[RowTarget, dict[object, Row]]] = field(default_factory=dict)
     _changes: dict[tuple[str, str], Change] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.dead or self._facts or self._changes)
+        return bool(self.dead or self._rows or self._changes)
 
-    def fact(self, table: str, row: Mapping[str, Any], name: str | None) -> None:
+    def fact(self, target: RowTarget, row: Row, name: str | None) -> None:
         """See `Scope.fact`."""
-        rows = self._facts.setdefault(table, {})
-        rows[name if name is not None else len(rows)] = dict(row)
+        _, rows = self._rows.setdefault(target.name, (target, {}))
+        rows[name if name is not None else len(rows)] = row
 
     def change(self, change: Change) -> None:
         """See `Scope.change`."""
@@ -44,17 +44,17 @@ class Owed:
         """Put all of it into the outbox, for commit ``seq``; nothing is left here."""
         version = commit_version(epoch, seq)
         dead, self.dead = self.dead, []
-        facts, self._facts = self._facts, {}
+        owed, self._rows = self._rows, {}
         changes, self._changes = self._changes, {}
         if dead:
             for effect in effects.dead_letters(seq, dead):
                 outbox.put(*effect)
-        for table, rows in facts.items():
+        for name, (target, rows) in owed.items():
             stamp = {"ver": version, "at": now_ms}
-            if table in effects.IN_EPOCH:
+            encode = effects.sink_rows if isinstance(target, DeclaredSink) else effects.facts
+            if not isinstance(target, DeclaredSink) and target.in_epoch:
                 stamp["epoch"] = epoch
-            stamped = [{**row, **stamp} for row in rows.values()]
-            for effect in effects.facts(seq, table, stamped):
+            for effect in encode(seq, name, [{**row, **stamp} for row in rows.values()]):
                 outbox.put(*effect)
         for change in changes.values():
             outbox.put(*effects.cache_effect(change, version))

@@ -9,9 +9,9 @@ dropped whole and built anew from the log (runtime/assignment.py).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from streams.codecs import Decoded, Limits, decode
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.errors import DiaError, PoisonStorm
 from streams.job_agent import Agent, JobAgent
+from streams.operational_tables import SHED_RANGES
 from streams.runtime import effects
 from streams.runtime.backlog import Backlog
 from streams.runtime.key_placement import KeyPlacement, without_misplaced
@@ -32,6 +33,7 @@ from streams.runtime.refused_row import RefusedFact, refused_fact, refused_windo
 from streams.runtime.shed_order import ShedOrder
 from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
+from streams.targets import RowTarget, RowValues
 from streams.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
 from tables import MINUTE_WINDOWS, OUTBOX
 from tables.changelog import Link, pack
@@ -120,9 +122,9 @@ class Partition:
     def emit(self, record: OutboundRecord) -> None:
         self._records.append(record)
 
-    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
-        effects.check_fact(table, row)
-        self._owed.fact(table, row, name)
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
+        found, fitted = self.state.context.targets.fitted(target, row)
+        self._owed.fact(found, fitted, name)
 
     def change(self, change: Change) -> None:
         self._owed.change(change)
@@ -188,7 +190,7 @@ class Partition:
         if in_force:
             self.progress.skipped(order)
             row = effects.shed_range(self.agent.group, self.tp, link.epoch, first, order)
-            self._owed.fact(effects.SHED_RANGES, row, None)
+            self._owed.fact(SHED_RANGES, row, None)
 
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
         assert self._batch is not None

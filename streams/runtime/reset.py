@@ -46,6 +46,7 @@ from streams.runtime.assignment import transactional_id
 from streams.runtime.commit_mark import committed_offset, epoch_of, lost_links
 from streams.runtime.source_check import Reached, check_source
 from streams.runtime.survey import Survey, survey
+from streams.targets import Targets
 from streams.topic import Topic
 from streams.types import (
     Broker,
@@ -80,6 +81,8 @@ class Standing:
     """append time of the last consumed record, where it is known"""
     cause: PartitionStopped | None
     recreated: bool
+    targets: Targets
+    """those that the app declares"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,9 @@ class Opening:
     skipped: tuple[int, int] | None
 
 
-async def look(broker: Broker, group: str, source: Topic, partition: int) -> Standing:
+async def look(
+    broker: Broker, group: str, source: Topic, partition: int, targets: Targets
+) -> Standing:
     """R1 and R3. Raises `UnknownFormat`, `UnknownTopic` and `BrokerUnavailable`."""
     tp = TopicPartition(source.name, partition)
     admin = await broker.admin()
@@ -105,7 +110,7 @@ async def look(broker: Broker, group: str, source: Topic, partition: int) -> Sta
     try:
         found = await survey(reader, TopicPartition(source.changelog(group), partition))
         begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
-        stopped = _chain_fault(found, committed) or _target_fault(found)
+        stopped = _chain_fault(found, committed) or _target_fault(targets, found)
         recreated = committed is not None and committed.offset > end
         if found.last is not None:
             try:
@@ -126,14 +131,15 @@ async def look(broker: Broker, group: str, source: Topic, partition: int) -> Sta
             else await _last_append_ms(reader, tp, found, committed, end),
             cause=stopped,
             recreated=recreated,
+            targets=targets,
         )
     finally:
         await reader.close()
 
 
-def _target_fault(found: Survey) -> PartitionStopped | None:
+def _target_fault(targets: Targets, found: Survey) -> PartitionStopped | None:
     try:
-        effects.check_targets(key[len(OUTBOX.prefix) :] for key in found.owed)
+        effects.check_targets(targets, (key[len(OUTBOX.prefix) :] for key in found.owed))
     except UnknownTarget as error:
         return error
     return None
@@ -248,7 +254,7 @@ async def reset(broker: Broker, clock: Clock, agreed: Opening) -> Opening:
     producer = broker.transactional_producer(transactional_id(group, tp))
     try:
         await producer.start()  # R2
-        now = await look(broker, group, standing.source, tp.partition)  # R3
+        now = await look(broker, group, standing.source, tp.partition, standing.targets)  # R3
         resume_at_start = agreed.link.next_offset == now.begin_offset
         opening = open_epoch(now, resume_at_start=resume_at_start)
         if _identity(opening.link) != _identity(agreed.link):
@@ -296,14 +302,18 @@ def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
     columns = effects.ledger_columns(standing.group, standing.tp, link, now_ms)
     outbox.put(effects.ledger_key(link.epoch), effects.encode_columns(columns))
     opened = [(OUTBOX.prefix + key, value) for key, value in outbox.delta(link.seq)]
-    return [*kept_effects(standing.survey).items(), *opened]
+    return [*kept_effects(standing).items(), *opened]
 
 
-def kept_effects(found: Survey) -> dict[bytes, bytes]:
+def kept_effects(standing: Standing) -> dict[bytes, bytes]:
     """The effects that a reset goes on owing, by their key in the changelog: those whose target
     this version knows."""
     skip = len(OUTBOX.prefix)
-    return {key: value for key, value in found.owed.items() if effects.is_known(key[skip:])}
+    return {
+        key: value
+        for key, value in standing.survey.owed.items()
+        if effects.is_known(standing.targets, key[skip:])
+    }
 
 
 async def _trim(broker: Broker, changelog: TopicPartition, before: int) -> None:

@@ -34,7 +34,6 @@ from streams.clock import Clock
 from streams.codecs import BadPosition
 from streams.dead_letters import Origin
 from streams.errors import PoisonStorm, TableMisused
-from streams.runtime import effects
 from streams.runtime.agent_run import AgentRun
 from streams.runtime.fetched_events import FetchedEvents
 from streams.runtime.partition import Partition, Prepared
@@ -44,6 +43,7 @@ from streams.runtime.state import PartitionState
 from streams.runtime.window_closing import WindowClosing
 from streams.stream import Stream
 from streams.stream_agent import StreamAgent
+from streams.targets import RowTarget, RowValues
 from streams.types import OutboundRecord, RecordBatch
 from streams.wake_signal import WakeSignal
 from tables.keyed import KeyedTable
@@ -287,10 +287,10 @@ class StreamPartition(Partition):
         self._check_in_event(f"a record is sent to {record.tp.topic}")
         self._sent.append(record)
 
-    def fact(self, table: str, row: Mapping[str, Any], *, name: str | None = None) -> None:
-        self._check_in_event(f"a row of {table} is written")
-        effects.check_fact(table, row)
-        self._facts.append(partial(self._owed.fact, table, dict(row), name))
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
+        found, fitted = self.state.context.targets.fitted(target, row)
+        self._check_in_event(f"a row of {found.name} is written")
+        self._facts.append(partial(self._owed.fact, found, fitted, name))
 
     def _check_in_event(self, what: str) -> None:
         if not self.in_event:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from streams.cache.cache import SharedLayer
 from streams.clock import Clock
 from streams.degradation.degradation import Degradation
 from streams.degradation.watch import Read
 from streams.job_agent import Agent, JobAgent, Resources
+from streams.row_sink import DeclaredSink
 from streams.rows import ShardSet
 from streams.runtime.assignment import Opener
 from streams.runtime.cache_writes import CacheWrites
@@ -23,11 +25,13 @@ from streams.runtime.group import GroupMember
 from streams.runtime.handover import Handover
 from streams.runtime.request_log import RequestLog
 from streams.runtime.shed_watch import ShedWatch
+from streams.runtime.sink_writes import SinkWrites
 from streams.runtime.vitals import Watched, health_watch, shard_calls
 from streams.settings import Settings
 from streams.settings.job_retries import job_retries
 from streams.sinks.delivery import Delivery
 from streams.sinks.rollup_queue import RollUpQueue
+from streams.targets import Targets
 from streams.telemetry.health import PartitionCounts
 from streams.telemetry.metrics import Metrics
 from streams.tracing.tracer import UNTRACED, Tracer
@@ -53,10 +57,11 @@ class Worker:
         disk: Read | None = None,
         tracer: Tracer = UNTRACED,
         entropy: Entropy = os.urandom,
+        sinks: Mapping[str, DeclaredSink] = MappingProxyType({}),
     ) -> None:
         """``layer`` is the cache shared with other processes, if there is a Redis; ``disk`` reads
         how much room the stores have, if they are on one; ``entropy`` makes the secrets of
-        partitions that have no state yet."""
+        partitions that have no state yet; ``sinks`` are the declared ones, by name."""
         self.degradation = Degradation(clock, metrics)
         calls = shard_calls(shards, clock, settings)
         self._shards = shards
@@ -72,8 +77,10 @@ class Worker:
         )
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
         self._caches = CacheWrites(layer.shared if layer is not None else None, clock, metrics)
-        targets = (self._delivery, self._roll_ups, clock, metrics, self._caches)
-        handover = Handover(shards, *targets, self.degradation, tracer)
+        targets = Targets(shards.tables, sinks)
+        self._sink_writes = SinkWrites(sinks.values(), settings, clock, metrics)
+        queues = (self._delivery, self._roll_ups, clock, metrics, self._caches, self._sink_writes)
+        handover = Handover(targets, shards, *queues, self.degradation, tracer)
         self._dispatchers = _dispatchers(agents, Resources(settings, clock, metrics, layer))
         self._request_log = RequestLog(broker, clock)
         self.groups = [
@@ -87,6 +94,7 @@ class Worker:
                     clock=clock,
                     settings=settings,
                     shards=shards,
+                    sinks=sinks,
                     dispatchers=self._dispatchers,
                     request_log=self._request_log,
                     entropy=entropy,
@@ -114,6 +122,7 @@ class Worker:
                 tasks.create_task(self._delivery.run(), name="delivery"),
                 tasks.create_task(self._roll_ups.run(), name="roll-ups"),
                 tasks.create_task(self._caches.run(), name="cache-writes"),
+                tasks.create_task(self._sink_writes.run(), name="sink-writes"),
                 tasks.create_task(self._health.run(), name="health-watch"),
                 tasks.create_task(self._sheds.run(), name="shed-watch"),
                 *(
@@ -142,6 +151,7 @@ class Worker:
         for dispatcher in self._dispatchers.values():
             await dispatcher.close()
         await self._request_log.close()
+        await self._sink_writes.close()
         await self._shards.close()
 
     @property

@@ -9,8 +9,9 @@ from unittest.mock import patch
 
 import msgspec
 
+from streams.bad_records import UnknownTable
+from streams.clickhouse_table import ClickHouseTable
 from streams.job_agent import Outcome
-from streams.runtime import effects
 from streams.runtime.gates import Gates
 from streams.runtime.held_requests import HeldRequests
 from streams.runtime.job_partition import JobPartition
@@ -19,6 +20,7 @@ from streams.runtime.refused_row import RefusedFact
 from streams.runtime.requests import RunningRequests
 from streams.simulation.broken_clocks import BROKEN_JOB_CLOCKS
 from streams.simulation.variant import Variant, replaced
+from streams.targets import RowTarget, Targets
 from streams.types import RecordBatch
 from tables.finished_offsets import FinishedOffsets
 from tables.outbox import Outbox
@@ -156,6 +158,23 @@ def _facts_unburied(self: RefusedFacts, outbox: Outbox) -> list[RefusedFact]:
     return []
 
 
+_fitted = Targets.fitted
+
+
+def _owed_to_nobody(
+    self: Targets, target: str | RowTarget, row: Mapping[str, Any]
+) -> tuple[RowTarget, dict[str, Any]]:
+    """A table that the app does not declare is taken for one."""
+    try:
+        return _fitted(self, target, row)
+    except UnknownTable:
+        name = target if isinstance(target, str) else target.name
+        made = ClickHouseTable(
+            name=name, columns={"tenant": str}, order_by=("tenant",), shard_by=("tenant",)
+        )
+        return made, dict(row)
+
+
 VARIANTS: Mapping[str, Variant] = {
     "offset_ahead_of_the_prefix": _offset_runs_ahead,
     "finished_offsets_not_restored": replaced(FinishedOffsets, load=_nothing_loaded),
@@ -167,7 +186,7 @@ VARIANTS: Mapping[str, Variant] = {
     "the_record_behind_is_read": _neighbours_read,
     "cancellers_answered_first": _cancellers_first,
     "gates_stay_shut": replaced(Gates, release=_stays_shut),
-    "unknown_tables_owed": replaced(effects, check_fact=lambda table, row: None),
+    "unknown_tables_owed": replaced(Targets, fitted=_owed_to_nobody),
     **BROKEN_JOB_CLOCKS,
     "outcomes_expire_early": replaced(Outcomes, passed=_forgotten_in_time),
 }

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from streams.broker.memory import MemoryBroker
 from streams.clock import Clock
+from streams.operational_tables import SHED_RANGES
 from streams.replay.shed_return import _Run
 from streams.runtime import effects
 from streams.runtime.owed import Owed
@@ -19,6 +20,7 @@ from streams.runtime.shed_desk import ShedPlan
 from streams.runtime.shed_order import ShedOrder
 from streams.simulation import sheds
 from streams.simulation.variant import Variant, replaced
+from streams.targets import RowTarget
 from streams.types import CommittedOffset, OutboundRecord
 
 
@@ -35,7 +37,7 @@ def _shed_whenever_read(self: Partition, order: ShedOrder) -> None:
     self.progress.shed += order.until - first
     self.progress.fold_offset = max(self.progress.fold_offset, order.until)
     row = effects.shed_range(self.agent.group, self.tp, self.state.link.epoch, first, order)
-    self._owed.fact(effects.SHED_RANGES, row, None)
+    self._owed.fact(SHED_RANGES, row, None)
 
 
 async def _offset_moved_by_hand(
@@ -48,9 +50,9 @@ async def _offset_moved_by_hand(
 
 
 def _unsaid(real: Any) -> Any:
-    def fact(self: Owed, table: str, row: Mapping[str, Any], name: str | None) -> None:
-        if table != effects.SHED_RANGES:
-            real(self, table, row, name)
+    def fact(self: Owed, target: RowTarget, row: dict[str, Any], name: str | None) -> None:
+        if target.name != SHED_RANGES.name:
+            real(self, target, row, name)
 
     return fact
 

@@ -9,6 +9,7 @@ from unittest.mock import patch
 from streams.broker.memory_consumer import MemoryConsumer
 from streams.broker.memory_log import Log
 from streams.errors import BatchUnreadable
+from streams.operational_tables import SHED_RANGES
 from streams.runtime import effects
 from streams.runtime.assigned import AssignedPartition
 from streams.runtime.partition import Partition
@@ -75,7 +76,7 @@ def _order_taken_anywhere(self: Partition, order: ShedOrder) -> None:
         return
     self.progress.skipped(order)
     row = effects.shed_range(self.agent.group, self.tp, order.epoch, first, order)
-    self._owed.fact(effects.SHED_RANGES, row, None)
+    self._owed.fact(SHED_RANGES, row, None)
 
 
 def _of_whatever_record(self: Appended, offset: int) -> int:

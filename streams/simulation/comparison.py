@@ -19,7 +19,6 @@ from streams.simulation.truth import Expected, judge
 from streams.simulation.window_rows import check_windows, newest
 from streams.simulation.witness import Witness
 from streams.simulation.world import World
-from streams.sinks.memory import KEYS
 from streams.sinks.memory_replica import Row
 from streams.types import Headers, TopicPartition
 
@@ -103,7 +102,7 @@ def _header(headers: Headers, name: str) -> str:
 def with_buried(world: World, table: str, buried: list[Row]) -> list[Row]:
     """The rows of a table, with those that shards refused and dead letters hold."""
     kept = [row for row in buried if row["table"] == table]
-    return newest([*world.shards.rows(table), *kept], KEYS[table])
+    return newest([*world.shards.rows(table), *kept], world.shards.key(table))
 
 
 def check_ledger(

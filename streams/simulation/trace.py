@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 
 from streams.simulation.world import World
-from streams.sinks.memory import KEYS
 
 
 def trace_of(world: World) -> str:
@@ -16,7 +15,7 @@ def trace_of(world: World) -> str:
         digest.update(f"{tp} {log.start_offset} {log.high_watermark}".encode())
         batch = log.readable()
         digest.update(repr(batch).encode())
-    for table in KEYS:
+    for table in world.shards.stored_tables:
         for shard in range(world.shards.count):
             digest.update(repr(world.shards.rows(table, shard)).encode())
     return f"{world.loop.turns} steps, {digest.hexdigest()}"

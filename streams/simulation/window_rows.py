@@ -11,7 +11,6 @@ from streams.rows import epoch_of
 from streams.simulation.difference import Difference
 from streams.simulation.truth import Counted, Expected, Series
 from streams.simulation.world import World
-from streams.sinks.memory import KEYS
 from streams.sinks.memory_replica import Row
 
 _WIDTH_S = {"m1": 60, "h1": 3600, "d1": 86_400}
@@ -45,7 +44,7 @@ def check_windows(
     Returns the events in rows by partition and epoch. Raises `Difference`.
     """
     minutes = [row for row in buried if row["table"] == "m1"]
-    shown = newest([*world.shards.rows("m1"), *minutes], KEYS["m1"])
+    shown = newest([*world.shards.rows("m1"), *minutes], world.shards.key("m1"))
     young = {s: v for s, v in expected.values.items() if s[3] >= old_before_s}
     old = {s: v for s, v in expected.values.items() if s[3] < old_before_s}
     _compare("m1", shown, young)
@@ -56,7 +55,7 @@ def check_windows(
             for row in buried
             if row["table"] in {"h1", "d1"}
         ]
-        own = newest([*(row for row in rows if row["inc"]), *refused], KEYS[table])
+        own = newest([*(row for row in rows if row["inc"]), *refused], world.shards.key(table))
         _compare(table, own, old)
         if table == "h1":
             shown += own

@@ -25,6 +25,7 @@ from streams.settings import Settings
 from streams.simulation.loop import LoopClock, VirtualLoop
 from streams.sinks.memory import MemoryShards, rows_of
 from streams.sinks.memory_replica import Row
+from streams.targets import Targets
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 from streams.types import TopicPartition
@@ -66,6 +67,8 @@ class World:
     first_offset: int = 0
     replicas: int = 1
     """of every shard"""
+    targets: Targets = field(default_factory=lambda: app.targets)
+    """where rows of the agents may go"""
     clock: LoopClock = field(init=False)
     broker_clock: LoopClock = field(init=False)
     broker: MemoryBroker = field(init=False)
@@ -89,6 +92,7 @@ class World:
             self.clock,
             retention_days=self.settings.m1_retention_days,
             replicas=self.replicas,
+            tables=self.targets.tables,
         )
 
     async def create_topics(self) -> None:
@@ -123,6 +127,7 @@ class World:
             layer=shared_layer(self.cache, self.clock, metrics),
             disk=lambda: self.readings.get(host, FINE),
             entropy=self.entropy,
+            sinks=self.targets.sinks,
         )
         return Process(slot, host, [agent.source.name for agent in self.agents], worker, self.clock)
 

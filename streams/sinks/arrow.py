@@ -8,127 +8,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streams.column_type import TIME, ColumnType
 from streams.rows import FactRows, Rows, WindowRows
 
 _TIME = pa.timestamp("ms", "UTC")
-
-FACTS: Mapping[str, pa.Schema] = {
-    "dead_letters": pa.schema(
-        {
-            "id": pa.string(),
-            "topic": pa.string(),
-            "part": pa.uint32(),
-            "off": pa.uint64(),
-            "ts": _TIME,
-            "error_code": pa.string(),
-            "error_message": pa.string(),
-            "stage": pa.string(),
-            "agent": pa.string(),
-            "tenant": pa.string(),
-            "hops": pa.uint16(),
-            "disposition": pa.string(),
-            "actor": pa.string(),
-            "ver": pa.uint64(),
-            "at": _TIME,
-        }
-    ),
-    "ledger": pa.schema(
-        {
-            "grp": pa.string(),
-            "topic": pa.string(),
-            "part": pa.uint32(),
-            "next_offset": pa.uint64(),
-            "read": pa.uint64(),
-            "applied": pa.uint64(),
-            "duplicates": pa.uint64(),
-            "dead": pa.uint64(),
-            "gaps": pa.uint64(),
-            "dead_by_code": pa.map_(pa.string(), pa.uint64()),
-            "ver": pa.uint64(),
-            "at": _TIME,
-            "epoch": pa.uint32(),
-            "shed": pa.uint64(),
-        }
-    ),
-    "shed_ranges": pa.schema(
-        {
-            "grp": pa.string(),
-            "topic": pa.string(),
-            "part": pa.uint32(),
-            "epoch": pa.uint32(),
-            "from_offset": pa.uint64(),
-            "to_offset": pa.uint64(),
-            "shed": pa.uint64(),
-            "order_id": pa.string(),
-            "actor": pa.string(),
-            "reason": pa.string(),
-            "cutoff": _TIME,
-            "ordered": _TIME,
-            "ver": pa.uint64(),
-            "at": _TIME,
-        }
-    ),
-    "training_runs": pa.schema(
-        {
-            "tenant": pa.string(),
-            "model": pa.string(),
-            "version": pa.string(),
-            "run": pa.string(),
-            "result_id": pa.string(),
-            "event": pa.string(),
-            "alias": pa.string(),
-            "stage": pa.string(),
-            "metrics": pa.map_(pa.string(), pa.float64()),
-            "ts": _TIME,
-            "part": pa.uint32(),
-            "off": pa.uint64(),
-            "ver": pa.uint64(),
-            "at": _TIME,
-            "epoch": pa.uint32(),
-        }
-    ),
-    "models": pa.schema(
-        {
-            "tenant": pa.string(),
-            "model": pa.string(),
-            "card": pa.string(),
-            "ver": pa.uint64(),
-            "at": _TIME,
-        }
-    ),
-    "simulations": pa.schema(
-        {
-            "tenant": pa.string(),
-            "idempotency_key": pa.string(),
-            "request_id": pa.string(),
-            "model": pa.string(),
-            "policy": pa.string(),
-            "scenario": pa.string(),
-            "priority": pa.uint8(),
-            "trials": pa.uint64(),
-            "status": pa.string(),
-            "repeated": pa.uint8(),
-            "error_code": pa.string(),
-            "error_message": pa.string(),
-            "summary": pa.string(),
-            "requested": _TIME,
-            "started": _TIME,
-            "finished": _TIME,
-            "part": pa.uint32(),
-            "off": pa.uint64(),
-            "ver": pa.uint64(),
-            "at": _TIME,
-            "epoch": pa.uint32(),
-        }
-    ),
+_ARROW: Mapping[str, pa.DataType] = {
+    "String": pa.string(),
+    "Bool": pa.bool_(),
+    "Float32": pa.float32(),
+    "Float64": pa.float64(),
+    "Date": pa.date32(),
+    TIME: _TIME,
+    **{f"Int{bits}": getattr(pa, f"int{bits}")() for bits in (8, 16, 32, 64)},
+    **{f"UInt{bits}": getattr(pa, f"uint{bits}")() for bits in (8, 16, 32, 64)},
 }
-"""The columns of each fact table that a writer gives; times are milliseconds since the epoch."""
 
 UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """What a value that does not fit its column raises here. (An encoding error is a ValueError.)"""
@@ -209,12 +109,23 @@ def _ragged(offsets: NDArray[np.int32], values: NDArray[Any]) -> pa.ListArray:
 
 
 def _facts(rows: FactRows) -> pa.Table:
-    schema = FACTS[rows.table]
+    types = rows.declared.types
     columns = {
-        name: pa.array(_plain(values), schema.field(name).type)
-        for name, values in rows.columns.items()
+        name: pa.array(_plain(values), _arrow(types[name])) for name, values in rows.columns.items()
     }
     return pa.table(columns)
+
+
+@cache
+def _arrow(kind: ColumnType) -> pa.DataType:
+    """The type in which values of a column are sent."""
+    if kind.name in ("LowCardinality", "Nullable"):
+        return _arrow(kind.inside[0])
+    if kind.name == "Array":
+        return pa.list_(_arrow(kind.inside[0]))
+    if kind.name == "Map":
+        return pa.map_(_arrow(kind.inside[0]), _arrow(kind.inside[1]))
+    return _ARROW[kind.name]
 
 
 def _plain(values: Sequence[Any]) -> Sequence[Any]:

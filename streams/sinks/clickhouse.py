@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streams.clickhouse_table import ClickHouseTable
 from streams.clock import Clock
 from streams.errors import PoolExhausted, ShardMapChanged, ShardUnavailable
 from streams.rows import Bucket, FactRows, MapIdentity, Rows, RowsRefused, WindowRows
@@ -94,6 +95,7 @@ class ClickHouseShards:
         shards: Sequence[Shard],
         shard_map: sharding.ShardMap,
         clock: Clock,
+        tables: Mapping[str, ClickHouseTable],
         *,
         timeout_s: float,
         retention_days: int,
@@ -101,6 +103,7 @@ class ClickHouseShards:
     ) -> None:
         self._shards = list(shards)
         self._map = shard_map
+        self._tables = tables
         self._clock = clock
         self._timeout_s = timeout_s
         self._retention_days = retention_days
@@ -108,8 +111,11 @@ class ClickHouseShards:
         self._confirmed = False
 
     @classmethod
-    def from_settings(cls, settings: Settings, clock: Clock) -> ClickHouseShards:
-        """Every shard of ``DIA_CLICKHOUSE_SHARDS``. Opens no connection yet."""
+    def from_settings(
+        cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
+    ) -> ClickHouseShards:
+        """Every shard of ``DIA_CLICKHOUSE_SHARDS``, for rows of windows and of ``tables`` (by name).
+        Opens no connection yet."""
         shards = [
             Shard(index, ReplicaGroup(found), settings.sink_pool_size, settings.sink_acquire_s)
             for index, found in enumerate(shard_replicas(settings, writes=True))
@@ -118,6 +124,7 @@ class ClickHouseShards:
             shards,
             sharding.declared(settings),
             clock,
+            tables,
             timeout_s=settings.sink_timeout_s,
             retention_days=settings.m1_retention_days,
             replicated=bool(settings.clickhouse_cluster),
@@ -126,6 +133,10 @@ class ClickHouseShards:
     @property
     def count(self) -> int:
         return len(self._shards)
+
+    @property
+    def tables(self) -> Mapping[str, ClickHouseTable]:
+        return self._tables
 
     @property
     def identity(self) -> MapIdentity:
@@ -264,7 +275,7 @@ def _insert_fitting(chunks: Sequence[FactRows], send: Callable[[pa.Table], None]
 
 def _each(chunk: FactRows) -> list[FactRows]:
     return [
-        FactRows(chunk.table, chunk.shard, {name: [v[i]] for name, v in chunk.columns.items()})
+        FactRows(chunk.declared, chunk.shard, {name: [v[i]] for name, v in chunk.columns.items()})
         for i in range(len(chunk))
     ]
 

@@ -14,26 +14,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.clickhouse_table import ClickHouseTable
 from streams.clock import Clock
 from streams.deviations import combined
 from streams.errors import ShardBusy, ShardUnavailable
+from streams.operational_tables import OPERATIONAL
 from streams.rows import OFFSET_END, Bucket, FactRows, MapIdentity, Rows, RowsRefused, WindowRows
 from streams.sinks import rollup, sharding
 from streams.sinks.memory_replica import MemoryReplica, Row, shown, spread, synced
 from streams.sinks.shard_claim import Place
+from streams.sinks.view_source import WINDOWS
 
 WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "m1": WINDOW_KEY,
-    "h1": WINDOW_KEY,
-    "d1": WINDOW_KEY,
-    "dead_letters": ("topic", "part", "off", "id"),
-    "ledger": ("grp", "topic", "part", "epoch"),
-    "training_runs": ("tenant", "model", "part", "off", "epoch"),
-    "models": ("tenant", "model"),
-    "shed_ranges": ("grp", "topic", "part", "epoch", "from_offset"),
-    "simulations": ("tenant", "idempotency_key", "request_id", "part", "off", "epoch"),
-}
 
 
 @dataclass(slots=True)
@@ -74,14 +66,17 @@ class MemoryShards:
         retention_days: int = 30,
         shard_map: sharding.ShardMap | None = None,
         replicas: int = 1,
+        tables: Mapping[str, ClickHouseTable] = OPERATIONAL,
     ) -> None:
-        """``replicas``: of every shard."""
+        """``replicas``: of every shard. ``tables``: the declared ones, by name."""
         self.inserted_rows = 0
+        self._tables = tables
+        self._keys = _keys(tables)
         self._clock = clock
         self._retention_days = retention_days
         self._map = shard_map or sharding.ShardMap(count, sharding.HashSharding(count))
         self._servers = [
-            _Server([MemoryReplica(KEYS) for _ in range(replicas)], claim=self._map.identity)
+            _Server([MemoryReplica(self._keys) for _ in range(replicas)], claim=self._map.identity)
             for _ in range(count)
         ]
         self._confirmed = False
@@ -91,11 +86,30 @@ class MemoryShards:
         never migrated."""
         servers = self._servers[: shard_map.shards]
         seen = MemoryShards(
-            shard_map.shards, self._clock, retention_days=self._retention_days, shard_map=shard_map
+            shard_map.shards,
+            self._clock,
+            retention_days=self._retention_days,
+            shard_map=shard_map,
+            tables=self._tables,
         )
         for server in seen._servers:
             server.claim = None
         seen._servers[: len(servers)] = servers
+        return seen
+
+    def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> MemoryShards:
+        """The same servers, migrated by an app that declares other tables."""
+        seen = MemoryShards(
+            self.count,
+            self._clock,
+            retention_days=self._retention_days,
+            shard_map=self._map,
+            tables=tables,
+        )
+        seen._servers = self._servers
+        for server in seen._servers:
+            for replica in server.replicas:
+                replica.migrate(seen._keys)
         return seen
 
     @property
@@ -110,6 +124,10 @@ class MemoryShards:
     @property
     def count(self) -> int:
         return len(self._servers)
+
+    @property
+    def tables(self) -> Mapping[str, ClickHouseTable]:
+        return self._tables
 
     @property
     def identity(self) -> MapIdentity:
@@ -172,6 +190,15 @@ class MemoryShards:
     async def close(self) -> None:
         return
 
+    def key(self, table: str) -> tuple[str, ...]:
+        """The columns that tell rows of ``table`` apart."""
+        return self._keys[table]
+
+    @property
+    def stored_tables(self) -> tuple[str, ...]:
+        """Names of the tables of windows and of the declared ones."""
+        return tuple(self._keys)
+
     def rows(self, table: str, shard: int | None = None) -> list[Row]:
         """The rows of ``table`` as its view shows them: all shards', or one shard's."""
         chosen = self._servers if shard is None else [self._servers[shard]]
@@ -212,6 +239,14 @@ class MemoryShards:
     def _quorum(self, replicas: int) -> int:
         """``insert_quorum=auto``: a majority."""
         return replicas // 2 + 1
+
+
+def _keys(tables: Mapping[str, ClickHouseTable]) -> dict[str, tuple[str, ...]]:
+    """Of every table, the columns of a row's key."""
+    return {
+        **dict.fromkeys(WINDOWS, WINDOW_KEY),
+        **{name: table.key for name, table in tables.items()},
+    }
 
 
 def rows_of(chunks: Sequence[Rows]) -> list[tuple[str, Row]]:

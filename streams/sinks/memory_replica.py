@@ -25,6 +25,12 @@ class MemoryReplica:
         self.tables: dict[str, dict[tuple[Any, ...], Row]] = {name: {} for name in keys}
         self._keys = keys
 
+    def migrate(self, keys: Mapping[str, tuple[str, ...]]) -> None:
+        """Have these tables too."""
+        self._keys = {**self._keys, **keys}
+        for name in keys:
+            self.tables.setdefault(name, {})
+
     def put(self, table: str, row: Row) -> None:
         """Keep the row, unless one of a higher version is there."""
         stored = self.tables[table]

@@ -2,30 +2,51 @@
 
 ``V001__name.sql`` runs once and must never change after: its checksum is recorded. ``R001__name
 .sql`` runs whenever what it renders to has changed, after all the V files: views and retention
-follow the settings. Every statement is idempotent, so a run that broke off is simply run again.
+follow the settings. Between them come the declared tables (`streams.clickhouse_table`), ``T__name``
+each: made once, and given the columns that a newer declaration adds. Every statement is idempotent,
+so a run that broke off is simply run again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import Any, Protocol
 
+from streams.clickhouse_table import ClickHouseTable
 from streams.errors import RefusedBySafety
 from streams.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
 from streams.sinks.shard_claim import Place
-from streams.sinks.view_source import COLUMNS, ViewSource
+from streams.sinks.view_source import ViewSource
 
 _FILE = re.compile(r"(?P<kind>[VR])(?P<number>\d{3})__(?P<name>\w+)\.sql\Z")
 
 
+class Migration(Protocol):
+    """What runs on a server under one ``label``. ``once``: never again after it ran."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def once(self) -> bool: ...
+
+    def statements(self, variables: Mapping[str, str]) -> list[str]:
+        """In the order they run, ``variables`` filled in."""
+        ...
+
+    def checksum(self, variables: Mapping[str, str]) -> str:
+        """Of what must not change after it ran, or of what makes it run again."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Migration:
+class FileMigration:
     """One file: ``kind`` V (once) or R (whenever its rendering changes)."""
 
     kind: str
@@ -37,18 +58,42 @@ class Migration:
     def label(self) -> str:
         return f"{self.kind}{self.number:03d}__{self.name}"
 
+    @property
+    def once(self) -> bool:
+        return self.kind == "V"
+
     def statements(self, variables: Mapping[str, str]) -> list[str]:
-        """The file's statements, variables filled in. A statement ends with ``;`` at a line's end."""
+        """A statement of a file ends with ``;`` at a line's end."""
         text = Template(self.template).substitute(variables)
         parts = re.split(r";[ \t]*(?:--[^\n]*)?\n", text + "\n")
         return [part.strip() for part in parts if _has_code(part)]
 
     def checksum(self, variables: Mapping[str, str]) -> str:
-        """Of what must not change: a V file's own text, an R file's rendering."""
-        text = self.template
-        if self.kind == "R":
-            text = "\n".join(self.statements(variables))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Of a V file's own text, or of an R file's rendering."""
+        return _sha256(self.template if self.once else "\n".join(self.statements(variables)))
+
+
+_TABLE_LABEL = "T__"
+
+
+@dataclass(frozen=True, slots=True)
+class TableMigration:
+    """One declared table."""
+
+    table: ClickHouseTable
+    once = False
+
+    @property
+    def label(self) -> str:
+        return f"{_TABLE_LABEL}{self.table.name}"
+
+    def statements(self, variables: Mapping[str, str]) -> list[str]:
+        engine = variables[f"engine_{self.table.name}_local"]
+        return self.table.create(variables["database"], engine)
+
+    def checksum(self, variables: Mapping[str, str]) -> str:
+        """Of the rendered statements."""
+        return _sha256("\n".join(self.statements(variables)))
 
 
 class State(Enum):
@@ -69,26 +114,31 @@ class Standing:
     at: Any = None
 
 
-def load() -> list[Migration]:
-    """Every migration of this build, in the order they run: V files, then R files."""
+def load(tables: Iterable[ClickHouseTable]) -> list[Migration]:
+    """Every migration of this build and of these tables, in the order they run."""
     found = []
     for file in (resources.files("streams.sinks") / "migrations").iterdir():
         if match := _FILE.match(file.name):
             number = int(match["number"])
-            found.append(Migration(match["kind"], number, match["name"], file.read_text()))
-    return sorted(found, key=lambda m: (m.kind == "R", m.number))
+            found.append(FileMigration(match["kind"], number, match["name"], file.read_text()))
+    found.sort(key=lambda migration: migration.number)
+    return [
+        *(migration for migration in found if migration.once),
+        *(TableMigration(table) for table in tables),
+        *(migration for migration in found if not migration.once),
+    ]
 
 
 def variables(source: ViewSource, *, m1_retention_days: int, replicated: bool) -> dict[str, str]:
-    """What the files may name: ``database``, ``engine_TABLE``, ``rows_VIEW`` and the settings."""
+    """What the files may name: ``database``, ``engine_TABLE``, ``views`` and the settings."""
     values = {
         "database": source.database,
         "m1_retention_days": str(m1_retention_days),
         "distributed_tables": source.distributed_tables(),
+        "views": source.views(),
     }
-    for name in COLUMNS:
+    for name in source.columns:
         values[f"engine_{name}_local"] = engine(source.database, f"{name}_local", replicated)
-        values[f"rows_{name}"] = source.rows(name)
     return values
 
 
@@ -117,7 +167,9 @@ class Migrator:
         self._values = values
         self._secrets = secrets
         self._place = place
-        self._migrations = load()
+        self._migrations = load(source.tables.values())
+        self._tables = source.tables
+        self._database = source.database
 
     def standings(self) -> list[Standing]:
         """Every migration of this build, then those that only the server knows."""
@@ -131,14 +183,19 @@ class Migrator:
             checksum, at = recorded
             state = State.APPLIED
             if checksum != migration.checksum(self._values):
-                state = State.PENDING if migration.kind == "R" else State.CHANGED
+                state = State.CHANGED if migration.once else State.PENDING
             result.append(Standing(migration.label, state, at))
         result += [Standing(label, State.UNKNOWN, at) for label, (_, at) in sorted(done.items())]
         return result
 
     def pending(self) -> list[tuple[str, list[str]]]:
         """Label and statements of what `apply` would run; `RefusedBySafety` as `apply`."""
-        waiting = {s.label for s in self._checked() if s.state is State.PENDING}
+        found = [s for s in self._checked() if s.state is State.PENDING]
+        ran_before = {s.label for s in found if s.at is not None}
+        for table in self._tables.values():
+            if TableMigration(table).label in ran_before:
+                self._refuse_other_form(table)
+        waiting = {s.label for s in found}
         return [
             (migration.label, migration.statements(self._values))
             for migration in self._migrations
@@ -148,8 +205,9 @@ class Migrator:
     def apply(self) -> list[str]:
         """Run what is pending; the labels that ran.
 
-        Raises `RefusedBySafety` when a V file was changed after it ran here, or when a newer
-        build has migrated this server, and `ShardMapChanged` when it holds another shard.
+        Raises `RefusedBySafety` when a V file was changed after it ran here, when a column or the
+        key of a table is declared otherwise than the server has it, or when a newer build has
+        migrated this server, and `ShardMapChanged` when it holds another shard.
         """
         waiting = self.pending()
         self._replica.create_database()
@@ -179,6 +237,28 @@ class Migrator:
             raise
         return {label: (checksum, at) for label, checksum, at in rows}
 
+    def _refuse_other_form(self, table: ClickHouseTable) -> None:
+        """Columns may be added; what rows are stored by cannot be changed under them."""
+        _, rows = self._replica.query(
+            "SELECT name, type, is_in_sorting_key FROM system.columns "
+            "WHERE database = {database:String} AND table = {table:String} ORDER BY position",
+            {"database": self._database, "table": f"{table.name}_local"},
+        )
+        there = {name: kind for name, kind, _ in rows}
+        key = {name for name, _, in_key in rows if in_key}
+        hint = "Declare it as it was, or declare a table of another name."
+        if key != set(table.key):
+            raise RefusedBySafety(
+                f"table {table.name} at {self._replica.url} keeps rows by ({', '.join(key)}), its "
+                f"declaration by ({', '.join(table.key)}). {hint}"
+            )
+        for name, kind in table.types.items():
+            if there.get(name, str(kind)) != str(kind):
+                raise RefusedBySafety(
+                    f"column {name} of {table.name} is {there[name]} at {self._replica.url}, its "
+                    f"declaration says {kind}. {hint}"
+                )
+
     def _checked(self) -> list[Standing]:
         standings = self.standings()
         for standing in standings:
@@ -187,7 +267,7 @@ class Migrator:
                     f"{standing.label}.sql was changed after it ran at {self._replica.url}. Restore "
                     "the file, and put the change into a new version."
                 )
-            if standing.state is State.UNKNOWN:
+            if standing.state is State.UNKNOWN and not standing.label.startswith(_TABLE_LABEL):
                 raise RefusedBySafety(
                     f"{self._replica.url} holds migration {standing.label}, which this build does "
                     "not know: a newer dia ran there. Use that version."
@@ -204,3 +284,7 @@ ENGINE = ReplacingMergeTree(at) ORDER BY label
 
 def _has_code(text: str) -> bool:
     return any(line.strip() and not line.strip().startswith("--") for line in text.splitlines())
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

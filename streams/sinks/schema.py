@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streams.clickhouse_table import ClickHouseTable
 from streams.settings import Settings
 from streams.sinks import sharding
 from streams.sinks.clickhouse import shard_replicas
@@ -22,22 +24,29 @@ class Server:
     migrator: Migrator
 
 
-def servers(settings: Settings) -> list[Server]:
-    """In the order of ``DIA_CLICKHOUSE_SHARDS``. Opens no connection yet."""
+def servers(settings: Settings, tables: Mapping[str, ClickHouseTable]) -> list[Server]:
+    """In the order of ``DIA_CLICKHOUSE_SHARDS``, for the declared ``tables``. Opens no connection
+    yet."""
     groups = settings.shards()
     return [
-        Server(shard, replica, _migrator(settings, groups, shard, replica))
+        Server(shard, replica, _migrator(settings, tables, groups, shard, replica))
         for shard, found in enumerate(shard_replicas(settings))
         for replica in found
     ]
 
 
 def _migrator(
-    settings: Settings, groups: list[list[str]], shard: int, replica: Replica
+    settings: Settings,
+    tables: Mapping[str, ClickHouseTable],
+    groups: list[list[str]],
+    shard: int,
+    replica: Replica,
 ) -> Migrator:
     cluster = settings.clickhouse_cluster
     sisters = {} if cluster else {i: urls[0] for i, urls in enumerate(groups) if i != shard}
-    source = ViewSource(database=settings.clickhouse_database, cluster=cluster, sisters=sisters)
+    source = ViewSource(
+        database=settings.clickhouse_database, cluster=cluster, sisters=sisters, tables=tables
+    )
     values = variables(
         source, m1_retention_days=settings.m1_retention_days, replicated=bool(cluster)
     )

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from streams.clickhouse_table import ClickHouseTable, quoted
+
 _WINDOW = {
     "tenant": "LowCardinality(String)",
     "model": "LowCardinality(String)",
@@ -39,119 +41,38 @@ _WINDOW = {
 }
 _ROLLED_UP = {**_WINDOW, "sk_n": "Array(UInt64)"}
 
-COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "m1": _WINDOW,
-    "h1": _ROLLED_UP,
-    "d1": _ROLLED_UP,
-    "dead_letters": {
-        "id": "String",
-        "topic": "LowCardinality(String)",
-        "part": "UInt32",
-        "off": "UInt64",
-        "ts": "DateTime64(3, 'UTC')",
-        "error_code": "LowCardinality(String)",
-        "error_message": "String",
-        "stage": "LowCardinality(String)",
-        "agent": "LowCardinality(String)",
-        "tenant": "LowCardinality(String)",
-        "hops": "UInt16",
-        "disposition": "LowCardinality(String)",
-        "actor": "LowCardinality(String)",
-        "ver": "UInt64",
-        "at": "DateTime64(3, 'UTC')",
-    },
-    "ledger": {
-        "grp": "LowCardinality(String)",
-        "topic": "LowCardinality(String)",
-        "part": "UInt32",
-        "next_offset": "UInt64",
-        "read": "UInt64",
-        "applied": "UInt64",
-        "duplicates": "UInt64",
-        "dead": "UInt64",
-        "gaps": "UInt64",
-        "dead_by_code": "Map(LowCardinality(String), UInt64)",
-        "ver": "UInt64",
-        "at": "DateTime64(3, 'UTC')",
-        "epoch": "UInt32",
-        "shed": "UInt64",
-    },
-    "shed_ranges": {
-        "grp": "LowCardinality(String)",
-        "topic": "LowCardinality(String)",
-        "part": "UInt32",
-        "epoch": "UInt32",
-        "from_offset": "UInt64",
-        "to_offset": "UInt64",
-        "shed": "UInt64",
-        "order_id": "String",
-        "actor": "String",
-        "reason": "String",
-        "cutoff": "DateTime64(3, 'UTC')",
-        "ordered": "DateTime64(3, 'UTC')",
-        "ver": "UInt64",
-        "at": "DateTime64(3, 'UTC')",
-    },
-    "training_runs": {
-        "tenant": "LowCardinality(String)",
-        "model": "LowCardinality(String)",
-        "version": "String",
-        "run": "String",
-        "result_id": "String",
-        "event": "LowCardinality(String)",
-        "alias": "LowCardinality(String)",
-        "stage": "LowCardinality(String)",
-        "metrics": "Map(LowCardinality(String), Float64)",
-        "ts": "DateTime64(3, 'UTC')",
-        "part": "UInt32",
-        "off": "UInt64",
-        "ver": "UInt64",
-        "at": "DateTime64(3, 'UTC')",
-        "epoch": "UInt32",
-    },
-    "models": {
-        "tenant": "LowCardinality(String)",
-        "model": "LowCardinality(String)",
-        "card": "String",
-        "ver": "UInt64",
-        "at": "DateTime64(3, 'UTC')",
-    },
-    "simulations": {
-        "tenant": "LowCardinality(String)",
-        "idempotency_key": "String",
-        "request_id": "String",
-        "model": "LowCardinality(String)",
-        "policy": "LowCardinality(String)",
-        "scenario": "LowCardinality(String)",
-        "priority": "UInt8",
-        "trials": "UInt64",
-        "status": "LowCardinality(String)",
-        "repeated": "UInt8",
-        "error_code": "LowCardinality(String)",
-        "error_message": "String",
-        "summary": "String",
-        "requested": "DateTime64(3, 'UTC')",
-        "started": "DateTime64(3, 'UTC')",
-        "finished": "DateTime64(3, 'UTC')",
-        "part": "UInt32",
-        "off": "UInt64",
-        "ver": "UInt64",
-        "at": "DateTime64(3, 'UTC')",
-        "epoch": "UInt32",
-    },
-}
-"""Columns of each view and of the ``_local`` table under it, in their public order."""
+WINDOWS: Mapping[str, Mapping[str, str]] = {"m1": _WINDOW, "h1": _ROLLED_UP, "d1": _ROLLED_UP}
+"""Columns of each view of windows and of the ``_local`` table under it, in their public order."""
 
 SISTER_COMMENT = "dia_sister"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSource:
-    """The servers one shard's views read: ``sisters`` maps shard number to address."""
+    """The servers one shard's views read: ``sisters`` maps shard number to address; ``tables`` are
+    the declared ones, by name."""
 
     database: str
     cluster: str = ""
     sisters: Mapping[int, str]
+    tables: Mapping[str, ClickHouseTable]
+
+    @property
+    def columns(self) -> Mapping[str, Mapping[str, str]]:
+        """Columns and types of every view, in their public order."""
+        declared = {
+            name: {column: str(kind) for column, kind in table.types.items()}
+            for name, table in self.tables.items()
+        }
+        return {**WINDOWS, **declared}
+
+    def views(self) -> str:
+        """The statements that make every view."""
+        return "\n\n".join(
+            f"CREATE OR REPLACE VIEW {self.database}.{name} "  # noqa: S608 - our own names
+            f"AS SELECT * FROM ({self.rows(name)});"
+            for name in self.columns
+        )
 
     def rows(self, name: str) -> str:
         """The SELECT that yields every shard's rows of view ``name``."""
@@ -171,21 +92,21 @@ class ViewSource:
         return "\n".join(
             f"CREATE OR REPLACE TABLE {self.database}.{name}_all "
             f"AS {self.database}.{name}_local\n"
-            f"ENGINE = Distributed({_quoted(self.cluster)}, {_quoted(self.database)}, "
-            f"{_quoted(name + '_local')});\n"
-            for name in COLUMNS
+            f"ENGINE = Distributed({quoted(self.cluster)}, {quoted(self.database)}, "
+            f"{quoted(name + '_local')});\n"
+            for name in self.columns
         )
 
     def _select(self, name: str, source: str) -> str:
-        return f"SELECT {', '.join(COLUMNS[name])} FROM {source}"  # noqa: S608 - our own names
+        return f"SELECT {', '.join(self.columns[name])} FROM {source}"  # noqa: S608 - our own names
 
     def _sister(self, name: str, shard: int, url: str) -> str:
         query = self._select(name, f"{self.database}.{name}_local FINAL") + " FORMAT Native"
         address = f"{url.rstrip('/')}/?{urlencode({'query': query, 'log_comment': SISTER_COMMENT})}"
-        structure = ", ".join(f"{column} {kind}" for column, kind in COLUMNS[name].items())
+        structure = ", ".join(f"{column} {kind}" for column, kind in self.columns[name].items())
         source = (
-            f"url({collection_name(shard)}, url = {_quoted(address)}, "
-            f"structure = {_quoted(structure)})"
+            f"url({collection_name(shard)}, url = {quoted(address)}, "
+            f"structure = {quoted(structure)})"
         )
         return self._select(name, source)
 
@@ -203,7 +124,7 @@ def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequenc
     for shard, url in sorted(sisters.items()):
         name = collection_name(shard)
         values = (
-            f"url = {_quoted(url)}, format = 'Native', "
+            f"url = {quoted(url)}, format = 'Native', "
             f"headers.header.name = 'Authorization', headers.header.value = 'Basic {credentials}'"
         )
         statements += [
@@ -213,7 +134,3 @@ def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequenc
             f"CREATE NAMED COLLECTION IF NOT EXISTS {name} AS {values}",
         ]
     return statements
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

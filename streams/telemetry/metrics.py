@@ -204,7 +204,13 @@ class SinkMetrics:
             FRESHNESS_BUCKETS_S,
         )
         self.rows_refused = declare.counter(
-            "rows_refused_total", "Rows ClickHouse will never take, found by bisection.", ("table",)
+            "rows_refused_total", "Rows that ClickHouse or a sink will never take.", ("table",)
+        )
+        self.named_rows = declare.counter(
+            "named_sink_rows_total", "Rows that a sink of the app has, repeats included.", ("sink",)
+        )
+        self.named_errors = declare.counter(
+            "named_sink_errors_total", "Writes that a sink of the app failed.", ("sink",)
         )
         self.rollups = declare.counter(
             "rollups_total", "Hours and days recomputed from minutes.", ("table",)

@@ -73,7 +73,7 @@ class Stage:
         return TokenFile.of(self.home).create(tenant=tenant, role=role, now_ms=now_ms)[1]
 
     def set_up(self) -> None:
-        for server in schema.servers(self.settings):
+        for server in schema.servers(self.settings, app.clickhouse_tables):
             server.migrator.apply()
             server.replica.close()
         asyncio.run(self._make_topics())
@@ -87,7 +87,7 @@ class Stage:
     def tear_down(self) -> None:
         for part in reversed(self._parts):
             part.stop()
-        for server in schema.servers(self.settings):
+        for server in schema.servers(self.settings, app.clickhouse_tables):
             server.replica.command(f"DROP DATABASE IF EXISTS {self.settings.clickhouse_database}")
             server.replica.close()
 

@@ -65,7 +65,7 @@ class SimulationTrial:
             admin, plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
         )
         await admin.close()
-        for server in servers(self.settings):
+        for server in servers(self.settings, app.clickhouse_tables):
             await asyncio.to_thread(server.migrator.apply)
         reader = await self.broker.reader()
         for name in (SIMULATION_RESULT.name, SIMULATION_REQUEST.dlq):
@@ -192,7 +192,7 @@ class SimulationTrial:
         assert sum(repeated for _, _, repeated in mine.values()) == self.oracle.repeats
 
     def _rows(self) -> list[tuple[Any, ...]]:
-        server = servers(self.settings)[0]
+        server = servers(self.settings, app.clickhouse_tables)[0]
         sql = "SELECT request_id, status, summary, repeated FROM simulations"
         rows = list(server.replica.query(sql, {})[1])
         server.replica.close()

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from agents.app import app
 from streams.bad_records import RowRefused
 from streams.sinks.schema import servers
 from tests.faults.services import absent
@@ -24,7 +25,7 @@ LONGER_S = 45.0
 
 async def rows_on(trial, shard):
     """Minute rows that one shard holds now."""
-    found = servers(trial.settings)
+    found = servers(trial.settings, app.clickhouse_tables)
     try:
         replica = found[shard].replica
         _, rows = await asyncio.to_thread(replica.query, "SELECT count() FROM m1_local")
@@ -123,7 +124,7 @@ async def test_one_refused_row_in_a_large_batch_becomes_one_dead_letter(trial, r
     """Everything else of its insert is stored; put back, the dead letters make the sums whole."""
     series = ("tenant-0000", "model-000", "metric-00")
     rule = "tenant != '{}' OR model != '{}' OR metric != '{}'".format(*series)
-    found = servers(trial.settings)
+    found = servers(trial.settings, app.clickhouse_tables)
     for server in found:
         await asyncio.to_thread(
             server.replica.command, f"ALTER TABLE m1_local ADD CONSTRAINT unwanted CHECK {rule}"

@@ -80,7 +80,7 @@ class Trial:
     async def open(self) -> None:
         """Empty topics and tables."""
         await empty_topics(self.broker)
-        for server in servers(self.settings):
+        for server in servers(self.settings, app.clickhouse_tables):
             await asyncio.to_thread(server.migrator.apply)
             for table in TABLES:
                 await asyncio.to_thread(server.replica.command, f"TRUNCATE TABLE {table}")

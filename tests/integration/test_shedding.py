@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from agents.app import app
 from streams.sinks.schema import servers
 from tests.faults.trial import Trial
 
@@ -45,7 +46,7 @@ async def rows(trial, *words):
 def named(trial):
     """Every range that was skipped, as ClickHouse has it: who, why, how much."""
     found = []
-    for server in servers(trial.settings):
+    for server in servers(trial.settings, app.clickhouse_tables):
         found += [tuple(row) for row in server.replica.query(SHED_RANGES)[1]]
         server.replica.close()
     return found

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from agents.app import app
 from streams.sinks.schema import servers
 from tests.empty_topics import empty_topics
 from tests.faults.simulation_trial import SimulationTrial
@@ -24,7 +25,7 @@ async def trial(stack, tmp_path):
     await opened.open()
     yield opened
     opened.close()
-    for server in servers(opened.settings):
+    for server in servers(opened.settings, app.clickhouse_tables):
         server.replica.command(f"DROP DATABASE {DATABASE}")
         server.replica.close()
 

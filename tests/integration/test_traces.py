@@ -109,7 +109,7 @@ def settings(stack, collector, tmp_path) -> Iterator[Settings]:
         otel_endpoint=collector.address,
         otel_sample_ratio=0.0,
     )
-    servers = schema.servers(made)
+    servers = schema.servers(made, built_in.clickhouse_tables)
     for server in servers:
         server.migrator.apply()
     yield made
@@ -131,7 +131,7 @@ async def _pipeline(settings: Settings):
     worker = Worker(
         agents=(AGGREGATE_METRICS,),
         broker=broker,
-        shards=ClickHouseShards.from_settings(settings, clock),
+        shards=ClickHouseShards.from_settings(settings, clock, built_in.clickhouse_tables),
         stores=lambda group: RocksFolder(settings.state_path(), group),
         clock=clock,
         settings=settings,

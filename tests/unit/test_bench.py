@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import streams.bench.run as bench_run
+from agents.app import app
 from streams.bench import exactness, results
 from streams.bench.case import Case, Suite, paced, single
 from streams.bench.comparison import OF_FLOOR, compare
@@ -229,7 +230,7 @@ def test_the_null_sink_acknowledges_and_spreads_like_the_real_one():
     """A worker must do all of its own work, sharding included."""
     environ = {"DIA_CLICKHOUSE_SHARDS": "http://a:1,http://b:1", "DIA_HOME": "/nowhere"}
     settings, _ = load(environ)
-    shards = NullShards.from_settings(settings, VirtualClock())
+    shards = NullShards.from_settings(settings, VirtualClock(), app.clickhouse_tables)
     names = [f"t{number}" for number in range(100)]
     assert set(shards.shard_of(names, names, names).tolist()) == {0, 1}
     assert shards.shard_of_key("x") in {0, 1}
@@ -307,8 +308,8 @@ def test_freshness_stands_in_the_table():
 async def test_the_null_sink_keeps_nothing():
     """An insert returns at once and a roll-up asks nobody."""
     settings, _ = load({"DIA_CLICKHOUSE_SHARDS": "http://a:1", "DIA_HOME": "/nowhere"})
-    shards = NullShards.from_settings(settings, VirtualClock())
-    await shards.insert(0, [FactRows("ledger", 0, {"grp": ["g"]})])
+    shards = NullShards.from_settings(settings, VirtualClock(), app.clickhouse_tables)
+    await shards.insert(0, [FactRows(app.clickhouse_tables["ledger"], 0, {"grp": ["g"]})])
     await shards.roll_up(0, "h1", 0)
     await shards.close()
     assert shards.count == 1

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from agents.app import app
 from streams.clock import VirtualClock, settle
 from streams.errors import ShardUnavailable
 from streams.rows import FactRows
@@ -36,7 +37,7 @@ class Desk:
         self.delivery.submit(
             Job(
                 owner if owner is not None else self,
-                FactRows(table, shard, columns),
+                FactRows(self.shards.tables[table], shard, columns),
                 lambda refused, reason: self.answers.append((name, list(refused))),
             )
         )
@@ -230,7 +231,13 @@ async def test_a_shard_that_is_away_is_asked_ever_less_often_and_every_five_seco
         shards = Away(clock)
         delivery = Delivery(shards, clock, Metrics(), batch_rows=10, queue_rows=20, seed=seed)
         running = asyncio.ensure_future(delivery.run())
-        delivery.submit(Job(object(), FactRows("ledger", 0, {"grp": ["g"]}), lambda *_: None))
+        delivery.submit(
+            Job(
+                object(),
+                FactRows(app.clickhouse_tables["ledger"], 0, {"grp": ["g"]}),
+                lambda *_: None,
+            )
+        )
         for _ in range(10):
             await settle()
             await clock.advance((clock.next_deadline() or 0.0) - clock.monotonic())

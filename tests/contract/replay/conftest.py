@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.app import MODEL_METRICS
+from agents.app import MODEL_METRICS, app
 from streams.broker.partitioner import partition_of
 from streams.clock import SystemClock
 from streams.dead_letters import Failure, Origin, dead_letter
@@ -48,10 +48,10 @@ class Lot:
     @property
     def topology(self) -> Topology:
         """Of the app that declares the source, and nothing else."""
-        return Topology(self.source.app, (self.source,))
+        return Topology(self.source.app, (self.source,), targets=app.targets)
 
     def __post_init__(self) -> None:
-        self.shards = MemoryShards(2, self.clock)
+        self.shards = MemoryShards(2, self.clock, tables=app.clickhouse_tables)
 
     async def create(self) -> None:
         admin = await self.broker.admin()

@@ -55,7 +55,7 @@ class Line:
         self.settings = SETTINGS
         self.source = SOURCE
         self.clock = SystemClock()
-        self.shards = MemoryShards(1, self.clock)
+        self.shards = MemoryShards(1, self.clock, tables=app.clickhouse_tables)
         self.agent = replace(AGGREGATE_METRICS, group=f"reset-{uuid.uuid4().hex[:8]}")
         self.changelog = TopicPartition(MODEL_METRICS.changelog(self.agent.group), 0)
         self.sent = 0
@@ -159,7 +159,7 @@ class Line:
         return error.code
 
     async def planned(self, *, resume_at_start: bool = False) -> Opening:
-        standing = await look(self.broker, self.agent.group, MODEL_METRICS, 0)
+        standing = await look(self.broker, self.agent.group, MODEL_METRICS, 0, app.targets)
         return open_epoch(standing, resume_at_start=resume_at_start)
 
     async def reset(self, *, resume_at_start: bool = False) -> Opening:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
+from agents.app import app
 from streams.clock import SystemClock
 from streams.local.stack import StackStatus
 from streams.rows import FactRows, ShardSet, WindowRows
@@ -19,7 +20,7 @@ from streams.sinks import schema
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.sinks.memory import MemoryShards
 from streams.sinks.sharding import HashSharding, ShardMap
-from streams.sinks.view_source import COLUMNS
+from streams.sinks.view_source import WINDOWS
 
 DAY_S = 86_400
 REFUSED = "refused-tenant"
@@ -44,7 +45,7 @@ class MemoryWorld:
     """In-memory shards that refuse what the real ones are made to refuse."""
 
     def __init__(self) -> None:
-        self.shards = MemoryShards(2, SystemClock())
+        self.shards = MemoryShards(2, SystemClock(), tables=app.clickhouse_tables)
         self.tenant = "t"
         self.refused = REFUSED
         for faults in self.shards.faults:
@@ -67,29 +68,32 @@ class ClickHouseWorld:
     """Real shards; every test has a tenant of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        self.shards = ClickHouseShards.from_settings(settings, SystemClock())
+        self.shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
         self.refused = REFUSED
         self.tenant = f"t-{uuid.uuid4().hex[:8]}"
         self._settings = settings
         self._others: list[ClickHouseShards] = []
-        self._servers = schema.servers(settings)
+        self._servers = schema.servers(settings, app.clickhouse_tables)
 
     async def rows(self, table: str, shard: int) -> list[dict[str, Any]]:
+        types = WINDOWS.get(table) or self.shards.tables[table].types
         columns = [
             f"toUnixTimestamp{'64Milli' if 'DateTime64' in kind else ''}({name})"
             if kind.startswith("DateTime")
             else name
-            for name, kind in COLUMNS[table].items()
+            for name, kind in ((name, str(kind)) for name, kind in types.items())
         ]
         sql = f"SELECT {', '.join(columns)} FROM {table}_local FINAL"
         _, rows = await asyncio.to_thread(self._servers[shard].replica.query, sql)
-        found = [dict(zip(COLUMNS[table], row, strict=True)) for row in rows]
+        found = [dict(zip(types, row, strict=True)) for row in rows]
         return [row for row in found if self.tenant in {row.get("tenant"), row.get("grp")}]
 
     def with_shards(self, count: int) -> ShardSet:
         urls = [*self._settings.clickhouse_shards.split(","), "http://127.0.0.1:1"][:count]
         other = dataclasses.replace(self._settings, clickhouse_shards=",".join(urls))
-        self._others.append(ClickHouseShards.from_settings(other, SystemClock()))
+        self._others.append(
+            ClickHouseShards.from_settings(other, SystemClock(), app.clickhouse_tables)
+        )
         return self._others[-1]
 
     async def close(self) -> None:
@@ -110,7 +114,7 @@ def contract_settings(request: pytest.FixtureRequest) -> Iterator[Settings]:
         clickhouse_password_file=str(stack.clickhouse_password_file),
         clickhouse_database="shard_contract",
     )
-    servers = schema.servers(settings)
+    servers = schema.servers(settings, app.clickhouse_tables)
     for server in servers:
         server.migrator.apply()
         server.replica.command(
@@ -190,7 +194,7 @@ def _dead_letters(tenant: str, parts: Sequence[Any], *, ver: int = 1, dispositio
     """Dead letters of one tenant, one per value of ``part``."""
     count = len(parts)
     return FactRows(
-        "dead_letters",
+        app.clickhouse_tables["dead_letters"],
         0,
         {
             "id": [f"{tenant}/{part}" for part in parts],

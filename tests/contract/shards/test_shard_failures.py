@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from agents.app import app
 from streams.clock import SystemClock
 from streams.errors import PoolExhausted, ShardUnavailable
 from streams.settings import Settings
@@ -31,7 +32,7 @@ async def test_a_dead_shard_is_unavailable_at_once(
     settings = Settings(
         clickhouse_shards="http://127.0.0.1:1", clickhouse_password_file=str(password)
     )
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     with pytest.raises(ShardUnavailable, match=r"127\.0\.0\.1:1"):
         await asyncio.wait_for(shards.insert(0, [windows("t", [hour_start()])]), PATIENCE_S)
     await shards.close()
@@ -92,7 +93,7 @@ async def test_a_cut_insert_is_told_and_not_sent_again(
         settings = dataclasses.replace(
             contract_settings, clickhouse_shards=f"{between.url},{second}"
         )
-        shards = ClickHouseShards.from_settings(settings, SystemClock())
+        shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
         with pytest.raises(ShardUnavailable):
             await shards.insert(0, [windows("cut", [hour_start()])])
         assert between.inserts == 1
@@ -112,7 +113,7 @@ async def test_a_silent_shard_fills_its_own_pool_and_fails_fast(
             sink_acquire_s=0.1,
             sink_timeout_s=2.0,
         )
-        shards = ClickHouseShards.from_settings(settings, SystemClock())
+        shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
         row = windows("silent", [hour_start()])
         hanging = asyncio.ensure_future(shards.insert(0, [row]))
         await between.arrived.wait()
@@ -132,7 +133,7 @@ async def test_the_next_replica_takes_over(
         clickhouse_shards=f"http://127.0.0.1:1|{contract_settings.clickhouse_shards}",
         clickhouse_cluster="main",
     )
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     for _ in range(2):
         await shards.insert(0, [windows("replica", [hour_start()])])
     await shards.close()
@@ -145,7 +146,7 @@ async def test_a_wrong_password_names_the_settings(
     password = tmp_path / "password"
     password.write_text("wrong")
     settings = dataclasses.replace(contract_settings, clickhouse_password_file=str(password))
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     with pytest.raises(ShardUnavailable, match="DIA_CLICKHOUSE_PASSWORD_FILE"):
         await shards.insert(0, [windows("t", [hour_start()])])
     await shards.close()
@@ -156,13 +157,14 @@ async def test_the_hash_is_clickhouses_own(contract_settings: Settings) -> None:
     words = ["", "a", "tenant-1", "ünï", "x" * 128, "nul\0inside"]
     names = list(itertools.product(words, words, ["k", "latency_ms"]))
     columns = tuple(zip(*names, strict=True))
-    server = schema.servers(contract_settings)[0]
+    server = schema.servers(contract_settings, app.clickhouse_tables)[0]
     for shards in (1, 2, 3, 7, 64, 1000):
         ours = ClickHouseShards.from_settings(
             dataclasses.replace(
                 contract_settings, clickhouse_shards=",".join(["http://127.0.0.1:1"] * shards)
             ),
             SystemClock(),
+            app.clickhouse_tables,
         )
         values = ", ".join(f"({_literal(t)}, {_literal(m)}, {_literal(k)})" for t, m, k in names)
         _, rows = server.replica.query(

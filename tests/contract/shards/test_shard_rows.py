@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.app import app
 from streams.rows import FactRows, RowsRefused
 
 
@@ -159,7 +160,7 @@ async def test_the_ledger_keeps_one_row_per_partition_and_epoch(world: Any) -> N
             "ver": [ver],
             "epoch": [0],
         }
-        await world.shards.insert(0, [FactRows("ledger", 0, columns)])
+        await world.shards.insert(0, [FactRows(app.clickhouse_tables["ledger"], 0, columns)])
     (row,) = await world.rows("ledger", 0)
     assert (row["read"], row["dead_by_code"], row["ver"]) == (25, {"invalid_json": 1}, 2)
 

@@ -47,7 +47,7 @@ class Pipeline:
     def __init__(self, settings: Settings, oracle: Oracle) -> None:
         self.settings = settings
         self.oracle = oracle
-        self.shards = [server.replica for server in schema.servers(settings)]
+        self.shards = [server.replica for server in schema.servers(settings, app.clickhouse_tables)]
 
     def everywhere(self, *statements: str) -> None:
         """Run the statements on every shard."""
@@ -68,7 +68,7 @@ async def _run(settings: Settings, state: Path) -> Oracle:
     worker = Worker(
         agents=tuple(app.agents.values()),
         broker=broker,
-        shards=ClickHouseShards.from_settings(settings, clock),
+        shards=ClickHouseShards.from_settings(settings, clock, app.clickhouse_tables),
         stores=lambda group: RocksFolder(state, group),
         clock=clock,
         settings=settings,
@@ -157,7 +157,7 @@ def pipeline(stack: StackStatus, tmp_path_factory: pytest.TempPathFactory) -> It
         late_hold_s=1.0,
         rollup_interval_s=1.0,
     )
-    for server in schema.servers(settings):
+    for server in schema.servers(settings, app.clickhouse_tables):
         server.migrator.apply()
         server.replica.close()
     oracle = asyncio.run(_run(settings, tmp_path_factory.mktemp("state")))

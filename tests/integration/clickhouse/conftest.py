@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from agents.app import app
 from streams import cli
 from streams.clock import SystemClock
 from streams.local.ports import free_ports
@@ -121,11 +122,11 @@ def settings(stack: StackStatus) -> Iterator[Settings]:
         clickhouse_password_file=str(stack.clickhouse_password_file),
         clickhouse_database=DATABASE,
     )
-    for server in schema.servers(found):
+    for server in schema.servers(found, app.clickhouse_tables):
         assert server.migrator.apply()
         server.replica.close()
     yield found
-    for server in schema.servers(found):
+    for server in schema.servers(found, app.clickhouse_tables):
         server.replica.command(f"DROP DATABASE {DATABASE}")
         server.replica.close()
 
@@ -133,7 +134,7 @@ def settings(stack: StackStatus) -> Iterator[Settings]:
 @pytest.fixture
 def servers(settings: Settings) -> Iterator[list[schema.Server]]:
     """Both servers, for asking them directly."""
-    found = schema.servers(settings)
+    found = schema.servers(settings, app.clickhouse_tables)
     yield found
     for server in found:
         server.replica.close()

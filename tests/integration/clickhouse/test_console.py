@@ -76,7 +76,7 @@ def filled(settings, minutes_of, noon):
     """Two tenants with the same model and metric, and with facts of their own."""
 
     async def insert() -> None:
-        shards = ClickHouseShards.from_settings(settings, SystemClock())
+        shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
         for tenant, values in VALUES.items():
             shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
             rows = minutes_of(tenant, noon, values, 0)
@@ -86,7 +86,7 @@ def filled(settings, minutes_of, noon):
         await shards.close()
 
     asyncio.run(insert())
-    [server, *others] = schema.servers(settings)
+    [server, *others] = schema.servers(settings, app.clickhouse_tables)
     for tenant in VALUES:
         for statement in _FACTS:
             server.replica.command(statement.format(tenant=tenant))

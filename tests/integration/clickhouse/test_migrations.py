@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
+from agents.app import app
+from streams.clickhouse_table import ClickHouseTable
 from streams.errors import RefusedBySafety
 from streams.settings import Settings
 from streams.sinks import migration, schema
 from streams.sinks.migration import State
-from streams.sinks.view_source import COLUMNS, ViewSource
+from streams.sinks.view_source import WINDOWS, ViewSource
 
 pytestmark = pytest.mark.stack
+
+TABLES = app.clickhouse_tables
+NAMES = (*WINDOWS, *TABLES)
 
 
 def test_migrating_again_does_nothing(settings: Settings, servers: list[schema.Server]) -> None:
@@ -28,7 +35,7 @@ def test_a_changed_setting_runs_its_migration_again(
     """Retention is a setting; only the file that names it runs."""
     for days in (60, settings.m1_retention_days):
         changed = dataclasses.replace(settings, m1_retention_days=days)
-        server = schema.servers(changed)[0]
+        server = schema.servers(changed, app.clickhouse_tables)[0]
         assert server.migrator.apply() == ["R001__retention"]
         _, ((ddl,),) = server.replica.query("SHOW CREATE TABLE m1_local")
         assert f"toIntervalDay({days})" in ddl
@@ -39,7 +46,7 @@ def test_every_table_writes_a_part_to_disk_before_it_acknowledges(
     servers: list[schema.Server],
 ) -> None:
     """What is acknowledged is deleted from the state: a power loss must not take it."""
-    for name in COLUMNS:
+    for name in NAMES:
         _, ((ddl,),) = servers[0].replica.query(f"SHOW CREATE TABLE {name}_local")
         assert "fsync_after_insert = 1, fsync_part_directory = 1" in ddl, name
 
@@ -75,8 +82,12 @@ def test_nothing_shows_the_password(settings: Settings, servers: list[schema.Ser
     """Neither a plan, nor a view, nor the server's tables about itself."""
     password = settings.clickhouse_password()
     shown = [
-        *(text for m in migration.load() for text in m.statements(_values(settings))),
-        *(str(servers[0].replica.query(f"SHOW CREATE VIEW {name}")[1]) for name in COLUMNS),
+        *(
+            text
+            for m in migration.load(TABLES.values())
+            for text in m.statements(_values(settings))
+        ),
+        *(str(servers[0].replica.query(f"SHOW CREATE VIEW {name}")[1]) for name in NAMES),
         str(servers[0].replica.query("SELECT * FROM system.named_collections")[1]),
         str(servers[0].replica.query("SELECT * FROM system.tables")[1]),
     ]
@@ -84,7 +95,9 @@ def test_nothing_shows_the_password(settings: Settings, servers: list[schema.Ser
 
 
 def _values(settings: Settings) -> dict[str, str]:
-    source = ViewSource(database=settings.clickhouse_database, sisters={1: settings.shards()[1][0]})
+    source = ViewSource(
+        database=settings.clickhouse_database, sisters={1: settings.shards()[1][0]}, tables=TABLES
+    )
     return migration.variables(source, m1_retention_days=30, replicated=False)
 
 
@@ -92,10 +105,81 @@ def test_the_statements_for_a_cluster_are_valid_sql(
     settings: Settings, servers: list[schema.Server]
 ) -> None:
     """chDB has no Keeper to run them with, but it parses them."""
-    source = ViewSource(database=settings.clickhouse_database, cluster="main", sisters={})
+    source = ViewSource(
+        database=settings.clickhouse_database, cluster="main", sisters={}, tables=TABLES
+    )
     values = migration.variables(source, m1_retention_days=30, replicated=True)
-    statements = [text for m in migration.load() for text in m.statements(values)]
+    statements = [text for m in migration.load(TABLES.values()) for text in m.statements(values)]
     assert any("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/" in s for s in statements)
     assert any("Distributed('main', 'queries', 'm1_local')" in s for s in statements)
     for statement in statements:
         servers[0].replica.query(f"EXPLAIN AST {statement}")
+
+
+@pytest.fixture
+def declared(settings: Settings) -> Iterator[Callable[[ClickHouseTable], schema.Server]]:
+    """The first server as an app migrates it that declares one table more; dropped at the end."""
+    made: list[tuple[schema.Server, str]] = []
+
+    def server(table: ClickHouseTable) -> schema.Server:
+        found = schema.servers(settings, {**TABLES, table.name: table})[0]
+        made.append((found, table.name))
+        return found
+
+    yield server
+    for found, name in made:
+        found.replica.command(f"DROP VIEW IF EXISTS {name}")
+        found.replica.command(f"DROP TABLE IF EXISTS {name}_local")
+        found.replica.command(f"DELETE FROM migrations_local WHERE label = 'T__{name}'")
+        found.replica.close()
+
+
+SALES = ClickHouseTable(
+    name="sales",
+    columns={"account": "LowCardinality(String)", "amount": float},
+    order_by=("account",),
+    shard_by=("account",),
+    description="What was sold.",
+)
+
+
+def test_a_declared_table_is_made_and_gets_the_columns_of_a_newer_declaration(declared) -> None:
+    """Rows that are there stay; a column that was added reads as empty in them."""
+    first = declared(SALES)
+    assert first.migrator.apply() == ["T__sales", "R002__views"]
+    first.replica.command("INSERT INTO sales_local (account, amount, ver) SELECT 'a', 1.5, 1")
+    wider = replace(
+        SALES, columns={**SALES.columns, "region": str, "lines": "Array(UInt32)"}, ttl_days=9
+    )
+    second = declared(wider)
+    assert second.migrator.apply() == ["T__sales", "R002__views"]
+    _, rows = second.replica.query("SELECT account, amount, region, lines FROM sales_local")
+    assert [tuple(row) for row in rows] == [("a", 1.5, "", [])]
+    _, ((ddl,),) = second.replica.query("SHOW CREATE TABLE sales_local")
+    assert "toIntervalDay(9)" in ddl
+    assert second.migrator.apply() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"columns": {**SALES.columns, "amount": "UInt64"}}, "column amount of sales is Float64"),
+        ({"order_by": ("account", "amount")}, r"keeps rows by \(account\)"),
+    ],
+)
+def test_another_form_of_a_table_that_holds_rows_is_refused(declared, change, why) -> None:
+    """Rows cannot change their key or their types: nothing runs at all."""
+    declared(SALES).migrator.apply()
+    changed = declared(replace(SALES, **change))
+    with pytest.raises(RefusedBySafety, match=why):
+        changed.migrator.apply()
+    pending = [s.label for s in changed.migrator.standings() if s.state is State.PENDING]
+    assert "T__sales" in pending
+
+
+def test_a_table_that_the_app_no_longer_declares_is_left_alone(declared, servers) -> None:
+    """Its rows are the operator's; another app of the same database goes on."""
+    declared(SALES).migrator.apply()
+    assert servers[0].migrator.apply() == ["R002__views"]
+    _, ((found,),) = servers[0].replica.query("EXISTS TABLE sales_local")
+    assert found == 1

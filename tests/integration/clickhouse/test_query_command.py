@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.app import app
 from streams.clock import SystemClock
 from streams.rows import FactRows
 from streams.settings import Settings
@@ -128,7 +129,7 @@ async def test_query_series_prints_its_steps(
 ) -> None:
     """The command, from its options to JSON."""
     tenant, start = "commanded", yesterday()
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
     await shards.insert(shard, [minutes_of(tenant, start, np.full(120, 2.0), 0)])
     await shards.close()
@@ -171,9 +172,9 @@ def test_query_model_shows_a_card_and_says_when_there_is_none(dia: Any, settings
     row = {"tenant": ["cards"], "model": ["m"], "card": [json.dumps(card)], "ver": [3], "at": [0]}
 
     async def store() -> None:
-        shards = ClickHouseShards.from_settings(settings, SystemClock())
+        shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
         shard = shards.shard_of_key("cards\0m")
-        await shards.insert(shard, [FactRows("models", shard, row)])
+        await shards.insert(shard, [FactRows(app.clickhouse_tables["models"], shard, row)])
         await shards.close()
 
     asyncio.run(store())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.clock import SystemClock
 from streams.edge.simulations import Simulations
 from streams.errors import ShardUnavailable
@@ -28,9 +29,9 @@ def _row(tenant: str, key: str, request: str, off: int, **changes: object) -> di
 
 async def _store(settings: Settings, rows: list[dict[str, object]]) -> None:
     """As the pipeline does: through the outbox's own form, each row to the shard of its key."""
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     for key, value in effects.facts(1, "simulations", rows):
-        for part in effects.fact_rows(key, value, shards.shard_of_key):
+        for part in effects.fact_rows(shards.tables, key, value, shards.shard_of_key):
             await shards.insert(part.shard, [part])
     await shards.close()
 

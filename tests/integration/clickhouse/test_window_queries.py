@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from agents.app import app
 from streams.clock import SystemClock
 from streams.settings import Settings
 from streams.sinks import schema, series
@@ -50,7 +51,7 @@ async def test_percentiles_are_within_one_percent(
     """The promise of `dia query series`, against numpy's inverted_cdf on the same values."""
     values = samples()[name]
     tenant, start = f"percentiles-{name}", yesterday()
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
     parts = [chunk for chunk in np.array_split(values, 3) if len(chunk)]
     await shards.insert(shard, [minutes_of(tenant, start, v, i) for i, v in enumerate(parts)])
@@ -86,7 +87,7 @@ async def test_percentiles_of_up_to_four_values_are_exact(
 ) -> None:
     """Four accuracies are read digit by digit, and one percent of 0.92 is the second digit."""
     tenant, start = f"few-{values}", yesterday()
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
     await shards.insert(shard, [minutes_of(tenant, start, np.array(values), 0, minutes=2)])
     await shards.close()
@@ -105,7 +106,7 @@ async def test_a_series_is_cut_into_steps(
 ) -> None:
     """Each step has its own numbers; a step without values has no row."""
     tenant, start = "stepped", yesterday() + 6 * HOUR_S
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
     await shards.insert(shard, [minutes_of(tenant, start, np.arange(1.0, 31.0), 0, minutes=30)])
     await shards.close()
@@ -133,7 +134,7 @@ async def test_roll_ups_equal_the_sum_of_their_minutes(
     """Count, sums and sketch, through the views, for hours and for the day."""
     random = np.random.default_rng(3)
     start = yesterday() - 2 * DAY_S
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     for shard in range(shards.count):
         chunks = [
             minutes_of(f"rolled-{shard}", start + hour * HOUR_S, random.normal(0, 5, 500), part)
@@ -164,7 +165,7 @@ async def test_a_view_shows_every_shard_once(
 ) -> None:
     """On any shard, exact without FINAL although each row was inserted three times."""
     tenant, start = "seen", yesterday()
-    shards = ClickHouseShards.from_settings(settings, SystemClock())
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     rows = minutes_of(tenant, start, np.arange(60.0), 0)
     for shard in range(shards.count):
         for _ in range(3):

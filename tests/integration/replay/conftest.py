@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from agents.app import AGGREGATE_METRICS, MODEL_METRICS
+from agents.app import AGGREGATE_METRICS, MODEL_METRICS, app
 from streams import cli
 from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
@@ -44,7 +44,7 @@ class Pipeline:
         self.broker = KafkaBroker(
             settings.kafka_bootstrap, session_timeout_s=settings.session_timeout_s
         )
-        self.shards = [server.replica for server in schema.servers(settings)]
+        self.shards = [server.replica for server in schema.servers(settings, app.clickhouse_tables)]
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="pipeline")
         self._thread.start()
@@ -59,7 +59,7 @@ class Pipeline:
         self.worker = Worker(
             agents=[AGGREGATE_METRICS],
             broker=self.broker,
-            shards=ClickHouseShards.from_settings(self.settings, self.clock),
+            shards=ClickHouseShards.from_settings(self.settings, self.clock, app.clickhouse_tables),
             stores=lambda group: RocksFolder(self.state, group),
             clock=self.clock,
             settings=self.settings,
@@ -130,7 +130,7 @@ def pipeline(stack: StackStatus, tmp_path: Path) -> Iterator[Pipeline]:
         late_hold_s=0.5,
         rollup_interval_s=1.0,
     )
-    for server in schema.servers(settings):
+    for server in schema.servers(settings, app.clickhouse_tables):
         server.migrator.apply()
         server.replica.close()
     # Its logs would stand between the lines of a command's stdout, which pytest sees as one.

@@ -33,13 +33,14 @@ class Rig:
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.broker = MemoryBroker(self.clock)
-        self.shards = MemoryShards(2, self.clock)
+        self.shards = MemoryShards(2, self.clock, tables=app.clickhouse_tables)
         self.cache = MemoryShared(self.clock)
         self.disk = MemoryDisk()
         self.metrics = Metrics()
         self.settings = SETTINGS
         self.numbers = itertools.count()
         self.opened = None
+        self.sinks = {}
 
     async def create_topics(self) -> None:
         admin = await self.broker.admin()
@@ -73,6 +74,7 @@ class Rig:
             clock=self.clock,
             settings=self.settings,
             shards=self.shards,
+            sinks=self.sinks,
         )
 
     async def open(self, disk=None, fenced=lambda: None):

@@ -77,7 +77,7 @@ class Desk:
         self.settings = settings
         self.clock = VirtualClock()
         self.broker = MemoryBroker(self.clock)
-        self.shards = MemoryShards(2, self.clock)
+        self.shards = MemoryShards(2, self.clock, tables=app.clickhouse_tables)
         self.disk = MemoryDisk()
         self.hand = Hand()
         self.numbers = itertools.count()

@@ -11,7 +11,7 @@ from streams.runtime.worker import Worker
 
 
 @asynccontextmanager
-async def running(rig, clock=None):
+async def running(rig, clock=None, sinks=None):
     """A worker in the world of ``rig``, with its clock or another one; abandoned at the end."""
     worker = Worker(
         agents=(AGGREGATE_METRICS,),
@@ -22,6 +22,7 @@ async def running(rig, clock=None):
         settings=rig.settings,
         metrics=rig.metrics,
         instance_id="host-0",
+        sinks=sinks or {},
     )
     task = asyncio.ensure_future(worker.run(lambda: None))
     await settle()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
-from agents.app import DIA_GROUP, MODEL_METRICS
+from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams.runtime.reset import look, open_epoch, reset
 from streams.runtime.restore import follows
 from tables.memory import MemoryDisk
@@ -74,7 +74,9 @@ async def test_every_partition_and_every_epoch_has_a_secret_of_its_own(rig):
         await rig.commit_events(3)
     before = rig.partition.state.link.secret
     rig.broker.log(CHANGELOG).spoil(0, 1)
-    opening = open_epoch(await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0), resume_at_start=False)
+    opening = open_epoch(
+        await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets), resume_at_start=False
+    )
     await reset(rig.broker, rig.clock, opening)
     assert (await rig.open(MemoryDisk())).state.link.secret != before
 

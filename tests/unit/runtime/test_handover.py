@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from agents.app import app
 from streams.agent import Change
 from streams.cache.shared import CacheKey
 from streams.clock import settle
@@ -16,6 +17,7 @@ from streams.errors import ShardUnavailable
 from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.commit import commit
 from streams.runtime.handover import Handover
+from streams.runtime.sink_writes import SinkWrites
 from streams.sinks.delivery import Delivery
 from streams.sinks.rollup_queue import RollUpQueue
 from tests.unit.runtime.conftest import CHANGELOG
@@ -31,7 +33,9 @@ async def handover(rig):
     caches = CacheWrites(rig.cache, rig.clock, rig.metrics)
     tasks = [asyncio.ensure_future(target.run()) for target in (delivery, roll_ups, caches)]
     degradation = Degradation(rig.clock, rig.metrics)
-    yield Handover(rig.shards, delivery, roll_ups, rig.clock, rig.metrics, caches, degradation)
+    sinks = SinkWrites((), rig.settings, rig.clock, rig.metrics)
+    queues = (delivery, roll_ups, rig.clock, rig.metrics, caches, sinks)
+    yield Handover(app.targets, rig.shards, *queues, degradation)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.app import DIA_GROUP, MODEL_METRICS
+from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams.errors import ChangelogGap
 from streams.runtime.reset import look, open_epoch, reset
 from streams.types import TopicPartition
@@ -25,7 +25,10 @@ async def test_a_damaged_batch_of_a_changelog_is_a_hole(rig, damaged):
     with pytest.raises(ChangelogGap, match="`dia tables reset`"):
         await rig.open(MemoryDisk())
 
-    opening = open_epoch(await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0), resume_at_start=False)
+    opening = open_epoch(
+        await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets),
+        resume_at_start=False,
+    )
     assert isinstance(opening.standing.cause, ChangelogGap)
     assert opening.link.next_offset == 12
     await reset(rig.broker, rig.clock, opening)
@@ -40,7 +43,10 @@ async def test_a_damaged_batch_before_an_opened_epoch_is_void(rig, monkeypatch):
         await rig.commit_events(3)
     offset = rig.contents(CHANGELOG).offsets[1]
     rig.broker.log(CHANGELOG).spoil(offset, offset + 1)
-    opening = open_epoch(await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0), resume_at_start=False)
+    opening = open_epoch(
+        await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets),
+        resume_at_start=False,
+    )
     with monkeypatch.context() as untrimmed:
         untrimmed.setattr("streams.broker.memory_log.Log.trim", lambda *_: None)
         await reset(rig.broker, rig.clock, opening)

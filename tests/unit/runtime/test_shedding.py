@@ -48,7 +48,7 @@ async def shed_rows(rig) -> list:
 
     owed = rig.partition.outbox.take_fresh()
     found = [rows for one in owed if one.key[:1] == b"F"
-             for rows in effects.fact_rows(one.key, one.value, lambda key: 0)]  # fmt: skip
+             for rows in effects.fact_rows(rig.shards.tables, one.key, one.value, lambda key: 0)]  # fmt: skip
     return [rows.columns for rows in found if rows.table == "shed_ranges"]
 
 

@@ -8,40 +8,48 @@ from dataclasses import replace
 
 import pytest
 
-from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATE_DECISION
-from streams.bad_records import UnknownTable
-from streams.runtime import effects
+from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATE_DECISION, app
+from streams.bad_records import RowUnfit, UnknownTable
+from streams.clickhouse_table import ClickHouseTable
 from streams.runtime.consequences import consequences
 from streams.runtime.reset import look, open_epoch, reset
-from streams.sinks import memory
 from tests.unit.runtime import job_desk
 from tests.unit.runtime.conftest import DLQ, SOURCE
 from tests.unit.runtime.job_desk import DLQ as REQUEST_DLQ
 from tests.unit.runtime.job_desk import Desk
 from tests.unit.runtime.rig_worker import running
 
-FUTURE = "verdicts"
+VERDICTS = ClickHouseTable(
+    name="verdicts",
+    columns={"tenant": str, "id": str},
+    order_by=("tenant", "id"),
+    shard_by=("tenant",),
+)
+FUTURE = {**app.clickhouse_tables, VERDICTS.name: VERDICTS}
 ROW = {"tenant": "t", "id": "one"}
 
 
-async def _owe_to_the_future(rig, monkeypatch) -> None:
-    """What a newer version, which knows one table more, leaves behind."""
-    with monkeypatch.context() as newer:
-        newer.setattr(effects, "SHARD_BY", {**effects.SHARD_BY, FUTURE: ("tenant",)})
-        await rig.open()
-        await rig.produce_events(3)
-        await rig.fold()
-        rig.partition.fact(FUTURE, ROW)
-        await rig.commit()
+async def _owe_to_the_future(rig) -> None:
+    """What a newer version of the app, which declares one table more, leaves behind."""
+    now, rig.shards = rig.shards, rig.shards.with_tables(FUTURE)
+    await rig.open()
+    await rig.produce_events(3)
+    await rig.fold()
+    rig.partition.fact(VERDICTS, ROW)
+    await rig.commit()
+    rig.shards = now
 
 
-def test_a_fact_that_could_not_be_handed_over_is_never_owed(monkeypatch):
+async def test_a_fact_that_could_not_be_handed_over_is_never_owed(rig):
     """Once it is in the log, every start would fail at it."""
-    with pytest.raises(UnknownTable, match="no table of facts called 'nowhere'"):
-        effects.check_fact("nowhere", ROW)
-    with pytest.raises(UnknownTable, match="no column 'idempotency_key'"):
-        effects.check_fact("simulations", ROW)
-    effects.check_fact("models", {"tenant": "t", "model": "m"})
+    await rig.open()
+    with pytest.raises(UnknownTable, match="no ClickHouse table or sink called 'verdicts'"):
+        rig.partition.fact(VERDICTS, ROW)
+    with pytest.raises(RowUnfit, match="a row of models has no 'card'"):
+        rig.partition.fact("models", {"tenant": "t", "model": "m"})
+    with pytest.raises(RowUnfit, match="column 'card' of models: expected text"):
+        rig.partition.fact("models", {"tenant": "t", "model": "m", "card": b"{}"})
+    rig.partition.fact("models", {"tenant": "t", "model": "m", "card": "{}"})
 
 
 async def test_an_answer_of_an_unknown_table_costs_its_request(monkeypatch):
@@ -71,31 +79,27 @@ async def test_an_answer_of_an_unknown_table_costs_its_request(monkeypatch):
 
 
 async def test_a_state_that_owes_an_unknown_table_stops_and_a_version_that_knows_it_goes_on(
-    rig, monkeypatch
+    rig,
 ):
     """Nothing of it is handed over, nothing is lost, and the newer version delivers it."""
-    await _owe_to_the_future(rig, monkeypatch)
+    await _owe_to_the_future(rig)
     async with running(rig) as worker:
         await rig.clock.advance(5)
         (held,) = [p for g in worker.groups for p in g.partitions.values() if p.tp == SOURCE]
         assert (held.phase, held.stopped_by.code) == ("stopped", "unknown_target")
-        assert FUTURE in str(held.stopped_by)
+        assert VERDICTS.name in str(held.stopped_by)
         assert rig.shards.rows("ledger") == []
-    monkeypatch.setattr(effects, "SHARD_BY", {**effects.SHARD_BY, FUTURE: ("tenant",)})
-    monkeypatch.setitem(memory.KEYS, FUTURE, ("tenant", "id"))
-    for server in rig.shards._servers:
-        for replica in server.replicas:
-            replica.tables[FUTURE] = {}
+    rig.shards = rig.shards.with_tables(FUTURE)
     async with running(rig):
         await rig.clock.advance(200)
-        assert [row["id"] for row in rig.shards.rows(FUTURE)] == ["one"]
+        assert [row["id"] for row in rig.shards.rows(VERDICTS.name)] == ["one"]
         assert sum(row["n"] for row in rig.shards.m1_rows()) == 3
 
 
-async def test_a_reset_gives_up_what_no_version_at_hand_knows(rig, monkeypatch):
+async def test_a_reset_gives_up_what_no_version_at_hand_knows(rig):
     """The operator is told how much that is; everything else stays owed."""
-    await _owe_to_the_future(rig, monkeypatch)
-    found = await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0)
+    await _owe_to_the_future(rig)
+    found = await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets)
     assert found.cause is not None
     assert found.cause.code == "unknown_target"
     opening = open_epoch(found, resume_at_start=False)

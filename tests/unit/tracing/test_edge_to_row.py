@@ -40,7 +40,7 @@ class Pipeline:
         )
         self.clock = SystemClock()
         self.broker = MemoryBroker(self.clock)
-        self.shards = MemoryShards(2, self.clock)
+        self.shards = MemoryShards(2, self.clock, tables=app.clickhouse_tables)
         self.recorder = recorder
         self._tracer = recorder.tracer(self.clock, ratio=ratio)
         _, self.token = TokenFile.of(home).create(
