@@ -27,9 +27,8 @@ from streams.clickhouse_table import ClickHouseTable, Column
 from streams.errors import UsageError
 from streams.job_agent import Agent, Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
 from streams.operational_tables import OPERATIONAL
-from streams.row_sink import DeclaredSink, RowSink
+from streams.row_sink import DeclaredSink, OpenSink
 from streams.rows import WINDOW_TABLES
-from streams.settings import Settings
 from streams.stream_agent import StreamAgent
 from streams.targets import Targets
 from streams.topic import (
@@ -221,7 +220,7 @@ class App(StreamDeclarations):
         name: str,
         *,
         columns: Mapping[str, str | type],
-        open: Callable[[Settings], RowSink],  # noqa: A002 - the word for it
+        open: OpenSink,  # noqa: A002 - the word for it
     ) -> DeclaredSink:
         """Declare a target of rows besides ClickHouse; see `DeclaredSink` for each argument."""
         declared = DeclaredSink(name=name, columns=dict(columns), open=open)

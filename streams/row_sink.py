@@ -6,7 +6,7 @@
         async def close(self) -> None: ...
 
     LINES = app.sink(
-        "lines", columns={"account": str, "amount": float}, open=lambda _: Lines(Path("sales"))
+        "lines", columns={"account": str, "amount": float}, open=lambda *_: Lines(Path("sales"))
     )
 
     scope.fact(LINES, {"account": "a", "amount": 1.5})
@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from streams.clickhouse_table import MOMENT, VERSION
 from streams.column_type import ColumnType, Fit, column_type, fit_row
@@ -79,14 +79,17 @@ class RowSink(Protocol):
     async def close(self) -> None: ...
 
 
+OpenSink: TypeAlias = "Callable[[DeclaredSink, Settings], RowSink]"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredSink:
-    """A sink of an app: ``columns`` as in `ClickHouseTable`; ``open`` makes the `RowSink`, once in each
-    process, when its first row is due."""
+    """A sink of an app: ``columns`` as in `ClickHouseTable`; ``open`` makes the `RowSink` from this
+    declaration and the settings, once in each process, when its first row is due."""
 
     name: str
     columns: Mapping[str, str | type]
-    open: Callable[[Settings], RowSink]
+    open: OpenSink
     types: Mapping[str, ColumnType] = field(init=False)
     """of every column, those of the commit too"""
     fits: Mapping[str, Fit] = field(init=False, repr=False)

@@ -340,6 +340,5 @@ def _in_memory(
     }
 
 
-def _already_open(sink: WrittenRows, settings: Settings) -> WrittenRows:
-    del settings
+def _already_open(sink: WrittenRows, *_: object) -> WrittenRows:
     return sink

@@ -71,7 +71,7 @@ class _Writer:
     async def _write(self, batch: RowBatch) -> tuple[Sequence[int], str]:
         """The rows that the sink will never take, and why."""
         if self._sink is None:
-            self._sink = self._declared.open(self._settings)
+            self._sink = self._declared.open(self._declared, self._settings)
         try:
             async with asyncio.timeout(self._settings.sink_timeout_s):
                 await self._sink.write(batch)

@@ -111,23 +111,24 @@ def _ragged(offsets: NDArray[np.int32], values: NDArray[Any]) -> pa.ListArray:
 def _facts(rows: FactRows) -> pa.Table:
     types = rows.declared.types
     columns = {
-        name: pa.array(_plain(values), _arrow(types[name])) for name, values in rows.columns.items()
+        name: pa.array(plain(values), arrow_type(types[name]))
+        for name, values in rows.columns.items()
     }
     return pa.table(columns)
 
 
 @cache
-def _arrow(kind: ColumnType) -> pa.DataType:
+def arrow_type(kind: ColumnType) -> pa.DataType:
     """The type in which values of a column are sent."""
     if kind.name in ("LowCardinality", "Nullable"):
-        return _arrow(kind.inside[0])
+        return arrow_type(kind.inside[0])
     if kind.name == "Array":
-        return pa.list_(_arrow(kind.inside[0]))
+        return pa.list_(arrow_type(kind.inside[0]))
     if kind.name == "Map":
-        return pa.map_(_arrow(kind.inside[0]), _arrow(kind.inside[1]))
+        return pa.map_(arrow_type(kind.inside[0]), arrow_type(kind.inside[1]))
     return _ARROW[kind.name]
 
 
-def _plain(values: Sequence[Any]) -> Sequence[Any]:
+def plain(values: Sequence[Any]) -> Sequence[Any]:
     """Mappings as lists of pairs, the form Arrow's map type takes."""
     return [list(v.items()) if isinstance(v, Mapping) else v for v in values]

@@ -17,7 +17,7 @@ class Order(msgspec.Struct):
     amount: float
 
 
-def _unused(settings):
+def _unused(declared, settings):
     raise AssertionError("a tester opens no sink of the app")
 
 

@@ -50,7 +50,7 @@ def ear():
 
 @pytest.fixture
 def sink(rig, ear):
-    declared = DeclaredSink(name="ear", columns={"word": str, "n": int}, open=lambda _: ear)
+    declared = DeclaredSink(name="ear", columns={"word": str, "n": int}, open=lambda *_: ear)
     rig.sinks = {"ear": declared}
     return declared
 
