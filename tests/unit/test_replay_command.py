@@ -37,7 +37,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
-    monkeypatch.setattr(shards, "shards_of", lambda settings: rows)
+    monkeypatch.setattr(shards, "shards_of", lambda settings, topology: rows)
     return made
 
 
