@@ -212,7 +212,7 @@ class Partition:
             attempts=attempts,
             first_failed_ms=self.clock.now_ms(),
         )
-        compact = self.poison.compact(origin.key, origin.value)
+        compact = self.poison.compact(origin.key, origin.value, code)
         letter = dead_letter(origin, failure, tenant, compact=compact)
         self._keep(letter)
         self._compact += compact

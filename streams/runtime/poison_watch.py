@@ -16,7 +16,7 @@ import structlog
 
 from streams.clock import Clock
 from streams.runtime.poison import NOBODY, NOT_COUNTED, PoisonBreaker, PoisonLimits
-from streams.runtime.quarantine import Quarantine
+from streams.runtime.quarantine import LetterRate, Quarantine
 from streams.runtime.quarantine_register import as_offset, word_of
 from streams.settings import Settings
 from streams.topic import MAX_RECORD_BYTES, Topic
@@ -57,7 +57,8 @@ class PoisonWatch:
         self._by_key = source.key_field == _TENANT_FIELD
         self._clock = clock
         self._breaker = PoisonBreaker(tp, limits, pass_until)
-        self.quarantine = Quarantine(settings.quarantine_s, settings.quarantine_letters_per_s)
+        self.quarantine = Quarantine(settings.quarantine_s)
+        self._letters = LetterRate(settings.quarantine_letters_per_s)
         self._bad: Counter[bytes] = Counter()
 
     def tenant_of(self, key: bytes | None, value: bytes | None) -> bytes:
@@ -76,11 +77,14 @@ class PoisonWatch:
         if code not in NOT_COUNTED:
             self._bad[self.tenant_of(key, value)] += 1
 
-    def compact(self, key: bytes | None, value: bytes | None) -> bool:
+    def compact(self, key: bytes | None, value: bytes | None, code: str) -> bool:
         """Whether the dead letter of this record goes without it (runtime/quarantine.py, T3)."""
-        if not self.quarantine:
+        if not self.quarantine and code not in NOT_COUNTED:
             return False
-        return self.quarantine.compact(self.tenant_of(key, value), self._clock.monotonic())
+        tenant = self.tenant_of(key, value)
+        if tenant not in self.quarantine and code not in NOT_COUNTED:
+            return False
+        return not self._letters.take(tenant, self._clock.monotonic())
 
     def folded(self, batch: RecordBatch, events: Iterable[Any]) -> None:
         """The batch was folded, ``events`` are its good records. Raises `PoisonStorm`."""

@@ -5,7 +5,8 @@ its own, so that counters, audit and replay know no exception. What is bounded i
 
  T1  a stay begins when the poison breaker finds the tenant mostly bad (runtime/poison.py, Q1), lasts
      ``hold_s``, and begins anew with each batch after which it still is
- T2  during its stay ``letters_per_s`` of its dead letters a second hold their record
+ T2  during its stay ``letters_per_s`` of its dead letters a second hold their record. So do at any
+     time those of codes that the breaker does not count, of which there may be as many
  T3  the others are *compact*: a pointer to the record, which stays in the source topic. Replay
      reads it there, as it does for records that are too large for the DLQ
 
@@ -33,22 +34,40 @@ class Stay:
     records: int
     told_until_s: float = float("-inf")
     """what operators were told of its end (runtime/quarantine_register.py)"""
-    allowance: float = 0.0
-    filled_s: float = 0.0
+
+
+class LetterRate:
+    """How many dead letters of each tenant hold their record: ``per_s``, and as many at once."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._left: dict[bytes, tuple[float, float]] = {}
+        """what was left, and when"""
+
+    def take(self, tenant: bytes, now_s: float) -> bool:
+        """Whether the tenant's next letter may hold its record."""
+        if tenant not in self._left and len(self._left) >= STAYS_MAX:
+            self._left.clear()
+        left, then_s = self._left.get(tenant, (self._per_s, now_s))
+        left = min(self._per_s, left + self._per_s * (now_s - then_s))
+        self._left[tenant] = left - (left >= 1), now_s
+        return left >= 1
 
 
 class Quarantine:
     """The quarantined tenants of one partition, by the bytes of their names."""
 
-    def __init__(self, hold_s: float, letters_per_s: float) -> None:
+    def __init__(self, hold_s: float) -> None:
         self._hold_s = hold_s
-        self._letters_per_s = letters_per_s
         self._stays: dict[bytes, Stay] = {}
         self.changed = False
         """operators were not told of all stays, or of their ends"""
 
     def __len__(self) -> int:
         return len(self._stays)
+
+    def __contains__(self, tenant: bytes) -> bool:
+        return tenant in self._stays
 
     def __iter__(self) -> Iterator[tuple[bytes, Stay]]:
         """Those that stay longest come first."""
@@ -61,9 +80,7 @@ class Quarantine:
         if stay is None:
             if len(self._stays) >= STAYS_MAX:
                 del self._stays[min(self._stays, key=lambda one: self._stays[one].until_s)]
-            stay = self._stays[tenant] = Stay(
-                0.0, bad, records, allowance=self._letters_per_s, filled_s=now_s
-            )
+            stay = self._stays[tenant] = Stay(0.0, bad, records)
         stay.until_s, stay.bad, stay.records = now_s + self._hold_s, bad, records
         if stay.until_s - stay.told_until_s > self._hold_s / 2:
             self.changed = True
@@ -73,19 +90,6 @@ class Quarantine:
         """End the stays that are over."""
         for tenant in [one for one, stay in self._stays.items() if stay.until_s <= now_s]:
             del self._stays[tenant]
-
-    def compact(self, tenant: bytes, now_s: float) -> bool:
-        """T2, T3: whether the tenant's next dead letter goes without its record."""
-        stay = self._stays.get(tenant)
-        if stay is None:
-            return False
-        rate = self._letters_per_s
-        stay.allowance = min(rate, stay.allowance + rate * (now_s - stay.filled_s))
-        stay.filled_s = now_s
-        if stay.allowance < 1:
-            return True
-        stay.allowance -= 1
-        return False
 
     def told(self) -> None:
         """Operators know of every stay."""

@@ -175,8 +175,8 @@ class Settings:
     )
     quarantine_letters_per_s: float = _setting(
         100.0,
-        "dead letters a second of a quarantined tenant that hold their record; the others point "
-        "to it",
+        "dead letters a second that hold their record, of a quarantined tenant, and of one over "
+        "quota or with conflicts; the others point to it",
         low=0,
         high=100_000,
     )

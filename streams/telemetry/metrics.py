@@ -90,7 +90,7 @@ class IntakeMetrics:
         )
         self.compact_letters = declare.counter(
             "dead_letters_compact_total",
-            "Dead letters of tenants in quarantine that point to their record in the source topic.",
+            "Dead letters beyond their tenant's rate, which point to their record in the source topic.",
             ("topic",),
         )
         self.quarantined_tenants = declare.gauge(

@@ -18,7 +18,13 @@ from tests.unit.runtime.test_quarantine import (
     told,
 )
 
-ROOMY = replace(TOUCHY, max_live_windows=100_000, fetch_max_records=500, commit_max_records=1000)
+ROOMY = replace(
+    TOUCHY,
+    max_live_windows=100_000,
+    fetch_max_records=500,
+    commit_max_records=1000,
+    quarantine_letters_per_s=10_000.0,
+)
 
 
 def codes(town, tp):
