@@ -183,10 +183,11 @@ class KnownSeries:
         return shards
 
     def _pass_time(self, at_ms: int) -> None:
-        if at_ms // _MINUTE_MS > self._minute:
+        # A broker's clock that was ahead, and is right again, must not stop time here for as long.
+        if at_ms // _MINUTE_MS != self._minute:
             self._minute = at_ms // _MINUTE_MS
             self._new[:] = 0
-        if at_ms - self._began_ms < GENERATION_MS:
+        if abs(at_ms - self._began_ms) < GENERATION_MS:
             return
         self._began_ms = at_ms
         gone = self._old.keys[self._young.find(self._old.keys) < 0]

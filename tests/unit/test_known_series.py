@@ -90,6 +90,16 @@ def test_new_series_a_minute_are_bounded_in_append_time():
     assert town.refused(*series("a", 4), at_ms=NOW_MS + 60_000) == []
 
 
+def test_a_clock_that_was_ahead_for_a_day_does_not_hold_up_the_quotas():
+    """Append times are a broker's wall clock; after it came back, series must still come and go."""
+    town = Town(SeriesQuota(10, new_a_minute=3))
+    town.refused(*series("a", 0, 1, 2), at_ms=NOW_MS + 86_400_000)
+    assert town.refused(*series("a", 3, 4), at_ms=NOW_MS) == []
+    for generation in range(3):
+        town.refused(*series("b", 1), at_ms=NOW_MS + generation * GENERATION_MS)
+    assert len(town.known) == 1
+
+
 def test_several_tenants_of_one_batch_do_not_pass_the_bound_together():
     """Each alone has room; the sum of it is more than there is."""
     town = Town(SeriesQuota(9))
