@@ -42,6 +42,10 @@ class Declared(Protocol):
     @property
     def spec(self) -> TableSpec[KeyedTable]: ...
 
+    def empty(self) -> KeyedTable:
+        """A part of it with nothing in it."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamAgent:

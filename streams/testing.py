@@ -29,6 +29,7 @@ from streams.errors import UsageError
 from streams.row_sink import DeclaredSink, RowBatch
 from streams.sending import header_pairs, key_bytes, value_bytes
 from streams.settings import Settings
+from streams.simulation.keyed_content import keyed_content
 from streams.simulation.loop import VirtualLoop
 from streams.simulation.world import Process, World
 from streams.sinks.memory_replica import Row
@@ -36,8 +37,6 @@ from streams.stream_agent import StreamAgent
 from streams.targets import RowTarget, Targets
 from streams.topics import wanted_topics
 from streams.types import Headers, TopicPartition
-from tables.changelog import unpack
-from tables.keyed import KeyedTable
 
 PATIENCE_S = 3600.0
 """How long a tester waits for its app to come to rest, in its own time."""
@@ -179,7 +178,8 @@ class AppTester:
                 continue
             for declared in agent.owned:
                 if declared.name == name:
-                    for part in self._parts(agent, declared):
+                    parts = keyed_content(self._world.broker, agent, declared)
+                    for part in parts.values():
                         found.update(part.items())
                     return found
         raise KeyError(f"no agent of app {self.app.name} uses a table {name!r}")
@@ -269,22 +269,6 @@ class AppTester:
     @property
     def _logs(self) -> frozenset[TopicPartition]:
         return frozenset(self._world.broker.partitions())
-
-    def _parts(self, agent: StreamAgent, declared: Any) -> Iterator[KeyedTable]:
-        """The table of each partition, as its changelog has it."""
-        topic = agent.source.changelog(agent.group)
-        entries: dict[int, dict[bytes, bytes]] = {}
-        for tp, _, value, _ in self._records(topic):
-            part = entries.setdefault(tp.partition, {})
-            for key, body in unpack(value or b"")[1]:
-                if body is None:
-                    part.pop(key, None)
-                elif key.startswith(declared.spec.prefix):
-                    part[key[len(declared.spec.prefix) :]] = body
-        for part in entries.values():
-            made: KeyedTable = declared.empty()
-            made.load(sorted(part.items()))
-            yield made
 
 
 async def _call(act: Callable[[], None]) -> None:

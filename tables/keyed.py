@@ -272,6 +272,11 @@ class KeyedTable:
         mean = self._written_bytes // max(1, self._written_entries)
         return len(self._kept) * (mean + _KEY_BYTES_IN_MEMORY)
 
+    @property
+    def changed(self) -> bool:
+        """Complete events have changed it since the last `delta`."""
+        return bool(self._dirty)
+
     def check_bound(self) -> None:
         """Raises `StateLimit`."""
         if self.bytes_used > self._max_bytes:

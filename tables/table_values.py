@@ -66,6 +66,15 @@ def _as_tuples(key: Any) -> Any:
     return tuple(map(_as_tuples, key)) if isinstance(key, list) else key
 
 
+def record_key(key: Key) -> bytes:
+    """The key that a record about ``key`` has: of a tuple, its first part decides."""
+    while isinstance(key, tuple):
+        key = key[0]
+    if isinstance(key, bytes):
+        return key
+    return str(key).encode()
+
+
 class ValueForm:
     """Values of any kind that MessagePack has: what comes back for a tuple or a set is a list.
 

@@ -19,7 +19,7 @@ from streams.broker.memory_producer import MemoryPlainProducer, MemoryTransactio
 from streams.broker.memory_reader import MemoryReader
 from streams.broker.memory_replicas import Replicas
 from streams.clock import Clock
-from streams.types import CommittedOffset, TopicPartition
+from streams.types import CommittedOffset, Headers, TopicPartition
 
 
 class MemoryBroker:
@@ -64,6 +64,12 @@ class MemoryBroker:
         """As when its topic is deleted and created again: an empty log takes the place of another,
         and no client was told."""
         self._cluster.topics[tp.topic].logs[tp.partition] = Log(tp)
+
+    def append(
+        self, tp: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> None:
+        """A record comes to lie in a log, whatever fails at that moment."""
+        self.log(tp).append(self._cluster.entry(tp, key, value, headers, None))
 
     def partitions(self) -> list[TopicPartition]:
         """Every partition of every topic, in order."""

@@ -34,6 +34,7 @@ GROUPS: tuple[str, ...] = (
     "migrate",
     "schemas",
     "worker",
+    "simulate",
     "edge",
     "console",
     "tables",

@@ -47,7 +47,7 @@ from streams.targets import RowTarget, RowValues
 from streams.types import OutboundRecord, RecordBatch
 from streams.wake_signal import WakeSignal
 from tables.keyed import KeyedTable
-from tables.table_values import Key
+from tables.table_values import Key, record_key
 
 _FETCHES_AHEAD: Final = 4
 """Fetches that may wait for the agent: a slow agent pauses its partition, and memory stays bounded."""
@@ -269,7 +269,7 @@ class StreamPartition(Partition):
         self._touched.append(table)
 
     def check_owned(self, table: KeyedTable, key: Key) -> None:
-        raw = _record_key(key)
+        raw = record_key(key)
         if self.placement.belongs(raw) or raw in self._given_keys():
             return
         raise TableMisused(
@@ -439,7 +439,9 @@ class StreamPartition(Partition):
     def has_changes(self) -> bool:
         """Nothing of a partition that has failed may become true."""
         self._tell()
-        return self.failure is None and super().has_changes()
+        self._wake_to_close()
+        changed = any(table.changed for table in self._keyed.values())
+        return self.failure is None and (changed or super().has_changes())
 
     def prepare(self, room: Sequence[int], spared: Any = ()) -> Prepared:
         self._tell()
@@ -447,7 +449,8 @@ class StreamPartition(Partition):
 
     @property
     def settled(self) -> bool:
-        return not self._chunks and super().settled
+        changed = any(table.changed for table in self._keyed.values())
+        return not (self._chunks or changed or self._closing.due) and super().settled
 
     # --- from outside ------------------------------------------------------------------------
 
@@ -455,7 +458,11 @@ class StreamPartition(Partition):
         if self._chunks:
             return
         super().idle_until(watermark_ms)
-        if self._closing.due:
+        self._wake_to_close()
+
+    def _wake_to_close(self) -> None:
+        """Windows may be due without an event: after a silence, or a restart."""
+        if self._closing.due and self.failure is None:
             self._run.start()
             self._wake.notify()
 
@@ -489,12 +496,3 @@ class StreamPartition(Partition):
     def _check_current(self, stream: Stream) -> None:
         if stream is not self._stream:
             raise asyncio.CancelledError("this stream is over: its agent was called again")
-
-
-def _record_key(key: Key) -> bytes:
-    """The key that a record about ``key`` has: of a tuple, its first part decides."""
-    while isinstance(key, tuple):
-        key = key[0]
-    if isinstance(key, bytes):
-        return key
-    return str(key).encode()

@@ -180,6 +180,32 @@ async def test_silence_closes_windows_too(desk, base):
     assert closed == [1]
 
 
+async def test_windows_that_were_due_at_a_crash_close_without_another_event(desk, base):
+    """Their events were committed and their end was not: no record may come for hours."""
+    go_on = asyncio.Event()
+
+    async def on_close(key, value):
+        await go_on.wait()
+
+    counts = _windowed(10, expires=0, on_close=on_close)
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 1, 30)
+    await desk.commit()
+    await desk.reopen(body, counts)
+    assert not desk.partition.settled
+    assert not desk.partition.has_changes()
+    go_on.set()
+    await settle()
+    await desk.commit()
+    assert _content(desk, counts) == {("t", 30): 1}
+    assert not desk.partition._closing.due
+
+
 async def test_windows_of_a_field_close_by_the_latest_time_of_that_field(desk, base):
     """The times of a field may be of another age than the log."""
     closed = []

@@ -1,0 +1,278 @@
+"""A history of any app: what comes out under faults must be what comes out without.
+
+Both runs read the same logs: the same records at the same offsets and times. In one nothing goes wrong;
+in the other, processes die, hang and are cut off, groups rebalance, and broker, shards and disks fail
+(streams/simulation/weather.py). Compared are the records that the agents sent, the dead letters, the
+keyed tables, and the counts of every ledger.
+
+Records are made up for the topics that no agent of the app sends to. The last ones come `LAST_MS` later,
+so that windows close before the comparison.
+
+An app whose result depends on the order in which the records of several partitions reach one topic,
+on chance, or on the clock of a process, has no one result to compare. So do windows by append time in
+a topic that agents write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from streams.app import App
+from streams.broker.partitioner import partition_of
+from streams.job_agent import Agent
+from streams.sending import key_bytes, value_bytes
+from streams.simulation.difference import Difference
+from streams.simulation.history import CALM_S, SETTINGS, NotSettled
+from streams.simulation.keyed_content import keyed_content
+from streams.simulation.loop import VirtualLoop, run
+from streams.simulation.quiet import held
+from streams.simulation.sample_values import sample
+from streams.simulation.weather import Weather
+from streams.simulation.world import Process, World
+from streams.stream_agent import StreamAgent
+from streams.topic import Topic
+from streams.topics import wanted_topics
+from streams.types import TopicPartition
+
+START_MS = 1_760_000_000_000
+STEPS = 24
+QUIET_STEPS = 4
+LAST_MS = 5 * 86_400_000
+AT_ONCE = 6
+"""Records of one topic in one step, at most."""
+STEP_S = 2.0
+_BAD_SHARE = 0.05
+_BAD_VALUES = (b"{", b"", b"\xff")
+_EVERYTHING = 1 << 30
+_PARTITIONS = 2
+_SETTINGS = replace(
+    SETTINGS,
+    idle_close_s=1e9,  # else what is late would depend on how long a process was away
+    poison_min_records=10_000_000,
+    dedupe_ttl_s=3600,
+    max_live_windows=100_000,
+    max_unacked_bytes=1 << 30,
+)
+
+
+class Appended(NamedTuple):
+    """A record of the history, and the step in which it is appended."""
+
+    step: int
+    tp: TopicPartition
+    key: bytes | None
+    value: bytes
+
+
+class Result(NamedTuple):
+    """What came of a history. Each part is a multiset of JSON or a map by partition."""
+
+    sent: Counter[str]
+    letters: Counter[str]
+    tables: dict[str, Any]
+    ledgers: dict[str, Any]
+
+
+@dataclass(slots=True)
+class AppWorld(World):
+    """A world of one app, whose processes are known by their membership in ``group``."""
+
+    group: str = ""
+
+    def process(self, slot: int, host: str = "host", shards: Any = None) -> Process:
+        made = World.process(self, slot, host, shards)
+        made.topics = [agent.source.name for agent in self.agents if agent.group == self.group]
+        return made
+
+
+def check_app(app: App, seed: int) -> None:
+    """One seed. Raises `Difference`, or what the engine raised."""
+    own = {topic.name for topic in app.topology.consumed()}
+    calm: Result | None = None
+    while calm is None:
+        records = _records(app, seed, own)
+        try:
+            calm = _run(app, seed, records, faults=False)
+        except _Fed as fed:
+            own -= fed.topics
+    hurt = _run(app, seed, records, faults=True)
+    for part, wanted, found in zip(Result._fields, calm, hurt, strict=True):
+        if wanted != found:
+            raise Difference(f"{part} under faults: {_told(wanted, found)}")
+
+
+class _Fed(Exception):  # noqa: N818 - what was found out
+    """Agents send to these topics: records made up for them may be none that the app knows."""
+
+    def __init__(self, topics: frozenset[str]) -> None:
+        super().__init__(", ".join(topics))
+        self.topics = topics
+
+
+def _records(app: App, seed: int, names: Collection[str]) -> list[Appended]:
+    """Values of the declared types, some that cannot be decoded, for each topic of these names."""
+    rng = random.Random(f"records {seed}")
+    topics = [topic for topic in app.topology.consumed() if topic.name in names]
+    records = []
+    for step in range(STEPS - QUIET_STEPS):
+        for topic in topics:
+            at_ms, count = START_MS + int(step * STEP_S * 1000), rng.randint(0, AT_ONCE)
+            records += [_record(topic, rng, step, at_ms) for _ in range(count)]
+    at_ms = START_MS + int(STEPS * STEP_S * 1000) + LAST_MS
+    return records + [_record(topic, rng, STEPS, at_ms) for topic in topics for _ in range(8)]
+
+
+def _record(topic: Topic, rng: random.Random, step: int, now_ms: int) -> Appended:
+    value = sample(topic, rng, now_ms)
+    key = key_bytes(topic, None if topic.key_field else f"k{rng.randint(0, 5)}", value)
+    data = value_bytes(value) or b""
+    if rng.random() < _BAD_SHARE:
+        data = rng.choice(_BAD_VALUES)
+    tp = TopicPartition(topic.name, partition_of(key or b"", _PARTITIONS))
+    return Appended(step, tp, key, data)
+
+
+def _run(app: App, seed: int, records: Sequence[Appended], *, faults: bool) -> Result:
+    loop = VirtualLoop()
+    rng = random.Random(f"faults {seed}")
+    agents: list[Agent] = list(app.agents.values())
+    victim = rng.choice(agents)
+    world = AppWorld(
+        loop, _SETTINGS, agents, partitions=_PARTITIONS, start_ms=START_MS, group=victim.group
+    )
+    weather = Weather(world, rng, victim.source, victim.group)
+    try:
+        run(loop, _history(app, world, weather, records, rng if faults else None))
+    except NotSettled:
+        _check_fed(world, records)
+        raise
+    _check_fed(world, records)
+    return _result(app, world)
+
+
+def _check_fed(world: World, records: Sequence[Appended]) -> None:
+    """Raises `_Fed` where a topic has more records than were made up for it."""
+    mine = Counter(record.tp for record in records)
+    found = {tp: len(world.broker.log(tp).readable()) for tp in mine}
+    fed = frozenset(tp.topic for tp, count in found.items() if count > mine[tp])
+    if fed and fed != {tp.topic for tp in mine}:
+        raise _Fed(fed)
+
+
+async def _history(
+    app: App,
+    world: AppWorld,
+    weather: Weather,
+    records: Sequence[Appended],
+    rng: random.Random | None,
+) -> None:
+    await _create_topics(app, world)
+    weather.start_one()
+    for step in range(STEPS):
+        _append(world, records, step)
+        if rng is not None and rng.random() < 0.7:
+            await weather.strike()
+        # The next records come at the same time in both runs, however long a fault took.
+        left_s = STEP_S * (step + 1) - world.clock.monotonic()
+        await asyncio.sleep(max(left_s, 0.0) if rng is None else max(left_s, 0.01))
+    survivors = await weather.clear(kill=rng is not None and rng.random() < 0.5)
+    if not survivors:
+        survivors = [world.process(0, "calm")]
+        survivors[0].start()
+    await _settle(world, survivors)
+    # Times of the last records are the same in both runs, however long the faults took.
+    behind_ms = START_MS + int(STEPS * STEP_S * 1000) + LAST_MS - world.broker_clock.now_ms()
+    world.jump_clocks(behind_ms)
+    _append(world, records, STEPS)
+    await _settle(world, survivors)
+    for process in survivors:
+        await process.stop()
+
+
+def _append(world: World, records: Sequence[Appended], step: int) -> None:
+    for record in records:
+        if record.step == step:
+            world.broker.append(record.tp, record.key, record.value)
+
+
+async def _create_topics(app: App, world: World) -> None:
+    admin = await world.broker.admin()
+    topics = wanted_topics(app.topology)
+    await admin.create_topics([replace(topic, partitions=_PARTITIONS) for topic in topics])
+    await admin.close()
+
+
+async def _settle(world: World, processes: Sequence[Process]) -> None:
+    """Wait until the processes have read, committed and shown all. Raises `NotSettled`."""
+    until_s = world.clock.monotonic() + 4 * CALM_S
+    while world.clock.monotonic() < until_s:
+        await asyncio.sleep(2.0)
+        for process in processes:
+            if process.failure is not None:
+                raise process.failure
+        owned = held(processes)
+        if len(owned) == _PARTITIONS * len(world.agents) and all(
+            process.worker.settled for process in processes
+        ):
+            return
+    raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in held(processes)]))
+
+
+# --- what came of it -----------------------------------------------------------------------------
+
+
+def _result(app: App, world: World) -> Result:
+    sent: Counter[str] = Counter()
+    letters: Counter[str] = Counter()
+    consumed = {topic.name for topic in app.topology.consumed()}
+    for topic in app.topics.values():
+        for number in range(_PARTITIONS):
+            log = world.broker.log(TopicPartition(topic.name, number))
+            batch = log.read_committed(log.start_offset, _EVERYTHING)
+            if topic.name not in consumed:
+                pairs = zip(batch.keys, batch.values, strict=True)
+                sent.update(f"{topic.name} {key!r} {value!r}" for key, value in pairs)
+            dlq = world.broker.log(TopicPartition(topic.dlq, number))
+            for headers in dlq.read_committed(dlq.start_offset, _EVERYTHING).headers:
+                said = {name: text.decode() for name, text in headers}
+                if said["dia.dlq.stage"] != "sink":
+                    # Offsets of a topic that agents write are not the same in both runs.
+                    letters[f"{topic.name} {said['dia.dlq.error_code']}"] += 1
+    tables = {
+        f"{table.name} {number}": part.items()
+        for agent in app.agents.values()
+        if isinstance(agent, StreamAgent)
+        for table in agent.owned
+        for number, part in keyed_content(world.broker, agent, table).items()
+    }
+    names = ("read", "applied", "duplicates", "dead", "shed")
+    ledgers = {
+        f"{row['grp']} {row['topic']} {row['part']}": [row[name] for name in names]
+        for row in world.shards.rows("ledger")
+    }
+    return Result(
+        sent, letters, {name: sorted(map(repr, rows)) for name, rows in tables.items()}, ledgers
+    )
+
+
+def _told(wanted: Any, found: Any) -> str:
+    if isinstance(wanted, Counter):
+        lost, extra = wanted - found, found - wanted
+        return f"lost {_some(lost)}, unexpected {_some(extra)}"
+    differing = [
+        f"{name}: {json.dumps(found.get(name))[:300]}, without {json.dumps(wanted.get(name))[:300]}"
+        for name in sorted({*wanted, *found})
+        if wanted.get(name) != found.get(name)
+    ]
+    return "; ".join(differing[:3])
+
+
+def _some(counts: Counter[str]) -> str:
+    shown = ", ".join(f"{count} x {what[:120]}" for what, count in sorted(counts.items())[:5])
+    return shown or "nothing"
