@@ -10,6 +10,7 @@ from streams.app_table import SetTable, Table
 from streams.current_stream import Target, current
 from streams.declared_table import DeclaredTable, Keys
 from streams.errors import UnsupportedByDia, UsageError
+from streams.stream import Regrouping
 from streams.stream_agent import Body, Sink, StreamAgent
 from streams.topic import Topic
 from streams.windowed_table import OnClose
@@ -72,16 +73,37 @@ class StreamDeclarations:
             if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
                 raise UsageError(f"agent {called} is no `async def`: it could not read its stream.")
             source = topic or self.topic(f"{self.name}-{called}", value_type=value_type)
-            taken = {(other.group, other.source.name) for other in self.agents.values()}
-            own = self.group if (self.group, source.name) not in taken else f"{self.name}-{called}"
+            parts: dict[str, Any] = {"body": body, "sinks": tuple(map(_as_sink, sink)), "declared": tables}
+            if not _regroups(body):
+                agent = StreamAgent(
+                    name=called, source=source, group=group or _group(self, source, called), **parts
+                )
+                self.add_agent(agent)
+                return agent
+            arrives = self.topic(
+                f"{self.name}-{called}-group_by",
+                versions=source.versions,
+                time_field=source.time_field,
+                partitions=source.partitions,
+                upcasters=source.upcasters,
+            )
+            sender = StreamAgent(
+                name=f"{called}-group_by",
+                source=source,
+                group=group or _group(self, source, called),
+                body=body,
+                declared=(),
+                regrouping=Regrouping(arrives, sends=True),
+            )
             agent = StreamAgent(
                 name=called,
-                source=source,
-                group=group or own,
-                body=body,
-                declared=tables,
-                sinks=tuple(map(_as_sink, sink)),
+                source=arrives,
+                group=group or self.group,
+                regrouping=Regrouping(arrives, sends=False),
+                entry=source,
+                **parts,
             )
+            self.add_agent(sender)
             self.add_agent(agent)
             return agent
 
@@ -157,6 +179,17 @@ class StreamDeclarations:
         raise UnsupportedByDia(
             "app.LiveCheck is not there: use streams.testing, and `dia audit` on the running system."
         )
+
+
+def _group(app: _Declares, source: Topic, agent: str) -> str:
+    """The app's group, or one of the agent's own where the topic has a reader already."""
+    taken = {(other.group, other.source.name) for other in app.agents.values()}
+    return app.group if (app.group, source.name) not in taken else f"{app.name}-{agent}"
+
+
+def _regroups(body: Body) -> bool:
+    code = getattr(body, "__code__", None)
+    return code is not None and "group_by" in code.co_names
 
 
 _PASSED_OVER = frozenset({"help", "isolated_partitions", "supervisor_strategy", "key_type"})

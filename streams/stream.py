@@ -92,11 +92,22 @@ class Feed(Protocol):
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None: ...
 
 
+class Regrouping(NamedTuple):
+    """The topic in which events lie under another key, and whether this stream sends to it or reads
+    from it."""
+
+    topic: Target
+    sends: bool
+
+
 class Stream:
     """See the module docstring. ``tables`` are the partition's instances, by name."""
 
-    def __init__(self, feed: Feed, tables: Mapping[str, Any]) -> None:
+    def __init__(
+        self, feed: Feed, tables: Mapping[str, Any], regrouping: Regrouping | None = None
+    ) -> None:
         self.tables = tables
+        self._regrouping = regrouping
         self.asked = False
         """the agent has asked for an event"""
         self._feed = feed
@@ -202,6 +213,30 @@ class Stream:
         self._filters.append(wanted)
         return self
 
+    def group_by(self, key: Any, *, name: str | None = None) -> AsyncIterator[Any]:
+        """The events under another key: a function of the value, or the name of a field. All events of
+        a key come to one partition, through a topic of the agent's own (`App.agent` declares it).
+
+        The body runs for both ends: where events come in, this sends each of them on, as a part of
+        its own transaction, and gives none; where they arrive, it gives them.
+        """
+        regrouping = self._regrouping
+        if regrouping is None:
+            raise UnsupportedByDia(
+                "stream.group_by() must stand in the body of the agent itself, where @app.agent finds "
+                "it; a function that the body calls cannot use it."
+            )
+        if not regrouping.sends:
+            return self.__aiter__()
+        return self._regrouped(regrouping.topic, _key_of(key))
+
+    async def _regrouped(self, topic: Target, key_of: Callable[[Any], Any]) -> AsyncIterator[Any]:
+        async for event in self.events():
+            key, message = key_of(event.value), event.message
+            raw = key if isinstance(key, bytes) else str(key)
+            self.send(topic, raw, message.value, headers=message.headers)
+        yield None  # never: it makes this a generator, as the other end is one
+
     @property
     def current_event(self) -> Event | None:
         """The event in progress; None between events, and while a list of `take` is."""
@@ -277,6 +312,16 @@ class Stream:
 
     def echo(self, *channels: Any) -> NoReturn:
         raise UnsupportedByDia("stream.echo() is not there: use `sink=` of the agent.")
+
+
+def _key_of(key: Any) -> Callable[[Any], Any]:
+    """Of a function, a field's name, or a field of a faust.Record."""
+    name = key if isinstance(key, str) else getattr(key, "field", None)
+    if isinstance(name, str):
+        return lambda value: value[name] if isinstance(value, dict) else getattr(value, name)
+    if callable(key):
+        return key  # type: ignore[no-any-return] # whatever it is, its result is the key
+    raise UnsupportedByDia(f"stream.group_by({key!r}): give a function or the name of a field.")
 
 
 def _text(key: bytes | None) -> Any:

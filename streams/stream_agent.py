@@ -21,7 +21,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 from streams.body_tables import tables_named_in
 from streams.current_stream import HeadersLike, Key
 from streams.errors import UnsupportedByDia
-from streams.stream import Stream
+from streams.stream import Regrouping, Stream
 from streams.topic import Topic
 from tables.keyed import KeyedTable
 from tables.table import TableSpec
@@ -58,6 +58,10 @@ class StreamAgent:
     body: Body
     declared: tuple[Declared, ...] | None = None
     sinks: tuple[Sink, ...] = ()
+    regrouping: Regrouping | None = None
+    """of a body with `Stream.group_by`"""
+    entry: Topic | None = None
+    """where `send` sends to, if that is not ``source``"""
 
     @cached_property
     def owned(self) -> tuple[Declared, ...]:
@@ -78,7 +82,7 @@ class StreamAgent:
         headers: HeadersLike = None,
     ) -> None:
         """Send ``value`` to the agent's topic, as a part of the event in progress."""
-        await self.source.send(
+        await (self.entry or self.source).send(
             key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
         )
 

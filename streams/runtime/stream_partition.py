@@ -72,6 +72,7 @@ class StreamPartition(Partition):
     ) -> None:
         super().__init__(agent, state, clock, pass_until, shard_map)
         self.sizes = sizes
+        self._regrouping = agent.regrouping
         self.items: Sequence[Any] = ()
         self.at = self.until = self.given = 0
         self.singly_until = 0
@@ -143,7 +144,7 @@ class StreamPartition(Partition):
     def begin(self) -> Stream:
         """A new life of the agent, which begins at the first event that is not complete."""
         self.until = self.at
-        self._stream = Stream(self, self._keyed)
+        self._stream = Stream(self, self._keyed, self._regrouping)
         return self._stream
 
     def drop(self) -> None:
@@ -275,7 +276,7 @@ class StreamPartition(Partition):
         raise TableMisused(
             f"agent {self.agent.name} writes key {key!r} of table {table.name!r} in {self.tp}, but "
             f"that key belongs to another partition, whose own count would be lost or doubled. "
-            f"Send the event to a topic under this key and count there (stream.group_by), or "
+            f"Send the event to a topic under this key and count there (topic.send, or stream.group_by), or "
             f"declare the table with keys='any' if each partition has keys of its own."
         )
 

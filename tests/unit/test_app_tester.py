@@ -120,6 +120,29 @@ def test_a_faust_record_is_a_value_of_topics_and_tables(tested):
     assert [letter.code for letter in tester.dead_letters] != []
 
 
+def test_events_are_counted_under_another_key(tested):
+    """`group_by` brings all events of a country to one partition, each once."""
+    app = App("bank")
+    withdrawals = app.topic("withdrawals", value_type=Withdrawal, key_field="user", partitions=4)
+    by_country = app.Table("by_country", default=float)
+
+    @app.agent(withdrawals)
+    async def track(stream):
+        async for withdrawal in stream.group_by(Withdrawal.country):
+            by_country[withdrawal.country] += withdrawal.amount
+
+    tester = tested(app)
+    countries = ("NO", "SE", "DK", "FI")
+    for number in range(24):
+        country = countries[number % 4]
+        tester.send(withdrawals, Withdrawal(user=f"u{number % 7}", country=country, amount=2.0))
+        if number % 9 == 4:
+            tester.crash()
+    assert tester.table(by_country) == dict.fromkeys(countries, 12.0)
+    assert sorted(app.agents) == ["track", "track-group_by"]
+    assert tester.dead_letters == []
+
+
 class Reading(msgspec.Struct):
     sensor: str
     at: float
