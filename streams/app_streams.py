@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from streams.app_table import SetTable, Table
@@ -73,35 +74,30 @@ class StreamDeclarations:
             if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
                 raise UsageError(f"agent {called} is no `async def`: it could not read its stream.")
             source = topic or self.topic(f"{self.name}-{called}", value_type=value_type)
-            parts: dict[str, Any] = {"body": body, "sinks": tuple(map(_as_sink, sink)), "declared": tables}
+            make = partial(
+                StreamAgent,
+                name=called,
+                body=body,
+                declared=tables,
+                sinks=tuple(map(_as_sink, sink)),
+            )
             if not _regroups(body):
-                agent = StreamAgent(
-                    name=called, source=source, group=group or _group(self, source, called), **parts
-                )
+                agent = make(source=source, group=group or _group(self, source, called))
                 self.add_agent(agent)
                 return agent
-            arrives = self.topic(
-                f"{self.name}-{called}-group_by",
-                versions=source.versions,
-                time_field=source.time_field,
-                partitions=source.partitions,
-                upcasters=source.upcasters,
-            )
-            sender = StreamAgent(
+            arrives = _arrivals(self, source, called)
+            sender = make(
                 name=f"{called}-group_by",
                 source=source,
                 group=group or _group(self, source, called),
-                body=body,
                 declared=(),
                 regrouping=Regrouping(arrives, sends=True),
             )
-            agent = StreamAgent(
-                name=called,
+            agent = make(
                 source=arrives,
                 group=group or self.group,
                 regrouping=Regrouping(arrives, sends=False),
                 entry=source,
-                **parts,
             )
             self.add_agent(sender)
             self.add_agent(agent)
@@ -185,6 +181,17 @@ def _group(app: _Declares, source: Topic, agent: str) -> str:
     """The app's group, or one of the agent's own where the topic has a reader already."""
     taken = {(other.group, other.source.name) for other in app.agents.values()}
     return app.group if (app.group, source.name) not in taken else f"{app.name}-{agent}"
+
+
+def _arrivals(app: _Declares, source: Topic, agent: str) -> Topic:
+    """The topic in which the events of ``source`` lie under the key of the agent's `group_by`."""
+    return app.topic(
+        f"{app.name}-{agent}-group_by",
+        versions=source.versions,
+        time_field=source.time_field,
+        partitions=source.partitions,
+        upcasters=source.upcasters,
+    )
 
 
 def _regroups(body: Body) -> bool:

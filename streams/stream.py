@@ -310,6 +310,11 @@ class Stream:
             "streams cannot be combined: send both topics to a third one, and read that."
         )
 
+    def through(self, channel: Any) -> NoReturn:
+        raise UnsupportedByDia(
+            "stream.through() is not there: send to the topic, and declare an agent on it."
+        )
+
     def echo(self, *channels: Any) -> NoReturn:
         raise UnsupportedByDia("stream.echo() is not there: use `sink=` of the agent.")
 

@@ -35,6 +35,7 @@ GROUPS: tuple[str, ...] = (
     "schemas",
     "worker",
     "simulate",
+    "init",
     "edge",
     "console",
     "tables",
