@@ -77,9 +77,25 @@ def ensure(
                 "a folder that can be written, and run `dia up` again."
             )
             raise DependencyUnreachable(msg) from error
-        with _one_fetcher(folder, progress), system_certificates():
+        with _one_fetcher(folder, progress), system_certificates(), _some_home(folder):
             _fetch_all(folder, missing(folder, wanted), progress, fetch or fetch_from_maven)
     return class_path(folder, wanted)
+
+
+@contextmanager
+def _some_home(folder: Path) -> Iterator[None]:
+    """The resolver looks for its settings in the home of the user and fails where there is none:
+    HOME is ``folder`` then, while the block runs."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(folder)
+        try:
+            yield
+        finally:
+            del os.environ["HOME"]
+    else:
+        yield
 
 
 @contextmanager

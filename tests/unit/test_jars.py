@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +143,24 @@ def test_a_fetch_trusts_the_system_unless_told_otherwise(monkeypatch, tmp_path, 
     with system_certificates((tmp_path / "absent", bundle)):
         assert os.environ["REQUESTS_CA_BUNDLE"] == str(tmp_path / trusted)
     assert dict(os.environ) == before
+
+
+def test_a_user_without_a_home_gets_the_jars_too(monkeypatch, tmp_path):
+    """In a container the user is a bare number: the resolver must not fail for its settings."""
+
+    def nobody(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    repository = Repository()
+
+    def fetch(jar, folder):
+        assert Path.home() == tmp_path
+        return repository.fetch(jar, folder)
+
+    jars.ensure(tmp_path, _ignore, LOCKED, fetch)
+    assert "HOME" not in os.environ
 
 
 def test_a_failure_is_told_without_its_wrapping(tmp_path):
