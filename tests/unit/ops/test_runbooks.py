@@ -19,7 +19,7 @@ FENCE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 UsageError = typer.BadParameter.__base__
 """Of the click that typer brings along."""
-OTHERS = {"kubectl", "helm", "docker", "make", "docker/secrets.sh"}
+OTHERS = {"kubectl", "helm", "docker", "make", "docker/pin_images.sh", "docker/secrets.sh"}
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
 
