@@ -202,16 +202,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _answered(self) -> None:
         """Every request that came is answered."""
-        self._disarm()
         if self._phase is _Phase.BODY:
             self._unset_keepalive_if_required()
             self._arm(LINGER_S, self._close)
-        else:
-            self._connections.waiting(self)
-            if self.timeout_keep_alive_task is None:
-                self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
-                )
+            return
+        self._connections.waiting(self)
+        if self._phase is _Phase.HEAD:
+            # The next request has begun, and has its deadline.
+            self._unset_keepalive_if_required()
+            return
+        self._disarm()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _check_head(self) -> None:
         if self._head_bytes > HEAD_BYTES_MAX or self._headers > HEADERS_MAX:

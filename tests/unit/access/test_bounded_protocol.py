@@ -265,6 +265,23 @@ async def test_each_later_request_has_the_deadline_too(served):
     assert served.pipe.closed
 
 
+async def test_headers_that_began_during_an_answer_have_the_deadline_too(served):
+    """And all of it: the answer before must neither end nor renew it."""
+    served.released.clear()
+    await served.sends(GET, GET[:9])
+    served.timers.pass_s(HEAD_TIMEOUT_S / 2)
+    served.released.set()
+    await served.sends(b"")
+    assert len(served.requests) == 1
+    served.timers.pass_s(HEAD_TIMEOUT_S / 2 - 0.1)
+    assert not served.pipe.closed
+    await served.sends(GET[9:])
+    assert len(served.requests) == 2
+    await served.sends(GET[:9])
+    served.timers.pass_s(HEAD_TIMEOUT_S)
+    assert served.pipe.closed
+
+
 async def test_empty_lines_keep_no_connection_alive(served):
     """RFC 9112 lets a server skip them before a request, so they are none."""
     await served.sends(GET)
