@@ -112,7 +112,7 @@ def bounded(key: str, text: str | None, default: int, low: int, high: int) -> in
 def _check_name(key: str, text: str) -> None:
     if not 1 <= len(text) <= NAME_CHARS_MAX:
         raise Unreadable(f"{key} has 1 to {NAME_CHARS_MAX} characters")
-    if "\0" in text or not _encodable(text):
+    if not _encodable(text):
         raise Unreadable(f"{key} holds what no name holds")
 
 

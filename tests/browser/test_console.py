@@ -91,6 +91,18 @@ def test_a_wrong_token_is_refused_and_named_as_such(context, stage):
     assert page.request.get("/overview").status == 401
 
 
+def test_a_name_shows_what_it_is_made_of(page):
+    """A character that turns text around would show one model under the name of another."""
+    shown = page.evaluate(
+        """async () => {
+          const own = [...document.querySelectorAll("script[type=module]")].map((one) => one.src);
+          const { h } = await import(new URL("/static/" + own[0].split("/static/")[1].split("/")[0] + "/dom.js", own[0]));
+          return ["live\u202eevil", "a\u0000b", "שלום"].map((name) => h("td", {}, name).textContent);
+        }"""
+    )
+    assert shown == [r"live\u202eevil", r"a\u0000b", "שלום"]
+
+
 def test_three_clicks_from_the_address_to_ones_own_data(page):
     """The promise of the demo: open, Explore, and there it is."""
     _go(page, "Explore")

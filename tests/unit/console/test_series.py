@@ -36,7 +36,7 @@ async def test_a_token_for_all_has_to_name_a_tenant(http, bearer):
 @pytest.mark.parametrize(
     "query",
     [
-        "metric=x", "model=&metric=x", "model=m&metric=" + "x" * 129, "model=m&metric=%00",
+        "metric=x", "model=&metric=x", "model=m&metric=" + "x" * 129,
         "model=m&metric=x&from=yesterday", "model=m&metric=x&step=1y", "model=m&metric=x&step=1s",
         "model=m&metric=x&from=now&to=-1h", "model=m&metric=x&from=-9999999999w",
         "model=m&metric=x&from=-300d&step=1m", "model=m&metric=x&format=xml",
@@ -47,6 +47,13 @@ async def test_a_parameter_that_means_nothing_is_named(http, bearer, query):
     """A guess would be an answer to another question."""
     answer = await http.get(f"/api/series?{query}", headers=bearer("read"))
     assert (answer.status_code, answer.json()["code"]) == (400, "unreadable")
+
+
+@pytest.mark.parametrize("name", ["a%00b", "%E2%80%AEevil", "%1b%5b2J"])
+async def test_a_name_that_ingest_takes_can_be_asked_for(http, bearer, name):
+    """Else a sender could count where nobody can look."""
+    answer = await http.get(f"/api/series?model={name}&metric=x", headers=bearer("read"))
+    assert answer.json()["code"] == "shard_unavailable"
 
 
 async def test_a_shard_that_is_away_is_a_503_that_names_no_address(http, bearer):

@@ -1,5 +1,7 @@
 // Elements as expressions. Text goes in as text nodes only: nothing a record holds can become markup.
 
+import { visible } from "./format.js";
+
 export const $ = (id) => document.getElementById(id);
 
 export function h(tag, props = {}, ...children) {
@@ -10,7 +12,9 @@ export function h(tag, props = {}, ...children) {
     else if (name === "width") element.style.inlineSize = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity)
+    .filter((child) => child !== null && child !== undefined)
+    .map((child) => (typeof child === "string" ? visible(child) : child)));
   return element;
 }
 

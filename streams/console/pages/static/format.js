@@ -2,6 +2,12 @@
 
 export const UNKNOWN = "unknown";
 
+// A name is what a sender wrote. Characters that show nothing, or turn what follows around, would make it
+// read as another name: they are shown as their numbers.
+const unseen = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+export const visible = (text) =>
+  text.replace(unseen, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const known = (value) => value !== null && value !== undefined;
 

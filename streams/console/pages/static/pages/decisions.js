@@ -1,5 +1,5 @@
 import { $, facts, figures, h, table } from "../dom.js";
-import { count, moment, seconds } from "../format.js";
+import { count, moment, seconds, visible } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, may, ownTenant, post } from "../api.js";
 import { Panel } from "../panel.js";
@@ -99,7 +99,7 @@ $("cancel").addEventListener("submit", async (event) => {
   try {
     const answer = await post("/api/simulations/cancel", body);
     said.className = "said good";
-    said.textContent = `Asked: ${answer.request_id}. Its result follows in the list.`;
+    said.textContent = `Asked: ${visible(answer.request_id)}. Its result follows in the list.`;
   } catch (error) {
     said.className = "said bad";
     said.textContent = error.message;

@@ -1,6 +1,6 @@
 import { Chart, bars, fromNothing, line, seriesColour, span, time } from "../chart.js";
 import { $, figures, fill, h, table } from "../dom.js";
-import { aligned, count, measure, minute, plural } from "../format.js";
+import { aligned, count, measure, minute, plural, visible } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, query } from "../api.js";
 import { heatmap } from "../heatmap.js";
@@ -74,7 +74,7 @@ function meanOfOne(t, { mean, sd, min, max }) {
 
 const compared = (t, all, name) => ({
   data: [t, ...all.map((one) => one[name])],
-  options: { series: [time(), ...all.map((one, at) => line(one.model, seriesColour(at)))] },
+  options: { series: [time(), ...all.map((one, at) => line(visible(one.model), seriesColour(at)))] },
 });
 
 const percentilesOfOne = (t, one) => ({
@@ -221,7 +221,7 @@ function fillModels(models, wanted) {
 
 function nameModels() {
   const chosen = chosenModels();
-  $("model-names").textContent = chosen.length > 2 ? `${chosen.length} models` : chosen.join(", ") || "none";
+  $("model-names").textContent = chosen.length > 2 ? `${chosen.length} models` : visible(chosen.join(", ")) || "none";
   document.querySelectorAll("#models input").forEach((box) => {
     box.disabled = !box.checked && chosen.length >= MODELS_MAX;
   });
