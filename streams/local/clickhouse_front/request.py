@@ -10,6 +10,7 @@ from aiohttp import web
 
 from streams.local.clickhouse_front import settings, statements
 from streams.local.clickhouse_front.compression import open_body, reply_encoding
+from streams.local.clickhouse_front.confinement import FILE_SYSTEM
 from streams.local.clickhouse_front.engine import Call
 from streams.local.clickhouse_front.errors import (
     BAD_ARGUMENTS,
@@ -127,6 +128,10 @@ def task(
         or headers.get("X-ClickHouse-Format")
         or "TabSeparated"
     )
+    database = query.get("database") or headers.get("X-ClickHouse-Database") or None
+    if database is not None and database.lower() == FILE_SYSTEM:
+        # A client that names no database, or wants to make its own, says so. The engine's is no answer.
+        database = None
     session_id = query.get("session_id") or None
     whole = query.get("wait_end_of_query", "0") not in {"0", "false"}
     asks_encoding = query.get("enable_http_compression", "0") not in {"0", "false"}
@@ -135,7 +140,7 @@ def task(
             settings=settings.of_request(query, defaults, limits.result_bytes)
             | ({"readonly": "2"} if readonly and not session_id else {}),
             parameters=settings.parameters(query, sources.form),
-            database=query.get("database") or headers.get("X-ClickHouse-Database") or None,
+            database=database,
             session_id=session_id,
             session_timeout_s=_seconds(query.get("session_timeout", "60")),
             session_check=query.get("session_check") == "1",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from streams.local.clickhouse_front.confinement import check_setting
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PROTOCOL = frozenset(
     {
@@ -22,7 +24,11 @@ _PROTOCOL = frozenset(
 def of_request(
     query: Mapping[str, str], defaults: Mapping[str, str], result_bytes: int
 ) -> dict[str, str]:
-    """``defaults``, overridden by the URL's settings; results stay within ``result_bytes``."""
+    """``defaults``, overridden by the URL's settings; results stay within ``result_bytes``. Raises
+    `StatementFailed` for a setting above what the shard allows."""
+    for name in query:
+        if name != "max_result_bytes":
+            check_setting(name, query[name])
     settings = {**defaults, **{name: query[name] for name in query if _is_setting(name)}}
     asked = settings.get("max_result_bytes", "0")
     within = asked.isdigit() and 0 < int(asked) <= result_bytes

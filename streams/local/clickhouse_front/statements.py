@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from streams.local.clickhouse_front import confinement
+from streams.local.clickhouse_front.confinement import Token
 from streams.local.clickhouse_front.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, StatementFailed
 
 _TOKEN = re.compile(
@@ -72,7 +74,8 @@ class Statement:
 def parse(query: bytes, body: bytes) -> Statement:
     """Split a request: ``query`` from the URL or a form field, ``body`` as it came.
 
-    Raises `StatementFailed` when there is no statement, or when it names a file of the server.
+    Raises `StatementFailed` when there is no statement, or when it reaches beyond the tables of the
+    shard (`confinement.check`).
     """
     text = query + b"\n" + body if query and body else query or body
     head = query or body[:_HEAD_BYTES]
@@ -84,6 +87,7 @@ def parse(query: bytes, body: bytes) -> Statement:
     kind = _kind(first)
     words = list(_words(text))
     _refuse_files(words)
+    confinement.check(_tokens(text))
     return Statement(kind, text.decode(errors="surrogateescape"), _output_format(words, text))
 
 
@@ -116,6 +120,20 @@ def _words(text: bytes) -> Iterator[_Word]:
         seen = True
 
 
+def _tokens(text: bytes) -> list[Token]:
+    """Everything but spaces and comments."""
+    found = []
+    for token in _TOKEN.finditer(text):
+        part = token.group()
+        if token.lastgroup == "word":
+            found.append(Token(part.decode().lower(), part))
+        elif token.lastgroup == "quoted" and not part.startswith(b"'"):
+            found.append(Token(part[1:-1].decode(errors="replace").lower(), part))
+        elif token.lastgroup != "skip":
+            found.append(Token("", part))
+    return found
+
+
 def _kind(first: _Word | None) -> Kind:
     if first is None:
         return Kind.COMMAND
@@ -143,6 +161,7 @@ def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
                 break
             rest = _AFTER_FORMAT.match(head, name.end)
             cut = rest.end() if rest else name.end
+            confinement.check(_tokens(head[: word.start]))
             settings = word.start if settings is None else settings
             insert = Insert(
                 target=head[:settings].decode(),
@@ -151,6 +170,7 @@ def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
                 payload=memoryview(body) if query else memoryview(body)[cut:],
             )
             return Statement(Kind.INSERT, insert=insert)
+    confinement.check(_tokens(text))
     return Statement(Kind.COMMAND, text.decode(errors="surrogateescape"))
 
 

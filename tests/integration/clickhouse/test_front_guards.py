@@ -63,6 +63,16 @@ def test_a_get_changes_nothing(front: Any) -> None:
     assert front.http(method="GET", query="SELECT 1")[1] == b"1\n"
 
 
+def test_a_statement_reads_no_file_of_the_machine(front: Any) -> None:
+    """Neither by a function nor by the engine's own database of files."""
+    for sql in (b"SELECT file('/etc/hostname')", b"SELECT * FROM default.`/etc/hostname`"):
+        status, body, headers = front.http(sql)
+        assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "291")
+        assert b"DATABASE_ACCESS_DENIED" in body
+    status, _, headers = front.http(b"SELECT * FROM `/etc/hostname`", database="default")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (404, "60")
+
+
 def test_a_held_result_is_bounded(front: Any) -> None:
     """A result that is not streamed lives in memory: it has a limit, also against a setting."""
     sql = b"SELECT repeat('x', 1000000) FROM numbers(400) SETTINGS max_block_size = 10"
