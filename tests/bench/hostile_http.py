@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from agents.app import app
 from streams.access.tokens import Role, TokenFile
 from streams.access.web_server import WebServer
 from streams.broker.memory import MemoryBroker
@@ -53,7 +54,7 @@ def serve(home: Path, ready: Connection) -> None:
 
 async def _serve(home: Path, ready: Connection) -> None:
     clock, broker = SystemClock(), MemoryBroker(SystemClock())
-    await (await broker.admin()).create_topics(wanted_topics())
+    await (await broker.admin()).create_topics(wanted_topics(app.topology))
     # The victim asks as often as it may; what is measured is the attack, not its own quota.
     settings = Settings(home=str(home), edge_requests=100_000)
     urls: list[str] = []
@@ -69,10 +70,10 @@ async def _serve(home: Path, ready: Connection) -> None:
 
     listeners = [bound("127.0.0.1", 0, "a port") for _ in range(2)]
     apps = (
-        EdgeProcess(settings, broker, clock, Metrics()).app(),
-        ConsoleProcess(settings, broker, clock, Metrics()).app(),
+        EdgeProcess(settings, app.topology, broker, clock, Metrics()).app(),
+        ConsoleProcess(settings, app, broker, clock, Metrics()).app(),
     )
-    servers = [WebServer(app, at) for app, at in zip(apps, listeners, strict=True)]
+    servers = [WebServer(made, at) for made, at in zip(apps, listeners, strict=True)]
     for server in servers:
         server.on_listening = listens
     await asyncio.gather(*(server.run_until_stopped() for server in servers))

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents.app import MODEL_METRICS, app
 from streams.access.quotas import Quota, Quotas
 from streams.access.refusals import Overloaded
 from streams.access.tokens import Role, TokenFile
@@ -28,7 +29,6 @@ from streams.edge.serving import EdgeProcess
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
-from streams.topology import source
 from streams.types import TopicPartition
 from tests.unit.dlq.mailbag import GOOD, fill, letter, six
 
@@ -65,16 +65,16 @@ class World:
         self.held: list[Any] = []
 
     async def open(self) -> None:
-        await (await self.broker.admin()).create_topics(wanted_topics())
+        await (await self.broker.admin()).create_topics(wanted_topics(app.topology))
         await fill(self.broker, *six(), *_strange_letters())
-        self.edge = EdgeProcess(self._settings, self.broker, self.clock, Metrics())
+        self.edge = EdgeProcess(self._settings, app.topology, self.broker, self.clock, Metrics())
         # No time passes for quotas: what is used up stays so, and can be compared.
         self.quotas = Quotas(VirtualClock(), self.edge.metrics.edge, limits=LIMITS)
         self.edge._edge = replace(self.edge._edge, quotas=self.quotas)
         self._stack.callback(self.edge.close)
         lanes = asyncio.create_task(self.edge.intake.run())
         self._stack.push_async_callback(_ended, lanes)
-        self.console = ConsoleProcess(self._settings, self.broker, self.clock, Metrics())
+        self.console = ConsoleProcess(self._settings, app, self.broker, self.clock, Metrics())
         self.live = Live(self.console.console)
         self._apps = self.edge.app(), self.console.app()
         self.victim = await self._clients("192.0.2.1")
@@ -84,8 +84,8 @@ class World:
     async def _clients(self, address: str) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
         """Of the edge and of the console."""
         made = []
-        for app in self._apps:
-            transport = httpx.ASGITransport(app, client=(address, 1))
+        for served in self._apps:
+            transport = httpx.ASGITransport(served, client=(address, 1))
             client = httpx.AsyncClient(transport=transport, base_url="http://dia")
             made.append(await self._stack.enter_async_context(client))
         return made[0], made[1]
@@ -106,7 +106,7 @@ class World:
     def in_the_log(self, tenant: str) -> list[str]:
         """Ids of its events, as consumers see them."""
         found = []
-        for partition in range(source("model.metrics").partitions):
+        for partition in range(MODEL_METRICS.partitions):
             log = self.broker.log(TopicPartition("model.metrics", partition))
             batch = log.read_committed(0, 1 << 30)
             found += [
