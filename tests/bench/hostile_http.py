@@ -53,6 +53,7 @@ def serve(home: Path, ready: Connection) -> None:
 
 
 async def _serve(home: Path, ready: Connection) -> None:
+    _open_many_files()
     clock, broker = SystemClock(), MemoryBroker(SystemClock())
     await (await broker.admin()).create_topics(wanted_topics(app.topology))
     # The victim asks as often as it may; what is measured is the attack, not its own quota.
@@ -83,7 +84,8 @@ async def watch(urls: list[str], token: str, seconds: float) -> dict[str, Any]:
     """What the victim sees: seconds of its answers by surface, and how many were refused."""
     seen: dict[str, list[float]] = {"edge": [], "console": []}
     refused = 0
-    headers = {"Authorization": f"Bearer {token}"}
+    # Each request has a connection of its own: a new one is what an attack keeps others from.
+    headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
     async with (
         httpx.AsyncClient(base_url=urls[0], headers=headers, timeout=10) as edge,
         httpx.AsyncClient(base_url=urls[1], headers=headers, timeout=10) as console,
@@ -232,9 +234,13 @@ ATTACKS: dict[str, Attack] = {
 
 
 def attack(name: str, urls: list[str], tokens: dict[str, str]) -> None:
+    _open_many_files()
+    asyncio.run(ATTACKS[name](urls, tokens))
+
+
+def _open_many_files() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
-    asyncio.run(ATTACKS[name](urls, tokens))
 
 
 def measured(name: str, seconds: float, tokens: dict[str, str], victim: str, home: Path) -> None:

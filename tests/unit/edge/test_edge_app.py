@@ -8,7 +8,6 @@ import json
 import pytest
 
 from agents.app import app
-from streams.access.quotas import Quota
 from streams.access.refusals import Unreadable
 from streams.access.tokens import TokenFile
 from streams.clock import SystemClock
@@ -137,15 +136,6 @@ async def test_a_reader_may_not_post(http, line, tokens):
     headers = {**JSON, "Authorization": f"Bearer {tokens['read']}"}
     answer = await http.post(METRICS, content=line(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-
-
-async def test_too_many_requests_are_told_when_to_come_back(http, process, line, monkeypatch):
-    """Retry-After is what makes a refusal useful."""
-    for _ in range(1000):
-        await process._edge.quotas.take("tenant acme", {Quota.REQUESTS: 1})
-    answer = await http.post(METRICS, content=line(), headers=JSON)
-    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
-    assert int(answer.headers["retry-after"]) >= 1
 
 
 async def test_without_a_broker_a_202_says_that_it_waits_on_disk(http, broker, log, line):
