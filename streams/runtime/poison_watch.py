@@ -125,6 +125,8 @@ class PoisonWatch:
     ) -> Counter[bytes]:
         """All records of the batch, by tenant."""
         if self._by_key:
-            return Counter(key for key in batch.keys if key is not None)
+            keys: Counter[Any] = Counter(batch.keys)
+            del keys[None]
+            return keys
         names = Counter(getattr(event, _TENANT_FIELD, "") for event in events)
         return Counter({name.encode(): count for name, count in names.items()}) + bad

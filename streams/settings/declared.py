@@ -263,7 +263,7 @@ class Settings:
         high=5_000_000,
     )
     max_waiting: int = _setting(
-        200_000,
+        220_000,
         "unfinished requests of one partition, of which the index is kept; its tenants share them",
         low=2,
         high=5_000_000,
