@@ -1,13 +1,9 @@
 """How an agent is written: a function that gets a whole batch of one partition's events.
 
-    AGGREGATE_METRICS = AgentSpec(
-        name="aggregate_metrics", source=MODEL_METRICS, group=DIA_GROUP,
-        tables=(SEEN_EVENTS, MINUTE_WINDOWS), process=aggregate_metrics,
-    )
+    @app.batch_agent(orders, tables=(SEEN_EVENTS,))
+    def count(batch: EventBatch[Order], scope: Scope) -> None: ...
 
-    def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None: ...
-
-``process`` is called with the decoded records of one fetch, in log order, and folds them into
+The function is called with the decoded records of one fetch, in log order, and folds them into
 the partition's tables. It has no effect outside the process: what it emits, and what it puts in
 tables, becomes true with the next commit, all at once. It may not await and may not keep time.
 """

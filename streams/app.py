@@ -25,6 +25,9 @@ from streams.agent import AgentSpec, EventBatch, Scope
 from streams.app_streams import StreamDeclarations
 from streams.clickhouse_table import ClickHouseTable, Column
 from streams.errors import UsageError
+from streams.formats.codec import Codec
+from streams.formats.named import codec_of
+from streams.headers import UNNAMED_VERSION
 from streams.job_agent import Agent, Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
 from streams.operational_tables import OPERATIONAL
 from streams.row_sink import DeclaredSink, OpenSink
@@ -38,6 +41,7 @@ from streams.topic import (
     Topic,
     Upcaster,
     ValueType,
+    fields_of,
     replay_group,
 )
 from streams.topology import DeclaredSource, Topology
@@ -51,6 +55,22 @@ _COMPANION_SUFFIXES = (".dlq", ".dlq.parked", ".changelog")
 
 Process = Callable[[EventBatch[Any], Scope], None]
 F = TypeVar("F", bound=Process)
+
+
+def _check_types(topic: Topic) -> None:
+    """The codec can read each version's type."""
+    if UNNAMED_VERSION not in topic.versions:
+        raise UsageError(
+            f"topic {topic.name}: records that name no schema version have version "
+            f"{UNNAMED_VERSION}, so versions needs it."
+        )
+    try:
+        for version in topic.versions:
+            topic.codec.decoder(topic.reading(version).type)
+    except (TypeError, KeyError) as error:
+        raise UsageError(
+            f"topic {topic.name}: the codec {topic.codec.name} cannot read its type: {error}"
+        ) from None
 
 
 class App(StreamDeclarations):
@@ -145,9 +165,10 @@ class App(StreamDeclarations):
         self,
         name: str,
         *,
+        value_type: ValueType | None = None,
         key_field: str = "",
         time_field: str = "",
-        value_type: ValueType | None = None,
+        codec: str | Codec = "json",
         versions: Mapping[int, ValueType] | None = None,
         upcasters: Mapping[int, Upcaster] | None = None,
         partitions: int = 4,
@@ -159,8 +180,9 @@ class App(StreamDeclarations):
     ) -> Topic:
         """Declare a topic; see `Topic` for what each argument means.
 
-        ``value_type`` is short for ``versions={1: value_type}``; without either, whatever JSON has.
-        ``schema``: default ``name``.
+        ``value_type`` is short for ``versions={1: value_type}``; without either, whatever the codec
+        has. ``schema``: default ``name``. ``codec``: json, msgpack, raw, or an object of the protocol
+        `Codec`.
         """
         self._check_topic_name(name)
         if value_type is not None and versions is not None:
@@ -175,12 +197,14 @@ class App(StreamDeclarations):
             partitions=partitions,
             key_field=key_field,
             time_field=time_field,
+            codec=codec_of(codec),
             needs=needs,
             bytes_max=bytes_max,
             upcasters=dict(upcasters or {}),
             retention_ms=retention_ms,
             message_bytes=message_bytes,
         )
+        _check_types(declared)
         self._topics[name] = declared
         return declared
 
@@ -238,8 +262,7 @@ class App(StreamDeclarations):
     ) -> Callable[[F], AgentSpec]:
         """Declare the decorated function as an agent that folds whole batches of ``topic``.
 
-        ``name``: default the function's. ``group``: default `App.group`; each group reads every
-        record of the topic once.
+        ``name``: default the function's. ``group``: default `App.group`. One agent reads a topic.
         """
 
         def register(process: F) -> AgentSpec:
@@ -347,20 +370,18 @@ class App(StreamDeclarations):
         if agent.group in (replay_group(self.name), self.topology.leader_group):
             raise UsageError(f"agent {agent.name}: the group {agent.group} is the engine's own.")
         for other in self._agents.values():
-            if (other.group, other.source.name) == (agent.group, agent.source.name):
+            if other.source.name == agent.source.name:
                 raise UsageError(
-                    f"agents {other.name} and {agent.name} both read {agent.source.name} in the "
-                    f"group {agent.group}, which would give each a part of the records. Name a "
-                    f"group for one of them: group='{self.name}-{agent.name}'."
+                    f"agents {other.name} and {agent.name} both read {agent.source.name}, whose "
+                    f"dead letters would be of both. Do the work of both in one agent, or have one "
+                    f"of them read a topic that the other writes."
                 )
 
 
 def _check_fields(topic: str, versions: Mapping[int, ValueType], names: Sequence[str]) -> None:
     """Raises `UsageError` for a field that the newest type does not have."""
     newest = versions[max(versions)]
-    fields = getattr(newest, "__annotations__", {})
-    for parent in getattr(newest, "__mro__", ()):
-        fields = {**getattr(parent, "__annotations__", {}), **fields}
+    fields = fields_of(newest)
     if missing := [name for name in names if name not in fields]:
         raise UsageError(
             f"topic {topic}: {newest!r} has no field {missing[0]!r}. Name one of "

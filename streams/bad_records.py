@@ -12,6 +12,16 @@ class InvalidJson(BadRecord):
     code = "invalid_json"
 
 
+class InvalidMessagePack(BadRecord):
+    code = "invalid_msgpack"
+
+
+class CodecFailed(BadRecord):
+    """The topic's own codec raised instead of saying what is wrong with a value."""
+
+    code = "codec_failed"
+
+
 class InvalidUtf8(BadRecord):
     code = "invalid_utf8"
 

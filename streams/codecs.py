@@ -7,14 +7,13 @@ runs in C and resumes behind the record that failed. What can be checked for all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress
-from operator import attrgetter, call, ne, not_
-from typing import Any, NamedTuple, TypeAlias, cast
+from operator import attrgetter, itemgetter, ne, not_
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_digest
@@ -28,19 +27,12 @@ from streams.bad_records import (
 )
 from streams.defects import Defect, bad_utf8, defect, undecodable
 from streams.envelopes import Envelope, open_envelopes
+from streams.formats.codec import DECODE_ERRORS, BatchDecoder, Codec, Read
+from streams.formats.guarded import guarded
+from streams.formats.named import JSON
 from streams.headers import UNNAMED_VERSION, of_version
-from streams.records import is_record, plain
 from streams.topic import MAX_RECORD_BYTES, Topic, VersionReading
 from streams.types import RecordBatch, TopicPartition
-from streams.whole_numbers import decode_whole
-
-_Decoder: TypeAlias = Callable[[bytes], Any]
-
-# All that decoding arbitrary bytes, or the absence of any, was ever seen to raise: msgspec's own
-# errors and UnicodeDecodeError are ValueErrors.
-_decode_any = msgspec.json.Decoder().decode
-_DECODE_ERRORS = (ValueError, TypeError, RecursionError)
-
 
 CLOCK_MARGIN_S = 5
 APPEND_MARGIN_S = 60
@@ -88,12 +80,11 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Codec:
+class _Reader:
     """What decoding one topic needs, prepared once."""
 
     topic: Topic
-    decoders: dict[int, _Decoder]
-    ways: dict[int, VersionReading]
+    by_version: Mapping[int, BatchDecoder]
     key_of: Callable[[Any], Any] | None
     time_of: Callable[[Any], int] | None
 
@@ -119,40 +110,54 @@ def check(
         [of_version(version)] * n,
     )  # fmt: skip
     decoded = _decode(topic, batch, None, limits)
-    codec = _codec(topic)
-    if codec.key_of is None:
-        return decoded, [xxh3_64_digest(msgspec.json.encode(plain(e))) for e in decoded.events]
-    return decoded, _keys(codec.key_of, decoded.events)
+    reader = _reader(topic)
+    if reader.key_of is None:
+        return decoded, [xxh3_64_digest(JSON.encode(event)) for event in decoded.events]
+    return decoded, [key for key in _keys(reader.key_of, decoded.events) if key is not None]
+
+
+def outgoing(
+    topic: Topic,
+    documents: list[bytes],
+    now_ms: int,
+    limits: Limits,
+    version: int = UNNAMED_VERSION,
+) -> tuple[Decoded, list[bytes], list[bytes]]:
+    """As `check`, of events that are written as JSON whatever the topic's codec is; and the values
+    to send, one for each good event. Events of another version than the latest are sent as the
+    latest where the codec is not JSON."""
+    if topic.codec is JSON:
+        decoded, keys = check(topic, documents, now_ms, limits, version)
+        good = decoded.positions
+        return decoded, keys, documents if good is None else [documents[i] for i in good]
+    decoded, keys = check(replace(topic, codec=JSON), documents, now_ms, limits, version)
+    return decoded, keys, [topic.codec.encode(event) for event in decoded.events]
 
 
 def _decode(
     topic: Topic, batch: RecordBatch, keys: list[bytes | None] | None, limits: Limits
 ) -> Decoded:
     """``keys`` None: every key is right."""
-    codec = _codec(topic)
+    reader = _reader(topic)
     envelope = open_envelopes(topic, batch)
-    _check_bytes(batch.values, topic.bytes_max or MAX_RECORD_BYTES, envelope.bad)
+    bytes_max = topic.bytes_max or MAX_RECORD_BYTES
+    _check_bytes(batch.values, bytes_max, envelope.bad, text=topic.codec.text)
     positions: Sequence[int] = range(len(batch))
     values: Sequence[bytes | None] = batch.values
     if envelope.bad:
         positions = _without(envelope.bad, positions)
         values = _without(envelope.bad, values)
-
-    def again(i: int, error: Exception) -> Any:
-        version = envelope.versions.get(positions[i], UNNAMED_VERSION)
-        return _whole_numbers(codec.ways[version], values[i], error)
-
-    events, failed = _read(_decoded(codec, envelope.versions, positions, values), values, again)
+    events, failed = _read(reader, envelope.versions, positions, values)
     if failed:
         envelope.bad.update((positions[i], found) for i, found in failed.items())
         positions = _without(failed, positions)
     if keys is not None and envelope.bad:
         keys = _without(envelope.bad, keys)
-    return _judge(codec, envelope, events, positions, keys, limits=limits)
+    return _judge(reader, envelope, events, positions, keys, limits=limits)
 
 
 def _judge(
-    codec: _Codec,
+    reader: _Reader,
     envelope: Envelope,
     events: list[Any],
     positions: Sequence[int],
@@ -164,15 +169,16 @@ def _judge(
     append_ms = np.array(envelope.append_ms, np.int64)
     if envelope.bad:
         append_ms = np.delete(append_ms, [*envelope.bad])
-    if codec.time_of is None:
-        event_ms, refused = append_ms, {}
+    refused: dict[int, Defect] = {}
+    if reader.time_of is None:
+        event_ms = append_ms.copy()
     else:
-        event_ms = np.fromiter(map(codec.time_of, events), np.int64, len(events))
-        refused = _wrong_times(codec, event_ms, append_ms, limits)
-    if keys is not None and codec.key_of is not None:
-        refused.update(_wrong_keys(codec, events, keys))
-    if codec.topic.needs:
-        refused.update(_unmet_needs(codec.topic, events))
+        event_ms = np.fromiter(map(reader.time_of, events), np.int64, len(events))
+        refused = _wrong_times(reader, event_ms, append_ms, limits)
+    if reader.key_of is not None:
+        refused.update(_wrong_keys(reader, events, keys))
+    if reader.topic.needs:
+        refused.update(_unmet_needs(reader.topic, events))
     if refused:
         envelope.bad.update((positions[i], found) for i, found in refused.items())
         event_ms, append_ms = (np.delete(column, [*refused]) for column in (event_ms, append_ms))
@@ -182,90 +188,71 @@ def _judge(
 
 
 @lru_cache(maxsize=256)
-def _codec(topic: Topic) -> _Codec:
+def _reader(topic: Topic) -> _Reader:
     ways = {version: topic.reading(version) for version in topic.versions}
-    return _Codec(
+    return _Reader(
         topic=topic,
-        decoders={version: _decoder(way) for version, way in ways.items()},
-        ways=ways,
+        by_version={version: _decoder(topic.codec, way) for version, way in ways.items()},
         key_of=attrgetter(topic.key_field) if topic.key_field else None,
         time_of=attrgetter(topic.time_field) if topic.time_field else None,
     )
 
 
-def _decoder(way: VersionReading) -> _Decoder:
-    if is_record(way.type):
-        return lambda value: way.type.from_data(_decode_any(value))
-    decode_json: _Decoder = msgspec.json.Decoder(way.type).decode
+def _decoder(codec: Codec, way: VersionReading) -> BatchDecoder:
+    decode_values = guarded(codec.decoder(way.type))
     if not way.steps:
-        return decode_json
+        return decode_values
 
-    def decode_and_upcast(value: bytes) -> Any:
-        event = decode_json(value)
-        for step in way.steps:
-            event = step(event)
-        return event
+    def decode_and_upcast(values: Sequence[bytes | None]) -> Read:
+        read = decode_values(values)
+        rest = values if not read.failed else _without(read.failed, values)
+        rows = range(len(values)) if not read.failed else _without(read.failed, range(len(values)))
+        events, failed = [], dict(read.failed)
+        for row, value, event in zip(rows, rest, read.events, strict=True):
+            try:
+                for step in way.steps:
+                    event = step(event)  # noqa: PLW2901 - each step makes the next version of it
+            except DECODE_ERRORS as error:
+                failed[row] = undecodable(value, error)
+                error.__traceback__ = None
+            else:
+                events.append(event)
+        return Read(events, failed)
 
     return decode_and_upcast
 
 
-def _decoded(
-    codec: _Codec,
+def _read(
+    reader: _Reader,
     versions: dict[int, int],
     positions: Sequence[int],
     values: Sequence[bytes | None],
-) -> Iterable[Any]:
-    """An iterator over the decoded values that goes on behind a value that raised."""
-    decoders: dict[int, Callable[..., Any]] = codec.decoders
+) -> Read:
+    """The events of ``values``, whose records lie at ``positions`` of the batch."""
     if not versions:
-        return map(decoders[UNNAMED_VERSION], values)
-    chosen = [decoders[versions.get(i, UNNAMED_VERSION)] for i in positions]
-    # Not a generator expression, which would end at its first exception.
-    return map(cast("Callable[..., Any]", call), chosen, values)
-
-
-def _whole_numbers(way: VersionReading, value: bytes | None, error: Exception) -> Any:
-    """The event of a value whose integers are written as decimal numbers; else raises."""
-    if is_record(way.type):
-        raise error
-    event = decode_whole(value or b"", way.type, error)
-    for step in way.steps:
-        event = step(event)
-    return event
-
-
-def _read(
-    decoded: Iterable[Any],
-    values: Sequence[bytes | None],
-    again: Callable[[int, Exception], Any],
-) -> tuple[list[Any], dict[int, Defect]]:
-    """Every event, and the defect of each value (by index) that has none. ``again`` decodes the
-    value of an index another way, or raises why not."""
-    events: list[Any] = []
+        return reader.by_version[UNNAMED_VERSION](values)
+    rows_of: dict[int, list[int]] = {}
+    for row, position in enumerate(positions):
+        rows_of.setdefault(versions.get(position, UNNAMED_VERSION), []).append(row)
+    found: list[tuple[int, Any]] = []
     failed: dict[int, Defect] = {}
-    while True:
-        try:
-            # What was appended before an exception stays in the list: `extend` is resumable.
-            events.extend(decoded)
-        except _DECODE_ERRORS as error:
-            index = len(events) + len(failed)
-            try:
-                events.append(again(index, error))
-            except _DECODE_ERRORS as final:
-                failed[index] = undecodable(values[index], final)
-                # The frames of its traceback hold it, and the batch: memory until a collection.
-                final.__traceback__ = None
-        else:
-            return events, failed
+    for version, rows in rows_of.items():
+        read = reader.by_version[version]([values[row] for row in rows])
+        failed.update((rows[at], why) for at, why in read.failed.items())
+        found += zip(_without(read.failed, rows), read.events, strict=True)
+    found.sort(key=itemgetter(0))
+    return Read([event for _, event in found], failed)
 
 
-def _check_bytes(values: Sequence[bytes | None], bytes_max: int, bad: dict[int, Defect]) -> None:
-    """Sizes and encodings. msgspec skips unknown fields unread, so it would let any bytes
-    through there; the DLQ, the spool and the console rely on values being UTF-8."""
+def _check_bytes(
+    values: Sequence[bytes | None], bytes_max: int, bad: dict[int, Defect], *, text: bool
+) -> None:
+    """Sizes, and of ``text`` the encoding. msgspec skips unknown fields unread, so it would let any
+    bytes through there; the DLQ, the spool and the console rely on values being UTF-8."""
     suspects: Iterable[int] = range(len(values))
     try:
         plain: list[Any] = values  # type: ignore[assignment]  # None raises, as intended
-        plainly_utf8 = list(map(bytes.isascii, plain))
+        plainly_utf8 = list(map(bytes.isascii, plain)) if text else [True] * len(plain)
         if max(map(len, plain), default=0) <= bytes_max:
             suspects = compress(suspects, map(not_, plainly_utf8))
     except TypeError:
@@ -277,27 +264,37 @@ def _check_bytes(values: Sequence[bytes | None], bytes_max: int, bad: dict[int, 
         if len(value) > bytes_max:
             what = f"expected at most {bytes_max} bytes, got {len(value)}"
             bad[i] = defect(TooLarge.code, "$", what)
-        elif not value.isascii() and (found := bad_utf8(value)) is not None:
+        elif text and not value.isascii() and (found := bad_utf8(value)) is not None:
             bad[i] = found
 
 
-def _keys(key_of: Callable[[Any], Any], events: list[Any]) -> list[bytes]:
+def _keys(key_of: Callable[[Any], Any], events: list[Any]) -> list[bytes | None]:
+    """The key that each event's record must have; None where the field is null."""
     try:
-        return list(map(str.encode, map(key_of, events)))
+        return [*map(str.encode, map(key_of, events))]
     except TypeError:  # a field of another type than text
-        return [str(key_of(event)).encode() for event in events]
+        named = map(key_of, events)
+        return [None if one is None else str(one).encode() for one in named]
 
 
-def _wrong_keys(codec: _Codec, events: list[Any], keys: list[bytes | None]) -> dict[int, Defect]:
-    assert codec.key_of is not None
-    expected = _keys(codec.key_of, events)
+def _wrong_keys(
+    reader: _Reader, events: list[Any], keys: list[bytes | None] | None
+) -> dict[int, Defect]:
+    """``keys`` None: only a key field that is null is wrong."""
+    assert reader.key_of is not None, "keys are compared where there is a key field"
+    expected = _keys(reader.key_of, events)
+    field, wrong = reader.topic.key_field, {}
+    if keys is None:
+        absent = [i for i, key in enumerate(expected) if key is None] if None in expected else ()
+        what = "the key of the record is made of this field; expected a value, got null"
+        return {i: defect(MissingField.code, f"$.{field}", what) for i in absent}
     if expected == keys:
         return {}
-    wrong = {}
     for i in compress(range(len(keys)), map(ne, keys, expected)):
         key, want = keys[i], expected[i]
         got = "no key" if key is None else repr(key[:80])
-        what = f"expected the bytes of $.{codec.topic.key_field}, {want[:80]!r}, got {got}"
+        named = "no key" if want is None else repr(want[:80])
+        what = f"expected the bytes of $.{field}, {named}, got {got}"
         wrong[i] = defect(KeyMismatch.code, "key", what)
     return wrong
 
@@ -315,10 +312,10 @@ def _unmet_needs(topic: Topic, events: list[Any]) -> dict[int, Defect]:
 
 
 def _wrong_times(
-    codec: _Codec, event_ms: NDArray[np.int64], append_ms: NDArray[np.int64], limits: Limits
+    reader: _Reader, event_ms: NDArray[np.int64], append_ms: NDArray[np.int64], limits: Limits
 ) -> dict[int, Defect]:
     first_ms, last_ms = append_ms - limits.late_max_s * 1000, append_ms + limits.future_max_s * 1000
-    path = f"$.{codec.topic.time_field}"
+    path = f"$.{reader.topic.time_field}"
     wrong = {}
     for i in np.flatnonzero((event_ms < first_ms) | (event_ms > last_ms)).tolist():
         at, append = event_ms[i], append_ms[i]

@@ -16,6 +16,12 @@ Key = str | bytes | int | None
 HeadersLike = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | None
 
 
+class Encoder(Protocol):
+    """Writes values of a topic."""
+
+    def encode(self, event: Any) -> bytes: ...
+
+
 class Target(Protocol):
     """A declared topic, as a sender needs it."""
 
@@ -27,6 +33,9 @@ class Target(Protocol):
 
     @property
     def key_field(self) -> str: ...
+
+    @property
+    def codec(self) -> Encoder: ...
 
 
 class NoTables(Mapping[str, Any]):

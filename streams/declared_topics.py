@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from streams.errors import UsageError
 from streams.settings import Settings
 from streams.topic import SOURCE_MESSAGE_BYTES, UNLIMITED
-from streams.topics import MIN_INSYNC, PARTITIONS, Durability, Plan, plan, wanted_topics
+from streams.topics import (
+    MIN_INSYNC,
+    PARTITIONS,
+    Durability,
+    Plan,
+    plan,
+    refuse_other_apps,
+    wanted_topics,
+)
 from streams.topology import Topology
 from streams.types import TopicConfig
 
@@ -25,7 +33,9 @@ class DeclaredTopics:
     named: frozenset[tuple[str, str]]
 
     def against(self, present: Mapping[str, TopicConfig]) -> Plan:
-        """The differences from the broker's, as `Admin.describe_topics` tells them."""
+        """The differences from the broker's, as `Admin.describe_topics` tells them. Raises
+        `RefusedBySafety` where a name is another app's too (`refuse_other_apps`)."""
+        refuse_other_apps(self.topology, present)
         return plan(self.topology, self.topics, present, self.named)
 
 

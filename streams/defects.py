@@ -55,7 +55,7 @@ def undecodable(value: bytes | None, error: Exception) -> Defect:
     if (found := bad_utf8(value)) is not None:
         return found
     if isinstance(error, msgspec.ValidationError):
-        return _invalid(str(error))
+        return mistyped(error)
     if isinstance(error, RecursionError):
         return defect(InvalidJson.code, "$", "expected JSON, got objects nested too deeply")
     path = _non_finite_path(value)
@@ -87,9 +87,9 @@ def bad_utf8(value: bytes) -> Defect | None:
     return None
 
 
-def _invalid(text: str) -> Defect:
+def mistyped(error: msgspec.ValidationError) -> Defect:
     """A well-formed value that is not the declared type, from msgspec's sentence about it."""
-    match = _AT_PATH.fullmatch(text)
+    match = _AT_PATH.fullmatch(str(error))
     assert match is not None
     what, path = match["what"], match["path"] or "$"
     if (missing := _MISSING.fullmatch(what)) is not None:

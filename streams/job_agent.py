@@ -1,8 +1,7 @@
 """How an agent is written whose records are work: each request is answered, once, with a result.
 
-    SIMULATE_DECISION = JobAgent(
-        name="simulate_decision", source=SIMULATION_REQUEST, group=SIMULATOR_GROUP,
-        results=SIMULATION_RESULT, ask=ask, answer=answer, performer=Simulator.of,
+    app.job_agent(
+        requests, name="render", results=pictures, ask=ask, answer=answer, performer=Renderer.of
     )
 
 ``performer`` makes, once a process, what does the work; the engine decides what runs when, and

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from streams.broker.partitioner import partition_of
 from streams.current_stream import HeadersLike, Key, Target
-from streams.records import plain
 from streams.types import Headers, OutboundRecord, TopicPartition
 
 
@@ -33,7 +30,7 @@ def outgoing(
     return OutboundRecord(
         TopicPartition(topic.name, partition),
         raw,
-        value_bytes(value),
+        value_bytes(topic, value),
         header_pairs(headers),
         None if timestamp_s is None else int(timestamp_s * 1000),
     )
@@ -49,11 +46,12 @@ def key_bytes(topic: Target, key: Key, value: Any) -> bytes | None:
     return str(key).encode()
 
 
-def value_bytes(value: Any) -> bytes | None:
-    """Bytes as they are, anything else as JSON. Raises TypeError for what JSON does not have."""
+def value_bytes(topic: Target, value: Any) -> bytes | None:
+    """Bytes as they are, anything else by the topic's codec. Raises TypeError for what the codec does
+    not have."""
     if value is None or isinstance(value, bytes):
         return value
-    return msgspec.json.encode(plain(value))
+    return topic.codec.encode(value)
 
 
 def header_pairs(headers: HeadersLike) -> Headers:

@@ -125,11 +125,13 @@ class AppTester:
         key: Key = None,
         headers: HeadersLike = None,
     ) -> None:
-        """Append a record as a client would; bytes as they are, anything else as JSON. ``key``
+        """Append a record as a client would; bytes as they are, anything else by its codec. ``key``
         default: the value's key field."""
         declared = self._topic(topic)
         raw = key_bytes(declared, key, value)
-        self._run(self._append(declared.name, raw, value_bytes(value), header_pairs(headers)))
+        self._run(
+            self._append(declared.name, raw, value_bytes(declared, value), header_pairs(headers))
+        )
         self.settle()
 
     def advance(self, seconds: float) -> None:

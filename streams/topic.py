@@ -7,11 +7,14 @@ reads it. They have at least as many partitions as the topic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from streams.current_stream import HeadersLike, Key, current
+from streams.formats.codec import Codec
+from streams.formats.named import JSON
 
 DAY_MS = 86_400_000
 UNLIMITED = -1
@@ -30,6 +33,8 @@ CHANGELOG_PART_BYTES = 900 << 10
 """A changelog record stays under the broker's default limit of 1 MiB, compressed or not."""
 CHANGELOG_MESSAGE_BYTES = 1 << 20
 """Limit of a changelog topic: a broker whose own default is lower must not refuse a commit."""
+
+TENANT_FIELD: Final = "tenant_id"
 
 ValueType: TypeAlias = Any
 """What a decoder makes of a value: a `msgspec.Struct` class, or any other type msgspec decodes."""
@@ -79,6 +84,7 @@ class Topic:
     partitions: int
     key_field: str = ""
     time_field: str = ""
+    codec: Codec = JSON
     needs: tuple[Need, ...] = ()
     bytes_max: int | None = None
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict, hash=False)
@@ -94,6 +100,16 @@ class Topic:
     def type(self) -> ValueType:
         """What agents receive: the type of the latest version."""
         return self.versions[self.latest]
+
+    @property
+    def tenant_field(self) -> str | None:
+        """The field that says whose an event is; None where events are nobody's."""
+        return TENANT_FIELD if TENANT_FIELD in fields_of(self.type) else None
+
+    @property
+    def key_is_tenant(self) -> bool:
+        """Whether a record's key says whose it is."""
+        return self.key_field == TENANT_FIELD
 
     @property
     def dlq(self) -> str:
@@ -147,6 +163,14 @@ class Topic:
             first += 1
         steps = tuple(self.upcasters[n] for n in range(first, self.latest))
         return VersionReading(self.versions[first], steps)
+
+
+def fields_of(value_type: ValueType) -> Collection[str]:
+    """The names of the fields that events of a type have; () for a type without fields."""
+    found: dict[str, Any] = {}
+    for parent in reversed(getattr(value_type, "__mro__", ())):
+        found |= inspect.get_annotations(parent)
+    return tuple(found)
 
 
 def replay_group(app: str) -> str:

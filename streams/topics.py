@@ -11,6 +11,7 @@ records at once. A topic that is larger than declared is served as it is:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -243,6 +244,31 @@ def _resolved(topic: TopicConfig, found: TopicConfig | None, partitions: int) ->
     else:
         config.pop(MIN_INSYNC, None)
     return replace(topic, partitions=partitions, config=config)
+
+
+_CHANGELOG_NAME = re.compile(r"(?P<app>[^.]+)\.(?P<group>[^.]+)\.(?P<topic>.+)\.changelog")
+
+
+def refuse_other_apps(topology: Topology, present: Iterable[str]) -> None:
+    """Raises `RefusedBySafety` where a topic or a group of ``topology`` is another app's, by the
+    changelogs among the broker's topics: both would write its dead letters, or fence each other's
+    producers."""
+    groups = {found.group for found in topology.read}
+    for name in sorted(present):
+        found = _CHANGELOG_NAME.fullmatch(name)
+        if found is None or found["app"] == topology.app:
+            continue
+        if found["topic"] in topology.by_name:
+            raise RefusedBySafety(
+                f"topic {found['topic']} is of app {found['app']}: {name} exists. Nothing was "
+                f"changed. One app owns a topic and its dead letters: name another topic, which "
+                f"that app writes for this one."
+            )
+        if found["group"] in groups:
+            raise RefusedBySafety(
+                f"group {found['group']} is of app {found['app']} too: {name} exists. Nothing was "
+                f"changed. Name another group, or call the app otherwise."
+            )
 
 
 async def apply(admin: Admin, planned: Plan, *, accept_dedupe_gap: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from streams.cli.output import Printer
-from streams.codecs import BadPosition, Limits, check
+from streams.codecs import BadPosition, Limits, outgoing
 from streams.settings import Settings
 from streams.topic import MAX_RECORD_BYTES, Topic
 from streams.workload.lines import Line
@@ -40,9 +40,9 @@ class LineDesk:
     def accept(self, lines: list[Line], now_ms: int) -> tuple[list[bytes], list[bytes]]:
         """Keys and values of the lines to send."""
         values = [line.content for line in lines]
-        decoded, keys = check(self._source, values, now_ms, self._limits, self._version)
+        decoded, keys, sent = outgoing(self._source, values, now_ms, self._limits, self._version)
         if not decoded.bad:
-            return keys, values
+            return keys, sent
         kept = decoded.positions or []
         for bad in decoded.bad:
             self._refuse(lines[bad.position].number, bad)
@@ -50,7 +50,7 @@ class LineDesk:
                 self.stopped = True
                 kept = [i for i in kept if i < bad.position]
                 break
-        return keys[: len(kept)], [values[i] for i in kept]
+        return keys[: len(kept)], sent[: len(kept)]
 
     def _refuse(self, number: int, bad: BadPosition) -> None:
         self.refused[bad.code] += 1

@@ -32,7 +32,7 @@ _Share = Annotated[float | None, typer.Option(min=0, max=1, metavar="SHARE")]
 
 def produce(
     ctx: typer.Context,
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="For one, model.metrics.")],
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="A topic of the app.")],
     *,
     file: Annotated[
         str | None, typer.Option(metavar="FILE", help="JSON Lines; - reads stdin.")

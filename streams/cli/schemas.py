@@ -27,8 +27,8 @@ def list_versions(ctx: typer.Context) -> None:
                 topic.schema,
                 version,
                 topic.name,
-                topic.time_field,
-                topic.versions[version].__name__,
+                topic.time_field or "",
+                getattr(topic.versions[version], "__name__", str(topic.versions[version])),
             )
             for topic in run.topology.topics
             for version in sorted(topic.versions)
@@ -38,7 +38,7 @@ def list_versions(ctx: typer.Context) -> None:
 
 def show(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A family or its topic.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A schema or its topic.")],
     *,
     version: Annotated[int | None, typer.Option(help="Default: the latest.")] = None,
 ) -> None:
@@ -50,7 +50,7 @@ def show(
     found = [topic for topic in topics if name in (topic.schema, topic.name)]
     if not found:
         known = ", ".join(topic.schema for topic in topics)
-        raise UsageError(f"no event family or topic {name!r}. Known families: {known}.")
+        raise UsageError(f"no schema or topic {name!r}. Known schemas: {known}.")
     wanted = found[0].latest if version is None else version
     if wanted not in found[0].versions:
         known = ", ".join(map(str, found[0].versions))

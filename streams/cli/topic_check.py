@@ -17,7 +17,7 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     or where it does not answer: other checks say so."""
     from streams.cli.kafka import broker_of
     from streams.declared_topics import declared_topics
-    from streams.errors import BrokerUnavailable
+    from streams.errors import BrokerUnavailable, RefusedBySafety
 
     if not settings.kafka_bootstrap:
         return []
@@ -29,6 +29,8 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
                 planned = declared.against(await admin.describe_topics())
             finally:
                 await admin.close()
+    except RefusedBySafety as error:
+        return [Finding("topics", Level.FAILURE, str(error), "dia topics plan")]
     except (BrokerUnavailable, TimeoutError):
         return []
     if planned.to_do:

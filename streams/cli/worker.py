@@ -38,7 +38,8 @@ def worker(
 
     invocation: Invocation = ctx.obj
     settings, app = invocation.settings, invocation.app
-    configure(settings.log_format, settings.log_level)
+    package = invocation.app_meant.partition(":")[0].partition(".")[0]
+    configure(settings.log_format, settings.log_level, own=[package])
     if processes > 1:
         from streams.runtime import processes as supervisor
 

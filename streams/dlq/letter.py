@@ -135,7 +135,9 @@ class Letter(Struct, frozen=True, gc=False, kw_only=True):
     def tenant(self) -> str:
         """Whose record it claims to be; "" where neither key nor value can tell."""
         source = self.source
-        if source is not None and source.key_field == "tenant_id":
+        if source is not None and source.tenant_field is None:
+            return ""
+        if source is not None and source.key_is_tenant:
             if self.key is None or len(self.key) > _TENANT_MAX_BYTES:
                 return ""
             return self.key.decode(errors="replace")

@@ -85,7 +85,7 @@ def _outside(letter: Letter) -> Verdict | None:
         return Verdict(None, ROW_OF_A_TABLE, what)
     if letter.source is None:
         origin = letter.topic or "nobody says which"
-        return Verdict(None, SOURCE_UNKNOWN, f"no event family flows in its topic ({origin})")
+        return Verdict(None, SOURCE_UNKNOWN, f"its topic is not declared ({origin})")
     return None
 
 

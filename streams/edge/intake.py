@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from streams.access.refusals import UnknownResource
+from streams.access.refusals import Forbidden, UnknownResource
 from streams.access.tokens import Token
 from streams.clock import Clock
-from streams.codecs import BadPosition, Limits, check
+from streams.codecs import BadPosition, Limits, outgoing
 from streams.edge.exchange import Stored
 from streams.edge.lane import Lane
 from streams.headers import UNNAMED_VERSION
@@ -78,19 +79,22 @@ class Intake:
         """Keep the good events of ``values`` together, and say what was wrong with the others;
         all were written with schema ``version``.
 
-        Raises `Overloaded` and `NotStored`, of all of them.
+        Raises `Overloaded` and `NotStored`, of all of them, and `Forbidden` for events without a
+        tenant by a token that is bound to one.
         """
-        decoded, keys = check(source, values, self._clock.now_ms(), self._limits, version)
+        if source.tenant_field is None and token.tenant is not None:
+            raise Forbidden(
+                f"events of {source.name} name no tenant: only a token of every tenant posts them"
+            )
+        now_ms = self._clock.now_ms()
+        decoded, keys, sent = outgoing(source, values, now_ms, self._limits, version)
         good = range(len(values)) if decoded.positions is None else decoded.positions
-        foreign = {
-            position: _foreign(position, event.tenant_id)
-            for position, event in zip(good, decoded.events, strict=True)
-            if not token.speaks_for(event.tenant_id)
-        }
+        foreign = _foreign(source, zip(good, decoded.events, strict=True), token)
         bad = sorted([*decoded.bad, *foreign.values()])
         self._count(source, bad)
         kept: Stored = "nowhere"
-        accepted = [(key, values[i]) for i, key in zip(good, keys, strict=True) if i not in foreign]
+        records = zip(good, keys, sent, strict=True)
+        accepted = [(key, value) for i, key, value in records if i not in foreign]
         if accepted:
             kept = await self.lanes[source.name].keep(
                 [key for key, _ in accepted],
@@ -106,6 +110,17 @@ class Intake:
             self._metrics.refused.labels(source.name, code).inc(count)
 
 
-def _foreign(position: int, tenant: str) -> BadPosition:
-    what = f"$.tenant_id: this token does not speak for {tenant!r}"
-    return BadPosition(position, TENANT_MISMATCH, what, "$.tenant_id")
+def _foreign(
+    source: Topic, events: Iterable[tuple[int, Any]], token: Token
+) -> dict[int, BadPosition]:
+    """The events, by position, of tenants that the token does not speak for."""
+    if source.tenant_field is None:
+        return {}
+    tenant_of, path = attrgetter(source.tenant_field), f"$.{source.tenant_field}"
+    found = {}
+    for position, event in events:
+        tenant = tenant_of(event)
+        if not token.speaks_for(tenant):
+            what = f"{path}: this token does not speak for {tenant!r}"
+            found[position] = BadPosition(position, TENANT_MISMATCH, what, path)
+    return found

@@ -66,7 +66,7 @@ def encoded(topics: tuple[Topic, ...], body_bytes_max: int) -> bytes:
 
 
 def _post(topic: Topic, body_bytes_max: int) -> dict[str, Any]:
-    event = _ref(topic.type.__name__)
+    event = _event(topic)
     return {
         "post": {
             "operationId": f"post_{topic.schema}",
@@ -121,6 +121,14 @@ def _post(topic: Topic, body_bytes_max: int) -> dict[str, Any]:
     }
 
 
+def _event(topic: Topic) -> dict[str, Any]:
+    """The schema of an event: a reference where its type has a name in the document."""
+    found = schema_document(topic, topic.latest)
+    if "$defs" in found:
+        return _ref(topic.type.__name__)
+    return {name: value for name, value in found.items() if not name.startswith("$")}
+
+
 def _simulation() -> dict[str, Any]:
     return {
         "operationId": "simulation",
@@ -153,7 +161,7 @@ def _events(topics: tuple[Topic, ...]) -> dict[str, Any]:
     """The event schemas as published, with their references made to point here."""
     found: dict[str, Any] = {}
     for topic in topics:
-        found |= _moved(schema_document(topic, topic.latest)["$defs"])
+        found |= _moved(schema_document(topic, topic.latest).get("$defs", {}))
     return found
 
 

@@ -225,7 +225,7 @@ class Partition:
         """Whose record it claims to be, by its key; "" where the key is another field."""
         assert self._batch is not None
         key = self._batch.keys[row]
-        if self.agent.source.key_field != "tenant_id" or key is None or len(key) > 512:
+        if not self.agent.source.key_is_tenant or key is None or len(key) > 512:
             return ""
         return key.decode(errors="replace")
 

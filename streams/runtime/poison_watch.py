@@ -54,7 +54,7 @@ class PoisonWatch:
             settings.poison_min_tenants,
         )
         self._tp = tp
-        self._by_key = source.key_field == _TENANT_FIELD
+        self._by_key = source.key_is_tenant
         self._clock = clock
         self._breaker = PoisonBreaker(tp, limits, pass_until)
         self.quarantine = Quarantine(settings.quarantine_s)

@@ -131,7 +131,7 @@ def _records(app: App, seed: int, names: Collection[str]) -> list[Appended]:
 def _record(topic: Topic, rng: random.Random, step: int, now_ms: int) -> Appended:
     value = sample(topic, rng, now_ms)
     key = key_bytes(topic, None if topic.key_field else f"k{rng.randint(0, 5)}", value)
-    data = value_bytes(value) or b""
+    data = value_bytes(topic, value) or b""
     if rng.random() < _BAD_SHARE:
         data = rng.choice(_BAD_VALUES)
     tp = TopicPartition(topic.name, partition_of(key or b"", _PARTITIONS))

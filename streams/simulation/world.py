@@ -28,6 +28,7 @@ from streams.sinks.memory_replica import Row
 from streams.targets import Targets
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
+from streams.topology import Topology
 from streams.types import TopicPartition
 from tables.fingerprint import Entropy
 from tables.memory import MemoryDisk, MemoryStore
@@ -63,6 +64,7 @@ class World:
     agents: Sequence[Agent]
     shard_count: int = 2
     partitions: int = 2
+    topology: Topology = app.topology
     start_ms: int = 1_760_000_000_000
     first_offset: int = 0
     replicas: int = 1
@@ -98,7 +100,7 @@ class World:
     async def create_topics(self) -> None:
         """Every topic of the topology."""
         admin = await self.broker.admin()
-        topics = wanted_topics(app.topology)
+        topics = wanted_topics(self.topology)
         await admin.create_topics([replace(t, partitions=self.partitions) for t in topics])
         await admin.close()
         for source in {agent.source.name for agent in self.agents}:

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 import structlog
@@ -33,8 +33,14 @@ _LEVELS = {
 }
 
 
-def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
-    """Route structlog and the logging module to ``stream`` (stderr).
+def configure(
+    log_format: str = "auto",
+    level: str = "info",
+    stream: TextIO | None = None,
+    own: Iterable[str] = (),
+) -> None:
+    """Route structlog and the logging module to ``stream`` (stderr). ``own`` names packages that are
+    heard from ``level`` on, as ours are; libraries are from WARNING on.
 
     ``log_format`` is auto (console on a terminal, JSON elsewhere), console or json; another word,
     or an unknown level, is a `UsageError`.
@@ -67,7 +73,7 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
-    for name in OWN_LOGGERS:
+    for name in (*OWN_LOGGERS, *own):
         logging.getLogger(name).setLevel(_LEVELS[level])
 
 

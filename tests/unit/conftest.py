@@ -34,7 +34,7 @@ def second_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Version 2 is published, and version 1 is upcast to it."""
     monkeypatch.setitem(MODEL_METRICS.versions, 2, MetricWithUnit)
     monkeypatch.setitem(MODEL_METRICS.upcasters, 1, _with_unit)
-    codecs._codec.cache_clear()
+    codecs._reader.cache_clear()
     yield
     monkeypatch.undo()
-    codecs._codec.cache_clear()
+    codecs._reader.cache_clear()

@@ -17,6 +17,10 @@ class Order(msgspec.Struct):
     ts: int
 
 
+class ThingWithoutTag(msgspec.Struct):
+    size: int
+
+
 def _orders(app: App, name: str = "orders"):
     return app.topic(name, value_type=Order, key_field="account", time_field="ts")
 
@@ -112,6 +116,30 @@ def _the_engines_group(app: App) -> None:
     app.batch_agent(_orders(app), group="acme-replay")(_count)
 
 
+def _no_such_field(app: App) -> None:
+    app.topic("orders", value_type=Order, key_field="acount")
+
+
+def _no_first_version(app: App) -> None:
+    app.topic("orders", versions={2: Order}, key_field="account")
+
+
+def _no_such_codec(app: App) -> None:
+    app.topic("orders", value_type=Order, codec="yaml")
+
+
+def _no_codec_at_all(app: App) -> None:
+    app.topic("orders", value_type=Order, codec=7)
+
+
+def _structs_as_raw_bytes(app: App) -> None:
+    app.topic("orders", value_type=Order, codec="raw")
+
+
+def _no_type_to_decode(app: App) -> None:
+    app.topic("orders", value_type=Order | ThingWithoutTag)
+
+
 def _two_tables(app: App) -> None:
     app.batch_agent(_orders(app), tables=(SEEN_EVENTS, SEEN_EVENTS))(_count)
 
@@ -125,9 +153,15 @@ def _two_tables(app: App) -> None:
         (_no_type, "has no field 'account'"),
         (_an_undeclared_topic, "which app acme does not declare"),
         (_two_agents, "two agents named _count"),
-        (_two_agents_on_one_topic, "group='acme-again'"),
+        (_two_agents_on_one_topic, "whose dead letters would be of both"),
         (_anothers_group, "begins with 'acme'"),
         (_the_engines_group, "the engine's own"),
+        (_no_such_field, "has no field 'acount'. Name one of account, amount, ts"),
+        (_no_first_version, "versions needs it"),
+        (_no_such_codec, "there is no codec 'yaml'. Name one of json, msgpack, raw"),
+        (_no_codec_at_all, "7 is no codec"),
+        (_structs_as_raw_bytes, "declare the topic with value_type=bytes"),
+        (_no_type_to_decode, "the codec json cannot read its type"),
         (_two_tables, "names the table seen_events twice"),
     ],
 )
@@ -148,13 +182,12 @@ def test_what_was_refused_is_not_registered():
     assert list(app.agents) == ["_count"]
 
 
-def test_a_group_of_its_own_lets_two_agents_read_one_topic():
-    """The way out that the refusal names."""
+def test_agents_are_chosen_by_name():
+    """`dia worker --agents` splits an app over processes."""
     app = App("acme")
-    orders = _orders(app)
-    app.batch_agent(orders)(_count)
-    app.batch_agent(orders, name="again", group="acme-again")(_count)
-    assert app.topology.groups(orders) == ("acme-group", "acme-again")
+    app.batch_agent(_orders(app))(_count)
+    app.batch_agent(_orders(app, "more"), name="again", group="acme-again")(_count)
     assert [agent.name for agent in app.chosen("again, _count")] == ["again", "_count"]
+    assert [agent.name for agent in app.chosen("all")] == ["_count", "again"]
     with pytest.raises(UsageError, match="no agent nobody"):
         app.chosen("nobody")

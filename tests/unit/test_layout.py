@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.app import app as built_in
 from streams.cli.machine import PACKAGES, foreign_owners
 
 ROOT = Path(__file__).parents[2]
@@ -187,3 +188,80 @@ def test_the_lock_holds_every_declared_dependency():
     )
     names = {re.sub(r"[._]", "-", re.match(r"[\w.-]+", text).group().lower()) for text in declared}
     assert names - pinned == set()
+
+
+TOOLS_OF_THE_BUILT_IN_APP = ("simulation", "bench", "demo", "workload")
+"""Folders of `streams` that make, play and judge events of the built-in app."""
+NAMES_THE_BUILT_IN_APP = {
+    "streams/loading.py": "its module is what a command means that names no app",
+    "streams/cli/produce.py": "the generator makes events of two of its types",
+    "streams/cli/query.py": "shows its model cards",
+    "streams/console/simulations.py": "a page that an app asks for: it writes its requests",
+    "streams/console/training.py": "a page that an app asks for: it reads its model cards",
+    "streams/sinks/model_cards.py": "reads its model cards",
+    "tables/model_cards.py": "holds its model cards",
+}
+"""Modules of the engine that know a type of the built-in app, or its name, and why."""
+SCHEMAS_OF_ANY_APP = {"schemas.fields", "schemas.compatibility"}
+
+
+def _engine() -> Iterator[Path]:
+    for path in _sources("streams", "tables"):
+        name = path.relative_to(ROOT)
+        if name.parts[1] not in TOOLS_OF_THE_BUILT_IN_APP and str(name) not in (
+            NAMES_THE_BUILT_IN_APP
+        ):
+            yield path
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """Constants that are text, docstrings excepted: their examples may name anything."""
+    prose = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value
+
+
+def _of_the_built_in_app(source: str) -> list[str]:
+    """What of ``source`` imports or names a part of the built-in app."""
+    tree = ast.parse(source)
+    found = [
+        name
+        for name in _imported(tree)
+        if name.split(".")[0] in ("agents", "schemas") and name not in SCHEMAS_OF_ANY_APP
+    ]
+    names = {*built_in.topics, *built_in.agents, *(t.schema for t in built_in.topics.values())}
+    return found + [text for text in _texts(tree) if any(name in text for name in names)]
+
+
+@pytest.mark.parametrize("path", [*_engine()], ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_engine_names_nothing_of_the_built_in_app(path):
+    """What it knows of one app it would have to know of every user's."""
+    assert _of_the_built_in_app(path.read_text()) == []
+
+
+@pytest.mark.parametrize("name", NAMES_THE_BUILT_IN_APP)
+def test_what_is_excepted_still_needs_it(name):
+    """An exception that nothing needs hides the next module that does."""
+    source = (ROOT / name).read_text()
+    assert _of_the_built_in_app(source) or "agents.app" in source
+
+
+@pytest.mark.parametrize(
+    "source", ["from agents.app import app", "import schemas.metric", "x = f'{a} of model.metrics'"]
+)
+def test_the_guard_of_the_engine_would_see_it(source):
+    """In an import, and in a text put together."""
+    assert _of_the_built_in_app(source) != []

@@ -100,11 +100,11 @@ def publish(monkeypatch: pytest.MonkeyPatch):
     def deploy() -> None:
         monkeypatch.setitem(MODEL_METRICS.versions, 0, OldMetric)
         monkeypatch.setitem(MODEL_METRICS.upcasters, 0, to_milliseconds)
-        codecs._codec.cache_clear()
+        codecs._reader.cache_clear()
 
     yield deploy
     monkeypatch.undo()
-    codecs._codec.cache_clear()
+    codecs._reader.cache_clear()
 
 
 @pytest.mark.timeout(240)

@@ -182,7 +182,7 @@ def test_a_queue_of_somebody_else_is_read_by_its_name(broker, capsys):
     assert main(["dlq", "show", "orders-dlt/0/0"]) == 0
     out = capsys.readouterr().out
     assert "headers of spring" in out
-    assert "no event family flows in its topic (orders)" in out
+    assert "its topic is not declared (orders)" in out
 
 
 def test_a_pointer_is_shown_with_the_value_it_points_to(broker, capsys):

@@ -1,0 +1,41 @@
+"""A decoder that was not written here, held to its promise: no value ends the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from streams.bad_records import CodecFailed
+from streams.defects import Defect, defect
+from streams.formats.codec import BatchDecoder, Read
+
+
+def guarded(decode: BatchDecoder) -> BatchDecoder:
+    """``decode``, which may raise. Then its values are read one by one, and each that raises by
+    itself is refused as `codec_failed`; so is a value without event and without a defect."""
+
+    def read(values: Sequence[bytes | None]) -> Read:
+        try:
+            found = decode(values)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one value's fault
+            if len(values) == 1:
+                what = f"the codec raised {type(error).__name__}: {error}"
+                return Read([], {0: defect(CodecFailed.code, "$", what)})
+            return _one_by_one(values)
+        if len(found.events) + len(found.failed) == len(values):
+            return found
+        if len(values) == 1:
+            what = f"the codec gave {len(found.events)} events for one value"
+            return Read([], {0: defect(CodecFailed.code, "$", what)})
+        return _one_by_one(values)
+
+    def _one_by_one(values: Sequence[bytes | None]) -> Read:
+        events: list[Any] = []
+        failed: dict[int, Defect] = {}
+        for index, value in enumerate(values):
+            alone = read([value])
+            events += alone.events
+            failed.update((index, why) for why in alone.failed.values())
+        return Read(events, failed)
+
+    return read

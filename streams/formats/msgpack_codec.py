@@ -1,0 +1,37 @@
+"""MessagePack by msgspec, with the same types and the same codes of defects as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from streams.bad_records import EmptyValue, InvalidMessagePack
+from streams.defects import Defect, defect, mistyped
+from streams.formats.codec import BatchDecoder, no_other_way, read_all
+from streams.formats.faust_record import records_of
+from streams.records import is_record, plain
+
+
+class MessagePackCodec:
+    """See the module docstring."""
+
+    name = "msgpack"
+    text = False
+
+    def decoder(self, value_type: Any) -> BatchDecoder:
+        if is_record(value_type):
+            return records_of(value_type, msgspec.msgpack.Decoder().decode, _defect)
+        decode = msgspec.msgpack.Decoder(value_type).decode
+        return lambda values: read_all(decode, values, no_other_way, _defect)
+
+    def encode(self, event: Any) -> bytes:
+        return msgspec.msgpack.encode(plain(event))
+
+
+def _defect(value: bytes | None, error: Exception) -> Defect:
+    if not value:
+        return defect(EmptyValue.code, "$", "expected a MessagePack value, got no value")
+    if isinstance(error, msgspec.ValidationError):
+        return mistyped(error)
+    return defect(InvalidMessagePack.code, "$", f"expected one MessagePack value: {error}")

@@ -1,0 +1,31 @@
+"""`Record`: the base of a user's event types.
+
+    class Order(Record):
+        account: str
+        amount: float
+        note: str | None = None
+        ts: int
+
+A `msgspec.Struct` whose fields are given by name and may have defaults in any order; options of
+`msgspec.Struct` (``frozen``, ``rename``, ``forbid_unknown_fields``...) are keywords of the class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, dataclass_transform
+
+import msgspec
+
+
+class RecordMeta(msgspec.StructMeta):
+    """Makes fields keyword-only, which `msgspec.Struct` does not inherit."""
+
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> Any:
+        return super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
+class Record(msgspec.Struct, metaclass=RecordMeta):
+    """See the module docstring."""
