@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from streams.agent import AgentSpec, Change, EventBatch, Scope
     from streams.app import App
+    from streams.clickhouse_table import ClickHouseTable, Column
+    from streams.errors import UnsupportedByDia
     from streams.formats.codec import Codec
     from streams.job_agent import Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
     from streams.record import Record
+    from streams.row_sink import RowBatch, RowSink
+    from streams.stream import Event, Stream
     from streams.topic import Need, Topic
     from streams.types import OutboundRecord, TopicPartition
 
@@ -28,7 +32,10 @@ __all__ = [
     "App",
     "Ask",
     "Change",
+    "ClickHouseTable",
     "Codec",
+    "Column",
+    "Event",
     "EventBatch",
     "JobAgent",
     "Need",
@@ -38,9 +45,13 @@ __all__ = [
     "Place",
     "Record",
     "Resources",
+    "RowBatch",
+    "RowSink",
     "Scope",
+    "Stream",
     "Topic",
     "TopicPartition",
+    "UnsupportedByDia",
 ]
 
 _MODULES: Final = {
@@ -49,11 +60,15 @@ _MODULES: Final = {
         ("Answer", "Ask", "JobAgent", "Outcome", "Performer", "Place", "Resources"),
         "streams.job_agent",
     ),
+    **dict.fromkeys(("ClickHouseTable", "Column"), "streams.clickhouse_table"),
+    **dict.fromkeys(("Event", "Stream"), "streams.stream"),
     **dict.fromkeys(("Need", "Topic"), "streams.topic"),
+    **dict.fromkeys(("RowBatch", "RowSink"), "streams.row_sink"),
     **dict.fromkeys(("OutboundRecord", "TopicPartition"), "streams.types"),
     "App": "streams.app",
     "Codec": "streams.formats.codec",
     "Record": "streams.record",
+    "UnsupportedByDia": "streams.errors",
 }
 
 

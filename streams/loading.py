@@ -32,14 +32,14 @@ def named_app(asked: str = "", folder: Path | None = None) -> str:
 def load_app(name: str) -> App:
     """The `App` that ``name`` (MODULE:ATTRIBUTE, or MODULE whose attribute is ``app``) leads to.
 
-    A module of the working folder is found too, but for the built-in app. Raises `UsageError`
+    A module of the working folder is found too, after installed ones. Raises `UsageError`
     naming what is wrong, in one sentence.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not all(part.isidentifier() for part in module_name.split(".")):
         raise UsageError(f"--app {name!r} names no module. {_FORM}.")
     if name != BUILT_IN and (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
     found = _attribute(_module(name, module_name), name, attribute or ATTRIBUTE)
     if not isinstance(found, App):
         raise UsageError(

@@ -33,7 +33,7 @@ _APP = '''\
 
 import msgspec
 
-from streams.app import App
+from streams import App
 
 app = App("{name}")
 

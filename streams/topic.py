@@ -84,7 +84,7 @@ class Topic:
     partitions: int
     key_field: str = ""
     time_field: str = ""
-    codec: Codec = JSON
+    codec: Codec = field(default=JSON, hash=False)
     needs: tuple[Need, ...] = ()
     bytes_max: int | None = None
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict, hash=False)

@@ -55,6 +55,7 @@ class PoisonWatch:
         )
         self._tp = tp
         self._by_key = source.key_is_tenant
+        self._named = source.tenant_field is not None
         self._clock = clock
         self._breaker = PoisonBreaker(tp, limits, pass_until)
         self.quarantine = Quarantine(settings.quarantine_s)
@@ -65,7 +66,7 @@ class PoisonWatch:
         """Whose record it says it is; `NOBODY` where that cannot be read."""
         if self._by_key:
             return key if key is not None and len(key) <= _KEY_MAX_BYTES else NOBODY
-        if value is None or len(value) > MAX_RECORD_BYTES:
+        if not self._named or value is None or len(value) > MAX_RECORD_BYTES:
             return NOBODY
         try:
             return _decode_whose(value).tenant_id.encode()[:_KEY_MAX_BYTES]

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 
+from streams import App
 from streams.access.tokens import Role, TokenFile
 from streams.broker.memory import MemoryBroker
 from streams.cli import kafka, main
@@ -19,6 +20,8 @@ from streams.clock import SystemClock
 from streams.console.serving import ConsoleProcess
 from streams.edge.serving import EdgeProcess
 from streams.loading import load_app
+from streams.runtime.poison import NOBODY
+from streams.runtime.poison_watch import PoisonWatch
 from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.sinks.memory import MemoryShards
@@ -360,3 +363,12 @@ def test_the_file_of_the_readme_is_an_app(home, broker, capsys):
     asyncio.run(work())
     [(key, value)] = _records(broker, "refunds", 4)
     assert (key, msgspec.msgpack.decode(value)) == (b"a", {"account": "a", "amount": 2.0})
+
+
+def test_a_bad_record_of_a_topic_without_tenants_is_nobodys():
+    """An event's unknown field ``tenant_id`` could else put a tenant into quarantine."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=dict, partitions=1)
+    settings, place = Settings(), TopicPartition("orders", 0)
+    watch = PoisonWatch(place, orders, settings, SystemClock(), 0)
+    assert watch.tenant_of(b"victim", b'{"tenant_id":"victim"}') == NOBODY
