@@ -11,10 +11,11 @@ import msgspec
 from streams.agent import AgentSpec
 from streams.clock import Clock
 from streams.errors import CommitInDoubt, DiaError, PartitionRestart, UnknownTopic, UsageError
-from streams.job_agent import Agent
+from streams.job_agent import Agent, JobAgent
 from streams.runtime.append_times import appended_ms, first_since, last_record
 from streams.runtime.commit_mark import epoch_of
 from streams.runtime.shed_order import ShedOrder, orders_group, read_orders, write_orders
+from streams.stream_agent import StreamAgent
 from streams.types import Broker, CommittedOffset, LogReader, TopicPartition
 
 OrderState = Literal["waiting", "done", "withdrawn", "void"]
@@ -77,12 +78,15 @@ class Standing:
         return "waiting" if epoch_of(self.committed) == self.order.epoch else "void"
 
 
-def sheddables(agents: Iterable[Agent]) -> list[AgentSpec]:
+Sheddable = AgentSpec | StreamAgent
+
+
+def sheddables(agents: Iterable[Agent]) -> list[Sheddable]:
     """The agents whose source can be shed: each request of a job agent is owed an answer."""
-    return [agent for agent in agents if isinstance(agent, AgentSpec)]
+    return [agent for agent in agents if not isinstance(agent, JobAgent)]
 
 
-def sheddable(agents: Iterable[Agent], topic: str) -> AgentSpec:
+def sheddable(agents: Iterable[Agent], topic: str) -> Sheddable:
     """The agent that reads ``topic``. Raises `UsageError` where nothing of it can be shed."""
     found = {agent.source.name: agent for agent in sheddables(agents)}
     if topic not in found:

@@ -26,7 +26,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from streams.errors import PoisonStorm, TableMisused
 from streams.runtime.agent_run import AgentRun
 from streams.runtime.fetched_events import FetchedEvents
 from streams.runtime.partition import Partition, Prepared
+from streams.runtime.pressure import PAUSE_AT
 from streams.runtime.shed_order import ShedOrder
 from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
@@ -213,7 +214,7 @@ class StreamPartition(Partition):
             if within_s is not None and deadline_s is None:
                 deadline_s = now_s + within_s
             late = deadline_s is not None and now_s >= deadline_s
-            if whole or late or self.fill >= 1:
+            if whole or late or self.fill >= PAUSE_AT:
                 self.given = rows[-1] + 1
                 return rows
             await self._wait(deadline_s)
@@ -273,7 +274,7 @@ class StreamPartition(Partition):
         raw = record_key(key)
         if self.placement.belongs(raw) or raw in self._given_keys():
             return
-        raise TableMisused(
+        self._misused(
             f"agent {self.agent.name} writes key {key!r} of table {table.name!r} in {self.tp}, but "
             f"that key belongs to another partition, whose own count would be lost or doubled. "
             f"Send the event to a topic under this key and count there (topic.send, or stream.group_by), or "
@@ -295,10 +296,15 @@ class StreamPartition(Partition):
 
     def _check_in_event(self, what: str) -> None:
         if not self.in_event:
-            raise TableMisused(
+            self._misused(
                 f"{what} by agent {self.agent.name} before it asked for an event: no event stands "
                 f"for that. Do it inside `async for event in stream`."
             )
+
+    def _misused(self, why: str) -> NoReturn:
+        """Stop, also where the agent catches every exception: the event would count without this."""
+        self.failure = TableMisused(why)
+        raise self.failure
 
     # --- E4 ----------------------------------------------------------------------------------
 

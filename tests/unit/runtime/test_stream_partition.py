@@ -278,6 +278,20 @@ async def test_a_list_completes_together(desk, totals):
     assert desk.table(totals)["t"] == 4
 
 
+async def test_a_list_longer_than_what_may_be_read_ahead_is_given_short(desk):
+    """The partition pauses at its bound: a longer list would never be full."""
+    lists = []
+
+    async def body(stream):
+        async for events in stream.take(1000):
+            lists.append(len(events))
+
+    await desk.open(body, fetch_max_records=10)
+    await desk.rig.produce_events(33)
+    await desk.fold()
+    assert lists == [33]
+
+
 async def test_of_a_list_only_the_event_that_fails_is_refused(desk, totals):
     """The events of a list that the agent raised on are given again one at a time."""
 

@@ -95,6 +95,25 @@ async def test_a_key_of_another_partition_stops_the_partition(desk, totals):
     assert not desk.partition.has_changes()
 
 
+async def test_a_key_of_another_partition_stops_it_also_where_the_agent_catches_all(desk, totals):
+    """The event would be complete without its write."""
+    partitions = MODEL_METRICS.partitions
+    foreign = next(k for n in range(99) if partition_of((k := f"k{n}").encode(), partitions) != 0)
+
+    async def body(stream):
+        async for _event in stream:
+            try:
+                totals[foreign] += 1
+            except Exception:
+                continue
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(1)
+    await desk.fold()
+    assert desk.partition.failure.code == "table_misused"
+    assert not desk.partition.has_changes()
+
+
 async def test_keys_of_any_kind_are_taken_where_the_table_says_so(desk):
     """For what is local to a partition, such as ids that were seen."""
     anything = DeclaredTable("anything", default=int, keys="any")
