@@ -25,6 +25,7 @@ from streams.agent import AgentSpec, EventBatch, Scope
 from streams.app_streams import StreamDeclarations
 from streams.clickhouse_table import ClickHouseTable, Column
 from streams.errors import UsageError
+from streams.faust_arguments import partitions_of_app, retention_ms_of_topic
 from streams.formats.codec import Codec
 from streams.formats.named import codec_of
 from streams.headers import UNNAMED_VERSION
@@ -78,12 +79,18 @@ class App(StreamDeclarations):
     taken or not allowed, and registers nothing then."""
 
     def __init__(
-        self, name: str, *, schemas: Path | str | None = None, pages: Collection[str] = ()
+        self,
+        name: str,
+        *,
+        schemas: Path | str | None = None,
+        pages: Collection[str] = (),
+        **faust: Any,
     ) -> None:
         """``name``: letters, digits, - and _. ``schemas``: the folder of the published JSON Schemas
         (`dia schemas check`); None: they are not published. ``pages``: pages of the console that
         show tables of the built-in pipeline, for an app that writes those tables: "explore",
-        "decisions", "training"."""
+        "decisions", "training". ``faust``: settings of Faust's App, which are dia's own here, but for
+        ``topic_partitions``, the partitions of topics that name none."""
         if len(name) > NAME_MAX or not _APP_NAME.fullmatch(name):
             raise UsageError(
                 f"an app cannot be called {name!r}: use at most {NAME_MAX} letters, digits, - and "
@@ -92,6 +99,7 @@ class App(StreamDeclarations):
         self.name = name
         self.pages = frozenset(pages)
         self.schemas = None if schemas is None else Path(schemas)
+        self._partitions = partitions_of_app(name, faust)
         self._topics: dict[str, Topic] = {}
         self._agents: dict[str, Agent] = {}
         self._clickhouse_tables = dict(OPERATIONAL)
@@ -171,18 +179,20 @@ class App(StreamDeclarations):
         codec: str | Codec = "json",
         versions: Mapping[int, ValueType] | None = None,
         upcasters: Mapping[int, Upcaster] | None = None,
-        partitions: int = 4,
+        partitions: int | None = None,
         schema: str = "",
         needs: tuple[Need, ...] = (),
         bytes_max: int | None = None,
         retention_ms: int = 7 * DAY_MS,
         message_bytes: int = SOURCE_MESSAGE_BYTES,
+        **faust: Any,
     ) -> Topic:
         """Declare a topic; see `Topic` for what each argument means.
 
         ``value_type`` is short for ``versions={1: value_type}``; without either, whatever the codec
         has. ``schema``: default ``name``. ``codec``: json, msgpack, raw, or an object of the protocol
-        `Codec`.
+        `Codec`. ``faust``: arguments of Faust's that need no
+        counterpart, its ``retention`` in seconds, and its ``value_serializer`` in place of ``codec``.
         """
         self._check_topic_name(name)
         if value_type is not None and versions is not None:
@@ -194,14 +204,14 @@ class App(StreamDeclarations):
             name=name,
             schema=schema or name,
             versions=versions,
-            partitions=partitions,
+            partitions=self._partitions if partitions is None else partitions,
             key_field=key_field,
             time_field=time_field,
-            codec=codec_of(codec),
+            codec=codec_of(faust.get("value_serializer") or codec),
             needs=needs,
             bytes_max=bytes_max,
             upcasters=dict(upcasters or {}),
-            retention_ms=retention_ms,
+            retention_ms=retention_ms_of_topic(name, faust, retention_ms),
             message_bytes=message_bytes,
         )
         _check_types(declared)

@@ -283,6 +283,19 @@ def test_arguments_that_would_mean_something_else_are_refused():
         app.agent(app.topic("others"))(lambda stream: None)
 
 
+def test_settings_of_faust_are_taken_where_they_need_no_counterpart():
+    """Only the import of an app changes; what would mean something else is refused."""
+    app = App("acme", broker="kafka://localhost", store="rocksdb://", version=1, topic_partitions=8)
+    orders = app.topic("orders", value_type=Order, key_type=str, retention=timedelta(days=1))
+    assert (orders.partitions, orders.retention_ms) == (8, 86_400_000)
+    with pytest.raises(UsageError, match="no argument 'brokr'"):
+        App("acme", brokr="x")
+    with pytest.raises(UsageError, match="no argument 'pattern'"):
+        app.topic("others", pattern="x")
+    with pytest.raises(UnsupportedByDia, match="value_serializer='pickle'"):
+        app.topic("others", value_serializer="pickle")
+
+
 def test_an_answer_of_another_process_is_refused():
     """ask, map and join: no transaction can hold them."""
     app = _totals()
