@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
+from croniter import croniter
+
 from streams.app_table import SetTable, Table
+from streams.background_task import BackgroundTask
 from streams.current_stream import Target, current
 from streams.declared_table import DeclaredTable, Keys
 from streams.errors import UnsupportedByDia, UsageError
@@ -17,6 +21,7 @@ from streams.topic import Topic
 from streams.windowed_table import OnClose
 from tables.keyed import Default
 
+Run = Callable[..., Any]
 SinkOf = Topic | StreamAgent | Callable[[Any], Any]
 
 
@@ -55,8 +60,7 @@ class StreamDeclarations:
         handles the events of ``topic`` one at a time.
 
         Without ``topic`` it has one of its own, ``{app}-{agent}``, for what is sent to it.
-        ``group``: default `App.group`; of a second agent of one topic, a group of its own, for each
-        group reads every record once. ``sink``: topics, agents and functions that take what the body
+        ``group``: default `App.group`. ``sink``: topics, agents and functions that take what the body
         yields. ``tables``: default those that its code names; no other agent may use them.
 
         Raises `UsageError`, and `UnsupportedByDia` for a ``concurrency`` above 1.
@@ -82,14 +86,14 @@ class StreamDeclarations:
                 sinks=tuple(map(_as_sink, sink)),
             )
             if not _regroups(body):
-                agent = make(source=source, group=group or _group(self, source, called))
+                agent = make(source=source, group=group or self.group)
                 self.add_agent(agent)
                 return agent
             arrives = _arrivals(self, source, called)
             sender = make(
                 name=f"{called}-group_by",
                 source=source,
-                group=group or _group(self, source, called),
+                group=group or self.group,
                 declared=(),
                 regrouping=Regrouping(arrives, sends=True),
             )
@@ -129,6 +133,47 @@ class StreamDeclarations:
         """Declare a table of sets."""
         return SetTable(name, keys=keys, **faust)
 
+    # --- beside the agents -------------------------------------------------------------------
+
+    @property
+    def background(self) -> tuple[BackgroundTask, ...]:
+        """What runs beside the agents, in each worker process (streams/runtime/background.py)."""
+        return tuple(getattr(self, "_background", ()))
+
+    def task(self, run: Run | None = None, *, on_leader: bool = False) -> Any:
+        """Run the decorated coroutine function once in each worker process, when it starts."""
+        _check_leader("task", on_leader)
+        return self._beside(run, {})
+
+    def timer(self, interval: float | timedelta, *, on_leader: bool = False, name: str = "") -> Any:
+        """Run it again and again, ``interval`` seconds after its last end."""
+        _check_leader("timer", on_leader)
+        seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
+        if seconds <= 0:
+            raise UsageError(f"@app.timer({interval!r}): an interval is more than 0 seconds.")
+        return self._beside(None, {"interval_s": seconds, "name": name})
+
+    def crontab(self, cron_format: str, *, timezone: Any = None, on_leader: bool = False) -> Any:
+        """Run it at the minutes of a cron expression, in ``timezone`` (default UTC)."""
+        _check_leader("crontab", on_leader)
+        if not croniter.is_valid(cron_format):
+            raise UsageError(f"@app.crontab({cron_format!r}) is no cron expression.")
+        zone = str(timezone) if timezone is not None else "UTC"
+        return self._beside(None, {"cron": cron_format, "timezone": zone})
+
+    def _beside(self, run: Run | None, options: dict[str, Any]) -> Any:
+        def register(run: Run) -> Run:
+            called = options.pop("name", "") or getattr(run, "__name__", "")
+            if not inspect.iscoroutinefunction(run):
+                raise UsageError(f"task {called} is no `async def`.")
+            takes_app = bool(inspect.signature(run).parameters)
+            call = partial(run, self) if takes_app else run
+            task = BackgroundTask(name=called, run=call, **options)
+            self._background = [*self.background, task]
+            return run
+
+        return register if run is None else register(run)
+
     # --- Faust's words that dia does not have ------------------------------------------------
 
     def GlobalTable(self, *args: Any, **options: Any) -> NoReturn:  # noqa: N802
@@ -144,21 +189,6 @@ class StreamDeclarations:
 
     def stream(self, *args: Any, **options: Any) -> NoReturn:
         raise UnsupportedByDia("app.stream is not there: declare an agent with @app.agent(topic).")
-
-    def timer(self, *args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedByDia(
-            "@app.timer is not there: run a program of your own on a schedule, which sends to a topic."
-        )
-
-    def crontab(self, *args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedByDia(
-            "@app.crontab is not there: run a program of your own by cron, which sends to a topic."
-        )
-
-    def task(self, *args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedByDia(
-            "@app.task is not there: run a program of your own beside the worker."
-        )
 
     def command(self, *args: Any, **options: Any) -> NoReturn:
         raise UnsupportedByDia("@app.command is not there: write a program of your own.")
@@ -177,10 +207,12 @@ class StreamDeclarations:
         )
 
 
-def _group(app: _Declares, source: Topic, agent: str) -> str:
-    """The app's group, or one of the agent's own where the topic has a reader already."""
-    taken = {(other.group, other.source.name) for other in app.agents.values()}
-    return app.group if (app.group, source.name) not in taken else f"{app.name}-{agent}"
+def _check_leader(word: str, on_leader: bool) -> None:
+    if on_leader:
+        raise UnsupportedByDia(
+            f"@app.{word}(on_leader=True) is not there: let it run in every worker, or in a program of "
+            f"your own that runs once."
+        )
 
 
 def _arrivals(app: _Declares, source: Topic, agent: str) -> Topic:

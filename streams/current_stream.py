@@ -5,7 +5,7 @@ The stream partition sets it in the task of its agent; tasks that the agent star
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol
 
@@ -73,10 +73,11 @@ class Running(Protocol):
         partition: int | None = None,
         timestamp_s: float | None = None,
         headers: HeadersLike = None,
-    ) -> None:
-        """Send ``value`` with the event in progress, to the partition that the key names.
+    ) -> Awaitable[None] | None:
+        """Send ``value`` to the partition that the key names: with the event in progress, or, from a
+        background task, at once, which is done when the answer is.
 
-        Raises `TableMisused` where no event is."""
+        Raises `TableMisused` where neither is."""
         ...
 
     def emit(self, record: OutboundRecord) -> None:

@@ -48,6 +48,6 @@ def retention_ms_of_topic(topic: str, given: Mapping[str, Any], default_ms: int)
 def _check_serializer(what: str, serializer: Any) -> None:
     if serializer not in (None, "json"):
         raise UnsupportedByDia(
-            f"{what}: value_serializer={serializer!r} is not there. Values are JSON: let producers "
-            f"write that, or convert the topic once."
+            f"{what}: value_serializer={serializer!r} is not there. Values are JSON unless their topic "
+            f"names another codec: app.topic(codec=...)."
         )

@@ -112,6 +112,7 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
             self._shards_of,
             self.on_drained,
             self.take_slot(),
+            self._declared.background,
             loop=self.loop,
             beacon=self.beacon,
         )

@@ -92,7 +92,14 @@ class AppTester:
         agents = tuple(app.agents.values())
         self._written = {name: WrittenRows() for name in app.sinks}
         targets = Targets(app.clickhouse_tables, _in_memory(app.sinks, self._written))
-        self._world = World(self._loop, settings, agents, start_ms=now_ms, targets=targets)
+        self._world = World(
+            self._loop,
+            settings,
+            agents,
+            start_ms=now_ms,
+            targets=targets,
+            background=app.background,
+        )
         self._started = 0
         self._run(self._create_topics())
         self._process = self._start()

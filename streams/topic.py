@@ -142,9 +142,11 @@ class Topic:
         ``key_field``. ``timestamp`` is in seconds.
 
         Raises `TableMisused` outside an event."""
-        current.get().send(
+        sending = current.get().send(
             self, key, value, partition=partition, timestamp_s=timestamp, headers=headers
         )
+        if sending is not None:
+            await sending
 
     def send_soon(self, *, key: Key = None, value: Any = None, headers: HeadersLike = None) -> None:
         """As `send`, from code that is no coroutine."""

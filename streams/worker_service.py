@@ -13,6 +13,7 @@ import structlog
 from mode import Service
 
 from streams import process_memory
+from streams.background_task import BackgroundTask
 from streams.broker.kafka import KafkaBroker
 from streams.cache.process import ProcessCaches
 from streams.clickhouse_table import ClickHouseTable
@@ -59,6 +60,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         shards: ShardsOf,
         drained: Callable[[], None],
         listener: socket.socket,
+        background: Sequence[BackgroundTask] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,6 +70,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._settings = settings
         self._topology = topology
         self._agents = tuple(agents)
+        self._background = tuple(background)
         self._slot = slot
         self._clock = SystemClock()
         self._metrics = Metrics(version=app_version(), process="worker")
@@ -100,6 +103,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
                 state_dir, settings.state_free_min_bytes, writable=lambda: self._status.written
             ),
             tracer=self._tracer,
+            background=self._background,
         )
         self._caches.start()
         self._candidacy = self._stand_for_election()

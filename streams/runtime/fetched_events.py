@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.codecs import Decoded
+from streams.codecs import BadPosition, Decoded
 from streams.types import RecordBatch
 
 
@@ -49,3 +50,19 @@ def _with_bad(
         items[position] = event
     times[positions], marks[positions] = decoded.event_ms, reached
     return items, times, marks
+
+
+def next_rows(fetches: Iterable[FetchedEvents], first: int, count: int) -> tuple[list[int], bool]:
+    """Rows that hold the next ``count`` events, counted from row ``first`` of the first fetch on, and
+    whether there are so many."""
+    rows: list[int] = []
+    ahead = 0
+    for fetched in fetches:
+        for item in fetched.items[first:]:
+            if type(item) is not BadPosition:
+                rows.append(ahead)
+                if len(rows) == count:
+                    return rows, True
+            ahead += 1
+        first = 0
+    return rows, False

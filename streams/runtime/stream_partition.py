@@ -35,7 +35,7 @@ from streams.codecs import BadPosition
 from streams.dead_letters import Origin
 from streams.errors import PoisonStorm, TableMisused
 from streams.runtime.agent_run import AgentRun
-from streams.runtime.fetched_events import FetchedEvents
+from streams.runtime.fetched_events import FetchedEvents, next_rows
 from streams.runtime.partition import Partition, Prepared
 from streams.runtime.pressure import PAUSE_AT
 from streams.runtime.shed_order import ShedOrder
@@ -209,7 +209,7 @@ class StreamPartition(Partition):
         while True:
             await self.more(stream)
             singly = self._chunks[0].batch.offsets[self.at] < self.singly_until
-            rows, whole = self._next_rows(1 if singly else count)
+            rows, whole = next_rows(self._chunks, self.at, 1 if singly else count)
             now_s = self.clock.monotonic()
             if within_s is not None and deadline_s is None:
                 deadline_s = now_s + within_s
@@ -218,20 +218,6 @@ class StreamPartition(Partition):
                 self.given = rows[-1] + 1
                 return rows
             await self._wait(deadline_s)
-
-    def _next_rows(self, count: int) -> tuple[list[int], bool]:
-        """Rows from ``at`` on that hold the next events, and whether there are ``count``."""
-        rows: list[int] = []
-        ahead, first = 0, self.at
-        for chunk in self._chunks:
-            for item in chunk.items[first:]:
-                if type(item) is not BadPosition:
-                    rows.append(ahead)
-                    if len(rows) == count:
-                        return rows, True
-                ahead += 1
-            first = 0
-        return rows, False
 
     def row(self, ahead: int) -> tuple[RecordBatch, int, Any, int]:
         at = self.at + ahead

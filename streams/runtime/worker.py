@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from streams.background_task import BackgroundTask
 from streams.cache.cache import SharedLayer
 from streams.clock import Clock
 from streams.degradation.degradation import Degradation
@@ -18,6 +19,7 @@ from streams.job_agent import Agent, JobAgent, Resources
 from streams.row_sink import DeclaredSink
 from streams.rows import ShardSet
 from streams.runtime.assignment import Opener
+from streams.runtime.background import Background
 from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.deadline import Deadline
 from streams.runtime.dispatcher import Dispatcher
@@ -56,6 +58,7 @@ class Worker:
         layer: SharedLayer | None = None,
         disk: Read | None = None,
         tracer: Tracer = UNTRACED,
+        background: Sequence[BackgroundTask] = (),
         entropy: Entropy = os.urandom,
         sinks: Mapping[str, DeclaredSink] = MappingProxyType({}),
     ) -> None:
@@ -107,6 +110,7 @@ class Worker:
             )
             for group in sorted({agent.group for agent in agents})
         ]
+        self._background = Background(broker, clock, background)
         self._sheds = ShedWatch(broker, clock, self.groups)
         watched = Watched(shards, calls, broker, self.groups, layer, disk)
         self._health = health_watch(self.degradation, clock, watched)
@@ -125,6 +129,7 @@ class Worker:
                 tasks.create_task(self._sink_writes.run(), name="sink-writes"),
                 tasks.create_task(self._health.run(), name="health-watch"),
                 tasks.create_task(self._sheds.run(), name="shed-watch"),
+                tasks.create_task(self._background.run(), name="background"),
                 *(
                     tasks.create_task(dispatcher.run(), name=f"dispatch-{name}")
                     for name, dispatcher in self._dispatchers.items()

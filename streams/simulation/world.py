@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, NoReturn, Protocol
 
 from agents.app import app
+from streams.background_task import BackgroundTask
 from streams.broker.memory import MemoryBroker
 from streams.cache.memory import MemoryShared
 from streams.cache.process import shared_layer
@@ -67,6 +68,7 @@ class World:
     topology: Topology = app.topology
     start_ms: int = 1_760_000_000_000
     first_offset: int = 0
+    background: Sequence[BackgroundTask] = ()
     replicas: int = 1
     """of every shard"""
     targets: Targets = field(default_factory=lambda: app.targets)
@@ -126,6 +128,7 @@ class World:
             settings=self.settings,
             metrics=metrics,
             instance_id=f"{host}-{slot}",
+            background=self.background,
             layer=shared_layer(self.cache, self.clock, metrics),
             disk=lambda: self.readings.get(host, FINE),
             entropy=self.entropy,

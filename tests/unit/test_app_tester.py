@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from streams.app import App
-from streams.errors import UnsupportedByDia, UsageError
+from streams.errors import TableMisused, UnsupportedByDia, UsageError
 from streams.testing import AppTester, NotAtRest
 
 
@@ -221,6 +221,55 @@ def test_an_agent_that_waits_for_hours_takes_no_time(tested):
     assert tester.now_ms - before_ms >= 750_000
 
 
+def test_tasks_timers_and_crontabs_send_beside_the_agents(tested):
+    """Each in its time; one that raises does not end the others, nor itself."""
+    app = App("beside")
+    ticks = app.topic("ticks", partitions=1)
+
+    @app.task
+    async def once():
+        await ticks.send(value="task")
+
+    @app.timer(interval=60.0)
+    async def often(app):
+        await ticks.send(value=f"timer of {app.name}")
+        raise ValueError("after the send")
+
+    @app.crontab("30 * * * *")
+    async def at_half():
+        ticks.send_soon(value="cron")
+
+    @app.agent(app.topic("orders", value_type=Order))
+    async def nothing(stream):
+        async for _ in stream:
+            pass
+
+    tester = tested(app, now_ms=1_760_004_000_000)  # 10:00:00
+    tester.advance(150)
+    said = [sent.value for sent in tester.outputs(ticks)]
+    assert said == ["task", "timer of beside", "timer of beside"]
+    tester.advance(3600)
+    assert [sent.value for sent in tester.outputs(ticks)].count("cron") == 1
+
+
+def test_a_task_writes_no_table(tested):
+    """It has no partition whose part it could mean."""
+    app = _totals()
+    (count,) = app.agents.values()
+    (totals,) = count.owned
+    raised = []
+
+    @app.task
+    async def write():
+        try:
+            totals["a"] += 1
+        except TableMisused as error:
+            raised.append(str(error))
+
+    tested(app)
+    assert "background task has no partition" in raised[0]
+
+
 def test_a_stopped_partition_is_said(tested):
     """A test of an app must not pass over what would stop it in production."""
     app = App("wrong")
@@ -261,8 +310,7 @@ def test_two_agents_with_one_table_are_refused():
 
 @pytest.mark.parametrize(
     "word",
-    ["GlobalTable", "LiveCheck", "channel", "command", "crontab", "page", "stream", "table_route",
-     "task", "timer"],
+    ["GlobalTable", "LiveCheck", "channel", "command", "page", "stream", "table_route"],
 )  # fmt: skip
 def test_a_word_that_is_not_there_names_what_is(word):
     """At import, not in the middle of the night."""
@@ -277,6 +325,10 @@ def test_arguments_that_would_mean_something_else_are_refused():
         app.Table("t", use_partitioner=True)
     with pytest.raises(UnsupportedByDia, match="changelog_topic"):
         app.Table("t", changelog_topic="x")
+    with pytest.raises(UnsupportedByDia, match="on_leader"):
+        app.timer(1.0, on_leader=True)
+    with pytest.raises(UsageError, match="no cron expression"):
+        app.crontab("every day")
     with pytest.raises(UnsupportedByDia, match="concurrency"):
         app.agent(app.topic("orders"), concurrency=4)
     with pytest.raises(UsageError, match="no `async def`"):
@@ -292,8 +344,10 @@ def test_settings_of_faust_are_taken_where_they_need_no_counterpart():
         App("acme", brokr="x")
     with pytest.raises(UsageError, match="no argument 'pattern'"):
         app.topic("others", pattern="x")
-    with pytest.raises(UnsupportedByDia, match="value_serializer='pickle'"):
+    with pytest.raises(UsageError, match="no codec 'pickle'"):
         app.topic("others", value_serializer="pickle")
+    with pytest.raises(UnsupportedByDia, match="value_serializer='pickle'"):
+        App("acme", value_serializer="pickle")
 
 
 def test_an_answer_of_another_process_is_refused():

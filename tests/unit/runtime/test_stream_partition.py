@@ -285,6 +285,7 @@ async def test_a_list_longer_than_what_may_be_read_ahead_is_given_short(desk):
     async def body(stream):
         async for events in stream.take(1000):
             lists.append(len(events))
+            assert stream.current_event is None
 
     await desk.open(body, fetch_max_records=10)
     await desk.rig.produce_events(33)
