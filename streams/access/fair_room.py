@@ -41,19 +41,20 @@ class FairRoom(Generic[Owner]):
         if not self.fits(amounts):
             return False
         for owner, amount in amounts.items():
-            self._held[owner] = self.held(owner) + amount
-            self.taken += amount
+            if amount:
+                self._held[owner] = self.held(owner) + amount
+                self.taken += amount
         return True
 
     def give(self, amounts: Mapping[Owner, int]) -> None:
         """Give back what was taken."""
         for owner, amount in amounts.items():
             self.taken -= amount
-            held = self._held[owner] - amount
+            held = self.held(owner) - amount
             if held:
                 self._held[owner] = held
             else:
-                del self._held[owner]
+                self._held.pop(owner, None)
 
 
 def within_share(held: int, left: int) -> bool:
