@@ -42,6 +42,8 @@ from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 
 EVERY_S = 0.02
+LEAD_S = 2.0
+"""What an attack has to begin with, before anything is measured."""
 METRICS = "/v1/events/model.metrics"
 LINES = {"Content-Type": "application/x-ndjson"}
 VICTIM, HOSTILE = "victim", "hostile"
@@ -233,8 +235,9 @@ ATTACKS: dict[str, Attack] = {
 }  # fmt: skip
 
 
-def attack(name: str, urls: list[str], tokens: dict[str, str]) -> None:
+def attack(name: str, urls: list[str], tokens: dict[str, str], began: Connection) -> None:
     _open_many_files()
+    began.send(True)
     asyncio.run(ATTACKS[name](urls, tokens))
 
 
@@ -253,10 +256,11 @@ def measured(name: str, seconds: float, tokens: dict[str, str], victim: str, hom
         urls = here.recv()
         asyncio.run(watch(urls, victim, 1.0))
         calm = asyncio.run(watch(urls, victim, seconds))
-        hostile = context.Process(target=attack, args=(name, urls, tokens))
+        hostile = context.Process(target=attack, args=(name, urls, tokens, there))
         hostile.start()
         try:
-            time.sleep(2.0)
+            here.recv()
+            time.sleep(LEAD_S)
             under = asyncio.run(watch(urls, victim, seconds))
         finally:
             hostile.kill()
