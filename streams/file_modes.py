@@ -1,4 +1,4 @@
-"""Who else on this machine may read or change a file: nobody, where it matters."""
+"""Modes of files: state and secrets are for the user that the process runs as."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def private_folder(path: Path) -> None:
 
 def refuse_loose(name: str, path: Path) -> None:
     """`UsageError` where others may read a secret of ours, or change anybody's; ``name`` is the
-    setting or option that names it. One that belongs to somebody else, as an orchestrator mounts
-    it, may be readable: this process could not change that. `OSError` where there is none."""
+    setting or option that names it. A file of another user, as an orchestrator mounts it, may be
+    readable for others: this process cannot change its mode. `OSError` where there is none."""
     found = path.stat()
     loose = _OTHERS if found.st_uid == os.geteuid() else _OTHERS_WRITE
     if found.st_mode & loose:

@@ -2,9 +2,9 @@
 
 All are AES-CMACs (tables/cmac.py) under keys that are derived from the *secret* of the partition's
 chain: 128 random bits, made when an epoch opens, kept in every link (tables/changelog.py), so they
-live and move with the state. A table that knows an event by 128 bits must not be fed by someone
-who can compute them: an unkeyed hash lets one tenant name an event of its own that suppresses
-another's, or a thousand that lie in one place of a hash table.
+live and move with the state. With a hash that has no key, a tenant computes an id of its own whose
+bits are those of another tenant's event, and suppresses that event; or it computes a thousand ids
+that lie in one place of a hash table.
 
     names     N_d(name)             one key a dimension d: tenant, model, metric, run
     identity  I(N_tenant || id)     of the event id; of a record without one V(N_tenant || value)
@@ -13,9 +13,9 @@ another's, or a thousand that lie in one place of a hash table.
               space, field order or unknown fields do not make a repeat a conflict
 
 The tenant of a remembered event is not kept beside its 128 bits: it is inside them. A tenant that
-sends a million ids a second for a year, against 20 million remembered ones, meets a foreign one
-with a probability of 2^-59. Payloads are compared only between records of one event, which is to
-say of one tenant.
+sends a million ids a second for a year, against 20 million remembered ones of other tenants, finds
+one of their identities with a probability of 2^-59. 64 bits are enough for a payload, because it is
+compared only with that of the same event, which is of the same tenant.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tables.names import SeriesNames, split
 
 SECRET_BYTES: Final = KEY_BYTES
 Entropy: TypeAlias = Callable[[int], bytes]
-"""So many random bytes, which nobody can guess: `os.urandom`, or a simulation's."""
+"""Makes so many random bytes: `os.urandom`, or the source of a simulation."""
 
 
 class Fingerprints:

@@ -1,12 +1,12 @@
 """A shared layer whose entries are believed only where a process of this cluster wrote them.
 
-Whoever reaches Redis may write there what he likes. So an entry is kept with a seal
+A client of Redis can write any entry there. So an entry is kept with a seal
 
     "=" tag ends_ms:u64 body      tag = HMAC-SHA-256(secret, cache, name, ends_ms, body), 32 bytes
 
-under the secret of DIA_CACHE_SECRET_FILE, which all processes share. One without it, of another
-name, or past its end is none. An end bounds what an old entry, put back with the version of a new
-one, can do: no more than a notice that got lost. Versions, floors, claims and notices have no
+under the secret of DIA_CACHE_SECRET_FILE, which all processes share. An entry
+without a seal, with that of another name, or past its end counts as absent. The end bounds what an
+old entry can do that is put back with the version of a new one: as much as a notice that got lost. Versions, floors, claims and notices have no
 seal: they can make a process ask its source again, and nothing else.
 """
 

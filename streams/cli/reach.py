@@ -169,4 +169,6 @@ async def _redis(settings: Settings) -> Finding:
             await client.ping()
     except (RedisError, OSError, ValueError) as error:
         return _away("redis", shown, "DIA_REDIS_URL", error)
+    if not settings.cache_secret_file:
+        shown += "; policies are not taken from it: DIA_CACHE_SECRET_FILE is not set"
     return Finding("redis", Level.OK, shown)
