@@ -4,5 +4,8 @@
 set -euo pipefail
 CLUSTER_SECRET=$(</run/secrets/clickhouse_cluster_secret)
 READER_PASSWORD=$(</run/secrets/clickhouse_reader_password)
-export CLUSTER_SECRET READER_PASSWORD
+WORKER_PASSWORD=$(</run/secrets/clickhouse_worker_password)
+CONSOLE_PASSWORD=$(</run/secrets/clickhouse_console_password)
+EDGE_PASSWORD=$(</run/secrets/clickhouse_edge_password)
+export CLUSTER_SECRET READER_PASSWORD WORKER_PASSWORD CONSOLE_PASSWORD EDGE_PASSWORD
 exec /entrypoint.sh "$@"

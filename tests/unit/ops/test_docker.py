@@ -209,7 +209,8 @@ def test_mounted_files_and_secrets_exist_or_are_made():
                 assert (DOCKER / source).exists(), source
     for config in COMPOSE["configs"].values():
         assert (DOCKER / config["file"]).is_file()
-    made = re.search(r"for name in ([\w ]+); do", (DOCKER / "secrets.sh").read_text())[1].split()
+    made = re.search(r"for name in ([^;]+); do", (DOCKER / "secrets.sh").read_text())[1]
+    made = made.replace("\\", "").split()
     assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {
         f"./secrets/{name}" for name in made
     }
@@ -258,3 +259,25 @@ def test_every_variable_named_is_a_setting(folder):
         if path.is_file() and path.suffix != ".lock" and "secrets" not in path.parent.name:
             named = set(re.findall(r"\bDIA_[A-Z0-9_]+[A-Z0-9]", path.read_text()))
             assert named <= known, path
+
+
+def test_each_service_has_a_login_of_its_own_and_only_its_own_password():
+    """What listens must not hold the password that inserts rows, or makes tables."""
+    users = ET.parse(DOCKER / "clickhouse/users.xml").getroot().find("users")
+    entrypoint = (DOCKER / "clickhouse/entrypoint.sh").read_text()
+    made = (DOCKER / "secrets.sh").read_text()
+    for name in ("worker", "console", "edge"):
+        service = SERVICES[name]
+        password = f"clickhouse_{name}_password"
+        assert service["environment"]["DIA_CLICKHOUSE_USER"] == name
+        assert service["environment"]["DIA_CLICKHOUSE_PASSWORD_FILE"] == f"/run/secrets/{password}"
+        assert {one for one in service["secrets"] if "clickhouse" in one} == {password}
+        assert users.find(name).find("password").attrib == {"from_env": f"{name.upper()}_PASSWORD"}
+        assert f"{name.upper()}_PASSWORD=$(</run/secrets/{password})" in entrypoint
+        assert re.search(rf"\b{password}\b", made)
+        assert password in SERVICES["clickhouse-0-a"]["secrets"]
+    grants = {user.tag: " ".join(query.text for query in user.iter("query")) for user in users}
+    assert "INSERT" in grants["worker"]
+    for name in ("console", "edge", "reader"):
+        assert not re.search(r"INSERT|ALTER|CREATE|DROP|ALL", grants[name])
+    assert "dia.*" not in grants["edge"]

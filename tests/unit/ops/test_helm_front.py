@@ -264,3 +264,47 @@ def test_every_value_is_in_the_schema():
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     given = {name: defaults[name] for name in ("tokens", *FRONTS)}
     assert render({**values("plain"), **given})
+
+
+def _logins(documents, name):
+    """Kafka user, ClickHouse user, and the Secrets that a pod mounts."""
+    (pod,) = [
+        one["spec"]["template"]["spec"]
+        for one in documents
+        if one["metadata"]["name"] == name and one["kind"] in {"StatefulSet", "Job"}
+    ]
+    found = environment(pod)
+    secrets = {one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
+    return found.get("DIA_KAFKA_SASL_USER"), found["DIA_CLICKHOUSE_USER"], secrets
+
+
+def test_each_component_has_a_principal_of_its_own():
+    """What listens to the network must not hold the password that deletes changelogs."""
+    given = {**values("secured"), "tokens": {"existingSecret": "t"}}
+    own = {
+        name: {
+            "kafka": {"user": f"dia-{name}", "existingSecret": f"kafka-{name}"},
+            "clickhouse": {"user": name, "existingSecret": f"clickhouse-{name}"},
+        }
+        for name in ("worker", *FRONTS)
+    }
+    fronts = {name: {"enabled": True, "tls": {"behindProxy": True}} for name in FRONTS}
+    documents = render({**given, **fronts, "access": own})
+    for component_name, objects in (
+        ("worker", ("dia-metrics", "dia-rest")),
+        ("edge", ("dia-edge",)),
+        ("console", ("dia-console",)),
+    ):
+        for name in objects:
+            kafka, clickhouse, secrets = _logins(documents, name)
+            assert (kafka, clickhouse) == (f"dia-{component_name}", component_name)
+            named = {one for one in secrets if one.startswith(("kafka-", "clickhouse-", "dia-"))}
+            assert {f"kafka-{component_name}", f"clickhouse-{component_name}"} <= named
+            assert not named & {"dia-kafka", "dia-clickhouse"}
+    for job in ("dia-topics", "dia-migrations"):
+        assert _logins(documents, job)[:2] == ("dia", "dia")
+
+
+def test_without_principals_of_their_own_all_have_that_of_the_release():
+    """An upgrade changes nobody's login."""
+    assert _logins(render(values("plain")), "dia-all")[1] == "dia"

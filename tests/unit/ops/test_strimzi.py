@@ -15,6 +15,8 @@ from streams.topics import wanted_topics
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = Path(__file__).parent / "crds"
+POSTED = ("model.metrics", "train.results", "decision.simulation.request")
+"""Topics that an edge appends to."""
 
 
 def _schema(kind):
@@ -89,3 +91,65 @@ def test_the_user_may_do_what_the_pipeline_does(rendered):
     for group in {agent.group for agent in tuple(app.agents.values())}:
         assert "Read" in allowed("group", group)
         assert "Write" in allowed("transactionalId", f"{group}-model.metrics-0")
+
+
+def _rights(user):
+    """What a user may do with a resource, by its kind and name."""
+
+    def allowed(kind, name):
+        found = set()
+        for acl in user["spec"]["authorization"]["acls"]:
+            resource = acl["resource"]
+            literal = resource.get("patternType", "literal") == "literal"
+            named = resource.get("name", name)
+            meant = name == named if literal else name.startswith(named)
+            found |= set(acl["operations"]) if resource["type"] == kind and meant else set()
+        return found
+
+    return allowed
+
+
+@pytest.fixture
+def principals():
+    """The rights of each user of users.yaml, by its name."""
+    users = list(yaml.safe_load_all((ROOT / "ops/kafka/users.yaml").read_text()))
+    for user in users:
+        jsonschema.validate(user, _schema("KafkaUser"))
+    return {user["metadata"]["name"]: _rights(user) for user in users}
+
+
+def test_each_principal_may_do_its_work(rendered, principals):
+    """Else the first pod with a user of its own stands still."""
+    worker, edge, console = (principals[f"dia-{name}"] for name in ("worker", "edge", "console"))
+    for one in rendered:
+        topic = one["spec"]["topicName"]
+        assert {"Read", "Write", "Describe", "DescribeConfigs"} <= worker("topic", topic), topic
+        journal = topic.startswith("dia.dia-replay.")
+        if topic.endswith(".changelog"):
+            assert ("Delete" in worker("topic", topic)) is not journal, topic
+        if journal:
+            assert {"Read", "Write"} <= console("topic", topic)
+        if topic.endswith((".dlq", ".parked")):
+            assert {"Read", "Describe"} <= console("topic", topic)
+    for topic in POSTED:
+        assert {"Read", "Write", "Describe"} <= edge("topic", topic)
+        assert "Write" in edge("transactionalId", f"dia-edge-x-{topic}")
+    for group in {agent.group for agent in app.agents.values()}:
+        assert "Read" in worker("group", group)
+        assert "Write" in worker("transactionalId", f"{group}-model.metrics-0")
+        assert {"Describe"} <= console("group", group)
+        assert "Read" in console("group", f"dia-shed-{group}")
+
+
+def test_what_listens_may_not_do_what_a_worker_may(rendered, principals):
+    """Whoever takes over an edge or a console must not fence workers, or write state and letters."""
+    for name in ("edge", "console"):
+        allowed = principals[f"dia-{name}"]
+        assert "Write" not in allowed("transactionalId", "dia-group-model.metrics-0")
+        for one in rendered:
+            topic = one["spec"]["topicName"]
+            state = topic.endswith((".changelog", ".dlq", ".parked"))
+            if state and not topic.startswith("dia.dia-replay."):
+                assert "Write" not in allowed("topic", topic), topic
+            assert not {"Delete", "Create", "Alter", "AlterConfigs"} & allowed("topic", topic)
+    assert all("Read" not in principals["dia-edge"]("topic", f"{topic}.dlq") for topic in POSTED)

@@ -1,3 +1,12 @@
+{{/* Takes (list root component): the values as that component has them, its own principals in force. */}}
+{{- define "dia.as" -}}
+{{- $values := (index . 0).Values }}
+{{- $own := get $values.access (index . 1) | default dict }}
+{{- $kafka := mergeOverwrite (deepCopy $values.kafka) ($own.kafka | default dict) }}
+{{- $clickhouse := mergeOverwrite (deepCopy $values.clickhouse) ($own.clickhouse | default dict) }}
+{{- toYaml (dict "Values" (mergeOverwrite (deepCopy $values) (dict "kafka" $kafka "clickhouse" $clickhouse))) }}
+{{- end }}
+
 {{/* What every container of dia gets: settings, secrets as files, and no rights. */}}
 {{- define "dia.env" -}}
 - {name: DIA_KAFKA_BOOTSTRAP, value: {{ .Values.kafka.bootstrap | quote }}}
