@@ -14,7 +14,14 @@ from streams.runtime.poison_register import (
     read_words,
     write_word,
 )
-from streams.types import TopicPartition
+from streams.runtime.quarantine_register import (
+    QuarantinedTenant,
+    QuarantineWord,
+    as_offset,
+    quarantine_group,
+    read_quarantines,
+)
+from streams.types import CommittedOffset, TopicPartition
 
 
 async def eventually(world, group, partitions, offset):
@@ -50,3 +57,27 @@ async def test_who_was_fenced_cannot_speak(world):
     await world.writer("owner")
     with pytest.raises(PartitionRestart):
         await write_word(slept, world.name("group"), tp, Word(state=STOPPED, offset=1, at_ms=1))
+
+
+async def test_the_word_about_a_quarantine_is_true_with_its_commit_or_not_at_all(world):
+    """It joins the transaction as the offset of a second group; an aborted commit says nothing."""
+    group = world.name("group")
+    tp = TopicPartition(await world.topic(), 0)
+    tenant = QuarantinedTenant(tenant="a" * 128, until_ms=50, bad=2, records=3)
+    for offset, committed in ((5, False), (9, True)):
+        producer = await world.writer("owner")
+        word = QuarantineWord(at_ms=offset, tenants=[tenant], more=offset)
+        await producer.begin()
+        await producer.send_offsets({tp: CommittedOffset(offset, "mark")}, group)
+        await producer.send_offsets({tp: as_offset(word, offset)}, quarantine_group(group))
+        await (producer.commit() if committed else producer.abort())
+    admin = await world.broker.admin()
+    async with asyncio.timeout(30):
+        found = await read_quarantines(admin, group, [tp], 49)
+        while not found:
+            await asyncio.sleep(0.01)
+            found = await read_quarantines(admin, group, [tp], 49)
+    assert (found[tp].more, found[tp].tenants) == (9, [tenant])
+    assert (await admin.committed(group, [tp]))[tp] == CommittedOffset(9, "mark")
+    assert await read_quarantines(admin, group, [tp], 50) == {}
+    await admin.close()
