@@ -3,7 +3,7 @@
 Both runs read the same logs: the same records at the same offsets and times. In one nothing goes wrong;
 in the other, processes die, hang and are cut off, groups rebalance, and broker, shards and disks fail
 (streams/simulation/weather.py). Compared are the records that the agents sent, the dead letters, the
-keyed tables, and the counts of every ledger.
+keyed tables, and the counts of every ledger. Job agents do not run: their work has processes of its own.
 
 Records are made up for the topics that no agent of the app sends to. The last ones come `LAST_MS` later,
 so that windows close before the comparison.
@@ -25,13 +25,16 @@ from typing import Any, NamedTuple
 
 from streams.app import App
 from streams.broker.partitioner import partition_of
-from streams.job_agent import Agent
+from streams.errors import UsageError
+from streams.job_agent import Agent, JobAgent
+from streams.runtime.assigned import AssignedPartition
+from streams.runtime.stream_partition import StreamPartition
 from streams.sending import key_bytes, value_bytes
 from streams.simulation.difference import Difference
 from streams.simulation.history import CALM_S, SETTINGS, NotSettled
 from streams.simulation.keyed_content import keyed_content
 from streams.simulation.loop import VirtualLoop, run
-from streams.simulation.quiet import held
+from streams.simulation.quiet import at_rest, held
 from streams.simulation.sample_values import sample
 from streams.simulation.weather import Weather
 from streams.simulation.world import Process, World
@@ -93,7 +96,8 @@ class AppWorld(World):
 
 def check_app(app: App, seed: int) -> None:
     """One seed. Raises `Difference`, or what the engine raised."""
-    own = {topic.name for topic in app.topology.consumed()}
+    agents = _simulated(app)
+    own = {agent.source.name for agent in agents}
     calm: Result | None = None
     while calm is None:
         records = _records(app, seed, own)
@@ -107,6 +111,17 @@ def check_app(app: App, seed: int) -> None:
             raise Difference(f"{part} under faults: {_told(wanted, found)}")
 
 
+def _simulated(app: App) -> list[Agent]:
+    """All but job agents, whose work runs in processes of its own. Raises `UsageError` for none."""
+    agents: list[Agent] = [one for one in app.agents.values() if not isinstance(one, JobAgent)]
+    if not agents:
+        raise UsageError(
+            f"app {app.name} has no agent to simulate: the work of job agents runs in processes, which "
+            f"the simulated cluster does not have."
+        )
+    return agents
+
+
 class _Fed(Exception):  # noqa: N818 - what was found out
     """Agents send to these topics: records made up for them may be none that the app knows."""
 
@@ -118,7 +133,7 @@ class _Fed(Exception):  # noqa: N818 - what was found out
 def _records(app: App, seed: int, names: Collection[str]) -> list[Appended]:
     """Values of the declared types, some that cannot be decoded, for each topic of these names."""
     rng = random.Random(f"records {seed}")
-    topics = [topic for topic in app.topology.consumed() if topic.name in names]
+    topics = [agent.source for agent in _simulated(app) if agent.source.name in names]
     records = []
     for step in range(STEPS - QUIET_STEPS):
         for topic in topics:
@@ -141,7 +156,7 @@ def _record(topic: Topic, rng: random.Random, step: int, now_ms: int) -> Appende
 def _run(app: App, seed: int, records: Sequence[Appended], *, faults: bool) -> Result:
     loop = VirtualLoop()
     rng = random.Random(f"faults {seed}")
-    agents: list[Agent] = list(app.agents.values())
+    agents = _simulated(app)
     victim = rng.choice(agents)
     world = AppWorld(
         loop, _SETTINGS, agents, partitions=_PARTITIONS, start_ms=START_MS, group=victim.group
@@ -217,11 +232,15 @@ async def _settle(world: World, processes: Sequence[Process]) -> None:
             if process.failure is not None:
                 raise process.failure
         owned = held(processes)
-        if len(owned) == _PARTITIONS * len(world.agents) and all(
-            process.worker.settled for process in processes
-        ):
+        if len(owned) == _PARTITIONS * len(world.agents) and all(map(_done, owned)):
             return
     raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in held(processes)]))
+
+
+def _done(partition: AssignedPartition) -> bool:
+    """At rest; windows of a stream agent that are due are closed."""
+    streaming = isinstance(partition.partition, StreamPartition)
+    return at_rest(partition) and (not streaming or partition.settled)
 
 
 # --- what came of it -----------------------------------------------------------------------------
@@ -230,7 +249,7 @@ async def _settle(world: World, processes: Sequence[Process]) -> None:
 def _result(app: App, world: World) -> Result:
     sent: Counter[str] = Counter()
     letters: Counter[str] = Counter()
-    consumed = {topic.name for topic in app.topology.consumed()}
+    consumed = {agent.source.name for agent in app.agents.values()}
     for topic in app.topics.values():
         for number in range(_PARTITIONS):
             log = world.broker.log(TopicPartition(topic.name, number))

@@ -53,10 +53,11 @@ def _quiet(world: World, source: Topic, processes: Sequence[Process]) -> bool:
     if len(partitions) != world.partitions or not decided(world, source):
         return False
     spared = any(p.worker.degradation.without_early_rows(world.shard_count) for p in alive)
-    return not spared and all(map(_at_rest, partitions))
+    return not spared and all(map(at_rest, partitions))
 
 
-def _at_rest(partition: AssignedPartition) -> bool:
+def at_rest(partition: AssignedPartition) -> bool:
+    """It has read, committed and handed over all there is; windows may be open."""
     ready = partition.partition if partition.taking and not partition.paused else None
     return (
         ready is not None
