@@ -90,7 +90,8 @@ class _Reader:
 
 
 def decode(topic: Topic, batch: RecordBatch, limits: Limits) -> Decoded:
-    """Decode every record of ``batch``. Never raises, whatever the bytes are."""
+    """Decode every record of ``batch``. Raises for no bytes, whatever they are; `DiaError` kinds and
+    MemoryError of the topic's codec leave here."""
     return _decode(topic, batch, batch.keys, limits)
 
 

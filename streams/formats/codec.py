@@ -21,7 +21,8 @@ class Read(NamedTuple):
 
 
 BatchDecoder: TypeAlias = Callable[[Sequence[bytes | None]], Read]
-"""Never raises, whatever the bytes are. A value is None where the record has none."""
+"""Raises for no bytes, whatever they are; a kind of `DiaError` where it cannot know, as while a
+registry of schemas is away. A value is None where the record has none."""
 
 
 @runtime_checkable

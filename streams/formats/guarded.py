@@ -7,16 +7,23 @@ from typing import Any
 
 from streams.bad_records import CodecFailed
 from streams.defects import Defect, defect
+from streams.errors import DiaError
 from streams.formats.codec import BatchDecoder, Read
 
 
 def guarded(decode: BatchDecoder) -> BatchDecoder:
     """``decode``, which may raise. Then its values are read one by one, and each that raises by
-    itself is refused as `codec_failed`; so is a value without event and without a defect."""
+    itself is refused as `codec_failed`; so is a value without event and without a defect.
+
+    Errors of the engine's own tree (a registry that is away) and a lack of memory are no fault of a
+    value: they leave here, and the partition stops with nothing refused.
+    """
 
     def read(values: Sequence[bytes | None]) -> Read:
         try:
             found = decode(values)
+        except (DiaError, MemoryError):
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one value's fault
             if len(values) == 1:
                 what = f"the codec raised {type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from streams import App, Record
 from streams.codecs import Limits, check, decode, outgoing
 from streams.defects import Defect
+from streams.errors import BrokerUnavailable
 from streams.formats.codec import Codec, Read
 from streams.types import RecordBatch, TopicPartition
 
@@ -178,3 +179,23 @@ def test_no_bytes_end_a_worker(values):
     for topic in (_topic(), _topic("msgpack"), _topic("raw", bytes, key_field="")):
         decoded = decode(topic, _batch(values, keys=[b"a"] * len(values)), LIMITS)
         assert len(decoded.events) + len(decoded.bad) == len(values)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), BrokerUnavailable("the registry is away")])
+def test_what_is_no_values_fault_refuses_none(error):
+    """Good records would else be dead letters of an outage."""
+
+    class Away:
+        name = "away"
+        text = False
+        encode = Strange.encode
+
+        def decoder(self, value_type):
+            def read(values):
+                raise error
+
+            return read
+
+    topic = _topic(Away(), str, key_field="")
+    with pytest.raises(type(error)):
+        decode(topic, _batch([b"a", b"b"]), LIMITS)
