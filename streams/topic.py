@@ -103,7 +103,7 @@ class Topic:
 
     @property
     def tenant_field(self) -> str | None:
-        """The field that says whose an event is; None where events are nobody's."""
+        """The field that says whose an event is; None where events belong to no tenant."""
         return TENANT_FIELD if TENANT_FIELD in fields_of(self.type) else None
 
     @property

@@ -365,7 +365,7 @@ def test_the_file_of_the_readme_is_an_app(home, broker, capsys):
     assert (key, msgspec.msgpack.decode(value)) == (b"a", {"account": "a", "amount": 2.0})
 
 
-def test_a_bad_record_of_a_topic_without_tenants_is_nobodys():
+def test_a_bad_record_of_a_topic_without_tenants_counts_for_no_tenant():
     """An event's unknown field ``tenant_id`` could else put a tenant into quarantine."""
     app = App("acme")
     orders = app.topic("orders", value_type=dict, partitions=1)
