@@ -20,6 +20,7 @@ from streams.clock import SystemClock
 from streams.errors import DependencyUnreachable, DiaError
 from streams.settings import Settings
 from streams.topics import apply, plan, wanted_topics
+from streams.topology import Topology
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,7 @@ def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
         await (await producer.send("model.metrics", b"k", b"v"))
         await producer.close()
 
-    async def reached(settings: Settings) -> list[Finding]:
+    async def reached(settings: Settings, topology: Topology) -> list[Finding]:
         return [Finding("kafka", Level.OK, "broker:9092")]
 
     asyncio.run(fill())
