@@ -46,6 +46,8 @@ STALL_S: Final = 30.0
 PROGRESS_BYTES: Final = 16 << 10
 PIECE_BYTES: Final = 16 << 10
 """Fed to the parser at once: what it holds beyond a bound is at most this."""
+BODY_PIECE_BYTES: Final = 64 << 10
+"""The same while a body comes, which the parser does not hold."""
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]{1,255}")
@@ -115,12 +117,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), PIECE_BYTES):
-            if self.transport.is_closing():
-                return
-            self._feed(data[start : start + PIECE_BYTES])
+        left = memoryview(data)
+        while left and not self.transport.is_closing():
+            size = BODY_PIECE_BYTES if self._phase is _Phase.BODY else PIECE_BYTES
+            self._feed(left[:size])
+            left = left[size:]
 
-    def _feed(self, piece: bytes) -> None:
+    def _feed(self, piece: memoryview) -> None:
         self._fed_bytes += len(piece)
         try:
             self.parser.feed_data(piece)
