@@ -65,9 +65,9 @@ from {name}.app import Order, app, large
 
 def test_totals_survive_a_crash(app_tester):
     tester = app_tester(app)
-    tester.send("{name}.orders", Order("a", 2.0))
+    tester.send("{name}.orders", Order(account="a", amount=2.0))
     tester.crash()
-    tester.send("{name}.orders", Order("a", 1000.0))
+    tester.send("{name}.orders", Order(account="a", amount=1000.0))
     assert tester.table("totals") == {{"a": 1002.0}}
     assert [sent.value["amount"] for sent in tester.outputs(large)] == [1000.0]
 '''
