@@ -322,6 +322,6 @@ async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict:
     if desk.refused:
         stopped = f"stopped at line {desk.last_refused}" if desk.stopped else "the rest was sent"
         raise PartialResult(
-            f"{desk.refused.total()} lines were refused; {stopped}. Correct them and send them "
-            "again: what was already sent counts as a duplicate, once."
+            f"{desk.refused.total()} lines were refused; {stopped}. Correct them and send them in a "
+            "file of their own: what is in the topic already is not to be sent again."
         )
