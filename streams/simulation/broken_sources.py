@@ -15,6 +15,7 @@ from streams.runtime.assigned import AssignedPartition
 from streams.runtime.partition import Partition
 from streams.runtime.shed_order import ShedOrder
 from streams.runtime.source_check import Appended
+from streams.runtime.source_watch import SourceWatch
 from streams.simulation.variant import Variant, replaced
 from streams.types import RecordBatch, TopicPartition
 
@@ -36,9 +37,9 @@ def _unreadable_passed_over() -> Iterator[None]:
     """What cannot be opened is stepped over, as aiokafka does with a record set that is torn."""
     real = Log.read_committed
 
-    def read(self: Log, offset: int, max_records: int) -> RecordBatch:
+    def read(self: Log, offset: int, max_records: int, *end: int) -> RecordBatch:
         try:
-            return real(self, offset, max_records)
+            return real(self, offset, max_records, *end)
         except BatchUnreadable as error:
             return RecordBatch(self.tp, offset, error.until)
 
@@ -90,6 +91,6 @@ BROKEN_SOURCES: Mapping[str, Variant] = {
     "unreadable_passed_over": _unreadable_passed_over,
     "lists_of_neighbours_thrown_away": _neighbours_lists_lost,
     "skipped_from_wherever_it_stands": replaced(Partition, shed=_order_taken_anywhere),
-    "a_replaced_log_folded_on": replaced(AssignedPartition, _suspicious=lambda *_: False),
+    "a_replaced_log_folded_on": replaced(SourceWatch, suspects=lambda *_: False),
     "a_shed_range_taken_for_another_log": replaced(Appended, epoch_at=_of_whatever_record),
 }

@@ -37,11 +37,11 @@ class Failure(NamedTuple):
 def try_seed(seed: int, story: str, broken: str | None = None) -> Failure | None:
     """One history, with the named variant of the engine or the engine itself."""
     variant = variants(story)[broken]() if broken is not None else nullcontext()
-    try:
-        with variant:
+    with variant:  # one that does not fit the engine is no failure of the seed
+        try:
             simulate(seed, STORIES[story])
-    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
-        return Failure(seed, broken, f"{type(error).__name__}: {error}"[:2000], story)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
+            return Failure(seed, broken, f"{type(error).__name__}: {error}"[:2000], story)
     return None
 
 

@@ -18,6 +18,7 @@ from streams.simulation.stories import variants
 SEEDS = int(os.environ.get("TEST_SEEDS", "400"))
 JOBS = os.cpu_count() or 1
 CAUGHT_WITHIN = 500
+_MISFIT = "positional argument"
 
 
 @pytest.mark.timeout(60 + SEEDS)
@@ -47,6 +48,9 @@ def test_every_broken_engine_is_caught(story):
     """A check that cannot fail proves nothing: each of these mistakes must be found."""
     caught = dict(first_caught(sorted(variants(story)), CAUGHT_WITHIN, JOBS, story))
     assert [name for name, failure in caught.items() if failure is None] == []
+    # One that is called in another way than what it replaces fails at once, and proves nothing.
+    misfits = {name: failure.error for name, failure in caught.items() if _MISFIT in failure.error}
+    assert misfits == {}
 
 
 def test_a_seed_makes_the_same_history_in_every_process():
