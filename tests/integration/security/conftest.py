@@ -1,14 +1,20 @@
-"""A Kafka of these tests' own that lets in only whom it knows, and only encrypted."""
+"""A Kafka of these tests' own that lets in only whom it knows, only encrypted, and lets each do only what
+its principal may."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -23,7 +29,10 @@ from streams.local.wheels import locate
 from streams.settings import default_home
 
 USER, PASSWORD = "dia", "hunter2-hunter2"
+PRINCIPALS = ("dia-worker", "dia-edge", "dia-console")
+"""Of ops/kafka/users.yaml; `USER` may do everything."""
 START_S = 60.0
+WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,8 @@ def _properties(plain: str, address: str, store: Path) -> str:
         "advertised.listeners": f"SASL_SSL://{address}",
         "listener.security.protocol.map": "SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "SASL_SSL",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:{USER};User:ANONYMOUS",  # anonymous: broker and controller are one
         "sasl.enabled.mechanisms": "SCRAM-SHA-512",
         "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": (
@@ -102,12 +113,16 @@ def secure_kafka(
         rendered + _properties(listeners, plan.kafka_bootstrap, place / "store.pem")
     )
     kafka._logging_file(place).write_text(kafka._LOGGING.format(log=folder.log("kafka")))
-    scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
+    scram = [
+        word
+        for user in (USER, *PRINCIPALS)
+        for word in ("--add-scram", f"SCRAM-SHA-512=[name={user},password={PASSWORD}]")
+    ]
     subprocess.run(
         [
             *(*command, "kafka.tools.StorageTool", "format"),
             *(f"--cluster-id={plan.cluster_id}", "--config", str(properties)),
-            *("--add-scram", scram),
+            *scram,
         ],
         check=True,
         capture_output=True,
@@ -135,3 +150,70 @@ def secure_kafka(
     finally:
         broker.terminate()
         broker.wait(30)
+
+
+@pytest.fixture
+def dia(secure_kafka):
+    """Runs a command as a process of its own; (exit code, what it said)."""
+
+    def run(*args, **changed):
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DIA_")},
+            **secure_kafka.environ,
+            **changed,
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "streams", *args],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@contextmanager
+def working(secure_kafka: SecureKafka, **changed: str) -> Iterator[Any]:
+    """A worker process, ended with the block at the latest."""
+    environ = {
+        **os.environ,
+        **secure_kafka.environ,
+        "DIA_CLICKHOUSE_SHARDS": "http://127.0.0.1:1",
+        **changed,
+    }
+    log = secure_kafka.folder / "worker.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streams", "worker"], env=environ, stdout=out, stderr=out
+        )
+    process.log = log  # type: ignore[attr-defined]
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def read_by(secure_kafka: SecureKafka) -> float | None:
+    """Records the worker has read, by its own metrics; None while it does not answer."""
+    status = secure_kafka.folder / "worker" / "state" / "workers" / "0.json"
+    try:
+        port = json.loads(status.read_text())["http_port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+            lines = reply.read().decode().splitlines()
+    except OSError:
+        return None
+    found = [line for line in lines if line.startswith("dia_records_read_total{")]
+    return sum(float(line.split()[-1]) for line in found)
+
+
+def until_read(secure_kafka: SecureKafka, worker: Any, records: int) -> None:
+    """Wait until ``worker`` has read so many."""
+    deadline = time.monotonic() + WAIT_S
+    while (read_by(secure_kafka) or 0) < records:
+        assert worker.poll() is None, worker.log.read_text()
+        assert time.monotonic() < deadline, worker.log.read_text()
+        time.sleep(0.1)

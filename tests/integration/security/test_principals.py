@@ -1,0 +1,179 @@
+"""The principals of ops/kafka/users.yaml on a real broker: each does its work, and none does another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import CreateAclsRequest
+
+from agents.app import DIA_GROUP, MODEL_METRICS, app
+from streams.broker.kafka import KafkaBroker
+from streams.broker.kafka_security import KafkaSecurity
+from streams.clock import SystemClock
+from streams.edge.block import Block
+from streams.edge.shipment import Shipper
+from streams.errors import DiaError
+from streams.log_range import read_some
+from streams.replay.journal import Disposed
+from streams.replay.owner import owned
+from streams.runtime.shed_order import ShedOrder, orders_group, write_orders
+from streams.settings import load
+from streams.types import TopicPartition
+from tests.integration.security.conftest import PRINCIPALS, until_read, working
+
+USERS = Path(__file__).parents[3] / "ops" / "kafka" / "users.yaml"
+SOURCE = TopicPartition(MODEL_METRICS.name, 0)
+CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
+DLQ = TopicPartition(MODEL_METRICS.dlq, 0)
+JOURNAL = TopicPartition(MODEL_METRICS.journal, 0)
+WORDS = {
+    "topic": 2, "group": 3, "cluster": 4, "transactionalId": 5,
+    "literal": 3, "prefix": 4,
+    "Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Alter": 7, "Describe": 8,
+    "DescribeConfigs": 10, "AlterConfigs": 11, "IdempotentWrite": 12,
+}  # fmt: skip
+"""Kafka's numbers of resources, patterns and operations."""
+
+
+def _acls():
+    """Principal, resource and operation of each rule, as the request takes them."""
+    for user in yaml.safe_load_all(USERS.read_text()):
+        for acl in user["spec"]["authorization"]["acls"]:
+            resource = acl["resource"]
+            name = resource.get("name", "kafka-cluster")
+            pattern = WORDS[resource.get("patternType", "literal")]
+            for operation in acl["operations"]:
+                principal = f"User:{user['metadata']['name']}"
+                place = WORDS[resource["type"]], name, pattern
+                yield (*place, principal, "*", WORDS[operation], 3)
+
+
+def _settings(secure_kafka, user="dia"):
+    return load({**secure_kafka.environ, "DIA_KAFKA_SASL_USER": user})[0]
+
+
+@pytest.fixture
+async def broker_of(secure_kafka, dia):
+    """A broker's client of each principal, whose rights are in force."""
+    assert dia("topics", "apply")[0] == 0
+    root = _settings(secure_kafka)
+    options = KafkaSecurity.from_settings(root).client_options()
+    admin = AIOKafkaAdminClient(bootstrap_servers=root.kafka_bootstrap, **options)
+    await admin.start()
+    for rule in _acls():
+        answer = await admin._client.send(admin._client.get_random_node(), CreateAclsRequest(*rule))
+        assert [code for code, _ in answer.creation_responses] == [0], rule
+    await admin.close()
+    return lambda user: KafkaBroker.from_settings(_settings(secure_kafka, user))
+
+
+async def _write(broker, tp):
+    producer = broker.plain_producer()
+    await producer.start()
+    try:
+        await (await producer.send_many(tp.topic, [b"t"], [b"v"]))
+    finally:
+        await producer.close()
+
+
+async def _trim(broker, tp):
+    admin = await broker.admin()
+    try:
+        await admin.delete_records({tp: 0})
+    finally:
+        await admin.close()
+
+
+async def _read(broker, tp):
+    reader = await broker.reader()
+    try:
+        end = await reader.last_stable_offset(tp)
+        await read_some(reader, tp, 0, max(end, 1), 1)
+    finally:
+        await reader.close()
+
+
+async def _own(broker, name):
+    """Fence whoever works under this name."""
+    producer = broker.transactional_producer(name)
+    try:
+        await producer.start()
+    finally:
+        await producer.close()
+
+
+async def test_an_edge_ships_and_does_nothing_else(broker_of):
+    """It listens to the network: what gets hold of it may append events, and neither read what
+    others keep nor stop a worker."""
+    broker, clock = broker_of("dia-edge"), SystemClock()
+    shipper = Shipper(broker, MODEL_METRICS.name, clock)
+    assert await shipper.connect("tests") is None
+    await shipper.ship([Block("tests", 0, [b"t"], [b"{}"])])
+    await shipper.close()
+    for refused in (
+        _write(broker, DLQ),
+        _write(broker, CHANGELOG),
+        _read(broker, DLQ),
+        _read(broker, CHANGELOG),
+        _trim(broker, CHANGELOG),
+        _own(broker, f"{DIA_GROUP}-{MODEL_METRICS.name}-0"),
+    ):
+        with pytest.raises(DiaError):
+            await refused
+
+
+async def test_a_console_decides_and_does_not_write_state(broker_of):
+    """Its decisions are entries of journals and orders; sources and state are not its to write."""
+    broker, clock = broker_of("dia-console"), SystemClock()
+    async with owned(broker, clock, app.topology, MODEL_METRICS, 0) as owner:
+        before = owner.standing.seq
+        await owner.commit([Disposed(at_ms=1, actor="tests", reason="x")])
+        assert owner.standing.seq == before + 1
+    orders = broker.transactional_producer(orders_group(DIA_GROUP))
+    await orders.start()
+    order = ShedOrder(
+        id="o", until=0, epoch=99, last_offset=-1, last_append_ms=0, before_ms=0, at_ms=1,
+        actor="tests", reason="x",
+    )  # fmt: skip
+    await write_orders(orders, DIA_GROUP, {SOURCE: order})
+    await orders.close()
+    await _write(broker, TopicPartition("decision.simulation.request", 0))
+    for refused in (
+        _write(broker, SOURCE),
+        _write(broker, DLQ),
+        _write(broker, CHANGELOG),
+        _read(broker, CHANGELOG),
+        _trim(broker, CHANGELOG),
+        _trim(broker, JOURNAL),
+        _own(broker, f"{DIA_GROUP}-{MODEL_METRICS.name}-0"),
+    ):
+        with pytest.raises(DiaError):
+            await refused
+
+
+async def test_a_worker_works_and_cannot_forget_decisions(broker_of, dia, secure_kafka):
+    """It reads, commits and trims changelogs; a journal of replays is never trimmed, not even by
+    mistake, and no topic is deleted."""
+    code, said = dia("produce", "model.metrics", "--generate", "200")
+    assert code == 0, said
+    with working(secure_kafka, DIA_KAFKA_SASL_USER="dia-worker") as worker:
+        until_read(secure_kafka, worker, 200)
+        log = worker.log.read_text()
+    assert "AuthorizationFailed" not in log
+    broker = broker_of("dia-worker")
+    await _trim(broker, CHANGELOG)
+    with pytest.raises(DiaError):
+        await _trim(broker, JOURNAL)
+    admin = await broker.admin()
+    with pytest.raises(DiaError):
+        await admin.delete_topics([SOURCE.topic])
+    await admin.close()
+
+
+def test_every_principal_of_the_file_is_tested():
+    """A fourth one would be a rule that nobody has run."""
+    named = {user["metadata"]["name"] for user in yaml.safe_load_all(USERS.read_text())}
+    assert named == set(PRINCIPALS)
