@@ -44,6 +44,8 @@ class _Declares(Protocol):
 class StreamDeclarations:
     """Mixed into `App`."""
 
+    _background: tuple[BackgroundTask, ...] = ()
+
     def agent(
         self: _Declares,
         topic: Topic | None = None,
@@ -138,7 +140,7 @@ class StreamDeclarations:
     @property
     def background(self) -> tuple[BackgroundTask, ...]:
         """What runs beside the agents, in each worker process (streams/runtime/background.py)."""
-        return tuple(getattr(self, "_background", ()))
+        return self._background
 
     def task(self, run: Run | None = None, *, on_leader: bool = False) -> Any:
         """Run the decorated coroutine function once in each worker process, when it starts."""
@@ -169,7 +171,7 @@ class StreamDeclarations:
             takes_app = bool(inspect.signature(run).parameters)
             call = partial(run, self) if takes_app else run
             task = BackgroundTask(name=called, run=call, **options)
-            self._background = [*self.background, task]
+            self._background = (*self._background, task)
             return run
 
         return register if run is None else register(run)

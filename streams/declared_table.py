@@ -57,7 +57,7 @@ class DeclaredTable:
         self.name = name
         self.default = default
         self.value_type = value_type
-        self.keys_are = keys
+        self.keys_are: Keys = keys
         self.form()
 
     def form(self) -> ValueForm:

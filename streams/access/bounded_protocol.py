@@ -78,6 +78,8 @@ class BoundedProtocol(HttpToolsProtocol):
     called with the reason of each refusal: crowded, malformed, head_too_large, head_late,
     reads_nothing."""
 
+    parser: Any
+
     def __init__(self, *, connections: Connections, refused: Refused, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._connections = connections

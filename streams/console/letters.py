@@ -202,7 +202,7 @@ class LetterDesk:
         async with self._logs.reader() as reader:
             spans = asked.filters.narrow(await bounds(reader, *queue))
             rest = [_from(span, first) for span in spans]
-            async for page in scan(reader, rest, self._topology, _PAGE, asyncio.to_thread):
+            async for page in scan(reader, rest, self._topology, _PAGE, aside=True):
                 yield page
 
     async def _decided(self) -> tuple[Decided, int]:

@@ -6,7 +6,6 @@ journals, and any console, or `dia replay`, tells of it.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -115,7 +114,7 @@ class PlanDesk:
                 *(self._broker, self._clock, self._settings, self._topology, plan_request),
                 progress=lambda at, end: None,
                 page_records=PLANNED_AT_ONCE,
-                run=asyncio.to_thread,
+                aside=True,
             )
         until_ms = self._clock.now_ms() + KEPT_MS
         if draft.plan.selections:

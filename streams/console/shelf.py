@@ -6,7 +6,6 @@ that is long, or holds large values, is not kept: it is scanned for whoever asks
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -75,7 +74,7 @@ class Shelf:
                 goes_on = span.start <= known <= span.end
                 kept = [*before.between(span)] if goes_on else []
                 rest = span._replace(start=known) if goes_on else span
-                async for page in scan(reader, [rest], self._topology, _PAGE, asyncio.to_thread):
+                async for page in scan(reader, [rest], self._topology, _PAGE, aside=True):
                     kept += page
                 letters[span.tp] = kept
         if sum(_bytes(letter) for kept in letters.values() for letter in kept) > BYTES_MAX:

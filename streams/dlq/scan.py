@@ -7,8 +7,9 @@ same spans, each starting behind the last letter seen.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import NamedTuple, TypeAlias
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import NamedTuple
 
 import structlog
 
@@ -16,15 +17,9 @@ from streams.dlq.letter import Letter, letters
 from streams.errors import BatchUnreadable, BrokerUnavailable, TopicRecreated
 from streams.log_range import behind, read_some
 from streams.topology import Topology
-from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.types import LogReader, OffsetOutOfRange, TopicPartition
 
 PAGE_RECORDS = 5000
-
-Run: TypeAlias = Callable[
-    [Callable[[RecordBatch, Topology], list[Letter]], RecordBatch, Topology],
-    Awaitable[list[Letter]],
-]
-"""Runs a call with its argument, and gives what it gives."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +51,11 @@ async def scan(
     spans: Iterable[Span],
     topology: Topology,
     page_records: int = PAGE_RECORDS,
-    run: Run | None = None,
+    *,
+    aside: bool = False,
 ) -> AsyncIterator[list[Letter]]:
     """The letters of the spans, one after the other, in lists of one partition in offset order.
-    ``run`` runs what takes time aside, as `asyncio.to_thread` does; None: here.
+    ``aside``: they are decoded in a thread, so that an event loop serves others meanwhile.
 
     Letters that retention deletes meanwhile are passed over: their offsets never come. So is a
     batch that cannot be opened, which the log names: dia writes none, others can.
@@ -83,10 +79,10 @@ async def scan(
                     raise _shorter(tp, ends_at, end) from None
                 raise
             at = batch.end
-            if run is None:
-                found = letters(batch, topology)
+            if aside:
+                found = await asyncio.to_thread(letters, batch, topology)
             else:
-                found = await run(letters, batch, topology)
+                found = letters(batch, topology)
             while found and found[-1].offset >= end:
                 found.pop()
             if found:

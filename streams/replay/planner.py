@@ -14,7 +14,7 @@ from typing import Any
 from streams.clock import Clock
 from streams.dlq.filters import Filters
 from streams.dlq.letter import Letter
-from streams.dlq.scan import PAGE_RECORDS, Run, Span, bounds, scan
+from streams.dlq.scan import PAGE_RECORDS, Span, bounds, scan
 from streams.errors import RefusedBySafety
 from streams.replay.assess import Action, Assessed, Assessor
 from streams.replay.control import standings
@@ -90,10 +90,10 @@ async def make_plan(
     request: Request,
     progress: Callable[[int, int], None],
     page_records: int = PAGE_RECORDS,
-    run: Run | None = None,
+    aside: bool = False,
 ) -> Draft:
     """Read the DLQ once. ``progress`` hears of (offsets passed, offsets in all); ``page_records``
-    and ``run`` are those of `scan`.
+    and ``aside`` are those of `scan`.
 
     Raises `RefusedBySafety` where source, target or DLQ do not exist, and what `Assessor`,
     `scan` and `standings` raise.
@@ -113,7 +113,7 @@ async def make_plan(
         choice = _Choice(request.filters, known, assessor)
         whole, passed = sum(span.offsets for span in spans), 0
         for span in spans:
-            async for page in scan(reader, [span], topology, page_records, run):
+            async for page in scan(reader, [span], topology, page_records, aside=aside):
                 await choice.over(page)
                 progress(passed + page[-1].offset + 1 - span.start, whole)
                 if choice.full:

@@ -98,11 +98,11 @@ def check_app(app: App, seed: int) -> None:
     """One seed. Raises `Difference`, or what the engine raised."""
     agents = _simulated(app)
     own = {agent.source.name for agent in agents}
-    calm: Result | None = None
-    while calm is None:
+    while True:
         records = _records(app, seed, own)
         try:
             calm = _run(app, seed, records, faults=False)
+            break
         except _Fed as fed:
             own -= fed.topics
     hurt = _run(app, seed, records, faults=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.lock", "docker/requirements.lock", "docker/build.lock")
+LOCKS = {"requirements.lock": 40, "docker/requirements.lock": 40, "docker/build.lock": 1}
+"""And how many packages each holds at least: an empty answer of the index proves nothing."""
 PLATFORM = "x86_64-manylinux_2_28"
 """glibc 2.28: Debian 10, Ubuntu 20.04, RHEL 8 and later."""
 
@@ -63,7 +64,7 @@ def _unlocked(wheels: Mapping[str, Collection[str]], locked: Collection[str]) ->
 def test_every_locked_package_has_a_wheel_for_every_python(lock, python, tmp_path):
     """One package without a wheel ends `make demo` and `make test` at their first line."""
     wheels = _wheels(ROOT / lock, python, tmp_path)
-    assert len(wheels) > 40
+    assert len(wheels) >= LOCKS[lock]
     locked = re.findall(r"sha256:(\w+)", (ROOT / lock).read_text())
     assert _unlocked(wheels, locked) == []
 
