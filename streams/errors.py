@@ -5,7 +5,7 @@ DiaError
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
- |   |  WindowClosed
+ |   |  WindowClosed, InvalidMessagePack, CodecFailed
  |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff

@@ -3,7 +3,8 @@
 Two edges that each count for themselves let a client ask twice as much. So a request is first held
 against this process's own buckets, which turn away without asking anything, and then against those
 in Redis. All are leaky buckets as of request_rate.py, one for each `Quota`; a request that costs
-units of several takes all of them, or none. While Redis is away the own buckets decide alone: they
+units of several takes all of them, or none. How long to wait is exact where the shared buckets
+refused; where the own ones did, they may ask for a second wait. While Redis is away the own buckets decide alone: they
 have counted all along, so nothing is forgiven at the moment of the change, and n edges grant a client
 at most n times its quota. Which one decided is counted (`dia_edge_rate_checks_total`).
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.client import CoordinationType
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.broker.kafka_abandon import abandon
@@ -28,7 +29,8 @@ Result = TypeVar("Result")
 class KafkaTransactionalProducer:
     """`TransactionalProducer` over `AIOKafkaProducer`. Its first failure is also its last word.
 
-    aiokafka commits a transaction in which a send failed; `commit` here refuses to.
+    aiokafka commits a transaction in which a send failed; `commit` here refuses to. And it tells
+    the coordinator of one group only in a transaction: `send_offsets` makes it tell of each.
     """
 
     def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
@@ -37,6 +39,8 @@ class KafkaTransactionalProducer:
         self._producer: Any = None
         self._unacknowledged: set[asyncio.Future[int]] = set()
         self._failure: PartitionRestart | None = None
+        self._group = ""
+        """whose offsets were sent last"""
 
     async def start(self) -> None:
         use_fast_lz4()
@@ -88,9 +92,17 @@ class KafkaTransactionalProducer:
             ClientPartition(*tp): OffsetAndMetadata(committed.offset, committed.metadata)
             for tp, committed in offsets.items()
         }
-        await self._attempt(
-            "send_offsets", lambda: self._producer.send_offsets_to_transaction(staged, group)
-        )
+        await self._attempt("send_offsets", lambda: self._send_offsets(staged, group))
+
+    async def _send_offsets(
+        self, staged: Mapping[ClientPartition, OffsetAndMetadata], group: str
+    ) -> None:
+        if group != self._group:
+            # The client remembers the group that it added, and one group coordinator for all.
+            self._group = group
+            self._producer._txn_manager._txn_consumer_group = None  # noqa: SLF001  # pinned
+            self._producer._sender._coordinator_dead(CoordinationType.GROUP)  # noqa: SLF001  # pinned
+        await self._producer.send_offsets_to_transaction(staged, group)
 
     async def commit(self) -> None:
         await self._attempt("commit", self._commit_acknowledged)

@@ -103,7 +103,7 @@ class FairQueue(Generic[J]):
 
     def dropped(self, lane: Lane) -> None:
         """A job that waits in the lane leaves its place."""
-        self._lengths[lane] -= 1
+        self._count_out(lane)
 
     def remove(self, unwanted: Callable[[J], bool]) -> list[J]:
         """Take out every job that is ``unwanted``."""
@@ -147,9 +147,15 @@ class FairQueue(Generic[J]):
 
     def _take(self, lane: Lane, tenant: str, queue: str) -> J:
         job = self._lanes[lane][tenant][queue].popleft().job
-        self._lengths[lane] -= 1
         self._forget_empty(lane, tenant, queue)
+        self._count_out(lane)
         return job
+
+    def _count_out(self, lane: Lane) -> None:
+        """What is left in a lane where no job waits are places that were left."""
+        self._lengths[lane] -= 1
+        if not self._lengths[lane]:
+            self._lanes[lane].clear()
 
     def _forget_empty(self, lane: Lane, tenant: str, queue: str) -> None:
         """Nothing of tenants and queues that are empty stays in memory."""

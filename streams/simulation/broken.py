@@ -321,7 +321,7 @@ VARIANTS: Mapping[str, Variant] = {
         MinuteWindows, _stamp=_one_incarnation(MinuteWindows._stamp)
     ),
     "trimmed_too_far": replaced(LiveKeys, base_offset=_base_at_end),
-    "refused_rows_forgotten": replaced(Partition, _bury=_unburied),
+    "refused_rows_forgotten": replaced(Partition, _bury_rows=_unburied),
     "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
     **BROKEN_ANSWERS,
     **BROKEN_CLOCKS,

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from streams import headers
 from streams.replay import outgoing, owner
 from streams.replay.dispositions import Dispositions
-from streams.replay.owner import Owner
+from streams.replay.owner import Owner, decided_group
 from streams.replay.showing import Showing
 from streams.simulation.variant import Variant, replaced
-from streams.types import OutboundRecord
+from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 
 
-async def _journal_apart(self: Owner, records: Sequence[OutboundRecord]) -> None:
+async def _journal_apart(self: Owner, records: Sequence[OutboundRecord], seq: int) -> None:
     """The journal is written in a transaction of its own."""
     journal = self.standing.journal
     for group in (
@@ -30,7 +30,14 @@ async def _journal_apart(self: Owner, records: Sequence[OutboundRecord]) -> None
         if group:
             await self._producer.begin()
             await (await self._producer.send_many(group))
+            if group[-1].tp == journal:
+                await self._producer.send_offsets(*_decided_of(self, seq))
             await self._producer.commit()
+
+
+def _decided_of(owner: Owner, seq: int) -> tuple[dict[TopicPartition, CommittedOffset], str]:
+    """The number of the newest decision, as the owner keeps it beside the journal."""
+    return {owner.dlq: CommittedOffset(seq, "")}, decided_group(owner.source)
 
 
 @contextmanager
@@ -59,7 +66,7 @@ async def _arrears_forgotten(self: Showing) -> None:
     """Nobody shows what an earlier owner could not."""
 
 
-async def _parked_apart(self: Owner, records: Sequence[OutboundRecord]) -> None:
+async def _parked_apart(self: Owner, records: Sequence[OutboundRecord], seq: int) -> None:
     """Copies for the parking lot are sent, and only then is it recorded that they were."""
     lot = self.source.parked
     parked = [record for record in records if record.tp.topic == lot]
@@ -69,6 +76,7 @@ async def _parked_apart(self: Owner, records: Sequence[OutboundRecord]) -> None:
         await self._producer.commit()
     await self._producer.begin()
     await (await self._producer.send_many([r for r in records if r.tp.topic != lot]))
+    await self._producer.send_offsets(*_decided_of(self, seq))
     await self._producer.commit()
 
 

@@ -106,6 +106,9 @@ def test_the_producer_is_made_of_the_parts_we_end():
         names_used_by(AIOKafkaProducer.__init__)
     )
     assert isinstance(Sender.sender_task, property)
+    # `send_offsets` for a second group of one transaction
+    assert "_txn_consumer_group" in names_used_by(TransactionManager.__init__)
+    assert callable(Sender._coordinator_dead)
     assert {"_batches", "_pending_batches"} <= names_used_by(MessageAccumulator.fail_all)
     assert {"future", "_drain_waiter"} <= names_used_by(MessageBatch.failure)
     assert "_transaction_waiter" in names_used_by(TransactionManager.begin_transaction)

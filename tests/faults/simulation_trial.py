@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from agents.app import SIMULATION_REQUEST, SIMULATION_RESULT, app
+from agents.app import SIMULATION_REQUEST, SIMULATION_RESULT, SIMULATOR_GROUP, app
 from streams.broker.kafka import KafkaBroker
 from streams.clock import SystemClock
 from streams.demo.home import environment
@@ -131,7 +131,7 @@ class SimulationTrial:
         reader, admin = await self.broker.reader(), await self.broker.admin()
         numbers = range(SIMULATION_REQUEST.partitions)
         sources = [TopicPartition(SIMULATION_REQUEST.name, number) for number in numbers]
-        committed = await admin.committed(SIMULATION_REQUEST.group or "", sources)
+        committed = await admin.committed(SIMULATOR_GROUP, sources)
         ends = {tp: await reader.last_stable_offset(tp) for tp in sources}
         await reader.close()
         await admin.close()

@@ -162,7 +162,7 @@ async def _until(reached: Callable[[], bool]) -> None:
 def _counted(settings: Settings) -> dict[str, int]:
     """Events of each model, over both shards."""
     found: dict[str, int] = {}
-    for server in schema.servers(replace(settings)):
+    for server in schema.servers(replace(settings), built_in.clickhouse_tables):
         for model, count in server.replica.query(
             "SELECT model, sum(n) FROM m1_local FINAL GROUP BY 1"
         )[1]:

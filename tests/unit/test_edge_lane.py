@@ -185,6 +185,7 @@ async def test_two_living_edges_on_copies_of_one_folder_lose_and_double_nothing(
     broker.faults.down()
     async with Edge(broker, tmp_path / "one") as one:
         assert await one.lane.keep([b"k"], [b"both"]) == "spool"
+        await one.claimed()
         shutil.copytree(tmp_path / "one", tmp_path / "two")
         async with Edge(broker, tmp_path / "two") as two:
             for edge, value in ((one, b"1"), (two, b"2"), (one, b"3"), (two, b"4"), (two, b"5")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.local.clickhouse_front import settings
 from streams.local.clickhouse_front.confinement import MAXIMA
 from streams.local.clickhouse_front.errors import (
@@ -86,8 +87,8 @@ def test_what_the_views_of_sister_shards_need_is_served():
     """Else a local stack of several shards would have no views."""
     for made in view_source.collections(SISTERS, "default", "secret"):
         parse(b"", made.encode())
-    source = view_source.ViewSource(database="dia", sisters=SISTERS)
-    for name in view_source.COLUMNS:
+    source = view_source.ViewSource(database="dia", sisters=SISTERS, tables=app.clickhouse_tables)
+    for name in source.columns:
         parse(b"", f"CREATE VIEW v AS {source.rows(name)}".encode())
 
 

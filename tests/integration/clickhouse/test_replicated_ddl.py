@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import app
 from streams.sinks.migration import load, variables
 from streams.sinks.replica import StatementRefused
 from streams.sinks.view_source import ViewSource
 
+TABLES = app.clickhouse_tables
 VALUES = variables(
-    ViewSource(database="dia", cluster="dia", sisters={}), m1_retention_days=30, replicated=True
+    ViewSource(database="dia", cluster="dia", sisters={}, tables=TABLES),
+    m1_retention_days=30,
+    replicated=True,
 )
 STATEMENTS = {
     f"{migration.label}-{number}": statement
-    for migration in load()
+    for migration in load(TABLES.values())
     for number, statement in enumerate(migration.statements(VALUES))
 }
 
