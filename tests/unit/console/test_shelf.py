@@ -54,8 +54,8 @@ async def test_what_came_since_is_added_to_what_is_kept(shelf, broker, monkeypat
     assert _all(await shelf.read()) == _in_the_queue(broker)
     decoded = []
 
-    async def counted(reader, spans, *bounds):
-        async for page in scanned(reader, spans, *bounds):
+    async def counted(reader, spans, *bounds, **options):
+        async for page in scanned(reader, spans, *bounds, **options):
             decoded.extend(page)
             yield page
 
