@@ -31,9 +31,7 @@ class Targets:
             raise UnknownTable(f"the app declares no ClickHouse table or sink called {name!r}")
         return found
 
-    def fitted(
-        self, target: str | RowTarget, row: Mapping[str, Any]
-    ) -> tuple[RowTarget, dict[str, Any]]:
+    def fitted(self, target: str | RowTarget, row: RowValues) -> tuple[RowTarget, dict[str, Any]]:
         """The target, and the row as the outbox keeps it.
 
         Raises `UnknownTable`, and `RowUnfit` for a row that could not be stored once it is owed.

@@ -11,7 +11,7 @@ import pytest
 from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS, app
 from streams.broker.memory import MemoryBroker
 from streams.cache.memory import MemoryShared
-from streams.clock import VirtualClock
+from streams.clock import VirtualClock, settle
 from streams.runtime.assignment import Opener
 from streams.runtime.commit import commit
 from streams.settings import Settings
@@ -20,6 +20,7 @@ from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 from streams.types import TopicPartition
 from tables.memory import MemoryDisk
+from tests.unit.runtime.dispatcher_desk import Desk
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
 CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
@@ -132,3 +133,25 @@ async def rig():
     made = Rig()
     await made.create_topics()
     return made
+
+
+@pytest.fixture
+def clock():
+    """Of `open_desk`."""
+    return VirtualClock()
+
+
+@pytest.fixture
+async def open_desk(clock):
+    """Opens dispatchers by hand, and closes them."""
+    opened = []
+
+    def open_(**options):
+        opened.append(Desk(clock, **options))
+        return opened[-1]
+
+    yield open_
+    for desk in opened:
+        desk.loop.cancel()
+        await desk.dispatcher.close()
+        await settle()

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from structlog.testing import capture_logs
 
-from streams.clock import VirtualClock, settle
+from streams.clock import settle
 from streams.errors import ProcessDied, ShardBusy
 from streams.job_agent import Ask, Outcome
 from streams.job_refusals import (
@@ -21,26 +21,6 @@ from streams.queue_policy import QueuePolicy
 from streams.runtime.work import Known, Work
 from streams.settings.job_retries import job_retries
 from tests.unit.runtime.dispatcher_desk import Desk
-
-
-@pytest.fixture
-def clock():
-    return VirtualClock()
-
-
-@pytest.fixture
-async def open_desk(clock):
-    opened = []
-
-    def open_(**options):
-        opened.append(Desk(clock, **options))
-        return opened[-1]
-
-    yield open_
-    for desk in opened:
-        desk.loop.cancel()
-        await desk.dispatcher.close()
-        await settle()
 
 
 async def test_an_outcome_says_what_came_of_the_work(open_desk):

@@ -7,32 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from streams.clock import VirtualClock, settle
 from streams.errors import PolicyServiceFailed, ProcessDied
 from streams.queue_policy import QueuePolicy
 from streams.runtime.ahead import AHEAD_OF_LANE
 from streams.runtime.dispatcher import HOLD_S
-from tests.unit.runtime.dispatcher_desk import Desk, away
-
-
-@pytest.fixture
-def clock():
-    return VirtualClock()
-
-
-@pytest.fixture
-async def open_desk(clock):
-    opened = []
-
-    def open_(**options):
-        opened.append(Desk(clock, **options))
-        return opened[-1]
-
-    yield open_
-    for desk in opened:
-        desk.loop.cancel()
-        await desk.dispatcher.close()
-        await settle()
+from tests.unit.runtime.dispatcher_desk import away
 
 
 async def test_while_what_work_needs_is_away_only_that_work_waits_and_no_attempt_is_spent(
