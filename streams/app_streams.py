@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Protocol
 
 from croniter import croniter
 
+from streams.absent_words import check_body
 from streams.app_table import SetTable, Table
 from streams.background_task import BackgroundTask
 from streams.current_stream import Target, current
@@ -65,7 +66,8 @@ class StreamDeclarations:
         ``group``: default `App.group`. ``sink``: topics, agents and functions that take what the body
         yields. ``tables``: default those that its code names; no other agent may use them.
 
-        Raises `UsageError`, and `UnsupportedByDia` for a ``concurrency`` above 1.
+        Raises `UsageError`, and `UnsupportedByDia` for a ``concurrency`` above 1 and for a body that
+        uses a word of Faust's streams that is not there.
         """
         if concurrency != 1:
             raise UnsupportedByDia(
@@ -79,6 +81,7 @@ class StreamDeclarations:
             called: str = name or getattr(body, "__name__", "") or ""
             if not (inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body)):
                 raise UsageError(f"agent {called} is no `async def`: it could not read its stream.")
+            check_body(called, body)
             source = topic or self.topic(f"{self.name}-{called}", value_type=value_type)
             make = partial(
                 StreamAgent,

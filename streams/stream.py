@@ -17,6 +17,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from streams.absent_words import absent
 from streams.current_stream import HeadersLike, Key, NoTables, Target
 from streams.errors import UnsupportedByDia
 from streams.sending import outgoing
@@ -296,27 +297,20 @@ class Stream:
 
     # --- Faust's words that dia does not have ------------------------------------------------
 
-    def noack_take(self, max_: int, within: float) -> NoReturn:
-        raise UnsupportedByDia("stream.noack_take() is not there: use stream.take(n, within).")
+    def noack_take(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("noack_take")
 
-    def join(self, *fields: Any) -> NoReturn:
-        raise UnsupportedByDia(
-            "stream.join() is not there: send both topics to a third one with the same key, and "
-            "keep the newest of each in a table of its agent."
-        )
+    def join(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("join")
 
-    def combine(self, *nodes: Any) -> NoReturn:
-        raise UnsupportedByDia(
-            "streams cannot be combined: send both topics to a third one, and read that."
-        )
+    def combine(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("combine")
 
-    def through(self, channel: Any) -> NoReturn:
-        raise UnsupportedByDia(
-            "stream.through() is not there: send to the topic, and declare an agent on it."
-        )
+    def through(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("through")
 
-    def echo(self, *channels: Any) -> NoReturn:
-        raise UnsupportedByDia("stream.echo() is not there: use `sink=` of the agent.")
+    def echo(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("echo")
 
 
 def _key_of(key: Any) -> Callable[[Any], Any]:

@@ -7,6 +7,7 @@
 | raises another error of a record | a dead letter with the error's code |
 | raises any other exception | a dead letter, `agent_failed`, with the last lines of the traceback |
 | raises what stops a partition or a worker | that |
+| uses a word of Faust that dia does not have | the partition stops, `agent_failed`: no event of it can pass |
 | waits longer than DIA_AGENT_TIMEOUT_S | it is cancelled; a dead letter, `agent_timeout` |
 
 Events behind it wait. An error on a list of `take` gives each event of the list again alone. An error
@@ -34,6 +35,7 @@ from streams.errors import (
     EngineFailed,
     PartitionRestart,
     PartitionStopped,
+    UnsupportedByDia,
     WorkerStopped,
 )
 from streams.stream import Stream
@@ -178,18 +180,19 @@ class AgentRun:
             partition.failure = error
         elif not isinstance(error, Exception | asyncio.CancelledError):
             raise error
-        elif offset is None:
-            await self._outside_an_event(error)
+        elif offset is None or isinstance(error, UnsupportedByDia):
+            await self._on_no_event(error)
         elif given > 1:
             partition.give_singly(given)
         else:
             await self._on_an_event(error, offset)
 
-    async def _outside_an_event(self, error: BaseException) -> None:
+    async def _on_no_event(self, error: BaseException) -> None:
         if _disposition(error) not in (Disposition.RETRY, Disposition.PAUSE):
             log.error("agent_failed", agent=self._agent.name, tp=str(self._partition.tp))
+            where = "for every event" if isinstance(error, UnsupportedByDia) else "outside an event"
             self._partition.failure = AgentFailed(
-                f"agent {self._agent.name} raised outside an event: {_lines(error)}"
+                f"agent {self._agent.name} raised {where}: {_lines(error)}"
             )
             return
         await self._pause(error, min(2.0**self._pauses, _LONGEST_PAUSE_S))
