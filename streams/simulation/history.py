@@ -26,7 +26,7 @@ from streams.simulation.shard_weather import ShardWeather
 from streams.simulation.sheds import Sheds, check_sheds
 from streams.simulation.sources import Loss, Sources, check_spoilt
 from streams.simulation.stops import check_stops
-from streams.simulation.weather import Weather
+from streams.simulation.weather import Weather, refuse_some_windows
 from streams.simulation.witness import Witness
 from streams.simulation.world import Process, World
 from streams.topic import Topic
@@ -105,6 +105,9 @@ class Story:
     """of the histories, those in which a partition's log loses what was consumed of it"""
     quiet_share: float = 0.0
     """of the histories, those that are judged at quiet moments before their end, too"""
+    refusing_share: float = 0.0
+    """of the histories, those in which shards refuse some windows from the first step to the last:
+    where a refusal ends with its weather, a restart inserts the row that was forgotten"""
     replicated_share: float = 0.0
     """of the histories, those in which every shard has replicas, which lag and die"""
 
@@ -125,6 +128,9 @@ def simulate(seed: int, story: Story) -> World:
         first_offset=clock_rng.choice(_FIRST_OFFSETS),
         replicas=REPLICAS if shard_rng.random() < story.replicated_share else 1,
     )
+    if _drawn(random.Random(f"refusals {seed}"), story.refusing_share):
+        for shard in world.shards.faults:
+            shard.refuse_always = refuse_some_windows
     dice = _Dice(
         random.Random(seed),
         random.Random(~seed),

@@ -25,6 +25,7 @@ METRICS = Story(
     source_share=1 / 4,
     loss_share=1 / 12,
     quiet_share=1 / 4,
+    refusing_share=1 / 6,
     replicated_share=1 / 3,
 )
 

@@ -248,10 +248,11 @@ class Weather:
         self._world.jump_clocks(self._rng.choice((-30_000, -500, 500, 120_000)))
 
 
+_WINDOWS_REFUSED_BY = dict.fromkeys(("m1", "h1", "d1"), ("tenant", "model", "w"))
 _REFUSED_BY = {
     "simulations": ("request_id",),
     "ledger": ("part", "read"),
-    **dict.fromkeys(("m1", "h1", "d1"), ("tenant", "model", "w")),
+    **_WINDOWS_REFUSED_BY,
 }
 """Columns that decide whether a row is refused: the same ones at every attempt."""
 
@@ -260,6 +261,11 @@ def _refuse_some_rows(table: str, row: Row) -> bool:
     """A quarter of the rows."""
     names = _REFUSED_BY.get(table)
     return names is not None and _refused(*(row[name] for name in names))
+
+
+def refuse_some_windows(table: str, row: Row) -> bool:
+    """The same quarter, of windows alone."""
+    return table in _WINDOWS_REFUSED_BY and _refuse_some_rows(table, row)
 
 
 def _refused(*values: object) -> bool:

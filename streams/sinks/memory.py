@@ -39,11 +39,19 @@ class Faults:
     slow_s: float = 0.0
     """how long a call takes before it does anything"""
     refuse: Callable[[str, Row], bool] | None = None
-    """(table, row) -> whether the shard will never take this row"""
+    """(table, row) -> whether the shard refuses this row"""
+    refuse_always: Callable[[str, Row], bool] | None = None
+    """as ``refuse``, and no weather ends it: the same row is refused at every attempt"""
     fail_after_rows: int | None = None
     """store so many rows of the next insert, then raise `ShardUnavailable`; happens once"""
     fail_roll_ups: int = 0
     """so many recomputations from now on raise `ShardUnavailable`"""
+
+    def refuses(self, table: str, row: Row) -> bool:
+        """Whether the shard refuses ``row`` of ``table`` now."""
+        return any(
+            rule is not None and rule(table, row) for rule in (self.refuse, self.refuse_always)
+        )
 
 
 @dataclass(slots=True)
@@ -155,7 +163,7 @@ class MemoryShards:
                 faults.fail_after_rows = None
                 self._store(shard, taken)
                 raise ShardUnavailable(f"shard {shard} broke off after {index} rows (scripted).")
-            if faults.refuse is not None and faults.refuse(table, row):
+            if faults.refuses(table, row):
                 refused.append(index)
             else:
                 taken.append((table, row))
