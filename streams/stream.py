@@ -71,7 +71,12 @@ class Feed(Protocol):
 
     def complete(self, stream: Stream) -> None:
         """What was given is complete; raises CancelledError if ``stream`` is not the current one,
-        and `ValueRefused` for a table value that cannot be written."""
+        and `ValueRefused` for a table value that cannot be written, after which the stream is over."""
+        ...
+
+    async def over(self) -> NoReturn:
+        """Raise CancelledError, after a pause: a body that catches it and asks again must not keep the
+        loop for itself."""
         ...
 
     async def more(self, stream: Stream) -> None:
@@ -111,6 +116,8 @@ class Stream:
         self._regrouping = regrouping
         self.asked = False
         """the agent has asked for an event"""
+        self.failed: Exception | None = None
+        """why what was given could not be completed: the event failed, whatever the body does with it"""
         self._feed = feed
         self._filters: list[Filter] = []
 
@@ -129,11 +136,17 @@ class Stream:
 
     # --- iterating ---------------------------------------------------------------------------
 
+    async def _begin(self) -> None:
+        """Once for each iteration: a stream that is over gives nothing, and its body a pause."""
+        self.asked = True
+        if self.failed is not None or self.ended:
+            await self._feed.over()
+
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._values() if not self._filters else self._filtered(_value)
 
     async def _values(self) -> AsyncIterator[Any]:
-        self.asked = True
+        await self._begin()
         feed = self._feed
         while True:
             if feed.given:
@@ -146,7 +159,7 @@ class Stream:
             yield feed.items[at]
 
     async def _filtered(self, shape: Callable[[Event], Any]) -> AsyncIterator[Any]:
-        self.asked = True
+        await self._begin()
         feed = self._feed
         while True:
             if feed.given:
@@ -196,7 +209,7 @@ class Stream:
         self, max_: int, within: float | None = None
     ) -> AsyncIterator[list[Event]]:
         """As `take`, with the records."""
-        self.asked = True
+        await self._begin()
         feed = self._feed
         while True:
             if feed.given:

@@ -8,6 +8,7 @@
 | raises any other exception | a dead letter, `agent_failed`, with the last lines of the traceback |
 | raises what stops a partition or a worker | that |
 | uses a word of Faust that dia does not have | the partition stops, `agent_failed`: no event of it can pass |
+| asks for the next one, and what it wrote cannot be | a dead letter, `value_refused`; the stream gives nothing more, also if the body catches the error |
 | waits longer than DIA_AGENT_TIMEOUT_S | it is cancelled; a dead letter, `agent_timeout` |
 
 Events behind it wait. An error on a list of `take` gives each event of the list again alone. An error
@@ -117,16 +118,7 @@ class AgentRun:
         partition.drop()
         if interrupted or partition.failure is not None:
             return
-        error: BaseException | None = None
-        if expired:
-            error = AgentTimeout(
-                f"agent {self._agent.name} waited longer than "
-                f"DIA_AGENT_TIMEOUT_S={self._timeout_s:g} in the middle of this event"
-            )
-        elif body.cancelled():
-            error = asyncio.CancelledError("the agent cancelled itself")
-        else:
-            error = body.exception()
+        error = stream.failed or self._end_of(body, expired=expired)
         if error is None:
             if not stream.asked:
                 partition.failure = AgentFailed(
@@ -135,6 +127,17 @@ class AgentRun:
                 )
             return
         await self._judge(error, given, offset)
+
+    def _end_of(self, body: asyncio.Task[None], *, expired: bool) -> BaseException | None:
+        """What ended the body; None if it returned."""
+        if expired:
+            return AgentTimeout(
+                f"agent {self._agent.name} waited longer than "
+                f"DIA_AGENT_TIMEOUT_S={self._timeout_s:g} in the middle of this event"
+            )
+        if body.cancelled():
+            return asyncio.CancelledError("the agent cancelled itself")
+        return body.exception()
 
     async def _call(self, stream: Stream) -> None:
         current.set(stream)

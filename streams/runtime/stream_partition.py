@@ -56,6 +56,8 @@ _TURN_S: Final = 0.05
 """An agent that never waits lets the rest of the process run so often."""
 _TURN_EVENTS: Final = 8
 """Events between two looks at the clock."""
+_OVER_PAUSE_S: Final = 1.0
+"""Before a body that asks a stream which is over hears of it again."""
 
 
 class StreamPartition(Partition):
@@ -295,15 +297,22 @@ class StreamPartition(Partition):
     # --- E4 ----------------------------------------------------------------------------------
 
     def complete(self, stream: Stream) -> None:
-        if stream is not self._stream:
-            raise asyncio.CancelledError("this stream is over: its agent was called again")
+        self._check_current(stream)
         if self._touched or self._sent or self._facts:
-            self.join()
+            try:
+                self.join()
+            except Exception as error:
+                stream.failed = error
+                raise
         given, self.given = self.given, 0
         if given == 1:
             self.at += 1
         else:
             self._step(given)
+
+    async def over(self) -> NoReturn:
+        await self.clock.sleep(_OVER_PAUSE_S)
+        raise asyncio.CancelledError("this stream is over")
 
     def join(self) -> None:
         """Seal every table before any of them is changed: sealing may fail, joining cannot."""
@@ -487,5 +496,5 @@ class StreamPartition(Partition):
         self._run.end()
 
     def _check_current(self, stream: Stream) -> None:
-        if stream is not self._stream:
-            raise asyncio.CancelledError("this stream is over: its agent was called again")
+        if stream is not self._stream or stream.failed is not None:
+            raise asyncio.CancelledError("this stream is over")
