@@ -119,7 +119,7 @@ class RowUnfit(BadRecord):
 
 
 class RowRefused(BadRecord):
-    """ClickHouse refused a row; found by bisection."""
+    """A shard refused a row, found by bisection, or a sink of the app did."""
 
     code = "row_refused"
 

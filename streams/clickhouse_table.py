@@ -21,6 +21,7 @@ from typing import Any
 
 from streams.column_type import TIME, ColumnType, Fit, column_type, fit_row
 from streams.errors import UsageError
+from streams.row_json import TARGET
 
 VERSION, MOMENT, EPOCH = "ver", "at", "epoch"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -80,7 +81,7 @@ class ClickHouseTable:
     def _types(self) -> dict[str, ColumnType]:
         types = {}
         for name, declared in self.columns.items():
-            if not _NAME.fullmatch(name) or name in (VERSION, MOMENT):
+            if not _NAME.fullmatch(name) or name in (VERSION, MOMENT, TARGET):
                 raise self._wrong(f"a column cannot be called {name!r}")
             try:
                 types[name] = column_type(_column(declared).type)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from operator import index
+from types import GenericAlias
 from typing import Any, TypeAlias
 
 from streams.bad_records import RowUnfit
@@ -38,6 +39,22 @@ _INTEGERS = {
     for bits in (8, 16, 32, 64)
 }
 _WRAPPERS = {"LowCardinality": 1, "Nullable": 1, "Array": 1, "Map": 2}
+_NO_MAP_KEYS = ("Bool", "Nullable", "Array", "Map")
+"""A JSON object, in which a refused row is kept, has no such names."""
+_FORMS: Mapping[str, Callable[..., Any]] = {
+    "LowCardinality": lambda inner: inner,
+    "Nullable": lambda inner: inner | None,
+    "Array": lambda inner: GenericAlias(list, (inner,)),
+    "Map": lambda key, item: GenericAlias(dict, (key, item)),
+}
+_PLAIN_FORMS: Mapping[str, type] = {
+    "String": str,
+    "Bool": bool,
+    "Float32": float,
+    "Float64": float,
+    "Date": int,
+    TIME: int,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,14 @@ class ColumnType:
     def fit(self) -> Fit:
         """Brings a value into the column's form."""
         return _fit(self)
+
+    @property
+    def form(self) -> Any:
+        """The Python type of what `fit` returns, as msgspec reads it."""
+        if self.name in _WRAPPERS:
+            inside = [kind.form for kind in self.inside]
+            return _FORMS[self.name](*inside)
+        return int if self.name in _INTEGERS else _PLAIN_FORMS[self.name]
 
 
 def column_type(declared: str | type) -> ColumnType:
@@ -106,6 +131,8 @@ def _parse(text: str) -> tuple[ColumnType, str]:
             raise ValueError(f"{text!r} has no {mark!r} after {one}")
         inside.append(one)
         rest = rest[1:]
+    if name == "Map" and inside[0].name in _NO_MAP_KEYS:
+        raise ValueError(f"a Map has no keys of {inside[0]}; they are text or numbers")
     return ColumnType(name, tuple(inside)), rest.lstrip()
 
 

@@ -6,11 +6,12 @@ DiaError
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
  |   |  WindowClosed, InvalidMessagePack, CodecFailed
- |   +- RowRefused                 (stage "sink": ClickHouse refused this row)
+ |   +- RowRefused                 (stage "sink": a shard or a sink refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
- |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost
+ |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost,
+ |   |  SinkUnavailable
  |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread  (wait: what needs it pauses)
  +- JobRefused                     answer the request with it, go on (streams/job_refusals.py)
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
@@ -108,6 +109,13 @@ class ShardBusy(TransientError):
     """ClickHouse asks for patience (code 252, too many parts): back-pressure, not a failure."""
 
     code = "shard_busy"
+
+
+class SinkUnavailable(TransientError):
+    """A sink of the app did not store a row that is brought back to it."""
+
+    code = "sink_unavailable"
+    exit_code = 4
 
 
 class PoolExhausted(TransientError):

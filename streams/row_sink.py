@@ -20,13 +20,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from streams.clickhouse_table import MOMENT, VERSION
 from streams.column_type import ColumnType, Fit, column_type, fit_row
 from streams.errors import UsageError
+from streams.row_json import TARGET
 from streams.settings import Settings
 from streams.types import TopicPartition
+
+REPLAYED_PART: Final = 1 << 56
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
@@ -45,7 +48,8 @@ class RowBatch:
     version: int
     """of the commit: its epoch and number; commits of one group and partition ascend"""
     part: int
-    """a commit's rows for one sink may come in several batches"""
+    """a commit's rows for one sink may come in several batches. A row that the sink refused and a replay
+    brings back is a batch of its own, with a number from `REPLAYED_PART` on."""
     columns: Mapping[str, Sequence[Any]]
 
     def __len__(self) -> int:
@@ -71,8 +75,11 @@ class RowSink(Protocol):
         """Return once the rows are stored for good.
 
         The batch may come again, also after later ones: written twice it must leave one copy, for
-        which `RowBatch.name` or (source, ``ver``) serve. Whatever it raises means "not stored": the
-        batch is tried again with growing pauses, and the others of this sink wait behind it.
+        which `RowBatch.name` serves, or its parts: group, source, version and part. To refuse rows for
+        good, store the others and raise `streams.rows.RowsRefused`: each refused one becomes a dead
+        letter, `row_refused`, which `dia replay` brings back. Whatever else it raises means "not
+        stored": the batch is tried again with growing pauses, and the others of this sink wait behind
+        it.
         """
         ...
 
@@ -85,7 +92,8 @@ OpenSink: TypeAlias = "Callable[[DeclaredSink, Settings], RowSink]"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredSink:
     """A sink of an app: ``columns`` as in `ClickHouseTable`; ``open`` makes the `RowSink` from this
-    declaration and the settings, once in each process, when its first row is due."""
+    declaration and the settings, once in each worker process, when its first row is due, and once for
+    each partition whose refused rows a replay brings back."""
 
     name: str
     columns: Mapping[str, str | type]
@@ -104,6 +112,8 @@ class DeclaredSink:
         for name, declared in self.columns.items():
             if name in (VERSION, MOMENT):
                 raise UsageError(f"sink {self.name!r}: the column {name!r} is the commit's.")
+            if name == TARGET:
+                raise UsageError(f"sink {self.name!r}: a column cannot be called {name!r}.")
             try:
                 types[name] = column_type(declared)
             except ValueError as error:

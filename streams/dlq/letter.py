@@ -22,7 +22,7 @@ UNKNOWN = "unknown"
 """What a field reads where nobody wrote it."""
 
 SINK_STAGE = "sink"
-"""The value is a row that ClickHouse refused, not a record of the source topic."""
+"""The value is a row that a shard or a sink refused, not a record of the source topic."""
 PROCESS_STAGE = "process"
 """The record decoded, and its agent refused it."""
 

@@ -1,8 +1,8 @@
 """Would a dead letter pass now? Its bytes are decoded again by today's code and schemas.
 
 Decoding holds every rule about the content of one event. What an agent refuses beyond it depends on
-its tables (an event id seen before) or on other services; what ClickHouse refuses of a row, on
-ClickHouse. Of such a letter it is unknown whether it would pass.
+its tables (an event id seen before) or on other services; what a shard or a sink refuses of a row,
+on that target. Of such a letter it is unknown whether it would pass.
 The time a record is judged by stays its append time: an old record is not too old for being
 replayed late.
 """
@@ -81,7 +81,7 @@ async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits)
 def _outside(letter: Letter) -> Verdict | None:
     """The verdict on what is no record of a declared topic."""
     if letter.stage == SINK_STAGE:
-        what = "the value is a row of a table: only ClickHouse can say whether it takes it now"
+        what = "the value is a row of a table or a sink: only that can say whether it takes it now"
         return Verdict(None, ROW_OF_A_TABLE, what)
     if letter.source is None:
         origin = letter.topic or "nobody says which"

@@ -32,7 +32,7 @@ class Action(Enum):
 
     REPLAY = "replay"
     INSERT = "insert"
-    """the value is a row of a table: it goes to ClickHouse, not to Kafka"""
+    """the value is a row of a table or a sink: it goes there, not to Kafka"""
     PARK = "park"
     LEAVE = "leave"
 
@@ -72,7 +72,7 @@ class Assessor:
         """Raises what `Repair` raises, and KeyError for a target that is not declared."""
         self.repair = Repair(terms)
         self._terms = terms
-        self._tables = topology.targets.tables
+        self._targets = topology.targets
         self._target = topology.topic(terms.target) if terms.target is not None else None
         self._limits = Limits(settings.future_max_s, settings.late_max_s)
         self._reader = reader
@@ -152,9 +152,11 @@ class Assessor:
 
     def _row(self, letter: Letter, record: Original) -> Assessed:
         try:
-            readable_row(self._tables, record.value)
+            readable_row(self._targets, letter, record.value)
         except ValueError as error:
-            return self._failed(letter, STILL_FAILS, f"the value is no row of a table: {error}")
+            return self._failed(
+                letter, STILL_FAILS, f"the value is no row of a table or a sink: {error}"
+            )
         return Assessed(letter, Action.INSERT, record=record, certain=False)
 
     def _failed(self, letter: Letter, reason: str, message: str) -> Assessed:

@@ -19,6 +19,7 @@ from streams.replay.owner import Owner, owned
 from streams.replay.pace import Pace
 from streams.replay.plan import Plan, Selection
 from streams.replay.ranges import OffsetSet
+from streams.replay.row_return import RowReturn
 from streams.replay.showing import Showing
 from streams.replay.standing import PlanStanding, Standing
 from streams.replay.step import FailedLetter, Stepper, steps
@@ -109,15 +110,17 @@ class PartitionRun:
             refuse_another(owner.standing, self._plan.id)
             await self._begin(owner)
             showing = Showing(means.shards, owner, means.clock)
+            rows = RowReturn(means.shards, means.topology.targets, means.settings)
             other = await means.broker.reader()
             try:
                 await showing.catch_up()
                 assessor = Assessor(self._plan.terms, means.settings, means.topology, other)
-                await self._steps(owner, showing, assessor)
+                await self._steps(owner, showing, assessor, rows)
                 await showing.finish()
                 await say_shown(owner, showing, means.clock, means.actor)
             finally:
                 await showing.abandon()
+                await rows.close()
                 await other.close()
             return owner.standing.plans[self._plan.id], not showing.behind
 
@@ -142,10 +145,12 @@ class PartitionRun:
         await owner.commit([begun])
         self._begun = True
 
-    async def _steps(self, owner: Owner, showing: Showing, assessor: Assessor) -> None:
+    async def _steps(
+        self, owner: Owner, showing: Showing, assessor: Assessor, rows: RowReturn
+    ) -> None:
         means = self._means
         stepper = Stepper(
-            self._plan, means.run, means.actor, owner, assessor, showing, means.shards,
+            self._plan, means.run, means.actor, owner, assessor, showing, rows,
             means.clock, self._partitions, means.seen,
         )  # fmt: skip
         standing = owner.standing.plans[self._plan.id]

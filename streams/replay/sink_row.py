@@ -1,25 +1,32 @@
-"""A row that ClickHouse refused, of a window or of facts, inserted after all.
+"""A row that a shard or a sink refused, brought back from its dead letter.
 
-The dead letter holds the row whole, with its key and version: inserting it again, or after the row
-of a newer version, changes nothing. So the insert needs no transaction; it goes before the one that
-records it. Hours and days of a window row are recomputed, as for any window that closed.
+The dead letter holds the row whole, with its key and version: inserting it into ClickHouse again, or after
+the row of a newer version, changes nothing. A sink gets it as a batch whose name is the same in every
+repeat (streams/row_sink.py). So neither needs a transaction; it goes before the one that records it. Hours
+and days of a window row are recomputed, as for any window that closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
 from streams.clickhouse_table import ClickHouseTable
+from streams.dlq.letter import Letter
 from streams.errors import RollUpExpired
+from streams.row_json import read_row
+from streams.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
 from streams.rows import ShardSet, WindowRows
 from streams.runtime.effects import rows_by_shard
+from streams.targets import RowTarget, Targets
 
 _HOUR_S, _DAY_S = 3600, 86_400
+WINDOWS = ("m1", "h1", "d1")
 
 
 class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,45 +53,61 @@ class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
     ver: int
 
 
-FactRow: TypeAlias = dict[str, Any]
-"""The JSON of a row of facts: ``table``, and every column that the engine filled."""
+class TargetRow(NamedTuple):
+    """The row of a declared table or sink, as `streams.targets.Targets.fitted` gives it, with the columns
+    that the commit added."""
+
+    target: RowTarget
+    row: dict[str, Any]
 
 
-class _Any(msgspec.Struct):
+class _Named(msgspec.Struct):
     table: str
 
 
-_decode = msgspec.json.Decoder(WindowRow).decode
-_decode_any = msgspec.json.Decoder(_Any).decode
-_decode_fact = msgspec.json.Decoder(FactRow).decode
+_decode = msgspec.json.Decoder(WindowRow, strict=False).decode
+_decode_name = msgspec.json.Decoder(_Named).decode
 
 
-def readable_row(tables: Mapping[str, ClickHouseTable], value: bytes | None) -> WindowRow | FactRow:
-    """The row of a dead letter. ValueError for anything else."""
-    declared = tables.get(_decode_any(value or b"").table)
-    if declared is not None:
-        fact = _decode_fact(value or b"")
-        if missing := [name for name in (*declared.shard_by, "ver") if name not in fact]:
-            raise ValueError(f"it has no {missing[0]}")
-        return fact
-    row = _decode(value or b"")
+def readable_row(targets: Targets, letter: Letter, value: bytes | None) -> WindowRow | TargetRow:
+    """The row in ``value``, which is that of ``letter``, mended or not. ValueError for anything else."""
+    raw = value or b""
+    name = _decode_name(raw).table
+    if (table := targets.tables.get(name)) is not None:
+        return TargetRow(table, _whole(read_row(table.types, raw), (*table.shard_by, "ver")))
+    if (sink := targets.sinks.get(name)) is not None:
+        if letter.source_tp is None:
+            raise ValueError("its dead letter does not say which partition owed it")
+        return TargetRow(sink, _whole(read_row(sink.types, raw), sink.types))
+    if name not in WINDOWS:
+        raise ValueError(f"the app declares no ClickHouse table or sink called {name!r}")
+    row = _decode(raw)
     if len(row.sk_k) != len(row.sk_n) or sum(row.sk_n) != row.n:
         raise ValueError(f"its sketch holds {sum(row.sk_n)} of {row.n} values")
     return row
 
 
-async def insert_row(shards: ShardSet, value: bytes | None) -> None:
+def _whole(row: dict[str, Any], needed: Iterable[str]) -> dict[str, Any]:
+    if missing := [name for name in needed if name not in row]:
+        raise ValueError(f"it has no {missing[0]}")
+    return row
+
+
+def batch_of(sink: DeclaredSink, letter: Letter, row: Mapping[str, Any]) -> RowBatch:
+    """The row as a batch of its own. Its name is the same in every repeat, and no other row's: it is
+    made of the commit that owed the row and of the letter's id."""
+    source = letter.source_tp
+    assert source is not None, "readable_row looked"
+    number = int.from_bytes(sha256(letter.id.encode()).digest()[:7], "big")
+    columns = {name: [row[name]] for name in sink.types}
+    return RowBatch(sink.name, letter.group, source, row["ver"], REPLAYED_PART + number, columns)
+
+
+async def insert_window(shards: ShardSet, row: WindowRow) -> None:
     """Store the row; of a minute, recompute the hour and the day.
 
     Raises what `ShardSet.insert` and `ShardSet.roll_up` raise, `RowsRefused` among them.
     """
-    row = readable_row(shards.tables, value)
-    if not isinstance(row, WindowRow):
-        columns = {name: [cell] for name, cell in row.items() if name != "table"}
-        declared = shards.tables[row["table"]]
-        for rows in rows_by_shard(declared, columns, shards.shard_of_key):
-            await shards.insert(rows.shard, [rows])
-        return
     shard = int(shards.shard_of([row.tenant], [row.model], [row.metric])[0])
     await shards.insert(shard, [_rows(row, shard)])
     if row.table == "m1":
@@ -92,6 +115,13 @@ async def insert_row(shards: ShardSet, value: bytes | None) -> None:
         with suppress(RollUpExpired):
             await shards.roll_up(shard, "h1", row.w // _HOUR_S * _HOUR_S)
             await shards.roll_up(shard, "d1", row.w // _DAY_S * _DAY_S)
+
+
+async def insert_fact(shards: ShardSet, table: ClickHouseTable, row: Mapping[str, Any]) -> None:
+    """Store the row. Raises what `ShardSet.insert` raises."""
+    columns = {name: [cell] for name, cell in row.items()}
+    for rows in rows_by_shard(table, columns, shards.shard_of_key):
+        await shards.insert(rows.shard, [rows])
 
 
 def _rows(row: WindowRow, shard: int) -> WindowRows:

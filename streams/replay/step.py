@@ -19,9 +19,8 @@ from streams.replay.owner import Owner
 from streams.replay.parking import parked_record
 from streams.replay.plan import Plan
 from streams.replay.ranges import OffsetSet
+from streams.replay.row_return import RowReturn
 from streams.replay.showing import Showing
-from streams.replay.sink_row import insert_row
-from streams.rows import RowsRefused, ShardSet
 from streams.types import OutboundRecord
 
 ROW_REFUSED = "row_refused"
@@ -40,8 +39,7 @@ class FailedLetter(Exception):  # noqa: N818 - a signal to the run, whose policy
 class Stepper:
     """Takes the steps of one run in one owned partition.
 
-    ``partitions`` of each topic records may go to; ``run`` names the process; ``shards`` None:
-    no ClickHouse is known, so rows cannot be inserted.
+    ``partitions`` of each topic records may go to; ``run`` names the process.
     """
 
     plan: Plan
@@ -50,7 +48,7 @@ class Stepper:
     owner: Owner
     assessor: Assessor
     showing: Showing
-    shards: ShardSet | None
+    rows: RowReturn
     clock: Clock
     partitions: Mapping[str, int]
     seen: Callable[[int], None] = field(default=lambda count: None)
@@ -122,25 +120,20 @@ class Stepper:
         return outgoing(one.letter, one.record, target.name, count, self.plan.id)
 
     async def _inserted(self, one: Assessed) -> Assessed:
-        """A row goes to ClickHouse before the transaction that records it: repeating it is
+        """A row goes to its target before the transaction that records it: repeating it is
         harmless. One that is refused again fails like any letter."""
         if one.action is not Action.INSERT:
             return one
         assert one.record is not None
-        if self.shards is None:
-            what = "no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS, or `dia up`"
-            return self._refused(one, what)
         for pause_s in (*_PAUSES_S, None):
             try:
-                await insert_row(self.shards, one.record.value)
-            except RowsRefused as error:
-                return self._refused(one, f"ClickHouse refuses the row again: {error.reason}")
+                why = await self.rows.put(one.letter, one.record.value)
             except TransientError:
                 if pause_s is None:
                     raise
                 await self.clock.sleep(pause_s)
             else:
-                break
+                return self._refused(one, why) if why else one
         return one
 
     def _refused(self, one: Assessed, message: str) -> Assessed:

@@ -146,7 +146,12 @@ def _refusable(
 ) -> None:
     """A sink has the rows of an effect, but for those at the ``refused`` indexes."""
     rows = [
-        RefusedFact(batch.sink, {name: column[i] for name, column in batch.columns.items()}, reason)
+        RefusedFact(
+            batch.sink,
+            {name: column[i] for name, column in batch.columns.items()},
+            reason,
+            place=f"{batch.name}/{i}",
+        )
         for i in refused
     ]
     partition.effect_done(effect.key, effect.seq, rows)

@@ -375,7 +375,7 @@ class Partition:
         self._owed.settle(self.outbox, link.epoch, seq, now_ms)
 
     def _bury_rows(self, windows: MinuteWindows) -> None:
-        """Dead-letter the rows that ClickHouse refused, in the commit that deletes them."""
+        """Dead-letter the rows that shards refused, in the commit that deletes them."""
         refused, windows.refused_rows = windows.refused_rows, []
         for rows, reason in refused:
             self._keep(refused_window(self.agent, self.state, rows, reason, self.clock.now_ms()))

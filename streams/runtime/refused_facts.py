@@ -1,6 +1,6 @@
-"""Effects whose rows ClickHouse refused, until the commit that turns those rows into dead letters.
+"""Effects whose rows a shard or a sink refused, until the commit that turns those rows into dead letters.
 
-The effect stays owed until then, so a crash in between only asks ClickHouse again. A row that a
+The effect stays owed until then, so a crash in between only asks the target again. A row that a
 newer version replaces (the ledger's, with every commit) needs no letter: the newer one says more.
 """
 

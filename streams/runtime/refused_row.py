@@ -1,4 +1,4 @@
-"""A row that ClickHouse refuses for good, as a dead letter of stage ``sink``.
+"""A row that a shard or a sink refuses for good, as a dead letter of stage ``sink``.
 
 Its value is the row as JSON, so that it can be inserted after a fix; its id names the place in
 the changelog that spoke of it last and a hash of the row's key. Rows of windows and of facts are
@@ -16,6 +16,7 @@ import msgspec
 from streams.bad_records import RowRefused
 from streams.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.job_agent import Agent
+from streams.row_json import row_json
 from streams.rows import FactRows, WindowRows, offset_of
 from streams.runtime.state import PartitionState
 from streams.types import TopicPartition
@@ -24,11 +25,14 @@ _WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 
 
 class RefusedFact(NamedTuple):
-    """One row of facts that a shard will never take."""
+    """One row of facts that a shard, or a sink, will never take."""
 
     table: str
+    """or sink"""
     row: Mapping[str, Any]
     reason: str
+    place: str = ""
+    """of a sink's row in its batches: two equal rows of a sink are two rows, those of a table are one"""
 
 
 def refused_facts(rows: FactRows, indexes: Sequence[int], reason: str) -> list[RefusedFact]:
@@ -52,7 +56,11 @@ def refused_window(
 def refused_fact(agent: Agent, state: PartitionState, fact: RefusedFact, now_ms: int) -> DeadLetter:
     """The dead letter of one row of facts. Its offset is that of the record which the row is
     about, and where it is about none, the last one that the partition consumed."""
-    key = [fact.table, *(fact.row[name] for name in sorted(fact.row) if name != "at")]
+    key = [
+        fact.table,
+        *filter(None, [fact.place]),
+        *(fact.row[name] for name in sorted(fact.row) if name != "at"),
+    ]
     offset = max(0, int(fact.row.get("off", state.link.last_offset)))
     return _letter(agent, state, fact, key, offset, now_ms)
 
@@ -72,7 +80,7 @@ def _letter(
         offset=offset,
         timestamp_ms=now_ms,
         key=tenant.encode(),
-        value=msgspec.json.encode({"table": refused.table, **refused.row}),
+        value=row_json(refused.table, refused.row),
         headers=(),
         dlq=TopicPartition(agent.source.dlq, state.tp.partition),
         id=f"{log.topic}/{log.partition}/{state.changelog_offset}/{digest}",

@@ -24,6 +24,7 @@ from streams.replay.run import Result, run_plan
 from streams.replay.standing import Standing, read_standing
 from streams.settings import Settings
 from streams.sinks.memory import MemoryShards
+from streams.targets import Targets
 from streams.topic import Topic
 from streams.topics import wanted_topics
 from streams.topology import Topology
@@ -40,7 +41,8 @@ class Lot:
     broker: Broker
     source: Topic
     clock: SystemClock = field(default_factory=SystemClock)
-    shards: MemoryShards = field(init=False)
+    shards: MemoryShards | None = field(init=False)
+    targets: Targets = field(default_factory=lambda: app.targets)
     buried: int = 0
     purged: int = 0
     """of ``buried``, letters whose topic was deleted since"""
@@ -48,7 +50,7 @@ class Lot:
     @property
     def topology(self) -> Topology:
         """Of the app that declares the source, and nothing else."""
-        return Topology(self.source.app, (self.source,), targets=app.targets)
+        return Topology(self.source.app, (self.source,), targets=self.targets)
 
     def __post_init__(self) -> None:
         self.shards = MemoryShards(2, self.clock, tables=app.clickhouse_tables)

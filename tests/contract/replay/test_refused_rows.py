@@ -12,24 +12,29 @@ from streams.types import TopicPartition
 W_S = 1_760_000_040
 
 
-async def bury(lot, body):
-    """Dead-letter a row as the engine does it."""
+async def bury_value(lot, value, id_):
+    """Dead-letter the JSON of a row as the engine does it."""
     number = partition_of(b"t", 2)
     origin = Origin(
         tp=TopicPartition(lot.source.name, number), offset=7, timestamp_ms=1_760_000_100_000,
-        key=b"t", value=msgspec.json.encode(body), headers=(),
-        dlq=TopicPartition(lot.source.dlq, number), id=f"{lot.source.name}.changelog/0/3/ab",
+        key=b"t", value=value, headers=(),
+        dlq=TopicPartition(lot.source.dlq, number), id=id_,
     )  # fmt: skip
     failure = Failure(
         code="row_refused", message="no", stage="sink", agent="a", group="g", attempts=1,
         first_failed_ms=1_760_000_100_000,
     )  # fmt: skip
-    writer = lot.broker.transactional_producer(f"buries-a-row-{lot.source.name}")
+    writer = lot.broker.transactional_producer(f"buries-{id_}")
     await writer.start()
     await writer.begin()
     await (await writer.send(dead_letter(origin, failure, "t").record))
     await writer.commit()
     await writer.close()
+
+
+async def bury(lot, body):
+    """The one row of a test, and wait until it can be read."""
+    await bury_value(lot, msgspec.json.encode(body), f"{lot.source.name}.changelog/0/3/ab")
     await lot.read(lot.source.dlq, 1)
 
 

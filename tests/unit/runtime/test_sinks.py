@@ -7,6 +7,7 @@ import json
 import pytest
 
 from streams.bad_records import RowUnfit
+from streams.row_json import read_row
 from streams.row_sink import DeclaredSink, RowBatch
 from streams.rows import RowsRefused
 from tests.unit.runtime.conftest import DLQ, SOURCE
@@ -120,6 +121,35 @@ async def test_a_row_that_a_sink_will_never_take_is_a_dead_letter(rig, sink, ear
     assert json.loads(letter)["word"] == "b"
     headers = dict(rig.contents(DLQ).headers[0])
     assert headers["dia.dlq.error_code"] == b"row_refused"
+
+
+async def test_equal_rows_that_a_sink_refuses_are_a_letter_each(rig, sink, ear):
+    """Under one id the second one would be shown, decided and brought back as the first."""
+    await owe(rig, sink)
+    for _ in range(2):
+        rig.partition.fact(sink, {"word": "a", "n": 1})
+    await rig.commit()
+    ear.refuses = [0, 1]
+    async with running(rig, sinks=rig.sinks):
+        await rig.clock.advance(5)
+    ids = [dict(headers)["dia.dlq.id"] for headers in rig.contents(DLQ).headers]
+    assert len(ids) == len(set(ids)) == 2
+
+
+async def test_the_letter_of_a_refused_row_keeps_numbers_that_json_has_not(rig, ear):
+    """An infinity became null: what the sink refused could not be told, or brought back."""
+    declared = DeclaredSink(name="ear", columns={"word": str, "n": float}, open=lambda *_: ear)
+    rig.sinks = {"ear": declared}
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    rig.partition.fact(declared, {"word": "a", "n": float("inf")})
+    await rig.commit()
+    ear.refuses = [0]
+    async with running(rig, sinks=rig.sinks):
+        await rig.clock.advance(5)
+    [letter] = rig.contents(DLQ).values
+    assert read_row(declared.types, letter)["n"] == float("inf")
 
 
 async def test_a_sink_that_the_app_no_longer_declares_stops_the_partition(rig, sink, ear):
