@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import structlog
+
 from streams.clock import Clock
-from streams.errors import BatchUnreadable, BrokerUnavailable
+from streams.errors import BatchUnreadable, BrokerUnavailable, DiaError
 from streams.types import LogReader, RecordBatch, TopicPartition
 
 READ_RECORDS = 5000
 DECIDED_TIMEOUT_S = 60.0
 """Longer than a broker lets a transaction of a dead producer stay open."""
 DECIDED_POLL_S = 0.1
+
+log = structlog.get_logger(__name__)
 
 
 async def read_range(
@@ -60,6 +64,17 @@ async def decided_end(reader: LogReader, tp: TopicPartition, clock: Clock) -> in
             )
         await clock.sleep(DECIDED_POLL_S)
     return stable
+
+
+async def until_readable(reader: LogReader, tp: TopicPartition, clock: Clock) -> None:
+    """Wait until readers of ``tp`` see what was just committed there, so that the next command reads
+    what this one wrote. The commit stands even where the broker does not let this be waited for: then
+    a warning is logged, and nothing is raised.
+    """
+    try:
+        await decided_end(reader, tp, clock)
+    except DiaError as error:
+        log.warning("commit_shows_late", tp=str(tp), code=error.code, why=str(error))
 
 
 async def read_some(

@@ -36,8 +36,11 @@ class MemoryBroker:
         *,
         session_timeout_s: float = 10.0,
         transaction_timeout_s: float = 30.0,
+        marker_delay_s: float = 0.0,
     ) -> None:
-        self._cluster = Cluster(clock)
+        """``marker_delay_s``: how long after the answer to a commit or an abort the control markers
+        reach the partitions. A real broker promises nothing about it."""
+        self._cluster = Cluster(clock, marker_delay_s)
         self.members: dict[str, MemoryConsumer] = {}
         """The last consumer made for each instance id, so that a test can `mute` it."""
         self._session_timeout_s = session_timeout_s

@@ -44,14 +44,14 @@ class Topic:
 class Cluster:
     """The broker's whole state. Clients change it; nothing here runs by itself."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, marker_delay_s: float = 0.0) -> None:
         self.clock = clock
         self.cluster_id = "memory"
         self.signal = WakeSignal(clock)
         self.faults = Faults(clock, self.signal.notify)
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = {}
-        self.replicas = Replicas(clock)
+        self.replicas = Replicas(clock, marker_delay_s)
         self.transactions = TransactionCoordinator(
             clock, self.commit_offsets, self.faults.take_extra_marker, self.replicas
         )

@@ -31,11 +31,13 @@ class _Marker(NamedTuple):
 
 
 class Replicas:
-    """Everything is replicated at once, unless it is told otherwise. Times are the clock's
-    monotonic ones, in seconds."""
+    """Records are replicated at once, unless `elect` says otherwise. Markers are written
+    ``marker_delay_s`` after their transaction has ended, unless `delay_markers` names other delays.
+    Times are the clock's monotonic ones, in seconds."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, marker_delay_s: float = 0.0) -> None:
         self._clock = clock
+        self._marker_delay_s = marker_delay_s
         self._behind: dict[TopicPartition, _Behind] = {}
         self._markers: list[_Marker] = []
         self._delays_s: list[float] = []
@@ -69,11 +71,12 @@ class Replicas:
 
     def mark(self, producer_id: int, writes: list[Callable[[], None]]) -> None:
         """Write the markers of one transaction, each in its time."""
-        delays_s, self._delays_s = self._delays_s, []
-        now_s = self._clock.monotonic()
+        named_s, self._delays_s = self._delays_s, []
+        now_s, rest_s = self._clock.monotonic(), 0.0 if named_s else self._marker_delay_s
         for number, write in enumerate(writes):
-            if number < len(delays_s) and delays_s[number] > 0:
-                self._markers.append(_Marker(now_s + delays_s[number], producer_id, write))
+            delay_s = named_s[number] if number < len(named_s) else rest_s
+            if delay_s > 0:
+                self._markers.append(_Marker(now_s + delay_s, producer_id, write))
             else:
                 write()
 

@@ -7,6 +7,10 @@ Each transaction also commits the number of its last journal entry, as the offse
 partition in group `DECIDED_GROUP`. A journal that ends below that number has lost decisions, and a
 letter that was decided there would be replayed twice. Brokers forget the offset after seven silent
 days (offsets.retention.minutes); from then on such a loss shows no more.
+
+A commit is answered before its marker lies in the journal, and readers end below a missing marker.
+So an owner that has decided something waits at its end for the markers: the next command reads what
+the one before it decided.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import msgspec
 
 from streams.clock import Clock
 from streams.errors import ChangelogLost, CommitInDoubt, DiaError, PartitionRestart
+from streams.log_range import until_readable
 from streams.replay.journal import Entry, record
 from streams.replay.standing import Standing, read_standing, way_out
 from streams.runtime.deadline import Deadline, DeadlinePassed
@@ -145,6 +150,10 @@ async def owned(
             if whole:
                 raise lost
             standing.fault, standing.seq = standing.fault or lost, decided
-        yield Owner(topology, source, partition, standing, reader, clock, producer)
+        owner = Owner(topology, source, partition, standing, reader, clock, producer)
+        first = standing.seq
+        yield owner
+        if standing.seq > first:
+            await until_readable(reader, journal, clock)
     finally:
         await asyncio.gather(producer.close(), reader.close())

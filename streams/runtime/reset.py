@@ -39,6 +39,7 @@ from streams.errors import (
     TopicRecreated,
     UnknownTarget,
 )
+from streams.log_range import until_readable
 from streams.rows import EPOCH_END
 from streams.runtime import effects
 from streams.runtime.append_times import appended_ms
@@ -274,7 +275,13 @@ async def reset(broker: Broker, clock: Clock, agreed: Opening) -> Opening:
         ) from error
     finally:
         await producer.close()
-    await _trim(broker, standing.survey.changelog, opening.link.base_offset)  # R5
+    changelog = standing.survey.changelog
+    reader = await broker.reader()
+    try:
+        await until_readable(reader, changelog, clock)
+    finally:
+        await reader.close()
+    await _trim(broker, changelog, opening.link.base_offset)  # R5
     return opening
 
 

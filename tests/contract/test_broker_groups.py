@@ -48,6 +48,7 @@ async def test_watermarks_tell_the_open_transaction_from_the_end(world):
     """An idle partition is one whose position is both watermarks."""
     tp = TopicPartition(await world.topic(), 0)
     await world.write(await world.writer(), tp, b"a")
+    await world.stable(tp, 2)
     consumer, _ = await world.member(world.name("group"), [tp.topic], "one")
     open_writer = await world.writer()
     await open_writer.begin()

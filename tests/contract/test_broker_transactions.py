@@ -82,6 +82,7 @@ async def test_an_open_transaction_holds_the_last_stable_offset(world):
     tp = TopicPartition(await world.topic(), 0)
     first, second = await world.writer(), await world.writer()
     await world.write(first, tp, b"before")
+    await world.stable(tp, 2)
     await second.begin()
     await world.send(second, tp, b"open")
     await world.write(first, tp, b"after")

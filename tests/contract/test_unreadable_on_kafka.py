@@ -13,7 +13,9 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from streams.broker.kafka import KafkaBroker
+from streams.clock import SystemClock
 from streams.errors import BatchUnreadable
+from streams.log_range import decided_end
 from streams.types import TopicConfig, TopicPartition
 
 pytestmark = pytest.mark.stack
@@ -78,6 +80,10 @@ async def spoiled(kafka_bootstrap):
     producer = broker.transactional_producer("unreadable")
     await producer.start()
     await send(producer, BAD, b"a", b"b")
+    reader = await broker.reader()
+    # The commit is answered before its marker is appended: without the wait, the batch may lie first.
+    assert await decided_end(reader, BAD, SystemClock()) == 3
+    await reader.close()
     await produce_raw(kafka_bootstrap, BAD, broken_lz4(3))
     await send(producer, BAD, b"c", b"d")
     await send(producer, GOOD, *(b"%d" % number for number in range(5)))

@@ -14,7 +14,7 @@ from streams.broker.kafka import KafkaBroker
 from streams.cli import main
 from streams.clock import SystemClock
 from streams.edge.client import EdgeClient
-from streams.log_range import read_range
+from streams.log_range import decided_end, read_range
 from streams.types import TopicPartition
 from tests.faults.edge_process import EdgeUnderTest
 from tests.faults.services import absent
@@ -49,7 +49,7 @@ async def _log(bootstrap: str) -> list[list[tuple[bytes | None, int]]]:
     reader, found = await KafkaBroker(bootstrap).reader(), []
     for partition in range(MODEL_METRICS.partitions):
         tp, seen = TopicPartition(MODEL_METRICS.name, partition), []
-        begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+        begin, end = await reader.beginning_offset(tp), await decided_end(reader, tp, SystemClock())
         async for batch in read_range(reader, tp, begin, end, 50_000):
             seen += [
                 (key, round(json.loads(value)["value"]))

@@ -13,7 +13,7 @@ from streams.broker.partitioner import partition_of
 from streams.cli import main
 from streams.clock import SystemClock
 from streams.codecs import Limits, decode
-from streams.log_range import read_range
+from streams.log_range import decided_end, read_range
 from streams.topics import plan, wanted_topics
 from streams.types import TopicPartition
 
@@ -40,7 +40,7 @@ async def _ends(bootstrap: str) -> list[int]:
     reader = await KafkaBroker(bootstrap).reader()
     try:
         return [
-            await reader.last_stable_offset(TopicPartition(MODEL_METRICS.name, partition))
+            await decided_end(reader, TopicPartition(MODEL_METRICS.name, partition), SystemClock())
             for partition in range(MODEL_METRICS.partitions)
         ]
     finally:
@@ -53,7 +53,7 @@ async def _read(bootstrap: str, starts: list[int]) -> list:
     try:
         for partition, start in enumerate(starts):
             tp = TopicPartition(MODEL_METRICS.name, partition)
-            end = await reader.last_stable_offset(tp)
+            end = await decided_end(reader, tp, SystemClock())
             batches += [batch async for batch in read_range(reader, tp, start, end, 50_000)]
     finally:
         await reader.close()

@@ -17,6 +17,7 @@ from agents.app import AGGREGATE_METRICS, MODEL_METRICS, app
 from streams.broker.kafka import KafkaBroker
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
+from streams.log_range import decided_end
 from streams.rows import epoch_of
 from streams.runtime.assignment import first_link, transactional_id
 from streams.runtime.deadline import Deadline
@@ -32,6 +33,8 @@ from tables.changelog import pack
 from tables.rocksdb import RocksFolder
 
 PATIENCE_S = 60.0
+MARKER_DELAY_S = 0.03
+"""Seconds between a commit and its markers in memory: as on a broker that is busy."""
 SETTINGS = Settings(
     commit_interval_s=0.05,
     session_timeout_s=6.0,
@@ -196,6 +199,9 @@ class Line:
             await (await producer.send(OutboundRecord(self.changelog, None, data)))
         await producer.commit()
         await producer.close()
+        reader = await self.broker.reader()
+        await decided_end(reader, self.changelog, self.clock)
+        await reader.close()
 
     async def truncate_source(self) -> None:
         """Records that nobody has consumed yet fall out of the log."""
@@ -212,7 +218,11 @@ class Line:
 async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Line]:
     """A line whose topics exist and are empty."""
     if request.param == "memory":
-        broker: Broker = MemoryBroker(SystemClock(), session_timeout_s=SETTINGS.session_timeout_s)
+        broker: Broker = MemoryBroker(
+            SystemClock(),
+            session_timeout_s=SETTINGS.session_timeout_s,
+            marker_delay_s=MARKER_DELAY_S,
+        )
     else:
         broker = KafkaBroker(
             request.getfixturevalue("kafka_bootstrap"),
