@@ -219,9 +219,7 @@ class Migrator:
             for statement in statements:
                 self._replica.command(statement)
             self._replica.command(
-                f"INSERT INTO {self._record} (label, checksum) "
-                "SELECT {label:String}, {checksum:String}",
-                {"label": label, "checksum": checksums[label]},
+                _RECORD.format(table=self._record), {"label": label, "checksum": checksums[label]}
             )
         self._replica.claim(self._place)
         return [label for label, _ in waiting]
@@ -280,6 +278,14 @@ CREATE TABLE IF NOT EXISTS {table}
 (label String, checksum String, at DateTime64(3, 'UTC') DEFAULT now64(3))
 ENGINE = ReplacingMergeTree(at) ORDER BY label
 """
+
+_RECORD = """
+INSERT INTO {table} (label, checksum, at)
+SELECT {{label:String}}, {{checksum:String}},
+    greatest(now64(3), max(at) + INTERVAL 1 MILLISECOND)
+FROM {table} WHERE label = {{label:String}}
+"""
+"""The newest record of a label is the last one written, also where the server's clock was set back."""
 
 
 def _has_code(text: str) -> bool:

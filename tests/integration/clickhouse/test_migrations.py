@@ -42,6 +42,18 @@ def test_a_changed_setting_runs_its_migration_again(
         server.replica.close()
 
 
+def test_a_migration_is_known_to_have_run_after_the_clock_was_set_back(
+    servers: list[schema.Server],
+) -> None:
+    """Else plan and apply show it as pending until the clock has passed the former time."""
+    servers[0].replica.command(
+        "INSERT INTO migrations_local (label, checksum, at) "
+        "SELECT 'R002__views', 'other', now64(3) + INTERVAL 1 HOUR"
+    )
+    assert servers[0].migrator.apply() == ["R002__views"]
+    assert servers[0].migrator.pending() == []
+
+
 def test_every_table_writes_a_part_to_disk_before_it_acknowledges(
     servers: list[schema.Server],
 ) -> None:
@@ -118,20 +130,25 @@ def test_the_statements_for_a_cluster_are_valid_sql(
 
 @pytest.fixture
 def declared(settings: Settings) -> Iterator[Callable[[ClickHouseTable], schema.Server]]:
-    """The first server as an app migrates it that declares one table more; dropped at the end."""
+    """The first server as an app migrates it that declares one table more; dropped at the end, and
+    the views are those of this app again."""
     made: list[tuple[schema.Server, str]] = []
 
-    def server(table: ClickHouseTable) -> schema.Server:
+    def declare(table: ClickHouseTable) -> schema.Server:
         found = schema.servers(settings, {**TABLES, table.name: table})[0]
         made.append((found, table.name))
         return found
 
-    yield server
+    yield declare
     for found, name in made:
         found.replica.command(f"DROP VIEW IF EXISTS {name}")
         found.replica.command(f"DROP TABLE IF EXISTS {name}_local")
         found.replica.command(f"DELETE FROM migrations_local WHERE label = 'T__{name}'")
         found.replica.close()
+    server = schema.servers(settings, TABLES)[0]
+    server.migrator.apply()
+    assert server.migrator.pending() == []
+    server.replica.close()
 
 
 SALES = ClickHouseTable(
