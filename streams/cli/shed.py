@@ -152,10 +152,11 @@ def show(
     *,
     topic: _AnyTopic = None,
 ) -> None:
-    """The last order of each partition, and whether it was carried out.
+    """The last order of each partition, and whether the group is past its end.
 
-    waiting: no worker has committed it yet. void: the partition was reset since. All that was ever
-    skipped: dia query "SELECT * FROM shed_ranges".
+    waiting: it is not. done: it is; records that a worker had read before it heard of the order were
+    processed, not skipped. void: the partition was reset since. What was skipped:
+    dia query "SELECT * FROM shed_ranges".
 
     Example: dia shed list
     """

@@ -225,7 +225,7 @@ def test_old_records_are_given_up_from_the_browser(page, stage):
     """A plan says what it costs; the order names who and why; the worker carries it out and the
     ledger still adds up."""
     events = [{**event, "tenant_id": TENANT} for event in trained_models(SystemClock().now_ms(), 2)]
-    with stage.asleep():
+    with stage.without_workers():
         stage.produce("train.results", events)
         _go(page, "Pipeline")
         page.get_by_label("Topic").select_option("train.results")
