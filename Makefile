@@ -63,7 +63,7 @@ ifndef CI # where every test follows
 endif
 
 test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Interpreters of `make test-pythons`; each gets an environment of its own below build/.
 PYTHONS ?= python3.12 python3.13 python3.14

@@ -25,17 +25,12 @@ hypothesis.settings.register_profile("dia", deadline=None)
 hypothesis.settings.load_profile("dia")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for the real stack is marked so: ``-m "not stack"`` then runs without it, and
-    where tests run in several processes, a file's stay together: each process has one stack."""
+    """Whoever asks for the real stack is marked so: ``-m "not stack"`` then runs without it."""
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-        elif item.path == _HISTORIES:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    # They take longest and every core: begun last, they would have the others wait for nothing.
+    # The histories take longest and every core: begun last, the other processes would wait for them.
     items.sort(key=lambda item: item.path != _HISTORIES)
 
 
