@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from streams.clock import SystemClock
 from streams.dlq.filters import Filters, OffsetRange
 from streams.errors import ChangelogLost, RefusedBySafety
 from streams.replay.control import dispose, find_plan, plan_in, tell
@@ -86,17 +87,26 @@ async def test_a_paused_plan_goes_on_where_it_stood(lot):
     await lot.bury(*[lot.event(n) for n in range(40)])
     draft = await lot.plan()
     counts: list[int] = []
-    half = asyncio.Event()
+    half, paused = asyncio.Event(), asyncio.Event()
+
+    class Waiting(SystemClock):
+        """The run goes no further than half its way before it is paused, however slow that is."""
+
+        async def sleep(self, seconds: float) -> None:
+            await (paused.wait() if half.is_set() else super().sleep(seconds))
 
     def seen(count: int) -> None:
         counts.append(count)
         if sum(counts) >= 10:
             half.set()
 
+    lot.clock = Waiting()
     running = asyncio.create_task(lot.run(draft.plan, rate=40.0, seen=seen))
     await asyncio.wait_for(half.wait(), 30)
+    lot.clock = SystemClock()
     source, found = await find_plan(lot.broker, draft.plan.id, [lot.source])
     await tell(lot.broker, lot.clock, lot.topology, source, found, "pause", "cat", "too fast")
+    paused.set()
     result = await running
     assert result.states == {"paused"}
     assert 10 <= result.replayed < 40
