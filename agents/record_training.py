@@ -41,7 +41,7 @@ _IDS_OVER_QUOTA: Final = (
 )
 _MODELS_OVER_QUOTA: Final = (
     "a model that is not known, of a tenant that has its share of the partition's "
-    "(DIA_QUOTA_MODELS, DIA_MAX_MODELS)"
+    "(DIA_QUOTA_MODELS, DIA_MAX_MODELS); one is free again DIA_MODEL_RETENTION_DAYS after its last result"
 )
 
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
@@ -51,6 +51,16 @@ _json = msgspec.json.Encoder().encode
 def record_training(batch: EventBatch[TrainingResult], scope: Scope) -> None:
     """Refuse what is over quota or contradicts itself, drop repeats, record the rest."""
     cards = scope.table(MODEL_CARDS)
+    spans = cards.spans(batch.appended_ms())
+    for span in spans:
+        cards.begin(span)
+        at = np.arange(len(batch))
+        part = batch if len(spans) == 1 else batch.keep((span.start <= at) & (at < span.stop))
+        _record(part, scope, cards)
+
+
+def _record(batch: EventBatch[TrainingResult], scope: Scope, cards: ModelCards) -> None:
+    """Events during which no model is forgotten."""
     batch = _within_quota(batch, scope, cards)
     if not batch.events:
         return

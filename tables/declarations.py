@@ -46,6 +46,13 @@ def _outcomes(context: TableContext) -> Outcomes:
     )
 
 
+def _model_cards(context: TableContext) -> ModelCards:
+    settings = context.settings
+    return ModelCards(
+        settings.max_models, settings.quota_models, settings.model_retention_days * 86_400_000
+    )
+
+
 SEEN_EVENTS: Final = TableSpec("seen_events", b"I", _seen_events)
 MINUTE_WINDOWS: Final = TableSpec("minute_windows", b"W", _minute_windows)
 FINISHED_OFFSETS: Final = TableSpec("finished_offsets", b"P", lambda context: FinishedOffsets())
@@ -53,7 +60,7 @@ OUTCOMES: Final = TableSpec("outcomes", b"K", _outcomes)
 MODEL_CARDS: Final = TableSpec(
     "model_cards",
     b"M",
-    lambda context: ModelCards(context.settings.max_models, context.settings.quota_models),
+    _model_cards,
 )
 OUTBOX: Final = TableSpec("outbox", b"O", lambda context: Outbox())
 """Every partition has it: the runtime itself owes effects."""

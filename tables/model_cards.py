@@ -1,12 +1,26 @@
-"""What a partition knows of its models: one card each, with bounds that keep it one entry."""
+"""What a partition knows of its models: one card each, with bounds that keep it one entry.
+
+A model is *heard of* with each result of it that is applied. One that was not heard of for the retention
+is forgotten, and its tenant may bring another in its place; a later result of it begins a new card. Age is
+log time (tables/log_time.py) over the events of the partition, with the retention as its TTL: so a broker's
+clock that is ahead for a while forgets nothing, and what is forgotten follows from the log alone. It is
+counted in whole steps, 32 of a retention, so that a batch seldom has events before and after one: a model
+is forgotten when it is older than the retention by up to three of them. Log time is a part of the table's
+state, the entry `_TIME_KEY`; the entry of a card is ``(heard, card)``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.model_card import Best, ModelCard, ModelVersion
+from tables.log_time import Expiry, LogTime, log_times
 from tables.shares import Shares
 from tables.table import Entry
 
@@ -19,18 +33,40 @@ MAX_METRIC_CHARS = 128
 _OVERHEAD = 6
 """Bytes of memory for each encoded byte, about: names and numbers become objects."""
 
+RETENTION_MS: Final = 400 * 86_400_000
+_TIME_KEY: Final = b"\0"
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(ModelCard).decode
+_decode = msgspec.msgpack.Decoder(tuple[int, ModelCard]).decode
+_decode_time = msgspec.msgpack.Decoder(LogTime).decode
+
+
+class Span(NamedTuple):
+    """Events from ``start`` to ``stop`` of a batch, of one step of log time. What was last heard of before
+    ``horizon_ms`` is forgotten when the first of them comes."""
+
+    start: int
+    stop: int
+    at_ms: int
+    horizon_ms: int
 
 
 class ModelCards:
     """The `Table` of model cards (protocol: tables/table.py)."""
 
-    def __init__(self, max_models: int, quota: int = 0) -> None:
+    def __init__(self, max_models: int, quota: int = 0, retention_ms: int = RETENTION_MS) -> None:
         self._shares = Shares(max_models, quota)
+        self._expiry = Expiry.of(retention_ms)
+        self._log_time = LogTime()
+        self._now_ms = 0
+        self._time_changed = False
         self._cards: dict[bytes, ModelCard] = {}
+        self._heard: dict[bytes, int] = {}
+        """log time of each card's last result in whole steps, in ascending order"""
         self._sizes: dict[bytes, int] = {}
         self._dirty: dict[bytes, None] = {}
+        self._forgotten: dict[bytes, None] = {}
+        """written, and gone since the last commit"""
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -39,6 +75,35 @@ class ModelCards:
     @property
     def bytes_used(self) -> int:
         return self._bytes * _OVERHEAD
+
+    def spans(self, append_ms: NDArray[np.int64]) -> list[Span]:
+        """Cut the partition's next events, given their append times. `begin` each span in its turn."""
+        if not len(append_ms):
+            return []
+        times, self._log_time = log_times(self._log_time, append_ms, self._expiry)
+        self._time_changed = True
+        steps = np.stack(times, axis=1) // self._expiry.step_ms
+        starts = np.flatnonzero(np.diff(steps, axis=0, prepend=steps[:1] - 1).any(axis=1)).tolist()
+        whole_ms = (steps[starts] * self._expiry.step_ms).tolist()
+        cuts = pairwise([*starts, len(append_ms)])
+        return [Span(*cut, *ms) for cut, ms in zip(cuts, whole_ms, strict=True)]
+
+    def begin(self, span: Span) -> None:
+        """Its events come now: forget, oldest first, what they no longer know."""
+        self._now_ms = span.at_ms
+        gone: list[bytes] = []
+        for key, heard_ms in self._heard.items():
+            if heard_ms >= span.horizon_ms:
+                break
+            gone.append(key)
+        for key in gone:
+            del self._heard[key]
+            self._shares.give_back(self._cards.pop(key).tenant_id)
+            self._dirty.pop(key, None)
+            size = self._sizes.pop(key, None)
+            if size is not None:  # it was written
+                self._bytes -= size
+                self._forgotten[key] = None
 
     def get(self, tenant_id: str, model_id: str) -> ModelCard | None:
         """The card as it is now; not to be changed by the caller."""
@@ -71,9 +136,11 @@ class ModelCards:
         return self._shares.room(tenant_id, others)
 
     def open(self, tenant_id: str, model_id: str) -> ModelCard:
-        """The card to change, an empty one for a model not heard of before."""
+        """The card to change, of a model that is heard of now: an empty one, if it is not known."""
         key = _key(tenant_id, model_id)
         self._dirty[key] = None
+        self._heard.pop(key, None)  # its new place is the last
+        self._heard[key] = self._now_ms
         card = self._cards.get(key)
         if card is None:
             self._shares.take(tenant_id)
@@ -103,21 +170,32 @@ class ModelCards:
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in items:
-            card = self._cards[key] = _decode(value)
+            if key == _TIME_KEY:
+                self._log_time = _decode_time(value)
+                continue
+            self._heard[key], card = _decode(value)
+            self._cards[key] = card
             self._shares.take(card.tenant_id)
             self._resize(key, len(value))
+        self._heard = dict(sorted(self._heard.items(), key=lambda item: item[1]))
 
     def delta(self, seq: int) -> list[Entry]:
-        entries: list[Entry] = []
+        gone = self._forgotten.keys() - self._dirty.keys()
+        entries: list[Entry] = [(key, None) for key in self._forgotten if key in gone]
         for key in self._dirty:
-            value = _encode(self._cards[key])
+            value = _encode((self._heard[key], self._cards[key]))
             self._resize(key, len(value))
             entries.append((key, value))
-        self._dirty = {}
+        if self._time_changed:
+            entries.append((_TIME_KEY, _encode(self._log_time)))
+        self._dirty, self._forgotten, self._time_changed = {}, {}, False
         return entries
 
     def rewrite(self, key: bytes, value: bytes) -> None:
-        self._dirty[key] = None
+        if key == _TIME_KEY:
+            self._time_changed = True
+        elif key in self._cards:
+            self._dirty[key] = None
 
     def _resize(self, key: bytes, size: int) -> None:
         self._bytes += size - self._sizes.get(key, 0)

@@ -28,9 +28,9 @@ from tables.changelog import Link, unknown_format
 from tables.live_keys import LiveKeys, Place
 from tables.table import Entry, FiledTable, Table, TableContext, TableSpec
 
-STORE_FORMAT = 4
-STORE_READABLE = frozenset({4})
-STORE_DISCARDED = frozenset({1, 2, 3})
+STORE_FORMAT = 5
+STORE_READABLE = frozenset({5})
+STORE_DISCARDED = frozenset({1, 2, 3, 4})
 """Formats of older versions that are not read: the changelog has it all."""
 META_KEY = b"\0"
 PLACE_PREFIX = b"\1"

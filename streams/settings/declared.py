@@ -216,6 +216,12 @@ class Settings:
     quota_models: int = _setting(
         0, "of those, one tenant's; 0: its share, half at most", low=0, high=10_000_000
     )
+    model_retention_days: int = _setting(
+        400,
+        "days of log time after its last result that a partition forgets a model",
+        low=1,
+        high=3650,
+    )
     max_unacked_bytes: int = _setting(
         256 << 20,
         "outbox bytes of one partition; above it the partition pauses",

@@ -110,6 +110,26 @@ def test_models_beyond_a_share_are_refused():
     told(story, agents=[RECORD_TRAINING], settings=replace(ROOMY, max_models=100))
 
 
+def test_models_that_are_not_heard_of_make_room_for_others():
+    """A tenant with its share of models was refused a new one for ever."""
+
+    async def story(town, process):
+        for n in range(60):
+            await town.send(TRAINING.topic, f"m{n}", town.result(VICTIM, n, model_id=f"m{n}"))
+        await town.all_settled(process)
+        assert codes(town, TRAINING) == {"over_quota": 10}
+        for hour in range(36):  # a step of log time is 45 minutes at most
+            town.jump_clocks(2_700_000)
+            await town.send(TRAINING.topic, "m1", town.result(VICTIM, 100 + hour, model_id="m1"))
+        for n in range(40):
+            await town.send(TRAINING.topic, f"n{n}", town.result(VICTIM, 200 + n, model_id=f"n{n}"))
+        await town.all_settled(process)
+        assert codes(town, TRAINING) == {"over_quota": 10}
+
+    settings = replace(ROOMY, max_models=100, model_retention_days=1)
+    told(story, agents=[RECORD_TRAINING], settings=settings)
+
+
 @pytest.mark.parametrize("agent", [AGGREGATE_METRICS, RECORD_TRAINING])
 def test_refused_records_are_accounted_for_once(agent):
     """read = applied + duplicates + dead, whatever is refused where in a batch."""
