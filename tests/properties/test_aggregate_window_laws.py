@@ -1,0 +1,223 @@
+"""Tables of windows with aggregators: which records are late, and every closed row, follow from the log
+alone, however it is cut into batches, commits, rewrites and restarts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.errors import StateLimit, TableChanged
+from tables.aggregate_table import WindowBatch
+from tables.aggregate_windows import AggregateWindows
+from tables.aggregates.aggregate import FieldType, FieldValues
+from tables.aggregates.ends import First
+from tables.aggregates.sums import Count, Sum
+from tables.aggregates.top_k import TopK
+from tables.session_windows import SessionWindows
+from tables.windowed import Windows
+
+GRACE_MS = 10
+FOLD = {"n": Count(), "s": Sum("v"), "first": First("v"), "top": TopK("v", k=1, capacity=2)}
+TYPES = {"v": FieldType(int)}
+TUMBLING, HOPPING = (
+    Windows(size_ms=20, step_ms=20, expires_ms=GRACE_MS),
+    Windows(size_ms=30, step_ms=20, expires_ms=GRACE_MS),
+)
+GAP_MS = 15
+SHAPES = [TUMBLING, HOPPING, Windows(size_ms=40, step_ms=10, expires_ms=GRACE_MS), GAP_MS]
+
+RECORDS = st.lists(
+    st.tuples(st.sampled_from("ab"), st.integers(-40, 40), st.integers(0, 3)), max_size=40
+)
+"""Key, how far the event time lies from a time that goes on by 3 ms a record, value."""
+
+
+def _table(shape, declaration=None, max_bytes=1 << 62):
+    options = (FOLD, TYPES, GRACE_MS, declaration or {"shape": str(shape)}, max_bytes)
+    if isinstance(shape, int):
+        return SessionWindows("windows", shape, *options)
+    return AggregateWindows("windows", shape, *options)
+
+
+def _timed(records):
+    """Records as (offset, key, event time, value), in log order."""
+    return [(n, key, 1000 + 3 * n + off, v) for n, (key, off, v) in enumerate(records)]
+
+
+def _fold(table, records, watermark_ms):
+    """One batch. Returns the offsets of late records and the watermark behind it."""
+    if not records:
+        return [], watermark_ms
+    offsets, keys, times, values = (list(column) for column in zip(*records, strict=True))
+    before = np.maximum.accumulate(np.array([watermark_ms, *times[:-1]], np.int64))
+    distinct = [(key,) for key in dict.fromkeys(keys)]
+    batch = WindowBatch(
+        distinct,
+        np.array([distinct.index((key,)) for key in keys], np.int64),
+        np.array(times, np.int64),
+        np.array(offsets, np.int64),
+        before,
+        {"v": FieldValues(np.array(values, np.int64))},
+    )
+    table.advance(watermark_ms)
+    late = table.late(batch.times_ms, before)
+    if not late.all():
+        table.fold(batch.take(np.flatnonzero(~late)))
+    watermark_ms = max(watermark_ms, *times)
+    table.advance(watermark_ms)
+    return [offsets[row] for row in np.flatnonzero(late)], watermark_ms
+
+
+def _commit(table, store, seq):
+    for key, value in table.delta(seq):
+        if value is None:
+            del store[key]
+        else:
+            store[key] = value
+
+
+def _run(shape, records, cuts, acts):
+    """Late offsets and closed rows; after the batch number n, ``acts[n]`` is done."""
+    table, store, late, rows, watermark_ms = _table(shape), {}, [], [], 0
+    bounds = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
+    for number, (begin, end) in enumerate(pairwise(bounds)):
+        found, watermark_ms = _fold(table, records[begin:end], watermark_ms)
+        late += found
+        rows += table.take_closed()
+        act = acts[number % len(acts)] if acts else ""
+        table.take_early(3)
+        if act == "rewrite" and store:
+            key = sorted(store)[number % len(store)]
+            table.rewrite(key, store[key])
+        if act:
+            _commit(table, store, number)
+        if act == "restart":
+            table = _table(shape)
+            table.load(sorted(store.items()))
+            assert table.delta(1) == []
+    table.advance(1 << 40)
+    rows += table.take_closed()
+    assert len(table) == 0
+    _commit(table, store, 1000)
+    assert {*store} <= {b"", b"\xc0"}
+    return late, rows
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@settings(max_examples=60, deadline=None)
+@given(
+    records=RECORDS,
+    cuts=st.lists(st.integers(1, 40), max_size=6),
+    acts=st.lists(st.sampled_from(["", "commit", "restart", "rewrite"]), max_size=4),
+)
+def test_rows_do_not_depend_on_batches_commits_and_restarts(shape, records, cuts, acts):
+    """Neither do the records that are late. One record a batch is what the others must equal."""
+    records = _timed(records)
+    singly = _run(shape, records, range(1, 41), [])
+    assert _run(shape, records, cuts, acts) == singly
+
+
+def _windows_oracle(shape, records):
+    late, held, watermark_ms = [], {}, 0
+    for offset, key, at_ms, value in records:
+        starts = [
+            start for start in shape.starts(at_ms)
+            if start + shape.size_ms > watermark_ms - GRACE_MS
+        ]  # fmt: skip
+        for start in starts:
+            held.setdefault((key, start), []).append((at_ms, offset, value))
+        if not starts:
+            late.append(offset)
+        watermark_ms = max(watermark_ms, at_ms)
+    ends = {(key, start): start + shape.size_ms for key, start in held}
+    return late, held, ends
+
+
+def _sessions_oracle(gap_ms, records):
+    late, held, ends, live, watermark_ms = [], {}, {}, [], 0
+    for offset, key, at_ms, value in [*records, (-1, "a", 1 << 40, 0)]:
+        until = watermark_ms - GRACE_MS
+        for session in [one for one in live if max(one[1])[0] + gap_ms <= until]:
+            live.remove(session)
+            held[session[0], min(session[1])[0]] = session[1]
+            ends[session[0], min(session[1])[0]] = max(session[1])[0]
+        if at_ms + gap_ms <= until:
+            late.append(offset)
+        else:
+            near = [
+                one for one in live
+                if one[0] == key and min(one[1])[0] - gap_ms < at_ms < max(one[1])[0] + gap_ms
+            ]  # fmt: skip
+            joined = [(at_ms, offset, value), *(record for one in near for record in one[1])]
+            live = [one for one in live if one not in near] + [(key, joined)]
+        watermark_ms = max(watermark_ms, at_ms)
+    for key, found in live:
+        if (1 << 40, -1, 0) not in found:
+            held[key, min(found)[0]], ends[key, min(found)[0]] = found, max(found)[0]
+    return late, held, ends
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@settings(max_examples=60, deadline=None)
+@given(records=RECORDS)
+def test_windows_hold_the_records_that_they_should(shape, records):
+    """Against an oracle that keeps every record of every window."""
+    records = _timed(records)
+    oracle = _sessions_oracle if isinstance(shape, int) else _windows_oracle
+    late, held, ends = oracle(shape, records)
+    found_late, rows = _run(shape, records, [7, 20], ["commit", "restart"])
+    assert found_late == late
+    assert {(row.key[0], row.start_ms): row.end_ms for row in rows} == ends
+    for row in rows:
+        members = held[row.key[0], row.start_ms]
+        assert row.row["n"] == len(members)
+        assert row.row["s"] == sum(value for *_, value in members)
+        assert row.row["first"] == min(members)[2]
+
+
+@settings(max_examples=40, deadline=None)
+@given(records=RECORDS, shape=st.sampled_from(SHAPES[:3]))
+def test_early_rows_show_what_their_windows_hold(records, shape):
+    """All of them are given within as many calls as there are rows, and none of a closed window."""
+    records = _timed(records)
+    table = _table(shape)
+    _, watermark_ms = _fold(table, records, 0)
+    _, held, ends = _windows_oracle(shape, records)
+    live = {where for where, end in ends.items() if end > watermark_ms - GRACE_MS}
+    shown = {}
+    while table.has_news:
+        for row in table.take_early(2):
+            shown[row.key[0], row.start_ms] = row.row["n"]
+    assert shown == {where: len(held[where]) for where in live}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_state_of_another_declaration_is_refused(shape):
+    """With the name of what differs: read under another size, its numbers would be wrong."""
+    table, store = _table(shape), {}
+    _fold(table, _timed([("a", 0, 1)]), 0)
+    _commit(table, store, 1)
+    with pytest.raises(TableChanged, match="fold n=None"):
+        _table(shape, {"shape": str(shape), "fold n": "Count()"}).load(sorted(store.items()))
+
+
+@pytest.mark.parametrize("grace_ms", [0, 1000])
+def test_a_closed_window_stays_closed_under_another_grace(grace_ms):
+    """A longer grace does not open it again: its row would lose what it had."""
+    table, store = _table(TUMBLING), {}
+    _, watermark_ms = _fold(table, _timed([("a", 0, 1), ("a", 40, 1)]), 0)
+    _commit(table, store, 1)
+    again = AggregateWindows("windows", TUMBLING, FOLD, TYPES, grace_ms, {"shape": str(TUMBLING)})
+    again.load(sorted(store.items()))
+    late = again.late(np.array([1000, 1043]), np.array([watermark_ms, watermark_ms]))
+    assert late.tolist() == [True, False]
+
+
+def test_a_table_that_is_too_large_stops_its_partition():
+    """Before memory ends: `StateLimit` names the setting."""
+    with pytest.raises(StateLimit, match="DIA_MAX_TABLE_BYTES"):
+        _fold(_table(TUMBLING, max_bytes=100), _timed([("a", 0, 1)]), 0)
