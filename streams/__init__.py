@@ -25,33 +25,54 @@ if TYPE_CHECKING:
     from streams.stream import Event, Stream
     from streams.topic import Need, Topic
     from streams.types import OutboundRecord, TopicPartition
+    from streams.window_aggregates import AggregatedWindows, ClosedWindow
+    from tables.aggregates.distinct import Distinct
+    from tables.aggregates.ends import First, Last
+    from tables.aggregates.extremes import Max, Min
+    from tables.aggregates.moments import Mean, Variance
+    from tables.aggregates.quantiles import Quantiles
+    from tables.aggregates.sums import Count, Sum
+    from tables.aggregates.top_k import TopK
 
 __all__ = [
     "AgentSpec",
+    "AggregatedWindows",
     "Answer",
     "App",
     "Ask",
     "Change",
     "ClickHouseTable",
+    "ClosedWindow",
     "Codec",
     "Column",
+    "Count",
+    "Distinct",
     "Event",
     "EventBatch",
+    "First",
     "JobAgent",
+    "Last",
+    "Max",
+    "Mean",
+    "Min",
     "Need",
     "OutboundRecord",
     "Outcome",
     "Performer",
     "Place",
+    "Quantiles",
     "Record",
     "Resources",
     "RowBatch",
     "RowSink",
     "Scope",
     "Stream",
+    "Sum",
+    "TopK",
     "Topic",
     "TopicPartition",
     "UnsupportedByDia",
+    "Variance",
 ]
 
 _MODULES: Final = {
@@ -65,9 +86,17 @@ _MODULES: Final = {
     **dict.fromkeys(("Need", "Topic"), "streams.topic"),
     **dict.fromkeys(("RowBatch", "RowSink"), "streams.row_sink"),
     **dict.fromkeys(("OutboundRecord", "TopicPartition"), "streams.types"),
+    **dict.fromkeys(("AggregatedWindows", "ClosedWindow"), "streams.window_aggregates"),
+    **dict.fromkeys(("Count", "Sum"), "tables.aggregates.sums"),
+    **dict.fromkeys(("First", "Last"), "tables.aggregates.ends"),
+    **dict.fromkeys(("Max", "Min"), "tables.aggregates.extremes"),
+    **dict.fromkeys(("Mean", "Variance"), "tables.aggregates.moments"),
     "App": "streams.app",
     "Codec": "streams.formats.codec",
+    "Distinct": "tables.aggregates.distinct",
+    "Quantiles": "tables.aggregates.quantiles",
     "Record": "streams.record",
+    "TopK": "tables.aggregates.top_k",
     "UnsupportedByDia": "streams.errors",
 }
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from streams.agent import AgentSpec, EventBatch, Scope
 from streams.app_streams import StreamDeclarations
+from streams.app_windows import WindowDeclarations
 from streams.clickhouse_table import ClickHouseTable, Column
 from streams.errors import UsageError
 from streams.faust_arguments import partitions_of_app, retention_ms_of_topic
@@ -74,7 +75,7 @@ def _check_types(topic: Topic) -> None:
         ) from None
 
 
-class App(StreamDeclarations):
+class App(StreamDeclarations, WindowDeclarations):
     """See the module docstring. Every method that registers raises `UsageError` for a name that is
     taken or not allowed, and registers nothing then."""
 
@@ -314,7 +315,7 @@ class App(StreamDeclarations):
 
     def add_agent(self, agent: Agent) -> None:
         """Register an agent of any kind that was made elsewhere."""
-        self._check_agent(agent)
+        self.check_agent(agent)
         self._agents[agent.name] = agent
 
     def check(self) -> None:
@@ -356,7 +357,8 @@ class App(StreamDeclarations):
                 f"are {', '.join(taken)}."
             )
 
-    def _check_agent(self, agent: Agent) -> None:
+    def check_agent(self, agent: Agent) -> None:
+        """Raises `UsageError` for an agent that the app cannot have besides those it has."""
         if agent.name in self._agents:
             raise UsageError(f"app {self.name} declares two agents named {agent.name}.")
         topics = [agent.source, *([agent.results] if isinstance(agent, JobAgent) else [])]

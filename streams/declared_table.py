@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from streams.current_stream import current
 from streams.errors import UsageError
+from tables import ENGINE_TABLES
 from tables.keyed import Default, KeyedTable
 from tables.table import TableContext, TableSpec
 from tables.table_values import Key, ValueForm, form_of, list_form
@@ -49,6 +50,8 @@ class DeclaredTable:
     ) -> None:
         if not 0 < len(name.encode()) <= NAME_MAX_BYTES:
             raise UsageError(f"a table has a name of 1 to {NAME_MAX_BYTES} bytes, not {name!r}")
+        if name in ENGINE_TABLES:
+            raise UsageError(f"a table cannot be called {name!r}: the engine has one of that name.")
         if default is not None and not callable(default):
             raise UsageError(
                 f"default={default!r} of table {name!r} is no function: give one that makes the "

@@ -15,9 +15,8 @@ comes with the package (a pytest entry point), and closes what it made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -26,12 +25,12 @@ from streams.app import App
 from streams.current_stream import HeadersLike, Key, Target
 from streams.declared_table import DeclaredTable
 from streams.errors import UsageError
-from streams.row_sink import DeclaredSink, RowBatch
 from streams.sending import header_pairs, key_bytes, value_bytes
 from streams.settings import Settings
 from streams.simulation.keyed_content import keyed_content
 from streams.simulation.loop import VirtualLoop
 from streams.simulation.world import Process, World
+from streams.simulation.written_rows import WrittenRows, in_memory
 from streams.sinks.memory_replica import Row
 from streams.stream_agent import StreamAgent
 from streams.targets import RowTarget, Targets
@@ -91,7 +90,7 @@ class AppTester:
         self._loop = VirtualLoop()
         agents = tuple(app.agents.values())
         self._written = {name: WrittenRows() for name in app.sinks}
-        targets = Targets(app.clickhouse_tables, _in_memory(app.sinks, self._written))
+        targets = Targets(app.clickhouse_tables, in_memory(app.sinks, self._written))
         self._world = World(
             self._loop,
             settings,
@@ -304,34 +303,3 @@ def _json(value: bytes | None) -> Any:
         return msgspec.json.decode(value)
     except ValueError:
         return value
-
-
-class WrittenRows:
-    """The `RowSink` of a test: every batch once, as a real sink must keep it."""
-
-    def __init__(self) -> None:
-        self._batches: dict[str, RowBatch] = {}
-
-    async def write(self, batch: RowBatch) -> None:
-        self._batches.setdefault(batch.name, batch)
-
-    async def close(self) -> None:
-        return
-
-    @property
-    def rows(self) -> list[Row]:
-        """In the order in which they came first."""
-        return [row for batch in self._batches.values() for row in batch.rows()]
-
-
-def _in_memory(
-    declared: Mapping[str, DeclaredSink], written: Mapping[str, WrittenRows]
-) -> dict[str, DeclaredSink]:
-    return {
-        name: replace(sink, open=partial(_already_open, written[name]))
-        for name, sink in declared.items()
-    }
-
-
-def _already_open(sink: WrittenRows, *_: object) -> WrittenRows:
-    return sink

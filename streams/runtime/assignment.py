@@ -46,6 +46,7 @@ from streams.runtime.source_check import Reached, check_source
 from streams.runtime.state import PartitionState, StoreMeta, read_meta
 from streams.runtime.stream_partition import StreamPartition
 from streams.runtime.survey import survey
+from streams.runtime.window_partition import WindowPartition
 from streams.settings import Settings
 from streams.stream_agent import StreamAgent
 from streams.targets import Targets
@@ -59,6 +60,7 @@ from streams.types import (
     TopicPartition,
     TransactionalProducer,
 )
+from streams.window_aggregates import WindowAgent
 from tables import OUTBOX
 from tables.changelog import Counters, Link
 from tables.fingerprint import SECRET_BYTES, Entropy
@@ -108,7 +110,7 @@ class Opener:
             await producer.start()  # A1
             fenced()
             committed, passes, shed = await self._committed(agent, tp)
-            sizes = await self._sizes() if isinstance(agent, StreamAgent) else {}
+            sizes = await self._sizes() if isinstance(agent, StreamAgent | WindowAgent) else {}
             state, read = await self._state(agent, tp, reader, committed)  # A2, A3
             try:
                 epoch = await check_source(tp, Reached.of(state.link), reader)  # A4
@@ -149,6 +151,8 @@ class Opener:
             return JobPartition(agent, state, self.clock, dispatcher, log, passes, self._map)
         if isinstance(agent, StreamAgent):
             return StreamPartition(agent, state, self.clock, passes, self._map, sizes)
+        if isinstance(agent, WindowAgent):
+            return WindowPartition(agent, state, self.clock, passes, self._map, sizes)
         return Partition(agent, state, self.clock, passes, self._map)
 
     def _map(self) -> str:

@@ -25,13 +25,14 @@ class PartitionMeters:
         self._tp = tp
         self._clock = clock
         self._counted = Counters()
-        self._misplaced = 0
+        self._misplaced = self._late_dropped = 0
         self._measured_at_s = -math.inf
         self._children: dict[tuple[Any, str], Any] = {}
 
     def opened(self, partition: Partition, took_s: float, restored_records: int) -> None:
         """It is ready: what lies before has been counted by whoever had it then."""
         self._counted, self._misplaced = partition.progress.counters(), 0
+        self._late_dropped = 0
         self._metrics.partition.restore_seconds.observe(took_s)
         self._of(self._metrics.partition.restore_records).inc(restored_records)
 
@@ -51,6 +52,9 @@ class PartitionMeters:
         misplaced, self._misplaced = self._misplaced, partition.placement.misplaced
         if self._misplaced > misplaced:
             self._of(intake.misplaced).inc(self._misplaced - misplaced)
+        late, self._late_dropped = self._late_dropped, partition.late_dropped
+        if self._late_dropped > late:
+            self._of(intake.late_dropped).inc(self._late_dropped - late)
 
     def measure(
         self, partition: Partition, lag: int | None, held_back_s: float, clock_ahead_s: float | None

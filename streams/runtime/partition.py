@@ -85,6 +85,8 @@ class Partition:
     """why the partition must stop or be opened again, found between two batches"""
     offset_moved: bool = False
     """the group's committed offset is not what the last commit left: the next one sets it again"""
+    late_dropped: int = 0
+    """records that came too late for their windows and were dropped, as those say"""
     placement: KeyPlacement = field(init=False)
     fingerprints: Fingerprints = field(init=False)
     poison: PoisonWatch = field(init=False)

@@ -3,7 +3,8 @@
 Both runs read the same logs: the same records at the same offsets and times. In one nothing goes wrong;
 in the other, processes die, hang and are cut off, groups rebalance, and broker, shards and disks fail
 (streams/simulation/weather.py). Compared are the records that the agents sent, the dead letters, the
-keyed tables, and the counts of every ledger. Job agents do not run: their work has processes of its own.
+keyed tables, the rows of ClickHouse tables and sinks, and the counts of every ledger. Job agents do not
+run: their work has processes of its own.
 
 Records are made up for the topics that no agent of the app sends to. The last ones come `LAST_MS` later,
 so that windows close before the comparison.
@@ -19,16 +20,19 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from streams.app import App
 from streams.broker.partitioner import partition_of
+from streams.clickhouse_table import MOMENT, VERSION
 from streams.errors import UsageError
 from streams.job_agent import Agent, JobAgent
+from streams.operational_tables import OPERATIONAL
 from streams.runtime.assigned import AssignedPartition
 from streams.runtime.stream_partition import StreamPartition
+from streams.runtime.window_partition import WindowPartition
 from streams.sending import key_bytes, value_bytes
 from streams.simulation.difference import Difference
 from streams.simulation.history import CALM_S, SETTINGS, NotSettled
@@ -38,7 +42,9 @@ from streams.simulation.quiet import at_rest, held
 from streams.simulation.sample_values import sample
 from streams.simulation.weather import Weather
 from streams.simulation.world import Process, World
+from streams.simulation.written_rows import WrittenRows, in_memory
 from streams.stream_agent import StreamAgent
+from streams.targets import Targets
 from streams.topic import Topic
 from streams.topics import wanted_topics
 from streams.types import TopicPartition
@@ -53,6 +59,8 @@ STEP_S = 2.0
 _BAD_SHARE = 0.05
 _BAD_VALUES = (b"{", b"", b"\xff")
 _EVERYTHING = 1 << 30
+_OF_COMMITS = (VERSION, MOMENT)
+"""Columns that say which commit wrote a row: commits are others under faults."""
 _PARTITIONS = 2
 _SETTINGS = replace(
     SETTINGS,
@@ -79,6 +87,7 @@ class Result(NamedTuple):
     sent: Counter[str]
     letters: Counter[str]
     tables: dict[str, Any]
+    rows: Counter[str]
     ledgers: dict[str, Any]
 
 
@@ -158,8 +167,15 @@ def _run(app: App, seed: int, records: Sequence[Appended], *, faults: bool) -> R
     rng = random.Random(f"faults {seed}")
     agents = _simulated(app)
     victim = rng.choice(agents)
+    written = {name: WrittenRows() for name in app.sinks}
     world = AppWorld(
-        loop, _SETTINGS, agents, partitions=_PARTITIONS, start_ms=START_MS, group=victim.group
+        loop,
+        _SETTINGS,
+        agents,
+        partitions=_PARTITIONS,
+        start_ms=START_MS,
+        group=victim.group,
+        targets=Targets(app.clickhouse_tables, in_memory(app.sinks, written)),
     )
     weather = Weather(world, rng, victim.source, victim.group)
     try:
@@ -168,7 +184,7 @@ def _run(app: App, seed: int, records: Sequence[Appended], *, faults: bool) -> R
         _check_fed(world, records)
         raise
     _check_fed(world, records)
-    return _result(app, world)
+    return _result(app, world, written)
 
 
 def _check_fed(world: World, records: Sequence[Appended]) -> None:
@@ -238,15 +254,15 @@ async def _settle(world: World, processes: Sequence[Process]) -> None:
 
 
 def _done(partition: AssignedPartition) -> bool:
-    """At rest; windows of a stream agent that are due are closed."""
-    streaming = isinstance(partition.partition, StreamPartition)
-    return at_rest(partition) and (not streaming or partition.settled)
+    """At rest; windows that are due are closed, and rows of the others are shown."""
+    windowed = isinstance(partition.partition, StreamPartition | WindowPartition)
+    return at_rest(partition) and (not windowed or partition.settled)
 
 
 # --- what came of it -----------------------------------------------------------------------------
 
 
-def _result(app: App, world: World) -> Result:
+def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> Result:
     sent: Counter[str] = Counter()
     letters: Counter[str] = Counter()
     consumed = {agent.source.name for agent in app.agents.values()}
@@ -275,8 +291,18 @@ def _result(app: App, world: World) -> Result:
         f"{row['grp']} {row['topic']} {row['part']}": [row[name] for name in names]
         for row in world.shards.rows("ledger")
     }
-    return Result(
-        sent, letters, {name: sorted(map(repr, rows)) for name, rows in tables.items()}, ledgers
+    contents = {name: sorted(map(repr, parts)) for name, parts in tables.items()}
+    return Result(sent, letters, contents, _rows(app, world, written), ledgers)
+
+
+def _rows(app: App, world: World, written: Mapping[str, WrittenRows]) -> Counter[str]:
+    """What ClickHouse shows and what sinks were given, but for the commits that wrote it."""
+    shown = {name: world.shards.rows(name) for name in app.clickhouse_tables.keys() - OPERATIONAL}
+    given = {name: sink.rows for name, sink in written.items()}
+    return Counter(
+        f"{name} {sorted((column, value) for column, value in row.items() if column not in _OF_COMMITS)}"
+        for name, rows in (*shown.items(), *given.items())
+        for row in rows
     )
 
 

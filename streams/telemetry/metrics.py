@@ -78,6 +78,11 @@ class IntakeMetrics:
             "Records in another partition than murmur2 of their key names.",
             PARTITION,
         )
+        self.late_dropped = declare.counter(
+            "late_records_dropped_total",
+            "Records that came for closed windows only, of windows declared with late='drop'.",
+            PARTITION,
+        )
         self.dead_letters = declare.counter(
             "dead_letters_total",
             "Records written to a dead-letter topic; a new error_code is news.",

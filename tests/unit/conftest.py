@@ -1,8 +1,12 @@
-"""What unit tests may ask for: a second version of `model.metrics`, whose events name a unit."""
+"""What unit tests may ask for: a second version of `model.metrics`, whose events name a unit; a type
+checker for the package of a user."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,6 +14,8 @@ import pytest
 from agents.app import MODEL_METRICS
 from schemas.fields import EventTimeMs, Finite, Name
 from streams import codecs
+
+ROOT = Path(__file__).parents[2]
 
 
 class MetricWithUnit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -38,3 +44,28 @@ def second_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     codecs._reader.cache_clear()
+
+
+@pytest.fixture
+def type_check(tmp_path: Path) -> Callable[[str], bool]:
+    """Whether mypy, strictly, finds nothing wrong in a module of a user's package."""
+
+    def check(source: str) -> bool:
+        package = tmp_path / "acme"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "orders.py").write_text(source)
+        (tmp_path / "mypy.ini").write_text("[mypy]\n")
+        command = [
+            *(sys.executable, "-m", "mypy", "--strict", "--config-file", "mypy.ini"),
+            *("--cache-dir", str(ROOT / ".mypy_cache" / "package")),
+            *("--ignore-missing-imports", "acme"),
+        ]
+        environment = {"MYPYPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+        told = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert (told.returncode in (0, 1), told.stderr) == (True, ""), told.stdout[-2000:]
+        return not any(line.startswith("acme/") for line in told.stdout.splitlines())
+
+    return check

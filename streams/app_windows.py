@@ -1,0 +1,105 @@
+"""The part of `App` that declares windows with aggregators."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from streams.clickhouse_table import ClickHouseTable
+from streams.errors import UsageError
+from streams.topic import Topic
+from streams.window_aggregates import (
+    AggregatedWindows,
+    Late,
+    OnClose,
+    Span,
+    WindowAgent,
+    span_ms,
+    window_agent,
+)
+from tables.aggregates.aggregate import Aggregate
+
+
+class _Declares(Protocol):
+    """What an `App` has besides."""
+
+    _agents: dict[str, Any]
+
+    @property
+    def group(self) -> str: ...
+
+    def check_agent(self, agent: Any) -> None: ...
+
+    def add_clickhouse_table(self, declared: ClickHouseTable) -> None: ...
+
+
+class WindowDeclarations:
+    """Mixed into `App`."""
+
+    def windows(
+        self: _Declares,
+        name: str,
+        *,
+        of: Topic,
+        by: Sequence[str],
+        fold: Mapping[str, Aggregate],
+        size: Span = 0,
+        step: Span = 0,
+        gap: Span = 0,
+        grace: Span = 60.0,
+        late: Late = "dead_letter",
+        keys: Literal["record", "any"] = "record",
+        on_window_close: OnClose | None = None,
+        ttl_days: int | None = None,
+        group: str | None = None,
+        description: str = "",
+    ) -> AggregatedWindows:
+        """Declare windows of the events of ``of``; their rows are the ClickHouse table ``name``.
+
+        ``by``: the fields of a window's key. ``fold``: aggregators by the names of their columns.
+        ``size``, ``step``: a window of ``size`` begins every ``step``, default ``size``; ``gap`` instead
+        of both: sessions. Lengths of time are seconds, timedeltas or text like "5m".
+
+        A window closes once the watermark, the highest event time of its partition, has passed its end by
+        ``grace``. ``late``: what becomes of a record that comes afterwards: a dead letter
+        `window_closed`, or it is dropped and counted. ``on_window_close``: a plain function, called
+        once for each closed window; what it sends with `Topic.send_soon` is in the same transaction.
+        ``keys`` "any": ``by`` need not have the topic's key field, and a key has a row for each partition.
+        ``ttl_days``: how long ClickHouse keeps rows.
+
+        All windows of a topic are one agent, ``{topic}-windows``. Raises `UsageError`.
+        """
+        if on_window_close is not None and inspect.iscoroutinefunction(on_window_close):
+            raise UsageError(
+                f"on_window_close of windows {name!r} is `async def`: closing is a part of a commit and "
+                f"does not wait. Write a plain function, and send with topic.send_soon()."
+            )
+        size_ms = span_ms("size", size)
+        declared = AggregatedWindows(
+            name=name,
+            topic=of,
+            by=(by,) if isinstance(by, str) else tuple(by),
+            fold=dict(fold),
+            size_ms=size_ms,
+            step_ms=span_ms("step", step) or size_ms,
+            gap_ms=span_ms("gap", gap),
+            grace_ms=span_ms("grace", grace),
+            late=late,
+            keys=keys,
+            on_window_close=on_window_close,
+            ttl_days=ttl_days,
+            description=description,
+        )
+        called = f"{of.name}-windows"
+        before = self._agents.get(called)
+        if isinstance(before, WindowAgent):
+            if group not in (None, before.group):
+                raise UsageError(f"windows {name!r}: those of {of.name} are in {before.group}.")
+            agent = window_agent(called, of, before.group, (*before.windows, declared))
+        else:
+            agent = window_agent(called, of, group or self.group, (declared,))
+            self.check_agent(agent)
+        self.add_clickhouse_table(declared.table)
+        self._agents[called] = agent
+        return declared

@@ -1,0 +1,133 @@
+"""`dia simulate` of apps with windows: rows under faults are those without, and engines that break a
+step of closing are caught."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import msgspec
+import pytest
+
+from streams.app import App
+from streams.runtime.window_partition import WindowPartition
+from streams.simulation.any_app import check_app
+from streams.simulation.difference import Difference
+from streams.simulation.seeds import quiet
+from tables.aggregate_table import AggregateTable
+from tables.aggregates.distinct import Distinct
+from tables.aggregates.ends import First, Last
+from tables.aggregates.moments import Mean, Variance
+from tables.aggregates.quantiles import Quantiles
+from tables.aggregates.sums import Count, Sum
+from tables.aggregates.top_k import TopK
+
+SEEDS_OF_A_GOOD_APP = 4
+CAUGHT_WITHIN = 30
+
+
+class Order(msgspec.Struct):
+    account: str
+    item: str
+    amount: float
+    pieces: int
+    ts: int
+
+
+def _app() -> App:
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
+    told = app.topic("told")
+
+    def tell(window):
+        told.send_soon(key=window.key["account"], value=[window.start_ms, window.values["n"]])
+
+    app.windows(
+        "tumbling",
+        of=orders,
+        by=("account", "item"),
+        size=5,
+        grace=2,
+        fold={
+            "n": Count(), "total": Sum("amount"), "mean": Mean("amount"),
+            "var": Variance("amount"), "pieces": Sum("pieces"), "first": First("amount"),
+            "last": Last("item"), "q": Quantiles("amount"), "different": Distinct("amount"),
+            "top": TopK("pieces", k=1, capacity=2),
+        },
+        on_window_close=tell,
+    )  # fmt: skip
+    app.windows("hopping", of=orders, by=("account",), size=9, step=3, fold={"n": Count()})
+    app.windows("sessions", of=orders, by=("account",), gap=3, grace=1, fold={"n": Count()})
+    return app
+
+
+@pytest.mark.timeout(300)
+def test_windows_are_exact_under_faults():
+    """Each row, to the last bit of its sums; what closing sent; and the ledgers."""
+    quiet()
+    for seed in range(SEEDS_OF_A_GOOD_APP):
+        check_app(_app(), seed)
+
+
+def _closed_again(self: WindowPartition) -> None:
+    """A window is closed, and its state is not deleted with the commit: a restart closes it again."""
+    _advance(self)
+    for _, table in self._declared:
+        table._gone.clear()
+
+
+_advance = WindowPartition._advance
+_delta = AggregateTable.delta
+
+
+def _without_states(self: AggregateTable, seq: int):
+    """A commit leaves out the windows that an earlier commit has: what came since is lost with the
+    process."""
+    written = {*self._entries}
+    for slot in [slot for slot in self._dirty if slot in written and seq % 2]:
+        del self._dirty[slot]
+    return _delta(self, seq)
+
+
+def _late_by_the_batch(self: WindowPartition, batch):
+    """Late is what the watermark behind the batch has passed."""
+    before = _before_ms(self, batch)
+    before[:] = max(before.max(initial=0), batch.event_ms.max(initial=0))
+    return before
+
+
+_before_ms = WindowPartition.before_ms
+
+
+def _shown_from_memory(self: WindowPartition, seq, link):
+    """The function that a closing window calls is called when rows are owed, too."""
+    _owe(self, seq, link)
+    for declared, table in self._declared:
+        for window in table.take_early(1):
+            if declared.on_window_close is not None:
+                self._call(declared, declared.on_window_close, window)
+
+
+_owe = WindowPartition._owe
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        patch.object(WindowPartition, "_advance", _closed_again),
+        patch.object(AggregateTable, "delta", _without_states),
+        patch.object(WindowPartition, "before_ms", _late_by_the_batch),
+        patch.object(WindowPartition, "_owe", _shown_from_memory),
+    ],
+    ids=["closed_again", "without_states", "late_by_the_batch", "shown_from_memory"],
+)
+def test_a_broken_engine_is_caught(broken):
+    """Else the agreement of both runs would prove nothing."""
+    quiet()
+
+    def histories():
+        for seed in range(CAUGHT_WITHIN):
+            check_app(_app(), seed)
+
+    with broken, pytest.raises(Difference):
+        histories()

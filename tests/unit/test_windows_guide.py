@@ -1,0 +1,39 @@
+"""The code of the guide of windows runs, and is typed: what a reader copies works."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "ops" / "windows.md"
+APP, TEST = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+
+
+def test_the_code_of_the_guide_runs(app_tester, tmp_path, monkeypatch):
+    """The app as a module of its own, where types of fields are looked up, and then its test."""
+    (tmp_path / "windows_guide.py").write_text(APP)
+    monkeypatch.syspath_prepend(tmp_path)
+    import windows_guide
+
+    names = vars(windows_guide)
+    exec(compile(TEST, str(GUIDE), "exec"), names)
+    names["test_sales"](app_tester)
+    del sys.modules["windows_guide"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fits"),
+    [
+        ("", "", True),
+        ('Sum("amount")', "Sum(5)", False),
+        ("window.start_ms", "window.begin", False),
+    ],
+    ids=["right", "a field that is no text", "no such attribute"],
+)
+def test_the_app_of_the_guide_is_type_checked(type_check, old, new, fits):
+    """Strictly, as a user's package."""
+    assert type_check(APP.replace(old, new)) == fits
