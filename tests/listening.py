@@ -20,7 +20,7 @@ from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 
-START_S = 30.0
+START_S = 200.0
 
 Opened = Callable[[], AbstractAsyncContextManager[Starlette]]
 """Makes the application on the loop that serves it, and closes what it held."""

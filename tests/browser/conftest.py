@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.stage import Stage
 
+PATIENCE_MS = 120_000
+expect.set_options(timeout=PATIENCE_MS)
 WIDE = {"width": 1280, "height": 800}
 
 
@@ -57,7 +59,7 @@ def context(browser, stage) -> Iterator[BrowserContext]:
     """A browser without a past."""
     # Without motion: a panel that fades in has too little contrast while it does.
     opened = browser.new_context(base_url=stage.url, viewport=WIDE, reduced_motion="reduce")
-    opened.set_default_timeout(20_000)
+    opened.set_default_timeout(PATIENCE_MS)
     yield opened
     opened.close()
 

@@ -35,7 +35,7 @@ from streams.sinks import schema
 from streams.topics import wanted_topics
 from streams.workload.requests import RequestGenerator, RequestWorkload
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 TENANT, OTHER, METRIC = "acme", "globex", "latency_ms"
 MODELS = ("ranker", "recommender", "scorer")
 MENDED = MODELS[2]

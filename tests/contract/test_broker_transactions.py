@@ -262,7 +262,7 @@ async def test_a_closed_producer_refuses_and_leaves_no_task_behind(world):
     await writer.close()
     await writer.close()
     with contextlib.suppress(CommitInDoubt):
-        assert await asyncio.wait_for(pending, timeout=5) == 0
+        assert await asyncio.wait_for(pending, timeout=200) == 0
     assert asyncio.all_tasks() <= before
     with pytest.raises(CommitInDoubt):
         await writer.commit()

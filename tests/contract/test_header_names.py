@@ -15,7 +15,7 @@ from streams.types import RecordBatch, TopicConfig, TopicPartition
 
 pytestmark = pytest.mark.stack
 
-PATIENCE_S = 30.0
+PATIENCE_S = 200.0
 ATTRIBUTES_AT, CRC_AT = 21, 17
 STAND_IN, WRONG = "é".encode(), b"\xff\xfe"
 

@@ -27,7 +27,7 @@ from streams.types import CommittedOffset, TopicPartition
 async def eventually(world, group, partitions, offset):
     """The words once the markers of their transaction have arrived: a moment after its commit."""
     admin = await world.broker.admin()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         words = await read_words(admin, group, partitions)
         while offset not in {word.offset for word in words.values()}:
             await asyncio.sleep(0.01)
@@ -72,7 +72,7 @@ async def test_the_word_about_a_quarantine_is_true_with_its_commit_or_not_at_all
         await producer.send_offsets({tp: as_offset(word, offset)}, quarantine_group(group))
         await (producer.commit() if committed else producer.abort())
     admin = await world.broker.admin()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         found = await read_quarantines(admin, group, [tp], 49)
         while not found:
             await asyncio.sleep(0.01)

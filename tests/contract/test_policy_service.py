@@ -17,7 +17,8 @@ from streams.policy.stub import StubPolicyService
 from streams.policy.validator import PolicyValidator, policy_cache
 from streams.telemetry.metrics import Metrics
 
-TIMEOUT_S = 0.2
+TIMEOUT_S, HURRIED_S = 60.0, 2.0
+"""Of a service that answers, and of one that hangs."""
 POLICY = Policy(tenant_id="t", policy_id="p", scenarios=["monte_carlo"])
 
 
@@ -37,12 +38,12 @@ class HurriedClock(VirtualClock):
 
 
 class Rig:
-    def __init__(self, stub: StubPolicyService) -> None:
+    def __init__(self, stub: StubPolicyService, timeout_s: float) -> None:
         self.stub = stub
         self.clock = HurriedClock()
         self.metrics = Metrics()
         self.service = PolicyService(
-            stub.url, self.clock, self.metrics, timeout_s=TIMEOUT_S, token=lambda: "secret"
+            stub.url, self.clock, self.metrics, timeout_s=timeout_s, token=lambda: "secret"
         )
         cache = policy_cache(self.clock, self.metrics, None)
         self.validator = PolicyValidator(self.service, cache)
@@ -55,10 +56,12 @@ class Rig:
 
 
 @pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """The client's timeout is the parameter, if there is one."""
+    timeout_s = getattr(request, "param", TIMEOUT_S)
     async with StubPolicyService() as stub:
         stub.policies.append(POLICY)
-        rig = Rig(stub)
+        rig = Rig(stub, timeout_s)
         yield rig
         await rig.validator.close()
 
@@ -79,7 +82,16 @@ async def test_a_policy_that_does_not_exist_is_asked_for_once(rig: Rig):
     assert rig.stub.requests == 1
 
 
-@pytest.mark.parametrize("behaviour", ["error", "garbage", "other", "hang"])
+@pytest.mark.parametrize(
+    ("behaviour", "rig"),
+    [
+        ("error", TIMEOUT_S),
+        ("garbage", TIMEOUT_S),
+        ("other", TIMEOUT_S),
+        ("hang", HURRIED_S),
+    ],
+    indirect=["rig"],
+)
 async def test_failures_in_passing_are_retried(rig: Rig, behaviour):
     """A restart of the service, or a body cut short, is nobody's fault."""
     rig.stub.script += [behaviour, behaviour]
@@ -183,11 +195,12 @@ async def test_names_are_quoted_on_their_way(rig: Rig):
     assert rig.stub.requests == 1
 
 
+@pytest.mark.parametrize("rig", [HURRIED_S], indirect=True)
 async def test_an_answer_about_another_policy_proves_that_the_service_is_there(rig: Rig):
     """A service that answers others gets no extra request for each failure of one policy."""
     rig.stub.script.append("hang")
     hanging = asyncio.create_task(rig.check())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(200):
         while "p" not in rig.stub.asked:  # noqa: ASYNC110 - the service is another one's code
             await asyncio.sleep(0)
     with pytest.raises(PolicyRejected, match="has no policy 'q'"):

@@ -18,7 +18,7 @@ from streams.types import TopicPartition
 async def eventually(world, group, partitions):
     """The orders once the markers of their transaction have arrived: a moment after its commit."""
     admin = await world.broker.admin()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         orders = await read_orders(admin, group, partitions)
         while len(orders) < len(partitions):
             await asyncio.sleep(0.01)

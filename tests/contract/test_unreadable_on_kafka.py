@@ -20,7 +20,7 @@ from streams.types import TopicConfig, TopicPartition
 
 pytestmark = pytest.mark.stack
 
-PATIENCE_S = 30.0
+PATIENCE_S = 200.0
 LENGTH_AT, CRC_AT, ATTRIBUTES_AT, RECORDS_AT = 8, 17, 21, 61
 LZ4 = 3
 TOPIC = "unreadable"

@@ -40,7 +40,6 @@ async def _contest_and_search(rig):
 
 
 @pytest.mark.stack
-@pytest.mark.timeout(300)  # a stack of its own and three worker starts
 def test_dia_goes_first_and_a_rate_is_tried(monkeypatch, tmp_path):
     """Ours is checked like any peer; a try waits until what it sent is committed."""
     for variable in ("DIA_KAFKA_BOOTSTRAP", "DIA_CLICKHOUSE_SHARDS"):

@@ -27,7 +27,6 @@ def _run(tmp_path, capsys, *options: str) -> dict:
 
 
 @pytest.mark.stack
-@pytest.mark.timeout(300)  # a stack of its own, three worker starts, and windows that must close
 def test_a_small_run_is_exact_and_measures_its_parts(tmp_path, capsys):
     """Throughput, floor and both restarts, with every window compared after the last of them."""
     outcome = _run(tmp_path, capsys, "--workload", "wide", "--events", "20000")
@@ -42,7 +41,6 @@ def test_a_small_run_is_exact_and_measures_its_parts(tmp_path, capsys):
 
 
 @pytest.mark.stack
-@pytest.mark.timeout(300)  # a stack of its own
 def test_a_paced_run_sees_every_probe(tmp_path, capsys):
     """Freshness is only known when nothing that was timed got lost."""
     options = ("--workload", "narrow", "--rate", "2000", "--seconds", "4")

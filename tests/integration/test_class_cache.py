@@ -6,17 +6,14 @@ import os
 import subprocess
 import time
 
-import pytest
-
 from streams.local import class_cache, class_training, jars, kafka
 from streams.local.folder import StackFolder
 from streams.local.wheels import locate
 from streams.settings import default_home
 
-WAIT_S = 150.0
+WAIT_S = 200.0
 
 
-@pytest.mark.timeout(240)
 def test_java_takes_the_cache_that_it_wrote(tmp_path):
     """A cache that does not fit is ignored without a word, except when Java is told to insist."""
     java = locate().java

@@ -11,7 +11,6 @@ from streams.local.stack import status
 
 
 @pytest.mark.stack
-@pytest.mark.timeout(300)  # a stack of its own: start, run, settle, stop
 def test_a_small_demo_is_exact_and_leaves_nothing_running(monkeypatch, tmp_path, capsys):
     """Every part at once, on real services: produce, aggregate, dead-letter, insert, reconcile."""
     for variable in ("DIA_KAFKA_BOOTSTRAP", "DIA_CLICKHOUSE_SHARDS"):

@@ -61,7 +61,6 @@ async def _log(bootstrap: str) -> list[list[tuple[bytes | None, int]]]:
     return found
 
 
-@pytest.mark.timeout(240)
 async def test_posted_events_reach_the_log_once_and_in_order(stack, edge):
     """The broker dies and stays away, the edge is killed with its spool full: every event that
     was accepted is in the log once, each tenant's in the order they were posted."""

@@ -30,7 +30,7 @@ from streams.local.roster import Roster, read_roster, write_roster
 from streams.local.stack import down, restart_service, restart_shard, status, up
 
 pytestmark = pytest.mark.stack
-DEADLINE_S = 60
+DEADLINE_S = 200
 
 
 @pytest.fixture(scope="module")

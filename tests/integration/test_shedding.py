@@ -52,7 +52,6 @@ def named(trial):
     return found
 
 
-@pytest.mark.timeout(240)
 async def test_old_records_are_skipped_once_named_and_brought_back(trial):
     """Planned, ordered, skipped by a worker that is killed in the commit of it and by the next, sent
     again: the ledger counts each offset once, the audit is clean and says who wanted it."""

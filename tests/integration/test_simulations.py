@@ -30,7 +30,6 @@ async def trial(stack, tmp_path):
         server.replica.close()
 
 
-@pytest.mark.timeout(240)
 async def test_requests_survive_a_killed_worker_and_a_killed_pool_process(trial):
     """Each key ran once as committed, each request has one result, repeats have the same."""
     first, second = trial.worker(0), trial.worker(1)

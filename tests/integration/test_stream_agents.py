@@ -69,7 +69,7 @@ POSTS, WORDS = 600, ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy
 KILLS = 4
 FAR = 90_000
 """The time of a last post, behind which every window has expired."""
-PATIENCE_S = 90.0
+PATIENCE_S = 200.0
 CLOCK = SystemClock()
 
 
@@ -95,7 +95,7 @@ class Words:
     def command(self, *words: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "streams", *words],
-            env=self.environ, capture_output=True, text=True, timeout=60, check=False,
+            env=self.environ, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -144,7 +144,6 @@ def words(stack, tmp_path):
         worker.end()
 
 
-@pytest.mark.timeout(240)
 async def test_words_are_counted_exactly_while_workers_are_killed(words):
     """Each word's counts come out as 1, 2, 3 ... without a hole or a repeat, whatever died between."""
     rng = random.Random(15)

@@ -8,7 +8,7 @@ import pytest
 
 from streams.cli import main
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.stack
 
 
 @pytest.fixture

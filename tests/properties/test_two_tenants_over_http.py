@@ -325,7 +325,7 @@ async def _history(attacked: list[Attack]) -> tuple[list[Any], list[str], int]:
             if index % 2 and len(left) > 1:
                 answers.append(await left.pop(0)(world, kept))
         answers += [await step(world, kept) for step in left]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while len(world.in_the_log(VICTIM)) < len(kept["posted"]):  # noqa: ASYNC110 - a log
                 await asyncio.sleep(0.005)
         return answers, world.in_the_log(VICTIM), _requests_left(world)

@@ -6,8 +6,6 @@ import asyncio
 import json
 import random
 
-import pytest
-
 from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS
 from streams.settings import Settings
 from streams.simulation.loop import VirtualLoop, run
@@ -71,7 +69,6 @@ async def traffic(world, seen):
     return written_bytes
 
 
-@pytest.mark.timeout(240)
 def test_after_an_hour_a_restore_reads_what_lives_and_not_what_was():
     """A log that grows with history makes every restart slower than the last one."""
     loop = VirtualLoop()

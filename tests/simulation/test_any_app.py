@@ -53,7 +53,6 @@ def _app(*, remembers: bool) -> App:
     return app
 
 
-@pytest.mark.timeout(300)
 def test_an_exact_app_is_exact_under_faults():
     """Two agents, a table each, windows that close, dead letters, and a topic between them."""
     quiet()
@@ -61,7 +60,6 @@ def test_an_exact_app_is_exact_under_faults():
         check_app(_app(remembers=False), seed)
 
 
-@pytest.mark.timeout(300)
 def test_an_app_that_keeps_state_beside_its_tables_is_caught():
     """What a process remembers by itself is counted twice when its events run again."""
     quiet()

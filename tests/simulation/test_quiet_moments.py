@@ -12,7 +12,6 @@ SEEDS = range(24)
 JOBS = os.cpu_count() or 1
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["live_rows_twice_until_merged", "live_rows_acknowledged_unseen"])
 def test_a_store_that_is_wrong_for_a_while_is_caught_in_between(name):
     """A dashboard shows live windows: a double that a later merge mends was seen by people."""

@@ -15,7 +15,7 @@ from streams.local.restart import DEATHS_MAX
 from streams.local.roster import State
 from streams.local.service import Service
 
-DEADLINE_S = 20
+DEADLINE_S = 200
 
 
 class ManualTime:

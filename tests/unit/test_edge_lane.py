@@ -51,12 +51,12 @@ class Edge:
 
     async def claimed(self) -> None:
         """The lane's thread has written this start's name; it would write it after a cancel, too."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while self.run.name not in self.file.read_text():  # noqa: ASYNC110 - another thread's file
                 await asyncio.sleep(0.01)
 
     async def straight(self) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while not self.lane.straight:  # noqa: ASYNC110 - polled: a lane tells nobody
                 await asyncio.sleep(0.01)
 

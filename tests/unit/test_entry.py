@@ -19,7 +19,7 @@ def _dia(
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd()), **environ}
     shut = " ".join(f"{number}>&-" for number in closed)
     command = ["/bin/sh", "-c", f'exec "$@" {shut}', "sh", *_RUN, *arguments]
-    return subprocess.run(command, env=kept, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, env=kept, capture_output=True, timeout=200, check=False)
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
@@ -41,7 +41,7 @@ def test_a_user_without_a_home_is_told_which_setting_to_give():
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd())},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "DIA_HOME" in done.stderr
@@ -78,7 +78,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
     os.close(reading)
     done = subprocess.run(
         [*_RUN, "--home", str(tmp_path), "config", "show"],
-        stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
+        stdout=writing, stderr=subprocess.PIPE, timeout=200, check=False,
     )  # fmt: skip
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
@@ -89,7 +89,7 @@ def test_a_full_disk_behind_stdout_is_an_error(tmp_path):
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [*_RUN, "--home", str(tmp_path), "config", "show"],
-            stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
+            stdout=full, stderr=subprocess.PIPE, timeout=200, check=False,
         )  # fmt: skip
     assert done.returncode == 4
     assert b"No space left on device" in done.stderr
@@ -106,7 +106,7 @@ def test_an_interrupt_while_modules_are_imported_leaves_without_a_word():
         "sys.exit(streams.entry.main())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, timeout=200, check=False
     )
     assert (done.returncode, done.stderr) == (130, b"")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

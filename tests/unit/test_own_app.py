@@ -29,7 +29,7 @@ from streams.telemetry.metrics import Metrics
 from streams.types import TopicPartition
 from tables.memory import MemoryDisk
 
-PATIENT_S = 60
+PATIENT_S = 200
 
 ORDERS = """
 from streams import App, EventBatch, OutboundRecord, Record, Scope, TopicPartition

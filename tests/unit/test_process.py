@@ -14,7 +14,7 @@ import pytest
 from streams.local import tether
 from streams.local.process import ProcessIdentity
 
-DEADLINE_S = 20
+DEADLINE_S = 200
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from streams.clock import SystemClock
 from streams.local.ports import LOOPBACK, free_ports
 from tests.contract.cache.redis_process import RedisProcess
 
-PATIENCE_S = 20.0
+PATIENCE_S = 200.0
 
 
 class Ear:

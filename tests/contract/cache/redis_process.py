@@ -12,7 +12,7 @@ from streams.local import wheels
 from streams.local.ports import LOOPBACK, free_ports
 from streams.local.probes import redis_serves
 
-_PATIENCE_S = 15.0
+_PATIENCE_S = 200.0
 
 
 class RedisProcess:

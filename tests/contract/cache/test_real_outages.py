@@ -78,7 +78,7 @@ async def pair(redis_server: RedisProcess) -> AsyncIterator[tuple[Process, Proce
 
 async def _told(process: Process) -> None:
     """Tell of a change until it is taken, as the outbox does."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(200):
         while True:
             try:
                 return await process.cache.invalidate(process.name)

@@ -17,7 +17,7 @@ from tests.contract.locks.racing_process import TTL_S
 pytestmark = pytest.mark.stack
 ROUNDS = 6
 PAUSES = 2
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 
 
 def _racer(url: str, name: str, path: Path) -> subprocess.Popen[bytes]:

@@ -139,7 +139,7 @@ class Lot:
         self, topic: str, count: int | None = None
     ) -> list[tuple[int, bytes | None, bytes | None, dict]]:
         """(partition, key, value, headers) of every committed record; ``count`` will come."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while True:
                 found = await self._read(topic)
                 if len(found) >= (count or 0):
@@ -188,7 +188,7 @@ class Lot:
 
     async def until_shown(self, count: int) -> dict[str, tuple[str, int, str]]:
         """`shown`, once it has so many rows."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while len(found := self.shown()) < count:  # noqa: ASYNC110 - rows in another's memory
                 await asyncio.sleep(0.01)
             return found

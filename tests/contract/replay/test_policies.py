@@ -14,7 +14,7 @@ from streams.replay.renewal import renew
 from streams.replay.run import submit
 from streams.settings import Settings
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)
 AWAY = "retries_exhausted"
 

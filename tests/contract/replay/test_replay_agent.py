@@ -16,7 +16,7 @@ from streams.replay.run import submit
 from streams.settings import Settings
 from streams.types import TopicPartition
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)
 
 

@@ -102,7 +102,7 @@ async def test_a_paused_plan_goes_on_where_it_stood(lot):
 
     lot.clock = Waiting()
     running = asyncio.create_task(lot.run(draft.plan, rate=40.0, seen=seen))
-    await asyncio.wait_for(half.wait(), 30)
+    await asyncio.wait_for(half.wait(), 200)
     lot.clock = SystemClock()
     source, found = await find_plan(lot.broker, draft.plan.id, [lot.source])
     await tell(lot.broker, lot.clock, lot.topology, source, found, "pause", "cat", "too fast")

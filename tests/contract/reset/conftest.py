@@ -32,7 +32,7 @@ from streams.types import Broker, CommittedOffset, OutboundRecord, TopicPartitio
 from tables.changelog import pack
 from tables.rocksdb import RocksFolder
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 MARKER_DELAY_S = 0.03
 """Seconds between a commit and its markers in memory: as on a broker that is busy."""
 SETTINGS = Settings(

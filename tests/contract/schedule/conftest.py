@@ -16,7 +16,7 @@ from streams.schedule.leader import Candidate
 from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 
 
 class Electorate:

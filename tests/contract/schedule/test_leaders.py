@@ -44,12 +44,12 @@ async def test_who_was_fenced_neither_ends_a_run_nor_leads_on(electorate):
         return Findings(7, {})
 
     electorate.stand("a", work)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         await working.wait()
     successor = electorate.broker.transactional_producer(leader_id(app.topology))
     await successor.start()
     go_on.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         while electorate.leads("a"):  # noqa: ASYNC110 - a gauge tells nobody
             await asyncio.sleep(0.05)
     assert _ended(await electorate.journal()) == []

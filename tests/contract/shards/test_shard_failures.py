@@ -20,7 +20,7 @@ from streams.sinks.clickhouse import ClickHouseShards
 
 pytestmark = pytest.mark.stack
 
-PATIENCE_S = 10.0
+PATIENCE_S = 200.0
 
 
 async def test_a_dead_shard_is_unavailable_at_once(

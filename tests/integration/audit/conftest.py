@@ -34,7 +34,7 @@ DATABASE = "audited"
 EVENTS = 6000
 TRAINED = 200
 """Training results beside them, of ten models."""
-PATIENCE_S = 90.0
+PATIENCE_S = 200.0
 HOURS_BACK_MS = 3 * 3_600_000
 """Events of hours that are over: their roll-ups are compared too."""
 

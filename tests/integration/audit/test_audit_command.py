@@ -9,8 +9,6 @@ import pytest
 
 from agents.app import MODEL_METRICS
 
-pytestmark = pytest.mark.timeout(300)
-
 COPY = "INSERT INTO m1_local SELECT * REPLACE ({change}) FROM m1_local FINAL WHERE "
 
 

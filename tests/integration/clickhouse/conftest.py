@@ -29,7 +29,7 @@ from tables.sketch_code import encode
 
 DATABASE = "queries"
 PASSWORD = "it's a secret"
-START_S = 30.0
+START_S = 200.0
 DAY_S = 86_400
 
 

@@ -116,7 +116,7 @@ def test_a_second_front_on_the_same_data_says_so(front: Any) -> None:
     """chDB locks its folder; the reason must be one sentence and the exit code 4."""
     command = [*front.command]
     command[command.index("--port") + 1] = str(free_ports(1)[0])
-    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert second.returncode == 4
     assert "cannot start" in second.stderr
 
@@ -125,6 +125,6 @@ def test_a_busy_port_says_so(tmp_path: Path, front: Any) -> None:
     """Who starts a front reads its standard error."""
     command = [*front.command]
     command[command.index("--path") + 1] = str(tmp_path)
-    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert second.returncode == 4
     assert f"port {front.port} cannot be used" in second.stderr

@@ -20,7 +20,7 @@ from tables.sketch_code import decode, encode
 pytestmark = pytest.mark.stack
 
 HOUR_S = 3600
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 DAY_S = 86_400
 
 

@@ -30,7 +30,7 @@ from tables.rocksdb import RocksFolder
 from tests.empty_topics import empty_topics
 
 DATABASE = "replayed"
-PATIENCE_S = 90.0
+PATIENCE_S = 200.0
 HERE = Path(__file__).parent
 
 

@@ -107,7 +107,6 @@ def publish(monkeypatch: pytest.MonkeyPatch):
     codecs._reader.cache_clear()
 
 
-@pytest.mark.timeout(240)
 def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
     pipeline, dia, doomed, publish, tmp_path, monkeypatch
 ):

@@ -31,8 +31,8 @@ from streams.settings import default_home
 USER, PASSWORD = "dia", "hunter2-hunter2"
 PRINCIPALS = ("dia-worker", "dia-edge", "dia-console")
 """Of ops/kafka/users.yaml; `USER` may do everything."""
-START_S = 60.0
-WAIT_S = 60.0
+START_S = 200.0
+WAIT_S = 200.0
 
 
 @dataclass(frozen=True)

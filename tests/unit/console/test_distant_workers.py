@@ -50,7 +50,7 @@ async def test_a_worker_is_heard_and_measured_where_it_is(worker, tmp_path):
     state.set_status(msgspec.json.encode(STATUS))
     distant = DistantWorkers(f"localhost:{port}", SystemClock())
     looking = asyncio.create_task(distant.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         while not distant.live:  # noqa: ASYNC110 - it looks by itself
             await asyncio.sleep(0.01)
     workers = Workers(tmp_path, "192.0.2.1", SystemClock(), distant)

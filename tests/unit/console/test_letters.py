@@ -173,7 +173,7 @@ async def test_a_plan_is_made_submitted_and_run_by_the_agent(
         app.topology,
     )
     running = asyncio.create_task(agent.run(lambda: None))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         while (await _json(http, path, bearer("read")))["state"] != "finished":
             await process.console.clock.sleep(0.02)
     agent.stop()

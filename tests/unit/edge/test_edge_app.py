@@ -39,7 +39,7 @@ async def _settled(http, log, count: int) -> list[tuple[bytes, bytes]]:
     """The log, once the lanes hold nothing back."""
     import asyncio
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         while len(log()) < count:  # noqa: ASYNC110 - a log tells nobody
             await asyncio.sleep(0.01)
     return log()

@@ -65,7 +65,7 @@ async def test_a_bug_in_a_lane_ends_the_process(edge_settings, tokens, broker, m
 
     monkeypatch.setattr(Lane, "_ship", broken)
     served = made.app()
-    async with served.router.lifespan_context(served), asyncio.timeout(30):
+    async with served.router.lifespan_context(served), asyncio.timeout(200):
         await told.wait()
     assert isinstance(made.bug, ExceptionGroup)
     made.close()

@@ -31,7 +31,7 @@ def promtool():
 
 def _promtool(program, *arguments):
     done = subprocess.run(
-        [program, *map(str, arguments)], capture_output=True, text=True, timeout=100, check=False
+        [program, *map(str, arguments)], capture_output=True, text=True, timeout=200, check=False
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -26,7 +26,7 @@ from streams.types import TopicPartition
 from tables.memory import MemoryDisk
 from tests.unit.tracing.recorder import CALLER, IGNORED, identity, links
 
-PATIENT_S = 30
+PATIENT_S = 200
 POLL_S = 0.01
 DAY_S = 86_400
 
