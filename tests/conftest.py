@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from streams.local.stack import StackStatus, down, up
 
 # As the command does (streams/entry.py): a key that others may read is refused.
 os.umask(0o077)
+
+# A suite that a shell starts in the background ignores SIGINT, and so would each command it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Brokers of tests live for seconds: what the second compiler would make faster, they do not reach.
 os.environ.setdefault("LOCAL_KAFKA_JVM_OPTIONS", "-XX:TieredStopAtLevel=1")

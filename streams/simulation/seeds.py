@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
+from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
@@ -55,12 +56,19 @@ def try_seeds(
 
 
 def first_caught(
-    broken: Iterable[str], seeds: int, jobs: int, story: str
+    broken: Iterable[str],
+    seeds: int,
+    jobs: int,
+    story: str,
+    known: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[tuple[str, Failure | None]]:
-    """Of each variant, the first of ``seeds`` seeds that tells it from the engine."""
+    """Of each variant, the first of ``seeds`` seeds that tells it from the engine; the seed that is
+    ``known`` to do so is tried before all others."""
     names = list(broken)
+    first = [known.get(name, 0) for name in names]
     with _pool(jobs) as pool:
-        yield from zip(names, pool.map(partial(_first, story, seeds), names), strict=True)
+        found = pool.map(partial(_first, story, seeds), names, first)
+        yield from zip(names, found, strict=True)
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
@@ -89,8 +97,8 @@ def _try_some(story: str, broken: str | None, seeds: tuple[int, ...]) -> list[Fa
     return [failure for failure in tried if failure is not None]
 
 
-def _first(story: str, seeds: int, broken: str) -> Failure | None:
-    for seed in range(seeds):
+def _first(story: str, seeds: int, broken: str, known: int) -> Failure | None:
+    for seed in (known, *range(seeds)):
         failure = try_seed(seed, story, broken)
         if failure is not None:
             return failure
