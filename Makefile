@@ -107,6 +107,7 @@ lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml
 	  --python-version 3.11 --generate-hashes --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra console --extra otel \
+	  --extra avro --extra protobuf --extra json-schema \
 	  --constraints requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --quiet \
 	  --custom-compile-command "make lock" --output-file docker/requirements.lock

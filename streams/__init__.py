@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from streams.app import App
     from streams.clickhouse_table import ClickHouseTable, Column
     from streams.errors import UnsupportedByDia
+    from streams.formats.avro_codec import Avro
     from streams.formats.codec import Codec
+    from streams.formats.json_schema_codec import JsonSchema
+    from streams.formats.protobuf_codec import Protobuf
+    from streams.formats.schema_source import SchemaReference
     from streams.job_agent import Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
     from streams.record import Record
     from streams.row_sink import RowBatch, RowSink
@@ -40,6 +44,7 @@ __all__ = [
     "Answer",
     "App",
     "Ask",
+    "Avro",
     "Change",
     "ClickHouseTable",
     "ClosedWindow",
@@ -51,6 +56,7 @@ __all__ = [
     "EventBatch",
     "First",
     "JobAgent",
+    "JsonSchema",
     "Last",
     "Max",
     "Mean",
@@ -60,11 +66,13 @@ __all__ = [
     "Outcome",
     "Performer",
     "Place",
+    "Protobuf",
     "Quantiles",
     "Record",
     "Resources",
     "RowBatch",
     "RowSink",
+    "SchemaReference",
     "Scope",
     "Stream",
     "Sum",
@@ -97,11 +105,17 @@ _MODULES: Final = {
     "Quantiles": "tables.aggregates.quantiles",
     "Record": "streams.record",
     "TopK": "tables.aggregates.top_k",
+    "SchemaReference": "streams.formats.schema_source",
     "UnsupportedByDia": "streams.errors",
 }
+_DECLARATIONS: Final = {"Avro": "avro", "JsonSchema": "json_schema", "Protobuf": "protobuf"}
+"""Codecs that need a package of their own; without it, the error says which."""
 
 
 def __getattr__(name: str) -> Any:
+    if name in _DECLARATIONS:
+        named = import_module("streams.formats.named")
+        return named.declaration(_DECLARATIONS[name])
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

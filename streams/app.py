@@ -29,6 +29,7 @@ from streams.errors import UsageError
 from streams.faust_arguments import partitions_of_app, retention_ms_of_topic
 from streams.formats.codec import Codec
 from streams.formats.named import codec_of
+from streams.formats.schema_format import SchemaFormat
 from streams.headers import UNNAMED_VERSION
 from streams.job_agent import Agent, Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
 from streams.operational_tables import OPERATIONAL
@@ -177,7 +178,7 @@ class App(StreamDeclarations, WindowDeclarations):
         value_type: ValueType | None = None,
         key_field: str = "",
         time_field: str = "",
-        codec: str | Codec = "json",
+        codec: str | Codec | SchemaFormat = "json",
         versions: Mapping[int, ValueType] | None = None,
         upcasters: Mapping[int, Upcaster] | None = None,
         partitions: int | None = None,
@@ -191,8 +192,9 @@ class App(StreamDeclarations, WindowDeclarations):
         """Declare a topic; see `Topic` for what each argument means.
 
         ``value_type`` is short for ``versions={1: value_type}``; without either, whatever the codec
-        has. ``schema``: default ``name``. ``codec``: json, msgpack, raw, or an object of the protocol
-        `Codec`. ``faust``: arguments of Faust's that need no
+        has. ``schema``: default ``name``. ``codec``: json, msgpack, raw,
+        avro, protobuf, json_schema, one of `Avro`, `Protobuf`, `JsonSchema`, or an object of the
+        protocol `Codec`. ``faust``: arguments of Faust's that need no
         counterpart, its ``retention`` in seconds, and its ``value_serializer`` in place of ``codec``.
         """
         self._check_topic_name(name)
@@ -208,7 +210,7 @@ class App(StreamDeclarations, WindowDeclarations):
             partitions=self._partitions if partitions is None else partitions,
             key_field=key_field,
             time_field=time_field,
-            codec=codec_of(faust.get("value_serializer") or codec),
+            codec=codec_of(faust.get("value_serializer") or codec, name, versions[max(versions)]),
             needs=needs,
             bytes_max=bytes_max,
             upcasters=dict(upcasters or {}),

@@ -226,6 +226,7 @@ def _arrivals(app: _Declares, source: Topic, agent: str) -> Topic:
         f"{app.name}-{agent}-group_by",
         versions=source.versions,
         time_field=source.time_field,
+        codec=source.codec,
         partitions=source.partitions,
         upcasters=source.upcasters,
     )

@@ -22,6 +22,30 @@ class CodecFailed(BadRecord):
     code = "codec_failed"
 
 
+class InvalidFrame(BadRecord):
+    """A value that does not begin as the registry's wire format does."""
+
+    code = "invalid_frame"
+
+
+class UnknownSchemaId(BadRecord):
+    """The registry has no schema of the id that the record names."""
+
+    code = "unknown_schema_id"
+
+
+class IncompatibleSchema(BadRecord):
+    """The schema that the record was written with cannot be read as the topic's type."""
+
+    code = "incompatible_schema"
+
+
+class BodyUnfit(BadRecord):
+    """The bytes behind the schema id are not what that schema describes."""
+
+    code = "body_unfit"
+
+
 class InvalidUtf8(BadRecord):
     code = "invalid_utf8"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress
 from operator import attrgetter, itemgetter, ne, not_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +24,26 @@ from streams.bad_records import (
     TimestampInFuture,
     TimestampTooOld,
     TooLarge,
+    ValueRefused,
 )
 from streams.defects import Defect, bad_utf8, defect, undecodable
 from streams.envelopes import Envelope, open_envelopes
+from streams.errors import RegistryPending, SchemaRegistryUnavailable
 from streams.formats.codec import DECODE_ERRORS, BatchDecoder, Codec, Read
 from streams.formats.guarded import guarded
-from streams.formats.named import JSON
+from streams.formats.json_codec import JSON
+from streams.formats.registry_codec import RegistryCodec
 from streams.headers import UNNAMED_VERSION, of_version
 from streams.topic import MAX_RECORD_BYTES, Topic, VersionReading
 from streams.types import RecordBatch, TopicPartition
 
+T = TypeVar("T")
+
 CLOCK_MARGIN_S = 5
 APPEND_MARGIN_S = 60
+_ASKS_MAX = 16
+"""One for reading, or writing, each version of a schema, and some for what another partition's need of
+room has forgotten meanwhile."""
 
 
 class Limits(NamedTuple):
@@ -113,7 +121,9 @@ def check(
     decoded = _decode(topic, batch, None, limits)
     reader = _reader(topic)
     if reader.key_of is None:
-        return decoded, [xxh3_64_digest(JSON.encode(event)) for event in decoded.events]
+        codec = topic.codec
+        encode = codec.documents.encode if isinstance(codec, RegistryCodec) else codec.encode
+        return decoded, [xxh3_64_digest(encode(event)) for event in decoded.events]
     return decoded, [key for key in _keys(reader.key_of, decoded.events) if key is not None]
 
 
@@ -131,8 +141,66 @@ def outgoing(
         decoded, keys = check(topic, documents, now_ms, limits, version)
         good = decoded.positions
         return decoded, keys, documents if good is None else [documents[i] for i in good]
-    decoded, keys = check(replace(topic, codec=JSON), documents, now_ms, limits, version)
-    return decoded, keys, [topic.codec.encode(event) for event in decoded.events]
+    decoded, keys = checked(topic, documents, now_ms, limits, version)
+    return _encoded(topic, decoded, keys)
+
+
+def checked(
+    topic: Topic,
+    documents: list[bytes],
+    now_ms: int,
+    limits: Limits,
+    version: int = UNNAMED_VERSION,
+) -> tuple[Decoded, list[bytes]]:
+    """As `check`, of events that are written as documents."""
+    return check(replace(topic, codec=_documents(topic)), documents, now_ms, limits, version)
+
+
+def _documents(topic: Topic) -> Codec:
+    codec = topic.codec
+    return codec.documents if isinstance(codec, RegistryCodec) else JSON
+
+
+def _encoded(
+    topic: Topic, decoded: Decoded, keys: list[bytes]
+) -> tuple[Decoded, list[bytes], list[bytes]]:
+    """Events as values. One that its codec does not write is refused; the times of ``decoded`` are
+    then those of the events left."""
+    values: list[bytes] = []
+    refused: dict[int, Defect] = {}
+    for row, event in enumerate(decoded.events):
+        try:
+            values.append(topic.codec.encode(event))
+        except ValueRefused as error:
+            refused[row] = defect(error.code, "$", str(error))
+    if not refused:
+        return decoded, keys, values
+    positions = decoded.positions
+    places = range(len(decoded.events)) if positions is None else positions
+    bad = [BadPosition(places[row], *why) for row, why in refused.items()]
+    left = Decoded(
+        _without(refused, decoded.events),
+        _without(refused, places),
+        np.delete(decoded.event_ms, [*refused]),
+        np.delete(decoded.append_ms, [*refused]),
+        sorted([*decoded.bad, *bad]),
+    )
+    return left, _without(refused, keys), values
+
+
+async def settled(attempt: Callable[[], T]) -> T:
+    """What ``attempt`` gives once the schema registry has said what it needs.
+
+    Raises `SchemaRegistryUnavailable` while the registry is away, and `SchemaRefused`.
+    """
+    for _ in range(_ASKS_MAX):
+        try:
+            return attempt()
+        except RegistryPending as pending:
+            await pending.obtain()
+    raise SchemaRegistryUnavailable(
+        "schemas leave memory faster than they are read: too many of them are in use at once"
+    )
 
 
 def _decode(
@@ -186,6 +254,11 @@ def _judge(
         events, positions = (_without(refused, column) for column in (events, positions))
     bad = [BadPosition(i, *envelope.bad[i]) for i in sorted(envelope.bad)]
     return Decoded(events, list(positions) if bad else None, event_ms, append_ms, bad)
+
+
+def forget() -> None:
+    """Forget what was prepared for each topic, with the schemas that its codec keeps."""
+    _reader.cache_clear()
 
 
 @lru_cache(maxsize=256)

@@ -5,14 +5,16 @@ DiaError
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
- |   |  WindowClosed, InvalidMessagePack, CodecFailed
+ |   |  WindowClosed, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId,
+ |   |  IncompatibleSchema, BodyUnfit
  |   +- RowRefused                 (stage "sink": a shard or a sink refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
  |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost,
  |   |  SinkUnavailable
- |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread  (wait: what needs it pauses)
+ |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread, SchemaRegistryUnavailable, SchemaPending,
+ |      SubjectPending               (wait: what needs it pauses)
  +- JobRefused                     answer the request with it, go on (streams/job_refusals.py)
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
  |   |  SimulationFailed, SimulationCancelled, PolicyRejected
@@ -23,7 +25,8 @@ DiaError
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
  |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
- |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable, TableMisused, TableChanged
+ |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable, TableMisused, TableChanged,
+ |      SchemaRefused
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
@@ -39,7 +42,7 @@ DiaError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import ClassVar
 
@@ -171,6 +174,38 @@ class RequestUnread(TransientError):
 
     code = "request_unread"
     disposition = Disposition.PAUSE
+
+
+class SchemaRegistryUnavailable(TransientError):
+    """The schema registry does not answer: what needs a schema waits, and nothing is dead-lettered."""
+
+    code = "schema_registry_unavailable"
+    disposition = Disposition.PAUSE
+    exit_code = 4
+
+
+class RegistryPending(TransientError):
+    """What the schema registry says is not in memory. ``obtain`` asks it, and raises
+    `SchemaRegistryUnavailable`, or `SchemaRefused` for a schema to be registered."""
+
+    disposition = Disposition.PAUSE
+    exit_code = 4
+
+    def __init__(self, message: str, obtain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(message)
+        self.obtain = obtain
+
+
+class SchemaPending(RegistryPending):
+    """Records cannot be decoded before their schemas are here; raised before any of them is."""
+
+    code = "schema_pending"
+
+
+class SubjectPending(RegistryPending):
+    """A value cannot be encoded before the registry has named the id of its schema."""
+
+    code = "subject_pending"
 
 
 class DependencyLate(TransientError):
@@ -316,6 +351,12 @@ class UnknownTarget(PartitionStopped):
     """The state owes an effect whose target this version of dia does not know."""
 
     code = "unknown_target"
+
+
+class SchemaRefused(PartitionStopped):
+    """The registry does not take the schema of a topic that the app writes."""
+
+    code = "schema_refused"
 
 
 class OffsetLimit(PartitionStopped):

@@ -23,6 +23,7 @@ from streams.job_agent import Agent
 from streams.listener import bound
 from streams.loading import load_app, named_app
 from streams.runtime.identity import SlotLock
+from streams.schema_registry.connecting import check_named
 from streams.settings import Settings, load
 from streams.sinks.clickhouse import ClickHouseShards
 from streams.worker_service import Runtime, ShardsOf
@@ -51,13 +52,15 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
     ) -> None:
         """``agents``: those of ``app`` to run; None: all.
 
-        Raises `DependencyUnreachable` where no broker's address is known.
+        Raises `DependencyUnreachable` where no broker's address is known, and `UsageError` where a
+        topic needs a schema registry and none is named.
         """
         if not settings.kafka_bootstrap:
             raise DependencyUnreachable(
                 "no Kafka address is known. Start the local stack with `dia up`, or set "
                 "DIA_KAFKA_BOOTSTRAP=host:port."
             )
+        check_named(settings, app.topics.values())
         super().__init__(
             f"{app.name}-host",
             broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],

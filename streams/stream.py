@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streams.absent_words import absent
 from streams.current_stream import HeadersLike, Key, NoTables, Target
-from streams.errors import UnsupportedByDia
+from streams.errors import RegistryPending, UnsupportedByDia
 from streams.sending import outgoing
 from streams.targets import RowTarget, RowValues
 from streams.types import Headers, OutboundRecord, RecordBatch, TopicPartition
@@ -287,16 +287,20 @@ class Stream:
         headers: HeadersLike = None,
     ) -> None:
         """Send ``value`` to ``topic`` in that transaction (streams/sending.py)."""
-        record = outgoing(
-            topic,
-            key,
-            value,
-            partitions=self._feed.sizes.get(topic.name) or topic.partitions,
-            without_key=self.partition,
-            partition=partition,
-            timestamp_s=timestamp_s,
-            headers=headers,
-        )
+        try:
+            record = outgoing(
+                topic,
+                key,
+                value,
+                partitions=self._feed.sizes.get(topic.name) or topic.partitions,
+                without_key=self.partition,
+                partition=partition,
+                timestamp_s=timestamp_s,
+                headers=headers,
+            )
+        except RegistryPending as pending:
+            self.failed = pending
+            raise
         self.emit(record)
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:

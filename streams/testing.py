@@ -22,9 +22,15 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from streams.app import App
+from streams.codecs import settled
 from streams.current_stream import HeadersLike, Key, Target
 from streams.declared_table import DeclaredTable
 from streams.errors import UsageError
+from streams.formats.codec import Read
+from streams.formats.registry_codec import RegistryCodec
+from streams.schema_registry.connecting import connect
+from streams.schema_registry.memory import MemoryRegistry
+from streams.schema_registry.registry import SchemaRegistry
 from streams.sending import header_pairs, key_bytes, value_bytes
 from streams.settings import Settings
 from streams.simulation.keyed_content import keyed_content
@@ -34,6 +40,7 @@ from streams.simulation.written_rows import WrittenRows, in_memory
 from streams.sinks.memory_replica import Row
 from streams.stream_agent import StreamAgent
 from streams.targets import RowTarget, Targets
+from streams.telemetry.metrics import Metrics
 from streams.topics import wanted_topics
 from streams.types import Headers, TopicPartition
 
@@ -44,7 +51,8 @@ _EVERYTHING = 1 << 30
 
 
 class Sent(NamedTuple):
-    """A committed record. ``value`` is its JSON decoded where it is JSON, else its bytes."""
+    """A committed record. ``value`` is its JSON decoded where it is JSON, its event where the codec
+    needs a schema registry, else its bytes."""
 
     key: str | bytes | None
     value: Any
@@ -99,6 +107,9 @@ class AppTester:
             targets=targets,
             background=app.background,
         )
+        self.registry = MemoryRegistry()
+        """the schema registry of topics whose codec needs one; ``registry.away = True`` takes it away"""
+        connect(app.topics.values(), SchemaRegistry(self.registry, self._world.clock, Metrics()))
         self._started = 0
         self._run(self._create_topics())
         self._process = self._start()
@@ -135,9 +146,8 @@ class AppTester:
         default: the value's key field."""
         declared = self._topic(topic)
         raw = key_bytes(declared, key, value)
-        self._run(
-            self._append(declared.name, raw, value_bytes(declared, value), header_pairs(headers))
-        )
+        body = self._client_value(declared, value)
+        self._run(self._append(declared.name, raw, body, header_pairs(headers)))
         self.settle()
 
     def advance(self, seconds: float) -> None:
@@ -194,9 +204,10 @@ class AppTester:
 
     def outputs(self, topic: str | Target) -> list[Sent]:
         """The committed records of a topic, partition by partition."""
+        declared = self._topic(topic)
         return [
-            Sent(_text(key), _json(value), tp.partition, headers)
-            for tp, key, value, headers in self._records(self._topic(topic).name)
+            Sent(_text(key), self._value(declared, value), tp.partition, headers)
+            for tp, key, value, headers in self._records(declared.name)
         ]
 
     @property
@@ -218,6 +229,26 @@ class AppTester:
             return self._written[name].rows
         rows: list[Row] = self._world.shards.rows(name)
         return rows
+
+    def _client_value(self, topic: Target, value: Any) -> bytes | None:
+        """As a client writes it, which has its own way to the registry."""
+        codec = topic.codec
+        writer = codec.writer if isinstance(codec, RegistryCodec) else None
+        if (
+            not isinstance(codec, RegistryCodec)
+            or writer is None
+            or isinstance(value, bytes | None)
+        ):
+            return value_bytes(topic, value)
+        return codec.framed(self.registry.put(writer), value)
+
+    def _value(self, topic: Target, value: bytes | None) -> Any:
+        codec = topic.codec
+        if not isinstance(codec, RegistryCodec) or value is None:
+            return _json(value)
+        decode = codec.decoder(codec.value_type)
+        read: Read = self._run(settled(lambda: decode([value])))
+        return read.events[0] if read.events else value
 
     # --- inside ------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from streams.current_stream import HeadersLike, Key, current
 from streams.formats.codec import Codec
-from streams.formats.named import JSON
+from streams.formats.json_codec import JSON
 
 DAY_MS = 86_400_000
 UNLIMITED = -1
@@ -168,8 +168,11 @@ class Topic:
 
 
 def fields_of(value_type: ValueType) -> Collection[str]:
-    """The names of the fields that events of a type have; () for a type without fields."""
+    """The names of the fields that events of a type have; () for a type without fields. ``DESCRIPTOR`` is
+    what classes of Protobuf messages have."""
     found: dict[str, Any] = {}
+    if (message := getattr(value_type, "DESCRIPTOR", None)) is not None:
+        return tuple(field.name for field in message.fields)
     for parent in reversed(getattr(value_type, "__mro__", ())):
         found |= inspect.get_annotations(parent)
     return tuple(found)

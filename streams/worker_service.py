@@ -32,6 +32,7 @@ from streams.runtime.status_file import StatusFile
 from streams.runtime.worker import Worker
 from streams.schedule.leader import SESSION_S, Candidate
 from streams.schedule.ledger_audit import ledger_audit
+from streams.schema_registry.connecting import connect_to
 from streams.settings import Settings
 from streams.sinks import arrow
 from streams.telemetry.health import HealthServer, HealthState
@@ -85,6 +86,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         settings = self._settings
         state_dir = settings.state_path()
         private_folder(state_dir)
+        connect_to(settings, self._topology.topics, self._clock, self._metrics)
         self._server = HealthServer(self._health, self._metrics, self._clock, self._listener)
         http_port = await self._server.start()
         self._status = StatusFile(state_dir, self._slot, http_port)

@@ -48,7 +48,21 @@ class Invocation:
             from streams.loading import load_app
 
             self._app = load_app(self.app_meant)
+            self._connect(self._app)
         return self._app
+
+    def _connect(self, app: App) -> None:
+        """Codecs that need a schema registry may ask it; one that is not named is missed when a
+        schema is needed, which is not in every command."""
+        from streams.schema_registry.connecting import connect_to, registry_codecs
+
+        if registry_codecs(app.topics.values()) and self.settings.schema_registry_url:
+            from streams.clock import SystemClock
+            from streams.telemetry.metrics import Metrics
+            from streams.version import app_version
+
+            metrics = Metrics(version=app_version(), process="command")
+            connect_to(self.settings, app.topics.values(), SystemClock(), metrics)
 
     @property
     def app_meant(self) -> str:

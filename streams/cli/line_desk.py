@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from streams.cli.output import Printer
-from streams.codecs import BadPosition, Limits, outgoing
+from streams.codecs import BadPosition, Limits, outgoing, settled
 from streams.settings import Settings
 from streams.topic import MAX_RECORD_BYTES, Topic
 from streams.workload.lines import Line
@@ -37,10 +37,13 @@ class LineDesk:
         self._strict = strict
         self._version = version
 
-    def accept(self, lines: list[Line], now_ms: int) -> tuple[list[bytes], list[bytes]]:
-        """Keys and values of the lines to send."""
+    async def accept(self, lines: list[Line], now_ms: int) -> tuple[list[bytes], list[bytes]]:
+        """Keys and values of the lines to send. Raises `SchemaRegistryUnavailable`, and
+        `SchemaRefused`, where the topic's codec needs a registry."""
         values = [line.content for line in lines]
-        decoded, keys, sent = outgoing(self._source, values, now_ms, self._limits, self._version)
+        decoded, keys, sent = await settled(
+            lambda: outgoing(self._source, values, now_ms, self._limits, self._version)
+        )
         if not decoded.bad:
             return keys, sent
         kept = decoded.positions or []

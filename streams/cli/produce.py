@@ -306,7 +306,7 @@ async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict:
         async with feeding.opened() as feed:
             with printer.progress(f"producing to {source.name}", reader.size, "bytes") as progress:
                 async for lines in read_aside(line_blocks(reader, desk.line_bytes_max)):
-                    await feed.send(*desk.accept(lines, clock.now_ms()))
+                    await feed.send(*await desk.accept(lines, clock.now_ms()))
                     progress.update(completed=reader.position)
                     if desk.stopped:
                         break

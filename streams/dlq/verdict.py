@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from streams.bad_records import IdempotencyConflict
-from streams.codecs import Limits, decode
+from streams.codecs import Limits, decode, settled
 from streams.dlq.letter import PROCESS_STAGE, SINK_STAGE, Letter, Original
 from streams.dlq.pointer import refetch
 from streams.errors import RecordLost
@@ -37,8 +37,10 @@ class Verdict(NamedTuple):
 PASSES: Final = Verdict(True)
 
 
-def judge(source: Topic, originals: Sequence[Original], limits: Limits) -> list[Verdict]:
-    """What decoding says of each record, had it been appended to ``source`` when it was."""
+async def judge(source: Topic, originals: Sequence[Original], limits: Limits) -> list[Verdict]:
+    """What decoding says of each record, had it been appended to ``source`` when it was.
+
+    Raises `SchemaRegistryUnavailable`."""
     n = len(originals)
     batch = RecordBatch(
         TopicPartition(source.name, 0),
@@ -49,13 +51,15 @@ def judge(source: Topic, originals: Sequence[Original], limits: Limits) -> list[
         [original.headers for original in originals],
     )
     verdicts = [PASSES] * n
-    for bad in decode(source, batch, limits).bad:
+    decoded = await settled(lambda: decode(source, batch, limits))
+    for bad in decoded.bad:
         verdicts[bad.position] = Verdict(False, bad.code, bad.message, bad.path)
     return verdicts
 
 
 async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits) -> list[Verdict]:
-    """One verdict per letter, in order; pointers are refetched. Raises `BrokerUnavailable`."""
+    """One verdict per letter, in order; pointers are refetched. Raises `BrokerUnavailable` and
+    `SchemaRegistryUnavailable`."""
     found: dict[int, Verdict] = {}
     by_source: dict[Topic, list[tuple[int, Original]]] = {}
     for index, letter in enumerate(letters):
@@ -73,7 +77,7 @@ async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits)
         else:
             by_source.setdefault(letter.source, []).append((index, original))
     for source, members in by_source.items():
-        judged = judge(source, [original for _, original in members], limits)
+        judged = await judge(source, [original for _, original in members], limits)
         found.update(zip((index for index, _ in members), judged, strict=True))
     return [_in_the_end(letter, found[index]) for index, letter in enumerate(letters)]
 

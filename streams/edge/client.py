@@ -28,7 +28,7 @@ from streams.access.refusals import (
     UnsupportedMedia,
 )
 from streams.clock import Clock, SystemClock
-from streams.codecs import Limits, outgoing
+from streams.codecs import Limits, checked
 from streams.edge.exchange import NDJSON, SCHEMA_HEADER, Receipt, Rejected
 from streams.errors import RequestRefused
 from streams.headers import UNNAMED_VERSION
@@ -148,7 +148,7 @@ class EdgeClient:
     ) -> tuple[list[Rejected], Sequence[int]]:
         """What the edge would refuse, known without asking it; and the places of the rest."""
         now_ms = self._clock.now_ms()
-        decoded, _, _ = outgoing(topic, values, now_ms, self._limits, version)
+        decoded, _ = checked(topic, values, now_ms, self._limits, version)
         good = range(len(values)) if decoded.positions is None else decoded.positions
         return [Rejected(*found) for found in decoded.bad], good
 

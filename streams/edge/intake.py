@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from streams.access.refusals import Forbidden, UnknownResource
+from streams.access.refusals import Forbidden, SourceAway, UnknownResource
 from streams.access.tokens import Token
 from streams.clock import Clock
-from streams.codecs import BadPosition, Limits, outgoing
+from streams.codecs import BadPosition, Decoded, Limits, outgoing, settled
 from streams.edge.exchange import Stored
 from streams.edge.lane import Lane
+from streams.errors import SchemaRefused, SchemaRegistryUnavailable
 from streams.headers import UNNAMED_VERSION
 from streams.telemetry.http_metrics import EdgeMetrics
 from streams.topic import Topic
@@ -87,7 +88,7 @@ class Intake:
                 f"events of {source.name} name no tenant: only a token of every tenant posts them"
             )
         now_ms = self._clock.now_ms()
-        decoded, keys, sent = outgoing(source, values, now_ms, self._limits, version)
+        decoded, keys, sent = await self._outgoing(source, values, now_ms, version)
         good = range(len(values)) if decoded.positions is None else decoded.positions
         foreign = _foreign(source, zip(good, decoded.events, strict=True), token)
         bad = sorted([*decoded.bad, *foreign.values()])
@@ -104,6 +105,14 @@ class Intake:
             )
             self._metrics.events.labels(source.name).inc(len(accepted))
         return Taken(len(accepted), kept, bad)
+
+    async def _outgoing(
+        self, source: Topic, values: list[bytes], now_ms: int, version: int
+    ) -> tuple[Decoded, list[bytes], list[bytes]]:
+        try:
+            return await settled(lambda: outgoing(source, values, now_ms, self._limits, version))
+        except (SchemaRegistryUnavailable, SchemaRefused) as error:
+            raise SourceAway(f"events of {source.name} cannot be written now: {error}") from error
 
     def _count(self, source: Topic, bad: Sequence[BadPosition]) -> None:
         for code, count in Counter(found.code for found in bad).items():

@@ -3,7 +3,7 @@ with a fraction of zero."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -32,3 +32,6 @@ class JsonCodec:
 
     def encode(self, event: Any) -> bytes:
         return msgspec.json.encode(plain(event))
+
+
+JSON: Final = JsonCodec()

@@ -222,16 +222,19 @@ def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions that have an owner which cannot open them yet, and tries again by itself."""
+    """Partitions that have an owner which cannot open them yet, or cannot read on before the schema
+    registry answers, and tries again by itself."""
     for worker in observed.workers:
         for held in worker.partitions:
             if held.get("waits_for") and not held.get("stopped_by"):
+                ready = held.get("phase") == "ready"
+                verb = "reads nothing of it" if ready else "cannot open it"
                 yield HealthFinding(
-                    code="partition_not_ready",
+                    code="partition_held" if ready else "partition_not_ready",
                     severity=Severity.WARNING,
                     subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"worker {worker.slot} cannot open it: {held['waits_for']}",
-                    mend="dia topics plan",
+                    detail=f"worker {worker.slot} {verb}: {held['waits_for']}",
+                    mend="dia config show" if ready else "dia topics plan",
                 )
 
 

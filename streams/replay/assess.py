@@ -82,7 +82,8 @@ class Assessor:
         return self._target or letter.source
 
     async def assess(self, letters: Sequence[Letter], dispositions: Dispositions) -> list[Assessed]:
-        """One answer a letter, in order. Raises `BrokerUnavailable`."""
+        """One answer a letter, in order. Raises `BrokerUnavailable` and
+        `SchemaRegistryUnavailable`."""
         found: dict[int, Assessed] = {}
         mended: dict[Topic, list[tuple[int, Original]]] = {}
         codes = dispositions.codes(np.array([letter.offset for letter in letters], np.int64))
@@ -108,7 +109,7 @@ class Assessor:
                 assert target is not None
                 mended.setdefault(target, []).append((index, record))
         for target, records in mended.items():
-            found.update(self._judged(letters, target, records))
+            found.update(await self._judged(letters, target, records))
         return [found[index] for index in range(len(letters))]
 
     def _at_once(self, letter: Letter, disposition: Disposition) -> Assessed | None:
@@ -132,13 +133,13 @@ class Assessor:
         record = original._replace(headers=kept, timestamp_ms=first_append_ms(letter))
         return self.repair.apply(record) if self.repair.changes else record
 
-    def _judged(
+    async def _judged(
         self,
         letters: Sequence[Letter],
         target: Topic,
         records: Sequence[tuple[int, Original]],
     ) -> Mapping[int, Assessed]:
-        verdicts = judge(target, [record for _, record in records], self._limits)
+        verdicts = await judge(target, [record for _, record in records], self._limits)
         found = {}
         for (index, record), verdict in zip(records, verdicts, strict=True):
             letter = letters[index]

@@ -4,6 +4,7 @@
 |---|---|
 | raises an error of disposition RETRY, a ConnectionError or a TimeoutError | the event again after 1, 2 and 4 s; after that a dead letter, `retries_exhausted` |
 | raises an error of disposition PAUSE | the event again, after up to 30 s, without an end |
+| sends a value whose schema id is not known | the event again, once the schema registry has named it |
 | raises another error of a record | a dead letter with the error's code |
 | raises any other exception | a dead letter, `agent_failed`, with the last lines of the traceback |
 | raises what stops a partition or a worker | that |
@@ -36,9 +37,11 @@ from streams.errors import (
     EngineFailed,
     PartitionRestart,
     PartitionStopped,
+    RegistryPending,
     UnsupportedByDia,
     WorkerStopped,
 )
+from streams.runtime.schema_wait import obtained
 from streams.stream import Stream
 from streams.stream_agent import StreamAgent
 
@@ -183,6 +186,8 @@ class AgentRun:
             partition.failure = error
         elif not isinstance(error, Exception | asyncio.CancelledError):
             raise error
+        elif isinstance(error, RegistryPending):
+            await obtained(error, self._clock, partition.tp, partition)
         elif offset is None or isinstance(error, UnsupportedByDia):
             await self._on_no_event(error)
         elif given > 1:

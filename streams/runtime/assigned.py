@@ -23,6 +23,8 @@ from streams.errors import (
     EngineFailed,
     PartitionRestart,
     PartitionStopped,
+    RegistryPending,
+    SchemaPending,
     TransientError,
     WorkerStopped,
 )
@@ -39,6 +41,7 @@ from streams.runtime.meters import PartitionMeters
 from streams.runtime.partition import Partition
 from streams.runtime.poison_register import PoisonRegister
 from streams.runtime.pressure import Pressure
+from streams.runtime.schema_wait import SchemaWait, obtained
 from streams.runtime.source_watch import SourceWatch
 from streams.runtime.trim import ChangelogTrim
 from streams.settings import Settings
@@ -71,8 +74,8 @@ class AssignedPartition:
     ) -> None:
         self.tp = tp
         self.phase: Phase = "fencing"
-        self.waits_for = ""
-        """what kept it from being ready the last time; "" while nothing does"""
+        self._opening_waits_for = ""
+        self._schemas = SchemaWait(tp, clock)
         self.partition: Partition | None = None
         self.opening = False
         """A1 to A4 are under way"""
@@ -117,7 +120,8 @@ class AssignedPartition:
     @property
     def taking(self) -> bool:
         """Records may be folded now."""
-        held = self._suspended or self._source.held is not None or self._obstacle is not None
+        waits = self._source.held is not None or self._schemas.held
+        held = self._suspended or self._obstacle is not None or waits
         return self.phase == "ready" and not held and self._failure is None
 
     def fold(self, batch: RecordBatch) -> None:
@@ -144,7 +148,12 @@ class AssignedPartition:
         try:
             with self._trail.folding(batch):
                 partition.fold(batch)
-        except (PartitionStopped, PartitionRestart) as error:
+        except SchemaPending as pending:
+            self._consumer.pause(self.tp)
+            self._obstacle = None  # behind this list, which is fetched again
+            self._schemas.begin(pending)
+            return
+        except (RegistryPending, PartitionStopped, PartitionRestart) as error:
             self._fail(error)
         except Exception as error:
             log.exception("agent_failed", tp=str(self.tp), offset=batch.start)
@@ -174,11 +183,26 @@ class AssignedPartition:
         if self._ends_worker is not None:
             raise self._ends_worker
         if self.partition is not None:
+            self._read_on(self.partition)
             if self.taking:
                 self._look_at(self.partition)
             elif self._obstacle is not None and self.partition.failure is not None:
                 self._fail(self.partition.failure)
             self._meters.measure(self.partition, self.lag, self.held_back_s, self.clock_ahead_s)
+
+    def _read_on(self, partition: Partition) -> None:
+        """W3, once the schema registry has answered."""
+        if not self._schemas.over():
+            return
+        self._consumer.seek(self.tp, partition.position)
+        if self.taking and not self._pressure.paused:
+            self._consumer.resume(self.tp)
+
+    @property
+    def waits_for(self) -> str:
+        """What it cannot go on without, and waits for by itself; "" where it waits for nothing."""
+        agent_waits_for = self.partition.waits_for if self.partition is not None else ""
+        return self._opening_waits_for or self._schemas.waits_for or agent_waits_for
 
     def _look_at(self, partition: Partition) -> None:
         now_s, consumer = self._clock.monotonic(), self._consumer
@@ -331,7 +355,7 @@ class AssignedPartition:
                     return
             except (PartitionRestart, TransientError) as error:
                 self._metrics.commit.failures.labels(error.code).inc()
-                self.waits_for = f"{error.code}: {error}"
+                self._failure, self._opening_waits_for = error, f"{error.code}: {error}"
                 log.warning("partition_restarts", tp=str(self.tp), code=error.code, why=str(error))
             except WorkerStopped as error:
                 await self._drop()
@@ -348,6 +372,8 @@ class AssignedPartition:
             await self._clock.sleep(pause_s)
 
     async def _open(self) -> None:
+        if isinstance(self._failure, RegistryPending):
+            await obtained(self._failure, self._clock, self.tp, self._schemas)
         self._failure = self.stopped_by = self._obstacle = None
         self._in_doubt = False
         self._source.opening()
@@ -367,18 +393,7 @@ class AssignedPartition:
         self._handover.repeat(opened.partition)  # A5
         took_s = self._clock.monotonic() - began
         self._meters.opened(opened.partition, took_s, opened.restored_records)
-        if opened.partition.offset_moved:
-            self._meters.offset_moved()
-            log.warning(
-                "group_offset_moved",
-                tp=str(self.tp),
-                group=self._agent.group,
-                next_offset=opened.partition.position,
-                why="the group's committed offset is not what the last commit left: somebody reset "
-                "or deleted it, or the broker forgot it. The state says where to go on; the next "
-                "commit sets the offset again.",
-            )
-        self.waits_for = ""
+        self._opening_waits_for = ""
         self._enter("ready")
         log.info(
             "partition_ready",
@@ -419,7 +434,8 @@ class AssignedPartition:
         self._source.compared()
         if batch.start == partition.position and self._failure is None:
             self._fold(partition, batch)
-        if self._obstacle is None and not self._pressure.paused:
+        held = self._obstacle is not None or self._schemas.held or self._pressure.paused
+        if not held:
             self._consumer.resume(self.tp)
 
     def _stop_at_obstacle(self, partition: Partition) -> None:
@@ -471,6 +487,7 @@ class AssignedPartition:
         partition, self.partition = self.partition, None
         producer, self._producer = self._producer, None
         self._trail.forget()
+        self._schemas.end()
         if partition is not None:
             self._handover.forget(partition)
             partition.abandon()

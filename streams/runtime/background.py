@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
@@ -18,10 +19,11 @@ from croniter import croniter
 
 from streams.background_task import BackgroundTask
 from streams.clock import Clock
+from streams.codecs import settled
 from streams.current_stream import HeadersLike, Key, NoTables, Target, current
-from streams.errors import TableMisused
+from streams.errors import RegistryPending, TableMisused
 from streams.sending import header_pairs, key_bytes, value_bytes
-from streams.types import Broker, OutboundRecord, PlainProducer
+from streams.types import Broker, Headers, OutboundRecord, PlainProducer
 
 log = structlog.get_logger(__name__)
 
@@ -94,8 +96,10 @@ class Background:
             raise ValueError(
                 "outside an agent, a record has the partition of its key and its own time"
             )
-        raw, body = key_bytes(topic, key, value), value_bytes(topic, value)
-        sending = asyncio.ensure_future(self._send(topic.name, raw, body, header_pairs(headers)))
+        raw, pairs = key_bytes(topic, key, value), header_pairs(headers)
+        with suppress(RegistryPending):  # then it is encoded once the registry has answered
+            value = value_bytes(topic, value)
+        sending = asyncio.ensure_future(self._send(topic, raw, value, pairs))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
         return sending
@@ -103,10 +107,11 @@ class Background:
     def emit(self, record: OutboundRecord) -> NoReturn:
         raise TableMisused(f"a background task has no transaction for {record.tp.topic}")
 
-    async def _send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any) -> None:
+    async def _send(self, topic: Target, key: bytes | None, value: Any, headers: Headers) -> None:
+        body = await settled(lambda: value_bytes(topic, value))
         async with self._starting:
             if self._producer is None:
                 producer = self._broker.plain_producer()
                 await producer.start()
                 self._producer = producer
-        await (await self._producer.send(topic, key, value, headers))
+        await (await self._producer.send(topic.name, key, body, headers))

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from streams.codecs import Decoded
+from streams.codecs import Decoded, settled
 from streams.dead_letters import Origin
-from streams.errors import BatchUnreadable
+from streams.errors import BatchUnreadable, TransientError
 from streams.queue_policy import HIGH_PRIORITY
 from streams.runtime.request_log import RequestLog, unread
 from streams.runtime.requests import Request, held_bytes
@@ -83,11 +83,14 @@ class HeldRequests:
                 except (OffsetOutOfRange, BatchUnreadable) as error:
                     self._lost(request)
                     raise unread(str(error)) from error
-                self._hold_again(request, batch)
+                try:
+                    decoded = await settled(lambda: self._decode(batch))
+                except TransientError as error:
+                    raise unread(str(error)) from error
+                self._hold_again(request, batch, decoded)
         return request.event
 
-    def _hold_again(self, wanted: Request, batch: RecordBatch) -> None:
-        decoded = self._decode(batch)
+    def _hold_again(self, wanted: Request, batch: RecordBatch, decoded: Decoded) -> None:
         room_bytes = self._max_bytes * _NORMAL_SHARE
         rows = range(len(batch)) if decoded.positions is None else decoded.positions
         for event, row in zip(decoded.events, rows, strict=True):

@@ -167,11 +167,11 @@ class JobPartition(Partition):
         """Take in requests as far as there is room; `position` says how far that was."""
         assert batch.start == self._position, "a batch may neither repeat nor skip"
         batch = self._cut(batch)
+        decoded = self._decode(batch) if len(batch) else None
         self._batch = batch
         self._position = batch.end
-        if len(batch):
+        if decoded is not None:
             self._passing.extend(batch.offsets, batch.timestamps)
-            decoded = self._decode(batch)
             self._take_in(batch, decoded)
             self.poison.folded(batch, decoded.events)
         self._pass()

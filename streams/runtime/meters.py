@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import structlog
+
 from streams.clock import Clock
 from streams.runtime.partition import Partition
 from streams.telemetry.metrics import Metrics
@@ -15,6 +17,8 @@ from streams.types import TopicPartition
 from tables.changelog import Counters
 
 _MEASURE_S = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 class PartitionMeters:
@@ -35,10 +39,17 @@ class PartitionMeters:
         self._late_dropped = 0
         self._metrics.partition.restore_seconds.observe(took_s)
         self._of(self._metrics.partition.restore_records).inc(restored_records)
-
-    def offset_moved(self) -> None:
-        """It was opened with a committed offset that its last commit had not left."""
-        self._of(self._metrics.intake.offset_moved).inc()
+        if partition.offset_moved:
+            self._of(self._metrics.intake.offset_moved).inc()
+            log.warning(
+                "group_offset_moved",
+                tp=str(self._tp),
+                group=partition.agent.group,
+                next_offset=partition.position,
+                why="the group's committed offset is not what the last commit left: somebody reset "
+                "or deleted it, or the broker forgot it. The state says where to go on; the next "
+                "commit sets the offset again.",
+            )
 
     def count(self, partition: Partition) -> None:
         """Count what became of the records since it was last looked at."""

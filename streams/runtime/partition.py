@@ -83,6 +83,8 @@ class Partition:
     backlog: Backlog = field(default_factory=Backlog)
     failure: DiaError | None = None
     """why the partition must stop or be opened again, found between two batches"""
+    waits_for: str = ""
+    """what its agent cannot go on without, and waits for; "" where it waits for nothing"""
     offset_moved: bool = False
     """the group's committed offset is not what the last commit left: the next one sets it again"""
     late_dropped: int = 0

@@ -105,11 +105,11 @@ class StreamPartition(Partition):
         assert batch.start == self._position, "a batch may neither repeat nor skip"
         for table in self._keyed.values():
             table.check_bound()
+        fetched = FetchedEvents(batch, self._decode(batch))
         self._position = batch.end
         if not len(batch) and not self._chunks:
             self.progress.passed(batch)
             return
-        fetched = FetchedEvents(batch, self._decode(batch))
         self._chunks.append(fetched)
         self._waiting_bytes += fetched.bytes
         if len(batch):

@@ -86,6 +86,15 @@ class Settings:
         2.0, "deadline of one request to the policy service", low=0.01, high=60
     )
     policy_file: str = _setting("", "JSON file of policies, where there is no policy service")
+    schema_registry_url: str = _setting("", "schema registry, http://host:port; for Avro and kin")
+    schema_registry_user: str = _setting("", "user shown to the schema registry")
+    schema_registry_password_file: str = _setting("", "file that holds that user's password")
+    schema_registry_ca_file: str = _setting(
+        "", "PEM authorities to trust at an https:// registry; default the system's"
+    )
+    schema_registry_timeout_s: float = _setting(
+        5.0, "deadline of one request to the schema registry", low=0.01, high=60
+    )
     replay_policy_file: str = _setting(
         "", "TOML file of automatic replays, followed by `dia worker --agents replay`"
     )

@@ -109,6 +109,7 @@ _CHECKS: dict[str, Callable[[str], str | None]] = {
     "redis_url": _url("redis", "rediss", "unix"),
     "policy_url": _url("http", "https"),
     "otel_endpoint": _url("http", "https"),
+    "schema_registry_url": _url("http", "https"),
     "sharding": _wanted_sharding,
     "job_retries": _wanted_retries,
 }

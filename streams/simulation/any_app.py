@@ -1,10 +1,10 @@
 """A history of any app: what comes out under faults must be what comes out without.
 
 Both runs read the same logs: the same records at the same offsets and times. In one nothing goes wrong;
-in the other, processes die, hang and are cut off, groups rebalance, and broker, shards and disks fail
-(streams/simulation/weather.py). Compared are the records that the agents sent, the dead letters, the
-keyed tables, the rows of ClickHouse tables and sinks, and the counts of every ledger. Job agents do not
-run: their work has processes of its own.
+in the other, processes die, hang and are cut off, groups rebalance, and broker, shards, disks and the
+schema registry fail (streams/simulation/weather.py). Compared are the records that the agents sent, the
+dead letters, the keyed tables, the rows of ClickHouse tables and sinks, and the counts of every ledger.
+Job agents do not run: their work has processes of its own.
 
 Records are made up for the topics that no agent of the app sends to. The last ones come `LAST_MS` later,
 so that windows close before the comparison.
@@ -24,27 +24,34 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from streams import codecs
 from streams.app import App
 from streams.broker.partitioner import partition_of
 from streams.clickhouse_table import MOMENT, VERSION
+from streams.clock import Clock
+from streams.codecs import settled
 from streams.errors import UsageError
 from streams.job_agent import Agent, JobAgent
 from streams.operational_tables import OPERATIONAL
 from streams.runtime.assigned import AssignedPartition
 from streams.runtime.stream_partition import StreamPartition
 from streams.runtime.window_partition import WindowPartition
+from streams.schema_registry.connecting import connect
+from streams.schema_registry.memory import MemoryRegistry
+from streams.schema_registry.registry import SchemaRegistry
 from streams.sending import key_bytes, value_bytes
 from streams.simulation.difference import Difference
 from streams.simulation.history import CALM_S, SETTINGS, NotSettled
 from streams.simulation.keyed_content import keyed_content
-from streams.simulation.loop import VirtualLoop, run
+from streams.simulation.loop import LoopClock, VirtualLoop, run
 from streams.simulation.quiet import at_rest, held
-from streams.simulation.sample_values import sample
+from streams.simulation.sample_values import event_of, sample
 from streams.simulation.weather import Weather
 from streams.simulation.world import Process, World
 from streams.simulation.written_rows import WrittenRows, in_memory
 from streams.stream_agent import StreamAgent
 from streams.targets import Targets
+from streams.telemetry.metrics import Metrics
 from streams.topic import Topic
 from streams.topics import wanted_topics
 from streams.types import TopicPartition
@@ -57,7 +64,7 @@ AT_ONCE = 6
 """Records of one topic in one step, at most."""
 STEP_S = 2.0
 _BAD_SHARE = 0.05
-_BAD_VALUES = (b"{", b"", b"\xff")
+_BAD_VALUES = (b"{", b"", b"\xff", b"\x00\x00\x00\xff\xff{")
 _EVERYTHING = 1 << 30
 _OF_COMMITS = (VERSION, MOMENT)
 """Columns that say which commit wrote a row: commits are others under faults."""
@@ -106,15 +113,16 @@ class AppWorld(World):
 def check_app(app: App, seed: int) -> None:
     """One seed. Raises `Difference`, or what the engine raised."""
     agents = _simulated(app)
+    registry = MemoryRegistry()
     own = {agent.source.name for agent in agents}
     while True:
-        records = _records(app, seed, own)
+        records = _records(app, seed, own, registry)
         try:
-            calm = _run(app, seed, records, faults=False)
+            calm = _run(app, seed, records, registry, faults=False)
             break
         except _Fed as fed:
             own -= fed.topics
-    hurt = _run(app, seed, records, faults=True)
+    hurt = _run(app, seed, records, registry, faults=True)
     for part, wanted, found in zip(Result._fields, calm, hurt, strict=True):
         if wanted != found:
             raise Difference(f"{part} under faults: {_told(wanted, found)}")
@@ -139,30 +147,52 @@ class _Fed(Exception):  # noqa: N818 - what was found out
         self.topics = topics
 
 
-def _records(app: App, seed: int, names: Collection[str]) -> list[Appended]:
+def _records(
+    app: App, seed: int, names: Collection[str], registry: MemoryRegistry
+) -> list[Appended]:
     """Values of the declared types, some that cannot be decoded, for each topic of these names."""
+    loop = VirtualLoop()
+    _connect(app, registry, LoopClock(loop, START_MS))
+    return run(loop, _made_up(app, seed, names))
+
+
+def _connect(app: App, registry: MemoryRegistry, clock: Clock) -> None:
+    """With nothing in memory, as in a process that starts."""
+    codecs.forget()
+    connect(app.topics.values(), SchemaRegistry(registry, clock, Metrics()))
+
+
+async def _made_up(app: App, seed: int, names: Collection[str]) -> list[Appended]:
     rng = random.Random(f"records {seed}")
     topics = [agent.source for agent in _simulated(app) if agent.source.name in names]
     records = []
     for step in range(STEPS - QUIET_STEPS):
         for topic in topics:
             at_ms, count = START_MS + int(step * STEP_S * 1000), rng.randint(0, AT_ONCE)
-            records += [_record(topic, rng, step, at_ms) for _ in range(count)]
+            records += [await _record(topic, rng, step, at_ms) for _ in range(count)]
     at_ms = START_MS + int(STEPS * STEP_S * 1000) + LAST_MS
-    return records + [_record(topic, rng, STEPS, at_ms) for topic in topics for _ in range(8)]
+    last = [await _record(topic, rng, STEPS, at_ms) for topic in topics for _ in range(8)]
+    return records + last
 
 
-def _record(topic: Topic, rng: random.Random, step: int, now_ms: int) -> Appended:
+async def _record(topic: Topic, rng: random.Random, step: int, now_ms: int) -> Appended:
     value = sample(topic, rng, now_ms)
     key = key_bytes(topic, None if topic.key_field else f"k{rng.randint(0, 5)}", value)
-    data = value_bytes(topic, value) or b""
+    data = await settled(lambda: value_bytes(topic, event_of(topic, value))) or b""
     if rng.random() < _BAD_SHARE:
         data = rng.choice(_BAD_VALUES)
     tp = TopicPartition(topic.name, partition_of(key or b"", _PARTITIONS))
     return Appended(step, tp, key, data)
 
 
-def _run(app: App, seed: int, records: Sequence[Appended], *, faults: bool) -> Result:
+def _run(
+    app: App,
+    seed: int,
+    records: Sequence[Appended],
+    registry: MemoryRegistry,
+    *,
+    faults: bool,
+) -> Result:
     loop = VirtualLoop()
     rng = random.Random(f"faults {seed}")
     agents = _simulated(app)
@@ -178,8 +208,9 @@ def _run(app: App, seed: int, records: Sequence[Appended], *, faults: bool) -> R
         targets=Targets(app.clickhouse_tables, in_memory(app.sinks, written)),
     )
     weather = Weather(world, rng, victim.source, victim.group)
+    _connect(app, registry, world.clock)
     try:
-        run(loop, _history(app, world, weather, records, rng if faults else None))
+        run(loop, _history(app, world, weather, records, registry, rng if faults else None))
     except NotSettled:
         _check_fed(world, records)
         raise
@@ -201,6 +232,7 @@ async def _history(
     world: AppWorld,
     weather: Weather,
     records: Sequence[Appended],
+    registry: MemoryRegistry,
     rng: random.Random | None,
 ) -> None:
     await _create_topics(app, world)
@@ -209,9 +241,14 @@ async def _history(
         _append(world, records, step)
         if rng is not None and rng.random() < 0.7:
             await weather.strike()
+        if rng is not None:
+            registry.away = rng.random() < 0.3
+            if rng.random() < 0.5:
+                _connect(app, registry, world.clock)
         # The next records come at the same time in both runs, however long a fault took.
         left_s = STEP_S * (step + 1) - world.clock.monotonic()
         await asyncio.sleep(max(left_s, 0.0) if rng is None else max(left_s, 0.01))
+    registry.away = False
     survivors = await weather.clear(kill=rng is not None and rng.random() < 0.5)
     if not survivors:
         survivors = [world.process(0, "calm")]

@@ -11,6 +11,7 @@ import msgspec
 
 from streams.bad_records import UnknownTable
 from streams.clickhouse_table import ClickHouseTable
+from streams.codecs import Decoded
 from streams.job_agent import Outcome
 from streams.runtime.gates import Gates
 from streams.runtime.held_requests import HeldRequests
@@ -109,11 +110,13 @@ def _neighbours_read() -> Iterator[None]:
     """A request that is read again is taken from the record behind its own."""
     real = HeldRequests._hold_again
 
-    def hold_again(self: HeldRequests, wanted: Any, batch: RecordBatch) -> None:
+    def hold_again(self: HeldRequests, wanted: Any, batch: RecordBatch, decoded: Decoded) -> None:
         if len(batch) > 1:
             batch.values[0], batch.values[1] = batch.values[1], batch.values[0]
             batch.keys[0], batch.keys[1] = batch.keys[1], batch.keys[0]
-        real(self, wanted, batch)
+        if len(decoded.events) > 1:
+            decoded.events[0], decoded.events[1] = decoded.events[1], decoded.events[0]
+        real(self, wanted, batch, decoded)
 
     with patch.object(HeldRequests, "_hold_again", hold_again):
         yield

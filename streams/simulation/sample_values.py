@@ -11,6 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from streams.errors import UsageError
+from streams.formats.registry_codec import RegistryCodec
 from streams.records import is_record
 from streams.topic import Topic
 
@@ -24,10 +25,55 @@ def sample(topic: Topic, rng: random.Random, now_ms: int) -> Any:
 
     Raises `UsageError` for a type of which none can be made.
     """
-    value = _of_type(topic.type, rng, 0)
+    message = getattr(topic.type, "DESCRIPTOR", None)
+    value = _message(message, rng, 0) if message is not None else _of_type(topic.type, rng, 0)
     if topic.time_field:
         value[topic.time_field] = now_ms
     return value
+
+
+def event_of(topic: Topic, value: Any) -> Any:
+    """``value``, as the codec of ``topic`` takes it."""
+    if not isinstance(topic.codec, RegistryCodec):
+        return value
+    read = topic.codec.documents.decoder(topic.type)([msgspec.json.encode(value)])
+    if read.failed:
+        raise UsageError(f"no value of topic {topic.name} can be made up: {read.failed[0].message}")
+    return read.events[0]
+
+
+def _message(descriptor: Any, rng: random.Random, depth: int) -> dict[str, Any]:
+    """Of a Protobuf message, whose maps and innermost messages stay empty."""
+    made: dict[str, Any] = {}
+    for field in descriptor.fields:
+        inner = field.message_type
+        if inner is not None and (
+            inner.GetOptions().map_entry or depth > 2 or inner.file.package.startswith("google.")
+        ):
+            continue
+        count = rng.randint(0, 3) if field.is_repeated else 1
+        values = [
+            _message(inner, rng, depth + 1) if inner is not None else _proto_scalar(field, rng)
+            for _ in range(count)
+        ]
+        if field.containing_oneof is None or not made.keys() & {
+            other.name for other in field.containing_oneof.fields
+        }:
+            made[field.name] = values if field.is_repeated else values[0]
+    return made
+
+
+def _proto_scalar(field: Any, rng: random.Random) -> Any:
+    if field.cpp_type == field.CPPTYPE_STRING:
+        # Of bytes, JSON has the Base64.
+        return rng.choice(_NAMES) if field.type == field.TYPE_STRING else "aGk="
+    if field.cpp_type == field.CPPTYPE_BOOL:
+        return rng.choice([False, True])
+    if field.cpp_type == field.CPPTYPE_ENUM:
+        return rng.choice([value.number for value in field.enum_type.values])
+    if field.cpp_type in (field.CPPTYPE_DOUBLE, field.CPPTYPE_FLOAT):
+        return round(rng.uniform(0, 100), 3)
+    return rng.randint(0, 100)
 
 
 def _of_type(kind: Any, rng: random.Random, depth: int) -> Any:

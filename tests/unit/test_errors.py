@@ -27,7 +27,14 @@ BRANCHES = {
 TREE = {module.__name__ for module in (errors, bad_records, job_refusals)}
 MODULES = {*TREE, refusals.__name__}
 """Where leaves are; the answers to HTTP requests stand with the edge."""
-PAUSING = {"breaker_open", "policy_service_unavailable", "request_unread"}
+PAUSING = {
+    "breaker_open",
+    "policy_service_unavailable",
+    "request_unread",
+    "schema_pending",
+    "schema_registry_unavailable",
+    "subject_pending",
+}
 """Transient errors that are no failure of the event: whoever runs it waits."""
 
 

@@ -33,7 +33,13 @@ def test_no_login_of_a_shard_address_is_shown(password):
     )
 
 
-ADDRESSES = ("DIA_POLICY_URL", "DIA_OTEL_ENDPOINT", "DIA_REDIS_URL", "DIA_CLICKHOUSE_SHARDS")
+ADDRESSES = (
+    "DIA_POLICY_URL",
+    "DIA_OTEL_ENDPOINT",
+    "DIA_REDIS_URL",
+    "DIA_CLICKHOUSE_SHARDS",
+    "DIA_SCHEMA_REGISTRY_URL",
+)
 
 
 @pytest.mark.parametrize("variable", ADDRESSES)

@@ -16,6 +16,7 @@ WRONG = {
     "DIA_REDIS_URL": "127.0.0.1:6379",
     "DIA_POLICY_URL": "policies:80",
     "DIA_OTEL_ENDPOINT": "ftp://collector",
+    "DIA_SCHEMA_REGISTRY_URL": "registry:8081",
     "DIA_SHARDING": "modulo",
     "DIA_JOB_RETRIES": "breaker_open=3x1",
     "DIA_KAFKA_CA_FILE": "/nowhere/ca.pem",
@@ -29,6 +30,7 @@ RIGHT = {
     "DIA_REDIS_URL": "rediss://:secret@cache:6380/2",
     "DIA_POLICY_URL": "https://policies/v2",
     "DIA_OTEL_ENDPOINT": "http://collector:4318",
+    "DIA_SCHEMA_REGISTRY_URL": "https://registry:8081/apis/ccompat/v7",
     "DIA_SHARDING": "hash",
     "DIA_JOB_RETRIES": "process_died=2x0.5, shard_unavailable=10x60",
 }
