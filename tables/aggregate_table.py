@@ -204,10 +204,11 @@ class AggregateTable(ABC):
             slots, self._states.written(np.array(slots, np.int64)), strict=True
         ):
             key, start_ms, last_ms = self._place(slot)
-            raw = self._entries.get(slot) or key_bytes((key, start_ms))
-            self._entries[slot] = raw
-            self._gone.pop(raw, None)
-            entries.append((raw, _encode([last_ms, *states])))
+            raw = self._entries.get(slot)
+            if raw is None:
+                raw = self._entries[slot] = key_bytes((key, start_ms))
+                self._gone.pop(raw, None)
+            entries.append((raw, _encode((last_ms, *states))))
         entries += [(raw, None) for raw in self._gone]
         self._gone = {}
         return entries

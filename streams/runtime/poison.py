@@ -30,11 +30,11 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Final, NamedTuple
 
-from streams.bad_records import IdempotencyConflict, TenantOverQuota
+from streams.bad_records import IdempotencyConflict, TenantOverQuota, WindowClosed
 from streams.errors import PoisonStorm
 from streams.types import TopicPartition
 
-NOT_COUNTED: Final = frozenset({IdempotencyConflict.code, TenantOverQuota.code})
+NOT_COUNTED: Final = frozenset({IdempotencyConflict.code, TenantOverQuota.code, WindowClosed.code})
 NOBODY: Final = b""
 """The tenant of records that do not say whose they are."""
 TENANTS_MAX: Final = 1024

@@ -113,7 +113,8 @@ class States(ABC):
 
     @abstractmethod
     def written(self, slots: Slots) -> list[Any]:
-        """The state of each slot, as MessagePack has it."""
+        """The state of each slot, as MessagePack has it; to be encoded before the next call of any
+        other method, for it may be the state itself."""
 
     @abstractmethod
     def restore(self, slots: Slots, written: Sequence[Any]) -> None:

@@ -119,12 +119,12 @@ class _Sketches(States):
                 self._add(counts, code, count)
 
     def written(self, slots: Slots) -> list[Any]:
-        return [sorted(self._counts[slot].items()) for slot in slots.tolist()]
+        return [self._counts[slot] for slot in slots.tolist()]
 
     def restore(self, slots: Slots, written: Sequence[Any]) -> None:
-        for slot, pairs in zip(slots.tolist(), written, strict=True):
-            self._counts[slot] = dict(pairs)
-            self._buckets += len(pairs)
+        for slot, counts in zip(slots.tolist(), written, strict=True):
+            self._counts[slot] = dict(counts)
+            self._buckets += len(counts)
 
     def rows(self, slots: Slots) -> list[Sequence[Any]]:
         found = [self._values(self._counts[slot]) for slot in slots.tolist()]

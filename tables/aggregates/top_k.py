@@ -100,12 +100,11 @@ class _Summaries(States):
             self._hold(slot, merged)
 
     def written(self, slots: Slots) -> list[Any]:
-        found = [self._counts[slot] for slot in slots.tolist()]
-        return [[(item, *counts[item]) for item in sorted(counts)] for counts in found]
+        return [self._counts[slot] for slot in slots.tolist()]
 
     def restore(self, slots: Slots, written: Sequence[Any]) -> None:
-        for slot, items in zip(slots.tolist(), written, strict=True):
-            self._hold(slot, {item: [count, error] for item, count, error in items})
+        for slot, counts in zip(slots.tolist(), written, strict=True):
+            self._hold(slot, {item: list(pair) for item, pair in counts.items()})
 
     def rows(self, slots: Slots) -> list[Sequence[Any]]:
         k = self._declared.k

@@ -67,9 +67,9 @@ class WindowStates:
         for states in self._states:
             states.merge(into, other)
 
-    def written(self, slots: Slots) -> list[list[Any]]:
+    def written(self, slots: Slots) -> list[tuple[Any, ...]]:
         """Of each slot the written states, in the order of the aggregators."""
-        return [list(row) for row in zip(*(s.written(slots) for s in self._states), strict=True)]
+        return [*zip(*(states.written(slots) for states in self._states), strict=True)]
 
     def restore(self, written: Sequence[Sequence[Any]]) -> Slots:
         """Take slots for windows that were written."""

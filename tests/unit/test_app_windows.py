@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from unittest.mock import patch
 
@@ -27,7 +29,7 @@ from streams import (
     Variance,
 )
 from streams.errors import UsageError
-from streams.testing import AppTester, NotAtRest
+from streams.testing import SETTINGS, AppTester, NotAtRest
 
 NOW_MS = 1_760_000_000_000
 MINUTE_MS = NOW_MS // 3_600_000 * 3_600_000 - 3_600_000
@@ -174,6 +176,18 @@ def test_a_late_record_goes_where_the_app_says(tested, late):
     assert dead == (["window_closed"] if late == "dead_letter" else [])
     (ledger,) = tester.rows("ledger")
     assert (ledger["read"], ledger["applied"], ledger["dead"]) == (3, 3 - len(dead), len(dead))
+
+
+def test_late_records_stop_no_partition(app_tester):
+    """A producer that was away sends what is late and well-formed: no deploy is bad for it."""
+    app, orders = _app(partitions=1)
+    app.windows("per_minute", of=orders, by=("account",), size=60, fold={"n": Count()})
+    settings = replace(SETTINGS, poison_min_records=5, poison_min_tenants=1)
+    tester = app_tester(app, settings=settings, now_ms=NOW_MS)
+    tester.send(orders, _order(600))
+    for second in range(20):
+        tester.send(orders, _order(second))
+    assert Counter(letter.code for letter in tester.dead_letters) == {"window_closed": 20}
 
 
 def test_a_record_is_folded_into_all_windows_or_none(tested):
