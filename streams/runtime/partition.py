@@ -358,7 +358,7 @@ class Partition:
         """Its memory is given up: what works for it elsewhere need not go on."""
 
     def _table_entries(self, seq: int) -> list[Entry]:
-        entries: list[Entry] = []
+        entries = self.state.take_carried()
         for spec in self.agent.tables:
             entries += self.state.entries_of(spec, seq)
         return entries

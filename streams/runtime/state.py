@@ -79,6 +79,7 @@ class PartitionState:
     changelog_offset: int
     live: LiveKeys = field(init=False)
     tables: Mapping[str, Table] = field(init=False)
+    _carried: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.live = LiveKeys(self.context.settings.changelog_slack_bytes)
@@ -116,9 +117,18 @@ class PartitionState:
         return [(spec.prefix + key, value) for key, value in delta]
 
     def rewrite(self, key: bytes) -> None:
-        """Ask the key's table to write anew what still lives of it."""
-        spec = next(spec for spec in self.specs if key.startswith(spec.prefix))
-        self.tables[spec.name].rewrite(key[len(spec.prefix) :], self._value(key))
+        """Ask the key's table to write anew what still lives of it. An entry of a table that is not
+        declared is carried along as it is: the table may be declared again."""
+        spec = next((spec for spec in self.specs if key.startswith(spec.prefix)), None)
+        if spec is None:
+            self._carried.append((key, self._value(key)))
+        else:
+            self.tables[spec.name].rewrite(key[len(spec.prefix) :], self._value(key))
+
+    def take_carried(self) -> list[Entry]:
+        """Entries of undeclared tables that the next commit writes anew."""
+        carried, self._carried = self._carried, []
+        return carried
 
     def base_offset(self, entries: Iterable[Entry]) -> int:
         """The changelog offset below which nothing will be live once ``entries`` are written."""

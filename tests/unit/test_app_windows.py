@@ -275,6 +275,29 @@ def test_windows_of_another_shape_are_refused_over_a_stored_state(tested):
         tester.crash()
 
 
+def test_an_app_without_one_of_its_windows_goes_on(app_tester):
+    """Their state is carried along while the changelog is trimmed, and is there when they come back."""
+    apps = []
+    for names in (("kept", "left"), ("kept",)):
+        app, orders = _app(partitions=1)
+        for name in names:
+            app.windows(name, of=orders, by=("account",), size=60, grace="1d", fold={"n": Count()})
+        apps.append(app)
+    whole, part = apps
+    settings = replace(SETTINGS, changelog_slack_bytes=200)
+    tester = app_tester(whole, settings=settings, now_ms=NOW_MS)
+    tester.send("orders", _order(0))
+    tester._world.agents = tuple(part.agents.values())
+    tester.crash()
+    for second in range(30):
+        tester.send("orders", _order(second))
+    tester._world.agents = tuple(whole.agents.values())
+    tester.move()
+    tester.send("orders", _order(1))
+    assert _rows(tester, "kept", "n") == [(0, False, 32)]
+    assert _rows(tester, "left", "n") == [(0, False, 2)]
+
+
 async def _no_function(window):
     await asyncio.sleep(0)
 
