@@ -179,7 +179,8 @@ class GroupConsumer(Protocol):
 
 
 class LogReader(Protocol):
-    """Reads one partition without a group, read_committed: for restore, audit and tests.
+    """Reads one partition without a group, read_committed but for `read_all`: for restore, audit and
+    tests.
 
     One read may return less than was asked for, and says nothing about where the log ends:
     `streams.log_range` reads a part of a log to an end that is known.
@@ -209,6 +210,13 @@ class LogReader(Protocol):
         Raises `OffsetOutOfRange` when ``offset`` is below the log's start or past its end, and
         `BatchUnreadable` when no record lies between ``offset`` and a batch that cannot be opened.
         """
+        ...
+
+    async def read_all(
+        self, tp: TopicPartition, offset: int, max_records: int = 5000
+    ) -> RecordBatch:
+        """As `read`, up to the high watermark and with the records of transactions that are aborted
+        or open: what was written, whatever became of it."""
         ...
 
     async def close(self) -> None: ...

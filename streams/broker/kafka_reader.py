@@ -61,7 +61,7 @@ class KafkaReader:
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
         self._client: Any = AIOKafkaClient(**connection.client_options())
-        self._rest: tuple[TopicPartition, ColumnFetch] | None = None
+        self._rest: tuple[TopicPartition, int, ColumnFetch] | None = None
         self._quiet_until_s = 0.0
         """monotonic; until then the broker does not read what this client sends (KIP-219)"""
 
@@ -90,17 +90,27 @@ class KafkaReader:
         return {tp: LogBounds(begins[tp], ends[tp]) for tp in asked}
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
+        return await self._read(tp, offset, max_records, READ_COMMITTED)
+
+    async def read_all(
+        self, tp: TopicPartition, offset: int, max_records: int = 5000
+    ) -> RecordBatch:
+        return await self._read(tp, offset, max_records, READ_UNCOMMITTED)
+
+    async def _read(
+        self, tp: TopicPartition, offset: int, max_records: int, isolation: int
+    ) -> RecordBatch:
         patience = self._patience()
         batch = RecordBatch(tp, offset, offset)
         while True:
-            columns = await self._columns(tp, batch.end, patience)
+            columns = await self._columns(tp, batch.end, isolation, patience)
             if columns is None:
                 return batch
             self._rest = None
             more = columns.read(batch, max_records)
             moved = columns.next_fetch_offset > batch.end
             batch.end = columns.next_fetch_offset
-            self._rest = (tp, columns) if more else None
+            self._rest = (tp, isolation, columns) if more else None
             if len(batch):
                 return batch
             if not moved:
@@ -111,27 +121,29 @@ class KafkaReader:
         await end_client(self._client)
 
     async def _columns(
-        self, tp: TopicPartition, offset: int, patience: Patience
+        self, tp: TopicPartition, offset: int, isolation: int, patience: Patience
     ) -> ColumnFetch | None:
-        """What was fetched but not read yet, else a new fetch; None at the last stable offset."""
+        """What was fetched but not read yet, else a new fetch; None at the end of what
+        ``isolation`` shows."""
         if self._rest is not None:
-            known, columns = self._rest
-            if known == tp and columns.next_fetch_offset == offset:
+            known, same, columns = self._rest
+            if (known, same, columns.next_fetch_offset) == (tp, isolation, offset):
                 return columns
         request = FetchRequest(
-            0, 0, READ_BYTES, READ_COMMITTED, [(tp.topic, [(tp.partition, offset, READ_BYTES)])]
+            0, 0, READ_BYTES, isolation, [(tp.topic, [(tp.partition, offset, READ_BYTES)])]
         )
+        end_field = "last_stable_offset" if isolation == READ_COMMITTED else "highwater_offset"
 
         def take(fields: dict[str, Any]) -> ColumnFetch | None:
             records = RecordSet(fields["message_set"] or b"")
             if records.has_next():
                 aborted = fields["aborted_transactions"]
-                source = (tp, records, aborted, offset, None, None, True, READ_COMMITTED)
+                source = (tp, records, aborted, offset, None, None, True, isolation)
                 bytes_max = self._connection.batch_bytes_max
                 return ColumnFetch(tp, PartitionRecords(*source), bytes_max)
-            stable = fields["last_stable_offset"]
-            if not 0 <= stable <= offset:
-                raise IncompleteAnswerError(f"nothing of {tp} at {offset}, stable up to {stable}")
+            end = fields[end_field]
+            if not 0 <= end <= offset:
+                raise IncompleteAnswerError(f"nothing of {tp} at {offset}, stable up to {end}")
             return None
 
         try:

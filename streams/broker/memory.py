@@ -78,6 +78,10 @@ class MemoryBroker:
         """Every partition of every topic, in order."""
         return [log.tp for _, t in sorted(self._cluster.topics.items()) for log in t.logs]
 
+    def is_torn(self, group: str, tp: TopicPartition) -> bool:
+        """Whether the last transaction with this offset was carried out in part."""
+        return (group, tp) in self._cluster.transactions.torn
+
     def committed(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
         """A group's committed offset, seen from outside like `log`; also one that the group's
         coordinator does not tell yet, because its marker is on its way."""

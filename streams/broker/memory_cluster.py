@@ -70,19 +70,25 @@ class Cluster:
             self.groups[name] = Group(self.partitions, self.clock.monotonic)
         return self.groups[name]
 
-    def fetch(self, tp: TopicPartition, offset: int, max_records: int) -> FetchAnswer:
-        """One answer to a reader. Raises `OffsetOutOfRange`."""
+    def fetch(
+        self, tp: TopicPartition, offset: int, max_records: int, *, aborted: bool = False
+    ) -> FetchAnswer:
+        """One answer to a reader; with ``aborted``, up to the high watermark. Raises
+        `OffsetOutOfRange`."""
         log, spoiled = self.log(tp), self.faults.take_read(tp) or SpoiledRead()
         if spoiled.throttle_s > 0:
             return FetchAnswer(None, 0, spoiled.throttle_s)
-        stable = max(self.replicas.last_stable_offset(log) - spoiled.behind, 0)
+        replicas = self.replicas
+        end = replicas.high_watermark(log) if aborted else replicas.last_stable_offset(log)
+        end = max(end - spoiled.behind, 0)
         if spoiled.records_max is not None:
             max_records = min(max_records, spoiled.records_max)
         if max_records > 0:
-            return FetchAnswer(log.read_committed(offset, max_records, stable), stable, 0.0)
+            read = log.read_all if aborted else log.read_committed
+            return FetchAnswer(read(offset, max_records, end), end, 0.0)
         # Only so that an offset outside the log is noticed.
         log.read_committed(offset, 0, offset)
-        return FetchAnswer(RecordBatch(tp, offset, offset), stable, 0.0)
+        return FetchAnswer(RecordBatch(tp, offset, offset), end, 0.0)
 
     def trim(self, tp: TopicPartition, before: int) -> None:
         """Raises `BrokerUnavailable` for an offset past the end as the leader knows it."""

@@ -83,6 +83,7 @@ class Faults:
         self._notify = notify
         self._planned: dict[Call, list[_Planned]] = {}
         self._doubts: list[tuple[int, bool]] = []
+        self._torn: bool | None = None
         self._reads: dict[TopicPartition | None, deque[SpoiledRead]] = {}
         self._refusal: tuple[str, float] = ("", 0.0)
         self._steps: dict[Call, deque[RefusedStep]] = {}
@@ -120,6 +121,11 @@ class Faults:
     def doubt_commit(self, *, applied: bool, nth: int = 1) -> None:
         """Lose the answer to a commit; ``applied`` says what became of the transaction."""
         self._doubts.append((nth, applied))
+
+    def tear_commit(self, *, offsets_stand: bool) -> None:
+        """Carry the next commit that holds both records and offsets out in part: one of them is
+        committed, the other aborted. The client gets no answer."""
+        self._torn = offsets_stand
 
     def refuse_steps(self, call: Call, code: str, *, applied: bool = False, times: int = 1) -> None:
         """Answer the next ``times`` calls of this kind, a step of a transaction, with ``code``, one
@@ -168,6 +174,7 @@ class Faults:
         self._healed += 1
         self._planned.clear()
         self._doubts.clear()
+        self._torn = None
         self._reads.clear()
         self._refusal = ("", 0.0)
         self._steps.clear()
@@ -197,6 +204,16 @@ class Faults:
         due = [applied for nth, applied in self._doubts if nth == 0]
         self._doubts = [(nth, applied) for nth, applied in self._doubts if nth > 0]
         return due[0] if due else None
+
+    def take_torn(self) -> bool | None:
+        """Whether the offsets of a commit stand that is carried out in part now; None: all of it."""
+        torn, self._torn = self._torn, None
+        return torn
+
+    @property
+    def tears(self) -> bool:
+        """Whether the next commit is carried out in part."""
+        return self._torn is not None
 
     def coordinator_refusal(self) -> str:
         """The code that group coordinators answer with now; "" where they tell offsets."""

@@ -16,7 +16,7 @@ from streams.types import Headers, OffsetOutOfRange, RecordBatch, TopicPartition
 
 @dataclass(slots=True)
 class Entry:
-    """What one offset holds. A control marker, like an aborted record, is never delivered.
+    """What one offset holds. A control marker, like an aborted record, is not ``delivered``.
 
     ``append_time``: the broker wrote the timestamp, under leader ``epoch``.
     """
@@ -28,6 +28,7 @@ class Entry:
     delivered: bool = True
     append_time: bool = True
     epoch: int = 0
+    control: bool = False
 
 
 class Log:
@@ -76,7 +77,7 @@ class Log:
             if not committed and offset >= self.start_offset:
                 self._entries[offset - self.start_offset].delivered = False
         self._committing.discard(producer_id)
-        self._add(Entry(timestamp_ms, None, None, (), delivered=False))
+        self._add(Entry(timestamp_ms, None, None, (), delivered=False, control=True))
 
     def lose_end(self, count: int) -> None:
         """Lose the last ``count`` entries, as with a leader that died before others had them."""
@@ -131,15 +132,23 @@ class Log:
         Raises `OffsetOutOfRange` below the start or past the high watermark, and
         `BatchUnreadable` where the next record lies in a batch that was spoilt.
         """
+        stable = self.last_stable_offset if stable is None else stable
+        return self._read(offset, max_records, stable, aborted=False)
+
+    def read_all(self, offset: int, max_records: int, end: int) -> RecordBatch:
+        """As `read_committed`, with every record of a transaction that is aborted or open, up to
+        ``end``."""
+        return self._read(offset, max_records, end, aborted=True)
+
+    def _read(self, offset: int, max_records: int, end: int, *, aborted: bool) -> RecordBatch:
         if not self.start_offset <= offset <= self.high_watermark:
             raise OffsetOutOfRange(self.tp, offset)
         batch = RecordBatch(self.tp, offset, offset)
-        stable = self.last_stable_offset if stable is None else stable
-        first, last = offset - self.start_offset, stable - self.start_offset
+        first, last = offset - self.start_offset, end - self.start_offset
         for entry in islice(self._entries, first, max(first, last)):
             if len(batch) == max_records:
                 break
-            if entry.delivered:
+            if entry.delivered or (aborted and not entry.control):
                 if self._spoilt and (spoilt := self._spoilt_at(batch.end)) is not None:
                     if batch.end > offset:
                         break

@@ -84,6 +84,8 @@ class MemoryTransactionalProducer:
 
     async def commit(self) -> None:
         def end() -> None:
+            if self._cluster.faults.tears and self._tear():
+                raise CommitInDoubt(f"{self._id}: no answer to the commit")
             applied = self._cluster.faults.commit_doubt()
             if applied is not False:
                 self._end(committed=True)
@@ -107,6 +109,17 @@ class MemoryTransactionalProducer:
         transaction.logs[record.tp] = log
         self._wrote = True
         return log.append(entry, transaction.producer_id)
+
+    def _tear(self) -> bool:
+        """Carry the commit out in part; False where it has nothing to tear."""
+        cluster = self._cluster
+        if not self._wrote or not cluster.transactions.is_mixed(self._id, self._epoch):
+            return False
+        stand = bool(cluster.faults.take_torn())
+        cluster.transactions.tear(self._id, self._epoch, offsets_stand=stand)
+        self._wrote = False
+        cluster.signal.notify()
+        return True
 
     def _end(self, *, committed: bool) -> None:
         if self._wrote:

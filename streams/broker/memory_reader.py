@@ -35,19 +35,30 @@ class MemoryReader:
         return (await self._logs_with_ends([tp]))[tp].high_watermark
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
+        return await self._read(tp, offset, max_records, aborted=False)
+
+    async def read_all(
+        self, tp: TopicPartition, offset: int, max_records: int = 5000
+    ) -> RecordBatch:
+        return await self._read(tp, offset, max_records, aborted=True)
+
+    async def _read(
+        self, tp: TopicPartition, offset: int, max_records: int, *, aborted: bool
+    ) -> RecordBatch:
         clock = self._cluster.clock
         deadline_s = clock.monotonic() + ANSWER_TIMEOUT_S
         while True:
             await self._cluster.call("read")
-            batch, stable, throttle_s = self._cluster.fetch(tp, offset, max_records)
+            answer = self._cluster.fetch(tp, offset, max_records, aborted=aborted)
+            batch, end, throttle_s = answer
             if batch is None:
                 await clock.sleep(throttle_s)
                 deadline_s += throttle_s
                 continue
-            if batch.end > offset or offset >= stable:
+            if batch.end > offset or offset >= end:
                 return batch
             if clock.monotonic() >= deadline_s:
-                raise BrokerUnavailable(f"{tp} gives nothing at {offset}, stable up to {stable}")
+                raise BrokerUnavailable(f"{tp} gives nothing at {offset}, stable up to {end}")
             await clock.sleep(ASK_AGAIN_S)
 
     async def _logs_with_ends(

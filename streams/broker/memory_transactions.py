@@ -48,6 +48,8 @@ class TransactionCoordinator:
         self._replicas = replicas
         self._by_id: dict[str, Transaction] = {}
         self._settling: list[_Settling] = []
+        self.torn: set[tuple[str, TopicPartition]] = set()
+        """groups and partitions whose offset is not what the records of its transaction became"""
 
     def start(self, transactional_id: str, timeout_s: float) -> int:
         """A new holder: abort what the previous one left open; return the holder's epoch."""
@@ -92,6 +94,22 @@ class TransactionCoordinator:
     def end(self, transactional_id: str, epoch: int, *, committed: bool) -> None:
         """Commit or abort the holder's transaction, all partitions and offsets together."""
         self._end(self.writing(transactional_id, epoch), committed=committed)
+
+    def is_mixed(self, transactional_id: str, epoch: int) -> bool:
+        """Whether the holder's transaction has both records and offsets."""
+        transaction = self.writing(transactional_id, epoch)
+        return bool(transaction.logs) and bool(transaction.offsets)
+
+    def tear(self, transactional_id: str, epoch: int, *, offsets_stand: bool) -> None:
+        """Two coordinators decide: one commits the offsets, or the records, the other aborts the
+        rest."""
+        transaction = self.writing(transactional_id, epoch)
+        offsets, transaction.offsets = transaction.offsets, {}
+        self._end(transaction, committed=not offsets_stand)
+        for group, committed in offsets.items():
+            if offsets_stand:
+                self._commit_offsets(group, committed)
+            self.torn |= {(group, tp) for tp in committed}
 
     def expire(self) -> bool:
         """Abort transactions past their timeout; like Kafka, this fences their producers."""
@@ -140,3 +158,4 @@ class TransactionCoordinator:
         self._settling.remove(settling)
         for group, offsets in settling.offsets.items():
             self._commit_offsets(group, offsets)
+            self.torn -= {(group, tp) for tp in offsets}

@@ -3,17 +3,26 @@
 With the records, a transaction commits the number after its last block, as the offset of a group
 that bears the name the blocks have. So whatever becomes of a connection, a process or an answer,
 asking for that offset tells which blocks of that name are in the log, and none is ever sent twice.
+
+The offset's metadata reads ``from=N P:O P:O``: the number of the transaction's first block, and in
+which partitions and at which offsets its records begin. Where those are aborted, Kafka carried the
+transaction out in part (streams/torn_commit.py), and its blocks are sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
+from itertools import islice
+
+import structlog
 
 from streams.broker.partitioner import partition_of
 from streams.clock import Clock
 from streams.edge.block import Block
 from streams.errors import CommitInDoubt, UnknownTopic
+from streams.torn_commit import aborted_at
 from streams.tracing.tracer import UNTRACED, Tracer
 from streams.types import (
     Admin,
@@ -28,6 +37,11 @@ SHIP_TIMEOUT_S = 10.0
 """Deadline of one transaction. The broker's own deadline must be longer."""
 PARTITIONS_AGE_MAX_S = 30.0
 """How long a grown topic may go unnoticed."""
+_LANDED_MAX = 100
+"""Partitions named in the metadata of an offset, of which a broker keeps 4,096 bytes."""
+_MARK = re.compile(r"from=(\d{1,18})((?: \d{1,9}:\d{1,18})+)")
+
+log = structlog.get_logger(__name__)
 
 
 class Shipper:
@@ -58,8 +72,11 @@ class Shipper:
         await self._producer.start()
         self._admin = await self._broker.admin()
         self._partitions = await self._count(self._admin)
-        known = await self._admin.committed(self._group, [self._place])
-        return known[self._place].offset if self._place in known else None
+        known = (await self._admin.committed(self._group, [self._place])).get(self._place)
+        if known is None:
+            return None
+        first = await self._torn(known)
+        return known.offset if first is None else first
 
     async def ship(self, blocks: Sequence[Block]) -> None:
         """Returns once every record of ``blocks``, all of the connected name, is true, in order."""
@@ -90,6 +107,24 @@ class Shipper:
         """Whose offset is the count. Offsets are kept by partition; one is enough."""
         return TopicPartition(self._topic, 0)
 
+    async def _torn(self, known: CommittedOffset) -> int | None:
+        """The number of the first block of the transaction that left ``known``, where its records
+        are aborted; None where they stand."""
+        mark = _MARK.fullmatch(known.metadata)
+        if mark is None:
+            return None
+        reader = await self._broker.reader()
+        try:
+            for place in mark[2].split():
+                partition, offset = map(int, place.split(":"))
+                tp = TopicPartition(self._topic, partition)
+                if await aborted_at(reader, tp, offset) is not None:
+                    log.warning("shipment_torn", tp=str(tp), offset=offset, group=self._group)
+                    return int(mark[1])
+        finally:
+            await reader.close()
+        return None
+
     async def _count(self, admin: Admin) -> int:
         found = (await admin.describe_topics()).get(self._topic)
         if found is None:
@@ -99,15 +134,18 @@ class Shipper:
 
     async def _commit(self, producer: TransactionalProducer, blocks: Sequence[Block]) -> None:
         await producer.begin()
-        sent = [
-            await producer.send(OutboundRecord(self._partition(key), key, value, headers))
-            for block in blocks
-            for headers in (block.headers,)
-            for key, value in zip(block.keys, block.values, strict=True)
-        ]
-        for landed in sent:
-            await landed
-        after = CommittedOffset(blocks[-1].number + 1, "")
+        sent = []
+        for block in blocks:
+            for key, value in zip(block.keys, block.values, strict=True):
+                tp = self._partition(key)
+                landing = await producer.send(OutboundRecord(tp, key, value, block.headers))
+                sent.append((tp.partition, landing))
+        landed: dict[int, int] = {}
+        for partition, landing in sent:
+            landed.setdefault(partition, await landing)
+        places = " ".join(f"{p}:{o}" for p, o in islice(landed.items(), _LANDED_MAX))
+        mark = f"from={blocks[0].number} {places}"
+        after = CommittedOffset(blocks[-1].number + 1, mark)
         await producer.send_offsets({self._place: after}, self._group)
         await producer.commit()
 

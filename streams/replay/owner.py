@@ -6,7 +6,9 @@ so that two decisions on one letter cannot both become true.
 Each transaction also commits the number of its last journal entry, as the offset of the DLQ
 partition in group `DECIDED_GROUP`. A journal that ends below that number has lost decisions, and a
 letter that was decided there would be replayed twice. Brokers forget the offset after seven silent
-days (offsets.retention.minutes); from then on such a loss shows no more.
+days (offsets.retention.minutes); from then on such a loss shows no more. The offset's metadata,
+``at=O``, says where that entry landed: an entry that is aborted there was never true
+(streams/torn_commit.py).
 
 A commit is answered before its marker lies in the journal, and readers end below a missing marker.
 So an owner that has decided something waits at its end for the markers: the next command reads what
@@ -16,6 +18,7 @@ the one before it decided.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,11 +28,12 @@ import msgspec
 from streams.clock import Clock
 from streams.errors import ChangelogLost, CommitInDoubt, DiaError, PartitionRestart
 from streams.log_range import until_readable
-from streams.replay.journal import Entry, record
+from streams.replay.journal import Entry, entry_at, record
 from streams.replay.standing import Standing, read_standing, way_out
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.topic import Topic, replay_group
 from streams.topology import Topology
+from streams.torn_commit import aborted_at
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -40,6 +44,7 @@ from streams.types import (
 )
 
 COMMIT_TIMEOUT_S = 30.0
+_MARK = re.compile(r"at=(\d{1,18})")
 
 
 def transactional_id(source: Topic, partition: int) -> str:
@@ -84,7 +89,7 @@ class Owner:
         said = [record(self.standing.journal, entry) for entry in numbered]
         deadline = Deadline(self.clock, COMMIT_TIMEOUT_S)
         try:
-            await deadline.wait(self._transaction([*records, *said], seq + len(said)))
+            await deadline.wait(self._transaction(records, said, seq + len(said)))
         except DeadlinePassed as error:
             raise CommitInDoubt(
                 f"a replay step of {self.dlq} took longer than {COMMIT_TIMEOUT_S:g} s"
@@ -96,24 +101,40 @@ class Owner:
         for entry in numbered:
             self.standing.apply(entry)
 
-    async def _transaction(self, records: Sequence[OutboundRecord], seq: int) -> None:
+    async def _transaction(
+        self, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
+    ) -> None:
         await self._producer.begin()
-        await (await self._producer.send_many(records))
+        sent = await self._producer.send_many(records)
+        landings = [await self._producer.send(entry) for entry in entries]
+        await sent
+        at = [await landing for landing in landings][-1]
         await self._producer.send_offsets(
-            {self.dlq: CommittedOffset(seq, "")}, decided_group(self.source)
+            {self.dlq: CommittedOffset(seq, f"at={at}")}, decided_group(self.source)
         )
         await self._producer.commit()
 
 
-async def _decided(broker: Broker, source: Topic, partition: int) -> int:
-    """The number of the last journal entry that was committed; 0 where none is known."""
+async def _decided(broker: Broker, source: Topic, partition: int) -> CommittedOffset:
+    """The number of the last journal entry that was committed, as an offset; 0 where none is
+    known."""
     dlq = TopicPartition(source.dlq, partition)
     admin = await broker.admin()
     try:
         committed = (await admin.committed(decided_group(source), [dlq])).get(dlq)
     finally:
         await admin.close()
-    return committed.offset if committed is not None else 0
+    return committed or CommittedOffset(0, "")
+
+
+async def _is_torn(reader: LogReader, journal: TopicPartition, decided: CommittedOffset) -> bool:
+    """Whether the entry that ``decided`` was written with is aborted."""
+    mark = _MARK.fullmatch(decided.metadata)
+    if mark is None:
+        return False
+    at = int(mark[1])
+    entry = await aborted_at(reader, journal, at)
+    return entry is not None and entry_at(journal, at, entry).seq == decided.offset
 
 
 @asynccontextmanager
@@ -141,15 +162,15 @@ async def owned(
         standing = await read_standing(
             reader, source, partition, checked=checked, whole=whole
         )  # P3
-        if standing.seq < decided:
+        if standing.seq < decided.offset and not await _is_torn(reader, journal, decided):
             lost = ChangelogLost(
-                f"{journal} ends with entry {standing.seq}, but entry {decided} was committed: its "
-                f"newest decisions are lost, so nothing can be replayed exactly once any more. "
+                f"{journal} ends with entry {standing.seq}, but entry {decided.offset} was "
+                f"committed: its newest decisions are lost, so nothing can be replayed exactly once any more. "
                 f"{way_out(source)}"
             )
             if whole:
                 raise lost
-            standing.fault, standing.seq = standing.fault or lost, decided
+            standing.fault, standing.seq = standing.fault or lost, decided.offset
         owner = Owner(topology, source, partition, standing, reader, clock, producer)
         first = standing.seq
         yield owner

@@ -4,7 +4,8 @@
      an earlier return of the same range and aborts its open step; the committed offset of the group
      of that name then says how far the range is brought back
  X8  read the next records of the range; one transaction holds their copies and the offset behind
-     the last one. Only here is it true; a crash leaves a step done, or not begun
+     the last one, whose metadata ``from=N at=O`` says where the step began and its copies landed.
+     Only here is it true; a crash leaves a step done, or not begun
  X9  the range is through. What retention took meanwhile is told and cannot be brought back
 
 A copy has key, value, headers and partition of its record. It says when that was first appended, so
@@ -15,6 +16,7 @@ incarnation of its window; an event id that came again meanwhile makes it a dupl
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +32,7 @@ from streams.errors import (
 from streams.log_range import behind, read_some
 from streams.replay.pace import Pace
 from streams.runtime.deadline import Deadline, DeadlinePassed
+from streams.torn_commit import aborted_at
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -44,6 +47,7 @@ from streams.types import (
 STEP_TIMEOUT_S = 30.0
 REMEMBERED_MS = 6 * 86_400_000
 """Brokers forget the offset of a group that is silent for seven days (offsets.retention.minutes)."""
+_MARK = re.compile(r"from=(\d{1,18}) at=(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +89,26 @@ async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
     finally:
         await admin.close()
     if committed is not None:
-        return committed.offset
+        return await _torn_from(broker, span, committed) or committed.offset
     if clock.now_ms() - span.at_ms > REMEMBERED_MS:
         raise RefusedBySafety(
             f"{span.tp} was shed by order {span.order} more than {REMEMBERED_MS // 86_400_000} days "
             f"ago, and nothing tells whether that was brought back since. It is not sent again."
         )
     return span.first
+
+
+async def _torn_from(broker: Broker, span: ShedSpan, committed: CommittedOffset) -> int | None:
+    """Where the last step began, where its copies are aborted (streams/torn_commit.py)."""
+    mark = _MARK.fullmatch(committed.metadata)
+    if mark is None:
+        return None
+    reader = await broker.reader()
+    try:
+        torn = await aborted_at(reader, span.tp, int(mark[2])) is not None
+    finally:
+        await reader.close()
+    return int(mark[1]) if torn else None
 
 
 async def bring_back(
@@ -149,25 +166,28 @@ class _Run:
                 if offset < span.until
             ]
             await self.pace.take(len(copies))
-            at = min(batch.end, span.until)
-            await self._step(copies, at)
+            began, at = at, min(batch.end, span.until)
+            await self._step(copies, began, at)
             copied += len(copies)
             self.tell(len(copies))
         return Returned(at=at, copied=copied, gone=gone)
 
-    async def _step(self, copies: list[OutboundRecord], at: int) -> None:
+    async def _step(self, copies: list[OutboundRecord], began: int, at: int) -> None:
         """X8."""
         deadline = Deadline(self.clock, STEP_TIMEOUT_S)
         try:
-            await deadline.wait(self._transaction(copies, at))
+            await deadline.wait(self._transaction(copies, began, at))
         except DeadlinePassed as error:
             raise CommitInDoubt(f"a step took longer than {STEP_TIMEOUT_S:g} s") from error
 
-    async def _transaction(self, copies: list[OutboundRecord], at: int) -> None:
+    async def _transaction(self, copies: list[OutboundRecord], began: int, at: int) -> None:
         await self.producer.begin()
+        mark = ""
         if copies:
-            await (await self.producer.send_many(copies))
-        await self.producer.send_offsets({self.span.tp: CommittedOffset(at, "")}, self.span.name)
+            landing = await self.producer.send(copies[0])
+            await (await self.producer.send_many(copies[1:]))
+            mark = f"from={began} at={await landing}"
+        await self.producer.send_offsets({self.span.tp: CommittedOffset(at, mark)}, self.span.name)
         await self.producer.commit()
 
 

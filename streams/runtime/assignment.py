@@ -10,7 +10,8 @@
 A2 and A3 discard a store that a reset has made void: one whose epoch is lower than the one the
 log ends in. Such a store may fit the log by accident, so the committed offset is asked too: it
 names epoch and number of the commit that wrote it, in the same transaction as that commit's link.
-A chain that ends before that link has lost its end (runtime/commit_mark.py).
+A chain that ends before that link has lost its end (runtime/commit_mark.py), unless the log holds
+that link as an aborted one (streams/torn_commit.py).
 
 The order matters: only after A1 can nobody else append to the changelog that A3 reads.
 Truth is what the log holds; the store is its cache, and the committed offset is the witness that
@@ -24,6 +25,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import structlog
+
 from streams.clock import Clock
 from streams.errors import (
     ChangelogGap,
@@ -34,7 +37,7 @@ from streams.errors import (
 from streams.job_agent import Agent, JobAgent
 from streams.row_sink import DeclaredSink
 from streams.rows import MAP_HINT, MapIdentity, ShardSet
-from streams.runtime.commit_mark import committed_offset, lost_links
+from streams.runtime.commit_mark import is_of, is_torn, lost_links
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.partition import Partition
@@ -65,6 +68,8 @@ from tables import OUTBOX
 from tables.changelog import Counters, Link
 from tables.fingerprint import SECRET_BYTES, Entropy
 from tables.table import TableContext
+
+log = structlog.get_logger(__name__)
 
 _FRESH_ATTEMPTS = 3
 """A zombie may trim the changelog under a fresh restore, but each time only further on."""
@@ -123,7 +128,7 @@ class Opener:
         finally:
             await reader.close()
         partition = self._partition(agent, state, passes, sizes)
-        partition.offset_moved = state.link.seq > 0 and committed != committed_offset(state.link)
+        partition.offset_moved = _is_moved(committed, state.link)
         if shed is not None:
             partition.shed(shed)
         return Opened(partition, producer, read, epoch)
@@ -219,7 +224,7 @@ class Opener:
             meta = read_meta(store)
             state = await self._start(agent, tp, changelog, store, meta, reader, begin)
             read = await restore(state, reader, chained=meta is not None)
-            _check_end(agent.group, state, committed, empty=meta is None and not read)
+            await _check_end(reader, agent.group, state, committed, empty=meta is None and not read)
             check_map(state, self.shards.identity)
             state = self._with_epoch(state)
             await state.load()
@@ -308,12 +313,40 @@ def transactional_id(group: str, tp: TopicPartition) -> str:
     return f"{group}-{tp.topic}-{tp.partition}"
 
 
-def _check_end(
-    group: str, state: PartitionState, committed: CommittedOffset | None, *, empty: bool
+def _is_moved(committed: CommittedOffset | None, last: Link) -> bool:
+    """Whether the group's offset is not what the ``last`` link of the chain left."""
+    if last.seq == 0:
+        return committed is not None
+    return not is_of(committed, last)
+
+
+async def _check_end(
+    reader: LogReader,
+    group: str,
+    state: PartitionState,
+    committed: CommittedOffset | None,
+    *,
+    empty: bool,
 ) -> None:
     """The chain must reach what the group has committed: a commit's link and the group's offset
-    are one transaction. ``empty``: there is no chain at all."""
-    if committed is None:
+    are one transaction. ``empty``: there is no chain at all.
+
+    Raises `ChangelogLost` where it does not, unless that commit is torn (streams/torn_commit.py).
+    """
+    lost = None if empty else lost_links(state.link, committed)
+    if committed is None or not (empty or lost):
+        return
+    if await is_torn(reader, state.changelog, committed):
+        log.warning(
+            "commit_torn",
+            tp=str(state.tp),
+            group=group,
+            offset=committed.offset,
+            next_offset=state.link.next_offset,
+            why="Kafka committed the group's offset and aborted the changelog record of the same "
+            "transaction: its coordinator was killed and came back at once. The records of that "
+            "commit are read again.",
+        )
         return
     if empty:
         raise ChangelogLost(
@@ -321,12 +354,10 @@ def _check_end(
             f"changelog {state.changelog} is empty: the state is gone. An operator decides: "
             f"`dia tables reset`."
         )
-    lost = lost_links(state.link, committed)
-    if lost is not None:
-        raise ChangelogLost(
-            f"changelog {state.changelog} of {state.tp} {lost}, group {group}. An operator "
-            f"decides: `dia tables reset`."
-        )
+    raise ChangelogLost(
+        f"changelog {state.changelog} of {state.tp} {lost}, group {group}. An operator "
+        f"decides: `dia tables reset`."
+    )
 
 
 def check_map(state: PartitionState, identity: MapIdentity) -> None:

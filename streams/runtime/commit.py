@@ -107,7 +107,7 @@ async def _commit(
     if any(offset < 0 for offset in offsets):
         raise CommitInDoubt(f"a send of {partition.tp} was answered without an offset")
     link = prepared.link
-    committed = committed_offset(link)
+    committed = committed_offset(link, offsets[0])
     group = partition.agent.group
     await producer.send_offsets({partition.tp: committed}, group)
     if prepared.quarantines is not None:

@@ -1,8 +1,9 @@
 """What a commit leaves beside the group's offset: a witness that outlives the changelog.
 
-The metadata of a committed offset reads ``epoch=E seq=N``: the epoch and the number of the link
-that was written in the same transaction. So the end of a changelog can be checked: a chain that
-ends below the mark has lost links that were committed.
+The metadata of a committed offset reads ``epoch=E seq=N at=O``: the epoch and the number of the
+link that was written in the same transaction, and the changelog offset of its first part. So the
+end of a changelog can be checked: a chain that ends below the mark has lost links that were
+committed, unless the transaction was torn (streams/torn_commit.py).
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from streams.types import CommittedOffset
-from tables.changelog import Link
+from streams.errors import ChangelogGap
+from streams.torn_commit import aborted_at
+from streams.types import CommittedOffset, LogReader, TopicPartition
+from tables.changelog import Link, unpack
 
-_MARK = re.compile(r"epoch=(\d{1,18}) seq=(\d{1,18})")
+_MARK = re.compile(r"epoch=(\d{1,18}) seq=(\d{1,18})(?: at=(\d{1,18}))?")
 
 
 class _Mark(NamedTuple):
@@ -21,9 +24,37 @@ class _Mark(NamedTuple):
     seq: int
 
 
-def committed_offset(link: Link) -> CommittedOffset:
-    """What the commit of ``link`` tells the group coordinator."""
-    return CommittedOffset(link.next_offset, f"epoch={link.epoch} seq={link.seq}")
+def committed_offset(link: Link, at: int) -> CommittedOffset:
+    """What the commit of ``link``, whose first part landed at changelog offset ``at``, tells the
+    group coordinator."""
+    return CommittedOffset(link.next_offset, f"epoch={link.epoch} seq={link.seq} at={at}")
+
+
+def is_of(committed: CommittedOffset | None, link: Link) -> bool:
+    """Whether ``committed`` is what the commit of ``link`` left."""
+    return (
+        committed is not None
+        and committed.offset == link.next_offset
+        and _mark(committed) == (link.epoch, link.seq)
+    )
+
+
+async def is_torn(reader: LogReader, changelog: TopicPartition, committed: CommittedOffset) -> bool:
+    """Whether the link that ``committed`` was written with is aborted in ``changelog`` (T3).
+
+    Raises `BrokerUnavailable` where that is not decided.
+    """
+    found = _MARK.fullmatch(committed.metadata)
+    if found is None or found[3] is None:
+        return False
+    part = await aborted_at(reader, changelog, int(found[3]))
+    if part is None:
+        return False
+    try:
+        link, _ = unpack(part)
+    except ChangelogGap:
+        return False
+    return is_of(committed, link)
 
 
 def epoch_of(committed: CommittedOffset | None) -> int:

@@ -44,7 +44,7 @@ from streams.rows import EPOCH_END
 from streams.runtime import effects
 from streams.runtime.append_times import appended_ms
 from streams.runtime.assignment import transactional_id
-from streams.runtime.commit_mark import committed_offset, epoch_of, lost_links
+from streams.runtime.commit_mark import committed_offset, epoch_of, is_torn, lost_links
 from streams.runtime.source_check import Reached, check_source
 from streams.runtime.survey import Survey, survey
 from streams.targets import Targets
@@ -111,7 +111,7 @@ async def look(
     try:
         found = await survey(reader, TopicPartition(source.changelog(group), partition))
         begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
-        stopped = _chain_fault(found, committed) or _target_fault(targets, found)
+        stopped = await _chain_fault(reader, found, committed) or _target_fault(targets, found)
         recreated = committed is not None and committed.offset > end
         if found.last is not None:
             try:
@@ -146,13 +146,15 @@ def _target_fault(targets: Targets, found: Survey) -> PartitionStopped | None:
     return None
 
 
-def _chain_fault(found: Survey, committed: CommittedOffset | None) -> PartitionStopped | None:
+async def _chain_fault(
+    reader: LogReader, found: Survey, committed: CommittedOffset | None
+) -> PartitionStopped | None:
     if found.faults:
         return found.faults[0]
-    if found.last is None:
-        return ChangelogLost(f"{found.changelog} is empty.")
-    lost = lost_links(found.last, committed)
-    return ChangelogLost(f"{found.changelog} {lost}.") if lost else None
+    lost = "is empty" if found.last is None else lost_links(found.last, committed)
+    if not lost or (committed and await is_torn(reader, found.changelog, committed)):
+        return None
+    return ChangelogLost(f"{found.changelog} {lost}.")
 
 
 async def _last_append_ms(
@@ -296,8 +298,8 @@ async def _commit(producer: TransactionalProducer, clock: Clock, opening: Openin
         await producer.send(OutboundRecord(standing.survey.changelog, None, data))
         for data, _ in pack(link, _owed(opening, clock.now_ms()))
     ]
-    await asyncio.gather(*sent)
-    committed = committed_offset(link)
+    offsets = await asyncio.gather(*sent)
+    committed = committed_offset(link, offsets[0])
     await producer.send_offsets({standing.tp: committed}, standing.group)
     await producer.commit()
 

@@ -36,6 +36,7 @@ from streams.simulation.broken_replays import BROKEN_REPLAYS
 from streams.simulation.broken_shards import BROKEN_SHARDS
 from streams.simulation.broken_sheds import BROKEN_SHEDS
 from streams.simulation.broken_sources import BROKEN_SOURCES
+from streams.simulation.broken_tears import BROKEN_TEARS
 from streams.simulation.variant import Variant, replaced
 from streams.sinks.rollup_queue import RollUpQueue
 from streams.types import (
@@ -331,5 +332,6 @@ VARIANTS: Mapping[str, Variant] = {
     **BROKEN_SHARDS,
     **BROKEN_SHEDS,
     **BROKEN_SOURCES,
+    **BROKEN_TEARS,
 }
 """By name, what is wrong."""

@@ -207,7 +207,7 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
         # All that matters is in the changelog: a host that was never there finds it settled.
         weather.spoil_restores(dice.broker)
         await calm.settle([_started(world, "newcomer")])
-    witness.look()
+    witness.look(over=not loss.happened)
     if loss.happened:
         loss.check(witness)
         return

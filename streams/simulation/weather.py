@@ -98,7 +98,9 @@ class Weather:
     def elect(self, rng: random.Random) -> None:
         """Leaders and coordinators move, and what they tell arrives late."""
         broker, draw = self._world.broker, rng.random()
-        if draw < 0.35:
+        if draw < 0.1:
+            broker.faults.tear_commit(offsets_stand=rng.random() < 0.7)
+        elif draw < 0.4:
             log = broker.log(rng.choice(broker.partitions()))
             broker.replicas.elect(log, rng.choice((1, 3, 40)), rng.choice((0.5, 4.0, 15.0)))
         elif draw < 0.75:

@@ -10,6 +10,7 @@ import pytest
 from streams.clock import SystemClock
 from streams.errors import BrokerUnavailable, UnknownTopic
 from streams.log_range import decided_end
+from streams.torn_commit import aborted_at
 from streams.types import LogBounds, OffsetOutOfRange, OutboundRecord, TopicConfig, TopicPartition
 
 
@@ -65,6 +66,33 @@ async def test_the_end_of_a_log_is_known_once_open_transactions_ended(world):
     waiting = asyncio.create_task(decided_end(reader, tp, SystemClock()))
     await writer.commit()
     assert await waiting == 4
+    await reader.close()
+
+
+async def test_what_was_aborted_can_be_read_on_request(world):
+    """It tells a commit that Kafka carried out in part from one whose records are lost."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await world.write(writer, tp, b"a")
+    await world.stable(tp, 2)
+    await writer.begin()
+    await (await writer.send(OutboundRecord(tp, None, b"b")))
+    reader = await world.broker.reader()
+    assert (await reader.read_all(tp, 2)).values == [b"b"]
+    with pytest.raises(BrokerUnavailable, match="not decided"):
+        await aborted_at(reader, tp, 2)
+    await writer.abort()
+    await world.stable(tp, 4)
+    everything = await reader.read_all(tp, 0)
+    while everything.end < 4:
+        rest = await reader.read_all(tp, everything.end)
+        everything.values += rest.values
+        everything.end = rest.end
+    assert everything.values == [b"a", b"b"]
+    assert (await world.read(tp, end=4)).values == [b"a"]
+    assert [await aborted_at(reader, tp, offset) for offset in range(5)] == [
+        *(None, None, b"b", None, None)
+    ]
     await reader.close()
 
 

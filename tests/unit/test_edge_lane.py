@@ -12,11 +12,12 @@ from structlog.testing import capture_logs
 from streams.access.refusals import NotStored, Overloaded
 from streams.broker.memory import MemoryBroker
 from streams.clock import SystemClock
+from streams.edge.block import Block
 from streams.edge.edge_run import EdgeRun
 from streams.edge.lane import Bounds, Lane
 from streams.edge.shipment import Shipper
 from streams.edge.spool import Spool
-from streams.errors import SlotInUse, SpoolCorrupt
+from streams.errors import CommitInDoubt, SlotInUse, SpoolCorrupt
 from streams.telemetry.metrics import Metrics
 from streams.types import TopicConfig, TopicPartition
 
@@ -70,6 +71,22 @@ async def broker() -> MemoryBroker:
 
 def in_the_log(broker) -> list[bytes | None]:
     return broker.log(TopicPartition("t", 0)).read_committed(0, 999).values
+
+
+async def test_blocks_that_kafka_aborted_under_a_committed_count_are_sent_again(broker):
+    """The count of blocks says that they are in the log, and they are not: their sender was told
+    that they are kept."""
+    shipper = Shipper(broker, "t", SystemClock())
+    assert await shipper.connect("e") is None
+    await shipper.ship([Block("e", 0, [b"k"], [b"0"])])
+    broker.faults.tear_commit(offsets_stand=True)
+    with pytest.raises(CommitInDoubt):
+        await shipper.ship([Block("e", 1, [b"k"], [b"1"]), Block("e", 2, [b"k"], [b"2"])])
+    assert await shipper.connect("e") == 1
+    await shipper.ship([Block("e", 1, [b"k"], [b"1"]), Block("e", 2, [b"k"], [b"2"])])
+    assert await shipper.connect("e") == 3
+    assert in_the_log(broker) == [b"0", b"1", b"2"]
+    await shipper.close()
 
 
 async def test_with_a_broker_events_go_straight_into_the_log(broker, tmp_path):

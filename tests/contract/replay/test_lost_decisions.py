@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from streams.broker.memory import MemoryBroker
-from streams.errors import ChangelogGap, ChangelogLost
+from streams.errors import ChangelogGap, ChangelogLost, CommitInDoubt
 from streams.replay.dispositions import Disposition
+from streams.replay.journal import Disposed
 from streams.replay.owner import owned
 from streams.replay.renewal import give_up_lost
 from streams.types import TopicPartition
@@ -96,3 +97,21 @@ async def test_a_whole_journal_loses_nothing(lot, decided):
     end = log.high_watermark
     assert await give_up_lost(lot.broker, lot.clock, lot.topology, lot.source, "ann") == []
     assert log.high_watermark == end
+
+
+async def test_a_decision_that_kafka_aborted_under_a_committed_number_is_open(lot):
+    """Its number stands and its entry is aborted, with the replayed event: nothing is lost, and the
+    letter can be decided on again, without an operator who gives up decisions."""
+    if not isinstance(lot.broker, MemoryBroker):
+        pytest.skip("a real coordinator does not tear transactions on request")
+    await lot.bury(lot.event(1))
+    [letter] = await lot.letters()
+    entry = Disposed(at_ms=1, actor="ann", discarded=str(letter.offset), reason="x")
+    async with owned(
+        lot.broker, lot.clock, lot.topology, lot.source, letter.dlq.partition
+    ) as owner:
+        lot.broker.faults.tear_commit(offsets_stand=True)
+        with pytest.raises(CommitInDoubt):
+            await owner.commit([entry])
+    assert (await lot.run((await lot.plan()).plan)).replayed == 1
+    assert not lot.broker.faults.tears

@@ -79,6 +79,16 @@ async def test_a_second_run_fences_the_first(shed):
     assert copies(shed) == wanted(shed)
 
 
+async def test_a_step_that_kafka_carried_out_in_part_is_made_again(shed):
+    """Its offset stands and its copies are aborted: they would be missing for ever."""
+    shed.broker.faults.tear_commit(offsets_stand=True)
+    with pytest.raises(DiaError, match="goes on where it stands"):
+        await back(shed)
+    assert copies(shed) == []
+    assert (await back(shed)).copied == 6
+    assert copies(shed) == wanted(shed)
+
+
 async def test_what_retention_took_is_told(shed):
     """Nothing brings it back, and nobody may think that it is back."""
     shed.broker.log(SOURCE).trim(5)
