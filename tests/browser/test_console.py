@@ -46,7 +46,7 @@ def _read(page: Page) -> None:
 
 
 def _shed(page: Page, topic: str) -> int:
-    """Records of ``topic`` given up, as the ledger on the page tells: it comes with later rows."""
+    """Records of ``topic`` given up, as the ledger on the page tells, a moment after their commit."""
     page.reload()
     _read(page)
     cells = page.locator("#ledger tbody tr", has_text=topic).locator("td.number:nth-child(6)")

@@ -160,6 +160,21 @@ async def test_what_was_folded_before_the_order_came_stays_folded(rig):
     assert (counters.read, counters.applied, counters.shed) == (18, 12, 6)
 
 
+async def test_an_order_that_its_records_were_folded_before_is_done_and_skipped_nothing(rig):
+    """A worker that wakes up reads what lies in its buffer first: the ledger must not call it shed."""
+    await backlog(rig)
+    order = await ordered(rig)
+    partition = rig.partition
+    await rig.fold()
+    partition.shed(order)
+    await rig.commit()
+    counters = partition.state.link.counters
+    assert (counters.read, counters.applied, counters.shed) == (18, 18, 0)
+    [standing] = await standings(rig.broker, DIA_GROUP, [SOURCE])
+    assert standing.state == "done"
+    assert await shed_rows(rig) == []
+
+
 async def test_the_last_skipped_record_identifies_the_log(rig):
     """A source recreated under a skipped range must still be noticed (A4)."""
     await backlog(rig)

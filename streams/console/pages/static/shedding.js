@@ -7,6 +7,12 @@ import { Panel } from "./panel.js";
 
 const draft = new Panel($("shed-draft"));
 const orders = new Panel($("orders"));
+const MEANINGS = {
+  waiting: "The group is not past its end yet.",
+  done: "The group is past its end. Records that a worker had read before it heard of the order were processed, not skipped: the table shed_ranges names what was skipped.",
+  withdrawn: "It was taken back.",
+  void: "The partition was reset since.",
+};
 const TONES = { done: "good", waiting: "warn", withdrawn: "muted", void: "muted" };
 const NOTHING = "Nothing was ever ordered to be skipped.";
 
@@ -72,7 +78,7 @@ function takeBack(one) {
 
 const listed = (found) => table("Orders", [
   { name: "Partition", head: true, kind: "name", cell: (one) => `${one.topic}/${one.partition}` },
-  { name: "State", cell: (one) => h("span", { class: `mark ${TONES[one.state]}` }, one.state) },
+  { name: "State", cell: (one) => h("span", { class: `mark ${TONES[one.state]}`, title: MEANINGS[one.state] }, one.state) },
   { name: "Skip up to", number: true, cell: (one) => count(one.to_offset) },
   { name: "Reached", number: true, cell: (one) => count(one.reached) },
   { name: "By", cell: (one) => one.actor },
