@@ -62,7 +62,10 @@ ifndef CI # where every test follows
 	$(BIN)/python -m pytest -q tests/unit/ops
 endif
 
+# Compiled first: hundreds of processes are started, and where Python may not write bytecode each of
+# them would compile what it imports.
 test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
+	@$(BIN)/python -m compileall -q schemas streams tables agents
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Interpreters of `make test-pythons`; each gets an environment of its own below build/.
