@@ -94,6 +94,8 @@ class KeyedTable:
         self._staged: dict[Key, Any] = {}
         self._as_read: dict[Key, Any] = {}
         """of staged keys that were only read: what they were, in the form that is held"""
+        self._read_deleted: set[Key] = set()
+        """of those, the keys that the event had deleted: one that stays as it was read stays deleted"""
         self._sealed: dict[Key, Any] = {}
         self._plain = True
         """all that is staged are scalars"""
@@ -127,7 +129,9 @@ class KeyedTable:
             held = None
         else:
             value = self._form.given(held)
-        if self.writer is not None and self.writer.in_event and key not in self._staged:
+        if self.writer is not None and self.writer.in_event:
+            if key in self._staged:
+                self._read_deleted.add(key)
             self._stage(key, value)
             self._as_read[key] = held if held is not None else self._form.held(value)
         return value
@@ -144,7 +148,8 @@ class KeyedTable:
             return key in self._kept
         if value is _DELETED:
             return False
-        return key in self._kept or self._form.held(value) != self._as_read.get(key, _ABSENT)
+        kept = key in self._kept and key not in self._read_deleted
+        return kept or self._form.held(value) != self._as_read.get(key, _ABSENT)
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self.keys())
@@ -177,13 +182,13 @@ class KeyedTable:
         # A scalar is staged as it is held; else the object, which may still be changed in place.
         self._stage(key, value if type(held) is Packed else held)
         if self._as_read:
-            self._as_read.pop(key, None)
+            self._forget_read(key)
 
     def __delitem__(self, key: Key) -> None:
         if key not in self:
             raise KeyError(key)
         self._stage(key, _DELETED)
-        self._as_read.pop(key, None)
+        self._forget_read(key)
 
     def pop(self, key: Key, *default: Any) -> Any:
         """Remove a key; its value, or ``default`` where it is absent (KeyError without one)."""
@@ -210,6 +215,10 @@ class KeyedTable:
         """Remove every key."""
         for key in self.keys():
             del self[key]
+
+    def _forget_read(self, key: Key) -> None:
+        self._as_read.pop(key, None)
+        self._read_deleted.discard(key)
 
     def _check_new(self, key: Key) -> None:
         if len(key_bytes(key)) > KEY_MAX_BYTES:
@@ -245,6 +254,8 @@ class KeyedTable:
                 self._sealed[key] = held
                 if key not in self._kept:
                     self._check_new(key)
+            elif key in self._read_deleted:
+                self._sealed[key] = _DELETED
 
     def join(self) -> None:
         """The event is complete: what it staged counts. Call `seal` before; it cannot fail."""
@@ -262,6 +273,7 @@ class KeyedTable:
         self._staged.clear()
         if not self._plain:
             self._as_read.clear()
+            self._read_deleted.clear()
             self._sealed = {}
             self._plain = True
 

@@ -3,7 +3,7 @@ gives back what was committed."""
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tables.keyed import KeyedTable
@@ -20,6 +20,7 @@ WRITES = st.one_of(
     st.tuples(st.just("delete"), KEYS),
     st.tuples(st.just("change"), KEYS, SCALARS),
     st.tuples(st.just("read"), KEYS),
+    st.tuples(st.just("look"), KEYS),
 )
 STEPS = st.one_of(
     st.tuples(st.just("event"), st.lists(WRITES, max_size=4), st.booleans()),
@@ -71,6 +72,8 @@ def _change_in_place(table, write):
             found = table[key]
             if isinstance(found, list):
                 found.append(value)
+        case "look", key:
+            _ = table[key]
         case _:
             _write(table, write)
 
@@ -90,8 +93,14 @@ def _same(table, model):
     table.drop()
 
 
+CHANGED_AFTER_DELETION = [("set", "a", None), ("delete", "a"), ("change", "a", None)]
+LOOKED_AT_AFTER_DELETION = [("delete", "a"), ("look", "a"), ("read", "a")]
+
+
 @settings(max_examples=60)
 @given(st.lists(STEPS, max_size=12))
+@example([("event", CHANGED_AFTER_DELETION, True)])
+@example([("event", CHANGED_AFTER_DELETION, True), ("event", LOOKED_AT_AFTER_DELETION, True)])
 def test_the_state_is_that_of_the_completed_events(steps):
     """Reads, assignments, changes in place and deletions, whole events dropped, commits and restarts
     anywhere."""
