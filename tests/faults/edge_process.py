@@ -19,7 +19,7 @@ from streams.clock import SystemClock
 from streams.local import tether
 from streams.local.ports import free_ports
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 _LISTENING = re.compile(r"listening on (http://\S+);")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from streams.local.stack import status
 
-BACK_S = 120.0
+BACK_S = 200.0
 
 
 @contextmanager

@@ -98,7 +98,7 @@ class SimulationTrial:
         await feed.drain()
         await producer.close()
 
-    async def until(self, holds: Callable[[], bool], patience_s: float = 60.0) -> None:
+    async def until(self, holds: Callable[[], bool], patience_s: float = 200.0) -> None:
         """``holds()`` comes true."""
         deadline = time.monotonic() + patience_s
         while not holds():
@@ -106,7 +106,7 @@ class SimulationTrial:
             assert time.monotonic() < deadline, f"not within {patience_s} s: {tails}"
             await asyncio.sleep(POLL_S)
 
-    async def answered(self, results: int, patience_s: float = 60.0) -> None:
+    async def answered(self, results: int, patience_s: float = 200.0) -> None:
         """So many results are committed."""
         reader = await self.broker.reader()
         starts = {tp: at for tp, at in self._starts.items() if tp.topic == SIMULATION_RESULT.name}

@@ -40,7 +40,7 @@ PAST_MS = 180_000
 """The last event lies so far back that every window is over when the topic falls silent."""
 SPAN_MS = 180_000
 """Event time of a trial: 150,000 events at the default step."""
-PATIENCE_S = 120.0
+PATIENCE_S = 200.0
 POLL_S = 0.1
 CALM_S = 4.0
 """Without a late moment: longer than a process takes to start."""

@@ -17,7 +17,7 @@ from streams.local.live_workers import live_workers
 
 AGENTS = "aggregate_metrics"
 POLL_S = 0.05
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 DOOMED = Path(__file__).with_name("doomed_worker.py")
 NEWER = Path(__file__).with_name("newer_worker.py")
 

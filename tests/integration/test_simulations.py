@@ -45,7 +45,7 @@ async def test_requests_survive_a_killed_worker_and_a_killed_pool_process(trial)
     trial.workers.remove(second)
     trial.worker(1)
     await feeding
-    await trial.settled(120.0)
+    await trial.settled(200.0)
     results = await trial.check()
     assert {result["status"] for result in results.values()} == {"completed"}
     command = [sys.executable, "-m", "streams", "audit"]
