@@ -4,12 +4,14 @@ What both kinds of windows share: entries, the event time up to which windows ar
 wait to be owed. `AggregateWindows` has windows of a fixed size, `SessionWindows` has sessions.
 
     ""       MessagePack of the declaration
-    c0       MessagePack of the event time up to which windows are closed, in milliseconds
+    c0       MessagePack of [closed, done, after]: windows that end by the event time ``closed`` take no
+             record; rows are owed of those that end by ``done``, and of the next one as far as key ``after``
     key      MessagePack of [key, start in milliseconds]; the value: [last, state, state...]
 
 Life of a window: records fold into it; an early row is owed after each emit interval in which it changed;
 it is *closed* once the watermark has passed its end by the grace, which owes its final row and deletes its
-state in one commit. A closed window never opens again: a record that comes for one is late.
+state in one commit. A closed window never opens again: a record that comes for one is late. A commit closes
+`CLOSED_ROWS_MAX` keys at most, or what is left of one window: the next one goes on.
 
 Laws (tests/properties/test_aggregate_window_laws.py): which records are late, and every closed row,
 depend on the log alone, and not on how it was cut into batches, commits and restarts.
@@ -34,6 +36,7 @@ from tables.table_values import key_bytes, key_of
 
 Key: TypeAlias = tuple[Any, ...]
 NEVER_MS = 1 << 62
+CLOSED_ROWS_MAX = 20_000
 _DECLARATION = b""
 _CLOSED = b"\xc0"
 _KEY_BYTES_IN_MEMORY = 500
@@ -101,7 +104,9 @@ class AggregateTable(ABC):
     ) -> None:
         self.name = name
         self.closed_ms = -NEVER_MS
-        """windows that end here or before are closed"""
+        """windows that end here or before take no record"""
+        self._room = CLOSED_ROWS_MAX
+        """keys that may still be closed before the next commit"""
         self._states = WindowStates(fold, types)
         self._grace_ms = grace_ms
         self._declaration = dict(declaration)
@@ -143,15 +148,26 @@ class AggregateTable(ABC):
         """Add records, none of which is late."""
 
     def advance(self, watermark_ms: int) -> None:
-        """Close what is due."""
+        """Close what is due, as far as there is room."""
         until_ms = watermark_ms - self._grace_ms
         if until_ms > self.closed_ms:
-            self._close_until(until_ms)
             self.closed_ms, self._closed_moved = until_ms, True
+        if self._room > 0:
+            self._close_due()
+
+    @property
+    @abstractmethod
+    def _is_due(self) -> bool:
+        """A window that ends by ``closed_ms`` may not be closed yet."""
 
     @abstractmethod
-    def _close_until(self, until_ms: int) -> None:
-        """Close the windows that end by then, oldest first."""
+    def _close_due(self) -> None:
+        """Close such windows, oldest first, as far as there is room."""
+
+    def _closed(self, rows: list[WindowRow]) -> None:
+        self._closed_rows += rows
+        self._room -= len(rows)
+        self._closed_moved = True
 
     def take_closed(self) -> list[WindowRow]:
         """The windows that were closed since the last call."""
@@ -172,7 +188,7 @@ class AggregateTable(ABC):
     @property
     def changed(self) -> bool:
         """A commit would write something that is not a mere move of the event time."""
-        return bool(self._dirty or self._gone or self._closed_rows)
+        return bool(self._dirty or self._gone or self._closed_rows or self._is_due)
 
     def _remove(self, slots: list[int]) -> None:
         """These windows are gone."""
@@ -196,8 +212,9 @@ class AggregateTable(ABC):
             entries.append((_DECLARATION, _encode(self._declaration)))
             self._written_declaration = True
         if self._closed_moved:
-            entries.append((_CLOSED, _encode(self.closed_ms)))
+            entries.append((_CLOSED, _encode((self.closed_ms, *self._closing()))))
             self._closed_moved = False
+        self._room = CLOSED_ROWS_MAX
         slots = [*self._dirty]
         self._dirty = {}
         for slot, states in zip(
@@ -229,11 +246,12 @@ class AggregateTable(ABC):
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         raws, values = [], []
+        closing: list[Any] = []
         for raw, data in items:
             if raw == _DECLARATION:
                 self._check_declaration(_decode(data))
             elif raw == _CLOSED:
-                self.closed_ms = _decode(data)
+                self.closed_ms, *closing = key_of(data)
             else:
                 raws.append(raw)
                 values.append(_decode(data))
@@ -242,6 +260,16 @@ class AggregateTable(ABC):
             self._entries[slot] = raw
             key, start_ms = key_of(raw)
             self._restored(slot, key, start_ms, last_ms)
+        if closing:
+            self._go_on(*closing)
+
+    @abstractmethod
+    def _closing(self) -> tuple[Any, ...]:
+        """How far closing has come, for `_go_on`."""
+
+    @abstractmethod
+    def _go_on(self, *closing: Any) -> None:
+        """Closing had come so far in the state that was restored."""
 
     @abstractmethod
     def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:

@@ -9,15 +9,24 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tables.aggregate_table import NEVER_MS, AggregateTable, Key, WindowBatch, WindowRow
+from tables.aggregate_table import (
+    NEVER_MS,
+    AggregateTable,
+    Key,
+    WindowBatch,
+    WindowRow,
+)
 from tables.aggregates.aggregate import Slots
 from tables.aggregates.window_states import Row
 from tables.windowed import Windows
+
+_NO_BOUND = 1 << 62
 
 
 def pane_ms(windows: Windows) -> int:
@@ -37,6 +46,12 @@ class AggregateWindows(AggregateTable):
         self._starts: list[int] = []
         """a heap of the keys of ``_panes``"""
         self._places: dict[int, tuple[Key, int]] = {}
+        self._done_ms = -NEVER_MS
+        """windows that end here or before are closed"""
+        self._left: list[Key] | None = None
+        """of the window that is being closed, the keys whose rows are not owed yet"""
+        self._after: Key | None = None
+        """the key before those"""
         self._unshown: dict[int, None] = {}
         """slots that changed since a row of theirs was given"""
 
@@ -50,13 +65,14 @@ class AggregateWindows(AggregateTable):
         return np.maximum(before_ms - self._grace_ms, self.closed_ms)
 
     def fold(self, batch: WindowBatch) -> None:
-        begin = 0
-        for cut in [*self._cuts(batch), len(batch)]:
-            if cut > begin:
-                self.advance(int(batch.before_ms[begin]))
-                whole = begin == 0 and cut == len(batch)
-                self._add(batch if whole else batch.take(np.arange(begin, cut)))
-            begin = cut
+        cuts = self._cuts(batch)
+        if not cuts:
+            self._add(batch)
+        elif cuts[0]:
+            self._add(batch.take(np.arange(cuts[0])))
+        for begin, end in pairwise([*cuts, len(batch)]):
+            self._close_all(int(batch.before_ms[begin]))
+            self._add(batch.take(np.arange(begin, end)))
         self.check_bound()
 
     def _cuts(self, batch: WindowBatch) -> list[int]:
@@ -109,18 +125,57 @@ class AggregateWindows(AggregateTable):
 
     # --- closing -----------------------------------------------------------------------------
 
-    def _close_until(self, until_ms: int) -> None:
+    @property
+    def _next_ms(self) -> int | None:
+        """The start of the oldest window that is not closed."""
+        if not self._starts:
+            return None
+        oldest = max(self._starts[0], self._done_ms)
         size_ms, step_ms = self._windows.size_ms, self._windows.step_ms
-        while self._starts:
-            oldest = max(self._starts[0], self.closed_ms)
-            start_ms = ((oldest - size_ms) // step_ms + 1) * step_ms
-            end_ms = start_ms + size_ms
-            if end_ms > until_ms:
-                return
-            self._closed_rows += self._rows(start_ms, sorted(self._keys(start_ms)))
-            self.closed_ms = end_ms
-            while self._starts and self._starts[0] < start_ms + step_ms:
-                self._drop(heapq.heappop(self._starts))
+        return ((oldest - size_ms) // step_ms + 1) * step_ms
+
+    @property
+    def _is_due(self) -> bool:
+        start_ms = self._next_ms
+        return start_ms is not None and start_ms + self._windows.size_ms <= self.closed_ms
+
+    def _close_due(self) -> None:
+        while self._room > 0 and self._is_due:
+            start_ms = self._next_ms
+            assert start_ms is not None
+            if self._left is None:
+                self._left = sorted(self._keys(start_ms))
+            count = self._room
+            some, self._left = self._left[:count], self._left[count:]
+            self._closed(self._rows(start_ms, some))
+            self._after = some[-1]
+            if not self._left:
+                self._finish(start_ms)
+        if not self._is_due:
+            self._done_ms = max(self._done_ms, self.closed_ms)
+
+    def _finish(self, start_ms: int) -> None:
+        """All rows of a window are owed: panes that no later window has go."""
+        self._left = self._after = None
+        self._done_ms = start_ms + self._windows.size_ms
+        while self._starts and self._starts[0] < start_ms + self._windows.step_ms:
+            self._drop(heapq.heappop(self._starts))
+
+    def _close_all(self, watermark_ms: int) -> None:
+        """Close what is due, room or not."""
+        room, self._room = self._room, _NO_BOUND
+        self.advance(watermark_ms)
+        self._room -= _NO_BOUND - room
+
+    def _closing(self) -> tuple[Any, ...]:
+        return self._done_ms, self._after
+
+    def _go_on(self, *closing: Any) -> None:
+        self._done_ms, self._after = closing
+        start_ms = self._next_ms
+        if self._after is not None and start_ms is not None:
+            after = self._after
+            self._left = sorted(key for key in self._keys(start_ms) if key > after)
 
     def _drop(self, start_ms: int) -> None:
         slots = [*self._panes.pop(start_ms).values()]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tables.aggregate_table import NEVER_MS, AggregateTable, Key, WindowBatch, WindowRow
+from tables.aggregate_table import AggregateTable, Key, WindowBatch, WindowRow
 
 
 @dataclass(slots=True, eq=False)
@@ -48,27 +48,27 @@ class SessionWindows(AggregateTable):
     def fold(self, batch: WindowBatch) -> None:
         slots = np.empty(len(batch), np.int64)
         begin = 0
-        columns = zip(
-            batch.codes.tolist(), batch.times_ms.tolist(), batch.before_ms.tolist(), strict=True
-        )
-        for row, (code, at_ms, before_ms) in enumerate(columns):
-            near = self._near(batch.keys[code], at_ms)
-            if before_ms - self._grace_ms >= self._due_ms or len(near) > 1:
+        closed = np.maximum(batch.before_ms - self._grace_ms, self.closed_ms)
+        columns = zip(batch.codes.tolist(), batch.times_ms.tolist(), closed.tolist(), strict=True)
+        for row, (code, at_ms, closed_ms) in enumerate(columns):
+            key = batch.keys[code]
+            near = self._near(key, at_ms, closed_ms)
+            if len(near) > 1:
                 self._add(batch, slots, begin, row)
                 begin = row
-                self.advance(before_ms)
-                near = self._near(batch.keys[code], at_ms)
-            slots[row] = self._join(batch.keys[code], near, at_ms).slot
+            slots[row] = self._join(key, near, at_ms).slot
         self._add(batch, slots, begin, len(batch))
         self.check_bound()
 
-    def _near(self, key: Key, at_ms: int) -> list[_Session]:
-        """The open sessions that a record of this time belongs to: two at most."""
+    def _near(self, key: Key, at_ms: int, closed_ms: int) -> list[_Session]:
+        """The sessions that a record of this time belongs to, two at most. One that ends by
+        ``closed_ms`` takes no record, whether or not its row is owed yet."""
         gap_ms = self._gap_ms
         return [
             session
             for session in self._open.get(key, ())
             if session.start_ms - gap_ms < at_ms < session.last_ms + gap_ms
+            and session.last_ms + gap_ms > closed_ms
         ]
 
     def _add(self, batch: WindowBatch, slots: NDArray[np.int64], begin: int, end: int) -> None:
@@ -127,13 +127,12 @@ class SessionWindows(AggregateTable):
     # --- closing -----------------------------------------------------------------------------
 
     @property
-    def _due_ms(self) -> int:
-        """No session is to be closed before this event time."""
-        return self._queue[0][0] + self._gap_ms if self._queue else NEVER_MS
+    def _is_due(self) -> bool:
+        return bool(self._queue) and self._queue[0][0] + self._gap_ms <= self.closed_ms
 
-    def _close_until(self, until_ms: int) -> None:
-        due = []
-        while self._due_ms <= until_ms:
+    def _close_due(self) -> None:
+        due: list[_Session] = []
+        while self._is_due and len(due) < self._room:
             last_ms, _, session = heapq.heappop(self._queue)
             if session.slot < 0:
                 continue
@@ -145,10 +144,12 @@ class SessionWindows(AggregateTable):
             return
         due.sort(key=lambda session: (session.last_ms, session.key))
         rows = self._states.rows(np.array([session.slot for session in due], np.int64))
-        self._closed_rows += [
-            WindowRow(session.key, session.start_ms, session.last_ms, row)
-            for session, row in zip(due, rows, strict=True)
-        ]
+        self._closed(
+            [
+                WindowRow(session.key, session.start_ms, session.last_ms, row)
+                for session, row in zip(due, rows, strict=True)
+            ]
+        )
         self._end(due)
 
     @property
@@ -159,6 +160,12 @@ class SessionWindows(AggregateTable):
         return []
 
     # --- `Table` -----------------------------------------------------------------------------
+
+    def _closing(self) -> tuple[Any, ...]:
+        return ()
+
+    def _go_on(self, *closing: Any) -> None:
+        """A session is closed in one step."""
 
     def _place(self, slot: int) -> tuple[Key, int, int]:
         session = self._sessions[slot]

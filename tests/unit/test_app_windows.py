@@ -30,6 +30,7 @@ from streams import (
 )
 from streams.errors import UsageError
 from streams.testing import SETTINGS, AppTester, NotAtRest
+from tables import aggregate_table
 
 NOW_MS = 1_760_000_000_000
 MINUTE_MS = NOW_MS // 3_600_000 * 3_600_000 - 3_600_000
@@ -131,6 +132,32 @@ def test_a_window_closes_once_and_calls_its_function_in_that_commit(tested):
     assert _rows(tester, "per_minute", "n") == [(0, True, 3), (60, True, 2)]
     sent = [(one.key, one.value) for one in tester.outputs(alerts)]
     assert sent == [("a", [MINUTE_MS, 3]), ("a", [MINUTE_MS + 60_000, 2])]
+
+
+def test_many_keys_are_closed_in_several_commits(tested):
+    """A commit stays small however many keys end with one window; each is closed once."""
+    app, orders = _app(partitions=1)
+    ends = app.topic("ends", partitions=1)
+
+    def tell(window):
+        ends.send_soon(key=window.key["account"], value=window.values["n"])
+
+    app.windows(
+        "hops", of=orders, by=("account",), size=60, step=30, grace=0, fold={"n": Count()},
+        on_window_close=tell,
+    )  # fmt: skip
+    with patch.object(aggregate_table, "CLOSED_ROWS_MAX", 3):
+        tester = tested(app)
+        for number in range(10):
+            tester.send(orders, _order(number, account=f"account {number}"))
+        tester.send(orders, _order(61))
+        assert _rows(tester, "hops", "n") == [
+            *[(-30, True, 1)] * 10, *[(0, True, 1)] * 10, (30, False, 1), (60, False, 1)
+        ]  # fmt: skip
+        tester.move()
+    assert Counter(one.key for one in tester.outputs(ends)) == {
+        f"account {number}": 2 for number in range(10)
+    }
 
 
 def test_hopping_windows_share_their_records(tested):
