@@ -42,10 +42,10 @@ class RequestRate:
         return wait_s if wait_s > 1e-9 else 0.0
 
     def charge(self, client: str, cost: int = 1) -> None:
-        """Count ``cost`` units, whether they fit or not."""
+        """Count ``cost`` units, whether they fit or not, up to twice the limit."""
         now = self._clock.monotonic()
-        empty_at = max(now, self._empty_at.get(client, now))
-        self._empty_at[client] = empty_at + cost * self._spacing_s
+        empty_at = max(now, self._empty_at.get(client, now)) + cost * self._spacing_s
+        self._empty_at[client] = min(empty_at, now + 2 * self._period_s)
 
     def give_back(self, client: str, cost: int = 1) -> None:
         """Uncount the units of the last `charge`: something else refused them."""

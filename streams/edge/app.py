@@ -33,7 +33,7 @@ from streams.access.tokens import Role, Token
 from streams.clock import Clock
 from streams.degradation.degradation import Degradation
 from streams.degradation.level import Level
-from streams.edge import body, openapi
+from streams.edge import body, cutting, openapi
 from streams.edge.exchange import REJECTED_MAX, Receipt, Rejected
 from streams.edge.intake import TENANT_MISMATCH, Intake, Taken
 from streams.errors import RequestRefused, TransientError
@@ -100,7 +100,7 @@ class Edge:
         source = self.intake.source(request.path_params["topic"])
         media, version = body.media_type(request), body.schema_version(request)
         owner = _owner(token)
-        await self.quotas.take(owner, {Quota.REQUESTS: 1})
+        await self.quotas.take(owner, {Quota.REQUESTS: 1, Quota.REFUSED_US: 1})
         declared = body.declared_bytes(request, self.body_bytes_max)
         caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
         with (
@@ -109,9 +109,16 @@ class Edge:
         ):
             held.expect(declared or 0)
             content = await body.read(request, declared or self.body_bytes_max, held)
-            values = body.events(content, media)
-            await self.quotas.take(owner, _costs(source, self.intake.requests, content, values))
-            return _receipt(await self.intake.take(source, values, token, traceparent, version))
+            judging = self.intake.judging()
+            try:
+                with judging.cutting():
+                    values = await cutting.events(content, media, judging)
+                await self.quotas.take(owner, _costs(source, self.intake.requests, content, values))
+                taken = await self.intake.take(source, values, token, judging, traceparent, version)
+            finally:
+                if judging.refused_us:
+                    await self.quotas.charge(owner, {Quota.REFUSED_US: judging.refused_us})
+            return _receipt(taken)
 
     async def simulation(self, request: Request) -> Response:
         token = self._holder(request, Role.READ)
@@ -215,12 +222,14 @@ def _receipt(taken: Taken) -> Response:
     rejected = [Rejected(*found) for found in taken.bad[:REJECTED_MAX]]
     if taken.accepted:
         status = HTTPStatus.MULTI_STATUS if total else HTTPStatus.ACCEPTED
-        return _json(Receipt(taken.accepted, taken.stored, rejected, total), status)
+        receipt = Receipt(taken.accepted, taken.stored, rejected, total, taken.not_judged)
+        return _json(receipt, status)
     foreign = all(found.code == TENANT_MISMATCH for found in taken.bad)
     status = HTTPStatus.FORBIDDEN if foreign else HTTPStatus.UNPROCESSABLE_ENTITY
     code = TENANT_MISMATCH if foreign else "no_event_accepted"
     detail = "no event was accepted"
-    return problem(status, code, detail, rejected=rejected, rejected_total=total)
+    unjudged = {"not_judged": taken.not_judged} if taken.not_judged else {}
+    return problem(status, code, detail, rejected=rejected, rejected_total=total, **unjudged)
 
 
 def _json(content: Any, status: int = 200) -> Response:

@@ -1,13 +1,11 @@
-"""The body of a request: read within bounds of size and time, and cut into events."""
+"""The body of a request, read within bounds of size and time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from streams.access.fair_room import FairRoom
@@ -18,13 +16,10 @@ from streams.access.refusals import (
     Unreadable,
     UnsupportedMedia,
 )
-from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON, SCHEMA_HEADER
+from streams.edge.exchange import JSON, NDJSON, SCHEMA_HEADER
 from streams.headers import UNNAMED_VERSION, decimal
-from streams.text_encoding import foreign_encoding, without_mark
 
 READ_TIMEOUT_S = 30.0
-
-_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Room:
@@ -118,38 +113,6 @@ def schema_version(request: Request) -> int:
     if version is None:
         raise Unreadable(f"{SCHEMA_HEADER} must be the number of a schema version, like 1")
     return version
-
-
-def events(body: bytes, media: str) -> list[bytes]:
-    """The bytes of each event: the lines that are not blank, the elements of an array, or the
-    one document. They are kept as they came; an event without an id is known by its bytes.
-
-    Raises `Unreadable` for a body without events, in another encoding, or an array that is none, `BodyTooLarge` for too
-    many events.
-    """
-    if (encoding := foreign_encoding(body)) is not None:
-        raise Unreadable(f"the body is {encoding}; send UTF-8")
-    body = without_mark(body)
-    found = _lines(body) if media == NDJSON else _documents(body.strip())
-    if not found:
-        raise Unreadable("the body holds no event")
-    if len(found) > EVENTS_MAX:
-        raise BodyTooLarge(f"a request takes at most {EVENTS_MAX} events, not {len(found)}")
-    return found
-
-
-def _lines(body: bytes) -> list[bytes]:
-    return [line for line in map(bytes.strip, body.split(b"\n")) if line]
-
-
-def _documents(body: bytes) -> list[bytes]:
-    if not body.startswith(b"["):
-        return [body] if body else []
-    try:
-        elements: list[Any] = _ARRAY.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise Unreadable(f"the array is no JSON: {error}") from None
-    return [bytes(element) for element in elements]
 
 
 def _crowded() -> Overloaded:

@@ -70,12 +70,19 @@ class _Batch(NamedTuple):
     positions: list[int]
     lines: list[bytes]
 
+    def last(self, count: int) -> _Batch | None:
+        """The last ``count`` events; None where that is none of them, or all."""
+        if not 0 < count < len(self.lines):
+            return None
+        return _Batch(self.positions[-count:], self.lines[-count:])
+
 
 class _Refusal(msgspec.Struct):
     """The parts of a problem document that a client acts upon."""
 
     detail: str = ""
     rejected: list[Rejected] = []
+    not_judged: int = 0
 
 
 class EdgeClient:
@@ -135,12 +142,15 @@ class EdgeClient:
         refused, good = self._checked(declared, values, version)
         rejected += refused
         for batch in _batches(good, values):
-            receipt = await self._store(topic, batch, version)
-            accepted += receipt.accepted
-            rejected += [
-                msgspec.structs.replace(found, index=batch.positions[found.index])
-                for found in receipt.rejected
-            ]
+            left: _Batch | None = batch
+            while left is not None:
+                receipt = await self._store(topic, left, version)
+                accepted += receipt.accepted
+                rejected += [
+                    msgspec.structs.replace(found, index=left.positions[found.index])
+                    for found in receipt.rejected
+                ]
+                left = left.last(receipt.not_judged)
         return Posted(accepted, sorted(rejected, key=lambda found: found.index))
 
     def _checked(
@@ -176,7 +186,8 @@ class EdgeClient:
             return msgspec.json.decode(response.content, type=Receipt)
         found = _refusal(response)
         if found.rejected:
-            return Receipt(0, "nowhere", found.rejected)
+            total = len(found.rejected)
+            return Receipt(0, "nowhere", found.rejected, total, found.not_judged)
         kind = _REFUSALS.get(response.status_code, NotStored)
         detail = found.detail or response.reason_phrase
         refused = kind(detail, retry_after_s=_retry_after_s(response))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -12,7 +14,8 @@ from streams.access.refusals import Forbidden, SourceAway, UnknownResource
 from streams.access.tokens import Token
 from streams.clock import Clock
 from streams.codecs import BadPosition, Decoded, Limits, outgoing, settled
-from streams.edge.exchange import Stored
+from streams.edge.exchange import REJECTED_MAX, Stored
+from streams.edge.judging import AT_ONCE_EVENTS, Judging, Loop, slices
 from streams.edge.lane import Lane
 from streams.errors import SchemaRefused, SchemaRegistryUnavailable
 from streams.headers import UNNAMED_VERSION
@@ -30,11 +33,23 @@ def topics_taken(topology: Topology) -> Mapping[str, Topic]:
 
 
 class Taken(NamedTuple):
-    """What became of the events of a request; ``bad`` are those that were refused, by position."""
+    """What became of the events of a request; ``bad`` are those that were refused, by position.
+    ``not_judged``: so many at the end were not looked at."""
 
     accepted: int
     stored: Stored
     bad: Sequence[BadPosition]
+    not_judged: int = 0
+
+
+@dataclass(slots=True)
+class _Good:
+    """What is good among the first ``until`` events of a body, and what is not."""
+
+    keys: list[bytes] = field(default_factory=list)
+    sent: list[bytes] = field(default_factory=list)
+    bad: list[BadPosition] = field(default_factory=list)
+    until: int = 0
 
 
 class Intake:
@@ -47,8 +62,10 @@ class Intake:
         clock: Clock,
         limits: Limits,
         metrics: EdgeMetrics,
+        loop: Loop | None = None,
     ) -> None:
         """``lanes``: one for each of the `topics_taken` of ``topology``."""
+        self._loop = loop or Loop()
         self.topics = topics_taken(topology)
         self.requests = frozenset(topology.answers)
         """names of the topics whose events ask for work"""
@@ -69,11 +86,16 @@ class Intake:
             raise UnknownResource(f"no topic {topic!r} takes events; {', '.join(self.lanes)} do")
         return self.topics[topic]
 
+    def judging(self) -> Judging:
+        """What one body will cost."""
+        return Judging(self._loop)
+
     async def take(
         self,
         source: Topic,
         values: list[bytes],
         token: Token,
+        judging: Judging,
         traceparent: bytes = b"",
         version: int = UNNAMED_VERSION,
     ) -> Taken:
@@ -87,30 +109,53 @@ class Intake:
             raise Forbidden(
                 f"events of {source.name} name no tenant: only a token of every tenant posts them"
             )
-        now_ms = self._clock.now_ms()
-        decoded, keys, sent = await self._outgoing(source, values, now_ms, version)
-        good = range(len(values)) if decoded.positions is None else decoded.positions
-        foreign = _foreign(source, zip(good, decoded.events, strict=True), token)
-        bad = sorted([*decoded.bad, *foreign.values()])
-        self._count(source, bad)
+        good = await self._judge(source, values, token, judging, version)
+        self._count(source, good.bad)
         kept: Stored = "nowhere"
-        records = zip(good, keys, sent, strict=True)
-        accepted = [(key, value) for i, key, value in records if i not in foreign]
-        if accepted:
-            kept = await self.lanes[source.name].keep(
-                [key for key, _ in accepted],
-                [value for _, value in accepted],
-                traceparent,
-                version,
-            )
-            self._metrics.events.labels(source.name).inc(len(accepted))
-        return Taken(len(accepted), kept, bad)
+        if good.keys:
+            kept = await self.lanes[source.name].keep(good.keys, good.sent, traceparent, version)
+            self._metrics.events.labels(source.name).inc(len(good.keys))
+        return Taken(len(good.keys), kept, good.bad, len(values) - good.until)
+
+    async def _judge(
+        self,
+        source: Topic,
+        values: list[bytes],
+        token: Token,
+        judging: Judging,
+        version: int,
+    ) -> _Good:
+        """Slice by slice, until `REJECTED_MAX` events are refused."""
+        found, now_ms = _Good(), self._clock.now_ms()
+        for start, stop in slices(values):
+            if len(found.bad) >= REJECTED_MAX:
+                break
+            if start or stop > AT_ONCE_EVENTS:
+                await judging.turn()
+            piece = values if stop - start == len(values) else values[start:stop]
+            decoded, keys, sent = await self._outgoing(source, piece, now_ms, version, judging)
+            good = range(len(piece)) if decoded.positions is None else decoded.positions
+            foreign = _foreign(source, zip(good, decoded.events, strict=True), token)
+            bad = sorted([*decoded.bad, *foreign.values()])
+            found.bad += [one._replace(position=start + one.position) for one in bad]
+            found.until = stop
+            judging.refused(len(bad), stop - start)
+            if foreign:
+                own = [i not in foreign for i in good]
+                keys, sent = [*compress(keys, own)], [*compress(sent, own)]
+            found.keys += keys
+            found.sent += sent
+        return found
 
     async def _outgoing(
-        self, source: Topic, values: list[bytes], now_ms: int, version: int
+        self, source: Topic, values: list[bytes], now_ms: int, version: int, judging: Judging
     ) -> tuple[Decoded, list[bytes], list[bytes]]:
+        def attempt() -> tuple[Decoded, list[bytes], list[bytes]]:
+            judging.begin()  # what a registry takes to answer is not the processor's time
+            return outgoing(source, values, now_ms, self._limits, version)
+
         try:
-            return await settled(lambda: outgoing(source, values, now_ms, self._limits, version))
+            return await settled(attempt)
         except (SchemaRegistryUnavailable, SchemaRefused) as error:
             raise SourceAway(f"events of {source.name} cannot be written now: {error}") from error
 

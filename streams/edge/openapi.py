@@ -22,7 +22,8 @@ _PROBLEMS = {
     "408": "The body did not come in time.",
     "413": "The body is too large, or holds too many events.",
     "415": "Another media type than JSON or NDJSON, or a compressed body.",
-    "422": "No event was accepted; `rejected` says why, for the first 1000 events.",
+    "422": "No event was accepted; `rejected` says why. After 1000 refused events a body is left, "
+    "and `not_judged` says how many at its end were not looked at.",
     "429": "A quota of the tenant is used up, too many wrong tokens came from this address, or a "
     "buffer is full: wait for `Retry-After` seconds.",
     "503": "It could not be stored, or read; events may be sent again as they are.",
@@ -212,12 +213,14 @@ _ANSWERS: dict[str, Any] = {
             "stored": {"enum": ["log", "spool"]},
             "rejected": _REJECTED,
             "rejected_total": _COUNT,
+            "not_judged": _COUNT,
         }
     ),
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": _COUNT, "code": _TEXT, "detail": _TEXT},
         rejected=_REJECTED,
         rejected_total=_COUNT,
+        not_judged=_COUNT,
     ),
     "Simulation": _object(
         {

@@ -164,6 +164,7 @@ def _quotas(settings: Settings, clock: Clock, metrics: Metrics) -> Quotas:
         Quota.EVENTS: settings.edge_events,
         Quota.BYTES: settings.edge_bytes,
         Quota.SIMULATIONS: settings.edge_simulations,
+        Quota.REFUSED_US: settings.edge_refused_ms * 1000,
     }
     return Quotas(clock, metrics.edge, limits=limits, buckets=buckets, breaker=breaker)
 

@@ -389,6 +389,12 @@ class Settings:
         low=10_000,
         high=1_000_000_000,
     )
+    edge_refused_ms: int = _setting(
+        2000,
+        "milliseconds of an edge's processor for refused events of one tenant within a minute, as requests",
+        low=100,
+        high=60_000,
+    )
     edge_body_bytes: int = _setting(4 << 20, "largest body", low=1 << 10, high=32 << 20)
     edge_inflight_bytes: int = _setting(
         64 << 20,

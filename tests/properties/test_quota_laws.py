@@ -133,6 +133,32 @@ def test_what_costs_several_units_is_taken_whole_or_not_at_all(steps, limit, eve
     asyncio.run(run())
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, EDGES - 1), st.integers(1, 40), st.booleans()), max_size=30)
+)
+def test_what_is_charged_is_owed_by_every_edge_and_forgiven_in_time(charges):
+    """One edge refuses a tenant's garbage, and the others must not begin anew. No debt lasts more than
+    a period beyond a full bucket."""
+
+    async def run() -> None:
+        edges, limit = Edges(9), 9
+        for edge, units, away in charges:
+            edges.buckets.away = away
+            await edges.rates[edge].charge("acme", {Quota.REQUESTS: units})
+        edges.buckets.away = False
+        shared = sum(units for _, units, away in charges if not away)
+        for edge in range(EDGES):
+            own = sum(units for by, units, _ in charges if by == edge)
+            if max(own, shared) > limit:
+                assert await edges.ask(edge) > 0
+        await edges.clock.advance(PERIOD_S)
+        for edge in range(EDGES):
+            await edges.clock.advance(PERIOD_S / limit)
+            assert await edges.ask(edge) == 0.0
+
+    asyncio.run(run())
+
+
 def test_a_used_up_quota_has_a_code_of_its_own():
     """A sender that is too big is told another thing than one that asks too often."""
 

@@ -38,6 +38,7 @@ METRICS = "/v1/events/model.metrics"
 LINES = {"Content-Type": "application/x-ndjson"}
 LIMITS = {
     Quota.REQUESTS: 60, Quota.EVENTS: 20_000, Quota.BYTES: 4 << 20, Quota.SIMULATIONS: 10_000,
+    Quota.REFUSED_US: 1 << 40,  # how fast the processor is must not decide here
 }  # fmt: skip
 ROOM = 64 << 10
 """Small, so that the hostile tenant can use up its share."""

@@ -73,6 +73,22 @@ async def test_units_of_several_quotas_are_counted_together_or_not_at_all(bucket
     assert found.quota is Quota.REQUESTS
 
 
+async def test_what_was_used_is_counted_though_it_does_not_fit_and_is_waited_for(buckets):
+    """The cost of refused events is known afterwards. Debt is one period at most."""
+    limits = {Quota.REFUSED_US: 1000}
+    one = {Quota.REFUSED_US: 1}
+    await buckets.charge("a", {Quota.REFUSED_US: 1500}, limits, HOUR_S)
+    found = await buckets.take("a", one, limits, HOUR_S)
+    assert found is not None
+    assert found.seconds == pytest.approx(HOUR_S * 0.501, rel=0.01)
+    for _ in range(5):
+        await buckets.charge("a", {Quota.REFUSED_US: 10_000}, limits, HOUR_S)
+    found = await buckets.take("a", one, limits, HOUR_S)
+    assert found is not None
+    assert found.seconds == pytest.approx(HOUR_S * 1.001, rel=0.01)
+    assert await buckets.take("b", one, limits, HOUR_S) is None
+
+
 @pytest.mark.stack
 async def test_a_bucket_that_holds_no_number_counts_as_empty(redis_server):
     """What others write into Redis must not stop a tenant."""
@@ -96,7 +112,7 @@ async def test_buckets_in_redis_end_by_themselves(redis_server):
 
 @pytest.mark.stack
 async def test_a_clock_of_redis_that_was_set_back_locks_nobody_out(redis_server):
-    """A bucket can hold one period at most; more is another clock's."""
+    """A bucket can hold two periods at most; more is another clock's."""
     client = connect(redis_server.url, 2.0)
     made = RedisBuckets(client, "back")
     await client.set("dia:rate:{back:a}:requests", str(10**17))

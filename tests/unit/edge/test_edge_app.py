@@ -11,8 +11,9 @@ from agents.app import app
 from streams.access.refusals import Unreadable
 from streams.access.tokens import TokenFile
 from streams.clock import SystemClock
-from streams.edge import body, exchange
+from streams.edge import cutting, exchange
 from streams.edge.intake import topics_taken
+from streams.edge.judging import Judging, Loop
 from streams.types import TopicPartition
 
 METRICS = "/v1/events/model.metrics"
@@ -198,24 +199,24 @@ async def test_clickhouse_away_is_a_503(http):
     assert "DIA_" not in answer.text
 
 
-def test_an_array_keeps_each_elements_own_bytes():
+async def test_an_array_keeps_each_elements_own_bytes():
     """Spaces, key order and number spelling included."""
     elements = [b'{"b": 1.50,"a" :2}', b"1e3", b'"[]"', b"null"]
     content = b"[" + b" ,\n".join(elements) + b"]"
-    assert body.events(content, exchange.JSON) == elements
+    assert await cutting.events(content, exchange.JSON, Judging(Loop())) == elements
 
 
 @pytest.mark.parametrize(("content", "media"), [(b"{}", exchange.NDJSON), (b"[{}]", exchange.JSON)])
-def test_a_byte_order_mark_before_a_body_is_ignored(content, media):
+async def test_a_byte_order_mark_before_a_body_is_ignored(content, media):
     """RFC 8259 allows it, and the event's own bytes do not include it."""
-    assert body.events(codecs.BOM_UTF8 + content, media) == [b"{}"]
+    assert await cutting.events(codecs.BOM_UTF8 + content, media, Judging(Loop())) == [b"{}"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
-def test_a_body_in_another_encoding_is_named(encoding):
+async def test_a_body_in_another_encoding_is_named(encoding):
     """Else the first byte of each event is reported as malformed."""
     with pytest.raises(Unreadable, match=encoding[:6].upper()):
-        body.events("{}\n{}".encode(encoding), exchange.NDJSON)
+        await cutting.events("{}\n{}".encode(encoding), exchange.NDJSON, Judging(Loop()))
 
 
 async def test_an_event_that_its_agent_always_refuses_is_refused_here(http, log):

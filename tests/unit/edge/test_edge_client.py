@@ -83,6 +83,18 @@ async def test_events_arrive_in_order_and_the_refused_are_named(
     assert [json.loads(value)["value"] for _, value in log()] == [0, 1, 3, 4, 6, 7]
 
 
+async def test_what_was_not_judged_is_sent_again_under_its_own_place(inner, tokens, event, log):
+    """An edge leaves a body after too many refusals; the rest of it is not lost."""
+    bad = [{"index": 0, "code": "c", "message": "m", "path": "$"}]
+    left = {"accepted": 1, "stored": "log", "rejected": bad, "rejected_total": 1, "not_judged": 3}
+    none = {"detail": "no", "rejected": bad, "rejected_total": 1, "not_judged": 2}
+    transport = _Scripted([httpx.Response(207, json=left), httpx.Response(422, json=none)], inner)
+    async with made(tokens, transport) as client:
+        posted = await client.post(TOPIC, [event(value=n) for n in range(5)])
+    assert (posted.accepted, [one.index for one in posted.rejected]) == (3, [0, 2])
+    assert [body.count(b"\n") + 1 for body in transport.bodies] == [5, 3, 2]
+
+
 async def test_what_is_wrong_by_itself_never_leaves(tokens, event):
     """The same judgement as the edge's, without the way there."""
     transport = _Scripted([])
