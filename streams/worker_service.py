@@ -13,9 +13,11 @@ import structlog
 from mode import Service
 
 from streams import process_memory
+from streams.access.holds import RedisHolds
 from streams.background_task import BackgroundTask
 from streams.broker.kafka import KafkaBroker
 from streams.cache.process import ProcessCaches
+from streams.cache.redis import connect
 from streams.clickhouse_table import ClickHouseTable
 from streams.clock import Clock, SystemClock
 from streams.degradation.room import room_reading
@@ -106,6 +108,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             ),
             tracer=self._tracer,
             background=self._background,
+            holds=self._holds(),
         )
         self._caches.start()
         self._candidacy = self._stand_for_election()
@@ -166,6 +169,13 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             beside=health.run,
         )
         return asyncio.create_task(candidate.run(), name="candidacy")
+
+    def _holds(self) -> RedisHolds | None:
+        settings = self._settings
+        if not settings.redis_url:
+            return None
+        client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
+        return RedisHolds(client, self._topology.app)
 
     async def _workers_here(self) -> Sequence[LiveWorker]:
         return await asyncio.to_thread(live_workers, self._settings.state_path())

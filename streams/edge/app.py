@@ -26,6 +26,7 @@ from starlette.routing import Route
 from streams.access.attempts import Attempts
 from streams.access.authentication import Authenticator
 from streams.access.client_address import client_site
+from streams.access.holds import HoldCheck
 from streams.access.problem import problem, refusal
 from streams.access.quotas import Costs, Quota, Quotas
 from streams.access.refusals import Forbidden, NothingKept, Unauthenticated, Unreadable
@@ -67,6 +68,7 @@ class Edge:
     intake: Intake
     results: Results
     quotas: Quotas
+    holds: HoldCheck
     attempts: Attempts
     room: body.Room
     clock: Clock
@@ -101,6 +103,8 @@ class Edge:
         media, version = body.media_type(request), body.schema_version(request)
         owner = _owner(token)
         await self.quotas.take(owner, {Quota.REQUESTS: 1, Quota.REFUSED_US: 1})
+        if token.tenant is not None and source.name in self.intake.requests:
+            await self.holds.require(token.tenant)
         declared = body.declared_bytes(request, self.body_bytes_max)
         caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
         with (

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from streams.access.attempts import Attempts
 from streams.access.authentication import Authenticator
+from streams.access.holds import HoldCheck, RedisHolds
 from streams.access.listening import Listening
 from streams.access.quotas import Quota, Quotas, RedisBuckets
 from streams.access.tokens import TokenFile
@@ -102,12 +103,13 @@ class EdgeProcess:
         self._watch = edge_watch(
             self.degradation, clock, self.intake, folder, settings.state_free_min_bytes
         )
-        self.quotas = _quotas(settings, clock, metrics)
+        self.quotas, holds = _limits(settings, topology.app, clock, metrics)
         self._edge = Edge(
             authenticator=Authenticator(self._tokens),
             intake=self.intake,
             results=self._simulations,
             quotas=self.quotas,
+            holds=holds,
             attempts=Attempts(clock),
             room=Room(settings.edge_inflight_bytes),
             clock=clock,
@@ -152,13 +154,16 @@ class EdgeProcess:
             self.on_bug()
 
 
-def _quotas(settings: Settings, clock: Clock, metrics: Metrics) -> Quotas:
-    """Shared over edges where there is a Redis."""
-    buckets, breaker = None, None
+def _limits(
+    settings: Settings, app: str, clock: Clock, metrics: Metrics
+) -> tuple[Quotas, HoldCheck]:
+    """Shared with other edges, and with workers, where there is a Redis."""
+    buckets, breaker, holds = None, None, HoldCheck()
     if settings.redis_url:
         client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
         buckets = RedisBuckets(client, "edge")
         breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
+        holds = HoldCheck(RedisHolds(client, app), breaker)
     limits = {
         Quota.REQUESTS: settings.edge_requests,
         Quota.EVENTS: settings.edge_events,
@@ -166,7 +171,7 @@ def _quotas(settings: Settings, clock: Clock, metrics: Metrics) -> Quotas:
         Quota.SIMULATIONS: settings.edge_simulations,
         Quota.REFUSED_US: settings.edge_refused_ms * 1000,
     }
-    return Quotas(clock, metrics.edge, limits=limits, buckets=buckets, breaker=breaker)
+    return Quotas(clock, metrics.edge, limits=limits, buckets=buckets, breaker=breaker), holds
 
 
 def _spool(folder: Path, run: EdgeRun) -> Spool:

@@ -40,6 +40,7 @@ from streams.runtime.fair_queue import LANES, READY, FairQueue, Lane
 from streams.runtime.gates import Gates, Said
 from streams.runtime.queue_room import QueueRoom
 from streams.runtime.request_log import loaded
+from streams.runtime.tenant_work import TenantWork
 from streams.runtime.work import GivenUp, Owner, Work
 from streams.settings.job_retries import JobRetry
 from streams.telemetry.metrics import Metrics
@@ -70,9 +71,12 @@ class Dispatcher:
         metrics: Metrics,
         normal_share: float,
         retries: Mapping[str, JobRetry] = MappingProxyType({}),
+        tenants: TenantWork | None = None,
     ) -> None:
-        """``retries`` by error code replace what a queue says of attempts and pauses."""
+        """``retries`` by error code replace what a queue says of attempts and pauses. ``tenants``: what
+        each has of the pool; of the process, or of this dispatcher alone."""
         self.performer = performer
+        self.tenants = tenants or TenantWork(clock)
         self._retries = retries
         self.gates = Gates(max(4, performer.slots))
         self._clock = clock
@@ -383,7 +387,9 @@ class Dispatcher:
             log.exception("job_failed", queue=work.ask.queue)
             outcome = refused(work, error, self._clock.now_ms())
         self._attempt_over(work)
-        self._metrics.jobs.run_seconds.observe(self._clock.monotonic() - began_s)
+        ran_s = self._clock.monotonic() - began_s
+        self._metrics.jobs.run_seconds.observe(ran_s)
+        self.tenants.ended(work.ask.tenant, ran_s)
         if outcome is not None:
             self._finish(work, outcome)
         elif failure is not None:

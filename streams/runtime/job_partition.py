@@ -57,6 +57,13 @@ _WAITING_OVER_QUOTA: Final = (
     "the tenant has its share of the requests that wait in the partition (DIA_QUOTA_WAITING, "
     "DIA_MAX_WAITING)"
 )
+_SCARCE: Final = 8
+"""A tenant is held when its room is less than this part of what it has waiting, for as long as so many
+take to finish."""
+_POOL_OVER_QUOTA: Final = (
+    "the tenant's simulations have taken more of the pool of this worker within a minute than "
+    "DIA_QUOTA_POOL_S"
+)
 _OUTCOMES_OVER_QUOTA: Final = (
     "the tenant has its share of the outcomes that the partition remembers "
     "(DIA_QUOTA_OUTCOME_BYTES, DIA_MAX_OUTCOME_BYTES); they are forgotten after DIA_DEDUPE_TTL_S"
@@ -241,9 +248,14 @@ class JobPartition(Partition):
     def _may_wait(self, request: Request) -> bool:
         """Whether the tenant may have one more request waiting, whose outcome there is room for.
         Else it is answered and dead-lettered at once. Cancellations never wait."""
-        tenant = request.ask.tenant
-        if not self._waiting.room(tenant):
+        tenant, tenants = request.ask.tenant, self._dispatcher.tenants
+        if (room := self._waiting.room(tenant)) * _SCARCE < self._waiting.held(tenant):
+            tenants.hold(tenant, tenants.time_for(tenant, self._waiting.held(tenant) // _SCARCE))
+        if not room:
             why = _WAITING_OVER_QUOTA
+        elif wait_s := tenants.wait_s(tenant):
+            tenants.hold(tenant, wait_s)
+            why = _POOL_OVER_QUOTA
         elif not self.outcomes.room(tenant):
             why = _OUTCOMES_OVER_QUOTA
         else:

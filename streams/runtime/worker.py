@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from streams.access.holds import Holds
 from streams.background_task import BackgroundTask
 from streams.cache.cache import SharedLayer
 from streams.clock import Clock
@@ -28,6 +29,7 @@ from streams.runtime.handover import Handover
 from streams.runtime.request_log import RequestLog
 from streams.runtime.shed_watch import ShedWatch
 from streams.runtime.sink_writes import SinkWrites
+from streams.runtime.tenant_work import TenantWork
 from streams.runtime.vitals import Watched, health_watch, shard_calls
 from streams.settings import Settings
 from streams.settings.job_retries import job_retries
@@ -61,30 +63,27 @@ class Worker:
         background: Sequence[BackgroundTask] = (),
         entropy: Entropy = os.urandom,
         sinks: Mapping[str, DeclaredSink] = MappingProxyType({}),
+        holds: Holds | None = None,
     ) -> None:
-        """``layer`` is the cache shared with other processes, if there is a Redis; ``disk`` reads
-        how much room the stores have, if they are on one; ``entropy`` makes the secrets of
-        partitions that have no state yet; ``sinks`` are the declared ones, by name."""
+        """``layer`` is the cache shared with other processes, if there is a Redis; ``disk`` reads how much
+        room the stores have, if they are on one; ``entropy`` makes the secrets of partitions that have no
+        state yet; ``sinks`` by name; ``holds`` tell edges which tenants must wait."""
         self.degradation = Degradation(clock, metrics)
         calls = shard_calls(shards, clock, settings)
         self._shards = shards
         self._sinks: list[asyncio.Task[None]] = []
-        self._delivery = Delivery(
-            shards,
-            clock,
-            metrics,
-            batch_rows=settings.sink_batch_rows,
-            queue_rows=settings.sink_queue_rows,
-            calls=calls,
-            tracer=tracer,
-        )
+        rows = {"batch_rows": settings.sink_batch_rows, "queue_rows": settings.sink_queue_rows}
+        self._delivery = Delivery(shards, clock, metrics, **rows, calls=calls, tracer=tracer)
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
         self._caches = CacheWrites(layer.shared if layer is not None else None, clock, metrics)
         targets = Targets(shards.tables, sinks)
         self._sink_writes = SinkWrites(sinks.values(), settings, clock, metrics)
         queues = (self._delivery, self._roll_ups, clock, metrics, self._caches, self._sink_writes)
         handover = Handover(targets, shards, *queues, self.degradation, tracer)
-        self._dispatchers = _dispatchers(agents, Resources(settings, clock, metrics, layer))
+        self._tenants = TenantWork(clock, settings.quota_pool_s, holds)
+        self._dispatchers = _dispatchers(
+            agents, Resources(settings, clock, metrics, layer), self._tenants
+        )
         self._request_log = RequestLog(broker, clock)
         self.groups = [
             GroupMember(
@@ -112,8 +111,9 @@ class Worker:
         ]
         self._background = Background(broker, clock, background)
         self._sheds = ShedWatch(broker, clock, self.groups)
-        watched = Watched(shards, calls, broker, self.groups, layer, disk)
-        self._health = health_watch(self.degradation, clock, watched)
+        self._health = health_watch(
+            self.degradation, clock, Watched(shards, calls, broker, self.groups, layer, disk)
+        )
 
     async def run(self, joined: Callable[[], None]) -> None:
         """Join every group and process records until `drain`; ``joined`` is called once.
@@ -130,6 +130,7 @@ class Worker:
                 tasks.create_task(self._health.run(), name="health-watch"),
                 tasks.create_task(self._sheds.run(), name="shed-watch"),
                 tasks.create_task(self._background.run(), name="background"),
+                tasks.create_task(self._tenants.run(), name="tenant-holds"),
                 *(
                     tasks.create_task(dispatcher.run(), name=f"dispatch-{name}")
                     for name, dispatcher in self._dispatchers.items()
@@ -157,6 +158,7 @@ class Worker:
             await dispatcher.close()
         await self._request_log.close()
         await self._sink_writes.close()
+        await self._tenants.close()
         await self._shards.close()
 
     @property
@@ -173,7 +175,9 @@ class Worker:
         return PartitionCounts(*(sum(column) for column in zip(*known, strict=True)))
 
 
-def _dispatchers(agents: Sequence[Agent], resources: Resources) -> dict[str, Dispatcher]:
+def _dispatchers(
+    agents: Sequence[Agent], resources: Resources, tenants: TenantWork
+) -> dict[str, Dispatcher]:
     """One for each job agent, by its name."""
     return {
         agent.name: Dispatcher(
@@ -182,6 +186,7 @@ def _dispatchers(agents: Sequence[Agent], resources: Resources) -> dict[str, Dis
             resources.metrics,
             resources.settings.normal_share,
             job_retries(resources.settings.job_retries),
+            tenants,
         )
         for agent in agents
         if isinstance(agent, JobAgent)

@@ -226,10 +226,7 @@ class Settings:
         0, "of those, one tenant's; 0: its share, half at most", low=0, high=10_000_000
     )
     model_retention_days: int = _setting(
-        400,
-        "days of log time after its last result that a partition forgets a model",
-        low=1,
-        high=3650,
+        400, "days after its last result that a partition forgets a model", low=1, high=3650
     )
     max_unacked_bytes: int = _setting(
         256 << 20,
@@ -285,6 +282,12 @@ class Settings:
     )
     quota_waiting: int = _setting(
         0, "of those, one tenant's; 0: its share, half at most", low=0, high=5_000_000
+    )
+    quota_pool_s: int = _setting(
+        0,
+        "pool seconds of one tenant's simulations in one worker process a minute; 0: no bound",
+        low=0,
+        high=100_000,
     )
     max_ahead_bytes: int = _setting(
         64 << 20,

@@ -40,7 +40,8 @@ def _options_of(monkeypatch, module, client):
 async def test_a_client_of_the_edge_has_a_thousand_requests_a_minute():
     """All at once if it likes; then one in sixty milliseconds, and no other client pays for it."""
     clock = VirtualClock()
-    quotas, one = serving._quotas(SHIPPED, clock, Metrics()), {Quota.REQUESTS: 1}
+    quotas, _ = serving._limits(SHIPPED, "dia", clock, Metrics())
+    one = {Quota.REQUESTS: 1}
     for _ in range(1000):
         await quotas.take("a", one)
     with pytest.raises(RateLimited) as refused:

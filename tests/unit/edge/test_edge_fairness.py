@@ -14,13 +14,17 @@ from starlette.requests import Request
 
 from streams.access.attempts import ADDRESS_MAX, PERIOD_S, TOKEN_MAX, Attempts
 from streams.access.client_address import client_site
+from streams.access.holds import HoldCheck, MemoryHolds
 from streams.access.quotas import Quota, Quotas
 from streams.access.refusals import TooManyAttempts
 from streams.access.request_rate import CLIENTS_MAX
 from streams.clock import VirtualClock
 from streams.edge.body import Room
 from streams.edge.exchange import EVENTS_MAX, REJECTED_MAX
+from streams.errors import CacheUnavailable
+from streams.resilience.breaker import Breaker, BreakerPolicy
 from streams.settings import Settings
+from streams.telemetry.metrics import Metrics
 
 METRICS = "/v1/events/model.metrics"
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -146,6 +150,30 @@ async def test_simulations_have_a_quota_of_their_own(http, process):
         answer = await client.post("/v1/events/decision.simulation.request", json={})
         assert (answer.status_code, answer.json()["code"]) == (429, "over_quota")
         assert (await client.post(METRICS, json={})).status_code == 422
+
+
+async def test_a_held_tenant_gets_429_for_simulations_until_the_hold_ends(
+    http, process, line, tokens
+):
+    """Workers hold it while its share of the queue is used up. Events, and other tenants, go on."""
+    clock = VirtualClock()
+    holds = MemoryHolds(clock)
+    policy = BreakerPolicy(failures=5, open_s=10.0, successes=1)
+    breaker = Breaker("redis", policy, (CacheUnavailable,), clock, Metrics())
+    await holds.hold("acme", 17.0)
+    simulations = "/v1/events/decision.simulation.request"
+    async with _with(process, http, holds=HoldCheck(holds, breaker)) as client:
+        answer = await client.post(simulations, json={})
+        assert (answer.status_code, answer.json()["code"]) == (429, "over_quota")
+        assert answer.headers["retry-after"] == "17"
+        assert (await client.post(METRICS, content=line(), headers=LINES)).status_code == 202
+        other = {"Authorization": f"Bearer {tokens['stranger']}"}
+        assert (await client.post(simulations, json={}, headers=other)).status_code == 422
+        holds.away = True
+        assert (await client.post(simulations, json={})).status_code == 422
+        holds.away = False
+        await clock.advance(17.0)
+        assert (await client.post(simulations, json={})).status_code == 422
 
 
 def test_the_largest_request_fits_into_the_smallest_quota():

@@ -1,0 +1,65 @@
+"""Holds that workers write and edges read, in memory and in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streams.access.holds import Holds, MemoryHolds, RedisHolds
+from streams.cache.redis import connect
+from streams.clock import SystemClock
+from streams.errors import CacheUnavailable
+from streams.local.ports import LOOPBACK, free_ports
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.stack)])
+async def holds(request: pytest.FixtureRequest) -> AsyncIterator[Holds]:
+    if request.param == "memory":
+        made: Holds = MemoryHolds(SystemClock())
+    else:
+        url = request.getfixturevalue("redis_server").url
+        made = RedisHolds(connect(url, 2.0), uuid.uuid4().hex)
+    yield made
+    await made.close()
+
+
+async def test_a_hold_is_of_one_tenant_and_the_last_one_counts(holds):
+    """A worker that knows better says so; a name with odd characters is a name like any other."""
+    odd = "t\0*{}\n"
+    assert await holds.left_s("t") == 0.0
+    await holds.hold("t", 1000.0)
+    await holds.hold(odd, 5000.0)
+    assert 0 < await holds.left_s("t") <= 1000.0
+    assert 1000.0 < await holds.left_s(odd) <= 5000.0
+    await holds.hold("t", 2000.0)
+    assert 1000.0 < await holds.left_s("t") <= 2000.0
+    assert await holds.left_s("u") == 0.0
+
+
+async def test_a_hold_ends_by_itself(holds):
+    """The worker that said so may be dead."""
+    await holds.hold("t", 0.001)
+    await asyncio.sleep(0.02)
+    assert await holds.left_s("t") == 0.0
+
+
+@pytest.mark.stack
+async def test_a_name_of_somebody_else_holds_nobody(redis_server):
+    """A value without an end is none of ours."""
+    client = connect(redis_server.url, 2.0)
+    made = RedisHolds(client, "odd")
+    await client.set("dia:hold:odd:t", "x")
+    assert await made.left_s("t") == 0.0
+    await made.close()
+
+
+async def test_a_redis_that_is_away_is_one_error():
+    """What decides instead has to know."""
+    made = RedisHolds(connect(f"redis://{LOOPBACK}:{free_ports(1)[0]}/0", 2.0), "app")
+    for asked in (made.hold("t", 1.0), made.left_s("t")):
+        with pytest.raises(CacheUnavailable):
+            await asked
+    await made.close()
