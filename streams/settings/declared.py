@@ -217,10 +217,7 @@ class Settings:
         high=20_000_000,
     )
     max_models: int = _setting(
-        200_000,
-        "models known to one partition; its tenants share them",
-        low=10,
-        high=10_000_000,
+        200_000, "models known to one partition; its tenants share them", low=10, high=10_000_000
     )
     quota_models: int = _setting(
         0, "of those, one tenant's; 0: its share, half at most", low=0, high=10_000_000
@@ -328,10 +325,7 @@ class Settings:
         high=1 << 30,
     )
     changelog_part_bytes: int = _setting(
-        900 << 10,
-        "bytes of one changelog record",
-        low=64 << 10,
-        high=900 << 10,
+        900 << 10, "bytes of one changelog record", low=64 << 10, high=900 << 10
     )
     trim_commits: int = _setting(30, "commits between two trims of a changelog", low=1, high=10_000)
 
