@@ -5,7 +5,8 @@ variable and the range.
 """
 
 from streams.settings import secret_file
-from streams.settings.declared import Settings, default_home
+from streams.settings.declared import Settings
+from streams.settings.default_home import default_home
 from streams.settings.reading import PREFIX, Provenance, load, stack_file
 from streams.settings.tls import TlsFiles
 

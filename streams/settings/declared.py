@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from streams.errors import UsageError
 from streams.settings import secret_file
+from streams.settings.default_home import default_home
 from streams.settings.tls import TlsFiles
 
 
@@ -21,22 +21,6 @@ def _setting(
 ) -> Any:
     meta = {"doc": doc, "low": low, "high": high}
     return field(default=default, metadata=meta)
-
-
-def default_home() -> Path:
-    """Where the local stack and worker state live unless DIA_HOME says otherwise.
-
-    Raises `UsageError` for a user without a home.
-    """
-    if base := os.environ.get("XDG_STATE_HOME"):
-        return Path(base) / "dia"
-    try:
-        return Path.home() / ".local" / "state" / "dia"
-    except RuntimeError:
-        raise UsageError(
-            "no folder is known to keep state in: HOME is not set, and this user has no entry in "
-            "the password file. Give --home, or set DIA_HOME."
-        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ import msgspec
 
 from streams.errors import UsageError
 from streams.masking import masked
-from streams.settings.declared import Settings, default_home
+from streams.settings.declared import Settings
+from streams.settings.default_home import default_home
 from streams.settings.meaning import refuse_meaningless
 
 PREFIX = "DIA_"
