@@ -25,8 +25,10 @@ os.environ.setdefault("LOCAL_KAFKA_JVM_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 _HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
 
-# How long an example takes depends on who else uses the machine.
-hypothesis.settings.register_profile("dia", deadline=None)
+# How long an example takes to make and to run depends on what else uses the machine.
+hypothesis.settings.register_profile(
+    "dia", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("dia")
 
 

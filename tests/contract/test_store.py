@@ -44,7 +44,9 @@ def test_what_was_written_is_there_after_a_restart(stores):
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(plan=writes, prefix=st.binary(max_size=2))
 def test_a_store_is_an_ordered_dictionary(stores, plan, prefix):
