@@ -24,7 +24,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -40,7 +39,7 @@ from tables import ENGINE_TABLES
 from tables.aggregate_table import AggregateTable, Key, WindowBatch
 from tables.aggregate_windows import AggregateWindows, pane_ms
 from tables.aggregates.aggregate import COLUMN_TYPES, Aggregate, FieldType
-from tables.aggregates.field_columns import KEY_KINDS, FieldColumns, Refused, field_types
+from tables.aggregates.field_columns import KEY_KINDS, Refused, field_types, keys_of, values_of
 from tables.session_windows import SessionWindows
 from tables.table import MAX_ENTRY_BYTES, TableContext, TableSpec
 from tables.table_values import KEY_MAX_BYTES
@@ -263,33 +262,33 @@ def window_agent(
 ) -> WindowAgent:
     """An agent that folds the events of ``topic`` into ``windows``."""
     types = {name: kind for one in windows for name, kind in one.types.items()}
-    fields = dict.fromkeys(name for one in windows for f in one.fold.values() for name in f.fields)
-    readers = {one.by: FieldColumns({}, one.by) for one in windows}
-    values = FieldColumns({name: types[name] for name in fields}, windows[0].by)
+    read = dict.fromkeys(name for one in windows for f in one.fold.values() for name in f.fields)
     return WindowAgent(
         name=name,
         source=topic,
         group=group,
         tables=tuple(one.spec for one in windows),
-        process=partial(_Reading(windows, types, readers, values).fold),
+        process=_Folding(windows, types, {name: types[name] for name in read}).fold,
         windows=windows,
     )
 
 
-class _Reading(NamedTuple):
-    """How a batch of events becomes columns."""
+class _Folding(NamedTuple):
+    """``types`` are those of all fields that are read, ``values`` of those that are aggregated."""
 
     windows: tuple[AggregatedWindows, ...]
     types: Mapping[str, FieldType]
-    keys: Mapping[tuple[str, ...], FieldColumns]
-    values: FieldColumns
+    values: Mapping[str, FieldType]
 
     def fold(self, batch: EventBatch[Any], scope: Scope) -> None:
         """Refuse what no window can hold and what is late, fold the rest into all windows."""
         partition = cast(WindowScope, scope)
         bad: Refused = {}
-        keys = {by: reader.keys(batch.events, self.types, bad) for by, reader in self.keys.items()}
-        fields = self.values.values(batch.events, bad)
+        fields = values_of(batch.events, self.values, bad)
+        keys = {
+            by: keys_of(batch.events, by, self.types, bad)
+            for by in dict.fromkeys(one.by for one in self.windows)
+        }
         refused = {row: (ValueRefused.code, why) for row, why in bad.items()}
         before_ms = partition.before_ms(batch)
         tables = [scope.table(one.spec) for one in self.windows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -80,37 +80,31 @@ def _field_type(value_type: Any, name: str, hint: Any) -> FieldType:
     return FieldType(kind, type(None) in members)
 
 
-class FieldColumns:
-    """Reads the fields that windows need from the events of a batch."""
+def keys_of(
+    events: Sequence[Any], by: Sequence[str], types: Mapping[str, FieldType], bad: Refused
+) -> list[tuple[Any, ...]]:
+    """The key of each event, made of the fields ``by``. Those in ``bad`` have an empty one."""
+    key_of = attrgetter(*by)
+    found: list[tuple[Any, ...]] = [*map(key_of, events)]
+    if len(by) == 1:
+        found = [(key,) for key in found]
+    for name, column in zip(by, zip(*found, strict=True), strict=True):
+        kind = types[name].kind
+        if not {*map(type, column)} <= _VALUES_OF[kind] or not _fits(column, kind):
+            _each(column, types[name], name, bad)
+    for row in bad:
+        found[row] = ()
+    return found
 
-    def __init__(self, fields: Mapping[str, FieldType], keys: Sequence[str]) -> None:
-        """``fields`` are aggregated; ``keys`` name the windows."""
-        self._fields = fields
-        self._keys = tuple(keys)
-        self._key_of: Callable[[Any], Any] = attrgetter(*keys)
 
-    def keys(
-        self, events: Sequence[Any], types: Mapping[str, FieldType], bad: Refused
-    ) -> list[Any]:
-        """The key of each event, a tuple. Those in ``bad`` have an empty one."""
-        found = list(map(self._key_of, events))
-        if len(self._keys) == 1:
-            found = [(key,) for key in found]
-        for name, column in zip(self._keys, zip(*found, strict=True), strict=True):
-            kind = types[name].kind
-            if not {*map(type, column)} <= _VALUES_OF[kind] or not _fits(column, kind):
-                _each(column, types[name], name, bad)
-        if bad:
-            for row in bad:
-                found[row] = ()
-        return found
-
-    def values(self, events: Sequence[Any], bad: Refused) -> dict[str, FieldValues]:
-        """The aggregated fields. Rows that are entered in ``bad`` have some value."""
-        return {
-            name: _column(name, [getattr(event, name) for event in events], kind, bad)
-            for name, kind in self._fields.items()
-        }
+def values_of(
+    events: Sequence[Any], types: Mapping[str, FieldType], bad: Refused
+) -> dict[str, FieldValues]:
+    """The fields ``types`` of the events. Rows that are entered in ``bad`` have some value."""
+    return {
+        name: _column(name, [getattr(event, name) for event in events], kind, bad)
+        for name, kind in types.items()
+    }
 
 
 def _column(name: str, values: list[Any], kind: FieldType, bad: Refused) -> FieldValues:
