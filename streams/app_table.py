@@ -6,6 +6,7 @@ from typing import Any
 
 from streams.declared_table import DeclaredTable, Keys
 from streams.errors import UnsupportedByDia
+from streams.sliding_table import SlidingDeclaration
 from streams.windowed_table import OnClose, Seconds, WindowedDeclaration, windows_of
 from tables.keyed import Default
 
@@ -75,11 +76,16 @@ class Table(DeclaredTable):
 
     def sliding(
         self, before: Seconds, after: Seconds, expires: Seconds, *, key_index: bool = False
-    ) -> WindowedDeclaration:
-        raise UnsupportedByDia(
-            f"table {self.name!r}: sliding windows are not there yet. Use .hopping(size, step) with a "
-            f"small step: its latest window holds the last `size` seconds, to within one step."
-        )
+    ) -> SlidingDeclaration:
+        """The value of each event is that of the events from ``before`` it to ``after`` it.
+
+        Raises `UnsupportedByDia` where the table has on_window_close: no window of these ever ends."""
+        if self._on_window_close is not None:
+            raise UnsupportedByDia(
+                f"table {self.name!r}: on_window_close needs windows that end, as .tumbling() or "
+                f".hopping() have; a sliding one moves with each event."
+            )
+        return SlidingDeclaration(self, before, after, expires)
 
 
 class SetTable(DeclaredTable):
