@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -66,7 +66,7 @@ class ProtobufCodec(RegistryCodec):
 
     @property
     def documents(self) -> Codec:
-        return ProtobufJson()
+        return _DOCUMENTS
 
     def __init__(self, topic: str, value_type: Any, writer: Subject, indexes: bytes) -> None:
         super().__init__(topic, value_type, writer)
@@ -124,6 +124,10 @@ class ProtobufJson:
     def encode(self, event: Any) -> bytes:
         text: str = json_format.MessageToJson(event, preserving_proto_field_name=True, indent=None)
         return text.encode()
+
+
+_DOCUMENTS: Final = ProtobufJson()
+"""One object: readers are kept by topic and codec."""
 
 
 def _document_defect(value: bytes | None, error: Exception) -> Defect:

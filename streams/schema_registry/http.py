@@ -179,7 +179,7 @@ class HttpRegistry:
                         body += part
                         if len(body) > ANSWER_MAX_BYTES:
                             raise _no_answer(f"sent more than {ANSWER_MAX_BYTES} bytes")
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
             raise _no_answer(f"does not answer ({type(error).__name__}: {error})") from error
         return answer.status_code, bytes(body)
 

@@ -13,7 +13,7 @@ import fastavro
 import msgspec
 import pytest
 
-from streams import App, Avro, JsonSchema, Protobuf, Record
+from streams import App, Avro, JsonSchema, Protobuf, Record, codecs
 from streams.bad_records import ValueRefused
 from streams.clock import SystemClock
 from streams.codecs import Limits, decode, outgoing, settled
@@ -123,6 +123,16 @@ async def test_events_come_as_json_whatever_the_codec(place, codec):
     assert _codes(decoded) == [(1, "invalid_json")]
     assert len(keys) == len(values) == 2
     assert [event.account for event in (await place.read(topic, *values)).events] == ["a", "b"]
+
+
+@pytest.mark.parametrize("codec", ["avro", "json_schema", "protobuf"])
+async def test_a_reader_of_documents_is_made_once(place, codec):
+    """The edge asks for it with each request."""
+    topic = place.topic(value_type=ProtoOrder if codec == "protobuf" else Order, codec=codec)
+    await settled(lambda: outgoing(topic, [b"{}"], T, LIMITS))
+    made = codecs._reader.cache_info().misses
+    await settled(lambda: outgoing(topic, [b"{}"], T, LIMITS))
+    assert codecs._reader.cache_info().misses == made
 
 
 @pytest.mark.parametrize("codec", ["avro", "json_schema", "protobuf"])
