@@ -22,6 +22,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from streams.agent import AgentSpec, EventBatch, Scope
+from streams.app_command import CommandDeclarations
+from streams.app_pages import PageDeclarations
 from streams.app_streams import StreamDeclarations
 from streams.app_windows import WindowDeclarations
 from streams.clickhouse_table import ClickHouseTable, Column
@@ -76,7 +78,7 @@ def _check_types(topic: Topic) -> None:
         ) from None
 
 
-class App(StreamDeclarations, WindowDeclarations):
+class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDeclarations):
     """See the module docstring. Every method that registers raises `UsageError` for a name that is
     taken or not allowed, and registers nothing then."""
 

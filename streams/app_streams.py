@@ -16,6 +16,7 @@ from streams.background_task import BackgroundTask
 from streams.current_stream import Target, current
 from streams.declared_table import DeclaredTable, Keys
 from streams.errors import UnsupportedByDia, UsageError
+from streams.global_table import GlobalTable
 from streams.stream import Regrouping
 from streams.stream_agent import Body, Sink, StreamAgent
 from streams.topic import Topic
@@ -138,6 +139,18 @@ class StreamDeclarations:
         """Declare a table of sets."""
         return SetTable(name, keys=keys, **faust)
 
+    def GlobalTable(  # noqa: N802
+        self,
+        name: str,
+        *,
+        default: Default | None = None,
+        value_type: Any = None,
+        keys: Keys = "record",
+        **faust: Any,
+    ) -> GlobalTable:
+        """Declare a table that one agent writes, and all read; see streams/global_table.py."""
+        return GlobalTable(name, default=default, value_type=value_type, keys=keys, **faust)
+
     # --- beside the agents -------------------------------------------------------------------
 
     @property
@@ -181,12 +194,6 @@ class StreamDeclarations:
 
     # --- Faust's words that dia does not have ------------------------------------------------
 
-    def GlobalTable(self, *args: Any, **options: Any) -> NoReturn:  # noqa: N802
-        raise UnsupportedByDia(
-            "app.GlobalTable is not there: each partition has its own part of a table. Send what all "
-            "need to a topic, and look it up by its key there."
-        )
-
     def channel(self, *args: Any, **options: Any) -> NoReturn:
         raise UnsupportedByDia(
             "app.channel is not there: what is in memory is lost with its process. Use app.topic."
@@ -194,17 +201,6 @@ class StreamDeclarations:
 
     def stream(self, *args: Any, **options: Any) -> NoReturn:
         raise UnsupportedByDia("app.stream is not there: declare an agent with @app.agent(topic).")
-
-    def command(self, *args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedByDia("@app.command is not there: write a program of your own.")
-
-    def page(self, *args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedByDia(
-            "@app.page is not there: a worker has no pages. `dia console` has those of the pipeline."
-        )
-
-    def table_route(self, *args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedByDia("@app.table_route is not there: a worker has no pages.")
 
     def LiveCheck(self, *args: Any, **options: Any) -> NoReturn:  # noqa: N802
         raise UnsupportedByDia(

@@ -28,7 +28,7 @@ from streams.bad_records import (
 )
 from streams.defects import Defect, bad_utf8, defect, undecodable
 from streams.envelopes import Envelope, open_envelopes
-from streams.errors import RegistryPending, SchemaRegistryUnavailable
+from streams.errors import Pending, SchemaRegistryUnavailable
 from streams.formats.codec import DECODE_ERRORS, BatchDecoder, Codec, Read
 from streams.formats.guarded import guarded
 from streams.formats.json_codec import JSON
@@ -196,7 +196,7 @@ async def settled(attempt: Callable[[], T]) -> T:
     for _ in range(_ASKS_MAX):
         try:
             return attempt()
-        except RegistryPending as pending:
+        except Pending as pending:
             await pending.obtain()
     raise SchemaRegistryUnavailable(
         "schemas leave memory faster than they are read: too many of them are in use at once"

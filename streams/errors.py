@@ -14,7 +14,7 @@ DiaError
  |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost,
  |   |  SinkUnavailable
  |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread, SchemaRegistryUnavailable, SchemaPending,
- |      SubjectPending               (wait: what needs it pauses)
+ |      SubjectPending, GlobalTablePending   (wait: what needs it pauses)
  +- JobRefused                     answer the request with it, go on (streams/job_refusals.py)
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
  |   |  SimulationFailed, SimulationCancelled, PolicyRejected
@@ -184,9 +184,9 @@ class SchemaRegistryUnavailable(TransientError):
     exit_code = 4
 
 
-class RegistryPending(TransientError):
-    """What the schema registry says is not in memory. ``obtain`` asks it, and raises
-    `SchemaRegistryUnavailable`, or `SchemaRefused` for a schema to be registered."""
+class Pending(TransientError):
+    """What is needed is not in memory, and ``obtain`` waits for it. Of a schema registry it asks, and
+    raises `SchemaRegistryUnavailable`, or `SchemaRefused` for a schema to be registered."""
 
     disposition = Disposition.PAUSE
     exit_code = 4
@@ -196,16 +196,22 @@ class RegistryPending(TransientError):
         self.obtain = obtain
 
 
-class SchemaPending(RegistryPending):
+class SchemaPending(Pending):
     """Records cannot be decoded before their schemas are here; raised before any of them is."""
 
     code = "schema_pending"
 
 
-class SubjectPending(RegistryPending):
+class SubjectPending(Pending):
     """A value cannot be encoded before the registry has named the id of its schema."""
 
     code = "subject_pending"
+
+
+class GlobalTablePending(Pending):
+    """A global table is not read whole yet; what reads it waits."""
+
+    code = "global_table_pending"
 
 
 class DependencyLate(TransientError):

@@ -12,13 +12,15 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 import faust
 
+from streams.access.listening import is_loopback
 from streams.app import App
 from streams.broker.kafka_security import KafkaSecurity
-from streams.errors import DependencyUnreachable, WorkerStopped
+from streams.errors import DependencyUnreachable, RefusedBySafety, UsageError, WorkerStopped
 from streams.job_agent import Agent
 from streams.listener import bound
 from streams.loading import load_app, named_app
@@ -77,6 +79,7 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
         self._shards_of = shards
         self._slot_lock: SlotLock | None = None
         self._listener: socket.socket | None = None
+        self._pages_listener: socket.socket | None = None
         self.on_drained: Callable[[], None] = lambda: None
         """called once all of ours is committed and closed; Faust may still be busy with its own"""
         self._declared = app
@@ -85,15 +88,32 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
     def take_slot(self) -> socket.socket:
         """Hold this process's slot and its health port until it ends; the bound port.
 
-        Raises `SlotInUse` and `AddressUnavailable`.
+        Raises `SlotInUse`, `AddressUnavailable`, and `UsageError` or `RefusedBySafety` for pages
+        that cannot be served.
         """
         if self._listener is None:
             first = self.settings.http_port
             port = first + self.slot if first else 0
             self._listener = bound(self.settings.http_host, port, "DIA_HTTP_PORT")
+        if self._pages_listener is None and self._declared.own_pages and self.settings.pages_port:
+            self._pages_listener = self._pages_port()
         if self._slot_lock is None:
             self._slot_lock = SlotLock(self.settings.state_path(), self.slot)
         return self._listener
+
+    def _pages_port(self) -> socket.socket:
+        settings = self.settings
+        if any(find_spec(name) is None for name in ("starlette", "uvicorn", "httptools")):
+            raise UsageError(
+                "app.page needs the packages of a web server: pip install 'dia-streams[edge]', or "
+                "unset DIA_PAGES_PORT."
+            )
+        if not (settings.pages_behind_tls or is_loopback(settings.pages_host)):
+            raise RefusedBySafety(
+                f"DIA_PAGES_HOST={settings.pages_host} would send tokens in clear text. Have a proxy "
+                f"end TLS in front of it, and set DIA_PAGES_BEHIND_TLS=1."
+            )
+        return bound(settings.pages_host, settings.pages_port + self.slot, "DIA_PAGES_PORT")
 
     async def on_first_start(self) -> None:
         """Take the slot; Faust makes its own folder, but not the ones above it.
@@ -116,6 +136,8 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
             self.on_drained,
             self.take_slot(),
             self._declared.background,
+            self._declared.own_pages,
+            self._pages_listener,
             loop=self.loop,
             beacon=self.beacon,
         )

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streams.absent_words import absent
 from streams.current_stream import HeadersLike, Key, NoTables, Target
-from streams.errors import RegistryPending, UnsupportedByDia
+from streams.errors import Pending, UnsupportedByDia
 from streams.sending import outgoing
 from streams.targets import RowTarget, RowValues
 from streams.types import Headers, OutboundRecord, RecordBatch, TopicPartition
@@ -298,7 +298,7 @@ class Stream:
                 timestamp_s=timestamp_s,
                 headers=headers,
             )
-        except RegistryPending as pending:
+        except Pending as pending:
             self.failed = pending
             raise
         self.emit(record)

@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 from streams.body_tables import tables_named_in
 from streams.current_stream import HeadersLike, Key
 from streams.errors import UnsupportedByDia
+from streams.global_table import GlobalTable
 from streams.stream import Regrouping, Stream
 from streams.topic import Topic
 from tables.keyed import KeyedTable
@@ -66,6 +67,19 @@ class StreamAgent:
     @cached_property
     def owned(self) -> tuple[Declared, ...]:
         """Its tables. Found when they are first asked for: code may name what is declared behind it."""
+        return tuple(
+            table
+            for table in self._named
+            if not isinstance(table, GlobalTable) or table.claimed_by(self)
+        )
+
+    @property
+    def global_tables(self) -> tuple[GlobalTable, ...]:
+        """Those that it reads, or writes."""
+        return tuple(table for table in self._named if isinstance(table, GlobalTable))
+
+    @cached_property
+    def _named(self) -> tuple[Declared, ...]:
         return tables_named_in(self.body) if self.declared is None else self.declared
 
     @property

@@ -15,7 +15,7 @@ comes with the package (a pytest entry point), and closes what it made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +28,7 @@ from streams.declared_table import DeclaredTable
 from streams.errors import UsageError
 from streams.formats.codec import Read
 from streams.formats.registry_codec import RegistryCodec
+from streams.page import PageRequest, PageResponse
 from streams.schema_registry.connecting import connect
 from streams.schema_registry.memory import MemoryRegistry
 from streams.schema_registry.registry import SchemaRegistry
@@ -178,6 +179,24 @@ class AppTester:
     def settle(self) -> None:
         """Wait until the app is at rest. Raises `NotAtRest`."""
         self._run(self._settle())
+
+    def page(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> PageResponse:
+        """What the page at ``path`` answers. Raises `RequestRefused` kinds."""
+        from streams.pages.desk import PageDesk  # noqa: PLC0415 - it needs starlette
+
+        worker, agents = self._process.worker, tuple(self.app.agents.values())
+        clock = self._world.clock
+        desk = PageDesk(self.app.own_pages, agents, worker.groups, worker.background, clock)
+        asked = PageRequest(method, path, query=query or {}, body=body)
+        answered: PageResponse = self._run(desk.answer(asked))
+        return answered
 
     # --- what came of it ---------------------------------------------------------------------
 

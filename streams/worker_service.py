@@ -7,7 +7,8 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 from mode import Service
@@ -25,8 +26,10 @@ from streams.errors import WorkerStopped
 from streams.file_modes import private_folder
 from streams.health.monitor import HealthMonitor
 from streams.job_agent import Agent
+from streams.listener import address_of
 from streams.local.live_workers import Worker as LiveWorker
 from streams.local.live_workers import live_workers
+from streams.page import Page
 from streams.rows import ShardSet
 from streams.runtime.deadline import Deadline
 from streams.runtime.identity import instance_id
@@ -43,6 +46,9 @@ from streams.topology import Topology
 from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
 from streams.version import app_version
 from tables.rocksdb import RocksFolder
+
+if TYPE_CHECKING:
+    from streams.pages.serving import PageSite
 
 _STATUS_INTERVAL_S = 0.25
 
@@ -64,6 +70,8 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         drained: Callable[[], None],
         listener: socket.socket,
         background: Sequence[BackgroundTask] = (),
+        pages: Sequence[Page] = (),
+        pages_listener: socket.socket | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,6 +82,9 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._topology = topology
         self._agents = tuple(agents)
         self._background = tuple(background)
+        self._pages = tuple(pages)
+        self._pages_listener = pages_listener
+        self._site: PageSite | None = None
         self._slot = slot
         self._clock = SystemClock()
         self._metrics = Metrics(version=app_version(), process="worker")
@@ -91,7 +102,9 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         connect_to(settings, self._topology.topics, self._clock, self._metrics)
         self._server = HealthServer(self._health, self._metrics, self._clock, self._listener)
         http_port = await self._server.start()
-        self._status = StatusFile(state_dir, self._slot, http_port)
+        pages = self._pages_listener
+        pages_port = None if pages is None else address_of(pages)[1]
+        self._status = StatusFile(state_dir, self._slot, http_port, pages_port)
         self._worker = Worker(
             agents=self._agents,
             broker=KafkaBroker.from_settings(settings),
@@ -110,11 +123,27 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             background=self._background,
             holds=self._holds(),
         )
+        self._open_pages(state_dir)
         self._caches.start()
         self._candidacy = self._stand_for_election()
         arrow.forgo_pandas()
         process_memory.settle()
         log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
+
+    def _open_pages(self, state_dir: Path) -> None:
+        """Answer the pages of the app, if they have a port."""
+        listener, worker, settings = self._pages_listener, self._worker, self._settings
+        if listener is None or worker is None:
+            return
+        # Only here: a worker without pages need not have the packages of a web server.
+        from streams.pages.desk import PageDesk  # noqa: PLC0415
+        from streams.pages.owners import WorkersHere  # noqa: PLC0415
+        from streams.pages.serving import PageSite  # noqa: PLC0415
+
+        others = WorkersHere(state_dir, self._slot, settings.pages_host)
+        parts = (self._pages, self._agents, worker.groups, worker.background, self._clock, others)
+        self._site = PageSite(PageDesk(*parts), listener, settings, self._clock, self._metrics)
+        self._site.start()
 
     @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
     async def _process(self) -> None:
@@ -188,6 +217,8 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         if self._candidacy is not None:
             self._candidacy.cancel()
             await asyncio.gather(self._candidacy, return_exceptions=True)
+        if self._site is not None:
+            await self._site.stop()
         await self._worker.drain(Deadline(self._clock, self._settings.drain_timeout_s))
         await asyncio.to_thread(self._tracer.close, CLOSE_TIMEOUT_S)
         await self._caches.close()

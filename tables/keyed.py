@@ -171,6 +171,35 @@ class KeyedTable:
     def __len__(self) -> int:
         return len(self.keys()) if self._staged else len(self._kept)
 
+    # --- for who stands beside the events ----------------------------------------------------
+
+    def kept(self, key: Key) -> Any:
+        """The value that completed events left, as a copy, or the default's. Raises KeyError for an
+        absent key without a default."""
+        held = self._kept.get(key, _ABSENT)
+        if held is not _ABSENT:
+            return held if type(held) in SCALARS else self._form.given(held)
+        if self._default is None:
+            raise KeyError(key)
+        return self._default()
+
+    def keeps(self, key: object) -> bool:
+        """Completed events left a value of ``key``."""
+        return key in self._kept
+
+    def follow(self, entries: Iterable[Entry]) -> None:
+        """Take over what another process committed, None for a key that is gone. Raises
+        `TableChanged`."""
+        for raw, data in entries:
+            if data is not None:
+                self.load([(raw, data)])
+            elif raw != _DECLARATION:
+                self._kept.pop(key_of(raw), None)
+
+    def kept_keys(self) -> list[Key]:
+        """The keys that completed events left, as a copy."""
+        return [*self._kept]
+
     # --- writing -----------------------------------------------------------------------------
 
     def __setitem__(self, key: Key, value: Any) -> None:

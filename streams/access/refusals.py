@@ -93,6 +93,34 @@ class TokensUnreadable(RequestRefused):
     status = 503
 
 
+class KeyElsewhere(RequestRefused):
+    """The key is in a partition that no worker known here has open."""
+
+    code = "key_elsewhere"
+    status = 503
+
+
+class NotCommitted(RequestRefused):
+    """What was read may yet be taken back, so it is not shown."""
+
+    code = "not_committed"
+    status = 503
+
+
+class PageLate(RequestRefused):
+    """A page of the app ran past its deadline."""
+
+    code = "page_late"
+    status = 503
+
+
+class PageFailed(RequestRefused):
+    """A page of the app raised."""
+
+    code = "page_failed"
+    status = 500
+
+
 class SourceAway(RequestRefused):
     """What it is read from is left alone for now, and no cache has the answer."""
 

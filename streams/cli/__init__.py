@@ -34,6 +34,7 @@ GROUPS: tuple[str, ...] = (
     "migrate",
     "schemas",
     "worker",
+    "app_commands",
     "simulate",
     "init",
     "edge",

@@ -1,6 +1,6 @@
 """What a codec asks of a schema registry, and gets from memory at once or not at all.
 
-Encoding and decoding never wait. What is not in memory raises `RegistryPending`, whose ``obtain`` asks
+Encoding and decoding never wait. What is not in memory raises `Pending`, whose ``obtain`` asks
 the registry; who caught it tries again afterwards.
 """
 

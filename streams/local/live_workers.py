@@ -26,6 +26,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[dict[str, Any]] = []
     ready: bool = False
     http_port: int | None = None
+    pages_port: int | None = None
     settled: bool = False
     degradation: Standing = HEALTHY
 

@@ -37,7 +37,7 @@ from streams.errors import (
     EngineFailed,
     PartitionRestart,
     PartitionStopped,
-    RegistryPending,
+    Pending,
     UnsupportedByDia,
     WorkerStopped,
 )
@@ -186,7 +186,7 @@ class AgentRun:
             partition.failure = error
         elif not isinstance(error, Exception | asyncio.CancelledError):
             raise error
-        elif isinstance(error, RegistryPending):
+        elif isinstance(error, Pending):
             await obtained(error, self._clock, partition.tp, partition)
         elif offset is None or isinstance(error, UnsupportedByDia):
             await self._on_no_event(error)

@@ -23,7 +23,7 @@ from streams.errors import (
     EngineFailed,
     PartitionRestart,
     PartitionStopped,
-    RegistryPending,
+    Pending,
     SchemaPending,
     TransientError,
     WorkerStopped,
@@ -153,7 +153,7 @@ class AssignedPartition:
             self._obstacle = None  # behind this list, which is fetched again
             self._schemas.begin(pending)
             return
-        except (RegistryPending, PartitionStopped, PartitionRestart) as error:
+        except (Pending, PartitionStopped, PartitionRestart) as error:
             self._fail(error)
         except Exception as error:
             log.exception("agent_failed", tp=str(self.tp), offset=batch.start)
@@ -372,7 +372,7 @@ class AssignedPartition:
             await self._clock.sleep(pause_s)
 
     async def _open(self) -> None:
-        if isinstance(self._failure, RegistryPending):
+        if isinstance(self._failure, Pending):
             await obtained(self._failure, self._clock, self.tp, self._schemas)
         self._failure = self.stopped_by = self._obstacle = None
         self._in_doubt = False

@@ -8,8 +8,8 @@ or a cron expression runs again in its time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ from streams.background_task import BackgroundTask
 from streams.clock import Clock
 from streams.codecs import settled
 from streams.current_stream import HeadersLike, Key, NoTables, Target, current
-from streams.errors import RegistryPending, TableMisused
+from streams.errors import Pending, TableMisused
 from streams.sending import header_pairs, key_bytes, value_bytes
 from streams.types import Broker, Headers, OutboundRecord, PlainProducer
 
@@ -52,9 +52,25 @@ class Background:
                 for task in self._tasks:
                     group.create_task(self._run(task), name=f"background-{task.name}")
         finally:
-            producer, self._producer = self._producer, None
-            if producer is not None:
-                await producer.close()
+            await self._close()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """For code that is no task: what it sends is delivered when the block ends. Raises what
+        sending raised."""
+        former = current.set(self)
+        try:
+            yield
+            while self._sending:
+                await asyncio.gather(*self._sending)
+        finally:
+            current.reset(former)
+            await self._close()
+
+    async def _close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.close()
 
     async def _run(self, task: BackgroundTask) -> None:
         if task.interval_s is None and not task.cron:
@@ -97,7 +113,7 @@ class Background:
                 "outside an agent, a record has the partition of its key and its own time"
             )
         raw, pairs = key_bytes(topic, key, value), header_pairs(headers)
-        with suppress(RegistryPending):  # then it is encoded once the registry has answered
+        with suppress(Pending):  # then it is encoded once the registry has answered
             value = value_bytes(topic, value)
         sending = asyncio.ensure_future(self._send(topic, raw, value, pairs))
         self._sending.add(sending)

@@ -85,6 +85,8 @@ class Partition:
     """why the partition must stop or be opened again, found between two batches"""
     waits_for: str = ""
     """what its agent cannot go on without, and waits for; "" where it waits for nothing"""
+    prepared_seq: int = 0
+    """number of the last commit that was encoded; it is true once ``state.link`` has it"""
     offset_moved: bool = False
     """the group's committed offset is not what the last commit left: the next one sets it again"""
     late_dropped: int = 0
@@ -347,7 +349,7 @@ class Partition:
             quarantines=self.poison.take_word(progress.fold_offset),
             told=self._take_told(),
         )
-        self.offset_moved = False
+        self.offset_moved, self.prepared_seq = False, seq
         self._last_commit_bytes = sum(len(data) for data, _ in prepared.parts)
         return prepared
 

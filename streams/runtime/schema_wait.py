@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from streams.clock import Clock
-from streams.errors import RegistryPending, TransientError
+from streams.errors import Pending, TransientError
 from streams.types import TopicPartition
 
 FIRST_PAUSE_S: Final = 0.2
@@ -30,11 +30,10 @@ class Waiting(Protocol):
     waits_for: str
 
 
-async def obtained(
-    pending: RegistryPending, clock: Clock, tp: TopicPartition, waiting: Waiting
-) -> None:
+async def obtained(pending: Pending, clock: Clock, tp: TopicPartition, waiting: Waiting) -> None:
     """Ask until the registry answers. Raises `SchemaRefused` where a schema is to be registered."""
     pause_s = FIRST_PAUSE_S
+    waiting.waits_for = f"{pending.code}: {pending}"
     while True:
         try:
             await pending.obtain()
@@ -62,7 +61,7 @@ class SchemaWait:
         """Nothing may be folded."""
         return self._task is not None
 
-    def begin(self, pending: RegistryPending) -> None:
+    def begin(self, pending: Pending) -> None:
         """W1. The partition folds nothing until `over`."""
         asking = obtained(pending, self._clock, self._tp, self)
         self._task = asyncio.create_task(asking, name=f"schemas-{self._tp}")

@@ -18,12 +18,15 @@ log = structlog.get_logger(__name__)
 class StatusFile:
     """Replaced atomically, so a reader never sees half of one."""
 
-    def __init__(self, state_dir: Path, slot: int, http_port: int) -> None:
+    def __init__(
+        self, state_dir: Path, slot: int, http_port: int, pages_port: int | None = None
+    ) -> None:
         folder = state_dir / "workers"
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{slot}.json"
         self._slot = slot
         self._http_port = http_port
+        self._pages_port = pages_port
         self._silent = False
 
     @property
@@ -40,6 +43,7 @@ class StatusFile:
             "host": socket.gethostname(),
             "slot": self._slot,
             "http_port": self._http_port,
+            "pages_port": self._pages_port,
             "ready": counts is not None and not (counts.restoring or counts.stopped),
             "settled": worker.settled,
             "degradation": worker.degradation.standing,

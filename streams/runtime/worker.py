@@ -16,6 +16,7 @@ from streams.cache.cache import SharedLayer
 from streams.clock import Clock
 from streams.degradation.degradation import Degradation
 from streams.degradation.watch import Read
+from streams.global_table import GlobalTable
 from streams.job_agent import Agent, JobAgent, Resources
 from streams.row_sink import DeclaredSink
 from streams.rows import ShardSet
@@ -24,6 +25,7 @@ from streams.runtime.background import Background
 from streams.runtime.cache_writes import CacheWrites
 from streams.runtime.deadline import Deadline
 from streams.runtime.dispatcher import Dispatcher
+from streams.runtime.global_view import GlobalView
 from streams.runtime.group import GroupMember
 from streams.runtime.handover import Handover
 from streams.runtime.request_log import RequestLog
@@ -35,6 +37,7 @@ from streams.settings import Settings
 from streams.settings.job_retries import job_retries
 from streams.sinks.delivery import Delivery
 from streams.sinks.rollup_queue import RollUpQueue
+from streams.stream_agent import StreamAgent
 from streams.targets import Targets
 from streams.telemetry.health import PartitionCounts
 from streams.telemetry.metrics import Metrics
@@ -69,16 +72,15 @@ class Worker:
         room the stores have, if they are on one; ``entropy`` makes the secrets of partitions that have no
         state yet; ``sinks`` by name; ``holds`` tell edges which tenants must wait."""
         self.degradation = Degradation(clock, metrics)
-        calls = shard_calls(shards, clock, settings)
-        self._shards = shards
+        self._shards, calls = shards, shard_calls(shards, clock, settings)
         self._sinks: list[asyncio.Task[None]] = []
         rows = {"batch_rows": settings.sink_batch_rows, "queue_rows": settings.sink_queue_rows}
         self._delivery = Delivery(shards, clock, metrics, **rows, calls=calls, tracer=tracer)
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
         self._caches = CacheWrites(layer.shared if layer is not None else None, clock, metrics)
-        targets = Targets(shards.tables, sinks)
         self._sink_writes = SinkWrites(sinks.values(), settings, clock, metrics)
         queues = (self._delivery, self._roll_ups, clock, metrics, self._caches, self._sink_writes)
+        targets = Targets(shards.tables, sinks)
         handover = Handover(targets, shards, *queues, self.degradation, tracer)
         self._tenants = TenantWork(clock, settings.quota_pool_s, holds)
         self._dispatchers = _dispatchers(
@@ -109,7 +111,8 @@ class Worker:
             )
             for group in sorted({agent.group for agent in agents})
         ]
-        self._background = Background(broker, clock, background)
+        self.background = Background(broker, clock, background)
+        self._views = [GlobalView(table, broker, clock) for table in _global_tables(agents)]
         self._sheds = ShedWatch(broker, clock, self.groups)
         self._health = health_watch(
             self.degradation, clock, Watched(shards, calls, broker, self.groups, layer, disk)
@@ -121,6 +124,8 @@ class Worker:
         Raises `WorkerStopped` kinds. Any other exception is a bug, which ends the process: the
         next one goes on from the last commit.
         """
+        for view in self._views:
+            view.connect()
         async with asyncio.TaskGroup() as tasks:
             self._sinks = [
                 tasks.create_task(self._delivery.run(), name="delivery"),
@@ -129,8 +134,9 @@ class Worker:
                 tasks.create_task(self._sink_writes.run(), name="sink-writes"),
                 tasks.create_task(self._health.run(), name="health-watch"),
                 tasks.create_task(self._sheds.run(), name="shed-watch"),
-                tasks.create_task(self._background.run(), name="background"),
+                tasks.create_task(self.background.run(), name="background"),
                 tasks.create_task(self._tenants.run(), name="tenant-holds"),
+                *(tasks.create_task(view.run(), name="global-table") for view in self._views),
                 *(
                     tasks.create_task(dispatcher.run(), name=f"dispatch-{name}")
                     for name, dispatcher in self._dispatchers.items()
@@ -173,6 +179,12 @@ class Worker:
         if len(known) < len(counts):
             return None
         return PartitionCounts(*(sum(column) for column in zip(*known, strict=True)))
+
+
+def _global_tables(agents: Sequence[Agent]) -> list[GlobalTable]:
+    """Each once."""
+    named = (table for one in agents if isinstance(one, StreamAgent) for table in one.global_tables)
+    return list({table.name: table for table in named}.values())
 
 
 def _dispatchers(

@@ -73,12 +73,8 @@ class Settings:
     schema_registry_url: str = _setting("", "schema registry, http://host:port; for Avro and kin")
     schema_registry_user: str = _setting("", "user shown to the schema registry")
     schema_registry_password_file: str = _setting("", "file that holds that user's password")
-    schema_registry_ca_file: str = _setting(
-        "", "PEM authorities to trust at an https:// registry; default the system's"
-    )
-    schema_registry_timeout_s: float = _setting(
-        5.0, "deadline of one request to the schema registry", low=0.01, high=60
-    )
+    schema_registry_ca_file: str = _setting("", "PEM authorities to trust at https://")
+    schema_registry_timeout_s: float = _setting(5.0, "deadline of one request", low=0.01, high=60)
     replay_policy_file: str = _setting(
         "", "TOML file of automatic replays, followed by `dia worker --agents replay`"
     )
@@ -417,6 +413,9 @@ class Settings:
     http_port: int = _setting(
         0, "health and metrics port of slot 0; 0 takes a free one", low=0, high=65_535
     )
+    pages_host: str = _setting("127.0.0.1", "address of the app's pages")
+    pages_port: int = _setting(0, "port of its pages in slot 0; 0: none", low=0, high=65_535)
+    pages_behind_tls: int = _setting(0, "1: a proxy ends TLS in front of the pages", low=0, high=1)
     otel_endpoint: str = _setting(
         "", "OTLP collector of traces, http://host:4318; empty: nothing is traced"
     )

@@ -10,7 +10,7 @@ Records are made up for the topics that no agent of the app sends to. The last o
 so that windows close before the comparison.
 
 An app whose result depends on the order in which the records of several partitions reach one topic,
-on chance, or on the clock of a process, has no one result to compare. So do windows by append time in
+on chance, on a global table or on the clock of a process, has no one result to compare. So do windows by append time in
 a topic that agents write.
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.current_stream import Target
-from streams.errors import RegistryPending, SchemaPending, SchemaRegistryUnavailable
+from streams.errors import Pending, SchemaPending, SchemaRegistryUnavailable
 from streams.runtime.schema_wait import SchemaWait
 from streams.runtime.stream_partition import StreamPartition
 from streams.schema_registry.registry import SchemaRegistry
@@ -41,7 +41,7 @@ def _complete_without_its_send(self: Stream, topic: Target, *args: Any, **option
     """An agent that catches every exception completes the event."""
     try:
         _send(self, topic, *args, **options)
-    except RegistryPending:
+    except Pending:
         self.failed = None
         raise
 

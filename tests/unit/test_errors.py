@@ -29,6 +29,7 @@ MODULES = {*TREE, refusals.__name__}
 """Where leaves are; the answers to HTTP requests stand with the edge."""
 PAUSING = {
     "breaker_open",
+    "global_table_pending",
     "policy_service_unavailable",
     "request_unread",
     "schema_pending",

@@ -1,0 +1,154 @@
+"""A global table in one process: it follows the changelogs of the agent that writes it.
+
+ G1  the end of each changelog is asked for, and all before it is read: then the table may be read
+ G2  again and again, what was committed since is applied, a whole commit at a time
+ G3  where the log was trimmed past it, that partition is read anew, beside what it has, and replaced
+
+What is live is appended again before a log is trimmed, so a log read from its start is the whole state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+
+from streams.clock import Clock
+from streams.errors import (
+    BatchUnreadable,
+    DiaError,
+    GlobalTablePending,
+    PartitionStopped,
+    UnknownTopic,
+)
+from streams.global_table import GlobalTable
+from streams.log_range import read_range
+from streams.types import Broker, LogReader, OffsetOutOfRange, TopicPartition
+from tables.changelog import unpack
+from tables.keyed import KeyedTable
+from tables.table import Entry
+from tables.table_values import Key
+
+FOLLOW_S: Final = 0.5
+SAME_PARTITIONS_S: Final = 60.0
+AGAIN_S: Final = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class _Part:
+    """One partition: its content, and up to where the changelog was read."""
+
+    def __init__(self, table: GlobalTable, offset: int) -> None:
+        self.content: KeyedTable = table.empty()
+        self.offset = offset
+        self._table = table
+        self._pending: list[Entry] = []
+
+    def apply(self, value: bytes) -> None:
+        """A part of a commit; the commit counts with its last one."""
+        link, entries = unpack(value)
+        if link.part == 0:
+            self._pending = []
+            if link.reset:
+                self.content = self._table.empty()
+        prefix = self._table.spec.prefix
+        self._pending += [
+            (key[len(prefix) :], body) for key, body in entries if key.startswith(prefix)
+        ]
+        if link.part == link.parts - 1:
+            self.content.follow(self._pending)
+            self._pending = []
+
+
+class GlobalView:
+    """See the module docstring. It is the `Whole` of its table."""
+
+    def __init__(self, table: GlobalTable, broker: Broker, clock: Clock) -> None:
+        self._table = table
+        self._broker = broker
+        self._clock = clock
+        self._parts: dict[TopicPartition, _Part] = {}
+        self._read_once = asyncio.Event()
+
+    def connect(self) -> None:
+        """What agents and pages of this process read from now on."""
+        self._table.whole = self
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except (DiaError, OffsetOutOfRange) as error:
+                log.warning("global_table_waits", table=self._table.name, why=str(error))
+                await self._clock.sleep(AGAIN_S)
+
+    async def _follow(self) -> None:
+        """For `SAME_PARTITIONS_S`: topics may grow."""
+        writer = self._table.writer
+        assert writer is not None, "a view is made for a table that an agent writes"
+        logs = await self._logs(writer.source.changelog(writer.group))
+        reader = await self._broker.reader()
+        until_s = self._clock.monotonic() + SAME_PARTITIONS_S
+        try:
+            while self._clock.monotonic() < until_s:
+                await self._catch_up(reader, logs)
+                self._read_once.set()
+                await self._clock.sleep(FOLLOW_S)
+        finally:
+            await reader.close()
+
+    async def _catch_up(self, reader: LogReader, logs: Sequence[TopicPartition]) -> None:
+        for tp, bounds in (await reader.bounds(logs)).items():
+            part = self._parts.get(tp)
+            if part is None or part.offset < bounds.begin:
+                part = _Part(self._table, bounds.begin)
+            await self._read(reader, tp, part, bounds.stable_end)
+            self._parts[tp] = part
+
+    async def _logs(self, changelog: str) -> list[TopicPartition]:
+        admin = await self._broker.admin()
+        try:
+            found = (await admin.describe_topics()).get(changelog)
+        finally:
+            await admin.close()
+        if found is None:
+            raise UnknownTopic(f"topic {changelog} does not exist. Run `dia topics apply`.")
+        return [TopicPartition(changelog, number) for number in range(found.partitions)]
+
+    async def _read(self, reader: LogReader, tp: TopicPartition, part: _Part, end: int) -> None:
+        """Raises `PartitionStopped` for a log that cannot be read to its end."""
+        try:
+            async for batch in read_range(reader, tp, part.offset, end):
+                for value in batch.values:
+                    part.apply(value or b"")
+                part.offset = batch.end
+        except BatchUnreadable as error:
+            raise PartitionStopped(str(error)) from error
+
+    # --- Whole -------------------------------------------------------------------------------
+
+    def require_whole(self) -> None:
+        if not self._read_once.is_set():
+            raise GlobalTablePending(
+                f"global table {self._table.name!r} is being read from its changelogs", self._ready
+            )
+
+    async def _ready(self) -> None:
+        await self._read_once.wait()
+
+    def __getitem__(self, key: Key) -> Any:
+        for part in self._parts.values():
+            if part.content.keeps(key):
+                return part.content.kept(key)
+        return self._table.empty().kept(key)
+
+    def __contains__(self, key: object) -> bool:
+        return any(part.content.keeps(key) for part in self._parts.values())
+
+    def keys(self) -> list[Key]:
+        """Of all partitions."""
+        return [key for part in self._parts.values() for key in part.content.kept_keys()]
