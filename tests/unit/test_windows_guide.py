@@ -37,3 +37,15 @@ def test_the_code_of_the_guide_runs(app_tester, tmp_path, monkeypatch):
 def test_the_app_of_the_guide_is_type_checked(type_check, old, new, fits):
     """Strictly, as a user's package."""
     assert type_check(APP.replace(old, new)) == fits
+
+
+def test_the_windows_of_the_readme_fit_its_app(tmp_path, monkeypatch):
+    """Both blocks in one file, as a reader puts them."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "readme_app.py").write_text("\n".join(blocks))
+    monkeypatch.syspath_prepend(tmp_path)
+    import readme_app
+
+    assert "refunds-windows" in readme_app.app.agents
+    assert "refunds_per_minute" in readme_app.app.clickhouse_tables
+    del sys.modules["readme_app"]
