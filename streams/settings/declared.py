@@ -367,7 +367,7 @@ class Settings:
         high=1_000_000_000,
     )
     edge_refused_ms: int = _setting(
-        2000,
+        1000,
         "milliseconds of an edge's processor for refused events of one tenant within a minute, as requests",
         low=100,
         high=60_000,

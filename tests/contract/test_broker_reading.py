@@ -188,3 +188,18 @@ async def test_a_recreated_topic_starts_again_at_zero(world):
         await reader.read(tp, 4)
     assert await reader.last_stable_offset(tp) == 0
     await reader.close()
+
+
+@pytest.mark.parametrize(("kind", "appended"), [("CreateTime", False), ("LogAppendTime", True)])
+async def test_a_batch_says_whose_times_its_records_bear(world, kind, appended):
+    """A topic may be switched while workers run: then each batch tells, and the setting does not."""
+    tp = TopicPartition(await world.topic(config={"message.timestamp.type": kind}), 0)
+    writer = await world.writer()
+    await writer.begin()
+    await (await writer.send(OutboundRecord(tp, b"k", b"v", (), 1_700_000_000_123)))
+    await writer.commit()
+    await world.stable(tp, 2)
+    reader = await world.broker.reader()
+    batch = await reader.read(tp, 0)
+    assert (batch.append_times, batch.timestamps == [1_700_000_000_123]) == (appended, not appended)
+    await reader.close()
