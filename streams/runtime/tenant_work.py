@@ -20,6 +20,9 @@ from streams.errors import CacheUnavailable
 PERIOD_S: Final = 60.0
 HOLD_MIN_S: Final = 1.0
 HOLD_MAX_S: Final = 300.0
+GUESS_S: Final = 5.0
+"""The hold of a tenant of which no job has ended yet. A short one is corrected by the next request; a long
+one would last, since edges let none through."""
 _FLUSH_S: Final = 1.0
 
 
@@ -51,14 +54,14 @@ class TenantWork:
         return 0.0 if empty_at is None else max(0.0, empty_at - self._clock.monotonic() - PERIOD_S)
 
     def time_for(self, tenant: str, jobs: int) -> float:
-        """Seconds in which so many jobs of the tenant end, at the pace of its last minute or two;
-        `HOLD_MAX_S` while none has ended."""
+        """Seconds in which so many jobs of the tenant end, at the pace of its last minute or two
+        and a period at most; `GUESS_S` while none has ended."""
         now_s = self._clock.monotonic()
         self._pass_time(now_s)
         ended = self._ended[tenant] + self._ended_before[tenant]
         before_s = PERIOD_S if self._ended_before else 0.0
         span_s = max(HOLD_MIN_S, now_s - self._began_s + before_s)
-        return jobs * span_s / ended if ended else HOLD_MAX_S
+        return min(jobs * span_s / ended, PERIOD_S) if ended else GUESS_S
 
     def hold(self, tenant: str, seconds: float) -> None:
         """Have edges refuse requests of the tenant from the next second on."""

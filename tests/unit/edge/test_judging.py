@@ -12,11 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.app import app
 from streams.access.quotas import PERIOD_S, Quota, Quotas
 from streams.access.refusals import BodyTooLarge, Unreadable
+from streams.access.tokens import Role, Token
 from streams.clock import VirtualClock
+from streams.codecs import Limits
 from streams.edge import cutting
+from streams.edge import intake as intake_module
+from streams.edge import judging as judging_module
 from streams.edge.exchange import EVENTS_MAX, JSON, NDJSON, REJECTED_MAX
+from streams.edge.intake import Intake, topics_taken
 from streams.edge.judging import (
     AT_ONCE_EVENTS,
     SLICE_BYTES,
@@ -27,6 +33,7 @@ from streams.edge.judging import (
 )
 from streams.telemetry.metrics import Metrics
 
+LIMITS = Limits(future_max_s=300, late_max_s=604_800)
 METRICS = "/v1/events/model.metrics"
 LINES = {"Content-Type": NDJSON}
 
@@ -195,6 +202,56 @@ async def test_blank_lines_are_counted_before_they_are_cut():
     """Four million of them took 0.2 s."""
     with pytest.raises(BodyTooLarge, match="at most 20000 lines"):
         await cutting.events(b"\n" * (1 << 20), NDJSON, Judging(Loop()))
+
+
+class KeptLane:
+    """Takes every block."""
+
+    def __init__(self):
+        self.kept = []
+
+    async def keep(self, keys, values, traceparent, version):
+        self.kept += zip(keys, values, strict=True)
+        return "log"
+
+
+NOW_MS = 1_760_000_000_000
+EVENTS = st.sampled_from(
+    [
+        b"1",
+        b"{",
+        b"\xff",
+        *(
+            json.dumps(
+                {"tenant_id": tenant, "model_id": "m", "metric": "x", "ts": at, "value": 1.0}
+            ).encode()
+            for tenant in ("acme", "globex")
+            for at in (NOW_MS, 1)
+        ),
+    ]
+)
+TOKEN = Token(id="id", tenant="acme", role=Role.OPERATE.name.lower(), sha256="", created_ms=0)
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=30), st.integers(1, 8))
+def test_slices_judge_as_the_whole_body_does(values, size):
+    """Each event is accepted or refused as if the body were judged at once, in its order."""
+
+    async def taken():
+        lane, loop = KeptLane(), Loop()
+        lanes = dict.fromkeys(topics_taken(app.topology), lane)
+        clock = VirtualClock(start_ms=NOW_MS)
+        intake = Intake(app.topology, lanes, clock, LIMITS, Metrics().edge, loop)
+        judging = intake.judging()
+        return await intake.take(app.topics["model.metrics"], values, TOKEN, judging), lane.kept
+
+    whole, kept = asyncio.run(taken())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(judging_module, "SLICE_EVENTS", size)
+        patched.setattr(intake_module, "AT_ONCE_EVENTS", 0)
+        sliced, kept_sliced = asyncio.run(taken())
+    assert (sliced, kept_sliced) == (whole, kept)
+    assert whole.accepted + len(whole.bad) == len(values)
 
 
 documents = st.recursive(
