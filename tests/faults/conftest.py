@@ -38,9 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
-        first = metafunc.config.getoption("--fault-seed", 1)
+        first = metafunc.config.getoption("--fault-seed", 1) or 1
         once = metafunc.definition.get_closest_marker("once") is not None
-        runs = 1 if once else metafunc.config.getoption("--fault-runs", 1)
+        runs = 1 if once else metafunc.config.getoption("--fault-runs", 1) or 1
         metafunc.parametrize("seed", range(first, first + runs))
 
 
@@ -52,7 +52,7 @@ def report(request: pytest.FixtureRequest) -> Iterator[Callable[[Finding], None]
     yield findings.append
     path = request.config.getoption("--fault-report", None)
     if path is not None and findings:
-        seed = request.config.getoption("--fault-seed")
+        seed = request.config.getoption("--fault-seed", 1) or 1
         write(path, findings, time.monotonic() - began, seed)
 
 

@@ -77,15 +77,15 @@ def watch_clients(doom: Doom) -> None:
         setattr(KafkaBroker, factory, _watched_product(doom, role, made))
     opened = KafkaBroker.reader
 
-    async def reader(broker: KafkaBroker) -> Any:
-        return Watched(doom, "reader", await opened(broker))
+    async def reader(self: KafkaBroker) -> Any:
+        return Watched(doom, "reader", await opened(self))
 
     KafkaBroker.reader = reader
     open_store = RocksFolder.__call__
 
-    def store(folder: RocksFolder, tp: TopicPartition, fresh: bool) -> Any:
+    def store(self: RocksFolder, tp: TopicPartition, fresh: bool) -> Any:
         doom.reached("before", "store.open")
-        found = open_store(folder, tp, fresh)
+        found = open_store(self, tp, fresh)
         doom.reached("after", "store.open")
         return Watched(doom, "store", found)
 

@@ -191,7 +191,7 @@ class SimulationTrial:
             assert (status, json.loads(summary)) == (result["status"], result["summary"])
         assert sum(repeated for _, _, repeated in mine.values()) == self.oracle.repeats
 
-    def _rows(self) -> list[tuple[Any, ...]]:
+    def _rows(self) -> list[Sequence[Any]]:
         server = servers(self.settings, app.clickhouse_tables)[0]
         sql = "SELECT request_id, status, summary, repeated FROM simulations"
         rows = list(server.replica.query(sql, {})[1])

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from streams.edge.exchange import NDJSON
+from streams.types import Headers
 from tests.faults.edge_process import EdgeUnderTest
 from tests.faults.services import absent
 
@@ -31,8 +32,9 @@ class OverHttp:
         return None
 
     async def send_many(
-        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], headers: Headers = ()
     ) -> Awaitable[None]:
+        assert not headers, "an edge takes none"
         return asyncio.ensure_future(self._post(topic, b"\n".join(values), len(values)))
 
     async def close(self) -> None:

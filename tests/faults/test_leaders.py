@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from streams.schedule.journal import entries
+from agents.app import app
+from streams.schedule.journal import entries, schedule_of
 from streams.schedule.ledger_audit import NAME
 from tests.faults.worker import POLL_S
 
@@ -16,7 +17,8 @@ INTERVAL_S = 8.0
 async def _journal(trial):
     reader = await trial.broker.reader()
     try:
-        return [entry for entry in await entries(reader) if entry.job == NAME]
+        kept = await entries(reader, schedule_of(app.topology))
+        return [entry for entry in kept if entry.job == NAME]
     finally:
         await reader.close()
 
