@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from streams.clickhouse_table import ClickHouseTable
 from streams.errors import UsageError
 from streams.topic import Topic
+from streams.window_agent import WindowAgent, window_agent
 from streams.window_aggregates import (
     AggregatedWindows,
     Late,
     OnClose,
     Span,
-    WindowAgent,
     span_ms,
-    window_agent,
 )
 from tables.aggregates.aggregate import Aggregate
 
@@ -51,6 +49,7 @@ class WindowDeclarations:
         late: Late = "dead_letter",
         keys: Literal["record", "any"] = "record",
         on_window_close: OnClose | None = None,
+        ids: str = "",
         ttl_days: int | None = None,
         group: str | None = None,
         description: str = "",
@@ -66,15 +65,12 @@ class WindowDeclarations:
         `window_closed`, or it is dropped and counted. ``on_window_close``: a plain function, called
         once for each closed window; what it sends with `Topic.send_soon` is in the same transaction.
         ``keys`` "any": ``by`` need not have the topic's key field, and a key has a row for each partition.
+        ``ids``: the field that identifies an event. A repeat within `DIA_DEDUPE_TTL_S` counts once; one with
+        another payload is a dead letter `idempotency_conflict`. All windows of a topic have the same.
         ``ttl_days``: how long ClickHouse keeps rows.
 
         All windows of a topic are one agent, ``{topic}-windows``. Raises `UsageError`.
         """
-        if on_window_close is not None and inspect.iscoroutinefunction(on_window_close):
-            raise UsageError(
-                f"on_window_close of windows {name!r} is `async def`: closing is a part of a commit and "
-                f"does not wait. Write a plain function, and send with topic.send_soon()."
-            )
         size_ms = span_ms("size", size)
         declared = AggregatedWindows(
             name=name,
@@ -88,18 +84,25 @@ class WindowDeclarations:
             late=late,
             keys=keys,
             on_window_close=on_window_close,
+            ids=ids,
             ttl_days=ttl_days,
             description=description,
         )
-        called = f"{of.name}-windows"
-        before = self._agents.get(called)
-        if isinstance(before, WindowAgent):
-            if group not in (None, before.group):
-                raise UsageError(f"windows {name!r}: those of {of.name} are in {before.group}.")
-            agent = window_agent(called, of, before.group, (*before.windows, declared))
-        else:
-            agent = window_agent(called, of, group or self.group, (declared,))
-            self.check_agent(agent)
+        agent = _agent_with(self, declared, group)
         self.add_clickhouse_table(declared.table)
-        self._agents[called] = agent
+        self._agents[agent.name] = agent
         return declared
+
+
+def _agent_with(app: _Declares, declared: AggregatedWindows, group: str | None) -> WindowAgent:
+    """The agent of the windows that its topic has, with these."""
+    topic = declared.topic
+    name = f"{topic.name}-windows"
+    before = app._agents.get(name)  # noqa: SLF001 - what it is mixed into
+    if not isinstance(before, WindowAgent) or before.source is not topic:
+        agent = window_agent(name, topic, group or app.group, (declared,))
+        app.check_agent(agent)
+        return agent
+    if group not in (None, before.group):
+        raise UsageError(f"windows {declared.name!r}: those of {topic.name} are in {before.group}.")
+    return window_agent(name, topic, before.group, (*before.windows, declared))

@@ -20,26 +20,22 @@ a topic, by their ``late="dead_letter"``, is folded into none of them, so that i
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from streams.agent import AgentSpec, EventBatch, Scope
-from streams.bad_records import ValueRefused, WindowClosed
 from streams.clickhouse_table import EPOCH, ClickHouseTable
 from streams.column_type import TIME
 from streams.errors import UsageError
-from streams.topic import TENANT_FIELD, Topic
+from streams.topic import Topic
 from tables import ENGINE_TABLES
-from tables.aggregate_table import AggregateTable, Key, WindowBatch
+from tables.aggregate_table import AggregateTable, Key
 from tables.aggregate_windows import AggregateWindows, pane_ms
 from tables.aggregates.aggregate import COLUMN_TYPES, Aggregate, FieldType
-from tables.aggregates.field_columns import KEY_KINDS, Refused, field_types, keys_of, values_of
+from tables.aggregates.field_columns import KEY_KINDS, field_types
 from tables.session_windows import SessionWindows
 from tables.table import MAX_ENTRY_BYTES, TableContext, TableSpec
 from tables.table_values import KEY_MAX_BYTES
@@ -106,6 +102,7 @@ class AggregatedWindows:
     late: Late
     keys: Literal["record", "any"]
     on_window_close: OnClose | None = None
+    ids: str = ""
     ttl_days: int | None = None
     description: str = ""
     types: Mapping[str, FieldType] = field(init=False)
@@ -121,7 +118,13 @@ class AggregatedWindows:
             raise self._wrong("by needs a field of the key, and fold an aggregator")
         if self.late not in ("dead_letter", "drop"):
             raise self._wrong(f"late={self.late!r} is neither 'dead_letter' nor 'drop'")
+        if self.on_window_close is not None and inspect.iscoroutinefunction(self.on_window_close):
+            raise self._wrong(
+                "on_window_close is `async def`, but closing is a part of a commit and does not wait. "
+                "Write a plain function, and send with topic.send_soon()"
+            )
         read = [*self.by, *(name for one in self.fold.values() for name in one.fields)]
+        read += [self.ids] if self.ids else []
         try:
             object.__setattr__(self, "types", field_types(self.topic.type, dict.fromkeys(read)))
             for aggregate in self.fold.values():
@@ -171,6 +174,11 @@ class AggregatedWindows:
                 f"records lie in partitions by {lies}, which by={self.by} does not have, so that one "
                 f"key would have a row in each of several partitions. Send the events to a topic under "
                 f"that key, or say keys='any' and add the rows up"
+            )
+
+        if self.ids and self.types[self.ids].kind not in (str, int):
+            raise self._wrong(
+                f"ids names {self.ids!r}, which is {self.types[self.ids]}, not str or int"
             )
 
     def _table(self) -> ClickHouseTable:
@@ -236,97 +244,3 @@ class AggregatedWindows:
 
 
 _STATE_BYTES_MAX = MAX_ENTRY_BYTES - KEY_MAX_BYTES - 1024
-
-
-class WindowScope(Scope, Protocol):
-    """The partition of a window agent."""
-
-    def before_ms(self, batch: EventBatch[Any]) -> NDArray[np.int64]:
-        """The watermark before each event of ``batch``."""
-        ...
-
-    def dropped(self, records: int) -> None:
-        """So many records were late, and are dropped as their windows say."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowAgent(AgentSpec):
-    """The agent of all windows of one topic."""
-
-    windows: tuple[AggregatedWindows, ...]
-
-
-def window_agent(
-    name: str, topic: Topic, group: str, windows: tuple[AggregatedWindows, ...]
-) -> WindowAgent:
-    """An agent that folds the events of ``topic`` into ``windows``."""
-    types = {name: kind for one in windows for name, kind in one.types.items()}
-    read = dict.fromkeys(name for one in windows for f in one.fold.values() for name in f.fields)
-    return WindowAgent(
-        name=name,
-        source=topic,
-        group=group,
-        tables=tuple(one.spec for one in windows),
-        process=_Folding(windows, types, {name: types[name] for name in read}).fold,
-        windows=windows,
-    )
-
-
-class _Folding(NamedTuple):
-    """``types`` are those of all fields that are read, ``values`` of those that are aggregated."""
-
-    windows: tuple[AggregatedWindows, ...]
-    types: Mapping[str, FieldType]
-    values: Mapping[str, FieldType]
-
-    def fold(self, batch: EventBatch[Any], scope: Scope) -> None:
-        """Refuse what no window can hold and what is late, fold the rest into all windows."""
-        partition = cast(WindowScope, scope)
-        bad: Refused = {}
-        fields = values_of(batch.events, self.values, bad)
-        keys = {
-            by: keys_of(batch.events, by, self.types, bad)
-            for by in dict.fromkeys(one.by for one in self.windows)
-        }
-        refused = {row: (ValueRefused.code, why) for row, why in bad.items()}
-        before_ms = partition.before_ms(batch)
-        tables = [scope.table(one.spec) for one in self.windows]
-        late = [table.late(batch.event_ms, before_ms) for table in tables]
-        for declared, rows in zip(self.windows, late, strict=True):
-            if declared.late == "dead_letter":
-                for row in np.flatnonzero(rows).tolist():
-                    refused.setdefault(
-                        row, (WindowClosed.code, _late(declared, batch, row, before_ms))
-                    )
-        kept = np.ones(len(batch), np.bool_)
-        kept[[*refused]] = False
-        self._refuse(batch, scope, refused)
-        offsets = batch.offsets()
-        for declared, table, behind in zip(self.windows, tables, late, strict=True):
-            distinct = {key: at for at, key in enumerate(dict.fromkeys(keys[declared.by]))}
-            codes = np.fromiter(map(distinct.__getitem__, keys[declared.by]), np.int64, len(batch))
-            whole = WindowBatch([*distinct], codes, batch.event_ms, offsets, before_ms, fields)
-            fits = kept & ~behind
-            if fits.any():
-                table.fold(whole if fits.all() else whole.take(np.flatnonzero(fits)))
-            if declared.late == "drop" and (lost := int((kept & behind).sum())):
-                partition.dropped(lost)
-        scope.count(applied=len(batch) - len(refused))
-
-    def _refuse(
-        self, batch: EventBatch[Any], scope: Scope, refused: Mapping[int, tuple[str, str]]
-    ) -> None:
-        for row, (code, why) in sorted(refused.items()):
-            tenant = getattr(batch.events[row], TENANT_FIELD, "")
-            scope.dead_letter(batch.row(row), code, why, str(tenant))
-
-
-def _late(
-    declared: AggregatedWindows, batch: EventBatch[Any], row: int, before_ms: NDArray[np.int64]
-) -> str:
-    return (
-        f"the event time {int(batch.event_ms[row])} ms lies in windows of {declared.name!r} that are "
-        f"closed: the watermark was at {int(before_ms[row])} ms, and their grace is "
-        f"{declared.grace_ms / 1000:g} s. Give them a longer grace, or late='drop'"
-    )

@@ -63,7 +63,7 @@ from streams.types import (
     TopicPartition,
     TransactionalProducer,
 )
-from streams.window_aggregates import WindowAgent
+from streams.window_agent import WindowAgent
 from tables import OUTBOX
 from tables.changelog import Counters, Link
 from tables.fingerprint import SECRET_BYTES, Entropy

@@ -26,7 +26,8 @@ from streams.errors import AgentFailed
 from streams.runtime.partition import Partition, Prepared
 from streams.runtime.state import PartitionState
 from streams.sending import outgoing
-from streams.window_aggregates import AggregatedWindows, ClosedWindow, WindowAgent
+from streams.window_agent import WindowAgent
+from streams.window_aggregates import AggregatedWindows, ClosedWindow
 from tables.aggregate_table import AggregateTable, WindowRow
 from tables.changelog import Link
 from tables.emission import Emission

@@ -34,6 +34,12 @@ class Order(msgspec.Struct):
     ts: int
 
 
+class Click(msgspec.Struct):
+    account: str
+    id: int
+    ts: int
+
+
 def _app() -> App:
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
@@ -56,6 +62,8 @@ def _app() -> App:
         },
         on_window_close=tell,
     )  # fmt: skip
+    clicks = app.topic("clicks", value_type=Click, key_field="account", time_field="ts")
+    app.windows("clicked", of=clicks, by=("account",), size=5, ids="id", fold={"n": Count()})
     app.windows("hopping", of=orders, by=("account",), size=9, step=3, fold={"n": Count()})
     app.windows("sessions", of=orders, by=("account",), gap=3, grace=1, fold={"n": Count()})
     return app

@@ -231,6 +231,47 @@ def test_a_record_is_folded_into_all_windows_or_none(tested):
     assert sum(row["n"] for row in tester.rows("long")) == 2
 
 
+def test_an_event_that_is_sent_twice_counts_once(tested):
+    """By its id, through a move; with another payload it is a dead letter, and counts in neither form."""
+    app, orders = _app()
+    app.windows(
+        "per_minute", of=orders, by=("account",), size=60, ids="item",
+        fold={"n": Count(), "total": Sum("amount")},
+    )  # fmt: skip
+    tester = tested(app)
+    for item in ("x", "y", "x", "z", "y"):
+        tester.send(orders, _order(0, item=item))
+        tester.move()
+    tester.send(orders, _order(0, item="x", amount=5.0))
+    assert _rows(tester, "per_minute", "n", "total") == [(0, False, 3, 3.0)]
+    assert [letter.code for letter in tester.dead_letters] == ["idempotency_conflict"]
+    (ledger,) = tester.rows("ledger")
+    counts = {name: ledger[name] for name in ("read", "applied", "duplicates", "dead")}
+    assert counts == {"read": 6, "applied": 3, "duplicates": 2, "dead": 1}
+
+
+def test_a_refused_event_leaves_no_id(tested):
+    """It was late; under the same id an event in time is the first."""
+    app, orders = _app()
+    app.windows(
+        "per_minute", of=orders, by=("account",), size=60, grace=0, ids="item", fold={"n": Count()}
+    )
+    tester = tested(app)
+    for second, item in ((0, "a"), (61, "b"), (59, "c"), (62, "c")):
+        tester.send(orders, _order(second, item=item))
+    assert _rows(tester, "per_minute", "n") == [(0, True, 1), (60, False, 2)]
+    assert [letter.code for letter in tester.dead_letters] == ["window_closed"]
+
+
+def test_all_windows_of_a_topic_have_the_same_ids():
+    """An event counts in all of them or in none."""
+    app, orders = _app()
+    app.windows("one", of=orders, by=("account",), size=60, ids="item", fold={"n": Count()})
+    with pytest.raises(UsageError, match="'other' have ids='', and others of orders have 'item'"):
+        app.windows("other", of=orders, by=("account",), size=60, fold={"n": Count()})
+    assert "other" not in app.clickhouse_tables
+
+
 class Loose(faust.Record, serializer="json"):
     """Its values are not validated."""
 
@@ -347,6 +388,8 @@ async def _no_function(window):
         ({"step": 59.999}, "Make the size a multiple of the step"),
         ({"size": "soon"}, "no length of time"),
         ({"grace": -1}, "no length of time"),
+        ({"ids": "identity"}, "has no field 'identity'"),
+        ({"ids": "amount"}, "ids names 'amount', which is float"),
         ({"late": "keep"}, "neither 'dead_letter' nor 'drop'"),
         ({"fold": {"w": Count()}}, "two columns called 'w'"),
         ({"name": "m1"}, "has a ClickHouse table or sink named m1"),
