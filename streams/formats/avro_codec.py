@@ -24,6 +24,7 @@ import fastavro
 import msgspec
 from fastavro._read_common import SchemaResolutionError
 from fastavro._read_py import schemaless_reader as python_reader
+from fastavro.read import LOGICAL_READERS
 from fastavro.schema import SchemaParseException
 from fastavro.types import Schema
 from msgspec import inspect
@@ -42,6 +43,21 @@ _KEPT: Final = (bytes, datetime, date, time, Decimal, UUID)
 """Types that Avro has itself."""
 _AS_WRITTEN: Final = (inspect.IntType, inspect.FloatType, inspect.StrType, inspect.BytesType)
 """Declared types that take a value of a logical type as the bytes have it."""
+
+
+DECIMAL_MAX_BYTES: Final = 1024
+"""Of some 2,400 digits. Making a decimal of more costs the square of its length: 1 MB, minutes."""
+_decimal = LOGICAL_READERS["bytes-decimal"]
+
+
+def _bounded_decimal(data: bytes, *schemas: Any) -> Any:
+    if len(data) > DECIMAL_MAX_BYTES:
+        raise ValueError(f"a decimal of {len(data)} bytes, of at most {DECIMAL_MAX_BYTES}")
+    return _decimal(data, *schemas)
+
+
+# fastavro has one table of them for the process, which both of its readers use.
+LOGICAL_READERS["bytes-decimal"] = _bounded_decimal
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,9 @@ class RegistryCodec(ABC):
             return self.reader(value_type, schema)
         except Unfit as why:
             return why.found
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
+        except DiaError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a library raises for a foreign schema
             what = f"schema {named} cannot be used: {type(error).__name__}: {error}"
             return defect(IncompatibleSchema.code, "$", what)
 

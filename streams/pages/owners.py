@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import structlog
@@ -17,7 +18,6 @@ from streams.pages.page_tables import Place
 from streams.proxies import DIRECT
 
 ANSWER_S: Final = 30.0
-ANSWER_MAX_BYTES: Final = 16 << 20
 _PASSED_ON: Final = ("authorization", "content-type", "accept")
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class WorkersHere:
             async with httpx.AsyncClient(timeout=ANSWER_S, mounts=DIRECT) as client:
                 answer = await client.request(
                     request.method,
-                    f"http://{self._host}:{port}{request.path}",
+                    f"http://{self._host}:{port}{quote(request.path)}",
                     params=dict(request.query),
                     content=request.body,
                     headers=headers | {FORWARDED: "1"},

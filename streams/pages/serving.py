@@ -105,7 +105,7 @@ class PageSite:
         answered = await self._desk.answer(
             PageRequest(
                 method=request.method,
-                path=request.url.path,
+                path=request.scope["path"],
                 query=dict(request.query_params),
                 headers=dict(request.headers),
                 body=await _body(request),

@@ -290,6 +290,26 @@ async def test_a_body_that_nests_a_type_in_itself_does_not_end_the_process(place
     assert _codes(decoded) == [(1, "body_unfit")]
 
 
+async def test_a_decimal_without_a_bound_does_not_stop_the_worker(place):
+    """One of a megabyte takes fastavro minutes, in which the process would lose its partitions; the next
+    owner would meet the same record."""
+    topic = place.topic(value_type=Any)
+    schema = _record(("d", {"type": "bytes", "logicalType": "decimal", "precision": 9}))
+    number = place.put(schema)
+    good = _avro(number, schema, {"d": Decimal(7)})
+    bad = header(number) + b"\x80\x80\x78" + b"\x7f" * 983_040
+    decoded = await place.read(topic, good, bad)
+    assert decoded.events == [{"d": Decimal(7)}]
+    assert _codes(decoded) == [(1, "body_unfit")]
+
+
+async def test_a_schema_that_its_library_refuses_costs_its_records(place):
+    """The registry took it; whoever reads it may be of another mind."""
+    twice = _record(("a", _record(name="Twice")), ("b", _record(name="Twice")))
+    decoded = await place.read(place.topic(), header(place.put(twice)) + b"x")
+    assert _codes(decoded) == [(0, "incompatible_schema")]
+
+
 @pytest.mark.parametrize(
     "items", ["null", {"type": "fixed", "size": 0, "name": "F"}, _record(name="Empty")]
 )
