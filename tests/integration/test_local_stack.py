@@ -44,9 +44,26 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def folder(home):
-    """The stack's folder, with the stack stopped after the test."""
+    """The stack's folder; the stack does not run before the test, nor after it."""
+    down(home)
     yield StackFolder.of(home)
     down(home)
+
+
+@pytest.fixture
+def running(home):
+    """The stack, for tests that leave it as ready as they found it: it is started for the first of
+    them, and the next one finds it."""
+    return _start(home)
+
+
+@pytest.fixture
+def stopped(home, folder):
+    """The stack's folder, after a stack that was stopped."""
+    if not folder.plan.exists():
+        _start(home)
+        down(home)
+    return folder
 
 
 def _start(home: Path) -> Roster:
@@ -82,15 +99,6 @@ def test_up_serves_and_publishes_and_down_takes_all_away(home, folder):
     assert not down(home)
 
 
-def test_a_second_up_returns_the_running_stack(home, folder):
-    """Scripts call it without looking first."""
-    before = _start(home)
-    told: list[str] = []
-    assert up(home, progress=told.append).ready
-    assert "already running" in told[0]
-    assert read_roster(folder) == before
-
-
 def test_an_up_beside_another_waits_and_finds_it(home, folder):
     """Two terminals, one stack."""
     with ThreadPoolExecutor(2) as pool:
@@ -99,14 +107,22 @@ def test_an_up_beside_another_waits_and_finds_it(home, folder):
     assert all(running.ready for running in both)
 
 
+def test_a_second_up_returns_the_running_stack(home, running):
+    """Scripts call it without looking first."""
+    told: list[str] = []
+    assert up(home, progress=told.append).ready
+    assert "already running" in told[0]
+    assert read_roster(StackFolder.of(home)) == running
+
+
 @pytest.mark.parametrize("name", ["kafka", "redis"])
-def test_a_killed_service_comes_back_at_its_address(home, folder, name):
+def test_a_killed_service_comes_back_at_its_address(home, running, name):
     """A crash costs seconds, not an evening."""
-    before = {entry.name: entry for entry in _start(home).entries}
+    before = {entry.name: entry for entry in running.entries}
     restart_service(home, name, kill=True)
-    running = status(home)
-    assert running.ready
-    after = {service.name: service for service in running.services}
+    found = status(home)
+    assert found.ready
+    after = {service.name: service for service in found.services}
     assert after[name].starts == before[name].starts + 1
     assert after[name].address == before[name].address
     assert after[name].reason == "was ended by SIGKILL"
@@ -115,29 +131,41 @@ def test_a_killed_service_comes_back_at_its_address(home, folder, name):
 
 
 @pytest.mark.parametrize("kill", [True, False])
-def test_a_shard_can_be_restarted_on_purpose(home, folder, kill):
+def test_a_shard_can_be_restarted_on_purpose(home, running, kill):
     """`dia demo --chaos` stands on this, gently and not."""
-    before = _start(home)
     restart_shard(home, 0, kill=kill)
     assert status(home).ready
-    assert not before.entries[2].process.alive()
+    assert not running.entries[2].process.alive()
     with pytest.raises(UsageError, match="clickhouse-7"):
         restart_shard(home, 7)
 
 
-def test_a_supervisor_that_was_suspended_goes_on(home, folder):
+def test_a_supervisor_that_was_suspended_goes_on(home, running):
     """A laptop's lid, or Ctrl-Z in a container: waking up is no reason to stop a stack."""
-    before = _start(home)
-    before.supervisor.send(signal.SIGSTOP)
+    running.supervisor.send(signal.SIGSTOP)
     time.sleep(2.0)  # beyond the wait it was stopped in
-    before.supervisor.send(signal.SIGCONT)
+    running.supervisor.send(signal.SIGCONT)
     restart_service(home, "redis")
-    after = read_roster(folder)
-    assert after.supervisor == before.supervisor
+    after = read_roster(StackFolder.of(home))
+    assert after.supervisor == running.supervisor
     untouched = {"kafka", "clickhouse-0"}
     assert [entry for entry in after.entries if entry.name in untouched] == [
-        entry for entry in before.entries if entry.name in untouched
+        entry for entry in running.entries if entry.name in untouched
     ]
+
+
+def test_a_silent_service_is_named_by_status(home, running, capsys):
+    """A hung process is alive to the supervisor; status asks the service itself."""
+    redis = running.entries[1].process
+    redis.send(signal.SIGSTOP)
+    try:
+        assert main(["--home", str(home), "status"]) == 4
+    finally:
+        redis.send(signal.SIGCONT)
+    assert "redis" in capsys.readouterr().err
+    deadline = time.monotonic() + DEADLINE_S
+    while not status(home).ready:
+        assert time.monotonic() < deadline
 
 
 def test_a_killed_supervisor_takes_its_children_with_it(home, folder):
@@ -192,34 +220,30 @@ def test_a_stale_roster_with_a_reused_pid_is_not_believed(home, folder):
         stranger.kill()
 
 
-def test_a_busy_remembered_port_is_named_and_can_be_left(home, folder):
+def test_a_busy_remembered_port_is_named_and_can_be_left(home, stopped):
     """Another program took it while the stack was down."""
-    _start(home)
-    down(home)
-    port = remembered_plan(folder).brokers[0].port
+    port = remembered_plan(stopped).brokers[0].port
     with socket.create_server((LOOPBACK, port)):
         with pytest.raises(DependencyUnreachable, match=rf"{port} of kafka.*--new-ports"):
             up(home)
-        assert not folder.roster.exists()
+        assert not stopped.roster.exists()
         moved = up(home, new_ports=True, owner_pid=os.getpid())
         assert moved.ready
         assert moved.kafka_bootstrap != f"{LOOPBACK}:{port}"
 
 
-def test_a_service_that_cannot_start_is_named_with_its_log(home, folder):
+def test_a_service_that_cannot_start_is_named_with_its_log(home, stopped):
     """One sentence, exit code 4, and nothing left running."""
-    _start(home)
-    down(home)
-    folder.log("redis").unlink()
-    folder.log("redis").mkdir()
+    stopped.log("redis").unlink()
+    stopped.log("redis").mkdir()
     try:
         with pytest.raises(DependencyUnreachable, match=r"(?s)redis does not.*redis\.log") as info:
             up(home, owner_pid=os.getpid())
     finally:
-        folder.log("redis").rmdir()
+        stopped.log("redis").rmdir()
     assert info.value.exit_code == 4
     assert not status(home).running
-    assert not folder.published.exists()
+    assert not stopped.published.exists()
 
 
 async def test_what_kafka_was_told_survives_a_restart(home, folder):
@@ -289,20 +313,6 @@ def _named_with(home: Path) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def test_a_silent_service_is_named_by_status(home, folder, capsys):
-    """A hung process is alive to the supervisor; status asks the service itself."""
-    redis = _start(home).entries[1].process
-    redis.send(signal.SIGSTOP)
-    try:
-        assert main(["--home", str(home), "status"]) == 4
-    finally:
-        redis.send(signal.SIGCONT)
-    assert "redis" in capsys.readouterr().err
-    deadline = time.monotonic() + DEADLINE_S
-    while not status(home).ready:
-        assert time.monotonic() < deadline
 
 
 def test_the_session_stack_has_two_shards(stack):
