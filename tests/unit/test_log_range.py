@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from streams.broker.memory import MemoryBroker
 from streams.broker.memory_faults import SpoiledRead
-from streams.clock import SystemClock
+from streams.clock import SystemClock, VirtualClock
 from streams.errors import BatchUnreadable, BrokerUnavailable
-from streams.log_range import behind, read_range
+from streams.log_range import behind, read_range, until_readable
 from streams.types import OutboundRecord, TopicConfig, TopicPartition
 
 TP = TopicPartition("t", 0)
@@ -64,3 +66,37 @@ async def test_an_end_that_is_never_reached_is_an_error(broker):
 def test_a_damaged_header_does_not_hide_the_rest_of_the_log(until, goes_on):
     """It may name any end: what lies behind the batch is looked for, offset by offset."""
     assert behind(BatchUnreadable(TP, 5, until, "damaged"), 20) == goes_on
+
+
+async def _committed(clock, marker_delay_s):
+    """A broker with one record that was just committed."""
+    broker = MemoryBroker(clock, marker_delay_s=marker_delay_s)
+    admin = await broker.admin()
+    await admin.create_topics([TopicConfig(TP.topic, 1, 1, {})])
+    writer = broker.transactional_producer("w")
+    await writer.start()
+    await writer.begin()
+    await writer.send_many([OutboundRecord(TP, b"k", b"decided")])
+    await writer.commit()
+    return broker
+
+
+async def test_what_was_committed_is_read_by_the_next_command():
+    """The commit is answered before its marker lies in the log, and readers end below it."""
+    clock = VirtualClock()
+    broker = await _committed(clock, 5.0)
+    reader = await broker.reader()
+    assert await reader.last_stable_offset(TP) == 0
+    waiting = asyncio.create_task(until_readable(reader, TP, SystemClock()))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await clock.advance(5.1)
+    await waiting
+    assert await read(broker, 2) == [b"decided"]
+
+
+async def test_a_commit_that_cannot_be_seen_yet_is_no_failure(monkeypatch):
+    """It stands: a command that failed now would be given again."""
+    monkeypatch.setattr("streams.log_range.DECIDED_TIMEOUT_S", 0.0)
+    broker = await _committed(VirtualClock(), 60.0)
+    await until_readable(await broker.reader(), TP, SystemClock())
