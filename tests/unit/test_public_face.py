@@ -61,6 +61,7 @@ def test_importing_it_imports_no_engine():
     assert told.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("source", "fits"), [(PACKAGE, True), (WRONG, False)], ids=["right", "wrong"]
 )

@@ -25,14 +25,14 @@ def test_the_code_of_the_guide_runs(app_tester, tmp_path, monkeypatch):
     del sys.modules["windows_guide"]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("old", "new", "fits"),
     [
         ("", "", True),
-        ('Sum("amount")', "Sum(5)", False),
         ("window.start_ms", "window.begin", False),
     ],
-    ids=["right", "a field that is no text", "no such attribute"],
+    ids=["right", "wrong"],
 )
 def test_the_app_of_the_guide_is_type_checked(type_check, old, new, fits):
     """Strictly, as a user's package."""
