@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from streams.agent import EventBatch
 from streams.clock import Clock
 from streams.current_stream import HeadersLike, Key, NoTables, Target, current
-from streams.errors import AgentFailed
+from streams.errors import AgentFailed, Pending
 from streams.runtime.partition import Partition, Prepared
 from streams.runtime.state import PartitionState
 from streams.sending import outgoing
@@ -99,6 +99,8 @@ class WindowPartition(Partition):
         token = current.set(self)
         try:
             on_close(ClosedWindow(key, window.start_ms, window.end_ms, dict(window.row)))
+        except Pending as pending:
+            self.failure = pending
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent's code is wrong
             self.failure = AgentFailed(
                 f"on_window_close of windows {declared.name!r} raised {error!r} on {key} from "
@@ -123,16 +125,20 @@ class WindowPartition(Partition):
         headers: HeadersLike = None,
     ) -> None:
         """Send from `on_window_close`, in the commit that closes the window."""
-        record = outgoing(
-            topic,
-            key,
-            value,
-            partitions=self._sizes.get(topic.name) or topic.partitions,
-            without_key=self.tp.partition,
-            partition=partition,
-            timestamp_s=timestamp_s,
-            headers=headers,
-        )
+        try:
+            record = outgoing(
+                topic,
+                key,
+                value,
+                partitions=self._sizes.get(topic.name) or topic.partitions,
+                without_key=self.tp.partition,
+                partition=partition,
+                timestamp_s=timestamp_s,
+                headers=headers,
+            )
+        except Pending as pending:
+            self.failure = pending  # whatever `on_window_close` does with it
+            raise
         self.emit(record)
 
     # --- G3 ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from streams import App, Avro, JsonSchema, Record, Topic
+from streams import App, Avro, JsonSchema, Record, Sum, Topic
 from streams.agent import EventBatch
 from streams.errors import SchemaPending, SchemaRefused
 from streams.testing import NotAtRest
@@ -17,6 +17,10 @@ from streams.types import OutboundRecord, TopicPartition
 class Order(Record):
     account: str
     amount: float = 0.0
+
+
+class Timed(Order):
+    ts: int = 0
 
 
 class Bank(NamedTuple):
@@ -170,3 +174,33 @@ def test_a_background_task_writes_once_the_registry_answers(app_tester):
 
     tester = app_tester(app)
     assert [sent.value.account for sent in tester.outputs(told)] == ["a"]
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_a_window_that_closes_tells_once_the_registry_answers(app_tester, swallows):
+    """`app.windows` has no agent that could run again: its partition opens anew, the window is still open,
+    and closes with what it tells."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Timed, key_field="account", time_field="ts")
+    told = app.topic("told", value_type=Order, key_field="account", codec="avro")
+
+    def tell(window):
+        try:
+            told.send_soon(value=Order(account="a", amount=window.values["total"]))
+        except Exception:
+            if not swallows:
+                raise
+
+    app.windows(
+        "sales", of=orders, by=("account",), size="10s", grace="1s",
+        fold={"total": Sum("amount")}, on_window_close=tell,
+    )  # fmt: skip
+    tester = app_tester(app)
+    _away_until_asked(tester, 4)
+    begin_ms = tester.now_ms // 10_000 * 10_000
+    for amount in (1.0, 2.0):
+        tester.send(orders, Timed(account="a", amount=amount, ts=begin_ms))
+    tester.advance(60)
+    assert [sent.value for sent in tester.outputs(told)] == [Order(account="a", amount=3.0)]
+    assert [row["total"] for row in tester.rows("sales")] == [3.0]
+    assert tester.dead_letters == []

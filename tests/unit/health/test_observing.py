@@ -296,6 +296,16 @@ async def test_a_partition_that_its_owner_cannot_open_is_a_finding_with_the_reas
     assert why in found[0].detail
 
 
+async def test_a_partition_that_waits_for_the_schema_registry_is_a_finding_with_the_reason(broker):
+    """It is open and reads nothing: an operator looks for the registry, and not for a slow agent."""
+    why = "schema_registry_unavailable: the schema registry does not answer"
+    held = {"group": GROUP, "topic": TOPIC, "partition": 1, "phase": "ready", "waits_for": why}
+    found = (await _health(broker, [Worker(pid=1, slot=0, partitions=[held])])).findings
+    [one] = [one for one in found if one.code == "partition_held"]
+    assert (one.severity, one.subject) == (Severity.WARNING, f"{TOPIC}/1")
+    assert why in one.detail
+
+
 async def test_a_worker_of_this_host_that_ended_is_no_healthy_owner(broker, tmp_path):
     """A static member holds its partitions for a whole session after its process is gone."""
     await _produce(broker, 10)
