@@ -31,6 +31,7 @@ from streams.errors import UsageError
 from streams.faust_arguments import partitions_of_app, retention_ms_of_topic
 from streams.formats.codec import Codec
 from streams.formats.named import codec_of
+from streams.formats.registry_codec import RegistryCodec
 from streams.formats.schema_format import SchemaFormat
 from streams.headers import UNNAMED_VERSION
 from streams.job_agent import Agent, Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
@@ -372,6 +373,11 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
                     f"agent {agent.name} is on topic {topic.name}, which app {self.name} does not "
                     f"declare. Declare it with app.topic({topic.name!r}, ...)."
                 )
+        if isinstance(agent, JobAgent) and isinstance(agent.results.codec, RegistryCodec):
+            raise UsageError(
+                f"agent {agent.name} answers to topic {agent.results.name}, whose codec needs a schema "
+                f"registry: an answer cannot wait for one. Give the topic another codec."
+            )
         self._check_group(agent)
         tables = [spec.name for spec in agent.tables]
         if twice := {table for table in tables if tables.count(table) > 1}:

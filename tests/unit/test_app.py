@@ -191,3 +191,12 @@ def test_agents_are_chosen_by_name():
     assert [agent.name for agent in app.chosen("all")] == ["_count", "again"]
     with pytest.raises(UsageError, match="no agent nobody"):
         app.chosen("nobody")
+
+
+def test_a_job_agent_does_not_answer_by_a_schema_registry():
+    """An answer is made when its work ends, where nothing can wait for a schema."""
+    app = App("acme")
+    asked, told = _orders(app), app.topic("told", value_type=Order, codec="avro")
+    with pytest.raises(UsageError, match="an answer cannot wait"):
+        app.job_agent(asked, name="work", results=told, ask=_count, answer=_count, performer=_count)
+    assert not app.agents
