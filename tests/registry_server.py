@@ -31,6 +31,7 @@ class RegistryServer:
     asked: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    loop: asyncio.AbstractEventLoop | None = None
 
     def app(self) -> Starlette:
         routes = [
@@ -40,6 +41,11 @@ class RegistryServer:
             Route("/subjects/{subject:path}", self._register, methods=["POST"]),
         ]
         return Starlette(routes=routes)
+
+    def release(self) -> None:
+        """Whoever asked while it was slow is answered: the server could not end before."""
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self.released.set)
 
     async def _fault(self, request: Request) -> Response | None:
         self.asked.append(f"{request.method} {request.url.path}")
@@ -115,11 +121,12 @@ def registry_server() -> Iterator[RegistryServer]:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Starlette]:
-        try:
-            yield server.app()
-        finally:
-            server.released.set()
+        server.loop = asyncio.get_running_loop()
+        yield server.app()
 
     with listening(opened) as url:
         server.url = url
-        yield server
+        try:
+            yield server
+        finally:
+            server.release()
