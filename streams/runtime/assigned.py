@@ -191,7 +191,7 @@ class AssignedPartition:
             self._meters.measure(self.partition, self.lag, self.held_back_s, self.clock_ahead_s)
 
     def _read_on(self, partition: Partition) -> None:
-        """W3, once the schema registry has answered."""
+        """Y3, once the schema registry has answered."""
         if not self._schemas.over():
             return
         self._consumer.seek(self.tp, partition.position)

@@ -1,8 +1,8 @@
 """A global table in one process: it follows the changelogs of the agent that writes it.
 
- G1  the end of each changelog is asked for, and all before it is read: then the table may be read
- G2  again and again, what was committed since is applied, a whole commit at a time
- G3  where the log was trimmed past it, that partition is read anew, beside what it has, and replaced
+ Z1  the end of each changelog is asked for, and all before it is read: then the table may be read
+ Z2  again and again, what was committed since is applied, a whole commit at a time
+ Z3  where the log was trimmed past it, that partition is read anew, beside what it has, and replaced
 
 What is live is appended again before a log is trimmed, so a log read from its start is the whole state.
 """

@@ -1,8 +1,8 @@
 """A partition that cannot decode its next list before the schema registry has answered.
 
- W1  decoding raises `SchemaPending`: nothing of the list is folded, the consumer is paused   `begin`
- W2  the registry is asked, again and again while it is away, beside commits and heartbeats
- W3  once it has answered, the partition reads on from where it stands                       `over`
+ Y1  decoding raises `SchemaPending`: nothing of the list is folded, the consumer is paused   `begin`
+ Y2  the registry is asked, again and again while it is away, beside commits and heartbeats
+ Y3  once it has answered, the partition reads on from where it stands                       `over`
 
 No record is judged in between, so none is dead-lettered for an outage of the registry.
 """
@@ -62,12 +62,12 @@ class SchemaWait:
         return self._task is not None
 
     def begin(self, pending: Pending) -> None:
-        """W1. The partition folds nothing until `over`."""
+        """Y1. The partition folds nothing until `over`."""
         asking = obtained(pending, self._clock, self._tp, self)
         self._task = asyncio.create_task(asking, name=f"schemas-{self._tp}")
 
     def over(self) -> bool:
-        """W3: whether the answer came since it was last asked. Raises what the asking raised."""
+        """Y3: whether the answer came since it was last asked. Raises what the asking raised."""
         task = self._task
         if task is None or not task.done():
             return False
