@@ -14,9 +14,12 @@ offset of a transaction whose records are aborted.
  T4  where there is no such record, T3 does not hold: the record was trimmed, or the log lost it
 
 The client was answered nothing that T3 contradicts: a coordinator answers what is replicated.
-The opposite, records that stand without their offset, is for each user of an offset to see. Where
-records of one such transaction stand in one partition and are aborted in another, doing it again
-writes the first ones twice.
+The opposite, records that stand without their offset, is for each user of an offset to see.
+
+What this cannot mend: a transaction whose records stand in one partition and are aborted in another.
+Where the named record is aborted, doing the work again writes the others twice; where it stands, the
+others are lost: dead letters, outputs and results of agents, replayed events. `dia audit --deep`
+compares dead letters with the ledger and finds both.
 """
 
 from __future__ import annotations

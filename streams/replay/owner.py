@@ -7,8 +7,10 @@ Each transaction also commits the number of its last journal entry, as the offse
 partition in group `DECIDED_GROUP`. A journal that ends below that number has lost decisions, and a
 letter that was decided there would be replayed twice. Brokers forget the offset after seven silent
 days (offsets.retention.minutes); from then on such a loss shows no more. The offset's metadata,
-``at=O``, says where that entry landed: an entry that is aborted there was never true
-(streams/torn_commit.py).
+``from=F at=O``, names the first entry of that transaction, and says where the last one landed: where
+that is aborted, and the journal ends before the first one, the transaction was never true
+(streams/torn_commit.py). `DecisionsLost` is an exception: what made an operator order it is as lost as
+before.
 
 A commit is answered before its marker lies in the journal, and readers end below a missing marker.
 So an owner that has decided something waits at its end for the markers: the next command reads what
@@ -28,7 +30,7 @@ import msgspec
 from streams.clock import Clock
 from streams.errors import ChangelogLost, CommitInDoubt, DiaError, PartitionRestart
 from streams.log_range import until_readable
-from streams.replay.journal import Entry, entry_at, record
+from streams.replay.journal import DecisionsLost, Entry, entry_at, record
 from streams.replay.standing import Standing, read_standing, way_out
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.topic import Topic, replay_group
@@ -44,7 +46,7 @@ from streams.types import (
 )
 
 COMMIT_TIMEOUT_S = 30.0
-_MARK = re.compile(r"at=(\d{1,18})")
+_MARK = re.compile(r"from=(\d{1,18}) at=(\d{1,18})")
 
 
 def transactional_id(source: Topic, partition: int) -> str:
@@ -109,8 +111,9 @@ class Owner:
         landings = [await self._producer.send(entry) for entry in entries]
         await sent
         at = [await landing for landing in landings][-1]
+        mark = f"from={seq - len(entries) + 1} at={at}"
         await self._producer.send_offsets(
-            {self.dlq: CommittedOffset(seq, f"at={at}")}, decided_group(self.source)
+            {self.dlq: CommittedOffset(seq, mark)}, decided_group(self.source)
         )
         await self._producer.commit()
 
@@ -127,14 +130,19 @@ async def _decided(broker: Broker, source: Topic, partition: int) -> CommittedOf
     return committed or CommittedOffset(0, "")
 
 
-async def _is_torn(reader: LogReader, journal: TopicPartition, decided: CommittedOffset) -> bool:
-    """Whether the entry that ``decided`` was written with is aborted."""
+async def _is_torn(
+    reader: LogReader, journal: TopicPartition, decided: CommittedOffset, last: int
+) -> bool:
+    """Whether the transaction that left ``decided`` is aborted, and would follow entry ``last``."""
     mark = _MARK.fullmatch(decided.metadata)
-    if mark is None:
+    if mark is None or int(mark[1]) != last + 1:
         return False
-    at = int(mark[1])
-    entry = await aborted_at(reader, journal, at)
-    return entry is not None and entry_at(journal, at, entry).seq == decided.offset
+    at = int(mark[2])
+    found = await aborted_at(reader, journal, at)
+    if found is None:
+        return False
+    entry = entry_at(journal, at, found)
+    return entry.seq == decided.offset and not isinstance(entry, DecisionsLost)
 
 
 @asynccontextmanager
@@ -162,7 +170,9 @@ async def owned(
         standing = await read_standing(
             reader, source, partition, checked=checked, whole=whole
         )  # P3
-        if standing.seq < decided.offset and not await _is_torn(reader, journal, decided):
+        if standing.seq < decided.offset and not await _is_torn(
+            reader, journal, decided, standing.seq
+        ):
             lost = ChangelogLost(
                 f"{journal} ends with entry {standing.seq}, but entry {decided.offset} was "
                 f"committed: its newest decisions are lost, so nothing can be replayed exactly once any more. "

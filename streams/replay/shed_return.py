@@ -89,7 +89,8 @@ async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
     finally:
         await admin.close()
     if committed is not None:
-        return await _torn_from(broker, span, committed) or committed.offset
+        began = await _torn_from(broker, span, committed)
+        return committed.offset if began is None else began
     if clock.now_ms() - span.at_ms > REMEMBERED_MS:
         raise RefusedBySafety(
             f"{span.tp} was shed by order {span.order} more than {REMEMBERED_MS // 86_400_000} days "

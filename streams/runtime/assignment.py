@@ -11,7 +11,7 @@ A2 and A3 discard a store that a reset has made void: one whose epoch is lower t
 log ends in. Such a store may fit the log by accident, so the committed offset is asked too: it
 names epoch and number of the commit that wrote it, in the same transaction as that commit's link.
 A chain that ends before that link has lost its end (runtime/commit_mark.py), unless the log holds
-that link as an aborted one (streams/torn_commit.py).
+that link as an aborted one (runtime/torn_link.py).
 
 The order matters: only after A1 can nobody else append to the changelog that A3 reads.
 Truth is what the log holds; the store is its cache, and the committed offset is the witness that
@@ -37,7 +37,7 @@ from streams.errors import (
 from streams.job_agent import Agent, JobAgent
 from streams.row_sink import DeclaredSink
 from streams.rows import MAP_HINT, MapIdentity, ShardSet
-from streams.runtime.commit_mark import is_of, is_torn, lost_links
+from streams.runtime.commit_mark import is_of, lost_links
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.job_partition import JobPartition
 from streams.runtime.partition import Partition
@@ -49,6 +49,7 @@ from streams.runtime.source_check import Reached, check_source
 from streams.runtime.state import PartitionState, StoreMeta, read_meta
 from streams.runtime.stream_partition import StreamPartition
 from streams.runtime.survey import survey
+from streams.runtime.torn_link import is_torn
 from streams.runtime.window_partition import WindowPartition
 from streams.settings import Settings
 from streams.stream_agent import StreamAgent
@@ -331,12 +332,12 @@ async def _check_end(
     """The chain must reach what the group has committed: a commit's link and the group's offset
     are one transaction. ``empty``: there is no chain at all.
 
-    Raises `ChangelogLost` where it does not, unless that commit is torn (streams/torn_commit.py).
+    Raises `ChangelogLost` where it does not, unless that commit is torn (runtime/torn_link.py).
     """
     lost = None if empty else lost_links(state.link, committed)
     if committed is None or not (empty or lost):
         return
-    if await is_torn(reader, state.changelog, committed):
+    if await is_torn(reader, state.changelog, committed, None if empty else state.link):
         log.warning(
             "commit_torn",
             tp=str(state.tp),

@@ -3,7 +3,7 @@
 The metadata of a committed offset reads ``epoch=E seq=N at=O``: the epoch and the number of the
 link that was written in the same transaction, and the changelog offset of its first part. So the
 end of a changelog can be checked: a chain that ends below the mark has lost links that were
-committed, unless the transaction was torn (streams/torn_commit.py).
+committed, unless the transaction was torn (runtime/torn_link.py).
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from streams.errors import ChangelogGap
-from streams.torn_commit import aborted_at
-from streams.types import CommittedOffset, LogReader, TopicPartition
-from tables.changelog import Link, unpack
+from streams.types import CommittedOffset
+from tables.changelog import Link
 
 _MARK = re.compile(r"epoch=(\d{1,18}) seq=(\d{1,18})(?: at=(\d{1,18}))?")
 
@@ -39,22 +37,10 @@ def is_of(committed: CommittedOffset | None, link: Link) -> bool:
     )
 
 
-async def is_torn(reader: LogReader, changelog: TopicPartition, committed: CommittedOffset) -> bool:
-    """Whether the link that ``committed`` was written with is aborted in ``changelog`` (T3).
-
-    Raises `BrokerUnavailable` where that is not decided.
-    """
+def landed_at(committed: CommittedOffset) -> int | None:
+    """The changelog offset that its link was written to; None where the metadata does not say."""
     found = _MARK.fullmatch(committed.metadata)
-    if found is None or found[3] is None:
-        return False
-    part = await aborted_at(reader, changelog, int(found[3]))
-    if part is None:
-        return False
-    try:
-        link, _ = unpack(part)
-    except ChangelogGap:
-        return False
-    return is_of(committed, link)
+    return int(found[3]) if found and found[3] else None
 
 
 def epoch_of(committed: CommittedOffset | None) -> int:

@@ -44,9 +44,10 @@ from streams.rows import EPOCH_END
 from streams.runtime import effects
 from streams.runtime.append_times import appended_ms
 from streams.runtime.assignment import transactional_id
-from streams.runtime.commit_mark import committed_offset, epoch_of, is_torn, lost_links
+from streams.runtime.commit_mark import committed_offset, epoch_of, lost_links
 from streams.runtime.source_check import Reached, check_source
 from streams.runtime.survey import Survey, survey
+from streams.runtime.torn_link import is_torn
 from streams.targets import Targets
 from streams.topic import Topic
 from streams.types import (
@@ -152,7 +153,9 @@ async def _chain_fault(
     if found.faults:
         return found.faults[0]
     lost = "is empty" if found.last is None else lost_links(found.last, committed)
-    if not lost or (committed and await is_torn(reader, found.changelog, committed)):
+    if not lost:
+        return None
+    if committed and await is_torn(reader, found.changelog, committed, found.last):
         return None
     return ChangelogLost(f"{found.changelog} {lost}.")
 

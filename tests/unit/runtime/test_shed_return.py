@@ -79,14 +79,16 @@ async def test_a_second_run_fences_the_first(shed):
     assert copies(shed) == wanted(shed)
 
 
-async def test_a_step_that_kafka_carried_out_in_part_is_made_again(shed):
+@pytest.mark.parametrize("first", [0, 2])
+async def test_a_step_that_kafka_carried_out_in_part_is_made_again(shed, first):
     """Its offset stands and its copies are aborted: they would be missing for ever."""
+    span = ShedSpan(order="o-1", tp=SOURCE, first=first, until=8, at_ms=NOW_MS)
     shed.broker.faults.tear_commit(offsets_stand=True)
     with pytest.raises(DiaError, match="goes on where it stands"):
-        await back(shed)
+        await back(shed, span)
     assert copies(shed) == []
-    assert (await back(shed)).copied == 6
-    assert copies(shed) == wanted(shed)
+    assert (await back(shed, span)).copied == 8 - first
+    assert copies(shed) == wanted(shed, first)
 
 
 async def test_what_retention_took_is_told(shed):

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from agents.app import DIA_GROUP, MODEL_METRICS
+from agents.app import DIA_GROUP, MODEL_METRICS, app
+from streams.errors import CommitInDoubt, DiaError
+from streams.runtime.reset import look, open_epoch, reset
 from streams.types import TopicPartition
 from tests.unit.runtime.running_world import HERE, counted, held, history, send, until
 
@@ -52,12 +54,75 @@ def test_a_lost_commit_is_not_taken_for_a_torn_one():
         [made, *_] = log.readable().offsets
         assert log.read_all(0, 1, made).offsets == [0], "the aborted attempt is still there"
         log.lose_tail(made)
-        again = world.process(0, "bereaved")
+        assert await stop_on(world, "bereaved") == "changelog_lost"
+        process.start()
+
+    history(story)
+
+
+def test_a_torn_commit_behind_a_lost_one_hides_no_loss():
+    """One broker's death may lose a commit and tear the next: the chain ends before the lost one,
+    and the torn one would not stand next in it."""
+
+    async def story(world, process):
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 5 and settled(world, process))
+        log = world.broker.log(CHANGELOG)
+        whole = log.high_watermark
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 10 and settled(world, process))
+        log.lose_tail(whole)
+        world.broker.faults.tear_commit(offsets_stand=True)
+        await send(world, HERE, 5)
+        while world.broker.faults.tears:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.01)
+        await process.kill()
+        assert await stop_on(world, "bereaved") == "changelog_lost"
+        process.start()
+
+    history(story)
+
+
+def test_a_torn_reset_leaves_the_partition_stopped_and_a_second_one_leads_out():
+    """The reset's own offset replaces the one that proved the loss: without its link nothing has
+    changed, and the partition must not go on from what is left of the chain."""
+
+    async def story(world, process):
+        for number in range(3):
+            await send(world, HERE, 5)
+            await until(lambda: counted(world, HERE) == 5 * (number + 1))  # noqa: B023
+            await asyncio.sleep(30.0)
+        await process.kill()
+        log = world.broker.log(CHANGELOG)
+        log.lose_tail(log.readable().offsets[-1])
+        assert await stop_on(world, "bereaved") == "changelog_lost"
+        world.broker.faults.tear_commit(offsets_stand=True)
+        with pytest.raises(DiaError, match="unknown") as raised:
+            await renew(world)
+        assert isinstance(raised.value.__cause__, CommitInDoubt)
+        assert await stop_on(world, "after the torn reset") == "changelog_lost"
+        await renew(world)
+        again = world.process(1)
         again.start()
-        await until(lambda: any(HERE in group.partitions for group in again.worker.groups))
-        await until(lambda: held(again, HERE).stopped_by is not None)
-        assert held(again, HERE).stopped_by.code == "changelog_lost"
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 20)
         await again.stop()
         process.start()
 
     history(story)
+
+
+async def renew(world):
+    found = await look(world.broker, DIA_GROUP, MODEL_METRICS, HERE.partition, app.targets)
+    await reset(world.broker, world.clock, open_epoch(found, resume_at_start=False))
+
+
+async def stop_on(world, host):
+    """The code that stops the partition on a host that was never there."""
+    process = world.process(0, host)
+    process.start()
+    await until(lambda: any(HERE in group.partitions for group in process.worker.groups))
+    await until(lambda: held(process, HERE).stopped_by is not None)
+    code = held(process, HERE).stopped_by.code
+    await process.stop()
+    return code

@@ -1,0 +1,40 @@
+"""A group's offset whose link was aborted: when a partition may go on without that link.
+
+The offset of a commit that Kafka carried out in part (streams/torn_commit.py) lies ahead of the
+chain, as does the offset of a commit that the changelog lost. Only the first may be set back. It is
+the first where the changelog holds the link of that very attempt as an aborted record, and that link
+would stand next in the chain: nothing between the chain's end and it was committed and lost.
+
+An aborted link that opens an epoch is no such link: the reset was ordered because something was
+lost, and that is as true as before. A second reset leads out.
+"""
+
+from __future__ import annotations
+
+from streams.errors import ChangelogGap
+from streams.runtime.commit_mark import is_of, landed_at
+from streams.runtime.restore import follows
+from streams.torn_commit import aborted_at
+from streams.types import CommittedOffset, LogReader, TopicPartition
+from tables.changelog import Link, unpack
+
+
+async def is_torn(
+    reader: LogReader, changelog: TopicPartition, committed: CommittedOffset, last: Link | None
+) -> bool:
+    """Whether the link that ``committed`` was written with is aborted, and would follow ``last``, the
+    end of the chain (None: the chain is empty).
+
+    Raises `BrokerUnavailable` where that is not decided.
+    """
+    at = landed_at(committed)
+    part = await aborted_at(reader, changelog, at) if at is not None else None
+    if part is None:
+        return False
+    try:
+        link, _ = unpack(part)
+    except ChangelogGap:
+        return False
+    if link.reset or not is_of(committed, link):
+        return False
+    return link.seq == 1 if last is None else follows(last, link)
