@@ -1,4 +1,4 @@
-"""An app whose topics have schemas in a registry, with pages, commands and `app.main()`, on the real
+"""An app whose topics have schemas in a registry, with pages, a global table and commands, on the real
 stack: workers are killed, the registry goes away, and every page shows what an oracle says."""
 
 from __future__ import annotations
@@ -41,17 +41,23 @@ APP = '''
         "pagebank.told", value_type=Order, key_field="account", partitions=4, codec=JsonSchema()
     )
     totals = app.Table("totals", default=int)
+    latest = app.GlobalTable("latest", default=int)
 
     @app.agent(orders)
     async def count(stream):
         async for order in stream:
             totals[order.account] += order.amount
+            latest[order.account] = order.amount
             await told.send(value=order)
 
     @app.page("/totals/{account}")
     @app.table_route(table=totals, match_info="account")
     async def total(web, request, account):
         return web.json(totals[account])
+
+    @app.page("/latest")
+    async def whole(web, request):
+        return web.json(dict(latest.items()))
 
     @app.command()
     async def order(self, first: int, count: int):
@@ -125,10 +131,10 @@ class Bank:
             assert self.workers.wait(60) == 0
             self.workers = None
 
-    async def total(self, client: httpx.AsyncClient, port: int, account: str) -> object:
+    async def page(self, client: httpx.AsyncClient, port: int, path: str) -> object:
         """What a page says; None while it says that it cannot say."""
         try:
-            answer = await client.get(f"http://127.0.0.1:{port}/totals/{account}")
+            answer = await client.get(f"http://127.0.0.1:{port}{path}")
         except httpx.TransportError:
             return None
         if answer.status_code == 503:
@@ -183,14 +189,17 @@ async def test_pages_show_what_an_oracle_says_through_kill_9_and_an_outage(bank,
             wanted: Counter[str] = Counter()
             for number in range(bank.sent):
                 wanted[f"a{number % 9}"] += number
+            latest = {f"a{number % 9}": number for number in range(bank.sent)}
+            whole = [await bank.page(client, port, "/latest") for port in bank.ports]
             found = {
-                (account, port): await bank.total(client, port, account)
+                (account, port): await bank.page(client, port, f"/totals/{account}")
                 for account in wanted
                 for port in bank.ports
             }
             over = [at for at, n in found.items() if n is not None and n > wanted[at[0]]]
             assert not over, (over, found, wanted)
-            return all(n == wanted[account] for (account, _), n in found.items())
+            totals = all(n == wanted[account] for (account, _), n in found.items())
+            return totals and all(one == latest for one in whole)
 
         def log() -> str:
             return (bank.folder / "workers.log").read_text()[-4000:]
