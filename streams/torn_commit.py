@@ -34,8 +34,7 @@ async def aborted_at(reader: LogReader, tp: TopicPartition, offset: int) -> byte
 
     Raises `BrokerUnavailable` where the log cannot be read, or a transaction is open at ``offset``.
     """
-    end = await reader.high_watermark(tp)
-    if offset >= end:
+    if offset >= await reader.high_watermark(tp):
         return None
     if await reader.last_stable_offset(tp) <= offset:
         raise BrokerUnavailable(
@@ -47,6 +46,12 @@ async def aborted_at(reader: LogReader, tp: TopicPartition, offset: int) -> byte
         committed = await reader.read(tp, offset, 1)
     except (OffsetOutOfRange, BatchUnreadable):
         return None
+    # A leader that is not up to date answers with nothing, which says nothing.
+    if offset in (written.end, committed.end):
+        raise BrokerUnavailable(
+            f"{tp} returns nothing at offset {offset}, although the log is longer: its leader is not "
+            f"up to date. Try again; `dia doctor` checks the broker."
+        )
     if offset not in written.offsets or offset in committed.offsets:
         return None
     return written.values[0] or b""
