@@ -6,7 +6,8 @@ wait to be owed. `AggregateWindows` has windows of a fixed size, `SessionWindows
     ""       MessagePack of the declaration
     c0       MessagePack of [closed, done, after]: windows that end by the event time ``closed`` take no
              record; rows are owed of those that end by ``done``, and of the next one as far as key ``after``
-    key      MessagePack of [key, start in milliseconds]; the value: [last, state, state...]
+    key      MessagePack of [key, start in milliseconds]; the value: [last, state, state...],
+             the states sorted by the names of their aggregators
 
 Life of a window: records fold into it; an early row is owed after each emit interval in which it changed;
 it is *closed* once the watermark has passed its end by the grace, which owes its final row and deletes its

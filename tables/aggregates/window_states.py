@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tables.aggregates.aggregate import Additions, Aggregate, FieldType, Slots
+from tables.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
 
 Row: TypeAlias = dict[str, Any]
 """The columns of one window's row."""
@@ -19,7 +19,8 @@ class WindowStates:
     """``fold`` names the aggregators. A slot is taken by `begin` and given back by `release`."""
 
     def __init__(self, fold: Mapping[str, Aggregate], types: Mapping[str, FieldType]) -> None:
-        self._states = [aggregate.states(types) for aggregate in fold.values()]
+        self._named = {name: aggregate.states(types) for name, aggregate in fold.items()}
+        self._states = [*self._named.values()]
         self._slot_bytes = sum(aggregate.slot_bytes for aggregate in fold.values())
         self.columns = [
             column for name, aggregate in fold.items() for column in aggregate.columns(name, types)
@@ -68,15 +69,20 @@ class WindowStates:
             states.merge(into, other)
 
     def written(self, slots: Slots) -> list[tuple[Any, ...]]:
-        """Of each slot the written states, in the order of the aggregators."""
-        return [*zip(*(states.written(slots) for states in self._states), strict=True)]
+        """Of each slot the written states, sorted by the names of their aggregators: a fold declared in
+        another order reads them as its own."""
+        return [*zip(*(states.written(slots) for states in self._by_name()), strict=True)]
 
     def restore(self, written: Sequence[Sequence[Any]]) -> Slots:
         """Take slots for windows that were written."""
         slots = self.begin(len(written))
-        for states, column in zip(self._states, zip(*written, strict=True), strict=False):
-            states.restore(slots, column)
+        if written:
+            for states, column in zip(self._by_name(), zip(*written, strict=True), strict=True):
+                states.restore(slots, column)
         return slots
+
+    def _by_name(self) -> list[States]:
+        return [self._named[name] for name in sorted(self._named)]
 
     def rows(self, slots: Slots) -> list[Row]:
         """The row of each slot."""

@@ -22,6 +22,7 @@ from tables.windowed import Windows
 
 GRACE_MS = 10
 FOLD = {"n": Count(), "s": Sum("v"), "first": First("v"), "top": TopK("v", k=1, capacity=2)}
+REORDERED = dict(sorted(FOLD.items(), reverse=True))
 TYPES = {"v": FieldType(int)}
 TUMBLING, HOPPING = (
     Windows(size_ms=20, step_ms=20, expires_ms=GRACE_MS),
@@ -36,8 +37,8 @@ RECORDS = st.lists(
 """Key, how far the event time lies from a time that goes on by 3 ms a record, value."""
 
 
-def _table(shape, declaration=None, max_bytes=1 << 62):
-    options = (FOLD, TYPES, GRACE_MS, declaration or {"shape": str(shape)}, max_bytes)
+def _table(shape, declaration=None, max_bytes=1 << 62, fold=FOLD):
+    options = (fold, TYPES, GRACE_MS, declaration or {"shape": str(shape)}, max_bytes)
     if isinstance(shape, int):
         return SessionWindows("windows", shape, *options)
     return AggregateWindows("windows", shape, *options)
@@ -80,8 +81,8 @@ def _commit(table, store, seq):
             store[key] = value
 
 
-def _restarted(shape, store, most):
-    table = _table(shape)
+def _restarted(shape, store, most, fold=FOLD):
+    table = _table(shape, fold=fold)
     table.load(sorted(store.items()))
     assert table.delta(1) == []
     table._room = most
@@ -89,8 +90,8 @@ def _restarted(shape, store, most):
 
 
 def _run(shape, records, cuts, acts, most=1 << 20):
-    """Late offsets and closed rows; after the batch number n, ``acts[n]`` is done. A commit closes
-    ``most`` keys."""
+    """Late offsets and closed rows; after the batch number n, ``acts[n]`` is done: "reorder" restarts
+    with the aggregators declared in another order. A commit closes ``most`` keys."""
     table, store, late, rows, watermark_ms = _table(shape), {}, [], [], 0
     table._room = most
     bounds = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
@@ -108,6 +109,8 @@ def _run(shape, records, cuts, acts, most=1 << 20):
             table._room = most
         if act == "restart":
             table = _restarted(shape, store, most)
+        if act == "reorder":
+            table = _restarted(shape, store, most, REORDERED)
     for seq in range(1000, 1200):
         if not len(table):
             break
@@ -131,11 +134,12 @@ def _run(shape, records, cuts, acts, most=1 << 20):
 @given(
     records=RECORDS,
     cuts=st.lists(st.integers(1, 40), max_size=6),
-    acts=st.lists(st.sampled_from(["", "commit", "restart", "rewrite"]), max_size=4),
+    acts=st.lists(st.sampled_from(["", "commit", "restart", "rewrite", "reorder"]), max_size=4),
     most=st.sampled_from([1, 2, 1000]),
 )
 def test_rows_do_not_depend_on_batches_commits_and_restarts(shape, records, cuts, acts, most):
-    """Neither do the records that are late. One record a batch is what the others must equal."""
+    """Nor on the order in which the aggregators are declared. One record a batch is what the others must
+    equal."""
     records = _timed(records)
     singly = _run(shape, records, range(1, 41), [])
     late, rows = _run(shape, records, cuts, acts, most)
