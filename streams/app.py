@@ -28,6 +28,7 @@ from streams.app_streams import StreamDeclarations
 from streams.app_windows import WindowDeclarations
 from streams.clickhouse_table import ClickHouseTable, Column
 from streams.errors import UsageError
+from streams.event_times import can_be_time
 from streams.faust_arguments import partitions_of_app, retention_ms_of_topic
 from streams.formats.codec import Codec
 from streams.formats.named import codec_of
@@ -205,6 +206,12 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
             raise UsageError(f"topic {name}: give either value_type or versions.")
         versions = dict(versions or {1: Any if value_type is None else value_type})
         _check_fields(name, versions, [field for field in (key_field, time_field) if field])
+        newest = versions[max(versions)]
+        if time_field and not can_be_time(newest, time_field):
+            raise UsageError(
+                f"topic {name}: time_field={time_field!r} of {newest!r} is no number. An event time is an "
+                f"int of milliseconds since the epoch: declare the field so, or leave time_field out."
+            )
         declared = Topic(
             app=self.name,
             name=name,
@@ -213,7 +220,7 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
             partitions=self._partitions if partitions is None else partitions,
             key_field=key_field,
             time_field=time_field,
-            codec=codec_of(faust.get("value_serializer") or codec, name, versions[max(versions)]),
+            codec=codec_of(faust.get("value_serializer") or codec, name, newest),
             needs=needs,
             bytes_max=bytes_max,
             upcasters=dict(upcasters or {}),

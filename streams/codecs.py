@@ -29,6 +29,7 @@ from streams.bad_records import (
 from streams.defects import Defect, bad_utf8, defect, undecodable
 from streams.envelopes import Envelope, open_envelopes
 from streams.errors import Pending, SchemaRegistryUnavailable
+from streams.event_times import FIRST_MS, LAST_MS, event_times
 from streams.formats.codec import DECODE_ERRORS, BatchDecoder, Codec, Read
 from streams.formats.guarded import guarded
 from streams.formats.json_codec import JSON
@@ -94,7 +95,7 @@ class _Reader:
     topic: Topic
     by_version: Mapping[int, BatchDecoder]
     key_of: Callable[[Any], Any] | None
-    time_of: Callable[[Any], int] | None
+    time_of: Callable[[Any], Any] | None
 
 
 def decode(topic: Topic, batch: RecordBatch, limits: Limits) -> Decoded:
@@ -242,8 +243,9 @@ def _judge(
     if reader.time_of is None:
         event_ms = append_ms.copy()
     else:
-        event_ms = np.fromiter(map(reader.time_of, events), np.int64, len(events))
-        refused = _wrong_times(reader, event_ms, append_ms, limits)
+        field = reader.topic.time_field
+        event_ms, without_time = event_times(reader.time_of, field, events, append_ms)
+        refused = _wrong_times(reader, event_ms, append_ms, limits) | without_time
     if reader.key_of is not None:
         refused.update(_wrong_keys(reader, events, keys))
     if reader.topic.needs:
@@ -392,14 +394,19 @@ def _wrong_times(
     path = f"$.{reader.topic.time_field}"
     wrong = {}
     for i in np.flatnonzero((event_ms < first_ms) | (event_ms > last_ms)).tolist():
-        at, append = event_ms[i], append_ms[i]
+        at, append = int(event_ms[i]), int(append_ms[i])
         if at > append:
             what = f"expected at most {limits.future_max_s} s after the append time {append}"
-            wrong[i] = defect(TimestampInFuture.code, path, f"{what}, got {at}")
+            wrong[i] = defect(TimestampInFuture.code, path, f"{what}, got {_said(at)}")
         else:
             what = f"expected at most {limits.late_max_s} s before the append time {append}"
-            wrong[i] = defect(TimestampTooOld.code, path, f"{what}, got {at}")
+            wrong[i] = defect(TimestampTooOld.code, path, f"{what}, got {_said(at)}")
     return wrong
+
+
+def _said(event_ms: int) -> str:
+    beyond = {FIRST_MS: " or less", LAST_MS: " or more"}
+    return f"{event_ms}{beyond.get(event_ms, '')}"
 
 
 def _without(bad: Iterable[int], column: Sequence[Any]) -> list[Any]:

@@ -154,13 +154,22 @@ def _admitted(batch: EventBatch[Any], ids: str, scope: Scope) -> NDArray[np.int8
     texts = [None if one is None else str(one) for one in named]
     owners = [str(getattr(event, TENANT_FIELD, "")) for event in events]
     hi, lo = prints.identities(texts, prints.tenants(owners), batch.column("values"))
-    said = prints.said([_encode(plain(event)) for event in events])
+    said = prints.said([*map(_payload, events, batch.column("values"))])
     names = {name: code for code, name in enumerate(dict.fromkeys(owners))}
     codes = np.fromiter(map(names.__getitem__, owners), np.int64, len(owners))
     seen, appended_ms = scope.table(SEEN_EVENTS), batch.appended_ms()
     return seen.admit(
         hi, lo, said, batch.offsets(), appended_ms, batch.log(), Owners(codes, [*names])
     )
+
+
+def _payload(event: Any, value: bytes) -> bytes:
+    """What two records of one id are compared by. MessagePack has no integers beyond 64 bits and not every
+    depth: an event that it cannot hold is compared by the bytes of its record."""
+    try:
+        return _encode(plain(event))
+    except (OverflowError, RecursionError, TypeError, ValueError):
+        return value
 
 
 def _late(declared: AggregatedWindows, event_ms: int, before_ms: int) -> str:
