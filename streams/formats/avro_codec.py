@@ -47,17 +47,23 @@ _AS_WRITTEN: Final = (inspect.IntType, inspect.FloatType, inspect.StrType, inspe
 
 DECIMAL_MAX_BYTES: Final = 1024
 """Of some 2,400 digits. Making a decimal of more costs the square of its length: 1 MB, minutes."""
-_decimal = LOGICAL_READERS["bytes-decimal"]
 
 
-def _bounded_decimal(data: bytes, *schemas: Any) -> Any:
-    if len(data) > DECIMAL_MAX_BYTES:
-        raise ValueError(f"a decimal of {len(data)} bytes, of at most {DECIMAL_MAX_BYTES}")
-    return _decimal(data, *schemas)
+def _bounded(decimal: Callable[..., Any]) -> Callable[..., Any]:
+    def read(data: bytes, *schemas: Any) -> Any:
+        if len(data) > DECIMAL_MAX_BYTES:
+            raise ValueError(f"a decimal of {len(data)} bytes, of at most {DECIMAL_MAX_BYTES}")
+        return decimal(data, *schemas)
+
+    return read
 
 
 # fastavro has one table of them for the process, which both of its readers use.
-LOGICAL_READERS["bytes-decimal"] = _bounded_decimal
+LOGICAL_READERS |= {
+    name: _bounded(decimal)
+    for name, decimal in LOGICAL_READERS.items()
+    if name.endswith("-decimal")
+}
 
 
 @dataclass(frozen=True)

@@ -303,6 +303,18 @@ async def test_a_decimal_without_a_bound_does_not_stop_the_worker(place):
     assert _codes(decoded) == [(1, "body_unfit")]
 
 
+async def test_a_decimal_of_fixed_size_has_the_same_bound(place):
+    """Its size is what the registered schema says, which a producer may have chosen."""
+    topic = place.topic(value_type=Any)
+    fixed = {"type": "fixed", "name": "F", "logicalType": "decimal", "precision": 9}
+    small, large = (place.put(_record(("d", {**fixed, "size": size}))) for size in (8, 2048))
+    decoded = await place.read(
+        topic, header(small) + b"\0" * 7 + b"\x07", header(large) + b"\0" * 2047 + b"\x07"
+    )
+    assert decoded.events == [{"d": Decimal(7)}]
+    assert _codes(decoded) == [(1, "body_unfit")]
+
+
 async def test_a_schema_that_its_library_refuses_costs_its_records(place):
     """The registry took it; whoever reads it may be of another mind."""
     twice = _record(("a", _record(name="Twice")), ("b", _record(name="Twice")))
