@@ -12,7 +12,8 @@ partition's own producer, so it fences and is fenced as a commit is:
 
 The opening link has ``reset`` set, an epoch one above every epoch known, ``seq`` going on where
 it is known, ``next_offset == start_offset`` and counters of zero, so that of the new epoch, too,
-``next_offset - start == read + gaps``. Its secret is a new one. Its entries are the effects that are still owed (they
+``next_offset - start == read + gaps``. It goes on at the group's offset, or behind the last link where that
+is further; an offset whose own link is aborted (runtime/torn_link.py) consumed nothing and does not count. Its secret is a new one. Its entries are the effects that are still owed (they
 are true in any epoch) and the ledger row that opens the epoch; the other tables are empty. A
 restore empties its store at this link (runtime/state.py), and discards a store of a lower epoch
 that does not fit the log any more (runtime/assignment.py). The epoch stands in the upper bits of
@@ -77,6 +78,8 @@ class Standing:
     tp: TopicPartition
     survey: Survey
     committed: CommittedOffset | None
+    torn: bool
+    """the link that ``committed`` was written with is aborted: its records are not counted"""
     begin_offset: int
     end_offset: int
     last_append_ms: int | None
@@ -112,7 +115,11 @@ async def look(
     try:
         found = await survey(reader, TopicPartition(source.changelog(group), partition))
         begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
-        stopped = await _chain_fault(reader, found, committed) or _target_fault(targets, found)
+        torn = committed is not None and await is_torn(
+            reader, found.changelog, committed, found.last
+        )
+        consumed = None if torn else committed
+        stopped = _chain_fault(found, committed, torn=torn) or _target_fault(targets, found)
         recreated = committed is not None and committed.offset > end
         if found.last is not None:
             try:
@@ -126,11 +133,12 @@ async def look(
             tp=tp,
             survey=found,
             committed=committed,
+            torn=torn,
             begin_offset=begin,
             end_offset=end,
             last_append_ms=None
             if recreated
-            else await _last_append_ms(reader, tp, found, committed, end),
+            else await _last_append_ms(reader, tp, found, consumed, end),
             cause=stopped,
             recreated=recreated,
             targets=targets,
@@ -147,17 +155,13 @@ def _target_fault(targets: Targets, found: Survey) -> PartitionStopped | None:
     return None
 
 
-async def _chain_fault(
-    reader: LogReader, found: Survey, committed: CommittedOffset | None
+def _chain_fault(
+    found: Survey, committed: CommittedOffset | None, *, torn: bool
 ) -> PartitionStopped | None:
     if found.faults:
         return found.faults[0]
     lost = "is empty" if found.last is None else lost_links(found.last, committed)
-    if not lost:
-        return None
-    if committed and await is_torn(reader, found.changelog, committed, found.last):
-        return None
-    return ChangelogLost(f"{found.changelog} {lost}.")
+    return ChangelogLost(f"{found.changelog} {lost}.") if lost and not torn else None
 
 
 async def _last_append_ms(
@@ -215,7 +219,7 @@ def _reached(standing: Standing) -> int:
     """The offset up to which the group has consumed. A committed offset below the last commit's was
     moved by hand: what lies between was counted."""
     last, committed = standing.survey.last, standing.committed
-    known = [committed.offset] if committed is not None else []
+    known = [committed.offset] if committed is not None and not standing.torn else []
     if last is not None and not standing.recreated and last.epoch >= epoch_of(committed):
         known.append(last.next_offset)
     return max(known, default=standing.begin_offset)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agents.app import DIA_GROUP, MODEL_METRICS, app
-from streams.errors import CommitInDoubt, DiaError
+from streams.errors import CommitInDoubt, DiaError, RefusedBySafety
 from streams.runtime.reset import look, open_epoch, reset
 from streams.types import TopicPartition
 from tests.unit.runtime.running_world import HERE, counted, held, history, send, until
@@ -112,9 +112,49 @@ def test_a_torn_reset_leaves_the_partition_stopped_and_a_second_one_leads_out():
     history(story)
 
 
-async def renew(world):
+@pytest.mark.parametrize("cause", ["changelog_gap", "source_truncated"])
+def test_a_reset_goes_on_before_the_records_of_a_torn_commit(cause):
+    """The partition stops for another cause before the torn commit is made good: its offset says that
+    records were consumed which no link counts."""
+
+    async def story(world, process):
+        for number in range(3):
+            await send(world, HERE, 3)
+            await until(lambda: counted(world, HERE) == 3 * (number + 1))  # noqa: B023
+            await asyncio.sleep(30.0)
+        world.broker.faults.tear_commit(offsets_stand=True)
+        await send(world, HERE, 3)
+        while world.broker.faults.tears:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.01)
+        await process.kill()
+        assert world.broker.committed(DIA_GROUP, HERE).offset == 12
+        log = world.broker.log(CHANGELOG)
+        truncated = cause == "source_truncated"
+        if truncated:
+            world.broker.log(HERE).trim(10)
+        else:
+            log.spoil(log.readable().offsets[0], log.readable().offsets[0] + 1)
+        assert await stop_on(world, "bereaved") == cause
+        if truncated:
+            with pytest.raises(RefusedBySafety, match="offsets 9 to 9 were never consumed"):
+                await renew(world)
+        opened = await renew(world, resume_at_start=truncated)
+        assert opened.link.next_offset == (10 if truncated else 9)
+        assert opened.skipped == ((9, 10) if truncated else None)
+        again = world.process(1)
+        again.start()
+        await until(lambda: counted(world, HERE) == (11 if truncated else 12))
+        await again.stop()
+        process.start()
+
+    history(story)
+
+
+async def renew(world, *, resume_at_start=False):
     found = await look(world.broker, DIA_GROUP, MODEL_METRICS, HERE.partition, app.targets)
-    await reset(world.broker, world.clock, open_epoch(found, resume_at_start=False))
+    return await reset(
+        world.broker, world.clock, open_epoch(found, resume_at_start=resume_at_start)
+    )
 
 
 async def stop_on(world, host):
