@@ -6,7 +6,10 @@ asking for that offset tells which blocks of that name are in the log, and none 
 
 The offset's metadata reads ``from=N P:O P:O``: the number of the transaction's first block, and in
 which partitions and at which offsets its records begin. Where those are aborted, Kafka carried the
-transaction out in part (streams/torn_commit.py), and its blocks are sent again.
+transaction out in part (streams/torn_commit.py), and its blocks are sent again. A transaction whose
+commit was answered is whole, and needs no such look. An open transaction of another producer before
+those records leaves the question open: `connect` fails, and from `UNDECIDED_S` on takes the offset's
+word.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import structlog
 from streams.broker.partitioner import partition_of
 from streams.clock import Clock
 from streams.edge.block import Block
-from streams.errors import CommitInDoubt, UnknownTopic
+from streams.errors import BrokerUnavailable, CommitInDoubt, UnknownTopic
 from streams.torn_commit import aborted_at
 from streams.tracing.tracer import UNTRACED, Tracer
 from streams.types import (
@@ -37,6 +40,8 @@ SHIP_TIMEOUT_S = 10.0
 """Deadline of one transaction. The broker's own deadline must be longer."""
 PARTITIONS_AGE_MAX_S = 30.0
 """How long a grown topic may go unnoticed."""
+UNDECIDED_S = 60.0
+"""How long another producer's open transaction may keep an edge from connecting."""
 _LANDED_MAX = 100
 """Partitions named in the metadata of an offset, of which a broker keeps 4,096 bytes."""
 _MARK = re.compile(r"from=(\d{1,18})((?: \d{1,9}:\d{1,18})+)")
@@ -62,6 +67,9 @@ class Shipper:
         self._admin: Admin | None = None
         self._partitions = 0
         self._counted_at = 0.0
+        self._answered: CommittedOffset | None = None
+        """what the last answered commit left"""
+        self._undecided_since: float | None = None
 
     async def connect(self, edge: str) -> int | None:
         """Fence, then ask: of the blocks of ``edge``, those with a number below the answer are
@@ -111,7 +119,7 @@ class Shipper:
         """The number of the first block of the transaction that left ``known``, where its records
         are aborted; None where they stand."""
         mark = _MARK.fullmatch(known.metadata)
-        if mark is None:
+        if mark is None or known == self._answered:
             return None
         reader = await self._broker.reader()
         try:
@@ -121,9 +129,21 @@ class Shipper:
                 if await aborted_at(reader, tp, offset) is not None:
                     log.warning("shipment_torn", tp=str(tp), offset=offset, group=self._group)
                     return int(mark[1])
+        except BrokerUnavailable as error:
+            self._wait_or_believe(known, error)
         finally:
             await reader.close()
+        self._undecided_since = None
         return None
+
+    def _wait_or_believe(self, known: CommittedOffset, error: BrokerUnavailable) -> None:
+        """Raise ``error`` again, until the question has been open for `UNDECIDED_S`."""
+        now_s = self._clock.monotonic()
+        if self._undecided_since is None:
+            self._undecided_since = now_s
+        if now_s - self._undecided_since < UNDECIDED_S:
+            raise error
+        log.warning("shipment_undecided", group=self._group, count=known.offset, why=str(error))
 
     async def _count(self, admin: Admin) -> int:
         found = (await admin.describe_topics()).get(self._topic)
@@ -148,6 +168,7 @@ class Shipper:
         after = CommittedOffset(blocks[-1].number + 1, mark)
         await producer.send_offsets({self._place: after}, self._group)
         await producer.commit()
+        self._answered = after
 
     def _partition(self, key: bytes) -> TopicPartition:
         return TopicPartition(self._topic, partition_of(key, self._partitions))

@@ -11,15 +11,15 @@ from structlog.testing import capture_logs
 
 from streams.access.refusals import NotStored, Overloaded
 from streams.broker.memory import MemoryBroker
-from streams.clock import SystemClock
+from streams.clock import SystemClock, VirtualClock
 from streams.edge.block import Block
 from streams.edge.edge_run import EdgeRun
 from streams.edge.lane import Bounds, Lane
-from streams.edge.shipment import Shipper
+from streams.edge.shipment import UNDECIDED_S, Shipper
 from streams.edge.spool import Spool
-from streams.errors import CommitInDoubt, SlotInUse, SpoolCorrupt
+from streams.errors import BrokerUnavailable, CommitInDoubt, SlotInUse, SpoolCorrupt
 from streams.telemetry.metrics import Metrics
-from streams.types import TopicConfig, TopicPartition
+from streams.types import OutboundRecord, TopicConfig, TopicPartition
 
 BOUNDS = Bounds(inflight_bytes=2000, spool_bytes=4000)
 
@@ -87,6 +87,27 @@ async def test_blocks_that_kafka_aborted_under_a_committed_count_are_sent_again(
     assert await shipper.connect("e") == 3
     assert in_the_log(broker) == [b"0", b"1", b"2"]
     await shipper.close()
+
+
+async def test_another_producers_open_transaction_keeps_no_edge_away(broker):
+    """It may stay open for ever. An answered commit needs no look at the log; a new process looks,
+    and gives up after a minute."""
+    clock = VirtualClock()
+    other = broker.transactional_producer("other")
+    await other.start()
+    await other.begin()
+    await (await other.send(OutboundRecord(TopicPartition("t", 0), b"k", b"open")))
+    shipper = Shipper(broker, "t", clock)
+    await shipper.connect("e")
+    await shipper.ship([Block("e", 0, [b"k"], [b"0"])])
+    assert await shipper.connect("e") == 1
+    anew = Shipper(broker, "t", clock)
+    with pytest.raises(BrokerUnavailable, match="not decided"):
+        await anew.connect("e")
+    await clock.advance(UNDECIDED_S + 1)
+    assert await anew.connect("e") == 1
+    await shipper.close()
+    await anew.close()
 
 
 async def test_with_a_broker_events_go_straight_into_the_log(broker, tmp_path):
