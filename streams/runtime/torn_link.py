@@ -3,7 +3,8 @@
 The offset of a commit that Kafka carried out in part (streams/torn_commit.py) lies ahead of the
 chain, as does the offset of a commit that the changelog lost. Only the first may be set back. It is
 the first where the changelog holds the link of that very attempt as an aborted record, and that link
-would stand next in the chain: nothing between the chain's end and it was committed and lost.
+would stand next in the chain, or the chain has a link of its number by now, of another attempt:
+nothing between the chain's end and it was committed and lost.
 
 An aborted link that opens an epoch is no such link: the reset was ordered because something was
 lost, and that is as true as before. A second reset leads out.
@@ -22,8 +23,8 @@ from tables.changelog import Link, unpack
 async def is_torn(
     reader: LogReader, changelog: TopicPartition, committed: CommittedOffset, last: Link | None
 ) -> bool:
-    """Whether the link that ``committed`` was written with is aborted, and would follow ``last``, the
-    end of the chain (None: the chain is empty).
+    """Whether the link that ``committed`` was written with is aborted, and the chain that ends with ``last``
+    lacks nothing before it (None: the chain is empty).
 
     Raises `BrokerUnavailable` where that is not decided.
     """
@@ -37,4 +38,11 @@ async def is_torn(
         return False
     if link.reset or not is_of(committed, link):
         return False
-    return link.seq == 1 if last is None else follows(last, link)
+    if last is None:
+        return link.seq == 1
+    return follows(last, link) or _is_behind(last, link)
+
+
+def _is_behind(last: Link, link: Link) -> bool:
+    """Whether the chain that ends with ``last`` has a link of the number of ``link``."""
+    return (link.epoch, link.secret) == (last.epoch, last.secret) and link.seq <= last.seq

@@ -41,6 +41,30 @@ def test_a_torn_commit_is_made_good_without_an_operator(earlier, offsets_stand):
     history(story)
 
 
+@pytest.mark.parametrize("second", [True, False], ids=["offset stands", "link stands"])
+def test_a_commit_may_be_torn_twice(second):
+    """Of the second attempt the link may stand, while the group still has the offset of the first one,
+    whose link is aborted: the chain has a link of that number, and lacks nothing."""
+
+    async def story(world, process):
+        await send(world, HERE, 3)
+        await until(lambda: counted(world, HERE) == 3 and settled(world, process))
+        faults = world.broker.faults
+        faults.tear_commit(offsets_stand=True)
+        await send(world, HERE, 3)
+        while faults.tears:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.01)
+        faults.tear_commit(offsets_stand=second)
+        while faults.tears:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.01)
+        await until(lambda: counted(world, HERE) == 6 and settled(world, process))
+        await asyncio.sleep(60.0)
+        assert counted(world, HERE) == 6
+        assert held(process, HERE).stopped_by is None
+
+    history(story)
+
+
 def test_a_lost_commit_is_not_taken_for_a_torn_one():
     """The same commit was aborted once, then made, and then lost with its leader: only the second
     attempt's offset stands, and counting again would double what it counted."""
