@@ -2,9 +2,13 @@
 
  Z1  the end of each changelog is asked for, and all before it is read: then the table may be read
  Z2  again and again, what was committed since is applied, a whole commit at a time
- Z3  where the log was trimmed past it, that partition is read anew, beside what it has, and replaced
+ Z3  where the log was trimmed past it, ends before it, or goes on with a commit that does not follow
+     the last one, that partition is read anew, beside what it has, and replaced
 
 What is live is appended again before a log is trimmed, so a log read from its start is the whole state.
+
+A source that grew moves keys: one may be in the part that had it and in the part that has it now. The
+part of the partition that its record key names holds then.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Any, Final
 
 import structlog
 
+from streams.broker.partitioner import partition_of
 from streams.clock import Clock
 from streams.errors import (
     BatchUnreadable,
@@ -25,17 +30,22 @@ from streams.errors import (
 )
 from streams.global_table import GlobalTable
 from streams.log_range import read_range
-from streams.types import Broker, LogReader, OffsetOutOfRange, TopicPartition
-from tables.changelog import unpack
+from streams.runtime.restore import follows
+from streams.types import Broker, LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
+from tables.changelog import Link, unpack
 from tables.keyed import KeyedTable
 from tables.table import Entry
-from tables.table_values import Key
+from tables.table_values import Key, record_key
 
 FOLLOW_S: Final = 0.5
 SAME_PARTITIONS_S: Final = 60.0
 AGAIN_S: Final = 2.0
 
 log = structlog.get_logger(__name__)
+
+
+class _LogReplacedError(Exception):
+    """The changelog does not go on where it was left: it lost its end, or was made again."""
 
 
 class _Part:
@@ -46,10 +56,24 @@ class _Part:
         self.offset = offset
         self._table = table
         self._pending: list[Entry] = []
+        self._last: Link | None = None
+        """the part of a commit that was read last"""
 
-    def apply(self, value: bytes) -> None:
+    def apply(self, batch: RecordBatch, *, anew: bool) -> None:
+        """Go on with ``batch``. ``anew``: the log is read from its start, and has only this to say,
+        whether it is whole or not.
+
+        Raises `_LogReplacedError`.
+        """
+        for link, entries in [unpack(value or b"") for value in batch.values]:
+            if not anew and self._last is not None and not _goes_on(self._last, link):
+                raise _LogReplacedError
+            self._apply(link, entries)
+            self._last = link
+        self.offset = batch.end
+
+    def _apply(self, link: Link, entries: list[Entry]) -> None:
         """A part of a commit; the commit counts with its last one."""
-        link, entries = unpack(value)
         if link.part == 0:
             self._pending = []
             if link.reset:
@@ -61,6 +85,13 @@ class _Part:
         if link.part == link.parts - 1:
             self.content.follow(self._pending)
             self._pending = []
+
+
+def _goes_on(last: Link, link: Link) -> bool:
+    """Whether the part ``link`` of a commit may stand behind the part ``last``."""
+    if link.part == 0:
+        return last.part == last.parts - 1 and follows(last, link)
+    return (link.epoch, link.seq, link.part) == (last.epoch, last.seq, last.part + 1)
 
 
 class GlobalView:
@@ -104,9 +135,14 @@ class GlobalView:
     async def _catch_up(self, reader: LogReader, logs: Sequence[TopicPartition]) -> None:
         for tp, bounds in (await reader.bounds(logs)).items():
             part = self._parts.get(tp)
-            if part is None or part.offset < bounds.begin:
-                part = _Part(self._table, bounds.begin)
-            await self._read(reader, tp, part, bounds.stable_end)
+            if part is not None and bounds.begin <= part.offset <= bounds.stable_end:
+                try:
+                    await self._read(reader, tp, part, bounds.stable_end, anew=False)
+                    continue
+                except _LogReplacedError:
+                    log.warning("global_table_reads_anew", table=self._table.name, tp=str(tp))
+            part = _Part(self._table, bounds.begin)
+            await self._read(reader, tp, part, bounds.stable_end, anew=True)
             self._parts[tp] = part
 
     async def _logs(self, changelog: str) -> list[TopicPartition]:
@@ -119,13 +155,13 @@ class GlobalView:
             raise UnknownTopic(f"topic {changelog} does not exist. Run `dia topics apply`.")
         return [TopicPartition(changelog, number) for number in range(found.partitions)]
 
-    async def _read(self, reader: LogReader, tp: TopicPartition, part: _Part, end: int) -> None:
-        """Raises `PartitionStopped` for a log that cannot be read to its end."""
+    async def _read(
+        self, reader: LogReader, tp: TopicPartition, part: _Part, end: int, *, anew: bool
+    ) -> None:
+        """Raises `PartitionStopped` for a log that cannot be read to its end, and `_LogReplacedError`."""
         try:
             async for batch in read_range(reader, tp, part.offset, end):
-                for value in batch.values:
-                    part.apply(value or b"")
-                part.offset = batch.end
+                part.apply(batch, anew=anew)
         except BatchUnreadable as error:
             raise PartitionStopped(str(error)) from error
 
@@ -141,14 +177,17 @@ class GlobalView:
         await self._read_once.wait()
 
     def __getitem__(self, key: Key) -> Any:
-        for part in self._parts.values():
-            if part.content.keeps(key):
-                return part.content.kept(key)
-        return self._table.empty().kept(key)
+        holders = [tp for tp, part in self._parts.items() if part.content.keeps(key)]
+        if not holders:
+            return self._table.empty().kept(key)
+        number = partition_of(record_key(key), len(self._parts)) if len(holders) > 1 else -1
+        held_by = next((tp for tp in holders if tp.partition == number), holders[0])
+        return self._parts[held_by].content.kept(key)
 
     def __contains__(self, key: object) -> bool:
         return any(part.content.keeps(key) for part in self._parts.values())
 
     def keys(self) -> list[Key]:
         """Of all partitions."""
-        return [key for part in self._parts.values() for key in part.content.kept_keys()]
+        parts = self._parts.values()
+        return [*dict.fromkeys(key for part in parts for key in part.content.kept_keys())]

@@ -7,8 +7,11 @@ import asyncio
 import pytest
 
 from streams import App, Record
+from streams.broker.partitioner import partition_of
 from streams.errors import TableMisused, UnsupportedByDia
-from streams.runtime.global_view import FOLLOW_S, GlobalView
+from streams.runtime.global_view import FOLLOW_S, SAME_PARTITIONS_S, GlobalView
+from streams.runtime.reset import look, open_epoch, reset
+from streams.types import TopicPartition
 
 
 class Rate(Record):
@@ -121,6 +124,66 @@ def test_a_log_that_was_trimmed_is_read_anew(app_tester):
     assert "XXX" in view
     tester.advance(2 * FOLLOW_S)
     assert view.keys() == ["EUR"]
+
+
+@pytest.mark.parametrize("meanwhile", [0, 40], ids=["shorter", "longer again"])
+def test_a_log_that_lost_its_end_is_read_anew(app_tester, monkeypatch, meanwhile):
+    """Its leader lost it, and an operator reset the writer: the log is shorter than the reader knows, or
+    has grown past that before the reader looks. In both forms it holds other commits."""
+    app, changes, _orders, _worth = _shop()
+    tester = app_tester(app)
+    world = tester._world
+    for number in range(20):
+        tester.send(changes, Rate(currency="EUR", rate=float(number)))
+    tester.advance(2 * FOLLOW_S)
+    real = GlobalView._catch_up
+    opened = asyncio.Event()
+
+    async def late(self, reader, logs):
+        await opened.wait()
+        await real(self, reader, logs)
+
+    monkeypatch.setattr(GlobalView, "_catch_up", late)
+    writer = app.agents["keep"]
+    number = partition_of(b"EUR", 4)
+    log = world.broker.log(TopicPartition(writer.source.changelog(writer.group), number))
+    log.lose_tail(log.start_offset)
+
+    async def renew():
+        found = await look(world.broker, writer.group, writer.source, number, world.targets)
+        await reset(world.broker, world.clock, open_epoch(found, resume_at_start=False))
+        await asyncio.sleep(30.0)
+
+    tester._run(renew())
+    for rate in [*range(meanwhile), 99]:
+        tester.send(changes, Rate(currency="EUR", rate=float(rate)))
+    opened.set()
+    tester.advance(2 * FOLLOW_S)
+    [view] = tester._process.worker._views
+    assert view["EUR"] == 99.0
+
+
+def test_a_key_that_moved_as_its_source_grew_has_the_value_of_its_partition(app_tester):
+    """The part that had it before keeps what it had, and is read first; and it is one key."""
+    app, changes, _orders, _worth = _shop()
+    tester = app_tester(app)
+    broker = tester._world.broker
+    currency = next(one for one in CURRENCIES if partition_of(one.encode(), 8) >= 4)
+    tester.send(changes, Rate(currency=currency, rate=1.0))
+
+    async def grow():
+        writer = app.agents["keep"]
+        admin = await broker.admin()
+        companions = (writer.source.changelog(writer.group), writer.source.dlq)
+        await admin.create_partitions(dict.fromkeys((writer.source.name, *companions), 8))
+        await admin.close()
+
+    tester._run(grow())
+    tester.crash()
+    tester.send(changes, Rate(currency=currency, rate=2.0))
+    tester.advance(SAME_PARTITIONS_S + 2 * FOLLOW_S)
+    [view] = tester._process.worker._views
+    assert (view[currency], view.keys()) == (2.0, [currency])
 
 
 def test_an_agent_that_only_reads_it_changes_nothing(app_tester):
