@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streams.bad_records import EmptyValue, InvalidMessagePack
+from streams.bad_records import EmptyValue, InvalidMessagePack, ValueRefused
 from streams.defects import Defect, defect, mistyped
 from streams.formats.codec import BatchDecoder, no_other_way, read_all
 from streams.formats.faust_record import records_of
@@ -26,7 +26,11 @@ class MessagePackCodec:
         return lambda values: read_all(decode, values, no_other_way, _defect)
 
     def encode(self, event: Any) -> bytes:
-        return msgspec.msgpack.encode(plain(event))
+        """Raises `ValueRefused` for an integer beyond 64 bits, which MessagePack does not have."""
+        try:
+            return msgspec.msgpack.encode(plain(event))
+        except OverflowError as error:
+            raise ValueRefused(f"MessagePack cannot hold the event: {error}") from None
 
 
 def _defect(value: bytes | None, error: Exception) -> Defect:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams import App, Record
@@ -99,6 +99,19 @@ def test_a_key_field_may_be_a_number_and_is_never_null():
     assert (keys, _bad(decoded)) == ([b"7", b"-1"], [(1, "missing_field")])
     behind = decode(topic, _batch([b'{"number":7}', b"{}"], keys=[b"7", b"8"]), LIMITS)
     assert _bad(behind) == [(1, "key_mismatch")]
+
+
+@given(number=st.integers(-(1 << 70), 1 << 70))
+@example(number=1 << 64)
+def test_an_integer_that_messagepack_does_not_have_costs_its_event(number):
+    """What an edge or `dia produce` sends with it goes on."""
+    documents = [msgspec.json.encode({"account": "a", "number": one}) for one in (1, number, 2)]
+    decoded, keys, values = outgoing(_topic("msgpack"), documents, T, LIMITS)
+    held = -(1 << 63) <= number < 1 << 64
+    numbers = [msgspec.msgpack.decode(value)["number"] for value in values]
+    assert numbers == ([1, number, 2] if held else [1, 2])
+    assert [bad.code for bad in decoded.bad] == ([] if held else ["value_refused"])
+    assert keys == [b"a"] * len(values)
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
