@@ -30,7 +30,8 @@ from tables.runs import run_starts
 
 @dataclass(frozen=True)
 class Mean(Aggregate):
-    """The arithmetic mean: a column of Float64."""
+    """The arithmetic mean: a column of Float64. It overflows to an infinity where values of one window
+    differ by more than 1.7e308."""
 
     word: ClassVar[str] = "Mean"
 
@@ -44,7 +45,8 @@ class Mean(Aggregate):
 @dataclass(frozen=True)
 class Variance(Aggregate):
     """The mean squared deviation from the mean (ClickHouse's varPop): a column of Float64. With
-    ``sample``, divided by n - 1 instead of n (varSamp), and 0 for a single value."""
+    ``sample``, divided by n - 1 instead of n (varSamp), and 0 for a single value. It overflows to an
+    infinity or NaN where values of one window differ by more than about 1e154."""
 
     sample: bool = False
 

@@ -40,6 +40,12 @@ class Quantiles(Aggregate):
     def __post_init__(self) -> None:
         if not self.at or not all(0 <= one <= 1 for one in self.at):
             raise UsageError(f"Quantiles({self.field!r}): at={self.at} has ranks beyond 0 to 1.")
+        names = [*map(_percent, self.at)]
+        if len({*names}) < len(names):
+            raise UsageError(
+                f"Quantiles({self.field!r}): at={self.at} has two ranks whose columns have one name: "
+                f"they are named by percentages with 6 digits behind the point."
+            )
         if not _ERROR_MIN <= self.error <= _ERROR_MAX:
             raise UsageError(
                 f"Quantiles({self.field!r}): error={self.error} is not {_ERROR_MIN} to {_ERROR_MAX}."
@@ -68,7 +74,7 @@ class Quantiles(Aggregate):
 
 
 def _percent(rank: float) -> str:
-    return f"{rank * 100:.6f}".rstrip("0").rstrip(".").replace(".", "_")
+    return f"{abs(rank) * 100:.6f}".rstrip("0").rstrip(".").replace(".", "_")
 
 
 class _Sketches(States):
