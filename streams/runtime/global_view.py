@@ -2,8 +2,10 @@
 
  Z1  the end of each changelog is asked for, and all before it is read: then the table may be read
  Z2  again and again, what was committed since is applied, a whole commit at a time
- Z3  where the log was trimmed past it, ends before it, or goes on with a commit that does not follow
-     the last one, that partition is read anew, beside what it has, and replaced
+ Z3  where the log was trimmed past it, holds another chain of commits, or goes on with a commit that
+     does not follow the last one, that partition is read anew, beside what it has, and replaced. A log
+     of the same chain that ends earlier replaces nothing: its leader may not be up to date, and where
+     it lost commits, the writer stops until an operator resets it
 
 What is live is appended again before a log is trimmed, so a log read from its start is the whole state.
 
@@ -58,6 +60,8 @@ class _Part:
         self._pending: list[Entry] = []
         self._last: Link | None = None
         """the part of a commit that was read last"""
+        self.short_end = -1
+        """an end of the log below ``offset`` at which it holds nothing but what was read"""
 
     def apply(self, batch: RecordBatch, *, anew: bool) -> None:
         """Go on with ``batch``. ``anew``: the log is read from its start, and has only this to say,
@@ -71,6 +75,14 @@ class _Part:
             self._apply(link, entries)
             self._last = link
         self.offset = batch.end
+
+    def has_all_of(self, other: _Part) -> bool:
+        """Whether ``other``, read from the start of the log, ends in the chain that this one follows."""
+        last, end = self._last, other._last
+        if last is None or end is None:
+            return end is None
+        same = (last.epoch, last.secret) == (end.epoch, end.secret)
+        return same and end.seq <= last.seq
 
     def _apply(self, link: Link, entries: list[Entry]) -> None:
         """A part of a commit; the commit counts with its last one."""
@@ -141,9 +153,14 @@ class GlobalView:
                     continue
                 except _LogReplacedError:
                     log.warning("global_table_reads_anew", table=self._table.name, tp=str(tp))
-            part = _Part(self._table, bounds.begin)
-            await self._read(reader, tp, part, bounds.stable_end, anew=True)
-            self._parts[tp] = part
+            if part is not None and part.short_end == bounds.stable_end:
+                continue
+            fresh = _Part(self._table, bounds.begin)
+            await self._read(reader, tp, fresh, bounds.stable_end, anew=True)
+            if part is not None and bounds.stable_end < part.offset and part.has_all_of(fresh):
+                part.short_end = bounds.stable_end
+            else:
+                self._parts[tp] = fresh
 
     async def _logs(self, changelog: str) -> list[TopicPartition]:
         admin = await self._broker.admin()
