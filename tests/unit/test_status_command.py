@@ -142,7 +142,14 @@ def test_live_workers_are_reported(home, broker, capsys):
     report = json.loads(capsys.readouterr().out)
     well = {"level": 0, "since_ms": 0, "causes": []}
     assert report["workers"] == [
-        {"pid": os.getpid(), "slot": 0, "ready": True, "degradation": well, **said}
+        {
+            "pid": os.getpid(),
+            "slot": 0,
+            "ready": True,
+            "degradation": well,
+            "pages_port": None,
+            **said,
+        }
     ]
     assert report["settled"] is True
 
