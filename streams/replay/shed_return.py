@@ -29,7 +29,7 @@ from streams.errors import (
     PartitionRestart,
     RefusedBySafety,
 )
-from streams.log_range import behind, read_some
+from streams.log_range import behind, decided_end, read_some
 from streams.replay.pace import Pace
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.torn_commit import aborted_at
@@ -89,7 +89,7 @@ async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
     finally:
         await admin.close()
     if committed is not None:
-        began = await _torn_from(broker, span, committed)
+        began = await _torn_from(broker, clock, span, committed)
         return committed.offset if began is None else began
     if clock.now_ms() - span.at_ms > REMEMBERED_MS:
         raise RefusedBySafety(
@@ -99,13 +99,17 @@ async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
     return span.first
 
 
-async def _torn_from(broker: Broker, span: ShedSpan, committed: CommittedOffset) -> int | None:
-    """Where the last step began, where its copies are aborted (streams/torn_commit.py)."""
+async def _torn_from(
+    broker: Broker, clock: Clock, span: ShedSpan, committed: CommittedOffset
+) -> int | None:
+    """Where the last step began, where its copies are aborted (streams/torn_commit.py). Waits for
+    transactions that other producers have open in the partition."""
     mark = _MARK.fullmatch(committed.metadata)
     if mark is None:
         return None
     reader = await broker.reader()
     try:
+        await decided_end(reader, span.tp, clock)
         torn = await aborted_at(reader, span.tp, int(mark[2])) is not None
     finally:
         await reader.close()

@@ -20,19 +20,18 @@ from streams.simulation.variant import Variant, replaced
 from streams.types import CommittedOffset, OutboundRecord, TopicPartition
 
 
-async def _journal_apart(self: Owner, records: Sequence[OutboundRecord], seq: int) -> None:
+async def _journal_apart(
+    self: Owner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
+) -> None:
     """The journal is written in a transaction of its own."""
-    journal = self.standing.journal
-    for group in (
-        [record for record in records if record.tp != journal],
-        [record for record in records if record.tp == journal],
-    ):
-        if group:
-            await self._producer.begin()
-            await (await self._producer.send_many(group))
-            if group[-1].tp == journal:
-                await self._producer.send_offsets(*_decided_of(self, seq))
-            await self._producer.commit()
+    if records:
+        await self._producer.begin()
+        await (await self._producer.send_many(records))
+        await self._producer.commit()
+    await self._producer.begin()
+    await (await self._producer.send_many(entries))
+    await self._producer.send_offsets(*_decided_of(self, seq))
+    await self._producer.commit()
 
 
 def _decided_of(owner: Owner, seq: int) -> tuple[dict[TopicPartition, CommittedOffset], str]:
@@ -66,7 +65,9 @@ async def _arrears_forgotten(self: Showing) -> None:
     """Nobody shows what an earlier owner could not."""
 
 
-async def _parked_apart(self: Owner, records: Sequence[OutboundRecord], seq: int) -> None:
+async def _parked_apart(
+    self: Owner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
+) -> None:
     """Copies for the parking lot are sent, and only then is it recorded that they were."""
     lot = self.source.parked
     parked = [record for record in records if record.tp.topic == lot]
@@ -75,7 +76,8 @@ async def _parked_apart(self: Owner, records: Sequence[OutboundRecord], seq: int
         await (await self._producer.send_many(parked))
         await self._producer.commit()
     await self._producer.begin()
-    await (await self._producer.send_many([r for r in records if r.tp.topic != lot]))
+    rest = [record for record in records if record.tp.topic != lot]
+    await (await self._producer.send_many([*rest, *entries]))
     await self._producer.send_offsets(*_decided_of(self, seq))
     await self._producer.commit()
 

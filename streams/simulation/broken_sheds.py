@@ -57,7 +57,7 @@ def _unsaid(real: Any) -> Any:
     return fact
 
 
-async def _progress_apart(self: Any, copies: list[OutboundRecord], at: int) -> None:
+async def _progress_apart(self: Any, copies: list[OutboundRecord], _began: int, at: int) -> None:
     """How far it is brought back is written once the copies are there."""
     await self.producer.begin()
     if copies:
