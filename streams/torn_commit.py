@@ -19,7 +19,7 @@ The opposite, records that stand without their offset, is for each user of an of
 What this cannot mend: a transaction whose records stand in one partition and are aborted in another.
 Where the named record is aborted, doing the work again writes the others twice; where it stands, the
 others are lost: dead letters, outputs and results of agents, replayed events. `dia audit --deep`
-compares dead letters with the ledger and finds both.
+compares dead letters with the ledger; nothing compares the others.
 """
 
 from __future__ import annotations
