@@ -294,7 +294,8 @@ class Settings:
 
     hot_ids: int = _setting(
         1_000_000,
-        "event ids kept in memory before they move to a file; at most a sixteenth of DIA_MAX_IDS",
+        "event ids of a partition kept in memory, about 56 bytes each, before they move to a file; at "
+        "most a sixteenth of DIA_MAX_IDS",
         low=1000,
         high=10_000_000,
     )

@@ -15,12 +15,16 @@ DELAY_S = 8.0
 """An insert takes so long that the shards together take less than half of the rows that come."""
 LIVE_WINDOWS = 20_000
 SINK_ROWS = 10_000
+HOT_IDS = 100_000
 UNACKED_BYTES = 4 << 20
 PARTITIONS = 4
 WINDOW_BYTES = 2048
 """Generous for one live window: its columns, its sketch, its name and its place in the queues."""
 ROW_BYTES = 1024
 """Generous for one row on its way to a shard."""
+ID_BYTES = 100
+"""Generous for one id in memory: its row, with room for half as many again, and its place in the
+hash table."""
 FIXED_BYTES = 300 << 20
 """Fetch buffers (50 MiB at most), RocksDB (72 MiB a partition at most) and the allocator's own."""
 
@@ -35,6 +39,7 @@ async def test_a_slow_sink_does_not_grow_the_worker(trial, proxies, report):
     trial.feed(events, rate_per_s=RATE_PER_S, tenants=1000, models=50, metrics=20, step_ms=0.4)
     worker = trial.worker(
         max_live_windows=LIVE_WINDOWS,
+        hot_ids=HOT_IDS,
         sink_queue_rows=SINK_ROWS,
         sink_batch_rows=5000,
         max_unacked_bytes=UNACKED_BYTES,
@@ -48,8 +53,8 @@ async def test_a_slow_sink_does_not_grow_the_worker(trial, proxies, report):
         peak = max(peak, worker.rss_bytes())
         await worker.until(lambda _: True)
         await asyncio.sleep(0.2)
-    bound = base + FIXED_BYTES + PARTITIONS * (LIVE_WINDOWS * WINDOW_BYTES + UNACKED_BYTES)
-    bound += len(proxies) * SINK_ROWS * ROW_BYTES
+    a_partition = LIVE_WINDOWS * WINDOW_BYTES + HOT_IDS * ID_BYTES + UNACKED_BYTES
+    bound = base + FIXED_BYTES + PARTITIONS * a_partition + len(proxies) * SINK_ROWS * ROW_BYTES
     assert peak < bound, f"{peak >> 20} MiB of {bound >> 20} MiB"
     assert worker.said("partition_paused") > 0
     for proxy in proxies:
