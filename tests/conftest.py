@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from streams import settings
 from streams.local.stack import StackStatus, down, up
@@ -39,6 +40,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("stack")
     # The histories take longest and every core: begun last, the other processes would wait for them.
     items.sort(key=lambda item: item.path != _HISTORIES)
+
+
+@pytest.fixture(autouse=True)
+def _restored_structlog() -> Iterator[None]:
+    """A command that runs in the test's process configures structlog, and its level would hide from
+    the next test what that captures."""
+    configured, before = structlog.is_configured(), structlog.get_config()
+    yield
+    if configured:
+        structlog.configure(**before)
+    else:
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
