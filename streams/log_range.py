@@ -86,9 +86,15 @@ async def read_some(
     Raises as `read_range`.
     """
     batch = await reader.read(tp, at, max_records)
+    require_moved(batch, at, end)
+    return batch
+
+
+def require_moved(batch: RecordBatch, at: int, end: int) -> None:
+    """Raises `BrokerUnavailable` where ``batch``, read from offset ``at`` on, does not move, although
+    the log is known to go on until ``end``."""
     if batch.end <= at:
         raise BrokerUnavailable(
-            f"{tp} returns nothing from offset {at} on, although it was stable up to {end}: its "
+            f"{batch.tp} returns nothing from offset {at} on, although it was stable up to {end}: its "
             f"leader is not up to date. Try again; `dia doctor` checks the broker."
         )
-    return batch

@@ -24,8 +24,31 @@ compares dead letters with the ledger; nothing compares the others.
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 from streams.errors import BatchUnreadable, BrokerUnavailable
-from streams.types import LogReader, OffsetOutOfRange, TopicPartition
+from streams.log_range import require_moved
+from streams.types import CommittedOffset, LogReader, OffsetOutOfRange, TopicPartition
+
+_LANDING = re.compile(r"from=(\d{1,18}) at=(\d{1,18})")
+
+
+class Landing(NamedTuple):
+    """T1, where one record stands for the transaction: the number with which its work begins, and the
+    offset of that record."""
+
+    first: int
+    at: int
+
+    @classmethod
+    def of(cls, committed: CommittedOffset) -> Landing | None:
+        """What the metadata says; None where it says something else."""
+        found = _LANDING.fullmatch(committed.metadata)
+        return cls(int(found[1]), int(found[2])) if found else None
+
+    def __str__(self) -> str:
+        return f"from={self.first} at={self.at}"
 
 
 async def aborted_at(reader: LogReader, tp: TopicPartition, offset: int) -> bytes | None:
@@ -34,7 +57,8 @@ async def aborted_at(reader: LogReader, tp: TopicPartition, offset: int) -> byte
 
     Raises `BrokerUnavailable` where the log cannot be read, or a transaction is open at ``offset``.
     """
-    if offset >= await reader.high_watermark(tp):
+    end = await reader.high_watermark(tp)
+    if offset >= end:
         return None
     if await reader.last_stable_offset(tp) <= offset:
         raise BrokerUnavailable(
@@ -47,11 +71,8 @@ async def aborted_at(reader: LogReader, tp: TopicPartition, offset: int) -> byte
     except (OffsetOutOfRange, BatchUnreadable):
         return None
     # A leader that is not up to date answers with nothing, which says nothing.
-    if offset in (written.end, committed.end):
-        raise BrokerUnavailable(
-            f"{tp} returns nothing at offset {offset}, although the log is longer: its leader is not "
-            f"up to date. Try again; `dia doctor` checks the broker."
-        )
+    for batch in (written, committed):
+        require_moved(batch, offset, end)
     if offset not in written.offsets or offset in committed.offsets:
         return None
     return written.values[0] or b""

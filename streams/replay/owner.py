@@ -20,7 +20,6 @@ the one before it decided.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from streams.replay.standing import Standing, read_standing, way_out
 from streams.runtime.deadline import Deadline, DeadlinePassed
 from streams.topic import Topic, replay_group
 from streams.topology import Topology
-from streams.torn_commit import aborted_at
+from streams.torn_commit import Landing, aborted_at
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -46,7 +45,6 @@ from streams.types import (
 )
 
 COMMIT_TIMEOUT_S = 30.0
-_MARK = re.compile(r"from=(\d{1,18}) at=(\d{1,18})")
 
 
 def transactional_id(source: Topic, partition: int) -> str:
@@ -111,9 +109,9 @@ class Owner:
         landings = [await self._producer.send(entry) for entry in entries]
         await sent
         at = [await landing for landing in landings][-1]
-        mark = f"from={seq - len(entries) + 1} at={at}"
+        landing = Landing(seq - len(entries) + 1, at)
         await self._producer.send_offsets(
-            {self.dlq: CommittedOffset(seq, mark)}, decided_group(self.source)
+            {self.dlq: CommittedOffset(seq, str(landing))}, decided_group(self.source)
         )
         await self._producer.commit()
 
@@ -134,14 +132,13 @@ async def _is_torn(
     reader: LogReader, journal: TopicPartition, decided: CommittedOffset, last: int
 ) -> bool:
     """Whether the transaction that left ``decided`` is aborted, and would follow entry ``last``."""
-    mark = _MARK.fullmatch(decided.metadata)
-    if mark is None or int(mark[1]) != last + 1:
+    landing = Landing.of(decided)
+    if landing is None or landing.first != last + 1:
         return False
-    at = int(mark[2])
-    found = await aborted_at(reader, journal, at)
+    found = await aborted_at(reader, journal, landing.at)
     if found is None:
         return False
-    entry = entry_at(journal, at, found)
+    entry = entry_at(journal, landing.at, found)
     return entry.seq == decided.offset and not isinstance(entry, DecisionsLost)
 
 
@@ -175,8 +172,8 @@ async def owned(
         ):
             lost = ChangelogLost(
                 f"{journal} ends with entry {standing.seq}, but entry {decided.offset} was "
-                f"committed: its newest decisions are lost, so nothing can be replayed exactly once any more. "
-                f"{way_out(source)}"
+                f"committed: its newest decisions are lost, so nothing can be replayed exactly once "
+                f"any more. {way_out(source)}"
             )
             if whole:
                 raise lost

@@ -16,7 +16,6 @@ incarnation of its window; an event id that came again meanwhile makes it a dupl
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,7 +31,7 @@ from streams.errors import (
 from streams.log_range import behind, decided_end, read_some
 from streams.replay.pace import Pace
 from streams.runtime.deadline import Deadline, DeadlinePassed
-from streams.torn_commit import aborted_at
+from streams.torn_commit import Landing, aborted_at
 from streams.types import (
     Broker,
     CommittedOffset,
@@ -47,7 +46,6 @@ from streams.types import (
 STEP_TIMEOUT_S = 30.0
 REMEMBERED_MS = 6 * 86_400_000
 """Brokers forget the offset of a group that is silent for seven days (offsets.retention.minutes)."""
-_MARK = re.compile(r"from=(\d{1,18}) at=(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,16 +102,16 @@ async def _torn_from(
 ) -> int | None:
     """Where the last step began, where its copies are aborted (streams/torn_commit.py). Waits for
     transactions that other producers have open in the partition."""
-    mark = _MARK.fullmatch(committed.metadata)
-    if mark is None:
+    landing = Landing.of(committed)
+    if landing is None:
         return None
     reader = await broker.reader()
     try:
         await decided_end(reader, span.tp, clock)
-        torn = await aborted_at(reader, span.tp, int(mark[2])) is not None
+        torn = await aborted_at(reader, span.tp, landing.at) is not None
     finally:
         await reader.close()
-    return int(mark[1]) if torn else None
+    return landing.first if torn else None
 
 
 async def bring_back(
@@ -191,7 +189,7 @@ class _Run:
         if copies:
             landing = await self.producer.send(copies[0])
             await (await self.producer.send_many(copies[1:]))
-            mark = f"from={began} at={await landing}"
+            mark = str(Landing(began, await landing))
         await self.producer.send_offsets({self.span.tp: CommittedOffset(at, mark)}, self.span.name)
         await self.producer.commit()
 
