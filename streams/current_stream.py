@@ -7,13 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypedDict, Unpack
 
 from streams.errors import TableMisused
 from streams.types import OutboundRecord
 
 Key = str | bytes | int | None
 HeadersLike = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | None
+
+
+class SendOptions(TypedDict, total=False):
+    """What a record may have beside its key and value; None as if it were left out."""
+
+    partition: int | None
+    """instead of the one that the key names"""
+    timestamp_s: float | None
+    """since the epoch, instead of the time of its append"""
+    headers: HeadersLike
 
 
 class Encoder(Protocol):
@@ -69,10 +79,7 @@ class Running(Protocol):
         topic: Target,
         key: Key = None,
         value: Any = None,
-        *,
-        partition: int | None = None,
-        timestamp_s: float | None = None,
-        headers: HeadersLike = None,
+        **options: Unpack[SendOptions],
     ) -> Awaitable[None] | None:
         """Send ``value`` to the partition that the key names: with the event in progress, or, from a
         background task, at once, which is done when the answer is.

@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, Unpack
 
 from streams.absent_words import absent
-from streams.current_stream import HeadersLike, Key, NoTables, Target
+from streams.current_stream import Key, NoTables, SendOptions, Target
 from streams.errors import Pending, UnsupportedByDia
 from streams.sending import outgoing
 from streams.targets import RowTarget, RowValues
@@ -281,10 +281,7 @@ class Stream:
         topic: Target,
         key: Key = None,
         value: Any = None,
-        *,
-        partition: int | None = None,
-        timestamp_s: float | None = None,
-        headers: HeadersLike = None,
+        **options: Unpack[SendOptions],
     ) -> None:
         """Send ``value`` to ``topic`` in that transaction (streams/sending.py)."""
         try:
@@ -294,9 +291,7 @@ class Stream:
                 value,
                 partitions=self._feed.sizes.get(topic.name) or topic.partitions,
                 without_key=self.partition,
-                partition=partition,
-                timestamp_s=timestamp_s,
-                headers=headers,
+                **options,
             )
         except Pending as pending:
             self.failed = pending

@@ -7,12 +7,12 @@ commit holds all of it: what a page shows is true, also after a crash.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, NoReturn, Protocol, cast
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, Unpack, cast
 
 from streams.access.refusals import KeyElsewhere, NotCommitted
 from streams.broker.partitioner import partition_of
 from streams.clock import Clock
-from streams.current_stream import HeadersLike, Key, NoTables, Running, Target
+from streams.current_stream import Key, NoTables, Running, SendOptions, Target
 from streams.errors import TableMisused
 from streams.runtime.assigned import AssignedPartition
 from streams.runtime.partition import Partition
@@ -210,14 +210,9 @@ class PageScope:
         topic: Target,
         key: Key = None,
         value: Any = None,
-        *,
-        partition: int | None = None,
-        timestamp_s: float | None = None,
-        headers: HeadersLike = None,
+        **options: Unpack[SendOptions],
     ) -> Awaitable[None] | None:
-        return self._sending.send(
-            topic, key, value, partition=partition, timestamp_s=timestamp_s, headers=headers
-        )
+        return self._sending.send(topic, key, value, **options)
 
     def emit(self, record: OutboundRecord) -> NoReturn:
         raise TableMisused(f"a page has no transaction for {record.tp.topic}")

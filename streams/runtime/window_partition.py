@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.agent import EventBatch
 from streams.clock import Clock
-from streams.current_stream import HeadersLike, Key, NoTables, Target, current
+from streams.current_stream import Key, NoTables, SendOptions, Target, current
 from streams.errors import AgentFailed, Pending
 from streams.runtime.partition import Partition, Prepared
 from streams.runtime.state import PartitionState
@@ -119,10 +119,7 @@ class WindowPartition(Partition):
         topic: Target,
         key: Key = None,
         value: Any = None,
-        *,
-        partition: int | None = None,
-        timestamp_s: float | None = None,
-        headers: HeadersLike = None,
+        **options: Unpack[SendOptions],
     ) -> None:
         """Send from `on_window_close`, in the commit that closes the window."""
         try:
@@ -132,9 +129,7 @@ class WindowPartition(Partition):
                 value,
                 partitions=self._sizes.get(topic.name) or topic.partitions,
                 without_key=self.tp.partition,
-                partition=partition,
-                timestamp_s=timestamp_s,
-                headers=headers,
+                **options,
             )
         except Pending as pending:
             self.failure = pending  # whatever `on_window_close` does with it
