@@ -7,13 +7,14 @@ partition's own producer, so it fences and is fenced as a commit is:
  R1  look: read the changelog whole, and the source's bounds; refuse when nothing is wrong
  R2  start the transactional producer (A1): whoever holds the partition is fenced
  R3  look again; refuse when anything moved since the operator agreed
- R4  commit {opening link, group offset with metadata ``epoch=N seq=M``}
+ R4  commit {opening link, group offset with metadata ``epoch=N seq=M at=O``}
  R5  trim the changelog up to where it ended before the opening link
 
 The opening link has ``reset`` set, an epoch one above every epoch known, ``seq`` going on where
 it is known, ``next_offset == start_offset`` and counters of zero, so that of the new epoch, too,
-``next_offset - start == read + gaps``. It goes on at the group's offset, or behind the last link where that
-is further; an offset whose own link is aborted (runtime/torn_link.py) consumed nothing and does not count. Its secret is a new one. Its entries are the effects that are still owed (they
+``next_offset - start == read + gaps``. It goes on at the group's offset, or behind the last link
+where that is further; an offset whose own link is aborted (runtime/torn_link.py) consumed nothing
+and does not count. Its secret is a new one. Its entries are the effects that are still owed (they
 are true in any epoch) and the ledger row that opens the epoch; the other tables are empty. A
 restore empties its store at this link (runtime/state.py), and discards a store of a lower epoch
 that does not fit the log any more (runtime/assignment.py). The epoch stands in the upper bits of

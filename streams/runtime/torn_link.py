@@ -23,8 +23,8 @@ from tables.changelog import Link, unpack
 async def is_torn(
     reader: LogReader, changelog: TopicPartition, committed: CommittedOffset, last: Link | None
 ) -> bool:
-    """Whether the link that ``committed`` was written with is aborted, and the chain that ends with ``last``
-    lacks nothing before it (None: the chain is empty).
+    """Whether the link that ``committed`` was written with is aborted, and the chain that ends with
+    ``last`` lacks nothing before it (None: the chain is empty).
 
     Raises `BrokerUnavailable` where that is not decided.
     """

@@ -79,20 +79,25 @@ def test_every_agent_and_page_reads_what_one_agent_wrote(app_tester):
     assert tester.table("rates")["EUR"] == 2.0
 
 
-def test_no_event_reads_a_table_that_is_not_whole_yet(app_tester, monkeypatch):
-    """After a start it is read from its changelogs first: the agent waits, also where it catches every
-    exception, and its status says for what."""
-    app, changes, _orders, worth = _shop()
-    tester = app_tester(app)
-    tester.send(changes, Rate(currency="EUR", rate=2.0))
-    real = GlobalView._catch_up
-    opened = asyncio.Event()
+def _held_back(monkeypatch):
+    """Views read nothing of their logs until the event that is returned is set."""
+    real, opened = GlobalView._catch_up, asyncio.Event()
 
     async def late(self, reader, logs):
         await opened.wait()
         await real(self, reader, logs)
 
     monkeypatch.setattr(GlobalView, "_catch_up", late)
+    return opened
+
+
+def test_no_event_reads_a_table_that_is_not_whole_yet(app_tester, monkeypatch):
+    """After a start it is read from its changelogs first: the agent waits, also where it catches every
+    exception, and its status says for what."""
+    app, changes, _orders, worth = _shop()
+    tester = app_tester(app)
+    tester.send(changes, Rate(currency="EUR", rate=2.0))
+    opened = _held_back(monkeypatch)
     tester._run(tester._process.kill())
     tester._process = tester._start()
     tester._run(tester._append("orders", b"a", b'{"account":"a","currency":"EUR"}', ()))
@@ -138,14 +143,7 @@ def test_a_log_that_lost_its_end_is_read_anew(app_tester, monkeypatch, meanwhile
     for rate in range(20):
         tester.send(changes, Rate(currency=lost, rate=float(rate)))
     tester.advance(2 * FOLLOW_S)
-    real = GlobalView._catch_up
-    opened = asyncio.Event()
-
-    async def late(self, reader, logs):
-        await opened.wait()
-        await real(self, reader, logs)
-
-    monkeypatch.setattr(GlobalView, "_catch_up", late)
+    opened = _held_back(monkeypatch)
     writer = app.agents["keep"]
     log = world.broker.log(TopicPartition(writer.source.changelog(writer.group), number))
     log.lose_tail(log.start_offset)
