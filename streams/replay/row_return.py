@@ -5,12 +5,9 @@ A sink is opened when the first row for it comes, and closed at the end.
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
-
 from streams.dlq.letter import Letter
 from streams.errors import SinkUnavailable
+from streams.opened_sink import OpenedSink
 from streams.replay.sink_row import (
     TargetRow,
     WindowRow,
@@ -19,12 +16,10 @@ from streams.replay.sink_row import (
     insert_window,
     readable_row,
 )
-from streams.row_sink import DeclaredSink, RowBatch, RowSink
+from streams.row_sink import DeclaredSink, RowBatch
 from streams.rows import RowsRefused, ShardSet
 from streams.settings import Settings
 from streams.targets import Targets
-
-log = structlog.get_logger(__name__)
 
 
 class RowReturn:
@@ -34,7 +29,7 @@ class RowReturn:
         self._shards = shards
         self._targets = targets
         self._settings = settings
-        self._sinks: dict[str, RowSink] = {}
+        self._sinks: dict[str, OpenedSink] = {}
 
     async def put(self, letter: Letter, value: bytes | None) -> str:
         """Store the row in ``value``; bringing it again is harmless. Returns why it cannot be stored,
@@ -57,12 +52,8 @@ class RowReturn:
     async def close(self) -> None:
         """Close every sink that was opened."""
         opened, self._sinks = self._sinks, {}
-        for name, sink in opened.items():
-            try:
-                async with asyncio.timeout(self._settings.sink_timeout_s):
-                    await sink.close()
-            except Exception:
-                log.exception("sink_not_closed", sink=name)
+        for sink in opened.values():
+            await sink.close()
 
     async def _insert(self, shards: ShardSet, found: WindowRow | TargetRow) -> None:
         if isinstance(found, WindowRow):
@@ -75,9 +66,8 @@ class RowReturn:
         name = declared.name
         try:
             if name not in self._sinks:
-                self._sinks[name] = declared.open(declared, self._settings)
-            async with asyncio.timeout(self._settings.sink_timeout_s):
-                await self._sinks[name].write(batch)
+                self._sinks[name] = OpenedSink(declared, self._settings)
+            await self._sinks[name].write(batch)
         except RowsRefused:
             raise
         except Exception as error:

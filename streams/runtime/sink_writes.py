@@ -14,7 +14,8 @@ from typing import NamedTuple
 import structlog
 
 from streams.clock import Clock
-from streams.row_sink import DeclaredSink, RowBatch, RowSink
+from streams.opened_sink import OpenedSink
+from streams.row_sink import DeclaredSink, RowBatch
 from streams.rows import RowsRefused
 from streams.settings import Settings
 from streams.telemetry.metrics import Metrics
@@ -42,11 +43,10 @@ class _Writer:
     ) -> None:
         self.queue: deque[_Waiting] = deque()
         self.wake = asyncio.Event()
-        self._declared = declared
-        self._settings = settings
+        self._name = declared.name
+        self._sink = OpenedSink(declared, settings)
         self._clock = clock
         self._metrics = metrics
-        self._sink: RowSink | None = None
 
     async def run(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -70,37 +70,26 @@ class _Writer:
 
     async def _write(self, batch: RowBatch) -> tuple[Sequence[int], str]:
         """The rows that the sink will never take, and why."""
-        if self._sink is None:
-            self._sink = self._declared.open(self._declared, self._settings)
         try:
-            async with asyncio.timeout(self._settings.sink_timeout_s):
-                await self._sink.write(batch)
+            await self._sink.write(batch)
         except RowsRefused as refusal:
             return refusal.indexes, refusal.reason
         return (), ""
 
     def _failed(self, batch: RowBatch, error: Exception) -> None:
-        name = self._declared.name
-        self._metrics.sink.named_errors.labels(name).inc()
+        self._metrics.sink.named_errors.labels(self._name).inc()
         log.warning(
-            "sink_failed", sink=name, batch=batch.name, waiting=len(self.queue),
+            "sink_failed", sink=self._name, batch=batch.name, waiting=len(self.queue),
             error=f"{type(error).__name__}: {error}"[:500],
         )  # fmt: skip
 
     def _shown(self, stored: int, refused: int) -> None:
-        name = self._declared.name
-        self._metrics.sink.named_rows.labels(name).inc(stored)
+        self._metrics.sink.named_rows.labels(self._name).inc(stored)
         if refused:
-            self._metrics.sink.rows_refused.labels(name).inc(refused)
+            self._metrics.sink.rows_refused.labels(self._name).inc(refused)
 
     async def close(self) -> None:
-        if self._sink is None:
-            return
-        try:
-            async with asyncio.timeout(self._settings.sink_timeout_s):
-                await self._sink.close()
-        except Exception:
-            log.exception("sink_not_closed", sink=self._declared.name)
+        await self._sink.close()
 
 
 class SinkWrites:
