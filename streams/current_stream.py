@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NoReturn, Protocol, TypedDict, Unpack
+from typing import Any, NoReturn, Protocol, TypedDict
 
 from streams.errors import TableMisused
 from streams.types import OutboundRecord
@@ -79,7 +79,10 @@ class Running(Protocol):
         topic: Target,
         key: Key = None,
         value: Any = None,
-        **options: Unpack[SendOptions],
+        *,
+        partition: int | None = None,
+        timestamp_s: float | None = None,
+        headers: HeadersLike = None,
     ) -> Awaitable[None] | None:
         """Send ``value`` to the partition that the key names: with the event in progress, or, from a
         background task, at once, which is done when the answer is.
