@@ -26,9 +26,10 @@ from streams.clock import Clock
 from streams.job_agent import Agent
 from streams.moments import iso_s
 from streams.settings import Settings
+from streams.topic import Topic
 from streams.types import Broker, LogReader, TopicPartition
 from streams.workload.judge import Rules
-from tables import MINUTE_WINDOWS
+from tables.declarations import MINUTE_WINDOWS
 
 _POLL_S = 2.0
 _FOREVER_S = 1 << 31
@@ -111,8 +112,8 @@ class _Audit:
         if self.options.deep and MINUTE_WINDOWS in agent.tables:
             for partition in books.partitions:
                 if partition.ledger:
-                    await self._deep(books, partition)
-            await self._placement(books)
+                    await self._deep(agent.source, books, partition)
+            await self._placement(agent.source, books)
         else:
             await self._sample_keys(books)
 
@@ -121,12 +122,12 @@ class _Audit:
         if found:
             self.report.notes.append(placement.sample_note(books.topic, found))
 
-    async def _placement(self, books: Books) -> None:
+    async def _placement(self, source: Topic, books: Books) -> None:
         """Which ids were counted in two partitions, after every partition was read again."""
         keys, self._elsewhere = sorted(self._elsewhere), set()
         if not keys:
             return
-        doubled = placement.Doubled(frozenset(keys), self._rules())
+        doubled = placement.Doubled(frozenset(keys), self._rules(source))
         for partition in books.partitions:
             if partition.ledger:
                 await doubled.read(self.reader, books.topic, partition)
@@ -139,9 +140,10 @@ class _Audit:
                 f"id of them{read} was counted twice: {placement.ADVICE}"
             )
 
-    def _rules(self) -> Rules:
+    def _rules(self, source: Topic) -> Rules:
         settings = self.settings
         return Rules(
+            source=source,
             future_max_ms=settings.future_max_s * 1000,
             late_max_ms=settings.late_max_s * 1000,
             dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
@@ -169,7 +171,7 @@ class _Audit:
                 f"not per partition"
             )
 
-    async def _deep(self, books: Books, partition: PartitionBooks) -> None:
+    async def _deep(self, source: Topic, books: Books, partition: PartitionBooks) -> None:
         self.say(f"reading {books.topic}/{partition.partition} again")
         # A day more than rows are certainly kept: a window that opened older has no minute row.
         oldest_s = self.reading.kept_s() + 86_400
@@ -180,7 +182,7 @@ class _Audit:
         refused |= books.dead.offsets(tp, KeyMisplaced.code)
         refused |= books.dead.offsets(tp, TenantOverQuota.code)
         counted = await recount(
-            self.reader, books.topic, partition, self._rules(), from_s, to_s, refused
+            self.reader, books.topic, partition, self._rules(source), from_s, to_s, refused
         )
         number, of = partition.partition, len(books.partitions)
         whole = number not in books.dead.trimmed

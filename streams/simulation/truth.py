@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from agents.app import MODEL_METRICS
 from streams.settings import Settings
 from streams.types import RecordBatch
 from streams.workload.judge import Judge, Rules
@@ -47,6 +48,7 @@ def judge(
 ) -> None:
     """Add one partition's whole log to ``expected``. The offsets in ``shed`` were not looked at."""
     rules = Rules(
+        source=MODEL_METRICS,
         future_max_ms=settings.future_max_s * 1000,
         late_max_ms=settings.late_max_s * 1000,
         dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,

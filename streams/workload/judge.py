@@ -1,4 +1,4 @@
-"""What each record of model.metrics must have become, decided a second time.
+"""What each record of a topic of metrics must have become, decided a second time.
 
 Written from the contract of the event, record by record, with the standard library's JSON and
 nothing of the pipeline's codecs, hashes or tables: where both agree, neither got it from the
@@ -15,10 +15,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from agents.app import MODEL_METRICS
 from schemas.fields import INT64_MAX, VALUE_MAX
 from streams import headers
-from streams.topic import MAX_RECORD_BYTES
+from streams.topic import MAX_RECORD_BYTES, Topic
 from streams.types import Headers
 from streams.workload.log_age import LogAge
 
@@ -51,8 +50,9 @@ class _First(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings a verdict depends on, in milliseconds."""
+    """What a verdict depends on: the published versions of the topic, and settings in milliseconds."""
 
+    source: Topic
     future_max_ms: int
     late_max_ms: int
     dedupe_ttl_ms: int
@@ -108,10 +108,10 @@ def _event(
 ) -> Event | None:
     """The event, or None where the record must be a dead letter."""
     judged_ms = _judged_ms(append_ms, found)
-    version = _version(found)
+    version = _version(found, rules.source)
     if judged_ms is None or version is None or value is None:
         return None
-    fields = _fields(value) if version == _PLAIN_VERSION else _upcast(value, version)
+    fields = _fields(value) if version == _PLAIN_VERSION else _upcast(value, rules.source, version)
     if fields is None:
         return None
     tenant, ts_ms = fields["tenant_id"], fields["ts"]
@@ -138,17 +138,17 @@ def _judged_ms(append_ms: int, found: Headers) -> int | None:
     return first_ms if first_ms is not None and first_ms <= append_ms else None
 
 
-def _version(found: Headers) -> int | None:
+def _version(found: Headers, source: Topic) -> int | None:
     """The schema version the headers name; None where it was never published."""
     named = headers.last(found, headers.SCHEMA) if found else None
     version = _PLAIN_VERSION if named is None else headers.decimal(named)
-    return version if version in MODEL_METRICS.versions else None
+    return version if version in source.versions else None
 
 
-def _upcast(value: bytes, version: int) -> dict[str, Any] | None:
+def _upcast(value: bytes, source: Topic, version: int) -> dict[str, Any] | None:
     """The object of another version, made today's by the published steps: they are the contract,
     so there is no second opinion of them."""
-    way = MODEL_METRICS.reading(version)
+    way = source.reading(version)
     try:
         event = msgspec.convert(_document(value), way.type)
     except (ValueError, RecursionError):

@@ -24,7 +24,12 @@ from tables.seen_events import SeenEvents
 
 FUTURE_S, LATE_S, TTL_S = 300, 3600, 60
 NOW_MS = 1_760_000_000_000
-RULES = Rules(future_max_ms=FUTURE_S * 1000, late_max_ms=LATE_S * 1000, dedupe_ttl_ms=TTL_S * 1000)
+RULES = Rules(
+    source=MODEL_METRICS,
+    future_max_ms=FUTURE_S * 1000,
+    late_max_ms=LATE_S * 1000,
+    dedupe_ttl_ms=TTL_S * 1000,
+)
 
 names = st.sampled_from(["t", "é", "x" * 128, "x" * 129, "", "a\nb", "\ud83d\ude00"])
 odd = st.sampled_from(

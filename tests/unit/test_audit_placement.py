@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agents.app import MODEL_METRICS
 from streams.audit.books import LedgerRow, PartitionBooks, ShedRange
 from streams.audit.placement import Doubled, finding, sample
 from streams.broker.memory import MemoryBroker
@@ -15,7 +16,9 @@ from streams.types import TopicConfig, TopicPartition
 from streams.workload.judge import Rules
 
 TTL_MS = 120_000
-RULES = Rules(future_max_ms=60_000, late_max_ms=3_600_000, dedupe_ttl_ms=TTL_MS)
+RULES = Rules(
+    source=MODEL_METRICS, future_max_ms=60_000, late_max_ms=3_600_000, dedupe_ttl_ms=TTL_MS
+)
 KEY = next(b"t%d" % n for n in range(99) if partition_of(b"t%d" % n, 2) == 0)
 HOME, ELSEWHERE = TopicPartition("t", 0), TopicPartition("t", 1)
 

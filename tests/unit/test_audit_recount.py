@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agents.app import MODEL_METRICS
 from streams.audit.books import LedgerRow, PartitionBooks, ShedRange
 from streams.audit.recount import Recount, recount
 from streams.audit.windows import Stored, compare_counters, compare_dead, compare_windows
@@ -16,7 +17,9 @@ from streams.clock import VirtualClock
 from streams.types import TopicConfig, TopicPartition
 from streams.workload.judge import Rules
 
-RULES = Rules(future_max_ms=60_000, late_max_ms=3_600_000, dedupe_ttl_ms=120_000)
+RULES = Rules(
+    source=MODEL_METRICS, future_max_ms=60_000, late_max_ms=3_600_000, dedupe_ttl_ms=120_000
+)
 TP = TopicPartition("t", 0)
 FOREVER_S = 1 << 31
 
