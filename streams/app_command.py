@@ -91,7 +91,7 @@ class CommandDeclarations:
 
         Raises `UsageError` where the running module has no name for the app."""
         os.environ["DIA_APP"] = _name_of(self)
-        sys.exit(import_module("streams.entry").main())
+        sys.exit(import_module("streams.__main__").main())
 
 
 def _name_of(app: object) -> str:

@@ -14,7 +14,7 @@ import structlog
 from streams import settings
 from streams.local.stack import StackStatus, down, up
 
-# As the command does (streams/entry.py): a key that others may read is refused.
+# As the command does (streams/__main__.py): a key that others may read is refused.
 os.umask(0o077)
 
 # A suite that a shell starts in the background ignores SIGINT, and so would each command it starts.

@@ -99,11 +99,11 @@ def test_an_interrupt_while_modules_are_imported_leaves_without_a_word():
     """Ctrl-C in the first tenth of a second."""
     code = (
         "import os, signal, sys, types\n"
-        "import streams.entry\n"
+        "import streams.__main__\n"
         "class Typer(types.ModuleType):\n"
         "    def __getattr__(self, name): os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.modules['typer'] = Typer('typer')\n"
-        "sys.exit(streams.entry.main())"
+        "sys.exit(streams.__main__.main())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, timeout=200, check=False
