@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from schemas.metric import ModelMetric
 from streams.agent import EventBatch, Scope
 from streams.bad_records import IdempotencyConflict, TenantOverQuota
-from tables import MINUTE_WINDOWS, SEEN_EVENTS
+from tables.declarations import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.id_shares import Owners
 from tables.names import split
 from tables.seen_events import Verdict

@@ -15,7 +15,8 @@ from agents.simulator import Simulator
 from schemas import ModelMetric, SimulationRequest, SimulationResult, TrainingResult
 from streams.app import App
 from streams.topic import Need
-from tables import MINUTE_WINDOWS, MODEL_CARDS, SEEN_EVENTS
+from tables.declarations import MINUTE_WINDOWS, SEEN_EVENTS
+from tables.model_cards import MODEL_CARDS
 
 app = App(
     "dia",

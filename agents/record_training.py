@@ -23,9 +23,9 @@ from schemas.training import TrainingResult
 from streams.agent import Change, EventBatch, Scope
 from streams.bad_records import IdempotencyConflict, RowUnfit, TenantOverQuota
 from streams.cache.kind import MODEL, owned
-from tables import MODEL_CARDS, SEEN_EVENTS
+from tables.declarations import SEEN_EVENTS
 from tables.id_shares import Owners
-from tables.model_cards import ModelCards
+from tables.model_cards import MODEL_CARDS, ModelCards
 from tables.seen_events import Verdict
 
 EVENTS: Final[Mapping[str, str]] = {

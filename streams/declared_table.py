@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from streams.current_stream import current
 from streams.errors import UsageError
-from tables import ENGINE_TABLES
+from tables.declarations import ENGINE_TABLES
 from tables.keyed import Default, KeyedTable
 from tables.table import TableContext, TableSpec
 from tables.table_values import Key, ValueForm, form_of, list_form

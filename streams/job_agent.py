@@ -25,7 +25,7 @@ from streams.settings import Settings
 from streams.stream_agent import StreamAgent
 from streams.telemetry.metrics import Metrics
 from streams.topic import Topic
-from tables import FINISHED_OFFSETS, OUTCOMES
+from tables.declarations import FINISHED_OFFSETS, OUTCOMES
 from tables.table import TableSpec
 
 E = TypeVar("E")

@@ -21,10 +21,10 @@ from streams.errors import UsageError
 from streams.records import plain
 from streams.topic import TENANT_FIELD, Topic
 from streams.window_aggregates import AggregatedWindows
-from tables import SEEN_EVENTS
 from tables.aggregate_table import WindowBatch
 from tables.aggregates.aggregate import FieldType
 from tables.aggregates.field_columns import Refused, keys_of, values_of
+from tables.declarations import SEEN_EVENTS
 from tables.id_shares import Owners
 from tables.seen_events import Verdict
 

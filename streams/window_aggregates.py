@@ -31,11 +31,11 @@ from streams.clickhouse_table import EPOCH, ClickHouseTable
 from streams.column_type import TIME
 from streams.errors import UsageError
 from streams.topic import Topic
-from tables import ENGINE_TABLES
 from tables.aggregate_table import AggregateTable, Key
 from tables.aggregate_windows import AggregateWindows, pane_ms
 from tables.aggregates.aggregate import COLUMN_TYPES, Aggregate, FieldType
 from tables.aggregates.field_columns import KEY_KINDS, field_types
+from tables.declarations import ENGINE_TABLES
 from tables.session_windows import SessionWindows
 from tables.table import MAX_ENTRY_BYTES, TableContext, TableSpec
 from tables.table_values import KEY_MAX_BYTES

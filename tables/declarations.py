@@ -1,4 +1,4 @@
-"""The declared tables: what a partition remembers, and under which prefix it is written."""
+"""The tables of the engine: what a partition remembers, and under which prefix it is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Final
 from tables.finished_offsets import FinishedOffsets
 from tables.known_series import SeriesQuota
 from tables.minute_windows import MinuteWindows, WindowPolicy
-from tables.model_cards import ModelCards
 from tables.outbox import Outbox
 from tables.outcomes import Outcomes
 from tables.seen_events import SeenEvents
@@ -46,21 +45,14 @@ def _outcomes(context: TableContext) -> Outcomes:
     )
 
 
-def _model_cards(context: TableContext) -> ModelCards:
-    settings = context.settings
-    return ModelCards(
-        settings.max_models, settings.quota_models, settings.model_retention_days * 86_400_000
-    )
-
-
 SEEN_EVENTS: Final = TableSpec("seen_events", b"I", _seen_events)
 MINUTE_WINDOWS: Final = TableSpec("minute_windows", b"W", _minute_windows)
 FINISHED_OFFSETS: Final = TableSpec("finished_offsets", b"P", lambda context: FinishedOffsets())
 OUTCOMES: Final = TableSpec("outcomes", b"K", _outcomes)
-MODEL_CARDS: Final = TableSpec(
-    "model_cards",
-    b"M",
-    _model_cards,
-)
 OUTBOX: Final = TableSpec("outbox", b"O", lambda context: Outbox())
 """Every partition has it: the runtime itself owes effects."""
+
+ENGINE_TABLES: Final = frozenset(
+    spec.name for spec in (FINISHED_OFFSETS, MINUTE_WINDOWS, OUTBOX, OUTCOMES, SEEN_EVENTS)
+)
+"""Names that no table of an app may have."""

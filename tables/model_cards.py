@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from schemas.model_card import Best, ModelCard, ModelVersion
 from tables.log_time import Expiry, LogTime, log_times
 from tables.shares import Shares
-from tables.table import Entry
+from tables.table import Entry, TableContext, TableSpec
 
 MAX_VERSIONS = 100
 MAX_ALIASES = 50
@@ -218,3 +218,13 @@ def _compare(card: ModelCard, name: str, value: float, version: str) -> None:
 
 def _key(tenant_id: str, model_id: str) -> bytes:
     return _encode((tenant_id, model_id))
+
+
+def _open(context: TableContext) -> ModelCards:
+    settings = context.settings
+    return ModelCards(
+        settings.max_models, settings.quota_models, settings.model_retention_days * 86_400_000
+    )
+
+
+MODEL_CARDS: Final = TableSpec("model_cards", b"M", _open)

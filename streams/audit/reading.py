@@ -16,7 +16,7 @@ from streams.runtime.commit_mark import epoch_of
 from streams.settings import Settings
 from streams.topic import Topic
 from streams.types import Admin, Headers, LogReader, TopicPartition
-from tables import MINUTE_WINDOWS
+from tables.declarations import MINUTE_WINDOWS
 
 _DAY_S = 86_400
 _ROLL_UP_SLACK_S = 60

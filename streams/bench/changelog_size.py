@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from streams.log_range import read_range
 from streams.topic import Topic
 from streams.types import LogReader, TopicPartition
-from tables import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.changelog import unpack
+from tables.declarations import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.names import SeriesNames
 from tables.seen_events import ID_BYTES
 from tables.window_segment import decode_rows

@@ -19,7 +19,7 @@ from agents.app import AGGREGATE_METRICS
 from schemas.metric import ModelMetric
 from streams.agent import AgentSpec, EventBatch, Scope
 from streams.workload.generator import Block
-from tables import MINUTE_WINDOWS, SEEN_EVENTS
+from tables.declarations import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.log_time import LogTimes
 
 BLOCK_EVENTS = 50_000

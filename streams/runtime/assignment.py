@@ -65,8 +65,8 @@ from streams.types import (
     TransactionalProducer,
 )
 from streams.window_agent import WindowAgent
-from tables import OUTBOX
 from tables.changelog import Counters, Link
+from tables.declarations import OUTBOX
 from tables.fingerprint import SECRET_BYTES, Entropy
 from tables.table import TableContext
 

@@ -48,7 +48,7 @@ from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
 from streams.runtime.work import GivenUp, Known
 from streams.types import OutboundRecord, RecordBatch, TopicPartition
-from tables import FINISHED_OFFSETS, OUTCOMES
+from tables.declarations import FINISHED_OFFSETS, OUTCOMES
 from tables.finished_offsets import APPLIED, DUPLICATE, FinishedOffsets
 from tables.outcomes import Outcomes, Remembered
 from tables.shares import Shares

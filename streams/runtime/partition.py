@@ -35,8 +35,8 @@ from streams.runtime.source_check import Reached
 from streams.runtime.state import PartitionState
 from streams.targets import RowTarget, RowValues
 from streams.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
-from tables import MINUTE_WINDOWS, OUTBOX
 from tables.changelog import Link, pack
+from tables.declarations import MINUTE_WINDOWS, OUTBOX
 from tables.emission import Emission
 from tables.fingerprint import Fingerprints
 from tables.log_time import Expiry

@@ -61,8 +61,8 @@ from streams.types import (
     TopicPartition,
     TransactionalProducer,
 )
-from tables import OUTBOX
 from tables.changelog import Counters, Link, pack
+from tables.declarations import OUTBOX
 from tables.fingerprint import SECRET_BYTES
 from tables.outbox import Outbox
 from tables.table import Entry

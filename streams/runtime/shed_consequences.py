@@ -8,7 +8,7 @@ from streams.job_agent import Agent, JobAgent
 from streams.moments import iso_s
 from streams.runtime.shed_desk import ShedPlan
 from streams.topic import UNLIMITED
-from tables import MINUTE_WINDOWS
+from tables.declarations import MINUTE_WINDOWS
 
 
 def consequences(agent: Agent, plans: Sequence[ShedPlan]) -> list[str]:

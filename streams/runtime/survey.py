@@ -13,8 +13,8 @@ from streams.errors import BatchUnreadable, ChangelogGap, ChangelogLost, Partiti
 from streams.log_range import behind, read_some
 from streams.runtime.restore import follows, hole, unreadable
 from streams.types import LogReader, RecordBatch, TopicPartition
-from tables import OUTBOX
 from tables.changelog import Link, entry_bytes, unpack
+from tables.declarations import OUTBOX
 from tables.table import Entry
 
 _READ_RECORDS = 500

@@ -8,7 +8,7 @@ import pytest
 from agents.app import app as built_in
 from streams.app import App
 from streams.errors import UsageError
-from tables import SEEN_EVENTS
+from tables.declarations import SEEN_EVENTS
 
 
 class Order(msgspec.Struct):

@@ -21,7 +21,7 @@ from streams.bench.machine import this_machine
 from streams.cli import main
 from streams.errors import CommandError
 from streams.settings import load
-from tables import MINUTE_WINDOWS, SEEN_EVENTS
+from tables.declarations import MINUTE_WINDOWS, SEEN_EVENTS
 
 WINDOWS, IDS = AXES[0], AXES[1]
 

@@ -33,7 +33,7 @@ PATIENT_S = 200
 
 ORDERS = """
 from streams import App, EventBatch, OutboundRecord, Record, Scope, TopicPartition
-from tables import SEEN_EVENTS
+from tables.declarations import SEEN_EVENTS
 
 app = App("acme")
 

@@ -11,7 +11,7 @@ import streams
 
 PACKAGE = """
 from streams import App, Codec, EventBatch, OutboundRecord, Record, Scope, Topic, TopicPartition
-from tables import SEEN_EVENTS
+from tables.declarations import SEEN_EVENTS
 
 app = App("acme")
 

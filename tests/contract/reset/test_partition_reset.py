@@ -17,7 +17,7 @@ from streams.runtime.effects import ledger_key
 from streams.runtime.reset import reset
 from streams.runtime.state import META_KEY, PLACE_PREFIX, read_meta
 from streams.types import CommittedOffset
-from tables import OUTBOX
+from tables.declarations import OUTBOX
 from tables.rocksdb import RocksFolder
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from agents.app import AGGREGATE_METRICS, RECORD_TRAINING
-from tables import MINUTE_WINDOWS, names
+from tables import names
+from tables.declarations import MINUTE_WINDOWS
 from tests.unit.runtime.test_quarantine import (
     ATTACKER,
     METRICS,
