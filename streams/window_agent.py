@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from streams.agent import AgentSpec, EventBatch, Scope
 from streams.bad_records import IdempotencyConflict, TenantOverQuota, ValueRefused, WindowClosed
 from streams.errors import UsageError
+from streams.job_agent import Agent
 from streams.records import plain
 from streams.topic import TENANT_FIELD, Topic
 from streams.window_aggregates import AggregatedWindows
@@ -56,6 +57,11 @@ class WindowAgent(AgentSpec):
     """The agent of all windows of one topic."""
 
     windows: tuple[AggregatedWindows, ...]
+
+
+def windows_of(agent: Agent) -> tuple[AggregatedWindows, ...]:
+    """The windows of an agent of any kind, most of which have none."""
+    return agent.windows if isinstance(agent, WindowAgent) else ()
 
 
 def window_agent(

@@ -17,9 +17,11 @@ from streams.audit import placement
 from streams.audit.books import Books, PartitionBooks, ShedRange
 from streams.audit.compare import compare
 from streams.audit.finding import Finding, shortened, span
+from streams.audit.minute_recount import MinuteRecount, recount_minutes
 from streams.audit.reading import Reading
-from streams.audit.recount import Recount, recount
+from streams.audit.recount import Recount
 from streams.audit.shards import Shards
+from streams.audit.window_audit import WindowAudit, beyond_recounting, not_judged, whole_range
 from streams.audit.windows import compare_counters, compare_dead, compare_windows, put_back
 from streams.bad_records import KeyMisplaced, TenantOverQuota, UnknownSchemaVersion
 from streams.clock import Clock
@@ -28,6 +30,7 @@ from streams.moments import iso_s
 from streams.settings import Settings
 from streams.topic import Topic
 from streams.types import Broker, LogReader, TopicPartition
+from streams.window_agent import WindowAgent
 from streams.workload.judge import Rules
 from tables.declarations import MINUTE_WINDOWS
 
@@ -47,11 +50,13 @@ class Options:
 
 @dataclass(slots=True)
 class Report:
-    """What was compared, what differs, and what could not be judged (``notes``)."""
+    """What was compared, what differs, and what was found on the way (``notes``). ``not_recounted``: what
+    a deep audit could not judge by the log; a clean one proves nothing of it."""
 
     books: list[Books] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    not_recounted: list[str] = field(default_factory=list)
     records_read_again: int = 0
     windows_judged: int = 0
 
@@ -114,8 +119,15 @@ class _Audit:
                 if partition.ledger:
                     await self._deep(agent.source, books, partition)
             await self._placement(agent.source, books)
-        else:
-            await self._sample_keys(books)
+            return
+        await self._sample_keys(books)
+        if self.options.deep and isinstance(agent, WindowAgent):
+            await self._app_windows(agent, books)
+        elif self.options.deep:
+            self.report.not_recounted.append(
+                f"{books.topic}: what the agent {agent.name} makes of its events comes of a function of "
+                f"the app, which an audit does not run again"
+            )
 
     async def _sample_keys(self, books: Books) -> None:
         found = await placement.sample(self.reader, books.topic, len(books.partitions))
@@ -175,28 +187,60 @@ class _Audit:
         self.say(f"reading {books.topic}/{partition.partition} again")
         # A day more than rows are certainly kept: a window that opened older has no minute row.
         oldest_s = self.reading.kept_s() + 86_400
-        from_s = max(oldest_s, self.options.from_s or 0)
-        to_s = self.options.to_s if self.options.to_s is not None else _FOREVER_S
+        from_s, to_s = self._bounds_s(oldest_s)
         tp = TopicPartition(books.topic, partition.partition)
         refused = books.dead.offsets(tp, UnknownSchemaVersion.code)
         refused |= books.dead.offsets(tp, KeyMisplaced.code)
         refused |= books.dead.offsets(tp, TenantOverQuota.code)
-        counted = await recount(
+        counted = await recount_minutes(
             self.reader, books.topic, partition, self._rules(source), from_s, to_s, refused
         )
         number, of = partition.partition, len(books.partitions)
-        whole = number not in books.dead.trimmed
         self._elsewhere |= placement.elsewhere(counted.keys, number, of)
         windows = await self._windows(books, counted)
+        self._compare_counts(books, partition, counted)
+        self.report.findings += windows
+
+    def _bounds_s(self, oldest_s: int) -> tuple[int, int]:
+        """First and end of the windows to judge."""
+        options = self.options
+        to_s = options.to_s if options.to_s is not None else _FOREVER_S
+        return max(oldest_s, options.from_s or 0), to_s
+
+    def _compare_counts(self, books: Books, partition: PartitionBooks, counted: Recount) -> None:
+        topic, number = books.topic, partition.partition
+        whole = number not in books.dead.trimmed
         self.report.findings += [
-            *shortened(compare_counters(books.topic, counted, partition.ledger)),
-            *shortened(compare_dead(books.topic, counted, books.dead.in_dlq, whole=whole)),
-            *windows,
+            *shortened(compare_counters(topic, counted, partition.ledger)),
+            *shortened(compare_dead(topic, counted, books.dead.in_dlq, whole=whole)),
         ]
         self.report.records_read_again += counted.records
-        self.report.notes += [f"{books.topic}/{partition.partition}: {n}" for n in counted.notes]
+        self.report.not_recounted += [f"{topic}/{number}: {note}" for note in counted.notes]
 
-    async def _windows(self, books: Books, counted: Recount) -> list[Finding]:
+    async def _app_windows(self, agent: WindowAgent, books: Books) -> None:
+        """Recount the windows of an app, partition by partition."""
+        report = self.report
+        report.not_recounted += beyond_recounting(agent)
+        auditing = WindowAudit(
+            self._bounds_s(0), self.options.wait_s, self._rules(agent.source), self.settings, self.clock,
+            self.shards, self.reader, self.reading,
+        )  # fmt: skip
+        for partition in books.partitions:
+            if not partition.ledger:
+                continue
+            tp = TopicPartition(books.topic, partition.partition)
+            self.say(f"reading {tp} again")
+            counted = await auditing.recount(agent, books, partition)
+            kept_s = [auditing.kept_s(one) for one in agent.windows]
+            report.not_recounted += whole_range(agent, tp, counted, kept_s)
+            self._compare_counts(books, partition, counted)
+            for declared in () if counted.overfull else agent.windows:
+                compared = await auditing.compare(declared, agent, books, counted)
+                report.findings += shortened(compared.findings)
+                report.windows_judged += compared.judged
+                report.not_recounted += not_judged(declared, tp, counted, compared)
+
+    async def _windows(self, books: Books, counted: MinuteRecount) -> list[Finding]:
         topic = books.topic
         deadline_s = self.clock.monotonic() + self.options.wait_s
         while True:
@@ -209,9 +253,8 @@ class _Audit:
             await self.clock.sleep(_POLL_S)
         self.report.windows_judged += compared.judged
         if compared.in_motion:
-            self.report.notes.append(
-                f"{topic}/{counted.partition}: {compared.in_motion} windows changed meanwhile "
-                f"and were not judged"
+            self.report.not_recounted.append(
+                f"{topic}/{counted.partition}: {compared.in_motion} windows changed meanwhile"
             )
         return shortened(compared.findings)
 

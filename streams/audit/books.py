@@ -79,6 +79,16 @@ class DeadLetters:
     trimmed: set[int] = field(default_factory=set)
     unreadable: dict[int, str] = field(default_factory=dict)
 
+    def codes(self, tp: TopicPartition) -> dict[int, str]:
+        """Error code by source offset of every dead letter of a record of the partition, also of those
+        that only ClickHouse still has."""
+        prefix = f"{tp}/"
+        return {
+            int(offset): code
+            for name, code in {**self.in_rows, **self.in_dlq}.items()
+            if name.startswith(prefix) and (offset := name.removeprefix(prefix)).isdecimal()
+        }
+
     def offsets(self, tp: TopicPartition, code: str) -> set[int]:
         """Source offsets of the partition's dead letters of one error code."""
         prefix = f"{tp}/"

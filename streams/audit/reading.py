@@ -15,7 +15,8 @@ from streams.log_range import behind, decided_end, read_some
 from streams.runtime.commit_mark import epoch_of
 from streams.settings import Settings
 from streams.topic import Topic
-from streams.types import Admin, Headers, LogReader, TopicPartition
+from streams.types import Admin, CommittedOffset, Headers, LogReader, TopicPartition
+from streams.window_agent import windows_of
 from tables.declarations import MINUTE_WINDOWS
 
 _DAY_S = 86_400
@@ -50,7 +51,8 @@ class Reading:
         shed = await self._shards.shed(group, source.name)
         numbers = range(topics[source.name].partitions)
         partitions = [await self._partition(agent, number, ledger, shed) for number in numbers]
-        dead, refused = await self._dead(source, group, numbers)
+        tables = frozenset(one.name for one in windows_of(agent))
+        dead, refused = await self._dead(source, group, numbers, RefusedRows(tables))
         rows, expired, stale = None, 0, []
         if MINUTE_WINDOWS in agent.tables:
             kept_s = self.kept_s()
@@ -81,7 +83,7 @@ class Reading:
         self, agent: Agent, number: int, ledger: Sequence[LedgerRow], shed: Sequence[ShedRange]
     ) -> PartitionBooks:
         tp = TopicPartition(agent.source.name, number)
-        committed = (await self._admin.committed(agent.group, [tp])).get(tp)
+        committed = await self.committed(agent, tp)
         return PartitionBooks(
             partition=number,
             begin_offset=await self._reader.beginning_offset(tp),
@@ -92,12 +94,16 @@ class Reading:
             shed=tuple(one for one in shed if one.partition == number),
         )
 
+    async def committed(self, agent: Agent, tp: TopicPartition) -> CommittedOffset | None:
+        """What the agent's group has committed."""
+        return (await self._admin.committed(agent.group, [tp])).get(tp)
+
     async def _dead(
-        self, source: Topic, group: str, numbers: Sequence[int]
+        self, source: Topic, group: str, numbers: Sequence[int], refused: RefusedRows
     ) -> tuple[DeadLetters, RefusedRows]:
         """The dead letters, and the rows among them that ClickHouse refused and still lacks."""
         in_rows, replayed = await self._shards.dead_letters(source.name)
-        dead, refused = DeadLetters(in_rows=in_rows), RefusedRows()
+        dead = DeadLetters(in_rows=in_rows)
         for number in numbers:
             tp = TopicPartition(source.dlq, number)
             offset = await self._reader.beginning_offset(tp)

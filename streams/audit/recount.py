@@ -12,40 +12,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from streams.audit.books import LedgerRow, PartitionBooks
 from streams.errors import BatchUnreadable
 from streams.log_range import behind, read_some
 from streams.runtime.append_times import appended_ms, first_since
 from streams.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
-from streams.workload.judge import Event, Judge, Rules, Verdict
+from streams.workload.log_age import Verdict
 
-WINDOW_MS = 60_000
-
-WindowKey = tuple[str, str, str, int, int]
-"""tenant, model, metric, window start in seconds, epoch"""
+_ROUND_MS = 60_000
+"""Windows that are judged begin at a full minute."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What one window must hold, and the offsets its values came from."""
+class Opinion(Protocol):
+    """What the records of one partition must have become, decided a second time, in log order."""
 
-    first_offset: int
-    last_offset: int
-    n: int = 0
-    s1: float = 0.0
-    s_abs: float = 0.0
-    lo: float = float("inf")
-    hi: float = float("-inf")
+    dedupe_ttl_ms: int
+    slack_ms: int
+    """a window that begins so long after a record was appended holds no value of it, nor of a record
+    that repeats it"""
 
-    def add(self, offset: int, value: float) -> None:
-        self.last_offset = offset
-        self.n += 1
-        self.s1 += value
-        self.s_abs += abs(value)
-        self.lo, self.hi = min(self.lo, value), max(self.hi, value)
+    def begin(self, epoch: int, *, fresh: bool) -> None:
+        """Records of ``epoch`` follow. ``fresh``: none of it come before them; else some do, of which
+        nothing is known."""
+        ...
+
+    async def judge(self, batch: RecordBatch, rows: Sequence[int]) -> Sequence[Verdict]:
+        """The verdict on each of these records of ``batch``; the others were skipped by order."""
+        ...
 
 
 @dataclass(slots=True)
@@ -57,7 +53,6 @@ class Recount:
     partition: int
     judged_from_s: int
     to_s: int
-    windows: dict[WindowKey, Tally] = field(default_factory=dict)
     counts: dict[int, Counter[str]] = field(default_factory=dict)
     whole: set[int] = field(default_factory=set)
     dead: set[int] = field(default_factory=set)
@@ -70,31 +65,15 @@ class Recount:
 
 
 async def recount(
-    reader: LogReader,
-    topic: str,
-    books: PartitionBooks,
-    rules: Rules,
-    from_s: int,
-    to_s: int,
-    unpublished: AbstractSet[int] = frozenset(),
-) -> Recount:
-    """Read every epoch's offsets again, up to the ledger's; windows from ``from_s`` (rounded up
-    to what can be known) to ``to_s``, both in seconds, are tallied.
-
-    ``unpublished`` are offsets of records that were refused for what the record does not say: its
-    schema version was not published then, or its tenant was over its quota. Only a replay makes
-    them applied.
-    """
-    tp = TopicPartition(topic, books.partition)
-    result = Recount(books.partition, from_s, to_s)
+    reader: LogReader, topic: str, books: PartitionBooks, opinion: Opinion, result: Recount
+) -> None:
+    """Read every epoch's offsets again, up to the ledger's, into ``result``, whose bounds of windows
+    are raised to what can be known."""
+    tp, from_s = TopicPartition(topic, books.partition), result.judged_from_s
     for row in _same_log(books, result):
         shed = [range(s.first, s.until) for s in books.shed if s.epoch == row.epoch]
-        epoch = _Epoch(reader, tp, row, rules, result, unpublished, shed)
-        await epoch.read(books.begin_offset, from_s)
+        await _Epoch(reader, tp, row, opinion, result, shed).read(books.begin_offset, from_s)
         result.next_offset = row.next_offset
-    for key in [key for key in result.windows if key[3] < result.judged_from_s]:
-        del result.windows[key]
-    return result
 
 
 def _same_log(books: PartitionBooks, result: Recount) -> list[LedgerRow]:
@@ -118,19 +97,16 @@ class _Epoch:
         reader: LogReader,
         tp: TopicPartition,
         row: LedgerRow,
-        rules: Rules,
+        opinion: Opinion,
         result: Recount,
-        unpublished: AbstractSet[int],
         shed: Sequence[range],
     ) -> None:
         self._reader = reader
         self._tp = tp
         self._row = row
-        self._rules = rules
+        self._opinion = opinion
         self._result = result
-        self._unpublished = unpublished
         self._shed = shed
-        self._judge = Judge(rules)
         self._certain_ms = 0
         self._unread = False
         """the next record is the first one behind what could not be read"""
@@ -138,12 +114,14 @@ class _Epoch:
 
     async def read(self, begin: int, from_s: int) -> None:
         row, result = self._row, self._result
-        after_ms = from_s * 1000 - self._slack_ms
+        after_ms = from_s * 1000 - self._opinion.slack_ms
         offset, unread_ms = await self._seek(max(row.start_offset, begin), after_ms)
-        if offset > row.start_offset:
-            self._judge_behind(unread_ms)
-        else:
+        whole = offset <= row.start_offset
+        if whole:
             result.whole.add(row.epoch)
+        else:
+            self._judge_behind(unread_ms)
+        self._opinion.begin(row.epoch, fresh=whole)
         if row.start_offset < begin:
             result.notes.append(
                 f"offsets {row.start_offset} to {begin - 1} are gone from {self._tp}: windows "
@@ -164,20 +142,16 @@ class _Epoch:
             if self._unread and len(batch):
                 self._judge_behind(batch.timestamps[0])
                 self._unread = False
-            self._over(batch)
+            await self._over(batch)
             offset = batch.end
         if self._unread:
             result.judged_from_s = result.to_s
         result.counts[row.epoch] = self._counts
 
-    @property
-    def _slack_ms(self) -> int:
-        return self._rules.dedupe_ttl_ms + self._rules.future_max_ms
-
     def _judge_behind(self, unread_ms: int) -> None:
         """Nothing that was appended below this time is read."""
-        self._certain_ms = unread_ms + self._rules.dedupe_ttl_ms
-        judged_s = -(-(unread_ms + self._slack_ms) // WINDOW_MS) * WINDOW_MS // 1000
+        self._certain_ms = unread_ms + self._opinion.dedupe_ttl_ms
+        judged_s = -(-(unread_ms + self._opinion.slack_ms) // _ROUND_MS) * _ROUND_MS // 1000
         self._result.judged_from_s = max(self._result.judged_from_s, judged_s)
 
     def _pass(self, error: BatchUnreadable) -> int:
@@ -190,7 +164,8 @@ class _Epoch:
         )
         result.whole.discard(epoch)
         result.certain.pop(epoch, None)
-        self._judge, self._unread = Judge(self._rules), True
+        self._opinion.begin(epoch, fresh=False)
+        self._unread = True
         return until
 
     def _beyond_shed(self, offset: int) -> int:
@@ -200,39 +175,25 @@ class _Epoch:
             offset = skipped.stop if offset in skipped else offset
         return offset
 
-    def _over(self, batch: RecordBatch) -> None:
+    async def _over(self, batch: RecordBatch) -> None:
         row, result = self._row, self._result
-        for position, offset in enumerate(batch.offsets):
-            if offset >= row.next_offset:
-                return
-            if offset != self._beyond_shed(offset):
-                continue
-            append_ms = batch.timestamps[position]
-            verdict: Verdict = "dead"
-            event: Event | None = None
-            if offset not in self._unpublished:
-                verdict, event = self._judge.judge(
-                    append_ms, batch.keys[position], batch.values[position], batch.headers[position]
-                )
-            else:
-                self._judge.pass_by(append_ms)
-            result.records += 1
-            self._counts[verdict] += 1
-            if append_ms >= self._certain_ms:
+        rows = [
+            position
+            for position, offset in enumerate(batch.offsets)
+            if offset < row.next_offset and offset == self._beyond_shed(offset)
+        ]
+        verdicts = await self._opinion.judge(batch, rows)
+        result.records += len(rows)
+        self._counts.update(verdicts)
+        for position, verdict in zip(rows, verdicts, strict=True):
+            offset = batch.offsets[position]
+            if batch.timestamps[position] >= self._certain_ms:
                 first, _ = result.certain.get(row.epoch, (offset, 0))
                 result.certain[row.epoch] = (first, offset + 1)
                 if verdict == "dead":
                     result.dead.add(offset)
-            if event is None:
-                continue
-            result.keys[batch.keys[position] or b""] += 1
-            w = event.ts_ms // WINDOW_MS * WINDOW_MS // 1000
-            if result.judged_from_s <= w < result.to_s:
-                key = (*event.series, w, row.epoch)
-                tally = result.windows.get(key)
-                if tally is None:
-                    tally = result.windows[key] = Tally(offset, offset)
-                tally.add(offset, event.value)
+            if verdict == "applied":
+                result.keys[batch.keys[position] or b""] += 1
 
     async def _seek(self, start: int, after_ms: int) -> tuple[int, int]:
         """The first offset from ``start`` on that was appended at or after ``after_ms`` (or the

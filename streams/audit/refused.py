@@ -1,4 +1,4 @@
-"""Window rows that ClickHouse refused: their events are in the DLQ instead of in a table.
+"""Rows of windows that ClickHouse refused: their events are in the DLQ instead of in a table.
 
 A row may have been refused more than once, with a rising version; the newest one counts, as it
 would in the table. One that a replay has inserted since is a row like any other.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 import msgspec
 
+from streams.clickhouse_table import ClickHouseTable
+from streams.row_json import read_row
 from streams.rows import epoch_of
 
 _MINUTES = "m1"
@@ -39,18 +42,29 @@ class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.tenant, self.model, self.metric, self.w, self.part, self.inc
 
 
+class _AnyRow(msgspec.Struct, frozen=True):
+    table: str
+
+
 _decode = msgspec.json.Decoder(RefusedRow).decode
+_decode_any = msgspec.json.Decoder(_AnyRow).decode
 
 
 class RefusedRows:
-    """The minute rows in the dead letters of one topic."""
+    """The rows of windows in the dead letters of one topic: minute rows, and those of ``tables``."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: AbstractSet[str] = frozenset()) -> None:
         self._newest: dict[tuple[object, ...], tuple[str, RefusedRow]] = {}
+        self._tables = tables
+        self._others: dict[str, tuple[str, bytes]] = {}
 
     def add(self, name: str, value: bytes | None) -> None:
-        """The value of the dead letter ``name``; what is no minute row counts for nothing."""
+        """The value of the dead letter ``name``; what is no row of windows counts for nothing."""
         try:
+            table = _decode_any(value or b"").table
+            if table in self._tables:
+                self._others[name] = table, value or b""
+                return
             row = _decode(value or b"")
         except (ValueError, RecursionError):
             return
@@ -62,6 +76,17 @@ class RefusedRows:
         """The rows of these dead letters were inserted after all."""
         kept = {place: found for place, found in self._newest.items() if found[0] not in names}
         self._newest = kept
+        self._others = {name: one for name, one in self._others.items() if name not in names}
+
+    def rows(self, table: ClickHouseTable) -> Iterator[dict[str, Any]]:
+        """The rows of one of ``tables``, also several versions of one. One that today's declaration
+        cannot read is passed over."""
+        for name, value in self._others.values():
+            if name == table.name:
+                try:
+                    yield read_row(table.types, value)
+                except (ValueError, RecursionError):
+                    continue
 
     def of(self, partition: int) -> Iterator[RefusedRow]:
         """The rows of one partition."""

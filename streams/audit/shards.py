@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from streams.audit.books import LedgerRow, ShedRange, Stale
-from streams.audit.recount import WindowKey
+from streams.audit.minute_recount import WindowKey
+from streams.audit.window_rows import Place, ShownRow, aggregate_columns
 from streams.audit.windows import Stored
 from streams.errors import DependencyUnreachable, DiaError, ShardUnavailable
 from streams.rows import OFFSET_BITS, Bucket, offset_of
@@ -17,6 +18,7 @@ from streams.settings import Settings
 from streams.sinks.clickhouse import reading_groups
 from streams.sinks.replica import Replica, StatementRefused
 from streams.sinks.replica_group import ReplicaGroup
+from streams.window_aggregates import AggregatedWindows
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
@@ -76,11 +78,20 @@ WHERE part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
 GROUP BY tenant, model, metric, w, epoch
 """
 
+_APP_WINDOWS = """
+SELECT {columns}, toUnixTimestamp64Milli(w), toUnixTimestamp64Milli(w_end), closed, epoch
+FROM {table}_local FINAL
+WHERE part = {{part:UInt32}} AND w >= fromUnixTimestamp64Milli({{from:Int64}}, 'UTC')
+    AND w < fromUnixTimestamp64Milli({{to:Int64}}, 'UTC')
+"""
+
 _WIDTHS: tuple[tuple[Bucket, str, int], ...] = (
     ("h1", "toStartOfHour", 3600),
     ("d1", "toStartOfDay", 86_400),
 )
 _DAY_S = 86_400
+_LAST_MS = 10_413_791_999_999
+"""The last moment that a DateTime64(3) holds."""
 
 
 class Shards:
@@ -171,6 +182,22 @@ class Shards:
                     for inc, ver, count in incarnations
                 ]
         return found
+
+    async def app_windows(
+        self, declared: AggregatedWindows, part: int, from_ms: int, to_ms: int
+    ) -> dict[Place, list[ShownRow]]:
+        """The rows of an app's windows of one partition that begin in [from_ms, to_ms)."""
+        names = aggregate_columns(declared)
+        columns = ", ".join(f"`{name}`" for name in (*declared.by, *names))
+        sql = _APP_WINDOWS.format(columns=columns, table=declared.name)
+        parameters = {"part": part, "from": from_ms, "to": min(to_ms, _LAST_MS)}
+        found: defaultdict[Place, list[ShownRow]] = defaultdict(list)
+        for shard, rows in enumerate(await self._all(sql, parameters)):
+            for *values, start_ms, end_ms, closed, epoch in rows:
+                place = tuple(values[: len(declared.by)]), int(start_ms), int(epoch)
+                shown = dict(zip(names, values[len(declared.by) :], strict=True))
+                found[place].append(ShownRow(int(end_ms), bool(closed), shown, shard))
+        return dict(found)
 
     async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
         """One answer a shard."""

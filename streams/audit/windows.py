@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from streams.audit.books import LedgerRow
 from streams.audit.finding import Finding, Place, span
-from streams.audit.recount import Recount, Tally, WindowKey
+from streams.audit.minute_recount import MinuteRecount, Tally, WindowKey
+from streams.audit.recount import Recount
 from streams.audit.refused import RefusedRow
 from streams.rows import epoch_of, offset_of
 
@@ -60,7 +61,7 @@ def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, Stored]) -> 
 
 
 def compare_windows(
-    topic: str, expected: Recount, stored: Mapping[WindowKey, Stored]
+    topic: str, expected: MinuteRecount, stored: Mapping[WindowKey, Stored]
 ) -> WindowComparison:
     """Every window of the recount's range that is not as it must be, oldest first."""
     findings: list[Finding] = []

@@ -8,10 +8,9 @@ other. A property test holds them against each other (tests/properties/test_judg
 from __future__ import annotations
 
 import json
-from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,9 +18,7 @@ from schemas.fields import INT64_MAX, VALUE_MAX
 from streams import headers
 from streams.topic import MAX_RECORD_BYTES, Topic
 from streams.types import Headers
-from streams.workload.log_age import LogAge
-
-Verdict: TypeAlias = Literal["applied", "duplicate", "dead"]
+from streams.workload.log_age import FirstSeen, Verdict
 
 _NAMES_REQUIRED = ("tenant_id", "model_id", "metric")
 _NAMES_OPTIONAL = ("event_id", "run_id")
@@ -42,12 +39,6 @@ class Event(NamedTuple):
     said: tuple[object, ...]
 
 
-class _First(NamedTuple):
-    append_ms: int
-    log_ms: int
-    said: tuple[object, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a verdict depends on: the published versions of the topic, and settings in milliseconds."""
@@ -63,44 +54,25 @@ class Judge:
     """Judges the records of one partition and epoch, in log order."""
 
     rules: Rules
-    _age: LogAge = field(init=False)
-    _first: dict[tuple[str, str | bytes], _First] = field(default_factory=dict)
-    _ages: deque[tuple[int, tuple[str, str | bytes]]] = field(default_factory=deque)
+    _seen: FirstSeen = field(init=False)
 
     def __post_init__(self) -> None:
-        self._age = LogAge(self.rules.dedupe_ttl_ms)
+        self._seen = FirstSeen(self.rules.dedupe_ttl_ms)
 
     def pass_by(self, append_ms: int) -> None:
         """A record whose verdict is known otherwise: it is part of the log's time all the same."""
-        self._age.read(append_ms)
+        self._seen.read(append_ms)
 
     def judge(
         self, append_ms: int, key: bytes | None, value: bytes | None, found: Headers
     ) -> tuple[Verdict, Event | None]:
         """The verdict, and the event of an applied record."""
-        self._age.read(append_ms)
+        self._seen.read(append_ms)
         event = _event(append_ms, key, value, found, self.rules)
         if event is None:
             return "dead", None
-        first = self._first.get(event.identity)
-        if (
-            first is not None
-            and append_ms - first.append_ms <= self.rules.dedupe_ttl_ms
-            and not self._age.forgets(first.log_ms)
-        ):
-            return ("duplicate" if first.said == event.said else "dead"), None
-        self._remember(event, append_ms)
-        return "applied", event
-
-    def _remember(self, event: Event, append_ms: int) -> None:
-        now_ms = self._age.now
-        self._first[event.identity] = _First(append_ms, now_ms, event.said)
-        self._ages.append((now_ms, event.identity))
-        while self._age.forgets(self._ages[0][0]):
-            log_ms, identity = self._ages.popleft()
-            first = self._first.get(identity)
-            if first is not None and first.log_ms == log_ms:
-                del self._first[identity]
+        verdict = self._seen.verdict(append_ms, event.identity, event.said)
+        return verdict, event if verdict == "applied" else None
 
 
 def _event(

@@ -1,12 +1,17 @@
-"""Log time and horizon of a record, worked out a second time from their contract.
+"""Log time, and which records repeat an earlier one, worked out a second time from their contract.
 
-The contract is in ARCHITECTURE.md, section 4. Nothing here is the engine's (tables/log_time.py): a
-property test holds the two against each other.
+The contract is in ARCHITECTURE.md, section 4. Nothing here is the engine's (tables/log_time.py,
+tables/seen_events.py): a property test holds the two against each other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+Verdict: TypeAlias = Literal["applied", "duplicate", "dead"]
 
 BELIEVED_AFTER = 1 << 20
 """records"""
@@ -77,3 +82,49 @@ class LogAge:
             if leap.size > 0 and leap.at > then and self._read - leap.number > BELIEVED_AFTER
         )
         return self.now - then + silent > self._kept
+
+
+class _First(NamedTuple):
+    append_ms: int
+    log_ms: int
+    said: Hashable
+
+
+@dataclass(slots=True)
+class FirstSeen:
+    """Of one partition and epoch, in log order; times in milliseconds."""
+
+    dedupe_ttl_ms: int
+    _age: LogAge = field(init=False)
+    _first: dict[Hashable, _First] = field(default_factory=dict)
+    _ages: deque[tuple[int, Hashable]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self._age = LogAge(self.dedupe_ttl_ms)
+
+    def read(self, append_ms: int) -> None:
+        """The next record of the log, whatever becomes of it: it is part of the log's time."""
+        self._age.read(append_ms)
+
+    def verdict(self, append_ms: int, identity: Hashable, said: Hashable) -> Verdict:
+        """Of the record that was read last, whose payload is ``said``. One that is applied is
+        remembered."""
+        first = self._first.get(identity)
+        if (
+            first is not None
+            and append_ms - first.append_ms <= self.dedupe_ttl_ms
+            and not self._age.forgets(first.log_ms)
+        ):
+            return "duplicate" if first.said == said else "dead"
+        self._remember(append_ms, identity, said)
+        return "applied"
+
+    def _remember(self, append_ms: int, identity: Hashable, said: Hashable) -> None:
+        now_ms = self._age.now
+        self._first[identity] = _First(append_ms, now_ms, said)
+        self._ages.append((now_ms, identity))
+        while self._age.forgets(self._ages[0][0]):
+            log_ms, expired = self._ages.popleft()
+            first = self._first.get(expired)
+            if first is not None and first.log_ms == log_ms:
+                del self._first[expired]

@@ -10,7 +10,7 @@ import pytest
 
 from agents.app import MODEL_METRICS
 from streams.audit.books import LedgerRow, PartitionBooks, ShedRange
-from streams.audit.recount import Recount, recount
+from streams.audit.minute_recount import MinuteRecount, recount_minutes
 from streams.audit.windows import Stored, compare_counters, compare_dead, compare_windows
 from streams.broker.memory import MemoryBroker
 from streams.clock import VirtualClock
@@ -69,8 +69,9 @@ class Log:
             ledger=rows or (row(0, 0, self.sent),),
         )
 
-    async def recount(self, books: PartitionBooks, from_s: int = 0) -> Recount:
-        return await recount(await self.broker.reader(), TP.topic, books, RULES, from_s, FOREVER_S)
+    async def recount(self, books: PartitionBooks, from_s: int = 0) -> MinuteRecount:
+        reader = await self.broker.reader()
+        return await recount_minutes(reader, TP.topic, books, RULES, from_s, FOREVER_S)
 
 
 def row(epoch: int, start: int, next_offset: int, **counts: int) -> LedgerRow:

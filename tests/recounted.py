@@ -1,0 +1,125 @@
+"""The windows of an app in an `AppTester`, recounted from its log and compared with its rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from streams.audit.books import LedgerRow, PartitionBooks
+from streams.audit.finding import Finding
+from streams.audit.window_recount import WindowRecount, recount_windows
+from streams.audit.window_rows import (
+    Place,
+    RowComparison,
+    ShownRow,
+    aggregate_columns,
+    compare_rows,
+)
+from streams.audit.windows import compare_counters, compare_dead
+from streams.testing import AppTester
+from streams.types import TopicPartition
+from streams.window_agent import WindowAgent
+from streams.workload.judge import Rules
+
+FOREVER_S = 1 << 31
+
+
+class Recounted(NamedTuple):
+    """Of all partitions of one agent. ``notes`` say what the log does not show any more."""
+
+    findings: list[Finding]
+    judged: int
+    open: int
+    doubtful: int
+    notes: list[str]
+
+
+def recounted(tester: AppTester, agent: WindowAgent, from_s: int = 0) -> Recounted:
+    """What a deep audit says of one agent. Rows may be tampered with in ``tester`` before."""
+    return tester._run(_recounted(tester, agent, from_s))
+
+
+async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Recounted:
+    settings, world = tester._world.settings, tester._world
+    rules = Rules(
+        source=agent.source,
+        future_max_ms=settings.future_max_s * 1000,
+        late_max_ms=settings.late_max_s * 1000,
+        dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
+    )
+    total = Recounted([], 0, 0, 0, [])
+    for number in range(agent.source.partitions):
+        tp = TopicPartition(agent.source.name, number)
+        books = await _books(tester, agent, tp)
+        if not books.ledger:
+            continue
+        letters = _letters(tester, agent, tp)
+        codes = {int(name.rpartition("/")[2]): code for name, code in letters.items()}
+        idle_ms = int(settings.idle_close_s * 1000)
+        reader = await world.broker.reader()
+        counted = await recount_windows(
+            reader, agent, books, rules, (from_s, FOREVER_S), codes, idle_ms
+        )
+        await reader.close()
+        compared = [
+            _compare(tester, declared, counted, moved=books.lag > 0) for declared in agent.windows
+        ]
+        total = Recounted(
+            [
+                *total.findings,
+                *compare_counters(tp.topic, counted, books.ledger),
+                *compare_dead(tp.topic, counted, letters),
+                *(finding for one in compared for finding in one.findings),
+            ],
+            total.judged + sum(one.judged for one in compared),
+            total.open + sum(one.open for one in compared),
+            total.doubtful + sum(one.doubtful for one in compared),
+            [*total.notes, *counted.notes],
+        )
+    return total
+
+
+async def _books(tester: AppTester, agent: WindowAgent, tp: TopicPartition) -> PartitionBooks:
+    names = ("epoch", "next_offset", "read", "applied", "duplicates", "dead", "gaps", "shed")
+    rows = [
+        LedgerRow(
+            partition=tp.partition,
+            dead_by_code=row["dead_by_code"],
+            **{name: row[name] for name in names},
+        )
+        for row in tester.rows("ledger")
+        if (row["grp"], row["topic"], row["part"]) == (agent.group, *tp)
+    ]
+    reader = await tester._world.broker.reader()
+    begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+    await reader.close()
+    return PartitionBooks(
+        partition=tp.partition,
+        begin_offset=begin,
+        end_offset=end,
+        committed_offset=max((row.next_offset for row in rows), default=None),
+        committed_epoch=max((row.epoch for row in rows), default=None),
+        ledger=tuple(sorted(rows, key=lambda row: row.epoch)),
+    )
+
+
+def _letters(tester: AppTester, agent: WindowAgent, tp: TopicPartition) -> dict[str, str]:
+    found = {}
+    for dlq, _, _, headers in tester._records(agent.source.dlq):
+        said = {name: text.decode() for name, text in headers if name.startswith("dia.dlq.")}
+        if dlq.partition == tp.partition and said["dia.dlq.stage"] != "sink":
+            found[said["dia.dlq.id"]] = said["dia.dlq.error_code"]
+    return found
+
+
+def _compare(tester, declared, counted: WindowRecount, *, moved: bool) -> RowComparison:
+    shown: defaultdict[Place, list[ShownRow]] = defaultdict(list)
+    for row in tester.rows(declared.name):
+        if row["part"] == counted.partition:
+            place = tuple(row[name] for name in declared.by), row["w"], row["epoch"]
+            values = {name: row[name] for name in aggregate_columns(declared)}
+            shown[place].append(ShownRow(row["w_end"], row["closed"], values, 0))
+    bounds_ms = range(counted.judged_from_s * 1000, counted.to_s * 1000)
+    return compare_rows(
+        declared, counted, shown, bounds_ms, moved=moved, now_ms=tester._world.clock.now_ms()
+    )

@@ -1,0 +1,210 @@
+"""The recount of an app's windows: silent about what is right, exact about what is not, and honest about
+what the log does not say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streams import (
+    App,
+    Count,
+    Distinct,
+    First,
+    Last,
+    Max,
+    Mean,
+    Min,
+    Quantiles,
+    Record,
+    Sum,
+    TopK,
+    Variance,
+)
+from streams.testing import SETTINGS
+from tests.recounted import recounted
+
+NOW_MS = 1_760_000_000_000
+HOUR_MS = NOW_MS // 3_600_000 * 3_600_000 - 3_600_000
+"""Start of the first window: long enough ago that event times move the watermark."""
+NEVER_IDLE = replace(SETTINGS, idle_close_s=1e9)
+
+
+class Order(Record):
+    account: str
+    item: str = "pen"
+    amount: float = 1.0
+    pieces: int = 1
+    paid: bool = False
+    coupon: str | None = None
+    id: str | None = None
+    ts: int
+
+
+EVERY = {
+    "n": Count(), "total": Sum("amount"), "pieces": Sum("pieces"), "mean": Mean("amount"),
+    "var": Variance("amount"), "sd2": Variance("pieces", sample=True), "low": Min("amount"),
+    "high": Max("paid"), "first": First("item"), "last": Last("coupon"), "q": Quantiles("amount"),
+    "items": Distinct("item"), "top": TopK("item", k=2, capacity=3), "coupons": Distinct("coupon"),
+}  # fmt: skip
+
+
+def _app(**options):
+    app = App("acme")
+    orders = app.topic(
+        "orders", value_type=Order, key_field="account", time_field="ts", partitions=2
+    )
+    for name, windows in options.items():
+        app.windows(name, of=orders, by=("account",), **{"fold": EVERY, "grace": 2, **windows})
+    return app, orders, app.agents["orders-windows"]
+
+
+def _order(second, account="a", **fields):
+    return Order(account=account, ts=HOUR_MS + int(second * 1000), **fields)
+
+
+@pytest.fixture
+def tested(app_tester):
+    return lambda app, settings=NEVER_IDLE: app_tester(app, settings=settings, now_ms=NOW_MS)
+
+
+def _send_some(tester, orders, seconds, accounts=("a", "b", "c")):
+    for number, second in enumerate(seconds):
+        account = accounts[number % len(accounts)]
+        coupon = "ten" if number % 3 else None
+        order = _order(
+            second, account, item=f"item {number % 5}", amount=number * 1.5 - 4, pieces=number,
+            paid=number % 2 == 0, coupon=coupon, id=f"o{number % 11}",
+        )  # fmt: skip
+        tester.send(orders, order)
+
+
+SHAPES = {
+    "tumbling": {"size": 5},
+    "hopping": {"size": 9, "step": 3},
+    "sessions": {"gap": 4},
+    "dropping": {"size": 7, "late": "drop"},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_that_are_right_are_found_right(tested, shape):
+    """Every aggregator, closed and live windows, late records, values that no window holds."""
+    app, orders, agent = _app(**{shape: SHAPES[shape]})
+    tester = tested(app)
+    _send_some(tester, orders, [0, 1, 4, 3, 8, 2, 12, 11, 9, 18, 1, 17, 30, 12, 29, 31, 30.5])
+    tester.send(orders, b"{")
+    tester.send(orders, _order(31, item="x" * 40_000))
+    tester.crash()
+    found = recounted(tester, agent)
+    assert found.findings == []
+    assert found.judged > 3
+    # Live sessions have no row.
+    assert (found.doubtful, found.open) == (0, 3 if shape == "sessions" else 0)
+    assert {letter.code for letter in tester.dead_letters} >= {"invalid_json", "value_refused"}
+
+
+def test_repeats_count_once_and_conflicts_never(tested):
+    """As the engine decides by ids, from the log alone."""
+    app, orders, agent = _app(windows={"size": 60, "ids": "id"})
+    tester = tested(app)
+    for order in (_order(1, id="x"), _order(1, id="x"), _order(2, id="x"), _order(3), _order(3)):
+        tester.send(orders, order)
+    assert [letter.code for letter in tester.dead_letters] == ["idempotency_conflict"]
+    assert recounted(tester, agent).findings == []
+
+
+@pytest.mark.parametrize("column", ["n", "total", "pieces", "mean", "var", "sd2", "low", "high",
+                                    "first", "last", "q_50", "items", "top", "top_n"])  # fmt: skip
+def test_a_wrong_column_is_found_and_its_window_named(tested, column):
+    """One row that is a little off, in each column."""
+    app, orders, agent = _app(windows={"size": 5})
+    tester = tested(app)
+    _send_some(tester, orders, [0, 1, 2, 3, 4, 20, 21, 22], accounts=("a",))
+    (row,) = [row for row in _stored(tester, "windows") if row["w"] == HOUR_MS]
+    row[column] = _other(row[column])
+    (finding,) = recounted(tester, agent).findings
+    assert finding.check == "window: column " + column.removesuffix("_n").removesuffix("_50")
+    assert finding.place.topic == "orders"
+    assert finding.place.window.startswith("windows a 20")
+    assert finding.place.offsets == "0-4"
+
+
+def _stored(tester, table):
+    """The rows themselves, to change them."""
+    servers = tester._world.shards._servers
+    return [row for one in servers for copy in one.replicas for row in copy.tables[table].values()]
+
+
+def _other(value):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "!"
+    if isinstance(value, list):
+        return [*map(_other, value)]
+    return "ten!" if value is None else value + 1
+
+
+def test_a_lost_row_and_one_of_nothing_are_found(tested):
+    """What a shard lost, and what no record explains."""
+    app, orders, agent = _app(windows={"size": 5})
+    tester = tested(app)
+    _send_some(tester, orders, [0, 1, 20], accounts=("a",))
+    (row,) = [row for row in _stored(tester, "windows") if row["w"] == HOUR_MS]
+    row["w"] -= 5000
+    row["w_end"] -= 5000
+    lost = [finding.meaning for finding in recounted(tester, agent).findings]
+    assert lost == [
+        "no record that counts lies in this window",
+        "2 events lost: the window has no row",
+    ]
+
+
+def test_a_row_that_is_not_final_is_behind_until_its_window_is_closed(tested):
+    """A live window shows what it held some time ago. A closed one has one final row."""
+    app, orders, agent = _app(windows={"size": 5})
+    tester = tested(app)
+    _send_some(tester, orders, [0, 1, 20], accounts=("a",))
+    closed, live = sorted(_stored(tester, "windows"), key=lambda row: row["w"])
+    live["n"] = 0
+    assert recounted(tester, agent)[:3] == ([], 1, 1)
+    live["n"] = 2
+    assert [f.check for f in recounted(tester, agent).findings] == ["window: column n"]
+    live["n"], closed["closed"] = 1, False
+    assert [f.check for f in recounted(tester, agent).findings] == ["window: closed"]
+    closed["closed"], live["n"], live["closed"] = True, 0, True
+    assert [f.check for f in recounted(tester, agent).findings] == ["window: column n"]
+
+
+def test_a_silence_may_have_closed_a_window_so_it_is_not_judged(tested):
+    """A record that comes after it is dropped where the window was closed, which the log does not say."""
+    settings = replace(SETTINGS, idle_close_s=5.0)
+    app, orders, agent = _app(windows={"size": 5, "late": "drop", "grace": 0})
+    tester = tested(app, settings)
+    now_s = (tester.now_ms - HOUR_MS) / 1000
+    tester.send(orders, _order(now_s))
+    tester.advance(60)
+    tester.send(orders, _order(now_s + 1))
+    found = recounted(tester, agent)
+    assert (found.findings, found.doubtful) == ([], 1)
+
+
+def test_what_retention_took_is_not_judged(tested):
+    """Windows that may lack records are passed over, and the notes say which offsets are gone."""
+    app, orders, agent = _app(windows={"size": 5})
+    tester = tested(app)
+    _send_some(tester, orders, [0, 1, 2, 20, 21], accounts=("a",))
+    (tp,) = [tp for tp in tester._world.broker.partitions() if tp.topic == "orders"
+             and tester._world.broker.log(tp).readable()]  # fmt: skip
+    tester._run(_trim(tester, tp, 2))
+    found = recounted(tester, agent)
+    assert (found.findings, found.judged) == ([], 0)
+    assert any("offsets 0 to 1 are gone" in note for note in found.notes)
+
+
+async def _trim(tester, tp, offset):
+    admin = await tester._world.broker.admin()
+    await admin.delete_records({tp: offset})
+    await admin.close()
