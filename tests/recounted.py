@@ -32,6 +32,7 @@ class Recounted(NamedTuple):
     open: int
     doubtful: int
     notes: list[str]
+    unsteady: int
 
 
 def recounted(tester: AppTester, agent: WindowAgent, from_s: int = 0) -> Recounted:
@@ -47,7 +48,7 @@ async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Reco
         late_max_ms=settings.late_max_s * 1000,
         dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
     )
-    total = Recounted([], 0, 0, 0, [])
+    total = Recounted([], 0, 0, 0, [], 0)
     for number in range(agent.source.partitions):
         tp = TopicPartition(agent.source.name, number)
         books = await _books(tester, agent, tp)
@@ -75,6 +76,7 @@ async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Reco
             total.open + sum(one.open for one in compared),
             total.doubtful + sum(one.doubtful for one in compared),
             [*total.notes, *counted.notes],
+            total.unsteady + counted.unsteady,
         )
     return total
 

@@ -234,7 +234,7 @@ class _Audit:
             kept_s = [auditing.kept_s(one) for one in agent.windows]
             report.not_recounted += whole_range(agent, tp, counted, kept_s)
             self._compare_counts(books, partition, counted)
-            for declared in () if counted.overfull else agent.windows:
+            for declared in () if counted.overfull or counted.unsteady else agent.windows:
                 compared = await auditing.compare(declared, agent, books, counted)
                 report.findings += shortened(compared.findings)
                 report.windows_judged += compared.judged

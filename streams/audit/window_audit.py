@@ -137,8 +137,14 @@ def whole_range(
             f"{names} of {tp}: more than {HELD_MAX:,} records count in the range. Choose a smaller one "
             f"with --from and --to"
         )
-    if expired := max(kept_s) > recount.judged_from_s and max(kept_s):
-        yield f"{names} of {tp}: rows of windows before {iso_s(expired)} may have expired (ttl_days)"
+    if recount.unsteady:
+        yield (
+            f"{names} of {tp}: {recount.unsteady} records are another event when they are read a second "
+            f"time. The codec or an upcaster of {tp.topic} depends on more than the record: mend it"
+        )
+    if max(kept_s) > recount.judged_from_s:
+        kept = iso_s(max(kept_s))
+        yield f"{names} of {tp}: rows of windows before {kept} may have expired (ttl_days)"
 
 
 def beyond_recounting(agent: WindowAgent) -> Iterator[str]:

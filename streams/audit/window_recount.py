@@ -16,7 +16,7 @@ import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -55,6 +55,10 @@ _TEXT_MAX_BYTES: Final = 32 << 10
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
+_Event: TypeAlias = tuple[Any, int, int]
+"""An event, its time and the append time it is judged by, in milliseconds."""
+
+
 class Bounds(NamedTuple):
     """The least and the greatest watermark that are possible, in milliseconds."""
 
@@ -84,13 +88,15 @@ class WindowRecount(Recount):
 
     ``watermarks`` are those behind the last record of each epoch. ``overfull``: more than `HELD_MAX`
     records lie in the range, and ``counted`` lacks some. ``late_by_other_grace`` records were refused as
-    late though no window of theirs is closed by the grace that is declared today.
+    late though no window of theirs is closed by the grace that is declared today. ``unsteady`` records
+    are another event when they are read a second time.
     """
 
     counted: Counted = field(default_factory=Counted)
     watermarks: dict[int, Bounds] = field(default_factory=dict)
     overfull: bool = False
     late_by_other_grace: int = 0
+    unsteady: int = 0
 
 
 async def recount_windows(
@@ -130,6 +136,8 @@ class _Windows:
         self._letters = letters
         self._idle_close_ms = idle_close_ms
         self._result = result
+        own_codec = not type(agent.source.codec).__module__.startswith("streams.")
+        self._reads_twice = own_codec or bool(agent.source.upcasters)
         self._types = {name: kind for one in agent.windows for name, kind in _read(one).items()}
         self._wanted_ms = _wanted_ms(agent.windows, result)
         self._seen = FirstSeen(rules.dedupe_ttl_ms)
@@ -144,15 +152,28 @@ class _Windows:
         self._result.watermarks[epoch] = self._watermark.bounds
 
     async def judge(self, batch: RecordBatch, rows: Sequence[int]) -> Sequence[Verdict]:
-        read = await settled(lambda: decode(self._agent.source, batch, self._limits))
-        places = range(len(batch)) if read.positions is None else read.positions
-        columns = zip(read.events, read.event_ms.tolist(), read.append_ms.tolist(), strict=True)
-        events = dict(zip(places, columns, strict=True))
+        events = await self._events(batch)
+        if self._reads_twice:
+            again = await self._events(batch)
+            same = (self._plain(events.get(row)) == self._plain(again.get(row)) for row in rows)
+            self._result.unsteady += len(rows) - sum(same)
         verdicts = [self._one(batch, row, events.get(row)) for row in rows]
         self._result.watermarks[self._epoch] = self._watermark.bounds
         return verdicts
 
-    def _one(self, batch: RecordBatch, row: int, event: tuple[Any, int, int] | None) -> Verdict:
+    async def _events(self, batch: RecordBatch) -> dict[int, _Event]:
+        read = await settled(lambda: decode(self._agent.source, batch, self._limits))
+        places = range(len(batch)) if read.positions is None else read.positions
+        columns = zip(read.events, read.event_ms.tolist(), read.append_ms.tolist(), strict=True)
+        return dict(zip(places, columns, strict=True))
+
+    def _plain(self, event: _Event | None) -> object:
+        """All of an event that matters to windows."""
+        if event is None:
+            return None
+        return event[1:], [getattr(event[0], name) for name in self._types]
+
+    def _one(self, batch: RecordBatch, row: int, event: _Event | None) -> Verdict:
         appended_ms, code = batch.timestamps[row], self._letters.get(batch.offsets[row], "")
         self._seen.read(appended_ms)
         self._watermark.read(appended_ms)
