@@ -148,6 +148,13 @@ class RowRefused(BadRecord):
     code = "row_refused"
 
 
+class RowDropped(BadRecord):
+    """An operator gave up a row that a partition owed to a table or sink which no version at hand
+    declares."""
+
+    code = "row_dropped"
+
+
 class RetriesExhausted(BadRecord):
     """The record may be good: what it needed was away for all of its ``attempts``."""
 

@@ -7,7 +7,7 @@ DiaError
  |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
  |   |  WindowClosed, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId,
  |   |  IncompatibleSchema, BodyUnfit
- |   +- RowRefused                 (stage "sink": a shard or a sink refused this row)
+ |   +- RowRefused, RowDropped     (stage "sink": a shard, a sink or an operator refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,

@@ -87,7 +87,7 @@ class Outbox:
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in items:
-            seq, body = version_in(value), value[_SEQ_BYTES:]
+            seq, body = version_in(value), body_of(value)
             self._entries[key] = (seq, body)
             self._fresh.append(OwedEffect(key, seq, body))
 
@@ -95,3 +95,8 @@ class Outbox:
 def version_in(value: bytes) -> int:
     """The ``seq`` of the commit that wrote an entry, from its value in store and changelog."""
     return int.from_bytes(value[:_SEQ_BYTES], "big")
+
+
+def body_of(value: bytes) -> bytes:
+    """What an entry owes, from its value in store and changelog."""
+    return value[_SEQ_BYTES:]

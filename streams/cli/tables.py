@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli import outbox
 from streams.cli.consent import consent
 from streams.cli.invocation import invocation
+from streams.cli.table_choice import changelogs, source_of
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from streams.runtime.reset import Opening
     from streams.runtime.survey import Survey
     from streams.topic import Topic
-    from streams.types import Broker
 
 _COLUMNS = (
     *("group", "topic", "partition", "epoch", "seq", "next_offset", "read", "applied"),
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="The state of every partition, and resets.")
     group.command("list")(show)
     group.command("reset")(reset)
+    outbox.register(group)
     app.add_typer(group, name="tables")
 
 
@@ -62,7 +64,7 @@ def reset(
     """
     run = invocation(ctx)
     printer = run.printer()
-    source = _source(run, group, topic)
+    source = source_of(run, group, topic)
     agreed = asyncio.run(_plan(run, source, group, partition, resume_at_start=resume_at_start))
     _explain(run, printer, agreed)
     if not yes:
@@ -79,17 +81,6 @@ def reset(
     }
     printer.record(fields)
     printer.say("done. Restart the worker that had stopped it, if one runs (`dia status`).")
-
-
-def _source(run: Invocation, group: str, topic: str) -> Topic:
-    from streams.errors import UsageError
-
-    sources = [*run.topology.sources()]
-    consumed = {source.name: source for named, source in sources if named == group}
-    if topic not in consumed:
-        known = ", ".join(f"{named}: {source.name}" for named, source in sources)
-        raise UsageError(f"group {group} does not consume {topic}. Consumed are {known}.")
-    return consumed[topic]
 
 
 async def _plan(
@@ -135,27 +126,10 @@ async def _surveys(run: Invocation) -> list[tuple[Any, ...]]:
     try:
         return [
             _row(group, topic, await survey(reader, changelog))
-            for group, topic, changelog in await _changelogs(run, broker)
+            for group, topic, changelog in await changelogs(run, broker)
         ]
     finally:
         await reader.close()
-
-
-async def _changelogs(run: Invocation, broker: Broker) -> list[tuple[str, str, Any]]:
-    """Group, source topic and partition of every changelog that exists."""
-    from streams.types import TopicPartition
-
-    admin = await broker.admin()
-    try:
-        topics = await admin.describe_topics()
-    finally:
-        await admin.close()
-    return [
-        (group, source.name, TopicPartition(name, partition))
-        for group, source in run.topology.sources()
-        if (name := source.changelog(group)) in topics
-        for partition in range(topics[name].partitions)
-    ]
 
 
 def _row(group: str, topic: str, found: Survey) -> tuple[Any, ...]:

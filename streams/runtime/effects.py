@@ -164,8 +164,40 @@ def check_targets(targets: Targets, keys: Iterable[bytes]) -> None:
         raise UnknownTarget(
             f"the state owes {len(unknown)} effects to targets that neither this version of dia nor "
             f"the app knows, the first one to {named}. Nothing of them is lost. Declare it again, or "
-            f"run the version that wrote them; `dia tables reset` gives them up."
+            f"run the version that wrote them; `dia tables outbox list` shows them, and `dia tables "
+            f"outbox drop` makes dead letters of them."
         )
+
+
+class EffectTarget(NamedTuple):
+    """Whom an effect is owed to. ``kind``: "table", "sink", "cache", "roll-up", or "unknown" where this
+    version does not know what the key means."""
+
+    kind: str
+    name: str
+
+
+def target_of(key: bytes) -> EffectTarget:
+    """The target that the effect of this key names."""
+    kind = key[:1]
+    if kind in _OWN:
+        return EffectTarget("table", _OWN[kind])
+    if kind in _NAMED:
+        name = key[_FACTS.size :].decode(errors="replace")
+        return EffectTarget("table" if kind == b"F" else "sink", name)
+    if kind == b"C":
+        return EffectTarget("cache", key[1:].partition(b"\0")[0].decode(errors="replace"))
+    if kind == b"R" and len(key) == _ROLL_UP.size and key[1] < len(_BUCKETS):
+        return EffectTarget("roll-up", _BUCKETS[key[1]])
+    return EffectTarget("unknown", repr(kind)[2:-1])
+
+
+def rows_in(key: bytes, value: bytes) -> list[dict[str, Any]]:
+    """The rows that an effect owes a table or sink; none for another kind of effect."""
+    if target_of(key).kind not in ("table", "sink"):
+        return []
+    columns = _decode(value)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def fact_rows(

@@ -43,6 +43,18 @@ def refused_facts(rows: FactRows, indexes: Sequence[int], reason: str) -> list[R
     ]
 
 
+class Owing(NamedTuple):
+    """The partition that owed a row. ``changelog_offset`` is where its changelog spoke of the row last,
+    ``last_offset`` that of the last record it consumed."""
+
+    tp: TopicPartition
+    changelog: TopicPartition
+    changelog_offset: int
+    last_offset: int
+    agent: str
+    group: str
+
+
 def refused_window(
     agent: Agent, state: PartitionState, rows: WindowRows, reason: str, now_ms: int
 ) -> DeadLetter:
@@ -50,10 +62,16 @@ def refused_window(
     row = _as_dict(rows)
     key = [row[name] for name in _WINDOW_KEY]
     offset = offset_of(int(rows.ver[0]))
-    return _letter(agent, state, RefusedFact(rows.table, row, reason), key, offset, now_ms)
+    refused = RefusedFact(rows.table, row, reason)
+    return _letter(_owing(agent, state), refused, key, offset, now_ms, RowRefused.code)
 
 
 def refused_fact(agent: Agent, state: PartitionState, fact: RefusedFact, now_ms: int) -> DeadLetter:
+    """The dead letter of one row of facts."""
+    return fact_letter(_owing(agent, state), fact, now_ms, RowRefused.code)
+
+
+def fact_letter(owing: Owing, fact: RefusedFact, now_ms: int, code: str) -> DeadLetter:
     """The dead letter of one row of facts. Its offset is that of the record which the row is
     about, and where it is about none, the last one that the partition consumed."""
     key = [
@@ -61,36 +79,41 @@ def refused_fact(agent: Agent, state: PartitionState, fact: RefusedFact, now_ms:
         *filter(None, [fact.place]),
         *(fact.row[name] for name in sorted(fact.row) if name != "at"),
     ]
-    offset = max(0, int(fact.row.get("off", state.link.last_offset)))
-    return _letter(agent, state, fact, key, offset, now_ms)
+    offset = max(0, int(fact.row.get("off", owing.last_offset)))
+    return _letter(owing, fact, key, offset, now_ms, code)
+
+
+def _owing(agent: Agent, state: PartitionState) -> Owing:
+    place = state.tp, state.changelog, state.changelog_offset, state.link.last_offset
+    return Owing(*place, agent.name, agent.group)
 
 
 def _letter(
-    agent: Agent,
-    state: PartitionState,
+    owing: Owing,
     refused: RefusedFact,
     key: Sequence[object],
     offset: int,
     now_ms: int,
+    code: str,
 ) -> DeadLetter:
-    log, tenant = state.changelog, str(refused.row.get("tenant", ""))
+    log, tenant = owing.changelog, str(refused.row.get("tenant", ""))
     digest = sha256(msgspec.json.encode(list(map(str, key)))).hexdigest()[:32]
     origin = Origin(
-        tp=state.tp,
+        tp=owing.tp,
         offset=offset,
         timestamp_ms=now_ms,
         key=tenant.encode(),
         value=row_json(refused.table, refused.row),
         headers=(),
-        dlq=TopicPartition(agent.source.dlq, state.tp.partition),
-        id=f"{log.topic}/{log.partition}/{state.changelog_offset}/{digest}",
+        dlq=TopicPartition(f"{owing.tp.topic}.dlq", owing.tp.partition),
+        id=f"{log.topic}/{log.partition}/{owing.changelog_offset}/{digest}",
     )
     failure = Failure(
-        code=RowRefused.code,
+        code=code,
         message=refused.reason,
         stage="sink",
-        agent=agent.name,
-        group=agent.group,
+        agent=owing.agent,
+        group=owing.group,
         attempts=1,
         first_failed_ms=now_ms,
     )

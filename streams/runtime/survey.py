@@ -33,6 +33,8 @@ class Survey:
     reset_offset: int | None
     """where the last epoch was opened, while that link is retained"""
     live_bytes: int
+    written_bytes: int
+    """`Link.written_bytes` of the next link"""
     log_bytes: int
     """entry bytes of the whole log, dead ones included"""
     owed: Mapping[bytes, bytes]
@@ -69,6 +71,7 @@ class _Walk:
     written_ms: int = 0
     reset_offset: int | None = None
     faults: list[PartitionStopped] = field(default_factory=list)
+    written_bytes: int = 0
     log_bytes: int = 0
     _live: dict[bytes, int] = field(default_factory=dict)
     _owed: dict[bytes, bytes] = field(default_factory=dict)
@@ -118,9 +121,11 @@ class _Walk:
             self._fault(hole(self.changelog, offset, last, link))
 
     def _complete(self, link: Link, written_ms: int) -> None:
+        self.written_bytes = link.written_bytes
         for key, value in self._parts:
             size = entry_bytes(key, value)
             self.log_bytes += size
+            self.written_bytes += size
             if value is None:
                 self._live.pop(key, None)
                 self._owed.pop(key, None)
@@ -152,6 +157,7 @@ class _Walk:
             written_ms=self.written_ms,
             reset_offset=self.reset_offset,
             live_bytes=sum(self._live.values()),
+            written_bytes=self.written_bytes,
             log_bytes=self.log_bytes,
             owed=self._owed,
             faults=self.faults,

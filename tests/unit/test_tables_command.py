@@ -81,3 +81,24 @@ def test_a_partition_that_does_not_exist_is_told(broker, capsys):
     """Else a typing error would look like a lost changelog."""
     assert main([*RESET, "--partition", "9", "--yes"]) == 4
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_drop_names_its_reason_and_what_is_not_owed(broker, capsys):
+    """Before anything is fenced."""
+    drop = ("tables", "outbox", "drop", "--group", "dia-group", "--topic", MODEL_METRICS.name)
+    assert main([*drop, "--partition", "0", "--target", "x", "--reason", " "]) == 2
+    assert "--reason takes" in capsys.readouterr().err
+    assert main([*drop, "--partition", "0", "--target", "x", "--reason", "why", "--yes"]) == 5
+    assert "changelog_lost" in capsys.readouterr().err
+    reset = ("tables", "reset", *drop[3:])
+    assert main([*reset, "--partition", "0", "--yes"]) == 0
+    assert main([*drop, "--partition", "0", "--target", "x", "--reason", "why", "--yes"]) == 2
+    assert "nothing is owed to an undeclared table or sink called 'x'" in capsys.readouterr().err
+    assert main(["tables", "outbox", "list", "--json"]) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["target"], row["kind"], row["declared"], row["rows"]) == (
+        "ledger",
+        "table",
+        True,
+        1,
+    )

@@ -1,0 +1,115 @@
+"""`dia tables outbox`: what partitions owe to targets outside Kafka, and the way out where one is unknown."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.actor import actor_of
+from streams.cli.consent import consent
+from streams.cli.invocation import invocation
+from streams.cli.table_choice import changelogs, source_of
+
+if TYPE_CHECKING:
+    from streams.cli.invocation import Invocation
+    from streams.replay.outbox_drop import Agreed
+    from streams.topic import Topic
+
+_COLUMNS = (
+    *("group", "topic", "partition", "target", "kind", "declared"),
+    *("effects", "rows", "bytes", "oldest_seq"),
+)
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="What partitions owe to tables and sinks.")
+    group.command("list")(show)
+    group.command("drop")(drop)
+    app.add_typer(group, name="outbox")
+
+
+def show(ctx: typer.Context) -> None:
+    """What each partition owes, target by target, read from its changelog alone.
+
+    A target that is not declared stops its partition (`unknown_target`): declare it again, run the
+    version that wrote it, or make dead letters of its rows with `dia tables outbox drop`.
+    """
+    run = invocation(ctx)
+    run.printer().rows(_COLUMNS, asyncio.run(_owed(run)))
+
+
+def drop(
+    ctx: typer.Context,
+    *,
+    group: Annotated[str, typer.Option(help="Consumer group.")],
+    topic: Annotated[str, typer.Option(help="Source topic.")],
+    partition: Annotated[int, typer.Option(min=0, help="Its partition.")],
+    target: Annotated[str, typer.Option(metavar="NAME", help="The undeclared table or sink.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in each dead letter.")],
+    actor: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who decides; default: the user of the system."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make dead letters of the rows that a partition owes to a table or sink which is not declared.
+
+    The state stays as it is. `dia replay` brings the rows back once the target is declared again. It
+    fences whoever holds the partition; a worker that had stopped it takes it up again after a restart.
+    Exit code 5 when something else stops the partition, when a live worker takes it back, or when the
+    answer is no.
+
+    Example: dia tables outbox drop --group acme-group --topic orders --partition 0 --target sales_v2
+    --reason "rolled back"
+    """
+    from streams.cli.kafka import broker_of
+    from streams.clock import SystemClock
+    from streams.replay.outbox_drop import drop as drop_owed
+    from streams.runtime.shed_order import check_words
+
+    who = actor_of(actor)
+    check_words(who, reason)
+    run = invocation(ctx)
+    printer = run.printer()
+    agreed = asyncio.run(_plan(run, source_of(run, group, topic), group, partition, target))
+    printer.say(
+        f"{agreed.standing.tp} owes {agreed.rows} rows to the {agreed.target.kind} "
+        f"{agreed.target.name}, which is not declared. They become dead letters in "
+        f"{agreed.standing.source.dlq}, row_dropped; nothing else of the state changes."
+    )
+    if not yes:
+        consent("Drop them?")
+    dropped = asyncio.run(
+        drop_owed(broker_of(run.settings), SystemClock(), agreed, who, reason.strip())
+    )
+    printer.record(
+        {"group": group, "topic": topic, "partition": partition, "target": target, "rows": dropped}
+    )
+    printer.say("done. Restart the worker that had stopped it, if one runs (`dia status`).")
+
+
+async def _plan(run: Invocation, source: Topic, group: str, partition: int, target: str) -> Agreed:
+    from streams.cli.kafka import broker_of
+    from streams.replay.outbox_drop import plan_drop
+
+    targets = run.app.topology.targets
+    return await plan_drop(broker_of(run.settings), group, source, partition, targets, target)
+
+
+async def _owed(run: Invocation) -> list[tuple[Any, ...]]:
+    from streams.cli.kafka import broker_of
+    from streams.replay.outbox_drop import owed_to
+    from streams.runtime.survey import survey
+
+    broker, targets = broker_of(run.settings), run.app.topology.targets
+    reader = await broker.reader()
+    try:
+        return [
+            (group, topic, changelog.partition, one.target.name, one.target.kind, *one[1:])
+            for group, topic, changelog in await changelogs(run, broker)
+            for one in owed_to(targets, (await survey(reader, changelog)).owed)
+        ]
+    finally:
+        await reader.close()

@@ -1,0 +1,39 @@
+"""Which partition a command about state means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streams.cli.invocation import Invocation
+    from streams.topic import Topic
+    from streams.types import Broker
+
+
+def source_of(run: Invocation, group: str, topic: str) -> Topic:
+    """Raises `UsageError` where the group does not consume the topic."""
+    from streams.errors import UsageError
+
+    sources = [*run.topology.sources()]
+    consumed = {source.name: source for named, source in sources if named == group}
+    if topic not in consumed:
+        known = ", ".join(f"{named}: {source.name}" for named, source in sources)
+        raise UsageError(f"group {group} does not consume {topic}. Consumed are {known}.")
+    return consumed[topic]
+
+
+async def changelogs(run: Invocation, broker: Broker) -> list[tuple[str, str, Any]]:
+    """Group, source topic and partition of every changelog that exists."""
+    from streams.types import TopicPartition
+
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    return [
+        (group, source.name, TopicPartition(name, partition))
+        for group, source in run.topology.sources()
+        if (name := source.changelog(group)) in topics
+        for partition in range(topics[name].partitions)
+    ]
