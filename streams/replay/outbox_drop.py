@@ -45,8 +45,8 @@ from streams.runtime.reset import Standing, look
 from streams.targets import Targets
 from streams.topic import Topic
 from streams.types import Broker, OutboundRecord, TransactionalProducer
-from tables import OUTBOX
 from tables.changelog import Link, entry_bytes, pack
+from tables.declarations import OUTBOX
 from tables.outbox import Outbox, body_of, version_in
 from tables.table import Entry
 
