@@ -176,11 +176,12 @@ class _Comparing:
             return not closed
         if wanted is None or closed or len(rows) > 1 or any(row.closed for row in rows):
             return False
-        return not any(self._counts_more(wanted, row) for row in rows)
+        return not any(self._counts_all(wanted, row) for row in rows)
 
-    def _counts_more(self, wanted: ExpectedWindow, row: ShownRow) -> bool:
+    def _counts_all(self, wanted: ExpectedWindow, row: ShownRow) -> bool:
+        """Whether it counts as many events as the log has, or more: it is not behind then."""
         counts = [name for name, one in self.declared.fold.items() if isinstance(one, Count)]
-        return any(row.values[name] > len(wanted.members) for name in counts)
+        return any(row.values[name] >= len(wanted.members) for name in counts)
 
     def _finding(
         self,

@@ -172,7 +172,10 @@ def test_a_row_that_is_not_final_is_behind_until_its_window_is_closed(tested):
     assert recounted(tester, agent)[:3] == ([], 1, 1)
     live["n"] = 2
     assert [f.check for f in recounted(tester, agent).findings] == ["window: column n"]
-    live["n"], closed["closed"] = 1, False
+    live["n"], total = 1, live["total"]
+    live["total"] += 1
+    assert [f.check for f in recounted(tester, agent).findings] == ["window: column total"]
+    live["total"], closed["closed"] = total, False
     assert [f.check for f in recounted(tester, agent).findings] == ["window: closed"]
     closed["closed"], live["n"], live["closed"] = True, 0, True
     assert [f.check for f in recounted(tester, agent).findings] == ["window: column n"]
