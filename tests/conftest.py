@@ -21,9 +21,6 @@ os.umask(0o077)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Brokers of tests live for seconds: what the second compiler would make faster, they do not reach.
-os.environ.setdefault("LOCAL_KAFKA_JVM_OPTIONS", "-XX:TieredStopAtLevel=1")
-
 _HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
 
 # How long an example takes to make and to run depends on what else uses the machine.

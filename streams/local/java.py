@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 
 OPTIONS = "LOCAL_KAFKA_JVM_OPTIONS"
-"""Options for the local broker alone, separated by blanks; the tests trade peak speed for a quick
-start."""
+"""Options for the local broker alone, separated by blanks. They stand behind the broker's own: of
+two values of one option Java takes the last."""
 _INHERITED = frozenset({"JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"})
 
 FLAGS = ("-Duser.language=en", "-Duser.country=US")

@@ -166,6 +166,8 @@ def command(place: Path, java: Path, class_path: str) -> tuple[str, ...]:
         # Requests of a megabyte are humongous to the default collector in a heap this small: now and
         # then it kept the heap at half of the bound, and the broker took twice the CPU.
         "-XX:+UseSerialGC",
+        # A local broker seldom lives long enough to win back what the optimizing compiler costs.
+        "-XX:TieredStopAtLevel=1",
         *java_options(),
         *class_cache.flags(java, class_path),
         "-Djava.awt.headless=true",
