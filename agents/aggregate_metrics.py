@@ -47,7 +47,7 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
     said = prints.payloads(series, batch.event_ms, values, [event.run_id for event in events])
     appended_ms = batch.appended_ms()
     owners = Owners(split(keys)[0], windows.names.tenants.names)
-    verdicts = seen.admit(hi, lo, said, offsets, appended_ms, batch.log(), owners)
+    verdicts = seen.admit(hi, lo, said, appended_ms, batch.log(), owners)
     fresh = verdicts == Verdict.FRESH
     windows.fold(
         keys[fresh], batch.event_ms[fresh], values[fresh], offsets[fresh], appended_ms[fresh]

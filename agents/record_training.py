@@ -133,7 +133,7 @@ def _admit(batch: EventBatch[TrainingResult], scope: Scope) -> NDArray[np.int8]:
     codes: dict[str, int] = {}
     coded = [codes.setdefault(event.tenant_id, len(codes)) for event in events]
     owners = Owners(np.array(coded, np.int64), list(codes))
-    return scope.table(SEEN_EVENTS).admit(hi, lo, said, batch.offsets(), *times, owners)
+    return scope.table(SEEN_EVENTS).admit(hi, lo, said, *times, owners)
 
 
 def _said(event: TrainingResult) -> tuple[object, ...]:

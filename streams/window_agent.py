@@ -164,9 +164,7 @@ def _admitted(batch: EventBatch[Any], ids: str, scope: Scope) -> NDArray[np.int8
     names = {name: code for code, name in enumerate(dict.fromkeys(owners))}
     codes = np.fromiter(map(names.__getitem__, owners), np.int64, len(owners))
     seen, appended_ms = scope.table(SEEN_EVENTS), batch.appended_ms()
-    return seen.admit(
-        hi, lo, said, batch.offsets(), appended_ms, batch.log(), Owners(codes, [*names])
-    )
+    return seen.admit(hi, lo, said, appended_ms, batch.log(), Owners(codes, [*names]))
 
 
 def _payload(event: Any, value: bytes) -> bytes:

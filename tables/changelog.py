@@ -25,9 +25,9 @@ from streams.topic import CHANGELOG_PART_BYTES
 from tables.log_time import LogTime
 from tables.table import Entry
 
-FORMAT = 4
+FORMAT = 5
 """What this version writes."""
-READABLE = frozenset({4})
+READABLE = frozenset({5})
 """What it reads. A version that changes the format reads the one before it, so that a rolling
 restart can move every partition forward; back, only the newer version can read what it wrote."""
 _MAGIC = b"DC"

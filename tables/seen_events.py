@@ -8,7 +8,7 @@ record, so the verdict is a property of the log: it comes out the same however l
 often, the log is read, and whatever the broker's clock did. What is dropped from memory is what that
 rule can no longer find.
 
-Ids are written as one entry a commit (hash, payload, offset and both times, column by column), so
+Ids are written as one entry a commit (hash, payload and both times, column by column), so
 an id costs no key of its own anywhere. tables/remembered_ids.py says where they are kept to be
 found: about 56 bytes of memory for a recent one, 2.7 for one that has moved to disk.
 """
@@ -29,8 +29,8 @@ from tables.remembered_ids import RememberedIds
 from tables.runs import run_starts
 from tables.table import MAX_ENTRY_BYTES, Entry
 
-ID_BYTES = 48
-"""One remembered id in an entry: six columns of eight bytes."""
+ID_BYTES = 40
+"""One remembered id in an entry: five columns of eight bytes."""
 _ROWS_PER_ENTRY = MAX_ENTRY_BYTES // ID_BYTES
 _ENTRIES_PER_COMMIT = 1 << 16
 _RUNS_MAX = 16
@@ -62,7 +62,7 @@ class SeenEvents:
         self._ttl_ms = ttl_ms
         self._shares = IdShares(ttl_ms, max_ids, quota)
         self._ids = RememberedIds(files, epoch, min(hot_ids, max_ids // _RUNS_MAX))
-        self._pending: list[tuple[IdRows, NDArray[np.int64]]] = []
+        self._pending: list[IdRows] = []
         self._entries: dict[int, int] = {}
         self._rewritten: list[tuple[bytes, bytes]] = []
         self._horizon_ms = 0
@@ -84,7 +84,6 @@ class SeenEvents:
         hi: NDArray[np.uint64],
         lo: NDArray[np.uint64],
         payload: NDArray[np.uint64],
-        offsets: NDArray[np.int64],
         append_ms: NDArray[np.int64],
         log: LogTimes,
         owners: Owners | None = None,
@@ -124,7 +123,7 @@ class SeenEvents:
             last = at[event_ends(run_starts(event[at]), len(at)) - 1]
             counting = (np.cumsum(fresh) - 1)[order[last]]
             self._ids.append(rows[fresh], counting, place[event[last]])
-            self._pending.append((rows[fresh], offsets[fresh]))
+            self._pending.append(rows[fresh])
         self._horizon_ms = int(log.horizon_ms[-1])
         self._ids.step(count)
         return verdicts
@@ -147,8 +146,7 @@ class SeenEvents:
         return entries
 
     def _write(self, seq: int) -> list[Entry]:
-        rows = np.concatenate([rows for rows, _ in self._pending])
-        offsets = np.concatenate([offsets for _, offsets in self._pending])
+        rows = np.concatenate(self._pending)
         self._pending = []
         entries: list[Entry] = []
         number = seq * _ENTRIES_PER_COMMIT
@@ -157,7 +155,7 @@ class SeenEvents:
             latest_ms = int(rows[cut, LOG].max())
             self._entries[number] = latest_ms
             self._ids.written(number, latest_ms)
-            entries.append((_key(number), _encode(rows[cut], offsets[cut])))
+            entries.append((_key(number), _encode(rows[cut])))
             number += 1
         return entries
 
@@ -251,13 +249,13 @@ def _number(key: bytes) -> int:
     return int.from_bytes(key, "big")
 
 
-def _encode(rows: IdRows, offsets: NDArray[np.int64]) -> bytes:
+def _encode(rows: IdRows) -> bytes:
     """Column by column: neighbours compress far better than rows do."""
     hashes, append_ms = rows[:, :APPEND].T.tobytes(), rows[:, APPEND].tobytes()
     ahead_ms = (rows[:, APPEND] - rows[:, LOG]).tobytes()  # nearly always 0
-    return hashes + offsets.tobytes() + append_ms + ahead_ms
+    return hashes + append_ms + ahead_ms
 
 
 def _decode(value: bytes) -> IdRows:
-    hi, lo, payload, _, append_ms, ahead_ms = np.frombuffer(value, np.uint64).reshape(6, -1)
+    hi, lo, payload, append_ms, ahead_ms = np.frombuffer(value, np.uint64).reshape(5, -1)
     return np.stack([hi, lo, payload, append_ms, append_ms - ahead_ms], axis=1)

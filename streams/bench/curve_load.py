@@ -114,10 +114,9 @@ class Loader:
         random = np.random.default_rng(self.seed)
         count = len(batch) * IDS_PER_RECORD
         hi, lo, payload = random.integers(0, 2**64, (3, count), np.uint64)
-        offsets = np.repeat(batch.offsets(), IDS_PER_RECORD)
         append_ms = np.repeat(batch.appended_ms(), IDS_PER_RECORD)
         log = LogTimes(*(np.repeat(column, IDS_PER_RECORD) for column in batch.log()))
-        scope.table(SEEN_EVENTS).admit(hi, lo, payload, offsets, append_ms, log)
+        scope.table(SEEN_EVENTS).admit(hi, lo, payload, append_ms, log)
 
 
 def _fold(batch: EventBatch[ModelMetric], scope: Scope) -> None:

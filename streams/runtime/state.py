@@ -1,6 +1,6 @@
 """The committed state of one partition: store, tables, the chain's last link, the live keys.
 
-The store holds, in format 4:
+The store holds, in format 6:
 
     00          `StoreMeta`
     01 key      offset:u64 before_bytes:u64 size:u64, where the key's newest entry lies in the
@@ -28,9 +28,9 @@ from tables.changelog import Link, unknown_format
 from tables.live_keys import LiveKeys, Place
 from tables.table import Entry, FiledTable, Table, TableContext, TableSpec
 
-STORE_FORMAT = 5
-STORE_READABLE = frozenset({5})
-STORE_DISCARDED = frozenset({1, 2, 3, 4})
+STORE_FORMAT = 6
+STORE_READABLE = frozenset({6})
+STORE_DISCARDED = frozenset({1, 2, 3, 4, 5})
 """Formats of older versions that are not read: the changelog has it all."""
 META_KEY = b"\0"
 PLACE_PREFIX = b"\1"

@@ -145,7 +145,6 @@ class SeenEventsMachine(RuleBasedStateMachine):
             np.array([event[0] for event, _, _ in rows], np.uint64),
             np.array([event[1] for event, _, _ in rows], np.uint64),
             np.array([payload for _, payload, _ in rows], np.uint64),
-            np.arange(first, last, dtype=np.int64),
             append_ms,
             log,
         )
@@ -168,7 +167,7 @@ def _columns(count: int, append_ms: int, first: int = 0):
     ids = np.arange(first, first + count).astype(np.uint64)
     times = np.full(count, append_ms, np.int64)
     log = LogTimes(times, times - TTL_MS)
-    return ids, ids, ids, ids.astype(np.int64), times, log
+    return ids, ids, ids, times, log
 
 
 def test_expired_ids_leave_the_state():
