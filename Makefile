@@ -85,10 +85,10 @@ FIRST_SEED ?= 1000000
 RUNS ?= 1
 
 test-faults: $(STAMP) ## SEEDS=N more simulated histories, then faults on real processes
-	$(BIN)/python -m streams.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
+	$(BIN)/python -m streams.dev.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
 	$(BIN)/python -m pytest -m faults tests/faults --fault-runs $(RUNS) --fault-report tests/faults/REPORT.md
 
-# Files or folders, e.g. MODULES="streams/resilience streams/cache"; empty: what changed since its score.
+# Files or folders, e.g. MODULES="streams/core/resilience streams/connect/cache"; empty: what changed since its score.
 MODULES ?=
 AT_MOST ?= 60
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.metric import ModelMetric
-from streams.agent import EventBatch, Scope
-from streams.bad_records import IdempotencyConflict, TenantOverQuota
-from tables.declarations import MINUTE_WINDOWS, SEEN_EVENTS
-from tables.id_shares import Owners
-from tables.names import split
-from tables.seen_events import Verdict
+from streams.core.records.bad_records import IdempotencyConflict, TenantOverQuota
+from streams.engine.agents.agent import EventBatch, Scope
+from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
+from streams.engine.identities.id_shares import Owners
+from streams.engine.identities.seen_events import Verdict
+from streams.engine.windows.names import split
 
 _IDS_OVER_QUOTA: Final = (
     "the tenant has its share of the event ids that the partition remembers (DIA_QUOTA_IDS, "

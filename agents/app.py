@@ -13,9 +13,9 @@ from agents import aggregate_metrics, record_training, simulate_decision
 from agents.clickhouse_tables import MODELS, SIMULATIONS, TRAINING_RUNS
 from agents.simulator import Simulator
 from schemas import ModelMetric, SimulationRequest, SimulationResult, TrainingResult
-from streams.app import App
-from streams.topic import Need
-from tables.declarations import MINUTE_WINDOWS, SEEN_EVENTS
+from streams.core.topics.topic import Need
+from streams.engine.app.app import App
+from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.model_cards import MODEL_CARDS
 
 app = App(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.clickhouse_table import ClickHouseTable, Column
-from streams.column_type import TIME
+from streams.core.rows.clickhouse_table import ClickHouseTable, Column
+from streams.core.rows.column_type import TIME
 
 _NAME = "LowCardinality(String)"
 _TEXT = Column(str, codec="ZSTD(3)")

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from agents.clickhouse_tables import MODELS, TRAINING_RUNS
 from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
-from streams.agent import Change, EventBatch, Scope
-from streams.bad_records import IdempotencyConflict, RowUnfit, TenantOverQuota
-from streams.cache.kind import MODEL, owned
-from tables.declarations import SEEN_EVENTS
-from tables.id_shares import Owners
+from streams.connect.cache.kind import MODEL, owned
+from streams.core.records.bad_records import IdempotencyConflict, RowUnfit, TenantOverQuota
+from streams.engine.agents.agent import Change, EventBatch, Scope
+from streams.engine.engine_tables import SEEN_EVENTS
+from streams.engine.identities.id_shares import Owners
+from streams.engine.identities.seen_events import Verdict
 from tables.model_cards import MODEL_CARDS, ModelCards
-from tables.seen_events import Verdict
 
 EVENTS: Final[Mapping[str, str]] = {
     "run_completed": "RunCompleted",

@@ -8,25 +8,30 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 
 from schemas.simulation import CANCEL, SimulationRequest
-from streams.bad_records import RetriesExhausted
-from streams.errors import JobRefused, PolicyServiceFailed, PolicyServiceUnavailable, TransientError
-from streams.job_agent import Outcome, Resources
-from streams.job_refusals import (
+from streams.connect.policy.policy import Question
+from streams.connect.policy.validator import PolicyValidator
+from streams.connect.sinks.minutes import MinuteReader
+from streams.core.errors import (
+    JobRefused,
+    PolicyServiceFailed,
+    PolicyServiceUnavailable,
+    TransientError,
+)
+from streams.core.job_refusals import (
     InvalidParameters,
     PolicyRejected,
     SimulationFailed,
     UnknownScenario,
 )
-from streams.policy.policy import Question
-from streams.policy.validator import PolicyValidator
-from streams.pool.pool import JobPool
-from streams.pool.processes import ProcessPool
-from streams.queue_policy import QueuePolicy
-from streams.scenarios import job, registry
-from streams.scenarios.history import History
-from streams.scenarios.hook_calls import HookCalls
-from streams.scenarios.scenario import HistoryQuery, no_history
-from streams.sinks.minutes import MinuteReader
+from streams.core.records.bad_records import RetriesExhausted
+from streams.engine.agents.job_agent import Outcome, Resources
+from streams.engine.agents.queue_policy import QueuePolicy
+from streams.engine.pool.pool import JobPool
+from streams.engine.pool.processes import ProcessPool
+from streams.engine.scenarios import job, registry
+from streams.engine.scenarios.history import History
+from streams.engine.scenarios.hook_calls import HookCalls
+from streams.engine.scenarios.scenario import HistoryQuery, no_history
 
 POLICY_SERVICE = "policy_service"
 """The need of every request that names a policy."""

@@ -14,29 +14,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from streams.agent import AgentSpec, Change, EventBatch, Scope
-    from streams.app import App
-    from streams.clickhouse_table import ClickHouseTable, Column
-    from streams.errors import UnsupportedByDia
-    from streams.formats.avro_codec import Avro
-    from streams.formats.codec import Codec
-    from streams.formats.json_schema_codec import JsonSchema
-    from streams.formats.protobuf_codec import Protobuf
-    from streams.formats.schema_source import SchemaReference
-    from streams.job_agent import Answer, Ask, JobAgent, Outcome, Performer, Place, Resources
-    from streams.record import Record
-    from streams.row_sink import RowBatch, RowSink
-    from streams.stream import Event, Stream
-    from streams.topic import Need, Topic
-    from streams.types import OutboundRecord, TopicPartition
-    from streams.window_aggregates import AggregatedWindows, ClosedWindow
-    from tables.aggregates.distinct import Distinct
-    from tables.aggregates.ends import First, Last
-    from tables.aggregates.extremes import Max, Min
-    from tables.aggregates.moments import Mean, Variance
-    from tables.aggregates.quantiles import Quantiles
-    from tables.aggregates.sums import Count, Sum
-    from tables.aggregates.top_k import TopK
+    from streams.core.errors import UnsupportedByDia
+    from streams.core.formats.avro_codec import Avro
+    from streams.core.formats.codec import Codec
+    from streams.core.formats.json_schema_codec import JsonSchema
+    from streams.core.formats.protobuf_codec import Protobuf
+    from streams.core.formats.schema_source import SchemaReference
+    from streams.core.records.record import Record
+    from streams.core.rows.clickhouse_table import ClickHouseTable, Column
+    from streams.core.rows.row_sink import RowBatch, RowSink
+    from streams.core.topics.topic import Need, Topic
+    from streams.core.types import OutboundRecord, TopicPartition
+    from streams.engine.agents.agent import AgentSpec, Change, EventBatch, Scope
+    from streams.engine.agents.job_agent import (
+        Answer,
+        Ask,
+        JobAgent,
+        Outcome,
+        Performer,
+        Place,
+        Resources,
+    )
+    from streams.engine.aggregates.distinct import Distinct
+    from streams.engine.aggregates.ends import First, Last
+    from streams.engine.aggregates.extremes import Max, Min
+    from streams.engine.aggregates.moments import Mean, Variance
+    from streams.engine.aggregates.quantiles import Quantiles
+    from streams.engine.aggregates.sums import Count, Sum
+    from streams.engine.aggregates.top_k import TopK
+    from streams.engine.app.app import App
+    from streams.engine.streams.stream import Event, Stream
+    from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
 
 __all__ = [
     "AgentSpec",
@@ -84,29 +92,31 @@ __all__ = [
 ]
 
 _MODULES: Final = {
-    **dict.fromkeys(("AgentSpec", "Change", "EventBatch", "Scope"), "streams.agent"),
+    **dict.fromkeys(("AgentSpec", "Change", "EventBatch", "Scope"), "streams.engine.agents.agent"),
     **dict.fromkeys(
         ("Answer", "Ask", "JobAgent", "Outcome", "Performer", "Place", "Resources"),
-        "streams.job_agent",
+        "streams.engine.agents.job_agent",
     ),
-    **dict.fromkeys(("ClickHouseTable", "Column"), "streams.clickhouse_table"),
-    **dict.fromkeys(("Event", "Stream"), "streams.stream"),
-    **dict.fromkeys(("Need", "Topic"), "streams.topic"),
-    **dict.fromkeys(("RowBatch", "RowSink"), "streams.row_sink"),
-    **dict.fromkeys(("OutboundRecord", "TopicPartition"), "streams.types"),
-    **dict.fromkeys(("AggregatedWindows", "ClosedWindow"), "streams.window_aggregates"),
-    **dict.fromkeys(("Count", "Sum"), "tables.aggregates.sums"),
-    **dict.fromkeys(("First", "Last"), "tables.aggregates.ends"),
-    **dict.fromkeys(("Max", "Min"), "tables.aggregates.extremes"),
-    **dict.fromkeys(("Mean", "Variance"), "tables.aggregates.moments"),
-    "App": "streams.app",
-    "Codec": "streams.formats.codec",
-    "Distinct": "tables.aggregates.distinct",
-    "Quantiles": "tables.aggregates.quantiles",
-    "Record": "streams.record",
-    "TopK": "tables.aggregates.top_k",
-    "SchemaReference": "streams.formats.schema_source",
-    "UnsupportedByDia": "streams.errors",
+    **dict.fromkeys(("ClickHouseTable", "Column"), "streams.core.rows.clickhouse_table"),
+    **dict.fromkeys(("Event", "Stream"), "streams.engine.streams.stream"),
+    **dict.fromkeys(("Need", "Topic"), "streams.core.topics.topic"),
+    **dict.fromkeys(("RowBatch", "RowSink"), "streams.core.rows.row_sink"),
+    **dict.fromkeys(("OutboundRecord", "TopicPartition"), "streams.core.types"),
+    **dict.fromkeys(
+        ("AggregatedWindows", "ClosedWindow"), "streams.engine.streams.window_aggregates"
+    ),
+    **dict.fromkeys(("Count", "Sum"), "streams.engine.aggregates.sums"),
+    **dict.fromkeys(("First", "Last"), "streams.engine.aggregates.ends"),
+    **dict.fromkeys(("Max", "Min"), "streams.engine.aggregates.extremes"),
+    **dict.fromkeys(("Mean", "Variance"), "streams.engine.aggregates.moments"),
+    "App": "streams.engine.app.app",
+    "Codec": "streams.core.formats.codec",
+    "Distinct": "streams.engine.aggregates.distinct",
+    "Quantiles": "streams.engine.aggregates.quantiles",
+    "Record": "streams.core.records.record",
+    "TopK": "streams.engine.aggregates.top_k",
+    "SchemaReference": "streams.core.formats.schema_source",
+    "UnsupportedByDia": "streams.core.errors",
 }
 _DECLARATIONS: Final = {"Avro": "avro", "JsonSchema": "json_schema", "Protobuf": "protobuf"}
 """Codecs that need a package of their own; without it, the error says which."""
@@ -114,7 +124,7 @@ _DECLARATIONS: Final = {"Avro": "avro", "JsonSchema": "json_schema", "Protobuf":
 
 def __getattr__(name: str) -> Any:
     if name in _DECLARATIONS:
-        named = import_module("streams.formats.named")
+        named = import_module("streams.core.formats.named")
         return named.declaration(_DECLARATIONS[name])
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

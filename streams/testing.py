@@ -21,29 +21,29 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from streams.app import App
-from streams.codecs import settled
-from streams.current_stream import HeadersLike, Key, Target
-from streams.declared_table import DeclaredTable
-from streams.errors import UsageError
-from streams.formats.codec import Read
-from streams.formats.registry_codec import RegistryCodec
-from streams.page import PageRequest, PageResponse
-from streams.schema_registry.connecting import connect
-from streams.schema_registry.memory import MemoryRegistry
-from streams.schema_registry.registry import SchemaRegistry
-from streams.sending import header_pairs, key_bytes, value_bytes
-from streams.settings import Settings
-from streams.simulation.keyed_content import keyed_content
-from streams.simulation.loop import VirtualLoop
-from streams.simulation.world import Process, World
-from streams.simulation.written_rows import WrittenRows, in_memory
-from streams.sinks.memory_replica import Row
-from streams.stream_agent import StreamAgent
-from streams.targets import RowTarget, Targets
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
-from streams.types import Headers, TopicPartition
+from streams.connect.schema_registry.connecting import connect
+from streams.connect.schema_registry.memory import MemoryRegistry
+from streams.connect.schema_registry.registry import SchemaRegistry
+from streams.connect.sinks.memory_replica import Row
+from streams.core.errors import UsageError
+from streams.core.formats.codec import Read
+from streams.core.formats.registry_codec import RegistryCodec
+from streams.core.rows.targets import RowTarget, Targets
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.topics.current_stream import HeadersLike, Key, Target
+from streams.core.types import Headers, TopicPartition
+from streams.dev.simulation.keyed_content import keyed_content
+from streams.dev.simulation.loop import VirtualLoop
+from streams.dev.simulation.world import Process, World
+from streams.dev.simulation.written_rows import WrittenRows, in_memory
+from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.app.app import App
+from streams.engine.decode.codecs import settled
+from streams.engine.streams.declared_table import DeclaredTable
+from streams.engine.streams.page import PageRequest, PageResponse
+from streams.engine.streams.sending import header_pairs, key_bytes, value_bytes
+from streams.operate.topics.topics import wanted_topics
 
 PATIENCE_S = 3600.0
 """How long a tester waits for its app to come to rest, in its own time."""
@@ -189,7 +189,7 @@ class AppTester:
         body: bytes = b"",
     ) -> PageResponse:
         """What the page at ``path`` answers. Raises `RequestRefused` kinds."""
-        from streams.pages.desk import PageDesk  # noqa: PLC0415 - it needs starlette
+        from streams.engine.pages.desk import PageDesk  # noqa: PLC0415 - it needs starlette
 
         worker, agents = self._process.worker, tuple(self.app.agents.values())
         clock = self._world.clock

@@ -2,7 +2,7 @@
 
 A model is *heard of* with each result of it that is applied. One that was not heard of for the retention
 is forgotten, and its tenant may bring another in its place; a later result of it begins a new card. Age is
-log time (tables/log_time.py) over the events of the partition, with the retention as its TTL: so a broker's
+log time (streams/engine/state/log_time.py) over the events of the partition, with the retention as its TTL: so a broker's
 clock that is ahead for a while forgets nothing, and what is forgotten follows from the log alone. It is
 counted in whole steps, 32 of a retention, so that a batch seldom has events before and after one: a model
 is forgotten when it is older than the retention by up to three of them. Log time is a part of the table's
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.model_card import Best, ModelCard, ModelVersion
-from tables.log_time import Expiry, LogTime, log_times
-from tables.shares import Shares
-from tables.table import Entry, TableContext, TableSpec
+from streams.engine.state.log_time import Expiry, LogTime, log_times
+from streams.engine.state.shares import Shares
+from streams.engine.state.table import Entry, TableContext, TableSpec
 
 MAX_VERSIONS = 100
 MAX_ALIASES = 50
@@ -52,7 +52,7 @@ class Span(NamedTuple):
 
 
 class ModelCards:
-    """The `Table` of model cards (protocol: tables/table.py)."""
+    """The `Table` of model cards (protocol: streams/engine/state/table.py)."""
 
     def __init__(self, max_models: int, quota: int = 0, retention_ms: int = RETENTION_MS) -> None:
         self._shares = Shares(max_models, quota)
@@ -131,7 +131,7 @@ class ModelCards:
         self._version(card, version, at_ms).stage = stage
 
     def room(self, tenant_id: str, others: int = 0) -> int:
-        """How many models not heard of before the tenant may bring (tables/shares.py), where
+        """How many models not heard of before the tenant may bring (streams/engine/state/shares.py), where
         ``others`` are about to be brought by others."""
         return self._shares.room(tenant_id, others)
 

@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 import structlog
 
-from streams import settings
-from streams.local.stack import StackStatus, down, up
+from streams.core import settings
+from streams.dev.local.stack import StackStatus, down, up
 
 # As the command does (streams/__main__.py): a key that others may read is refused.
 os.umask(0o077)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agents.app import app
-from streams.topics import wanted_topics
-from streams.types import Broker
+from streams.core.types import Broker
+from streams.operate.topics.topics import wanted_topics
 
 
 async def empty_topics(broker: Broker) -> None:

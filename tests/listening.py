@@ -11,14 +11,14 @@ from typing import Any
 from starlette.applications import Starlette
 
 from agents.app import app
-from streams.access.web_server import STOP_TIMEOUT_S, WebServer
-from streams.broker.memory import MemoryBroker
-from streams.clock import SystemClock
-from streams.console.serving import ConsoleProcess
-from streams.listener import bound
-from streams.settings import Settings
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
+from streams.connect.access.web_server import STOP_TIMEOUT_S, WebServer
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.core.process.listener import bound
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.http.console.serving import ConsoleProcess
+from streams.operate.topics.topics import wanted_topics
 
 START_S = 200.0
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from streams.audit.books import LedgerRow, PartitionBooks
-from streams.audit.finding import Finding
-from streams.audit.window_recount import WindowRecount, recount_windows
-from streams.audit.window_rows import (
+from streams.core.types import TopicPartition
+from streams.engine.agents.window_agent import WindowAgent
+from streams.operate.audit.books import LedgerRow, PartitionBooks
+from streams.operate.audit.finding import Finding
+from streams.operate.audit.judge import Rules
+from streams.operate.audit.window_recount import WindowRecount, recount_windows
+from streams.operate.audit.window_rows import (
     Place,
     RowComparison,
     ShownRow,
     aggregate_columns,
     compare_rows,
 )
-from streams.audit.windows import compare_counters, compare_dead
+from streams.operate.audit.windows import compare_counters, compare_dead
 from streams.testing import AppTester
-from streams.types import TopicPartition
-from streams.window_agent import WindowAgent
-from streams.workload.judge import Rules
 
 FOREVER_S = 1 << 31
 

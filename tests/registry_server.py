@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from streams.errors import SchemaRefused
-from streams.formats.schema_source import SchemaReference, Subject
-from streams.schema_registry.memory import MemoryRegistry
+from streams.connect.schema_registry.memory import MemoryRegistry
+from streams.core.errors import SchemaRefused
+from streams.core.formats.schema_source import SchemaReference, Subject
 from tests.listening import listening
 
 

@@ -20,7 +20,7 @@ import typer
 
 from streams.cli.invocation import Invocation, accept_everywhere, forbid_color
 from streams.cli.output import Printer, show_error
-from streams.errors import DependencyUnreachable, DiaError
+from streams.core.errors import DependencyUnreachable, DiaError
 
 __all__ = ["GROUPS", "build", "command", "main", "run"]
 
@@ -72,7 +72,7 @@ _OF_A_FILE = frozenset(
 
 def _version(asked: bool) -> None:
     """Print it and end."""
-    from streams.version import app_version
+    from streams.core.process.version import app_version
 
     if asked:
         print(f"dia {app_version()}")
@@ -102,7 +102,7 @@ def _root(
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (or NO_COLOR).")] = False,
 ) -> None:
     """Exactly-once stream pipeline: Kafka topics, batch agents, ClickHouse shards."""
-    from streams.telemetry.logs import keep_off_stdout
+    from streams.core.telemetry.logs import keep_off_stdout
 
     del version  # its callback has ended the run
     keep_off_stdout(os.environ.get("DIA_LOG_LEVEL") or "warning")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.invocation import invocation
-from streams.errors import UsageError
+from streams.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from streams.app import App
-    from streams.app_command import AppCommand
-    from streams.settings import Settings
+    from streams.core.settings import Settings
+    from streams.engine.app.app import App
+    from streams.engine.app.app_command import AppCommand
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ def _first_line(command: AppCommand) -> str:
 
 def _program(command: AppCommand, app: App, settings: Settings) -> Callable[..., None]:
     """The command as a function that Typer can read and call."""
-    from streams.app_command import CommandVoice
+    from streams.engine.app.app_command import CommandVoice
 
     first = (CommandVoice(app, typer.echo),) if command.takes_self else ()
 
@@ -70,9 +70,9 @@ def _program(command: AppCommand, app: App, settings: Settings) -> Callable[...,
 
 async def _sending(settings: Settings, program: Callable[[], Awaitable[None]]) -> None:
     """Run it with a producer, which has delivered everything at the end."""
-    from streams.broker.kafka import KafkaBroker
-    from streams.clock import SystemClock
-    from streams.runtime.background import Background
+    from streams.connect.broker.kafka.broker import KafkaBroker
+    from streams.core.clock import SystemClock
+    from streams.engine.runtime.background import Background
 
     background = Background(KafkaBroker.from_settings(settings), SystemClock(), ())
     async with background.open():

@@ -11,10 +11,10 @@ import typer
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
-    from streams.audit.audit import Report
-    from streams.audit.books import Books, LedgerRow
     from streams.cli.output import Printer
-    from streams.health.rule import Health
+    from streams.engine.health.rule import Health
+    from streams.operate.audit.audit import Report
+    from streams.operate.audit.books import Books, LedgerRow
 
 _SHOWN = ("check", "topic", "partition", "offsets", "window", "expected", "found", "meaning")
 
@@ -47,13 +47,13 @@ def audit(
     unread records without a reader are a finding. Exit code 1 on a difference or red health, 0 when there is
     neither, 4 when a part cannot be asked.
     """
-    from streams.audit.audit import Options, audit
     from streams.cli import health
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.errors import CommandError, UsageError
-    from streams.local.live_workers import live_workers
-    from streams.moments import moment_s, span_s
+    from streams.core.clock import SystemClock
+    from streams.core.errors import CommandError, UsageError
+    from streams.core.words.moments import moment_s, span_s
+    from streams.engine.health.live_workers import live_workers
+    from streams.operate.audit.audit import Options, audit
 
     run = invocation(ctx)
     if not deep and (start or stop):
@@ -103,7 +103,7 @@ def _report(report: Report, health: Health) -> dict[str, Any]:
 
 def _proven(health: Health) -> bool:
     """Every declared source was asked about, and is read."""
-    from streams.health.finding import Severity
+    from streams.engine.health.finding import Severity
 
     return health.verdict < Severity.UNKNOWN
 

@@ -10,7 +10,7 @@ import typer
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
-    from streams.bench.case import Case
+    from streams.dev.bench.case import Case
 
 SUITE = "suite"
 _CLONE = Path(__file__).parents[2] / "tests" / "bench"
@@ -66,10 +66,10 @@ def run(
     Works in HOME/bench, which it empties first; stops all it started. A run that is not exact
     has no speed: exit code 1.
     """
-    from streams.bench import results
-    from streams.bench.case import Suite, paced, single
-    from streams.bench.run import run as measure
-    from streams.errors import CommandError
+    from streams.core.errors import CommandError
+    from streams.dev.bench import results
+    from streams.dev.bench.case import Suite, paced, single
+    from streams.dev.bench.run import run as measure
 
     call = invocation(ctx)
     printer = call.printer()
@@ -104,8 +104,8 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one; ratios are second to first.")],
 ) -> None:
     """Ratios of two results; of different machines only their shares of their own floors."""
-    from streams.bench import results
-    from streams.bench.comparison import compare as compare_reports
+    from streams.dev.bench import results
+    from streams.dev.bench.comparison import compare as compare_reports
 
     printer = invocation(ctx).printer()
     rows = compare_reports(results.read(first), results.read(second))
@@ -137,10 +137,10 @@ def capacity(
     """
     import msgspec
 
-    from streams.bench import capacity as search
-    from streams.bench import records
-    from streams.bench.case import Case
-    from streams.errors import CommandError
+    from streams.core.errors import CommandError
+    from streams.dev.bench import capacity as search
+    from streams.dev.bench import records
+    from streams.dev.bench.case import Case
 
     call = invocation(ctx)
     printer = call.printer()
@@ -187,9 +187,9 @@ def peers(
     """
     import msgspec
 
-    from streams.bench import peer_run, records
-    from streams.bench.case import Case
-    from streams.bench.peer_results import ratio_table
+    from streams.dev.bench import peer_run, records
+    from streams.dev.bench.case import Case
+    from streams.dev.bench.peer_results import ratio_table
 
     call = invocation(ctx)
     printer = call.printer()
@@ -230,11 +230,11 @@ def readers(
     """
     import msgspec
 
-    from streams.bench import records
-    from streams.bench.case import Case, paced
-    from streams.bench.crowd.measure import measure_crowd
-    from streams.bench.crowd.record import markdown
-    from streams.errors import CommandError
+    from streams.core.errors import CommandError
+    from streams.dev.bench import records
+    from streams.dev.bench.case import Case, paced
+    from streams.dev.bench.crowd.measure import measure_crowd
+    from streams.dev.bench.crowd.record import markdown
 
     call = invocation(ctx)
     printer = call.printer()
@@ -269,8 +269,8 @@ def curves(
 
     import msgspec
 
-    from streams.bench import curves as law
-    from streams.bench import records
+    from streams.dev.bench import curves as law
+    from streams.dev.bench import records
 
     call = invocation(ctx)
     printer = call.printer()
@@ -300,9 +300,9 @@ def report(
     Records go to tests/bench/results/report, the ratios into README.md. Interrupt it when you
     like: it goes on where it stopped. Exit code 1 when a part failed or was not exact.
     """
-    from streams.bench.report_parts import Bench, measure_parts, refuse_failures, wanted
-    from streams.bench.report_records import read_all
-    from streams.bench.report_text import compose, headline, with_headline
+    from streams.dev.bench.report_parts import Bench, measure_parts, refuse_failures, wanted
+    from streams.dev.bench.report_records import read_all
+    from streams.dev.bench.report_text import compose, headline, with_headline
 
     call = invocation(ctx)
     printer = call.printer()
@@ -332,7 +332,7 @@ def results_folder(home: Path) -> Path:
 
 def clone_folder() -> Path:
     """tests/bench of the clone this runs from; `UsageError` where there is none."""
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
 
     if not _CLONE.is_dir():
         raise UsageError(

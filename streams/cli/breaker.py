@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from streams.cli.invocation import Invocation
-    from streams.runtime.poison_desk import BreakerState
-    from streams.runtime.quarantine_register import QuarantinedTenant, QuarantineWord
-    from streams.types import TopicPartition
+    from streams.core.types import TopicPartition
+    from streams.engine.runtime.poison.quarantine_register import QuarantinedTenant, QuarantineWord
+    from streams.operate.breaker.poison_desk import BreakerState
 
     _Held: TypeAlias = tuple[str, TopicPartition, QuarantineWord, QuarantinedTenant]
 
@@ -82,7 +82,7 @@ def reset(
 
     Example: dia dlq breaker reset --topic model.metrics --partition 2
     """
-    from streams.errors import RefusedBySafety, UsageError
+    from streams.core.errors import RefusedBySafety, UsageError
 
     run = invocation(ctx)
     printer = run.printer()
@@ -114,15 +114,15 @@ def reset(
 
 async def _states(run: Invocation) -> list[BreakerState]:
     from streams.cli import kafka
-    from streams.runtime.poison_desk import states
+    from streams.operate.breaker.poison_desk import states
 
     return await states(kafka.broker_of(run.settings), run.topology)
 
 
 async def _quarantines(run: Invocation) -> list[_Held]:
     from streams.cli import kafka
-    from streams.clock import SystemClock
-    from streams.runtime.poison_desk import quarantines
+    from streams.core.clock import SystemClock
+    from streams.operate.breaker.poison_desk import quarantines
 
     found = await quarantines(kafka.broker_of(run.settings), SystemClock(), run.topology)
     return [(group, tp, word, tenant) for group, tp, word in found for tenant in word.tenants]
@@ -130,8 +130,8 @@ async def _quarantines(run: Invocation) -> list[_Held]:
 
 async def _let_through(run: Invocation, stopped: list[BreakerState], actor: str) -> None:
     from streams.cli import kafka
-    from streams.clock import SystemClock
-    from streams.runtime.poison_desk import let_through
+    from streams.core.clock import SystemClock
+    from streams.operate.breaker.poison_desk import let_through
 
     broker = kafka.broker_of(run.settings)
     for state in stopped:

@@ -10,7 +10,7 @@ import typer
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
-    from streams.settings import Settings
+    from streams.core.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -36,10 +36,10 @@ def invalidate(
 
 
 async def _sweep(settings: Settings, cache: str, pattern: str) -> int:
-    from streams.cache.kind import KINDS
-    from streams.cache.redis import RedisShared, connect
-    from streams.cache.sweep import sweep
-    from streams.errors import CacheUnavailable, UsageError
+    from streams.connect.cache.kind import KINDS
+    from streams.connect.cache.redis import RedisShared, connect
+    from streams.connect.cache.sweep import sweep
+    from streams.core.errors import CacheUnavailable, UsageError
 
     if cache not in KINDS:
         raise UsageError(f"there is no cache {cache!r}. Known are: {', '.join(KINDS)}.")

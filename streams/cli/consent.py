@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.errors import RefusedBySafety
+from streams.core.errors import RefusedBySafety
 
 
 def consent(question: str) -> None:

@@ -39,11 +39,11 @@ def console(
     curl -H "Authorization: Bearer $TOKEN" \\
          "http://127.0.0.1:8481/api/series?tenant=acme&model=m&metric=x"
     """
-    from streams.access.listening import Listening
     from streams.cli.kafka import require_address
-    from streams.console.serving import serve
-    from streams.errors import UsageError
-    from streams.telemetry.logs import configure
+    from streams.connect.access.listening import Listening
+    from streams.core.errors import UsageError
+    from streams.core.telemetry.logs import configure
+    from streams.http.console.serving import serve
 
     run = invocation(ctx)
     settings = run.settings

@@ -12,7 +12,7 @@ from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
     from streams.cli.output import Printer
-    from streams.demo.run import Options, Outcome
+    from streams.dev.demo.run import Options, Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +37,9 @@ def demo(
 
     Runs in HOME/demo, which it empties first; stops all it started. Exit code 1 on any difference.
     """
-    from streams.demo.run import Options, run
-    from streams.demo.serving import serve as serve_demo
-    from streams.errors import CommandError
+    from streams.core.errors import CommandError
+    from streams.dev.demo.run import Options, run
+    from streams.dev.demo.serving import serve as serve_demo
 
     call = invocation(ctx)
     printer = call.printer()
@@ -120,7 +120,7 @@ _DEAD = "SELECT error_code, count() AS records FROM dead_letters GROUP BY error_
 
 
 def _further(options: Options) -> str:
-    from streams.settings import load
+    from streams.core.settings import load
 
     dia = f"  dia --home {_short(options.home)}"
     return "\n".join(

@@ -15,11 +15,11 @@ from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
-    from streams.dlq.filters import Filters
-    from streams.dlq.scan import Span
-    from streams.dlq.tally import Tally
-    from streams.replay.control import Disposal
-    from streams.replay.dispositions import Disposition
+    from streams.operate.dlq.filters import Filters
+    from streams.operate.dlq.scan import Span
+    from streams.operate.dlq.tally import Tally
+    from streams.operate.replay.control import Disposal
+    from streams.operate.replay.dispositions import Disposition
 
 _Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the journal.")]
 _Actor = Annotated[
@@ -46,7 +46,7 @@ def discard(
 
     Example: dia dlq discard --topic model.metrics --error invalid_json --reason "load test"
     """
-    from streams.replay.dispositions import Disposition
+    from streams.operate.replay.dispositions import Disposition
 
     run = invocation(ctx)
     _decide(run, filters, Disposition.DISCARDED, actor_of(actor), reason, everything, yes=yes)
@@ -67,7 +67,7 @@ def park(
 
     Example: dia dlq park --topic model.metrics --tenant acme --reason "ticket 4711"
     """
-    from streams.replay.dispositions import Disposition
+    from streams.operate.replay.dispositions import Disposition
 
     run = invocation(ctx)
     _decide(run, filters, Disposition.PARKED, actor_of(actor), reason, everything, yes=yes)
@@ -83,8 +83,8 @@ def _decide(
     *,
     yes: bool,
 ) -> None:
-    from streams.dlq.filters import Filters as Conditions
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
+    from streams.operate.dlq.filters import Filters as Conditions
 
     if filters == Conditions() and not everything:
         raise UsageError(
@@ -111,9 +111,9 @@ def _decide(
 async def _count(run: Invocation, filters: Filters) -> tuple[list[Span], Tally]:
     """What is meant, and the bounds within which the decision will be taken."""
     from streams.cli.letter_reading import clients, frozen, pages_of
-    from streams.dlq.queues import queues
-    from streams.dlq.tally import Tally
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
+    from streams.operate.dlq.queues import queues
+    from streams.operate.dlq.tally import Tally
 
     tally = Tally(("error",), 0)
     async with clients(run) as (admin, reader):
@@ -140,9 +140,9 @@ async def _record(
     from streams.cli.kafka import broker_of
     from streams.cli.letter_reading import clients, pages_of
     from streams.cli.shards import shards_of
-    from streams.clock import SystemClock
-    from streams.errors import ProducerFenced, RefusedBySafety
-    from streams.replay.control import Disposal, dispose
+    from streams.core.clock import SystemClock
+    from streams.core.errors import ProducerFenced, RefusedBySafety
+    from streams.operate.replay.control import Disposal, dispose
 
     total = Disposal()
     broker, shards = broker_of(run.settings), shards_of(run.settings, run.app.topology)

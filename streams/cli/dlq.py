@@ -25,8 +25,8 @@ from streams.cli.letter_rows import (
 )
 
 if TYPE_CHECKING:
-    from streams.dlq.filters import Filters
-    from streams.dlq.tally import Tally
+    from streams.operate.dlq.filters import Filters
+    from streams.operate.dlq.tally import Tally
 
 LISTED_MAX = 100
 """Letters of one table, unless --limit asks for more."""
@@ -66,8 +66,8 @@ def stats(
 
     Example: dia dlq stats --topic model.metrics --since 6h --by error --by tenant
     """
-    from streams.dlq.tally import FIELDS, Tally
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
+    from streams.operate.dlq.tally import FIELDS, Tally
 
     run = invocation(ctx)
     known = {*FIELDS, DISPOSITION}
@@ -135,8 +135,8 @@ def show(
     """
     from streams.cli.kafka import broker_of
     from streams.cli.letter_sheet import LetterPage
-    from streams.errors import CommandError
-    from streams.replay.sheet import sheet_of
+    from streams.core.errors import CommandError
+    from streams.operate.replay.sheet import sheet_of
 
     run = invocation(ctx)
     found = asyncio.run(sheet_of(broker_of(run.settings), run.settings, run.topology, place))
@@ -154,7 +154,7 @@ def export(ctx: typer.Context, *, filters: Filters) -> None:
 
     Example: dia dlq export --topic model.metrics --error invalid_json > letters.jsonl
     """
-    from streams.dlq.export import encode
+    from streams.operate.dlq.export import encode
 
     run = invocation(ctx)
     written = 0

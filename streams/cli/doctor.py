@@ -9,10 +9,10 @@ import typer
 
 from streams.cli.finding import Finding, Level
 from streams.cli.invocation import invocation
-from streams.errors import DependencyUnreachable, DiaError
-from streams.health.finding import Severity
-from streams.settings import Settings
-from streams.topology import Topology
+from streams.core.errors import DependencyUnreachable, DiaError
+from streams.core.settings import Settings
+from streams.core.topics.topology import Topology
+from streams.engine.health.finding import Severity
 
 _LEVELS = {
     Severity.WARNING: Level.WARNING,
@@ -56,7 +56,7 @@ def doctor(ctx: typer.Context) -> None:
 def _pipeline(settings: Settings, topology: Topology) -> list[Finding]:
     """The health rule's findings, or one that says that there is none. Nothing without Kafka."""
     from streams.cli.health import health_of
-    from streams.local.live_workers import live_workers
+    from streams.engine.health.live_workers import live_workers
 
     if not settings.kafka_bootstrap:
         return []

@@ -10,7 +10,7 @@ import typer
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
-    from streams.access.tokens import TokenFile
+    from streams.connect.access.tokens import TokenFile
 
 DAY_MS = 86_400_000
 
@@ -51,11 +51,11 @@ def serve(
     curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/x-ndjson" \\
          --data-binary @events.jsonl http://127.0.0.1:8480/v1/events/model.metrics
     """
-    from streams.access.listening import Listening
     from streams.cli.kafka import require_address
-    from streams.edge.serving import serve as serve_edge
-    from streams.errors import UsageError
-    from streams.telemetry.logs import configure
+    from streams.connect.access.listening import Listening
+    from streams.core.errors import UsageError
+    from streams.core.telemetry.logs import configure
+    from streams.http.edge.serving import serve as serve_edge
 
     run = invocation(ctx)
     settings = run.settings
@@ -92,8 +92,8 @@ def create(
 
     Example: dia edge token create --tenant acme --days 90
     """
-    from streams.access.tokens import Role
-    from streams.clock import SystemClock
+    from streams.connect.access.tokens import Role
+    from streams.core.clock import SystemClock
 
     run = invocation(ctx)
     now_ms = SystemClock().now_ms()
@@ -139,6 +139,6 @@ def revoke(
 
 
 def _file(run: Invocation) -> TokenFile:
-    from streams.access.tokens import TokenFile
+    from streams.connect.access.tokens import TokenFile
 
     return TokenFile.of(run.settings.home_path(), run.settings.tokens_file)

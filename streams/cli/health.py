@@ -1,4 +1,4 @@
-"""The health rule (streams/health) for commands: asked, shown, and as an exit code."""
+"""The health rule (streams/engine/health) for commands: asked, shown, and as an exit code."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from streams.errors import CommandError, DependencyUnreachable
+from streams.core.errors import CommandError, DependencyUnreachable
 
 if TYPE_CHECKING:
     from streams.cli.output import Printer
-    from streams.health.rule import Health
-    from streams.local.live_workers import Worker
-    from streams.settings import Settings
-    from streams.topology import Topology
+    from streams.core.settings import Settings
+    from streams.core.topics.topology import Topology
+    from streams.engine.health.live_workers import Worker
+    from streams.engine.health.rule import Health
 
 
 def health_of(settings: Settings, topology: Topology, workers: Sequence[Worker]) -> Health:
     """The pipeline at this moment. Raises `DependencyUnreachable` when no broker is named."""
     from streams.cli import kafka
-    from streams.clock import SystemClock
-    from streams.health.observing import observe
-    from streams.health.rule import judge
-    from streams.local.live_workers import member_prefix
+    from streams.core.clock import SystemClock
+    from streams.engine.health.live_workers import member_prefix
+    from streams.engine.health.observing import observe
+    from streams.engine.health.rule import judge
 
     observed = observe(
         kafka.broker_of(settings),
@@ -46,7 +46,7 @@ def show(printer: Printer, health: Health) -> None:
 
 def conclude(health: Health) -> None:
     """Raise what the verdict asks for: exit code 1 for red, 4 for unknown."""
-    from streams.health.finding import Severity
+    from streams.engine.health.finding import Severity
 
     words = ", ".join(
         f"{one.code} ({one.subject})" for one in health.findings if one.severity is health.verdict

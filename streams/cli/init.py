@@ -23,7 +23,7 @@ def init(
 
     Example: dia init acme && cd acme && pytest
     """
-    from streams.new_project import write_project
+    from streams.cli.new_project import write_project
 
     for path in write_project(name, Path(name) if folder is None else folder):
         typer.echo(path)

@@ -12,9 +12,9 @@ import typer
 from streams.cli.output import Form, Printer
 
 if TYPE_CHECKING:
-    from streams.app import App
-    from streams.settings import Provenance, Settings
-    from streams.topology import Topology
+    from streams.core.settings import Provenance, Settings
+    from streams.core.topics.topology import Topology
+    from streams.engine.app.app import App
 
 _GLOBAL_OPTIONS = frozenset({"home", "app", "json", "quiet", "no_color"})
 
@@ -45,7 +45,7 @@ class Invocation:
         """The app that is meant, imported at the first use. Raises `UsageError` naming what is wrong
         with it."""
         if self._app is None:
-            from streams.loading import load_app
+            from streams.engine.app.loading import load_app
 
             self._app = load_app(self.app_meant)
             self._connect(self._app)
@@ -54,12 +54,12 @@ class Invocation:
     def _connect(self, app: App) -> None:
         """Codecs that need a schema registry may ask it; one that is not named is missed when a
         schema is needed, which is not in every command."""
-        from streams.schema_registry.connecting import connect_to, registry_codecs
+        from streams.connect.schema_registry.connecting import connect_to, registry_codecs
 
         if registry_codecs(app.topics.values()) and self.settings.schema_registry_url:
-            from streams.clock import SystemClock
-            from streams.telemetry.metrics import Metrics
-            from streams.version import app_version
+            from streams.core.clock import SystemClock
+            from streams.core.process.version import app_version
+            from streams.core.telemetry.metrics import Metrics
 
             metrics = Metrics(version=app_version(), process="command")
             connect_to(self.settings, app.topics.values(), SystemClock(), metrics)
@@ -67,7 +67,7 @@ class Invocation:
     @property
     def app_meant(self) -> str:
         """MODULE:NAME of the app, as a child process takes it behind ``--app``."""
-        from streams.loading import named_app
+        from streams.engine.app.loading import named_app
 
         return named_app(self.settings.app)
 
@@ -83,7 +83,7 @@ class Invocation:
 
     def _load(self) -> tuple[Settings, list[Provenance]]:
         if self._loaded is None:
-            from streams.settings import load
+            from streams.core.settings import load
 
             self._loaded = load(home=self.home, app=self.app_name)
         return self._loaded

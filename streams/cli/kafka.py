@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.errors import DependencyUnreachable
+from streams.core.errors import DependencyUnreachable
 
 if TYPE_CHECKING:
-    from streams.settings import Settings
-    from streams.types import Broker
+    from streams.core.settings import Settings
+    from streams.core.types import Broker
 
 
 def broker_of(settings: Settings) -> Broker:
     """Raises `DependencyUnreachable` when no address is known."""
-    from streams.broker.kafka import KafkaBroker
+    from streams.connect.broker.kafka.broker import KafkaBroker
 
     require_address(settings)
     return KafkaBroker.from_settings(settings)

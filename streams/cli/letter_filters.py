@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.errors import UsageError
-from streams.moments import moment_s, span_s
-from streams.naming import named
+from streams.core.errors import UsageError
+from streams.core.words.moments import moment_s, span_s
+from streams.core.words.naming import named
 
 if TYPE_CHECKING:
-    from streams.dlq.filters import Filters, OffsetRange
+    from streams.operate.dlq.filters import Filters, OffsetRange
 
 _SPAN = re.compile(r"\d+\s*[smhdw]\Z")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?\Z")
@@ -79,7 +79,7 @@ def options(
     ] = None,
 ) -> Filters:
     """What the options mean. Raises `UsageError` naming the one that means nothing."""
-    from streams.dlq.filters import Filters
+    from streams.operate.dlq.filters import Filters
 
     now_s = time.time()
     return Filters(
@@ -114,7 +114,7 @@ def _key(text: str) -> bytes:
 
 
 def _ranges(texts: Sequence[str]) -> tuple[OffsetRange, ...]:
-    from streams.dlq.filters import OffsetRange
+    from streams.operate.dlq.filters import OffsetRange
 
     found = []
     for text in ",".join(texts).split(",") if texts else ():

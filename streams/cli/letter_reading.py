@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
-    from streams.dlq.filters import Filters
-    from streams.dlq.letter import Letter
-    from streams.dlq.scan import Span
-    from streams.replay.decided import Decided
-    from streams.types import Admin, LogReader
+    from streams.core.types import Admin, LogReader
+    from streams.operate.dlq.filters import Filters
+    from streams.operate.dlq.letter import Letter
+    from streams.operate.dlq.scan import Span
+    from streams.operate.replay.decided import Decided
 
 PROGRESS_FROM = 50_000
 """Offsets: less is read before anyone begins to wonder."""
@@ -38,7 +38,7 @@ async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
 
 async def frozen(run: Invocation, admin: Admin, reader: LogReader, filters: Filters) -> list[Span]:
     """What lies now in the queues and offsets that are meant."""
-    from streams.dlq.queues import queues, spans_of
+    from streams.operate.dlq.queues import queues, spans_of
 
     return filters.narrow(await spans_of(reader, await queues(admin, run.topology, filters.topics)))
 
@@ -55,8 +55,8 @@ async def pages_of(
     run: Invocation, reader: LogReader, spans: list[Span], filters: Filters
 ) -> AsyncIterator[list[Letter]]:
     """The letters of the spans that are meant; with progress where there are many."""
-    from streams import process_memory
-    from streams.dlq.selection import select
+    from streams.core.process import process_memory
+    from streams.operate.dlq.selection import select
 
     # The topics have chosen the queues; letters of a foreign queue need not name theirs.
     chosen = replace(filters, topics=())
@@ -74,9 +74,9 @@ async def pages_of(
 async def decided(run: Invocation) -> Decided:
     """What was decided of the letters; nothing where a journal cannot be read, which is said."""
     from streams.cli import kafka
-    from streams.errors import PartitionStopped
-    from streams.replay.control import journals
-    from streams.replay.decided import Decided
+    from streams.core.errors import PartitionStopped
+    from streams.operate.replay.control import journals
+    from streams.operate.replay.decided import Decided
 
     try:
         return Decided(await journals(kafka.broker_of(run.settings), run.topology.topics))

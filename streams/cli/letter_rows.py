@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streams.cli.invocation import Invocation
-    from streams.dlq.letter import Letter
-    from streams.dlq.tally import Group, Tally
-    from streams.replay.decided import Decided
+    from streams.operate.dlq.letter import Letter
+    from streams.operate.dlq.tally import Group, Tally
+    from streams.operate.replay.decided import Decided
 
 DISPOSITION = "disposition"
 COLUMNS = ("failed", "error", "tenant", DISPOSITION, "hops", "bytes", "id", "message")

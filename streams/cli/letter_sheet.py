@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.cli.payload import document, moment, printable, shown
-from streams.replay.sheet import NOWHERE, Sheet
+from streams.operate.replay.sheet import NOWHERE, Sheet
 
 _FOUND_MAX = 200
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from streams.cli.output import Printer
-from streams.codecs import BadPosition, Limits, outgoing, settled
-from streams.settings import Settings
-from streams.topic import MAX_RECORD_BYTES, Topic
-from streams.workload.lines import Line
+from streams.core.settings import Settings
+from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
+from streams.dev.workload.lines import Line
+from streams.engine.decode.codecs import BadPosition, Limits, outgoing, settled
 
 ERRORS_SHOWN_MAX = 100
 """Lines refused one by one on stderr; the rest are counted by code."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import FileIO
 from stat import S_ISREG
 
-from streams.errors import UsageError
+from streams.core.errors import UsageError
 
 STDIN = "-"
 

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from streams.cli.finding import Finding, Level
-from streams.settings import Settings
+from streams.core.settings import Settings
 
 DISTRIBUTION = "dia-streams"
 PACKAGES = ("schemas", "streams", "tables", "agents")
@@ -61,8 +61,8 @@ def _package_names() -> Finding:
 
 
 def _local_extra() -> Finding:
-    from streams.errors import DependencyUnreachable
-    from streams.local.wheels import REQUIRED, locate
+    from streams.core.errors import DependencyUnreachable
+    from streams.dev.local.wheels import REQUIRED, locate
 
     try:
         locate()
@@ -72,7 +72,7 @@ def _local_extra() -> Finding:
 
 
 def _disk(home: Path) -> Finding:
-    from streams.local.disk import FREE_MIN_BYTES, free_bytes
+    from streams.dev.local.disk import FREE_MIN_BYTES, free_bytes
 
     existing = next(path for path in (home, *home.parents) if path.exists())
     left = free_bytes(existing)
@@ -83,7 +83,7 @@ def _disk(home: Path) -> Finding:
 
 
 def _health_port(settings: Settings) -> Finding:
-    from streams.local.ports import is_free
+    from streams.dev.local.ports import is_free
 
     port = settings.http_port
     if port == 0:

@@ -11,7 +11,7 @@ import typer
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
-    from streams.sinks.schema import Server
+    from streams.connect.sinks.schema import Server
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def apply(ctx: typer.Context) -> None:
     One process at a time, where there is a Redis. Exit code 5 when an applied file was changed, a
     newer version has migrated a server, or another process migrates for longer than a minute.
     """
-    from streams.coordination.exclusive import exclusively
+    from streams.connect.coordination.exclusive import exclusively
 
     run = invocation(ctx)
     settings = run.settings
@@ -85,9 +85,9 @@ def status(ctx: typer.Context) -> None:
 
 def _each(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]:
     """What ``ask`` says of each server, in order; stops at the first that does not answer."""
-    from streams.errors import DependencyUnreachable, DiaError, ShardUnavailable
-    from streams.sinks.replica import StatementRefused
-    from streams.sinks.schema import servers
+    from streams.connect.sinks.replica import StatementRefused
+    from streams.connect.sinks.schema import servers
+    from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
 
     found = servers(run.settings, run.app.clickhouse_tables)
     if not found:

@@ -17,8 +17,8 @@ from enum import Enum
 from typing import Any, Protocol, TextIO
 
 from streams.cli.payload import lines_printable, printable
-from streams.errors import DiaError
-from streams.masking import masked
+from streams.core.errors import DiaError
+from streams.core.masking import masked
 
 _CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What JSON allows, and a terminal acts upon: C1 controls, and marks that turn the order of a line."""

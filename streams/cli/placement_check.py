@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from streams.cli.finding import Finding, Level
-from streams.settings import Settings
-from streams.topology import Topology
+from streams.core.settings import Settings
+from streams.core.topics.topology import Topology
 
 TIMEOUT_S = 5.0
 
@@ -14,10 +14,10 @@ TIMEOUT_S = 5.0
 async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     """One finding a source topic whose newest records have keys of other partitions. Nothing
     without Kafka, or where it does not answer: other checks say so."""
-    from streams.audit.placement import ADVICE, sample
     from streams.cli.kafka import broker_of
-    from streams.errors import BrokerUnavailable, UnknownTopic
-    from streams.runtime.shed_desk import partitions_of
+    from streams.core.errors import BrokerUnavailable, UnknownTopic
+    from streams.operate.audit.placement import ADVICE, sample
+    from streams.operate.shed.shed_desk import partitions_of
 
     if not settings.kafka_bootstrap:
         return []

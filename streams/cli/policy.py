@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.invocation import invocation
-from streams.naming import named
+from streams.core.words.naming import named
 
 if TYPE_CHECKING:
-    from streams.settings import Settings
+    from streams.core.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -46,11 +46,11 @@ def changed(
 
 
 async def _changed(settings: Settings, tenant: str, policy: str) -> None:
-    from streams.cache.redis import RedisShared, connect
     from streams.cli.actor import actor_of
-    from streams.clock import SystemClock
-    from streams.errors import CacheUnavailable
-    from streams.policy.change import policy_changed
+    from streams.connect.cache.redis import RedisShared, connect
+    from streams.connect.policy.change import policy_changed
+    from streams.core.clock import SystemClock
+    from streams.core.errors import CacheUnavailable
 
     if not settings.redis_url:
         raise CacheUnavailable(

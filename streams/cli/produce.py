@@ -12,11 +12,11 @@ import typer
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
-    from streams.topic import Topic
-    from streams.workload.feed import Feed
-    from streams.workload.generator import Block
-    from streams.workload.requests import RequestWorkload
-    from streams.workload.shape import Workload
+    from streams.core.topics.topic import Topic
+    from streams.dev.workload.feed import Feed
+    from streams.dev.workload.generator import Block
+    from streams.dev.workload.requests import RequestWorkload
+    from streams.dev.workload.shape import Workload
 
 
 SPAN_MAX_MS = 6 * 86_400_000
@@ -73,7 +73,7 @@ def produce(
     Lines that the pipeline would refuse are named with their numbers and not sent (exit code 3).
     Synthetic events go out as they are, duplicates, late, poisoned and far-future ones included.
     """
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
 
     run = invocation(ctx)
     source = _source(run, topic)
@@ -95,7 +95,7 @@ def produce(
 
 
 def _source(run: Invocation, topic: str) -> Topic:
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
 
     try:
         return run.topology.topic(topic)
@@ -106,7 +106,7 @@ def _source(run: Invocation, topic: str) -> Topic:
 def _generates(run: Invocation, source: Topic) -> Literal["metrics", "requests"]:
     """What the generator makes for the topic. Raises `UsageError` for one it makes nothing for."""
     from schemas import ModelMetric, SimulationRequest
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
 
     made: dict[Any, Literal["metrics", "requests"]] = {
         ModelMetric: "metrics",
@@ -123,8 +123,8 @@ def _generates(run: Invocation, source: Topic) -> Literal["metrics", "requests"]
 
 def _version(source: Topic, asked: int | None, *, generating: bool) -> int:
     """The published schema version that was asked for."""
-    from streams.errors import UsageError
-    from streams.headers import UNNAMED_VERSION
+    from streams.core.errors import UsageError
+    from streams.core.records.headers import UNNAMED_VERSION
 
     if asked is None:
         return UNNAMED_VERSION
@@ -147,8 +147,8 @@ def _shape(
 ) -> Workload:
     """At a rate, event times follow the wall clock; else they end now, and span six days at most,
     so that none is too old."""
-    from streams.clock import SystemClock
-    from streams.workload.shape import STEP_MS, preset
+    from streams.core.clock import SystemClock
+    from streams.dev.workload.shape import STEP_MS, preset
 
     step_ms = min(STEP_MS, SPAN_MAX_MS / events) if rate is None else 1000 / rate
     if start_ms is None:
@@ -165,8 +165,8 @@ def _request_shape(
     duplicates: float | None,
     poison: float | None,
 ) -> RequestWorkload:
-    from streams.clock import SystemClock
-    from streams.workload.requests import RequestWorkload
+    from streams.core.clock import SystemClock
+    from streams.dev.workload.requests import RequestWorkload
 
     step_ms = min(10.0, SPAN_MAX_MS / requests) if rate is None else 1000 / rate
     if start_ms is None:
@@ -179,7 +179,7 @@ def _request_shape(
 async def _produce_requests(
     feeding: _Feeding, shape: RequestWorkload, requests: int, rate: float | None
 ) -> None:
-    from streams.workload.requests import RequestGenerator
+    from streams.dev.workload.requests import RequestGenerator
 
     generator = RequestGenerator(shape)
     block = _REQUEST_BLOCK if rate is None else max(1, min(_REQUEST_BLOCK, round(rate / 10)))
@@ -213,11 +213,11 @@ class _Feeding(NamedTuple):
         self, rate: float | None = None, on_progress: Callable[[int], None] = lambda _: None
     ) -> AsyncIterator[Feed]:
         from streams.cli.kafka import broker_of
-        from streams.clock import SystemClock
-        from streams.headers import of_version
-        from streams.telemetry.metrics import Metrics
-        from streams.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
-        from streams.workload.feed import Feed
+        from streams.core.clock import SystemClock
+        from streams.core.records.headers import of_version
+        from streams.core.telemetry.metrics import Metrics
+        from streams.core.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
+        from streams.dev.workload.feed import Feed
 
         settings, clock = self.run.settings, SystemClock()
         tracer = tracer_of(settings, "dia-produce", clock, Metrics())
@@ -241,8 +241,8 @@ class _Feeding(NamedTuple):
 
 def _followed(traceparent: str) -> bytes:
     """What its records bear: nothing, where the caller does not follow them."""
-    from streams.errors import UsageError
-    from streams.tracing.context import TraceContext
+    from streams.core.errors import UsageError
+    from streams.core.tracing.context import TraceContext
 
     context = TraceContext.read(traceparent.encode(errors="replace"))
     if traceparent and context is None:
@@ -257,7 +257,7 @@ async def _send_blocks(
     feeding: _Feeding, blocks: Iterable[Block], events: int, rate: float | None
 ) -> dict[str, Any]:
     """Send all blocks; what the summary says of the sending."""
-    from streams.clock import SystemClock
+    from streams.core.clock import SystemClock
 
     printer, topic, clock = feeding.run.printer(), feeding.topic, SystemClock()
     with printer.progress(f"producing to {topic}", events, "events") as progress:
@@ -273,7 +273,7 @@ async def _send_blocks(
 async def _produce_synthetic(
     feeding: _Feeding, source: Topic, shape: Workload, events: int, rate: float | None
 ) -> None:
-    from streams.workload.generator import BLOCK_EVENTS, Generator
+    from streams.dev.workload.generator import BLOCK_EVENTS, Generator
 
     generator = Generator(shape)
     block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))
@@ -295,9 +295,9 @@ async def _produce_synthetic(
 async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict: bool) -> None:
     from streams.cli.line_desk import LineDesk
     from streams.cli.line_source import open_lines
-    from streams.clock import SystemClock
-    from streams.errors import PartialResult
-    from streams.workload.lines import line_blocks, read_aside
+    from streams.core.clock import SystemClock
+    from streams.core.errors import PartialResult
+    from streams.dev.workload.lines import line_blocks, read_aside
 
     run, clock = feeding.run, SystemClock()
     printer = run.printer()

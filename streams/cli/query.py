@@ -12,13 +12,13 @@ import typer
 from typer.core import TyperGroup
 
 from streams.cli.invocation import invocation
-from streams.naming import named
+from streams.core.words.naming import named
 
 if TYPE_CHECKING:
     from schemas.model_card import ModelCard
-    from streams.errors import UsageError
-    from streams.settings import Settings
-    from streams.sinks.replica import Replica, StatementRefused
+    from streams.connect.sinks.replica import Replica, StatementRefused
+    from streams.core.errors import UsageError
+    from streams.core.settings import Settings
 
 _ABSENT = (60, 81)
 """ClickHouse's codes of an unknown table and an unknown database."""
@@ -61,8 +61,8 @@ def sql(
 ) -> None:
     """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger
     show every shard's rows."""
-    from streams.errors import DependencyUnreachable, ShardUnavailable, UsageError
-    from streams.sinks.replica import StatementRefused
+    from streams.connect.sinks.replica import StatementRefused
+    from streams.core.errors import DependencyUnreachable, ShardUnavailable, UsageError
 
     run = invocation(ctx)
     if not statement.strip():
@@ -102,15 +102,15 @@ def series(
 ) -> None:
     """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the one shard that holds
     the series. Percentiles are within 1 % of the exact value, and exact for up to four values."""
-    from streams.errors import DependencyUnreachable, ShardUnavailable
-    from streams.moments import moment_s, span_s
-    from streams.sinks.series import (
+    from streams.connect.sinks.series import (
         COLUMNS,
         PERCENTILE_ERROR,
         SeriesQuery,
         choose_table,
         read,
     )
+    from streams.core.errors import DependencyUnreachable, ShardUnavailable
+    from streams.core.words.moments import moment_s, span_s
 
     run = invocation(ctx)
     settings, now_s = run.settings, time.time()
@@ -148,7 +148,7 @@ def model_card(
 
     import msgspec
 
-    from streams.errors import CommandError, DependencyUnreachable, ShardUnavailable
+    from streams.core.errors import CommandError, DependencyUnreachable, ShardUnavailable
 
     run = invocation(ctx)
     named(tenant, "--tenant")
@@ -192,10 +192,10 @@ def unlike(columns: Sequence[str]) -> list[str]:
 
 
 async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None:
-    from streams.cache.process import ProcessCaches
-    from streams.clock import SystemClock
-    from streams.sinks.model_cards import ModelCardReader
-    from streams.telemetry.metrics import Metrics
+    from streams.connect.cache.process import ProcessCaches
+    from streams.connect.sinks.model_cards import ModelCardReader
+    from streams.core.clock import SystemClock
+    from streams.core.telemetry.metrics import Metrics
 
     clock, metrics = SystemClock(), Metrics()
     caches = ProcessCaches(settings, clock, metrics)
@@ -209,7 +209,7 @@ async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None
 
 def _refused(error: StatementRefused, statement: str) -> UsageError:
     """The server's sentence without the FORMAT clause that the client appends to a statement."""
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
 
     text = str(error)
     has_format = _FORMAT.search(statement) is not None
@@ -226,14 +226,14 @@ def _refused(error: StatementRefused, statement: str) -> UsageError:
 
 
 def _replicas(settings: Settings) -> list[Replica]:
-    from streams.sinks.clickhouse import shard_replicas
+    from streams.connect.sinks.clickhouse import shard_replicas
 
     _refuse_without_shards(settings)
     return [replica for group in shard_replicas(settings) for replica in group]
 
 
 def _refuse_without_shards(settings: Settings) -> None:
-    from streams.errors import DependencyUnreachable
+    from streams.core.errors import DependencyUnreachable
 
     if not settings.shards():
         raise DependencyUnreachable(

@@ -17,10 +17,10 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.broker.kafka_security import KafkaSecurity
 from streams.cli.finding import Finding, Level
-from streams.settings import Settings
-from streams.topology import Topology
+from streams.connect.broker.kafka.security import KafkaSecurity
+from streams.core.settings import Settings
+from streams.core.topics.topology import Topology
 
 ANSWER_TIMEOUT_S = 5.0
 SKEW_MAX_S = 5.0
@@ -53,9 +53,9 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
 
 async def _shard_map(settings: Settings) -> Finding:
     """Whether the servers that answer hold rows of this process's map."""
-    from streams.errors import ShardMapChanged
-    from streams.sinks import sharding
-    from streams.sinks.clickhouse import refuse_other_map
+    from streams.connect.sinks import sharding
+    from streams.connect.sinks.clickhouse import refuse_other_map
+    from streams.core.errors import ShardMapChanged
 
     if not settings.shards():
         return Finding("shard map", Level.OK, "no shard is known")

@@ -38,10 +38,10 @@ def renew(
     Example: dia dlq renew --topic model.metrics --reason "purged after the load test"
     """
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.errors import UsageError
-    from streams.replay.renewal import give_up_lost
-    from streams.replay.renewal import renew as renew_queue
+    from streams.core.clock import SystemClock
+    from streams.core.errors import UsageError
+    from streams.operate.replay.renewal import give_up_lost
+    from streams.operate.replay.renewal import renew as renew_queue
 
     run = invocation(ctx)
     try:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer
-    from streams.replay.partition_run import Means
-    from streams.replay.plan import Plan
-    from streams.replay.run import Result
-    from streams.rows import ShardSet
+    from streams.core.rows.built_in_tables import ShardSet
+    from streams.operate.replay.partition_run import Means
+    from streams.operate.replay.plan import Plan
+    from streams.operate.replay.run import Result
 
 CONFIRM_FROM = 1000
 """Letters: smaller plans do what was asked without asking back."""
@@ -75,7 +75,7 @@ def run(
 
     Example: dia replay run --plan fix.json --rate 200
     """
-    from streams.replay import plan as plans
+    from streams.operate.replay import plan as plans
 
     _run(invocation(ctx), plans.read(plan), rate, actor_of(actor), yes=yes, resume=False)
 
@@ -92,8 +92,8 @@ def submit(
 
     Example: dia replay submit --plan fix.json --rate 200
     """
-    from streams.replay import plan as plans
-    from streams.replay.run import submit as enter
+    from streams.operate.replay import plan as plans
+    from streams.operate.replay.run import submit as enter
 
     invoked = invocation(ctx)
     found = plans.read(plan)
@@ -113,7 +113,7 @@ def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Act
     Example: dia replay resume 19a4f3c2b1d-7f3a --rate 200
     """
     from streams.cli.kafka import broker_of
-    from streams.replay.control import find_plan, plan_in
+    from streams.operate.replay.control import find_plan, plan_in
 
     invoked = invocation(ctx)
     _, found = asyncio.run(find_plan(broker_of(invoked.settings), plan, invoked.topology.topics))
@@ -153,8 +153,8 @@ def status(
     """
     from streams.cli.kafka import broker_of
     from streams.cli.replay_sheet import show_standings
-    from streams.errors import UsageError
-    from streams.replay.control import journals
+    from streams.core.errors import UsageError
+    from streams.operate.replay.control import journals
 
     invoked = invocation(ctx)
     known = asyncio.run(journals(broker_of(invoked.settings), invoked.topology.topics))
@@ -185,8 +185,8 @@ def _means(
     seen: Callable[[int], None] = lambda count: None,
 ) -> Means:
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.replay.partition_run import Means
+    from streams.core.clock import SystemClock
+    from streams.operate.replay.partition_run import Means
 
     return Means(
         broker=broker_of(invoked.settings),
@@ -204,8 +204,8 @@ def _means(
 def _run(
     invoked: Invocation, plan: Plan, rate: float | None, actor: str, *, yes: bool, resume: bool
 ) -> None:
-    from streams import process_memory
     from streams.cli.replay_sheet import Eta, show_result
+    from streams.core.process import process_memory
 
     _confirm(plan, yes=yes)
     if plan.letters >= MANY:
@@ -229,7 +229,7 @@ async def _work(
     resume: bool,
 ) -> Result:
     from streams.cli.shards import shards_of
-    from streams.replay.run import run_plan
+    from streams.operate.replay.run import run_plan
 
     shards = shards_of(invoked.settings, invoked.app.topology)
     try:
@@ -260,8 +260,8 @@ def _tell(
 ) -> None:
     from streams.cli.kafka import broker_of
     from streams.cli.replay_sheet import show_standings
-    from streams.clock import SystemClock
-    from streams.replay.control import find_plan, tell
+    from streams.core.clock import SystemClock
+    from streams.operate.replay.control import find_plan, tell
 
     broker, topology = broker_of(invoked.settings), invoked.topology
 

@@ -15,11 +15,11 @@ from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
-    from streams.dlq.filters import Filters
-    from streams.replay.plan import Terms
-    from streams.replay.planner import Draft
-    from streams.topic import Topic
-    from streams.topology import Topology
+    from streams.core.topics.topic import Topic
+    from streams.core.topics.topology import Topology
+    from streams.operate.dlq.filters import Filters
+    from streams.operate.replay.plan import Terms
+    from streams.operate.replay.planner import Draft
 
 
 def plan(
@@ -65,7 +65,7 @@ def plan(
     "path": "/metric"}]' --on-failure park --out fix.json
     """
     from streams.cli.replay_sheet import show_draft
-    from streams.replay import plan as plans
+    from streams.operate.replay import plan as plans
 
     invoked = invocation(ctx)
     source = _source(invoked.topology, filters)
@@ -80,7 +80,7 @@ def plan(
 
 
 def _source(topology: Topology, filters: Filters) -> Topic:
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
 
     by_name = {name: s for s in topology.topics for name in (s.name, s.dlq)}
     named = [by_name.get(name) for name in filters.topics]
@@ -100,10 +100,10 @@ def _terms(
     on_failure: Literal["stop", "skip", "park"],
     max_hops: int,
 ) -> Terms:
-    from streams.errors import RefusedBySafety
-    from streams.replay.plan import KEPT_HEADERS, Terms
-    from streams.replay.repair import patch_of
-    from streams.replay.transforms import transform_of
+    from streams.core.errors import RefusedBySafety
+    from streams.operate.replay.plan import KEPT_HEADERS, Terms
+    from streams.operate.replay.repair import patch_of
+    from streams.operate.replay.transforms import transform_of
 
     if to is not None and to not in topology.by_name:
         raise RefusedBySafety(
@@ -128,8 +128,8 @@ async def _draft(
     ctx: typer.Context,
 ) -> Draft:
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.replay.planner import Request, make_plan
+    from streams.core.clock import SystemClock
+    from streams.operate.replay.planner import Request, make_plan
 
     clock = SystemClock()
     request = Request(

@@ -13,8 +13,8 @@ from streams.cli.payload import moment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.replay.policies import ReplayPolicy
-    from streams.replay.standing import PlanStanding
+    from streams.operate.replay.policies import ReplayPolicy
+    from streams.operate.replay.standing import PlanStanding
 
 _COLUMNS = (
     *("policy", "topic", "errors", "tenants", "after", "quiet_s", "rate", "hops_max"),
@@ -34,8 +34,8 @@ def policies(ctx: typer.Context) -> None:
     Example: dia replay policies --json
     """
     from streams.cli.kafka import broker_of
-    from streams.replay.control import journals
-    from streams.replay.policies import read_policies
+    from streams.operate.replay.control import journals
+    from streams.operate.replay.policies import read_policies
 
     invoked = invocation(ctx)
     printer = invoked.printer()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from streams.cli.output import Form
 from streams.cli.payload import moment
-from streams.errors import PartialResult
+from streams.core.errors import PartialResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer, Progress
-    from streams.replay.plan import Plan
-    from streams.replay.planner import Draft, Line
-    from streams.replay.run import Result
-    from streams.replay.standing import PlanStanding
-    from streams.topic import Topic
+    from streams.core.topics.topic import Topic
+    from streams.operate.replay.plan import Plan
+    from streams.operate.replay.planner import Draft, Line
+    from streams.operate.replay.run import Result
+    from streams.operate.replay.standing import PlanStanding
 
 _LINE = ("error", "letters", "oldest", "newest", "passes", "replay", "park", "excluded")
 _STANDING = (

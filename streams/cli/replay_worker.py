@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.clock import Clock
-    from streams.policy.service import PolicyService
-    from streams.replay.policies import ReplayPolicy
-    from streams.settings import Settings
-    from streams.telemetry.metrics import Metrics
-    from streams.topology import Topology
+    from streams.connect.policy.service import PolicyService
+    from streams.core.clock import Clock
+    from streams.core.settings import Settings
+    from streams.core.telemetry.metrics import Metrics
+    from streams.core.topics.topology import Topology
+    from streams.operate.replay.policies import ReplayPolicy
 
 
 def serve(settings: Settings, topology: Topology, slot: int) -> None:
@@ -29,14 +29,14 @@ def serve(settings: Settings, topology: Topology, slot: int) -> None:
 async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
     from streams.cli.kafka import broker_of
     from streams.cli.shards import shards_of
-    from streams.clock import SystemClock
-    from streams.listener import bound
-    from streams.replay.agent import ReplayAgent
-    from streams.replay.policies import read_policies
-    from streams.runtime.identity import SlotLock, instance_id
-    from streams.telemetry.health import HealthServer, HealthState, PartitionCounts
-    from streams.telemetry.metrics import Metrics
-    from streams.version import app_version
+    from streams.core.clock import SystemClock
+    from streams.core.process.listener import bound
+    from streams.core.process.version import app_version
+    from streams.core.telemetry.health import HealthServer, HealthState, PartitionCounts
+    from streams.core.telemetry.metrics import Metrics
+    from streams.engine.runtime.identity import SlotLock, instance_id
+    from streams.operate.replay.agent import ReplayAgent
+    from streams.operate.replay.policies import read_policies
 
     policies = read_policies(settings.replay_policy_file, topology)
     folder, clock = settings.state_path() / "replay", SystemClock()
@@ -86,8 +86,8 @@ def _policy_service(
     settings: Settings, policies: Iterable[ReplayPolicy], clock: Clock, metrics: Metrics
 ) -> PolicyService | None:
     """For the policies that wait for it; None where none does."""
-    from streams.errors import UsageError
-    from streams.policy.service import PolicyService
+    from streams.connect.policy.service import PolicyService
+    from streams.core.errors import UsageError
 
     waiting = [policy.name for policy in policies if policy.after == "policy_service"]
     if not waiting:

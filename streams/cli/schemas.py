@@ -43,8 +43,8 @@ def show(
     version: Annotated[int | None, typer.Option(help="Default: the latest.")] = None,
 ) -> None:
     """The JSON Schema of one version."""
-    from streams.errors import UsageError
-    from streams.schema_documents import document, encode
+    from streams.connect.schema_registry.documents import document, encode
+    from streams.core.errors import UsageError
 
     topics = invocation(ctx).topology.topics
     found = [topic for topic in topics if name in (topic.schema, topic.name)]
@@ -69,9 +69,9 @@ def check(
 
     Exit code 1 when they differ, 5 when old records could not be read any more.
     """
-    from streams.errors import CommandError, RefusedBySafety, UsageError
-    from streams.schema_documents import publish as write
-    from streams.schema_documents import review
+    from streams.connect.schema_registry.documents import publish as write
+    from streams.connect.schema_registry.documents import review
+    from streams.core.errors import CommandError, RefusedBySafety, UsageError
 
     run = invocation(ctx)
     topics, folder = run.topology.topics, run.app.schemas

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streams.rows import ShardSet
-    from streams.settings import Settings
-    from streams.topology import Topology
+    from streams.core.rows.built_in_tables import ShardSet
+    from streams.core.settings import Settings
+    from streams.core.topics.topology import Topology
 
 
 def shards_of(settings: Settings, topology: Topology) -> ShardSet | None:
     """None when no shard is known: what they shall show waits in the journal."""
-    from streams.clock import SystemClock
-    from streams.sinks.clickhouse import ClickHouseShards
+    from streams.connect.sinks.clickhouse import ClickHouseShards
+    from streams.core.clock import SystemClock
 
     if not settings.shards():
         return None

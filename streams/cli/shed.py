@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer
-    from streams.job_agent import Agent
-    from streams.runtime.shed_desk import ShedPlan, Standing
+    from streams.engine.agents.job_agent import Agent
+    from streams.operate.shed.shed_desk import ShedPlan, Standing
 
 _PLAN_COLUMNS = ("topic", "partition", "lag", "oldest", "from", "to", "shed", "left")
 _ORDER_COLUMNS = ("order", "topic", "partition", "state", "to", "reached", "actor", "at", "reason")
@@ -113,8 +113,8 @@ def order(
 
     Example: dia shed run --topic model.metrics --older-than 6h --reason "backfill of a dead client"
     """
-    from streams.errors import RefusedBySafety
-    from streams.runtime.shed_order import check_words
+    from streams.core.errors import RefusedBySafety
+    from streams.engine.runtime.offsets.shed_order import check_words
 
     run = invocation(ctx)
     agent, cutoff_s = _asked(run, topic, older_than, before, unreadable=unreadable)
@@ -182,7 +182,7 @@ def withdraw(
 
     Example: dia shed withdraw --topic model.metrics
     """
-    from streams.errors import RefusedBySafety
+    from streams.core.errors import RefusedBySafety
 
     run = invocation(ctx)
     printer = run.printer()
@@ -205,8 +205,8 @@ def _asked(
     run: Invocation, topic: str, older_than: str | None, before: str | None, *, unreadable: bool
 ) -> tuple[Agent, int | None]:
     """The agent that reads ``topic``, and the cutoff in seconds; None for what is unreadable."""
-    from streams.errors import UsageError
-    from streams.runtime.shed_desk import reader_of, sheddable
+    from streams.core.errors import UsageError
+    from streams.operate.shed.shed_desk import reader_of, sheddable
 
     if not unreadable:
         return sheddable(tuple(run.app.agents.values()), topic), _cutoff_s(older_than, before)
@@ -217,15 +217,15 @@ def _asked(
 
 def _readers(run: Invocation, topic: str | None) -> list[Agent]:
     """The agents that read ``topic``; by default all. Raises `UsageError` where none does."""
-    from streams.runtime.shed_desk import reader_of
+    from streams.operate.shed.shed_desk import reader_of
 
     agents = list(run.app.agents.values())
     return agents if topic is None else [reader_of(agents, topic)]
 
 
 def _cutoff_s(older_than: str | None, before: str | None) -> int:
-    from streams.errors import UsageError
-    from streams.moments import moment_s, span_s
+    from streams.core.errors import UsageError
+    from streams.core.words.moments import moment_s, span_s
 
     if (older_than is None) == (before is None):
         raise UsageError("say how old is too old: either --older-than 6h or --before WHEN.")
@@ -246,7 +246,7 @@ def _show(printer: Printer, agent: Agent, plans: Sequence[ShedPlan]) -> None:
 
 
 def _sentences(agent: Agent, plans: Sequence[ShedPlan]) -> list[str]:
-    from streams.runtime.shed_consequences import consequences
+    from streams.operate.shed.shed_consequences import consequences
 
     return consequences(agent, plans)
 
@@ -277,9 +277,9 @@ async def _plans(
     run: Invocation, agent: Agent, cutoff_s: int | None, partitions: list[int] | None
 ) -> list[ShedPlan]:
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.runtime.shed_desk import chosen, partitions_of, plan
-    from streams.runtime.unreadable_plan import plan_unreadable
+    from streams.core.clock import SystemClock
+    from streams.operate.shed.shed_desk import chosen, partitions_of, plan
+    from streams.operate.shed.unreadable_plan import plan_unreadable
 
     broker = broker_of(run.settings)
     asked = chosen(await partitions_of(broker, agent.source.name), partitions)
@@ -292,15 +292,15 @@ async def _give(
     run: Invocation, plans: Sequence[ShedPlan], order_id: str, actor: str, reason: str
 ) -> None:
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.runtime.shed_desk import give_orders
+    from streams.core.clock import SystemClock
+    from streams.operate.shed.shed_desk import give_orders
 
     await give_orders(broker_of(run.settings), SystemClock(), plans, order_id, actor, reason)
 
 
 async def _standings(run: Invocation, topic: str | None) -> list[Standing]:
     from streams.cli.kafka import broker_of
-    from streams.runtime.shed_desk import partitions_of, standings
+    from streams.operate.shed.shed_desk import partitions_of, standings
 
     broker = broker_of(run.settings)
     standing: list[Standing] = []
@@ -312,8 +312,8 @@ async def _standings(run: Invocation, topic: str | None) -> list[Standing]:
 
 async def _withdraw(run: Invocation, waiting: Sequence[Standing], actor: str) -> None:
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.runtime.shed_desk import withdraw
+    from streams.core.clock import SystemClock
+    from streams.operate.shed.shed_desk import withdraw
 
     broker, clock = broker_of(run.settings), SystemClock()
     for group in sorted({one.group for one in waiting}):

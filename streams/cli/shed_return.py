@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from streams.cli.invocation import Invocation
     from streams.cli.output import Progress
-    from streams.replay.shed_return import Returned, ShedSpan
-    from streams.types import Broker
+    from streams.core.types import Broker
+    from streams.operate.replay.shed_return import Returned, ShedSpan
 
 _COLUMNS = ("order", "topic", "partition", "from", "to", "returned_to", "copied", "gone")
 
@@ -53,7 +53,7 @@ def bring_back(
 
     Example: dia shed return --order 19a4f3c2b1d-7f3a --rate 5000
     """
-    from streams.errors import PartialResult, RefusedBySafety
+    from streams.core.errors import PartialResult, RefusedBySafety
 
     run = invocation(ctx)
     printer = run.printer()
@@ -84,8 +84,8 @@ def _row(span: ShedSpan, found: Returned) -> tuple[Any, ...]:
 async def _look(run: Invocation, order: str) -> list[_Standing]:
     """Every range of the order whose offsets are those of today's log."""
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.replay.shed_return import returned_up_to
+    from streams.core.clock import SystemClock
+    from streams.operate.replay.shed_return import returned_up_to
 
     broker = broker_of(run.settings)
     found = []
@@ -100,11 +100,11 @@ async def _look(run: Invocation, order: str) -> list[_Standing]:
 
 
 async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
-    from streams.audit.shards import Shards
-    from streams.replay.shed_return import ShedSpan
-    from streams.runtime.commit_mark import epoch_of
-    from streams.runtime.shed_desk import sheddables
-    from streams.types import TopicPartition
+    from streams.core.types import TopicPartition
+    from streams.engine.runtime.offsets.commit_mark import epoch_of
+    from streams.operate.audit.shards import Shards
+    from streams.operate.replay.shed_return import ShedSpan
+    from streams.operate.shed.shed_desk import sheddables
 
     shards, admin = Shards(run.settings), await broker.admin()
     spans = []
@@ -133,9 +133,9 @@ async def _bring_back(
     run: Invocation, spans: Sequence[ShedSpan], rate: float | None, bar: Progress
 ) -> list[Returned]:
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.replay.pace import Pace
-    from streams.replay.shed_return import bring_back
+    from streams.core.clock import SystemClock
+    from streams.operate.replay.pace import Pace
+    from streams.operate.replay.shed_return import bring_back
 
     broker, clock = broker_of(run.settings), SystemClock()
     pace = Pace(clock, rate)

@@ -31,7 +31,7 @@ def simulate(
 
     Example: dia -A acme.orders:app simulate --seeds 300
     """
-    from streams.simulation.app_seeds import failures
+    from streams.dev.simulation.app_seeds import failures
 
     invocation: Invocation = ctx.obj
     invocation.app.check()

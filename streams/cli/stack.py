@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.invocation import Invocation, invocation
-from streams.errors import DependencyUnreachable
-from streams.masking import masked
+from streams.core.errors import DependencyUnreachable
+from streams.core.masking import masked
 
 if TYPE_CHECKING:
     from streams.cli.output import Printer
-    from streams.health.rule import Health
-    from streams.local.live_workers import Worker
-    from streams.local.status import ServiceStatus, StackStatus
-    from streams.settings import Provenance
+    from streams.core.settings import Provenance
+    from streams.dev.local.status import ServiceStatus, StackStatus
+    from streams.engine.health.live_workers import Worker
+    from streams.engine.health.rule import Health
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def up(
     Running already, it says so. The first start fetches Kafka (43 MiB) and prepares its classes.
     Data, ports and password live in HOME/stack and stay.
     """
-    from streams.local import stack
+    from streams.dev.local import stack
 
     run = invocation(ctx)
     printer = run.printer()
@@ -77,10 +77,10 @@ def _prepare(run: Invocation, running: StackStatus, printer: Printer) -> None:
     """Topics and tables on this stack, whatever other addresses the environment names."""
     import asyncio
 
-    from streams.broker.kafka import KafkaBroker
-    from streams.demo.home import environment
-    from streams.demo.preparation import prepare
-    from streams.settings import load
+    from streams.connect.broker.kafka.broker import KafkaBroker
+    from streams.core.settings import load
+    from streams.dev.demo.home import environment
+    from streams.dev.demo.preparation import prepare
 
     settings, _ = load(environment(run.settings.home_path(), running.settings()))
     broker = KafkaBroker.from_settings(settings)
@@ -89,7 +89,7 @@ def _prepare(run: Invocation, running: StackStatus, printer: Printer) -> None:
 
 def down(ctx: typer.Context) -> None:
     """Stop what `dia up` started; data and ports stay for the next start."""
-    from streams.local import stack
+    from streams.dev.local import stack
 
     run = invocation(ctx)
     home = run.settings.home_path()
@@ -106,8 +106,8 @@ def status(ctx: typer.Context) -> None:
     is nothing to work with, a service of the local stack does not answer, or lag is unknown.
     """
     from streams.cli import health
-    from streams.local import stack
-    from streams.local.live_workers import live_workers
+    from streams.dev.local import stack
+    from streams.engine.health.live_workers import live_workers
 
     run = invocation(ctx)
     printer = run.printer()
@@ -149,7 +149,7 @@ def _report(
     """
     import msgspec
 
-    from streams.local.live_workers import pipeline_settled, standing
+    from streams.engine.health.live_workers import pipeline_settled, standing
 
     access = {
         "user": addresses["clickhouse_user"],
@@ -192,7 +192,7 @@ def _show(
     health: Health | None,
 ) -> None:
     from streams.cli.health import show
-    from streams.local.live_workers import pipeline_settled, standing
+    from streams.engine.health.live_workers import pipeline_settled, standing
 
     if found.running:
         _show_services(printer, found)

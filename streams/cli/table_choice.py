@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
-    from streams.topic import Topic
-    from streams.types import Broker
+    from streams.core.topics.topic import Topic
+    from streams.core.types import Broker
 
 
 def source_of(run: Invocation, group: str, topic: str) -> Topic:
     """Raises `UsageError` where the group does not consume the topic."""
-    from streams.errors import UsageError
+    from streams.core.errors import UsageError
 
     sources = [*run.topology.sources()]
     consumed = {source.name: source for named, source in sources if named == group}
@@ -24,7 +24,7 @@ def source_of(run: Invocation, group: str, topic: str) -> Topic:
 
 async def changelogs(run: Invocation, broker: Broker) -> list[tuple[str, str, Any]]:
     """Group, source topic and partition of every changelog that exists."""
-    from streams.types import TopicPartition
+    from streams.core.types import TopicPartition
 
     admin = await broker.admin()
     try:

@@ -15,9 +15,9 @@ from streams.cli.table_choice import changelogs, source_of
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer
-    from streams.runtime.reset import Opening
-    from streams.runtime.survey import Survey
-    from streams.topic import Topic
+    from streams.core.topics.topic import Topic
+    from streams.engine.runtime.restore.survey import Survey
+    from streams.operate.reset.reset import Opening
 
 _COLUMNS = (
     *("group", "topic", "partition", "epoch", "seq", "next_offset", "read", "applied"),
@@ -87,7 +87,7 @@ async def _plan(
     run: Invocation, source: Topic, group: str, partition: int, *, resume_at_start: bool
 ) -> Opening:
     from streams.cli.kafka import broker_of
-    from streams.runtime.reset import look, open_epoch
+    from streams.operate.reset.reset import look, open_epoch
 
     standing = await look(
         broker_of(run.settings), group, source, partition, run.app.topology.targets
@@ -96,7 +96,7 @@ async def _plan(
 
 
 def _explain(run: Invocation, printer: Printer, opening: Opening) -> None:
-    from streams.runtime.consequences import consequences
+    from streams.operate.reset.consequences import consequences
 
     printer.say(f"stopped by {_sentence(opening)}")
     for sentence in consequences(opening, run.settings):
@@ -111,15 +111,15 @@ def _sentence(opening: Opening) -> str:
 
 async def _apply(run: Invocation, agreed: Opening) -> Opening:
     from streams.cli.kafka import broker_of
-    from streams.clock import SystemClock
-    from streams.runtime.reset import reset as reset_partition
+    from streams.core.clock import SystemClock
+    from streams.operate.reset.reset import reset as reset_partition
 
     return await reset_partition(broker_of(run.settings), SystemClock(), agreed)
 
 
 async def _surveys(run: Invocation) -> list[tuple[Any, ...]]:
     from streams.cli.kafka import broker_of
-    from streams.runtime.survey import survey
+    from streams.engine.runtime.restore.survey import survey
 
     broker = broker_of(run.settings)
     reader = await broker.reader()

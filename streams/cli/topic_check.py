@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from streams.cli.finding import Finding, Level
-from streams.settings import Settings
-from streams.topology import Topology
+from streams.core.settings import Settings
+from streams.core.topics.topology import Topology
 
 TIMEOUT_S = 5.0
 _SHOWN_MAX = 4
@@ -16,8 +16,8 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     """One finding: how the broker's topics differ from the declared ones. Nothing without Kafka,
     or where it does not answer: other checks say so."""
     from streams.cli.kafka import broker_of
-    from streams.declared_topics import declared_topics
-    from streams.errors import BrokerUnavailable, RefusedBySafety
+    from streams.core.errors import BrokerUnavailable, RefusedBySafety
+    from streams.operate.topics.declared_topics import declared_topics
 
     if not settings.kafka_bootstrap:
         return []

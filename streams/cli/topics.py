@@ -10,7 +10,7 @@ import typer
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
-    from streams.topics import Plan
+    from streams.operate.topics.topics import Plan
 
 _COLUMNS = ("topic", "change", "setting", "now", "wanted", "why")
 
@@ -35,8 +35,8 @@ def show_plan(ctx: typer.Context, *, replication_factor: _Replication = None) ->
 
     Exit code 5 when `dia topics apply` would refuse one of them.
     """
-    from streams.errors import RefusedBySafety
-    from streams.topics import refusal
+    from streams.core.errors import RefusedBySafety
+    from streams.operate.topics.topics import refusal
 
     run = invocation(ctx)
     planned = asyncio.run(_run(run, replication_factor))
@@ -76,8 +76,8 @@ def render(
 
     For clusters where an operator makes the topics; asks no broker.
     """
-    from streams.declared_topics import declared_topics
-    from streams.strimzi import resources, yaml
+    from streams.operate.topics.declared_topics import declared_topics
+    from streams.operate.topics.strimzi import resources, yaml
 
     run = invocation(ctx)
     rendered = resources(
@@ -95,8 +95,8 @@ async def _run(
 ) -> Plan:
     """The plan, printed; applied as well unless ``accept_dedupe_gap`` is None."""
     from streams.cli.kafka import broker_of
-    from streams.declared_topics import declared_topics
-    from streams.topics import apply
+    from streams.operate.topics.declared_topics import declared_topics
+    from streams.operate.topics.topics import apply
 
     declared = declared_topics(run.settings, run.topology, replication_factor)
     admin = await broker_of(run.settings).admin()

@@ -34,14 +34,14 @@ def worker(
 
     Example: dia worker --agents replay
     """
-    from streams.telemetry.logs import configure
+    from streams.core.telemetry.logs import configure
 
     invocation: Invocation = ctx.obj
     settings, app = invocation.settings, invocation.app
     package = invocation.app_meant.partition(":")[0].partition(".")[0]
     configure(settings.log_format, settings.log_level, own=[package])
     if processes > 1:
-        from streams.runtime import processes as supervisor
+        from streams.engine.runtime import processes as supervisor
 
         home = ["--home", str(settings.home_path())]
         meant = invocation.app_meant
@@ -58,6 +58,6 @@ def worker(
 
         serve(settings, app.topology, slot)
         return
-    from streams import host
+    from streams.engine.host import host
 
     host.run(host.WorkerHost(settings, app, agents=app.chosen(agents), slot=slot))

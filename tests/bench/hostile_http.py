@@ -30,16 +30,16 @@ from urllib.parse import urlsplit
 import httpx
 
 from agents.app import app
-from streams.access.tokens import Role, TokenFile
-from streams.access.web_server import WebServer
-from streams.broker.memory import MemoryBroker
-from streams.clock import SystemClock
-from streams.console.serving import ConsoleProcess
-from streams.edge.serving import EdgeProcess
-from streams.listener import bound
-from streams.settings import Settings
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
+from streams.connect.access.tokens import Role, TokenFile
+from streams.connect.access.web_server import WebServer
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.core.process.listener import bound
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.http.console.serving import ConsoleProcess
+from streams.http.edge.serving import EdgeProcess
+from streams.operate.topics.topics import wanted_topics
 
 EVERY_S = 0.02
 LEAD_S = 2.0

@@ -19,22 +19,22 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from agents.app import app
-from streams import process_memory
 from streams.cli.kafka import broker_of
 from streams.cli.shards import shards_of
-from streams.clock import SystemClock
-from streams.dead_letters import Failure, Origin, dead_letter
-from streams.dlq.filters import Filters, OffsetRange
-from streams.dlq.queues import queues, spans_of
-from streams.dlq.selection import select
-from streams.dlq.tally import Tally
-from streams.replay.partition_run import Means
-from streams.replay.plan import Terms
-from streams.replay.planner import Request, make_plan
-from streams.replay.run import run_plan
-from streams.settings import load
-from streams.topology import TRAIN_RESULTS as SOURCE
-from streams.types import RecordBatch, TopicPartition
+from streams.core.clock import SystemClock
+from streams.core.process import process_memory
+from streams.core.settings import load
+from streams.core.topics.topology import TRAIN_RESULTS as SOURCE
+from streams.core.types import RecordBatch, TopicPartition
+from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
+from streams.operate.dlq.filters import Filters, OffsetRange
+from streams.operate.dlq.queues import queues, spans_of
+from streams.operate.dlq.selection import select
+from streams.operate.dlq.tally import Tally
+from streams.operate.replay.partition_run import Means
+from streams.operate.replay.plan import Terms
+from streams.operate.replay.planner import Request, make_plan
+from streams.operate.replay.run import run_plan
 
 BLOCK = 5000
 PACED = 2000

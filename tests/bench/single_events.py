@@ -16,17 +16,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from streams.app import App
-from streams.broker.memory import MemoryBroker
-from streams.clock import VirtualClock, settle
-from streams.runtime.assignment import Opener
-from streams.runtime.commit import commit
-from streams.settings import Settings
-from streams.sinks.memory import MemoryShards
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
-from streams.types import RecordBatch, TopicPartition
-from tables.memory import MemoryDisk
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.sinks.memory import MemoryShards
+from streams.core.clock import VirtualClock, settle
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import RecordBatch, TopicPartition
+from streams.engine.app.app import App
+from streams.engine.runtime.assignment import Opener
+from streams.engine.runtime.commit.commit import commit
+from streams.engine.state.memory import MemoryDisk
+from streams.operate.topics.topics import wanted_topics
 
 FETCH, FETCHES_A_COMMIT, KEYS = 10_000, 5, 1000
 

@@ -22,18 +22,18 @@ from playwright.sync_api import Page, expect
 
 from agents.app import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS, app
 from streams import cli
-from streams.access.tokens import Role, TokenFile
-from streams.broker.kafka import KafkaBroker
-from streams.clock import SystemClock
-from streams.demo.command_process import DIA, CommandProcess
-from streams.demo.console_address import address_of
-from streams.demo.trained_models import trained_models
-from streams.local.live_workers import Worker, live_workers, pipeline_settled
-from streams.local.stack import StackStatus
-from streams.settings import PREFIX, load
-from streams.sinks import schema
-from streams.topics import wanted_topics
-from streams.workload.requests import RequestGenerator, RequestWorkload
+from streams.connect.access.tokens import Role, TokenFile
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.sinks import schema
+from streams.core.clock import SystemClock
+from streams.core.settings import PREFIX, load
+from streams.dev.demo.command_process import DIA, CommandProcess
+from streams.dev.demo.console_address import address_of
+from streams.dev.demo.trained_models import trained_models
+from streams.dev.local.stack import StackStatus
+from streams.dev.workload.requests import RequestGenerator, RequestWorkload
+from streams.engine.health.live_workers import Worker, live_workers, pipeline_settled
+from streams.operate.topics.topics import wanted_topics
 
 PATIENCE_S = 200.0
 TENANT, OTHER, METRIC = "acme", "globex", "latency_ms"

@@ -10,9 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from streams.access.tokens import Role
-from streams.clock import SystemClock
-from streams.demo.trained_models import trained_models
+from streams.connect.access.tokens import Role
+from streams.core.clock import SystemClock
+from streams.dev.demo.trained_models import trained_models
 from tests.browser.conftest import WIDE
 from tests.browser.stage import (
     EVENTS_A_MINUTE,

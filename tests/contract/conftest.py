@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
-from streams.broker.kafka import KafkaBroker
-from streams.broker.memory import MemoryBroker
-from streams.clock import SystemClock
-from streams.log_range import read_range
-from streams.types import (
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.log_range import read_range
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.core.types import (
     Broker,
     CommittedOffset,
     GroupConsumer,

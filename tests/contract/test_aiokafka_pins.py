@@ -14,10 +14,10 @@ from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record import default_records
 
-from streams.broker.kafka_compression import FAST_LEVEL, use_fast_lz4
-from streams.broker.kafka_errors import FencedInstanceIdError
-from streams.broker.kafka_offset_fetch import OffsetFetch
-from streams.types import TopicPartition
+from streams.connect.broker.kafka.compression import FAST_LEVEL, use_fast_lz4
+from streams.connect.broker.kafka.errors import FencedInstanceIdError
+from streams.connect.broker.kafka.offset_fetch import OffsetFetch
+from streams.core.types import TopicPartition
 
 
 def names_used_by(function: object) -> set[str]:

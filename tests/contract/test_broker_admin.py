@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.errors import RefusedBySafety, UnknownTopic
-from streams.types import TopicConfig, TopicPartition
+from streams.core.errors import RefusedBySafety, UnknownTopic
+from streams.core.types import TopicConfig, TopicPartition
 
 
 async def test_a_topic_is_described_by_what_was_set_on_it(world):

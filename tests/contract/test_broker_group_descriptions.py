@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.types import GroupDescription, TopicPartition
+from streams.core.types import GroupDescription, TopicPartition
 
 
 async def _described(world, group) -> GroupDescription:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from streams.errors import BrokerUnavailable, MembershipConflict, UnknownTopic
-from streams.runtime.identity import member_id
-from streams.types import CommittedOffset, OffsetOutOfRange, TopicPartition, Watermarks
+from streams.core.errors import BrokerUnavailable, MembershipConflict, UnknownTopic
+from streams.core.types import CommittedOffset, OffsetOutOfRange, TopicPartition, Watermarks
+from streams.engine.runtime.identity import member_id
 
 
 async def test_a_new_group_is_assigned_everything_and_reads_from_where_it_seeks(world):

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from streams.bad_records import TooLarge
-from streams.broker.partitioner import partition_of
-from streams.errors import UnknownTopic
-from streams.types import TopicPartition
+from streams.connect.broker.partitioner import partition_of
+from streams.core.errors import UnknownTopic
+from streams.core.records.bad_records import TooLarge
+from streams.core.types import TopicPartition
 
 
 async def test_records_land_in_their_keys_partition(world):

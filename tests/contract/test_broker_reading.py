@@ -7,11 +7,17 @@ import time
 
 import pytest
 
-from streams.clock import SystemClock
-from streams.errors import BrokerUnavailable, UnknownTopic
-from streams.log_range import decided_end
-from streams.torn_commit import aborted_at
-from streams.types import LogBounds, OffsetOutOfRange, OutboundRecord, TopicConfig, TopicPartition
+from streams.connect.broker.log_range import decided_end
+from streams.connect.broker.torn_commit import aborted_at
+from streams.core.clock import SystemClock
+from streams.core.errors import BrokerUnavailable, UnknownTopic
+from streams.core.types import (
+    LogBounds,
+    OffsetOutOfRange,
+    OutboundRecord,
+    TopicConfig,
+    TopicPartition,
+)
 
 
 async def test_reading_at_the_end_is_empty_and_does_not_move(world):

@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from streams.errors import CommitInDoubt, ProducerFenced
-from streams.types import CommittedOffset, OutboundRecord, TopicPartition
+from streams.core.errors import CommitInDoubt, ProducerFenced
+from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
 
 
 async def test_committed_records_are_read_in_order_with_their_offsets(world):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streams.errors import StoreUnusable
-from tables.disk_files import DiskFiles
-from tables.memory_files import MemoryFiles
+from streams.core.errors import StoreUnusable
+from streams.engine.state.disk_files import DiskFiles
+from streams.engine.state.memory_files import MemoryFiles
 
 
 @pytest.fixture(params=["memory", "disk"])

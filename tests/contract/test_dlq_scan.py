@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agents.app import app
-from streams.dlq.scan import Span, bounds, scan
-from streams.errors import TopicRecreated, UnknownTopic
-from streams.types import OutboundRecord, TopicPartition
+from streams.core.errors import TopicRecreated, UnknownTopic
+from streams.core.types import OutboundRecord, TopicPartition
+from streams.operate.dlq.scan import Span, bounds, scan
 
 
 async def filled(world, topic: str, partition: int, count: int) -> TopicPartition:

@@ -10,8 +10,8 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from streams.broker.kafka import KafkaBroker
-from streams.types import RecordBatch, TopicConfig, TopicPartition
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.core.types import RecordBatch, TopicConfig, TopicPartition
 
 pytestmark = pytest.mark.stack
 

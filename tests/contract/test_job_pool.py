@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streams.clock import SystemClock, settle
-from streams.errors import ProcessDied
-from streams.job_refusals import SimulationFailed, SimulationMemory, SimulationTimeout
-from streams.pool.inline import InlinePool
-from streams.pool.processes import ProcessPool
+from streams.core.clock import SystemClock, settle
+from streams.core.errors import ProcessDied
+from streams.core.job_refusals import SimulationFailed, SimulationMemory, SimulationTimeout
+from streams.engine.pool.inline import InlinePool
+from streams.engine.pool.processes import ProcessPool
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]

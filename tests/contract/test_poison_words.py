@@ -6,22 +6,22 @@ import asyncio
 
 import pytest
 
-from streams.errors import PartitionRestart
-from streams.runtime.poison_register import (
+from streams.core.errors import PartitionRestart
+from streams.core.types import CommittedOffset, TopicPartition
+from streams.engine.runtime.poison.poison_register import (
     LET_THROUGH,
     STOPPED,
     Word,
     read_words,
     write_word,
 )
-from streams.runtime.quarantine_register import (
+from streams.engine.runtime.poison.quarantine_register import (
     QuarantinedTenant,
     QuarantineWord,
     as_offset,
     quarantine_group,
     read_quarantines,
 )
-from streams.types import CommittedOffset, TopicPartition
 
 
 async def eventually(world, group, partitions, offset):

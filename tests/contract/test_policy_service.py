@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
-from streams.bad_records import RetriesExhausted
-from streams.clock import VirtualClock
-from streams.errors import PolicyServiceUnavailable
-from streams.job_refusals import PolicyRejected
-from streams.policy.policy import Policy, Question
-from streams.policy.service import BREAKER, PROBE, PolicyService
-from streams.policy.stub import StubPolicyService
-from streams.policy.validator import PolicyValidator, policy_cache
-from streams.telemetry.metrics import Metrics
+from streams.connect.policy.policy import Policy, Question
+from streams.connect.policy.service import BREAKER, PROBE, PolicyService
+from streams.connect.policy.stub import StubPolicyService
+from streams.connect.policy.validator import PolicyValidator, policy_cache
+from streams.core.clock import VirtualClock
+from streams.core.errors import PolicyServiceUnavailable
+from streams.core.job_refusals import PolicyRejected
+from streams.core.records.bad_records import RetriesExhausted
+from streams.core.telemetry.metrics import Metrics
 
 TIMEOUT_S, HURRIED_S = 60.0, 2.0
 """Of a service that answers, and of one that hangs."""

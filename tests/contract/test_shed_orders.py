@@ -7,12 +7,12 @@ import asyncio
 import msgspec
 import pytest
 
-from streams.clock import SystemClock
-from streams.errors import PartitionRestart
-from streams.runtime.append_times import last_record
-from streams.runtime.shed_desk import give_orders, plan, standings
-from streams.runtime.shed_order import orders_group, read_orders, write_orders
-from streams.types import TopicPartition
+from streams.connect.broker.append_times import last_record
+from streams.core.clock import SystemClock
+from streams.core.errors import PartitionRestart
+from streams.core.types import TopicPartition
+from streams.engine.runtime.offsets.shed_order import orders_group, read_orders, write_orders
+from streams.operate.shed.shed_desk import give_orders, plan, standings
 
 
 async def eventually(world, group, partitions):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.errors import StoreUnusable
-from streams.types import TopicPartition
-from tables.memory import MemoryDisk
-from tables.rocksdb import RocksFolder
+from streams.core.errors import StoreUnusable
+from streams.core.types import TopicPartition
+from streams.engine.state.memory import MemoryDisk
+from streams.engine.state.rocksdb import RocksFolder
 
 TP = TopicPartition("topic", 3)
 OTHER = TopicPartition("topic", 4)
@@ -193,8 +193,8 @@ def test_kill_9_loses_no_acknowledged_write_and_tears_none(tmp_path, seed):
 _CHILD = """
 import sys, time
 from pathlib import Path
-from streams.types import TopicPartition
-from tables.rocksdb import RocksFolder
+from streams.core.types import TopicPartition
+from streams.engine.state.rocksdb import RocksFolder
 store = RocksFolder(Path(sys.argv[1]), "group")(TopicPartition("topic", 3), False)
 store.write([(b"a", b"0"), (b"b", b"0")])
 print(0, flush=True)

@@ -12,11 +12,11 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from streams.broker.kafka import KafkaBroker
-from streams.clock import SystemClock
-from streams.errors import BatchUnreadable
-from streams.log_range import decided_end
-from streams.types import TopicConfig, TopicPartition
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.log_range import decided_end
+from streams.core.clock import SystemClock
+from streams.core.errors import BatchUnreadable
+from streams.core.types import TopicConfig, TopicPartition
 
 pytestmark = pytest.mark.stack
 
@@ -94,7 +94,7 @@ async def spoiled(kafka_bootstrap):
 
 
 async def send(producer, tp, *values):
-    from streams.types import OutboundRecord
+    from streams.core.types import OutboundRecord
 
     await producer.begin()
     await (await producer.send_many([OutboundRecord(tp, b"k", value) for value in values]))

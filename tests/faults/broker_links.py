@@ -18,10 +18,10 @@ from typing import Any, Self
 import msgspec
 import psutil
 
-from streams.local.folder import StackFolder
-from streams.local.plan import StackPlan
-from streams.local.ports import LOOPBACK
-from streams.local.status import live_roster
+from streams.dev.local.folder import StackFolder
+from streams.dev.local.plan import StackPlan
+from streams.dev.local.ports import LOOPBACK
+from streams.dev.local.status import live_roster
 
 CLIENTS = "clients"
 """The source of every connection that no broker opened."""

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.local import jars, kafka
-from streams.local.folder import StackFolder
-from streams.local.plan import StackPlan
-from streams.local.stack import StackStatus, status
-from streams.local.wheels import locate
-from streams.settings import default_home
+from streams.core.settings import default_home
+from streams.dev.local import jars, kafka
+from streams.dev.local.folder import StackFolder
+from streams.dev.local.plan import StackPlan
+from streams.dev.local.stack import StackStatus, status
+from streams.dev.local.wheels import locate
 from tests.faults.broker_links import CLIENTS, BrokerLinks
 from tests.faults.services import absent
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streams.local.folder import StackFolder, write_atomically
-from streams.local.plan import new_plan
-from streams.local.stack import StackStatus, down, up
+from streams.dev.local.folder import StackFolder, write_atomically
+from streams.dev.local.plan import new_plan
+from streams.dev.local.stack import StackStatus, down, up
 from tests.faults.broker_links import BrokerLinks
 from tests.faults.cluster import Cluster
 from tests.faults.report import Finding, write

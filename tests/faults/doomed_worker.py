@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from streams.broker.kafka import KafkaBroker
 from streams.cli import main
-from streams.sinks.clickhouse import ClickHouseShards
-from streams.types import TopicPartition
-from tables.rocksdb import RocksFolder
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.types import TopicPartition
+from streams.engine.state.rocksdb import RocksFolder
 
 
 class Doom:

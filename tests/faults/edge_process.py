@@ -14,10 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from streams.access.tokens import Role, TokenFile
-from streams.clock import SystemClock
-from streams.local import tether
-from streams.local.ports import free_ports
+from streams.connect.access.tokens import Role, TokenFile
+from streams.core.clock import SystemClock
+from streams.core.process import tether
+from streams.dev.local.ports import free_ports
 
 PATIENCE_S = 200.0
 _LISTENING = re.compile(r"listening on (http://\S+);")

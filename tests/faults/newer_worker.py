@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import sys
 
-import streams.runtime.state
-import tables.changelog
+import streams.engine.runtime.restore.state
+import streams.engine.state.changelog
 from streams.cli import main
-from streams.runtime.state import STORE_FORMAT
-from tables.changelog import FORMAT
+from streams.engine.runtime.restore.state import STORE_FORMAT
+from streams.engine.state.changelog import FORMAT
 
 
 def become_newer() -> None:
     """The formats of changelog and store are the next ones."""
-    tables.changelog.FORMAT = FORMAT + 1
-    tables.changelog.READABLE = frozenset({FORMAT, FORMAT + 1})
-    streams.runtime.state.STORE_FORMAT = STORE_FORMAT + 1
-    streams.runtime.state.STORE_READABLE = frozenset({STORE_FORMAT, STORE_FORMAT + 1})
+    streams.engine.state.changelog.FORMAT = FORMAT + 1
+    streams.engine.state.changelog.READABLE = frozenset({FORMAT, FORMAT + 1})
+    streams.engine.runtime.restore.state.STORE_FORMAT = STORE_FORMAT + 1
+    streams.engine.runtime.restore.state.STORE_READABLE = frozenset(
+        {STORE_FORMAT, STORE_FORMAT + 1}
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streams.local.stack import status
+from streams.dev.local.stack import status
 
 BACK_S = 200.0
 

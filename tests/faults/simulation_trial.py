@@ -16,19 +16,19 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents.app import SIMULATION_REQUEST, SIMULATION_RESULT, SIMULATOR_GROUP, app
-from streams.broker.kafka import KafkaBroker
-from streams.clock import SystemClock
-from streams.demo.home import environment
-from streams.local.live_workers import pipeline_settled
-from streams.local.stack import StackStatus
-from streams.log_range import read_range
-from streams.policy.policy import Policy
-from streams.settings import load
-from streams.sinks.schema import servers
-from streams.topics import apply, plan, wanted_topics
-from streams.types import TopicPartition
-from streams.workload.feed import Feed
-from streams.workload.requests import RequestGenerator, RequestOracle, RequestWorkload
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.log_range import read_range
+from streams.connect.policy.policy import Policy
+from streams.connect.sinks.schema import servers
+from streams.core.clock import SystemClock
+from streams.core.settings import load
+from streams.core.types import TopicPartition
+from streams.dev.demo.home import environment
+from streams.dev.local.stack import StackStatus
+from streams.dev.workload.feed import Feed
+from streams.dev.workload.requests import RequestGenerator, RequestOracle, RequestWorkload
+from streams.engine.health.live_workers import pipeline_settled
+from streams.operate.topics.topics import apply, plan, wanted_topics
 from tests.faults.worker import FaultWorker
 
 POLL_S = 0.1
@@ -203,7 +203,7 @@ class SimulationTrial:
         return [
             child.pid
             for child in psutil.Process(worker.pid).children()
-            if "streams.pool.child" in " ".join(child.cmdline())
+            if "streams.engine.pool.child" in " ".join(child.cmdline())
         ]
 
     def wait_p95_s(self, worker: FaultWorker, lane: str) -> float:

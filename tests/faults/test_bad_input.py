@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from streams.bad_records import InvalidJson, TimestampInFuture, TimestampTooOld
+from streams.core.records.bad_records import InvalidJson, TimestampInFuture, TimestampTooOld
 
 CENTURY_MS = {1970: 1_000, 2100: 4_102_444_800_000}
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agents.app import DIA_GROUP, MODEL_METRICS
-from streams.local.stack import restart_service
+from streams.dev.local.stack import restart_service
 from tests.faults.services import absent
 
 pytestmark = pytest.mark.timeout(400)

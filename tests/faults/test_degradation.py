@@ -10,10 +10,10 @@ import uuid
 import httpx
 
 from agents.app import TRAIN_RESULTS
-from streams.cache.process import ProcessCaches
-from streams.clock import SystemClock
-from streams.sinks.model_cards import ModelCardReader
-from streams.telemetry.metrics import Metrics
+from streams.connect.cache.process import ProcessCaches
+from streams.connect.sinks.model_cards import ModelCardReader
+from streams.core.clock import SystemClock
+from streams.core.telemetry.metrics import Metrics
 from tests.faults.services import absent
 from tests.faults.shard_proxy import Weather
 from tests.faults.worker import AGENTS, POLL_S

@@ -6,7 +6,7 @@ import asyncio
 import signal
 
 from agents.app import MODEL_METRICS
-from streams.errors import PoisonStorm, UnknownFormat
+from streams.core.errors import PoisonStorm, UnknownFormat
 
 STORM = {"poison": 0.85, "duplicates": 0.0, "late": 0.0, "future": 0.0}
 POISON_MIN_RECORDS = 1000

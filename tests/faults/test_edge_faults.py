@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Iterator, Sequence
 import httpx
 import pytest
 
-from streams.edge.exchange import NDJSON
-from streams.types import Headers
+from streams.core.types import Headers
+from streams.http.edge.exchange import NDJSON
 from tests.faults.edge_process import EdgeUnderTest
 from tests.faults.services import absent
 

@@ -6,8 +6,8 @@ import asyncio
 import time
 
 from agents.app import app
-from streams.schedule.journal import entries, schedule_of
-from streams.schedule.ledger_audit import NAME
+from streams.engine.schedule.journal import entries, schedule_of
+from streams.engine.schedule.ledger_audit import NAME
 from tests.faults.worker import POLL_S
 
 PROMOTION_S = 40.0

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from agents.app import DIA_GROUP, MODEL_METRICS
-from streams.errors import ChangelogLost, SourceTruncated, TopicRecreated
-from streams.types import TopicPartition
+from streams.core.errors import ChangelogLost, SourceTruncated, TopicRecreated
+from streams.core.types import TopicPartition
 
 CHANGELOG = MODEL_METRICS.changelog(DIA_GROUP)
 SHAPE = {"duplicates": 0.0, "late": 0.0}

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from streams.local.live_workers import live_workers
+from streams.engine.health.live_workers import live_workers
 
 SENT_AT_ONCE = 2_000_000
 """Some fifteen seconds of work: less would measure the first commits only."""

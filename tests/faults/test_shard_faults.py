@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from agents.app import app
-from streams.bad_records import RowRefused
-from streams.sinks.schema import servers
+from streams.connect.sinks.schema import servers
+from streams.core.records.bad_records import RowRefused
 from tests.faults.services import absent
 from tests.faults.shard_proxy import Weather
 

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from streams.policy.stub import StubPolicyService
+from streams.connect.policy.stub import StubPolicyService
 from tests.faults.simulation_trial import TENANTS, SimulationTrial, policies
 
 REQUESTS = 20_000

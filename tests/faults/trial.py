@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from agents.app import DIA_GROUP, MODEL_METRICS, app
-from streams import headers
-from streams.broker.kafka import KafkaBroker
-from streams.clock import SystemClock
-from streams.demo.home import environment
-from streams.demo.reading import Reading
-from streams.demo.reconcile import Found, Verdict, reconcile
-from streams.local.live_workers import live_workers, pipeline_settled
-from streams.local.stack import StackStatus
-from streams.log_range import read_range
-from streams.settings import load
-from streams.sinks.schema import servers
-from streams.topics import apply, plan, wanted_topics
-from streams.types import TopicPartition
-from streams.workload.feed import Feed
-from streams.workload.generator import Generator
-from streams.workload.shape import Workload
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.log_range import read_range
+from streams.connect.sinks.schema import servers
+from streams.core.clock import SystemClock
+from streams.core.records import headers
+from streams.core.settings import load
+from streams.core.types import TopicPartition
+from streams.dev.demo.home import environment
+from streams.dev.demo.reading import Reading
+from streams.dev.demo.reconcile import Found, Verdict, reconcile
+from streams.dev.local.stack import StackStatus
+from streams.dev.workload.feed import Feed
+from streams.dev.workload.generator import Generator
+from streams.dev.workload.shape import Workload
+from streams.engine.health.live_workers import live_workers, pipeline_settled
+from streams.operate.topics.topics import apply, plan, wanted_topics
 from tests.empty_topics import empty_topics
 from tests.faults.balance import balance
 from tests.faults.pace import SETTINGS

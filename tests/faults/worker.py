@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from streams.local import tether
-from streams.local.live_workers import Worker as Told
-from streams.local.live_workers import live_workers
+from streams.core.process import tether
+from streams.engine.health.live_workers import Worker as Told
+from streams.engine.health.live_workers import live_workers
 
 AGENTS = "aggregate_metrics"
 POLL_S = 0.05

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from agents.app import MODEL_METRICS
-from streams.bench.capacity import Search
-from streams.bench.case import Case
-from streams.bench.peer_results import OURS
-from streams.bench.peer_run import Contest
-from streams.bench.run import on_stack
-from streams.local.stack import status
+from streams.dev.bench.capacity import Search
+from streams.dev.bench.case import Case
+from streams.dev.bench.peer_results import OURS
+from streams.dev.bench.peer_run import Contest
+from streams.dev.bench.run import on_stack
+from streams.dev.local.stack import status
 
 
 class _Silent:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from streams.cli import main
-from streams.local.stack import status
+from streams.dev.local.stack import status
 
 
 @pytest.fixture(autouse=True)

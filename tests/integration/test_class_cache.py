@@ -6,10 +6,10 @@ import os
 import subprocess
 import time
 
-from streams.local import class_cache, class_training, jars, kafka
-from streams.local.folder import StackFolder
-from streams.local.wheels import locate
-from streams.settings import default_home
+from streams.core.settings import default_home
+from streams.dev.local import class_cache, class_training, jars, kafka
+from streams.dev.local.folder import StackFolder
+from streams.dev.local.wheels import locate
 
 WAIT_S = 200.0
 

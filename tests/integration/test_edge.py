@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from agents.app import MODEL_METRICS, app
-from streams.broker.kafka import KafkaBroker
 from streams.cli import main
-from streams.clock import SystemClock
-from streams.edge.client import EdgeClient
-from streams.log_range import decided_end, read_range
-from streams.types import TopicPartition
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.log_range import decided_end, read_range
+from streams.core.clock import SystemClock
+from streams.core.types import TopicPartition
+from streams.http.edge.client import EdgeClient
 from tests.faults.edge_process import EdgeUnderTest
 from tests.faults.services import absent
 

@@ -8,14 +8,14 @@ import json
 import pytest
 
 from agents.app import MODEL_METRICS, app
-from streams.broker.kafka import KafkaBroker
-from streams.broker.partitioner import partition_of
 from streams.cli import main
-from streams.clock import SystemClock
-from streams.codecs import Limits, decode
-from streams.log_range import decided_end, read_range
-from streams.topics import plan, wanted_topics
-from streams.types import TopicPartition
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.log_range import decided_end, read_range
+from streams.connect.broker.partitioner import partition_of
+from streams.core.clock import SystemClock
+from streams.core.types import TopicPartition
+from streams.engine.decode.codecs import Limits, decode
+from streams.operate.topics.topics import plan, wanted_topics
 
 
 @pytest.fixture

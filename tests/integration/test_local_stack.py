@@ -18,16 +18,16 @@ import msgspec
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams import settings
 from streams.cli import main
-from streams.errors import DependencyUnreachable, UsageError
-from streams.local.file_lock import is_held
-from streams.local.folder import StackFolder
-from streams.local.plan import remembered_plan
-from streams.local.ports import LOOPBACK
-from streams.local.process import ProcessIdentity
-from streams.local.roster import Roster, read_roster, write_roster
-from streams.local.stack import down, restart_service, restart_shard, status, up
+from streams.core import settings
+from streams.core.errors import DependencyUnreachable, UsageError
+from streams.core.process.file_lock import is_held
+from streams.core.process.process import ProcessIdentity
+from streams.dev.local.folder import StackFolder
+from streams.dev.local.plan import remembered_plan
+from streams.dev.local.ports import LOOPBACK
+from streams.dev.local.roster import Roster, read_roster, write_roster
+from streams.dev.local.stack import down, restart_service, restart_shard, status, up
 
 pytestmark = pytest.mark.stack
 DEADLINE_S = 200

@@ -19,9 +19,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from streams.demo.home import environment
-from streams.local.ports import is_free
-from streams.proxies import DIRECT
+from streams.core.process.proxies import DIRECT
+from streams.dev.demo.home import environment
+from streams.dev.local.ports import is_free
 from tests.registry_server import registry_server
 
 APP = '''

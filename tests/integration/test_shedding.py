@@ -10,7 +10,7 @@ import time
 import pytest
 
 from agents.app import app
-from streams.sinks.schema import servers
+from streams.connect.sinks.schema import servers
 from tests.faults.trial import Trial
 
 OLD, NEW = 3000, 1000

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from agents.app import app
-from streams.sinks.schema import servers
+from streams.connect.sinks.schema import servers
 from tests.empty_topics import empty_topics
 from tests.faults.simulation_trial import SimulationTrial
 

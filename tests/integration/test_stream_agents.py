@@ -16,17 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker.kafka import KafkaBroker
-from streams.clock import SystemClock
-from streams.demo.home import environment
-from streams.log_range import decided_end, read_range
-from streams.types import TopicPartition
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.log_range import decided_end, read_range
+from streams.core.clock import SystemClock
+from streams.core.types import TopicPartition
+from streams.dev.demo.home import environment
 from tests.faults.worker import FaultWorker
 
 APP = """
     import asyncio
     import msgspec
-    from streams.app import App
+    from streams.engine.app.app import App
 
     class Word(msgspec.Struct):
         word: str

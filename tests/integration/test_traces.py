@@ -17,18 +17,18 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from agents.app import AGGREGATE_METRICS
 from agents.app import app as built_in
-from streams.access.tokens import Role, TokenFile
-from streams.broker.kafka import KafkaBroker
-from streams.clock import SystemClock
-from streams.edge.serving import EdgeProcess
-from streams.runtime.worker import Worker
-from streams.settings import Settings
-from streams.sinks import schema
-from streams.sinks.clickhouse import ClickHouseShards
-from streams.telemetry.metrics import Metrics
-from streams.tracing.context import TraceContext
-from streams.tracing.opening import tracer_of
-from tables.rocksdb import RocksFolder
+from streams.connect.access.tokens import Role, TokenFile
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.sinks import schema
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.clock import SystemClock
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.tracing.context import TraceContext
+from streams.core.tracing.opening import tracer_of
+from streams.engine.runtime.worker import Worker
+from streams.engine.state.rocksdb import RocksFolder
+from streams.http.edge.serving import EdgeProcess
 from tests.empty_topics import empty_topics
 
 DATABASE = "traced"

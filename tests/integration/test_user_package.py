@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker.kafka import KafkaBroker
-from streams.demo.home import environment
-from streams.settings import Settings
-from streams.sinks import schema
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.sinks import schema
+from streams.core.settings import Settings
+from streams.dev.demo.home import environment
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -28,7 +28,7 @@ _SHARED = ("msgspec", "structlog", "httpx", "prometheus_client", "numpy", "cache
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    parser.add_argument("modules", nargs="*", help="files or folders, e.g. streams/resilience")
+    parser.add_argument("modules", nargs="*", help="files or folders, e.g. streams/core/resilience")
     parser.add_argument("--at-most", type=int, default=60, help="mutants of a file (60)")
     parser.add_argument("--report", action="store_true", help="write the report only")
     chosen = parser.parse_args()

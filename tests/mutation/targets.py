@@ -8,81 +8,97 @@ from pathlib import Path
 
 # The first prefix that fits a path names its tests.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "streams/resilience/breaker.py": (
+    "streams/core/resilience/breaker.py": (
         "tests/properties/test_breaker_laws.py",
-        "tests/unit/resilience/test_breaker.py",
+        "tests/unit/core/resilience/test_breaker.py",
     ),
-    "streams/resilience/retry.py": (
+    "streams/core/resilience/retry.py": (
         "tests/properties/test_retry_laws.py",
-        "tests/unit/resilience/test_retry.py",
+        "tests/unit/core/resilience/test_retry.py",
     ),
-    "streams/policy/change.py": ("tests/contract/cache/test_policy_changed.py",),
-    "streams/policy/": ("tests/unit/test_policy.py", "tests/contract/test_policy_service.py"),
-    "streams/cache/kind.py": ("tests/unit/test_cache_lives.py",),
-    "streams/cache/local.py": ("tests/unit/test_local_cache.py", "tests/unit/test_cache.py"),
-    "streams/cache/": (
-        "tests/unit/test_cache.py",
-        "tests/unit/test_cache_lives.py",
-        "tests/unit/test_local_cache.py",
-        "tests/unit/test_recent.py",
-        "tests/unit/test_write_behind.py",
+    "streams/connect/policy/change.py": ("tests/contract/cache/test_policy_changed.py",),
+    "streams/connect/policy/": (
+        "tests/unit/connect/policy/test_policy.py",
+        "tests/contract/test_policy_service.py",
+    ),
+    "streams/connect/cache/kind.py": ("tests/unit/connect/cache/test_cache_lives.py",),
+    "streams/connect/cache/local.py": (
+        "tests/unit/connect/cache/test_local_cache.py",
+        "tests/unit/connect/cache/test_cache.py",
+    ),
+    "streams/connect/cache/": (
+        "tests/unit/connect/cache/test_cache.py",
+        "tests/unit/connect/cache/test_cache_lives.py",
+        "tests/unit/connect/cache/test_local_cache.py",
+        "tests/unit/connect/cache/test_recent.py",
+        "tests/unit/connect/cache/test_write_behind.py",
         "tests/properties/test_cache_age_laws.py",
         "tests/properties/test_cache_laws.py",
     ),
-    "streams/degradation/": (
-        "tests/unit/degradation",
+    "streams/core/degradation/": (
+        "tests/unit/core/degradation",
         "tests/properties/test_fading_laws.py",
     ),
-    "streams/pool/": ("tests/unit/test_child.py", "tests/contract/test_job_pool.py"),
-    "streams/access/request_rate.py": (
+    "streams/engine/pool/": (
+        "tests/unit/dev/local/test_child.py",
+        "tests/contract/test_job_pool.py",
+    ),
+    "streams/connect/access/request_rate.py": (
         "tests/properties/test_request_rate_laws.py",
         "tests/properties/test_quota_laws.py",
     ),
-    "streams/runtime/pressure.py": ("tests/unit/runtime/test_pressure.py",),
-    "streams/runtime/fair_queue.py": ("tests/properties/test_fair_queue_laws.py",),
-    "streams/runtime/poison.py": (
-        "tests/unit/test_poison.py",
+    "streams/engine/runtime/partition/pressure.py": ("tests/unit/engine/runtime/test_pressure.py",),
+    "streams/engine/runtime/jobs/fair_queue.py": ("tests/properties/test_fair_queue_laws.py",),
+    "streams/engine/runtime/poison/poison.py": (
+        "tests/unit/engine/runtime/test_poison.py",
         "tests/properties/test_poison_laws.py",
-        "tests/unit/test_shipped_settings.py",
+        "tests/unit/core/settings/test_shipped_settings.py",
     ),
-    "streams/runtime/poison_register.py": ("tests/unit/runtime/test_poison_register.py",),
-    "streams/runtime/deadline.py": ("tests/unit/test_deadline.py",),
-    "streams/runtime/identity.py": ("tests/unit/test_identity.py",),
-    "streams/runtime/idle.py": ("tests/unit/test_idle_watch.py",),
-    "streams/runtime/progress.py": ("tests/properties/test_progress_laws.py",),
-    "streams/sinks/rollup_queue.py": ("tests/unit/test_rollup_queue.py",),
-    "streams/sinks/delivery.py": ("tests/unit/test_delivery.py",),
-    "streams/sinks/sharding.py": ("tests/unit/test_sharding.py",),
-    "streams/sinks/bisection.py": ("tests/unit/test_bisection.py",),
-    "streams/runtime/dispatcher.py": (
-        "tests/unit/runtime/test_dispatcher.py",
-        "tests/unit/runtime/test_needs_of_work.py",
+    "streams/engine/runtime/poison/poison_register.py": (
+        "tests/unit/engine/runtime/test_poison_register.py",
     ),
-    "streams/runtime/first_requests.py": (
-        "tests/unit/runtime/test_job_partition.py",
+    "streams/core/resilience/deadline.py": ("tests/unit/core/resilience/test_deadline.py",),
+    "streams/engine/runtime/identity.py": ("tests/unit/engine/runtime/test_identity.py",),
+    "streams/engine/runtime/partition/idle.py": ("tests/unit/engine/runtime/test_idle_watch.py",),
+    "streams/engine/runtime/partition/progress.py": ("tests/properties/test_progress_laws.py",),
+    "streams/connect/sinks/rollup_queue.py": ("tests/unit/connect/sinks/test_rollup_queue.py",),
+    "streams/connect/sinks/delivery.py": ("tests/unit/connect/sinks/test_delivery.py",),
+    "streams/connect/sinks/sharding.py": ("tests/unit/connect/sinks/test_sharding.py",),
+    "streams/connect/sinks/bisection.py": ("tests/unit/connect/sinks/test_bisection.py",),
+    "streams/engine/runtime/jobs/dispatcher.py": (
+        "tests/unit/engine/runtime/test_dispatcher.py",
+        "tests/unit/engine/runtime/test_needs_of_work.py",
+    ),
+    "streams/engine/runtime/jobs/first_requests.py": (
+        "tests/unit/engine/runtime/test_job_partition.py",
         "tests/properties/test_job_key_laws.py",
     ),
-    "streams/runtime/held_requests.py": ("tests/unit/runtime/test_look_ahead.py",),
-    "streams/settings/reading.py": (
-        "tests/unit/test_setting_bounds.py",
-        "tests/unit/test_setting_meanings.py",
+    "streams/engine/runtime/jobs/held_requests.py": (
+        "tests/unit/engine/runtime/test_look_ahead.py",
     ),
-    "streams/runtime/handover.py": ("tests/unit/runtime/test_handover.py",),
-    "streams/queue_policy.py": (
-        "tests/unit/test_job_retries.py",
-        "tests/unit/runtime/test_dispatcher.py",
+    "streams/core/settings/reading.py": (
+        "tests/unit/core/settings/test_setting_bounds.py",
+        "tests/unit/core/settings/test_setting_meanings.py",
     ),
-    "agents/simulator.py": ("tests/unit/test_simulator.py",),
-    "streams/scenarios/": ("tests/unit/test_scenarios.py", "tests/unit/test_simulator.py"),
-    "streams/replay/policies.py": ("tests/unit/test_replay_policies.py",),
-    "streams/replay/": (
-        "tests/unit/test_replay_policies.py",
-        "tests/unit/test_replay_golden.py",
+    "streams/engine/runtime/commit/handover.py": ("tests/unit/engine/runtime/test_handover.py",),
+    "streams/engine/agents/queue_policy.py": (
+        "tests/unit/core/settings/test_job_retries.py",
+        "tests/unit/engine/runtime/test_dispatcher.py",
+    ),
+    "agents/simulator.py": ("tests/unit/agents/test_simulator.py",),
+    "streams/engine/scenarios/": (
+        "tests/unit/engine/scenarios/test_scenarios.py",
+        "tests/unit/agents/test_simulator.py",
+    ),
+    "streams/operate/replay/policies.py": ("tests/unit/operate/replay/test_replay_policies.py",),
+    "streams/operate/replay/": (
+        "tests/unit/operate/replay/test_replay_policies.py",
+        "tests/unit/operate/replay/test_replay_golden.py",
         "tests/contract/replay",
     ),
-    "streams/edge/": (
-        "tests/unit/edge",
-        "tests/unit/test_edge_lane.py",
+    "streams/http/edge/": (
+        "tests/unit/http/edge",
+        "tests/unit/http/edge/test_edge_lane.py",
         "tests/properties/test_spool_laws.py",
         "tests/properties/test_lane_laws.py",
     ),

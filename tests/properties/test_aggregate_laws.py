@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.errors import UsageError
-from tables.aggregates.aggregate import Additions, FieldType, FieldValues
-from tables.aggregates.distinct import Distinct
-from tables.aggregates.ends import First, Last
-from tables.aggregates.extremes import Max, Min
-from tables.aggregates.moments import Mean, Variance
-from tables.aggregates.quantiles import Quantiles
-from tables.aggregates.sums import Count, Sum
-from tables.aggregates.top_k import TopK
+from streams.core.errors import UsageError
+from streams.engine.aggregates.aggregate import Additions, FieldType, FieldValues
+from streams.engine.aggregates.distinct import Distinct
+from streams.engine.aggregates.ends import First, Last
+from streams.engine.aggregates.extremes import Max, Min
+from streams.engine.aggregates.moments import Mean, Variance
+from streams.engine.aggregates.quantiles import Quantiles
+from streams.engine.aggregates.sums import Count, Sum
+from streams.engine.aggregates.top_k import TopK
 
 CAPACITY = 8
 FLOATS = st.floats(-1e12, 1e12, allow_subnormal=False)

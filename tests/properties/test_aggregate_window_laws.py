@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.errors import StateLimit, TableChanged
-from tables.aggregate_table import WindowBatch
-from tables.aggregate_windows import AggregateWindows
-from tables.aggregates.aggregate import FieldType, FieldValues
-from tables.aggregates.ends import First
-from tables.aggregates.sums import Count, Sum
-from tables.aggregates.top_k import TopK
-from tables.session_windows import SessionWindows
-from tables.windowed import Windows
+from streams.core.errors import StateLimit, TableChanged
+from streams.engine.aggregates.aggregate import FieldType, FieldValues
+from streams.engine.aggregates.ends import First
+from streams.engine.aggregates.sums import Count, Sum
+from streams.engine.aggregates.top_k import TopK
+from streams.engine.windows.aggregate_table import WindowBatch
+from streams.engine.windows.aggregate_windows import AggregateWindows
+from streams.engine.windows.session_windows import SessionWindows
+from streams.engine.windows.windowed import Windows
 
 GRACE_MS = 10
 FOLD = {"n": Count(), "s": Sum("v"), "first": First("v"), "top": TopK("v", k=1, capacity=2)}

@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.runtime.append_times import first_since, last_record
-from streams.types import RecordBatch, TopicPartition
+from streams.connect.broker.append_times import first_since, last_record
+from streams.core.types import RecordBatch, TopicPartition
 
 TP = TopicPartition("t", 0)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.clock import VirtualClock
-from streams.errors import BreakerOpen, CacheUnavailable
-from streams.resilience.breaker import Breaker, BreakerPolicy
-from streams.telemetry.metrics import Metrics
+from streams.core.clock import VirtualClock
+from streams.core.errors import BreakerOpen, CacheUnavailable
+from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.telemetry.metrics import Metrics
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["ok", "fail", "other", "pause"]), st.integers(0, 40)), max_size=60

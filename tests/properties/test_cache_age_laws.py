@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
-from streams.cache.invalidations import Invalidations
-from streams.cache.kind import CacheKind
-from streams.cache.memory import MemoryShared
-from streams.clock import VirtualClock, settle
-from streams.errors import CacheUnavailable
-from streams.resilience.breaker import Breaker, BreakerPolicy
-from streams.telemetry.metrics import Metrics
+from streams.connect.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
+from streams.connect.cache.invalidations import Invalidations
+from streams.connect.cache.kind import CacheKind
+from streams.connect.cache.memory import MemoryShared
+from streams.core.clock import VirtualClock, settle
+from streams.core.errors import CacheUnavailable
+from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.telemetry.metrics import Metrics
 
 TTL_S = 30.0
 STEPS = st.lists(

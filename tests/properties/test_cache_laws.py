@@ -14,14 +14,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from streams.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
-from streams.cache.invalidations import Invalidations
-from streams.cache.kind import CacheKind
-from streams.cache.memory import MemoryShared
-from streams.clock import VirtualClock, settle
-from streams.errors import CacheUnavailable
-from streams.resilience.breaker import Breaker, BreakerPolicy
-from streams.telemetry.metrics import Metrics
+from streams.connect.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
+from streams.connect.cache.invalidations import Invalidations
+from streams.connect.cache.kind import CacheKind
+from streams.connect.cache.memory import MemoryShared
+from streams.core.clock import VirtualClock, settle
+from streams.core.errors import CacheUnavailable
+from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.telemetry.metrics import Metrics
 
 NAMES = st.sampled_from(["a", "b"])
 PROCESSES = st.integers(0, 2)

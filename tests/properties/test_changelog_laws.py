@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import ChangelogGap, UnknownFormat
-from streams.settings import Settings
-from streams.topic import CHANGELOG_PART_BYTES
-from tables.changelog import FORMAT, Counters, Link, entry_bytes, pack, unpack
-from tables.table import MAX_ENTRY_BYTES
+from streams.core.errors import ChangelogGap, UnknownFormat
+from streams.core.settings import Settings
+from streams.core.topics.topic import CHANGELOG_PART_BYTES
+from streams.engine.state.changelog import FORMAT, Counters, Link, entry_bytes, pack, unpack
+from streams.engine.state.table import MAX_ENTRY_BYTES
 
 numbers = st.integers(0, 2**60)
 counters = st.builds(

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.app import app
-from streams import headers
-from streams.codecs import Limits, decode
-from streams.types import RecordBatch, TopicPartition
+from streams.core.records import headers
+from streams.core.types import RecordBatch, TopicPartition
+from streams.engine.decode.codecs import Limits, decode
 
 T = 1_700_000_000_000
 LIMITS = Limits(future_max_s=300, late_max_s=604_800)

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.deviations import about_mean, combined
-from tables.minute_windows import MinuteWindows, WindowPolicy
+from streams.core.rows.deviations import about_mean, combined
+from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
 
 RATIO_MAX = 1e12
 """The largest mean in standard deviations that is promised."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.job_refusals import InvalidParameters
-from streams.scenarios.expression import Expression
+from streams.core.job_refusals import InvalidParameters
+from streams.engine.scenarios.expression import Expression
 
 ROWS = {"x": np.array([0.5, -2.0, 3.0]), "y": np.array([4.0, 0.25, -1.0])}
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)

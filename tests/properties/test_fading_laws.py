@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.degradation.fading import Fading
-from streams.degradation.level import Level
+from streams.core.degradation.fading import Fading
+from streams.core.degradation.level import Level
 
 READINGS = st.lists(st.sampled_from(list(Level)), min_size=1, max_size=80)
 

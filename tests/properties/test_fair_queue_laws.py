@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.runtime.fair_queue import QUEUES_MAX, FairQueue
+from streams.engine.runtime.jobs.fair_queue import QUEUES_MAX, FairQueue
 
 SHARE = 0.25
 TENANTS = st.sampled_from("abcde")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.access.fair_room import FairRoom
+from streams.connect.access.fair_room import FairRoom
 
 SIZE = 1000
 steps = st.lists(

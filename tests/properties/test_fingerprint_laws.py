@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.fingerprint import Fingerprints
-from tables.names import SeriesNames
+from streams.engine.windows.fingerprint import Fingerprints
+from streams.engine.windows.names import SeriesNames
 
 PRINTS = Fingerprints(bytes(range(16)))
 OTHER = Fingerprints(bytes(16))

@@ -7,12 +7,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.health.finding import Severity
-from streams.health.observation import Observation, SourceObservation
-from streams.health.rule import judge
-from streams.local.live_workers import Worker
-from streams.topology import DeclaredSource
-from streams.types import GroupDescription, GroupMember, LogBounds, TopicPartition
+from streams.core.topics.topology import DeclaredSource
+from streams.core.types import GroupDescription, GroupMember, LogBounds, TopicPartition
+from streams.engine.health.finding import Severity
+from streams.engine.health.live_workers import Worker
+from streams.engine.health.observation import Observation, SourceObservation
+from streams.engine.health.rule import judge
 
 OFFSETS = st.integers(0, 5)
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import StoreUnusable
-from tables import id_run, id_run_builder
-from tables.id_filter import IdFilter, masks
-from tables.id_rows import APPEND, HI, LO, LOG, ROW_BYTES
-from tables.id_run import IdRun, read_index
-from tables.id_run_builder import IdRunBuilder
-from tables.memory_files import MemoryFiles
-from tables.recent_ids import RecentIds
+from streams.core.errors import StoreUnusable
+from streams.engine.identities import id_run, id_run_builder
+from streams.engine.identities.id_filter import IdFilter, masks
+from streams.engine.identities.id_rows import APPEND, HI, LO, LOG, ROW_BYTES
+from streams.engine.identities.id_run import IdRun, read_index
+from streams.engine.identities.id_run_builder import IdRunBuilder
+from streams.engine.identities.recent_ids import RecentIds
+from streams.engine.state.memory_files import MemoryFiles
 
 NAME = "run"
 

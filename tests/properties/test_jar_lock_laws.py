@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.local.jar_lock import LOCK_FILE, Jar, parse_lock, read_lock, render_lock
+from streams.dev.local.jar_lock import LOCK_FILE, Jar, parse_lock, read_lock, render_lock
 
 _words = st.from_regex(r"[A-Za-z0-9_.-]{1,20}", fullmatch=True)
 _jars = st.builds(

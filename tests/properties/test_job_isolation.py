@@ -9,8 +9,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.clock import settle
-from tests.unit.runtime.job_desk import DLQ, SETTINGS, SOURCE, Desk, Hand
+from streams.core.clock import settle
+from tests.unit.engine.runtime.job_desk import DLQ, SETTINGS, SOURCE, Desk, Hand
 
 HONEST, HOSTILE = "honest", "hostile"
 TIGHT = replace(

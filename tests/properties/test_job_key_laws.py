@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.errors import ProcessDied
-from streams.queue_policy import QueuePolicy
-from tests.unit.runtime.job_desk import SETTINGS, Desk, Hand
+from streams.core.errors import ProcessDied
+from streams.engine.agents.queue_policy import QueuePolicy
+from tests.unit.engine.runtime.job_desk import SETTINGS, Desk, Hand
 
 TTL_S = SETTINGS.dedupe_ttl_s
 GAPS_S = st.sampled_from([0, TTL_S // 3, TTL_S // 2, TTL_S - 1, TTL_S + 1])

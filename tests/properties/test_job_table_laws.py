@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.finished_offsets import BLOCK, FinishedOffsets
-from tables.outcomes import Outcomes, Remembered
+from streams.engine.state.finished_offsets import BLOCK, FinishedOffsets
+from streams.engine.state.outcomes import Outcomes, Remembered
 
 TTL_MS = 1000
 VERDICTS = st.sampled_from(["applied", "duplicate", "invalid_json"])

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from agents.aggregate_metrics import aggregate_metrics
 from agents.app import MODEL_METRICS
-from streams.agent import EventBatch
-from streams.codecs import Limits, decode
-from streams.types import RecordBatch, TopicPartition
-from streams.workload.judge import Judge, Rules
-from tables.fingerprint import Fingerprints
-from tables.log_time import Expiry, LogTime, log_times
-from tables.memory_files import MemoryFiles
-from tables.minute_windows import MinuteWindows, WindowPolicy
-from tables.seen_events import SeenEvents
+from streams.core.types import RecordBatch, TopicPartition
+from streams.engine.agents.agent import EventBatch
+from streams.engine.decode.codecs import Limits, decode
+from streams.engine.identities.seen_events import SeenEvents
+from streams.engine.state.log_time import Expiry, LogTime, log_times
+from streams.engine.state.memory_files import MemoryFiles
+from streams.engine.windows.fingerprint import Fingerprints
+from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.operate.audit.judge import Judge, Rules
 
 FUTURE_S, LATE_S, TTL_S = 300, 3600, 60
 NOW_MS = 1_760_000_000_000

@@ -8,10 +8,10 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.broker.kafka_columns import ColumnFetch
-from streams.broker.kafka_decompression import uncompressed
-from streams.broker.kafka_record_set import RecordSet, tolerant_records
-from streams.types import RecordBatch, TopicPartition
+from streams.connect.broker.kafka.columns import ColumnFetch
+from streams.connect.broker.kafka.decompression import uncompressed
+from streams.connect.broker.kafka.record_set import RecordSet, tolerant_records
+from streams.core.types import RecordBatch, TopicPartition
 
 TP = TopicPartition("topic", 0)
 ABORT, COMMIT = b"\x00\x00\x00\x00", b"\x00\x00\x00\x01"

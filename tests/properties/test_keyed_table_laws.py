@@ -6,8 +6,8 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tables.keyed import KeyedTable
-from tables.table_values import form_of
+from streams.engine.state.keyed import KeyedTable
+from streams.engine.state.table_values import form_of
 
 KEYS = st.one_of(st.sampled_from(["a", "b", b"a", 1, ("a", 1), ("a", b"x")]), st.text(max_size=3))
 SCALARS = st.one_of(

@@ -16,18 +16,18 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from streams.access.refusals import NotStored, Overloaded
-from streams.broker.memory import MemoryBroker
-from streams.edge import lane
-from streams.edge.edge_run import EdgeRun
-from streams.edge.exchange import Kept
-from streams.edge.lane import Bounds, Lane
-from streams.edge.shipment import Shipper
-from streams.edge.spool import Spool
-from streams.errors import BrokerUnavailable
-from streams.simulation.loop import LoopClock, VirtualLoop, run
-from streams.telemetry.metrics import Metrics
-from streams.types import TopicConfig, TopicPartition
+from streams.connect.access.refusals import NotStored, Overloaded
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.errors import BrokerUnavailable
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import TopicConfig, TopicPartition
+from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
+from streams.http.edge import lane
+from streams.http.edge.edge_run import EdgeRun
+from streams.http.edge.exchange import Kept
+from streams.http.edge.lane import Bounds, Lane
+from streams.http.edge.shipment import Shipper
+from streams.http.edge.spool import Spool
 
 TOPIC = "t"
 PARTITIONS = 2

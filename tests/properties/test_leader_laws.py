@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.app import app
-from streams.broker.memory import MemoryBroker
-from streams.errors import BrokerUnavailable
-from streams.schedule import term
-from streams.schedule.job import Findings, ScheduledJob
-from streams.schedule.journal import entries, schedule_of
-from streams.schedule.leader import SESSION_S, Candidate
-from streams.simulation.loop import LoopClock, VirtualLoop, run
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.errors import BrokerUnavailable
+from streams.core.telemetry.metrics import Metrics
+from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
+from streams.engine.schedule import term
+from streams.engine.schedule.job import Findings, ScheduledJob
+from streams.engine.schedule.journal import entries, schedule_of
+from streams.engine.schedule.leader import SESSION_S, Candidate
+from streams.operate.topics.topics import wanted_topics
 
 STEPS = st.lists(
     st.tuples(

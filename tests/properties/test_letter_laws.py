@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.app import app
-from streams.dead_letters import Failure, Origin, dead_letter
-from streams.dlq.dialects import DIA
-from streams.dlq.letter import Letter, letters
-from streams.types import OutboundRecord, RecordBatch, TopicPartition
+from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
+from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
+from streams.operate.dlq.dialects import DIA
+from streams.operate.dlq.letter import Letter, letters
 
 names = st.one_of(
     st.text(max_size=12),

@@ -6,8 +6,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.changelog import entry_bytes
-from tables.live_keys import LiveKeys, Place
+from streams.engine.state.changelog import entry_bytes
+from streams.engine.state.live_keys import LiveKeys, Place
 
 SLACK_BYTES = 400
 keys = st.integers(0, 9).map(lambda number: b"%d" % number)

@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from streams.clock import VirtualClock
-from streams.coordination.lease import take
-from streams.coordination.memory_locks import MemoryLocks
-from streams.errors import CacheUnavailable
+from streams.connect.coordination.lease import take
+from streams.connect.coordination.memory_locks import MemoryLocks
+from streams.core.clock import VirtualClock
+from streams.core.errors import CacheUnavailable
 
 TTL_S = 10.0
 WORKERS = st.integers(0, 3)

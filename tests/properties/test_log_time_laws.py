@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.workload import log_age
-from streams.workload.log_age import LogAge
-from tables import log_time
-from tables.log_time import Expiry, LogTime, log_times
+from streams.engine.state import log_time
+from streams.engine.state.log_time import Expiry, LogTime, log_times
+from streams.operate.audit import log_age
+from streams.operate.audit.log_age import LogAge
 
 BEGAN_MS = 1_760_000_000_000
 HOUR_MS = 3_600_000

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streams.broker.memory_group import Group, Member, assign
-from streams.types import TopicPartition
+from streams.connect.broker.memory.group import Group, Member, assign
+from streams.core.types import TopicPartition
 
 PARTITIONS = {"a": 3, "b": 2, "c": 0}
 names = st.sampled_from(["m1", "m2", "m3", "m4"])

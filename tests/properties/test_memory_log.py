@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streams.broker.memory_log import Entry, Log
-from streams.types import OffsetOutOfRange, TopicPartition
+from streams.connect.broker.memory.log import Entry, Log
+from streams.core.types import OffsetOutOfRange, TopicPartition
 
 TP = TopicPartition("topic", 0)
 PRODUCERS = st.integers(min_value=1, max_value=3)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.log_time import Expiry, LogTime
+from streams.engine.state.log_time import Expiry, LogTime
 from tables.model_cards import ModelCards
 
 DAY_MS = 86_400_000

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.replay.dispositions import Disposition, Dispositions
-from streams.replay.ranges import NOTHING, OffsetSet
+from streams.operate.replay.dispositions import Disposition, Dispositions
+from streams.operate.replay.ranges import NOTHING, OffsetSet
 
 members = st.sets(st.integers(0, 300), max_size=80)
 

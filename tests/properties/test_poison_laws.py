@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import PoisonStorm
-from streams.runtime.poison import PoisonBreaker, PoisonLimits
-from streams.types import TopicPartition
+from streams.core.errors import PoisonStorm
+from streams.core.types import TopicPartition
+from streams.engine.runtime.poison.poison import PoisonBreaker, PoisonLimits
 
 TP = TopicPartition("t", 0)
 HOSTILE = (b"h0", b"h1")

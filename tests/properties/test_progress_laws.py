@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.runtime.assignment import first_link
-from streams.runtime.progress import Progress
-from streams.types import RecordBatch, TopicPartition
+from streams.core.types import RecordBatch, TopicPartition
+from streams.engine.runtime.assignment import first_link
+from streams.engine.runtime.partition.progress import Progress
 
 TP = TopicPartition("topic", 0)
 batches = st.lists(st.lists(st.booleans(), max_size=10), max_size=10)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.app import MODEL_METRICS, SIMULATION_REQUEST, app
-from streams.bad_records import TimestampInFuture, TimestampTooOld
-from streams.codecs import Limits, check
-from streams.formats.whole_numbers import decode_whole
-from streams.schema_documents import document
+from streams.connect.schema_registry.documents import document
+from streams.core.formats.whole_numbers import decode_whole
+from streams.core.records.bad_records import TimestampInFuture, TimestampTooOld
+from streams.engine.decode.codecs import Limits, check
 from tests.properties.test_codec_laws import NAMES, WELL, T, scalars
 
 LIMITS = Limits(future_max_s=300, late_max_s=604_800)

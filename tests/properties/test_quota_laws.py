@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.access.quotas import Costs, MemoryBuckets, Quota, Quotas
-from streams.access.refusals import OverQuota, RateLimited
-from streams.clock import VirtualClock
-from streams.errors import CacheUnavailable
-from streams.resilience.breaker import Breaker, BreakerPolicy
-from streams.telemetry.metrics import Metrics
+from streams.connect.access.quotas import Costs, MemoryBuckets, Quota, Quotas
+from streams.connect.access.refusals import OverQuota, RateLimited
+from streams.core.clock import VirtualClock
+from streams.core.errors import CacheUnavailable
+from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.telemetry.metrics import Metrics
 
 PERIOD_S = 60.0
 EDGES = 3

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams import App, Record
-from streams.clock import SystemClock
-from streams.formats.guarded import guarded
-from streams.formats.proto_messages import messages_of
-from streams.formats.schema_source import Subject
-from streams.formats.wire_format import header, read_indexes, schema_id, written_indexes
-from streams.schema_registry.connecting import connect
-from streams.schema_registry.memory import MemoryRegistry
-from streams.schema_registry.registry import SchemaRegistry
-from streams.telemetry.metrics import Metrics
+from streams.connect.schema_registry.connecting import connect
+from streams.connect.schema_registry.memory import MemoryRegistry
+from streams.connect.schema_registry.registry import SchemaRegistry
+from streams.core.clock import SystemClock
+from streams.core.formats.guarded import guarded
+from streams.core.formats.proto_messages import messages_of
+from streams.core.formats.schema_source import Subject
+from streams.core.formats.wire_format import header, read_indexes, schema_id, written_indexes
+from streams.core.telemetry.metrics import Metrics
 from tests.proto_types import Order as ProtoOrder
 
 INT64 = st.integers(-(2**63), 2**63 - 1)

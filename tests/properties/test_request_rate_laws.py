@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.access import request_rate
-from streams.access.refusals import RateLimited
-from streams.access.request_rate import RequestRate
+from streams.connect.access import request_rate
+from streams.connect.access.refusals import RateLimited
+from streams.connect.access.request_rate import RequestRate
 
 PERIOD_S = 60.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.local.restart import (
+from streams.core.process.restart import (
     DEATHS_MAX,
     DELAY_MAX_S,
     FIRST_DELAY_S,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.bad_records import InvalidJson, RetriesExhausted
-from streams.clock import VirtualClock
-from streams.errors import Disposition, ShardUnavailable, TransientError
-from streams.resilience.retry import Retrier, RetryPolicy
+from streams.core.clock import VirtualClock
+from streams.core.errors import Disposition, ShardUnavailable, TransientError
+from streams.core.records.bad_records import InvalidJson, RetriesExhausted
+from streams.core.resilience.retry import Retrier, RetryPolicy
 
 
 class HeldError(TransientError):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.column_type import column_type
-from streams.row_json import read_row, row_json
+from streams.core.rows.column_type import column_type
+from streams.core.rows.row_json import read_row, row_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = {

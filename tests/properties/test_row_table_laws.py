@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.row_table import PROBES_MAX, RowTable, mixed
+from streams.engine.state.row_table import PROBES_MAX, RowTable, mixed
 
 # Few different upper halves: every table has rows that meet in one place.
 hashes = st.builds(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from schemas.compatibility import differences
+from streams.connect.schema_registry.compatibility import differences
 
 INTEGERS = st.integers(-6, 6)
 WORDS = st.text("ab", max_size=4)

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from streams.errors import StoreUnusable
-from tables import log_time, seen_events
-from tables.id_shares import Owners
-from tables.log_time import Expiry, LogTime, LogTimes, log_times
-from tables.memory_files import MemoryFiles
-from tables.seen_events import SeenEvents, Verdict
+from streams.core.errors import StoreUnusable
+from streams.engine.identities import seen_events
+from streams.engine.identities.id_shares import Owners
+from streams.engine.identities.seen_events import SeenEvents, Verdict
+from streams.engine.state import log_time
+from streams.engine.state.log_time import Expiry, LogTime, LogTimes, log_times
+from streams.engine.state.memory_files import MemoryFiles
 
 TTL_MS = 1000
 EVENTS = [(hi, lo) for hi in (1, 2, 3, 2**64 - 1) for lo in (0, 7, 2**64 - 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.shares import Shares, room
+from streams.engine.state.shares import Shares, room
 
 TENANTS = ["a", "b", "c", "d"]
 moves = st.lists(

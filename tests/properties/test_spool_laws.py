@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.edge import frame, spool
-from streams.edge.block import Block
-from streams.edge.spool import Spool
-from streams.errors import SpoolCorrupt
+from streams.core.errors import SpoolCorrupt
+from streams.http.edge import frame, spool
+from streams.http.edge.block import Block
+from streams.http.edge.spool import Spool
 
 SEED = 0x5EED
 SMALL = st.binary(max_size=40)

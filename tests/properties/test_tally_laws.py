@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.app import app
-from streams.dlq import tally as module
-from streams.dlq.letter import letters
-from streams.dlq.tally import FIELDS, OTHERS, Tally
-from streams.types import RecordBatch, TopicPartition
+from streams.core.types import RecordBatch, TopicPartition
+from streams.operate.dlq import tally as module
+from streams.operate.dlq.letter import letters
+from streams.operate.dlq.tally import FIELDS, OTHERS, Tally
 
 NOW_MS = 1_800_000_000_000
 codes = st.sampled_from(["wrong_type", "invalid_json", "a", "b", "c", "d"])

@@ -3,7 +3,7 @@
 The hostile tenant sends whatever a token of an edge lets it send (its own name as the tenant), as fast as
 it likes. What the honest one gets (rows, recorded runs, cards, dead letters) must be what it gets
 alone, and nothing may stop. Its own use stays within what the rule of shares always leaves
-(tables/shares.py): half of what one hostile tenant cannot have.
+(streams/engine/state/shares.py): half of what one hostile tenant cannot have.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.app import AGGREGATE_METRICS, RECORD_TRAINING
-from streams.simulation.loop import VirtualLoop, run
-from tables.shares import Shares
-from tests.unit.runtime.test_quarantine import METRICS, TOUCHY, TRAINING, Town
+from streams.dev.simulation.loop import VirtualLoop, run
+from streams.engine.state.shares import Shares
+from tests.unit.engine.runtime.test_quarantine import METRICS, TOUCHY, TRAINING, Town
 
 HONEST, HOSTILE = "honest", "hostile"
 SETTINGS = replace(

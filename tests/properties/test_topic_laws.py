@@ -9,11 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.app import app
-from streams.broker.memory import MemoryBroker
-from streams.clock import VirtualClock
-from streams.errors import RefusedBySafety
-from streams.topics import MIN_INSYNC, PARTITIONS, Durability, apply, plan, wanted_topics
-from streams.types import TopicConfig
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import VirtualClock
+from streams.core.errors import RefusedBySafety
+from streams.core.types import TopicConfig
+from streams.operate.topics.topics import (
+    MIN_INSYNC,
+    PARTITIONS,
+    Durability,
+    apply,
+    plan,
+    wanted_topics,
+)
 
 NAMES = [topic.name for topic in wanted_topics(app.topology)]
 SIZES = ("retention.ms", "retention.bytes", "max.message.bytes")

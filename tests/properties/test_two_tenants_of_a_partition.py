@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.app import MODEL_METRICS
-from streams.types import RecordBatch, TopicPartition
+from streams.core.types import RecordBatch, TopicPartition
 from tests.properties.test_judge import NOW_MS, Pipeline
 
 TENANTS = ("acme", "acme\0", "a")

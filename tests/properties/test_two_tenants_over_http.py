@@ -19,19 +19,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.app import MODEL_METRICS, app
-from streams.access.quotas import Quota, Quotas
-from streams.access.refusals import Overloaded
-from streams.access.tokens import Role, TokenFile
-from streams.broker.memory import MemoryBroker
-from streams.clock import SystemClock, VirtualClock
-from streams.console.pages.live import Live, Subject
-from streams.console.serving import ConsoleProcess
-from streams.edge.serving import EdgeProcess
-from streams.settings import Settings
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
-from streams.types import TopicPartition
-from tests.unit.dlq.mailbag import GOOD, fill, letter, six
+from streams.connect.access.quotas import Quota, Quotas
+from streams.connect.access.refusals import Overloaded
+from streams.connect.access.tokens import Role, TokenFile
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock, VirtualClock
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import TopicPartition
+from streams.http.console.pages.live import Live, Subject
+from streams.http.console.serving import ConsoleProcess
+from streams.http.edge.serving import EdgeProcess
+from streams.operate.topics.topics import wanted_topics
+from tests.unit.operate.dlq.mailbag import GOOD, fill, letter, six
 
 VICTIM, HOSTILE = "acme", "globex"
 METRICS = "/v1/events/model.metrics"

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.rows import WindowRows
-from tables import window_lookup
-from tables.emission import Emission
-from tables.minute_windows import MinuteWindows, WindowPolicy
-from tables.sketch_code import encode
+from streams.core.rows.built_in_tables import WindowRows
+from streams.engine.windows import window_lookup
+from streams.engine.windows.emission import Emission
+from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.sketch_code import encode
 
 SHARDS = 2
 POLICY = WindowPolicy(grace_ms=60_000, late_hold_s=30.0, emit_rows_max=6)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables import window_segment
-from tables.minute_windows import MinuteWindows, WindowPolicy
-from tables.table import MAX_ENTRY_BYTES
+from streams.engine.state.table import MAX_ENTRY_BYTES
+from streams.engine.windows import window_segment
+from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
 
 
 def _table() -> MinuteWindows:

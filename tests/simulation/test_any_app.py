@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from streams import JsonSchema, Protobuf, Record
-from streams.app import App
-from streams.simulation.any_app import check_app
-from streams.simulation.broken_registry import VARIANTS
-from streams.simulation.difference import Difference
-from streams.simulation.history import NotSettled
-from streams.simulation.seeds import quiet
+from streams.dev.simulation.any_app import check_app
+from streams.dev.simulation.broken.registry import VARIANTS
+from streams.dev.simulation.difference import Difference
+from streams.dev.simulation.history import NotSettled
+from streams.dev.simulation.seeds import quiet
+from streams.engine.app.app import App
 from tests.proto_types import Order as ProtoOrder
 
 SEEDS_OF_A_GOOD_APP = 3

@@ -1,10 +1,10 @@
-"""`python -m streams.simulation`, by which a person looks at histories."""
+"""`python -m streams.dev.simulation`, by which a person looks at histories."""
 
 from __future__ import annotations
 
 import pytest
 
-from streams.simulation import __main__ as command
+from streams.dev.simulation import __main__ as command
 
 
 def test_many_seeds_run_with_the_broken_engine_that_was_asked_for(capfd):

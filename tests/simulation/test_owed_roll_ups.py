@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.runtime.effects import RollUp, roll_up_keys
-from streams.simulation.owed_roll_ups import OwedRollUps
-from tables.declarations import OUTBOX
+from streams.dev.simulation.owed_roll_ups import OwedRollUps
+from streams.engine.engine_tables import OUTBOX
+from streams.engine.runtime.effects.effects import RollUp, roll_up_keys
 
 HOUR = RollUp(0, "h1", 1_759_996_800)
 [KEY] = [

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from streams.simulation.seeds import try_seed, try_seeds
+from streams.dev.simulation.seeds import try_seed, try_seeds
 
 SEEDS = range(24)
 JOBS = os.cpu_count() or 1

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.simulation.seeds import first_caught, try_seeds
-from streams.simulation.stories import STORIES, variants
+from streams.dev.simulation.seeds import first_caught, try_seeds
+from streams.dev.simulation.stories import STORIES, variants
 
 SEEDS = int(os.environ.get("TEST_SEEDS", "400"))
 JOBS = os.cpu_count() or 1
@@ -67,7 +67,7 @@ def test_a_seed_makes_the_same_history_in_every_process():
     """Else a failing seed could not be looked at. The hash seed of strings must not matter."""
     traces = {
         subprocess.run(
-            [sys.executable, "-m", "streams.simulation", "7", "--trace"],
+            [sys.executable, "-m", "streams.dev.simulation", "7", "--trace"],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,

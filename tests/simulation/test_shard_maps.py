@@ -8,11 +8,11 @@ import json
 import pytest
 
 from agents.app import AGGREGATE_METRICS
-from streams.errors import ShardMapChanged
-from streams.simulation.history import SETTINGS
-from streams.simulation.loop import VirtualLoop, run
-from streams.simulation.world import World
-from streams.sinks.sharding import DirectorySharding, HashSharding, ShardMap
+from streams.connect.sinks.sharding import DirectorySharding, HashSharding, ShardMap
+from streams.core.errors import ShardMapChanged
+from streams.dev.simulation.history import SETTINGS
+from streams.dev.simulation.loop import VirtualLoop, run
+from streams.dev.simulation.world import World
 
 OTHERS = [
     ShardMap(3, HashSharding(3)),

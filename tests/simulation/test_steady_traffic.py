@@ -7,10 +7,10 @@ import json
 import random
 
 from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS
-from streams.settings import Settings
-from streams.simulation.loop import VirtualLoop, run
-from streams.simulation.world import World
-from streams.types import TopicPartition
+from streams.core.settings import Settings
+from streams.core.types import TopicPartition
+from streams.dev.simulation.loop import VirtualLoop, run
+from streams.dev.simulation.world import World
 
 SETTINGS = Settings(dedupe_ttl_s=300, changelog_slack_bytes=64 << 10)
 """Ids live for five minutes, so that most of the traffic meets a steady state."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from streams.broker.memory_producer import MemoryPlainProducer
-from streams.runtime.worker import Worker
-from streams.simulation import world
-from streams.simulation.history import simulate
-from streams.simulation.stories import STORIES
-from streams.simulation.trace import trace_of
-from streams.tracing.context import TraceContext
-from streams.tracing.followed import LINKS_MAX
-from tests.unit.tracing.recorder import Recorder
+from streams.connect.broker.memory.producer import MemoryPlainProducer
+from streams.core.tracing.context import TraceContext
+from streams.core.tracing.followed import LINKS_MAX
+from streams.dev.simulation import world
+from streams.dev.simulation.history import simulate
+from streams.dev.simulation.stories import STORIES
+from streams.dev.simulation.trace import trace_of
+from streams.engine.runtime.worker import Worker
+from tests.unit.core.tracing.recorder import Recorder
 
 SEEDS = range(3)
 

@@ -13,12 +13,12 @@ import pytest
 
 from agents.app import RECORD_TRAINING, TRAIN_RESULTS
 from schemas.model_card import ModelCard
-from streams.cache.kind import MODEL, owned
-from streams.cache.shared import CacheKey
-from streams.simulation.history import SETTINGS
-from streams.simulation.loop import VirtualLoop, run
-from streams.simulation.world import World
-from streams.types import TopicPartition
+from streams.connect.cache.kind import MODEL, owned
+from streams.connect.cache.shared import CacheKey
+from streams.core.types import TopicPartition
+from streams.dev.simulation.history import SETTINGS
+from streams.dev.simulation.loop import VirtualLoop, run
+from streams.dev.simulation.world import World
 
 PARTITIONS = 2
 STEPS = 30

@@ -8,19 +8,19 @@ from unittest.mock import patch
 import msgspec
 import pytest
 
-from streams.app import App
-from streams.runtime.window_partition import WindowPartition
-from streams.simulation.any_app import check_app
-from streams.simulation.difference import Difference
-from streams.simulation.seeds import quiet
-from tables import aggregate_table
-from tables.aggregate_table import AggregateTable
-from tables.aggregates.distinct import Distinct
-from tables.aggregates.ends import First, Last
-from tables.aggregates.moments import Mean, Variance
-from tables.aggregates.quantiles import Quantiles
-from tables.aggregates.sums import Count, Sum
-from tables.aggregates.top_k import TopK
+from streams.dev.simulation.any_app import check_app
+from streams.dev.simulation.difference import Difference
+from streams.dev.simulation.seeds import quiet
+from streams.engine.aggregates.distinct import Distinct
+from streams.engine.aggregates.ends import First, Last
+from streams.engine.aggregates.moments import Mean, Variance
+from streams.engine.aggregates.quantiles import Quantiles
+from streams.engine.aggregates.sums import Count, Sum
+from streams.engine.aggregates.top_k import TopK
+from streams.engine.app.app import App
+from streams.engine.runtime.partition.window_partition import WindowPartition
+from streams.engine.windows import aggregate_table
+from streams.engine.windows.aggregate_table import AggregateTable
 
 SEEDS_OF_A_GOOD_APP = 3
 CAUGHT_WITHIN = 30

@@ -9,8 +9,8 @@ import faust
 import msgspec
 import pytest
 
-from streams.app import App
-from streams.errors import TableMisused, UnsupportedByDia, UsageError
+from streams.core.errors import TableMisused, UnsupportedByDia, UsageError
+from streams.engine.app.app import App
 from streams.testing import AppTester, NotAtRest
 
 

@@ -193,16 +193,16 @@ def test_the_lock_holds_every_declared_dependency():
 TOOLS_OF_THE_BUILT_IN_APP = ("simulation", "bench", "demo", "workload")
 """Folders of `streams` that make, play and judge events of the built-in app."""
 NAMES_THE_BUILT_IN_APP = {
-    "streams/loading.py": "its module is what a command means that names no app",
+    "streams/engine/app/loading.py": "its module is what a command means that names no app",
     "streams/cli/produce.py": "the generator makes events of two of its types",
     "streams/cli/query.py": "shows its model cards",
-    "streams/console/simulations.py": "a page that an app asks for: it writes its requests",
-    "streams/console/training.py": "a page that an app asks for: it reads its model cards",
-    "streams/sinks/model_cards.py": "reads its model cards",
+    "streams/http/console/simulations.py": "a page that an app asks for: it writes its requests",
+    "streams/http/console/training.py": "a page that an app asks for: it reads its model cards",
+    "streams/connect/sinks/model_cards.py": "reads its model cards",
     "tables/model_cards.py": "holds its model cards",
 }
 """Modules of the engine that know a type of the built-in app, or its name, and why."""
-SCHEMAS_OF_ANY_APP = {"schemas.fields", "schemas.compatibility"}
+SCHEMAS_OF_ANY_APP = {"schemas.fields", "streams.connect.schema_registry.compatibility"}
 
 
 def _engine() -> Iterator[Path]:

@@ -11,7 +11,7 @@ import streams
 
 PACKAGE = """
 from streams import App, Codec, EventBatch, OutboundRecord, Record, Scope, Topic, TopicPartition
-from tables.declarations import SEEN_EVENTS
+from streams.engine.engine_tables import SEEN_EVENTS
 
 app = App("acme")
 
@@ -56,7 +56,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_importing_it_imports_no_engine():
     """Every `dia --help` imports it."""
-    code = "import sys, streams; print('numpy' in sys.modules, 'streams.app' in sys.modules)"
+    code = "import sys, streams; print('numpy' in sys.modules, 'streams.engine.app.app' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["False", "False"]
 

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from streams.cache.memory import MemoryShared
-from streams.cache.redis import RedisShared, connect
-from streams.cache.sealed import SealedShared
-from streams.cache.shared import CacheKey, Notice, SharedCache
-from streams.clock import SystemClock
-from streams.local.ports import LOOPBACK, free_ports
+from streams.connect.cache.memory import MemoryShared
+from streams.connect.cache.redis import RedisShared, connect
+from streams.connect.cache.sealed import SealedShared
+from streams.connect.cache.shared import CacheKey, Notice, SharedCache
+from streams.core.clock import SystemClock
+from streams.dev.local.ports import LOOPBACK, free_ports
 from tests.contract.cache.redis_process import RedisProcess
 
 PATIENCE_S = 200.0

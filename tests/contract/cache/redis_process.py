@@ -8,9 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from streams.local import wheels
-from streams.local.ports import LOOPBACK, free_ports
-from streams.local.probes import redis_serves
+from streams.dev.local import wheels
+from streams.dev.local.ports import LOOPBACK, free_ports
+from streams.dev.local.probes import redis_serves
 
 _PATIENCE_S = 200.0
 

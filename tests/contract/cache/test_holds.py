@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.access.holds import Holds, MemoryHolds, RedisHolds
-from streams.cache.redis import connect
-from streams.clock import SystemClock
-from streams.errors import CacheUnavailable
-from streams.local.ports import LOOPBACK, free_ports
+from streams.connect.access.holds import Holds, MemoryHolds, RedisHolds
+from streams.connect.cache.redis import connect
+from streams.core.clock import SystemClock
+from streams.core.errors import CacheUnavailable
+from streams.dev.local.ports import LOOPBACK, free_ports
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.stack)])

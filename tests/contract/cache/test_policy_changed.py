@@ -10,18 +10,18 @@ import sys
 import msgspec
 import pytest
 
-from streams.cache.kind import POLICY, owned
-from streams.cache.memory import MemoryShared
-from streams.cache.process import shared_layer
-from streams.cache.redis import EVENTS_CHANNEL, connect
-from streams.cache.shared import CacheKey, present
-from streams.clock import SystemClock, VirtualClock
-from streams.errors import CacheUnavailable
-from streams.job_refusals import PolicyRejected
-from streams.policy.change import policy_changed
-from streams.policy.policy import Policy, Question
-from streams.policy.validator import PolicyValidator, policy_cache
-from streams.telemetry.metrics import Metrics
+from streams.connect.cache.kind import POLICY, owned
+from streams.connect.cache.memory import MemoryShared
+from streams.connect.cache.process import shared_layer
+from streams.connect.cache.redis import EVENTS_CHANNEL, connect
+from streams.connect.cache.shared import CacheKey, present
+from streams.connect.policy.change import policy_changed
+from streams.connect.policy.policy import Policy, Question
+from streams.connect.policy.validator import PolicyValidator, policy_cache
+from streams.core.clock import SystemClock, VirtualClock
+from streams.core.errors import CacheUnavailable
+from streams.core.job_refusals import PolicyRejected
+from streams.core.telemetry.metrics import Metrics
 from tests.contract.cache.conftest import until
 
 SECRET = b"of this cluster's caches"

@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streams import cli
-from streams.cache.cache import Cache, SharedLayer, Versioned
-from streams.cache.invalidations import Invalidations
-from streams.cache.kind import POLICY, owned
-from streams.cache.redis import CHANNEL, RedisShared, connect
-from streams.cache.sealed import SealedShared
-from streams.clock import SystemClock
-from streams.errors import CacheUnavailable
-from streams.resilience.breaker import Breaker, BreakerPolicy
-from streams.telemetry.metrics import Metrics
+from streams.connect.cache.cache import Cache, SharedLayer, Versioned
+from streams.connect.cache.invalidations import Invalidations
+from streams.connect.cache.kind import POLICY, owned
+from streams.connect.cache.redis import CHANNEL, RedisShared, connect
+from streams.connect.cache.sealed import SealedShared
+from streams.core.clock import SystemClock
+from streams.core.errors import CacheUnavailable
+from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.telemetry.metrics import Metrics
 from tests.contract.cache.conftest import until
 from tests.contract.cache.redis_process import RedisProcess
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.access.quotas import MemoryBuckets, Quota, RedisBuckets, SharedBuckets
-from streams.cache.redis import connect
-from streams.clock import SystemClock
-from streams.errors import CacheUnavailable
-from streams.local.ports import LOOPBACK, free_ports
+from streams.connect.access.quotas import MemoryBuckets, Quota, RedisBuckets, SharedBuckets
+from streams.connect.cache.redis import connect
+from streams.core.clock import SystemClock
+from streams.core.errors import CacheUnavailable
+from streams.dev.local.ports import LOOPBACK, free_ports
 
 HOUR_S = 3600.0
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from streams.cache.shared import CacheKey, Notice, SharedCache
-from streams.errors import CacheUnavailable
+from streams.connect.cache.shared import CacheKey, Notice, SharedCache
+from streams.core.errors import CacheUnavailable
 from tests.contract.cache.conftest import Ear, Pod, until
 
 TTL_S = 60.0

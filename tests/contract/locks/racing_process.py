@@ -13,11 +13,11 @@ import os
 import sys
 from pathlib import Path
 
-from streams.cache.redis import connect
-from streams.clock import SystemClock
-from streams.coordination.lease import hold
-from streams.coordination.redis_locks import RedisLocks
-from streams.errors import CacheUnavailable, LockBusy
+from streams.connect.cache.redis import connect
+from streams.connect.coordination.lease import hold
+from streams.connect.coordination.redis_locks import RedisLocks
+from streams.core.clock import SystemClock
+from streams.core.errors import CacheUnavailable, LockBusy
 
 TTL_S = 0.6
 

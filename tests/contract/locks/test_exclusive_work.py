@@ -7,14 +7,14 @@ import uuid
 
 import pytest
 
-from streams.cache.redis import connect
-from streams.clock import SystemClock
-from streams.coordination import exclusive
-from streams.coordination.exclusive import exclusively
-from streams.coordination.lease import hold
-from streams.coordination.redis_locks import RedisLocks
-from streams.errors import LockBusy
-from streams.settings import Settings
+from streams.connect.cache.redis import connect
+from streams.connect.coordination import exclusive
+from streams.connect.coordination.exclusive import exclusively
+from streams.connect.coordination.lease import hold
+from streams.connect.coordination.redis_locks import RedisLocks
+from streams.core.clock import SystemClock
+from streams.core.errors import LockBusy
+from streams.core.settings import Settings
 
 
 def _work(check):

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.cache.redis import connect
-from streams.clock import SystemClock
-from streams.coordination.lease import Grant, Locks, hold, take
-from streams.coordination.memory_locks import MemoryLocks
-from streams.coordination.redis_locks import RedisLocks
-from streams.errors import CacheUnavailable, LeaseLost, LockBusy
-from streams.local.ports import LOOPBACK, free_ports
+from streams.connect.cache.redis import connect
+from streams.connect.coordination.lease import Grant, Locks, hold, take
+from streams.connect.coordination.memory_locks import MemoryLocks
+from streams.connect.coordination.redis_locks import RedisLocks
+from streams.core.clock import SystemClock
+from streams.core.errors import CacheUnavailable, LeaseLost, LockBusy
+from streams.dev.local.ports import LOOPBACK, free_ports
 
 TTL_S = 30.0
 SHORT_S = 0.05

@@ -11,24 +11,24 @@ from typing import Any
 import pytest
 
 from agents.app import MODEL_METRICS, app
-from streams.broker.partitioner import partition_of
-from streams.clock import SystemClock
-from streams.dead_letters import Failure, Origin, dead_letter
-from streams.dlq.filters import Filters
-from streams.dlq.scan import bounds, scan
-from streams.log_range import read_range
-from streams.replay.partition_run import Means
-from streams.replay.plan import Plan, Terms
-from streams.replay.planner import Draft, Request, make_plan
-from streams.replay.run import Result, run_plan
-from streams.replay.standing import Standing, read_standing
-from streams.settings import Settings
-from streams.sinks.memory import MemoryShards
-from streams.targets import Targets
-from streams.topic import Topic
-from streams.topics import wanted_topics
-from streams.topology import Topology
-from streams.types import Broker, RecordBatch, TopicPartition
+from streams.connect.broker.log_range import read_range
+from streams.connect.broker.partitioner import partition_of
+from streams.connect.sinks.memory import MemoryShards
+from streams.core.clock import SystemClock
+from streams.core.rows.targets import Targets
+from streams.core.settings import Settings
+from streams.core.topics.topic import Topic
+from streams.core.topics.topology import Topology
+from streams.core.types import Broker, RecordBatch, TopicPartition
+from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
+from streams.operate.dlq.filters import Filters
+from streams.operate.dlq.scan import bounds, scan
+from streams.operate.replay.partition_run import Means
+from streams.operate.replay.plan import Plan, Terms
+from streams.operate.replay.planner import Draft, Request, make_plan
+from streams.operate.replay.run import Result, run_plan
+from streams.operate.replay.standing import Standing, read_standing
+from streams.operate.topics.topics import wanted_topics
 
 PARTITIONS = 2
 FIRST_MS = 1_760_000_000_000

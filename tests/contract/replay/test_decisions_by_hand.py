@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.replay import showing
-from streams.replay.control import dispose
-from streams.replay.dispositions import Disposition
+from streams.operate.replay import showing
+from streams.operate.replay.control import dispose
+from streams.operate.replay.dispositions import Disposition
 
 
 async def _dispose(lot, disposition, actor="ann", pages=None):

@@ -7,13 +7,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streams.broker.memory import MemoryBroker
-from streams.errors import ChangelogGap, ChangelogLost, CommitInDoubt
-from streams.replay.dispositions import Disposition
-from streams.replay.journal import Disposed
-from streams.replay.owner import owned
-from streams.replay.renewal import give_up_lost
-from streams.types import TopicPartition
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.errors import ChangelogGap, ChangelogLost, CommitInDoubt
+from streams.core.types import TopicPartition
+from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.journal import Disposed
+from streams.operate.replay.owner import owned
+from streams.operate.replay.renewal import give_up_lost
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streams.broker.memory import MemoryBroker
-from streams.broker.partitioner import partition_of
-from streams.types import TopicPartition
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.broker.partitioner import partition_of
+from streams.core.types import TopicPartition
 
 LARGE = (("note", b"x" * (2 << 20)),)
 """More than a DLQ takes beside any value."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 
-from streams.errors import UsageError
-from streams.replay.agent import ReplayAgent
-from streams.replay.automation import Automation
-from streams.replay.control import find_plan, journals, plan_in, tell
-from streams.replay.policies import ReplayPolicy
-from streams.replay.renewal import renew
-from streams.replay.run import submit
-from streams.settings import Settings
+from streams.core.errors import UsageError
+from streams.core.settings import Settings
+from streams.operate.replay.agent import ReplayAgent
+from streams.operate.replay.automation import Automation
+from streams.operate.replay.control import find_plan, journals, plan_in, tell
+from streams.operate.replay.policies import ReplayPolicy
+from streams.operate.replay.renewal import renew
+from streams.operate.replay.run import submit
 
 PATIENCE_S = 200.0
 SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from streams.broker.memory import MemoryBroker
-from streams.errors import TopicRecreated
-from streams.replay.control import journals
-from streams.replay.decided import history
-from streams.replay.dispositions import Disposition
-from streams.replay.renewal import renew
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.errors import TopicRecreated
+from streams.operate.replay.control import journals
+from streams.operate.replay.decided import history
+from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.renewal import renew
 
 
 async def decide_and_purge(lot) -> None:

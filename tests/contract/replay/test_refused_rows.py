@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streams.broker.partitioner import partition_of
-from streams.dead_letters import Failure, Origin, dead_letter
-from streams.types import TopicPartition
+from streams.connect.broker.partitioner import partition_of
+from streams.core.types import TopicPartition
+from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
 
 W_S = 1_760_000_040
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from streams.errors import SinkUnavailable
-from streams.replay.journal import Disposed
-from streams.replay.owner import Owner
-from streams.row_json import row_json
-from streams.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
-from streams.rows import RowsRefused
+from streams.core.errors import SinkUnavailable
+from streams.core.rows.built_in_tables import RowsRefused
+from streams.core.rows.row_json import row_json
+from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
+from streams.operate.replay.journal import Disposed
+from streams.operate.replay.owner import Owner
 from tests.contract.replay.test_refused_rows import bury_value
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from streams.broker.memory import MemoryBroker
-from streams.errors import UsageError
-from streams.replay.agent import ReplayAgent
-from streams.replay.control import find_plan, tell
-from streams.replay.run import submit
-from streams.settings import Settings
-from streams.types import TopicPartition
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.errors import UsageError
+from streams.core.settings import Settings
+from streams.core.types import TopicPartition
+from streams.operate.replay.agent import ReplayAgent
+from streams.operate.replay.control import find_plan, tell
+from streams.operate.replay.run import submit
 
 PATIENCE_S = 200.0
 SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)

@@ -6,15 +6,15 @@ import asyncio
 
 import pytest
 
-from streams.clock import SystemClock
-from streams.dlq.filters import Filters, OffsetRange
-from streams.errors import ChangelogLost, RefusedBySafety
-from streams.replay.control import dispose, find_plan, plan_in, tell
-from streams.replay.dispositions import Disposition
-from streams.replay.plan import Terms, Transform
-from streams.replay.run import submit
-from streams.replay.transforms import transform_of
-from tests.unit.replay.plugin import install
+from streams.core.clock import SystemClock
+from streams.core.errors import ChangelogLost, RefusedBySafety
+from streams.operate.dlq.filters import Filters, OffsetRange
+from streams.operate.replay.control import dispose, find_plan, plan_in, tell
+from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.plan import Terms, Transform
+from streams.operate.replay.run import submit
+from streams.operate.replay.transforms import transform_of
+from tests.unit.operate.replay.plugin import install
 
 RENAME = ({"op": "move", "from": "/metric_name", "path": "/metric"},)
 

@@ -14,23 +14,23 @@ import msgspec
 import pytest
 
 from agents.app import AGGREGATE_METRICS, MODEL_METRICS, app
-from streams.broker.kafka import KafkaBroker
-from streams.broker.memory import MemoryBroker
-from streams.clock import SystemClock
-from streams.log_range import decided_end
-from streams.rows import epoch_of
-from streams.runtime.assignment import first_link, transactional_id
-from streams.runtime.deadline import Deadline
-from streams.runtime.reset import Opening, look, open_epoch, reset
-from streams.runtime.survey import survey
-from streams.runtime.worker import Worker
-from streams.settings import Settings
-from streams.sinks.memory import MemoryShards
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
-from streams.types import Broker, CommittedOffset, OutboundRecord, TopicPartition
-from tables.changelog import pack
-from tables.rocksdb import RocksFolder
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.log_range import decided_end
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.sinks.memory import MemoryShards
+from streams.core.clock import SystemClock
+from streams.core.resilience.deadline import Deadline
+from streams.core.rows.built_in_tables import epoch_of
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import Broker, CommittedOffset, OutboundRecord, TopicPartition
+from streams.engine.runtime.assignment import first_link, transactional_id
+from streams.engine.runtime.restore.survey import survey
+from streams.engine.runtime.worker import Worker
+from streams.engine.state.changelog import pack
+from streams.engine.state.rocksdb import RocksFolder
+from streams.operate.reset.reset import Opening, look, open_epoch, reset
+from streams.operate.topics.topics import wanted_topics
 
 PATIENCE_S = 200.0
 MARKER_DELAY_S = 0.03

@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.broker.memory import MemoryBroker
-from streams.errors import RefusedBySafety
-from streams.runtime.assignment import Opener, transactional_id
-from streams.runtime.commit_mark import is_of
-from streams.runtime.consequences import consequences
-from streams.runtime.effects import ledger_key
-from streams.runtime.reset import reset
-from streams.runtime.state import META_KEY, PLACE_PREFIX, read_meta
-from streams.types import CommittedOffset
-from tables.declarations import OUTBOX
-from tables.rocksdb import RocksFolder
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.errors import RefusedBySafety
+from streams.core.types import CommittedOffset
+from streams.engine.engine_tables import OUTBOX
+from streams.engine.runtime.assignment import Opener, transactional_id
+from streams.engine.runtime.effects.effects import ledger_key
+from streams.engine.runtime.offsets.commit_mark import is_of
+from streams.engine.runtime.restore.state import META_KEY, PLACE_PREFIX, read_meta
+from streams.engine.state.rocksdb import RocksFolder
+from streams.operate.reset.consequences import consequences
+from streams.operate.reset.reset import reset
 
 
 async def run_to(line: Any, events: int) -> None:
@@ -147,7 +147,7 @@ async def test_an_epoch_that_no_version_can_hold_is_not_opened(line: Any, monkey
     """Its rows would be taken for those of another epoch: refused before anything changes."""
     await run_to(line, 5)
     await line.lose_changelog()
-    monkeypatch.setattr("streams.runtime.reset.EPOCH_END", 1)
+    monkeypatch.setattr("streams.operate.reset.reset.EPOCH_END", 1)
     with pytest.raises(RefusedBySafety, match="epoch 1 does not fit"):
         await line.planned()
 

@@ -9,12 +9,12 @@ from functools import partial
 import pytest
 
 from agents.app import app
-from streams.clock import SystemClock
-from streams.schedule.job import Findings, ScheduledJob
-from streams.schedule.journal import Entry, entries, schedule_of
-from streams.schedule.leader import Candidate
-from streams.telemetry.metrics import Metrics
-from streams.topics import wanted_topics
+from streams.core.clock import SystemClock
+from streams.core.telemetry.metrics import Metrics
+from streams.engine.schedule.job import Findings, ScheduledJob
+from streams.engine.schedule.journal import Entry, entries, schedule_of
+from streams.engine.schedule.leader import Candidate
+from streams.operate.topics.topics import wanted_topics
 
 PATIENCE_S = 200.0
 

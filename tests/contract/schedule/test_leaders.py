@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from agents.app import app
-from streams.schedule.job import Findings
-from streams.schedule.journal import Entry, record, schedule_of
-from streams.schedule.term import leader_id
+from streams.engine.schedule.job import Findings
+from streams.engine.schedule.journal import Entry, record, schedule_of
+from streams.engine.schedule.term import leader_id
 
 
 def _ended(journal):

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from agents.app import app
-from streams.clock import SystemClock
-from streams.local.stack import StackStatus
-from streams.rows import FactRows, ShardSet, WindowRows
-from streams.settings import Settings
-from streams.sinks import schema
-from streams.sinks.clickhouse import ClickHouseShards
-from streams.sinks.memory import MemoryShards
-from streams.sinks.sharding import HashSharding, ShardMap
-from streams.sinks.view_source import WINDOWS
+from streams.connect.sinks import schema
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.connect.sinks.memory import MemoryShards
+from streams.connect.sinks.sharding import HashSharding, ShardMap
+from streams.connect.sinks.view_source import WINDOWS
+from streams.core.clock import SystemClock
+from streams.core.rows.built_in_tables import FactRows, ShardSet, WindowRows
+from streams.core.settings import Settings
+from streams.dev.local.stack import StackStatus
 
 DAY_S = 86_400
 REFUSED = "refused-tenant"

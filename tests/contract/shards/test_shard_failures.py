@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from agents.app import app
-from streams.clock import SystemClock
-from streams.errors import PoolExhausted, ShardUnavailable
-from streams.settings import Settings
-from streams.sinks import schema
-from streams.sinks.clickhouse import ClickHouseShards
+from streams.connect.sinks import schema
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.clock import SystemClock
+from streams.core.errors import PoolExhausted, ShardUnavailable
+from streams.core.settings import Settings
 
 pytestmark = pytest.mark.stack
 

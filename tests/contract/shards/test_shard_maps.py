@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.errors import ShardMapChanged
+from streams.core.errors import ShardMapChanged
 
 
 async def test_a_server_that_was_reached_confirms_the_map(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from streams.errors import RollUpExpired
-from streams.rows import version_of
+from streams.core.errors import RollUpExpired
+from streams.core.rows.built_in_tables import version_of
 
 DAY_S = 86_400
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agents.app import app
-from streams.rows import FactRows, RowsRefused
+from streams.core.rows.built_in_tables import FactRows, RowsRefused
 
 
 async def test_a_row_comes_back_as_it_went_in(world: Any, windows: Any, hour_start: Any) -> None:

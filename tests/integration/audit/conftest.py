@@ -12,22 +12,22 @@ import pytest
 
 from agents.app import MODEL_METRICS, TRAIN_RESULTS, app
 from streams import cli
-from streams.broker.kafka import KafkaBroker
-from streams.cache.process import shared_layer
-from streams.cache.redis import RedisShared, connect
-from streams.clock import SystemClock
-from streams.local.stack import StackStatus
-from streams.runtime.deadline import Deadline
-from streams.runtime.worker import Worker
-from streams.settings import Settings
-from streams.sinks import schema
-from streams.sinks.clickhouse import ClickHouseShards
-from streams.telemetry.metrics import Metrics
-from streams.workload.feed import Feed
-from streams.workload.generator import Generator
-from streams.workload.oracle import Oracle
-from streams.workload.shape import Workload
-from tables.rocksdb import RocksFolder
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.cache.process import shared_layer
+from streams.connect.cache.redis import RedisShared, connect
+from streams.connect.sinks import schema
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.clock import SystemClock
+from streams.core.resilience.deadline import Deadline
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.dev.local.stack import StackStatus
+from streams.dev.workload.feed import Feed
+from streams.dev.workload.generator import Generator
+from streams.dev.workload.oracle import Oracle
+from streams.dev.workload.shape import Workload
+from streams.engine.runtime.worker import Worker
+from streams.engine.state.rocksdb import RocksFolder
 from tests.empty_topics import empty_topics
 
 DATABASE = "audited"

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from agents.app import app
 from streams import cli
-from streams.clock import SystemClock
-from streams.local.ports import free_ports
-from streams.local.stack import StackStatus
-from streams.rows import WindowRows
-from streams.settings import Settings
-from streams.sinks import schema
-from tables.sketch_code import encode
+from streams.connect.sinks import schema
+from streams.core.clock import SystemClock
+from streams.core.rows.built_in_tables import WindowRows
+from streams.core.settings import Settings
+from streams.dev.local.ports import free_ports
+from streams.dev.local.stack import StackStatus
+from streams.engine.windows.sketch_code import encode
 
 DATABASE = "queries"
 PASSWORD = "it's a secret"
@@ -43,7 +43,7 @@ class Front:
         self._password.write_text(PASSWORD + "\n")
         self.log = folder / "front.log"
         self.command = [
-            *(sys.executable, "-m", "streams.local.clickhouse_front"),
+            *(sys.executable, "-m", "streams.dev.local.clickhouse_front"),
             *("--path", str(folder / "data"), "--port", str(self.port)),
             *("--password-file", str(self._password), "--log", str(self.log)),
         ]

@@ -25,11 +25,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from agents.app import app
-from streams.access.tokens import Role, TokenFile
-from streams.clock import SystemClock
-from streams.console import openapi
-from streams.sinks import schema
-from streams.sinks.clickhouse import ClickHouseShards
+from streams.connect.access.tokens import Role, TokenFile
+from streams.connect.sinks import schema
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.clock import SystemClock
+from streams.http.console import openapi
 from tests.listening import console, listening
 
 pytestmark = pytest.mark.stack

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from streams.sinks import arrow
-from streams.sinks.clickhouse import shard_replicas
+from streams.connect.sinks import arrow
+from streams.connect.sinks.clickhouse import shard_replicas
 
 OPS = Path(__file__).parents[3] / "ops"
 BOARD = yaml.safe_load((OPS / "grafana/boards/dia-business.yaml").read_text())

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from streams.local.ports import free_ports
+from streams.dev.local.ports import free_ports
 
 pytestmark = pytest.mark.stack
 

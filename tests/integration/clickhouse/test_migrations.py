@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from agents.app import app
-from streams.clickhouse_table import ClickHouseTable
-from streams.errors import RefusedBySafety
-from streams.settings import Settings
-from streams.sinks import migration, schema
-from streams.sinks.migration import State
-from streams.sinks.view_source import WINDOWS, ViewSource
+from streams.connect.sinks import migration, schema
+from streams.connect.sinks.migration import State
+from streams.connect.sinks.view_source import WINDOWS, ViewSource
+from streams.core.errors import RefusedBySafety
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.settings import Settings
 
 pytestmark = pytest.mark.stack
 

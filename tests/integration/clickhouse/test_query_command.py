@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from agents.app import app
-from streams.clock import SystemClock
-from streams.rows import FactRows
-from streams.settings import Settings
-from streams.sinks import migration
-from streams.sinks.clickhouse import ClickHouseShards
+from streams.connect.sinks import migration
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.clock import SystemClock
+from streams.core.rows.built_in_tables import FactRows
+from streams.core.settings import Settings
 
 pytestmark = pytest.mark.stack
 

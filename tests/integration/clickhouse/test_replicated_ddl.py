@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agents.app import app
-from streams.sinks.migration import load, variables
-from streams.sinks.replica import StatementRefused
-from streams.sinks.view_source import ViewSource
+from streams.connect.sinks.migration import load, variables
+from streams.connect.sinks.replica import StatementRefused
+from streams.connect.sinks.view_source import ViewSource
 
 TABLES = app.clickhouse_tables
 VALUES = variables(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from agents.app import app
-from streams.clock import SystemClock
-from streams.edge.simulations import Simulations
-from streams.errors import ShardUnavailable
-from streams.runtime import effects
-from streams.settings import Settings
-from streams.sinks.clickhouse import ClickHouseShards
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.clock import SystemClock
+from streams.core.errors import ShardUnavailable
+from streams.core.settings import Settings
+from streams.engine.runtime.effects import effects
+from streams.http.edge.simulations import Simulations
 
 AT_MS = SystemClock().now_ms()
 """Now: older rows would expire while they are read."""

@@ -10,9 +10,9 @@ import threading
 import pytest
 import trustme
 
-from streams.errors import ShardUnavailable, UsageError
-from streams.settings import TlsFiles
-from streams.sinks.replica import Replica
+from streams.connect.sinks.replica import Replica
+from streams.core.errors import ShardUnavailable, UsageError
+from streams.core.settings import TlsFiles
 
 
 class TlsDoor:

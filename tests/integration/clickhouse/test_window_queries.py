@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from agents.app import app
-from streams.clock import SystemClock
-from streams.settings import Settings
-from streams.sinks import schema, series
-from streams.sinks.clickhouse import ClickHouseShards
-from streams.sinks.view_source import WINDOWS
-from tables.sketch_code import decode, encode
+from streams.connect.sinks import schema, series
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.connect.sinks.view_source import WINDOWS
+from streams.core.clock import SystemClock
+from streams.core.settings import Settings
+from streams.engine.windows.sketch_code import decode, encode
 
 pytestmark = pytest.mark.stack
 

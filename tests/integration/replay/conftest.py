@@ -16,17 +16,17 @@ import structlog
 
 from agents.app import AGGREGATE_METRICS, MODEL_METRICS, app
 from streams import cli
-from streams.broker.kafka import KafkaBroker
-from streams.clock import SystemClock
-from streams.local.stack import StackStatus
-from streams.runtime.deadline import Deadline
-from streams.runtime.worker import Worker
-from streams.settings import Settings
-from streams.sinks import schema
-from streams.sinks.clickhouse import ClickHouseShards
-from streams.telemetry.metrics import Metrics
-from streams.types import Headers
-from tables.rocksdb import RocksFolder
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.sinks import schema
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.clock import SystemClock
+from streams.core.resilience.deadline import Deadline
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import Headers
+from streams.dev.local.stack import StackStatus
+from streams.engine.runtime.worker import Worker
+from streams.engine.state.rocksdb import RocksFolder
 from tests.empty_topics import empty_topics
 
 DATABASE = "replayed"

@@ -10,8 +10,8 @@ import signal
 import sys
 from typing import Any
 
-from streams.broker.kafka_transactional_producer import KafkaTransactionalProducer
 from streams.cli import main
+from streams.connect.broker.kafka.transactional_producer import KafkaTransactionalProducer
 
 
 def doom(moment: str, nth: int) -> None:

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from agents.app import MODEL_METRICS
 from schemas.metric import ModelMetric
-from streams import codecs
-from streams.types import Headers
-from tests.unit.replay.plugin import install
+from streams.core.types import Headers
+from streams.engine.decode import codecs
+from tests.unit.operate.replay.plugin import install
 
 EVENTS = 10_000
 POISON_EVERY = 200

@@ -20,13 +20,13 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from streams.local import jars, kafka
-from streams.local.folder import StackFolder
-from streams.local.plan import new_plan
-from streams.local.ports import LOOPBACK
-from streams.local.stack import StackStatus
-from streams.local.wheels import locate
-from streams.settings import default_home
+from streams.core.settings import default_home
+from streams.dev.local import jars, kafka
+from streams.dev.local.folder import StackFolder
+from streams.dev.local.plan import new_plan
+from streams.dev.local.ports import LOOPBACK
+from streams.dev.local.stack import StackStatus
+from streams.dev.local.wheels import locate
 
 USER, PASSWORD = "dia", "hunter2-hunter2"
 PRINCIPALS = ("dia-worker", "dia-edge", "dia-console")

@@ -10,18 +10,18 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from agents.app import DIA_GROUP, MODEL_METRICS, app
-from streams.broker.kafka import KafkaBroker
-from streams.broker.kafka_security import KafkaSecurity
-from streams.clock import SystemClock
-from streams.edge.block import Block
-from streams.edge.shipment import Shipper
-from streams.errors import DiaError
-from streams.log_range import read_some
-from streams.replay.journal import Disposed
-from streams.replay.owner import owned
-from streams.runtime.shed_order import ShedOrder, orders_group, write_orders
-from streams.settings import load
-from streams.types import TopicPartition
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.kafka.security import KafkaSecurity
+from streams.connect.broker.log_range import read_some
+from streams.core.clock import SystemClock
+from streams.core.errors import DiaError
+from streams.core.settings import load
+from streams.core.types import TopicPartition
+from streams.engine.runtime.offsets.shed_order import ShedOrder, orders_group, write_orders
+from streams.http.edge.block import Block
+from streams.http.edge.shipment import Shipper
+from streams.operate.replay.journal import Disposed
+from streams.operate.replay.owner import owned
 from tests.integration.security.conftest import PRINCIPALS, until_read, working
 
 USERS = Path(__file__).parents[3] / "ops" / "kafka" / "users.yaml"

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from streams.settings import meaning
-from streams.telemetry.metrics import Metrics
+from streams.core.settings import meaning
+from streams.core.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[3]
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from streams.telemetry.metrics import Metrics
+from streams.core.telemetry.metrics import Metrics
 
 OPS = Path(__file__).parents[3] / "ops"
 FILES = sorted((OPS / "prometheus/tests").glob("*.yaml"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.telemetry.metrics import Metrics
+from streams.core.telemetry.metrics import Metrics
 
 FOLDER = Path(__file__).parents[3] / "ops" / "grafana"
 SEE = re.compile(r"\bDia[A-Z]\w+")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from streams.local.wheels import REQUIRED
-from streams.settings import Settings, load
-from streams.sinks.migration import engine
+from streams.connect.sinks.migration import engine
+from streams.core.settings import Settings, load
+from streams.dev.local.wheels import REQUIRED
 
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "docker"

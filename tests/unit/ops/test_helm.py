@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from agents.app import app
-from streams.settings import Settings, load
+from streams.core.settings import Settings, load
 from tests.unit.ops.chart import (
     CHART,
     ROOT,

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from agents.app import app
-from streams.access import web_server
-from streams.access.listening import Listening
 from streams.cli import main
-from streams.console import serving as console_serving
-from streams.edge.intake import topics_taken
-from streams.settings import Settings, load
+from streams.connect.access import web_server
+from streams.connect.access.listening import Listening
+from streams.core.settings import Settings, load
+from streams.http.console import serving as console_serving
+from streams.http.edge.intake import topics_taken
 from tests.unit.ops.chart import (
     CHART,
     ROOT,

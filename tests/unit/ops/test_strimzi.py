@@ -11,7 +11,7 @@ import yaml
 
 from agents.app import app
 from streams.cli import main
-from streams.topics import wanted_topics
+from streams.operate.topics.topics import wanted_topics
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = Path(__file__).parent / "crds"

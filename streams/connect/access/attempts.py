@@ -1,0 +1,60 @@
+"""Failed attempts to show a token, counted by client address and by the token id they name there.
+
+A secret has 256 random bits, so this guards no secret against guessing. It keeps a flood of attempts
+from the log and from the CPU of others. A count of a token's id alone would let anybody lock out the
+holder of a token, as ids are no secret; so an id counts with the address that named it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.connect.access.refusals import RateLimited, TooManyAttempts
+from streams.connect.access.request_rate import RequestRate
+from streams.core.clock import Clock
+
+PERIOD_S: Final = 300.0
+ADDRESS_MAX: Final = 100
+TOKEN_MAX: Final = 10
+
+
+class Attempts:
+    """At most `ADDRESS_MAX` failures of an address within `PERIOD_S`, and `TOKEN_MAX` of a token id
+    from it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._addresses = RequestRate(clock, limit=ADDRESS_MAX, period_s=PERIOD_S)
+        self._tokens = RequestRate(clock, limit=TOKEN_MAX, period_s=PERIOD_S)
+
+    def require(self, address: str, token_id: str) -> None:
+        """Raises `TooManyAttempts` where no attempt is left, so that none is made."""
+        for rate, name in ((self._addresses, address), (self._tokens, f"{address} {token_id}")):
+            wait_s = _wait_s(rate, name)
+            if wait_s > 0:
+                raise _too_many(wait_s)
+
+    def failed(self, address: str, token_id: str = "") -> None:
+        """Count one failure. Raises `TooManyAttempts` where it is one too many."""
+        wait_s = _wait_s(self._addresses, address, count=True)
+        if wait_s > 0:
+            raise _too_many(wait_s)
+        if token_id:
+            _wait_s(self._tokens, f"{address} {token_id}", count=True)
+
+
+def _wait_s(rate: RequestRate, name: str, *, count: bool = False) -> float:
+    """0 where one more fits, which is then counted. 0 and nothing counted for a name beyond those
+    that can be remembered: a flood of addresses locks nobody out."""
+    try:
+        wait_s = rate.wait_s(name)
+    except RateLimited:
+        return 0.0
+    if count and not wait_s:
+        rate.charge(name)
+    return wait_s
+
+
+def _too_many(wait_s: float) -> TooManyAttempts:
+    return TooManyAttempts(
+        "too many attempts without a valid token from this address", retry_after_s=wait_s
+    )

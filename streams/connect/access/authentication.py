@@ -1,0 +1,61 @@
+"""From the Authorization header to the token it stands for."""
+
+from __future__ import annotations
+
+import structlog
+
+from streams.connect.access.refusals import TokensUnreadable, Unauthenticated
+from streams.connect.access.tokens import Credential, Token, TokenFile
+from streams.core.errors import UsageError
+
+log = structlog.get_logger(__name__)
+
+_SCHEME = "bearer"
+_NOBODY = Token(id="", tenant="nobody", role="read", sha256="0" * 64, created_ms=0)
+
+
+class Authenticator:
+    """Knows the tokens of a `TokenFile` as it stands: a revoked one ends at the next request."""
+
+    def __init__(self, file: TokenFile) -> None:
+        self._file = file
+        self._stamp: tuple[int, int, int] | None = None
+        self._tokens: dict[str, Token] = {}
+
+    def token_of(self, authorization: str | None, now_ms: int) -> Token:
+        """The holder's token. Raises `Unauthenticated`, without saying what was wrong, and
+        `TokensUnreadable`."""
+        self._refresh()
+        scheme, _, text = (authorization or "").partition(" ")
+        shown = Credential.read(text.strip()) if scheme.lower() == _SCHEME else None
+        if shown is not None:
+            # An unknown id takes as long as a wrong secret.
+            token = self._tokens.get(shown.id, _NOBODY)
+            if shown.opens(token) and (token.expires_ms is None or now_ms < token.expires_ms):
+                return token
+        raise Unauthenticated(
+            "a valid token is required: Authorization: Bearer dia_... "
+            "`dia edge token create` makes one."
+        )
+
+    def holds(self, token: Token, now_ms: int) -> bool:
+        """Whether a token that was let in before still is one. Raises `TokensUnreadable`."""
+        self._refresh()
+        valid = token.expires_ms is None or now_ms < token.expires_ms
+        return valid and self._tokens.get(token.id) == token
+
+    def _refresh(self) -> None:
+        try:
+            found = self._file.path.stat()
+        except FileNotFoundError:
+            self._stamp, self._tokens = None, {}
+            return
+        stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+        if stamp != self._stamp:
+            try:
+                found_tokens = self._file.read()
+            except UsageError as error:
+                log.error("tokens_unreadable", why=str(error))  # noqa: TRY400 - said, not traced
+                raise TokensUnreadable("tokens cannot be checked now") from error
+            self._tokens = {token.id: token for token in found_tokens}
+            self._stamp = stamp

@@ -1,0 +1,111 @@
+"""Tenants that must not ask for more simulations for a while: workers say so, edges keep to it.
+
+ H1  a partition has a tenant's share of unfinished requests, or nearly, or the tenant's simulations have
+     taken more of the pool than its quota: what comes beyond is a dead letter `over_quota`
+     (runtime/job_partition.py)
+ H2  its worker holds the tenant, for as long as it takes until there is room again: a name in Redis that
+     ends by itself (runtime/tenant_work.py)
+ H3  an edge answers a request of a held tenant with 429 and what is left of the hold
+
+A hold is a hint: without Redis, H1 alone decides. The last one counts, since a partition has one owner and
+the key of a request is its tenant.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from redis.asyncio import Redis
+
+from streams.connect.access.refusals import OverQuota
+from streams.connect.cache.redis import answering
+from streams.core.clock import Clock
+from streams.core.errors import BreakerOpen, CacheUnavailable
+from streams.core.resilience.breaker import Breaker
+
+
+class Holds(Protocol):
+    """Raises `CacheUnavailable` where they cannot be reached in time."""
+
+    async def hold(self, tenant: str, seconds: float) -> None:
+        """From now on and for so long, whatever was said before."""
+        ...
+
+    async def left_s(self, tenant: str) -> float:
+        """Seconds for which the tenant is still held; 0 for one that is not."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class RedisHolds:
+    """Of the tenants of one app."""
+
+    def __init__(self, client: Redis, app: str) -> None:
+        self._client = client
+        self._app = app
+
+    async def hold(self, tenant: str, seconds: float) -> None:
+        with answering():
+            await self._client.set(self._name(tenant), b"1", px=max(1, math.ceil(seconds * 1000)))
+
+    async def left_s(self, tenant: str) -> float:
+        with answering():
+            left_ms: int = await self._client.pttl(self._name(tenant))
+        # Below 0: there is no hold, or somebody else's name that does not end.
+        return max(0, left_ms) / 1000
+
+    async def close(self) -> None:
+        await self._client.aclose(close_connection_pool=True)
+
+    def _name(self, tenant: str) -> str:
+        return f"dia:hold:{self._app}:{tenant}"
+
+
+@dataclass(slots=True)
+class MemoryHolds:
+    """In memory, for tests: ``away`` makes it fail as an absent Redis does."""
+
+    clock: Clock
+    away: bool = False
+    _until_s: dict[str, float] = field(default_factory=dict)
+
+    async def hold(self, tenant: str, seconds: float) -> None:
+        self._answer()
+        self._until_s[tenant] = self.clock.monotonic() + seconds
+
+    async def left_s(self, tenant: str) -> float:
+        self._answer()
+        return max(0.0, self._until_s.get(tenant, 0.0) - self.clock.monotonic())
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _answer(self) -> None:
+        if self.away:
+            raise CacheUnavailable("Redis is away")
+
+
+@dataclass(frozen=True, slots=True)
+class HoldCheck:
+    """H3. ``holds`` None: there is no Redis."""
+
+    holds: Holds | None = None
+    breaker: Breaker | None = None
+
+    async def require(self, tenant: str) -> None:
+        """Raises `OverQuota` for a tenant that is held, with the time that is left."""
+        if self.holds is None or self.breaker is None:
+            return
+        holds = self.holds
+        try:
+            left_s = await self.breaker.call(lambda: holds.left_s(tenant))
+        except (CacheUnavailable, BreakerOpen):
+            return
+        if left_s > 0:
+            raise OverQuota(
+                "as many simulations of this tenant wait, or have run lately, as may",
+                retry_after_s=left_s,
+            )

@@ -1,0 +1,70 @@
+"""Where an HTTP surface may listen: tokens never cross a network in clear text by oversight."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.core.errors import RefusedBySafety, UsageError
+from streams.core.process.file_modes import refuse_loose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where to listen, and who encrypts: this process, with ``cert`` and ``key``, or a proxy."""
+
+    host: str
+    port: int
+    cert: Path | None = None
+    key: Path | None = None
+    behind_tls: bool = False
+
+    @property
+    def encrypted(self) -> bool:
+        """Clients speak TLS, whoever ends it."""
+        return self.behind_tls or (self.cert is not None and self.key is not None)
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What TLS connections are accepted with. Raises `UsageError` for files that do not fit."""
+        if self.cert is None or self.key is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            refuse_loose("--tls-key", self.key)
+            # With a password no prompt for one ever waits on the terminal.
+            context.load_cert_chain(self.cert, self.key, password="")
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"--tls-cert {self.cert} and --tls-key {self.key} cannot be used: {error}. Name a "
+                "PEM chain and its unencrypted key."
+            ) from error
+        return context
+
+    def require_safe(self) -> None:
+        """Raises `RefusedBySafety`, as the function of that name."""
+        tls = self.cert is not None and self.key is not None
+        require_safe(self.host, tls=tls, behind_tls=self.behind_tls)
+
+
+def require_safe(host: str, *, tls: bool, behind_tls: bool) -> None:
+    """Loopback is free; elsewhere TLS, here or in front, has to be vouched for.
+
+    Raises `RefusedBySafety` otherwise.
+    """
+    if is_loopback(host) or tls or behind_tls:
+        return
+    raise RefusedBySafety(
+        f"listening on {host} would send tokens in clear text. Give --tls-cert and --tls-key, or "
+        "say --behind-tls if a proxy in front of it terminates TLS and nothing else reaches it."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``; another name than localhost may be anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,54 @@
+"""What a refused request is answered with: problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from streams.connect.access.refusals import TooManyAttempts
+from streams.core.errors import RequestRefused
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    retry_after_s: float | None = None,
+    **extensions: Any,
+) -> Response:
+    """A response; ``code`` is stable, ``detail`` is for people."""
+    headers: dict[str, str] = {}
+    if retry_after_s is not None:
+        # Whole seconds, rounded up: a client that obeys must not be refused for a fraction.
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(document(status, code, detail, **extensions), status, headers, MEDIA_TYPE)
+
+
+def document(status: int, code: str, detail: str, **extensions: Any) -> bytes:
+    """The body alone, as JSON."""
+    body = {
+        "type": f"urn:dia:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **extensions,
+    }
+    return msgspec.json.encode(body)
+
+
+def refusal(error: RequestRefused) -> Response:
+    response = problem(error.status, error.code, str(error), retry_after_s=error.retry_after_s)
+    if isinstance(error, TooManyAttempts):
+        # A flood pays for a connection with each attempt.
+        response.headers["Connection"] = "close"
+    return response

@@ -1,0 +1,246 @@
+"""Quotas of a tenant, one for all its tokens and all edges: the buckets of each client stand in Redis.
+
+Two edges that each count for themselves let a client ask twice as much. So a request is first held
+against this process's own buckets, which turn away without asking anything, and then against those
+in Redis. All are leaky buckets as of request_rate.py, one for each `Quota`; a request that costs
+units of several takes all of them, or none. What is known only afterwards (`Quotas.charge`) is counted
+whether it fits or not, up to one period beyond the limit, and waited for by the next request. How long to wait is exact where the shared buckets
+refused; where the own ones did, they may ask for a second wait. While Redis is away the own buckets decide alone: they
+have counted all along, so nothing is forgiven at the moment of the change, and n edges grant a client
+at most n times its quota. Which one decided is counted (`dia_edge_rate_checks_total`).
+
+A bucket in Redis ends with its period, so their number is bounded by the clients of one period. Redis's
+clock decides. If it was set back, a bucket would seem fuller than it can be: it is begun anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple, Protocol
+
+from redis.asyncio import Redis
+
+from streams.connect.access.refusals import OverQuota, RateLimited
+from streams.connect.access.request_rate import RequestRate
+from streams.connect.cache.redis import answering
+from streams.core.clock import Clock
+from streams.core.errors import BreakerOpen, CacheUnavailable
+from streams.core.resilience.breaker import Breaker
+from streams.core.telemetry.http_metrics import EdgeMetrics
+
+PERIOD_S: Final = 60.0
+
+_TAKE: Final = """
+-- KEYS: buckets. ARGV: of each the microseconds of its cost, and of a full bucket; then '1' to count
+-- without asking, up to two full buckets.
+-- Returns '0 0', or the place of the bucket with the longest wait and its microseconds.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local full, longest, after, forced = 0, 0, {}, ARGV[#ARGV] == '1'
+for i, key in ipairs(KEYS) do
+  local cost, period = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local empty_at = math.max(now, tonumber(redis.call('GET', key) or '0') or 0)
+  if empty_at - now > 2 * period then empty_at = now end
+  after[i] = empty_at + cost
+  local wait = after[i] - now - period
+  if forced then after[i] = math.min(after[i], now + 2 * period)
+  elseif wait > longest then full, longest = i, wait end
+end
+if full == 0 then
+  for i, key in ipairs(KEYS) do
+    redis.call('SET', key, string.format('%.0f', after[i]),
+               'PX', string.format('%.0f', math.ceil((after[i] - now) / 1000) + 1))
+  end
+end
+return string.format('%d %.0f', full, math.ceil(longest))
+"""
+
+
+class Quota(StrEnum):
+    """What a tenant may have so many of within `PERIOD_S`."""
+
+    REQUESTS = "requests"
+    EVENTS = "events"
+    BYTES = "bytes"
+    """of the bodies that events came in"""
+    SIMULATIONS = "simulations"
+    """events that ask for a simulation"""
+    REFUSED_US = "refused_us"
+    """microseconds of an edge's processor for events that it refuses"""
+
+
+Costs = Mapping[Quota, int]
+
+
+class Wait(NamedTuple):
+    """Which quota is used up, and for how long."""
+
+    quota: Quota
+    seconds: float
+
+
+class SharedBuckets(Protocol):
+    """Buckets that processes share. Raises `CacheUnavailable` when they cannot be reached in time."""
+
+    async def take(self, client: str, costs: Costs, limits: Costs, period_s: float) -> Wait | None:
+        """Count ``costs``, all or none. None when they were counted."""
+        ...
+
+    async def charge(self, client: str, costs: Costs, limits: Costs, period_s: float) -> None:
+        """Count ``costs``, whether they fit or not, up to two full buckets."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class RedisBuckets:
+    """``surface`` tells the quotas of one kind of process from those of another."""
+
+    def __init__(self, client: Redis, surface: str) -> None:
+        self._client = client
+        self._surface = surface
+        self._take = client.register_script(_TAKE)
+
+    async def take(self, client: str, costs: Costs, limits: Costs, period_s: float) -> Wait | None:
+        place, wait_us = await self._counted(client, costs, limits, period_s, forced=False)
+        return Wait([*costs][place - 1], wait_us / 1e6) if place else None
+
+    async def charge(self, client: str, costs: Costs, limits: Costs, period_s: float) -> None:
+        await self._counted(client, costs, limits, period_s, forced=True)
+
+    async def _counted(
+        self, client: str, costs: Costs, limits: Costs, period_s: float, *, forced: bool
+    ) -> tuple[int, int]:
+        period_us = round(period_s * 1e6)
+        # The braces keep the buckets of a client on one node of a cluster.
+        keys = [f"dia:rate:{{{self._surface}:{client}}}:{quota}" for quota in costs]
+        asked: list[int] = []
+        for quota, cost in costs.items():
+            asked += (math.ceil(cost * period_us / limits[quota]), period_us)
+        with answering():
+            found = await self._take(keys=keys, args=[*asked, int(forced)])
+        place, wait_us = map(int, found.split())
+        return place, wait_us
+
+    async def close(self) -> None:
+        await self._client.aclose(close_connection_pool=True)
+
+
+@dataclass(slots=True)
+class MemoryBuckets:
+    """In memory, for tests: ``away`` makes it fail as an absent Redis does."""
+
+    clock: Clock
+    away: bool = False
+    _rates: dict[tuple[Quota, int, float], RequestRate] = field(default_factory=dict)
+
+    async def take(self, client: str, costs: Costs, limits: Costs, period_s: float) -> Wait | None:
+        if self.away:
+            raise CacheUnavailable("Redis is away")
+        return _take(self._rates_of(costs, limits, period_s), client, costs)
+
+    async def charge(self, client: str, costs: Costs, limits: Costs, period_s: float) -> None:
+        if self.away:
+            raise CacheUnavailable("Redis is away")
+        for quota, rate in self._rates_of(costs, limits, period_s).items():
+            rate.charge(client, costs[quota])
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _rates_of(self, costs: Costs, limits: Costs, period_s: float) -> dict[Quota, RequestRate]:
+        return {quota: self._rate(quota, limits[quota], period_s) for quota in costs}
+
+    def _rate(self, quota: Quota, limit: int, period_s: float) -> RequestRate:
+        made = RequestRate(self.clock, limit=limit, period_s=period_s)
+        return self._rates.setdefault((quota, limit, period_s), made)
+
+
+class Quotas:
+    """See the module docstring. ``limits`` within ``period_s``. ``buckets`` None: there is no
+    Redis."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        metrics: EdgeMetrics,
+        *,
+        limits: Costs,
+        period_s: float = PERIOD_S,
+        buckets: SharedBuckets | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        assert (buckets is None) == (breaker is None), "what may be away has a breaker before it"
+        self._own = {
+            quota: RequestRate(clock, limit=limit, period_s=period_s)
+            for quota, limit in limits.items()
+        }
+        self._limits = limits
+        self._period_s = period_s
+        self._buckets = buckets
+        self._breaker = breaker
+        self._metrics = metrics
+
+    async def take(self, client: str, costs: Costs) -> None:
+        """Count what a request costs, all or nothing. Raises `RateLimited` and `OverQuota`, saying
+        when it may come again."""
+        found = _take(self._own, client, costs)
+        if found is None:
+            found = await self._shared(client, costs)
+            if found is not None:
+                for quota, cost in costs.items():
+                    self._own[quota].give_back(client, cost)
+        if found is not None:
+            raise self._refusal(found)
+
+    async def charge(self, client: str, costs: Costs) -> None:
+        """Count what has been used, whether it fits or not; the next `take` waits for what is over."""
+        for quota, cost in costs.items():
+            self._own[quota].charge(client, cost)
+        if self._buckets is not None and self._breaker is not None:
+            buckets, limits, period_s = self._buckets, self._limits, self._period_s
+            with suppress(CacheUnavailable, BreakerOpen):
+                await self._breaker.call(lambda: buckets.charge(client, costs, limits, period_s))
+
+    async def close(self) -> None:
+        if self._buckets is not None:
+            await self._buckets.close()
+
+    async def _shared(self, client: str, costs: Costs) -> Wait | None:
+        if self._buckets is not None and self._breaker is not None:
+            buckets, limits, period_s = self._buckets, self._limits, self._period_s
+            try:
+                found = await self._breaker.call(
+                    lambda: buckets.take(client, costs, limits, period_s)
+                )
+            except (CacheUnavailable, BreakerOpen):
+                pass
+            else:
+                self._metrics.rate_checks.labels("shared").inc()
+                return found
+        self._metrics.rate_checks.labels("local").inc()
+        return None
+
+    def _refusal(self, found: Wait) -> RateLimited:
+        self._metrics.over_quota.labels(found.quota).inc()
+        kind = RateLimited if found.quota is Quota.REQUESTS else OverQuota
+        limit = self._limits[found.quota]
+        what = f"{limit} {found.quota}"
+        if found.quota is Quota.REFUSED_US:
+            what = f"{limit / 1e6:g} s of the processor for events that are refused"
+        return kind(f"more than {what} within {self._period_s:g} s", retry_after_s=found.seconds)
+
+
+def _take(rates: Mapping[Quota, RequestRate], client: str, costs: Costs) -> Wait | None:
+    """Count ``costs`` in ``rates``, all or none."""
+    waits = [Wait(quota, rates[quota].wait_s(client, cost)) for quota, cost in costs.items()]
+    longest = max(waits, key=lambda wait: wait.seconds)
+    if longest.seconds > 0:
+        return longest
+    for quota, cost in costs.items():
+        rates[quota].charge(client, cost)
+    return None

@@ -1,0 +1,1 @@
+"""The real broker, by aiokafka."""

@@ -1,0 +1,187 @@
+"""Fetched record batches as columns: no object per record that aiokafka does not make in C.
+
+aiokafka builds a Python ``ConsumerRecord`` for each record, which costs more than fetching,
+checking and decompressing it. `ColumnFetch` takes the place of its ``PartitionRecords`` behind
+one fetch answer and hands out whole runs. What is skipped, and when the position moves, follows
+``PartitionRecords._unpack_records`` of aiokafka 0.14 (a contract test pins the names used):
+control batches never show, and a transactional batch is skipped while its producer has an
+aborted transaction open at that offset. Its ``_records`` is a `RecordSet` of ours.
+
+A batch that cannot be opened, or holds too many bytes, ends the answer: what lies before it is handed
+out first, then each `read` raises `BatchUnreadable`. A batch of very many records is opened a piece at a
+time, and damage in it costs the offsets from the damaged piece on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from aiokafka.errors import CorruptRecordException
+
+from streams.connect.broker.kafka.decompression import BATCH_BYTES_MAX
+from streams.connect.broker.kafka.record_set import PIECE
+from streams.core.errors import BatchUnreadable
+from streams.core.types import Headers, RecordBatch, TopicPartition
+
+_NO_HEADERS: Headers = ()
+_LOG_APPEND_TIME = 1
+
+
+class ColumnFetch:
+    """The unread rest of one fetch answer for one partition.
+
+    ``next_fetch_offset`` is the position after what was read, the name aiokafka looks for.
+    """
+
+    __slots__ = (
+        "_at", "_batch", "_bytes_max", "_epoch", "_last", "_pieces", "_records", "_source", "_tp",
+        "_unreadable", "next_fetch_offset",
+    )  # fmt: skip
+
+    def __init__(
+        self, tp: TopicPartition, source: Any, batch_bytes_max: int = BATCH_BYTES_MAX
+    ) -> None:
+        self._tp = tp
+        self._source = source
+        self._bytes_max = batch_bytes_max
+        self._unreadable: BatchUnreadable | None = None
+        self._epoch = -1
+        self._batch: Any = None
+        self._records: list[Any] = []
+        self._at = 0
+        self._pieces: Iterator[list[Any]] = iter(())
+        """the rest of the batch's records"""
+        self._last = True
+        """``_records`` ends the batch"""
+        self.next_fetch_offset: int = source.next_fetch_offset
+
+    def read(self, into: RecordBatch, max_records: int) -> bool:
+        """Append up to ``max_records`` records; False once nothing is left to read.
+
+        Stops before a batch whose timestamps are of the other kind than those read. Raises
+        `BatchUnreadable` when nothing was passed before such a batch.
+        """
+        room, began = max_records, self.next_fetch_offset
+        while room > 0:
+            if self._at == len(self._records):
+                try:
+                    opened = self._open_next_batch(into)
+                except BatchUnreadable:
+                    if self.next_fetch_offset > began:
+                        return True
+                    raise
+                if not opened:
+                    return False
+            append_times = self._batch.timestamp_type == _LOG_APPEND_TIME
+            if append_times != into.append_times:
+                if len(into):
+                    return True
+                into.append_times = append_times
+            last = min(len(self._records), self._at + room)
+            room -= last - self._at
+            self._passed(into)
+            self._append(into, self._at, last)
+            self._at = last
+            into.end = self.next_fetch_offset
+        return True
+
+    def _open_next_batch(self, into: RecordBatch) -> bool:
+        """Move to the next batch that has records to deliver; False at the end of the answer."""
+        if self._unreadable is not None:
+            raise self._unreadable
+        try:
+            return self._open(into)
+        except Exception as error:
+            # Decompression has exceptions of its own, and a damaged record may raise anything.
+            first, until = self._source._records.bounds()  # noqa: SLF001
+            offset = self.next_fetch_offset
+            if not first <= offset < until:
+                first, until = offset, offset + 1
+            why = f"{type(error).__name__} {error}".strip()[:200]
+            self._unreadable = BatchUnreadable(self._tp, offset, until, why)
+            raise self._unreadable from error
+
+    def _open(self, into: RecordBatch) -> bool:
+        if self._next_piece():
+            return True
+        if self._batch is not None:
+            self.next_fetch_offset = max(self.next_fetch_offset, self._batch.next_offset)
+        batches = self._source._records  # noqa: SLF001  # see the module's docstring
+        while batches.has_next():
+            batch = batches.next_batch()
+            if not batch.validate_crc():
+                raise CorruptRecordException("its checksum is wrong")
+            self._epoch = batches.leader_epoch
+            if not self._is_skipped(batch):
+                self._batch, self._pieces = batch, batches.records_of(batch, self._bytes_max)
+                if self._next_piece():
+                    return True
+            self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+            self._passed(into)
+        self._batch, self._records, self._at = None, [], 0
+        return False
+
+    def _next_piece(self) -> bool:
+        """Take the next records of the open batch; False where none is left."""
+        start = self.next_fetch_offset
+        for records in self._pieces:
+            self._last = len(records) < PIECE
+            # Records below the position belong to a batch that straddles it.
+            if records[0].offset >= start:
+                wanted = records
+            else:
+                wanted = [record for record in records if record.offset >= start]
+            if wanted:
+                self._records, self._at = wanted, 0
+                return True
+        return False
+
+    def _passed(self, into: RecordBatch) -> None:
+        """Note the leader epoch of what is passed."""
+        into.last_epoch = self._epoch
+        if into.first_epoch < 0:
+            into.first_epoch = self._epoch
+
+    def _is_skipped(self, batch: Any) -> bool:
+        source = self._source
+        if batch.producer_id is not None:
+            source._consume_aborted_up_to(batch.base_offset)  # noqa: SLF001
+            aborted = source._aborted_producers  # noqa: SLF001
+            if batch.is_control_batch:
+                if source._contains_abort_marker(batch):  # noqa: SLF001
+                    aborted.discard(batch.producer_id)
+                return True
+            return bool(batch.is_transactional and batch.producer_id in aborted)
+        return bool(batch.is_control_batch)
+
+    def _append(self, into: RecordBatch, first: int, last: int) -> None:
+        records, batch = self._records, self._batch
+        if first > 0 or last < len(records):
+            records = records[first:last]
+        count = len(records)
+        start, end = records[0].offset, records[-1].offset + 1
+        if end - start == count:
+            into.offsets.extend(range(start, end))
+        else:
+            into.offsets.extend([record.offset for record in records])
+        if into.append_times:
+            into.timestamps.extend([batch.max_timestamp] * count)
+        else:
+            into.timestamps.extend([record.timestamp for record in records])
+        into.keys.extend([record.key for record in records])
+        into.values.extend([record.value for record in records])
+        headers = [record.headers for record in records]
+        if any(headers):
+            into.headers.extend([_headers(pairs) if pairs else _NO_HEADERS for pairs in headers])
+        else:
+            into.headers.extend([_NO_HEADERS] * count)
+        # The batch may end beyond its last record, where compaction or a skip left a hole.
+        ends = last == len(self._records) and self._last
+        self.next_fetch_offset = batch.next_offset if ends else end
+
+
+def _headers(pairs: list[tuple[str, bytes | None]]) -> Headers:
+    if None not in [value for _, value in pairs]:
+        return tuple(pairs)  # type: ignore[arg-type]  # no value is None
+    return tuple([(name, value if value is not None else b"") for name, value in pairs])

@@ -1,0 +1,112 @@
+"""What each exception of aiokafka means to dia.
+
+| aiokafka, asyncio or the system                                  | dia                     |
+|------------------------------------------------------------------|-------------------------|
+| `ProducerFenced`, `InvalidProducerEpoch`, code 90                | `ProducerFenced`        |
+| anything else between a transaction's begin and its close        | `CommitInDoubt`         |
+| `UnknownTopicOrPartitionError`, "Unrecognized partition"         | `UnknownTopic`          |
+| `MessageSizeTooLargeError`, `RecordListTooLargeError`            | `TooLarge`              |
+| `OffsetOutOfRangeError` of a fetch                               | `OffsetOutOfRange`      |
+| `FencedInstanceId` (82), or a member id the group does not know  | an eviction; two within a session timeout are a `MembershipConflict` |
+| `InvalidConfigurationError`, `InvalidRequestError`, `InvalidTopicError`, `InvalidReplicationFactorError`, `PolicyViolationError` | `UsageError` |
+| `InvalidPartitionsError`                                         | `RefusedBySafety`       |
+| every other `KafkaError`, `OSError` and `TimeoutError`           | `BrokerUnavailable`     |
+
+aiokafka wraps what its background tasks meet, so the whole chain of causes is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import aiokafka.errors as client
+
+from streams.connect.broker.kafka.codes import PRODUCER_FENCED
+from streams.core.errors import (
+    BrokerUnavailable,
+    CommitInDoubt,
+    DiaError,
+    PartitionRestart,
+    ProducerFenced,
+    RefusedBySafety,
+    UnknownTopic,
+    UsageError,
+)
+from streams.core.records.bad_records import TooLarge
+
+CLIENT_ERRORS = (
+    client.KafkaError,
+    client.IllegalOperation,
+    client.ConsumerStoppedError,
+    OSError,
+    TimeoutError,
+    # The client asserts what it holds impossible, a partition beyond the topic's for one.
+    AssertionError,
+)
+"""Everything a call into the client may raise. Other exceptions are defects and stay as they are."""
+
+
+class FencedInstanceIdError(client.BrokerResponseError):  # type: ignore[misc]  # aiokafka is untyped
+    """Another member joined under this static id (KIP-345); aiokafka 0.14 does not know it."""
+
+    errno = 82
+    message = "FENCED_INSTANCE_ID"
+
+
+def evicted(error: BaseException) -> bool:
+    """Another member took this static id: the client wraps that as text, at joining, at syncing
+    and at the heartbeat."""
+    return FencedInstanceIdError.__name__ in str(error)
+
+
+client.kafka_errors.setdefault(FencedInstanceIdError.errno, FencedInstanceIdError)
+
+_TOO_LARGE = (client.MessageSizeTooLargeError, client.RecordListTooLargeError)
+_FENCED = (
+    client.ProducerFenced,
+    client.InvalidProducerEpoch,
+    PRODUCER_FENCED,
+    ProducerFenced,
+)
+_REFUSED = (
+    client.InvalidConfigurationError,
+    client.InvalidRequestError,
+    client.InvalidTopicError,
+    client.InvalidReplicationFactorError,
+    client.PolicyViolationError,
+)
+
+
+def broker_error(error: BaseException, doing: str) -> DiaError:
+    """The dia error for ``error``, met while ``doing`` (words, with the address)."""
+    text = f"{doing}: {_describe(error)}"
+    for cause in _chain(error):
+        if isinstance(cause, client.UnknownTopicOrPartitionError) or "Unrecognized" in str(cause):
+            return UnknownTopic(f"{text}. `dia topics apply` creates the topics.")
+        if isinstance(cause, _TOO_LARGE):
+            return TooLarge(text)
+        if isinstance(cause, _REFUSED):
+            return UsageError(text)
+        if isinstance(cause, client.InvalidPartitionsError):
+            return RefusedBySafety(text)
+    return BrokerUnavailable(f"{text}. `dia doctor` checks the broker.")
+
+
+def transaction_error(error: BaseException, doing: str) -> PartitionRestart:
+    """`ProducerFenced` where the broker said so, else `CommitInDoubt`."""
+    text = f"{doing}: {_describe(error)}"
+    for cause in _chain(error):
+        if isinstance(cause, _FENCED):
+            return ProducerFenced(text)
+    return CommitInDoubt(text)
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__} {error}".strip()
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__

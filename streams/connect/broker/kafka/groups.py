@@ -1,0 +1,113 @@
+"""The DescribeGroups request (version 4, KIP-345), and what its answer says of a group.
+
+aiokafka 0.14 sends version 3, answers it with the wrong response type, and knows no instance ids.
+A coordinator that is loading, moving or refuses to tell answers with an error code; each code is
+raised, so that "did not say" is never read as "no members". GROUP_ID_NOT_FOUND (69) and the state
+Dead mean that the group does not exist.
+"""
+# pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
+# aiokafka declares the constants of a response as properties and sets them as attributes.
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiokafka.errors as client
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
+
+from streams.core.types import GroupDescription, GroupMember, TopicPartition
+
+GROUP_ID_NOT_FOUND = 69
+_SETTLED = frozenset({"Stable", "Empty", "Dead"})
+"""States without a rebalance under way; the others are PreparingRebalance and
+CompletingRebalance, in which assignments are not those the members hold."""
+
+
+class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
+    API_KEY = 15
+    API_VERSION = 4
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "groups",
+            Array(
+                ("error_code", Int16),
+                ("group", String("utf-8")),
+                ("state", String("utf-8")),
+                ("protocol_type", String("utf-8")),
+                ("protocol", String("utf-8")),
+                (
+                    "members",
+                    Array(
+                        ("member_id", String("utf-8")),
+                        ("group_instance_id", String("utf-8")),
+                        ("client_id", String("utf-8")),
+                        ("client_host", String("utf-8")),
+                        ("member_metadata", Bytes),
+                        ("member_assignment", Bytes),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+            ),
+        ),
+    )
+
+
+class _Struct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
+    API_KEY = 15
+    API_VERSION = 4
+    RESPONSE_TYPE = _Response
+    SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
+
+
+class DescribeGroup(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untyped
+    """Members and assignments of one group."""
+
+    API_KEY = 15
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+
+    def build(self, request_struct_class: Any) -> Any:
+        return request_struct_class([self._group], False)
+
+
+async def describe_group(admin: Any, group: str) -> GroupDescription:
+    """Ask the group's coordinator. ``admin`` is a started `AIOKafkaAdminClient`.
+
+    Raises the client's error of the answer's code; some are retriable.
+    """
+    node = await admin.find_coordinator(group)
+    response = await admin._send_request_to_node(node, DescribeGroup(group))  # noqa: SLF001  # pinned
+    return description(group, response.groups)
+
+
+def description(group: str, answered: Any) -> GroupDescription:
+    """The group among the rows of a DescribeGroups answer. Raises the client's error of its code,
+    and `KafkaError` for an answer that leaves the group out."""
+    for code, name, state, _type, _protocol, members, _operations in answered:
+        if name != group:
+            continue
+        if code == GROUP_ID_NOT_FOUND:
+            return GroupDescription(group, stable=True, members=())
+        if code:
+            raise client.for_code(code)(f"group {group}")
+        stable = state in _SETTLED
+        return GroupDescription(
+            group,
+            stable=stable,
+            members=tuple(
+                GroupMember(member_id, instance_id or "", _assigned(raw) if stable else frozenset())
+                for member_id, instance_id, _client, _host, _metadata, raw in members
+            ),
+        )
+    raise client.KafkaError(f"the answer does not name group {group}")
+
+
+def _assigned(raw: bytes) -> frozenset[TopicPartition]:
+    if not raw:
+        return frozenset()
+    assignment = ConsumerProtocolMemberAssignment.decode(raw)
+    return frozenset(TopicPartition(*tp) for tp in assignment.partitions())

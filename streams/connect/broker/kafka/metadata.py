@@ -1,0 +1,53 @@
+"""Whether a topic exists: asked with patience enough for one that was just created."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import aiokafka.errors as client_errors
+from aiokafka.protocol.metadata import MetadataRequest
+
+from streams.connect.broker.kafka.codes import raise_for
+from streams.connect.broker.kafka.patience import RETRY_S
+from streams.core.errors import BrokerUnavailable, UnknownTopic
+
+UNKNOWN_AFTER_S = 1.0
+"""A new topic spreads within milliseconds; aiokafka itself would wait the request timeout out."""
+
+
+async def partitions_of(client: Any, topic: str) -> int:
+    """How many partitions ``topic`` has, asking the broker only while the client does not know.
+
+    ``client`` is an `AIOKafkaClient`. Raises `UnknownTopic` where the broker says so, the client's
+    error for any other code of the topic (not authorised, no leader yet), and `BrokerUnavailable`
+    where no broker answers.
+    """
+    known = client.cluster.partitions_for_topic(topic)
+    if known:
+        return len(known)
+    client.add_topic(topic)
+    deadline_s = time.monotonic() + UNKNOWN_AFTER_S
+    while True:
+        answered = await client.force_metadata_update()
+        known = client.cluster.partitions_for_topic(topic)
+        if known:
+            return len(known)
+        if time.monotonic() > deadline_s:
+            break
+        await asyncio.sleep(RETRY_S)
+    if not answered:
+        raise BrokerUnavailable(f"no broker answers about {topic}. `dia doctor` checks the broker.")
+    await _refuse(client, topic)
+    raise UnknownTopic(f"topic {topic} does not exist. Run `dia topics apply`.")
+
+
+async def _refuse(client: Any, topic: str) -> None:
+    """Raise the broker's reason why the client knows no partition of ``topic``, which the client
+    drops, unless that is that there is no such topic."""
+    request = MetadataRequest([topic], allow_auto_topic_creation=False)
+    answer = await client.send(client.get_random_node(), request)
+    for code, name, *_ in answer.topics:
+        if name == topic and code != client_errors.UnknownTopicOrPartitionError.errno:
+            raise_for(code, topic)

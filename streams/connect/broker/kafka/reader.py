@@ -1,0 +1,245 @@
+"""Reads one partition without a group: plain fetch requests, decoded as columns.
+
+No background task: each call asks the leaders of its partitions itself, so a reader that is not called
+costs nothing, and one that is closed leaves nothing behind.
+
+What a leader may answer (Fetch v4 to v11, ListOffsets v2 and v3, Kafka 4.1), and what follows:
+
+| answer                                                            | what a call does         |
+|-------------------------------------------------------------------|--------------------------|
+| records                                                           | returns them             |
+| no records, the offset at or behind the last stable offset        | `read` returns empty     |
+| no records below the last stable offset                           | asks again               |
+| nothing about the partition: the client is over its quota         | waits as told, asks again|
+| any answer with ``throttle_time_ms``                              | waits before it asks next|
+| an offset or a last stable offset of -1: not known                | asks again               |
+| OFFSET_OUT_OF_RANGE                                               | `OffsetOutOfRange`       |
+| a code that passes by itself (`kafka_codes.passes`), of the       | asks again, with fresh   |
+| partition or of the whole answer; a leader that is not known      | metadata                 |
+| any other code                                                    | `BrokerUnavailable`      |
+
+Whoever asks again does so until the request timeout, then raises `BrokerUnavailable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import aiokafka.errors as client
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import (
+    READ_COMMITTED,
+    READ_UNCOMMITTED,
+    OffsetResetStrategy,
+    PartitionRecords,
+)
+from aiokafka.protocol.fetch import FetchRequest
+
+from streams.connect.broker.kafka.codes import IncompleteAnswerError, passes, raise_for
+from streams.connect.broker.kafka.columns import ColumnFetch
+from streams.connect.broker.kafka.connection import KafkaConnection
+from streams.connect.broker.kafka.errors import CLIENT_ERRORS, broker_error
+from streams.connect.broker.kafka.list_offsets import PARTITIONS_MAX, ListOffsets
+from streams.connect.broker.kafka.metadata import partitions_of
+from streams.connect.broker.kafka.patience import RETRY_S, Patience
+from streams.connect.broker.kafka.record_set import RecordSet
+from streams.connect.broker.kafka.tasks import end_client
+from streams.core.errors import UnknownTopic
+from streams.core.types import LogBounds, OffsetOutOfRange, RecordBatch, TopicPartition
+
+READ_BYTES = 8 << 20
+
+Taken = TypeVar("Taken")
+
+
+class KafkaReader:
+    """`LogReader` over `AIOKafkaClient`. Serves one `read` at a time."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._client: Any = AIOKafkaClient(**connection.client_options())
+        self._rest: tuple[TopicPartition, int, ColumnFetch] | None = None
+        self._quiet_until_s = 0.0
+        """monotonic; until then the broker does not read what this client sends (KIP-219)"""
+
+    async def start(self) -> None:
+        """Connect. `BrokerUnavailable` when nobody answers."""
+        try:
+            await self._client.bootstrap()
+        except CLIENT_ERRORS as error:
+            await self.close()
+            raise self._unavailable(error) from error
+
+    async def beginning_offset(self, tp: TopicPartition) -> int:
+        return (await self._offsets([tp], OffsetResetStrategy.EARLIEST))[tp]
+
+    async def last_stable_offset(self, tp: TopicPartition) -> int:
+        # Under read_committed the broker answers "latest" with the last stable offset.
+        return (await self._offsets([tp], OffsetResetStrategy.LATEST))[tp]
+
+    async def high_watermark(self, tp: TopicPartition) -> int:
+        return (await self._offsets([tp], OffsetResetStrategy.LATEST, READ_UNCOMMITTED))[tp]
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+        asked = list(partitions)
+        begins = await self._offsets(asked, OffsetResetStrategy.EARLIEST)
+        ends = await self._offsets(asked, OffsetResetStrategy.LATEST)
+        return {tp: LogBounds(begins[tp], ends[tp]) for tp in asked}
+
+    async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
+        return await self._read(tp, offset, max_records, READ_COMMITTED)
+
+    async def read_all(
+        self, tp: TopicPartition, offset: int, max_records: int = 5000
+    ) -> RecordBatch:
+        return await self._read(tp, offset, max_records, READ_UNCOMMITTED)
+
+    async def _read(
+        self, tp: TopicPartition, offset: int, max_records: int, isolation: int
+    ) -> RecordBatch:
+        patience = self._patience()
+        batch = RecordBatch(tp, offset, offset)
+        while True:
+            columns = await self._columns(tp, batch.end, isolation, patience)
+            if columns is None:
+                return batch
+            self._rest = None
+            more = columns.read(batch, max_records)
+            moved = columns.next_fetch_offset > batch.end
+            batch.end = columns.next_fetch_offset
+            self._rest = (tp, isolation, columns) if more else None
+            if len(batch):
+                return batch
+            if not moved:
+                await self._again(IncompleteAnswerError(f"no batch of {tp} at {offset}"), patience)
+
+    async def close(self) -> None:
+        self._rest = None
+        await end_client(self._client)
+
+    async def _columns(
+        self, tp: TopicPartition, offset: int, isolation: int, patience: Patience
+    ) -> ColumnFetch | None:
+        """What was fetched but not read yet, else a new fetch; None at the end of what
+        ``isolation`` shows."""
+        if self._rest is not None:
+            known, same, columns = self._rest
+            if (known, same, columns.next_fetch_offset) == (tp, isolation, offset):
+                return columns
+        request = FetchRequest(
+            0, 0, READ_BYTES, isolation, [(tp.topic, [(tp.partition, offset, READ_BYTES)])]
+        )
+        end_field = "last_stable_offset" if isolation == READ_COMMITTED else "highwater_offset"
+
+        def take(fields: dict[str, Any]) -> ColumnFetch | None:
+            records = RecordSet(fields["message_set"] or b"")
+            if records.has_next():
+                aborted = fields["aborted_transactions"]
+                source = (tp, records, aborted, offset, None, None, True, isolation)
+                bytes_max = self._connection.batch_bytes_max
+                return ColumnFetch(tp, PartitionRecords(*source), bytes_max)
+            end = fields[end_field]
+            if not 0 <= end <= offset:
+                raise IncompleteAnswerError(f"nothing of {tp} at {offset}, stable up to {end}")
+            return None
+
+        try:
+            return await self._ask_leader(tp, request, take, patience)
+        except client.OffsetOutOfRangeError:
+            raise OffsetOutOfRange(tp, offset) from None
+
+    async def _offsets(
+        self, partitions: Iterable[TopicPartition], strategy: int, isolation: int = READ_COMMITTED
+    ) -> dict[TopicPartition, int]:
+        """One request to each leader for up to `PARTITIONS_MAX` partitions at a time."""
+        asked, patience = ListOffsets(partitions, strategy, isolation), self._patience()
+        while some := asked.left[:PARTITIONS_MAX]:
+            try:
+                await patience.throttled(self._quiet_until_s)
+                requests = asked.requests({tp: await self._leader(tp) for tp in some})
+                for answer in await asyncio.gather(*(self._client.send(*one) for one in requests)):
+                    self._throttled(answer)
+                    asked.take(answer)
+                asked.check(some)
+            except CLIENT_ERRORS as error:
+                await self._again(error, patience)
+        return asked.told
+
+    async def _ask_leader(
+        self,
+        tp: TopicPartition,
+        request: Any,
+        take: Callable[[dict[str, Any]], Taken],
+        patience: Patience,
+    ) -> Taken:
+        """What ``take`` makes of the fields of the leader's answer about one partition.
+
+        Raises `OffsetOutOfRangeError`, `UnknownTopic` and `BrokerUnavailable`.
+        """
+        while True:
+            try:
+                await patience.throttled(self._quiet_until_s)
+                response = await self._client.send(await self._leader(tp), request)
+                return take(self._about(response, tp))
+            except client.OffsetOutOfRangeError:
+                raise
+            except CLIENT_ERRORS as error:
+                await self._again(error, patience)
+
+    def _about(self, answer: Any, tp: TopicPartition) -> dict[str, Any]:
+        """The fields about ``tp`` by their names in the protocol, which stay while places move."""
+        throttle_s = self._throttled(answer)
+        raise_for(getattr(answer, "error_code", 0), str(tp))
+        for topic, partitions, *_ in answer.topics or ():
+            names = _items(_items(answer.SCHEMA, "topics"), "partitions").names
+            for values in partitions:
+                fields = dict(zip(names, values, strict=True))
+                if (topic, fields["partition"]) == tp:
+                    raise_for(fields["error_code"], str(tp))
+                    return fields
+        raise IncompleteAnswerError(f"nothing about {tp}, throttled for {throttle_s:g} s")
+
+    def _throttled(self, answer: Any) -> float:
+        """Seconds for which the answer asks for silence."""
+        throttle_s: float = getattr(answer, "throttle_time_ms", 0) / 1000
+        self._quiet_until_s = max(self._quiet_until_s, time.monotonic() + throttle_s)
+        return throttle_s
+
+    async def _again(self, error: BaseException, patience: Patience) -> None:
+        """Return when the leader may be asked once more, else raise."""
+        if not passes(error) or patience.over:
+            raise self._unavailable(error) from error
+        await asyncio.sleep(RETRY_S)
+        try:
+            await self._refresh()
+        except CLIENT_ERRORS as stale:
+            raise self._unavailable(stale) from error
+
+    async def _leader(self, tp: TopicPartition) -> int:
+        if tp.partition >= await partitions_of(self._client, tp.topic):
+            # The topic may just have grown.
+            await self._refresh()
+            if tp.partition >= await partitions_of(self._client, tp.topic):
+                raise UnknownTopic(f"{tp} does not exist. Run `dia topics apply`.")
+        leader = self._client.cluster.leader_for_partition(tp)
+        if leader is None or leader == -1:
+            raise client.LeaderNotAvailableError(str(tp))
+        return int(leader)
+
+    async def _refresh(self) -> None:
+        async with asyncio.timeout(self._connection.request_timeout_s):
+            await self._client.force_metadata_update()
+
+    def _patience(self) -> Patience:
+        return Patience(self._connection.request_timeout_s)
+
+    def _unavailable(self, error: BaseException) -> Exception:
+        return broker_error(error, f"read at {self._connection.bootstrap}")
+
+
+def _items(schema: Any, name: str) -> Any:
+    """The schema of the items of an array field."""
+    return schema.fields[schema.names.index(name)].array_of

@@ -1,0 +1,205 @@
+"""The record sets of fetch answers: each batch framed here, uncompressed within a bound
+(kafka_decompression.py), and opened by aiokafka.
+
+Brokers check a batch's frame and checksum and store the rest as it came. So a batch may hold what
+no client can open: a broken compression frame, an unknown codec, a format before v2. Each failure
+to open one is raised with its own exception class; `RecordSet.bounds` tells which offsets it costs.
+
+One kind of bad record is read all the same. A header's name is a string by Kafka's protocol, but
+brokers store whatever bytes a producer puts there, and aiokafka 0.14 decodes names strictly and
+fails on the whole batch. Names are labels, so one that is not UTF-8 is read with its wrong bytes
+written out, ``caf\\xe9`` for instance, and the record lives.
+
+Record format v2: https://kafka.apache.org/documentation/#record. Pinned by
+tests/contract/test_aiokafka_pins.py: `_DefaultRecordBatchPy` and the fetcher's `MemoryRecords`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import decode_varint_py
+
+from streams.connect.broker.kafka.decompression import BATCH_BYTES_MAX, uncompressed
+
+PIECE: Final = 20_000
+"""Records that are made of a batch at once."""
+_FRAME = struct.Struct(">qiiB")
+"""Base offset of a batch, its length behind the first `_OVERHEAD_BYTES`, leader epoch, format."""
+_OVERHEAD_BYTES = 12
+_LAST_OFFSET_DELTA = struct.Struct(">i")
+_LAST_OFFSET_DELTA_AT = 23
+_HEADER_BYTES = 61
+_FORMAT = 2
+_RECORDS_AT_LEAST = _HEADER_BYTES - _OVERHEAD_BYTES
+_NO_FRAME = (0, 0, -1, -1)
+
+
+class RecordSet:
+    """The batches of one answer, in order. ``leader_epoch`` is that of the last one given.
+
+    An answer may end inside a batch, for its size limit; that one is left for the next fetch. Its
+    first batch is whole whatever its size (KIP-74), so a first one that is cut short is damaged.
+    """
+
+    __slots__ = ("_at", "_batches", "_data", "_end", "_frame", "leader_epoch")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = self._end = 0
+        self._frame = _NO_FRAME
+        self.leader_epoch = -1
+        self._batches: Any = None
+        """aiokafka's own, which is faster than ours; it looks one batch ahead, so that it is of no
+        use from the batch before a damaged frame on"""
+        with suppress(Exception):
+            self._batches = MemoryRecords(data)
+
+    def has_next(self) -> bool:
+        at, left = self._end, len(self._data) - self._end
+        if left < _FRAME.size:
+            self._frame = _NO_FRAME
+            return at == 0 and left > 0
+        self._frame = frame = _FRAME.unpack_from(self._data, at)
+        return left >= _OVERHEAD_BYTES + frame[1] or at == 0
+
+    def next_batch(self) -> Any:
+        """The next batch, its header read, after `has_next`. Raises `CorruptRecordException`."""
+        at = self._at = self._end
+        _, length, epoch, version = self._frame
+        end = at + _OVERHEAD_BYTES + length
+        if version != _FORMAT or length < _RECORDS_AT_LEAST or end > len(self._data):
+            self._end = len(self._data)
+            raise CorruptRecordException(
+                f"it has record format v{version}, dia reads v{_FORMAT}"
+                if version not in (_FORMAT, -1)
+                else "it is cut short, or its length is wrong"
+            )
+        self._end, self.leader_epoch = end, epoch
+        try:
+            return self._batches.next_batch()
+        except Exception:  # noqa: BLE001 - it met the batch behind this one
+            self._batches = None
+            return DefaultRecordBatch(self._data[at:end])
+
+    def size_in_bytes(self) -> int:
+        return len(self._data)
+
+    def records_of(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Any]]:
+        """The records of the batch that `next_batch` returned last, `PIECE` at a time: of empty
+        ones a batch may hold millions. A shorter piece is the last. Raises `TooManyBytes` for one that holds more than
+        ``bytes_max`` bytes uncompressed."""
+        data = self._data[self._at : self._end]
+        if batch.compression_type:
+            data = uncompressed(data, bytes_max)
+            batch = DefaultRecordBatch(data)
+        # Cut by islice, which begins what it cuts anew each time: not the batch itself.
+        records: Iterator[Any] = chain(batch)
+        given = 0
+        while True:
+            try:
+                piece = list(islice(records, PIECE))
+            except Exception as error:
+                # aiokafka's compiled batch raises the decoding error, its Python one wraps it.
+                if UnicodeDecodeError not in (type(error), type(error.__context__)):
+                    raise
+                records = tolerant_records(data)
+                next(islice(records, given, given), None)
+                continue
+            given += len(piece)
+            if piece:
+                yield piece
+            if len(piece) < PIECE:
+                return
+
+    def bounds(self) -> tuple[int, int]:
+        """First offset, and one past the last, of the batch that `next_batch` came to last: equal
+        where nothing tells. The batch behind it is believed before its own header is."""
+        rest = memoryview(self._data)[self._at :]
+        if len(rest) < _FRAME.size:
+            return 0, 0
+        base, length, _, version = _FRAME.unpack_from(rest)
+        behind = rest[_OVERHEAD_BYTES + length :] if length > 0 else b""
+        if len(behind) >= _FRAME.size and (until := _FRAME.unpack_from(behind)[0]) > base:
+            return base, until
+        if version != _FORMAT or len(rest) < _HEADER_BYTES:
+            # The formats before v2 name the last offset of what is compressed together.
+            return base, base + 1
+        return base, base + _LAST_OFFSET_DELTA.unpack_from(rest, _LAST_OFFSET_DELTA_AT)[0] + 1
+
+
+class TolerantRecord(NamedTuple):
+    """Like aiokafka's record, as far as dia reads one."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+def tolerant_records(data: bytes) -> Iterator[TolerantRecord]:
+    """The records of one uncompressed batch, given with its header; wrong bytes in names are
+    escaped.
+
+    Raises `CorruptRecordException` where a field does not end where it says.
+    """
+    batch: Any = _DefaultRecordBatchPy(data)
+    fields = _Fields(batch._buffer, batch._pos)  # noqa: SLF001 - see the module's docstring
+    for _ in range(batch._num_records):  # noqa: SLF001
+        yield _record(batch, fields)
+
+
+class _Fields:
+    """Reads one field after the other. Lengths are the producer's: none is believed unchecked."""
+
+    def __init__(self, buffer: bytearray, position: int) -> None:
+        self._buffer = buffer
+        self.position = position
+
+    def number(self) -> int:
+        value: int
+        try:
+            # aiokafka's compiled decoder reads beyond the buffer's end.
+            value, self.position = decode_varint_py(self._buffer, self.position)
+        except (IndexError, ValueError) as error:
+            raise CorruptRecordException("a number in a record is cut short") from error
+        return value
+
+    def data(self) -> bytes | None:
+        size = self.number()
+        if size < 0:
+            return None
+        start, self.position = self.position, self.position + size
+        if self.position > len(self._buffer):
+            raise CorruptRecordException(f"a field of {size} bytes is cut short")
+        return bytes(self._buffer[start : self.position])
+
+
+def _record(batch: Any, fields: _Fields) -> TolerantRecord:
+    size = fields.number()
+    end = fields.position + size
+    fields.number()  # attributes: none is in use
+    timestamp = batch.first_timestamp + fields.number()
+    offset = batch.base_offset + fields.number()
+    key, value = fields.data(), fields.data()
+    headers = []
+    for _ in range(fields.number()):
+        name = (fields.data() or b"").decode(errors="backslashreplace")
+        headers.append((name, fields.data()))
+    if fields.position != end:
+        raise CorruptRecordException(f"a record of {size} bytes ends elsewhere")
+    return TolerantRecord(offset, timestamp, key, value, headers)
+
+
+def keep_record_sets() -> None:
+    """Let aiokafka's fetcher put a `RecordSet` into every answer."""
+    fetcher.MemoryRecords = RecordSet

@@ -1,0 +1,1 @@
+"""Its twin in memory, held to the same contract suite."""

@@ -1,0 +1,108 @@
+"""A Kafka that lives in one process and on one clock: for tests and for the simulation.
+
+It keeps the promises the pipeline rests on — offsets, transactions with control markers,
+fencing, the last stable offset, static members and eager rebalances, log starts — and passes
+the contract suite of the real one (tests/contract). No threads, no wall time: under a
+`VirtualClock` the same calls give the same history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.connect.broker.memory.admin import MemoryAdmin
+from streams.connect.broker.memory.cluster import Cluster
+from streams.connect.broker.memory.consumer import MemoryConsumer
+from streams.connect.broker.memory.faults import Faults
+from streams.connect.broker.memory.log import Log
+from streams.connect.broker.memory.producer import MemoryPlainProducer, MemoryTransactionalProducer
+from streams.connect.broker.memory.reader import MemoryReader
+from streams.connect.broker.memory.replicas import Replicas
+from streams.core.clock import Clock
+from streams.core.types import CommittedOffset, Headers, TopicPartition
+
+
+class MemoryBroker:
+    """`Broker` without a network.
+
+    ``faults`` makes bad weather; `rebalance` and `MemoryConsumer.mute` disturb a group.
+    A process that dies is played by `MemoryConsumer.stop` and `close` of its producers: static
+    members do not leave, and open transactions stay open, exactly as after kill -9.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        session_timeout_s: float = 10.0,
+        transaction_timeout_s: float = 30.0,
+        marker_delay_s: float = 0.0,
+    ) -> None:
+        """``marker_delay_s``: how long after the answer to a commit or an abort the control markers
+        reach the partitions. A real broker promises nothing about it."""
+        self._cluster = Cluster(clock, marker_delay_s)
+        self.members: dict[str, MemoryConsumer] = {}
+        """The last consumer made for each instance id, so that a test can `mute` it."""
+        self._session_timeout_s = session_timeout_s
+        self._transaction_timeout_s = transaction_timeout_s
+
+    @property
+    def faults(self) -> Faults:
+        return self._cluster.faults
+
+    @property
+    def replicas(self) -> Replicas:
+        return self._cluster.replicas
+
+    def rebalance(self, group: str) -> None:
+        """Make every member of the group join again."""
+        self._cluster.group(group).rebalance()
+        self._cluster.signal.notify()
+
+    def log(self, tp: TopicPartition) -> Log:
+        """The log itself, for whoever watches from outside: no call that a fault could strike."""
+        return self._cluster.log(tp)
+
+    def replace_log(self, tp: TopicPartition) -> None:
+        """As when its topic is deleted and created again: an empty log takes the place of another,
+        and no client was told."""
+        self._cluster.topics[tp.topic].logs[tp.partition] = Log(tp)
+
+    def append(
+        self, tp: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> None:
+        """A record comes to lie in a log, whatever fails at that moment."""
+        self.log(tp).append(self._cluster.entry(tp, key, value, headers, None))
+
+    def partitions(self) -> list[TopicPartition]:
+        """Every partition of every topic, in order."""
+        return [log.tp for _, t in sorted(self._cluster.topics.items()) for log in t.logs]
+
+    def is_torn(self, group: str, tp: TopicPartition) -> bool:
+        """Whether the last transaction with this offset was carried out in part."""
+        return (group, tp) in self._cluster.transactions.torn
+
+    def committed(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
+        """A group's committed offset, seen from outside like `log`; also one that the group's
+        coordinator does not tell yet, because its marker is on its way."""
+        decided = self._cluster.transactions.decided_offset(group, tp)
+        return decided or self._cluster.group(group).offsets.get(tp)
+
+    def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> MemoryConsumer:
+        member = MemoryConsumer(self._cluster, group, topics, instance_id, self._session_timeout_s)
+        self.members[instance_id] = member
+        return member
+
+    async def reader(self) -> MemoryReader:
+        return MemoryReader(self._cluster)
+
+    def transactional_producer(self, transactional_id: str) -> MemoryTransactionalProducer:
+        return MemoryTransactionalProducer(
+            self._cluster, transactional_id, self._transaction_timeout_s
+        )
+
+    def plain_producer(self) -> MemoryPlainProducer:
+        return MemoryPlainProducer(self._cluster)
+
+    async def admin(self) -> MemoryAdmin:
+        return MemoryAdmin(self._cluster)

@@ -1,0 +1,111 @@
+"""What clients see of replication in the in-memory broker: new leaders, and markers that come late.
+
+A new leader has every acknowledged record, but does not know at once that its followers have them,
+too. Until it does, its high watermark is lower than the one that its predecessor told: reads end
+there, which is below what was stable before, and it refuses to tell where its log ends.
+
+A coordinator decides on a transaction before the partitions hear of it. Until the marker has reached
+a partition, reads of it end at its old last stable offset; until it has reached all of them, neither
+the producer nor a successor under its id may write. The offsets of a group lie in such a partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from streams.connect.broker.memory.log import Log
+from streams.core.clock import Clock
+from streams.core.types import TopicPartition
+
+
+class _Behind(NamedTuple):
+    until_s: float
+    high_watermark: int
+
+
+class _Marker(NamedTuple):
+    due_s: float
+    producer_id: int
+    write: Callable[[], None]
+
+
+class Replicas:
+    """Records are replicated at once, unless `elect` says otherwise. Markers are written
+    ``marker_delay_s`` after their transaction has ended, unless `delay_markers` names other delays.
+    Times are the clock's monotonic ones, in seconds."""
+
+    def __init__(self, clock: Clock, marker_delay_s: float = 0.0) -> None:
+        self._clock = clock
+        self._marker_delay_s = marker_delay_s
+        self._behind: dict[TopicPartition, _Behind] = {}
+        self._markers: list[_Marker] = []
+        self._delays_s: list[float] = []
+
+    def elect(self, log: Log, behind: int, for_s: float) -> None:
+        """Another replica leads. For ``for_s`` seconds it knows of all but the last ``behind``
+        offsets that its followers have them."""
+        log.elect()
+        seen = max(log.start_offset, log.high_watermark - behind)
+        self._behind[log.tp] = _Behind(self._clock.monotonic() + for_s, seen)
+
+    def high_watermark(self, log: Log) -> int:
+        """As the leader knows it."""
+        behind = self._behind.get(log.tp)
+        if behind is None or behind.until_s <= self._clock.monotonic():
+            return log.high_watermark
+        return max(log.start_offset, min(behind.high_watermark, log.high_watermark))
+
+    def last_stable_offset(self, log: Log) -> int:
+        """As the leader knows it."""
+        return min(log.last_stable_offset, self.high_watermark(log))
+
+    def tells_end(self, log: Log) -> bool:
+        """False: the leader answers OFFSET_NOT_AVAILABLE (KIP-207)."""
+        return self.high_watermark(log) == log.high_watermark
+
+    def delay_markers(self, *delays_s: float) -> None:
+        """The next transaction that ends writes its markers so much later: the first one named to
+        its first partition, and so on, the group's offsets last; the rest at once."""
+        self._delays_s = list(delays_s)
+
+    def mark(self, producer_id: int, writes: list[Callable[[], None]]) -> None:
+        """Write the markers of one transaction, each in its time."""
+        named_s, self._delays_s = self._delays_s, []
+        now_s, rest_s = self._clock.monotonic(), 0.0 if named_s else self._marker_delay_s
+        for number, write in enumerate(writes):
+            delay_s = named_s[number] if number < len(named_s) else rest_s
+            if delay_s > 0:
+                self._markers.append(_Marker(now_s + delay_s, producer_id, write))
+            else:
+                write()
+
+    def finishing(self, producer_id: int) -> bool:
+        """CONCURRENT_TRANSACTIONS: markers of the producer's last transaction are on their way."""
+        return any(marker.producer_id == producer_id for marker in self._markers)
+
+    def expire(self) -> bool:
+        """Let what is due arrive; whether clients may see more than before."""
+        now_s = self._clock.monotonic()
+        due = [marker for marker in self._markers if marker.due_s <= now_s]
+        self._markers = [marker for marker in self._markers if marker.due_s > now_s]
+        for marker in due:
+            marker.write()
+        caught_up = [tp for tp, behind in self._behind.items() if behind.until_s <= now_s]
+        for tp in caught_up:
+            del self._behind[tp]
+        return bool(due or caught_up)
+
+    def next_deadline(self) -> float | None:
+        """When `expire` would next have something to do."""
+        moments = [marker.due_s for marker in self._markers]
+        moments += [behind.until_s for behind in self._behind.values()]
+        return min(moments, default=None)
+
+    def heal(self) -> None:
+        """Every follower and every marker has arrived."""
+        markers, self._markers = self._markers, []
+        for marker in markers:
+            marker.write()
+        self._behind.clear()
+        self._delays_s = []

@@ -1,0 +1,161 @@
+"""The transaction coordinator of the in-memory broker: epochs, fencing, timeouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from streams.connect.broker.memory.log import Log
+from streams.connect.broker.memory.replicas import Replicas
+from streams.core.clock import Clock
+from streams.core.errors import ProducerFenced
+from streams.core.types import CommittedOffset, TopicPartition
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What the coordinator knows of one transactional id; at most one transaction is open."""
+
+    producer_id: int
+    timeout_s: float
+    epoch: int = 0
+    opened_at: float | None = None
+    logs: dict[TopicPartition, Log] = field(default_factory=dict)
+    offsets: dict[str, dict[TopicPartition, CommittedOffset]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Settling:
+    """Committed offsets whose marker is on its way."""
+
+    offsets: dict[str, dict[TopicPartition, CommittedOffset]]
+
+
+class TransactionCoordinator:
+    """Decides who may write under a transactional id, and what became of each transaction."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        commit_offsets: Callable[[str, Mapping[TopicPartition, CommittedOffset]], None],
+        take_extra_marker: Callable[[], bool],
+        replicas: Replicas,
+    ) -> None:
+        self._clock = clock
+        self._commit_offsets = commit_offsets
+        self._take_extra_marker = take_extra_marker
+        self._replicas = replicas
+        self._by_id: dict[str, Transaction] = {}
+        self._settling: list[_Settling] = []
+        self.torn: set[tuple[str, TopicPartition]] = set()
+        """groups and partitions whose offset is not what the records of its transaction became"""
+
+    def start(self, transactional_id: str, timeout_s: float) -> int:
+        """A new holder: abort what the previous one left open; return the holder's epoch."""
+        known = self._by_id.get(transactional_id)
+        if known is None:
+            known = self._by_id[transactional_id] = Transaction(len(self._by_id) + 1, timeout_s)
+        self._end(known, committed=False)
+        known.epoch += 1
+        known.timeout_s = timeout_s
+        return known.epoch
+
+    def writing(self, transactional_id: str, epoch: int) -> Transaction:
+        """The open transaction of that holder, opened now if need be.
+
+        Raises `ProducerFenced` when the epoch is not the current one.
+        """
+        transaction = self._by_id[transactional_id]
+        if transaction.epoch != epoch:
+            raise ProducerFenced(
+                f"{transactional_id}: epoch {epoch} was fenced by {transaction.epoch}"
+            )
+        if transaction.opened_at is None:
+            transaction.opened_at = self._clock.monotonic()
+        return transaction
+
+    def commits_offset(self, group: str, tp: TopicPartition) -> bool:
+        """Whether a transaction that is open, or whose marker is not there, holds an offset of that
+        group and partition."""
+        held = [t.offsets for t in self._by_id.values()] + [s.offsets for s in self._settling]
+        return any(tp in offsets.get(group, ()) for offsets in held)
+
+    def decided_offset(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
+        """The offset of a transaction that is committed and whose marker is not there."""
+        decided = (s.offsets[group].get(tp) for s in self._settling if group in s.offsets)
+        return next((offset for offset in decided if offset is not None), None)
+
+    def finishing(self, transactional_id: str) -> bool:
+        """CONCURRENT_TRANSACTIONS: the last transaction has ended, and not every partition knows."""
+        known = self._by_id.get(transactional_id)
+        return known is not None and self._replicas.finishing(known.producer_id)
+
+    def end(self, transactional_id: str, epoch: int, *, committed: bool) -> None:
+        """Commit or abort the holder's transaction, all partitions and offsets together."""
+        self._end(self.writing(transactional_id, epoch), committed=committed)
+
+    def is_mixed(self, transactional_id: str, epoch: int) -> bool:
+        """Whether the holder's transaction has both records and offsets."""
+        transaction = self.writing(transactional_id, epoch)
+        return bool(transaction.logs) and bool(transaction.offsets)
+
+    def tear(self, transactional_id: str, epoch: int, *, offsets_stand: bool) -> None:
+        """Two coordinators decide: one commits the offsets, or the records, the other aborts the
+        rest."""
+        transaction = self.writing(transactional_id, epoch)
+        offsets, transaction.offsets = transaction.offsets, {}
+        self._end(transaction, committed=not offsets_stand)
+        for group, committed in offsets.items():
+            if offsets_stand:
+                self._commit_offsets(group, committed)
+            self.torn |= {(group, tp) for tp in committed}
+
+    def expire(self) -> bool:
+        """Abort transactions past their timeout; like Kafka, this fences their producers."""
+        now = self._clock.monotonic()
+        overdue = [
+            t
+            for t in self._by_id.values()
+            if t.opened_at is not None and t.opened_at + t.timeout_s <= now
+        ]
+        for transaction in overdue:
+            self._end(transaction, committed=False)
+            transaction.epoch += 1
+        return bool(overdue)
+
+    def next_deadline(self) -> float | None:
+        """Monotonic time at which `expire` would next have something to do."""
+        moments = [
+            t.opened_at + t.timeout_s for t in self._by_id.values() if t.opened_at is not None
+        ]
+        return min(moments, default=None)
+
+    def _end(self, transaction: Transaction, *, committed: bool) -> None:
+        if transaction.opened_at is None:
+            return
+        markers = 2 if self._take_extra_marker() else 1
+        producer_id = transaction.producer_id
+        writes: list[Callable[[], None]] = []
+        for log in transaction.logs.values():
+            if committed:
+                log.decide(producer_id)
+            writes.append(partial(self._mark, log, producer_id, markers, committed=committed))
+        if committed and transaction.offsets:
+            settling = _Settling(transaction.offsets)
+            self._settling.append(settling)
+            writes.append(partial(self._settle, settling))
+        self._replicas.mark(producer_id, writes)
+        transaction.opened_at = None
+        transaction.logs = {}
+        transaction.offsets = {}
+
+    def _mark(self, log: Log, producer_id: int, markers: int, *, committed: bool) -> None:
+        for _ in range(markers):
+            log.end_transaction(producer_id, self._clock.now_ms(), committed=committed)
+
+    def _settle(self, settling: _Settling) -> None:
+        self._settling.remove(settling)
+        for group, offsets in settling.offsets.items():
+            self._commit_offsets(group, offsets)
+            self.torn -= {(group, tp) for tp in offsets}

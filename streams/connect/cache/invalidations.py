@@ -1,0 +1,83 @@
+"""Hearing what other processes changed; see the package's docstring."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import structlog
+
+from streams.connect.cache.shared import Notice, SharedCache
+from streams.core.clock import Clock
+from streams.core.errors import CacheUnavailable
+from streams.core.telemetry.metrics import Metrics
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Layer(Protocol):
+    """An L1 that wants to be told."""
+
+    @property
+    def name(self) -> str: ...
+
+    def forget(self, name: str, version: int) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+class Invalidations:
+    """One subscription for all caches of a process. It is its own `Listener`."""
+
+    def __init__(self, shared: SharedCache, clock: Clock, metrics: Metrics) -> None:
+        self.live = False
+        """every notice published from now on is heard"""
+        self._shared = shared
+        self._clock = clock
+        self._metrics = metrics
+        self._layers: dict[str, Layer] = {}
+
+    def add(self, layer: Layer) -> None:
+        """Keep ``layer`` true. A name of cache has one layer in a process."""
+        assert layer.name not in self._layers, f"two caches are named {layer.name}"
+        self._layers[layer.name] = layer
+
+    async def run(self) -> None:
+        """Listen until cancelled, connecting again for as long as it takes."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._shared.listen(self)
+            except CacheUnavailable as error:
+                if self.live:
+                    log.warning("cache_subscription_lost", why=str(error))
+                    pause_s = _FIRST_PAUSE_S
+            except Exception:
+                log.exception("cache_listener_failed")
+            finally:
+                self._set(live=False)
+            await self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def connected(self) -> None:
+        """What was missed is not known, so nothing that was kept is trusted."""
+        for layer in self._layers.values():
+            layer.clear()
+        self._metrics.cache.resyncs.inc()
+        self._set(live=True)
+
+    def heard(self, notice: Notice) -> None:
+        layer = self._layers.get(notice.cache)
+        if layer is None:
+            return
+        self._metrics.cache.invalidations.labels(notice.cache, "heard").inc()
+        if notice.name is None:
+            layer.clear()
+        else:
+            layer.forget(notice.name, notice.version)
+
+    def _set(self, *, live: bool) -> None:
+        self.live = live
+        self._metrics.cache.live.set(live)

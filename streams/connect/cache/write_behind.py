@@ -1,0 +1,100 @@
+"""Write-behind: changes are kept at once and reach their target a moment later, in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, TypeVar
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import TransientError
+from streams.core.telemetry.metrics import Metrics
+
+V = TypeVar("V")
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class WriteBehind(Generic[V]):
+    """At most ``bound`` names wait, the newest value of each. `put` waits while that many do.
+
+    ``write`` must be idempotent: a batch is repeated until it is taken. What waits is lost when
+    the process is killed, so only what can be had again may be written so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[Mapping[str, V]], Awaitable[None]],
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        bound: int,
+        interval_s: float,
+    ) -> None:
+        self._name = name
+        self._write = write
+        self._clock = clock
+        self._metrics = metrics
+        self._bound = bound
+        self._interval_s = interval_s
+        self._waiting: dict[str, V] = {}
+        self._room = asyncio.Condition()
+        self._writing = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def put(self, name: str, value: V) -> None:
+        """Write ``value`` soon, instead of an older one that still waits."""
+        async with self._room:
+            await self._room.wait_for(lambda: name in self._waiting or len(self) < self._bound)
+            self._waiting[name] = value
+            self._show()
+
+    def offer(self, name: str, value: V) -> bool:
+        """`put` for who cannot wait: False, and nothing is written, where there is no room."""
+        if name not in self._waiting and len(self) >= self._bound:
+            return False
+        self._waiting[name] = value
+        self._show()
+        return True
+
+    def waiting(self, name: str) -> V | None:
+        """The value that is not written yet."""
+        return self._waiting.get(name)
+
+    async def run(self) -> None:
+        """Write until cancelled; call `flush` after."""
+        pause_s = self._interval_s
+        while True:
+            await self._clock.sleep(pause_s)
+            try:
+                await self.flush()
+            except TransientError as error:
+                log.warning("write_behind_waits", cache=self._name, code=error.code)
+                pause_s = min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            else:
+                pause_s = self._interval_s
+
+    async def flush(self) -> None:
+        """Write all that waits now. Raises what ``write`` raises; then it still waits."""
+        async with self._writing:
+            batch = dict(self._waiting)
+            if not batch:
+                return
+            await self._write(batch)
+            async with self._room:
+                for name, value in batch.items():
+                    # A newer value that came meanwhile goes on waiting.
+                    if self._waiting.get(name) is value:
+                        del self._waiting[name]
+                self._room.notify_all()
+                self._show()
+
+    def _show(self) -> None:
+        self._metrics.cache.behind.labels(self._name).set(len(self._waiting))

@@ -1,0 +1,47 @@
+"""One-off work, such as migrations, done by one process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+import structlog
+
+from streams.connect.cache.redis import connect
+from streams.connect.coordination.lease import hold
+from streams.connect.coordination.redis_locks import RedisLocks
+from streams.core.clock import SystemClock
+from streams.core.errors import CacheUnavailable
+from streams.core.settings import Settings
+
+T = TypeVar("T")
+WAIT_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+async def exclusively(settings: Settings, name: str, work: Callable[[Callable[[], None]], T]) -> T:
+    """``work(check)`` in a thread, with the lock ``name``; it calls ``check`` before each step.
+
+    Without Redis, or with Redis away, it runs all the same: work given here must be harmless when
+    repeated, and a lock nobody can take must not keep a repair from being made.
+    Raises `LockBusy`; ``check`` raises `LeaseLost`.
+    """
+    if not settings.redis_url:
+        return await asyncio.to_thread(work, _unchecked)
+    client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose, close_connection_pool=True)
+        check = _unchecked
+        try:
+            holding = hold(RedisLocks(client), SystemClock(), name, wait_s=WAIT_S)
+            check = (await stack.enter_async_context(holding)).check
+        except CacheUnavailable as error:
+            log.warning("without_lock", lock=name, why=str(error))
+        return await asyncio.to_thread(work, check)
+
+
+def _unchecked() -> None:
+    """Nobody else is known of."""

@@ -1,0 +1,130 @@
+"""A name held for a while: `hold` takes it, keeps renewing it, and says when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import CacheUnavailable, LeaseLost, LockBusy
+
+_RETRY_S = 0.2
+_RENEWALS = 3
+"""of one lease: two may fail before it ends"""
+
+log = structlog.get_logger(__name__)
+
+
+class Grant(NamedTuple):
+    """The right to a name; ``token`` is its owner's secret, ``fence`` rises with every grant."""
+
+    name: str
+    token: str
+    fence: int
+
+
+class Locks(Protocol):
+    """Who holds which name. Calls raise `CacheUnavailable`."""
+
+    async def acquire(self, name: str, ttl_s: float) -> Grant | None:
+        """L1 to L3; None while someone else has it."""
+        ...
+
+    async def renew(self, grant: Grant, ttl_s: float) -> bool:
+        """Whether it was still ours, and is for another ``ttl_s``."""
+        ...
+
+    async def release(self, grant: Grant) -> None:
+        """Give it back, if it is still ours."""
+        ...
+
+
+@dataclass(slots=True)
+class Lease:
+    """A grant and until when it holds, by this process's own clock."""
+
+    grant: Grant
+    ttl_s: float
+    clock: Clock
+    until_s: float
+
+    @property
+    def fence(self) -> int:
+        return self.grant.fence
+
+    @property
+    def held(self) -> bool:
+        """Nobody else can have the name now, unless Redis lost it."""
+        return self.clock.monotonic() < self.until_s
+
+    def check(self) -> None:
+        """Raises `LeaseLost`. Call it before each step that only the holder may take."""
+        if not self.held:
+            raise LeaseLost(
+                f"the lock {self.grant.name!r} was not renewed within {self.ttl_s:g} s: another "
+                f"process may have it. What was done is done; begin again to do the rest."
+            )
+
+    async def renew(self, locks: Locks) -> None:
+        """L4. Raises `CacheUnavailable`; what was held before is held on."""
+        asked_s = self.clock.monotonic()
+        if not self.held or not await locks.renew(self.grant, self.ttl_s):
+            self.until_s = float("-inf")
+        else:
+            self.until_s = asked_s + self.ttl_s
+
+
+async def take(locks: Locks, clock: Clock, name: str, ttl_s: float) -> Lease | None:
+    """The lease of ``name``; None while someone else has it. Raises `CacheUnavailable`."""
+    asked_s = clock.monotonic()
+    grant = await locks.acquire(name, ttl_s)
+    return None if grant is None else Lease(grant, ttl_s, clock, asked_s + ttl_s)
+
+
+@asynccontextmanager
+async def hold(
+    locks: Locks, clock: Clock, name: str, *, ttl_s: float = 30.0, wait_s: float = 0.0
+) -> AsyncIterator[Lease]:
+    """Hold ``name`` while the block runs.
+
+    Raises `LockBusy` when someone else has it for all of ``wait_s``, and `CacheUnavailable`.
+    """
+    lease = await _taken(locks, clock, name, ttl_s, wait_s)
+    renewing = asyncio.create_task(_renew(lease, locks), name=f"lease-{name}")
+    try:
+        yield lease
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        try:
+            await locks.release(lease.grant)
+        except CacheUnavailable:
+            log.warning("lock_not_released", lock=name, ends_in_s=ttl_s)
+
+
+async def _taken(locks: Locks, clock: Clock, name: str, ttl_s: float, wait_s: float) -> Lease:
+    until_s = clock.monotonic() + wait_s
+    while (lease := await take(locks, clock, name, ttl_s)) is None:
+        if clock.monotonic() >= until_s:
+            raise LockBusy(
+                f"another process holds the lock {name!r}. Wait until it is done; if it died, "
+                f"the lock ends within {ttl_s:g} s."
+            )
+        # Not all at the same moment: waiters began together when the holder did.
+        await clock.sleep(_RETRY_S * (0.5 + random.random()))
+    return lease
+
+
+async def _renew(lease: Lease, locks: Locks) -> None:
+    while lease.held:
+        await lease.clock.sleep(lease.ttl_s / _RENEWALS)
+        try:
+            await lease.renew(locks)
+        except CacheUnavailable as error:
+            log.warning("lease_not_renewed", lock=lease.grant.name, why=str(error))

@@ -1,0 +1,30 @@
+"""PolicyChanged: every process asks for a policy anew, and other programs hear of it.
+
+Sent by `dia policy changed` and by ``POST /admin/policy/changed`` of the console, through Redis: the
+floor of the policy's cached value rises, which every process hears, and the event goes to the
+channel ``dia:events``. A process that cannot hear Redis does not trust what it kept, so no process
+answers from the old policy after this call has returned but one: a question that was asked before.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streams.connect.cache.kind import POLICY, owned
+from streams.connect.cache.shared import ENTRY_TTL_S, CacheKey, SharedCache
+
+
+async def policy_changed(
+    shared: SharedCache, tenant_id: str, policy_id: str, now_ms: int, actor: str
+) -> None:
+    """Raises `CacheUnavailable`: nothing may have been told, and it may be told again."""
+    key = CacheKey(POLICY.name, owned(tenant_id, policy_id))
+    await shared.advance(key, None, None, ENTRY_TTL_S)
+    event = {
+        "event": "PolicyChanged",
+        "tenant_id": tenant_id,
+        "policy_id": policy_id,
+        "actor": actor,
+        "ts": now_ms,
+    }
+    await shared.tell(msgspec.json.encode(event))

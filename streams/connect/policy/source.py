@@ -1,0 +1,77 @@
+"""Where policies come from, and the form of it that is a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from streams.connect.policy.policy import Policy
+from streams.core.errors import UsageError
+
+log = structlog.get_logger(__name__)
+
+
+class PolicySource(Protocol):
+    """What `PolicyValidator` asks behind its cache."""
+
+    async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
+        """None: there is no such policy. Raises `PolicyServiceUnavailable`, `RetriesExhausted`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class PolicyFile(msgspec.Struct, frozen=True):
+    """The content of a policy file: ``{"policies": [...]}``."""
+
+    policies: list[Policy]
+
+
+class LocalPolicies:
+    """Policies of a JSON file, read at the start and again when it has changed. Without a file
+    there are none. One that becomes unreadable changes nothing: the policies read last stay."""
+
+    def __init__(self, path: str) -> None:
+        """`UsageError` for a file that cannot be read or is not one of policies."""
+        self._path = path
+        self._seen = _stamp(path)
+        self._policies = _by_name(_read(path)) if path else {}
+
+    async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
+        # Called on a miss of the cache, so seldom.
+        if self._path and (stamp := _stamp(self._path)) != self._seen:
+            self._seen = stamp
+            try:
+                self._policies = _by_name(_read(self._path))
+            except UsageError as error:
+                log.warning("policy_file_unusable", why=str(error))
+        return self._policies.get((tenant_id, policy_id))
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _by_name(policies: list[Policy]) -> dict[tuple[str, str], Policy]:
+    return {(policy.tenant_id, policy.policy_id): policy for policy in policies}
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """What differs once the file is another; None where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _read(path: str) -> list[Policy]:
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=PolicyFile).policies
+    except OSError as error:
+        why = error.strerror or str(error)
+    except msgspec.DecodeError as error:
+        why = str(error)
+    raise UsageError(f"DIA_POLICY_FILE={path} cannot be used: {why}. Mend or unset it.")

@@ -1,0 +1,47 @@
+"""Gives the codecs of an app the schema registry of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from streams.connect.schema_registry.http import HttpRegistry
+from streams.connect.schema_registry.registry import SchemaRegistry
+from streams.core.clock import Clock
+from streams.core.errors import UsageError
+from streams.core.formats.registry_codec import RegistryCodec
+from streams.core.formats.schema_source import SchemaSource
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.topics.topic import Topic
+
+
+def registry_codecs(topics: Iterable[Topic]) -> list[RegistryCodec]:
+    """The codecs of ``topics`` that need a registry."""
+    return [topic.codec for topic in topics if isinstance(topic.codec, RegistryCodec)]
+
+
+def connect(topics: Iterable[Topic], source: SchemaSource) -> None:
+    """Let the codecs of ``topics`` ask ``source``; that of an earlier call is forgotten."""
+    for codec in registry_codecs(topics):
+        codec.source = source
+
+
+def connect_to(settings: Settings, topics: Iterable[Topic], clock: Clock, metrics: Metrics) -> None:
+    """To the registry of DIA_SCHEMA_REGISTRY_URL, which is not asked before a schema is needed.
+
+    Raises as `check_named`.
+    """
+    found = [*topics]
+    if registry_codecs(found):
+        check_named(settings, found)
+        connect(found, SchemaRegistry(HttpRegistry.from_settings(settings), clock, metrics))
+
+
+def check_named(settings: Settings, topics: Iterable[Topic]) -> None:
+    """Raises `UsageError` where a topic needs a schema registry and none is named."""
+    needing = [topic.name for topic in topics if isinstance(topic.codec, RegistryCodec)]
+    if needing and not settings.schema_registry_url:
+        raise UsageError(
+            f"topic {needing[0]} has a codec that needs a schema registry. Set "
+            f"DIA_SCHEMA_REGISTRY_URL=http://host:port."
+        )

@@ -1,0 +1,108 @@
+"""The published JSON Schema of every event version, as files that tools outside can read.
+
+The folder of an app (`App.schemas`) holds what was last published. A type may drift from it only by publishing
+again, and publishing refuses a change that old records could not survive.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.connect.schema_registry.compatibility import Difference, differences
+from streams.core.topics.topic import Topic, ValueType
+
+
+class Finding(NamedTuple):
+    """The state of one version: ``same``, ``new``, ``changed`` (still readable), or ``broken``
+    with the differences that would make published records unreadable."""
+
+    name: str
+    state: str
+    differences: list[Difference]
+
+
+def name_of(topic: Topic, version: int) -> str:
+    return f"{topic.schema}.v{version}"
+
+
+def document(topic: Topic, version: int) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of one version, as the types in the code define it."""
+    event = topic.versions[version]
+    generated = msgspec.json.schema(event)
+    if conditions := _conditions(topic, event):
+        generated["$defs"][event.__name__]["allOf"] = conditions
+    for definition in generated.get("$defs", {}).values():
+        if "description" in definition:
+            definition["description"] = inspect.cleandoc(definition["description"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:dia:schema:{topic.schema}:{version}",
+        "topic": topic.name,
+        **({"$comment": f"at most {topic.bytes_max} bytes"} if topic.bytes_max else {}),
+        **generated,
+    }
+
+
+def _conditions(topic: Topic, event: ValueType) -> list[dict[str, Any]]:
+    """The topic's needs, as far as this version has their fields."""
+    if not topic.needs:
+        return []
+    fields = {field.name for field in msgspec.structs.fields(event)}
+    return [
+        {
+            "if": {"properties": {need.field: {"const": need.value}}, "required": [need.field]},
+            "then": {"properties": {need.needs: {"type": "string"}}, "required": [need.needs]},
+        }
+        for need in topic.needs
+        if {need.field, need.needs} <= fields
+    ]
+
+
+def encode(schema: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
+
+
+def published(topic: Topic, version: int, folder: Path) -> dict[str, Any] | None:
+    """What was last published; None for a version that never was."""
+    try:
+        raw = (folder / f"{name_of(topic, version)}.json").read_bytes()
+    except FileNotFoundError:
+        return None
+    found: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
+    return found
+
+
+def review(topics: Iterable[Topic], folder: Path) -> list[Finding]:
+    """Compare every version in the code with what was published, and with the version before it
+    unless an upcaster bridges the two."""
+    findings = []
+    for topic in topics:
+        for version in sorted(topic.versions):
+            now, before = document(topic, version), published(topic, version, folder)
+            found = differences(before, now) if before else []
+            if version - 1 in topic.versions and version - 1 not in topic.upcasters:
+                found += differences(document(topic, version - 1), now)
+            findings.append(Finding(name_of(topic, version), _state(now, before, found), found))
+    return findings
+
+
+def publish(topics: Iterable[Topic], folder: Path) -> None:
+    """Write every version's document. Ask `review` first: this does not refuse."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for topic in topics:
+        for version in topic.versions:
+            target = folder / f"{name_of(topic, version)}.json"
+            target.write_bytes(encode(document(topic, version)))
+
+
+def _state(now: dict[str, Any], before: dict[str, Any] | None, found: list[Difference]) -> str:
+    if found:
+        return "broken"
+    if before is None:
+        return "new"
+    return "same" if now == before else "changed"

@@ -1,0 +1,117 @@
+"""Schemas in memory: what was asked for once is not asked for again.
+
+A schema never changes under its id, so it stays until newer ones need the room. That an id is unknown
+is believed for `UNKNOWN_S`: a replica of the registry may be behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+from streams.connect.schema_registry.transport import RegistryTransport
+from streams.core.clock import Clock
+from streams.core.errors import (
+    BreakerOpen,
+    SchemaPending,
+    SchemaRegistryUnavailable,
+    SubjectPending,
+)
+from streams.core.formats.schema_source import RegisteredSchema, Subject
+from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+BREAKER: Final = BreakerPolicy(failures=5, open_s=5.0, successes=1, consecutive=True)
+SCHEMAS_MAX: Final = 2000
+UNKNOWN_MAX: Final = 1_000_000
+"""Of a few bytes each: as many as two fetches of the largest size name."""
+UNKNOWN_S: Final = 300.0
+_AT_ONCE: Final = 8
+
+
+class SchemaRegistry:
+    """A `SchemaSource`. One serves all partitions of a process."""
+
+    def __init__(self, transport: RegistryTransport, clock: Clock, metrics: Metrics) -> None:
+        away = (SchemaRegistryUnavailable,)
+        self.breaker = Breaker("schema_registry", BREAKER, away, clock, metrics)
+        self._transport = transport
+        self._clock = clock
+        self._schemas: dict[int, RegisteredSchema] = {}
+        self._unknown: dict[int, float] = {}
+        """when each was asked for, in the clock's monotonic seconds"""
+        self._ids: dict[Subject, int] = {}
+
+    # --- SchemaSource ------------------------------------------------------------------------
+
+    def by_id(self, ids: Collection[int]) -> Mapping[int, RegisteredSchema | None]:
+        absent = [one for one in ids if not self._has(one)]
+        if absent:
+            raise SchemaPending(
+                f"{len(absent)} schemas, {min(absent)} first, are to be asked for at the registry",
+                partial(self._obtain, absent),
+            )
+        return {one: self._schemas.get(one) for one in ids}
+
+    def id_of(self, subject: Subject) -> int:
+        found = self._ids.get(subject)
+        if found is None:
+            raise SubjectPending(
+                f"the id of the schema of {subject.name} is to be asked for at the registry",
+                partial(self._register, subject),
+            )
+        return found
+
+    # --- asking ------------------------------------------------------------------------------
+
+    async def _obtain(self, ids: Sequence[int]) -> None:
+        """Every answer counts, also if another question of the same call has none."""
+        asked = [one for one in ids if not self._has(one)]
+        left = iter(asked)
+        failed: list[SchemaRegistryUnavailable] = []
+
+        async def ask_the_rest() -> None:
+            for schema_id in left:
+                try:
+                    await self._ask(schema_id)
+                except SchemaRegistryUnavailable as error:
+                    failed.append(error)
+                    return
+
+        await asyncio.gather(*(ask_the_rest() for _ in range(min(_AT_ONCE, len(asked)))))
+        self._make_room(len(asked))
+        if failed:
+            raise failed[0]
+
+    async def _ask(self, schema_id: int) -> None:
+        found = await self._call(partial(self._transport.schema, schema_id))
+        if found is None:
+            self._unknown[schema_id] = self._clock.monotonic()
+        else:
+            self._schemas[schema_id] = found
+
+    async def _register(self, subject: Subject) -> None:
+        self._ids[subject] = await self._call(partial(self._transport.register, subject))
+
+    async def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self.breaker.call(ask)
+        except BreakerOpen as error:
+            raise SchemaRegistryUnavailable(str(error)) from error
+
+    def _has(self, schema_id: int) -> bool:
+        if schema_id in self._schemas:
+            return True
+        asked_at = self._unknown.get(schema_id)
+        return asked_at is not None and self._clock.monotonic() - asked_at < UNKNOWN_S
+
+    def _make_room(self, newest: int) -> None:
+        """Forget the oldest, but none of the ``newest``: those are about to be read."""
+        for kept, most in ((self._schemas, SCHEMAS_MAX), (self._unknown, UNKNOWN_MAX)):
+            over = len(kept) - max(most, newest)
+            for schema_id in [*kept][: max(0, over)]:
+                del kept[schema_id]

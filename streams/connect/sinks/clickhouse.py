@@ -1,0 +1,304 @@
+"""`ClickHouseShards`: the `ShardSet` of real servers, shard by shard on its own threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from streams.connect.sinks import arrow, bisection, rollup, sharding
+from streams.connect.sinks.replica import Replica, StatementRefused
+from streams.connect.sinks.replica_group import READ_DELAY_MAX_S, ReplicaGroup
+from streams.connect.sinks.shard_claim import Place
+from streams.core.clock import Clock
+from streams.core.errors import PoolExhausted, ShardMapChanged, ShardUnavailable
+from streams.core.rows.built_in_tables import (
+    Bucket,
+    FactRows,
+    MapIdentity,
+    Rows,
+    RowsRefused,
+    WindowRows,
+)
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.settings import Settings
+
+MAP_ANSWER_S = 5.0
+
+T = TypeVar("T")
+
+_PARTITION_UNIT = {"m1": "datetime64[D]", "h1": "datetime64[M]", "d1": "datetime64[Y]"}
+
+
+class Shard:
+    """The replicas of one shard, and a bounded number of threads to wait in."""
+
+    def __init__(
+        self, index: int, replicas: ReplicaGroup, pool_size: int, acquire_s: float
+    ) -> None:
+        self.index = index
+        self._replicas = replicas
+        self._acquire_s = acquire_s
+        self._slots = asyncio.Semaphore(pool_size)
+        self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix=f"shard-{index}")
+
+    async def run(self, work: Callable[[Replica], T], deadline_s: float) -> T:
+        """``work`` on the first replica that is available, starting with the last one that was.
+
+        Raises `PoolExhausted` when no thread was free in time, `ShardUnavailable` when no
+        replica answered or the deadline passed. A thread that still waits for its server then
+        keeps its place in the pool: the bound holds whatever hangs.
+        """
+        try:
+            async with asyncio.timeout(self._acquire_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise PoolExhausted(
+                f"every connection to shard {self.index} stayed in use for {self._acquire_s:g} s. "
+                "Raise DIA_SINK_POOL_SIZE, or look at the shard's load."
+            ) from None
+        task = asyncio.get_running_loop().run_in_executor(self._threads, self._replicas.ask, work)
+        task.add_done_callback(self._let_go)
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise ShardUnavailable(
+                f"shard {self.index} did not answer within {deadline_s:g} s."
+            ) from None
+
+    def _let_go(self, task: asyncio.Future[T]) -> None:
+        self._slots.release()
+        if not task.cancelled():
+            # Who waited may have given up: asyncio would log what nobody asked for.
+            task.exception()
+
+    @property
+    def confirmed(self) -> bool:
+        """A server of it has said that it holds this shard of this map."""
+        return self._replicas.confirmed
+
+    def close(self) -> None:
+        """Take no more work and close the connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._replicas.close()
+
+
+class ClickHouseShards:
+    """Implements `streams.core.rows.built_in_tables.ShardSet`; see there for what every method promises and raises.
+
+    Build it with `from_settings`, inside a running event loop.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        shard_map: sharding.ShardMap,
+        clock: Clock,
+        tables: Mapping[str, ClickHouseTable],
+        *,
+        timeout_s: float,
+        retention_days: int,
+        replicated: bool,
+    ) -> None:
+        self._shards = list(shards)
+        self._map = shard_map
+        self._tables = tables
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._retention_days = retention_days
+        self._replicated = replicated
+        self._confirmed = False
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
+    ) -> ClickHouseShards:
+        """Every shard of ``DIA_CLICKHOUSE_SHARDS``, for rows of windows and of ``tables`` (by name).
+        Opens no connection yet."""
+        shards = [
+            Shard(index, ReplicaGroup(found), settings.sink_pool_size, settings.sink_acquire_s)
+            for index, found in enumerate(shard_replicas(settings, writes=True))
+        ]
+        return cls(
+            shards,
+            sharding.declared(settings),
+            clock,
+            tables,
+            timeout_s=settings.sink_timeout_s,
+            retention_days=settings.m1_retention_days,
+            replicated=bool(settings.clickhouse_cluster),
+        )
+
+    @property
+    def count(self) -> int:
+        return len(self._shards)
+
+    @property
+    def tables(self) -> Mapping[str, ClickHouseTable]:
+        return self._tables
+
+    @property
+    def identity(self) -> MapIdentity:
+        return self._map.identity
+
+    @property
+    def confirmed(self) -> bool:
+        self._confirmed = self._confirmed or any(shard.confirmed for shard in self._shards)
+        return self._confirmed
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        return self._map.shard_of(tenants, models, metrics)
+
+    def shard_of_key(self, key: str) -> int:
+        return self._map.shard_of_key(key)
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        filled = [chunk for chunk in chunks if len(chunk)]
+        if filled:
+            await self._shards[shard].run(partial(_insert, filled), self._timeout_s)
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        """Raises `RollUpExpired` besides, when its minutes have begun to expire."""
+        now_s = self._clock.now_ms() / 1000
+        rollup.refuse_expired(table, start_s, now_s, self._retention_days)
+        work = partial(_roll_up, table, start_s, replicated=self._replicated)
+        await self._shards[shard].run(work, self._timeout_s)
+
+    async def ping(self, shard: int) -> None:
+        await self._shards[shard].run(_ping, self._timeout_s)
+
+    async def close(self) -> None:
+        for shard in self._shards:
+            await asyncio.to_thread(shard.close)
+
+
+def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Replica]]:
+    """The `Replica` of each URL, one inner list per shard, with the settings' user, password,
+    database and limits. Each is asked first whether it holds this shard of this map; with
+    ``writes``, one that does not say it is unavailable.
+    """
+    identity = sharding.declared(settings).identity if settings.shards() else None
+    return [
+        [
+            Replica(
+                url,
+                user=settings.clickhouse_user,
+                password=settings.clickhouse_password(),
+                database=settings.clickhouse_database,
+                timeout_s=settings.sink_timeout_s,
+                pool_size=settings.sink_pool_size,
+                tls=settings.clickhouse_tls(),
+                place=Place(shard, identity) if identity is not None else None,
+                writes=writes,
+                replicated=bool(settings.clickhouse_cluster),
+            )
+            for url in urls
+        ]
+        for shard, urls in enumerate(settings.shards())
+    ]
+
+
+def reading_groups(settings: Settings, *, stale: bool = True) -> list[ReplicaGroup]:
+    """The replicas of every shard for a reader; ``stale`` as `ReplicaGroup` has it."""
+    return [
+        ReplicaGroup(found, delay_max_s=READ_DELAY_MAX_S, stale=stale)
+        for found in shard_replicas(settings)
+    ]
+
+
+async def refuse_other_map(settings: Settings) -> None:
+    """Ask every server that answers within `MAP_ANSWER_S` which map placed its rows. Raises
+    `ShardMapChanged` when one says another; a process that only reads asks this when it starts."""
+    impatient = replace(settings, sink_timeout_s=MAP_ANSWER_S)
+    replicas = [replica for group in shard_replicas(impatient) for replica in group]
+    try:
+        asked = [asyncio.to_thread(_ping, replica) for replica in replicas]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    finally:
+        for replica in replicas:
+            replica.close()
+    for error in found:
+        if isinstance(error, ShardMapChanged):
+            raise error
+
+
+def _ping(replica: Replica) -> None:
+    replica.command("SELECT 1")
+
+
+def _insert(chunks: Sequence[Rows], replica: Replica) -> None:
+    send = partial(replica.insert, f"{chunks[0].table}_local")
+    windows = [chunk for chunk in chunks if isinstance(chunk, WindowRows)]
+    if windows:
+        bisection.store(arrow.table(windows), _partitions(windows), send)
+        return
+    facts = [chunk for chunk in chunks if isinstance(chunk, FactRows)]
+    try:
+        rows = arrow.table(facts)
+    except arrow.UNFIT:
+        _insert_fitting(facts, send)
+    else:
+        bisection.store(rows, None, send)
+
+
+def _partitions(windows: Sequence[WindowRows]) -> NDArray[np.int64]:
+    w = np.concatenate([chunk.w for chunk in windows]).astype("datetime64[s]")
+    return w.astype(_PARTITION_UNIT[windows[0].table]).astype(np.int64)
+
+
+def _insert_fitting(chunks: Sequence[FactRows], send: Callable[[pa.Table], None]) -> None:
+    """Some value does not even fit Arrow: store the rows without one, refuse the others."""
+    fit: list[FactRows] = []
+    positions: list[int] = []
+    refused: list[int] = []
+    reason = ""
+    singles = (single for chunk in chunks for single in _each(chunk))
+    for position, single in enumerate(singles):
+        try:
+            arrow.table([single])
+        except arrow.UNFIT as error:
+            refused.append(position)
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            fit.append(single)
+            positions.append(position)
+    try:
+        if fit:
+            bisection.store(arrow.table(fit), None, send)
+    except RowsRefused as more:
+        refused += [positions[i] for i in more.indexes]
+    raise RowsRefused(sorted(refused), reason)
+
+
+def _each(chunk: FactRows) -> list[FactRows]:
+    return [
+        FactRows(chunk.declared, chunk.shard, {name: [v[i]] for name, v in chunk.columns.items()})
+        for i in range(len(chunk))
+    ]
+
+
+def _roll_up(table: Bucket, start_s: int, replica: Replica, *, replicated: bool) -> None:
+    try:
+        if replicated:
+            # What it is made of may have been acknowledged by another replica. LIGHTWEIGHT waits
+            # for its parts only, and not for merges.
+            replica.command(f"SYSTEM SYNC REPLICA {rollup.SOURCE[table]}_local LIGHTWEIGHT")
+        replica.command(
+            rollup.statement(table),
+            {"start": start_s, "stop": start_s + rollup.WIDTH_S[table]},
+        )
+    except StatementRefused as error:
+        raise ShardUnavailable(
+            f"{table} of {start_s} could not be recomputed at {replica.url}: {error} "
+            "Its schema may be behind: `dia migrate status`."
+        ) from error

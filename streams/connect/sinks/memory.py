@@ -1,0 +1,322 @@
+"""`MemoryShards`: ReplacingMergeTree in dictionaries, with faults that a test scripts.
+
+Keeps, of rows with one key, the one with the highest ``ver``; of equal versions, the last
+inserted. A shard has one or more replicas (`streams.connect.sinks.memory_replica`). Waits only on the clock
+it is given.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.connect.sinks import rollup, sharding
+from streams.connect.sinks.memory_replica import MemoryReplica, Row, shown, spread, synced
+from streams.connect.sinks.shard_claim import Place
+from streams.connect.sinks.view_source import WINDOWS
+from streams.core.clock import Clock
+from streams.core.errors import ShardBusy, ShardUnavailable
+from streams.core.rows.built_in_tables import (
+    OFFSET_END,
+    Bucket,
+    FactRows,
+    MapIdentity,
+    Rows,
+    RowsRefused,
+    WindowRows,
+)
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.deviations import combined
+from streams.core.rows.operational_tables import OPERATIONAL
+
+WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong with one shard now. Tests set the fields; all may change at any time."""
+
+    down: bool = False
+    """every call raises `ShardUnavailable`, nothing is stored"""
+    busy: bool = False
+    """every call raises `ShardBusy`, nothing is stored"""
+    slow_s: float = 0.0
+    """how long a call takes before it does anything"""
+    refuse: Callable[[str, Row], bool] | None = None
+    """(table, row) -> whether the shard refuses this row"""
+    refuse_always: Callable[[str, Row], bool] | None = None
+    """as ``refuse``, and no weather ends it: the same row is refused at every attempt"""
+    fail_after_rows: int | None = None
+    """store so many rows of the next insert, then raise `ShardUnavailable`; happens once"""
+    fail_roll_ups: int = 0
+    """so many recomputations from now on raise `ShardUnavailable`"""
+
+    def refuses(self, table: str, row: Row) -> bool:
+        """Whether the shard refuses ``row`` of ``table`` now."""
+        return any(
+            rule is not None and rule(table, row) for rule in (self.refuse, self.refuse_always)
+        )
+
+
+@dataclass(slots=True)
+class _Server:
+    """What survives the processes that reach one shard: its replicas, its faults, its claim."""
+
+    replicas: list[MemoryReplica]
+    faults: Faults = field(default_factory=Faults)
+    claim: MapIdentity | None = None
+
+
+class MemoryShards:
+    """Implements `streams.core.rows.built_in_tables.ShardSet`; see there for what every method promises and raises."""
+
+    def __init__(
+        self,
+        count: int,
+        clock: Clock,
+        *,
+        retention_days: int = 30,
+        shard_map: sharding.ShardMap | None = None,
+        replicas: int = 1,
+        tables: Mapping[str, ClickHouseTable] = OPERATIONAL,
+    ) -> None:
+        """``replicas``: of every shard. ``tables``: the declared ones, by name."""
+        self.inserted_rows = 0
+        self._tables = tables
+        self._keys = _keys(tables)
+        self._clock = clock
+        self._retention_days = retention_days
+        self._map = shard_map or sharding.ShardMap(count, sharding.HashSharding(count))
+        self._servers = [
+            _Server([MemoryReplica(self._keys) for _ in range(replicas)], claim=self._map.identity)
+            for _ in range(count)
+        ]
+        self._confirmed = False
+
+    def with_map(self, shard_map: sharding.ShardMap) -> MemoryShards:
+        """The same servers as a process with another map reaches them: those it has besides were
+        never migrated."""
+        servers = self._servers[: shard_map.shards]
+        seen = MemoryShards(
+            shard_map.shards,
+            self._clock,
+            retention_days=self._retention_days,
+            shard_map=shard_map,
+            tables=self._tables,
+        )
+        for server in seen._servers:
+            server.claim = None
+        seen._servers[: len(servers)] = servers
+        return seen
+
+    def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> MemoryShards:
+        """The same servers, migrated by an app that declares other tables."""
+        seen = MemoryShards(
+            self.count,
+            self._clock,
+            retention_days=self._retention_days,
+            shard_map=self._map,
+            tables=tables,
+        )
+        seen._servers = self._servers
+        for server in seen._servers:
+            for replica in server.replicas:
+                replica.migrate(seen._keys)
+        return seen
+
+    @property
+    def faults(self) -> list[Faults]:
+        """Of each shard."""
+        return [server.faults for server in self._servers]
+
+    def replicas(self, shard: int) -> list[MemoryReplica]:
+        """For tests to harm."""
+        return self._servers[shard].replicas
+
+    @property
+    def count(self) -> int:
+        return len(self._servers)
+
+    @property
+    def tables(self) -> Mapping[str, ClickHouseTable]:
+        return self._tables
+
+    @property
+    def identity(self) -> MapIdentity:
+        return self._map.identity
+
+    @property
+    def confirmed(self) -> bool:
+        return self._confirmed
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        return self._map.shard_of(tenants, models, metrics)
+
+    def shard_of_key(self, key: str) -> int:
+        return self._map.shard_of_key(key)
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        await self._reach(shard)
+        faults = self._servers[shard].faults
+        refused: list[int] = []
+        taken: list[tuple[str, Row]] = []
+        for index, (table, row) in enumerate(rows_of(chunks)):
+            if faults.fail_after_rows is not None and index >= faults.fail_after_rows:
+                faults.fail_after_rows = None
+                self._store(shard, taken)
+                raise ShardUnavailable(f"shard {shard} broke off after {index} rows (scripted).")
+            if faults.refuses(table, row):
+                refused.append(index)
+            else:
+                taken.append((table, row))
+        self._store(shard, taken)
+        if refused:
+            raise RowsRefused(refused, "refused by script")
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        """Raises `RollUpExpired` besides, when its minutes have begun to expire."""
+        now_s = self._clock.now_ms() / 1000
+        rollup.refuse_expired(table, start_s, now_s, self._retention_days)
+        await self._reach(shard)
+        server = self._servers[shard]
+        if server.faults.fail_roll_ups:
+            server.faults.fail_roll_ups -= 1
+            raise ShardUnavailable(f"shard {shard} recomputes nothing now (scripted).")
+        found = synced(server.replicas)
+        if found is None:
+            raise ShardUnavailable(f"no replica of shard {shard} has all rows now (scripted).")
+        stop_s = start_s + rollup.WIDTH_S[table]
+        series: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
+        for row in found.tables[rollup.SOURCE[table]].values():
+            recomputed = table == "h1" or row["inc"] == 0
+            if start_s <= row["w"] < stop_s and recomputed:
+                series[row["tenant"], row["model"], row["metric"]].append(row)
+        rolled = [(table, _merged(table, parts, start_s)) for parts in series.values()]
+        self._store(shard, rolled)
+
+    async def ping(self, shard: int) -> None:
+        await self._reach(shard)
+
+    async def close(self) -> None:
+        return
+
+    def key(self, table: str) -> tuple[str, ...]:
+        """The columns that tell rows of ``table`` apart."""
+        return self._keys[table]
+
+    @property
+    def stored_tables(self) -> tuple[str, ...]:
+        """Names of the tables of windows and of the declared ones."""
+        return tuple(self._keys)
+
+    def rows(self, table: str, shard: int | None = None) -> list[Row]:
+        """The rows of ``table`` as its view shows them: all shards', or one shard's."""
+        chosen = self._servers if shard is None else [self._servers[shard]]
+        return [dict(row) for server in chosen for row in shown(server.replicas, table)]
+
+    def m1_rows(self) -> list[Row]:
+        """Every minute row of every shard."""
+        return self.rows("m1")
+
+    async def _reach(self, shard: int) -> None:
+        """Meet the shard's faults, then its claim (`streams.connect.sinks.shard_claim`)."""
+        server = self._servers[shard]
+        faults = server.faults
+        if faults.slow_s:
+            await self._clock.sleep(faults.slow_s)
+        if faults.down:
+            raise ShardUnavailable(f"shard {shard} is down (scripted).")
+        if faults.busy:
+            raise ShardBusy(f"shard {shard} is busy (scripted).")
+        self._settle(shard, server)
+
+    def _settle(self, shard: int, server: _Server) -> None:
+        if server.claim is None:
+            raise ShardUnavailable(f"shard {shard} does not say what it holds (scripted).")
+        claims = [(shard, server.claim.digest, server.claim.description)]
+        Place(shard, self.identity).settle(f"shard {shard}", lambda: claims, None)
+        self._confirmed = True
+
+    def _store(self, shard: int, rows: Sequence[tuple[str, Row]]) -> None:
+        """On most replicas, or raise: then some may have the rows all the same."""
+        at = self._clock.now_ms()
+        stored = [(table, {**row, "at": at}) for table, row in rows]
+        self.inserted_rows += len(stored)
+        replicas = self._servers[shard].replicas
+        if spread(replicas, stored) < self._quorum(len(replicas)):
+            raise ShardUnavailable(f"too few replicas of shard {shard} took the rows (scripted).")
+
+    def _quorum(self, replicas: int) -> int:
+        """``insert_quorum=auto``: a majority."""
+        return replicas // 2 + 1
+
+
+def _keys(tables: Mapping[str, ClickHouseTable]) -> dict[str, tuple[str, ...]]:
+    """Of every table, the columns of a row's key."""
+    return {
+        **dict.fromkeys(WINDOWS, WINDOW_KEY),
+        **{name: table.key for name, table in tables.items()},
+    }
+
+
+def rows_of(chunks: Sequence[Rows]) -> list[tuple[str, Row]]:
+    """Each row with its table, in the order by which `RowsRefused` counts."""
+    return [
+        (chunk.table, row)
+        for chunk in chunks
+        for row in (_windows(chunk) if isinstance(chunk, WindowRows) else _facts(chunk))
+    ]
+
+
+def _windows(chunk: WindowRows) -> list[Row]:
+    plain = {
+        name: getattr(chunk, name).tolist()
+        for name in ("w", "inc", "n", "s1", "s2", "mean", "m2", "lo", "hi", "lv", "lt", "ver")
+    }
+    bounds = chunk.sk_off.tolist()
+    return [
+        {
+            "tenant": chunk.tenants[chunk.tenant_code[i]],
+            "model": chunk.models[chunk.model_code[i]],
+            "metric": chunk.metrics[chunk.metric_code[i]],
+            "part": chunk.part,
+            **{name: values[i] for name, values in plain.items()},
+            "sk_k": chunk.sk_k[bounds[i] : bounds[i + 1]].tolist(),
+            "sk_n": chunk.sk_n[bounds[i] : bounds[i + 1]].tolist(),
+        }
+        for i in range(len(chunk))
+    ]
+
+
+def _facts(chunk: FactRows) -> list[Row]:
+    return [{name: values[i] for name, values in chunk.columns.items()} for i in range(len(chunk))]
+
+
+def _merged(table: Bucket, parts: Sequence[Row], start_s: int) -> Row:
+    """One series' hour or day: what `streams.connect.sinks.rollup.SQL` computes."""
+    sketch: defaultdict[int, int] = defaultdict(int)
+    for row in parts:
+        for code, count in zip(row["sk_k"], row["sk_n"], strict=True):
+            sketch[code] += count
+    mean, m2 = combined(*(np.array([row[name] for row in parts]) for name in ("n", "mean", "m2")))
+    last = max(parts, key=lambda row: (row["lt"], row["ver"]))
+    return {
+        **{name: last[name] for name in ("tenant", "model", "metric", "lv", "lt")},
+        **{name: sum(row[name] for row in parts) for name in ("n", "s1", "s2")},
+        "ver": sum(row["ver"] & OFFSET_END if table == "h1" else row["ver"] for row in parts),
+        "w": start_s,
+        "mean": mean,
+        "m2": m2,
+        "part": 0,
+        "inc": 0,
+        "lo": min(row["lo"] for row in parts),
+        "hi": max(row["hi"] for row in parts),
+        "sk_k": sorted(sketch),
+        "sk_n": [sketch[code] for code in sorted(sketch)],
+    }

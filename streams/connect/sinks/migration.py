@@ -1,0 +1,296 @@
+"""Migrations: plain ``.sql`` files, one per version, run on every server of every shard.
+
+``V001__name.sql`` runs once and must never change after: its checksum is recorded. ``R001__name
+.sql`` runs whenever what it renders to has changed, after all the V files: views and retention
+follow the settings. Between them come the declared tables (`streams.core.rows.clickhouse_table`), ``T__name``
+each: made once, and given the columns that a newer declaration adds. Every statement is idempotent,
+so a run that broke off is simply run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from importlib import resources
+from string import Template
+from typing import Any, Protocol
+
+from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
+from streams.connect.sinks.shard_claim import Place
+from streams.connect.sinks.view_source import ViewSource
+from streams.core.errors import RefusedBySafety
+from streams.core.rows.clickhouse_table import ClickHouseTable
+
+_FILE = re.compile(r"(?P<kind>[VR])(?P<number>\d{3})__(?P<name>\w+)\.sql\Z")
+
+
+class Migration(Protocol):
+    """What runs on a server under one ``label``. ``once``: never again after it ran."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def once(self) -> bool: ...
+
+    def statements(self, variables: Mapping[str, str]) -> list[str]:
+        """In the order they run, ``variables`` filled in."""
+        ...
+
+    def checksum(self, variables: Mapping[str, str]) -> str:
+        """Of what must not change after it ran, or of what makes it run again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileMigration:
+    """One file: ``kind`` V (once) or R (whenever its rendering changes)."""
+
+    kind: str
+    number: int
+    name: str
+    template: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}{self.number:03d}__{self.name}"
+
+    @property
+    def once(self) -> bool:
+        return self.kind == "V"
+
+    def statements(self, variables: Mapping[str, str]) -> list[str]:
+        """A statement of a file ends with ``;`` at a line's end."""
+        text = Template(self.template).substitute(variables)
+        parts = re.split(r";[ \t]*(?:--[^\n]*)?\n", text + "\n")
+        return [part.strip() for part in parts if _has_code(part)]
+
+    def checksum(self, variables: Mapping[str, str]) -> str:
+        """Of a V file's own text, or of an R file's rendering."""
+        return _sha256(self.template if self.once else "\n".join(self.statements(variables)))
+
+
+_TABLE_LABEL = "T__"
+
+
+@dataclass(frozen=True, slots=True)
+class TableMigration:
+    """One declared table."""
+
+    table: ClickHouseTable
+    once = False
+
+    @property
+    def label(self) -> str:
+        return f"{_TABLE_LABEL}{self.table.name}"
+
+    def statements(self, variables: Mapping[str, str]) -> list[str]:
+        engine = variables[f"engine_{self.table.name}_local"]
+        return self.table.create(variables["database"], engine)
+
+    def checksum(self, variables: Mapping[str, str]) -> str:
+        """Of the rendered statements."""
+        return _sha256("\n".join(self.statements(variables)))
+
+
+class State(Enum):
+    """Where one migration stands on one server."""
+
+    APPLIED = "applied"
+    PENDING = "pending"
+    CHANGED = "changed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One migration on one server; ``at`` is when it last ran there."""
+
+    label: str
+    state: State
+    at: Any = None
+
+
+def load(tables: Iterable[ClickHouseTable]) -> list[Migration]:
+    """Every migration of this build and of these tables, in the order they run."""
+    found = []
+    for file in (resources.files("streams.connect.sinks") / "migrations").iterdir():
+        if match := _FILE.match(file.name):
+            number = int(match["number"])
+            found.append(FileMigration(match["kind"], number, match["name"], file.read_text()))
+    found.sort(key=lambda migration: migration.number)
+    return [
+        *(migration for migration in found if migration.once),
+        *(TableMigration(table) for table in tables),
+        *(migration for migration in found if not migration.once),
+    ]
+
+
+def variables(source: ViewSource, *, m1_retention_days: int, replicated: bool) -> dict[str, str]:
+    """What the files may name: ``database``, ``engine_TABLE``, ``views`` and the settings."""
+    values = {
+        "database": source.database,
+        "m1_retention_days": str(m1_retention_days),
+        "distributed_tables": source.distributed_tables(),
+        "views": source.views(),
+    }
+    for name in source.columns:
+        values[f"engine_{name}_local"] = engine(source.database, f"{name}_local", replicated)
+    return values
+
+
+def engine(database: str, table: str, replicated: bool) -> str:
+    """The engine clause of a table that keeps the row with the highest ``ver`` of each key."""
+    if not replicated:
+        return "ReplacingMergeTree(ver)"
+    path = f"/clickhouse/tables/{{shard}}/{database}/{table}"
+    return f"ReplicatedReplacingMergeTree('{path}', '{{replica}}', ver)"
+
+
+class Migrator:
+    """Brings one server to this build's schema."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        source: ViewSource,
+        values: Mapping[str, str],
+        secrets: Sequence[str],
+        place: Place,
+    ) -> None:
+        """``place``: what the server holds, or shall hold from now on."""
+        self._replica = replica
+        self._record = f"{source.database}.migrations_local"
+        self._values = values
+        self._secrets = secrets
+        self._place = place
+        self._migrations = load(source.tables.values())
+        self._tables = source.tables
+        self._database = source.database
+
+    def standings(self) -> list[Standing]:
+        """Every migration of this build, then those that only the server knows."""
+        done = self._recorded()
+        result = []
+        for migration in self._migrations:
+            recorded = done.pop(migration.label, None)
+            if recorded is None:
+                result.append(Standing(migration.label, State.PENDING))
+                continue
+            checksum, at = recorded
+            state = State.APPLIED
+            if checksum != migration.checksum(self._values):
+                state = State.CHANGED if migration.once else State.PENDING
+            result.append(Standing(migration.label, state, at))
+        result += [Standing(label, State.UNKNOWN, at) for label, (_, at) in sorted(done.items())]
+        return result
+
+    def pending(self) -> list[tuple[str, list[str]]]:
+        """Label and statements of what `apply` would run; `RefusedBySafety` as `apply`."""
+        found = [s for s in self._checked() if s.state is State.PENDING]
+        ran_before = {s.label for s in found if s.at is not None}
+        for table in self._tables.values():
+            if TableMigration(table).label in ran_before:
+                self._refuse_other_form(table)
+        waiting = {s.label for s in found}
+        return [
+            (migration.label, migration.statements(self._values))
+            for migration in self._migrations
+            if migration.label in waiting
+        ]
+
+    def apply(self) -> list[str]:
+        """Run what is pending; the labels that ran.
+
+        Raises `RefusedBySafety` when a V file was changed after it ran here, when a column or the
+        key of a table is declared otherwise than the server has it, or when a newer build has
+        migrated this server, and `ShardMapChanged` when it holds another shard.
+        """
+        waiting = self.pending()
+        self._replica.create_database()
+        self._replica.command(_RECORD_TABLE.format(table=self._record))
+        for statement in self._secrets:
+            self._replica.command(statement)
+        checksums = {m.label: m.checksum(self._values) for m in self._migrations}
+        for label, statements in waiting:
+            for statement in statements:
+                self._replica.command(statement)
+            self._replica.command(
+                _RECORD.format(table=self._record), {"label": label, "checksum": checksums[label]}
+            )
+        self._replica.claim(self._place)
+        return [label for label, _ in waiting]
+
+    def _recorded(self) -> dict[str, tuple[str, Any]]:
+        try:
+            _, rows = self._replica.query(
+                f"SELECT label, checksum, at FROM {self._record} FINAL"  # noqa: S608 - our own name
+            )
+        except StatementRefused as error:
+            if error.code in UNKNOWN_TABLE:
+                return {}
+            raise
+        return {label: (checksum, at) for label, checksum, at in rows}
+
+    def _refuse_other_form(self, table: ClickHouseTable) -> None:
+        """Columns may be added; what rows are stored by cannot be changed under them."""
+        _, rows = self._replica.query(
+            "SELECT name, type, is_in_sorting_key FROM system.columns "
+            "WHERE database = {database:String} AND table = {table:String} ORDER BY position",
+            {"database": self._database, "table": f"{table.name}_local"},
+        )
+        there = {name: kind for name, kind, _ in rows}
+        key = {name for name, _, in_key in rows if in_key}
+        hint = "Declare it as it was, or declare a table of another name."
+        if key != set(table.key):
+            raise RefusedBySafety(
+                f"table {table.name} at {self._replica.url} keeps rows by ({', '.join(key)}), its "
+                f"declaration by ({', '.join(table.key)}). {hint}"
+            )
+        for name, kind in table.types.items():
+            if there.get(name, str(kind)) != str(kind):
+                raise RefusedBySafety(
+                    f"column {name} of {table.name} is {there[name]} at {self._replica.url}, its "
+                    f"declaration says {kind}. {hint}"
+                )
+
+    def _checked(self) -> list[Standing]:
+        standings = self.standings()
+        for standing in standings:
+            if standing.state is State.CHANGED:
+                raise RefusedBySafety(
+                    f"{standing.label}.sql was changed after it ran at {self._replica.url}. Restore "
+                    "the file, and put the change into a new version."
+                )
+            if standing.state is State.UNKNOWN and not standing.label.startswith(_TABLE_LABEL):
+                raise RefusedBySafety(
+                    f"{self._replica.url} holds migration {standing.label}, which this build does "
+                    "not know: a newer dia ran there. Use that version."
+                )
+        return standings
+
+
+_RECORD_TABLE = """
+CREATE TABLE IF NOT EXISTS {table}
+(label String, checksum String, at DateTime64(3, 'UTC') DEFAULT now64(3))
+ENGINE = ReplacingMergeTree(at) ORDER BY label
+"""
+
+_RECORD = """
+INSERT INTO {table} (label, checksum, at)
+SELECT {{label:String}}, {{checksum:String}},
+    greatest(now64(3), max(at) + INTERVAL 1 MILLISECOND)
+FROM {table} WHERE label = {{label:String}}
+"""
+"""The newest record of a label is the last one written, also where the server's clock was set back."""
+
+
+def _has_code(text: str) -> bool:
+    return any(line.strip() and not line.strip().startswith("--") for line in text.splitlines())
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

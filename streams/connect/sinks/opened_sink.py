@@ -1,0 +1,38 @@
+"""A declared sink as one process writes to it: opened by the first batch, each call with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from streams.core.rows.row_sink import DeclaredSink, RowBatch, RowSink
+from streams.core.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class OpenedSink:
+    """Serves one write at a time. The deadline is `Settings.sink_timeout_s`."""
+
+    def __init__(self, declared: DeclaredSink, settings: Settings) -> None:
+        self._declared = declared
+        self._settings = settings
+        self._sink: RowSink | None = None
+
+    async def write(self, batch: RowBatch) -> None:
+        """As `RowSink.write`. Raises what opening and writing raise, and TimeoutError."""
+        if self._sink is None:
+            self._sink = self._declared.open(self._declared, self._settings)
+        async with asyncio.timeout(self._settings.sink_timeout_s):
+            await self._sink.write(batch)
+
+    async def close(self) -> None:
+        """Close it, if it was opened; what that raises is logged."""
+        if self._sink is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.sink_timeout_s):
+                await self._sink.close()
+        except Exception:
+            log.exception("sink_not_closed", sink=self._declared.name)

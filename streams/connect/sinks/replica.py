@@ -1,0 +1,360 @@
+"""One ClickHouse server behind clickhouse-connect, with its failures in this project's words.
+
+The client's own retries are off: a resent INSERT would be harmless here, but a wait that nobody
+decided on is not. Everything blocks; one instance may be used by several threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver import httputil
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DataError,
+    InternalError,
+    NotSupportedError,
+    ProgrammingError,
+)
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from streams.connect.sinks import arrow, shard_claim
+from streams.connect.sinks.shard_claim import Claims, Place
+from streams.core.errors import ShardBusy, ShardUnavailable, TransientError
+from streams.core.settings import TlsFiles
+
+CONNECT_TIMEOUT_S = 5
+_BUSY = frozenset({202, 241, 252, 745})
+"""Too many queries, memory limit, too many parts, overloaded: the server asks for patience."""
+_SCHEMA = frozenset({8, 10, 16, 47, 60, 81})
+"""Unknown column, identifier, table or database."""
+UNKNOWN_TABLE = (60, 81)
+_UNFIT = frozenset({6, 25, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 349, 407, 469})
+"""Codes that speak of values: parse and conversion errors, sizes, ranges, constraints."""
+
+_REPLICATED = {
+    # Acknowledged means: on most replicas. The engine forgets the row, so one may not be enough.
+    "insert_quorum": "auto",
+    "insert_quorum_parallel": 1,
+    "max_replica_delay_for_distributed_queries": 5,
+}
+_DELAY = (
+    "SELECT toFloat64(max(absolute_delay)) FROM system.replicas WHERE database = currentDatabase()"
+)
+_READ_ONLY = {"readonly": 2}
+"""2: nothing may be changed but settings."""
+_UNREADABLE = (
+    *(DataError, InternalError, NotSupportedError, ProgrammingError),
+    *(LookupError, TypeError, ValueError),
+)
+"""What the client raises for bytes of a result that it cannot decode."""
+_ZONED = re.compile(r"DateTime\('([^']+)'\)")
+_UP_HINT = "`dia status` shows what is up."
+
+# Its one warning per lost connection repeats what the raised error says.
+logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
+
+
+class RowsUnfit(Exception):  # noqa: N818 - found by bisection, then told as RowsRefused
+    """Some row of an insert can never be stored; the insert stored none, or an unknown part."""
+
+
+class StatementRefused(Exception):  # noqa: N818 - an answer, as RowsRefused is
+    """The server answered, and the answer is that the statement is wrong; ``code`` says how. 0: the
+    client cannot decode what the statement asks for."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Replica:
+    """A server at ``url`` (``http[s]://host:port[/prefix]``). Connects at the first use.
+
+    Raises `ShardUnavailable`, `ShardBusy`, `ShardMapChanged`, and from the reading calls
+    `StatementRefused`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        user: str,
+        password: str,
+        database: str,
+        timeout_s: float,
+        pool_size: int,
+        tls: TlsFiles,
+        place: Place | None = None,
+        writes: bool = False,
+        replicated: bool = False,
+    ) -> None:
+        """``place``: what the server must hold, asked before the first request and again after a
+        failure; ``writes``: a server that does not say what it holds is not used. ``replicated``: its tables are
+        replicated, so an insert is acknowledged by most replicas of the shard or by none."""
+        self.url = url
+        self.confirmed = False
+        """the server has said that it holds ``place``"""
+        self._place = place
+        self._writes = writes
+        self._replicated = replicated
+        self._user = user
+        self._password = password
+        self._database = database
+        self._timeout_s = timeout_s
+        tls.check()
+        self._pool = httputil.get_pool_manager(
+            maxsize=pool_size,
+            num_pools=1,
+            retries=False,
+            ca_cert=tls.ca or None,
+            client_cert=tls.certificate or None,
+            client_cert_key=tls.key or None,
+        )
+        self._lock = threading.Lock()
+        self._connected: Any = None
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Store ``rows`` in one acknowledged INSERT. Raises `RowsUnfit` besides.
+
+        A body that is a buffer goes out as it is: no copy, and no silent resend.
+        """
+        with self._told(statement=False):
+            self._client().raw_insert(
+                table,
+                column_names=rows.column_names,
+                insert_block=arrow.stream(rows),
+                fmt="ArrowStream",
+            )
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that returns nothing."""
+        with self._told():
+            self._client().command(sql, parameters=dict(parameters or {}))
+
+    def create_database(self) -> None:
+        """Make the database if it is absent; every other call needs it."""
+        with self._told():
+            bootstrap = self._connect(database="default")
+            bootstrap.command(f"CREATE DATABASE IF NOT EXISTS {self._database}")
+            bootstrap.close()
+
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        """Column names and all rows of a result. ``limits`` are ClickHouse settings of this query."""
+        with self._told():
+            result = self._client().query(
+                sql, parameters=dict(parameters or {}), settings=dict(limits or {})
+            )
+            return result.column_names, result.result_rows
+
+    def columns(self, sql: str) -> pa.Table:
+        """All rows of a result, as columns."""
+        with self._told():
+            return self._client().query_arrow(sql)
+
+    def delay_s(self) -> float:
+        """Seconds that the server's tables lag behind their replicas; 0 where they are not
+        replicated."""
+        ((delay_s,),) = self.query(_DELAY)[1]
+        return float(delay_s)
+
+    @contextmanager
+    def rows(self, sql: str) -> Iterator[tuple[Sequence[str], Iterator[Sequence[Any]]]]:
+        """Column names and the rows as they come, for results of any size; changes nothing.
+
+        A `StatementRefused` of the code 0 names the columns that the client cannot decode. Times
+        come in the zone of their column, or in that of the server.
+        """
+        with self._told(), self._decoded(sql):
+            client = self._client()
+            # The first versions of the protocol, which the local stack speaks, leave the zone out
+            # of the name of a type.
+            zones = {} if client.protocol_version else self._zones(sql)
+            opened = client.query_rows_stream(
+                sql, settings=_READ_ONLY, column_tzs=zones, tz_mode="aware"
+            )
+        with opened as stream:
+            yield stream.source.column_names, self._as_they_come(stream, sql)
+
+    def close(self) -> None:
+        """Give up the connections, but do not wait for one that is just being made: its server
+        may hang, and with it the end of the process."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._connected is not None:
+                    self._connected.close()
+                self._connected = None
+            finally:
+                self._lock.release()
+        self._pool.clear()
+
+    def _as_they_come(self, stream: Any, sql: str) -> Iterator[Sequence[Any]]:
+        """What goes wrong while the reader works on a row is the reader's own."""
+        while True:
+            with self._told(), self._decoded(sql):
+                row = next(stream, None)
+            if row is None:
+                return
+            yield row
+
+    @contextmanager
+    def _decoded(self, sql: str) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            if getattr(error, "code", None) is not None:
+                raise  # an answer of the server
+            raise StatementRefused(_undecoded(str(error), self._types(sql)), 0) from error
+
+    def _zones(self, sql: str) -> dict[str, str]:
+        """The time zone of every column of a result that has one of its own."""
+        found = ((name, _ZONED.fullmatch(kind)) for name, kind in self._types(sql))
+        return {name: zone[1] for name, zone in found if zone}
+
+    def _types(self, sql: str) -> list[tuple[str, str]]:
+        """Names and types of the columns of a SELECT; nothing for other statements."""
+        inner = sql.strip().rstrip(";")
+        try:
+            described = self._client().query(f"DESCRIBE TABLE (\n{inner}\n)", settings=_READ_ONLY)
+        except (ClickHouseError, HTTPError, OSError):
+            return []  # the statement itself is sent as well, and its error is the one to show
+        return [(row[0], row[1]) for row in described.result_rows]
+
+    def _client(self) -> Any:
+        with self._lock:
+            if self._connected is None:
+                self._connected = self._connect(self._database)
+            if self._place is not None and not self.confirmed:
+                self.confirmed = self._settle(self._place, self._connected)
+                if self._writes and not self.confirmed:
+                    raise ShardUnavailable(
+                        f"ClickHouse at {self.url} does not say which shard it holds. `dia migrate "
+                        "apply` prepares it."
+                    )
+            return self._connected
+
+    def claim(self, place: Place) -> None:
+        """Make the server hold ``place``, as `dia migrate apply` does. Raises `ShardMapChanged`."""
+        with self._told():
+            connected = self._client()
+
+            def claim() -> None:
+                connected.command(shard_claim.CLAIM, parameters=dict(place.parameters))
+
+            self.confirmed = self._settle(place, connected, claim)
+
+    def _settle(
+        self, place: Place, connected: Any, claim: Callable[[], None] | None = None
+    ) -> bool:
+        def read() -> Claims:
+            rows: Claims = connected.query(shard_claim.READ).result_rows
+            return rows
+
+        try:
+            return place.settle(self.url, read, claim)
+        except ClickHouseError as error:
+            if getattr(error, "code", None) in UNKNOWN_TABLE:
+                return False  # not migrated: what is asked next says so
+            raise
+
+    def _connect(self, database: str) -> Any:
+        parts = urlsplit(self.url)
+        client: Any = clickhouse_connect.get_client(
+            interface=parts.scheme,
+            host=parts.hostname or "",
+            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            proxy_path=parts.path,
+            username=self._user,
+            password=self._password,
+            database=database,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            send_receive_timeout=max(1, round(self._timeout_s)),
+            compress=False,
+            pool_mgr=self._pool,
+            query_retries=0,
+            autogenerate_session_id=False,
+            show_clickhouse_errors=True,
+            settings={"async_insert": 0, **(_REPLICATED if self._replicated else {})},
+        )
+        client.http_retries = 0
+        return client
+
+    @contextmanager
+    def _told(self, *, statement: bool = True) -> Iterator[None]:
+        try:
+            yield
+        except (ClickHouseError, HTTPError, OSError) as error:
+            failure = self._failure(error, statement=statement)
+            if isinstance(failure, ShardUnavailable):
+                self.confirmed = False  # another server may be there when it is back
+            raise failure from error
+
+    def _failure(self, error: Exception, *, statement: bool) -> Exception:
+        if unreached := _unreached(error):
+            return ShardUnavailable(
+                f"ClickHouse at {self.url} cannot be reached: {unreached}. Start the local stack "
+                "with `dia up`, or correct DIA_CLICKHOUSE_SHARDS."
+            )
+        code: int | None = getattr(error, "code", None)
+        text = " ".join(str(error).split())[:1000]
+        if code in _BUSY:
+            return ShardBusy(f"ClickHouse at {self.url} asks to slow down: {text}")
+        if not statement and code in _UNFIT:
+            return RowsUnfit(text)
+        if statement and code is not None and not _about_the_server(code):
+            return StatementRefused(text, code)
+        return self._unavailable(code, text)
+
+    def _unavailable(self, code: int | None, text: str) -> TransientError:
+        if code in {192, 193, 194, 497, 516}:
+            return ShardUnavailable(
+                f"ClickHouse at {self.url} refuses user {self._user}: check DIA_CLICKHOUSE_USER "
+                "and DIA_CLICKHOUSE_PASSWORD_FILE."
+            )
+        hint = "`dia migrate status` compares its schema." if code in _SCHEMA else _UP_HINT
+        return ShardUnavailable(f"ClickHouse at {self.url} did not take the request: {text} {hint}")
+
+
+def _unreached(error: BaseException | None) -> str:
+    """Why no connection was made; "" when one was."""
+    while error is not None:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, NewConnectionError):
+            return str(reason).rpartition("] ")[2].rstrip(")") or str(reason)
+        if isinstance(reason, ConnectTimeoutError):
+            return f"no connection within {CONNECT_TIMEOUT_S} s"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _about_the_server(code: int) -> bool:
+    """Whether an error code speaks of the server's state or of access, not of the statement."""
+    return code in {76, 159, 192, 193, 194, 209, 210, 236, 243, 439, 497, 516, 999, 1000}
+
+
+def _undecoded(why: str, types: Sequence[tuple[str, str]]) -> str:
+    states = [(name, kind) for name, kind in types if re.search(r"\bAggregateFunction\(", kind)]
+    named = states or [(name, kind) for name, kind in types if kind in why]
+    if not named:
+        return (
+            f"the result has a value that dia cannot show: {why}. Convert its column in the "
+            "statement, for example with toString(column)."
+        )
+    columns = " and ".join(f"{name} of the type {kind}" for name, kind in named)
+    hint = (
+        "finalizeAggregation(column) gives the value" if states else "toString(column) gives text"
+    )
+    return f"dia cannot show the column {columns}. In the statement, {hint}."

@@ -1,0 +1,64 @@
+"""Hours recomputed from minutes, days from hours: absolute rows, so doing it again changes nothing.
+
+A day is made of at most 24 rows a series where its minutes would be 1440.
+"""
+
+from __future__ import annotations
+
+from streams.core.errors import RollUpExpired
+from streams.core.rows import deviations
+from streams.core.rows.built_in_tables import OFFSET_END, Bucket
+
+DAY_S = 86_400
+WIDTH_S: dict[Bucket, int] = {"h1": 3600, "d1": DAY_S}
+
+SQL = """
+INSERT INTO {table}_local
+    (tenant, model, metric, w, part, inc, n, s1, s2, mean, m2, lo, hi, lv, lt, sk_k, sk_n, ver)
+SELECT
+    tenant, model, metric, toDateTime({{start:UInt32}}, 'UTC'), 0, 0,
+    total, summed, squares, {mean} AS joint, {m2}, low, high, last, latest,
+    sketch.1, sketch.2, versions
+FROM
+(
+    SELECT tenant, model, metric, {parts},
+        sum(s1) AS summed, sum(s2) AS squares, min(lo) AS low, max(hi) AS high,
+        argMax(lv, (lt, ver)) AS last, max(lt) AS latest,
+        sumMap(sk_k, sk_n) AS sketch, sum({version}) AS versions
+    FROM {source}_local FINAL
+    WHERE {recomputed}w >= toDateTime({{start:UInt32}}, 'UTC')
+        AND w < toDateTime({{stop:UInt32}}, 'UTC')
+    GROUP BY tenant, model, metric
+)
+"""
+"""``part = inc = 0`` is the recomputed row's own key: no partition's incarnation is 0.
+
+The sum of the versions rises whenever a row rises or one is added, so the row with more in it wins.
+Epochs are left out: a row never changes its epoch, and 1440 offsets below 2**48 stay below 2**59.
+"""
+SOURCE: dict[Bucket, str] = {"h1": "m1", "d1": "h1"}
+
+
+def statement(table: Bucket) -> str:
+    """The recomputation of one hour or day; parameters ``start`` and ``stop``, epoch seconds."""
+    # An hour's row under a window's own key has one beside it in d1 (`streams/engine/windows/minute_windows.py`).
+    recomputed = "inc = 0 AND " if table == "d1" else ""
+    return SQL.format(
+        table=table,
+        source=SOURCE[table],
+        recomputed=recomputed,
+        parts=deviations.PARTS_SQL,
+        mean=deviations.MEAN_SQL,
+        m2=deviations.M2_SQL,
+        version=f"bitAnd(ver, {OFFSET_END})" if table == "h1" else "ver",
+    )
+
+
+def refuse_expired(table: Bucket, start_s: int, now_s: float, retention_days: int) -> None:
+    """Raise `RollUpExpired` when minutes of this hour or day may already be gone."""
+    oldest_s = now_s - (retention_days - 1) * DAY_S
+    if start_s < oldest_s:
+        raise RollUpExpired(
+            f"{table} of {start_s} is not recomputed: it starts more than {retention_days - 1} days "
+            "back, and its minutes expire. The stored row stays as it is."
+        )

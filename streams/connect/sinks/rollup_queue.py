@@ -1,0 +1,148 @@
+"""Hours recomputed from their minutes and days from their hours, at a bounded cost.
+
+Whoever evicted acknowledged minute rows owes the recomputation of their hour and day
+(`runtime/effects.py`). Obligations for the same bucket, from any partition, are met by one
+recomputation that *began* after they were submitted. The hours that are owed of a day are
+recomputed before it: so a day holds every minute whose obligation it meets.
+
+A recomputation reads all that its bucket holds so far, so it costs more the fuller the bucket is.
+Each is followed by a rest of `REST` times what it took, within bounds: what all of them cost a shard
+is a share of its time and not of its rows.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
+
+from streams.connect.sinks import rollup
+from streams.core.clock import Clock
+from streams.core.errors import RollUpExpired, TransientError
+from streams.core.rows.built_in_tables import Bucket, ShardSet
+from streams.core.telemetry.metrics import Metrics
+
+_POLL_S = 0.5
+_RETRY_S = 5.0
+
+REST = 20
+REST_MAX_S = 45.0
+"""Hours and days follow their last minute within a minute."""
+
+log = structlog.get_logger(__name__)
+
+Done = Callable[[], None]
+
+
+class BucketStart(NamedTuple):
+    """One hour or day of one shard; ``start_s`` in seconds since the epoch."""
+
+    shard: int
+    bucket: Bucket
+    start_s: int
+
+
+class RollUpQueue:
+    """The obligations of one process, met one at a time."""
+
+    def __init__(
+        self, shards: ShardSet, clock: Clock, metrics: Metrics, *, interval_s: float, seed: int = 0
+    ) -> None:
+        self._shards = shards
+        self._clock = clock
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._jitter = random.Random(seed)
+        self._owed: dict[BucketStart, list[tuple[object, Done]]] = {}
+        self._due_at: dict[BucketStart, float] = {}
+        self._rests_until: dict[BucketStart, float] = {}
+
+    def submit(self, owner: object, bucket: BucketStart, done: Done) -> None:
+        """Recompute ``bucket`` within the interval or its rest, then call ``done``."""
+        self._owed.setdefault(bucket, []).append((owner, done))
+        if bucket not in self._due_at:
+            # Half an interval at least: the minutes of a bucket tend to come together.
+            pause_s = self._interval_s * (0.5 + self._jitter.random() / 2)
+            due_at = max(self._clock.monotonic() + pause_s, self._rests_until.get(bucket, 0.0))
+            # A day comes with its hours: sooner, it would wake those that rest.
+            self._due_at[bucket] = max(
+                [due_at, *(self._due_at[hour] for hour in self._hours_of(bucket))]
+            )
+
+    def forget(self, owner: object) -> None:
+        """Drop what ``owner`` waits for."""
+        for bucket, waiting in list(self._owed.items()):
+            waiting[:] = [(who, done) for who, done in waiting if who is not owner]
+            if not waiting:
+                del self._owed[bucket]
+                self._due_at.pop(bucket, None)
+
+    async def run(self) -> None:
+        """Recompute what is due until cancelled; what is owed stays owed in its owners' state."""
+        while True:
+            now_s = self._clock.monotonic()
+            self._rests_until = {
+                b: until for b, until in self._rests_until.items() if until > now_s
+            }
+            for bucket in sorted(bucket for bucket, at in self._due_at.items() if at <= now_s):
+                # An hour may have come with its day meanwhile, or failed with it.
+                if self._due_at.get(bucket, math.inf) <= now_s:
+                    await self._meet(bucket)
+            await self._clock.sleep(_POLL_S)
+
+    async def _meet(self, bucket: BucketStart) -> None:
+        # Taken first: who comes while an hour is recomputed may owe an hour that was not.
+        waiting = self._taken(bucket)
+        met = [await self._recompute(h, self._taken(h)) for h in self._hours_of(bucket)]
+        if all(met):
+            await self._recompute(bucket, waiting)
+        else:
+            self._owe_again(bucket, waiting)
+
+    def _taken(self, bucket: BucketStart) -> list[tuple[object, Done]]:
+        self._due_at.pop(bucket, None)
+        return self._owed.pop(bucket, [])
+
+    async def _recompute(self, bucket: BucketStart, waiting: list[tuple[object, Done]]) -> bool:
+        """False: it failed, and is still owed."""
+        began_s = self._clock.monotonic()
+        try:
+            await self._shards.roll_up(*bucket)
+        except RollUpExpired as error:
+            # Recomputing would shrink what is stored: the obligation ends, loudly.
+            self._metrics.sink.rollups_refused.labels(bucket.bucket).inc()
+            log.warning("roll_up_refused", bucket=bucket, error=str(error))
+        except TransientError as error:
+            log.warning("roll_up_failed", bucket=bucket, code=error.code, error=str(error))
+            self._owe_again(bucket, waiting)
+            return False
+        else:
+            self._metrics.sink.rollups.labels(bucket.bucket).inc()
+        self._rest(bucket, self._clock.monotonic() - began_s)
+        for _, done in waiting:
+            done()
+        return True
+
+    def _rest(self, bucket: BucketStart, took_s: float) -> None:
+        until = self._clock.monotonic() + min(REST * took_s, REST_MAX_S)
+        self._rests_until[bucket] = until
+        if bucket in self._due_at:  # somebody came while it was recomputed
+            self._due_at[bucket] = max(self._due_at[bucket], until)
+
+    def _owe_again(self, bucket: BucketStart, waiting: list[tuple[object, Done]]) -> None:
+        self._owed[bucket] = waiting + self._owed.get(bucket, [])
+        self._due_at[bucket] = self._clock.monotonic() + _RETRY_S
+
+    def _hours_of(self, day: BucketStart) -> list[BucketStart]:
+        """The hours that are owed of it; none of an hour."""
+        if day.bucket != "d1":
+            return []
+        inside = range(day.start_s, day.start_s + rollup.WIDTH_S["d1"])
+        return sorted(
+            bucket
+            for bucket in self._owed
+            if (bucket.shard, bucket.bucket) == (day.shard, "h1") and bucket.start_s in inside
+        )

@@ -1,0 +1,196 @@
+"""One series over time: statistics per step, read from the one shard that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streams.connect.sinks import sharding
+from streams.connect.sinks.clickhouse import reading_groups
+from streams.core.errors import UsageError
+from streams.core.rows import deviations
+from streams.core.rows.built_in_tables import WindowTable
+from streams.core.settings import Settings
+from streams.core.words.moments import iso_s
+
+HOUR_S = 3600
+DAY_S = 86_400
+MINUTES_RANGE_S = 2 * DAY_S
+"""Up to this range minutes answer, the freshest table; an hour is recomputed within a minute."""
+HOURS_RANGE_S = 90 * DAY_S
+HOURS_KEPT_S = 400 * DAY_S
+STEPS_MAX = 11_000
+
+COLUMNS = ("t", "count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99")
+"""``t`` is the start of the step, in ISO 8601, UTC; the others are numbers."""
+
+WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
+
+QUANTILES = (0.5, 0.95, 0.99)
+PERCENTILE_ERROR = 0.01
+"""Bound of a percentile's relative error. Exact where it is the smallest or the largest value (the
+99th of fewer than 100 values, the 95th of fewer than 20), and for up to four values of like size."""
+
+_SQL = """
+SELECT
+    step, total, joint, sqrt(spread / total) AS sd, low, high, last,
+    arrayMap((share, code) -> {quantile}, {shares}, codes) AS p{outer}
+FROM
+(
+    SELECT *, {mean} AS joint, {m2} AS spread
+    FROM
+    (
+        SELECT
+            {{start:UInt32}} + intDiv(toUnixTimestamp(w) - {{start:UInt32}}, {{step:UInt32}})
+                * {{step:UInt32}} AS step,
+            {parts},
+            min(lo) AS low, max(hi) AS high, argMax(lv, (lt, ver)) AS last,
+            quantilesExactWeightedArray({weights})(sk_k, sk_n) AS codes{inner}
+        FROM {table}_local FINAL
+        WHERE tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
+            AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
+        GROUP BY step
+    )
+)
+ORDER BY step
+"""
+"""Codes sort as values do, so the weighted quantile of codes is the code of the value that numpy's
+``inverted_cdf`` picks. `_QUANTILE` turns it into a number."""
+
+_QUANTILE = """multiIf(
+        ceil(share * total) <= 1, low,
+        ceil(share * total) >= total, high,
+        code = 0, greatest(low, least(high, 0.)),
+        total = 3 AND abs({third} AS middle) > 1e-12 * greatest(abs(low), abs(high)), middle,
+        total = 4 AND abs({inner} AS second) > 3e-5 * (high - low), second,
+        {bucket})"""
+"""Moments give a value to some digits of the range: the bucket knows one near zero better."""
+_THIRD = "greatest(low, least(high, 3 * joint - low - high))"
+"""The middle of three values, from their sum."""
+_INNER = """greatest(low, least(high, joint + (((2 * joint - low - high) AS pair) - sqrt(if(
+            ((2 * (spread - (low - joint) * (low - joint) - (high - joint) * (high - joint))
+                - pair * pair) AS apart) > 1e-12 * (high - low) * (high - low), apart, 0))) / 2))"""
+"""The second of four values. With u and v the deviations of the inner two from the mean, ``pair``
+is u + v and ``apart`` is (u - v) squared, 2 (u2 + v2) - (u + v)2; below 1e-12 it is rounding."""
+_BUCKET = """greatest(low, least(high, 2
+            * (greatest(low, least(sketch_value(code) / 1.01, sketch_value(code) / 0.99)) AS a)
+            * (least(high, greatest(sketch_value(code) / 1.01, sketch_value(code) / 0.99)) AS b)
+            / (a + b)))"""
+"""The harmonic mean of the ends of the code's bucket, cut to [low, high]: no number has a smaller
+relative error for every value between them."""
+_SKETCHED = {"outer": ", sketch.1, sketch.2", "inner": ",\n        sumMap(sk_k, sk_n) AS sketch"}
+_PLAIN = dict.fromkeys(_SKETCHED, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesQuery:
+    """A series, a half-open range of window starts, and a step; all in seconds since the epoch."""
+
+    tenant: str
+    model: str
+    metric: str
+    start_s: int
+    stop_s: int
+    step_s: int
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.tenant, self.model, self.metric
+
+
+def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> WindowTable:
+    """Minutes while they are kept and few, else hours, else days, as far as the step allows.
+
+    Raises `UsageError` when the range is empty or has too many steps, or when only a coarser
+    table still holds it than the step asks for.
+    """
+    _refuse_senseless(query)
+    age_s, range_s = now_s - query.start_s, query.stop_s - query.start_s
+    # The last two days before m1's retention: late windows of that age go to h1 and d1 only.
+    minutes_s = (retention_days - 2) * DAY_S
+    if age_s > HOURS_KEPT_S:
+        return _at_least("d1", query, "are kept 400 days as hours, then as days")
+    if query.step_s % DAY_S == 0 and range_s > HOURS_RANGE_S:
+        return "d1"
+    if age_s > minutes_s:
+        return _at_least(
+            "h1", query, f"are kept {minutes_s // DAY_S} days as minutes, then as hours"
+        )
+    if query.step_s % HOUR_S == 0 and range_s > MINUTES_RANGE_S:
+        return "h1"
+    return "m1"
+
+
+def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tuple[Any, ...]]:
+    """A row of `COLUMNS` per step that has values; the range starts at ``table``'s grain.
+
+    Asks the replicas of one shard in turn; raises `ShardUnavailable` when none answers.
+    """
+    shard_map = sharding.declared(settings)
+    shard = int(shard_map.shard_of([query.tenant], [query.model], [query.metric])[0])
+    sql, parameters = statement(query, table)
+    groups = reading_groups(settings)
+    try:
+        rows = steps(groups[shard].ask(lambda replica: replica.query(sql, parameters)[1]))
+    finally:
+        for group in groups:
+            group.close()
+    return [(iso_s(start_s), *numbers) for start_s, *numbers in rows]
+
+
+def statement(
+    query: SeriesQuery, table: WindowTable, *, sketches: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """SQL for the one shard that holds the series, and its parameters; `steps` reads the result.
+
+    With ``sketches`` a row has two columns more: the codes of the step's values, and how many
+    there are of each.
+    """
+    sql = _SQL.format(
+        table=table,
+        parts=deviations.PARTS_SQL,
+        mean=deviations.MEAN_SQL,
+        m2=deviations.M2_SQL,
+        quantile=_QUANTILE.format(third=_THIRD, inner=_INNER, bucket=_BUCKET),
+        shares=list(QUANTILES),
+        weights=", ".join(map(str, QUANTILES)),
+        **(_SKETCHED if sketches else _PLAIN),
+    )
+    return sql, _parameters(query, table)
+
+
+def _parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
+    """A range that starts at the table's grain, as ClickHouse's own query parameters."""
+    return {
+        "tenant": query.tenant,
+        "model": query.model,
+        "metric": query.metric,
+        "start": query.start_s // WIDTH_S[table] * WIDTH_S[table],
+        "stop": query.stop_s,
+        "step": query.step_s,
+    }
+
+
+def steps(rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """`COLUMNS`, with ``t`` in seconds since the epoch."""
+    return [(*row[:-1], *row[-1]) for row in rows]
+
+
+def _refuse_senseless(query: SeriesQuery) -> None:
+    if query.step_s < 60 or query.step_s % 60:
+        raise UsageError(f"--step {query.step_s} s is not a whole number of minutes.")
+    if query.stop_s <= query.start_s:
+        raise UsageError("--from is not before --to.")
+    steps = (query.stop_s - query.start_s) / query.step_s
+    if steps > STEPS_MAX:
+        raise UsageError(f"{steps:,.0f} steps are more than {STEPS_MAX:,}: take a longer --step.")
+
+
+def _at_least(table: WindowTable, query: SeriesQuery, kept: str) -> WindowTable:
+    width_s = WIDTH_S[table]
+    if query.step_s % width_s:
+        raise UsageError(
+            f"values {kept}; for so old a --from, --step must be a multiple of {width_s} s."
+        )
+    return table

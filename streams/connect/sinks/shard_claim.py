@@ -1,0 +1,74 @@
+"""Which shard of which map a server holds: a row on the server itself, written by `dia migrate apply`.
+
+The claim protocol, per server, at the first request of every connection:
+
+ M1  read the claims of `shard_map_local`; a server without the table is not migrated yet, and the
+     statement that follows says so
+ M2  no claim: `dia migrate apply` inserts its own and reads again; a worker keeps its rows until
+     there is one; a process that only reads goes on
+ M3  every claim must be the shard number and the map's digest that this process has; else
+     `ShardMapChanged`, before the request is sent
+
+Of two processes that claim at once with different maps, the one that reads last finds both claims at
+M3 and stops, and so does the other at its next connection: an operator removes the wrong claim. The
+table is not replicated, so each replica says its own. It knows no addresses: a server may move, and a
+restored backup brings its claim along. A server whose tables were dropped takes the next claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streams.core.errors import ShardMapChanged
+from streams.core.rows.built_in_tables import MAP_HINT, MapIdentity
+
+READ = "SELECT DISTINCT shard, digest, description FROM shard_map_local"
+CLAIM = (
+    "INSERT INTO shard_map_local (shard, digest, description) "
+    "SELECT {shard:UInt32}, {digest:String}, {description:String}"
+)
+
+Claims = Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a server must hold: shard number ``shard`` of the map ``identity``."""
+
+    shard: int
+    identity: MapIdentity
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Of `CLAIM`."""
+        found = self.identity
+        return {
+            "shard": self.shard,
+            "digest": found.digest,
+            "description": found.description,
+        }
+
+    def settle(
+        self, url: str, read: Callable[[], Claims], claim: Callable[[], None] | None
+    ) -> bool:
+        """M1 to M3; ``claim`` None only looks. True once the server has said that it is this place.
+
+        Raises `ShardMapChanged`, and what ``read`` and ``claim`` raise.
+        """
+        claims = read()
+        if not claims and claim is not None:
+            claim()
+            claims = read()
+        self._refuse_others(url, claims)
+        return bool(claims)
+
+    def _refuse_others(self, url: str, claims: Iterable[Sequence[Any]]) -> None:
+        for shard, digest, description in claims:
+            if (int(shard), digest) != (self.shard, self.identity.digest):
+                found = f"shard {shard} of {description} [{digest}]"
+                mine = f"shard {self.shard} of {self.identity.description} [{self.identity.digest}]"
+                raise ShardMapChanged(
+                    f"ClickHouse at {url} holds {found}; here it is named as {mine}. {MAP_HINT}"
+                )

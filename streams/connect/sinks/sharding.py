@@ -1,0 +1,257 @@
+"""Which shard holds a series: hash (the default), range and directory strategies, as data.
+
+Facts (`dead_letters`, `ledger`) are always spread by the hash of their own key. Nothing moves rows
+from one shard to another, so a map cannot be changed once rows are stored. Its `identity` covers the
+number of shards, the strategy and the strategy's parameters, and not the servers' addresses: a
+server may move. It is kept on every server (`streams.connect.sinks.shard_claim`) and in every commit's
+link; a process with another map is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_hexdigest, xxh64_intdigest
+
+from streams.core.clock import SystemClock
+from streams.core.errors import UsageError
+from streams.core.rows.built_in_tables import MapIdentity
+from streams.core.settings import Settings
+
+_MASK = (1 << 64) - 1
+_JUMP_MULTIPLIER = np.uint64(2862933555777941757)
+
+
+def jump_consistent_hash(keys: NDArray[np.uint64], buckets: int) -> NDArray[np.int32]:
+    """Lamping and Veach's jump consistent hash, elementwise; ClickHouse's jumpConsistentHash.
+
+    ``buckets`` is at least 1. Going from S to S + 1 buckets moves 1 / (S + 1) of the keys.
+    """
+    key = keys.astype(np.uint64)
+    bucket = np.zeros(len(key), np.int64)
+    jump = np.zeros(len(key), np.float64)
+    moving = np.arange(len(key))
+    while len(moving):
+        bucket[moving] = jump[moving].astype(np.int64)
+        key[moving] = key[moving] * _JUMP_MULTIPLIER + np.uint64(1)
+        step = float(1 << 31) / ((key[moving] >> np.uint64(33)).astype(np.float64) + 1.0)
+        jump[moving] = np.floor((bucket[moving] + 1) * step)
+        moving = moving[jump[moving] < buckets]
+    return bucket.astype(np.int32)
+
+
+def _jump(key: int, buckets: int) -> int:
+    """`jump_consistent_hash` of one key: an array of one costs ten times as much."""
+    bucket, jump = 0, 0
+    while jump < buckets:
+        bucket = jump
+        key = (key * int(_JUMP_MULTIPLIER) + 1) & _MASK
+        jump = int((bucket + 1) * (float(1 << 31) / ((key >> 33) + 1)))
+    return bucket
+
+
+def series_hashes(
+    tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+) -> NDArray[np.uint64]:
+    """xxHash64 of ``tenant NUL model NUL metric`` in UTF-8, of parallel sequences. It has no secret:
+    any client must find a series. Two series that meet share a shard, and a tenant that fills one
+    shard on purpose is a matter of quotas."""
+    names = zip(tenants, models, metrics, strict=True)
+    hashes = (xxh64_intdigest(f"{t}\0{m}\0{k}".encode()) for t, m, k in names)
+    return np.fromiter(hashes, np.uint64, len(tenants))
+
+
+class Strategy(Protocol):
+    """A rule from series to shard."""
+
+    def parameters(self) -> dict[str, Any]:
+        """All that decides where a series lies, besides the number of shards."""
+        ...
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HashSharding:
+    """Spread series evenly."""
+
+    shards: int
+
+    def parameters(self) -> dict[str, Any]:
+        return {"strategy": "hash"}
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        return jump_consistent_hash(series_hashes(tenants, models, metrics), self.shards)
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSharding:
+    """Tenants in order: ``lower[i]`` is the first tenant of the range that ``shard[i]`` holds.
+
+    ``lower`` ascends and starts with "": every tenant has a range.
+    """
+
+    lower: tuple[str, ...]
+    shard: tuple[int, ...]
+
+    def parameters(self) -> dict[str, Any]:
+        return {"strategy": "range", "lower": self.lower, "shard": self.shard}
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        found = (self.shard[bisect_right(self.lower, tenant) - 1] for tenant in tenants)
+        return np.fromiter(found, np.int32, len(tenants))
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySharding:
+    """Named tenants on named shards; every other series by hash over all shards."""
+
+    tenants: Mapping[str, int]
+    others: HashSharding
+
+    def parameters(self) -> dict[str, Any]:
+        return {"strategy": "directory", "tenants": dict(sorted(self.tenants.items()))}
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        hashed = self.others.shard_of(tenants, models, metrics)
+        named = (self.tenants.get(tenant, -1) for tenant in tenants)
+        listed = np.fromiter(named, np.int32, len(tenants))
+        return np.where(listed < 0, hashed, listed).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMap:
+    """A strategy over so many shards. ``version`` is its owner's own number for it."""
+
+    shards: int
+    strategy: Strategy
+    version: int = 1
+
+    @property
+    def identity(self) -> MapIdentity:
+        """Equal for two maps that place every row alike."""
+        parameters = {"shards": self.shards, **self.strategy.parameters()}
+        digest = xxh3_64_hexdigest(msgspec.json.encode(parameters))
+        name = parameters["strategy"]
+        named = name if name == "hash" else f"{name} (version {self.version})"
+        plural = "" if self.shards == 1 else "s"
+        return MapIdentity(digest, f"{self.shards} shard{plural} by {named}")
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        """The shard of each series (parallel sequences)."""
+        return self.strategy.shard_of(tenants, models, metrics)
+
+    def shard_of_key(self, key: str) -> int:
+        """The shard of a fact row, by its own key."""
+        return _jump(xxh64_intdigest(key.encode()), self.shards)
+
+
+class _Range(msgspec.Struct, rename={"lower": "from"}, forbid_unknown_fields=True):
+    lower: str
+    shard: int
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON file of a range or directory map."""
+
+    version: int
+    valid_from: date
+    ranges: list[_Range] | None = None
+    tenants: dict[str, int] | None = None
+
+
+def declared(settings: Settings) -> ShardMap:
+    """The map of ``DIA_CLICKHOUSE_SHARDS`` and ``DIA_SHARDING``; raises as `load`."""
+    today = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC).date()
+    return load(settings.sharding, len(settings.shards()), today)
+
+
+def load(setting: str, shards: int, today: date) -> ShardMap:
+    """The map that ``DIA_SHARDING`` names, over ``shards`` shards: ``hash``, ``range:FILE`` or
+    ``directory:FILE``.
+
+    Raises `UsageError` for another word, an unreadable or wrong file, a shard out of range, or a
+    file whose ``valid_from`` is after ``today`` (UTC): rows are placed by one map at a time.
+    """
+    kind, _, name = setting.partition(":")
+    if setting == "hash":
+        return ShardMap(shards, HashSharding(shards))
+    if kind not in {"range", "directory"} or not name:
+        raise UsageError(
+            f"DIA_SHARDING={setting} is not hash, range:FILE or directory:FILE. Correct it."
+        )
+    try:
+        file = _read(Path(name))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"DIA_SHARDING={setting}: {name} cannot be used: {error}.") from error
+    if file.valid_from > today:
+        raise UsageError(
+            f"{name} is valid from {file.valid_from}, and today is {today} (UTC). A map holds for all "
+            "rows at once: use the one that is valid today."
+        )
+    strategy = _ranges(file, name) if kind == "range" else _directory(file, name, shards)
+    named = [r.shard for r in file.ranges or ()] + list((file.tenants or {}).values())
+    _refuse_beyond(shards, named, name)
+    return ShardMap(shards, strategy, file.version)
+
+
+def _read(path: Path) -> _File:
+    """Raises `OSError`, and `ValueError` for what is no map."""
+    content = path.read_bytes()
+    file = msgspec.json.decode(content, type=_File)
+    json.loads(content, object_pairs_hook=_refuse_repeats)
+    return file
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise ValueError(f'"{name}" is there twice')
+        seen.add(name)
+
+
+def _ranges(file: _File, name: str) -> RangeSharding:
+    if file.tenants is not None:
+        raise UsageError(f'{name} has "tenants", which are for directory:FILE, not range:FILE.')
+    lower = tuple(r.lower for r in file.ranges or ())
+    if not lower or lower[0] != "" or list(lower) != sorted(set(lower)):
+        raise UsageError(
+            f'{name}: "ranges" must start with {{"from": ""}} and ascend without repeats.'
+        )
+    return RangeSharding(lower, tuple(r.shard for r in file.ranges or ()))
+
+
+def _directory(file: _File, name: str, shards: int) -> DirectorySharding:
+    if file.ranges is not None:
+        raise UsageError(f'{name} has "ranges", which are for range:FILE, not directory:FILE.')
+    if not file.tenants:
+        raise UsageError(
+            f'{name} names no tenant: "tenants" must have one. Else DIA_SHARDING=hash.'
+        )
+    return DirectorySharding(file.tenants, HashSharding(shards))
+
+
+def _refuse_beyond(shards: int, named: Sequence[Any], name: str) -> None:
+    wrong = sorted({shard for shard in named if not 0 <= shard < shards})
+    if wrong:
+        raise UsageError(f"{name} names shard {wrong[0]}, but there are shards 0 to {shards - 1}.")

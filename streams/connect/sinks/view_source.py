@@ -1,0 +1,136 @@
+"""Where the views of one server read from: itself, its sisters, or a cluster.
+
+Three cases. One shard: its own table. A ClickHouse cluster: a Distributed table. Several servers
+that know nothing of one another (the local stack): its own table, and each sister's through
+``url()``. Such a read is marked ``log_comment=dia_sister``, for which a local shard keeps threads
+of its own. The sisters' address and password lie in a named collection of the server, made
+by `collections` outside of the recorded migrations: neither a view, nor a plan, nor an error
+message shows the password, and ClickHouse hides it in ``system.named_collections``. It is
+written to the server's own folder, whose reader could read the tables as well.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from streams.core.rows.clickhouse_table import ClickHouseTable, quoted
+
+_WINDOW = {
+    "tenant": "LowCardinality(String)",
+    "model": "LowCardinality(String)",
+    "metric": "LowCardinality(String)",
+    "w": "DateTime('UTC')",
+    "part": "UInt32",
+    "inc": "UInt64",
+    "n": "UInt64",
+    "s1": "Float64",
+    "s2": "Float64",
+    "lo": "Float64",
+    "hi": "Float64",
+    "lv": "Float64",
+    "lt": "DateTime64(3, 'UTC')",
+    "sk_k": "Array(Int16)",
+    "sk_n": "Array(UInt32)",
+    "ver": "UInt64",
+    "at": "DateTime64(3, 'UTC')",
+    "mean": "Float64",
+    "m2": "Float64",
+}
+_ROLLED_UP = {**_WINDOW, "sk_n": "Array(UInt64)"}
+
+WINDOWS: Mapping[str, Mapping[str, str]] = {"m1": _WINDOW, "h1": _ROLLED_UP, "d1": _ROLLED_UP}
+"""Columns of each view of windows and of the ``_local`` table under it, in their public order."""
+
+SISTER_COMMENT = "dia_sister"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSource:
+    """The servers one shard's views read: ``sisters`` maps shard number to address; ``tables`` are
+    the declared ones, by name."""
+
+    database: str
+    cluster: str = ""
+    sisters: Mapping[int, str]
+    tables: Mapping[str, ClickHouseTable]
+
+    @property
+    def columns(self) -> Mapping[str, Mapping[str, str]]:
+        """Columns and types of every view, in their public order."""
+        declared = {
+            name: {column: str(kind) for column, kind in table.types.items()}
+            for name, table in self.tables.items()
+        }
+        return {**WINDOWS, **declared}
+
+    def views(self) -> str:
+        """The statements that make every view."""
+        return "\n\n".join(
+            f"CREATE OR REPLACE VIEW {self.database}.{name} "  # noqa: S608 - our own names
+            f"AS SELECT * FROM ({self.rows(name)});"
+            for name in self.columns
+        )
+
+    def rows(self, name: str) -> str:
+        """The SELECT that yields every shard's rows of view ``name``."""
+        if self.cluster:
+            return self._select(name, f"{self.database}.{name}_all FINAL")
+        own = self._select(name, f"{self.database}.{name}_local FINAL")
+        others = [self._sister(name, shard, url) for shard, url in sorted(self.sisters.items())]
+        return "\n    UNION ALL\n    ".join([own, *others])
+
+    def distributed_tables(self) -> str:
+        """On a cluster, the tables that the views read; each spreads a query over all shards.
+
+        They hold no rows, so one whose columns are not today's is replaced.
+        """
+        if not self.cluster:
+            return ""
+        return "\n".join(
+            f"CREATE OR REPLACE TABLE {self.database}.{name}_all "
+            f"AS {self.database}.{name}_local\n"
+            f"ENGINE = Distributed({quoted(self.cluster)}, {quoted(self.database)}, "
+            f"{quoted(name + '_local')});\n"
+            for name in self.columns
+        )
+
+    def _select(self, name: str, source: str) -> str:
+        return f"SELECT {', '.join(self.columns[name])} FROM {source}"  # noqa: S608 - our own names
+
+    def _sister(self, name: str, shard: int, url: str) -> str:
+        query = self._select(name, f"{self.database}.{name}_local FINAL") + " FORMAT Native"
+        address = f"{url.rstrip('/')}/?{urlencode({'query': query, 'log_comment': SISTER_COMMENT})}"
+        structure = ", ".join(f"{column} {kind}" for column, kind in self.columns[name].items())
+        source = (
+            f"url({collection_name(shard)}, url = {quoted(address)}, "
+            f"structure = {quoted(structure)})"
+        )
+        return self._select(name, source)
+
+
+def collection_name(shard: int) -> str:
+    """The named collection that holds the way to shard ``shard``."""
+    return f"dia_shard_{shard}"
+
+
+def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequence[str]:
+    """Statements that make or renew the named collection of each sister. Secret: never show."""
+    # A named collection holds one header only.
+    credentials = b64encode(f"{user}:{password}".encode()).decode()
+    statements = []
+    for shard, url in sorted(sisters.items()):
+        name = collection_name(shard)
+        values = (
+            f"url = {quoted(url)}, format = 'Native', "
+            f"headers.header.name = 'Authorization', headers.header.value = 'Basic {credentials}'"
+        )
+        statements += [
+            # Not altered: a key of an older form would stay in it and make it unusable.
+            f"DROP NAMED COLLECTION IF EXISTS {name}",
+            # Another process may make the same one at this moment.
+            f"CREATE NAMED COLLECTION IF NOT EXISTS {name} AS {values}",
+        ]
+    return statements

@@ -1,0 +1,50 @@
+"""Looks at every signal of a process, once a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from streams.core.clock import Clock
+from streams.core.degradation.degradation import Degradation
+from streams.core.degradation.level import Reading
+
+INTERVAL_S = 1.0
+
+Read = Callable[[], Reading]
+Ask = Callable[[], Awaitable[None]]
+
+
+class HealthWatch:
+    """``reads`` by name of the signal; ``asks`` run beside, until cancelled: they put questions
+    where nobody else would notice that there are no answers."""
+
+    def __init__(
+        self,
+        degradation: Degradation,
+        clock: Clock,
+        reads: Mapping[str, Read],
+        asks: Sequence[Ask] = (),
+    ) -> None:
+        self._degradation = degradation
+        self._clock = clock
+        self._reads = reads
+        self._asks = asks
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for ask in self._asks:
+                tasks.create_task(_asking(ask), name="health-ask")
+            while True:
+                self.look()
+                await self._clock.sleep(INTERVAL_S)
+
+    def look(self) -> None:
+        """One reading of every signal."""
+        for name, read in self._reads.items():
+            self._degradation.observe(name, read())
+
+
+async def _asking(ask: Ask) -> None:
+    await ask()

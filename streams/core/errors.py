@@ -1,0 +1,481 @@
+"""Every error of dia, in one tree, each leaf answering one question: what happens next?
+
+DiaError
+ +- BadRecord                      dead-letter the record, go on (streams/core/records/bad_records.py)
+ |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
+ |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
+ |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
+ |   |  WindowClosed, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId,
+ |   |  IncompatibleSchema, BodyUnfit
+ |   +- RowRefused, RowDropped     (stage "sink": a shard, a sink or an operator refused this row)
+ |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
+ +- TransientError                 retry with backoff
+ |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
+ |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost,
+ |   |  SinkUnavailable
+ |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread, SchemaRegistryUnavailable, SchemaPending,
+ |      SubjectPending, GlobalTablePending   (wait: what needs it pauses)
+ +- JobRefused                     answer the request with it, go on (streams/core/job_refusals.py)
+ |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
+ |   |  SimulationFailed, SimulationCancelled, PolicyRejected
+ +- RequestRefused                 answer the HTTP request with its status, go on
+ |   +- (streams/connect/access/refusals.py, one a status)
+ +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
+ |   +- ProducerFenced, CommitInDoubt, StoreUnusable
+ +- PartitionStopped               stop this partition loudly; an operator decides
+ |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
+ |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
+ |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable, TableMisused, TableChanged,
+ |      SchemaRefused
+ +- RollUpExpired                  skip this recomputation, alert, go on
+ +- RecordLost                     skip this dead letter, say so, go on
+ +- WorkerStopped                  stop the worker
+ |   +- MembershipConflict, SlotInUse, ShardMapChanged 5
+ +- CommandError                   end a command with its exit code
+     +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
+         +- AddressUnavailable 4
+         +- SpoolCorrupt, AnotherPlan 5
+
+``code`` is stable and low-cardinality: it is a metric label and the DLQ header
+``dia.dlq.error_code``. Messages name what, why, and the next command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import ClassVar
+
+from streams.core.masking import masked
+
+
+class Disposition(Enum):
+    """What the runtime does with an error."""
+
+    RETRY = "retry"
+    PAUSE = "pause"
+    DEAD_LETTER = "dead_letter"
+    ANSWER = "answer"
+    RESTART_PARTITION = "restart_partition"
+    STOP_PARTITION = "stop_partition"
+    STOP_WORKER = "stop_worker"
+    END_COMMAND = "end_command"
+    SKIP = "skip"
+
+
+class DiaError(Exception):
+    """Root of the tree."""
+
+    code: ClassVar[str] = "error"
+    disposition: ClassVar[Disposition] = Disposition.STOP_WORKER
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, *said: object) -> None:
+        """Text of ``said`` is kept without the logins of its addresses: errors go into logs, answers
+        and dead letters."""
+        super().__init__(*(masked(text) if isinstance(text, str) else text for text in said))
+
+
+class BadRecord(DiaError):
+    """One record, or one row, can never be processed as it is."""
+
+    disposition = Disposition.DEAD_LETTER
+
+
+class TransientError(DiaError):
+    """Likely to pass by itself: retry with backoff. ``need``: what of `Performer.needs` failed."""
+
+    disposition = Disposition.RETRY
+    need = ""
+
+
+class BrokerUnavailable(TransientError):
+    code = "broker_unavailable"
+    exit_code = 4
+
+
+class UnknownTopic(TransientError):
+    """The topic or partition does not exist, or not yet: `dia topics apply` creates it."""
+
+    code = "unknown_topic"
+    exit_code = 4
+
+
+class ShardUnavailable(TransientError):
+    """No replica of a ClickHouse shard took the request."""
+
+    code = "shard_unavailable"
+    exit_code = 4
+
+
+class ShardBusy(TransientError):
+    """ClickHouse asks for patience (code 252, too many parts): back-pressure, not a failure."""
+
+    code = "shard_busy"
+
+
+class SinkUnavailable(TransientError):
+    """A sink of the app did not store a row that is brought back to it."""
+
+    code = "sink_unavailable"
+    exit_code = 4
+
+
+class PoolExhausted(TransientError):
+    """Every connection of a bounded pool stayed in use for the whole acquire time."""
+
+    code = "pool_exhausted"
+
+
+class CacheUnavailable(TransientError):
+    """Redis is away, or no address of it is known."""
+
+    code = "cache_unavailable"
+    exit_code = 4
+
+
+class LockBusy(TransientError):
+    """Another process holds the lock."""
+
+    code = "lock_busy"
+    exit_code = 5
+
+
+class LeaseLost(TransientError):
+    """A lock ended while its holder still worked: another process may have it."""
+
+    code = "lease_lost"
+    exit_code = 5
+
+
+class BreakerOpen(TransientError):
+    """The dependency failed too often and is left alone for a while."""
+
+    code = "breaker_open"
+    disposition = Disposition.PAUSE
+
+
+class PolicyServiceFailed(TransientError):
+    """One request to the policy service failed."""
+
+    code = "policy_service_failed"
+
+
+class PolicyServiceUnavailable(TransientError):
+    """No policy can be read now: the partition that needs it pauses, nothing is dead-lettered."""
+
+    code = "policy_service_unavailable"
+    disposition = Disposition.PAUSE
+    exit_code = 4
+
+
+class RequestUnread(TransientError):
+    """A request that is not held in memory cannot be read again now: its log is away."""
+
+    code = "request_unread"
+    disposition = Disposition.PAUSE
+
+
+class SchemaRegistryUnavailable(TransientError):
+    """The schema registry does not answer: what needs a schema waits, and nothing is dead-lettered."""
+
+    code = "schema_registry_unavailable"
+    disposition = Disposition.PAUSE
+    exit_code = 4
+
+
+class Pending(TransientError):
+    """What is needed is not in memory, and ``obtain`` waits for it. Of a schema registry it asks, and
+    raises `SchemaRegistryUnavailable`, or `SchemaRefused` for a schema to be registered."""
+
+    disposition = Disposition.PAUSE
+    exit_code = 4
+
+    def __init__(self, message: str, obtain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(message)
+        self.obtain = obtain
+
+
+class SchemaPending(Pending):
+    """Records cannot be decoded before their schemas are here; raised before any of them is."""
+
+    code = "schema_pending"
+
+
+class SubjectPending(Pending):
+    """A value cannot be encoded before the registry has named the id of its schema."""
+
+    code = "subject_pending"
+
+
+class GlobalTablePending(Pending):
+    """A global table is not read whole yet; what reads it waits."""
+
+    code = "global_table_pending"
+
+
+class DependencyLate(TransientError):
+    code = "dependency_late"
+
+
+class ProcessDied(TransientError):
+    """A pool process died while it ran a job: the job may run again in another."""
+
+    code = "process_died"
+
+
+class JobProcessFailed(TransientError):
+    """The process of a scheduled job did not reach its end: it is due again in its time."""
+
+    code = "job_process_failed"
+
+
+class JobRefused(DiaError):
+    """Understood, and will never succeed: its result says why. ``need``: the last that answered."""
+
+    disposition = Disposition.ANSWER
+    need = ""
+
+
+class RequestRefused(DiaError):
+    """An HTTP request that gets ``status`` and a problem document instead of what it asked for."""
+
+    disposition = Disposition.ANSWER
+    status: ClassVar[int] = 400
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class PartitionRestart(DiaError):
+    """What this process believes of a partition is in doubt: the log decides, by A1-A5."""
+
+    disposition = Disposition.RESTART_PARTITION
+
+
+class ProducerFenced(PartitionRestart):
+    """Another process started this partition's transactional producer."""
+
+    code = "producer_fenced"
+
+
+class CommitInDoubt(PartitionRestart):
+    """A commit failed, was refused, or ran past its deadline; its result is unknown."""
+
+    code = "commit_in_doubt"
+
+
+class StoreUnusable(PartitionRestart):
+    """The local state store is corrupt, locked or older than the changelog's start."""
+
+    code = "store_unusable"
+
+
+class PartitionStopped(DiaError):
+    """Going on could lose or double something: stop the partition until an operator decides."""
+
+    disposition = Disposition.STOP_PARTITION
+
+
+class ChangelogLost(PartitionStopped):
+    code = "changelog_lost"
+
+
+class ChangelogGap(PartitionStopped):
+    code = "changelog_gap"
+
+
+class TopicRecreated(PartitionStopped):
+    code = "topic_recreated"
+
+
+class SourceTruncated(PartitionStopped):
+    """Records that were not yet consumed are no longer in the source topic."""
+
+    code = "source_truncated"
+
+
+class UnknownFormat(PartitionStopped):
+    """The state was written by a newer version of dia."""
+
+    code = "unknown_format"
+
+
+class SourceNotLogAppendTime(PartitionStopped):
+    code = "source_not_log_append_time"
+
+
+class AgentFailed(PartitionStopped):
+    """The agent's own code raised on a batch: a bug, which would come back with every retry."""
+
+    code = "agent_failed"
+
+
+class TableMisused(PartitionStopped):
+    """The agent's code uses a table in a way that would leave a wrong state: a bug in it."""
+
+    code = "table_misused"
+
+
+class TableChanged(PartitionStopped):
+    """A table is declared otherwise than when its state was written."""
+
+    code = "table_changed"
+
+
+class EngineFailed(PartitionStopped):
+    """The engine's own code raised what it should not: a bug in dia."""
+
+    code = "engine_failed"
+
+
+class PoisonStorm(PartitionStopped):
+    """Most of what comes is bad: a bad deploy, which must not drain into the DLQ.
+
+    ``offset``: where the batch begins that tripped the breaker; nothing of it was committed.
+    ``codes``: what is wrong with the records folded since the last commit.
+    """
+
+    code = "poison_storm"
+
+    def __init__(self, message: str, *, offset: int, bad: int, records: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+        self.bad = bad
+        self.records = records
+        self.codes: Mapping[str, int] = {}
+
+
+class StateLimit(PartitionStopped):
+    """A documented bound of the state is reached."""
+
+    code = "state_limit"
+
+
+class UnknownTarget(PartitionStopped):
+    """The state owes an effect whose target this version of dia does not know."""
+
+    code = "unknown_target"
+
+
+class SchemaRefused(PartitionStopped):
+    """The registry does not take the schema of a topic that the app writes."""
+
+    code = "schema_refused"
+
+
+class OffsetLimit(PartitionStopped):
+    """The offsets of a source partition reach what the version of a window row can hold."""
+
+    code = "offset_limit"
+
+
+class BatchUnreadable(PartitionStopped):
+    """A batch that no client of dia can open. ``offset`` is the reader's position in the partition
+    ``tp``, ``until`` the offset behind the batch, as far as its header can be believed."""
+
+    code = "batch_unreadable"
+
+    def __init__(self, tp: tuple[str, int], offset: int, until: int, why: str) -> None:
+        super().__init__(
+            f"{tp[0]}/{tp[1]}: the batch at offsets {offset} to {until - 1} cannot be opened: {why}. "
+            f"Brokers store it unopened. In a source, `dia shed run --topic {tp[0]} --unreadable "
+            f"--reason WHY` skips these offsets and counts them."
+        )
+        self.tp, self.offset, self.until, self.why = tp, offset, until, why
+
+
+class RollUpExpired(DiaError):
+    """An hour or day too old to recompute: minutes that count have begun to expire.
+
+    Recomputing it would write a smaller result; the stored one stays.
+    """
+
+    code = "roll_up_expired"
+    disposition = Disposition.SKIP
+
+
+class RecordLost(DiaError):
+    """A dead letter points to a record that its source topic no longer holds."""
+
+    code = "record_lost"
+    disposition = Disposition.SKIP
+
+
+class WorkerStopped(DiaError):
+    """The process cannot go on."""
+
+    disposition = Disposition.STOP_WORKER
+
+
+class MembershipConflict(WorkerStopped):
+    """Two processes hold one static member id and evict each other."""
+
+    code = "membership_conflict"
+
+
+class SlotInUse(WorkerStopped):
+    """Another process holds the file lock of this worker slot."""
+
+    code = "slot_in_use"
+    exit_code = 5
+
+
+class ShardMapChanged(WorkerStopped):
+    """Rows were placed by another shard map than this process has: it would count windows twice,
+    and look for series where they are not."""
+
+    code = "shard_map_changed"
+    exit_code = 5
+
+
+class CommandError(DiaError):
+    """Ends a command of the CLI with ``exit_code``."""
+
+    disposition = Disposition.END_COMMAND
+
+
+class UsageError(CommandError):
+    code = "usage"
+    exit_code = 2
+
+
+class UnsupportedByDia(UsageError):
+    """A word of Faust that dia does not have; the message names what to use instead."""
+
+
+class PartialResult(CommandError):
+    code = "partial"
+    exit_code = 3
+
+
+class DependencyUnreachable(CommandError):
+    code = "dependency_unreachable"
+    exit_code = 4
+
+
+class AddressUnavailable(DependencyUnreachable):
+    """An address to listen on is taken, or is not of this machine."""
+
+    code = "address_unavailable"
+
+
+class RefusedBySafety(CommandError):
+    code = "refused_by_safety"
+    exit_code = 5
+
+
+class AnotherPlan(RefusedBySafety):
+    """``plan`` holds a partition of the topic, and one at a time may replay it. The sentence names the
+    plan and its actor."""
+
+    def __init__(self, plan: str, why: str) -> None:
+        super().__init__(why)
+        self.plan = plan
+
+
+class SpoolCorrupt(RefusedBySafety):
+    """Events that were acknowledged and spooled cannot be read back."""
+
+    code = "spool_corrupt"

@@ -1,0 +1,78 @@
+"""The codecs that a declaration names by a word.
+
+Avro, Protobuf and JSON Schema need packages that not everyone has: their modules are imported when a
+topic names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, NamedTuple
+
+from streams.core.errors import UsageError
+from streams.core.formats.codec import Codec
+from streams.core.formats.json_codec import JSON
+from streams.core.formats.msgpack_codec import MessagePackCodec
+from streams.core.formats.raw_codec import RawCodec
+from streams.core.formats.schema_format import SchemaFormat
+
+_NAMED: Final[Mapping[str, Codec]] = {
+    codec.name: codec for codec in (JSON, MessagePackCodec(), RawCodec())
+}
+
+
+class _Optional(NamedTuple):
+    module: str
+    declaration: str
+    package: str
+    extra: str
+
+
+OPTIONAL: Final = {
+    "avro": _Optional("streams.core.formats.avro_codec", "Avro", "fastavro", "avro"),
+    "protobuf": _Optional(
+        "streams.core.formats.protobuf_codec", "Protobuf", "protobuf", "protobuf"
+    ),
+    "json_schema": _Optional(
+        "streams.core.formats.json_schema_codec", "JsonSchema", "jsonschema-rs", "json-schema"
+    ),
+}
+"""Codecs of a schema registry, by name."""
+
+
+def declaration(name: str) -> Any:
+    """The class that declares the codec ``name``. Raises `UsageError` where its package is not
+    installed."""
+    wanted = OPTIONAL[name]
+    try:
+        module = import_module(wanted.module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("streams"):
+            raise
+        raise UsageError(
+            f"the codec {name} needs the package {wanted.package}: pip install "
+            f"'dia-streams[{wanted.extra}]'."
+        ) from None
+    return getattr(module, wanted.declaration)
+
+
+def codec_of(named: str | Codec | SchemaFormat, topic: str, value_type: Any) -> Codec:
+    """The codec of ``topic``: that of a name, or the given one. Raises `UsageError` for what is
+    neither, and for a schema format that cannot write ``value_type``."""
+    if isinstance(named, str):
+        if named in OPTIONAL:
+            return codec_of(declaration(named)(), topic, value_type)
+        if named not in _NAMED:
+            raise UsageError(
+                f"there is no codec {named!r}. Name one of {', '.join([*_NAMED, *OPTIONAL])}, or "
+                f"give an object of the protocol streams.Codec."
+            )
+        return _NAMED[named]
+    if isinstance(named, SchemaFormat):
+        return named.codec(topic, value_type)
+    if not isinstance(named, Codec):
+        raise UsageError(
+            f"{named!r} is no codec: it needs name, text, decoder and encode (streams.Codec)."
+        )
+    return named

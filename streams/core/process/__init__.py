@@ -1,0 +1,1 @@
+"""One process on its host: its files, locks, memory, listeners and children."""

@@ -1,0 +1,133 @@
+"""What is wrong with one record: a code, a sentence, a path. Never on the path of good records.
+
+The sentences of msgspec are the source for type and range errors; a contract test pins their
+form, because the codes are derived from it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from streams.core.records.bad_records import (
+    EmptyValue,
+    InvalidJson,
+    InvalidUtf8,
+    MissingField,
+    NonFinite,
+    OutOfRange,
+    WrongType,
+)
+from streams.core.records.text_encoding import foreign_encoding, without_mark
+
+_MESSAGE_MAX = 400
+_PATH_MAX = 200
+"""Sentences and paths may quote the payload; they must not become one."""
+
+_Link: TypeAlias = "tuple[_Link | None, str]"
+
+_AT_PATH = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
+_WRONG_TYPE = re.compile(r"Expected `[^`]*`(?: \| `[^`]*`)*, got `")
+
+
+class Defect(NamedTuple):
+    """Why a record is refused. ``path`` is a JSON path (``$.ts``), ``key`` or a header name."""
+
+    code: str
+    message: str
+    path: str
+
+
+def defect(code: str, path: str, what: str) -> Defect:
+    """A defect whose message names the path before saying ``what`` was expected there."""
+    path = path[:_PATH_MAX]
+    return Defect(code, f"{path}: {what}"[:_MESSAGE_MAX], path)
+
+
+def undecodable(value: bytes | None, error: Exception) -> Defect:
+    """Why ``value`` could not be decoded, given the exception the decoder raised."""
+    if not value:
+        return defect(EmptyValue.code, "$", "expected a JSON object, got no value")
+    if (found := bad_utf8(value)) is not None:
+        return found
+    if isinstance(error, msgspec.ValidationError):
+        return mistyped(error)
+    if isinstance(error, RecursionError):
+        return defect(InvalidJson.code, "$", "expected JSON, got objects nested too deeply")
+    path = _non_finite_path(value)
+    if path is not None:
+        return defect(
+            NonFinite.code, path, "expected a finite number; NaN and Infinity are no JSON"
+        )
+    return defect(InvalidJson.code, "$", f"expected one JSON object: {_oddity(value) or error}")
+
+
+def _oddity(value: bytes) -> str | None:
+    """How the text begins, where that alone explains why it is no JSON."""
+    if (encoding := foreign_encoding(value)) is not None:
+        return f"the text is {encoding}, not UTF-8"
+    if without_mark(value) != value:
+        return "a byte-order mark stands before it"
+    return None
+
+
+def bad_utf8(value: bytes) -> Defect | None:
+    """The defect of bytes that are not UTF-8; None for those that are."""
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        encoding = foreign_encoding(value)
+        got = encoding or f"an {error.reason} at byte {error.start}"
+        what = f"expected UTF-8, got {got}"
+        return defect(InvalidUtf8.code, "$", what)
+    return None
+
+
+def mistyped(error: msgspec.ValidationError) -> Defect:
+    """A well-formed value that is not the declared type, from msgspec's sentence about it."""
+    match = _AT_PATH.fullmatch(str(error))
+    assert match is not None
+    what, path = match["what"], match["path"] or "$"
+    if (missing := _MISSING.fullmatch(what)) is not None:
+        return defect(MissingField.code, f"{path}.{missing['name']}", "this field is required")
+    if _WRONG_TYPE.match(what):
+        return defect(WrongType.code, path, what)
+    if what == "Number out of range":
+        return defect(NonFinite.code, path, "expected a finite number, got one beyond a double")
+    return defect(OutOfRange.code, path, what)
+
+
+def _non_finite_path(value: bytes) -> str | None:
+    """Where a text that is JSON but for NaN and Infinity has its first non-finite number.
+
+    The standard library accepts those words; None when even it refuses the text.
+    """
+    try:
+        root = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    # A node's path is a chain of links, spelt out only for the culprit: a deep and wide document
+    # would otherwise hold a long string for every number in it.
+    pending: list[tuple[_Link, Any]] = [((None, "$"), root)]
+    while pending:
+        link, node = pending.pop()
+        if isinstance(node, float) and node - node != 0:
+            return _spell(link)
+        if isinstance(node, dict):
+            pending.extend(((link, f".{name}"), node[name]) for name in reversed(node))
+        elif isinstance(node, list):
+            pending.extend(((link, f"[{i}]"), node[i]) for i in range(len(node) - 1, -1, -1))
+    return None
+
+
+def _spell(link: _Link) -> str:
+    steps = []
+    rest: _Link | None = link
+    while rest is not None:
+        rest, step = rest
+        steps.append(step)
+    return "".join(reversed(steps))

@@ -1,0 +1,43 @@
+"""One budget of time for a path of several waits, on the engine's own clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from streams.core.clock import Clock
+
+T = TypeVar("T")
+
+
+class DeadlinePassed(Exception):  # noqa: N818 - a signal to the caller, who names the error
+    """The budget ran out; what was awaited has been cancelled."""
+
+
+class Deadline:
+    """Every wait made through it shares the same end."""
+
+    def __init__(self, clock: Clock, budget_s: float) -> None:
+        self._clock = clock
+        self._ends_at = clock.monotonic() + budget_s
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._ends_at - self._clock.monotonic())
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """The result of ``awaitable``; raises `DeadlinePassed` at the end of the budget."""
+        task = asyncio.ensure_future(awaitable)
+        try:
+            await self._clock.wait(task, self.left_s)
+        finally:
+            # Also when we are being cancelled ourselves: an answer that comes in the same turn
+            # as the end of the budget is looked at, else asyncio reports it as forgotten.
+            in_time = task.done()
+            if not in_time:
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if not in_time:
+            raise DeadlinePassed
+        return task.result()

@@ -1,0 +1,1 @@
+"""Rows and where they may go: ClickHouse tables, sinks, column types."""

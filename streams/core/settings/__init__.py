@@ -1,0 +1,22 @@
+"""One frozen `Settings`, read once from the environment (and from a running local stack).
+
+`load` also tells where each value came from. A wrong value is a `UsageError` that names the
+variable and the range.
+"""
+
+from streams.core.settings import secret_file
+from streams.core.settings.declared import Settings
+from streams.core.settings.default_home import default_home
+from streams.core.settings.reading import PREFIX, Provenance, load, stack_file
+from streams.core.settings.tls import TlsFiles
+
+__all__ = [
+    "PREFIX",
+    "Provenance",
+    "Settings",
+    "TlsFiles",
+    "default_home",
+    "load",
+    "secret_file",
+    "stack_file",
+]

@@ -1,0 +1,142 @@
+"""Read the settings from the environment and a running local stack, and tell where each is from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.core.errors import UsageError
+from streams.core.masking import masked
+from streams.core.settings.declared import Settings
+from streams.core.settings.default_home import default_home
+from streams.core.settings.meaning import refuse_meaningless
+
+PREFIX = "DIA_"
+
+
+class Provenance(NamedTuple):
+    """Where one value came from: ``environment``, ``local stack`` or ``default``."""
+
+    name: str
+    variable: str
+    value: str
+    source: str
+    doc: str
+
+
+def stack_file(home: Path) -> Path:
+    """The file in which a running local stack publishes its addresses, as a flat JSON object
+    of setting name to value."""
+    return home / "stack" / "settings.json"
+
+
+def load(
+    environ: Mapping[str, str] | None = None, **overrides: Any
+) -> tuple[Settings, list[Provenance]]:
+    """Read the settings: overrides > environment > running local stack > default.
+
+    Raises `UsageError` naming the variable, its value and its range.
+    """
+    env = os.environ if environ is None else environ
+    home = Path(str(overrides.get("home") or env.get("DIA_HOME") or default_home()))
+    stack = _read_stack(home)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for spec in fields(Settings):
+        variable = PREFIX + spec.name.upper()
+        if overrides.get(spec.name) is not None:
+            values[spec.name], sources[spec.name] = overrides[spec.name], "command line"
+        elif env.get(variable):
+            values[spec.name], sources[spec.name] = (
+                _parse(spec, variable, env[variable]),
+                "environment",
+            )
+        elif spec.name in stack:
+            values[spec.name], sources[spec.name] = stack[spec.name], "local stack"
+    values.setdefault("home", str(home))
+    _refuse_unknown(env)
+    settings = Settings(**values)
+    _check_bounds(settings)
+    refuse_meaningless(settings, [name for name in sources if sources[name] != "local stack"])
+    settings.shards()  # refuses what no process may use
+    return settings, _explain(settings, sources)
+
+
+def _read_stack(home: Path) -> dict[str, Any]:
+    try:
+        loaded = msgspec.json.decode(stack_file(home).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):
+        return {}
+    known = {spec.name for spec in fields(Settings)}
+    return {name: value for name, value in loaded.items() if name in known}
+
+
+_KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
+
+
+def _parse(spec: Any, variable: str, text: str) -> Any:
+    kind = _KINDS[str(spec.type)]
+    try:
+        return kind(text)
+    except ValueError:
+        meta = spec.metadata
+        msg = (
+            f"{variable}={text} is not a valid {kind.__name__} ({meta['doc']}; "
+            f"allowed: {_range(meta)}). Correct it and run the command again."
+        )
+        raise UsageError(msg) from None
+
+
+def _range(meta: Mapping[str, Any]) -> str:
+    return f"{meta['low']} to {meta['high']}" if meta["low"] is not None else "text"
+
+
+def _check_bounds(settings: Settings) -> None:
+    for spec in fields(Settings):
+        low, high = spec.metadata["low"], spec.metadata["high"]
+        value = getattr(settings, spec.name)
+        if low is not None and not low <= value <= high:
+            msg = (
+                f"{PREFIX}{spec.name.upper()}={value} is out of range: {spec.metadata['doc']}, "
+                f"allowed {low} to {high}."
+            )
+            raise UsageError(msg)
+    if settings.misplaced_keys not in {"count", "refuse"}:
+        msg = f"DIA_MISPLACED_KEYS={settings.misplaced_keys[:40]} is neither count nor refuse."
+        raise UsageError(msg)
+    if settings.commit_timeout_s > settings.session_timeout_s:
+        msg = (
+            "DIA_COMMIT_TIMEOUT_S must not exceed DIA_SESSION_TIMEOUT_S: a revoked partition "
+            "waits for its commit inside the session timeout."
+        )
+        raise UsageError(msg)
+
+
+def _refuse_unknown(env: Mapping[str, str]) -> None:
+    """A misspelt DIA_ variable would be a setting that silently does nothing."""
+    known = {PREFIX + spec.name.upper() for spec in fields(Settings)}
+    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        msg = f"unknown setting {', '.join(unknown)}: unset it. `dia config show` lists the known ones."
+        raise UsageError(msg)
+
+
+def _explain(settings: Settings, sources: Mapping[str, str]) -> list[Provenance]:
+    rows = []
+    for spec in fields(Settings):
+        value = str(getattr(settings, spec.name))
+        rows.append(
+            Provenance(
+                spec.name,
+                PREFIX + spec.name.upper(),
+                masked(value),
+                sources.get(spec.name, "default"),
+                spec.metadata["doc"],
+            )
+        )
+    return rows

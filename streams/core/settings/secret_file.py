@@ -1,0 +1,26 @@
+"""Secrets are read from files, at the moment of use: no value of theirs is ever a setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streams.core.errors import UsageError
+from streams.core.process.file_modes import refuse_loose
+
+
+def read(variable: str, path: str) -> str:
+    """The file's content without surrounding white space; "" when ``path`` is "".
+
+    ``variable`` is the setting that names the file. `UsageError` when it cannot be read, or
+    others may read it too.
+    """
+    if not path:
+        return ""
+    try:
+        refuse_loose(variable, Path(path))
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(
+            f"{variable}={path} cannot be read: {reason}. Name a readable file."
+        ) from error

@@ -1,0 +1,232 @@
+"""Probes and metrics of one process, on one port, answered by a thread of their own.
+
+The thread matters: an event loop that is stuck could not say so itself, and it is then that its
+metrics are wanted most. Probes never ask Kafka, ClickHouse or Redis: a restart cures none of them.
+
+- ``/startupz``  the process is wired and has reached its broker once
+- ``/livez``     the event loop's heartbeat is younger than `HealthState.stale_after_s`
+- ``/readyz``    started, assigned, every assigned partition taking records, not draining
+- ``/degradation``  the process's level, since when, and why; always 200, for it is news and not
+  a reason to restart
+- ``/status``    what a worker tells of its partitions, as in its status file; 404 from others
+- ``/metrics``   Prometheus text format, at most `METRICS_AGE_S` old
+
+An address that asks more often than `PER_S` waits; the thread shares the interpreter with the work of
+the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from streams.core.clock import Clock
+from streams.core.process.listener import address_of
+from streams.core.telemetry.metrics import Metrics
+from streams.core.telemetry.pace import Pace
+
+HEARTBEAT_INTERVAL_S = 1.0
+STALE_AFTER_S = 30.0
+"""Far longer than the loop may ever hold on to one step, so a busy machine kills nobody."""
+STOP_TIMEOUT_S = 5.0
+REQUEST_BYTES_MAX = 1024
+METRICS_AGE_S = 1.0
+"""Writing the text takes tens of milliseconds: those who ask within it share one."""
+PER_S = 20.0
+BURST = 40
+WAITING_MAX = 20
+
+
+class Verdict(NamedTuple):
+    """The answer of a probe, and why."""
+
+    ok: bool
+    reason: str
+
+
+class PartitionCounts(NamedTuple):
+    """Assigned partitions by what they do."""
+
+    ready: int = 0
+    restoring: int = 0
+    stopped: int = 0
+
+
+class HealthState:
+    """What the runtime knows of itself. Written by the event loop, read by the probe thread:
+    every field is one reference, so a read sees an old or a new value, never half of one."""
+
+    def __init__(self, clock: Clock, *, stale_after_s: float = STALE_AFTER_S) -> None:
+        self._clock = clock
+        self.stale_after_s = stale_after_s
+        self._beat_at = clock.monotonic()
+        self._started = False
+        self._draining = False
+        self._partitions: PartitionCounts | None = None
+        self.standing = b'{"level":0,"since_ms":0,"causes":[]}'
+        self.status = b""
+
+    def beat(self) -> None:
+        """The event loop turns."""
+        self._beat_at = self._clock.monotonic()
+
+    def mark_started(self) -> None:
+        """The process is wired and its broker answered."""
+        self._started = True
+
+    def set_partitions(self, counts: PartitionCounts | None) -> None:
+        """The assignment as it stands; None while the group gives none."""
+        self._partitions = counts
+
+    def set_standing(self, standing: Any) -> None:
+        """How the process stands, as `streams.core.degradation.level.Standing` or alike."""
+        self.standing = msgspec.json.encode(standing)
+
+    def set_status(self, status: bytes) -> None:
+        """What the process tells of its partitions, as JSON."""
+        self.status = status
+
+    def mark_draining(self) -> None:
+        """A graceful stop began; there is no way back."""
+        self._draining = True
+
+    def startup(self) -> Verdict:
+        return Verdict(self._started, "started" if self._started else "starting")
+
+    def live(self) -> Verdict:
+        age_s = self._clock.monotonic() - self._beat_at
+        if age_s > self.stale_after_s:
+            return Verdict(False, f"the event loop has not turned for {age_s:.0f} s")
+        return Verdict(True, "the event loop turns")
+
+    def ready(self) -> Verdict:
+        if not self._started:
+            return Verdict(False, "starting")
+        if self._draining:
+            return Verdict(False, "draining")
+        counts = self._partitions
+        if counts is None:
+            return Verdict(False, "no assignment yet")
+        if counts.stopped:
+            return Verdict(False, f"{counts.stopped} partitions stopped: see `dia status`")
+        if counts.restoring:
+            return Verdict(False, f"{counts.restoring} partitions restoring")
+        return Verdict(True, f"{counts.ready} partitions ready")
+
+
+class HealthServer:
+    """Serves a `HealthState` and a `Metrics` registry until stopped."""
+
+    def __init__(
+        self, state: HealthState, metrics: Metrics, clock: Clock, listener: socket.socket
+    ) -> None:
+        """``listener`` is a bound socket (`streams.core.process.listener.bound`); `stop` closes it."""
+        self._state = state
+        self._metrics = metrics
+        self._clock = clock
+        self._listener = listener
+        self._written: bytes | None = None
+        self._written_s = 0.0
+        self._thread: threading.Thread | None = None
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._serving: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def start(self) -> int:
+        """Serve, and let the calling loop beat. Returns the bound port."""
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self._thread.start()
+        await asyncio.wrap_future(self._serving)
+        port = address_of(self._listener)[1]
+        self._heartbeat = asyncio.create_task(self._beat(), name="heartbeat")
+        return port
+
+    async def stop(self) -> None:
+        """Stop serving; harmless when `start` failed or was never called."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._heartbeat
+        if self._thread is None:
+            self._listener.close()
+            return
+        if self._serving.exception(STOP_TIMEOUT_S) is None:
+            loop, stopping = self._serving.result()
+            loop.call_soon_threadsafe(stopping.set)
+        await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
+
+    async def _beat(self) -> None:
+        while True:
+            self._state.beat()
+            self._metrics.loop_heartbeat.set(self._clock.now_ms() / 1000)
+            await self._clock.sleep(HEARTBEAT_INTERVAL_S)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            if self._serving.done():
+                raise
+            self._serving.set_exception(error)
+
+    async def _serve(self) -> None:
+        stopping = asyncio.Event()
+        runner = web.AppRunner(self._routes(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, self._listener).start()
+            self._serving.set_result((asyncio.get_running_loop(), stopping))
+            await stopping.wait()
+        finally:
+            await runner.cleanup()
+
+    def _text(self) -> bytes:
+        now_s = self._clock.monotonic()
+        if self._written is None or now_s - self._written_s >= METRICS_AGE_S:
+            self._written, self._written_s = generate_latest(self._metrics.registry), now_s
+        return self._written
+
+    def _routes(self) -> web.Application:
+        probes = {
+            "/startupz": self._state.startup,
+            "/livez": self._state.live,
+            "/readyz": self._state.ready,
+        }
+
+        async def probe(request: web.Request) -> web.Response:
+            verdict = probes[request.path]()
+            body = {"ok": verdict.ok, "reason": verdict.reason}
+            return web.json_response(body, status=200 if verdict.ok else 503)
+
+        async def degradation(request: web.Request) -> web.Response:
+            return web.Response(body=self._state.standing, content_type="application/json")
+
+        async def status(request: web.Request) -> web.Response:
+            if not self._state.status:
+                raise web.HTTPNotFound
+            return web.Response(body=self._state.status, content_type="application/json")
+
+        async def metrics(request: web.Request) -> web.Response:
+            return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+        pace = Pace(self._clock, per_s=PER_S, burst=BURST, waiting_max=WAITING_MAX)
+
+        @web.middleware
+        async def paced(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if await pace.turn(request.remote or ""):
+                return await handler(request)
+            return web.Response(status=429, headers={"Retry-After": "1", "Connection": "close"})
+
+        app = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[paced])
+        app.add_routes([web.get(path, probe) for path in probes])
+        app.add_routes([web.get("/degradation", degradation), web.get("/status", status)])
+        app.add_routes([web.get("/metrics", metrics)])
+        return app

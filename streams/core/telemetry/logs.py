@@ -1,0 +1,156 @@
+"""Structured logs on stderr: one line a decision, an event name and its fields, never a payload.
+
+Our own event names are constants in snake_case (``partition_restored``). What aiokafka, faust and
+other libraries log takes the same way out, from WARNING on, and bounded: a broker that is away
+makes a client repeat one sentence for as long as it is away.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+import structlog
+
+from streams.core.errors import UsageError
+from streams.core.masking import masked
+
+OWN_LOGGERS = ("streams", "agents", "tables", "schemas")
+REPEATS_MAX = 5
+REPEAT_WINDOW_S = 60.0
+REMEMBERED_MAX = 500
+FIELD_CHARS_MAX = 2000
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def configure(
+    log_format: str = "auto",
+    level: str = "info",
+    stream: TextIO | None = None,
+    own: Iterable[str] = (),
+) -> None:
+    """Route structlog and the logging module to ``stream`` (stderr). ``own`` names packages that are
+    heard from ``level`` on, as ours are; libraries are from WARNING on.
+
+    ``log_format`` is auto (console on a terminal, JSON elsewhere), console or json; another word,
+    or an unknown level, is a `UsageError`.
+    """
+    out = sys.stderr if stream is None else stream
+    if level not in _LEVELS:
+        raise UsageError(f"DIA_LOG_LEVEL={level} is none of {', '.join(_LEVELS)}.")
+    if log_format not in {"auto", "console", "json"}:
+        raise UsageError(f"DIA_LOG_FORMAT={log_format} is none of auto, console, json.")
+    as_json = log_format == "json" or (log_format == "auto" and not out.isatty())
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _shorten,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.addFilter(RepeatFilter(time.monotonic))
+    handler.setFormatter(_formatter(shared, out, as_json=as_json))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(_LEVELS[level], logging.WARNING))
+    for name in (*OWN_LOGGERS, *own):
+        logging.getLogger(name).setLevel(_LEVELS[level])
+
+
+def keep_off_stdout(level: str = "warning") -> None:
+    """Send our own events from ``level`` on to stderr, one line each, until `configure` is called.
+
+    structlog prints to stdout where nothing is configured, and stdout is a command's data. The stream
+    is looked up at each event. The logging module, through which libraries speak, is left alone.
+    """
+    least = _LEVELS.get(level, logging.WARNING)
+
+    def enough(logger: Any, method: str, event: Any) -> Any:
+        if _LEVELS.get(event["level"], logging.ERROR) < least:
+            raise structlog.DropEvent
+        return event
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            enough,
+            structlog.processors.format_exc_info,
+            _shorten,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=lambda *names: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _formatter(shared: list[Any], out: TextIO, *, as_json: bool) -> logging.Formatter:
+    render: Any
+    if as_json:
+        render = structlog.processors.JSONRenderer()
+    else:
+        render = structlog.dev.ConsoleRenderer(colors=out.isatty())
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+    )
+
+
+def _shorten(logger: Any, method: str, event: Any) -> Any:
+    """A field is a fact, not a dump: cut what is longer than `FIELD_CHARS_MAX`. Addresses lose their
+    logins: libraries log those they are given."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            kept = masked(value)
+            event[name] = kept if len(kept) <= FIELD_CHARS_MAX else kept[:FIELD_CHARS_MAX] + "..."
+    return event
+
+
+class RepeatFilter(logging.Filter):
+    """Lets a library say the same thing `REPEATS_MAX` times in `REPEAT_WINDOW_S` seconds.
+
+    The same thing is the same logger, level and message template. The first line after a
+    silence says how many were dropped. Our own loggers pass.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        super().__init__()
+        self._monotonic = monotonic
+        self._seen: OrderedDict[tuple[str, int, str], tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] in OWN_LOGGERS:
+            return True
+        key = (record.name, record.levelno, str(record.msg))
+        now = self._monotonic()
+        since, count = self._seen.get(key, (now, 0))
+        dropped = 0
+        if now - since >= REPEAT_WINDOW_S:
+            since, count, dropped = now, 0, max(0, count - REPEATS_MAX)
+        self._seen[key] = (since, count + 1)
+        self._seen.move_to_end(key)
+        if len(self._seen) > REMEMBERED_MAX:
+            self._seen.popitem(last=False)
+        if dropped:
+            record.dropped_repeats = dropped
+        return count < REPEATS_MAX

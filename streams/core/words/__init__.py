@@ -1,0 +1,1 @@
+"""Names, times and arguments as people write them."""

@@ -1,0 +1,1 @@
+"""Making, measuring and testing a pipeline: never part of a worker's image."""

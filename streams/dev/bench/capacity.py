@@ -1,0 +1,184 @@
+"""This machine's safe rate: the highest at which events may keep coming without the lag growing.
+
+Each rate is tried in an open loop on one running pipeline, broker and shards included. It holds
+when, after its last event, everything is committed within a commit interval and `BEHIND_S`: a
+pipeline that falls behind by a tenth of the rate is further behind than that at the end of a try.
+The best rate must hold once more, for longer; if it does not, less is tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from agents.app import MODEL_METRICS
+from streams.dev.bench import exactness, open_loop
+from streams.dev.bench.case import Case
+from streams.dev.bench.machine import Machine, this_machine, versions
+from streams.dev.bench.ramp import Ramp
+from streams.dev.bench.rig import Rig
+from streams.dev.bench.run import on_stack
+from streams.dev.demo.run import Talk
+from streams.dev.demo.worker_process import WorkerProcess
+
+FORMAT = 1
+FIRST_PER_S = 25_000
+TRY_S = 6
+CONFIRM_S = 10
+CONFIRMATIONS_MAX = 4
+LESS = 0.85
+BEHIND_S = 0.6
+SENDER_LATE_S = 0.25
+DRAIN_MAX_S = 30.0
+POLL_S = 0.02
+
+
+class Try(msgspec.Struct, frozen=True, kw_only=True):
+    """One rate. ``behind_s``: from the last event until everything was committed; ``lag_max``:
+    most events that were sent and not committed."""
+
+    rate_per_s: int
+    seconds: int
+    behind_s: float
+    sender_late_s: float
+    lag_max: int
+    held: bool
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """``safe_per_s`` is None when no rate held, or when what came out was not exact."""
+
+    format: int = FORMAT
+    started_at: str
+    machine: Machine
+    versions: dict[str, str]
+    case: str
+    safe_per_s: int | None
+    exact: bool
+    differences: list[str]
+    tries: list[Try]
+
+
+@dataclass(slots=True)
+class Sums:
+    """What all tries together must have come to (protocol: `exactness.Counts`)."""
+
+    produced: int = 0
+    applied: int = 0
+    duplicates: int = 0
+
+
+@dataclass(slots=True)
+class Search:
+    """The tries of one run."""
+
+    rig: Rig
+    process: WorkerProcess
+    ramp: Ramp = field(default_factory=lambda: Ramp(FIRST_PER_S))
+    sums: Sums = field(default_factory=Sums)
+    tries: list[Try] = field(default_factory=list)
+
+    async def safe_rate(self, budget_s: float) -> int | None:
+        """Ramp up for ``budget_s``, then confirm."""
+        deadline = self.rig.clock.monotonic() + budget_s
+        while (rate := self.ramp.next_rate()) is not None:
+            if self.rig.clock.monotonic() >= deadline:
+                break
+            self.ramp.tell(rate, held=(await self.attempt(rate, TRY_S)).held)
+        candidate = self.ramp.best
+        for _ in range(CONFIRMATIONS_MAX):
+            if candidate is None:
+                break
+            if (await self.attempt(candidate, CONFIRM_S)).held:
+                return candidate
+            candidate = round(candidate * LESS)
+        return None
+
+    async def attempt(self, rate_per_s: int, seconds: int) -> Try:
+        """Send at this rate and wait until it is through, or clearly is not."""
+        rig = self.rig
+        rig.talk.say(f"{rate_per_s:,} events/s for {seconds} s")
+        made = await asyncio.to_thread(
+            open_loop.make,
+            rig.case.workload,
+            rig.case.seed + len(self.tries),
+            rate_per_s * seconds,
+            rate_per_s,
+            rig.clock.now_ms(),
+        )
+        sent = await open_loop.send(rig, made.blocks, rate_per_s, None)
+        behind_s = await self._drained()
+        self.sums.produced += made.oracle.produced
+        self.sums.applied += made.oracle.applied
+        self.sums.duplicates += made.oracle.duplicates
+        attempt = judged(rate_per_s, seconds, behind_s, sent, rig.settings.commit_interval_s)
+        self.tries.append(attempt)
+        rig.talk.say(
+            f"{rate_per_s:,} events/s {'held' if attempt.held else 'did not hold'}: committed "
+            f"{attempt.behind_s:.1f} s after the last event"
+        )
+        return attempt
+
+    async def _drained(self) -> float:
+        """Seconds until the lag is 0. The next try must not start behind."""
+        began = self.rig.clock.monotonic()
+        while await self.rig.reading.unread():
+            self.process.check()
+            if self.rig.clock.monotonic() - began > DRAIN_MAX_S:
+                await self.rig.until_committed(self.process, self.rig.case.events)
+                break
+            await self.rig.clock.sleep(POLL_S)
+        return self.rig.clock.monotonic() - began
+
+
+def judged(
+    rate_per_s: int, seconds: int, behind_s: float, sent: open_loop.Sent, commit_interval_s: float
+) -> Try:
+    """Whether the rate held. A sender that was late itself says that the machine is too small
+    for both."""
+    held = behind_s <= commit_interval_s + BEHIND_S and sent.late_s <= SENDER_LATE_S
+    return Try(
+        rate_per_s=rate_per_s,
+        seconds=seconds,
+        behind_s=round(behind_s, 2),
+        sender_late_s=round(sent.late_s, 2),
+        lag_max=sent.lag_max,
+        held=held,
+    )
+
+
+def measure_capacity(case: Case, budget_s: float, home: Path, talk: Talk) -> Capacity:
+    """Search on a stack of its own. Raises what `streams.dev.bench.run.run` does."""
+    started_at = datetime.now(UTC).isoformat()
+
+    async def search(rig: Rig) -> Capacity:
+        process = rig.start("worker")
+        try:
+            await rig.all_opened(process, MODEL_METRICS.partitions)
+            found = Search(rig, process)
+            safe_per_s = await found.safe_rate(budget_s)
+            visible = await rig.until_visible(process, found.sums.applied)
+            metrics, _ = await rig.until_acknowledged(process)
+        finally:
+            await rig.stop(process)
+        verdict = exactness.also(
+            exactness.of_counters(found.sums, metrics),
+            failed=not visible,
+            difference="ClickHouse does not show every event that was sent",
+        )
+        return Capacity(
+            started_at=started_at,
+            machine=this_machine(),
+            versions=versions(),
+            case=f"{case.workload}, {case.processes} proc, {case.shards} shards",
+            safe_per_s=safe_per_s if verdict.exact else None,
+            exact=verdict.exact,
+            differences=verdict.differences,
+            tries=found.tries,
+        )
+
+    return on_stack(case, home, talk, None, search)

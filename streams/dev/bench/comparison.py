@@ -1,0 +1,102 @@
+"""Two results side by side, as ratios; absolutes of different machines are never put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from streams.core.errors import RefusedBySafety, UsageError
+from streams.dev.bench.results import Outcome, Report
+
+
+class Figure(NamedTuple):
+    """One number of a result: field ``field`` of its part ``part``."""
+
+    name: str
+    part: str
+    field: str
+    more_is_better: bool
+
+    def of(self, outcome: Outcome) -> float | None:
+        """None where the result has no such part, or the part no such figure."""
+        value: float | None = getattr(getattr(outcome, self.part), self.field, None)
+        return value
+
+
+class Compared(NamedTuple):
+    """One figure of one case in both results. ``ratio`` is second to first."""
+
+    case: str
+    figure: str
+    first: float
+    second: float
+    ratio: float
+    better: bool | None
+    """None where both are equal"""
+
+
+OF_FLOOR = "share of the floor"
+
+_ABSOLUTES = (
+    Figure("events/s", "throughput", "events_per_s", more_is_better=True),
+    Figure("committed s", "throughput", "committed_s", more_is_better=False),
+    Figure("floor events/s", "floor", "events_per_s", more_is_better=True),
+    Figure("restore entries/s", "restart", "entries_per_s", more_is_better=True),
+    Figure("warm start s", "restart", "warm_start_s", more_is_better=False),
+    Figure("first commit s", "restart", "first_commit_s", more_is_better=False),
+    Figure("p50 s", "freshness", "p50_s", more_is_better=False),
+    Figure("p99 s", "freshness", "p99_s", more_is_better=False),
+    Figure("rebalance gap s", "rebalance", "gap_s", more_is_better=False),
+    Figure("p99.9 s", "freshness", "p999_s", more_is_better=False),
+)
+
+
+def compare(first: Report, second: Report) -> list[Compared]:
+    """Every figure that both have for the same case; of other cases nothing is said.
+
+    On different machines only shares of their own floor. Raises `RefusedBySafety` when then
+    nothing is left, and `UsageError` when the two have no case in common.
+    """
+    mine = {outcome.case.name: outcome for outcome in first.outcomes}
+    pairs = [(mine[o.case.name], o) for o in second.outcomes if o.case.name in mine]
+    if not pairs:
+        raise UsageError(
+            "the two results have no case in common. Run both with the same workload, events, "
+            "processes, shards, sink and rate."
+        )
+    same_machine = first.machine.id == second.machine.id
+    compared = [row for pair in pairs for row in _rows(*pair, same_machine=same_machine)]
+    if not compared and not same_machine:
+        raise RefusedBySafety(
+            f"the results are from different machines ({first.machine.cpu}, {first.machine.cores} "
+            f"cores; {second.machine.cpu}, {second.machine.cores} cores) and have no exact run "
+            "with its own floor in common: absolute figures of one say nothing of the other. Run "
+            "both on one machine."
+        )
+    return compared
+
+
+def _rows(first: Outcome, second: Outcome, *, same_machine: bool) -> Iterator[Compared]:
+    """Nothing of a run that was not exact."""
+    if not (first.exact and second.exact):
+        return
+    case = first.case.name
+    yield from _row(case, OF_FLOOR, first.of_floor, second.of_floor, more_is_better=True)
+    if not same_machine:
+        return
+    for figure in _ABSOLUTES:
+        mine, theirs = figure.of(first), figure.of(second)
+        yield from _row(case, figure.name, mine, theirs, more_is_better=figure.more_is_better)
+    costs = {cost.name: cost.cpu_s_per_million for cost in first.processes}
+    for cost in second.processes:
+        name, spent = f"CPU s/M of {cost.name}", costs.get(cost.name)
+        yield from _row(case, name, spent, cost.cpu_s_per_million, more_is_better=False)
+
+
+def _row(
+    case: str, figure: str, first: float | None, second: float | None, *, more_is_better: bool
+) -> Iterator[Compared]:
+    """At most one row: a figure that one side lacks, or has as 0, has no ratio."""
+    if first and second:
+        better = None if first == second else (second > first) == more_is_better
+        yield Compared(case, figure, round(first, 3), round(second, 3), second / first, better)

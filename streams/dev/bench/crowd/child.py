@@ -1,0 +1,86 @@
+"""The readers as a process of their own: they must not take the time of what they measure.
+
+``python -m streams.dev.bench.crowd.child``: reads a `Task` as one line of JSON, says "ready", waits for
+any other line, lets all readers read, and writes what they `Met` as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+
+import aiohttp
+import msgspec
+
+from streams.dev.bench.crowd.looks import Person
+from streams.dev.bench.crowd.reader import ANSWER_S, Heard, Reader
+
+READY = b"ready\n"
+LINE_MAX_BYTES = 1 << 20
+CONNECTIONS = 6
+"""A browser has no more to one server."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """``people`` are (token, tenant, bound); they arrive within ``arrival_s`` and then all read
+    for ``seconds``."""
+
+    url: str
+    people: list[tuple[str, str, bool]]
+    arrival_s: float
+    seconds: float
+    seed: int
+
+
+class Met(msgspec.Struct, frozen=True, kw_only=True):
+    """As `Heard`; ``cpu_s`` is what this process took while it read."""
+
+    seconds: dict[str, list[float]]
+    errors: dict[str, int]
+    unchanged: int
+    events: int
+    cpu_s: float
+
+
+async def read_all(task: Task) -> Met:
+    """Every reader, from its arrival to the common end."""
+    heard, rng, began_s = Heard(), random.Random(task.seed), time.process_time()
+
+    async def read(number: int, token: str, person: Person) -> None:
+        late_s = rng.uniform(0, task.arrival_s)
+        await asyncio.sleep(late_s)
+        async with aiohttp.ClientSession(
+            task.url,
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            # Cookies of an address and not of a name: a browser keeps those as well.
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_S),
+            read_bufsize=LINE_MAX_BYTES,
+        ) as http:
+            reader = Reader(http, token, person, heard, task.seed + number)
+            await reader.run(task.arrival_s - late_s + task.seconds)
+
+    async with asyncio.TaskGroup() as group:
+        for number, (token, tenant, bound) in enumerate(task.people):
+            group.create_task(read(number, token, Person(tenant, bound)))
+    return Met(
+        seconds=dict(heard.seconds),
+        errors=dict(heard.errors),
+        unchanged=heard.unchanged,
+        events=heard.events,
+        cpu_s=time.process_time() - began_s,
+    )
+
+
+def main() -> None:
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    if sys.stdin.buffer.readline():
+        sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(read_all(task))) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

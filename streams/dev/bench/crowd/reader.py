@@ -1,0 +1,150 @@
+"""One person in front of the console, as its browser looks to the server.
+
+It signs in with a token of its own and keeps the cookie. From then on it holds one stream open,
+``/live/overview`` as every page does, and comes back two seconds after the stream ended. Meanwhile
+it opens pages (`looks`): the page, then one after the other what the page asks, and 1 to 2 seconds
+of thought before every single request. Answers may be compressed, and one it has had is asked for
+with its ETag, as by a browser. Static files it has already: they are kept for ever.
+
+A person waits for an answer before it thinks of the next question, so a slow console is asked less:
+the number of requests stands beside the times. A time is from the request to the last byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+
+import aiohttp
+
+from streams.dev.bench.crowd.looks import Person
+
+THINK_S = (1.0, 2.0)
+AGAIN_S = 2.0
+ANSWER_S = 15.0
+STREAM = "/live/overview"
+ETAGS_MAX = 200
+
+
+class Heard:
+    """What all readers of a process met. ``seconds`` are by path; ``errors`` by path and what was
+    answered; ``unchanged`` counts answers of 304, ``events`` those of streams."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self.errors: Counter[str] = Counter()
+        self.unchanged = 0
+        self.events = 0
+
+
+class Reader:
+    """See the module docstring."""
+
+    def __init__(
+        self, http: aiohttp.ClientSession, token: str, person: Person, heard: Heard, seed: int
+    ) -> None:
+        """``http`` is this reader's alone: it holds the cookie."""
+        self._http = http
+        self._token = token
+        self._person = person
+        self._heard = heard
+        self._rng = random.Random(seed)
+        self._etags: dict[str, str] = {}
+
+    async def run(self, seconds: float) -> None:
+        """Sign in, read for ``seconds``, and finish what was asked."""
+        ends_at = asyncio.get_running_loop().time() + seconds
+        await self._sign_in()
+        stream = asyncio.create_task(self._watch())
+        try:
+            await self._walk(ends_at)
+        finally:
+            stream.cancel()
+            await asyncio.gather(stream, return_exceptions=True)
+
+    async def _sign_in(self) -> None:
+        form = {"token": self._token}
+        async with (
+            self._timed("/session"),
+            self._http.post("/session", data=form, allow_redirects=False) as answer,
+        ):
+            self._judge("/session", answer, 303)
+
+    async def _walk(self, ends_at: float) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            for path, query in self._person.look(self._rng):
+                await asyncio.sleep(self._rng.uniform(*THINK_S))
+                if loop.time() >= ends_at:
+                    return
+                await self._ask(path, query)
+
+    async def _ask(self, path: str, query: dict[str, str]) -> None:
+        name = f"{path}?{sorted(query.items())}"
+        headers = {"If-None-Match": self._etags[name]} if name in self._etags else {}
+        async with (
+            self._timed(path),
+            self._http.get(path, params=query, headers=headers, allow_redirects=False) as answer,
+        ):
+            await answer.read()
+            if answer.status == 304:
+                self._heard.unchanged += 1
+                return
+            self._judge(path, answer, 200)
+            if "ETag" in answer.headers and len(self._etags) < ETAGS_MAX:
+                self._etags[name] = answer.headers["ETag"]
+
+    async def _watch(self) -> None:
+        """The time counted is that until the first event."""
+        patient = aiohttp.ClientTimeout(total=None, sock_read=60.0)
+        while True:
+            try:
+                await self._stream(patient)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                self._heard.errors[f"{STREAM} {type(error).__name__}"] += 1
+            await asyncio.sleep(AGAIN_S)
+
+    async def _stream(self, patient: aiohttp.ClientTimeout) -> None:
+        loop = asyncio.get_running_loop()
+        began_s, first = loop.time(), True
+        async with self._http.get(STREAM, timeout=patient) as answer:
+            self._judge(STREAM, answer, 200)
+            async for line in answer.content:
+                if line.startswith(b"event: trouble"):
+                    self._heard.errors[f"{STREAM} trouble"] += 1
+                if not line.startswith(b"data:"):
+                    continue
+                self._heard.events += 1
+                if first:
+                    self._heard.seconds[STREAM].append(loop.time() - began_s)
+                    first = False
+
+    def _timed(self, path: str) -> _Timed:
+        return _Timed(self._heard, path)
+
+    def _judge(self, path: str, answer: aiohttp.ClientResponse, wanted: int) -> None:
+        if answer.status != wanted:
+            self._heard.errors[f"{path} {answer.status}"] += 1
+
+
+class _Timed:
+    """Times what stands inside it; a connection that fails is an error and has no time."""
+
+    def __init__(self, heard: Heard, path: str) -> None:
+        self._heard = heard
+        self._path = path
+        self._began_s = 0.0
+
+    async def __aenter__(self) -> None:
+        self._began_s = asyncio.get_running_loop().time()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> bool:
+        if kind is None:
+            took_s = asyncio.get_running_loop().time() - self._began_s
+            self._heard.seconds[self._path].append(took_s)
+            return False
+        if not issubclass(kind, aiohttp.ClientError | TimeoutError):
+            return False
+        self._heard.errors[f"{self._path} {kind.__name__}"] += 1
+        return True

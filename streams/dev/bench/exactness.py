@@ -1,0 +1,69 @@
+"""Whether a run was exact: one that was not has no speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from streams.dev.bench.results import Throughput
+from streams.dev.bench.worker_metrics import WorkerMetrics
+from streams.dev.demo.reconcile import Check, Found, reconcile
+from streams.dev.workload.oracle import Oracle
+
+
+class Counts(Protocol):
+    """What was sent and what must become of it; an `Oracle` is one."""
+
+    @property
+    def produced(self) -> int: ...
+
+    @property
+    def applied(self) -> int: ...
+
+    @property
+    def duplicates(self) -> int: ...
+
+
+class Exactness(NamedTuple):
+    """``differences`` says, in words, every number that is not what it must be."""
+
+    exact: bool
+    differences: list[str]
+
+
+def of_windows(oracle: Oracle, found: Found) -> Exactness:
+    """Every window, every count and sum, every dead letter."""
+    return _judged(reconcile(oracle, found).checks)
+
+
+def of_counters(oracle: Counts, metrics: WorkerMetrics) -> Exactness:
+    """Where no windows can be compared: how many records were applied, dropped and refused."""
+    checks = [
+        Check("events read", oracle.produced, round(metrics.total("records_read_total"))),
+        Check("applied", oracle.applied, round(metrics.total("records_applied_total"))),
+        Check("duplicates", oracle.duplicates, round(metrics.total("duplicates_total"))),
+    ]
+    return _judged(checks)
+
+
+def also(exactness: Exactness, *, failed: bool, difference: str) -> Exactness:
+    """One more condition."""
+    if not failed:
+        return exactness
+    return Exactness(False, [*exactness.differences, difference])
+
+
+def without_speed(throughput: Throughput) -> Throughput:
+    """The times stay, to look into; the rate goes."""
+    return msgspec.structs.replace(throughput, events_per_s=None)
+
+
+def _judged(checks: Iterable[Check]) -> Exactness:
+    wrong = [
+        f"{check.name.strip()}: sent {check.expected:,}, found {check.found:,}"
+        for check in checks
+        if not check.ok
+    ]
+    return Exactness(not wrong, wrong)

@@ -1,0 +1,80 @@
+"""Which machine and which versions a result belongs to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+from xxhash import xxh3_64_hexdigest
+
+from streams.core.process.version import app_version
+
+PACKAGES = (
+    "aiokafka",
+    "chdb",
+    "clickhouse-connect",
+    "cramjam",
+    "msgspec",
+    "numpy",
+    "pyarrow",
+    "rocksdict",
+)
+"""Whose versions speed depends on most."""
+
+_MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
+_MEMORY = re.compile(r"^MemTotal:\s+(\d+) kB$", re.MULTILINE)
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """``id`` tells machines apart without naming them: absolute figures of one say nothing of
+    another."""
+
+    id: str
+    cpu: str
+    cores: int
+    memory_gib: int
+    kernel: str
+    python: str
+
+
+def this_machine() -> Machine:
+    """The machine this runs on; what it does not tell is "unknown"."""
+    cpu = _found(_MODEL, "/proc/cpuinfo") or platform.machine()
+    memory_kib = int(_found(_MEMORY, "/proc/meminfo") or 0)
+    cores = len(os.sched_getaffinity(0))
+    facts = (_text("/etc/machine-id").strip(), cpu, str(cores), str(memory_kib))
+    return Machine(
+        id=xxh3_64_hexdigest("\0".join(facts).encode()),
+        cpu=cpu,
+        cores=cores,
+        memory_gib=round(memory_kib / (1 << 20)),
+        kernel=platform.release(),
+        python=platform.python_version(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """This project's version and those of the packages that matter here."""
+    found = {"dia-streams": app_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _found(pattern: re.Pattern[str], path: str) -> str:
+    found = pattern.search(_text(path))
+    return found.group(1).strip() if found else ""
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

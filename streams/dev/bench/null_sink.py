@@ -1,0 +1,71 @@
+"""Shards that acknowledge at once and keep nothing: what a worker costs without ClickHouse.
+
+Only `streams.dev.bench.worker` can choose it. No setting and no option of `dia worker` leads here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.connect.sinks import sharding
+from streams.core.clock import Clock
+from streams.core.rows.built_in_tables import Bucket, MapIdentity, Rows
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.settings import Settings
+
+
+class NullShards:
+    """Implements `streams.core.rows.built_in_tables.ShardSet`; spreads rows as the real one does, then drops them."""
+
+    def __init__(
+        self, count: int, shard_map: sharding.ShardMap, tables: Mapping[str, ClickHouseTable]
+    ) -> None:
+        self._count = count
+        self._tables = tables
+        self._map = shard_map
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
+    ) -> NullShards:
+        """As many shards as ``DIA_CLICKHOUSE_SHARDS`` names; none of them is asked."""
+        return cls(len(settings.shards()), sharding.declared(settings), tables)
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    @property
+    def tables(self) -> Mapping[str, ClickHouseTable]:
+        return self._tables
+
+    @property
+    def identity(self) -> MapIdentity:
+        return self._map.identity
+
+    @property
+    def confirmed(self) -> bool:
+        return True
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        return self._map.shard_of(tenants, models, metrics)
+
+    def shard_of_key(self, key: str) -> int:
+        return self._map.shard_of_key(key)
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        return
+
+    async def ping(self, shard: int) -> None:
+        return
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        return
+
+    async def close(self) -> None:
+        return

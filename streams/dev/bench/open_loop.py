@@ -1,0 +1,94 @@
+"""Events at a constant rate, whatever the pipeline does: each has a moment at which it is due.
+
+What is measured counts from that moment and not from the sending, so a stall delays every event
+that was due in it (no coordinated omission). Events are made before the first one is due: making
+them meanwhile would take the core that is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from agents.app import MODEL_METRICS
+from streams.dev.bench.probes import Probes
+from streams.dev.bench.rig import Rig
+from streams.dev.workload.feed import Feed
+from streams.dev.workload.generator import Block, Generator
+from streams.dev.workload.oracle import Oracle
+from streams.dev.workload.shape import preset
+
+TICKS_PER_S = 100
+"""Blocks a second. The events of a block are due together, the probe among them too."""
+TICKS_PER_PROBE = 2
+GENERATED_PER_S = 50_000
+"""How fast events are made in advance, at least: the first is due when the last is made."""
+LAG_POLL_S = 1.0
+
+
+class Made(NamedTuple):
+    """Every event of a run, one block a tick, and what must come out."""
+
+    oracle: Oracle
+    blocks: Sequence[Block]
+
+
+class Sent(NamedTuple):
+    """``late_s``: how far behind its schedule the sender ended; it too needs a core.
+    ``lags``: events that were sent and not committed, once in `LAG_POLL_S`."""
+
+    late_s: float
+    lags: Sequence[int]
+
+    @property
+    def lag_max(self) -> int:
+        return max(self.lags, default=0)
+
+
+def make(workload: str, seed: int, events: int, rate_per_s: int, now_ms: int) -> Made:
+    """``events`` events of which the first is due soon after ``now_ms``."""
+    start_ms = now_ms + round(1000 * events / GENERATED_PER_S)
+    shape = preset(workload, start_ms=start_ms, seed=seed, step_ms=1000 / rate_per_s)
+    generator = Generator(shape)
+    blocks = list(generator.blocks(events, max(1, rate_per_s // TICKS_PER_S)))
+    return Made(generator.oracle, blocks)
+
+
+async def send(rig: Rig, blocks: Sequence[Block], rate_per_s: int, probes: Probes | None) -> Sent:
+    """Send every block when it is due, with probes among them; watch how far the group is
+    behind."""
+    lags: list[int] = []
+    watching = asyncio.create_task(_watch_lag(rig, lags))
+    producer = rig.broker.plain_producer()
+    await producer.start()
+    events = sum(len(block.keys) for block in blocks)
+    try:
+        with rig.talk.progress("sent", events, "events") as progress:
+            feed = Feed(
+                producer,
+                MODEL_METRICS.name,
+                rig.clock,
+                rate_per_s=rate_per_s,
+                on_progress=progress.advance,
+            )
+            began_ms, sent = rig.clock.now_ms(), 0
+            for tick, (keys, values) in enumerate(blocks):
+                if probes is not None and tick % TICKS_PER_PROBE == 0:
+                    key, value = probes.make(began_ms + 1000 * sent / rate_per_s)
+                    keys.append(key)
+                    values.append(value)
+                await feed.send(keys, values)
+                sent += len(keys)
+            late_s = (rig.clock.now_ms() - began_ms) / 1000 - sent / rate_per_s
+            await feed.drain()
+    finally:
+        watching.cancel()
+        await producer.close()
+    return Sent(max(0.0, late_s), lags)
+
+
+async def _watch_lag(rig: Rig, lags: list[int]) -> None:
+    while True:
+        lags.append(await rig.reading.unread())
+        await rig.clock.sleep(LAG_POLL_S)

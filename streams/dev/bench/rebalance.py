@@ -1,0 +1,71 @@
+"""What a worker that joins costs those who wait: the gap that its probes see."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.app import MODEL_METRICS
+from streams.dev.bench.results import Rebalance
+from streams.dev.bench.rig import Rig
+from streams.dev.bench.worker_log import Opened
+from streams.dev.demo.worker_process import WorkerProcess
+
+AFTER = 1 / 3
+"""Of a paced run the second worker leaves this much undisturbed, to compare with."""
+TAKEN = MODEL_METRICS.partitions // 2
+
+
+class Joining:
+    """A second worker that joins by and by; stop it with the first."""
+
+    def __init__(self, rig: Rig, seconds: float) -> None:
+        self._rig = rig
+        self._began_s = time.time()
+        self._joined_s = 0.0
+        self._opened: list[Opened] = []
+        self.process: WorkerProcess | None = None
+        self._task = asyncio.create_task(self._join(seconds * AFTER))
+
+    async def _join(self, after_s: float) -> None:
+        await self._rig.clock.sleep(after_s)
+        self._joined_s = time.time()
+        self.process = self._rig.start_another("worker-joined")
+        self._opened = await self._rig.all_opened(self.process, TAKEN)
+
+    async def done(self) -> None:
+        """Wait until it has its partitions and has handed over what it owes. Raises what
+        starting it raised."""
+        await self._task
+        assert self.process is not None
+        await self._rig.until_acknowledged(self.process)
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self.process is not None:
+            await self._rig.stop(self.process)
+
+    def told(self, due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> Rebalance:
+        """By the probes, whose delays stand in the order they were due."""
+        return Rebalance(
+            joined_at_s=round(self._joined_s - self._began_s, 2),
+            taken=len(self._opened),
+            ready_s=round(max(one.at_s for one in self._opened) - self._joined_s, 2),
+            gap_s=gap_s(due_ms, delays_s, self._joined_s * 1000),
+        )
+
+
+def gap_s(
+    due_ms: NDArray[np.float64], delays_s: NDArray[np.float64], joined_ms: float
+) -> float | None:
+    """The longest delay since the worker joined, less the usual one; None when a probe is missing,
+    or all of them lie on one side. The usual one is the median of all: those before may all have
+    waited for servers that had just been started."""
+    before = due_ms < joined_ms
+    if len(due_ms) != len(delays_s) or before.all() or not before.any():
+        return None
+    return round(float(delays_s[~before].max() - np.median(delays_s)), 3)

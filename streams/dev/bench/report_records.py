@@ -1,0 +1,91 @@
+"""The records a report is made of: one file a part, and a note of what each was made with.
+
+A part is measured again only when the engine's source or the machine changed, so a report that
+was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from streams.core.errors import UsageError
+from streams.dev.bench import capacity, curves, jobs, peer_results, records, results
+from streams.dev.bench.capacity import Capacity
+from streams.dev.bench.crowd import record as crowd
+from streams.dev.bench.crowd.record import Crowd
+from streams.dev.bench.curves import Curves
+from streams.dev.bench.jobs import Jobs
+from streams.dev.bench.peer_results import PeerReport
+from streams.dev.bench.results import Report
+
+PEERS, CURVES, CAPACITY, JOBS, READERS = "peers", "curves", "capacity", "jobs", "readers"
+_NOTES = "made_with.json"
+
+
+class MadeWith(msgspec.Struct, frozen=True):
+    """Hash of the engine's source, and the machine's id."""
+
+    source: str
+    machine: str
+
+
+@dataclass(slots=True)
+class Records:
+    """What there is; a part that was not measured is absent. ``runs`` are by part name."""
+
+    runs: dict[str, Report] = field(default_factory=dict)
+    peers: PeerReport | None = None
+    curves: Curves | None = None
+    capacity: Capacity | None = None
+    jobs: Jobs | None = None
+    readers: Crowd | None = None
+
+
+class Notes:
+    """What each part in ``folder`` was made with."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _NOTES
+        self._made: dict[str, MadeWith] = {}
+        try:
+            self._made = msgspec.json.decode(self._path.read_bytes(), type=dict[str, MadeWith])
+        except FileNotFoundError:
+            return
+        except msgspec.MsgspecError as error:
+            raise UsageError(f"{self._path} is broken: {error}. Remove it.") from error
+
+    def holds(self, part: str, made: MadeWith) -> bool:
+        """Whether the part's record was made with exactly this, and is still there."""
+        return self._made.get(part) == made and self._path.with_name(f"{part}.json").exists()
+
+    def note(self, part: str, made: MadeWith) -> None:
+        self._made[part] = made
+        encoded = msgspec.json.encode(self._made)
+        self._path.write_bytes(msgspec.json.format(encoded) + b"\n")
+
+    def parts(self) -> list[str]:
+        """Those that were measured, by whatever, in the order they first were."""
+        return list(self._made)
+
+
+def read_all(folder: Path) -> Records:
+    """Every part in ``folder``. Raises `UsageError` for a broken one."""
+    found = Records()
+    for part in Notes(folder).parts():
+        path = folder / f"{part}.json"
+        if part == PEERS:
+            found.peers = records.load(path, PeerReport, peer_results.FORMAT)
+        elif part == CURVES:
+            found.curves = records.load(path, Curves, curves.FORMAT)
+        elif part == CAPACITY:
+            found.capacity = records.load(path, Capacity, capacity.FORMAT)
+        elif part == JOBS:
+            found.jobs = records.load(path, Jobs, jobs.FORMAT)
+        elif part == READERS:
+            found.readers = records.load(path, Crowd, crowd.FORMAT)
+        else:
+            found.runs[part] = results.read(path)
+    return found

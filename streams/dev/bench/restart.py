@@ -1,0 +1,95 @@
+"""How long a worker takes to come back: with its state folder, and from the changelog alone.
+
+Events that came while it was away wait for the warm start, so that it has something to commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+
+from agents.app import DIA_GROUP, MODEL_METRICS
+from streams.core.errors import CommandError
+from streams.dev.bench.changelog_size import changelog_size
+from streams.dev.bench.filling import feed
+from streams.dev.bench.results import Restart
+from streams.dev.bench.rig import Rig
+from streams.dev.bench.worker_log import Opened
+from streams.dev.demo.worker_process import WorkerProcess
+from streams.dev.workload.generator import Generator
+
+WAITING_EVENTS = 5000
+FIRST_COMMIT_WAIT_S = 60.0
+POLL_S = 0.02
+
+
+async def measure_restart(
+    rig: Rig, process: WorkerProcess, generator: Generator
+) -> tuple[WorkerProcess, Restart]:
+    """Stop ``process``; start it warm, then without its stores. The last one is left
+    running, so that the check of the whole run covers what was restored."""
+    rig.talk.say("restarting the worker with its state")
+    await rig.stop(process)
+    await feed(rig, generator, WAITING_EVENTS)
+    began_s = time.time()
+    warm, warm_start_s, warm_opened = await _start(rig, "worker-warm")
+    first_commit_s = await _first_commit(rig, warm) - began_s
+    await rig.until_committed(warm, WAITING_EVENTS)
+    await rig.stop(warm)
+    reader = await rig.broker.reader()
+    try:
+        size = await changelog_size(reader, MODEL_METRICS, DIA_GROUP)
+    finally:
+        await reader.close()
+    rig.talk.say(f"restoring {size.ids:,} ids and {size.window_rows:,} window rows")
+    # The stores alone: a worker that lost its identity too would first wait out the session of
+    # the one it was.
+    await asyncio.to_thread(shutil.rmtree, rig.settings.state_path() / DIA_GROUP)
+    cold, cold_start_s, cold_opened = await _start(rig, "worker-cold")
+    restore_s = _span_s(cold_opened)
+    entries = size.ids + size.window_rows
+    return cold, Restart(
+        warm_start_s=round(warm_start_s, 2),
+        first_commit_s=round(first_commit_s, 2),
+        warm_open_s=round(_span_s(warm_opened), 2),
+        cold_start_s=round(cold_start_s, 2),
+        restore_s=round(restore_s, 3),
+        changelog_records=size.records,
+        changelog_bytes=size.bytes,
+        ids=size.ids,
+        window_rows=size.window_rows,
+        entries_per_s=round(entries / restore_s),
+        bytes_per_s=round(size.bytes / restore_s),
+    )
+
+
+async def _start(rig: Rig, name: str) -> tuple[WorkerProcess, float, list[Opened]]:
+    """The process, and seconds from its start until every partition takes records."""
+    began_s = time.time()
+    process = rig.start(name)
+    try:
+        opened = await rig.all_opened(process, MODEL_METRICS.partitions)
+    except BaseException:
+        await rig.stop(process)
+        raise
+    return process, max(one.at_s for one in opened) - began_s, opened
+
+
+async def _first_commit(rig: Rig, process: WorkerProcess) -> float:
+    """Wall clock when any of the waiting events was committed."""
+    deadline = rig.clock.monotonic() + FIRST_COMMIT_WAIT_S
+    while await rig.reading.unread() >= WAITING_EVENTS:
+        process.check()
+        if rig.clock.monotonic() >= deadline:
+            raise CommandError(
+                f"a restarted worker committed nothing within {FIRST_COMMIT_WAIT_S:g} s. Its log "
+                f"is {process.log}."
+            )
+        await rig.clock.sleep(POLL_S)
+    return time.time()
+
+
+def _span_s(opened: list[Opened]) -> float:
+    """From the first fencing to the last partition that takes records."""
+    return max(one.at_s for one in opened) - min(one.began_s for one in opened)

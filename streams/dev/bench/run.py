@@ -1,0 +1,114 @@
+"""Runs cases one after the other, each on a stack of its own, and collects what they found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agents.app import MODEL_METRICS, app
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.core.clock import SystemClock
+from streams.core.settings import PREFIX, Settings, load
+from streams.dev.bench.case import Case
+from streams.dev.bench.freshness import measure_freshness
+from streams.dev.bench.machine import this_machine, versions
+from streams.dev.bench.results import Outcome, Report
+from streams.dev.bench.rig import Rig
+from streams.dev.bench.throughput import measure_throughput
+from streams.dev.demo.home import empty, environment
+from streams.dev.demo.preparation import prepare
+from streams.dev.demo.reading import Reading
+from streams.dev.demo.run import Talk
+from streams.dev.local.stack import down, up
+
+T = TypeVar("T")
+
+
+def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = None) -> Report:
+    """Measure every case in ``home``, which is the bench's alone and is emptied for each.
+
+    Raises `RefusedBySafety` when the home is in use or not a bench's, `DependencyUnreachable`
+    when a stack cannot start, `CommandError` when a worker ends by itself.
+    """
+    started_at = datetime.now(UTC).isoformat()
+    outcomes = []
+    for number, case in enumerate(cases, start=1):
+        talk.say(f"case {number} of {len(cases)}: {case.name}")
+        outcomes.append(on_stack(case, home, talk, profile, _measure))
+    return Report(
+        started_at=started_at,
+        machine=this_machine(),
+        versions=versions(),
+        settings=_numbers(load()[0]),
+        outcomes=outcomes,
+    )
+
+
+async def _measure(rig: Rig) -> Outcome:
+    if rig.case.rate_per_s is not None:
+        return await measure_freshness(rig)
+    return await measure_throughput(rig)
+
+
+def on_stack(
+    case: Case,
+    home: Path,
+    talk: Talk,
+    profile: Path | None,
+    measure: Callable[[Rig], Awaitable[T]],
+) -> T:
+    """What ``measure`` makes of a fresh stack in ``home``. Raises what `run` does."""
+    empty(home)
+    try:
+        running = up(home, case.shards, talk.say, owner_pid=os.getpid())
+        environ = environment(home, running.settings())
+        # The moments of a worker are read from its log.
+        environ |= {PREFIX + "LOG_FORMAT": "json", PREFIX + "LOG_LEVEL": "info"}
+        if case.commit_interval_s is not None:
+            environ |= {PREFIX + "COMMIT_INTERVAL_S": str(case.commit_interval_s)}
+        return asyncio.run(_rigged(case, home, talk, profile, environ, measure))
+    finally:
+        down(home, talk.say)
+
+
+async def _rigged(
+    case: Case,
+    home: Path,
+    talk: Talk,
+    profile: Path | None,
+    environ: Mapping[str, str],
+    measure: Callable[[Rig], Awaitable[T]],
+) -> T:
+    settings, _ = load(environ)
+    broker = KafkaBroker.from_settings(settings)
+    await prepare(settings, app.topology, broker, talk.say)
+    reading = await Reading.open(settings, broker, MODEL_METRICS)
+    rig = Rig(
+        case=case,
+        home=home,
+        settings=settings,
+        environ=environ,
+        broker=broker,
+        reading=reading,
+        clock=SystemClock(),
+        talk=talk,
+        profile=profile,
+    )
+    try:
+        return await measure(rig)
+    finally:
+        await reading.close()
+
+
+def _numbers(settings: Settings) -> dict[str, Any]:
+    """The settings that may change a figure: sizes and times, no addresses and no paths."""
+    return {
+        spec.name: getattr(settings, spec.name)
+        for spec in fields(Settings)
+        if spec.type in ("int", "float")
+    }

@@ -1,0 +1,82 @@
+"""The worker that is measured where `dia worker` cannot be: to a null sink, or under a profiler.
+
+``python -m streams.dev.bench.worker --agents A --processes N [--sink null] [--profile FILE]``. It is
+composed like `dia worker`, by `streams.engine.host.host`; a command of its own, because a worker that throws
+its rows away must not be a setting that production could be given by accident.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents.app import app
+from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.core.errors import DiaError
+from streams.core.settings import load
+from streams.core.telemetry.logs import configure
+from streams.dev.bench.null_sink import NullShards
+from streams.engine.app.loading import BUILT_IN
+from streams.engine.host import host as hosting
+from streams.engine.host.worker_service import ShardsOf
+from streams.engine.runtime import processes
+
+SINKS: dict[str, ShardsOf] = {
+    "clickhouse": ClickHouseShards.from_settings,
+    "null": NullShards.from_settings,
+}
+
+
+def command(sink: str, profile: Path | None) -> list[str]:
+    """How to start it; `WorkerProcess` adds agents and processes."""
+    argv = [sys.executable, "-m", "streams.dev.bench.worker", "--sink", sink]
+    return argv if profile is None else [*argv, "--profile", str(profile)]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="streams.dev.bench.worker", description=__doc__)
+    parser.add_argument("--agents", default="aggregate_metrics")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--slot", type=int, default=0)
+    parser.add_argument("--sink", choices=sorted(SINKS), default="clickhouse")
+    parser.add_argument("--profile", type=Path)
+    options = parser.parse_args(argv)
+    try:
+        _run(options)
+    except DiaError as error:
+        sys.stderr.write(f"error: {error} [{error.code}]\n")
+        sys.exit(error.exit_code)
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings, _ = load()
+    configure(settings.log_format, settings.log_level)
+    if options.processes > 1:
+        _, _, *module = command(options.sink, options.profile)
+        single = [*module, "--agents", options.agents]
+        processes.run(
+            options.processes,
+            lambda number: [*single, "--slot", str(number)],
+            settings.drain_timeout_s,
+            spare=BUILT_IN,
+        )
+        return
+    agents, shards = app.chosen(options.agents), SINKS[options.sink]
+    host = hosting.WorkerHost(settings, app, agents=agents, slot=options.slot, shards=shards)
+    if options.profile is None:
+        hosting.run(host)
+        return
+    profiler = cProfile.Profile()
+    profiler.enable()
+    try:
+        hosting.run(host)
+    finally:
+        profiler.disable()
+        profiler.dump_stats(options.profile.with_suffix(f".{options.slot}.pstats"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Bad weather for the demo: workers killed at random moments, a shard restarted; all seeded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from streams.core.clock import Clock
+from streams.dev.demo.worker_process import WorkerProcess
+from streams.dev.local.stack import restart_shard
+
+KILLS = 5
+DURATION_S = 60.0
+"""Events flow for this long, so that kills meet commits in all their steps."""
+VICTIM_WAIT_S = 30.0
+VICTIM_POLL_S = 0.1
+
+
+class Blow(NamedTuple):
+    """One planned disturbance; ``draw`` in [0, 1) chooses its victim."""
+
+    at_s: float
+    hits_shard: bool
+    draw: float
+
+
+def plan(seed: int, kills: int = KILLS, duration_s: float = DURATION_S) -> list[Blow]:
+    """``kills`` kills and one restarted shard, in the order they happen."""
+    rng = random.Random(seed)
+    blows = [
+        Blow(rng.uniform(0.1, 0.95) * duration_s, i == kills, rng.random())
+        for i in range(kills + 1)
+    ]
+    return sorted(blows)
+
+
+class Chaos:
+    """Carries out a plan on a running demo; ``kills`` counts processes that were killed."""
+
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        home: Path,
+        shards: int,
+        clock: Clock,
+        say: Callable[[str], None],
+    ) -> None:
+        self.kills = 0
+        self._worker = worker
+        self._home = home
+        self._shards = shards
+        self._clock = clock
+        self._say = say
+
+    async def run(self, blows: list[Blow]) -> None:
+        """Raises `DependencyUnreachable` when a shard does not come back."""
+        started_at = self._clock.monotonic()
+        for blow in blows:
+            await self._clock.sleep(started_at + blow.at_s - self._clock.monotonic())
+            if blow.hits_shard:
+                shard = int(blow.draw * self._shards)
+                self._say(f"chaos: kill -9 ClickHouse shard {shard}")
+                await asyncio.to_thread(restart_shard, self._home, shard)
+                self._say(f"chaos: shard {shard} serves again")
+            else:
+                await self._kill(blow)
+
+    async def _kill(self, blow: Blow) -> None:
+        """Kill a process; wait for one where the last blow left none."""
+        deadline = self._clock.monotonic() + VICTIM_WAIT_S
+        while not (victims := self._worker.alive()):
+            if self._clock.monotonic() >= deadline:
+                self._worker.check()
+                return
+            await asyncio.sleep(VICTIM_POLL_S)
+        victim = victims[int(blow.draw * len(victims))]
+        # It may have died by itself since it was looked up.
+        with suppress(ProcessLookupError):
+            os.kill(victim.pid, signal.SIGKILL)
+            self.kills += 1
+            self._say(f"chaos: kill -9 worker {victim.slot} (pid {victim.pid})")

@@ -1,0 +1,63 @@
+"""A `dia` command as a child process, with its log in a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from streams.core.errors import CommandError
+from streams.core.process import tether
+
+DIA = (sys.executable, "-m", "streams")
+STOP_WAIT_S = 40.0
+"""Above the drain deadline of a worker and the slack its parent gives it."""
+
+
+class CommandProcess:
+    """It dies with this process however this one dies. ``name`` is what people call it."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, environ: Mapping[str, str], log: Path
+    ) -> None:
+        self.name = name
+        self.log = log
+        guard = [sys.executable, "-I", "-S", str(Path(tether.__file__).resolve())]
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [*guard, str(os.getpid()), *command],
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Ctrl-C is for the parent, which then stops its children in its own order.
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._child.poll() is not None
+
+    def check(self) -> None:
+        """Raises `CommandError` when it has ended by itself."""
+        code = self._child.poll()
+        if code is not None:
+            raise CommandError(f"the {self.name} ended with exit code {code}. Its log: {self.log}.")
+
+    def stop(self) -> None:
+        """Drain and end; kill what does not end in time."""
+        if self._child.poll() is not None:
+            return
+        self._child.send_signal(signal.SIGTERM)
+        try:
+            self._child.wait(STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()

@@ -1,0 +1,27 @@
+"""Where a console that was started on any free port listens, as its log says."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from streams.core.errors import CommandError
+from streams.dev.demo.command_process import CommandProcess
+
+WAIT_S = 60.0
+_LISTENING = re.compile(r"listening on (https?://\S+);")
+
+
+def address_of(console: CommandProcess, stopped: Callable[[], bool] = lambda: False) -> str:
+    """Its URL; "" when told to stop before. Raises `CommandError` when it ends or is not there
+    in time."""
+    deadline = time.monotonic() + WAIT_S
+    while not stopped():
+        if found := _LISTENING.search(console.log.read_text()):
+            return found[1]
+        console.check()
+        if time.monotonic() >= deadline:
+            raise CommandError(f"the console does not listen. Its log: {console.log}.")
+        time.sleep(0.05)
+    return ""

@@ -1,0 +1,47 @@
+"""Topics and tables on a stack that came up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from streams.connect.sinks.schema import servers
+from streams.core.errors import RefusedBySafety
+from streams.core.settings import Settings
+from streams.core.topics.topology import Topology
+from streams.core.types import Broker
+from streams.operate.topics.declared_topics import declared_topics
+from streams.operate.topics.topics import apply
+
+
+async def prepare(
+    settings: Settings, topology: Topology, broker: Broker, say: Callable[[str], None]
+) -> None:
+    """Make every declared topic, and run the migrations on every shard; again, it does nothing.
+
+    Raises `RefusedBySafety` when a topic or a table there is not one this version may change; a
+    topic that may not be changed keeps neither the other topics nor the tables from being made.
+    """
+    declared, refused = declared_topics(settings, topology), None
+    admin = await broker.admin()
+    try:
+        planned = declared.against(await admin.describe_topics())
+        try:
+            await apply(admin, planned)
+        except RefusedBySafety as error:
+            refused = error
+    finally:
+        await admin.close()
+    migrated = 0
+    for server in servers(settings, topology.targets.tables):
+        try:
+            migrated += len(await asyncio.to_thread(server.migrator.apply))
+        finally:
+            server.replica.close()
+    if refused is not None:
+        raise refused
+    if not planned.to_do and not migrated:
+        say("topics and tables are as declared")
+        return
+    shards = len(settings.shards())
+    say(f"{len(planned.to_do)} changes to topics, {migrated} migrations on {shards} shards")

@@ -1,0 +1,129 @@
+"""What the pipeline holds after a run, read from the shards and from Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from agents.app import DIA_GROUP
+from streams.connect.broker.log_range import decided_end, read_range
+from streams.connect.sinks.clickhouse import shard_replicas
+from streams.connect.sinks.replica import Replica
+from streams.core.clock import SystemClock
+from streams.core.records import headers
+from streams.core.settings import Settings
+from streams.core.topics.topic import Topic
+from streams.core.types import Admin, Broker, LogReader, TopicPartition
+from streams.dev.demo.reconcile import Found
+
+# Each shard's own rows, not the view over all shards: a row on the wrong shard must be seen.
+_WINDOWS = (
+    "SELECT toString(tenant) AS tenant, toString(model) AS model, toString(metric) AS metric, "
+    "toUnixTimestamp(w) AS w, sum(n) AS n, sum(s1) AS s1 FROM m1_local FINAL "
+    "GROUP BY tenant, model, metric, w"
+)
+_VISIBLE = "SELECT sum(n) FROM m1_local FINAL"
+_LEDGER = (
+    "SELECT sum(read), sum(applied), sum(duplicates), sum(dead), sumMap(dead_by_code) "
+    "FROM ledger_local FINAL WHERE grp = {group:String} AND topic = {topic:String}"
+)
+_DEAD = (
+    "SELECT error_code, count() FROM dead_letters_local FINAL "
+    "WHERE topic = {topic:String} GROUP BY error_code"
+)
+_COUNTERS = ("read", "applied", "duplicates", "dead")
+
+
+class Reading:
+    """Questions about one source topic, asked of every shard and of Kafka. Close it after use."""
+
+    def __init__(
+        self, shards: Sequence[Replica], reader: LogReader, admin: Admin, topic: Topic
+    ) -> None:
+        self._shards = shards
+        self._reader = reader
+        self._admin = admin
+        self._topic = topic
+
+    @classmethod
+    async def open(cls, settings: Settings, broker: Broker, topic: Topic) -> Reading:
+        """Of the replicas of a shard the first one is asked."""
+        shards = [found[0] for found in shard_replicas(settings)]
+        return cls(shards, await broker.reader(), await broker.admin(), topic)
+
+    async def close(self) -> None:
+        await self._reader.close()
+        await self._admin.close()
+        for shard in self._shards:
+            shard.close()
+
+    async def visible_events(self) -> int:
+        """Events that a query of the minute windows counts now."""
+        counts = await asyncio.gather(
+            *(asyncio.to_thread(shard.query, _VISIBLE) for shard in self._shards)
+        )
+        return sum(int(rows[0][0]) for _, rows in counts)
+
+    async def unread(self) -> int:
+        """Records of the topic that the group has not committed yet."""
+        partitions = self._partitions(self._topic.name)
+        committed = await self._admin.committed(DIA_GROUP, partitions, stable=False)
+        lag = 0
+        for tp in partitions:
+            done = committed[tp].offset if tp in committed else 0
+            lag += max(0, await self._reader.last_stable_offset(tp) - done)
+        return lag
+
+    async def everything(self) -> Found:
+        """All that `streams.dev.demo.reconcile` compares."""
+        tables = await asyncio.gather(
+            *(asyncio.to_thread(shard.columns, _WINDOWS) for shard in self._shards)
+        )
+        ledger, dead_in_ledger = await asyncio.to_thread(self._ledger)
+        return Found(
+            windows=pa.concat_tables(tables),
+            topic_records=await self._records(),
+            ledger=ledger,
+            dead_in_ledger=dead_in_ledger,
+            dead_in_dlq=await self._dlq(),
+            dead_in_rows=await asyncio.to_thread(self._dead_rows),
+        )
+
+    def _partitions(self, name: str) -> Sequence[TopicPartition]:
+        return [TopicPartition(name, number) for number in range(self._topic.partitions)]
+
+    async def _records(self) -> int:
+        """Producers to a source topic use no transactions: every offset is a record."""
+        partitions = self._partitions(self._topic.name)
+        return sum([await self._reader.last_stable_offset(tp) for tp in partitions])
+
+    async def _dlq(self) -> Counter[str]:
+        codes: Counter[str] = Counter()
+        for tp in self._partitions(self._topic.dlq):
+            offset = await self._reader.beginning_offset(tp)
+            end = await decided_end(self._reader, tp, SystemClock())
+            async for batch in read_range(self._reader, tp, offset, end):
+                name = headers.DLQ_PREFIX + "error_code"
+                codes.update((headers.last(h, name) or b"?").decode() for h in batch.headers)
+        return codes
+
+    def _ledger(self) -> tuple[Counter[str], Counter[str]]:
+        totals: Counter[str] = Counter()
+        dead: Counter[str] = Counter()
+        asked = {"group": DIA_GROUP, "topic": self._topic.name}
+        for shard in self._shards:
+            _, rows = shard.query(_LEDGER, asked)
+            *counters, by_code = rows[0]
+            totals.update(dict(zip(_COUNTERS, map(int, counters), strict=True)))
+            dead.update({code: int(count) for code, count in by_code.items()})
+        return totals, dead
+
+    def _dead_rows(self) -> Counter[str]:
+        codes: Counter[str] = Counter()
+        for shard in self._shards:
+            _, rows = shard.query(_DEAD, {"topic": self._topic.name})
+            codes.update({str(code): int(count) for code, count in rows})
+        return codes

@@ -1,0 +1,243 @@
+"""The demo: start everything, feed it, wait until it settled, compare, stop everything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from agents.app import MODEL_METRICS, app
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.core.clock import Clock, SystemClock
+from streams.core.errors import CommandError
+from streams.core.settings import Settings, load
+from streams.core.types import Broker
+from streams.dev.demo import chaos
+from streams.dev.demo.home import empty, environment
+from streams.dev.demo.preparation import prepare
+from streams.dev.demo.reading import Reading
+from streams.dev.demo.reconcile import Verdict, reconcile
+from streams.dev.demo.worker_process import WorkerProcess
+from streams.dev.local.stack import down, up
+from streams.dev.workload.feed import Feed
+from streams.dev.workload.generator import BLOCK_EVENTS, Generator
+from streams.dev.workload.oracle import Oracle
+from streams.dev.workload.shape import STEP_MS, Workload
+
+AGENTS = "aggregate_metrics"
+READY_WAIT_S = 120.0
+STALLED_S = 120.0
+"""No progress for so long ends the waiting; what is there is then compared all the same."""
+POLL_S = 0.25
+PAST_MS = 180_000
+"""The last event lies so far back that every window is over when the topic falls silent."""
+
+
+Counting: TypeAlias = Callable[[], Awaitable[int]]
+
+
+class Progress(Protocol):
+    def advance(self, amount: float = 1) -> None: ...
+
+    def update(self, *, completed: float | None = None, description: str | None = None) -> None: ...
+
+
+class Talk(Protocol):
+    """Where the demo tells what it is doing: the command's printer."""
+
+    def say(self, text: str) -> None: ...
+
+    def progress(
+        self, description: str, total: float | None = None, unit: str = ""
+    ) -> AbstractContextManager[Progress]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for. ``home`` is the demo's alone and is emptied at the start."""
+
+    home: Path
+    events: int = 500_000
+    processes: int = 2
+    shards: int = 2
+    seed: int = 1
+    chaos: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The verdict and the times, in seconds from the first event produced; ``visible_s`` and
+    ``settled_s`` are None when it was not seen to happen in time."""
+
+    verdict: Verdict
+    oracle: Oracle
+    produced_s: float
+    committed_s: float | None
+    visible_s: float | None
+    settled_s: float | None
+    kills: int
+
+
+Then: TypeAlias = Callable[[Outcome, Mapping[str, str]], None]
+
+
+def run(options: Options, talk: Talk, then: Then | None = None) -> Outcome:
+    """One demo from nothing to nothing; only its files stay.
+
+    ``then`` is called while the stack is still up, with the outcome and the environment that
+    leads a `dia` command to the stack.
+
+    Raises `RefusedBySafety` when the home is in use or not a demo's, `DependencyUnreachable`
+    when the stack cannot start, `CommandError` when the worker ends by itself.
+    """
+    empty(options.home)
+    try:
+        running = up(options.home, options.shards, talk.say, owner_pid=os.getpid())
+        environ = environment(options.home, running.settings())
+        settings, _ = load(environ)
+        outcome = asyncio.run(_Demo(options, talk, settings, environ).run())
+        if then is not None:
+            then(outcome, environ)
+        return outcome
+    finally:
+        down(options.home, talk.say)
+
+
+class _Demo:
+    """One run on a stack that is up."""
+
+    def __init__(
+        self, options: Options, talk: Talk, settings: Settings, environ: Mapping[str, str]
+    ) -> None:
+        self._options = options
+        self._talk = talk
+        self._settings = settings
+        self._environ = environ
+        self._clock: Clock = SystemClock()
+        self._broker: Broker = KafkaBroker.from_settings(settings)
+        self._started_at = 0.0
+
+    async def run(self) -> Outcome:
+        await prepare(self._settings, app.topology, self._broker, self._talk.say)
+        worker = WorkerProcess(
+            AGENTS,
+            self._options.processes,
+            environ=self._environ,
+            state=self._settings.state_path(),
+            log=self._options.home / "worker.log",
+        )
+        reading = await Reading.open(self._settings, self._broker, MODEL_METRICS)
+        try:
+            await self._until_ready(worker)
+            return await self._feed_and_compare(worker, reading)
+        finally:
+            await reading.close()
+            self._talk.say("stopping the worker")
+            await asyncio.to_thread(worker.stop)
+
+    async def _until_ready(self, worker: WorkerProcess) -> None:
+        self._talk.say(f"starting {worker.processes} worker processes (log: {worker.log})")
+        deadline = self._clock.monotonic() + READY_WAIT_S
+        while not worker.ready:
+            worker.check()
+            if self._clock.monotonic() >= deadline:
+                raise CommandError(
+                    f"the workers were not ready within {READY_WAIT_S:g} s. "
+                    f"Their log is {worker.log}."
+                )
+            await self._clock.sleep(POLL_S)
+
+    async def _feed_and_compare(self, worker: WorkerProcess, reading: Reading) -> Outcome:
+        options = self._options
+        span_ms = round(options.events * STEP_MS)
+        start_ms = self._clock.now_ms() - span_ms - PAST_MS
+        generator = Generator(Workload(start_ms=start_ms, seed=options.seed))
+        self._started_at = self._clock.monotonic()
+        weather = chaos.Chaos(worker, options.home, options.shards, self._clock, self._talk.say)
+        storm = asyncio.ensure_future(
+            weather.run(chaos.plan(options.seed) if options.chaos else [])
+        )
+        try:
+            await self._produce(generator)
+            await storm
+        finally:
+            storm.cancel()
+        produced_s = self._elapsed_s()
+        events, applied = options.events, generator.oracle.applied
+
+        async def committed() -> int:
+            return events - await reading.unread()
+
+        committed_s = await self._until("committed", committed, events, worker)
+        visible_s = await self._until("queryable", reading.visible_events, applied, worker)
+        settled_s = await self._until_settled(worker)
+        self._talk.say("comparing every window with what was sent")
+        return Outcome(
+            verdict=reconcile(generator.oracle, await reading.everything()),
+            oracle=generator.oracle,
+            produced_s=produced_s,
+            committed_s=committed_s,
+            visible_s=visible_s,
+            settled_s=settled_s,
+            kills=weather.kills,
+        )
+
+    async def _produce(self, generator: Generator) -> None:
+        options = self._options
+        rate = options.events / chaos.DURATION_S if options.chaos else None
+        block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))
+        producer = self._broker.plain_producer()
+        await producer.start()
+        try:
+            with self._talk.progress("produced", options.events, "events") as progress:
+                feed = Feed(
+                    producer,
+                    MODEL_METRICS.name,
+                    self._clock,
+                    rate_per_s=rate,
+                    on_progress=progress.advance,
+                )
+                for block in generator.blocks(options.events, block_events):
+                    await feed.send(*block)
+                await feed.drain()
+        finally:
+            await producer.close()
+
+    async def _until(
+        self, what: str, count: Counting, wanted: int, worker: WorkerProcess
+    ) -> float | None:
+        """Seconds since the start when ``count`` reached ``wanted``; None when it stalled."""
+        best, moved_at = -1, self._clock.monotonic()
+        with self._talk.progress(what, wanted, "events") as progress:
+            while (now := await count()) < wanted:
+                worker.check()
+                if now > best:
+                    best, moved_at = now, self._clock.monotonic()
+                elif self._clock.monotonic() - moved_at > STALLED_S:
+                    self._talk.say(f"{what}: {now:,} of {wanted:,}, and no progress any more")
+                    return None
+                progress.update(completed=now)
+                await self._clock.sleep(POLL_S)
+            progress.update(completed=wanted)
+        return self._elapsed_s()
+
+    async def _until_settled(self, worker: WorkerProcess) -> float | None:
+        """Windows closed, rows acknowledged, outbox empty, as the workers say themselves."""
+        self._talk.say("waiting until every window is closed and every row acknowledged")
+        # What the workers wrote before this moment may be older than the last event.
+        await self._clock.sleep(4 * POLL_S)
+        deadline = self._clock.monotonic() + STALLED_S
+        while not worker.settled:
+            worker.check()
+            if self._clock.monotonic() >= deadline:
+                self._talk.say(f"not settled within {STALLED_S:g} s; the worker's log may say why")
+                return None
+            await self._clock.sleep(POLL_S)
+        return self._elapsed_s()
+
+    def _elapsed_s(self) -> float:
+        return self._clock.monotonic() - self._started_at

@@ -1,0 +1,155 @@
+"""What a statement may reach from a shard: its own tables, and the sister shards of its stack.
+
+A ClickHouse server keeps ``file()`` inside one folder, has grants for sources, and constraints on
+settings. The engine of the wheel has none of these: it reads any file of its user and asks any address.
+So a statement is refused here when it
+
+- calls a function of `REACHING`, such as ``file`` as a table or as a value. ``url()`` may name a
+  sister: a named collection of `streams.connect.sinks.view_source`, and an address on this machine;
+- names a table engine that is not in `ENGINES`, or a dictionary source other than `SOURCES`;
+- backs up, restores, or attaches a table from a folder;
+- names the database `FILE_SYSTEM`;
+- raises a setting of `MAXIMA`.
+
+The code is 291, as of a server that is asked for a file outside of its folder: a client must not take it
+for a shard that refuses its user.
+
+A function is known by its name before a bracket, in quotes or not. So a table or alias of such a name
+cannot be followed by a bracket, nor a quoted name with an escape in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from streams.dev.local.clickhouse_front.errors import (
+    DATABASE_ACCESS_DENIED,
+    SETTING_CONSTRAINT_VIOLATION,
+    StatementFailed,
+)
+
+REACHING: Final = frozenset(
+    {
+        "arrowflight", "arrowstream", "azureblobstorage", "azureblobstoragecluster",
+        "azurequeue", "bigquery", "cluster", "clusterallreplicas", "cosn", "deltalake",
+        "deltalakeazure", "deltalakeazurecluster", "deltalakecluster", "deltalakelocal",
+        "deltalakes3", "deltalakes3cluster", "eval", "executable", "file", "filecluster",
+        "filesystem", "gcs", "hdfs", "hdfscluster", "hudi", "hudicluster", "iceberg",
+        "icebergazure", "icebergazurecluster", "icebergcluster", "iceberghdfs",
+        "iceberghdfscluster", "iceberglocal", "iceberglocalcluster", "icebergs3",
+        "icebergs3cluster", "jdbc", "mongodb", "mysql", "odbc", "oss", "paimon",
+        "paimonazure", "paimonazurecluster", "paimoncluster", "paimonhdfs",
+        "paimonhdfscluster", "paimonlocal", "paimons3", "paimons3cluster", "postgresql",
+        "prometheusquery", "prometheusqueryrange", "python", "redis", "remote",
+        "remotesecure", "s3", "s3cluster", "sqlite", "urlcluster", "ytsaurus",
+    }
+)  # fmt: skip
+"""Functions that read or write what is not a table of this shard."""
+ENGINES: Final = frozenset(
+    {
+        "atomic", "buffer", "dictionary", "distributed", "join", "log", "materializedview",
+        "memory", "merge", "null", "ordinary", "set", "stripelog", "tinylog", "view",
+    }
+)  # fmt: skip
+"""Beside those of the MergeTree family. A shard knows no cluster that a distributed table could ask."""
+SOURCES: Final = frozenset({"clickhouse", "null"})
+MAXIMA: Final[Mapping[str, int]] = {
+    "max_memory_usage": 1 << 30,
+    "max_memory_usage_for_user": 1 << 30,
+    "max_execution_time": 300,
+    "max_threads": 2,
+    "max_insert_threads": 2,
+    "max_result_bytes": 256 << 20,
+    "http_max_tries": 2,
+}
+"""0, which the engine takes for no bound, is above each of them."""
+
+FILE_SYSTEM: Final = "default"
+"""The database whose tables are files, in this engine."""
+
+_LOCAL_URL: Final = re.compile(rb"'https?://127\.0\.0\.1:[0-9]{1,5}(?:/[^']*)?'")
+_COLLECTION: Final = re.compile(rb"dia_shard_[0-9]+")
+_NUMBER: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
+
+
+class Token(NamedTuple):
+    """A part of a statement that is no space and no comment: ``name`` is a word or the inside of a
+    quoted name in lower case, "" for another token."""
+
+    name: str
+    text: bytes
+
+
+def check(tokens: Sequence[Token]) -> None:
+    """Raises `StatementFailed` for a statement that reaches farther than it may."""
+    if tokens and tokens[0].name in {"backup", "restore"}:
+        raise _denied(f"{tokens[0].name.upper()} is not served here.")
+    for at, token in enumerate(tokens):
+        if not token.name:
+            continue
+        follows = tokens[at + 1].text if at + 1 < len(tokens) else b""
+        if follows == b"(":
+            _check_call(tokens, at)
+        elif follows == b"=" and token.name in MAXIMA and at + 2 < len(tokens):
+            check_setting(token.name, tokens[at + 2].text.decode(errors="replace").strip("'"))
+        _check_word(tokens, at, follows)
+
+
+def check_setting(name: str, value: str) -> None:
+    """Raises `StatementFailed` for a value above what the shard allows."""
+    most = MAXIMA.get(name)
+    if most is not None and not (_NUMBER.fullmatch(value) and 0 < float(value) <= most):
+        raise StatementFailed(
+            SETTING_CONSTRAINT_VIOLATION,
+            f"Setting {name} shouldn't be greater than {most}; this shard is asked for {value!r}.",
+        )
+
+
+def _check_word(tokens: Sequence[Token], at: int, follows: bytes) -> None:
+    match tokens[at].name:
+        case "engine":
+            _check_engine(tokens, at)
+        case "attach" if any(one.name == "from" for one in tokens[at:]):
+            raise _denied("ATTACH FROM a folder is not served here.")
+        case "collection":
+            for token in tokens[at:]:
+                if b"://" in token.text and not _LOCAL_URL.fullmatch(token.text):
+                    raise _denied("A named collection names addresses of this machine only.")
+        case name if name == FILE_SYSTEM and follows == b".":
+            raise _denied("The database default is the file system here.")
+        case "use" if at == 0 and len(tokens) > 1 and tokens[1].name == FILE_SYSTEM:
+            raise _denied("The database default is the file system here.")
+
+
+def _check_call(tokens: Sequence[Token], at: int) -> None:
+    name = tokens[at].name
+    if "\\" in name:
+        raise _denied("The name of a function is written without escapes here.")
+    if name in REACHING:
+        raise _denied(f"{name}() reaches beyond this shard's tables.")
+    if name == "url":
+        parts = [token.text for token in tokens[at + 2 : at + 7]]
+        sister = (
+            len(parts) == 5
+            and _COLLECTION.fullmatch(parts[0])
+            and parts[1:4] == [b",", b"url", b"="]
+            and _LOCAL_URL.fullmatch(parts[4])
+        )
+        if not sister:
+            raise _denied("url() reads sister shards of this machine only.")
+    if name == "source" and at + 2 < len(tokens) and tokens[at + 2].name not in SOURCES:
+        raise _denied(f"A dictionary's source is one of {', '.join(sorted(SOURCES))}.")
+
+
+def _check_engine(tokens: Sequence[Token], at: int) -> None:
+    rest = tokens[at + 1 : at + 3]
+    named = rest[1:] if rest and rest[0].text == b"=" else rest
+    name = named[0].name if named else ""
+    if name and rest[0].text == b"=" and not (name.endswith("mergetree") or name in ENGINES):
+        raise _denied(f"The table engine {name} reaches beyond this shard's tables.")
+
+
+def _denied(sentence: str) -> StatementFailed:
+    return StatementFailed(DATABASE_ACCESS_DENIED, sentence)

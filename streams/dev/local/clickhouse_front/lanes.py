@@ -1,0 +1,51 @@
+"""Bounded threads, in lanes that cannot starve one another.
+
+Inserts have their own threads, so that dashboards cannot hold back the pipeline. Reads that a
+sister shard sends (they carry ``log_comment=dia_sister``) have theirs too: two shards whose
+readers all wait for one another's would wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from streams.dev.local.clickhouse_front.errors import TOO_MANY_SIMULTANEOUS_QUERIES, StatementFailed
+
+SISTER_COMMENT = "dia_sister"
+
+T = TypeVar("T")
+
+
+class Lane:
+    """``threads`` statements at a time, at most ``waiting_max`` more in the queue."""
+
+    def __init__(self, name: str, threads: int, waiting_max: int) -> None:
+        self.name = name
+        self._places = threads + waiting_max
+        self._taken = 0
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-lane")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on a thread of this lane; code 202 when threads and queue are full.
+
+        The work goes on to its end even when the waiting task is cancelled.
+        """
+        if self._taken >= self._places:
+            raise StatementFailed(
+                TOO_MANY_SIMULTANEOUS_QUERIES,
+                f"Too many simultaneous queries: {self._taken} in the {self.name} lane.",
+            )
+        self._taken += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future.add_done_callback(self._leave)
+        return await asyncio.shield(future)
+
+    def close(self) -> None:
+        """Take no more work; do not wait for what runs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _leave(self, _future: asyncio.Future[T]) -> None:
+        self._taken -= 1

@@ -1,0 +1,197 @@
+"""What a request's text is: its kind, its output format, and where an INSERT's payload starts.
+
+A statement and the rows it inserts share one body, so the cut must be found without parsing
+the rows; a word inside a string, a quoted name or a comment must never count.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from streams.dev.local.clickhouse_front import confinement
+from streams.dev.local.clickhouse_front.confinement import Token
+from streams.dev.local.clickhouse_front.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, StatementFailed
+
+_TOKEN = re.compile(
+    rb"""
+      (?P<skip>   \s+ | --[^\n]* | \#[ !][^\n]* | /\*.*?\*/ )
+    | (?P<quoted> '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" | `(?:[^`\\]|\\.|``)*` )
+    | (?P<word>   [A-Za-z_][A-Za-z0-9_]* )
+    | (?P<open>   [(\[{] )
+    | (?P<close>  [)\]}] )
+    | (?P<other>  [0-9][A-Za-z0-9_.]* | . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_TOKEN_GAP = re.compile(rb"(?:\s|;|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_AFTER_FORMAT = re.compile(rb"[ \t\r]*;?[ \t\r]*\n?")
+_READS = frozenset({b"SELECT", b"WITH", b"SHOW", b"DESC", b"DESCRIBE", b"EXISTS", b"EXPLAIN"})
+_NO_PAYLOAD = frozenset({b"SELECT", b"WITH", b"VALUES", b"WATCH"})
+_HEAD_BYTES = 1 << 20
+"""A statement with a payload has its FORMAT clause within this many bytes of the start."""
+
+
+class Kind(Enum):
+    """How a statement is run: only SELECT streams in chDB; only an INSERT takes a payload."""
+
+    SELECT = "select"
+    READ = "read"
+    INSERT = "insert"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """``INSERT INTO target settings FORMAT input_format`` and the rows that follow it."""
+
+    target: str
+    settings: str
+    input_format: str
+    payload: memoryview
+
+    def from_file(self, path: str) -> str:
+        """The same INSERT, its rows read from a file of the server."""
+        return (
+            f"{self.target} FROM INFILE '{path}' COMPRESSION 'none' "
+            f"{self.settings} FORMAT {self.input_format}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What to run: ``text``, or ``insert`` where ``kind`` is INSERT."""
+
+    kind: Kind
+    text: str = ""
+    output_format: str | None = None
+    insert: Insert | None = None
+
+
+def parse(query: bytes, body: bytes) -> Statement:
+    """Split a request: ``query`` from the URL or a form field, ``body`` as it came.
+
+    Raises `StatementFailed` when there is no statement, or when it reaches beyond the tables of the
+    shard (`confinement.check`).
+    """
+    text = query + b"\n" + body if query and body else query or body
+    head = query or body[:_HEAD_BYTES]
+    first = next(_words(head), None)
+    if first is None and not text.strip(b"; \t\r\n"):
+        raise StatementFailed(SYNTAX_ERROR, "Empty query.")
+    if first is not None and first.name == b"INSERT":
+        return _insert(query, body, text)
+    kind = _kind(first)
+    words = list(_words(text))
+    _refuse_files(words)
+    confinement.check(_tokens(text))
+    return Statement(kind, text.decode(errors="surrogateescape"), _output_format(words, text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    name: bytes
+    start: int
+    end: int
+
+
+def _words(text: bytes) -> Iterator[_Word]:
+    """Bare words outside every bracket, string, quoted name and comment; upper case.
+
+    A bracket that opens the text counts as the word ``(``.
+    """
+    depth = 0
+    seen = False
+    for token in _TOKEN.finditer(text):
+        kind = token.lastgroup
+        if kind == "skip":
+            continue
+        if kind == "open":
+            if not seen:
+                yield _Word(b"(", token.start(), token.end())
+            depth += 1
+        elif kind == "close":
+            depth -= 1
+        elif kind == "word" and depth == 0:
+            yield _Word(token.group().upper(), token.start(), token.end())
+        seen = True
+
+
+def _tokens(text: bytes) -> list[Token]:
+    """Everything but spaces and comments."""
+    found = []
+    for token in _TOKEN.finditer(text):
+        part = token.group()
+        if token.lastgroup == "word":
+            found.append(Token(part.decode().lower(), part))
+        elif token.lastgroup == "quoted" and not part.startswith(b"'"):
+            found.append(Token(part[1:-1].decode(errors="replace").lower(), part))
+        elif token.lastgroup != "skip":
+            found.append(Token("", part))
+    return found
+
+
+def _kind(first: _Word | None) -> Kind:
+    if first is None:
+        return Kind.COMMAND
+    if first.name in {b"SELECT", b"WITH"}:
+        return Kind.SELECT
+    return Kind.READ if first.name in _READS or first.name == b"(" else Kind.COMMAND
+
+
+def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
+    head = query or body[:_HEAD_BYTES]
+    words = _words(head)
+    settings: int | None = None
+    for word in words:
+        if word.name == b"SETTINGS":
+            settings = word.start
+        if word.name in _NO_PAYLOAD:
+            break
+        if word.name == b"INFILE":
+            _refuse_files([_Word(b"FROM", 0, 0), word])
+        if word.name == b"FORMAT":
+            name = next(words, None)
+            if name is None:
+                raise StatementFailed(SYNTAX_ERROR, "FORMAT names no format.")
+            if name.name == b"VALUES":
+                break
+            rest = _AFTER_FORMAT.match(head, name.end)
+            cut = rest.end() if rest else name.end
+            confinement.check(_tokens(head[: word.start]))
+            settings = word.start if settings is None else settings
+            insert = Insert(
+                target=head[:settings].decode(),
+                settings=head[settings : word.start].decode(),
+                input_format=head[name.start : name.end].decode(),
+                payload=memoryview(body) if query else memoryview(body)[cut:],
+            )
+            return Statement(Kind.INSERT, insert=insert)
+    confinement.check(_tokens(text))
+    return Statement(Kind.COMMAND, text.decode(errors="surrogateescape"))
+
+
+def _output_format(words: list[_Word], text: bytes) -> str | None:
+    """The format of a closing FORMAT clause; only SETTINGS may follow it.
+
+    ``format`` is also a function and a fine name for a column.
+    """
+    for i in range(len(words) - 2, -1, -1):
+        word, name, follows = words[i], words[i + 1], words[i + 2 : i + 3]
+        if word.name != b"FORMAT" or _TOKEN_GAP.fullmatch(text, word.end, name.start) is None:
+            continue
+        if follows and follows[0].name == b"SETTINGS":
+            return text[name.start : name.end].decode()
+        if not follows and _TOKEN_GAP.fullmatch(text, name.end):
+            return text[name.start : name.end].decode()
+    return None
+
+
+def _refuse_files(words: list[_Word]) -> None:
+    for word, name in itertools.pairwise(words):
+        if (word.name, name.name) in {(b"INTO", b"OUTFILE"), (b"FROM", b"INFILE")}:
+            msg = f"{word.name.decode()} {name.name.decode()} is not served over HTTP."
+            raise StatementFailed(NOT_IMPLEMENTED, msg)

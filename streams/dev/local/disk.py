@@ -1,0 +1,28 @@
+"""Enough room on disk is checked before the start: a broker that meets a full disk dies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from streams.core.errors import DependencyUnreachable
+
+FREE_MIN_BYTES = 1 << 30
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes this user may still write below ``folder``."""
+    return shutil.disk_usage(folder).free
+
+
+def refuse_full(folder: Path, free: Callable[[Path], int] = free_bytes) -> None:
+    """Raise `DependencyUnreachable` when ``folder`` has less than `FREE_MIN_BYTES` left."""
+    left = free(folder)
+    if left < FREE_MIN_BYTES:
+        msg = (
+            f"the disk of {folder} has {left >> 20} MiB left, the local stack needs "
+            f"{FREE_MIN_BYTES >> 20} MiB. Free some space or name another --home, and run "
+            "`dia up` again."
+        )
+        raise DependencyUnreachable(msg)

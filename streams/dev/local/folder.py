@@ -1,0 +1,91 @@
+"""Where each thing of a local stack lives below its home: H/stack, and nothing elsewhere."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.core.process.file_modes import private_folder
+from streams.core.settings import stack_file
+
+
+@dataclass(frozen=True, slots=True)
+class StackFolder:
+    """The paths of one local stack. ``root`` is absolute: children run in other folders."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, home: Path) -> StackFolder:
+        return cls(home.absolute() / "stack")
+
+    @property
+    def home(self) -> Path:
+        return self.root.parent
+
+    @property
+    def plan(self) -> Path:
+        """Ports and shards, remembered across starts."""
+        return self.root / "plan.json"
+
+    @property
+    def published(self) -> Path:
+        """The addresses, while the stack runs."""
+        return stack_file(self.home)
+
+    @property
+    def roster(self) -> Path:
+        """The supervisor and its children as the supervisor last wrote them."""
+        return self.root / "roster.json"
+
+    @property
+    def command_lock(self) -> Path:
+        """Held by the one command that starts or stops the stack."""
+        return self.root / "command.lock"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        """Held by the supervisor for its whole life."""
+        return self.root / "supervisor.lock"
+
+    @property
+    def password(self) -> Path:
+        return self.root / "clickhouse.password"
+
+    @property
+    def cache_secret(self) -> Path:
+        return self.root / "cache.secret"
+
+    def broker(self, name: str) -> Path:
+        """Properties and data of the Kafka broker with this service name."""
+        return self.root / name
+
+    @property
+    def redis(self) -> Path:
+        return self.root / "redis"
+
+    def shard(self, index: int) -> Path:
+        return self.root / f"clickhouse-{index}"
+
+    @property
+    def logs(self) -> Path:
+        """The folder in which every service runs."""
+        return self.root / "logs"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def create(self) -> None:
+        """Make the folders; others on this machine cannot read them."""
+        private_folder(self.root)
+        self.logs.mkdir(exist_ok=True)
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace ``path`` in one step: a reader sees the old content or the new, never a part."""
+    arriving = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    arriving.replace(path)

@@ -1,0 +1,154 @@
+"""What a local stack consists of: decided at its first start, remembered for all later ones."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import uuid
+from collections.abc import Iterator
+
+import msgspec
+
+from streams.core.errors import RefusedBySafety
+from streams.dev.local.folder import StackFolder, write_atomically
+from streams.dev.local.ports import LOOPBACK, free_ports, refuse_busy
+
+SHARDS_DEFAULT = 2
+SHARDS_MAX = 16
+BROKERS_DEFAULT = 1
+BROKERS_MAX = 5
+CLICKHOUSE_USER = "default"
+CLICKHOUSE_DATABASE = "dia"
+_PORTS_PER_BROKER = 2
+
+
+class BrokerPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Ports of one Kafka broker, on loopback.
+
+    ``forwarded_port`` and ``forwarded_controller_port`` are 0, or ports of a forwarder that clients
+    and other brokers connect to instead: tests cut connections there.
+    """
+
+    port: int
+    controller_port: int
+    forwarded_port: int = 0
+    forwarded_controller_port: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.forwarded_port or self.port}"
+
+    @property
+    def controller_address(self) -> str:
+        return f"{LOOPBACK}:{self.forwarded_controller_port or self.controller_port}"
+
+
+class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Ports, on loopback, and the id of the Kafka cluster. One shard port per ClickHouse shard."""
+
+    cluster_id: str
+    brokers: tuple[BrokerPlan, ...]
+    redis_port: int
+    shard_ports: tuple[int, ...]
+
+    @property
+    def broker_names(self) -> tuple[str, ...]:
+        """Service names of the brokers: ``kafka`` for a single one, else ``kafka-0`` and so on."""
+        if len(self.brokers) == 1:
+            return ("kafka",)
+        return tuple(f"kafka-{index}" for index in range(len(self.brokers)))
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return ",".join(broker.address for broker in self.brokers)
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://{LOOPBACK}:{self.redis_port}/0"
+
+    @property
+    def shard_urls(self) -> tuple[str, ...]:
+        return tuple(f"http://{LOOPBACK}:{port}" for port in self.shard_ports)
+
+    def named_ports(self) -> Iterator[tuple[str, int]]:
+        for name, broker in zip(self.broker_names, self.brokers, strict=True):
+            yield name, broker.port
+            yield f"{name}'s controller", broker.controller_port
+        yield "redis", self.redis_port
+        for index, port in enumerate(self.shard_ports):
+            yield f"clickhouse-{index}", port
+
+
+def new_plan(shards: int, brokers: int = BROKERS_DEFAULT, cluster_id: str = "") -> StackPlan:
+    """A plan on ports that are free now, for a new Kafka cluster unless ``cluster_id`` names one."""
+    redis, *ports = free_ports(1 + shards + _PORTS_PER_BROKER * brokers)
+    shard_ports, broker_ports = ports[:shards], ports[shards:]
+    return StackPlan(
+        cluster_id=cluster_id or _new_cluster_id(),
+        brokers=tuple(
+            BrokerPlan(port=port, controller_port=controller_port)
+            for port, controller_port in zip(broker_ports[::2], broker_ports[1::2], strict=True)
+        ),
+        redis_port=redis,
+        shard_ports=tuple(shard_ports),
+    )
+
+
+def _new_cluster_id() -> str:
+    """A random id in the form Kafka wants: 16 bytes, URL-safe base64, no padding."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def remembered_plan(folder: StackFolder) -> StackPlan | None:
+    """The plan of an earlier start; None before the first, or when its file is unreadable."""
+    try:
+        return msgspec.json.decode(folder.plan.read_bytes(), type=StackPlan)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def settle_plan(
+    folder: StackFolder, shards: int | None, brokers: int | None = None, *, new_ports: bool
+) -> StackPlan:
+    """The plan to start with: the remembered one, or a new one, and remember it.
+
+    Raises `RefusedBySafety` for another number of shards or brokers than the stack was made with,
+    and `DependencyUnreachable` for a remembered port that is busy.
+    """
+    remembered = remembered_plan(folder)
+    if remembered is None:
+        plan = new_plan(shards or SHARDS_DEFAULT, brokers or BROKERS_DEFAULT)
+    else:
+        refuse_other_size(remembered, shards, brokers, folder)
+        plan = remembered
+        if new_ports:
+            sizes = (len(remembered.shard_ports), len(remembered.brokers))
+            plan = new_plan(*sizes, remembered.cluster_id)
+        refuse_busy(plan.named_ports())
+    write_atomically(folder.plan, msgspec.json.encode(plan))
+    return plan
+
+
+def refuse_other_size(
+    plan: StackPlan, shards: int | None, brokers: int | None, folder: StackFolder
+) -> None:
+    """Refuse another number of shards, which would not find the rows, or of brokers, whose
+    partitions and quorum were laid out for the first number."""
+    for option, asked, has, why in (
+        ("--shards", shards, len(plan.shard_ports), "its rows are placed by that number"),
+        ("--brokers", brokers, len(plan.brokers), "its topics are replicated over that number"),
+    ):
+        if asked is not None and asked != has:
+            msg = (
+                f"the local stack in {folder.home} was made with {has} {option[2:]}, and {why}. "
+                f"Run `dia up` without {option}, or name another --home."
+            )
+            raise RefusedBySafety(msg)
+
+
+def settle_secrets(folder: StackFolder) -> None:
+    """Make the shards' password and the caches' secret at the first start; only their owner can
+    read them."""
+    for path in (folder.password, folder.cache_secret):
+        if not path.exists():
+            write_atomically(path, secrets.token_urlsafe(24).encode())

@@ -1,0 +1,62 @@
+"""Loopback ports of the stack: chosen free once, then remembered, so that addresses stay."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable, Iterator
+
+from streams.core.errors import DependencyUnreachable
+
+LOOPBACK = "127.0.0.1"
+FIRST_PORT, LAST_PORT = 19_000, 31_999
+"""Below Linux' ephemeral range: an outgoing connection must not take a port while we are down."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        # As servers do: connections of a former run in TIME_WAIT do not make a port busy.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int, taken: Iterable[int] = ()) -> list[int]:
+    """``count`` different free ports, none of ``taken``. `DependencyUnreachable` if there are none.
+
+    From a random start: stacks starting side by side rarely try the same ones.
+    """
+    excluded = set(taken)
+    found: list[int] = []
+    for port in _from_random_start():
+        if len(found) == count:
+            return found
+        if port not in excluded and is_free(port):
+            found.append(port)
+    msg = (
+        f"fewer than {count} loopback ports are free between {FIRST_PORT} and {LAST_PORT}. "
+        "Stop other servers on this machine and run `dia up` again."
+    )
+    raise DependencyUnreachable(msg)
+
+
+def _from_random_start() -> Iterator[int]:
+    width = LAST_PORT - FIRST_PORT + 1
+    start = random.randrange(width)
+    return (FIRST_PORT + (start + step) % width for step in range(width))
+
+
+def refuse_busy(named: Iterable[tuple[str, int]]) -> None:
+    """Raise `DependencyUnreachable` for the first port of ``(service, port)`` that is in use."""
+    for service, port in named:
+        if not is_free(port):
+            msg = (
+                f"port {port} of {service}, remembered from the last start, is used by another "
+                f"program. Stop that program, or run `dia up --new-ports` to take free ones."
+            )
+            raise DependencyUnreachable(msg)

@@ -1,0 +1,51 @@
+"""What the supervisor says of itself and its children: one small file, replaced at each change."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from streams.core.process.process import ProcessIdentity
+from streams.dev.local.folder import StackFolder, write_atomically
+
+
+class State(Enum):
+    """The life of a child: STARTING -> READY, on a death WAITING -> STARTING, or FAILED."""
+
+    STARTING = "starting"
+    READY = "ready"
+    WAITING = "waiting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One child. ``process`` is None while it does not run; ``reason`` says why it died last."""
+
+    name: str
+    address: str
+    state: State
+    process: ProcessIdentity | None
+    starts: int
+    reason: str
+    log: str
+
+
+class Roster(msgspec.Struct, frozen=True, kw_only=True):
+    """The supervisor and its children, in the order they are started."""
+
+    supervisor: ProcessIdentity
+    entries: tuple[Entry, ...]
+
+
+def write_roster(folder: StackFolder, roster: Roster) -> None:
+    write_atomically(folder.roster, msgspec.json.encode(roster))
+
+
+def read_roster(folder: StackFolder) -> Roster | None:
+    """The last roster written, its supervisor alive or not; None when there is none."""
+    try:
+        return msgspec.json.decode(folder.roster.read_bytes(), type=Roster)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None

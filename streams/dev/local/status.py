@@ -1,0 +1,103 @@
+"""What a local stack is, as its users see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.dev.local.folder import StackFolder
+from streams.dev.local.plan import CLICKHOUSE_DATABASE, CLICKHOUSE_USER, StackPlan, remembered_plan
+from streams.dev.local.roster import Roster, State, read_roster
+from streams.dev.local.services import services
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """One service. ``ready`` was asked of it just now; ``reason`` says why it died last."""
+
+    name: str
+    address: str
+    state: State
+    ready: bool
+    pid: int | None
+    starts: int
+    reason: str
+    log: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackStatus:
+    """The addresses are those of the running stack, and empty when none runs."""
+
+    home: Path
+    running: bool
+    supervisor_pid: int | None = None
+    kafka_bootstrap: str = ""
+    redis_url: str = ""
+    shards: tuple[str, ...] = ()
+    clickhouse_user: str = ""
+    clickhouse_password_file: str = ""
+    clickhouse_database: str = ""
+    cache_secret_file: str = ""
+    services: tuple[ServiceStatus, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every service serves."""
+        return self.running and all(service.ready for service in self.services)
+
+    def settings(self) -> dict[str, str]:
+        """Setting name to value, as `streams.core.settings.load` takes them."""
+        return {
+            "kafka_bootstrap": self.kafka_bootstrap,
+            "clickhouse_shards": ",".join(self.shards),
+            "clickhouse_user": self.clickhouse_user,
+            "clickhouse_password_file": self.clickhouse_password_file,
+            "clickhouse_database": self.clickhouse_database,
+            "redis_url": self.redis_url,
+            "cache_secret_file": self.cache_secret_file,
+        }
+
+
+def live_roster(folder: StackFolder) -> Roster | None:
+    """The roster of a supervisor that is alive; None when no stack runs."""
+    roster = read_roster(folder)
+    return roster if roster is not None and roster.supervisor.alive() else None
+
+
+def status(home: Path) -> StackStatus:
+    """The stack of ``home`` as it is now. Asks every service; takes a second for a silent one."""
+    folder = StackFolder.of(home)
+    roster, plan = live_roster(folder), remembered_plan(folder)
+    if roster is None or plan is None:
+        return StackStatus(home=folder.home, running=False)
+    return StackStatus(
+        home=folder.home,
+        running=True,
+        supervisor_pid=roster.supervisor.pid,
+        kafka_bootstrap=plan.kafka_bootstrap,
+        redis_url=plan.redis_url,
+        shards=plan.shard_urls,
+        clickhouse_user=CLICKHOUSE_USER,
+        clickhouse_password_file=str(folder.password),
+        clickhouse_database=CLICKHOUSE_DATABASE,
+        cache_secret_file=str(folder.cache_secret),
+        services=_services(folder, plan, roster),
+    )
+
+
+def _services(folder: StackFolder, plan: StackPlan, roster: Roster) -> tuple[ServiceStatus, ...]:
+    serves = {service.name: service.serves for service in services(folder, plan)}
+    return tuple(
+        ServiceStatus(
+            name=entry.name,
+            address=entry.address,
+            state=entry.state,
+            ready=entry.state is State.READY and serves[entry.name](),
+            pid=entry.process.pid if entry.process else None,
+            starts=entry.starts,
+            reason=entry.reason,
+            log=Path(entry.log),
+        )
+        for entry in roster.entries
+    )

@@ -1,0 +1,360 @@
+"""A history of any app: what comes out under faults must be what comes out without.
+
+Both runs read the same logs: the same records at the same offsets and times. In one nothing goes wrong;
+in the other, processes die, hang and are cut off, groups rebalance, and broker, shards, disks and the
+schema registry fail (streams/dev/simulation/weather.py). Compared are the records that the agents sent, the
+dead letters, the keyed tables, the rows of ClickHouse tables and sinks, and the counts of every ledger.
+Job agents do not run: their work has processes of its own.
+
+Records are made up for the topics that no agent of the app sends to. The last ones come `LAST_MS` later,
+so that windows close before the comparison.
+
+An app whose result depends on the order in which the records of several partitions reach one topic,
+on chance, on a global table or on the clock of a process, has no one result to compare. So do windows by append time in
+a topic that agents write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from streams.connect.broker.partitioner import partition_of
+from streams.connect.schema_registry.connecting import connect
+from streams.connect.schema_registry.memory import MemoryRegistry
+from streams.connect.schema_registry.registry import SchemaRegistry
+from streams.core.clock import Clock
+from streams.core.errors import UsageError
+from streams.core.rows.clickhouse_table import MOMENT, VERSION
+from streams.core.rows.operational_tables import OPERATIONAL
+from streams.core.rows.targets import Targets
+from streams.core.telemetry.metrics import Metrics
+from streams.core.topics.topic import Topic
+from streams.core.types import TopicPartition
+from streams.dev.simulation.difference import Difference
+from streams.dev.simulation.history import CALM_S, SETTINGS, NotSettled
+from streams.dev.simulation.keyed_content import keyed_content
+from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
+from streams.dev.simulation.quiet import at_rest, held
+from streams.dev.simulation.sample_values import event_of, sample
+from streams.dev.simulation.weather import Weather
+from streams.dev.simulation.world import Process, World
+from streams.dev.simulation.written_rows import WrittenRows, in_memory
+from streams.engine.agents.job_agent import Agent, JobAgent
+from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.app.app import App
+from streams.engine.decode import codecs
+from streams.engine.decode.codecs import settled
+from streams.engine.runtime.assigned import AssignedPartition
+from streams.engine.runtime.partition.stream_partition import StreamPartition
+from streams.engine.runtime.partition.window_partition import WindowPartition
+from streams.engine.streams.sending import key_bytes, value_bytes
+from streams.operate.topics.topics import wanted_topics
+
+START_MS = 1_760_000_000_000
+STEPS = 24
+QUIET_STEPS = 4
+LAST_MS = 5 * 86_400_000
+AT_ONCE = 6
+"""Records of one topic in one step, at most."""
+STEP_S = 2.0
+_BAD_SHARE = 0.05
+_BAD_VALUES = (b"{", b"", b"\xff", b"\x00\x00\x00\xff\xff{")
+_EVERYTHING = 1 << 30
+_OF_COMMITS = (VERSION, MOMENT)
+"""Columns that say which commit wrote a row: commits are others under faults."""
+_PARTITIONS = 2
+_SETTINGS = replace(
+    SETTINGS,
+    idle_close_s=1e9,  # else what is late would depend on how long a process was away
+    poison_min_records=10_000_000,
+    dedupe_ttl_s=3600,
+    max_live_windows=100_000,
+    max_unacked_bytes=1 << 30,
+)
+
+
+class Appended(NamedTuple):
+    """A record of the history, and the step in which it is appended."""
+
+    step: int
+    tp: TopicPartition
+    key: bytes | None
+    value: bytes
+
+
+class Result(NamedTuple):
+    """What came of a history. Each part is a multiset of JSON or a map by partition."""
+
+    sent: Counter[str]
+    letters: Counter[str]
+    tables: dict[str, Any]
+    rows: Counter[str]
+    ledgers: dict[str, Any]
+
+
+@dataclass(slots=True)
+class AppWorld(World):
+    """A world of one app, whose processes are known by their membership in ``group``."""
+
+    group: str = ""
+
+    def process(self, slot: int, host: str = "host", shards: Any = None) -> Process:
+        made = World.process(self, slot, host, shards)
+        made.topics = [agent.source.name for agent in self.agents if agent.group == self.group]
+        return made
+
+
+def check_app(app: App, seed: int) -> None:
+    """One seed. Raises `Difference`, or what the engine raised."""
+    agents = _simulated(app)
+    registry = MemoryRegistry()
+    own = {agent.source.name for agent in agents}
+    while True:
+        records = _records(app, seed, own, registry)
+        try:
+            calm = _run(app, seed, records, registry, faults=False)
+            break
+        except _Fed as fed:
+            own -= fed.topics
+    hurt = _run(app, seed, records, registry, faults=True)
+    for part, wanted, found in zip(Result._fields, calm, hurt, strict=True):
+        if wanted != found:
+            raise Difference(f"{part} under faults: {_told(wanted, found)}")
+
+
+def _simulated(app: App) -> list[Agent]:
+    """All but job agents, whose work runs in processes of its own. Raises `UsageError` for none."""
+    agents: list[Agent] = [one for one in app.agents.values() if not isinstance(one, JobAgent)]
+    if not agents:
+        raise UsageError(
+            f"app {app.name} has no agent to simulate: the work of job agents runs in processes, which "
+            f"the simulated cluster does not have."
+        )
+    return agents
+
+
+class _Fed(Exception):  # noqa: N818 - what was found out
+    """Agents send to these topics: records made up for them may be none that the app knows."""
+
+    def __init__(self, topics: frozenset[str]) -> None:
+        super().__init__(", ".join(topics))
+        self.topics = topics
+
+
+def _records(
+    app: App, seed: int, names: Collection[str], registry: MemoryRegistry
+) -> list[Appended]:
+    """Values of the declared types, some that cannot be decoded, for each topic of these names."""
+    loop = VirtualLoop()
+    _connect(app, registry, LoopClock(loop, START_MS))
+    return run(loop, _made_up(app, seed, names))
+
+
+def _connect(app: App, registry: MemoryRegistry, clock: Clock) -> None:
+    """With nothing in memory, as in a process that starts."""
+    codecs.forget()
+    connect(app.topics.values(), SchemaRegistry(registry, clock, Metrics()))
+
+
+async def _made_up(app: App, seed: int, names: Collection[str]) -> list[Appended]:
+    rng = random.Random(f"records {seed}")
+    topics = [agent.source for agent in _simulated(app) if agent.source.name in names]
+    records = []
+    for step in range(STEPS - QUIET_STEPS):
+        for topic in topics:
+            at_ms, count = START_MS + int(step * STEP_S * 1000), rng.randint(0, AT_ONCE)
+            records += [await _record(topic, rng, step, at_ms) for _ in range(count)]
+    at_ms = START_MS + int(STEPS * STEP_S * 1000) + LAST_MS
+    last = [await _record(topic, rng, STEPS, at_ms) for topic in topics for _ in range(8)]
+    return records + last
+
+
+async def _record(topic: Topic, rng: random.Random, step: int, now_ms: int) -> Appended:
+    value = sample(topic, rng, now_ms)
+    key = key_bytes(topic, None if topic.key_field else f"k{rng.randint(0, 5)}", value)
+    data = await settled(lambda: value_bytes(topic, event_of(topic, value))) or b""
+    if rng.random() < _BAD_SHARE:
+        data = rng.choice(_BAD_VALUES)
+    tp = TopicPartition(topic.name, partition_of(key or b"", _PARTITIONS))
+    return Appended(step, tp, key, data)
+
+
+def _run(
+    app: App,
+    seed: int,
+    records: Sequence[Appended],
+    registry: MemoryRegistry,
+    *,
+    faults: bool,
+) -> Result:
+    loop = VirtualLoop()
+    rng = random.Random(f"faults {seed}")
+    agents = _simulated(app)
+    victim = rng.choice(agents)
+    written = {name: WrittenRows() for name in app.sinks}
+    world = AppWorld(
+        loop,
+        _SETTINGS,
+        agents,
+        partitions=_PARTITIONS,
+        start_ms=START_MS,
+        group=victim.group,
+        targets=Targets(app.clickhouse_tables, in_memory(app.sinks, written)),
+    )
+    weather = Weather(world, rng, victim.source, victim.group)
+    _connect(app, registry, world.clock)
+    try:
+        run(loop, _history(app, world, weather, records, registry, rng if faults else None))
+    except NotSettled:
+        _check_fed(world, records)
+        raise
+    _check_fed(world, records)
+    return _result(app, world, written)
+
+
+def _check_fed(world: World, records: Sequence[Appended]) -> None:
+    """Raises `_Fed` where a topic has more records than were made up for it."""
+    mine = Counter(record.tp for record in records)
+    found = {tp: len(world.broker.log(tp).readable()) for tp in mine}
+    fed = frozenset(tp.topic for tp, count in found.items() if count > mine[tp])
+    if fed and fed != {tp.topic for tp in mine}:
+        raise _Fed(fed)
+
+
+async def _history(
+    app: App,
+    world: AppWorld,
+    weather: Weather,
+    records: Sequence[Appended],
+    registry: MemoryRegistry,
+    rng: random.Random | None,
+) -> None:
+    await _create_topics(app, world)
+    weather.start_one()
+    for step in range(STEPS):
+        _append(world, records, step)
+        if rng is not None and rng.random() < 0.7:
+            await weather.strike()
+        if rng is not None:
+            registry.away = rng.random() < 0.3
+            if rng.random() < 0.5:
+                _connect(app, registry, world.clock)
+        # The next records come at the same time in both runs, however long a fault took.
+        left_s = STEP_S * (step + 1) - world.clock.monotonic()
+        await asyncio.sleep(max(left_s, 0.0) if rng is None else max(left_s, 0.01))
+    registry.away = False
+    survivors = await weather.clear(kill=rng is not None and rng.random() < 0.5)
+    if not survivors:
+        survivors = [world.process(0, "calm")]
+        survivors[0].start()
+    await _settle(world, survivors)
+    # Times of the last records are the same in both runs, however long the faults took.
+    behind_ms = START_MS + int(STEPS * STEP_S * 1000) + LAST_MS - world.broker_clock.now_ms()
+    world.jump_clocks(behind_ms)
+    _append(world, records, STEPS)
+    await _settle(world, survivors)
+    for process in survivors:
+        await process.stop()
+
+
+def _append(world: World, records: Sequence[Appended], step: int) -> None:
+    for record in records:
+        if record.step == step:
+            world.broker.append(record.tp, record.key, record.value)
+
+
+async def _create_topics(app: App, world: World) -> None:
+    admin = await world.broker.admin()
+    topics = wanted_topics(app.topology)
+    await admin.create_topics([replace(topic, partitions=_PARTITIONS) for topic in topics])
+    await admin.close()
+
+
+async def _settle(world: World, processes: Sequence[Process]) -> None:
+    """Wait until the processes have read, committed and shown all. Raises `NotSettled`."""
+    until_s = world.clock.monotonic() + 4 * CALM_S
+    while world.clock.monotonic() < until_s:
+        await asyncio.sleep(2.0)
+        for process in processes:
+            if process.failure is not None:
+                raise process.failure
+        owned = held(processes)
+        if len(owned) == _PARTITIONS * len(world.agents) and all(map(_done, owned)):
+            return
+    raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in held(processes)]))
+
+
+def _done(partition: AssignedPartition) -> bool:
+    """At rest; windows that are due are closed, and rows of the others are shown."""
+    windowed = isinstance(partition.partition, StreamPartition | WindowPartition)
+    return at_rest(partition) and (not windowed or partition.settled)
+
+
+# --- what came of it -----------------------------------------------------------------------------
+
+
+def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> Result:
+    sent: Counter[str] = Counter()
+    letters: Counter[str] = Counter()
+    consumed = {agent.source.name for agent in app.agents.values()}
+    for topic in app.topics.values():
+        for number in range(_PARTITIONS):
+            log = world.broker.log(TopicPartition(topic.name, number))
+            batch = log.read_committed(log.start_offset, _EVERYTHING)
+            if topic.name not in consumed:
+                pairs = zip(batch.keys, batch.values, strict=True)
+                sent.update(f"{topic.name} {key!r} {value!r}" for key, value in pairs)
+            dlq = world.broker.log(TopicPartition(topic.dlq, number))
+            for headers in dlq.read_committed(dlq.start_offset, _EVERYTHING).headers:
+                said = {name: text.decode() for name, text in headers}
+                if said["dia.dlq.stage"] != "sink":
+                    # Offsets of a topic that agents write are not the same in both runs.
+                    letters[f"{topic.name} {said['dia.dlq.error_code']}"] += 1
+    tables = {
+        f"{table.name} {number}": part.items()
+        for agent in app.agents.values()
+        if isinstance(agent, StreamAgent)
+        for table in agent.owned
+        for number, part in keyed_content(world.broker, agent, table).items()
+    }
+    names = ("read", "applied", "duplicates", "dead", "shed")
+    ledgers = {
+        f"{row['grp']} {row['topic']} {row['part']}": [row[name] for name in names]
+        for row in world.shards.rows("ledger")
+    }
+    contents = {name: sorted(map(repr, parts)) for name, parts in tables.items()}
+    return Result(sent, letters, contents, _rows(app, world, written), ledgers)
+
+
+def _rows(app: App, world: World, written: Mapping[str, WrittenRows]) -> Counter[str]:
+    """What ClickHouse shows and what sinks were given, but for the commits that wrote it."""
+    shown = {name: world.shards.rows(name) for name in app.clickhouse_tables.keys() - OPERATIONAL}
+    given = {name: sink.rows for name, sink in written.items()}
+    return Counter(
+        f"{name} {sorted((column, value) for column, value in row.items() if column not in _OF_COMMITS)}"
+        for name, rows in (*shown.items(), *given.items())
+        for row in rows
+    )
+
+
+def _told(wanted: Any, found: Any) -> str:
+    if isinstance(wanted, Counter):
+        lost, extra = wanted - found, found - wanted
+        return f"lost {_some(lost)}, unexpected {_some(extra)}"
+    differing = [
+        f"{name}: {json.dumps(found.get(name))[:300]}, without {json.dumps(wanted.get(name))[:300]}"
+        for name in sorted({*wanted, *found})
+        if wanted.get(name) != found.get(name)
+    ]
+    return "; ".join(differing[:3])
+
+
+def _some(counts: Counter[str]) -> str:
+    shown = ", ".join(f"{count} x {what[:120]}" for what, count in sorted(counts.items())[:5])
+    return shown or "nothing"

@@ -1,0 +1,1 @@
+"""Broken variants of the engine, which the simulation must catch."""

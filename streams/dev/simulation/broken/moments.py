@@ -1,0 +1,42 @@
+"""Stores that show live windows wrongly for a while, and right once they are closed; see
+streams/dev/simulation/broken/variants.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streams.connect.sinks.memory import MemoryShards
+from streams.connect.sinks.memory_replica import Row
+from streams.dev.simulation.variant import Variant, replaced
+
+_FRESH_MS = 30_000
+_LIVE_S = 40
+"""Younger than any window that closes."""
+
+_rows = MemoryShards.rows
+
+
+def _fresh(shards: MemoryShards, row: Row) -> bool:
+    """The row of a window that is still open was inserted just now."""
+    now_ms = shards._clock.now_ms()
+    return bool(now_ms - row["at"] < _FRESH_MS and row["w"] + _LIVE_S > now_ms // 1000)
+
+
+def _before_the_merge(self: MemoryShards, table: str, shard: int | None = None) -> list[Row]:
+    """A view without FINAL: until parts are merged, a row is there in two incarnations."""
+    shown = _rows(self, table, shard)
+    if table != "m1":
+        return shown
+    return [*shown, *({**row, "inc": row["inc"] + (1 << 30)} for row in shown if _fresh(self, row))]
+
+
+def _before_the_flush(self: MemoryShards, table: str, shard: int | None = None) -> list[Row]:
+    """An asynchronous insert is acknowledged before any reader sees its rows."""
+    shown = _rows(self, table, shard)
+    return [row for row in shown if not (table == "m1" and _fresh(self, row))]
+
+
+BROKEN_MOMENTS: Mapping[str, Variant] = {
+    "live_rows_twice_until_merged": replaced(MemoryShards, rows=_before_the_merge),
+    "live_rows_acknowledged_unseen": replaced(MemoryShards, rows=_before_the_flush),
+}

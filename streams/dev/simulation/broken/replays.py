@@ -1,0 +1,93 @@
+"""Replays with one thing wrong each (streams/dev/simulation/broken/variants.py)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.records import headers
+from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
+from streams.dev.simulation.variant import Variant, replaced
+from streams.operate.replay import outgoing, owner
+from streams.operate.replay.dispositions import Dispositions
+from streams.operate.replay.owner import Owner, decided_group
+from streams.operate.replay.showing import Showing
+
+
+async def _journal_apart(
+    self: Owner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
+) -> None:
+    """The journal is written in a transaction of its own."""
+    if records:
+        await self._producer.begin()
+        await (await self._producer.send_many(records))
+        await self._producer.commit()
+    await self._producer.begin()
+    await (await self._producer.send_many(entries))
+    await self._producer.send_offsets(*_decided_of(self, seq))
+    await self._producer.commit()
+
+
+def _decided_of(owner: Owner, seq: int) -> tuple[dict[TopicPartition, CommittedOffset], str]:
+    """The number of the newest decision, as the owner keeps it beside the journal."""
+    return {owner.dlq: CommittedOffset(seq, "")}, decided_group(owner.source)
+
+
+@contextmanager
+def _replays_not_fenced() -> Iterator[None]:
+    numbers = itertools.count()
+    with patch.object(
+        owner, "transactional_id", lambda source, partition: f"replay-{next(numbers)}"
+    ):
+        yield
+
+
+def _nothing_decided(self: Dispositions, offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return np.zeros(len(offsets), np.uint8)
+
+
+def _replay_headers_without(left_out: str) -> Variant:
+    real = outgoing.replay_headers
+
+    def said(letter: Any, plan: str) -> Any:
+        return tuple(pair for pair in real(letter, plan) if pair[0] != left_out)
+
+    return replaced(outgoing, replay_headers=said)
+
+
+async def _arrears_forgotten(self: Showing) -> None:
+    """Nobody shows what an earlier owner could not."""
+
+
+async def _parked_apart(
+    self: Owner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
+) -> None:
+    """Copies for the parking lot are sent, and only then is it recorded that they were."""
+    lot = self.source.parked
+    parked = [record for record in records if record.tp.topic == lot]
+    if parked:
+        await self._producer.begin()
+        await (await self._producer.send_many(parked))
+        await self._producer.commit()
+    await self._producer.begin()
+    rest = [record for record in records if record.tp.topic != lot]
+    await (await self._producer.send_many([*rest, *entries]))
+    await self._producer.send_offsets(*_decided_of(self, seq))
+    await self._producer.commit()
+
+
+BROKEN_REPLAYS: Mapping[str, Variant] = {
+    "replays_outside_the_transaction": replaced(Owner, _transaction=_journal_apart),
+    "parked_outside_the_transaction": replaced(Owner, _transaction=_parked_apart),
+    "replays_not_fenced": _replays_not_fenced,
+    "dispositions_not_restored": replaced(Dispositions, codes=_nothing_decided),
+    "replayed_as_if_new": _replay_headers_without(headers.REPLAY_APPEND_TS),
+    "hops_not_counted": _replay_headers_without(headers.REPLAY_HOPS),
+    "dispositions_shown_once_or_never": replaced(Showing, catch_up=_arrears_forgotten),
+}

@@ -1,0 +1,158 @@
+"""Stream agents with one thing wrong each; see streams/dev/simulation/broken/variants.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from streams.core.types import OutboundRecord, RecordBatch
+from streams.dev.simulation.variant import Variant, replaced
+from streams.engine.decode.codecs import BadPosition
+from streams.engine.runtime.partition.agent_run import AgentRun
+from streams.engine.runtime.partition.partition import Prepared
+from streams.engine.runtime.partition.stream_partition import StreamPartition
+from streams.engine.runtime.partition.window_closing import WindowClosing
+from streams.engine.state.changelog import Link
+from streams.engine.state.keyed import _DELETED, KeyedTable
+from streams.engine.streams.stream import Stream
+from streams.engine.windows.windowed import WindowedTable
+
+_prepare = StreamPartition.prepare
+_drop = StreamPartition.drop
+_fold = StreamPartition.fold
+_link = StreamPartition._link
+
+
+def _with_the_half_event(self: StreamPartition, room: Sequence[int], spared: Any = ()) -> Prepared:
+    """What the event in progress has written so far enters the commit."""
+    for table in self._touched:
+        table.seal()
+        for key, value in (table._sealed or table._staged).items():
+            if value is not _DELETED:
+                table._kept[key] = value
+                table._dirty[key] = None
+    return _prepare(self, room, spared)
+
+
+def _kept_after_an_exception(self: StreamPartition) -> None:
+    if self.given:
+        self.join()
+    _drop(self)
+
+
+def _acknowledged(self: AgentRun, code: str, error: BaseException) -> None:
+    """An event that raised counts as handled, as an ordinary consumer commits it."""
+    self._partition.at += 1
+
+
+def _given_is_complete(self: StreamPartition, seq: int, base_offset: int = 0) -> Link:
+    """The offset is behind the event in progress."""
+    link = _link(self, seq, base_offset)
+    if self.in_progress is None:
+        return link
+    return msgspec.structs.replace(link, next_offset=self.in_progress + 1)
+
+
+def _sent_at_once(self: StreamPartition, record: OutboundRecord) -> None:
+    self._records.append(record)
+
+
+def _refused_when_read(self: StreamPartition, batch: RecordBatch) -> None:
+    """A bad record is dead-lettered when it is read, before the events in front of it."""
+    _fold(self, batch)
+    if self._chunks and self._chunks[-1].batch is batch:
+        self._batch = batch
+        for item in self._chunks[-1].items:
+            if type(item) is BadPosition:
+                self._refuse(item.position, item.code, item.message, "decode", "")
+        self._batch = None
+
+
+@contextmanager
+def _read_again_in_silence() -> Iterator[None]:
+    def refuse_row(self: StreamPartition, bad: BadPosition) -> None:
+        self._chunks[0].dead += 1
+        self.at += 1
+        self._tell()
+
+    with (
+        patch.object(StreamPartition, "fold", _refused_when_read),
+        patch.object(StreamPartition, "_refuse_row", refuse_row),
+    ):
+        yield
+
+
+@contextmanager
+def _former_life_goes_on() -> Iterator[None]:
+    """A body that ignores its cancellation still completes the event that was refused."""
+
+    def leave(self: StreamPartition) -> None:
+        """Its stream stays the current one."""
+
+    def drop(self: StreamPartition) -> None:
+        stream = self._stream
+        _drop(self)
+        if stream is not None:
+            stream.tables = self._keyed
+        self._stream = stream
+
+    def complete(self: StreamPartition, stream: Stream) -> None:
+        self._stream = stream
+        _complete(self, stream)
+
+    with (
+        patch.object(StreamPartition, "leave", leave),
+        patch.object(StreamPartition, "drop", drop),
+        patch.object(StreamPartition, "complete", complete),
+    ):
+        yield
+
+
+_complete = StreamPartition.complete
+
+
+def _nothing_loaded(self: KeyedTable, items: Iterable[tuple[bytes, bytes]]) -> None:
+    del self, items
+
+
+async def _closed_in_two_steps(self: WindowClosing) -> None:
+    """The entry goes first; what its callback sends follows in a step of its own."""
+    table, on_close = min(self._windowed, key=lambda one: one[0].due_in_ms())
+    key, start_ms = table.oldest()
+    self.in_progress = True
+    try:
+        value = table[key, start_ms]
+        del table[key, start_ms]
+        self._partition.join()
+        if on_close is not None:
+            end_ms = start_ms + table.windows.size_ms
+            await on_close((key, (start_ms / 1000, end_ms / 1000)), value)
+        self._partition.join()
+    finally:
+        self.in_progress = False
+
+
+def _opened_again(self: WindowedTable, key: tuple[Any, int]) -> None:
+    """An event of a closed window opens it again."""
+    KeyedTable._check_new(self, key)
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "commit_with_a_half_event": replaced(StreamPartition, prepare=_with_the_half_event),
+    "staged_writes_kept_after_an_exception": replaced(
+        StreamPartition, drop=_kept_after_an_exception
+    ),
+    "acknowledged_because_it_raised": replaced(AgentRun, _refuse=_acknowledged),
+    "event_in_progress_committed": replaced(StreamPartition, _link=_given_is_complete),
+    "sends_not_staged": replaced(StreamPartition, emit=_sent_at_once),
+    "bad_records_refused_before_their_turn": _read_again_in_silence,
+    "former_life_goes_on": _former_life_goes_on,
+    "keyed_table_not_restored": replaced(KeyedTable, load=_nothing_loaded),
+    "window_closed_in_two_steps": replaced(WindowClosing, close_next=_closed_in_two_steps),
+    "closed_window_opened_again": replaced(WindowedTable, _check_new=_opened_again),
+}
+"""By name, what is wrong."""

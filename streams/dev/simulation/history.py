@@ -1,0 +1,345 @@
+"""One random history of the whole system, from a seed: producers, weather, calm, verdict.
+
+The same seed makes the same history, step for step, so a failing one can be looked at as often
+as needed. Everything that can go wrong does so between two turns of one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from streams.core.settings import Settings
+from streams.core.topics.topic import Topic
+from streams.dev.simulation.clocks import Clocks, begin_ms
+from streams.dev.simulation.difference import Difference
+from streams.dev.simulation.loop import VirtualLoop, run
+from streams.dev.simulation.lost_tail import check_lost_tail
+from streams.dev.simulation.producers import Producers
+from streams.dev.simulation.quiet import decided, held, quiet_moment
+from streams.dev.simulation.replay_check import check_replays
+from streams.dev.simulation.replays import Replays
+from streams.dev.simulation.shard_weather import ShardWeather
+from streams.dev.simulation.sheds import Sheds, check_sheds
+from streams.dev.simulation.sources import Loss, Sources, check_spoilt
+from streams.dev.simulation.stops import check_stops
+from streams.dev.simulation.weather import Weather, refuse_some_windows
+from streams.dev.simulation.witness import Witness
+from streams.dev.simulation.world import Process, World
+from streams.engine.agents.job_agent import Agent
+
+SETTINGS = Settings(
+    commit_interval_s=0.5,
+    commit_max_records=30,
+    commit_timeout_s=4.0,
+    session_timeout_s=6.0,
+    fetch_max_records=20,
+    fetch_timeout_s=1.0,
+    idle_close_s=2.0,
+    grace_s=10,
+    late_hold_s=3.0,
+    dedupe_ttl_s=60,
+    emit_interval_s=0.5,
+    emit_rows_max=6,
+    max_live_windows=60,
+    max_unacked_bytes=6000,
+    hot_ids=40,
+    changelog_slack_bytes=2000,
+    changelog_part_bytes=17_000,
+    trim_commits=3,
+    sink_batch_rows=5,
+    sink_queue_rows=20,
+    rollup_interval_s=2.0,
+    m1_retention_days=8,
+)
+"""Small times and bounds, so that a short history meets every one of them."""
+
+STEPS = 32
+QUIET_STEPS = 6
+"""The last steps bring weather only: what was owed then must arrive without another push."""
+PARTITIONS = 2
+REPLICAS = 3
+CALM_S = 900.0
+PATIENCE_S = 8.0
+LONGEST_SILENCE_S = 4.0
+HURRIED_SHARE = 0.8
+_FIRST_OFFSETS = (*[0] * 7, (1 << 40) - 60)
+"""where the logs of a source begin: some histories pass 2^40"""
+_PAUSES_S = (0.0, 0.05, 0.3, 1.0, 4.0)
+
+
+class NotSettled(AssertionError):  # noqa: N818 - what happened
+    """The system did not come to rest although nothing was wrong with the world any more."""
+
+
+class Check(Protocol):
+    """Judges all that is visible at a quiet moment; raises `Difference`. ``over``: no window is
+    open any more."""
+
+    def __call__(self, world: World, witness: Witness, *, over: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What a history is about: whose engine is run, fed with what, and how it is judged.
+
+    ``agents`` makes them anew for a seed; all consume ``source`` in ``group``.
+    """
+
+    source: Topic
+    group: str
+    settings: Settings
+    agents: Callable[[int], Sequence[Agent]]
+    producers: Callable[[World, random.Random], Producers]
+    check: Check
+    replayed_share: float = 0.0
+    """of the histories, those in which dead letters are mended and replayed"""
+    shed_share: float = 0.0
+    """of the histories, those in which an operator gives up old records"""
+    source_share: float = 0.0
+    """of the histories, those in which batches cannot be opened and lists are lost"""
+    loss_share: float = 0.0
+    """of the histories, those in which a partition's log loses what was consumed of it"""
+    quiet_share: float = 0.0
+    """of the histories, those that are judged at quiet moments before their end, too"""
+    refusing_share: float = 0.0
+    """of the histories, those in which shards refuse some windows from the first step to the last:
+    where a refusal ends with its weather, a restart inserts the row that was forgotten"""
+    replicated_share: float = 0.0
+    """of the histories, those in which every shard has replicas, which lag and die"""
+
+
+def simulate(seed: int, story: Story) -> World:
+    """Run the history of ``seed``; returns the world after it.
+
+    Raises `Difference` or `NotSettled`, or what the engine raised.
+    """
+    loop = VirtualLoop()
+    clock_rng, shard_rng = random.Random(f"clocks {seed}"), random.Random(f"shards {seed}")
+    world = World(
+        loop,
+        story.settings,
+        story.agents(seed),
+        partitions=PARTITIONS,
+        start_ms=begin_ms(clock_rng),
+        first_offset=clock_rng.choice(_FIRST_OFFSETS),
+        replicas=REPLICAS if shard_rng.random() < story.replicated_share else 1,
+    )
+    if _drawn(random.Random(f"refusals {seed}"), story.refusing_share):
+        for shard in world.shards.faults:
+            shard.refuse_always = refuse_some_windows
+    dice = _Dice(
+        random.Random(seed),
+        random.Random(~seed),
+        random.Random(f"health {seed}"),
+        random.Random(f"shed {seed}"),
+        random.Random(f"source {seed}"),
+        random.Random(f"broker {seed}"),
+        clock_rng,
+        shard_rng,
+        random.Random(f"quiet {seed}"),
+        random.Random(f"leaders {seed}"),
+    )
+    run(loop, _history(world, story, dice))
+    return world
+
+
+class _Dice(NamedTuple):
+    """Drawn apart, so that a history without one of these is what it would be if there were none."""
+
+    weather: random.Random
+    replays: random.Random
+    health: random.Random
+    sheds: random.Random
+    source: random.Random
+    broker: random.Random
+    clocks: random.Random
+    shards: random.Random
+    quiet: random.Random
+    leaders: random.Random
+
+
+async def _history(world: World, story: Story, dice: _Dice) -> None:
+    rng = dice.weather
+    witness = Witness(world, story.source, story.group)
+    replays = Replays(world, dice.replays) if _drawn(dice.replays, story.replayed_share) else None
+    sheds = Sheds(world, dice.sheds, story.source, story.group, share=story.shed_share)
+    sources = Sources(world, dice.source, story.group, sheds, share=story.source_share)
+    loss = Loss(world, dice.source, story.source.name, share=story.loss_share)
+    producers = story.producers(world, rng)
+    weather = Weather(world, rng, story.source, story.group)
+    clocks = Clocks(world, dice.clocks)
+    shard_weather = ShardWeather(world, dice.shards)
+    steps = _quiet_steps(dice.quiet, story.quiet_share)
+    pauses = _Pauses(world, story, witness, sources, loss, weather, shard_weather, steps)
+    await world.create_topics()
+    weather.start_one()
+    for step in range(STEPS):
+        if step < STEPS - QUIET_STEPS:
+            await producers.send_some()
+        await _storm(producers, weather, dice)
+        if replays is not None and dice.replays.random() < 0.3:
+            await replays.strike()
+        await sheds.strike()
+        await sources.strike(producers)
+        clocks.strike()
+        await shard_weather.strike()
+        await asyncio.sleep(rng.choice(_PAUSES_S))
+        witness.look()
+        await loss.strike(witness)
+        await pauses.after(step)
+    # A restart repeats what is owed and so mends what was forgotten: not all may have one.
+    await shard_weather.clear()
+    survivors = await weather.clear(kill=rng.random() < 0.5)
+    clocks.calm()
+    processes = survivors or [_started(world, "calm")]
+    if replays is not None:
+        await replays.finish()
+    await sheds.finish()
+    await pauses.last(processes)
+    calm = _Calm(world, story.source, sources, loss)
+    # Most need not wait for the end of their last minutes: time jumps, and a record says so.
+    await calm.settle(processes, producers.hurry if rng.random() < HURRIED_SHARE else None)
+    if rng.random() < 0.3:
+        # All that matters is in the changelog: a host that was never there finds it settled.
+        weather.spoil_restores(dice.broker)
+        await calm.settle([_started(world, "newcomer")])
+    witness.look(over=not loss.happened)
+    if loss.happened:
+        loss.check(witness)
+        return
+    story.check(world, witness, over=True)
+    check_sheds(world, sheds)
+    check_spoilt(world, story.source.name)
+    if replays is not None:
+        check_replays(world)
+    if dice.broker.random() < 0.3:
+        await check_lost_tail(world, story.source, story.group, dice.broker)
+
+
+def _quiet_steps(rng: random.Random, share: float) -> frozenset[int]:
+    """Two steps, or mostly none."""
+    return frozenset(rng.sample(range(4, STEPS - 1), 2)) if _drawn(rng, share) else frozenset()
+
+
+def _drawn(rng: random.Random, share: float) -> bool:
+    return rng.random() < share
+
+
+@dataclass(frozen=True, slots=True)
+class _Pauses:
+    """Quiet moments before the end, at which everything visible is judged."""
+
+    world: World
+    story: Story
+    witness: Witness
+    sources: Sources
+    loss: Loss
+    weather: Weather
+    shard_weather: ShardWeather
+    steps: frozenset[int]
+    """those after which the weather pauses"""
+
+    async def after(self, step: int) -> None:
+        """All faults end for a while; the processes that live go on, and so does the history. What
+        is stopped is judged after every step."""
+        check_stops(self.weather.processes)
+        if step not in self.steps:
+            return
+        await self.shard_weather.clear()
+        if not await self.weather.clear(kill=False):
+            self.weather.start_one()
+        await self._look(self.weather.processes)
+
+    async def last(self, processes: Sequence[Process]) -> None:
+        """In the calm, while windows are still open."""
+        if self.steps:
+            await self._look(processes)
+
+    async def _look(self, processes: Sequence[Process]) -> None:
+        """Judge, if the system comes to rest soon."""
+        if self.loss.happened:
+            return
+        if await quiet_moment(self.world, self.story.source, self.sources, processes):
+            self.witness.look()
+            try:
+                self.story.check(self.world, self.witness, over=False)
+            except Difference as error:
+                raise Difference(f"at a quiet moment: {error}") from error
+
+
+async def _storm(producers: Producers, weather: Weather, dice: _Dice) -> None:
+    """What goes wrong in one step."""
+    draw = dice.weather.random()
+    if draw < 0.6:
+        await weather.strike()
+    elif draw < 0.66:
+        await producers.stranger()
+    if dice.health.random() < 0.15:
+        weather.misread(dice.health)
+    if dice.broker.random() < 0.25:
+        weather.misanswer(dice.broker)
+    if dice.leaders.random() < 0.15:
+        weather.elect(dice.leaders)
+
+
+def _started(world: World, host: str) -> Process:
+    process = world.process(0, host)
+    process.start()
+    return process
+
+
+@dataclass(frozen=True, slots=True)
+class _Calm:
+    """Nothing goes wrong any more; the partition of a loss that happened stays stopped."""
+
+    world: World
+    source: Topic
+    sources: Sources
+    loss: Loss
+
+    async def settle(
+        self,
+        processes: Sequence[Process],
+        hurry: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """These processes must bring the system to rest; then they are stopped. ``hurry`` is done
+        once, when it has been calm for a while."""
+        clock = self.world.clock
+        # What the broker answered before may make them believe that they have read all.
+        await asyncio.sleep(LONGEST_SILENCE_S)
+        began_s = clock.monotonic()
+        while (calm_s := clock.monotonic() - began_s) < CALM_S:
+            if hurry is not None and calm_s >= PATIENCE_S:
+                await hurry()
+                hurry = None
+                await asyncio.sleep(LONGEST_SILENCE_S)  # as above
+            await asyncio.sleep(1.0)
+            await self.sources.skip()
+            for process in processes:
+                if process.failure is not None:
+                    raise process.failure
+            if self._settled(processes) and decided(self.world, self.source):
+                for process in processes:
+                    await process.stop()
+                return
+        raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in held(processes)]))
+
+    def _settled(self, processes: Sequence[Process]) -> bool:
+        counts = [process.worker.counts() for process in processes]
+        ready = sum(count.ready for count in counts if count is not None)
+        if not self.loss.happened:
+            all_ready = ready == self.world.partitions
+            return all_ready and all(p.worker.settled for p in processes)
+        lost = self.loss.tp
+        others = [partition for partition in held(processes) if partition.tp != lost]
+        stopped = [p for p in held(processes) if p.tp == lost and p.phase == "stopped"]
+        codes = {p.stopped_by.code for p in stopped if p.stopped_by is not None}
+        return (
+            codes in ({"topic_recreated"}, {"source_truncated"})
+            and ready == self.world.partitions - 1
+            and all(partition.settled for partition in others)
+        )

@@ -1,0 +1,68 @@
+"""Quiet moments in the middle of a history: nothing is wrong with the world for a while, and all that
+was sent is accounted for, although windows are still open and more will come.
+
+A loss or a double that a later restart mends shows at such a moment only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from streams.core.topics.topic import Topic
+from streams.core.types import TopicPartition
+from streams.dev.simulation.sources import Sources
+from streams.dev.simulation.world import Process, World
+from streams.engine.runtime.assigned import AssignedPartition
+
+QUIET_S = 12
+"""Enough for every early row to have its turn within the small row budget of a history."""
+PATIENCE_S = 60
+
+
+async def quiet_moment(
+    world: World, source: Topic, sources: Sources, processes: Sequence[Process]
+) -> bool:
+    """Wait until the system has been at rest for `QUIET_S`; False if it does not come to it."""
+    quiet_s = 0
+    for _ in range(PATIENCE_S):
+        await asyncio.sleep(1.0)
+        await sources.skip()
+        quiet_s = quiet_s + 1 if _quiet(world, source, processes) else 0
+        if quiet_s >= QUIET_S:
+            return True
+    return False
+
+
+def held(processes: Sequence[Process]) -> list[AssignedPartition]:
+    """Every partition that these processes own."""
+    groups = [group for process in processes for group in process.worker.groups]
+    return [partition for group in groups for partition in group.partitions.values()]
+
+
+def decided(world: World, source: Topic) -> bool:
+    """No transaction in the source is open: the broker aborts a stranger's in its own time."""
+    logs = [world.broker.log(TopicPartition(source.name, n)) for n in range(world.partitions)]
+    return all(log.last_stable_offset == log.high_watermark for log in logs)
+
+
+def _quiet(world: World, source: Topic, processes: Sequence[Process]) -> bool:
+    """Every partition has an owner that has read, committed and shown all there is."""
+    alive = [process for process in processes if process.alive]
+    partitions = held(alive)
+    if len(partitions) != world.partitions or not decided(world, source):
+        return False
+    spared = any(p.worker.degradation.without_early_rows(world.shard_count) for p in alive)
+    return not spared and all(map(at_rest, partitions))
+
+
+def at_rest(partition: AssignedPartition) -> bool:
+    """It has read, committed and handed over all there is; windows may be open."""
+    ready = partition.partition if partition.taking and not partition.paused else None
+    return (
+        ready is not None
+        and partition.read_all
+        and partition.lag == 0
+        and not ready.has_changes()
+        and not len(ready.outbox)
+    )

@@ -1,0 +1,105 @@
+"""Many seeds on several processors, and how to look at one that failed."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from types import MappingProxyType
+from typing import NamedTuple
+
+import structlog
+
+from streams.dev.simulation.history import simulate
+from streams.dev.simulation.stories import STORIES, variants
+
+_SEEDS_A_TASK = 10
+
+
+class Failure(NamedTuple):
+    """A seed whose history went wrong, and how."""
+
+    seed: int
+    broken: str | None
+    error: str
+    story: str
+
+    def __str__(self) -> str:
+        again = f"python -m streams.dev.simulation {self.seed} --story {self.story}"
+        if self.broken is not None:
+            again += f" --broken {self.broken}"
+        return f"seed {self.seed}: {self.error}\n  again: {again}"
+
+
+def try_seed(seed: int, story: str, broken: str | None = None) -> Failure | None:
+    """One history, with the named variant of the engine or the engine itself."""
+    variant = variants(story)[broken]() if broken is not None else nullcontext()
+    with variant:  # one that does not fit the engine is no failure of the seed
+        try:
+            simulate(seed, STORIES[story])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
+            return Failure(seed, broken, f"{type(error).__name__}: {error}"[:2000], story)
+    return None
+
+
+def try_seeds(
+    seeds: Iterable[int], jobs: int, story: str, broken: str | None = None
+) -> Iterator[Failure]:
+    """Failures as they are found. Worker processes are started afresh and hold no output."""
+    with _pool(jobs) as pool:
+        for failures in pool.map(partial(_try_some, story, broken), _chunks(seeds)):
+            yield from failures
+
+
+def first_caught(
+    broken: Iterable[str],
+    seeds: int,
+    jobs: int,
+    story: str,
+    known: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[tuple[str, Failure | None]]:
+    """Of each variant, the first of ``seeds`` seeds that tells it from the engine; the seed that is
+    ``known`` to do so is tried before all others."""
+    names = list(broken)
+    first = [known.get(name, 0) for name in names]
+    with _pool(jobs) as pool:
+        found = pool.map(partial(_first, story, seeds), names, first)
+        yield from zip(names, found, strict=True)
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=quiet)
+
+
+def quiet() -> None:
+    """Log nothing, and let the collector wait: a history is short, its garbage small."""
+    structlog.configure(
+        processors=[],
+        logger_factory=structlog.ReturnLoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(50),
+    )
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+
+
+def _chunks(seeds: Iterable[int]) -> Iterator[tuple[int, ...]]:
+    left = iter(seeds)
+    while chunk := tuple(islice(left, _SEEDS_A_TASK)):
+        yield chunk
+
+
+def _try_some(story: str, broken: str | None, seeds: tuple[int, ...]) -> list[Failure]:
+    tried = [try_seed(seed, story, broken) for seed in seeds]
+    return [failure for failure in tried if failure is not None]
+
+
+def _first(story: str, seeds: int, broken: str, known: int) -> Failure | None:
+    for seed in (known, *range(seeds)):
+        failure = try_seed(seed, story, broken)
+        if failure is not None:
+            return failure
+    return None

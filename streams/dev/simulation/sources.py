@@ -1,0 +1,157 @@
+"""What befalls the log of a source: batches that cannot be opened and an operator who has them
+skipped, lists lost on their way, other leaders; or a log that loses what was consumed of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+
+from streams.connect.broker.memory.log import Log
+from streams.connect.broker.partitioner import partition_of
+from streams.core.errors import DiaError
+from streams.core.types import TopicPartition
+from streams.dev.simulation.difference import Difference
+from streams.dev.simulation.producers import Producers
+from streams.dev.simulation.sheds import Given, Sheds, shed_ranges
+from streams.dev.simulation.witness import Witness
+from streams.dev.simulation.world import World
+from streams.operate.shed.shed_desk import give_orders
+from streams.operate.shed.unreadable_plan import plan_unreadable
+
+_SPOILT_MAX = 3
+_ELECTION_S = 0.05
+"""Records of one offset in two logs are told apart by their append times, in milliseconds."""
+_CREATED_AFTER_S = 6.0
+"""Longer than a consumer that hears nothing believes in its log."""
+
+
+class Sources:
+    """Batches, lists and leaders. In ``share`` of all histories there is one."""
+
+    def __init__(
+        self, world: World, rng: random.Random, group: str, sheds: Sheds, *, share: float
+    ) -> None:
+        self._world = world
+        self._rng = rng
+        self._group = group
+        self._sheds = sheds
+        self._partitions = [TopicPartition(sheds.topic, p) for p in range(world.partitions)]
+        self._number = 0
+        self.present = rng.random() < share
+
+    async def strike(self, producers: Producers) -> None:
+        """Mostly nothing."""
+        if not self.present or self._rng.random() >= 0.35:
+            return
+        draw = self._rng.random()
+        if draw < 0.3:
+            await self._spoil(producers)
+        elif draw < 0.75:
+            self._world.broker.faults.lose_lists(self._rng.randint(1, 2))
+        elif draw < 0.85:
+            self._world.broker.log(self._rng.choice(self._partitions)).elect()
+        else:
+            await self.skip()
+
+    async def skip(self) -> None:
+        """An operator has skipped what stops partitions, if the broker lets it."""
+        if not self.present:
+            return
+        world = self._world
+        self._number += 1
+        name = f"skip-{self._number}"
+        try:
+            plans = await plan_unreadable(world.broker, world.clock, self._group, self._partitions)
+            for found in plans:
+                if found.shed:
+                    given = Given(found.first, found.until)
+                    self._sheds.given[name, found.tp.partition] = given
+            await give_orders(world.broker, world.clock, plans, name, "guy", "broken client")
+        except DiaError:
+            return
+
+    async def _spoil(self, producers: Producers) -> None:
+        """Records are sent in batches that cannot be opened: no consumer ever saw them whole."""
+        logs = [self._world.broker.log(tp) for tp in self._partitions]
+        before = [log.high_watermark for log in logs]
+        await producers.send_some()
+        for log, end in zip(logs, before, strict=True):
+            first = max(end, log.high_watermark - _SPOILT_MAX)
+            if first < log.high_watermark and self._rng.random() < 0.7:
+                log.spoil(first, log.high_watermark)
+
+
+def check_spoilt(world: World, topic: str) -> None:
+    """What nobody could read was skipped by order, all of it. Raises `Difference`."""
+    shed = shed_ranges(world)
+    for number in range(world.partitions):
+        log = world.broker.log(TopicPartition(topic, number))
+        skipped = {offset for one in shed[number] for offset in one}
+        missing = {offset for one in log.spoilt for offset in one} - skipped
+        if missing:
+            raise Difference(f"{log.tp}: {sorted(missing)} were neither read nor shed")
+
+
+class Loss:
+    """A partition whose log loses consumed records, and grows past where it was consumed up to.
+
+    In ``share`` of all histories it may happen. ``reached`` is the end of the log as it was:
+    nothing behind it is of that log.
+    """
+
+    def __init__(self, world: World, rng: random.Random, topic: str, *, share: float) -> None:
+        self._world = world
+        self._rng = rng
+        self._present = rng.random() < share
+        self.tp = TopicPartition(topic, rng.randrange(world.partitions))
+        self.reached = -1
+
+    @property
+    def happened(self) -> bool:
+        return self.reached >= 0
+
+    async def strike(self, witness: Witness) -> None:
+        """Once, as soon as enough is committed: an unclean election, or the topic made anew."""
+        world, link = self._world, witness.links.get(self.tp.partition)
+        if (
+            not self._present
+            or self.happened
+            or link is None
+            or link.last_offset < world.first_offset + 8
+        ):
+            return
+        if self._rng.random() < 0.5:
+            return
+        broker = self._world.broker
+        log = broker.log(self.tp)
+        self.reached = log.high_watermark
+        if self._rng.random() < 0.5:
+            log.lose_end(log.high_watermark - link.last_offset + self._rng.randint(0, 4))
+            await asyncio.sleep(_ELECTION_S)
+        else:
+            broker.replace_log(self.tp)
+            broker.log(self.tp).start_offset = world.first_offset
+            await asyncio.sleep(_CREATED_AFTER_S)
+        await self._fill(broker.log(self.tp))
+
+    async def _fill(self, log: Log) -> None:
+        """No consumer looks before the log is longer than it was."""
+        number, of = self.tp.partition, self._world.partitions
+        tenant = next(t for n in range(99) if partition_of((t := f"t{n}").encode(), of) == number)
+        producer, end = self._world.broker.plain_producer(), self.reached + self._rng.randint(1, 9)
+        while log.high_watermark < end:
+            event = {
+                "tenant_id": tenant, "model_id": "m0", "metric": "x", "value": 1.0,
+                "event_id": f"new-{log.high_watermark}", "ts": self._world.clock.now_ms(),
+            }  # fmt: skip
+            await (await producer.send(log.tp.topic, tenant.encode(), json.dumps(event).encode()))
+
+    def check(self, witness: Witness) -> None:
+        """Nothing of the new log was folded. Raises `Difference`."""
+        link = witness.links[self.tp.partition]
+        if link.next_offset > self.reached:
+            raise Difference(
+                f"{self.tp} was folded up to {link.next_offset}, its log was replaced at "
+                f"{self.reached}"
+            )

@@ -1,0 +1,116 @@
+"""What must hold at every moment, watched from outside the processes.
+
+- The changelog is one unbroken chain, and its watermark never goes back.
+- A group's committed offset is where its chain ends: one transaction holds both.
+- No window row reaches a shard before the records in it are committed, and the numbers of each
+  row name the epoch of its partition and an offset of its log.
+- What is owed to roll-ups is owed until it was done (`streams.dev.simulation.owed_roll_ups`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from streams.core.rows.built_in_tables import Rows, WindowRows, epoch_of, offset_of
+from streams.core.topics.topic import Topic
+from streams.core.types import TopicPartition
+from streams.dev.simulation.difference import Difference
+from streams.dev.simulation.owed_roll_ups import OwedRollUps
+from streams.dev.simulation.world import World
+from streams.engine.runtime.effects.effects import RollUp
+from streams.engine.state.changelog import Link, unpack
+
+
+class Witness:
+    """Follows the changelogs of one world; `look` raises `Difference` for what was seen."""
+
+    def __init__(self, world: World, source: Topic, group: str) -> None:
+        self._world = world
+        self._source = source
+        self._group = group
+        self._next: dict[int, int] = {}
+        self._seen: Difference | None = None
+        self._owed = OwedRollUps()
+        self.links: dict[int, Link] = {}
+        """the last committed link of each partition"""
+        world.shards.watch(self)
+
+    def look(self, *, over: bool = False) -> None:
+        """Follow every chain to its end; raise what was seen since the last look. ``over``: commits
+        that were carried out in part are made whole by now."""
+        for partition in range(self._world.partitions):
+            self._follow(partition)
+            self._compare_offset(partition, over=over)
+        if self._seen is not None:
+            raise self._seen
+
+    def _follow(self, partition: int) -> None:
+        log = self._world.broker.log(TopicPartition(self._source.changelog(self._group), partition))
+        position = self._next.get(partition, 0)
+        if position < log.start_offset:
+            # Trimmed between two looks: nothing is known of what it followed.
+            self.links.pop(partition, None)
+            self._owed.forget(partition)
+            position = log.start_offset
+        batch = log.read_committed(position, 1 << 20, log.decided_offset)
+        self._next[partition] = batch.end
+        for value in batch.values:
+            link, entries = unpack(value or b"")
+            before = self.links.get(partition)
+            if before is not None and not _follows(before, link):
+                self._note(f"{log.tp}: {link} does not follow {before}")
+            self.links[partition] = link
+            if (wrong := self._owed.follow(partition, entries)) is not None:
+                self._note(wrong)
+
+    def _compare_offset(self, partition: int, *, over: bool) -> None:
+        tp = TopicPartition(self._source.name, partition)
+        if not over and self._world.broker.is_torn(self._group, tp):
+            return
+        committed = self._world.broker.committed(self._group, tp)
+        link = self.links.get(partition)
+        if link is None and self._next[partition]:
+            return
+        first = self._world.first_offset
+        reached = link.next_offset if link is not None else first
+        if (committed.offset if committed is not None else first) != reached:
+            self._note(f"{tp}: committed {committed}, the state has folded up to {reached}")
+
+    def recomputing(self, bucket: RollUp) -> Callable[[], None]:
+        """A roll-up begins; what is returned is called when it was done."""
+        for partition in range(self._world.partitions):
+            self._follow(partition)
+        return self._owed.recomputing(bucket)
+
+    def inserted(self, chunks: Sequence[Rows]) -> None:
+        """Rows are about to become visible."""
+        for rows in chunks:
+            if not isinstance(rows, WindowRows) or not len(rows):
+                continue
+            self._follow(rows.part)
+            link = self.links.get(rows.part)
+            newest = max(map(offset_of, rows.ver.tolist()))
+            epochs = {epoch_of(version) for version in (*rows.ver.tolist(), *rows.inc.tolist())}
+            if link is not None and epochs != {link.epoch}:
+                self._note(
+                    f"rows of partition {rows.part} name epochs {epochs}, it is in {link.epoch}"
+                )
+            if link is not None and newest >= link.next_offset:
+                self._note(
+                    f"a row of partition {rows.part} holds offset {newest}, committed is only "
+                    f"{link.next_offset}"
+                )
+
+    def _note(self, text: str) -> None:
+        self._seen = self._seen or Difference(text)
+
+
+def _follows(before: Link, after: Link) -> bool:
+    if after.part:
+        return (after.seq, after.part) == (before.seq, before.part + 1)
+    return (
+        after.seq == before.seq + 1
+        and before.part == before.parts - 1
+        and after.from_offset == before.next_offset
+        and after.watermark_ms >= before.watermark_ms
+    )

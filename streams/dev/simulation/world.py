@@ -1,0 +1,277 @@
+"""A world of fakes: one broker, one set of shards, hosts with disks, and processes on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, NoReturn, Protocol
+
+from agents.app import app
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.cache.memory import MemoryShared
+from streams.connect.cache.process import shared_layer
+from streams.connect.sinks.memory import MemoryShards, rows_of
+from streams.connect.sinks.memory_replica import Row
+from streams.core.degradation.level import FINE, Reading
+from streams.core.errors import RollUpExpired
+from streams.core.process.background_task import BackgroundTask
+from streams.core.resilience.deadline import Deadline
+from streams.core.rows.built_in_tables import Bucket, Rows, RowsRefused
+from streams.core.rows.targets import Targets
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.topics.topology import Topology
+from streams.core.types import TopicPartition
+from streams.dev.simulation.loop import LoopClock, VirtualLoop
+from streams.engine.agents.job_agent import Agent
+from streams.engine.runtime.effects.effects import RollUp
+from streams.engine.runtime.identity import member_id
+from streams.engine.runtime.worker import Worker
+from streams.engine.state.memory import MemoryDisk, MemoryStore
+from streams.engine.windows.fingerprint import Entropy
+from streams.operate.topics.topics import wanted_topics
+
+DRAIN_TIMEOUT_S = 20.0
+
+
+class Mortal(Protocol):
+    """A process that a fault may kill."""
+
+    def die(self) -> NoReturn: ...
+
+
+current_process: ContextVar[Mortal | None] = ContextVar("current_process", default=None)
+"""The process whose task is running: how a fault finds out whom to kill."""
+
+
+class Killed(BaseException):
+    """Unwinds the task in which its process died; no handler of the engine may catch it."""
+
+
+@dataclass(slots=True)
+class World:
+    """What survives the processes. ``agents`` run in every process; every topic has
+    ``partitions`` partitions.
+
+    Brokers have a clock, and all other machines another one: both start at ``start_ms`` and run
+    evenly, but either may be stepped. The logs of sources begin at offset ``first_offset``.
+    """
+
+    loop: VirtualLoop
+    settings: Settings
+    agents: Sequence[Agent]
+    shard_count: int = 2
+    partitions: int = 2
+    topology: Topology = app.topology
+    start_ms: int = 1_760_000_000_000
+    first_offset: int = 0
+    background: Sequence[BackgroundTask] = ()
+    replicas: int = 1
+    """of every shard"""
+    targets: Targets = field(default_factory=lambda: app.targets)
+    """where rows of the agents may go"""
+    clock: LoopClock = field(init=False)
+    broker_clock: LoopClock = field(init=False)
+    broker: MemoryBroker = field(init=False)
+    shards: WatchedShards = field(init=False)
+    cache: MemoryShared = field(init=False)
+    entropy: Entropy = field(default_factory=lambda: Random(0).randbytes)
+    disks: dict[str, HostDisk] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
+    """what processes of a host take the room on their disk for, rightly or not"""
+
+    def __post_init__(self) -> None:
+        self.clock = LoopClock(self.loop, self.start_ms)
+        self.broker_clock = LoopClock(self.loop, self.start_ms)
+        self.loop.set_exception_handler(_unless_killed)
+        self.broker = MemoryBroker(
+            self.broker_clock, session_timeout_s=self.settings.session_timeout_s
+        )
+        self.cache = MemoryShared(self.clock)
+        self.shards = WatchedShards(
+            self.shard_count,
+            self.clock,
+            retention_days=self.settings.m1_retention_days,
+            replicas=self.replicas,
+            tables=self.targets.tables,
+        )
+
+    async def create_topics(self) -> None:
+        """Every topic of the topology."""
+        admin = await self.broker.admin()
+        topics = wanted_topics(self.topology)
+        await admin.create_topics([replace(t, partitions=self.partitions) for t in topics])
+        await admin.close()
+        for source in {agent.source.name for agent in self.agents}:
+            for partition in range(self.partitions):
+                self.broker.log(TopicPartition(source, partition)).start_offset = self.first_offset
+
+    def jump_clocks(self, delta_ms: int) -> None:
+        """Step the wall clock of every machine."""
+        self.clock.jump_wall(delta_ms)
+        self.broker_clock.jump_wall(delta_ms)
+
+    def process(self, slot: int, host: str = "host", shards: MemoryShards | None = None) -> Process:
+        """A worker process that is not started yet; processes of one host share its disk. It
+        reaches ``shards``, by default those of the world."""
+        disk = self.disks.setdefault(host, HostDisk())
+        metrics = Metrics()
+        worker = Worker(
+            agents=self.agents,
+            broker=self.broker,
+            shards=shards or self.shards,
+            stores=lambda group: disk,
+            clock=self.clock,
+            settings=self.settings,
+            metrics=metrics,
+            instance_id=f"{host}-{slot}",
+            background=self.background,
+            layer=shared_layer(self.cache, self.clock, metrics),
+            disk=lambda: self.readings.get(host, FINE),
+            entropy=self.entropy,
+            sinks=self.targets.sinks,
+        )
+        return Process(slot, host, [agent.source.name for agent in self.agents], worker, self.clock)
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One worker process."""
+
+    slot: int
+    host: str
+    topics: Sequence[str]
+    worker: Worker
+    clock: LoopClock
+    alive: bool = False
+    _task: asyncio.Task[None] | None = None
+    _death: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its group.instance.id."""
+        return member_id(f"{self.host}-{self.slot}", self.topics)
+
+    def start(self) -> None:
+        """Start it; it joins its groups by and by."""
+        self.alive = True
+        token = current_process.set(self)
+        self._task = asyncio.create_task(self.worker.run(lambda: None))
+        current_process.reset(token)
+
+    async def stop(self) -> None:
+        """SIGTERM."""
+        await self.worker.drain(Deadline(self.clock, DRAIN_TIMEOUT_S))
+        await self.kill()
+
+    async def kill(self) -> None:
+        """kill -9: nothing of the process runs any more; what it left behind is the broker's."""
+        self.alive = False
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.worker.abandon()
+
+    def die(self) -> NoReturn:
+        """kill -9 from inside: the running task goes no further."""
+        if self.alive:
+            self.alive = False
+            self._death = asyncio.get_running_loop().create_task(self.kill())
+        raise Killed
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the process, if it ended by itself."""
+        if not self.alive or self._task is None or not self._task.done():
+            return None
+        return None if self._task.cancelled() else self._task.exception()
+
+
+def _unless_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio complains of tasks whose end nobody looked at; the dead are excused."""
+    if not isinstance(context.get("exception"), Killed):
+        loop.default_exception_handler(context)
+
+
+async def die_here() -> None:
+    """A fault: the process that runs this dies now; outside any process nothing happens."""
+    process = current_process.get()
+    if process is not None:
+        process.die()
+
+
+class Watcher(Protocol):
+    """Who sees what shards are asked for, before they do it."""
+
+    def inserted(self, chunks: Sequence[Rows]) -> None: ...
+
+    def recomputing(self, bucket: RollUp) -> Callable[[], None]: ...
+
+
+class WatchedShards(MemoryShards):
+    """Shards that show every call to a watcher, and remember the rows that they refused."""
+
+    _watcher: Watcher | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.refused: list[tuple[str, Row]] = []
+        """table and row, in the order of the inserts"""
+
+    def watch(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
+        if self._watcher is not None:
+            self._watcher.inserted(chunks)
+        try:
+            await super().insert(shard, chunks)
+        except RowsRefused as refusal:
+            rows = rows_of(chunks)
+            self.refused += [rows[index] for index in refusal.indexes]
+            raise
+
+    async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        watcher, bucket = self._watcher, RollUp(shard, table, start_s)
+        done = watcher.recomputing(bucket) if watcher is not None else _nothing
+        try:
+            await super().roll_up(*bucket)
+        except RollUpExpired:
+            done()  # nobody can do it any more
+            raise
+        done()
+
+
+def _nothing() -> None:
+    """Nobody watches."""
+
+
+class HostDisk(MemoryDisk):
+    """A disk on which a process may die just before or just after its next write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.die_before_write = False
+        self.die_after_write = False
+
+    def __call__(self, tp: TopicPartition, fresh: bool) -> MemoryStore:
+        return _MortalStore(super().__call__(tp, fresh), self)
+
+
+class _MortalStore(MemoryStore):
+    def __init__(self, store: MemoryStore, disk: HostDisk) -> None:
+        super().__init__(store.entries, store.files)
+        self._disk = disk
+
+    def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
+        process = current_process.get()
+        if self._disk.die_before_write and process is not None:
+            self._disk.die_before_write = False
+            process.die()
+        super().write(entries)
+        if self._disk.die_after_write and process is not None:
+            self._disk.die_after_write = False
+            process.die()

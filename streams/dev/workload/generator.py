@@ -1,0 +1,190 @@
+"""Synthetic `model.metrics` records, fast and reproducible, with an oracle that knows the truth.
+
+Every column has a random stream of its own, drawn in order, so that the bytes of event i depend
+on the workload alone and never on how the events were cut into blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.records.bad_records import TimestampInFuture
+from streams.dev.workload.columns import Columns, History
+from streams.dev.workload.oracle import Oracle
+from streams.dev.workload.poison import POISONS
+from streams.dev.workload.shape import Workload
+
+BLOCK_EVENTS = 5000
+BLOCK_EVENTS_MAX = 50_000
+NEGATIVE_SHARE = 0.1
+VALUE_SIGMA = 1.5
+RUNS = 500
+FUTURE_MS = (366 * 86_400_000, 3660 * 86_400_000)
+"""A future event lies one to ten years ahead: refused whenever it is produced."""
+
+# Kinds of events, in the order their shares are cut from one uniform draw.
+_FUTURE, _POISON, _DUPLICATE, _LATE, _ORDINARY = range(5)
+
+_HISTORY_SLACK = 4096
+"""Events that cannot be repeated may stand in the way of a duplicate's oldest choice."""
+
+
+def tenant_name(number: int) -> str:
+    """Of the tenant with the most events, where ``number`` is 0, and so on."""
+    return f"tenant-{number:04d}"
+
+
+def model_name(number: int) -> str:
+    return f"model-{number:03d}"
+
+
+def metric_name(number: int) -> str:
+    return f"metric-{number:02d}"
+
+
+class Block(NamedTuple):
+    """Consecutive records, as the columns a producer's ``send_many`` takes."""
+
+    keys: list[bytes]
+    values: list[bytes]
+
+
+class Generator:
+    """One pass through a workload. ``oracle`` knows all that was generated so far."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self._tenants = [tenant_name(i) for i in range(workload.tenants)]
+        self._models = [model_name(i) for i in range(workload.models)]
+        self._metrics = [metric_name(i) for i in range(workload.metrics)]
+        self._runs = [f"run-{i:05d}" for i in range(RUNS)]
+        self._keys = [name.encode() for name in self._tenants]
+        self.oracle = Oracle(self._tenants, self._models, self._metrics)
+        self._tenant_cdf = _tenant_cdf(workload)
+        self._draws = _Draws(workload)
+        self._history = History(workload.duplicate_lag_events + _HISTORY_SLACK + BLOCK_EVENTS_MAX)
+        self._next = 0
+        self._repeatable = 0
+
+    def blocks(self, events: int, block_events: int = BLOCK_EVENTS) -> Iterator[Block]:
+        """The next ``events`` events, in blocks of at most ``block_events``."""
+        while events > 0:
+            size = min(events, block_events)
+            yield self.block(size)
+            events -= size
+
+    def block(self, size: int) -> Block:
+        """The next ``size`` events, at most `BLOCK_EVENTS_MAX`."""
+        assert 0 < size <= BLOCK_EVENTS_MAX
+        index = np.arange(self._next, self._next + size)
+        self._next += size
+        kind = self._draw_kinds(index)
+        columns = self._draw_columns(index, kind)
+        self._repeat(index, kind, columns)
+        self._tell_oracle(kind, columns)
+        return self._spoil(kind, index, self._render(columns))
+
+    def _draw_kinds(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        shape = self.workload
+        edges = np.cumsum([shape.future, shape.poison, shape.duplicates, shape.late])
+        kind = np.searchsorted(edges, self._draws.kind.random(len(index)), side="right")
+        # The first event is ordinary: every duplicate has something to repeat.
+        kind[index == 0] = _ORDINARY
+        return kind
+
+    def _draw_columns(self, index: NDArray[np.int64], kind: NDArray[np.int64]) -> Columns:
+        shape, draws, size = self.workload, self._draws, len(index)
+        shift = draws.shift.random(size)
+        ts = float(shape.start_ms) + index * shape.step_ms
+        ts -= np.where(kind == _LATE, shift * (shape.late_max_s * 1000), 0)
+        low, high = FUTURE_MS
+        ts += np.where(kind == _FUTURE, low + shift * (high - low), 0)
+        value = draws.value.lognormal(0, VALUE_SIGMA, size)
+        value[draws.sign.random(size) < NEGATIVE_SHARE] *= -1
+        tenant = np.searchsorted(self._tenant_cdf, draws.tenant.random(size), side="right")
+        return Columns(
+            id=draws.id.integers(0, 2**64, (size, 2), dtype=np.uint64),
+            tenant=tenant.astype(np.int32),
+            model=_below(shape.models, draws.model, size),
+            metric=_below(shape.metrics, draws.metric, size),
+            run=_below(RUNS, draws.run, size),
+            ts=ts.astype(np.int64),
+            value=value,
+        )
+
+    def _repeat(self, index: NDArray[np.int64], kind: NDArray[np.int64], columns: Columns) -> None:
+        """Make the duplicates of this block copies of earlier events."""
+        latest = np.where(kind >= _LATE, index, self._repeatable)
+        repeatable = np.maximum.accumulate(np.maximum(latest, self._repeatable))
+        self._repeatable = int(repeatable[-1])
+        self._history.append(index, columns, repeatable)
+        duplicate = kind == _DUPLICATE
+        reach = np.minimum(index, self.workload.duplicate_lag_events)
+        lag = 1 + (self._draws.lag.random(len(index)) * reach).astype(np.int64)
+        older = index[duplicate] - np.minimum(lag, reach)[duplicate]
+        columns.put(duplicate, self._history.repeat(older))
+
+    def _tell_oracle(self, kind: NDArray[np.int64], columns: Columns) -> None:
+        self.oracle.apply(columns.take(kind >= _LATE))
+        self.oracle.duplicates += int(np.count_nonzero(kind == _DUPLICATE))
+        if future := int(np.count_nonzero(kind == _FUTURE)):
+            self.oracle.dead[TimestampInFuture.code] += future
+
+    def _render(self, columns: Columns) -> Block:
+        tenants, models, metrics, runs = self._tenants, self._models, self._metrics, self._runs
+        ids = columns.id.byteswap().tobytes().hex()
+        values = [
+            f'{{"event_id":"{ids[at : at + 32]}","tenant_id":"{tenants[tenant]}",'
+            f'"model_id":"{models[model]}","metric":"{metrics[metric]}",'
+            f'"ts":{ts},"value":{value!r},"run_id":"{runs[run]}"}}'.encode()
+            for at, tenant, model, metric, run, ts, value in zip(
+                range(0, len(ids), 32),
+                columns.tenant.tolist(),
+                columns.model.tolist(),
+                columns.metric.tolist(),
+                columns.run.tolist(),
+                columns.ts.tolist(),
+                columns.value.tolist(),
+                strict=True,
+            )
+        ]
+        return Block([self._keys[tenant] for tenant in columns.tenant.tolist()], values)
+
+    def _spoil(self, kind: NDArray[np.int64], index: NDArray[np.int64], block: Block) -> Block:
+        for i in np.flatnonzero(kind == _POISON).tolist():
+            # Not by a count of poisons so far: event i must not depend on the block's cut.
+            poison = POISONS[int(index[i]) % len(POISONS)]
+            block.keys[i], block.values[i] = poison.spoil(block.keys[i], block.values[i])
+            self.oracle.dead[poison.code] += 1
+        return block
+
+
+class _Draws:
+    """One random stream a column. With the start in the seed, a later run of the same seed has
+    event ids of its own and is not taken for duplicates of the first."""
+
+    def __init__(self, workload: Workload) -> None:
+        parent = np.random.SeedSequence([workload.seed, workload.start_ms])
+        streams = iter([np.random.default_rng(child) for child in parent.spawn(10)])
+        self.kind, self.id, self.tenant, self.model, self.metric = (next(streams) for _ in range(5))
+        self.run, self.value, self.sign, self.shift, self.lag = streams
+
+
+def _below(bound: int, draws: np.random.Generator, size: int) -> NDArray[np.int32]:
+    """Uniform codes; by multiplication, because rejection would depend on the block's cut."""
+    return (draws.random(size) * bound).astype(np.int32)
+
+
+def _tenant_cdf(workload: Workload) -> NDArray[np.float64]:
+    """Cumulative shares of the tenants: Zipf's law, with tenant 0 lifted by ``hot``."""
+    weights = np.arange(1, workload.tenants + 1, dtype=np.float64) ** -workload.zipf
+    shares = weights / weights.sum() * (1 - workload.hot)
+    shares[0] += workload.hot
+    cdf = np.cumsum(shares)
+    # Rounding may leave the last edge below a draw.
+    cdf[-1] = 1.0
+    return cdf

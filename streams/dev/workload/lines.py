@@ -1,0 +1,148 @@
+"""Lines of a file or pipe, in blocks, as soon as they are there and bounded in memory.
+
+Each line is to be one JSON object. A text that has another form as a whole is refused before any
+line of it is given out: all of its lines would be refused, in words that do not say what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+from streams.core.errors import UsageError
+from streams.core.records.text_encoding import HEAD_BYTES, foreign_encoding, without_mark
+
+CHUNK_BYTES = 1 << 18
+
+
+class Line(NamedTuple):
+    """``number`` counts from 1; ``content`` is without its line end, and cut above the limit."""
+
+    number: int
+    content: bytes
+
+
+class RawReader(Protocol):
+    """An unbuffered binary file: ``read`` returns what is there, b"" at the end."""
+
+    def read(self, size: int, /) -> bytes | None: ...
+
+
+def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
+    """The lines of each chunk read, blank ones left out, without a UTF-8 byte-order mark.
+
+    A line longer than ``line_bytes_max`` is cut to one byte more, which is enough to refuse it.
+    Raises `UsageError` for a text in UTF-16 or UTF-32, one whose lines end with CR alone, and one
+    whose first line begins an array, or an object that goes on in the next lines.
+    """
+    first = True
+    for block in _blocks(reader, line_bytes_max):
+        if first:
+            _check_form(block[0].content.strip())
+            first = False
+        yield block
+
+
+def _check_form(first_line: bytes) -> None:
+    if first_line.startswith(b"["):
+        raise UsageError(
+            "the input is a JSON array, and not one object a line: no line of it was read. Convert "
+            "it first: jq -c '.[]' FILE."
+        )
+    if first_line == b"{":
+        raise UsageError(
+            "the input has objects that take several lines, and not one a line: no line of it was "
+            "read. Convert it first: jq -c . FILE."
+        )
+    if b"\r" in first_line:
+        raise UsageError(
+            "lines of the input end with CR alone, and not with LF: no line of it was read. Convert "
+            "it first: tr '\\r' '\\n' < FILE."
+        )
+
+
+def _blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
+    number, rest, skipping = 0, b"", False
+    for chunk in _chunks(reader):
+        *whole, rest = (rest + chunk).split(b"\n")
+        block = []
+        for content in whole:
+            number += 0 if skipping else 1
+            if not skipping and (line := _line(number, content, line_bytes_max)) is not None:
+                block.append(line)
+            skipping = False
+        if skipping:
+            rest = b""
+        elif len(rest) > line_bytes_max:
+            number += 1
+            block.append(Line(number, rest[: line_bytes_max + 1]))
+            rest, skipping = b"", True
+        if block:
+            yield block
+    if not skipping and (line := _line(number + 1, rest, line_bytes_max)) is not None:
+        yield [line]
+
+
+def _chunks(reader: RawReader) -> Iterator[bytes]:
+    head = b""
+    while len(head) < HEAD_BYTES and (chunk := reader.read(CHUNK_BYTES)):
+        head += chunk
+    if (encoding := foreign_encoding(head)) is not None:
+        raise UsageError(
+            f"the input is {encoding}, not UTF-8: no line of it was read. Convert it first: "
+            f"iconv -f {encoding} -t UTF-8 (in PowerShell: Set-Content -Encoding utf8)."
+        )
+    if head := without_mark(head):
+        yield head
+    while chunk := reader.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _line(number: int, content: bytes, line_bytes_max: int) -> Line | None:
+    # Length first, spaces and all: how a line is judged must not depend on how it arrived.
+    if len(content) > line_bytes_max:
+        return Line(number, content[: line_bytes_max + 1])
+    content = content.strip()
+    return Line(number, content) if content else None
+
+
+async def read_aside(blocks: Iterator[list[Line]]) -> AsyncIterator[list[Line]]:
+    """The blocks, read by a thread, one ahead: a silent pipe must not stop the event loop.
+
+    The thread is a daemon: Ctrl-C does not wait for a pipe that says nothing.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[list[Line] | Exception | None] = asyncio.Queue()
+    wanted = threading.Semaphore(2)
+    stopped = threading.Event()
+
+    def hand_over(item: list[Line] | Exception | None) -> None:
+        # A loop that has ended refuses the call, and nobody is left to listen.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    def read() -> None:
+        last: Exception | None = None
+        try:
+            for block in blocks:
+                wanted.acquire()
+                if stopped.is_set():
+                    return
+                hand_over(block)
+        except Exception as error:  # noqa: BLE001 - raised again on the other side
+            last = error
+        hand_over(last)
+
+    threading.Thread(target=read, name="line-reader", daemon=True).start()
+    try:
+        while (item := await arrived.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+            wanted.release()
+    finally:
+        stopped.set()
+        wanted.release()

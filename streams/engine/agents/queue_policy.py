@@ -1,0 +1,52 @@
+"""How one kind of job queues: side by side, how often, how soon again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from streams.core.settings.job_retries import JobRetry
+
+HIGH_PRIORITY = 5
+"""From here on a request is of high priority."""
+
+
+class QueuePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How the jobs of one queue wait, run and are tried again, in one worker process.
+
+    Only what is likely to pass by itself is tried again: a process that died, a service that is
+    away. ``backoff_s`` is the first pause; an exponential one doubles up to ``backoff_max_s``.
+    """
+
+    concurrency: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    """runs at once; None is as many as the pool has room for"""
+    rate_per_s: Annotated[float, Meta(gt=0)] | None = None
+    """starts a second, averaged; None is no limit"""
+    priority: Annotated[int, Meta(ge=0, le=9)] | None = None
+    """replaces what requests say of themselves"""
+    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    backoff: Literal["exponential", "fixed"] = "exponential"
+    backoff_s: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    backoff_max_s: Annotated[float, Meta(gt=0, le=600)] = 8.0
+    timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    """of one run; after it the run is stopped"""
+
+    def pause_s(self, failures: int) -> float:
+        """How long to wait after the ``failures``-th failure in a row."""
+        if self.backoff == "fixed":
+            return self.backoff_s
+        return min(self.backoff_max_s, self.backoff_s * 2.0 ** (failures - 1))
+
+    def with_retry(self, retry: JobRetry | None) -> QueuePolicy:
+        """The same, with the attempts and pauses that an operator set for a class of errors."""
+        if retry is None:
+            return self
+        return msgspec.structs.replace(
+            self,
+            attempts=retry.attempts,
+            backoff="exponential",
+            backoff_s=retry.pause_s,
+            backoff_max_s=max(retry.pause_s, self.backoff_max_s),
+        )

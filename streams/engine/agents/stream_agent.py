@@ -1,0 +1,118 @@
+"""How an agent is written that handles one event at a time, and may wait in its middle.
+
+    async def count(stream: Stream) -> None:
+        async for order in stream:
+            totals[order.account] += order.amount
+
+    COUNT = StreamAgent(name="count", source=ORDERS, group="acme-group", body=count,
+                        declared=(totals,))
+
+The engine calls ``body`` once for each partition it is assigned (streams/engine/runtime/partition/stream_partition.py
+has the protocol). A body with ``yield`` sends what it yields to ``sinks``, as a part of the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn, Protocol, TypeAlias
+
+from streams.core.errors import UnsupportedByDia
+from streams.core.topics.current_stream import HeadersLike, Key
+from streams.core.topics.topic import Topic
+from streams.engine.state.keyed import KeyedTable
+from streams.engine.state.table import TableSpec
+from streams.engine.streams.body_tables import tables_named_in
+from streams.engine.streams.global_table import GlobalTable
+from streams.engine.streams.stream import Regrouping, Stream
+
+Body: TypeAlias = Callable[[Stream], Any]
+"""A coroutine function, or an async generator function."""
+Sink: TypeAlias = Callable[[Any], Awaitable[None] | None]
+"""Takes what a body yields. What it sends is part of the event; its other effects are not: they are
+repeated when the event is."""
+
+
+class Declared(Protocol):
+    """A declared table, as the engine needs it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def spec(self) -> TableSpec[KeyedTable]: ...
+
+    def empty(self) -> KeyedTable:
+        """A part of it with nothing in it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamAgent:
+    """A declared agent of one event at a time. ``declared`` are the tables that it alone reads and
+    writes; None: those that its code names (streams/engine/streams/body_tables.py)."""
+
+    name: str
+    source: Topic
+    group: str
+    body: Body
+    declared: tuple[Declared, ...] | None = None
+    sinks: tuple[Sink, ...] = ()
+    regrouping: Regrouping | None = None
+    """of a body with `Stream.group_by`"""
+    entry: Topic | None = None
+    """where `send` sends to, if that is not ``source``"""
+
+    @cached_property
+    def owned(self) -> tuple[Declared, ...]:
+        """Its tables. Found when they are first asked for: code may name what is declared behind it."""
+        return tuple(
+            table
+            for table in self._named
+            if not isinstance(table, GlobalTable) or table.claimed_by(self)
+        )
+
+    @property
+    def global_tables(self) -> tuple[GlobalTable, ...]:
+        """Those that it reads, or writes."""
+        return tuple(table for table in self._named if isinstance(table, GlobalTable))
+
+    @cached_property
+    def _named(self) -> tuple[Declared, ...]:
+        return tables_named_in(self.body) if self.declared is None else self.declared
+
+    @property
+    def tables(self) -> tuple[TableSpec[Any], ...]:
+        return tuple(table.spec for table in self.owned)
+
+    async def send(
+        self,
+        *,
+        key: Key = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersLike = None,
+    ) -> None:
+        """Send ``value`` to the agent's topic, as a part of the event in progress."""
+        await (self.entry or self.source).send(
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+        )
+
+    async def cast(self, value: Any = None, *, key: Key = None, **options: Any) -> None:
+        """As `send`, in Faust's other word."""
+        await self.send(key=key, value=value, **options)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in ("ask", "map", "join", "kvmap", "kvjoin", "ask_nowait"):
+            raise UnsupportedByDia(
+                f"agent {self.name}: {name}() waits for an answer of another process, which no "
+                f"transaction can hold. Send with agent.cast(), and let the answer be an event of "
+                f"its own topic."
+            )
+        raise AttributeError(name)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """The body itself, for a test that gives it a stream of its own."""
+        return self.body(*args, **options)

@@ -1,0 +1,189 @@
+"""The agent of all windows of one topic: how a batch of events becomes columns, and which are refused.
+
+A record is refused, and counts in no window, for a value that no window can hold, for being late, and for an
+id that came before with another payload. A repeat of an id is a duplicate. What is refused leaves no trace
+among the ids, so that its replay is the first to bring it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.errors import UsageError
+from streams.core.records.bad_records import (
+    IdempotencyConflict,
+    TenantOverQuota,
+    ValueRefused,
+    WindowClosed,
+)
+from streams.core.records.faust_values import plain
+from streams.core.topics.topic import TENANT_FIELD, Topic
+from streams.engine.agents.agent import AgentSpec, EventBatch, Scope
+from streams.engine.agents.job_agent import Agent
+from streams.engine.aggregates.aggregate import FieldType
+from streams.engine.aggregates.field_columns import Refused, keys_of, values_of
+from streams.engine.engine_tables import SEEN_EVENTS
+from streams.engine.identities.id_shares import Owners
+from streams.engine.identities.seen_events import Verdict
+from streams.engine.streams.window_aggregates import AggregatedWindows
+from streams.engine.windows.aggregate_table import WindowBatch
+
+_CONFLICT: Final = "its id came before with another payload within DIA_DEDUPE_TTL_S"
+_OVER_QUOTA: Final = (
+    "its tenant has its share of the event ids that the partition remembers (DIA_QUOTA_IDS, "
+    "DIA_MAX_IDS); they are forgotten after DIA_DEDUPE_TTL_S"
+)
+_Causes: TypeAlias = dict[int, tuple[str, str]]
+"""Of each refused record, by its index in the batch: code and message."""
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+class WindowScope(Scope, Protocol):
+    """The partition of a window agent."""
+
+    def before_ms(self, batch: EventBatch[Any]) -> NDArray[np.int64]:
+        """The watermark before each event of ``batch``."""
+        ...
+
+    def dropped(self, records: int) -> None:
+        """So many records were late, and are dropped as their windows say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowAgent(AgentSpec):
+    """The agent of all windows of one topic."""
+
+    windows: tuple[AggregatedWindows, ...]
+
+
+def windows_of(agent: Agent) -> tuple[AggregatedWindows, ...]:
+    """The windows of an agent of any kind, most of which have none."""
+    return agent.windows if isinstance(agent, WindowAgent) else ()
+
+
+def window_agent(
+    name: str, topic: Topic, group: str, windows: tuple[AggregatedWindows, ...]
+) -> WindowAgent:
+    """An agent that folds the events of ``topic`` into ``windows``."""
+    ids = windows[0].ids
+    if other := [one for one in windows if one.ids != ids]:
+        raise UsageError(
+            f"windows {other[0].name!r} have ids={other[0].ids!r}, and others of {topic.name} have "
+            f"{ids!r}: a record counts in all of them or in none."
+        )
+    types = {name: kind for one in windows for name, kind in one.types.items()}
+    read = dict.fromkeys(name for one in windows for f in one.fold.values() for name in f.fields)
+    return WindowAgent(
+        name=name,
+        source=topic,
+        group=group,
+        tables=(*(one.spec for one in windows), *([SEEN_EVENTS] if ids else [])),
+        process=_Folding(windows, types, {name: types[name] for name in read}).fold,
+        windows=windows,
+    )
+
+
+class _Folding(NamedTuple):
+    """``types`` are those of all fields that are read, ``values`` of those that are aggregated."""
+
+    windows: tuple[AggregatedWindows, ...]
+    types: Mapping[str, FieldType]
+    values: Mapping[str, FieldType]
+
+    def fold(self, batch: EventBatch[Any], scope: Scope) -> None:
+        """Refuse what cannot count, fold the rest into all windows."""
+        partition = cast(WindowScope, scope)
+        bad: Refused = {}
+        fields = values_of(batch.events, self.values, bad)
+        keys = {
+            by: keys_of(batch.events, by, self.types, bad)
+            for by in dict.fromkeys(one.by for one in self.windows)
+        }
+        before_ms = partition.before_ms(batch)
+        tables = [scope.table(one.spec) for one in self.windows]
+        late = [table.late(batch.event_ms, before_ms) for table in tables]
+        refused: _Causes = {row: (ValueRefused.code, why) for row, why in bad.items()}
+        self._refuse_late(batch, late, before_ms, refused)
+        kept = np.ones(len(batch), np.bool_)
+        kept[[*refused]] = False
+        repeats = self._repeats(batch, scope, kept, refused)
+        for row, (code, why) in sorted(refused.items()):
+            tenant = getattr(batch.events[row], TENANT_FIELD, "")
+            scope.dead_letter(batch.row(row), code, why, str(tenant))
+        offsets = batch.offsets()
+        for declared, table, behind in zip(self.windows, tables, late, strict=True):
+            distinct = {key: at for at, key in enumerate(dict.fromkeys(keys[declared.by]))}
+            codes = np.fromiter(map(distinct.__getitem__, keys[declared.by]), np.int64, len(batch))
+            whole = WindowBatch([*distinct], codes, batch.event_ms, offsets, before_ms, fields)
+            fits = kept & ~behind
+            if fits.any():
+                table.fold(whole if fits.all() else whole.take(np.flatnonzero(fits)))
+            partition.dropped(int((kept & behind).sum()))
+        scope.count(applied=len(batch) - len(refused) - repeats, duplicates=repeats)
+
+    def _refuse_late(
+        self,
+        batch: EventBatch[Any],
+        late: list[NDArray[np.bool_]],
+        before_ms: NDArray[np.int64],
+        refused: _Causes,
+    ) -> None:
+        for declared, behind in zip(self.windows, late, strict=True):
+            if declared.late == "dead_letter":
+                for row in np.flatnonzero(behind).tolist():
+                    why = _late(declared, int(batch.event_ms[row]), int(before_ms[row]))
+                    refused.setdefault(row, (WindowClosed.code, why))
+
+    def _repeats(
+        self, batch: EventBatch[Any], scope: Scope, kept: NDArray[np.bool_], refused: _Causes
+    ) -> int:
+        """Take from ``kept`` what its ids say does not count; how many records are repeats."""
+        ids, rows = self.windows[0].ids, np.flatnonzero(kept)
+        if not ids or not len(rows):
+            return 0
+        verdicts = _admitted(batch.keep(kept), ids, scope)
+        kept[rows[verdicts != Verdict.FRESH]] = False
+        for row in rows[verdicts == Verdict.CONFLICT].tolist():
+            refused[row] = (IdempotencyConflict.code, _CONFLICT)
+        for row in rows[verdicts == Verdict.OVER_QUOTA].tolist():
+            refused[row] = (TenantOverQuota.code, _OVER_QUOTA)
+        return int((verdicts == Verdict.DUPLICATE).sum())
+
+
+def _admitted(batch: EventBatch[Any], ids: str, scope: Scope) -> NDArray[np.int8]:
+    """The verdict on each event by its field ``ids``. What is fresh is remembered from here on."""
+    prints, events = scope.fingerprints, batch.events
+    named = [getattr(event, ids) for event in events]
+    texts = [None if one is None else str(one) for one in named]
+    owners = [str(getattr(event, TENANT_FIELD, "")) for event in events]
+    hi, lo = prints.identities(texts, prints.tenants(owners), batch.column("values"))
+    said = prints.said([*map(_payload, events, batch.column("values"))])
+    names = {name: code for code, name in enumerate(dict.fromkeys(owners))}
+    codes = np.fromiter(map(names.__getitem__, owners), np.int64, len(owners))
+    seen, appended_ms = scope.table(SEEN_EVENTS), batch.appended_ms()
+    return seen.admit(hi, lo, said, appended_ms, batch.log(), Owners(codes, [*names]))
+
+
+def _payload(event: Any, value: bytes) -> bytes:
+    """What two records of one id are compared by. MessagePack has no integers beyond 64 bits and not every
+    depth: an event that it cannot hold is compared by the bytes of its record."""
+    try:
+        return _encode(plain(event))
+    except (OverflowError, RecursionError, TypeError, ValueError):
+        return value
+
+
+def _late(declared: AggregatedWindows, event_ms: int, before_ms: int) -> str:
+    return (
+        f"the event time {event_ms} ms lies in windows of {declared.name!r} that are closed: the "
+        f"watermark was at {before_ms} ms, and their grace is {declared.grace_ms / 1000:g} s. Give them "
+        f"a longer grace, or late='drop'"
+    )

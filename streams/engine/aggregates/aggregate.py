@@ -1,0 +1,247 @@
+"""What an aggregator is: a declaration, and the states of all live windows of a partition as columns.
+
+The state of a window is in the *slot* of that number. Three laws hold for each aggregator
+(tests/properties/test_aggregate_laws.py):
+
+    fold    records folded in one batch give the state that they give one by one, bit for bit
+    merge   commutative and associative: of sketches that forget (`TopK`) within their error bound,
+            of sums within rounding
+    code    what `written` gives, `restore` reads back
+
+Values that are null are passed over, as in SQL. A window without any value has null columns.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from streams.core.errors import UsageError
+
+Slots: TypeAlias = NDArray[np.int64]
+Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
+
+COLUMN_TYPES: Mapping[type, str] = {str: "String", int: "Int64", float: "Float64", bool: "Bool"}
+
+
+class FieldType(NamedTuple):
+    """The type of a field of events. ``kind`` is str, int, float or bool."""
+
+    kind: type
+    optional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind.__name__} | None" if self.optional else self.kind.__name__
+
+    @property
+    def column(self) -> str:
+        """The ClickHouse type that holds its values."""
+        return self.nullable(COLUMN_TYPES[self.kind])
+
+    def nullable(self, column: str) -> str:
+        """``column``, with null for windows that have no value of the field."""
+        return f"Nullable({column})" if self.optional else column
+
+
+@dataclass(frozen=True, slots=True)
+class FieldValues:
+    """The values of one field for the records of a batch. ``values``: an array of float64, or of
+    int64 for integers and truth values, or a list of text. ``present`` None: no value is null."""
+
+    values: Any
+    present: NDArray[np.bool_] | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> FieldValues:
+        """Those of some records."""
+        whole = self.values
+        values = [whole[row] for row in rows.tolist()] if isinstance(whole, list) else whole[rows]
+        return FieldValues(values, None if self.present is None else self.present[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """Records of a batch in log order, as parallel columns: ``slots`` says which window each one
+    belongs to. ``times_ms`` is the event time, ``offsets`` the place in the log."""
+
+    slots: Slots
+    times_ms: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    fields: Mapping[str, FieldValues]
+
+    def take(self, rows: NDArray[np.int64]) -> Additions:
+        """Those of some records."""
+        return Additions(
+            self.slots[rows],
+            self.times_ms[rows],
+            self.offsets[rows],
+            {name: values.take(rows) for name, values in self.fields.items()},
+        )
+
+    def of(self, field: str) -> tuple[Additions, Any]:
+        """The records whose ``field`` is not null, and its values."""
+        found = self.fields[field]
+        if found.present is None or found.present.all():
+            return self, found.values
+        rows = np.flatnonzero(found.present)
+        kept = replace(self, fields={field: found}).take(rows)
+        return kept, kept.fields[field].values
+
+
+class States(ABC):
+    """The states of one aggregator in all slots of a partition."""
+
+    @abstractmethod
+    def resize(self, capacity: int) -> None:
+        """There are slots up to ``capacity``."""
+
+    @abstractmethod
+    def begin(self, slots: Slots) -> None:
+        """These slots hold a window without records."""
+
+    @abstractmethod
+    def fold(self, additions: Additions) -> None:
+        """Add records."""
+
+    @abstractmethod
+    def merge(self, into: Slots, other: Slots) -> None:
+        """Add the state of ``other[i]`` to that of ``into[i]``. No slot is twice in ``into``."""
+
+    @abstractmethod
+    def written(self, slots: Slots) -> list[Any]:
+        """The state of each slot, as MessagePack has it; to be encoded before the next call of any
+        other method, for it may be the state itself."""
+
+    @abstractmethod
+    def restore(self, slots: Slots, written: Sequence[Any]) -> None:
+        """The inverse of `written`."""
+
+    @abstractmethod
+    def rows(self, slots: Slots) -> list[Sequence[Any]]:
+        """The values of each column, in the order of `Aggregate.columns`."""
+
+    @property
+    @abstractmethod
+    def bytes_used(self) -> int:
+        """Memory beyond `Aggregate.slot_bytes` for each slot, to within a fifth."""
+
+
+@dataclass(frozen=True)
+class Aggregate(ABC):
+    """A declared aggregator of the values of ``field``."""
+
+    field: str
+
+    word: ClassVar[str]
+    """its name in messages and in the stored declaration"""
+    takes: ClassVar[frozenset[type]] = frozenset({int, float, bool})
+    """the types of field that it aggregates"""
+    slot_bytes: ClassVar[int] = 40
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What it reads of an event."""
+        return (self.field,)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What changes the meaning of a stored state, besides the field."""
+        return {}
+
+    def declaration(self, types: Mapping[str, FieldType]) -> str:
+        """The text that must not change while a state lives."""
+        options = [f"{name}={value}" for name, value in self.options.items()]
+        kinds = [f"{name}: {types[name]}" for name in self.fields]
+        return f"{self.word}({', '.join([*kinds, *options])})"
+
+    def check(self, types: Mapping[str, FieldType]) -> None:
+        """Raises `UsageError` for a field of a type that it cannot aggregate."""
+        for name in self.fields:
+            if types[name].kind not in self.takes:
+                known = ", ".join(sorted(kind.__name__ for kind in self.takes))
+                raise UsageError(
+                    f"{self.word}({name!r}) takes fields of {known}, and this is {types[name]}."
+                )
+
+    @property
+    def state_bytes_max(self) -> int:
+        """What one written state may have at most."""
+        return 100
+
+    @abstractmethod
+    def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
+        """The columns of its rows, when it is declared as ``name``, and their ClickHouse types."""
+
+    @abstractmethod
+    def states(self, types: Mapping[str, FieldType]) -> States:
+        """Empty states, for one partition."""
+
+
+class SlotArrays:
+    """Named arrays of equal length, one value a slot."""
+
+    def __init__(self, **columns: tuple[DTypeLike, Any]) -> None:
+        """Of each array its type, and what `begin` sets."""
+        self._initial = {name: initial for name, (_, initial) in columns.items()}
+        self.arrays: dict[str, NDArray[Any]] = {
+            name: np.full(0, initial, dtype) for name, (dtype, initial) in columns.items()
+        }
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.arrays[name]
+
+    def resize(self, capacity: int) -> None:
+        for name, array in self.arrays.items():
+            grown = np.full(capacity, self._initial[name], array.dtype)
+            grown[: len(array)] = array
+            self.arrays[name] = grown
+
+    def begin(self, slots: Slots) -> None:
+        for name, array in self.arrays.items():
+            array[slots] = self._initial[name]
+
+    def written(self, slots: Slots) -> list[Any]:
+        columns = [array[slots].tolist() for array in self.arrays.values()]
+        return columns[0] if len(columns) == 1 else [*zip(*columns, strict=True)]
+
+    def restore(self, slots: Slots, written: Sequence[Any]) -> None:
+        if not len(slots):
+            return
+        columns = [written] if len(self.arrays) == 1 else [*zip(*written, strict=True)]
+        for array, column in zip(self.arrays.values(), columns, strict=True):
+            array[slots] = column
+
+
+class ArrayStates(States):
+    """States that are numbers of a fixed width."""
+
+    def __init__(self, **columns: tuple[DTypeLike, Any]) -> None:
+        self.state = SlotArrays(**columns)
+
+    def resize(self, capacity: int) -> None:
+        self.state.resize(capacity)
+
+    def begin(self, slots: Slots) -> None:
+        self.state.begin(slots)
+
+    def written(self, slots: Slots) -> list[Any]:
+        return self.state.written(slots)
+
+    def restore(self, slots: Slots, written: Sequence[Any]) -> None:
+        self.state.restore(slots, written)
+
+    @property
+    def bytes_used(self) -> int:
+        return 0
+
+
+def or_null(values: Sequence[Any], present: NDArray[np.bool_]) -> list[Any]:
+    """The values, with None where there is none."""
+    found = list(values)
+    for row in np.flatnonzero(~present).tolist():
+        found[row] = None
+    return found

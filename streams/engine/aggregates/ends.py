@@ -1,0 +1,160 @@
+"""The earliest and the latest value: `First`, `Last`. Of two with one event time, the offset decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.engine.aggregates.aggregate import (
+    Additions,
+    Aggregate,
+    ArrayStates,
+    FieldType,
+    Slots,
+    States,
+    or_null,
+)
+from streams.engine.state.runs import run_starts
+
+TEXT_MAX_BYTES = 32 << 10
+"""Of a value of text: a longer one is refused with its record (streams/engine/aggregates/field_columns.py)."""
+
+_Stamped = tuple[int, int, str]
+"""Event time in milliseconds, offset, text: ordered by the first two, which no two records share."""
+
+
+@dataclass(frozen=True)
+class _End(Aggregate):
+    takes: ClassVar[frozenset[type]] = frozenset({int, float, bool, str})
+    slot_bytes: ClassVar[int] = 150
+    latest: ClassVar[bool]
+
+    @property
+    def state_bytes_max(self) -> int:
+        return TEXT_MAX_BYTES + 100
+
+    def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
+        return {name: types[self.field].column}
+
+    def states(self, types: Mapping[str, FieldType]) -> States:
+        kind = types[self.field].kind
+        if kind is str:
+            return _TextEnds(self.field, latest=self.latest)
+        return _NumberEnds(self.field, kind, latest=self.latest)
+
+
+@dataclass(frozen=True)
+class First(_End):
+    """The value of the record with the earliest event time: a column of the field's type."""
+
+    word: ClassVar[str] = "First"
+    latest: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Last(_End):
+    """The value of the record with the latest event time: a column of the field's type."""
+
+    word: ClassVar[str] = "Last"
+    latest: ClassVar[bool] = True
+
+
+def _end_rows(additions: Additions, *, latest: bool) -> Slots:
+    """Of each slot the row of its earliest or latest record."""
+    order = np.lexsort((additions.offsets, additions.times_ms, additions.slots))
+    if not len(order):
+        return order
+    first = run_starts(additions.slots[order])
+    return order[np.r_[first[1:], len(order)] - 1 if latest else first]
+
+
+class _NumberEnds(ArrayStates):
+    """``off`` -1: no record."""
+
+    def __init__(self, field: str, kind: type, *, latest: bool) -> None:
+        dtype = np.float64 if kind is float else np.int64
+        super().__init__(ms=(np.int64, 0), off=(np.int64, -1), value=(dtype, 0))
+        self._field = field
+        self._kind = kind
+        self._latest = latest
+
+    def fold(self, additions: Additions) -> None:
+        found, values = additions.of(self._field)
+        rows = _end_rows(found, latest=self._latest)
+        columns = (found.times_ms[rows], found.offsets[rows], values[rows])
+        self._offer(found.slots[rows], *columns)
+
+    def merge(self, into: Slots, other: Slots) -> None:
+        some = self.state["off"][other] >= 0
+        columns = (array[other[some]] for array in self.state.arrays.values())
+        self._offer(into[some], *columns)
+
+    def _offer(
+        self, slots: Slots, ms: NDArray[np.int64], off: NDArray[np.int64], value: NDArray[Any]
+    ) -> None:
+        held_ms, held_off = self.state["ms"][slots], self.state["off"][slots]
+        later = (ms > held_ms) | ((ms == held_ms) & (off > held_off))
+        wins = (held_off < 0) | (later == self._latest)
+        for array, column in zip(self.state.arrays.values(), (ms, off, value), strict=True):
+            array[slots[wins]] = column[wins]
+
+    def rows(self, slots: Slots) -> list[Sequence[Any]]:
+        values = map(self._kind, self.state["value"][slots].tolist())
+        return [or_null([*values], self.state["off"][slots] >= 0)]
+
+
+class _TextEnds(States):
+    def __init__(self, field: str, *, latest: bool) -> None:
+        self._field = field
+        self._latest = latest
+        self._held: list[_Stamped | None] = []
+        self._text_bytes = 0
+
+    def resize(self, capacity: int) -> None:
+        self._held += [None] * (capacity - len(self._held))
+
+    def begin(self, slots: Slots) -> None:
+        for slot in slots.tolist():
+            self._hold(slot, None)
+
+    def fold(self, additions: Additions) -> None:
+        found, values = additions.of(self._field)
+        for row in _end_rows(found, latest=self._latest).tolist():
+            stamped = (int(found.times_ms[row]), int(found.offsets[row]), values[row])
+            self._offer(int(found.slots[row]), stamped)
+
+    def merge(self, into: Slots, other: Slots) -> None:
+        for slot, source in zip(into.tolist(), other.tolist(), strict=True):
+            stamped = self._held[source]
+            if stamped is not None:
+                self._offer(slot, stamped)
+
+    def _offer(self, slot: int, stamped: _Stamped) -> None:
+        held = self._held[slot]
+        if held is None or (stamped[:2] > held[:2]) == self._latest:
+            self._hold(slot, stamped)
+
+    def _hold(self, slot: int, stamped: _Stamped | None) -> None:
+        before = self._held[slot]
+        self._text_bytes -= len(before[2]) if before else 0
+        self._text_bytes += len(stamped[2]) if stamped else 0
+        self._held[slot] = stamped
+
+    def written(self, slots: Slots) -> list[Any]:
+        return [self._held[slot] for slot in slots.tolist()]
+
+    def restore(self, slots: Slots, written: Sequence[Any]) -> None:
+        for slot, stamped in zip(slots.tolist(), written, strict=True):
+            self._hold(slot, (stamped[0], stamped[1], stamped[2]) if stamped else None)
+
+    def rows(self, slots: Slots) -> list[Sequence[Any]]:
+        held = [self._held[slot] for slot in slots.tolist()]
+        return [[None if one is None else one[2] for one in held]]
+
+    @property
+    def bytes_used(self) -> int:
+        return self._text_bytes

@@ -1,0 +1,157 @@
+"""Percentiles within a relative error: `Quantiles`, a DDSketch (Masson, Rim, Lee: VLDB 2019).
+
+A value x of magnitude between 1e-12 and 1e18 is counted in the bucket ceil(ln |x| / ln g) of its sign,
+g = (1 + error) / (1 - error), whose middle lies within ``error`` of each of its values. Smaller
+magnitudes count as 0, greater ones as 1e18. Buckets are never joined, so a state does not depend on
+the order of its records, and two states merge by adding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from streams.core.errors import UsageError
+from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
+
+SMALLEST, GREATEST = 1e-12, 1e18
+_ERROR_MIN, _ERROR_MAX = 0.001, 0.5
+_CODES = 1 << 20
+"""More than there are codes of one sign."""
+_BUCKET_BYTES = 120
+
+
+@dataclass(frozen=True)
+class Quantiles(Aggregate):
+    """The values at ranks ``at`` (0.5 is the median), within the relative error ``error``: of n values in
+    order, `at` q is the one of index floor(q * (n - 1)). A column of Float64 for each, ``q_50`` and
+    ``q_99_9`` where the aggregator is called ``q``."""
+
+    at: tuple[float, ...] = (0.5, 0.9, 0.99)
+    error: float = 0.01
+
+    word: ClassVar[str] = "Quantiles"
+    slot_bytes: ClassVar[int] = 300
+
+    def __post_init__(self) -> None:
+        if not self.at or not all(0 <= one <= 1 for one in self.at):
+            raise UsageError(f"Quantiles({self.field!r}): at={self.at} has ranks beyond 0 to 1.")
+        names = [*map(_percent, self.at)]
+        if len({*names}) < len(names):
+            raise UsageError(
+                f"Quantiles({self.field!r}): at={self.at} has two ranks whose columns have one name: "
+                f"they are named by percentages with 6 digits behind the point."
+            )
+        if not _ERROR_MIN <= self.error <= _ERROR_MAX:
+            raise UsageError(
+                f"Quantiles({self.field!r}): error={self.error} is not {_ERROR_MIN} to {_ERROR_MAX}."
+            )
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return {"error": self.error}
+
+    @property
+    def ln_gamma(self) -> float:
+        """The width of a bucket, in logarithms."""
+        return math.log((1 + self.error) / (1 - self.error))
+
+    @property
+    def state_bytes_max(self) -> int:
+        magnitudes = math.log(GREATEST / SMALLEST) / self.ln_gamma
+        return int(2 * magnitudes + 3) * 8
+
+    def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
+        column = types[self.field].nullable("Float64")
+        return {f"{name}_{_percent(rank)}": column for rank in self.at}
+
+    def states(self, types: Mapping[str, FieldType]) -> _Sketches:
+        return _Sketches(self)
+
+
+def _percent(rank: float) -> str:
+    return f"{abs(rank) * 100:.6f}".rstrip("0").rstrip(".").replace(".", "_")
+
+
+class _Sketches(States):
+    """Of each slot, how many values each bucket has. A code is the bucket with the sign of its values,
+    moved so that codes sort as values do: 0 is zero, 1 the smallest magnitude."""
+
+    def __init__(self, declared: Quantiles) -> None:
+        self._declared = declared
+        self._ln_gamma = declared.ln_gamma
+        self._first = math.ceil(math.log(SMALLEST) / self._ln_gamma)
+        self._counts: list[dict[int, int]] = []
+        self._buckets = 0
+
+    def resize(self, capacity: int) -> None:
+        self._counts += [{} for _ in range(capacity - len(self._counts))]
+
+    def begin(self, slots: Slots) -> None:
+        for slot in slots.tolist():
+            self._buckets -= len(self._counts[slot])
+            self._counts[slot] = {}
+
+    def fold(self, additions: Additions) -> None:
+        found, values = additions.of(self._declared.field)
+        pairs = found.slots * (2 * _CODES) + (self._codes(values) + _CODES)
+        distinct, counts = np.unique(pairs, return_counts=True)
+        slots, codes = distinct // (2 * _CODES), distinct % (2 * _CODES) - _CODES
+        for slot, code, count in zip(slots.tolist(), codes.tolist(), counts.tolist(), strict=True):
+            self._add(self._counts[slot], code, count)
+
+    def _codes(self, values: Any) -> Slots:
+        v = np.asarray(values, np.float64)
+        magnitude = np.clip(np.abs(v), SMALLEST, GREATEST)
+        bucket = np.ceil(np.log(magnitude) / self._ln_gamma) - self._first + 1
+        codes = np.where(np.abs(v) < SMALLEST, 0.0, np.copysign(np.maximum(bucket, 1), v))
+        return codes.astype(np.int64)
+
+    def _add(self, counts: dict[int, int], code: int, count: int) -> None:
+        if code in counts:
+            counts[code] += count
+        else:
+            counts[code] = count
+            self._buckets += 1
+
+    def merge(self, into: Slots, other: Slots) -> None:
+        for slot, source in zip(into.tolist(), other.tolist(), strict=True):
+            counts = self._counts[slot]
+            for code, count in self._counts[source].items():
+                self._add(counts, code, count)
+
+    def written(self, slots: Slots) -> list[Any]:
+        return [self._counts[slot] for slot in slots.tolist()]
+
+    def restore(self, slots: Slots, written: Sequence[Any]) -> None:
+        for slot, counts in zip(slots.tolist(), written, strict=True):
+            self._counts[slot] = dict(counts)
+            self._buckets += len(counts)
+
+    def rows(self, slots: Slots) -> list[Sequence[Any]]:
+        found = [self._values(self._counts[slot]) for slot in slots.tolist()]
+        return [list(column) for column in zip(*found, strict=True)]
+
+    def _values(self, counts: Mapping[int, int]) -> list[float | None]:
+        ranks = self._declared.at
+        if not counts:
+            return [None] * len(ranks)
+        codes = np.array(sorted(counts), np.int64)
+        upto = np.cumsum([counts[code] for code in codes.tolist()])
+        wanted = np.floor(np.array(ranks) * (upto[-1] - 1))
+        return [self._value(int(code)) for code in codes[np.searchsorted(upto, wanted, "right")]]
+
+    def _value(self, code: int) -> float:
+        """Within the error of each value that has this code."""
+        if not code:
+            return 0.0
+        upper = math.exp((abs(code) - 1 + self._first) * self._ln_gamma)
+        return math.copysign(upper * (1 - self._declared.error), code)
+
+    @property
+    def bytes_used(self) -> int:
+        return self._buckets * _BUCKET_BYTES

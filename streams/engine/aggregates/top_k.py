@@ -1,0 +1,166 @@
+"""The most frequent values: `TopK`, by the Space-Saving algorithm (Metwally, Agrawal, El Abbadi 2005).
+
+A state holds ``capacity`` values with a count each. As long as a window has no more different values, the
+counts are exact. Above, the value with the smallest count gives its place and its count to a new one,
+and the count it gives is that one's *error*: true count <= count <= true count + error, and error is at
+most n / capacity of n records. So each value that more than n / capacity records have is in the state.
+
+Merged counts add up; a value that a full state does not hold may have had its smallest count there.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from streams.core.errors import UsageError
+from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
+
+VALUE_MAX = 200
+"""Characters of a value that are told apart."""
+_K_MAX, _CAPACITY_MAX = 100, 1000
+_ITEM_BYTES = 300
+
+_Counts = dict[str, list[int]]
+"""Of each value its count and the error of that."""
+
+
+@dataclass(frozen=True)
+class TopK(Aggregate):
+    """The ``k`` most frequent values of a field, most frequent first: columns ``top`` (Array(String)) and
+    ``top_n`` (Array(UInt64), their counts) where the aggregator is called ``top``. Counts are at
+    most n / capacity too high for n records, and exact up to ``capacity`` different values (default
+    10 * k). Values are told apart by their first 200 characters."""
+
+    k: int = 10
+    capacity: int = 0
+
+    word: ClassVar[str] = "TopK"
+    takes: ClassVar[frozenset[type]] = frozenset({int, bool, str})
+    slot_bytes: ClassVar[int] = 150
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "capacity", self.capacity or 10 * self.k)
+        if not 1 <= self.k <= min(_K_MAX, self.capacity) or self.capacity > _CAPACITY_MAX:
+            raise UsageError(
+                f"TopK({self.field!r}): k={self.k} is 1 to {_K_MAX} and at most capacity="
+                f"{self.capacity}, which is at most {_CAPACITY_MAX}."
+            )
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return {"capacity": self.capacity}
+
+    @property
+    def state_bytes_max(self) -> int:
+        return self.capacity * (4 * VALUE_MAX + 25)
+
+    def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
+        return {name: "Array(String)", f"{name}_n": "Array(UInt64)"}
+
+    def states(self, types: Mapping[str, FieldType]) -> _Summaries:
+        return _Summaries(self)
+
+
+class _Summaries(States):
+    def __init__(self, declared: TopK) -> None:
+        self._declared = declared
+        self._capacity = declared.capacity
+        self._counts: list[_Counts] = []
+        self._items = 0
+
+    def resize(self, capacity: int) -> None:
+        self._counts += [{} for _ in range(capacity - len(self._counts))]
+
+    def begin(self, slots: Slots) -> None:
+        for slot in slots.tolist():
+            self._hold(slot, {})
+
+    def _hold(self, slot: int, counts: _Counts) -> None:
+        self._items += len(counts) - len(self._counts[slot])
+        self._counts[slot] = counts
+
+    def fold(self, additions: Additions) -> None:
+        found, values = additions.of(self._declared.field)
+        texts = values if isinstance(values, list) else map(str, values.tolist())
+        by_slot: dict[int, list[str]] = {}
+        for slot, text in zip(found.slots.tolist(), texts, strict=True):
+            by_slot.setdefault(slot, []).append(text[:VALUE_MAX])
+        for slot, items in by_slot.items():
+            counts = self._counts[slot]
+            self._items -= len(counts)
+            _count(counts, items, self._capacity)
+            self._items += len(counts)
+
+    def merge(self, into: Slots, other: Slots) -> None:
+        for slot, source in zip(into.tolist(), other.tolist(), strict=True):
+            merged = _merged(self._counts[slot], self._counts[source], self._capacity)
+            self._hold(slot, merged)
+
+    def written(self, slots: Slots) -> list[Any]:
+        return [self._counts[slot] for slot in slots.tolist()]
+
+    def restore(self, slots: Slots, written: Sequence[Any]) -> None:
+        for slot, counts in zip(slots.tolist(), written, strict=True):
+            self._hold(slot, {item: list(pair) for item, pair in counts.items()})
+
+    def rows(self, slots: Slots) -> list[Sequence[Any]]:
+        k = self._declared.k
+        best = [_ranked(self._counts[slot])[:k] for slot in slots.tolist()]
+        return [
+            [[item for item, _ in items] for items in best],
+            [[count for _, (count, _) in items] for items in best],
+        ]
+
+    @property
+    def bytes_used(self) -> int:
+        return self._items * _ITEM_BYTES
+
+
+def _ranked(counts: _Counts) -> list[tuple[str, list[int]]]:
+    return sorted(counts.items(), key=lambda one: (-one[1][0], one[0]))
+
+
+def _count(counts: _Counts, items: Iterable[str], capacity: int) -> None:
+    """Count ``items`` one after the other."""
+    smallest: list[tuple[int, str]] | None = None
+    for item in items:
+        if item in counts:
+            counts[item][0] += 1
+        elif len(counts) < capacity:
+            counts[item] = [1, 0]
+        else:
+            if smallest is None:
+                smallest = [(count, other) for other, (count, _) in counts.items()]
+                heapq.heapify(smallest)
+            count = _evict(counts, smallest)
+            counts[item] = [count + 1, count]
+            heapq.heappush(smallest, (count + 1, item))
+
+
+def _evict(counts: _Counts, smallest: list[tuple[int, str]]) -> int:
+    """Remove a value of the smallest count, which is returned. ``smallest`` has each value once, with its
+    count of some time ago, which is no more than its count."""
+    while True:
+        count, item = heapq.heappop(smallest)
+        if counts[item][0] == count:
+            del counts[item]
+            return count
+        heapq.heappush(smallest, (counts[item][0], item))
+
+
+def _merged(one: _Counts, other: _Counts, capacity: int) -> _Counts:
+    missing = [
+        min((count for count, _ in counts.values()), default=0) if len(counts) >= capacity else 0
+        for counts in (one, other)
+    ]
+    both: _Counts = {}
+    for item in {**one, **other}:
+        pairs = [
+            counts.get(item, [least, least])
+            for counts, least in zip((one, other), missing, strict=True)
+        ]
+        both[item] = [sum(count for count, _ in pairs), sum(error for _, error in pairs)]
+    return dict(_ranked(both)[:capacity])

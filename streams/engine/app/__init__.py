@@ -1,0 +1,1 @@
+"""What a user declares: topics, agents, tables, windows and pages of one app."""

@@ -1,0 +1,102 @@
+"""The part of `App` that declares windows with aggregators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from streams.core.errors import UsageError
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.topics.topic import Topic
+from streams.engine.agents.window_agent import WindowAgent, window_agent
+from streams.engine.aggregates.aggregate import Aggregate
+from streams.engine.streams.window_aggregates import AggregatedWindows, Late, OnClose, Span, span_ms
+
+
+class _Declares(Protocol):
+    """What an `App` has besides."""
+
+    _agents: dict[str, Any]
+
+    @property
+    def group(self) -> str: ...
+
+    def check_agent(self, agent: Any) -> None: ...
+
+    def add_clickhouse_table(self, declared: ClickHouseTable) -> None: ...
+
+
+class WindowDeclarations:
+    """Mixed into `App`."""
+
+    def windows(
+        self: _Declares,
+        name: str,
+        *,
+        of: Topic,
+        by: Sequence[str],
+        fold: Mapping[str, Aggregate],
+        size: Span = 0,
+        step: Span = 0,
+        gap: Span = 0,
+        grace: Span = 60.0,
+        late: Late = "dead_letter",
+        keys: Literal["record", "any"] = "record",
+        on_window_close: OnClose | None = None,
+        ids: str = "",
+        ttl_days: int | None = None,
+        group: str | None = None,
+        description: str = "",
+    ) -> AggregatedWindows:
+        """Declare windows of the events of ``of``; their rows are the ClickHouse table ``name``.
+
+        ``by``: the fields of a window's key. ``fold``: aggregators by the names of their columns.
+        ``size``, ``step``: a window of ``size`` begins every ``step``, default ``size``; ``gap`` instead
+        of both: sessions. Lengths of time are seconds, timedeltas or text like "5m".
+
+        A window closes once the watermark, the highest event time of its partition, has passed its end by
+        ``grace``. ``late``: what becomes of a record that comes afterwards: a dead letter
+        `window_closed`, or it is dropped and counted. ``on_window_close``: a plain function, called
+        once for each closed window; what it sends with `Topic.send_soon` is in the same transaction.
+        ``keys`` "any": ``by`` need not have the topic's key field, and a key has a row for each partition.
+        ``ids``: the field that identifies an event. A repeat within `DIA_DEDUPE_TTL_S` counts once; one with
+        another payload is a dead letter `idempotency_conflict`. All windows of a topic have the same.
+        ``ttl_days``: how long ClickHouse keeps rows.
+
+        All windows of a topic are one agent, ``{topic}-windows``. Raises `UsageError`.
+        """
+        size_ms = span_ms("size", size)
+        declared = AggregatedWindows(
+            name=name,
+            topic=of,
+            by=(by,) if isinstance(by, str) else tuple(by),
+            fold=dict(fold),
+            size_ms=size_ms,
+            step_ms=span_ms("step", step) or size_ms,
+            gap_ms=span_ms("gap", gap),
+            grace_ms=span_ms("grace", grace),
+            late=late,
+            keys=keys,
+            on_window_close=on_window_close,
+            ids=ids,
+            ttl_days=ttl_days,
+            description=description,
+        )
+        agent = _agent_with(self, declared, group)
+        self.add_clickhouse_table(declared.table)
+        self._agents[agent.name] = agent
+        return declared
+
+
+def _agent_with(app: _Declares, declared: AggregatedWindows, group: str | None) -> WindowAgent:
+    """The agent of the windows that its topic has, with these."""
+    topic = declared.topic
+    name = f"{topic.name}-windows"
+    before = app._agents.get(name)  # noqa: SLF001 - what it is mixed into
+    if not isinstance(before, WindowAgent) or before.source is not topic:
+        agent = window_agent(name, topic, group or app.group, (declared,))
+        app.check_agent(agent)
+        return agent
+    if group not in (None, before.group):
+        raise UsageError(f"windows {declared.name!r}: those of {topic.name} are in {before.group}.")
+    return window_agent(name, topic, before.group, (*before.windows, declared))

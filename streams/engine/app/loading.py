@@ -1,0 +1,95 @@
+"""Which app a process runs, and finding it: a module and an attribute in it.
+
+The first of these that names one decides: ``--app``/``-A``, the setting ``DIA_APP``, ``[tool.dia]
+app`` of the pyproject.toml in the working folder or the nearest folder above it, the built-in app.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from streams.core.errors import UsageError
+from streams.engine.app.app import App
+
+BUILT_IN: Final = "agents.app:app"
+ATTRIBUTE: Final = "app"
+"""The attribute of a module that is named alone."""
+_FORM = "Write MODULE:ATTRIBUTE, for one: --app acme.orders:app"
+
+
+def named_app(asked: str = "", folder: Path | None = None) -> str:
+    """The app that is meant where ``asked`` (an option or a setting) says ``asked``.
+
+    Raises `UsageError` for a pyproject.toml that cannot be read.
+    """
+    return asked or _of_project(Path.cwd() if folder is None else folder) or BUILT_IN
+
+
+def load_app(name: str) -> App:
+    """The `App` that ``name`` (MODULE:ATTRIBUTE, or MODULE whose attribute is ``app``) leads to.
+
+    A module of the working folder is found too, after installed ones. Raises `UsageError`
+    naming what is wrong, in one sentence.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not all(part.isidentifier() for part in module_name.split(".")):
+        raise UsageError(f"--app {name!r} names no module. {_FORM}.")
+    if name != BUILT_IN and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    found = _attribute(_module(name, module_name), name, attribute or ATTRIBUTE)
+    if not isinstance(found, App):
+        raise UsageError(
+            f"--app {name}: {attribute or ATTRIBUTE} is of the type {type(found).__name__}, not a "
+            f"streams.App. {_FORM}."
+        )
+    found.check()
+    return found
+
+
+def _module(name: str, module_name: str) -> Any:
+    try:
+        return import_module(module_name)
+    except UsageError as error:
+        raise UsageError(f"--app {name}: {error}") from error
+    except Exception as error:
+        last = str(error).strip().rpartition("\n")[2]
+        raise UsageError(
+            f"--app {name}: module {module_name} cannot be imported: {type(error).__name__}: "
+            f"{last}. Correct it, or run the command in the folder that holds the module."
+        ) from error
+
+
+def _attribute(module: Any, name: str, attribute: str) -> Any:
+    found = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise UsageError(
+                f"--app {name}: module {module.__name__} has no attribute {attribute}. {_FORM}."
+            ) from None
+    return found
+
+
+def _of_project(folder: Path) -> str:
+    """``[tool.dia] app`` of the nearest pyproject.toml; "" where it says nothing."""
+    for at in (folder, *folder.parents):
+        path = at / "pyproject.toml"
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return ""
+        except ValueError as error:
+            raise UsageError(f"{path} cannot be read: {error}. Correct it.") from None
+        tool = document.get("tool", {})
+        said = tool.get("dia", {}).get("app", "") if isinstance(tool, dict) else ""
+        if not isinstance(said, str):
+            raise UsageError(f"{path}: [tool.dia] app is not a string. {_FORM}.")
+        return said
+    return ""

@@ -1,0 +1,1 @@
+"""From the bytes of a fetched batch to events and dead letters."""

@@ -1,0 +1,59 @@
+"""What the headers of a batch say about its values: schema versions, and times to judge them by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streams.core.records import headers
+from streams.core.records.bad_records import OutOfRange, UnknownSchemaVersion, WrongType
+from streams.core.records.defects import Defect, defect
+from streams.core.records.headers import UNNAMED_VERSION
+from streams.core.topics.topic import Topic
+from streams.core.types import RecordBatch
+
+
+@dataclass(slots=True)
+class Envelope:
+    """By position in the batch: the time each record is judged by, schema versions other than
+    `UNNAMED_VERSION`, and records whose headers already refuse them."""
+
+    append_ms: list[int]
+    versions: dict[int, int] = field(default_factory=dict)
+    bad: dict[int, Defect] = field(default_factory=dict)
+
+
+def open_envelopes(topic: Topic, batch: RecordBatch) -> Envelope:
+    """Read the headers, if any record has some; most have none."""
+    if not any(batch.headers):
+        return Envelope(batch.timestamps)
+    envelope = Envelope(list(batch.timestamps))
+    for i in batch.rows_with_headers():
+        named = dict(batch.headers[i])
+        if headers.SCHEMA in named:
+            _read_version(topic, named[headers.SCHEMA], i, envelope)
+        if headers.REPLAY_APPEND_TS in named and i not in envelope.bad:
+            _read_append_ts(named[headers.REPLAY_APPEND_TS], i, envelope)
+    return envelope
+
+
+def _read_version(topic: Topic, raw: bytes, i: int, envelope: Envelope) -> None:
+    version = headers.decimal(raw)
+    if version is None or version not in topic.versions:
+        known = ", ".join(map(str, topic.versions))
+        what = f"expected a schema version of {topic.schema} ({known})"
+        envelope.bad[i] = defect(UnknownSchemaVersion.code, headers.SCHEMA, what)
+    elif version != UNNAMED_VERSION:
+        envelope.versions[i] = version
+
+
+def _read_append_ts(raw: bytes, i: int, envelope: Envelope) -> None:
+    """A replay may make a record older, never younger: nobody moves time by a header."""
+    first_ms, append_ms = headers.decimal(raw), envelope.append_ms[i]
+    path = headers.REPLAY_APPEND_TS
+    if first_ms is None:
+        envelope.bad[i] = defect(WrongType.code, path, "expected decimal milliseconds")
+    elif first_ms > append_ms:
+        what = f"expected a time before this append, {append_ms}, got {first_ms}"
+        envelope.bad[i] = defect(OutOfRange.code, path, what)
+    else:
+        envelope.append_ms[i] = first_ms

@@ -1,0 +1,82 @@
+"""The workers of this host, as each tells of itself in STATE/workers/SLOT.json."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streams.core.degradation.level import HEALTHY, Standing, worst
+from streams.core.process.process import ProcessIdentity
+
+CLOCK_SLACK_S = 1.0
+"""File times and process times come from different clocks."""
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker process last wrote. ``settled``: lag 0, outbox empty, no live windows."""
+
+    pid: int
+    slot: int | str
+    partitions: list[dict[str, Any]] = []
+    sources: list[dict[str, Any]] = []
+    ready: bool = False
+    http_port: int | None = None
+    pages_port: int | None = None
+    settled: bool = False
+    degradation: Standing = HEALTHY
+
+
+def live_workers(state: Path) -> list[Worker]:
+    """The workers whose processes live, by slot; a missing folder means none."""
+    found = [_read(path) for path in sorted((state / "workers").glob("*.json"))]
+    return sorted((worker for worker in found if worker), key=lambda worker: str(worker.slot))
+
+
+def member_prefix(state: Path) -> str | None:
+    """What the group member ids of this folder's workers begin with, before their slot; None until
+    one has run. See streams/engine/runtime/identity.py."""
+    try:
+        return f"{socket.gethostname()}-{(state / 'id').read_text().strip()}-"
+    except OSError:
+        return None
+
+
+def standing(workers: Sequence[Worker]) -> Standing | None:
+    """How the worst of these workers stands; None without workers, of whom nothing is known."""
+    return worst(worker.degradation for worker in workers) if workers else None
+
+
+def pipeline_settled(workers: Sequence[Worker]) -> bool:
+    """Whether nothing is left to do: every partition of every source has an owner among the
+    live workers, and each worker says that its part is done."""
+    owned = {
+        (held["group"], held["topic"], held["partition"])
+        for worker in workers
+        for held in worker.partitions
+    }
+    wanted = {
+        (source["group"], source["topic"], partition)
+        for worker in workers
+        for source in worker.sources
+        for partition in range(source["partitions"])
+    }
+    return bool(wanted) and wanted <= owned and all(worker.settled for worker in workers)
+
+
+def _read(path: Path) -> Worker | None:
+    """None for a file that is being replaced, not of this form, or left by a dead process."""
+    try:
+        written_s_ago = time.time() - path.stat().st_mtime
+        worker = msgspec.json.decode(path.read_bytes(), type=Worker)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    process = ProcessIdentity.of(worker.pid)
+    # A process younger than the file is a stranger that got the dead worker's number.
+    if process is None or process.age_s() + CLOCK_SLACK_S < written_s_ago:
+        return None
+    return worker

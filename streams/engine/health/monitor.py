@@ -1,0 +1,99 @@
+"""Health judged again and again in a process that lives on, and shown as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from streams.connect.cache.recent import Recent
+from streams.core.clock import Clock
+from streams.core.telemetry.health_metrics import HealthMetrics
+from streams.core.topics.topology import DeclaredSource
+from streams.core.types import Broker
+from streams.engine.health.finding import Severity
+from streams.engine.health.live_workers import Worker, member_prefix
+from streams.engine.health.observing import observe
+from streams.engine.health.rule import Health, judge
+from streams.engine.health.stall import CommitHistory
+
+log = structlog.get_logger(__name__)
+
+FRESH_S: Final = 5.0
+INTERVAL_S: Final = 10.0
+
+WorkersKnown = Callable[[], Awaitable[Sequence[Worker]]]
+
+
+class HealthMonitor:
+    """Asks at most once in `FRESH_S`, for all callers. Metrics show what was judged last; a
+    lag that is unknown has no sample, so it is never 0."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        sources: Iterable[DeclaredSource],
+        workers: WorkersKnown,
+        clock: Clock,
+        metrics: HealthMetrics,
+        state: Path,
+    ) -> None:
+        """``state`` is the state folder of this host's workers."""
+        self._state = state
+        self._broker = broker
+        self._sources = tuple(sources)
+        self._workers = workers
+        self._clock = clock
+        self._metrics = metrics
+        self._history = CommitHistory()
+        self._recent = Recent(self._ask, FRESH_S, clock)
+
+    async def read(self) -> Health:
+        """At most `FRESH_S` old."""
+        return await self._recent.get()
+
+    async def run(self) -> None:
+        """Keep the metrics current, until cancelled. They end with it: a process that has stopped
+        observing must not show what it observed."""
+        try:
+            while True:
+                try:
+                    await self.read()
+                except Exception:
+                    self._metrics.clear()
+                    log.exception("health_not_observed")
+                await self._clock.sleep(INTERVAL_S)
+        finally:
+            self._metrics.clear()
+
+    async def close(self) -> None:
+        await self._recent.close()
+
+    async def _ask(self) -> Health:
+        workers = await self._workers()
+        observed = await observe(
+            self._broker,
+            self._sources,
+            workers,
+            self._clock,
+            local_members=member_prefix(self._state),
+        )
+        health = judge(replace(observed, stalls=self._history.stalls(observed)))
+        self._show(health)
+        return health
+
+    def _show(self, health: Health) -> None:
+        metrics = self._metrics
+        metrics.clear()
+        for verdict in Severity:
+            metrics.verdict.labels(verdict.word).set(verdict is health.verdict)
+        metrics.observed.set(health.at_ms / 1000)
+        for row in health.partitions:
+            if row["lag"] is not None:
+                place = (row["group"], row["topic"], str(row["partition"]))
+                metrics.lag_records.labels(*place).set(row["lag"])
+        for one in health.findings:
+            metrics.findings.labels(one.code, one.severity.word, one.subject).set(1)

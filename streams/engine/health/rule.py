@@ -1,0 +1,449 @@
+"""The health rule: findings of an observation, and the verdict that follows. Nothing here asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from streams.core.degradation.level import Level, Standing
+from streams.core.types import TopicPartition
+from streams.engine.health.finding import HealthFinding, Severity
+from streams.engine.health.live_workers import standing
+from streams.engine.health.observation import Observation, SourceObservation
+
+START_WORKERS: Final = "dia worker"
+STALL_S: Final = 300.0
+"""Longer than any job may run, and than a shard's outage holds up a commit."""
+_SHOWN_MAX = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """``lag_records`` is None unless the lag of every declared partition is known."""
+
+    at_ms: int
+    verdict: Severity
+    findings: tuple[HealthFinding, ...]
+    lag_records: int | None
+    partitions: tuple[dict[str, Any], ...]
+    degradation: Standing | None
+    """of the worst worker that is known here; None where none is known"""
+
+    def fields(self) -> dict[str, Any]:
+        """As data."""
+        return {
+            "verdict": self.verdict.word,
+            "at_ms": self.at_ms,
+            "lag_records": self.lag_records,
+            "findings": [finding.fields() for finding in self.findings],
+            "partitions": list(self.partitions),
+        }
+
+
+def judge(observed: Observation) -> Health:
+    """See the package's docstring. Findings are ordered worst first."""
+    findings = [finding for rule in RULES for finding in rule(observed)]
+    findings.sort(key=lambda one: (-one.severity, one.code, one.subject))
+    rows = [row for source in observed.sources for row in _rows(source)]
+    known = [row["lag"] for row in rows if row["lag"] is not None]
+    complete = len(known) == len(rows) and all(
+        source.logs is not None for source in observed.sources
+    )
+    return Health(
+        at_ms=observed.at_ms,
+        verdict=max((one.severity for one in findings), default=Severity.HEALTHY),
+        findings=tuple(findings),
+        lag_records=sum(known) if complete else None,
+        partitions=tuple(rows),
+        degradation=standing(observed.workers),
+    )
+
+
+def _rows(source: SourceObservation) -> Iterator[dict[str, Any]]:
+    group, topic = source.source
+    for partition, log in sorted((source.logs or {}).items()):
+        yield {
+            "group": group,
+            "topic": topic,
+            "partition": partition,
+            "lag": source.lag(partition),
+            "committed": (source.committed or {}).get(partition),
+            "end": log.stable_end,
+            "owner": source.owner(partition),
+        }
+
+
+def unknown_sources(observed: Observation) -> Iterator[HealthFinding]:
+    """What could not be asked is neither zero nor healthy."""
+    if not observed.sources:
+        yield HealthFinding(
+            code="nothing_declared",
+            severity=Severity.UNKNOWN,
+            subject="agents",
+            detail="no agent is declared, so nothing was asked",
+        )
+    for source in observed.sources:
+        if source.logs is None or source.committed is None or source.group is None:
+            yield HealthFinding(
+                code="lag_unknown",
+                severity=Severity.UNKNOWN,
+                subject=source.source.topic,
+                detail=f"lag of group {source.source.group} is unknown",
+                mend="dia doctor",
+                reason=source.why,
+            )
+
+
+def absent_topics(observed: Observation) -> Iterator[HealthFinding]:
+    """A declared source that does not exist takes no record. Red where a group reads it or other
+    sources exist: it was deleted. Without both the cluster is one that was not prepared yet."""
+    prepared = any(source.logs for source in observed.sources)
+    for source in observed.sources:
+        if source.logs == {}:
+            read = prepared or (source.group is not None and bool(source.group.members))
+            yield HealthFinding(
+                code="topic_absent",
+                severity=Severity.RED if read else Severity.WARNING,
+                subject=source.source.topic,
+                detail="the topic does not exist",
+                mend="dia topics apply",
+            )
+
+
+def unread_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Records that no member of their group is going to read."""
+    for source in observed.sources:
+        if not source.logs or source.committed is None or source.group is None:
+            continue
+        if not source.group.stable:
+            yield _finding(
+                source, "group_rebalancing", Severity.WARNING, "is rebalancing: owners are unknown"
+            )
+        elif not source.group.members:
+            yield from _without_owner(source, sorted(source.logs), "group_dead", "has no members")
+        else:
+            bare = [one for one in sorted(source.logs) if source.owner(one) is None]
+            waiting = "does not read them: no member is assigned"
+            yield from _without_owner(source, bare, "partition_unowned", waiting)
+
+
+def _without_owner(
+    source: SourceObservation, partitions: Sequence[int], code: str, why: str
+) -> Iterator[HealthFinding]:
+    if not partitions:
+        return
+    lags = {one: source.lag(one) or 0 for one in partitions}
+    waiting = [one for one, lag in lags.items() if lag]
+    if waiting:
+        detail = f"{why}; {sum(lags.values()):,} unread records in {_named(waiting)}"
+        yield _finding(source, code, Severity.RED, detail, START_WORKERS)
+    else:
+        detail = f"{why}; nothing that is in the log is unread in {_named(partitions)}"
+        yield _finding(source, code, Severity.WARNING, detail, START_WORKERS)
+
+
+def impossible_offsets(observed: Observation) -> Iterator[HealthFinding]:
+    """A committed offset outside its log: records expired unread, or the log is another one."""
+    for source in observed.sources:
+        if not source.logs or source.committed is None:
+            continue
+        for partition, offset in sorted(source.committed.items()):
+            log = source.logs.get(partition)
+            if log is None:
+                continue
+            if offset < log.begin:
+                yield _finding(
+                    source,
+                    "source_truncated",
+                    Severity.RED,
+                    f"has not read offsets {offset} to {log.begin - 1} of partition {partition}, "
+                    "which are no longer in the log",
+                    "dia tables list",
+                )
+            elif offset > log.stable_end:
+                yield _finding(
+                    source,
+                    "committed_past_end",
+                    Severity.RED,
+                    f"committed offset {offset} of partition {partition}, whose log ends at "
+                    f"{log.stable_end}: the topic was truncated or recreated",
+                    "dia tables list",
+                )
+
+
+def never_read(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions whose log has lost its start before the group committed anything: those records
+    were not read by it. Lag counts what the log still has, so it says nothing of them."""
+    for source in observed.sources:
+        if source.committed is None:
+            continue
+        gone = {
+            partition: log.begin
+            for partition, log in sorted((source.logs or {}).items())
+            if log.begin > 0 and partition not in source.committed
+        }
+        bare = [partition for partition in gone if source.owner(partition) is None]
+        for severity, found in (
+            (Severity.RED, bare),
+            (Severity.WARNING, [one for one in gone if one not in bare]),
+        ):
+            if found:
+                detail = (
+                    f"has never committed in {_named(found)}, and records left the log there: all "
+                    f"below offset {gone[found[0]]} of partition {found[0]}"
+                )
+                mend = START_WORKERS if severity is Severity.RED else "dia tables list"
+                yield _finding(source, "expired_unread", severity, detail, mend)
+
+
+_WAYS_OUT: Final = dict.fromkeys(
+    ("batch_unreadable", "source_not_log_append_time"), "dia shed plan --unreadable --topic {topic}"
+)
+"""Next commands by code, where it is not the usual one."""
+CLOCKS_APART_MAX_S: Final = 5.0
+"""Timestamps of clocks kept by NTP differ by milliseconds."""
+HELD_BACK_MAX_S: Final = 60.0
+"""Twice the transaction timeout of dia's own producers."""
+
+
+def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions that wait for an operator's decision."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if held.get("stopped_by"):
+                yield HealthFinding(
+                    code="partition_stopped",
+                    severity=Severity.RED,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"worker {worker.slot} stopped it: {held['stopped_by']}",
+                    mend=_WAYS_OUT.get(held["stopped_by"], "dia tables list").format_map(held),
+                )
+
+
+def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions that have an owner which cannot open them yet, or cannot read on before the schema
+    registry answers, and tries again by itself."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if held.get("waits_for") and not held.get("stopped_by"):
+                ready = held.get("phase") == "ready"
+                verb = "reads nothing of it" if ready else "cannot open it"
+                yield HealthFinding(
+                    code="partition_held" if ready else "partition_not_ready",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"worker {worker.slot} {verb}: {held['waits_for']}",
+                    mend="dia config show" if ready else "dia topics plan",
+                )
+
+
+def stalled_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """With unread records, and not committed for `STALL_S`: its owner does not work, or its group
+    does not stop rebalancing."""
+    for source in observed.sources:
+        stalls = {
+            partition: observed.stalls.get(
+                (source.source.group, TopicPartition(source.source.topic, partition)), 0.0
+            )
+            for partition in source.logs or ()
+            if source.owner(partition) is not None or _rebalances(source)
+        }
+        still = sorted(partition for partition, age_s in stalls.items() if age_s >= STALL_S)
+        if still:
+            age_s = max(stalls[partition] for partition in still)
+            detail = (
+                f"has committed nothing for {age_s:.0f} s in {_named(still)}, with records unread"
+            )
+            yield _finding(source, "partition_stalled", Severity.RED, detail, "dia status")
+
+
+def _rebalances(source: SourceObservation) -> bool:
+    return source.group is not None and not source.group.stable
+
+
+def unproven_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Unread records in partitions of members that no worker known here speaks for: such a member
+    may have stopped the partition. Only a history tells (stall.py), and one look has none."""
+    known = {
+        (held["group"], held["topic"], held["partition"])
+        for worker in observed.workers
+        for held in worker.partitions
+    }
+    for source in observed.sources:
+        group, topic = source.source
+        unproven = [
+            partition
+            for partition in sorted(source.logs or ())
+            if source.lag(partition)
+            and source.owner(partition) is not None
+            and (group, topic, partition) not in known
+            and (group, TopicPartition(topic, partition)) not in observed.stalls
+        ]
+        if unproven:
+            detail = (
+                f"has unread records in {_named(unproven)}, held by workers that are not known "
+                "here: one look cannot tell whether they are read"
+            )
+            yield _finding(source, "progress_unproven", Severity.WARNING, detail, "dia console")
+
+
+def departed_owners(observed: Observation) -> Iterator[HealthFinding]:
+    """A worker of this host that ended holds its partitions until its session is over. Until then
+    it may come back to them, and the records in them wait."""
+    prefix = observed.local_members
+    if prefix is None:
+        return
+    slots = {str(worker.slot) for worker in observed.workers}
+    for source in observed.sources:
+        held = {
+            partition: owner.removeprefix(prefix).partition("-")[0]
+            for partition in source.logs or ()
+            if (owner := source.owner(partition)) is not None and owner.startswith(prefix)
+        }
+        left = sorted(partition for partition, slot in held.items() if slot not in slots)
+        if left:
+            detail = f"has a member of this host that does not run, and holds {_named(left)}"
+            yield _finding(source, "owner_gone", Severity.WARNING, detail, START_WORKERS)
+
+
+def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions that take no records at the moment; they resume by themselves."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if held.get("paused"):
+                yield HealthFinding(
+                    code="partition_paused",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"worker {worker.slot} takes no records: a buffer is full, or what it needs "
+                    "is away",
+                    mend="dia doctor",
+                )
+
+
+def quarantined_tenants(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions with tenants whose records are mostly bad; other tenants do not notice."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if count := held.get("quarantined"):
+                yield HealthFinding(
+                    code="tenant_quarantined",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"most records of {count} tenant{'s' if count > 1 else ''} are bad: they "
+                    f"become dead letters at a bounded rate",
+                    mend="dia dlq breaker list",
+                )
+
+
+def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions whose newest records nobody may read: another program's transaction is open."""
+    for worker in observed.workers:
+        for held in worker.partitions:
+            held_s = held.get("held_back_s") or 0.0
+            if held_s > HELD_BACK_MAX_S:
+                yield HealthFinding(
+                    code="transaction_open",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"a producer's transaction has been open for {held_s:.0f} s: nothing "
+                    f"behind its first record can be read",
+                    mend=f"kafka-transactions.sh find-hanging --topic {held['topic']}",
+                )
+
+
+def moved_offsets(observed: Observation) -> Iterator[HealthFinding]:
+    """Partitions whose owner has committed further than the group's offset says. Workers were asked
+    before the broker, so only a hand or a broker that forgets makes that."""
+    for source in observed.sources:
+        if source.committed is None:
+            continue
+        reached = {
+            held["partition"]: held.get("next_offset") or 0
+            for worker in observed.workers
+            for held in worker.partitions
+            if (held["group"], held["topic"]) == source.source
+        }
+        for partition, offset in sorted(reached.items()):
+            committed = source.committed.get(partition)
+            if partition in (source.logs or ()) and offset > (committed or 0):
+                found = "no offset" if committed is None else f"offset {committed}"
+                yield _finding(
+                    source,
+                    "group_offset_moved",
+                    Severity.WARNING,
+                    f"has {found} committed in partition {partition}, whose state reaches {offset}: "
+                    f"it was reset or deleted. Nothing is read twice; lag is wrong until the next "
+                    f"record, or a restart of the worker, sets it again",
+                    "dia audit",
+                )
+
+
+def clocks_apart(observed: Observation) -> Iterator[HealthFinding]:
+    """Workers whose wall clock is not the brokers'."""
+    for worker in observed.workers:
+        gaps = [held.get("clock_ahead_s") or 0.0 for held in worker.partitions]
+        ahead_s = max(gaps, key=abs, default=0.0)
+        if abs(ahead_s) > CLOCKS_APART_MAX_S:
+            where = "ahead of" if ahead_s > 0 else "behind"
+            yield HealthFinding(
+                code="clocks_apart",
+                severity=Severity.WARNING,
+                subject=f"worker {worker.slot}",
+                detail=f"its clock is {abs(ahead_s):.0f} s or more {where} a broker's: ages, "
+                f"freshness and lag in seconds are wrong by as much",
+                mend="timedatectl timesync-status",
+            )
+
+
+def degraded_workers(observed: Observation) -> Iterator[HealthFinding]:
+    """What workers measure of their dependencies (streams/core/degradation)."""
+    stands = standing(observed.workers)
+    for cause in stands.causes if stands is not None else ():
+        yield HealthFinding(
+            code="degraded",
+            severity=Severity.RED if cause.level >= Level.MINIMAL else Severity.WARNING,
+            subject=cause.signal,
+            detail=f"level {cause.level}: {cause.why}",
+            mend="dia doctor",
+        )
+
+
+Rule: TypeAlias = Callable[[Observation], Iterable[HealthFinding]]
+
+RULES: Final[tuple[Rule, ...]] = (
+    unknown_sources,
+    absent_topics,
+    unread_partitions,
+    departed_owners,
+    impossible_offsets,
+    never_read,
+    stalled_partitions,
+    unproven_partitions,
+    stopped_partitions,
+    waiting_partitions,
+    paused_partitions,
+    quarantined_tenants,
+    held_back_partitions,
+    moved_offsets,
+    clocks_apart,
+    degraded_workers,
+)
+
+
+def _finding(
+    source: SourceObservation, code: str, severity: Severity, detail: str, mend: str = ""
+) -> HealthFinding:
+    detail = f"group {source.source.group} {detail}"
+    return HealthFinding(
+        code=code, severity=severity, subject=source.source.topic, detail=detail, mend=mend
+    )
+
+
+def _named(partitions: Sequence[int]) -> str:
+    shown = ", ".join(map(str, partitions[:_SHOWN_MAX]))
+    more = len(partitions) - _SHOWN_MAX
+    return f"partition{'s' if len(partitions) > 1 else ''} {shown}" + (
+        f" and {more} more" if more > 0 else ""
+    )

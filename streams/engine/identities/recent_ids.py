@@ -1,0 +1,62 @@
+"""The events seen last: rows in memory, in log order, found through a hash table."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.engine.identities.id_rows import HI, LO, LOG, IdRows, empty
+from streams.engine.state.row_table import RowTable
+
+
+class RecentIds:
+    """About 56 bytes an event. It takes half as many rows again as ``capacity`` without being
+    copied: it is full only at the next commit."""
+
+    def __init__(self, capacity: int) -> None:
+        self._rows = empty(capacity + capacity // 2)
+        self._used = 0
+        self._table = RowTable(capacity)
+        self.entries: dict[int, int] = {}
+        """The written entries whose rows are here: number, and latest log time."""
+        self.latest_ms = 0
+
+    def __len__(self) -> int:
+        return self._used
+
+    @property
+    def bytes_used(self) -> int:
+        return self._used * 56
+
+    @property
+    def rows(self) -> IdRows:
+        """All rows, in log order."""
+        return self._rows[: self._used]
+
+    def find(self, needles: IdRows) -> NDArray[np.int64]:
+        """The row of each event, -1 where it is not here. Only hashes of ``needles`` are read."""
+        rows = self._rows
+
+        def meant(candidates: NDArray[np.int64], index: NDArray[np.intp]) -> NDArray[np.bool_]:
+            same: NDArray[np.bool_] = rows[candidates, HI] == needles[index, HI]
+            same &= rows[candidates, LO] == needles[index, LO]
+            return same
+
+        return self._table.find(np.ascontiguousarray(needles[:, HI]), meant)
+
+    def append(self, fresh: IdRows, counts: NDArray[np.intp], known: NDArray[np.int64]) -> None:
+        """Add rows in log order. ``counts`` are the indexes of those that count, one for each
+        event; ``known`` is the row, from `find`, that each of those takes the place of, or -1."""
+        first, self._used = self._used, self._used + len(fresh)
+        if self._used > len(self._rows):
+            grown = empty(max(2 * len(self._rows), self._used))
+            grown[:first] = self._rows[:first]
+            self._rows = grown
+        self._rows[first : self._used] = fresh
+        if len(fresh):
+            self.latest_ms = max(self.latest_ms, int(fresh[-1, LOG]))
+        hashes, rows = fresh[counts, HI], first + counts.astype(np.int64)
+        new = known < 0
+        self._table.add(hashes[new], rows[new])
+        if not new.all():
+            self._table.replace(hashes[~new], known[~new], rows[~new])

@@ -1,0 +1,198 @@
+"""All events a partition remembers, wherever their rows are.
+
+    recent    rows in memory, which grow (streams/engine/identities/recent_ids.py)
+    closing   the same, full; made into runs a slice at a time, once their commit is through
+    runs      immutable files, of which an index is in memory (streams/engine/identities/id_run.py)
+
+A row is written to a file once and never moved. A run goes as a whole when all in it is forgotten,
+so what has expired and is still there is at most a run and the recent rows. Where a row is makes no
+difference to what is found: of several rows of one event the last one in the log counts, and every part that
+may hold the event is asked.
+
+A run is made only of rows whose commit is known to be through, and names the entries they were
+written in. So it is a pure function of the log, and after a restart it stands for those entries
+(`adopt`), even where the store is older than the file: the entries between are read from the
+changelog first. Its name bears the epoch, because a reset begins the numbers anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.derived_files import Files
+from streams.core.errors import StoreUnusable
+from streams.engine.identities.id_filter import masks
+from streams.engine.identities.id_rows import (
+    LO,
+    LOG,
+    IdRows,
+    by_event,
+    event_ends,
+    event_starts,
+    later,
+)
+from streams.engine.identities.id_run import IdRun, read_index
+from streams.engine.identities.id_run_builder import IdRunBuilder
+from streams.engine.identities.recent_ids import RecentIds
+
+
+class RememberedIds:
+    """``run_rows`` is the size at which recent rows become a run."""
+
+    def __init__(self, files: Files, epoch: int, run_rows: int) -> None:
+        self._files = files
+        self._prefix = f"ids-{epoch}-"
+        self._run_rows = max(1, run_rows)
+        self._recent = RecentIds(self._run_rows)
+        self._closing: list[RecentIds] = []
+        self._committed = 0
+        """how many of the closing are committed, oldest first"""
+        self._runs: list[IdRun] = []
+        self._builder: IdRunBuilder | None = None
+
+    def __len__(self) -> int:
+        """Rows, those of expired events that are not yet forgotten included."""
+        return sum(len(part) for part in self._parts())
+
+    @property
+    def bytes_used(self) -> int:
+        return sum(part.bytes_used for part in self._parts())
+
+    def _parts(self) -> list[RecentIds | IdRun]:
+        return [self._recent, *self._closing, *self._runs]
+
+    # --- look-up -----------------------------------------------------------------------------
+
+    def find(self, needles: IdRows) -> tuple[IdRows, NDArray[np.bool_], NDArray[np.int64]]:
+        """For each of these different events: its row, whether there is one, and, for `append`,
+        where among the recent ones (-1: not there). Raises `StoreUnusable`."""
+        known = np.zeros_like(needles)
+        there = np.zeros(len(needles), np.bool_)
+        place = self._recent.find(needles)
+        for part in (self._recent, *self._closing):
+            rows = place if part is self._recent else part.find(needles)
+            found = np.flatnonzero(rows >= 0)
+            _keep_latest(known, there, found, part.rows[rows[found]])
+        if self._runs:
+            bits = masks(needles[:, LO])
+            for run in self._runs:
+                _keep_latest(known, there, *self._ask(run, needles, bits))
+        return known, there, place
+
+    def _ask(
+        self, run: IdRun, needles: IdRows, bits: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.intp], IdRows]:
+        try:
+            return run.find(needles, bits)
+        except StoreUnusable:
+            # The entries it was made of are in the store: the next start makes it anew.
+            self._files.remove(run.name)
+            raise
+
+    # --- growing -----------------------------------------------------------------------------
+
+    def append(self, fresh: IdRows, counts: NDArray[np.intp], place: NDArray[np.int64]) -> None:
+        """Remember rows, in log order: see `RecentIds.append`."""
+        self._recent.append(fresh, counts, place)
+
+    def restore(self, number: int, rows: IdRows) -> None:
+        """Take the rows of a committed entry that no run stands for."""
+        order = by_event(rows)
+        starts = event_starts(rows[order])
+        fresh = rows[np.sort(order[event_ends(starts, len(order)) - 1])]
+        place = self._recent.find(fresh)
+        found = np.flatnonzero(place >= 0)
+        wanted = np.ones(len(fresh), np.bool_)
+        wanted[found] = later(fresh[found], self._recent.rows[place[found]])
+        fresh = fresh[wanted]
+        self._recent.append(fresh, np.arange(len(fresh)), place[wanted])
+        self.written(number, int(rows[:, LOG].max(initial=0)))
+        self.close_full()
+        self.confirm()
+        if self._committed > 1:  # a start does not wait for what can be made later
+            self.step(len(rows))
+
+    def written(self, number: int, latest_ms: int) -> None:
+        """Rows appended since the last call are in entry ``number``."""
+        self._recent.entries[number] = latest_ms
+
+    def close_full(self) -> None:
+        """Begin anew where the recent rows are a run's worth. All of them must be written."""
+        if len(self._recent) >= self._run_rows:
+            self._closing.append(self._recent)
+            self._recent = RecentIds(self._run_rows)
+
+    def confirm(self) -> None:
+        """The commit of everything closed so far is through."""
+        self._committed = len(self._closing)
+
+    def step(self, events: int) -> None:
+        """Work on the oldest closing rows, as much as ``events`` new events pay for."""
+        if not self._committed:
+            return
+        if self._builder is None:
+            recent = self._closing[0]
+            name = f"{self._prefix}{min(recent.entries):020d}"
+            self._builder = IdRunBuilder(recent, self._files, name)
+        run = self._builder.step(_WORK_PER_EVENT * events)
+        if run is not None:
+            self._builder = None
+            self._runs.append(run)
+            del self._closing[0]
+            self._committed -= 1
+
+    # --- shrinking, restarting ---------------------------------------------------------------
+
+    def forget(self, horizon_ms: int) -> None:
+        """Drop whatever holds only rows whose log time is before ``horizon_ms``."""
+        for run in [run for run in self._runs if run.latest_ms < horizon_ms]:
+            self._runs.remove(run)
+            run.close()
+            self._files.remove(run.name)
+        while self._committed and self._closing[0].latest_ms < horizon_ms:
+            if self._builder is not None:
+                self._builder.close()
+                self._builder = None
+            del self._closing[0]
+            self._committed -= 1
+        if len(self._recent) and self._recent.latest_ms < horizon_ms:
+            self._recent = RecentIds(self._run_rows)
+
+    def adopt(self, numbers: Sequence[int]) -> dict[int, int]:
+        """Open the runs that stand for some of these live entries: which do, and the latest
+        log time of each. Files of no use are removed."""
+        live = set(numbers)
+        adopted: dict[int, int] = {}
+        for name in self._files.names():
+            run = self._opened(name) if name.startswith(self._prefix) else None
+            if run is None or live.isdisjoint(run.entries):
+                self._files.remove(name)
+                continue
+            self._runs.append(run)
+            adopted.update((n, latest) for n, latest in run.entries.items() if n in live)
+        return adopted
+
+    def _opened(self, name: str) -> IdRun | None:
+        file = self._files.open(name)
+        try:
+            return IdRun(file, read_index(file))
+        except StoreUnusable:
+            file.close()
+            return None
+
+
+_WORK_PER_EVENT = 4
+"""Making a run handles each of its rows twice: it is done in half the time the next one takes to
+fill."""
+
+
+def _keep_latest(
+    known: IdRows, there: NDArray[np.bool_], at: NDArray[np.intp], rows: IdRows
+) -> None:
+    """Rows found for the events at ``at`` count where nothing later is known."""
+    better = ~there[at] | later(rows, known[at])
+    known[at[better]] = rows[better]
+    there[at] = True

@@ -1,0 +1,144 @@
+"""From a request to the answer of a page: which page, whose key, and when it may be shown.
+
+V1  the page of the path is found; a key that it routes by names a partition
+V2  that partition is here, and open: go on. Else another worker is asked (pages/owners.py)
+V3  the page runs, with a deadline, on what completed events left
+V4  the answer is held until commits have what was read (pages/page_tables.py)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+import structlog
+from starlette.routing import compile_path
+
+from streams.connect.access.refusals import (
+    Forbidden,
+    KeyElsewhere,
+    PageFailed,
+    PageLate,
+    UnknownResource,
+    Unreadable,
+)
+from streams.core.clock import Clock
+from streams.core.errors import Pending, RequestRefused
+from streams.core.topics.current_stream import Running, current
+from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.pages.page_tables import Owned, PageScope, PageTables, Place
+from streams.engine.streams.page import Page, PageRequest, PageResponse, RoutedHandler, Web
+
+PAGE_S: Final = 20.0
+"""Deadline of a page's own code."""
+FORWARDED: Final = "x-dia-forwarded"
+"""A header of requests that another worker sent here: they go no further."""
+
+log = structlog.get_logger(__name__)
+
+
+class Owners(Protocol):
+    """The other workers."""
+
+    async def ask(self, place: Place, request: PageRequest) -> PageResponse | None:
+        """The answer of the worker that has the partition; None where none is known."""
+        ...
+
+
+class NoOwners:
+    """There are no other workers."""
+
+    async def ask(self, place: Place, request: PageRequest) -> PageResponse | None:
+        return None
+
+
+class PageDesk:
+    """See the module docstring. Of one process."""
+
+    def __init__(
+        self,
+        pages: Sequence[Page],
+        agents: Sequence[Agent],
+        groups: Sequence[Owned],
+        sending: Running,
+        clock: Clock,
+        owners: Owners | None = None,
+    ) -> None:
+        self._pages = [(compile_path(page.path)[0], page) for page in pages]
+        self._agents = [agent for agent in agents if isinstance(agent, StreamAgent)]
+        self._groups = groups
+        self._sending = sending
+        self._clock = clock
+        self._owners: Owners = owners if owners is not None else NoOwners()
+
+    async def answer(self, request: PageRequest) -> PageResponse:
+        """Raises `RequestRefused` kinds."""
+        page, request = self._page(request)
+        if request.tenant is not None and not page.tenants:
+            raise Forbidden("this page is of all tenants, and the token is bound to one")
+        tables = PageTables(self._agents, self._groups, self._clock)
+        if isinstance(page.handler, RoutedHandler):
+            elsewhere = await self._elsewhere(page.handler, request, tables)
+            if elsewhere is not None:
+                return elsewhere
+        answered = await self._run(page, request, tables)
+        await tables.committed()
+        return answered
+
+    def _page(self, request: PageRequest) -> tuple[Page, PageRequest]:
+        allowed: set[str] = set()
+        for pattern, page in self._pages:
+            if (found := pattern.match(request.path)) is None:
+                continue
+            if request.method in page.methods:
+                return page, replace(request, match_info=found.groupdict())
+            allowed.update(page.methods)
+        if allowed:
+            raise Unreadable(f"{request.path} answers {', '.join(sorted(allowed))}")
+        raise UnknownResource(f"the app has no page {request.path}")
+
+    async def _elsewhere(
+        self, routed: RoutedHandler, request: PageRequest, tables: PageTables
+    ) -> PageResponse | None:
+        """The answer of another worker; None where the key is here."""
+        key = routed.key(request)
+        if key is None:
+            raise Unreadable(f"the query needs a parameter {routed.query_param!r}")
+        place = tables.place(routed.table.name, key)
+        if place is not None and tables.part(routed.table.name, place) is not None:
+            return None
+        if place is not None and FORWARDED not in request.headers:
+            answered = await self._owners.ask(place, request)
+            if answered is not None:
+                return answered
+        raise KeyElsewhere(
+            f"no worker that is known here has key {key!r} of table {routed.table.name!r} now: its partition "
+            f"moves, or its worker is on another host. Ask again, or ask that host.",
+            retry_after_s=1.0,
+        )
+
+    async def _run(self, page: Page, request: PageRequest, tables: PageTables) -> PageResponse:
+        scope = PageScope(tables, self._sending)
+        former = current.set(scope)
+        try:
+            async with asyncio.timeout(PAGE_S):
+                answered = await page.handler(Web(), request, **request.match_info)
+        except RequestRefused:
+            raise
+        except Pending as pending:
+            raise PageLate(str(pending), retry_after_s=1.0) from pending
+        except TimeoutError as error:
+            raise PageLate(f"page {page.name} took longer than {PAGE_S:g} s") from error
+        except Exception as error:
+            log.exception("page_failed", page=page.name)
+            raise PageFailed(f"page {page.name} raised {type(error).__name__}") from error
+        finally:
+            current.reset(former)
+            scope.end()
+        if not isinstance(answered, PageResponse):
+            log.error("page_failed", page=page.name, gave=type(answered).__name__)
+            raise PageFailed(f"page {page.name} gave no answer: return web.json(...) or the like")
+        return answered

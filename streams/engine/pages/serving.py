@@ -1,0 +1,139 @@
+"""Pages over HTTP, on a port of their own, behind the tokens and bounds of dia's other surfaces.
+
+Order of the checks: token, attempts, rate, size, then the page. The server runs in the loop of the
+worker, where the tables are; a page that computes for long keeps the worker from its records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from streams.connect.access.attempts import Attempts
+from streams.connect.access.authentication import Authenticator
+from streams.connect.access.client_address import client_site
+from streams.connect.access.problem import refusal
+from streams.connect.access.refusals import BodyTooLarge, Forbidden, Unauthenticated
+from streams.connect.access.request_rate import RequestRate
+from streams.connect.access.tokens import Role, Token, TokenFile
+from streams.connect.access.web_server import WebServer, bounded
+from streams.core.clock import Clock
+from streams.core.errors import RequestRefused
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.engine.pages.desk import PageDesk
+from streams.engine.streams.page import PageRequest
+
+BODY_MAX_BYTES: Final = 64 << 10
+REQUESTS: Final = 600
+"""Of one token, in `PERIOD_S`."""
+PERIOD_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 5
+_HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+log = structlog.get_logger(__name__)
+
+
+class PagesServer(WebServer):
+    """Ended by its worker: signals are Faust's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class PageSite:
+    """Serves a desk until stopped."""
+
+    def __init__(
+        self,
+        desk: PageDesk,
+        listener: socket.socket,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """``listener`` is a bound socket; `stop` closes it."""
+        self._desk = desk
+        self._clock = clock
+        self._authenticator = Authenticator(
+            TokenFile.of(settings.home_path(), settings.tokens_file)
+        )
+        self._attempts = Attempts(clock)
+        self._rate = RequestRate(clock, limit=REQUESTS, period_s=PERIOD_S)
+        self._behind_proxy = bool(settings.pages_behind_tls)
+        self._server = PagesServer(
+            self.app(),
+            listener,
+            stop_timeout_s=STOP_TIMEOUT_S,
+            connections=bounded(0 if self._behind_proxy else settings.address_connections),
+            refused=lambda reason: metrics.connections.refused.labels(reason).inc(),
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def app(self) -> Starlette:
+        methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        return Starlette(routes=[Route("/{path:path}", self._told, methods=methods)])
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._server.run_until_stopped(), name="pages")
+
+    async def stop(self) -> None:
+        """Answer what was asked, then end."""
+        self._server.stop()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _told(self, request: Request) -> Response:
+        try:
+            return await self._answer(request)
+        except RequestRefused as error:
+            return refusal(error)
+
+    async def _answer(self, request: Request) -> Response:
+        token = self._token(request)
+        self._rate.take(token.id)
+        answered = await self._desk.answer(
+            PageRequest(
+                method=request.method,
+                path=request.scope["path"],
+                query=dict(request.query_params),
+                headers=dict(request.headers),
+                body=await _body(request),
+                tenant=token.tenant,
+            )
+        )
+        headers = _HEADERS | dict(answered.headers)
+        return Response(answered.body, answered.status, headers, answered.media_type)
+
+    def _token(self, request: Request) -> Token:
+        shown = request.headers.get("authorization")
+        site = client_site(request, behind_proxy=self._behind_proxy)
+        self._attempts.require(site, "")
+        try:
+            token = self._authenticator.token_of(shown, self._clock.now_ms())
+        except Unauthenticated:
+            if shown is not None:
+                self._attempts.failed(site)
+            raise
+        if not token.allows(Role.READ):
+            raise Forbidden("this needs the role read")
+        return token
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_MAX_BYTES:
+            raise BodyTooLarge(f"a page takes a body of at most {BODY_MAX_BYTES} bytes")
+    return bytes(body)

@@ -1,0 +1,67 @@
+"""A pool process: read a job, run it, answer, until the pipe closes.
+
+    python -m streams.engine.pool.child PARENT_PID MODULE:FUNCTION MEMORY_BYTES
+
+The job's code must not reach the pipe: what it prints goes to stderr. The kernel ends this
+process with its parent (PR_SET_PDEATHSIG), for a long job would notice a closed pipe only at its
+end. The memory cap counts from what is mapped once everything is imported, since libraries
+reserve far more address space than they use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import BinaryIO
+
+from streams.engine.pool.frame import ANSWER, HEADER, JOB, MEMORY, RAISED, READY, frame
+
+_PR_SET_PDEATHSIG = 1
+_MESSAGE_MAX = 500
+
+
+def main(parent_pid: int, entry: str, memory_bytes: int) -> None:
+    """Serve until the parent closes the pipe or dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        return
+    jobs, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    module, _, name = entry.partition(":")
+    function: Callable[[bytes], bytes] = getattr(import_module(module), name)
+    _cap_memory(memory_bytes)
+    answers.write(frame(READY, b""))
+    _serve(jobs, answers, function)
+
+
+def _cap_memory(memory_bytes: int) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _serve(jobs: BinaryIO, answers: BinaryIO, function: Callable[[bytes], bytes]) -> None:
+    while header := jobs.read(HEADER.size):
+        length, kind = HEADER.unpack(header)
+        assert kind == JOB
+        reply = _answer(function, jobs.read(length))
+        answers.write(reply)
+
+
+def _answer(function: Callable[[bytes], bytes], job: bytes) -> bytes:
+    try:
+        return frame(ANSWER, function(job))
+    except MemoryError:
+        return frame(MEMORY, b"")
+    except Exception as error:  # noqa: BLE001 - a job's code may raise anything; its answer says so
+        return frame(RAISED, repr(error)[:_MESSAGE_MAX].encode(errors="replace"))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

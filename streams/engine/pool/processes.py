@@ -1,0 +1,96 @@
+"""The real pool: spawned processes that are replaced one by one.
+
+Why not what exists: `concurrent.futures.ProcessPoolExecutor` breaks as a whole when one child
+dies, cannot stop a running job and has no time limit; loky repairs the pool but fails the jobs of
+all its processes; pebble does what is needed under the LGPL, with polling threads between event
+loop and child. Here a process is a subprocess of the event loop: two pipes, no thread.
+
+A process is replaced after ``recycle_jobs`` jobs, and after anything but an answer: what a killed
+or exhausted process still holds is not worth finding out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import ProcessDied
+from streams.core.job_refusals import SimulationFailed, SimulationTimeout
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.engine.pool.worker_process import WorkerProcess
+
+_START_TIMEOUT_S = 60.0
+_STARTS_MAX = 3
+"""Failed starts in a row for one job before it is given back: the host is out of something."""
+
+log = structlog.get_logger(__name__)
+
+
+class ProcessPool:
+    """A `JobPool`. Processes are started when first needed and kept."""
+
+    def __init__(
+        self, entry: str, *, size: int, recycle_jobs: int, memory_bytes: int, clock: Clock
+    ) -> None:
+        """``entry`` names the function that the processes call, as ``module:function``."""
+        self._entry = entry
+        self._size = size
+        self._recycle_jobs = recycle_jobs
+        self._memory_bytes = memory_bytes
+        self._clock = clock
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[WorkerProcess] = []
+        self._busy: set[WorkerProcess] = set()
+        self._closed = False
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that live now."""
+        return [worker.pid for worker in (*self._idle, *self._busy)]
+
+    async def run(self, job: bytes, timeout_s: float) -> bytes:
+        async with self._slots:
+            if self._closed:
+                raise ProcessDied("the pool is closed.")
+            worker = await self._take()
+            self._busy.add(worker)
+            answered = False
+            try:
+                answer = await Deadline(self._clock, timeout_s).wait(worker.run(job))
+                answered = True
+            except DeadlinePassed as error:
+                raise SimulationTimeout(
+                    f"the simulation ran for {timeout_s:g} s, its limit, and was stopped."
+                ) from error
+            finally:
+                self._busy.discard(worker)
+                if answered and worker.jobs < self._recycle_jobs and not self._closed:
+                    self._idle.append(worker)
+                else:
+                    await worker.kill()
+            return answer
+
+    async def _take(self) -> WorkerProcess:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            await worker.kill()
+        for _ in range(_STARTS_MAX):
+            try:
+                start = WorkerProcess.start(self._entry, self._memory_bytes)
+                return await Deadline(self._clock, _START_TIMEOUT_S).wait(start)
+            except (ProcessDied, DeadlinePassed, OSError, SimulationFailed) as error:
+                log.warning("pool_process_not_started", why=str(error))
+        raise ProcessDied("no pool process could be started: is the host out of memory or pids?")
+
+    async def close(self) -> None:
+        self._closed = True
+        workers, self._idle = [*self._idle, *self._busy], []
+        await asyncio.gather(*(worker.kill() for worker in workers))

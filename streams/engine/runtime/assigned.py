@@ -1,0 +1,500 @@
+"""A partition this process was assigned: opening it, committing it, losing it.
+
+    fencing -> restoring -> ready -> (a commit in doubt) -> fencing -> ...
+                      \\-> stopped: an operator decides (of poison, or of what cannot be read,
+                          without a restart)
+
+One task per partition lives as long as the assignment. It opens the partition (A1 to A5), then
+commits it when due; on any doubt it drops everything in memory and opens it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import (
+    AgentFailed,
+    BatchUnreadable,
+    DiaError,
+    EngineFailed,
+    PartitionRestart,
+    PartitionStopped,
+    Pending,
+    SchemaPending,
+    TransientError,
+    WorkerStopped,
+)
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import GroupConsumer, RecordBatch, TopicPartition, TransactionalProducer
+from streams.core.wake_signal import WakeSignal
+from streams.engine.agents.job_agent import Agent, JobAgent
+from streams.engine.runtime.assignment import Opener
+from streams.engine.runtime.commit.commit import commit
+from streams.engine.runtime.commit.handover import Handover
+from streams.engine.runtime.partition import obstacle
+from streams.engine.runtime.partition.clock_gap import ClockGap
+from streams.engine.runtime.partition.held_back import HeldBack
+from streams.engine.runtime.partition.idle import IdleWatch, caught_up
+from streams.engine.runtime.partition.meters import PartitionMeters
+from streams.engine.runtime.partition.partition import Partition
+from streams.engine.runtime.partition.pressure import Pressure
+from streams.engine.runtime.partition.schema_wait import SchemaWait, obtained
+from streams.engine.runtime.poison.poison_register import PoisonRegister
+from streams.engine.runtime.restore.source_watch import SourceWatch
+from streams.engine.runtime.restore.trim import ChangelogTrim
+
+Phase = Literal["fencing", "restoring", "ready", "stopped"]
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class AssignedPartition:
+    """See the module docstring. All methods are called in the loop's thread."""
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        agent: Agent,
+        *,
+        opener: Opener,
+        handover: Handover,
+        consumer: GroupConsumer,
+        clock: Clock,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self.tp = tp
+        self.phase: Phase = "fencing"
+        self._opening_waits_for = ""
+        self._schemas = SchemaWait(tp, clock)
+        self.partition: Partition | None = None
+        self.opening = False
+        """A1 to A4 are under way"""
+        self.stopped_by: DiaError | None = None
+        self._meters = PartitionMeters(metrics, tp, clock)
+        self._agent = agent
+        self._opener = opener
+        self._handover = handover
+        self._consumer = consumer
+        self._clock = clock
+        self._settings = settings
+        jobs = isinstance(agent, JobAgent)
+        self._interval_s = settings.job_commit_interval_s if jobs else settings.commit_interval_s
+        self._metrics = metrics
+        self._producer: TransactionalProducer | None = None
+        self._suspended = False
+        self._failure: DiaError | None = None
+        self._obstacle: obstacle.Obstacle | None = None
+        self._source = SourceWatch(clock)
+        self._ends_worker: WorkerStopped | None = None
+        self._wake = WakeSignal(clock)
+        self._committing = asyncio.Lock()
+        self._committed_once = False
+        self._in_doubt = False
+        self._idle = IdleWatch(settings.idle_close_s)
+        self._held_back = HeldBack()
+        self._clock_gap = ClockGap(clock)
+        self._pressure = Pressure()
+        self._register = PoisonRegister(
+            opener.broker, agent.group, clock, settings.commit_timeout_s
+        )
+        self._trim = ChangelogTrim(opener.broker, settings.trim_commits)
+        self._trail = handover.tracer.partition(tp, agent.group)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to open the partition."""
+        self._task = asyncio.create_task(self._run(), name=f"partition-{self.tp}")
+
+    # --- records -----------------------------------------------------------------------------
+
+    @property
+    def taking(self) -> bool:
+        """Records may be folded now."""
+        waits = self._source.held is not None or self._schemas.held
+        held = self._suspended or self._obstacle is not None or waits
+        return self.phase == "ready" and not held and self._failure is None
+
+    def fold(self, batch: RecordBatch) -> None:
+        """C1, if the batch is the next one; a batch from anywhere else is fetched again."""
+        partition = self.partition
+        if partition is None or not self.taking:
+            return
+        if batch.start != partition.position:
+            self._consumer.seek(self.tp, partition.position)
+            return
+        if self._source.suspects(batch):
+            self._consumer.pause(self.tp)
+            self._wake.notify()
+        else:
+            self._fold(partition, batch)
+
+    def _fold(self, partition: Partition, batch: RecordBatch) -> None:
+        self._source.folding(batch)
+        partition.placement.grown_to(self._consumer.partitions(self.tp.topic))
+        if not batch.append_times and len(batch):
+            self._meet(partition, batch.offsets[0], obstacle.producers_times(batch))
+            batch = RecordBatch(batch.tp, batch.start, batch.offsets[0])
+        self._clock_gap.arrived(batch)
+        try:
+            with self._trail.folding(batch):
+                partition.fold(batch)
+        except SchemaPending as pending:
+            self._consumer.pause(self.tp)
+            self._obstacle = None  # behind this list, which is fetched again
+            self._schemas.begin(pending)
+            return
+        except (Pending, PartitionStopped, PartitionRestart) as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("agent_failed", tp=str(self.tp), offset=batch.start)
+            self._fail(
+                AgentFailed(
+                    f"agent {self._agent.name} raised {error!r} on {self.tp} at offsets "
+                    f"{batch.start} to {batch.end - 1}. Fix it and restart the worker."
+                )
+            )
+        self._meters.count(partition)
+        if partition.position != batch.end:
+            self._consumer.seek(self.tp, partition.position)
+        if len(batch):
+            self._source.folded(batch, partition.reached.last_offset)
+            self._idle.reset()
+        if self._failure is None:
+            self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
+        # Whoever waits for a partition that was away has waited enough: its first commit is now.
+        if not self._committed_once or partition.folded >= self._settings.commit_max_records:
+            self._wake.notify()
+
+    def tick(self) -> None:
+        """Look at silence and at pressure, tell the metrics; called a few times a second.
+
+        Raises the `WorkerStopped` kind that ended the partition's task.
+        """
+        if self._ends_worker is not None:
+            raise self._ends_worker
+        if self.partition is not None:
+            self._read_on(self.partition)
+            if self.taking:
+                self._look_at(self.partition)
+            elif self._obstacle is not None and self.partition.failure is not None:
+                self._fail(self.partition.failure)
+            self._meters.measure(self.partition, self.lag, self.held_back_s, self.clock_ahead_s)
+
+    def _read_on(self, partition: Partition) -> None:
+        """Y3, once the schema registry has answered."""
+        if not self._schemas.over():
+            return
+        self._consumer.seek(self.tp, partition.position)
+        if self.taking and not self._pressure.paused:
+            self._consumer.resume(self.tp)
+
+    @property
+    def waits_for(self) -> str:
+        """What it cannot go on without, and waits for by itself; "" where it waits for nothing."""
+        agent_waits_for = self.partition.waits_for if self.partition is not None else ""
+        return self._opening_waits_for or self._schemas.waits_for or agent_waits_for
+
+    def _look_at(self, partition: Partition) -> None:
+        now_s, consumer = self._clock.monotonic(), self._consumer
+        position, seen = consumer.position(self.tp), consumer.watermarks(self.tp)
+        self._idle.observe(now_s, position, seen)
+        self._held_back.observe(now_s, position, seen)
+        self._clock_gap.observe(position, seen)
+        partition.backlog.observe(now_s, partition.position, seen)
+        progress = partition.progress
+        watermark_ms = self._idle.watermark_ms(
+            now_s, progress.last_append_ms, progress.watermark_ms
+        )
+        if watermark_ms is not None:
+            partition.idle_until(watermark_ms)
+        if partition.failure is not None:
+            self._fail(partition.failure)
+        self._pressure.relieve(partition, consumer, held=self._handover.intake_held)
+
+    def unreadable(self, error: BatchUnreadable) -> None:
+        """The consumer cannot open the next batch: O1, if it is the next one here, too."""
+        partition = self.partition
+        if partition is None or not self.taking:
+            return
+        if error.offset != partition.position:
+            self._consumer.seek(self.tp, partition.position)
+            return
+        self._meet(partition, error.offset, error)
+
+    def _meet(self, partition: Partition, offset: int, error: PartitionStopped) -> None:
+        """O1: fold nothing from ``offset`` on, and stop once all before it is committed."""
+        log.error("unreadable_met", tp=str(self.tp), code=error.code, why=str(error))
+        self._obstacle = obstacle.Obstacle(offset, partition.state.link.epoch, error)
+        self._consumer.pause(self.tp)
+        self._wake.notify()
+
+    def lost_position(self) -> None:
+        """The consumer's position is not in the log: A4 finds out what that means."""
+        if self.taking:
+            self._fail(PartitionRestart(f"the position in {self.tp} is not in its log"))
+
+    @property
+    def paused(self) -> bool:
+        return self._pressure.paused
+
+    @property
+    def held_back_s(self) -> float:
+        """Seconds for which an open transaction has kept its newest records from it."""
+        return self._held_back.seconds(self._clock.monotonic())
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """Seconds by which the worker's clock is ahead of the broker's; None: not known."""
+        return self._clock_gap.ahead_s
+
+    @property
+    def next_offset(self) -> int | None:
+        """Up to where its state was committed; None while it is not open, or never was committed."""
+        link = self.partition.state.link if self.partition is not None else None
+        return link.next_offset if link is not None and link.seq else None
+
+    @property
+    def lag(self) -> int | None:
+        """Last stable offset minus the committed next offset; None while unknown."""
+        seen = self._consumer.watermarks(self.tp)
+        if self.partition is None or seen is None:
+            return None
+        return max(0, seen.last_stable_offset - self.partition.state.link.next_offset)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to read, to commit or to acknowledge. False while the partition does not
+        read (paused, revoked, broker away) or waits for an open transaction: its log may grow."""
+        ready = self.partition if self.taking and not self.paused else None
+        return ready is not None and self.read_all and self.lag == 0 and ready.settled
+
+    @property
+    def read_all(self) -> bool:
+        """The broker said just now that nothing is left to read, and nothing undecided."""
+        now_s, consumer = self._clock.monotonic(), self._consumer
+        return caught_up(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
+
+    # --- assignment --------------------------------------------------------------------------
+
+    async def suspend(self, deadline: Deadline) -> None:
+        """Revoked: stop folding and let the open transaction end, within the deadline."""
+        self._suspended = True
+        try:
+            await deadline.wait(self._committing.acquire())
+        except DeadlinePassed:
+            await self.close()
+            return
+        self._committing.release()
+
+    def keep(self) -> None:
+        """Assigned again without having been anyone else's, as far as we know: go on where
+        folding stopped. If it was, fencing tells at the next commit."""
+        self._suspended = False
+        self._source.rebalanced()
+        self._idle.reset()
+        if self.phase == "ready" and self.partition is not None:
+            self._consumer.seek(self.tp, self.partition.position)
+            # A new assignment is not paused. The consumer raises an error once per seek: one
+            # raised while a list is held back would be missed, and nothing would be read again.
+            if self._pressure.paused or not self.taking:
+                self._consumer.pause(self.tp)
+        else:
+            self._consumer.pause(self.tp)
+            self._consumer.seek(self.tp, 0)
+
+    @property
+    def open(self) -> bool:
+        """Its task lives: it may be kept."""
+        return self._task is not None and not self._task.done()
+
+    async def close(self) -> None:
+        """Lost: end the task, give up producer, store and memory."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self._drop()
+        self._meters.forget()
+
+    async def drain(self) -> None:
+        """Graceful stop: take nothing more, commit what is folded."""
+        self._suspended = True
+        async with self._committing:
+            partition = self.partition
+            if partition is None or self.phase != "ready" or self._failure or self._in_doubt:
+                return
+            if partition.has_changes():
+                await self._commit(partition)
+
+    # --- the task ----------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            self._committed_once = False
+            try:
+                await self._open()
+                await self._commit_when_due()
+            except PartitionStopped as error:
+                met = self._obstacle
+                await self._stop(error)
+                if met is not None and met.error is error:
+                    broker, group = self._opener.broker, self._agent.group
+                    await obstacle.gone(broker, group, self.tp, self._clock, met)  # O4
+                elif not await self._register.let_through(self.tp, error):
+                    return
+            except (PartitionRestart, TransientError) as error:
+                self._metrics.commit.failures.labels(error.code).inc()
+                self._failure, self._opening_waits_for = error, f"{error.code}: {error}"
+                log.warning("partition_restarts", tp=str(self.tp), code=error.code, why=str(error))
+            except WorkerStopped as error:
+                await self._drop()
+                self._ends_worker = error
+                return
+            except Exception as error:
+                log.exception("engine_failed", tp=str(self.tp))
+                await self._stop(
+                    EngineFailed(f"{self.tp}: unexpected {error!r}; its log says more.")
+                )
+                return
+            await self._drop()
+            pause_s = _FIRST_PAUSE_S if self._committed_once else min(2 * pause_s, _LONGEST_PAUSE_S)
+            await self._clock.sleep(pause_s)
+
+    async def _open(self) -> None:
+        if isinstance(self._failure, Pending):
+            await obtained(self._failure, self._clock, self.tp, self._schemas)
+        self._failure = self.stopped_by = self._obstacle = None
+        self._in_doubt = False
+        self._source.opening()
+        self._enter("fencing")
+        self._consumer.pause(self.tp)
+        began = self._clock.monotonic()
+        self.opening = True
+        try:
+            opened = await self._opener.open(
+                self._agent, self.tp, fenced=lambda: self._enter("restoring")
+            )
+        finally:
+            self.opening = False
+        self.partition, self._producer = opened.partition, opened.producer
+        last_offset = opened.partition.state.link.last_offset
+        self._source.opened(last_offset, opened.leader_epoch, began)
+        self._handover.repeat(opened.partition)  # A5
+        took_s = self._clock.monotonic() - began
+        self._meters.opened(opened.partition, took_s, opened.restored_records)
+        self._opening_waits_for = ""
+        self._enter("ready")
+        log.info(
+            "partition_ready",
+            tp=str(self.tp),
+            next_offset=opened.partition.position,
+            restored_records=opened.restored_records,
+            seconds=round(took_s, 3),
+        )
+        self._pressure = Pressure()
+        if not self._suspended:
+            self._consumer.seek(self.tp, opened.partition.position)
+            self._consumer.resume(self.tp)
+
+    async def _commit_when_due(self) -> None:
+        """Commit every interval, sooner when much is folded; returns only by raising."""
+        while True:
+            due_s = self._clock.monotonic() + self._interval_s
+            async with self._committing:
+                if self._failure is not None:
+                    await self._register.tell(self.tp, self._failure, self._producer)
+                    raise self._failure
+                if not self._suspended and self.partition is not None:
+                    await self._compare(self.partition)
+                    await self._commit_or_emit(self.partition)
+                    self._stop_at_obstacle(self.partition)
+            await self._wake.wait(due_s)
+
+    async def _compare(self, partition: Partition) -> None:
+        """Fold the suspected list if the log still holds what was folded last.
+
+        Raises `TopicRecreated` and `SourceTruncated`; what is not committed is forgotten then, for
+        the log may have lost it.
+        """
+        if (batch := self._source.held) is None:
+            return
+        epoch = self._source.epoch_at(partition.reached.last_offset)
+        await self._opener.compare(partition, epoch)
+        self._source.compared()
+        if batch.start == partition.position and self._failure is None:
+            self._fold(partition, batch)
+        held = self._obstacle is not None or self._schemas.held or self._pressure.paused
+        if not held:
+            self._consumer.resume(self.tp)
+
+    def _stop_at_obstacle(self, partition: Partition) -> None:
+        """O2. Raises the obstacle's error."""
+        met = self._obstacle
+        if met is not None and partition.state.link.next_offset == met.offset == partition.position:
+            raise met.error
+
+    async def _commit_or_emit(self, partition: Partition) -> None:
+        seen = self._consumer.watermarks(self.tp)
+        partition.backlog.observe(self._clock.monotonic(), partition.position, seen)
+        if partition.has_changes():
+            await self._commit(partition)
+        else:
+            # Nothing uncommitted is folded: what is in memory is what is committed.
+            due = partition.take_emissions(self._handover.room(), self._handover.spared())
+            self._handover.emit(partition, due, self._trail)
+
+    async def _commit(self, partition: Partition) -> None:
+        assert self._producer is not None
+        # Until this commit is through, there can be no other: its transaction may still be open
+        # when the task is cancelled (the partition is lost while the worker drains).
+        assert not self._in_doubt
+        self._in_doubt = True
+        prepared = partition.prepare(self._handover.room(), self._handover.spared())
+        clock, metrics, timeout_s = self._clock, self._metrics, self._settings.commit_timeout_s
+        with self._trail.committing(partition.settles) as span:
+            await commit(partition, prepared, self._producer, clock, metrics, timeout_s, span)
+            self._handover.committed(partition, prepared, self._trail, span.origins)  # C5
+        self._in_doubt = False
+        self._committed_once = True
+        await self._trim.after(partition.state)
+
+    def _fail(self, error: DiaError) -> None:
+        """End the partition's life in memory as soon as no commit is under way."""
+        self._failure = error
+        self._wake.notify()
+
+    async def _stop(self, error: PartitionStopped) -> None:
+        self.stopped_by = error
+        await self._drop()
+        self._enter("stopped", error.code)
+        log.error("partition_stopped", tp=str(self.tp), code=error.code, why=str(error))
+
+    async def _drop(self) -> None:
+        """Give up memory, store and producer; the consumer stays away from the partition."""
+        self._consumer.pause(self.tp)
+        self._enter("fencing")
+        partition, self.partition = self.partition, None
+        producer, self._producer = self._producer, None
+        self._trail.forget()
+        self._schemas.end()
+        if partition is not None:
+            self._handover.forget(partition)
+            partition.abandon()
+            partition.state.store.close()
+        if producer is not None:
+            await producer.close()
+
+    def _enter(self, phase: Phase, code: str = "") -> None:
+        self.phase = phase
+        self._meters.enter(phase, code)

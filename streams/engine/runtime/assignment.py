@@ -1,0 +1,387 @@
+"""A1 to A5: from "this partition is ours" to a partition that may take records.
+
+ A1  start the transactional producer: the previous owner is fenced, its transaction aborted
+ A2  open the store; one that is corrupt, locked or too old is left for a fresh one
+ A3  follow the changelog to its last stable offset (runtime/restore.py); the shard map that its
+     end names must be this process's own
+ A4  check that the source still is what the state was built from, and where to go on
+ A5  every effect still owed is handed to its target again, by the caller, who then resumes
+
+A2 and A3 discard a store that a reset has made void: one whose epoch is lower than the one the
+log ends in. Such a store may fit the log by accident, so the committed offset is asked too: it
+names epoch and number of the commit that wrote it, in the same transaction as that commit's link.
+A chain that ends before that link has lost its end (runtime/commit_mark.py), unless the log holds
+that link as an aborted one (runtime/torn_link.py).
+
+The order matters: only after A1 can nobody else append to the changelog that A3 reads.
+Truth is what the log holds; the store is its cache, and the committed offset is the witness that
+the log is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import ChangelogGap, ChangelogLost, ShardMapChanged, StoreUnusable
+from streams.core.rows.built_in_tables import MAP_HINT, MapIdentity, ShardSet
+from streams.core.rows.row_sink import DeclaredSink
+from streams.core.rows.targets import Targets
+from streams.core.settings import Settings
+from streams.core.types import (
+    Broker,
+    CommittedOffset,
+    LogReader,
+    OffsetOutOfRange,
+    Store,
+    StoreFactory,
+    TopicPartition,
+    TransactionalProducer,
+)
+from streams.engine.agents.job_agent import Agent, JobAgent
+from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.agents.window_agent import WindowAgent
+from streams.engine.engine_tables import OUTBOX
+from streams.engine.runtime.jobs.dispatcher import Dispatcher
+from streams.engine.runtime.jobs.job_partition import JobPartition
+from streams.engine.runtime.jobs.request_log import RequestLog
+from streams.engine.runtime.offsets.commit_mark import is_of, lost_links
+from streams.engine.runtime.offsets.shed_order import ShedOrder, read_orders
+from streams.engine.runtime.partition.partition import Partition
+from streams.engine.runtime.partition.stream_partition import StreamPartition
+from streams.engine.runtime.partition.window_partition import WindowPartition
+from streams.engine.runtime.poison.poison_register import pass_mark
+from streams.engine.runtime.restore.restore import restore
+from streams.engine.runtime.restore.source_check import Reached, check_source
+from streams.engine.runtime.restore.state import PartitionState, StoreMeta, read_meta
+from streams.engine.runtime.restore.survey import survey
+from streams.engine.runtime.restore.torn_link import is_torn
+from streams.engine.state.changelog import Counters, Link
+from streams.engine.state.table import TableContext
+from streams.engine.windows.fingerprint import SECRET_BYTES, Entropy
+
+log = structlog.get_logger(__name__)
+
+_FRESH_ATTEMPTS = 3
+"""A zombie may trim the changelog under a fresh restore, but each time only further on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A partition after A4, and the producer that owns it."""
+
+    partition: Partition
+    producer: TransactionalProducer
+    restored_records: int
+    leader_epoch: int
+    """under which the last consumed record was appended; -1 where that is not known"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opener:
+    """Everything A1 to A4 need; one per consumer group and process."""
+
+    broker: Broker
+    stores: StoreFactory
+    clock: Clock
+    settings: Settings
+    shards: ShardSet
+    dispatchers: Mapping[str, Dispatcher] = field(default_factory=dict)
+    """of each job agent, by its name"""
+    request_log: RequestLog | None = None
+    """of job agents; without one each partition has its own"""
+    entropy: Entropy = os.urandom
+    sinks: Mapping[str, DeclaredSink] = field(default_factory=dict)
+    """the declared ones, by name"""
+
+    async def open(self, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]) -> Opened:
+        """Run A1 to A4; ``fenced`` is called after A1.
+
+        Raises `PartitionStopped` kinds for an operator, `PartitionRestart` and `TransientError`
+        kinds to try again, and `ShardMapChanged`. Nothing stays open when it raises.
+        """
+        producer = self.broker.transactional_producer(transactional_id(agent.group, tp))
+        reader = await self.broker.reader()
+        try:
+            await producer.start()  # A1
+            fenced()
+            committed, passes, shed = await self._committed(agent, tp)
+            sizes = await self._sizes() if isinstance(agent, StreamAgent | WindowAgent) else {}
+            state, read = await self._state(agent, tp, reader, committed)  # A2, A3
+            try:
+                epoch = await check_source(tp, Reached.of(state.link), reader)  # A4
+            except BaseException:
+                state.store.close()
+                raise
+        except BaseException:
+            await producer.close()
+            raise
+        finally:
+            await reader.close()
+        partition = self._partition(agent, state, passes, sizes)
+        partition.offset_moved = _is_moved(committed, state.link)
+        if shed is not None:
+            partition.shed(shed)
+        return Opened(partition, producer, read, epoch)
+
+    async def compare(self, partition: Partition, leader_epoch: int) -> None:
+        """A4 again, of a partition that runs, with what it folded last, and under which epoch that
+        was appended. Raises as `check_source`."""
+        reader = await self.broker.reader()
+        try:
+            await check_source(partition.tp, partition.reached, reader, leader_epoch)
+        finally:
+            await reader.close()
+
+    def _partition(
+        self,
+        agent: Agent,
+        state: PartitionState,
+        passes: int,
+        sizes: Mapping[str, int] = MappingProxyType({}),
+    ) -> Partition:
+        if isinstance(agent, JobAgent):
+            dispatcher, log = self.dispatchers[agent.name], self.request_log
+            if log is None:
+                log = RequestLog(self.broker, self.clock)
+            return JobPartition(agent, state, self.clock, dispatcher, log, passes, self._map)
+        if isinstance(agent, StreamAgent):
+            return StreamPartition(agent, state, self.clock, passes, self._map, sizes)
+        if isinstance(agent, WindowAgent):
+            return WindowPartition(agent, state, self.clock, passes, self._map, sizes)
+        return Partition(agent, state, self.clock, passes, self._map)
+
+    def _map(self) -> str:
+        """The shard map for the links of commits. A map that no server confirmed may be a mistake
+        in this process's settings: no row is placed by it yet, and no link names it."""
+        return str(self.shards.identity) if self.shards.confirmed else ""
+
+    async def _sizes(self) -> dict[str, int]:
+        """Partitions of each topic: an agent may send to any."""
+        admin = await self.broker.admin()
+        try:
+            topics = await admin.describe_topics()
+        finally:
+            await admin.close()
+        return {name: topic.partitions for name, topic in topics.items()}
+
+    async def _committed(
+        self, agent: Agent, tp: TopicPartition
+    ) -> tuple[CommittedOffset | None, int, ShedOrder | None]:
+        """The group's offset, the one up to which poison is let through (B4), and the partition's
+        order to shed (X3)."""
+        admin = await self.broker.admin()
+        try:
+            committed = (await admin.committed(agent.group, [tp])).get(tp)
+            orders = await read_orders(admin, agent.group, [tp])
+            return committed, await pass_mark(admin, agent.group, tp), orders.get(tp)
+        finally:
+            await admin.close()
+
+    async def _state(
+        self,
+        agent: Agent,
+        tp: TopicPartition,
+        reader: LogReader,
+        committed: CommittedOffset | None,
+    ) -> tuple[PartitionState, int]:
+        """A2 and A3, in a fresh store where the one at hand does not do."""
+        begin: int | None = None
+        last: Exception | None = None
+        for attempt in range(_FRESH_ATTEMPTS):
+            try:
+                store = self.stores(tp, attempt > 0)
+                return await self._attempt(agent, tp, store, reader, committed, begin)
+            except (StoreUnusable, OffsetOutOfRange) as error:
+                last = error
+            except _Superseded as error:
+                begin, last = error.begin, error
+        raise StoreUnusable(f"the state of {tp} could not be restored: {last}") from last
+
+    async def _attempt(
+        self,
+        agent: Agent,
+        tp: TopicPartition,
+        store: Store,
+        reader: LogReader,
+        committed: CommittedOffset | None,
+        begin: int | None,
+    ) -> tuple[PartitionState, int]:
+        """Restore into ``store``; a fresh one reads the changelog from ``begin``, by default from
+        its start."""
+        changelog = TopicPartition(agent.source.changelog(agent.group), tp.partition)
+        meta = None
+        try:
+            meta = read_meta(store)
+            state = await self._start(agent, tp, changelog, store, meta, reader, begin)
+            read = await restore(state, reader, chained=meta is not None)
+            await _check_end(reader, agent.group, state, committed, empty=meta is None and not read)
+            check_map(state, self.shards.identity)
+            state = self._with_epoch(state)
+            await state.load()
+        except (ChangelogLost, ChangelogGap) as error:
+            store.close()
+            opened = await self._opened_above(meta, reader, changelog) if begin is None else None
+            if opened is None:
+                raise
+            raise _Superseded(opened) from error
+        except BaseException:
+            store.close()
+            raise
+        return state, read
+
+    async def _opened_above(
+        self, meta: StoreMeta | None, reader: LogReader, changelog: TopicPartition
+    ) -> int | None:
+        """Where the log has the beginning of an epoch above the store's; None where it does not.
+
+        Without a store, only a link that opens an epoch may be gone back to.
+        """
+        found = await survey(reader, changelog)
+        if meta is None or found.last is None:
+            return found.reset_offset
+        if found.last.epoch <= meta.link.epoch:
+            return None
+        return found.begin_offset if found.reset_offset is None else found.reset_offset
+
+    async def _start(
+        self,
+        agent: Agent,
+        tp: TopicPartition,
+        changelog: TopicPartition,
+        store: Store,
+        meta: StoreMeta | None,
+        reader: LogReader,
+        begin: int | None,
+    ) -> PartitionState:
+        """The state as the store has it; before the very first commit, an empty one."""
+        if meta is not None:
+            link, offset = meta.link, meta.changelog_offset
+        else:
+            secret = self.entropy(SECRET_BYTES)
+            link = first_link(await reader.beginning_offset(tp), secret)
+            offset = await reader.beginning_offset(changelog) if begin is None else begin
+        specs = (*agent.tables, OUTBOX)
+        context = self._context(tp, link.epoch, store)
+        return PartitionState(tp, changelog, store, context, specs, link, offset)
+
+    def _with_epoch(self, state: PartitionState) -> PartitionState:
+        """Tables are built with the epoch that the chain, read to its end, turned out to have."""
+        if state.link.epoch == state.context.epoch:
+            return state
+        return PartitionState(
+            state.tp,
+            state.changelog,
+            state.store,
+            self._context(state.tp, state.link.epoch, state.store),
+            state.specs,
+            state.link,
+            state.changelog_offset,
+        )
+
+    def _context(self, tp: TopicPartition, epoch: int, store: Store) -> TableContext:
+        return TableContext(
+            partition=tp.partition,
+            epoch=epoch,
+            shards=self.shards.count,
+            shard_of=self.shards.shard_of,
+            settings=self.settings,
+            files=store.files,
+            targets=Targets(self.shards.tables, self.sinks),
+        )
+
+
+class _Superseded(Exception):  # noqa: N818 - a signal between two attempts, not an error
+    """The store is void: the changelog opens a higher epoch at ``begin``."""
+
+    def __init__(self, begin: int) -> None:
+        super().__init__(f"the changelog opens a new epoch at offset {begin}")
+        self.begin = begin
+
+
+def transactional_id(group: str, tp: TopicPartition) -> str:
+    """The name of the one producer that may write the partition's truth."""
+    return f"{group}-{tp.topic}-{tp.partition}"
+
+
+def _is_moved(committed: CommittedOffset | None, last: Link) -> bool:
+    """Whether the group's offset is not what the ``last`` link of the chain left."""
+    if last.seq == 0:
+        return committed is not None
+    return not is_of(committed, last)
+
+
+async def _check_end(
+    reader: LogReader,
+    group: str,
+    state: PartitionState,
+    committed: CommittedOffset | None,
+    *,
+    empty: bool,
+) -> None:
+    """The chain must reach what the group has committed: a commit's link and the group's offset
+    are one transaction. ``empty``: there is no chain at all.
+
+    Raises `ChangelogLost` where it does not, unless that commit is torn (runtime/torn_link.py).
+    """
+    lost = None if empty else lost_links(state.link, committed)
+    if committed is None or not (empty or lost):
+        return
+    if await is_torn(reader, state.changelog, committed, None if empty else state.link):
+        log.warning(
+            "commit_torn",
+            tp=str(state.tp),
+            group=group,
+            offset=committed.offset,
+            next_offset=state.link.next_offset,
+            why="Kafka committed the group's offset and aborted the changelog record of the same "
+            "transaction: its coordinator was killed and came back at once. The records of that "
+            "commit are read again.",
+        )
+        return
+    if empty:
+        raise ChangelogLost(
+            f"group {group} has committed offset {committed.offset} of {state.tp}, but its "
+            f"changelog {state.changelog} is empty: the state is gone. An operator decides: "
+            f"`dia tables reset`."
+        )
+    raise ChangelogLost(
+        f"changelog {state.changelog} of {state.tp} {lost}, group {group}. An operator "
+        f"decides: `dia tables reset`."
+    )
+
+
+def check_map(state: PartitionState, identity: MapIdentity) -> None:
+    """Rows of live windows are on the shards where the chain's map placed them. Raises
+    `ShardMapChanged` for another map: it would count those windows twice."""
+    placed = MapIdentity.parse(state.link.shard_map)
+    if placed.digest and placed.digest != identity.digest:
+        raise ShardMapChanged(
+            f"rows of {state.tp} are placed by {placed.description} [{placed.digest}], and this "
+            f"process has {identity.description} [{identity.digest}]. {MAP_HINT}"
+        )
+
+
+def first_link(start_offset: int, secret: bytes) -> Link:
+    """The link before the first: a new group begins at the log's start, by our own decision."""
+    return Link(
+        seq=0,
+        epoch=0,
+        part=0,
+        parts=1,
+        from_offset=start_offset,
+        next_offset=start_offset,
+        base_offset=0,
+        last_offset=-1,
+        last_append_ms=0,
+        watermark_ms=0,
+        start_offset=start_offset,
+        written_bytes=0,
+        counters=Counters(),
+        secret=secret,
+    )

@@ -1,0 +1,133 @@
+"""Runs the background tasks of an app in one worker process.
+
+What a task sends is acknowledged by the broker, and part of no transaction: after a crash it may have been
+sent or not. Tables belong to agents; a task has none. A task that raises is logged; one with an interval
+or a cron expression runs again in its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
+
+import structlog
+from croniter import croniter
+
+from streams.core.clock import Clock
+from streams.core.errors import Pending, TableMisused
+from streams.core.process.background_task import BackgroundTask
+from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target, current
+from streams.core.types import Broker, Headers, OutboundRecord, PlainProducer
+from streams.engine.decode.codecs import settled
+from streams.engine.streams.sending import header_pairs, key_bytes, value_bytes
+
+log = structlog.get_logger(__name__)
+
+
+class Background:
+    """See the module docstring. It is what runs, for the code of its tasks."""
+
+    partition = -1
+    tables: Mapping[str, Any] = NoTables(
+        "a background task has no partition. Send to a topic, and let its agent write."
+    )
+
+    def __init__(self, broker: Broker, clock: Clock, tasks: Sequence[BackgroundTask]) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._tasks = tasks
+        self._producer: PlainProducer | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+        self._starting = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Until cancelled, or until the last task has ended."""
+        current.set(self)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for task in self._tasks:
+                    group.create_task(self._run(task), name=f"background-{task.name}")
+        finally:
+            await self._close()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """For code that is no task: what it sends is delivered when the block ends. Raises what
+        sending raised."""
+        former = current.set(self)
+        try:
+            yield
+            while self._sending:
+                await asyncio.gather(*self._sending)
+        finally:
+            current.reset(former)
+            await self._close()
+
+    async def _close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.close()
+
+    async def _run(self, task: BackgroundTask) -> None:
+        if task.interval_s is None and not task.cron:
+            await self._once(task)
+            return
+        while True:
+            await self._clock.sleep(self._pause_s(task))
+            await self._once(task)
+
+    def _pause_s(self, task: BackgroundTask) -> float:
+        if task.interval_s is not None:
+            return task.interval_s
+        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        local = now.astimezone(ZoneInfo(task.timezone))
+        due: datetime = croniter(task.cron, local).get_next(datetime)
+        return (due - local).total_seconds()
+
+    async def _once(self, task: BackgroundTask) -> None:
+        try:
+            await task.run()
+        except Exception:
+            log.exception("background_task_failed", task=task.name)
+
+    # --- for the code of a task --------------------------------------------------------------
+
+    def send(
+        self,
+        topic: Target,
+        key: Key = None,
+        value: Any = None,
+        *,
+        partition: int | None = None,
+        timestamp_s: float | None = None,
+        headers: HeadersLike = None,
+    ) -> asyncio.Task[None]:
+        """Sent, once the task that this returns is done. Raises ValueError for a ``partition`` or a
+        time of its own, which are an agent's."""
+        if partition is not None or timestamp_s is not None:
+            raise ValueError(
+                "outside an agent, a record has the partition of its key and its own time"
+            )
+        raw, pairs = key_bytes(topic, key, value), header_pairs(headers)
+        with suppress(Pending):  # then it is encoded once the registry has answered
+            value = value_bytes(topic, value)
+        sending = asyncio.ensure_future(self._send(topic, raw, value, pairs))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+        return sending
+
+    def emit(self, record: OutboundRecord) -> NoReturn:
+        raise TableMisused(f"a background task has no transaction for {record.tp.topic}")
+
+    async def _send(self, topic: Target, key: bytes | None, value: Any, headers: Headers) -> None:
+        body = await settled(lambda: value_bytes(topic, value))
+        async with self._starting:
+            if self._producer is None:
+                producer = self._broker.plain_producer()
+                await producer.start()
+                self._producer = producer
+        await (await self._producer.send(topic.name, key, body, headers))

@@ -1,0 +1,1 @@
+"""Committing a partition, and handing over what the commit owes."""

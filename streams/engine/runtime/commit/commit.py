@@ -1,0 +1,129 @@
+"""C2 to C5: how what was folded becomes true, all of it or nothing.
+
+ C1  (runtime/partition.py `fold`) records are folded in memory; nothing outside has changed
+ C2  begin the transaction; send dead letters, outputs and the changelog delta
+ C3  every send must answer with an offset; the source offset joins; commit.
+     Only here does the work become true
+ C4  the same bytes, and up to where they go, into the store in one write
+ C5  (the caller) the rows and effects of this commit are handed to their targets
+ C6  (tables) an acknowledgement deletes an entry, in a later commit, only at its own version
+
+Any error or doubt in C2 to C4 ends the partition's life in memory: `CommitInDoubt` or
+`ProducerFenced` leave here, and A1 to A5 ask the log what is true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import CommitInDoubt, DiaError, PartitionRestart
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.core.telemetry.metrics import Metrics
+from streams.core.tracing.tracer import UNTRACED_COMMIT, CommitSpan
+from streams.core.types import OutboundRecord, TopicPartition, TransactionalProducer
+from streams.engine.runtime.offsets.commit_mark import committed_offset
+from streams.engine.runtime.partition.partition import Partition, Prepared
+from streams.engine.runtime.poison.quarantine_register import quarantine_group
+from streams.engine.state.changelog import Counters
+
+log = structlog.get_logger(__name__)
+
+
+async def commit(
+    partition: Partition,
+    prepared: Prepared,
+    producer: TransactionalProducer,
+    clock: Clock,
+    metrics: Metrics,
+    timeout_s: float,
+    span: CommitSpan = UNTRACED_COMMIT,
+) -> None:
+    """Run C2 to C4 for ``prepared``, within ``timeout_s``. Raises `PartitionRestart` kinds."""
+    deadline = Deadline(clock, timeout_s)
+    timer = _StepTimer(clock, metrics, span)
+    try:
+        sent = await deadline.wait(_send(partition, prepared, producer))  # C2
+        timer.done("C2")
+        offsets = await deadline.wait(_commit(partition, prepared, producer, sent))  # C3
+        timer.done("C3")
+    except DeadlinePassed as error:
+        raise CommitInDoubt(
+            f"a commit of {partition.tp} took longer than DIA_COMMIT_TIMEOUT_S={timeout_s:g}"
+        ) from error
+    except PartitionRestart:
+        raise
+    except DiaError as error:
+        raise CommitInDoubt(f"a commit of {partition.tp} failed: {error}") from error
+    entries = [entry for _, part in prepared.parts for entry in part]
+    before = partition.state.link.counters
+    partition.state.applied(prepared.link, offsets[0], offsets[-1] + 1, entries)  # C4
+    timer.done("C4")
+    _count(partition.tp, before, prepared.link.counters, metrics)
+    if prepared.pointers:
+        metrics.intake.pointers.labels(partition.tp.topic).inc(prepared.pointers)
+        log.warning("dead_letters_too_large", tp=str(partition.tp), letters=prepared.pointers)
+    if prepared.compact:
+        metrics.intake.compact_letters.labels(partition.tp.topic).inc(prepared.compact)
+
+
+def _count(tp: TopicPartition, before: Counters, after: Counters, metrics: Metrics) -> None:
+    metrics.commit.commits.labels(*tp).inc()
+    metrics.intake.shed.labels(*tp).inc(after.shed - before.shed)
+    for code, total in after.dead_by_code.items():
+        written = total - before.dead_by_code.get(code, 0)
+        if written > 0:
+            metrics.intake.dead_letters.labels(tp.topic, code).inc(written)
+
+
+async def _send(
+    partition: Partition, prepared: Prepared, producer: TransactionalProducer
+) -> list[Awaitable[Any]]:
+    """What will answer: first of all for the records together, then with the offset of each part."""
+    await producer.begin()
+    sent: list[Awaitable[Any]] = [await producer.send_many(prepared.records)]
+    for data, _ in prepared.parts:
+        sent.append(await producer.send(OutboundRecord(partition.state.changelog, None, data)))
+    return sent
+
+
+async def _commit(
+    partition: Partition,
+    prepared: Prepared,
+    producer: TransactionalProducer,
+    sent: list[Awaitable[Any]],
+) -> list[int]:
+    """The changelog offsets of the parts. A client may commit a transaction in which a send
+    failed, so each answer is looked at before."""
+    _, *offsets = await asyncio.gather(*sent)
+    if any(offset < 0 for offset in offsets):
+        raise CommitInDoubt(f"a send of {partition.tp} was answered without an offset")
+    link = prepared.link
+    committed = committed_offset(link, offsets[0])
+    group = partition.agent.group
+    await producer.send_offsets({partition.tp: committed}, group)
+    if prepared.quarantines is not None:
+        word = {partition.tp: prepared.quarantines}
+        await producer.send_offsets(word, quarantine_group(group))
+    await producer.commit()
+    return offsets
+
+
+class _StepTimer:
+    """Observes the time of each step."""
+
+    def __init__(self, clock: Clock, metrics: Metrics, span: CommitSpan) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._span = span
+        self._since = clock.monotonic()
+
+    def done(self, step: str) -> None:
+        now = self._clock.monotonic()
+        self._metrics.commit.seconds.labels(step).observe(now - self._since)
+        self._since = now
+        self._span.done(step)

@@ -1,0 +1,206 @@
+"""C5 and A5: committed rows and effects go to their targets; C6: their answers come back.
+
+Everything handed over is committed, absolute and versioned, so handing it over twice, late or
+after a newer version changes nothing. Answers act on the partition's memory in the loop's
+thread; those that come after the partition was dropped act on nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from streams.connect.sinks.delivery import Delivery, Job
+from streams.connect.sinks.rollup_queue import BucketStart, RollUpQueue
+from streams.core.clock import Clock
+from streams.core.degradation.degradation import Degradation
+from streams.core.rows.built_in_tables import FactRows, ShardSet
+from streams.core.rows.row_sink import RowBatch
+from streams.core.rows.targets import Targets
+from streams.core.telemetry.metrics import Metrics
+from streams.core.tracing.tracer import (
+    UNTRACED,
+    UNTRACED_PARTITION,
+    Origins,
+    PartitionTracer,
+    Tracer,
+)
+from streams.engine.runtime.effects import effects
+from streams.engine.runtime.effects.cache_writes import CacheWrites
+from streams.engine.runtime.effects.refused_row import RefusedFact, refused_facts
+from streams.engine.runtime.effects.sink_writes import SinkWrites
+from streams.engine.runtime.partition.partition import Partition, Prepared
+from streams.engine.state.outbox import OwedEffect
+from streams.engine.windows.emission import Emission
+from streams.engine.windows.minute_windows import MinuteWindows
+from streams.engine.windows.window_columns import NEVER_MS
+
+_FRESHNESS_SAMPLES = 50
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The targets of one process."""
+
+    targets: Targets
+    shards: ShardSet
+    delivery: Delivery
+    roll_ups: RollUpQueue
+    clock: Clock
+    metrics: Metrics
+    caches: CacheWrites
+    sinks: SinkWrites
+    degradation: Degradation
+    tracer: Tracer = UNTRACED
+
+    def room(self) -> list[int]:
+        """Rows each shard's queue takes now."""
+        return self.delivery.room()
+
+    def spared(self) -> frozenset[int]:
+        """Shards that get no news of live windows now: they have enough to do."""
+        return self.degradation.without_early_rows(self.shards.count)
+
+    @property
+    def intake_held(self) -> bool:
+        """Partitions take no records now: their state could not be kept."""
+        return self.degradation.intake_held
+
+    def committed(
+        self,
+        partition: Partition,
+        prepared: Prepared,
+        trail: PartitionTracer = UNTRACED_PARTITION,
+        origins: Origins = (),
+    ) -> None:
+        """C5 of one commit; ``origins`` is what its effects are traced to."""
+        self.emit(partition, prepared.emissions, trail)
+        self._owe(partition, prepared.effects, origins)
+        for tell in prepared.told:
+            try:
+                tell()
+            except Exception:
+                log.exception("callback_failed", tp=str(partition.tp))
+
+    def repeat(self, partition: Partition) -> None:
+        """A5: every owed effect again. Window rows repeat by themselves: after a restore all of them
+        count as not yet sent. Raises `UnknownTarget` before any is handed over."""
+        self._owe(partition, partition.outbox.take_fresh())
+
+    def forget(self, partition: Partition) -> None:
+        """The partition's memory is gone; nobody waits for its answers."""
+        self.delivery.forget(partition)
+        self.roll_ups.forget(partition)
+        self.caches.forget(partition)
+        self.sinks.forget(partition)
+
+    def emit(
+        self,
+        partition: Partition,
+        emissions: Sequence[Emission],
+        trail: PartitionTracer = UNTRACED_PARTITION,
+    ) -> None:
+        """Hand over window rows."""
+        windows = partition.windows
+        for emission in emissions:
+            assert windows is not None, "only a window table emits rows"
+            answers = _Answers(windows, emission, self, len(emission.rows))
+            origins = trail.origins(emission.since_ms, emission.versions)
+            for rows in emission.rows:
+                self.delivery.submit(Job(partition, rows, answers.one, origins))
+        if windows is not None:
+            trail.shown(windows.oldest_unshown_ms)
+
+    def observe_freshness(self, emission: Emission) -> None:
+        """Now minus append, of evenly chosen rows: a histogram takes one value at a time."""
+        since_ms = emission.since_ms[:: -(-len(emission.since_ms) // _FRESHNESS_SAMPLES)]
+        now_ms = self.clock.now_ms()
+        for then_ms in since_ms[since_ms < NEVER_MS].tolist():
+            self.metrics.sink.freshness_seconds.observe(max(0, now_ms - then_ms) / 1000)
+
+    def _owe(self, partition: Partition, owed: Sequence[OwedEffect], origins: Origins = ()) -> None:
+        effects.check_targets(self.targets, (effect.key for effect in owed))
+        for effect in owed:
+            done = partial(partition.effect_done, effect.key, effect.seq)
+            roll_up = effects.roll_up(effect.key)
+            if roll_up is not None:
+                self.roll_ups.submit(partition, BucketStart(*roll_up), done)
+                continue
+            change = effects.cache_change(effect.key, effect.value)
+            if change is not None:
+                self.caches.submit(partition, change, done)
+                continue
+            batch = effects.row_batch(partition.agent.group, partition.tp, effect.key, effect.value)
+            if batch is not None:
+                self.sinks.submit(partition, batch, partial(_refusable, partition, effect, batch))
+                continue
+            facts = effects.fact_rows(
+                self.targets.tables, effect.key, effect.value, self.shards.shard_of_key
+            )
+            answers = _FactAnswers(partition, effect.key, effect.seq, len(facts))
+            for rows in facts:
+                self.delivery.submit(Job(partition, rows, partial(answers.one, rows), origins))
+
+
+def _refusable(
+    partition: Partition, effect: OwedEffect, batch: RowBatch, refused: Sequence[int], reason: str
+) -> None:
+    """A sink has the rows of an effect, but for those at the ``refused`` indexes."""
+    rows = [
+        RefusedFact(
+            batch.sink,
+            {name: column[i] for name, column in batch.columns.items()},
+            reason,
+            place=f"{batch.name}/{i}",
+        )
+        for i in refused
+    ]
+    partition.effect_done(effect.key, effect.seq, rows)
+
+
+@dataclass(slots=True)
+class _Answers:
+    """Collects the answers for one emission, whose rows may go to two tables (h1 and d1): a row
+    is stored when both have it, and refused when either refuses it."""
+
+    windows: MinuteWindows
+    emission: Emission
+    targets: Handover
+    waiting: int
+    refused: set[int] = field(default_factory=set)
+    reason: str = ""
+
+    def one(self, refused: Sequence[int], reason: str) -> None:
+        self.waiting -= 1
+        if refused:
+            self.refused.update(refused)
+            self.reason = reason
+        if self.waiting:
+            return
+        if self.refused:
+            self.windows.refused(self.emission, sorted(self.refused), self.reason)
+        else:
+            self.windows.acknowledged(self.emission)
+            self.targets.observe_freshness(self.emission)
+
+
+@dataclass(slots=True)
+class _FactAnswers:
+    """Collects the answers of all shards that rows of one effect go to."""
+
+    partition: Partition
+    key: bytes
+    seq: int
+    waiting: int
+    refused: list[RefusedFact] = field(default_factory=list)
+
+    def one(self, rows: FactRows, refused: Sequence[int], reason: str) -> None:
+        self.waiting -= 1
+        self.refused += refused_facts(rows, refused, reason)
+        if self.waiting == 0:
+            self.partition.effect_done(self.key, self.seq, self.refused)

@@ -1,0 +1,1 @@
+"""What a commit owes outside Kafka: rows, cached values, dead letters."""

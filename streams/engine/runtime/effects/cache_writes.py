@@ -1,0 +1,92 @@
+"""Committed changes on their way to the caches: written through until Redis has taken them.
+
+Redis may be away for as long as it likes: a change is owed by the state, the newest of a name takes
+the place of an older one, and what is repeated, late or out of order changes nothing, because each
+names its version (streams/connect/cache). So only the number of names bounds what waits here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from streams.connect.cache.shared import ENTRY_TTL_S, CacheKey, SharedCache, present
+from streams.core.clock import Clock
+from streams.core.errors import CacheUnavailable
+from streams.core.telemetry.metrics import Metrics
+from streams.engine.runtime.effects.effects import CacheChange
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+_AT_ONCE = 16
+
+log = structlog.get_logger(__name__)
+
+Done = Callable[[], None]
+
+
+class CacheWrites:
+    """The changes of one process. ``shared`` None: nobody keeps anything, so all are told."""
+
+    def __init__(self, shared: SharedCache | None, clock: Clock, metrics: Metrics) -> None:
+        self._shared = shared
+        self._clock = clock
+        self._metrics = metrics
+        self._waiting: dict[tuple[int, str, str], tuple[object, CacheChange, Done]] = {}
+        self._wake = asyncio.Event()
+        self._away: CacheUnavailable | None = None
+
+    def submit(self, owner: object, change: CacheChange, done: Done) -> None:
+        """Write ``change`` and call ``done``, unless a newer one of the name comes first."""
+        if self._shared is None:
+            done()
+            return
+        self._waiting[id(owner), change.cache, change.name] = (owner, change, done)
+        self._wake.set()
+
+    def forget(self, owner: object) -> None:
+        """Drop what ``owner`` waits for; a write under way goes on, unanswered."""
+        for key in [key for key, (who, _, _) in self._waiting.items() if who is owner]:
+            del self._waiting[key]
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            self._wake.clear()
+            if not self._waiting:
+                await self._wake.wait()
+            keys = list(self._waiting)[:_AT_ONCE]
+            written = await asyncio.gather(*(self._write(key) for key in keys))
+            if all(written):
+                pause_s = _FIRST_PAUSE_S
+            else:
+                log.warning("cache_writes_wait", names=len(self._waiting), why=str(self._away))
+                await self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _write(self, key: tuple[int, str, str]) -> bool:
+        """Whether Redis has it."""
+        assert self._shared is not None
+        entry = self._waiting.get(key)
+        if entry is None:
+            return True
+        _, change, done = entry
+        cached = CacheKey(change.cache, change.name)
+        try:
+            floor = await self._shared.advance(
+                cached, change.version, present(change.body), ENTRY_TTL_S
+            )
+            if floor == change.version:
+                for event in change.events:
+                    await self._shared.tell(event)
+        except CacheUnavailable as error:
+            self._away = error
+            return False
+        self._metrics.cache.invalidations.labels(change.cache, "event").inc()
+        if self._waiting.get(key) is entry:
+            del self._waiting[key]
+            done()
+        return True

@@ -1,0 +1,192 @@
+"""A refused record on its way to `<topic>.dlq`: its own bytes, and why it was refused.
+
+Key, value, headers and timestamp are those of the original; the ``dia.dlq.*`` headers follow
+behind the original ones (where a name repeats, the last one counts). A record that was copied from
+a DLQ with all its headers has the provenance of its earlier failure: `_own` drops it, so that the
+headers stay bounded over any number of copies, and `streams.core.records.headers.hops` counts the copy. A record
+that the DLQ could not hold becomes a pointer: its place, size and hash, with the value left in the
+source topic. So does one of a tenant whose dead letters are many (runtime/quarantine.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from streams.core.process.version import app_version
+from streams.core.records import headers
+from streams.core.topics.topic import DLQ_MESSAGE_BYTES
+from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
+
+MESSAGE_MAX_BYTES: Final = 2048
+COMPACT_MESSAGE_MAX_BYTES: Final = 120
+POINTER_KEY_MAX_BYTES: Final = 4096
+
+_FRAMING_BYTES = 128
+"""Upper bound of what Kafka's record format adds to one record alone in its batch (61 bytes of
+batch header, then varints)."""
+_HEADER_FRAMING_BYTES = 8
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The record that failed, and where it lies.
+
+    ``dlq`` is the partition its dead letter goes to: the one of the same number, so that a
+    replay keeps the order of a key. ``id`` is unique to the record for ever: a reset may read other
+    records at the same offsets, so from epoch 1 on it names the epoch.
+    """
+
+    tp: TopicPartition
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    dlq: TopicPartition
+    id: str
+
+    @classmethod
+    def of(cls, batch: RecordBatch, position: int, epoch: int) -> Origin:
+        """The record at ``position`` of a batch of a source topic, read in ``epoch``."""
+        tp, offset = batch.tp, batch.offsets[position]
+        return cls(
+            tp=tp,
+            offset=offset,
+            timestamp_ms=batch.timestamps[position],
+            key=batch.keys[position],
+            value=batch.values[position],
+            headers=batch.headers[position],
+            dlq=TopicPartition(f"{tp.topic}.dlq", tp.partition),
+            id=f"{tp.topic}/{tp.partition}/{offset}" + (f"/e{epoch}" if epoch else ""),
+        )
+
+    @property
+    def hops(self) -> int:
+        """How many replays the record has been through."""
+        return headers.hops(self.headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why, where and when it was refused. ``code`` and ``stage`` are low-cardinality."""
+
+    code: str
+    message: str
+    stage: str
+    agent: str
+    group: str
+    attempts: int
+    first_failed_ms: int
+
+
+class DeadLetter(NamedTuple):
+    """What a refusal leaves: a record in the DLQ, and a row in ClickHouse's `dead_letters`."""
+
+    record: OutboundRecord
+    row: Row
+    pointer: bool
+    """its value stays in the source topic, and goes with the source's retention"""
+
+
+def dead_letter(
+    origin: Origin, failure: Failure, tenant: str = "", *, compact: bool = False
+) -> DeadLetter:
+    """Both forms of one refusal. ``tenant`` is "" where the record does not say it; a ``compact``
+    letter is a pointer whatever the size of its record."""
+    message = _shorten(failure.message, COMPACT_MESSAGE_MAX_BYTES if compact else MESSAGE_MAX_BYTES)
+    provenance = _provenance(origin, failure, message)
+    record = OutboundRecord(
+        origin.dlq, origin.key, origin.value, _own(origin) + provenance, origin.timestamp_ms
+    )
+    pointer = compact or _size_bytes(record) > DLQ_MESSAGE_BYTES
+    if pointer:
+        record = _pointer(origin, provenance)
+    row = {
+        "id": origin.id,
+        "topic": origin.tp.topic,
+        "part": origin.tp.partition,
+        "off": origin.offset,
+        "ts": origin.timestamp_ms,
+        "error_code": failure.code,
+        "error_message": message,
+        "stage": failure.stage,
+        "agent": failure.agent,
+        "tenant": tenant,
+        "hops": origin.hops,
+        "disposition": "",
+        "actor": "",
+        "ver": 1,
+        "at": failure.first_failed_ms,
+    }
+    return DeadLetter(record, row, pointer)
+
+
+def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """Rows of one table, all with the same names, as the columns `streams.core.rows.built_in_tables.FactRows` takes."""
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def _own(origin: Origin) -> Headers:
+    """The record's headers without what an earlier burial, or the parking lot, added to them."""
+    return tuple(
+        pair
+        for pair in origin.headers
+        if pair[0] != headers.REPLAY_PARKED_FOR and not pair[0].startswith(headers.DLQ_PREFIX)
+    )
+
+
+def _provenance(origin: Origin, failure: Failure, message: str) -> Headers:
+    fields = {
+        "id": origin.id,
+        "topic": origin.tp.topic,
+        "partition": origin.tp.partition,
+        "offset": origin.offset,
+        "timestamp": origin.timestamp_ms,
+        "key_present": str(origin.key is not None).lower(),
+        "error_code": failure.code,
+        "error_message": message,
+        "stage": failure.stage,
+        "agent": failure.agent,
+        "group": failure.group,
+        "attempts": failure.attempts,
+        "first_failed_at": failure.first_failed_ms,
+        "app_version": app_version(),
+        "replay_hops": origin.hops,
+    }
+    return _encoded(fields)
+
+
+def _encoded(fields: dict[str, Any]) -> Headers:
+    return tuple((headers.DLQ_PREFIX + name, str(value).encode()) for name, value in fields.items())
+
+
+def _pointer(origin: Origin, provenance: Headers) -> OutboundRecord:
+    """Headers and value stay behind; a replay fetches them from ``origin`` while it is retained."""
+    value = origin.value or b""
+    key = origin.key
+    if key is not None and len(key) > POINTER_KEY_MAX_BYTES:
+        key = None
+    pointer = _encoded(
+        {"pointer": "true", "value_bytes": len(value), "value_sha256": sha256(value).hexdigest()}
+    )
+    return OutboundRecord(origin.dlq, key, None, provenance + pointer, origin.timestamp_ms)
+
+
+def _size_bytes(record: OutboundRecord) -> int:
+    """At least what the broker will count against ``max.message.bytes``."""
+    carried = sum(
+        len(name.encode()) + len(value or b"") + _HEADER_FRAMING_BYTES
+        for name, value in record.headers
+    )
+    return _FRAMING_BYTES + len(record.key or b"") + len(record.value or b"") + carried
+
+
+def _shorten(message: str, max_bytes: int) -> str:
+    """At most ``max_bytes`` of UTF-8, cut between characters."""
+    raw = message.encode(errors="replace")
+    return raw[:max_bytes].decode(errors="ignore")

@@ -1,0 +1,268 @@
+"""What the outbox holds, in bytes and in words: rows of facts, cached values, touched hours.
+
+b"L" epoch:u32              the partition's ledger row of an epoch, replaced by every commit
+b"D" seq:u64 part:u32       dead_letters rows of the commit ``seq``
+b"F" seq:u64 part:u32 table rows of another table of facts, of the commit ``seq``
+b"S" seq:u64 part:u32 sink  rows of a sink, of the commit ``seq``
+b"C" cache 00 name          the newest value of a name in a versioned cache
+b"R" bucket:u8 shard:u16 start_min:u32
+                            an hour (0) or day (1) of one shard to recompute from minutes
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.core.errors import UnknownTarget
+from streams.core.rows.built_in_tables import Bucket, FactRows, commit_version
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.operational_tables import DEAD_LETTERS, LEDGER
+from streams.core.rows.row_sink import RowBatch
+from streams.core.rows.targets import Targets
+from streams.core.types import TopicPartition
+from streams.engine.agents.agent import Change
+from streams.engine.runtime.effects.dead_letters import Row, columns
+from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.engine.state.changelog import Link
+from streams.engine.state.table import MAX_ENTRY_BYTES
+
+_LEDGER = struct.Struct(">cI")
+_DEAD = _FACTS = struct.Struct(">cQI")
+_ROLL_UP = struct.Struct(">cBHI")
+_OWN: Mapping[bytes, str] = {b"L": LEDGER.name, b"D": DEAD_LETTERS.name}
+_NAMED = (b"F", b"S")
+"""Kinds of effects whose key ends with the name of their target."""
+_BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
+_MINUTES_PER_DAY = 1440
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[str, list[Any]]).decode
+_decode_change = msgspec.msgpack.Decoder(tuple[int, bytes, list[bytes]]).decode
+_FACTS_BYTES = MAX_ENTRY_BYTES // 2
+
+
+class RollUp(NamedTuple):
+    """One hour or day of one shard; ``start_s`` in seconds since the epoch."""
+
+    shard: int
+    bucket: Bucket
+    start_s: int
+
+
+def ledger_key(epoch: int) -> bytes:
+    """Key of the ledger row of one epoch."""
+    return _LEDGER.pack(b"L", epoch)
+
+
+def dead_letters(seq: int, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
+    """The dead letters of one commit, cut into effects that fit the changelog: key and value."""
+    for part, value in enumerate(_cut(rows)):
+        yield _DEAD.pack(b"D", seq, part), value
+
+
+def facts(seq: int, table: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
+    """The facts of one commit in one table, cut likewise."""
+    for part, value in enumerate(_cut(rows)):
+        yield _FACTS.pack(b"F", seq, part) + table.encode(), value
+
+
+def sink_rows(seq: int, sink: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
+    """The rows of one commit for one sink, cut likewise."""
+    for part, value in enumerate(_cut(rows)):
+        yield _FACTS.pack(b"S", seq, part) + sink.encode(), value
+
+
+def row_batch(group: str, source: TopicPartition, key: bytes, value: bytes) -> RowBatch | None:
+    """The rows that an effect of this partition owes a sink; None for another kind of effect."""
+    if key[:1] != b"S":
+        return None
+    columns = _decode(value)
+    _, _, part = _FACTS.unpack_from(key)
+    sink = key[_FACTS.size :].decode()
+    return RowBatch(sink, group, source, columns["ver"][0], part, columns)
+
+
+def _cut(rows: Sequence[Row]) -> Iterator[bytes]:
+    """Encoded columns of consecutive rows, each below the bound of an entry: a changelog record
+    that the broker refuses would be refused again for ever."""
+    value = encode_columns(columns(rows))
+    if len(value) <= _FACTS_BYTES or len(rows) == 1:
+        yield value
+        return
+    half = len(rows) // 2
+    yield from _cut(rows[:half])
+    yield from _cut(rows[half:])
+
+
+class CacheChange(NamedTuple):
+    """The newest value of a name: what `Change` says, at a version."""
+
+    cache: str
+    name: str
+    version: int
+    body: bytes
+    events: list[bytes]
+
+
+def cache_effect(change: Change, version: int) -> tuple[bytes, bytes]:
+    """Key and value of a change of a commit that has this version."""
+    key = b"C" + change.cache.encode() + b"\0" + change.name.encode()
+    return key, _encode((version, change.body, change.events))
+
+
+def cache_change(key: bytes, value: bytes) -> CacheChange | None:
+    """The change a key stands for; None when it is another kind of effect."""
+    if key[:1] != b"C":
+        return None
+    cache, _, name = key[1:].partition(b"\0")
+    return CacheChange(cache.decode(), name.decode(), *_decode_change(value))
+
+
+def roll_up_keys(touched: Iterable[tuple[int, int]]) -> list[bytes]:
+    """Keys of the hours and days of the evicted windows, ascending: (shard, hour start in
+    minutes)."""
+    keys = set()
+    for shard, hour in touched:
+        keys.add(_ROLL_UP.pack(b"R", 0, shard, hour))
+        keys.add(_ROLL_UP.pack(b"R", 1, shard, hour // _MINUTES_PER_DAY * _MINUTES_PER_DAY))
+    return sorted(keys)
+
+
+def roll_up(key: bytes) -> RollUp | None:
+    """The recomputation a key stands for; None when it is another kind of effect."""
+    if key[:1] != b"R":
+        return None
+    _, bucket, shard, start_min = _ROLL_UP.unpack(key)
+    return RollUp(shard, _BUCKETS[bucket], start_min * 60)
+
+
+def encode_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """Fact rows as the outbox keeps them."""
+    return _encode(dict(columns))
+
+
+def is_known(targets: Targets, key: bytes) -> bool:
+    """Whether the effect that has this key can be handed over."""
+    kind = key[:1]
+    if kind == b"R":
+        return len(key) == _ROLL_UP.size and key[1] < len(_BUCKETS)
+    if kind in _NAMED:
+        return key[_FACTS.size :].decode() in (targets.tables if kind == b"F" else targets.sinks)
+    return kind in (b"L", b"D", b"C")
+
+
+def check_targets(targets: Targets, keys: Iterable[bytes]) -> None:
+    """Raises `UnknownTarget` if not all of these effects can be handed over."""
+    unknown = [key for key in keys if not is_known(targets, key)]
+    if unknown:
+        first = unknown[0]
+        named = repr(first[_FACTS.size :].decode() if first[:1] in _NAMED else first[:1])
+        raise UnknownTarget(
+            f"the state owes {len(unknown)} effects to targets that neither this version of dia nor "
+            f"the app knows, the first one to {named}. Nothing of them is lost. Declare it again, or "
+            f"run the version that wrote them; `dia tables outbox list` shows them, and `dia tables "
+            f"outbox drop` makes dead letters of them."
+        )
+
+
+class EffectTarget(NamedTuple):
+    """Whom an effect is owed to. ``kind``: "table", "sink", "cache", "roll-up", or "unknown" where this
+    version does not know what the key means."""
+
+    kind: str
+    name: str
+
+
+def target_of(key: bytes) -> EffectTarget:
+    """The target that the effect of this key names."""
+    kind = key[:1]
+    if kind in _OWN:
+        return EffectTarget("table", _OWN[kind])
+    if kind in _NAMED:
+        name = key[_FACTS.size :].decode(errors="replace")
+        return EffectTarget("table" if kind == b"F" else "sink", name)
+    if kind == b"C":
+        return EffectTarget("cache", key[1:].partition(b"\0")[0].decode(errors="replace"))
+    if kind == b"R" and len(key) == _ROLL_UP.size and key[1] < len(_BUCKETS):
+        return EffectTarget("roll-up", _BUCKETS[key[1]])
+    return EffectTarget("unknown", repr(kind)[2:-1])
+
+
+def rows_in(key: bytes, value: bytes) -> list[dict[str, Any]]:
+    """The rows that an effect owes a table or sink; none for another kind of effect."""
+    if target_of(key).kind not in ("table", "sink"):
+        return []
+    columns = _decode(value)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def fact_rows(
+    tables: Mapping[str, ClickHouseTable],
+    key: bytes,
+    value: bytes,
+    shard_of_id: Callable[[str], int],
+) -> list[FactRows]:
+    """The rows of any effect of facts, one `FactRows` per shard concerned.
+
+    ``shard_of_id`` maps a row's own key to its shard.
+    """
+    table = key[_FACTS.size :].decode() if key[:1] == b"F" else _OWN[key[:1]]
+    return rows_by_shard(tables[table], _decode(value), shard_of_id)
+
+
+def rows_by_shard(
+    table: ClickHouseTable, found: Mapping[str, Sequence[Any]], shard_of_id: Callable[[str], int]
+) -> list[FactRows]:
+    """The rows that the columns ``found`` hold, one `FactRows` per shard concerned."""
+    by_shard: dict[int, list[int]] = {}
+    for index, row_id in enumerate(zip(*(found[name] for name in table.shard_by), strict=True)):
+        by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)
+    return [
+        FactRows(table, shard, {n: [c[i] for i in rows] for n, c in found.items()})
+        for shard, rows in by_shard.items()
+    ]
+
+
+def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> dict[str, list[Any]]:
+    """The ledger row of a commit: its epoch's cumulative counts up to ``next_offset``."""
+    counters = link.counters
+    return {
+        "grp": [group],
+        "topic": [tp.topic],
+        "part": [tp.partition],
+        "next_offset": [link.next_offset],
+        "read": [counters.read],
+        "applied": [counters.applied],
+        "duplicates": [counters.duplicates],
+        "dead": [counters.dead],
+        "gaps": [counters.gaps],
+        "dead_by_code": [counters.dead_by_code],
+        "ver": [commit_version(link.epoch, link.seq)],
+        "at": [now_ms],
+        "epoch": [link.epoch],
+        "shed": [counters.shed],
+    }
+
+
+def shed_range(
+    group: str, tp: TopicPartition, epoch: int, first: int, order: ShedOrder
+) -> dict[str, Any]:
+    """The row of `shed_ranges` that says who had the offsets from ``first`` on skipped, and why."""
+    return {
+        "grp": group,
+        "topic": tp.topic,
+        "part": tp.partition,
+        "epoch": epoch,
+        "from_offset": first,
+        "to_offset": order.until,
+        "shed": order.until - first,
+        "order_id": order.id,
+        "actor": order.actor,
+        "reason": order.reason,
+        "cutoff": order.before_ms,
+        "ordered": order.at_ms,
+    }

@@ -1,0 +1,60 @@
+"""What the next commit of a partition will owe the world outside Kafka, gathered while folding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from streams.core.rows.built_in_tables import commit_version
+from streams.core.rows.row_sink import DeclaredSink
+from streams.core.rows.targets import RowTarget
+from streams.engine.agents.agent import Change
+from streams.engine.runtime.effects import effects
+from streams.engine.runtime.effects.dead_letters import Row
+from streams.engine.state.outbox import Outbox
+
+MAX_EVENTS = 50
+"""Of one name in one commit: news, of which the newest matter."""
+
+
+@dataclass(slots=True)
+class Owed:
+    """Facts and changes as `Scope` takes them, and the rows of dead letters."""
+
+    dead: list[Row] = field(default_factory=list)
+    _rows: dict[str, tuple[RowTarget, dict[object, Row]]] = field(default_factory=dict)
+    _changes: dict[tuple[str, str], Change] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.dead or self._rows or self._changes)
+
+    def fact(self, target: RowTarget, row: Row, name: str | None) -> None:
+        """See `Scope.fact`."""
+        _, rows = self._rows.setdefault(target.name, (target, {}))
+        rows[name if name is not None else len(rows)] = row
+
+    def change(self, change: Change) -> None:
+        """See `Scope.change`."""
+        before = self._changes.get((change.cache, change.name))
+        if before is not None:
+            events = (before.events + change.events)[-MAX_EVENTS:]
+            change = replace(change, events=events)
+        self._changes[change.cache, change.name] = change
+
+    def settle(self, outbox: Outbox, epoch: int, seq: int, now_ms: int) -> None:
+        """Put all of it into the outbox, for commit ``seq``; nothing is left here."""
+        version = commit_version(epoch, seq)
+        dead, self.dead = self.dead, []
+        owed, self._rows = self._rows, {}
+        changes, self._changes = self._changes, {}
+        if dead:
+            for effect in effects.dead_letters(seq, dead):
+                outbox.put(*effect)
+        for name, (target, rows) in owed.items():
+            stamp = {"ver": version, "at": now_ms}
+            encode = effects.sink_rows if isinstance(target, DeclaredSink) else effects.facts
+            if not isinstance(target, DeclaredSink) and target.in_epoch:
+                stamp["epoch"] = epoch
+            for effect in encode(seq, name, [{**row, **stamp} for row in rows.values()]):
+                outbox.put(*effect)
+        for change in changes.values():
+            outbox.put(*effects.cache_effect(change, version))

@@ -1,0 +1,128 @@
+"""Committed rows on their way to the sinks of an app: each sink has a queue and pauses of its own.
+
+A sink that is away or fails holds back its own rows only. They are owed by the state, so nothing
+here is durable; what waits is bounded by the state's bound of unacknowledged effects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from streams.connect.sinks.opened_sink import OpenedSink
+from streams.core.clock import Clock
+from streams.core.rows.built_in_tables import RowsRefused
+from streams.core.rows.row_sink import DeclaredSink, RowBatch
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+Answer = Callable[[Sequence[int], str], None]
+"""Called once the sink has the rows, but for those at the given indexes, refused for a reason."""
+
+
+class _Waiting(NamedTuple):
+    owner: object
+    batch: RowBatch
+    answer: Answer
+
+
+class _Writer:
+    """One sink of one process."""
+
+    def __init__(
+        self, declared: DeclaredSink, settings: Settings, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.queue: deque[_Waiting] = deque()
+        self.wake = asyncio.Event()
+        self._name = declared.name
+        self._sink = OpenedSink(declared, settings)
+        self._clock = clock
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            while not self.queue:
+                self.wake.clear()
+                await self.wake.wait()
+            waiting = self.queue[0]
+            try:
+                refused, reason = await self._write(waiting.batch)
+            except Exception as error:  # noqa: BLE001 - whatever a sink raises: it has no rows
+                self._failed(waiting.batch, error)
+                await self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            pause_s = _FIRST_PAUSE_S
+            if self.queue and self.queue[0] is waiting:  # else its owner is gone
+                self.queue.popleft()
+                self._shown(len(waiting.batch) - len(refused), len(refused))
+                waiting.answer(refused, reason)
+
+    async def _write(self, batch: RowBatch) -> tuple[Sequence[int], str]:
+        """The rows that the sink will never take, and why."""
+        try:
+            await self._sink.write(batch)
+        except RowsRefused as refusal:
+            return refusal.indexes, refusal.reason
+        return (), ""
+
+    def _failed(self, batch: RowBatch, error: Exception) -> None:
+        self._metrics.sink.named_errors.labels(self._name).inc()
+        log.warning(
+            "sink_failed", sink=self._name, batch=batch.name, waiting=len(self.queue),
+            error=f"{type(error).__name__}: {error}"[:500],
+        )  # fmt: skip
+
+    def _shown(self, stored: int, refused: int) -> None:
+        self._metrics.sink.named_rows.labels(self._name).inc(stored)
+        if refused:
+            self._metrics.sink.rows_refused.labels(self._name).inc(refused)
+
+    async def close(self) -> None:
+        await self._sink.close()
+
+
+class SinkWrites:
+    """The sinks of one process."""
+
+    def __init__(
+        self,
+        sinks: Iterable[DeclaredSink],
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._writers = {sink.name: _Writer(sink, settings, clock, metrics) for sink in sinks}
+
+    def submit(self, owner: object, batch: RowBatch, answer: Answer) -> None:
+        """Write ``batch`` behind those that wait for its sink, then call ``answer``."""
+        writer = self._writers[batch.sink]
+        writer.queue.append(_Waiting(owner, batch, answer))
+        writer.wake.set()
+
+    def forget(self, owner: object) -> None:
+        """Drop what ``owner`` waits for; a write under way goes on, unanswered."""
+        for writer in self._writers.values():
+            kept = [waiting for waiting in writer.queue if waiting.owner is not owner]
+            writer.queue.clear()
+            writer.queue.extend(kept)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for name, writer in self._writers.items():
+                tasks.create_task(writer.run(), name=f"sink-{name}")
+
+    async def close(self) -> None:
+        """Close every sink that was opened, after `run` has ended."""
+        await asyncio.gather(*(writer.close() for writer in self._writers.values()))

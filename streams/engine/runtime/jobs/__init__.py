@@ -1,0 +1,1 @@
+"""Requests of job agents: read ahead, queued fairly, finished out of order."""

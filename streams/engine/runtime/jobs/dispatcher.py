@@ -1,0 +1,466 @@
+"""The work of one agent in one process: what waits, what runs, what is tried again.
+
+It knows nothing of offsets or commits: a partition hands in work and gets the outcome, in the
+loop's thread. Work of a partition that left is dropped and stopped: whoever has the partition now
+does it.
+
+ W1  work waits in its place of the fair queue                              `submit`
+ W2  it is prepared: request, policy and history are read, without a slot     `_prepare`
+ W3  it takes a slot and runs, within what W2 left of its limit             `_perform`
+ W4  it ends: an outcome, another attempt, or given up                      `_failed`
+
+W2 is skipped by work that needs nothing. It has bounds of its own, of a lane, a tenant and a need,
+so that a dependency that hangs holds back what needs it and no slot. A need that fails shuts its
+gate (runtime/gates.py): work that needs it waits in its place, other work goes on. An error whose
+disposition is PAUSE spends no attempt; one that is RETRY spends one, and after the last one the
+work is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import BadRecord, DependencyLate, Disposition, JobRefused, TransientError
+from streams.core.job_refusals import SimulationCancelled
+from streams.core.records.bad_records import RetriesExhausted
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.core.settings.job_retries import JobRetry
+from streams.core.telemetry.metrics import Metrics
+from streams.engine.agents.job_agent import Outcome, Performer
+from streams.engine.agents.queue_policy import HIGH_PRIORITY, QueuePolicy
+from streams.engine.runtime.jobs.ahead import Ahead
+from streams.engine.runtime.jobs.ended_work import answered_before, refused
+from streams.engine.runtime.jobs.fair_queue import LANES, READY, FairQueue, Lane
+from streams.engine.runtime.jobs.gates import Gates, Said
+from streams.engine.runtime.jobs.queue_room import QueueRoom
+from streams.engine.runtime.jobs.request_log import loaded
+from streams.engine.runtime.jobs.tenant_work import TenantWork
+from streams.engine.runtime.jobs.work import GivenUp, Owner, Work
+
+_TICK_S = 0.1
+"""How soon after a rate, a pause or a gate allows it work starts."""
+HOLD_S = 1.0
+"""How long a gate stays shut after its need was found away; then one work asks again."""
+JITTER = 0.2
+"""The share by which a pause may be longer or shorter, so that work which failed together does not
+come back together."""
+_GATE_IDLE_S = 600.0
+_JOBS_A_TASK = 8
+"""So many at most in one turn of the loop, where none of them waits for anything."""
+_GIVEN_UP_A_TURN = 100
+_KNOWN_AT_ONCE = 8
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """See the module docstring. Bounded by what its partitions may read ahead."""
+
+    def __init__(
+        self,
+        performer: Performer,
+        clock: Clock,
+        metrics: Metrics,
+        normal_share: float,
+        retries: Mapping[str, JobRetry] = MappingProxyType({}),
+        tenants: TenantWork | None = None,
+    ) -> None:
+        """``retries`` by error code replace what a queue says of attempts and pauses. ``tenants``: what
+        each has of the pool; of the process, or of this dispatcher alone."""
+        self.performer = performer
+        self.tenants = tenants or TenantWork(clock)
+        self._retries = retries
+        self.gates = Gates(max(4, performer.slots))
+        self._clock = clock
+        self._metrics = metrics
+        self._wait_seconds = {lane: metrics.jobs.wait_seconds.labels(lane) for lane in LANES}
+        self._finished_jobs = cache(metrics.jobs.finished.labels)
+        self._queue: FairQueue[Work] = FairQueue(normal_share, _has_left)
+        self._random = random.Random(clock.now_ms())
+        # By age and not by address, as sets of them would be: a seed makes one history.
+        self._running: dict[asyncio.Task[None], Work] = {}
+        self._preparing: dict[asyncio.Task[None], tuple[Work, tuple[str, ...]]] = {}
+        self._ahead = Ahead(performer)
+        self._wanting: Counter[Lane] = Counter()
+        """work in the queue that must be prepared first"""
+        self._known: deque[Work] = deque()
+        """work whose outcome waits for its request; in no lane, for it takes no slot"""
+        self._looking = False
+        self._room = QueueRoom(performer.queue, clock)
+        self._pausing: dict[Work, None] = {}
+
+    def submit(self, work: Work) -> None:
+        """W1: it waits from now on, and starts when its turn comes. Work that has ended may come
+        again with a known outcome: it ends with that as soon as its request is in memory."""
+        work.since_s = self._clock.monotonic()
+        work.lane, work.order = self._lane(work), -1
+        if work.known is None:
+            self._wait(work)
+        else:
+            work.stage = "waiting"
+            self._known.append(work)
+        self._look_soon()
+
+    def cancel(self, work: Work) -> None:
+        """Stop it wherever it is; its outcome is that it was cancelled."""
+        if work.stage == "waiting":
+            self._queue.dropped(work.lane)
+            self._left_queue(work)
+            self._unready(work)
+        elif work.stage == "pausing":
+            del self._pausing[work]
+        else:
+            self._end_tasks(lambda other: other is work)
+        error = SimulationCancelled("the simulation was cancelled by a request of its tenant.")
+        self._finish(work, refused(work, error, self._clock.now_ms()))
+
+    def forget(self, owner: Owner) -> None:
+        """Drop and stop all work of ``owner``; nobody is told."""
+        self._stop(lambda work: work.owner is owner)
+
+    async def run(self) -> None:
+        """Start what time allows, until cancelled."""
+        while True:
+            await self._clock.sleep(_TICK_S)
+            now_s = self._clock.monotonic()
+            for work in [work for work in self._pausing if work.due_s <= now_s]:
+                del self._pausing[work]
+                self._wait(work)
+            self.gates.forget_idle(now_s, _GATE_IDLE_S)
+            self._start_what_may()
+            for lane in LANES:
+                self._metrics.jobs.waiting.labels(lane).set(self._queue.length(lane))
+            self._metrics.jobs.running.set(len(self._running))
+            self._metrics.jobs.shut_needs.set(len(self.gates.shut))
+
+    async def close(self) -> None:
+        """Stop everything, the performer too."""
+        self._stop(lambda work: True)
+        await self.performer.close()
+
+    # --- W1 ----------------------------------------------------------------------------------
+
+    def _wait(self, work: Work) -> None:
+        work.stage = "waiting"
+        ask = work.ask
+        queue = "\0".join((ask.queue, *work.needs)) if work.needs else ask.queue
+        if work.ready:
+            queue = READY
+        work.order = self._queue.push(work.lane, ask.tenant, queue, work, work.order)
+        if work.wanting:
+            work.counted = True
+            self._wanting[work.lane] += 1
+
+    def _left_queue(self, work: Work) -> None:
+        if work.counted:
+            work.counted = False
+            self._wanting[work.lane] -= 1
+
+    def _lane(self, work: Work) -> Lane:
+        priority = self._policy(work).priority
+        if priority is None:
+            priority = work.ask.priority
+        return "high" if priority >= HIGH_PRIORITY else "normal"
+
+    def _policy(self, work: Work) -> QueuePolicy:
+        return self.performer.queue(work.ask.queue)
+
+    def _look_soon(self) -> None:
+        """One look for all that comes in this turn of the loop."""
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self._start_what_may()
+
+    def _retry_policy(self, work: Work, code: str) -> QueuePolicy:
+        return self._policy(work).with_retry(self._retries.get(code))
+
+    def _start_what_may(self) -> None:
+        self._read_for_known()
+        for lane in LANES:
+            self._prepare_what_may(lane)
+        while len(self._running) < self.performer.slots:
+            work = self._next()
+            if work is None:
+                return
+            task = asyncio.create_task(self._perform_some(work), name="jobs")
+            self._running[task] = work
+            # Not in the task itself: one that is cancelled before its first step never runs at all.
+            task.add_done_callback(self._ended)
+
+    def _next(self) -> Work | None:
+        """The work that takes a slot now, if any may."""
+        work = self._queue.pop(self._may_run)
+        if work is None:
+            return None
+        self._left_queue(work)
+        if work.ready:
+            self._ahead.leave(work)
+        else:
+            self._begin(work)
+            work.left_s = self._policy(work).timeout_s
+        now_s = self._clock.monotonic()
+        if not work.started_ms:
+            self._wait_seconds[work.lane].observe(now_s - work.since_s)
+        work.started_ms = self._clock.now_ms()
+        work.stage = "running"
+        return work
+
+    def _may_run(self, work: Work) -> bool:
+        if work.ready:
+            return True
+        return not work.wanting and work.ask.queue in self._room
+
+    def _begin(self, work: Work) -> None:
+        """An attempt begins: it counts for its queue until `_attempt_over`."""
+        self._room.begin(work.ask.queue, runs=work.known is None)
+        work.begun_s = self._clock.monotonic()
+
+    def _attempt_over(self, work: Work) -> None:
+        self._room.end(work.ask.queue)
+        work.prepared, work.ready = None, False
+
+    # --- W2 ----------------------------------------------------------------------------------
+
+    def _prepare_what_may(self, lane: Lane) -> None:
+        given_up = 0
+        while self._wanting[lane] and self._ahead.lane_has_room(lane):
+            work = self._queue.pop_ahead(lane, self._may_prepare)
+            if work is None:
+                return
+            self._left_queue(work)
+            spent, last = self.gates.spent(work)
+            spent += work.failures
+            if spent >= self._retry_policy(work, last.code).attempts:
+                self._give_up(work, last.why, spent)
+                given_up += 1
+                if given_up == _GIVEN_UP_A_TURN:
+                    self._look_soon()
+                    return
+                continue
+            self._start_preparing(work)
+
+    def _read_for_known(self) -> None:
+        busy = sum(work.known is not None for work, _ in self._preparing.values())
+        while self._known and busy < _KNOWN_AT_ONCE:
+            if not self.gates.open(self._known[0].wanting, self._clock.monotonic()):
+                return
+            self._start_preparing(self._known.popleft())
+            busy += 1
+
+    def _start_preparing(self, work: Work) -> None:
+        self._begin(work)
+        self.gates.ask(work)
+        self._ahead.enter(work)
+        work.stage = "preparing"
+        needs = work.wanting
+        task = asyncio.create_task(self._prepare(work, needs), name="job-needs")
+        self._preparing[task] = work, needs
+        task.add_done_callback(self._prepared)
+
+    def _may_prepare(self, work: Work) -> bool:
+        wanting = work.wanting
+        if not wanting or work.ask.queue not in self._room:
+            return False
+        return self._ahead.tenant_has_room(work) and self.gates.open(
+            wanting, self._clock.monotonic()
+        )
+
+    async def _prepare(self, work: Work, needs: tuple[str, ...]) -> None:
+        """Leaves the work ready and in its place, ended, or to be tried again. Only a
+        cancellation leaves here; what it would have given back, `_prepared` gives back."""
+        outcome: Outcome | None = None
+        failure: TransientError | None = None
+        answered: tuple[str, ...] = ()
+        try:
+            await self._asked(work, needs)
+            answered = needs
+        except (JobRefused, BadRecord) as error:
+            outcome = refused(work, error, self._clock.now_ms())
+            answered = answered_before(needs, error)
+        except TransientError as error:
+            failure = error
+        except Exception as error:
+            log.exception("job_failed", queue=work.ask.queue)
+            outcome = refused(work, error, self._clock.now_ms())
+        self.gates.release(work, needs, answered)
+        if failure is None and outcome is None and work.known is None:
+            work.ready = True
+            self._wait(work)
+            return
+        self._ahead.leave(work)
+        self._attempt_over(work)
+        if failure is not None:
+            self._failed(work, failure)
+        elif work.known is not None:
+            self._finish(work, *work.known)
+        elif outcome is not None:
+            self._finish(work, outcome)
+
+    async def _asked(self, work: Work, needs: tuple[str, ...]) -> None:
+        """Have its request in memory, and what it needs in ``prepared``. Its limit begins once the
+        request is there: a slow log spends no attempt."""
+        if work.event is None:
+            work.event = await loaded(work)
+        if work.known is not None:
+            return
+        limit_s = self._policy(work).timeout_s
+        deadline = Deadline(self._clock, limit_s)
+        try:
+            work.prepared = await deadline.wait(self.performer.prepare(work.event))
+        except DeadlinePassed as error:
+            raise DependencyLate(
+                f"what the simulation needs ({', '.join(needs)}) did not answer within its limit "
+                f"of {limit_s:g} s"
+            ) from error
+        work.left_s = max(0.001, deadline.left_s)
+
+    def _prepared(self, task: asyncio.Task[None]) -> None:
+        work, needs = self._preparing.pop(task)
+        if task.cancelled():
+            self.gates.release(work, needs, ())
+            self._ahead.leave(work)
+            self._attempt_over(work)
+        elif (error := task.exception()) is not None:
+            log.error("job_failed", queue=work.ask.queue, why=repr(error))
+        self._start_what_may()
+
+    def _unready(self, work: Work) -> None:
+        """It leaves its place: what was prepared for it is given up."""
+        if work.ready:
+            self._ahead.leave(work)
+            self._attempt_over(work)
+
+    # --- W3 ----------------------------------------------------------------------------------
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        work = self._running.pop(task, None)
+        if task.cancelled():
+            if work is not None:
+                self._attempt_over(work)
+        elif (error := task.exception()) is not None:
+            queue = work.ask.queue if work is not None else ""
+            log.error("job_failed", queue=queue, why=repr(error))
+        self._start_what_may()
+
+    async def _perform_some(self, work: Work) -> None:
+        """A task for each would cost as much as a short job. Nothing is awaited between two: who
+        cancels the task means the work that it is at."""
+        task = asyncio.current_task()
+        assert task is not None
+        for _ in range(_JOBS_A_TASK - 1):
+            await self._perform(work)
+            del self._running[task]
+            following = self._next()
+            if following is None:
+                return
+            work = self._running[task] = following
+        await self._perform(work)
+
+    async def _perform(self, work: Work) -> None:
+        """Only a cancellation leaves here; `_ended` gives back what it would have."""
+        began_s = self._clock.monotonic()
+        outcome: Outcome | None = None
+        failure: TransientError | None = None
+        try:
+            if not work.ready:
+                work.prepared = await self.performer.prepare(work.event)
+            summary = await self.performer.perform(work.event, work.prepared, work.left_s)
+            now_ms = self._clock.now_ms()
+            outcome = Outcome("completed", summary, "", "", work.started_ms, now_ms)
+        except TransientError as error:
+            failure = error
+        except (JobRefused, BadRecord) as error:
+            outcome = refused(work, error, self._clock.now_ms())
+        except Exception as error:
+            log.exception("job_failed", queue=work.ask.queue)
+            outcome = refused(work, error, self._clock.now_ms())
+        self._attempt_over(work)
+        ran_s = self._clock.monotonic() - began_s
+        self._metrics.jobs.run_seconds.observe(ran_s)
+        self.tenants.ended(work.ask.tenant, ran_s)
+        if outcome is not None:
+            self._finish(work, outcome)
+        elif failure is not None:
+            self._failed(work, failure)
+
+    # --- W4 ----------------------------------------------------------------------------------
+
+    def _failed(self, work: Work, error: TransientError) -> None:
+        """Again, in its old place and not before a pause; or given up."""
+        if work.stage == "ended":
+            return
+        self._metrics.jobs.failures.labels(error.code).inc()
+        policy, now_s = self._retry_policy(work, error.code), self._clock.monotonic()
+        spends, need = error.disposition is not Disposition.PAUSE, error.need
+        failures = self.gates.rounds(need, work) + 1 if need else work.failures + 1
+        pause_s = policy.pause_s(failures) if spends else HOLD_S
+        pause_s *= self._random.uniform(1 - JITTER, 1 + JITTER)
+        if need:
+            said = Said(error.code, f"the last said {error.code}: {error}")
+            self.gates.failed(need, work, now_s, pause_s, spends=spends, said=said)
+            spent = self.gates.rounds(need, work) + work.failures
+        else:
+            work.failures += spends
+            spent = work.failures
+        if spends and spent >= policy.attempts:
+            self._give_up(work, f"the last said {error.code}: {error}", spent)
+            return
+        log.info("job_again", queue=work.ask.queue, code=error.code, failures=spent, need=need)
+        if work.known is not None:
+            work.stage = "waiting"
+            self._known.append(work)
+        elif need:
+            self._wait(work)  # its gate decides when
+        else:
+            work.stage, work.due_s = "pausing", now_s + pause_s
+            self._pausing[work] = None
+
+    def _give_up(self, work: Work, why: str, attempts: int) -> None:
+        message = f"given up after {attempts} attempts; {why}"
+        self._metrics.jobs.given_up.inc()
+        error = RetriesExhausted(message, attempts)
+        outcome = refused(work, error, self._clock.now_ms())
+        self._finish(work, outcome, GivenUp(attempts, message))
+
+    def _finish(self, work: Work, outcome: Outcome, given_up: GivenUp | None = None) -> None:
+        if work.stage == "ended":
+            return
+        work.stage = "ended"
+        if work.known is None:
+            self._finished_jobs(outcome.status).inc()
+        work.owner.done(work, outcome, given_up)
+
+    def _stop(self, unwanted: Callable[[Work], bool]) -> None:
+        for work in self._queue.remove(unwanted):
+            self._left_queue(work)
+            self._unready(work)
+            work.stage = "ended"
+        self._pausing = {work: None for work in self._pausing if not unwanted(work)}
+        self._known = deque(work for work in self._known if not unwanted(work))
+        for work in self._end_tasks(unwanted):
+            work.stage = "ended"
+
+    def _end_tasks(self, unwanted: Callable[[Work], bool]) -> list[Work]:
+        """Cancel what is being prepared or runs; the work concerned."""
+        tasks = {task: work for task, (work, _) in self._preparing.items()} | self._running
+        ended = {task: work for task, work in tasks.items() if unwanted(work)}
+        for task in ended:
+            task.cancel()
+        return list(ended.values())
+
+
+def _has_left(work: Work, place: int) -> bool:
+    """Work that was cancelled may wait again already, in another place."""
+    return work.stage == "ended" or work.order != place

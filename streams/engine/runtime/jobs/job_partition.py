@@ -1,0 +1,482 @@
+"""An assigned partition of a job agent: requests read ahead, finished out of order.
+
+ J1  read in log order, at most ``max_ahead`` past the prefix            `fold`
+ J2  judge each by what the log says before it                          `_judge`
+ J3  fresh ones go to the dispatcher; repeats of a running key wait
+ J4  finished ones are answered, remembered, and marked                 `_finished`
+ J5  the prefix moves over contiguous finished offsets                  `_pass`
+ J6  after a crash reading begins at the prefix; what is marked is skipped
+
+Requests are kept in memory up to ``max_ahead_bytes``; of the others only their index is, and they
+are read again when their turn comes (runtime/held_requests.py). What makes a request the first of
+its key, and what it waits for, stands in runtime/first_requests.py.
+
+`Partition.progress` counts up to the prefix only, so a link says of a job partition what it says
+of any: ``next_offset`` is where reading must go on, and its counters cover what lies before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from sys import intern
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import AgentFailed, PartitionRestart
+from streams.core.records.bad_records import (
+    IdempotencyConflict,
+    RowUnfit,
+    TenantOverQuota,
+    UnknownTable,
+)
+from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
+from streams.engine.agents.job_agent import Answer, JobAgent, Outcome, Place
+from streams.engine.decode.codecs import Decoded, Limits, decode
+from streams.engine.engine_tables import FINISHED_OFFSETS, OUTCOMES
+from streams.engine.runtime.effects.dead_letters import Origin
+from streams.engine.runtime.jobs.dispatcher import Dispatcher
+from streams.engine.runtime.jobs.first_requests import FirstRequests
+from streams.engine.runtime.jobs.held_requests import HeldRequests
+from streams.engine.runtime.jobs.passing import Passing
+from streams.engine.runtime.jobs.request_log import RequestLog
+from streams.engine.runtime.jobs.requests import Request, cancel_outcome, conflict, payload_of
+from streams.engine.runtime.jobs.work import GivenUp, Known
+from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.engine.runtime.partition.partition import Partition
+from streams.engine.runtime.restore.source_check import Reached
+from streams.engine.runtime.restore.state import PartitionState
+from streams.engine.state.finished_offsets import APPLIED, DUPLICATE, FinishedOffsets
+from streams.engine.state.outcomes import Outcomes, Remembered
+from streams.engine.state.shares import Shares
+
+_WAITING_OVER_QUOTA: Final = (
+    "the tenant has its share of the requests that wait in the partition (DIA_QUOTA_WAITING, "
+    "DIA_MAX_WAITING)"
+)
+_SCARCE: Final = 8
+"""A tenant is held when its room is less than this part of what it has waiting, for as long as so many
+take to finish."""
+_POOL_OVER_QUOTA: Final = (
+    "the tenant's simulations have taken more of the pool of this worker within a minute than "
+    "DIA_QUOTA_POOL_S"
+)
+_OUTCOMES_OVER_QUOTA: Final = (
+    "the tenant has its share of the outcomes that the partition remembers "
+    "(DIA_QUOTA_OUTCOME_BYTES, DIA_MAX_OUTCOME_BYTES); they are forgotten after DIA_DEDUPE_TTL_S"
+)
+
+log = structlog.get_logger(__name__)
+
+_NO_OUTCOME: Final = Outcome("failed", {}, "", "", 0, 0)
+"""Of a conflict, which has no result."""
+_CANCELS: Final = Known(_NO_OUTCOME)
+"""Of a cancellation that is read again before it cancels."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Outcome).decode
+
+
+class _Answered(NamedTuple):
+    request: Request
+    answer: Answer
+    verdict: str
+
+
+class _End(NamedTuple):
+    """What becomes of a request. ``answers`` are its own and those of its repeats in memory."""
+
+    request: Request
+    outcome: Outcome
+    given_up: GivenUp | None
+    answers: list[_Answered]
+
+
+class JobPartition(Partition):
+    """See the module docstring. It is the `Owner` of its work."""
+
+    def __init__(
+        self,
+        agent: JobAgent[Any],
+        state: PartitionState,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        request_log: RequestLog,
+        pass_until: int = 0,
+        shard_map: Callable[[], str] = str,
+    ) -> None:
+        super().__init__(agent, state, clock, pass_until, shard_map)
+        self._jobs = agent
+        self._dispatcher = dispatcher
+        self._position = self.progress.fold_offset
+        self._log_time = self.progress.log_time
+        """after the last record that was read"""
+        self._passing = Passing()
+        self._held = HeldRequests(
+            self.tp,
+            state.context.settings.max_ahead_bytes,
+            state.context.epoch,
+            request_log,
+            self._decoded,
+            self._log_lost,
+        )
+        self._told: list[Callable[[], None]] = []
+        self._results = TopicPartition(agent.results.name, self.tp.partition)
+        self.finished: FinishedOffsets = self.table(FINISHED_OFFSETS)
+        self.outcomes: Outcomes = self.table(OUTCOMES)
+        self._firsts = FirstRequests(self.outcomes)
+        settings = state.context.settings
+        self._waiting = Shares(settings.max_waiting, settings.quota_waiting)
+
+    @property
+    def position(self) -> int:
+        return self._position
+
+    @property
+    def reached(self) -> Reached:
+        if not self._passing:
+            return super().reached
+        return Reached(self._position, *self._passing.last)
+
+    def shed(self, order: ShedOrder) -> None:
+        super().shed(order)
+        self._position = max(self._position, self.progress.fold_offset)
+
+    @property
+    def fill(self) -> float:
+        ahead = self._position - self.progress.fold_offset
+        return max(super().fill, ahead / self.state.context.settings.max_ahead)
+
+    def behind_s(self, now_ms: int) -> float:
+        """Seconds since the oldest unfinished request was appended; 0 when none is left."""
+        return max(0, now_ms - self._passing.first.append_ms) / 1000 if self._passing else 0.0
+
+    @property
+    def settled(self) -> bool:
+        return not self._passing and super().settled
+
+    def settles(self, offset: int) -> bool:
+        return super().settles(offset) or offset in self.finished
+
+    def has_changes(self) -> bool:
+        return self.finished.changed or super().has_changes()
+
+    def abandon(self) -> None:
+        """The partition's memory is gone: nobody waits for its work."""
+        self._dispatcher.forget(self)
+
+    # --- J1, J2 ------------------------------------------------------------------------------
+
+    def fold(self, batch: RecordBatch) -> None:
+        """Take in requests as far as there is room; `position` says how far that was."""
+        assert batch.start == self._position, "a batch may neither repeat nor skip"
+        batch = self._cut(batch)
+        decoded = self._decode(batch) if len(batch) else None
+        self._batch = batch
+        self._position = batch.end
+        if decoded is not None:
+            self._passing.extend(batch.offsets, batch.timestamps)
+            self._take_in(batch, decoded)
+            self.poison.folded(batch, decoded.events)
+        self._pass()
+        self._batch = None
+
+    def _decoded(self, batch: RecordBatch) -> Decoded:
+        settings = self.state.context.settings
+        return decode(self.agent.source, batch, Limits(settings.future_max_s, settings.late_max_s))
+
+    def _cut(self, batch: RecordBatch) -> RecordBatch:
+        """The part of the batch that may be read now."""
+        end = self.progress.fold_offset + self.state.context.settings.max_ahead
+        count = 0
+        for offset in batch.offsets:
+            # The first request after the prefix is always taken, else nothing would ever move.
+            if offset >= end and (count or self._passing):
+                break
+            count += 1
+        return batch.head(count)
+
+    def _take_in(self, batch: RecordBatch, decoded: Decoded) -> None:
+        """Judge every record that is not finished, in log order."""
+        bad = {found.position: found for found in decoded.bad}
+        events = iter(decoded.events)
+        for row, offset in enumerate(batch.offsets):
+            self._log_time = self._log_time.after(batch.timestamps[row], self._expiry)
+            found = bad.get(row)
+            event = next(events) if found is None else None
+            if offset in self.finished:
+                continue
+            if found is not None:
+                self._refuse(row, found.code, found.message, "decode", self._tenant(row))
+            else:
+                self._judge(row, self._request(row, event))
+
+    def _request(self, row: int, event: Any) -> Request:
+        batch = self._batch
+        assert batch is not None
+        ask = self._jobs.ask(event)
+        return Request(
+            self,
+            event,
+            ask,
+            needs=tuple(map(intern, self._dispatcher.performer.needs(event))),
+            offset=batch.offsets[row],
+            append_ms=batch.timestamps[row],
+            log_ms=self._log_time.at_ms,
+            horizon_ms=self._log_time.horizon_ms(self._expiry),
+            origin=Origin.of(batch, row, self.state.context.epoch),
+        )
+
+    def _judge(self, row: int, request: Request) -> None:
+        """J2: by the first request of its key, if that is remembered or still runs."""
+        first = self._firsts.of(request)
+        if (running := self._firsts.awaited(request, first)) is not None:
+            if self._may_wait(request):
+                self._held.take(request)
+                running.wait(request)
+        elif first is None:
+            if request.ask.cancels is not None or self._may_wait(request):
+                self._begin(request)
+        elif isinstance(first, Remembered) and first.payload == request.ask.payload:
+            self._give(self._answer(request, _decode(first.body), DUPLICATE))
+        else:
+            self.dead_letter(row, IdempotencyConflict.code, conflict(request), request.ask.tenant)
+
+    def _may_wait(self, request: Request) -> bool:
+        """Whether the tenant may have one more request waiting, whose outcome there is room for.
+        Else it is answered and dead-lettered at once. Cancellations never wait."""
+        tenant, tenants = request.ask.tenant, self._dispatcher.tenants
+        if (room := self._waiting.room(tenant)) * _SCARCE < self._waiting.held(tenant):
+            tenants.hold(tenant, tenants.time_for(tenant, self._waiting.held(tenant) // _SCARCE))
+        if not room:
+            why = _WAITING_OVER_QUOTA
+        elif wait_s := tenants.wait_s(tenant):
+            tenants.hold(tenant, wait_s)
+            why = _POOL_OVER_QUOTA
+        elif not self.outcomes.room(tenant):
+            why = _OUTCOMES_OVER_QUOTA
+        else:
+            self._waiting.take(tenant)
+            request.waits = True
+            return True
+        outcome, given_up = self._over_quota(why)
+        self._give_up(self._answer(request, outcome, given_up.code), given_up)
+        return False
+
+    def _over_quota(self, why: str) -> tuple[Outcome, GivenUp]:
+        now_ms = self.clock.now_ms()
+        outcome = Outcome("failed", {}, TenantOverQuota.code, why, now_ms, now_ms)
+        return outcome, GivenUp(1, why, TenantOverQuota.code)
+
+    def _let_go(self, request: Request) -> None:
+        """It is finished."""
+        if request.waits:
+            request.waits = False
+            self._waiting.give_back(request.ask.tenant)
+        self._held.let_go(request)
+
+    def _judge_again(self, request: Request) -> None:
+        """J2 for a request that waited for one that ended and is not its first. It may not be in
+        memory: what it comes to then is said once it is."""
+        first = self._firsts.of(request)
+        if (running := self._firsts.awaited(request, first)) is not None:
+            running.wait(request)
+        elif first is None:
+            self._begin(request)
+        else:
+            request.is_repeat = True
+            request.is_conflict = payload_of(first) != request.ask.payload
+            outcome = _decode(first.body) if isinstance(first, Remembered) else _NO_OUTCOME
+            request.known = Known(outcome)
+            self._dispatcher.submit(request)
+
+    def _count_dead(self, row: int, code: str) -> None:
+        assert self._batch is not None
+        self.finished.finish(self._batch.offsets[row], code)
+
+    # --- what is in memory -------------------------------------------------------------------
+
+    async def load(self, work: Request) -> Any:
+        return await self._held.load(work)
+
+    def _log_lost(self, request: Request) -> None:
+        """Opened again, the partition finds out what became of its log (A4, O1)."""
+        why = f"the request at offset {request.offset} of {self.tp} cannot be read again"
+        self.failure = PartitionRestart(why)
+
+    # --- J3 ----------------------------------------------------------------------------------
+
+    def _begin(self, request: Request) -> None:
+        """A first request of its key; the one that comes after a first that was given up, too."""
+        self._firsts.running.add(request)
+        if request.ask.cancels is not None:
+            self._cancel(request, request.ask.cancels)
+            return
+        self._held.take(request)
+        self._dispatcher.submit(request)
+
+    def _cancel(self, request: Request, key: str) -> None:
+        """End the running request of ``key``; both are answered in the same commit."""
+        if request.event is None:  # it waited: its own answer needs it in memory
+            request.known = _CANCELS
+            self._dispatcher.submit(request)
+            return
+        running = self._firsts.running.of((request.ask.tenant, key))
+        work = next((other for other in running if other.ask.cancels is None), None)
+        if work is None:
+            self._finished(request, cancel_outcome(False, self.clock.now_ms()), None)
+            return
+        work.cancellers = [*(work.cancellers or ()), request]
+        if work.known is None:
+            self._dispatcher.cancel(work)
+
+    def done(self, work: Request, outcome: Outcome, given_up: GivenUp | None) -> None:
+        """The dispatcher's answer; what the agent makes of it may have a bug."""
+        if work.event is None:
+            # It ended before it began. Its answer needs the request: that is read first.
+            work.known = Known(outcome, given_up)
+            self._dispatcher.submit(work)
+            return
+        try:
+            if work.known is _CANCELS and work.ask.cancels is not None:
+                work.known = None
+                self._cancel(work, work.ask.cancels)
+            else:
+                self._finished(work, outcome, given_up)
+        except Exception as error:
+            log.exception("agent_failed", tp=str(self.tp), offset=work.offset)
+            self.failure = AgentFailed(
+                f"agent {self.agent.name} raised {error!r} on the outcome of offset "
+                f"{work.offset} of {self.tp}. Fix it and restart the worker."
+            )
+
+    # --- J4 ----------------------------------------------------------------------------------
+
+    def _finished(self, request: Request, outcome: Outcome, given_up: GivenUp | None) -> None:
+        """J4: all that follows from one outcome belongs to one commit."""
+        # All answers are made before anything changes: the agent's code may raise.
+        cancelled = cancel_outcome(outcome.status == "cancelled", self.clock.now_ms())
+        first = given_up is None and not request.is_repeat and not request.is_conflict
+        # What is cancelled must not run later: a dead letter of it could be replayed.
+        if first and outcome.status != "cancelled" and not self._has_room(request, outcome):
+            outcome, given_up = self._over_quota(_OUTCOMES_OVER_QUOTA)
+        ends = [self._end(request, outcome, given_up)]
+        ends += [self._end(canceller, cancelled, None) for canceller in request.cancellers or ()]
+        for end in ends:
+            self._settle(end)
+        self._pass()
+
+    def _end(self, request: Request, outcome: Outcome, given_up: GivenUp | None) -> _End:
+        verdict = DUPLICATE if request.is_repeat else APPLIED
+        answers = [self._answer(request, outcome, verdict)]
+        if given_up is None:
+            answers += [
+                self._answer(repeat, outcome, DUPLICATE)
+                for repeat in request.repeats or ()
+                if repeat.event is not None and self._firsts.repeats(repeat, request)
+            ]
+        return _End(request, outcome, given_up, answers)
+
+    def _settle(self, end: _End) -> None:
+        request, outcome, given_up, answers = end
+        if request.is_conflict:
+            assert request.origin is not None
+            code, tenant = IdempotencyConflict.code, request.ask.tenant
+            self._bury(request.origin, code, conflict(request), "process", tenant)
+            self.finished.finish(request.offset, code)
+            self._let_go(request)
+            return
+        if request.is_repeat:
+            self._give(answers[0])
+            return
+        self._firsts.running.remove(request)
+        if request.ask.cancels is None:
+            finished = self._dispatcher.performer.finished
+            self._told.append(partial(finished, request.event, outcome))
+        repeats, request.repeats = request.repeats or [], None
+        if given_up is not None:
+            # Not remembered: what failed in passing says nothing of the next request of the key.
+            self._give_up(answers[0], given_up)
+            for repeat in repeats:
+                self._judge_again(repeat)
+            return
+        self._remember(request, outcome)
+        for answer in answers:
+            self._give(answer)
+        for repeat in repeats:
+            if not self._firsts.repeats(repeat, request):
+                self._judge_again(repeat)
+            elif repeat not in self._held:
+                repeat.is_repeat, repeat.known = True, Known(outcome)
+                self._dispatcher.submit(repeat)
+
+    def _remember(self, request: Request, outcome: Outcome) -> None:
+        if outcome.status != "cancelled" or self._has_room(request, outcome):
+            self.outcomes.remember(self._remembered(request, outcome))
+
+    def _has_room(self, request: Request, outcome: Outcome) -> bool:
+        room = self.outcomes.room(request.ask.tenant)
+        return self._remembered(request, outcome).size_bytes <= room
+
+    def _remembered(self, request: Request, outcome: Outcome) -> Remembered:
+        ask = request.ask
+        return Remembered(
+            *(ask.tenant, ask.key, ask.payload, request.offset),
+            *(request.append_ms, request.log_ms, _encode(outcome)),
+        )
+
+    def _answer(self, request: Request, outcome: Outcome, verdict: str) -> _Answered:
+        place = Place(
+            self.tp.partition, request.offset, request.append_ms, repeated=verdict == DUPLICATE
+        )
+        return _Answered(request, self._jobs.answer(request.event, outcome, place), verdict)
+
+    def _give(self, answered: _Answered) -> None:
+        request, answer, verdict = answered
+        assert request.origin is not None
+        try:
+            self.fact(answer.table, answer.row)
+        except (RowUnfit, UnknownTable) as error:
+            if verdict in (APPLIED, DUPLICATE):  # else it is a dead letter already
+                verdict, tenant = error.code, request.ask.tenant
+                self._bury(request.origin, verdict, str(error), "process", tenant)
+        else:
+            self.emit(OutboundRecord(self._results, request.origin.key, answer.result))
+        self.finished.finish(request.offset, verdict)
+        self._let_go(request)
+
+    def _give_up(self, answered: _Answered, given_up: GivenUp) -> None:
+        """A result says so, and the record is a dead letter, which a replay brings back."""
+        origin, tenant = answered.request.origin, answered.request.ask.tenant
+        assert origin is not None
+        code, message, attempts = given_up.code, given_up.message, given_up.attempts
+        self._bury(origin, code, message, "process", tenant, attempts)
+        self._give(answered._replace(verdict=code))
+
+    # --- J5 ----------------------------------------------------------------------------------
+
+    def _pass(self) -> None:
+        """Move the prefix over every contiguous finished request."""
+        progress, passed = self.progress, 0
+        while self._passing and (verdict := self.finished.take(self._passing.first.offset)):
+            progress.last_offset, progress.last_append_ms = self._passing.drop_first()
+            progress.log_time = progress.log_time.after(progress.last_append_ms, self._expiry)
+            passed += 1
+            if verdict == APPLIED:
+                progress.applied += 1
+            elif verdict == DUPLICATE:
+                progress.duplicates += 1
+            else:
+                progress.dead_by_code[verdict] += 1
+        prefix = self._passing.first.offset if self._passing else self._position
+        progress.read += passed
+        progress.gaps += prefix - progress.fold_offset - passed
+        progress.fold_offset = prefix
+        self.outcomes.passed(progress.log_time.horizon_ms(self._expiry))
+
+    def _take_told(self) -> list[Callable[[], None]]:
+        told, self._told = self._told, []
+        return told

@@ -1,0 +1,46 @@
+"""How many attempts of a queue are under way, and how soon another one may begin."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from streams.core.clock import Clock
+from streams.core.resilience.rate import Rate
+from streams.engine.agents.queue_policy import QueuePolicy
+
+
+class QueueRoom:
+    """Concurrency and rate, as the `QueuePolicy` of each queue says. Requests name their queue, so
+    only what is under way is remembered of one without a rate."""
+
+    def __init__(self, policy: Callable[[str], QueuePolicy], clock: Clock) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._under_way: Counter[str] = Counter()
+        self._rates: dict[str, Rate] = {}
+
+    def __contains__(self, queue: str) -> bool:
+        """Whether one more attempt of the queue may begin now."""
+        policy = self._policy(queue)
+        if policy.concurrency is not None and self._under_way[queue] >= policy.concurrency:
+            return False
+        return policy.rate_per_s is None or self._rate(queue, policy.rate_per_s).allows(
+            self._clock.monotonic()
+        )
+
+    def begin(self, queue: str, *, runs: bool) -> None:
+        """An attempt begins. One that does not ``runs`` takes nothing from the rate."""
+        rate_per_s = self._policy(queue).rate_per_s
+        if rate_per_s is not None and runs:
+            self._rate(queue, rate_per_s).take()
+        self._under_way[queue] += 1
+
+    def end(self, queue: str) -> None:
+        """An attempt is over."""
+        self._under_way[queue] -= 1
+        if not self._under_way[queue]:
+            del self._under_way[queue]
+
+    def _rate(self, queue: str, per_s: float) -> Rate:
+        return self._rates.setdefault(queue, Rate(per_s, self._clock.monotonic()))

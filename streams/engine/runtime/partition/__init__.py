@@ -1,0 +1,1 @@
+"""One assigned partition: folding records, closing windows, pausing."""

@@ -1,0 +1,261 @@
+"""The lives of a stream agent in one partition: calls its body, and decides what an error means.
+
+| what the body does on an event | then |
+|---|---|
+| raises an error of disposition RETRY, a ConnectionError or a TimeoutError | the event again after 1, 2 and 4 s; after that a dead letter, `retries_exhausted` |
+| raises an error of disposition PAUSE | the event again, after up to 30 s, without an end |
+| sends a value whose schema id is not known | the event again, once the schema registry has named it |
+| raises another error of a record | a dead letter with the error's code |
+| raises any other exception | a dead letter, `agent_failed`, with the last lines of the traceback |
+| raises what stops a partition or a worker | that |
+| uses a word of Faust that dia does not have | the partition stops, `agent_failed`: no event of it can pass |
+| asks for the next one, and what it wrote cannot be | a dead letter, `value_refused`; the stream gives nothing more, also if the body catches the error |
+| waits longer than DIA_AGENT_TIMEOUT_S | it is cancelled; a dead letter, `agent_timeout` |
+
+Events behind it wait. An error on a list of `take` gives each event of the list again alone. An error
+before the first event, or while a window closes, stops the partition, unless it may pass. A body that
+returns is called again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import (
+    AgentFailed,
+    DiaError,
+    Disposition,
+    EngineFailed,
+    PartitionRestart,
+    PartitionStopped,
+    Pending,
+    UnsupportedByDia,
+    WorkerStopped,
+)
+from streams.core.records.bad_records import AgentTimeout, RetriesExhausted
+from streams.core.topics.current_stream import current
+from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.runtime.partition.schema_wait import obtained
+from streams.engine.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from streams.engine.runtime.partition.stream_partition import StreamPartition
+
+RETRY_PAUSES_S: Final = (1.0, 2.0, 4.0)
+_LONGEST_PAUSE_S: Final = 30.0
+_LOOKS: Final = 8
+"""At the event in progress, in the time after which it is too late."""
+_CANCEL_S: Final = 5.0
+"""Given to a body that is cancelled; one that goes on is left behind, and reaches nothing."""
+_TRACE_LINES: Final = 8
+
+log = structlog.get_logger(__name__)
+
+
+class AgentRun:
+    """See the module docstring. Started once, with the first records."""
+
+    def __init__(
+        self, partition: StreamPartition, agent: StreamAgent, clock: Clock, timeout_s: float
+    ) -> None:
+        self._partition = partition
+        self._agent = agent
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._task: asyncio.Task[None] | None = None
+        self._body: asyncio.Task[None] | None = None
+        self._interrupted = False
+        self._failing = -1
+        """offset of the event that failed last"""
+        self._attempts = 0
+        self._pauses = 0
+
+    def start(self) -> None:
+        """Call the body, unless it runs."""
+        if self._task is None:
+            name = f"agent-{self._agent.name}-{self._partition.tp.partition}"
+            self._task = asyncio.create_task(self._run(), name=name)
+
+    def interrupt(self) -> None:
+        """Call the body anew: the event in progress is not to be handled."""
+        if self._body is not None:
+            self._interrupted = True
+            self._body.cancel()
+
+    def end(self) -> None:
+        """The partition is given up."""
+        for task in (self._body, self._task):
+            if task is not None:
+                task.cancel()
+
+    async def _run(self) -> None:
+        partition = self._partition
+        try:
+            while partition.failure is None:
+                await self._live()
+        except DiaError as error:
+            partition.failure = partition.failure or error
+        except Exception as error:
+            log.exception("engine_failed", tp=str(partition.tp))
+            partition.failure = EngineFailed(f"{partition.tp}: unexpected {error!r}")
+
+    async def _live(self) -> None:
+        """One life of the body, and what follows from its end."""
+        partition = self._partition
+        stream = partition.begin()
+        body = self._body = asyncio.create_task(self._call(stream), name="agent-body")
+        body.add_done_callback(_looked_at)
+        try:
+            expired = await self._watch(body)
+        finally:
+            body.cancel()
+        interrupted, self._interrupted = self._interrupted, False
+        given, offset = partition.given, partition.in_progress
+        partition.drop()
+        if interrupted or partition.failure is not None:
+            return
+        error = stream.failed or self._end_of(body, expired=expired)
+        if error is None:
+            if not stream.asked:
+                partition.failure = AgentFailed(
+                    f"agent {self._agent.name} returned without reading its stream. It is "
+                    f"`async for event in stream` that brings it events."
+                )
+            return
+        await self._judge(error, given, offset)
+
+    def _end_of(self, body: asyncio.Task[None], *, expired: bool) -> BaseException | None:
+        """What ended the body; None if it returned."""
+        if expired:
+            return AgentTimeout(
+                f"agent {self._agent.name} waited longer than "
+                f"DIA_AGENT_TIMEOUT_S={self._timeout_s:g} in the middle of this event"
+            )
+        if body.cancelled():
+            return asyncio.CancelledError("the agent cancelled itself")
+        return body.exception()
+
+    async def _call(self, stream: Stream) -> None:
+        current.set(stream)
+        made = self._agent.body(stream)
+        if inspect.isasyncgen(made):
+            async with aclosing(made):
+                async for value in made:
+                    await self._give(value)
+        else:
+            await made
+        if self._partition.given:
+            self._partition.complete(stream)
+
+    async def _give(self, value: object) -> None:
+        for sink in self._agent.sinks:
+            taken = sink(value)
+            if inspect.isawaitable(taken):
+                await taken
+
+    async def _watch(self, body: asyncio.Task[None]) -> bool:
+        """Wait for the end of the body; True if it was cancelled for its time."""
+        seen: int | None = None
+        since_s = self._clock.monotonic()
+        while not body.done():
+            now_s, offset = self._clock.monotonic(), self._partition.busy_with
+            if offset is None or offset != seen:
+                seen, since_s = offset, now_s
+            elif now_s - since_s >= self._timeout_s:
+                self._partition.leave()
+                body.cancel()
+                await self._clock.wait(body, _CANCEL_S)
+                if not body.done():
+                    log.error("agent_ignores_cancellation", agent=self._agent.name)
+                return True
+            await self._clock.wait(body, self._timeout_s / _LOOKS)
+        return False
+
+    # --- what follows from an error ----------------------------------------------------------
+
+    async def _judge(self, error: BaseException, given: int, offset: int | None) -> None:
+        partition = self._partition
+        if isinstance(error, PartitionStopped | PartitionRestart | WorkerStopped):
+            partition.failure = error
+        elif not isinstance(error, Exception | asyncio.CancelledError):
+            raise error
+        elif isinstance(error, Pending):
+            await obtained(error, self._clock, partition.tp, partition)
+        elif offset is None or isinstance(error, UnsupportedByDia):
+            await self._on_no_event(error)
+        elif given > 1:
+            partition.give_singly(given)
+        else:
+            await self._on_an_event(error, offset)
+
+    async def _on_no_event(self, error: BaseException) -> None:
+        if _disposition(error) not in (Disposition.RETRY, Disposition.PAUSE):
+            log.error("agent_failed", agent=self._agent.name, tp=str(self._partition.tp))
+            where = "for every event" if isinstance(error, UnsupportedByDia) else "outside an event"
+            self._partition.failure = AgentFailed(
+                f"agent {self._agent.name} raised {where}: {_lines(error)}"
+            )
+            return
+        await self._pause(error, min(2.0**self._pauses, _LONGEST_PAUSE_S))
+        self._pauses += 1
+
+    async def _on_an_event(self, error: BaseException, offset: int) -> None:
+        if offset != self._failing:
+            self._failing, self._attempts, self._pauses = offset, 0, 0
+        disposition = _disposition(error)
+        if disposition is Disposition.PAUSE:
+            await self._pause(error, min(2.0**self._pauses, _LONGEST_PAUSE_S))
+            self._pauses += 1
+            return
+        self._attempts += 1
+        if disposition is Disposition.RETRY:
+            if self._attempts <= len(RETRY_PAUSES_S):
+                await self._pause(error, RETRY_PAUSES_S[self._attempts - 1])
+                return
+            self._refuse(RetriesExhausted.code, error)
+        elif isinstance(error, DiaError):
+            self._refuse(error.code, error)
+        else:
+            self._refuse(AgentFailed.code, error)
+
+    def _refuse(self, code: str, error: BaseException) -> None:
+        why = str(error) if isinstance(error, AgentTimeout) else _lines(error)
+        log.warning(
+            "event_refused", agent=self._agent.name, tp=str(self._partition.tp),
+            offset=self._failing, code=code,
+        )  # fmt: skip
+        self._partition.refuse(code, why, self._attempts)
+
+    async def _pause(self, error: BaseException, pause_s: float) -> None:
+        code = error.code if isinstance(error, DiaError) else type(error).__name__
+        log.warning(
+            "agent_waits", agent=self._agent.name, tp=str(self._partition.tp), code=code,
+            seconds=pause_s,
+        )  # fmt: skip
+        await self._clock.sleep(pause_s)
+
+
+def _disposition(error: BaseException) -> Disposition:
+    if isinstance(error, DiaError):
+        return error.disposition
+    passing = isinstance(error, ConnectionError | TimeoutError)
+    return Disposition.RETRY if passing else Disposition.DEAD_LETTER
+
+
+def _lines(error: BaseException) -> str:
+    """The last lines of the traceback: the exception itself, and where it was raised."""
+    text = "".join(traceback.format_exception(error)).rstrip()
+    return "\n".join(text.splitlines()[-_TRACE_LINES:])
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    """asyncio complains of exceptions that nobody asked for; a life that was left may end so."""
+    if not task.cancelled():
+        task.exception()

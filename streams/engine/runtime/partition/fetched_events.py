@@ -1,0 +1,68 @@
+"""The records of one fetch, decoded, as a stream agent takes them: row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.types import RecordBatch
+from streams.engine.decode.codecs import BadPosition, Decoded
+
+
+class FetchedEvents:
+    """``items[row]`` is the event of a record, or the `BadPosition` that says why it has none.
+
+    ``event_ms[row]`` is the time of the event; ``watermark_ms[row]`` the highest of them up to that
+    row, none taken for later than its append time.
+    """
+
+    __slots__ = ("bad_rows", "batch", "bytes", "dead", "event_ms", "items", "told", "watermark_ms")
+
+    def __init__(self, batch: RecordBatch, decoded: Decoded) -> None:
+        self.batch = batch
+        self.bytes = sum(len(value) for value in batch.values if value is not None)
+        self.bad_rows = [bad.position for bad in decoded.bad]
+        self.items: list[Any] = decoded.events
+        times, reached = decoded.event_ms, np.minimum(decoded.event_ms, decoded.append_ms)
+        if decoded.bad:
+            self.items, times, reached = _with_bad(batch, decoded, reached)
+        self.event_ms: list[int] = times.tolist()
+        self.watermark_ms: list[int] = np.maximum.accumulate(reached).tolist()
+        self.told = 0
+        """rows that the partition's progress knows of"""
+        self.dead = 0
+        """of the rows after those, complete ones that became dead letters"""
+
+
+def _with_bad(
+    batch: RecordBatch, decoded: Decoded, reached: NDArray[np.int64]
+) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """One item, event time and watermark for each record, bad ones included."""
+    items: list[Any] = [None] * len(batch)
+    times, marks = np.zeros(len(batch), np.int64), np.zeros(len(batch), np.int64)
+    for bad in decoded.bad:
+        items[bad.position] = bad
+    positions = decoded.positions or []
+    for position, event in zip(positions, decoded.events, strict=True):
+        items[position] = event
+    times[positions], marks[positions] = decoded.event_ms, reached
+    return items, times, marks
+
+
+def next_rows(fetches: Iterable[FetchedEvents], first: int, count: int) -> tuple[list[int], bool]:
+    """Rows that hold the next ``count`` events, counted from row ``first`` of the first fetch on, and
+    whether there are so many."""
+    rows: list[int] = []
+    ahead = 0
+    for fetched in fetches:
+        for item in fetched.items[first:]:
+            if type(item) is not BadPosition:
+                rows.append(ahead)
+                if len(rows) == count:
+                    return rows, True
+            ahead += 1
+        first = 0
+    return rows, False

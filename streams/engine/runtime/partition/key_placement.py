@@ -1,0 +1,102 @@
+"""Whether records lie in the partition that their key names.
+
+Deduplication is per partition, so every producer must agree where a key belongs: murmur2 over its
+bytes, as Kafka's Java clients have it (streams/connect/broker/partitioner.py). librdkafka's default is
+another hash; one event sent through two such clients counts twice, and nothing else shows it.
+
+A topic that grew has keys elsewhere rightly: a key is taken for well placed by the partition count
+of now, by every other that this process has seen, and by the declared one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from itertools import compress
+
+import numpy as np
+import structlog
+
+from streams.connect.broker.partitioner import partition_of
+from streams.core.records.bad_records import KeyMisplaced
+from streams.core.types import RecordBatch, TopicPartition
+from streams.engine.decode.codecs import BadPosition, Decoded
+
+log = structlog.get_logger(__name__)
+
+
+class KeyPlacement:
+    """Of one partition. ``misplaced`` counts records since it was opened."""
+
+    def __init__(self, tp: TopicPartition, declared: int) -> None:
+        self._tp = tp
+        self._counts = {declared}
+        self._said = False
+        self.misplaced = 0
+
+    def grown_to(self, partitions: int) -> None:
+        """The topic has so many partitions now; 0: not known."""
+        if partitions:
+            self._counts.add(partitions)
+
+    def belongs(self, key: bytes) -> bool:
+        """Whether records of ``key`` are well placed here."""
+        return not self._elsewhere((key,))
+
+    def look(self, batch: RecordBatch) -> AbstractSet[bytes]:
+        """The keys of a batch that belong elsewhere; their records are counted."""
+        wrong = self._elsewhere(set(batch.keys))
+        if wrong:
+            records = sum(key in wrong for key in batch.keys)
+            self.misplaced += records
+            self._say(batch, wrong, records)
+        return wrong
+
+    def _elsewhere(self, keys: Iterable[bytes | None]) -> set[bytes]:
+        number, counts = self._tp.partition, self._counts
+        return {
+            key
+            for key in keys
+            if key is not None and all(partition_of(key, count) != number for count in counts)
+        }
+
+    def _say(self, batch: RecordBatch, wrong: AbstractSet[bytes], records: int) -> None:
+        if self._said:
+            return
+        self._said = True
+        log.warning(
+            "keys_misplaced",
+            tp=str(self._tp),
+            keys=len(wrong),
+            records=records,
+            offset=batch.start,
+            why="a producer uses another partitioner than murmur2 (librdkafka: set "
+            "partitioner=murmur2_random), or the topic grew; repeats across partitions are counted "
+            "twice. `dia audit --deep` counts them.",
+        )
+
+
+def without_misplaced(
+    decoded: Decoded, batch: RecordBatch, wrong: AbstractSet[bytes], partition: int
+) -> Decoded:
+    """The same, with the good records of ``wrong`` keys among the bad."""
+    positions = decoded.positions if decoded.positions is not None else [*range(len(batch))]
+    kept = [batch.keys[at] not in wrong for at in positions]
+    bad = [
+        BadPosition(
+            at,
+            KeyMisplaced.code,
+            f"the key belongs into another partition than {partition} by murmur2, with which "
+            f"repeats are found: set partitioner=murmur2_random in the producer",
+            "key",
+        )
+        for at in compress(positions, [not keep for keep in kept])
+    ]
+    mask = np.array(kept, bool)
+    return Decoded(
+        list(compress(decoded.events, kept)),
+        list(compress(positions, kept)),
+        decoded.event_ms[mask],
+        decoded.append_ms[mask],
+        sorted([*decoded.bad, *bad]),
+    )

@@ -1,0 +1,102 @@
+"""What lies in a source and cannot be folded: it costs its own partition, and nothing beyond.
+
+Either a batch that cannot be opened (`BatchUnreadable`), or one whose times were written by its
+producer although every age is counted in append time (`SourceNotLogAppendTime`).
+
+ O1  the partition folds nothing at or behind the obstacle; what lies before it is committed as
+     ever, jobs that run are finished
+ O2  once the committed offset stands at the obstacle, the partition stops with the error's code
+ O3  `dia shed run --unreadable` finds the obstacle by reading the log, and orders that exactly its
+     offsets are skipped: an order with ``first`` (runtime/shed_order.py, X2 to X6)
+ O4  the stopped partition looks for such an order every `LOOK_S`, and now and then whether the log
+     can be read there after all (another leader's copy may be whole); then it opens again
+
+A crash at any step leaves the log, the committed offset and the order: whoever opens the partition
+next reads up to the obstacle, or skips it if that was ordered.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import (
+    BatchUnreadable,
+    PartitionStopped,
+    SourceNotLogAppendTime,
+    TransientError,
+)
+from streams.core.types import Broker, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.engine.runtime.offsets.shed_order import read_orders
+
+LOOK_S = 2.0
+_LOOKS_A_READ = 10
+
+log = structlog.get_logger(__name__)
+
+
+class Obstacle(NamedTuple):
+    """The first offset that cannot be folded, and why; ``epoch`` is that of the partition's state."""
+
+    offset: int
+    epoch: int
+    error: PartitionStopped
+
+
+def producers_times(batch: RecordBatch) -> SourceNotLogAppendTime:
+    """The error of a batch whose times are its producer's."""
+    first, last = batch.offsets[0], batch.offsets[-1]
+    topic = batch.tp.topic
+    return SourceNotLogAppendTime(
+        f"{batch.tp}: offsets {first} to {last} were appended with message.timestamp.type="
+        f"CreateTime: their times are their producers', and ages and TTLs are counted in append "
+        f"time. `dia topics apply` sets LogAppendTime again; `dia shed run --topic {topic} "
+        f"--unreadable --reason WHY` skips the records that came meanwhile and counts them; "
+        f"`dia shed return` sends them again."
+    )
+
+
+async def gone(
+    broker: Broker, group: str, tp: TopicPartition, clock: Clock, obstacle: Obstacle
+) -> None:
+    """O4: returns once the obstacle may be skipped, or is none any more."""
+    looks = 0
+    while True:
+        await clock.sleep(LOOK_S)
+        looks += 1
+        try:
+            if await _ordered(broker, group, tp, obstacle):
+                log.warning("unreadable_skipped", tp=str(tp), offset=obstacle.offset)
+                return
+            if looks % _LOOKS_A_READ == 0 and await _readable(broker, tp, obstacle):
+                log.warning("unreadable_no_more", tp=str(tp), offset=obstacle.offset)
+                return
+        except TransientError:
+            continue
+
+
+async def _ordered(broker: Broker, group: str, tp: TopicPartition, obstacle: Obstacle) -> bool:
+    admin = await broker.admin()
+    try:
+        order = (await read_orders(admin, group, [tp])).get(tp)
+    finally:
+        await admin.close()
+    return (
+        order is not None
+        and not order.withdrawn
+        and (order.first, order.epoch) == (obstacle.offset, obstacle.epoch)
+    )
+
+
+async def _readable(broker: Broker, tp: TopicPartition, obstacle: Obstacle) -> bool:
+    reader = await broker.reader()
+    try:
+        return (await reader.read(tp, obstacle.offset, 1)).append_times
+    except BatchUnreadable:
+        return False
+    except OffsetOutOfRange:
+        return True  # A4 finds out what that means
+    finally:
+        await reader.close()

@@ -1,0 +1,435 @@
+"""One assigned partition in memory: its tables, its progress, and what the next commit holds.
+
+`fold` is C1. `prepare` is everything of C2 but the sending: it encodes, in one turn of the loop,
+the changes since the last commit and the rows that are due, so both are the same state. Folding
+may go on while the commit is under way; `committed` is C4. If the commit fails, the partition is
+dropped whole and built anew from the log (runtime/assignment.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+import numpy as np
+
+from streams.core.clock import Clock
+from streams.core.errors import DiaError, PoisonStorm
+from streams.core.rows.operational_tables import SHED_RANGES
+from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
+from streams.engine.agents.agent import AgentSpec, Change, EventBatch
+from streams.engine.agents.job_agent import Agent, JobAgent
+from streams.engine.decode.codecs import Decoded, Limits, decode
+from streams.engine.engine_tables import MINUTE_WINDOWS, OUTBOX
+from streams.engine.runtime.effects import effects
+from streams.engine.runtime.effects.dead_letters import DeadLetter, Failure, Origin, dead_letter
+from streams.engine.runtime.effects.owed import Owed
+from streams.engine.runtime.effects.refused_facts import RefusedFacts
+from streams.engine.runtime.effects.refused_row import RefusedFact, refused_fact, refused_window
+from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.engine.runtime.partition.backlog import Backlog
+from streams.engine.runtime.partition.key_placement import KeyPlacement, without_misplaced
+from streams.engine.runtime.partition.progress import Progress
+from streams.engine.runtime.poison.poison_watch import PoisonWatch
+from streams.engine.runtime.restore.source_check import Reached
+from streams.engine.runtime.restore.state import PartitionState
+from streams.engine.state.changelog import Link, pack
+from streams.engine.state.log_time import Expiry
+from streams.engine.state.outbox import Outbox, OwedEffect
+from streams.engine.state.table import Entry, Table, TableSpec
+from streams.engine.windows.emission import Emission
+from streams.engine.windows.fingerprint import Fingerprints
+from streams.engine.windows.minute_windows import MinuteWindows
+
+T = TypeVar("T", bound=Table)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One commit, encoded: nothing in it changes any more."""
+
+    link: Link
+    parts: list[tuple[bytes, list[Entry]]]
+    records: list[OutboundRecord]
+    emissions: list[Emission]
+    effects: list[OwedEffect]
+    folded: int
+    """records folded since the commit before"""
+    pointers: int
+    """dead letters among ``records`` that were too large for the DLQ"""
+    compact: int
+    """dead letters among ``records`` that are pointers because their tenant is in quarantine"""
+    quarantines: CommittedOffset | None
+    """the word about the partition's tenants in quarantine, where there is news of them"""
+    told: list[Callable[[], None]]
+    """to be called once the commit is true"""
+
+
+@dataclass(slots=True)
+class Partition:
+    """See the module docstring; it is also the `Scope` of its agent."""
+
+    agent: Agent
+    state: PartitionState
+    clock: Clock
+    pass_until: int = 0
+    """offset below which the poison breaker does not count"""
+    shard_map: Callable[[], str] = str
+    """`Link.shard_map` of a chain that names none yet"""
+    progress: Progress = field(init=False)
+    backlog: Backlog = field(default_factory=Backlog)
+    failure: DiaError | None = None
+    """why the partition must stop or be opened again, found between two batches"""
+    waits_for: str = ""
+    """what its agent cannot go on without, and waits for; "" where it waits for nothing"""
+    prepared_seq: int = 0
+    """number of the last commit that was encoded; it is true once ``state.link`` has it"""
+    offset_moved: bool = False
+    """the group's committed offset is not what the last commit left: the next one sets it again"""
+    late_dropped: int = 0
+    """records that came too late for their windows and were dropped, as those say"""
+    placement: KeyPlacement = field(init=False)
+    fingerprints: Fingerprints = field(init=False)
+    poison: PoisonWatch = field(init=False)
+    _expiry: Expiry = field(init=False)
+    _batch: RecordBatch | None = None
+    _records: list[OutboundRecord] = field(default_factory=list)
+    _owed: Owed = field(default_factory=Owed)
+    _refused: RefusedFacts = field(default_factory=RefusedFacts)
+    _pointers: int = 0
+    _compact: int = 0
+    _last_commit_bytes: int = 0
+    _emitted_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.progress = Progress.after(self.state.link)
+        self.fingerprints = Fingerprints(self.state.link.secret)
+        settings = self.state.context.settings
+        self._expiry = Expiry.of(settings.dedupe_ttl_s * 1000)
+        self.placement = KeyPlacement(self.tp, self.agent.source.partitions)
+        self.poison = PoisonWatch(self.tp, self.agent.source, settings, self.clock, self.pass_until)
+
+    # --- Scope -------------------------------------------------------------------------------
+
+    @property
+    def tp(self) -> TopicPartition:
+        return self.state.tp
+
+    def table(self, spec: TableSpec[T]) -> T:
+        return cast(T, self.state.tables[spec.name])
+
+    def dead_letter(self, row: int, code: str, message: str, tenant: str = "") -> None:
+        assert self._batch is not None, "dead letters belong to the batch being folded"
+        self._refuse(row, code, message, "process", tenant)
+
+    def emit(self, record: OutboundRecord) -> None:
+        self._records.append(record)
+
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
+        found, fitted = self.state.context.targets.fitted(target, row)
+        self._owed.fact(found, fitted, name)
+
+    def change(self, change: Change) -> None:
+        self._owed.change(change)
+
+    def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
+        self.progress.applied += applied
+        self.progress.duplicates += duplicates
+
+    # --- C1 ----------------------------------------------------------------------------------
+
+    def fold(self, batch: RecordBatch) -> None:
+        """C1: decode, fold, dead-letter what is bad. ``batch.start`` is the fold offset.
+
+        Raises `PartitionStopped` where a documented bound is passed; whatever else the agent
+        raises is a bug in it. Either way the partition must be dropped.
+        """
+        assert batch.start == self.progress.fold_offset, "a batch may neither repeat nor skip"
+        self._batch = batch
+        if len(batch):
+            decoded = self._decode(batch)
+            for bad in decoded.bad:
+                tenant = self._tenant(bad.position)
+                self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
+            event_ms, append_ms = decoded.event_ms, decoded.append_ms
+            appended_ms = np.array(batch.timestamps, np.int64)
+            log = self.progress.log_times(appended_ms, self._expiry)
+            if decoded.events:
+                self._advance()
+                assert isinstance(self.agent, AgentSpec)
+                self.agent.process(
+                    EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms, log),
+                    self,
+                )
+            self.progress.observe(event_ms, append_ms)
+            try:
+                self.poison.folded(batch, decoded.events)
+            except PoisonStorm as storm:
+                committed = Counter(self.state.link.counters.dead_by_code)
+                storm.codes = self.progress.dead_by_code - committed
+                raise
+        self.progress.passed(batch)
+        self._batch = None
+
+    def _decode(self, batch: RecordBatch) -> Decoded:
+        settings = self.state.context.settings
+        limits = Limits(settings.future_max_s, settings.late_max_s)
+        decoded = decode(self.agent.source, batch, limits)
+        misplaced = self.placement.look(batch)
+        if misplaced and settings.misplaced_keys == "refuse":
+            return without_misplaced(decoded, batch, misplaced, self.tp.partition)
+        return decoded
+
+    def shed(self, order: ShedOrder) -> None:
+        """X4, if the order is in force here. Requests of a job agent are all answered, but for
+        those that cannot be read."""
+        link, first = self.state.link, self.progress.fold_offset
+        if order.withdrawn or order.epoch != link.epoch or first >= order.until:
+            return
+        if order.first is None:
+            in_force = not isinstance(self.agent, JobAgent)
+        else:
+            in_force = order.first == first == self.position
+        if in_force:
+            self.progress.skipped(order)
+            row = effects.shed_range(self.agent.group, self.tp, link.epoch, first, order)
+            self._owed.fact(SHED_RANGES, row, None)
+
+    def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
+        assert self._batch is not None
+        origin = Origin.of(self._batch, row, self.state.context.epoch)
+        self.poison.note(origin.key, origin.value, code)
+        self._bury(origin, code, message, stage, tenant)
+        self._count_dead(row, code)
+
+    def _bury(
+        self, origin: Origin, code: str, message: str, stage: str, tenant: str, attempts: int = 1
+    ) -> None:
+        """The next commit writes the dead letter of a record that failed ``attempts`` times."""
+        failure = Failure(
+            code=code,
+            message=message,
+            stage=stage,
+            agent=self.agent.name,
+            group=self.agent.group,
+            attempts=attempts,
+            first_failed_ms=self.clock.now_ms(),
+        )
+        compact = self.poison.compact(origin.key, origin.value, code)
+        letter = dead_letter(origin, failure, tenant, compact=compact)
+        self._keep(letter)
+        self._compact += compact
+        self._pointers += letter.pointer and not compact
+
+    def _count_dead(self, row: int, code: str) -> None:
+        self.progress.dead_by_code[code] += 1
+
+    def _tenant(self, row: int) -> str:
+        """Whose record it claims to be, by its key; "" where the key is another field."""
+        assert self._batch is not None
+        key = self._batch.keys[row]
+        if not self.agent.source.key_is_tenant or key is None or len(key) > 512:
+            return ""
+        return key.decode(errors="replace")
+
+    # --- what is due -------------------------------------------------------------------------
+
+    @property
+    def windows(self) -> MinuteWindows | None:
+        """The window table, where the agent has one."""
+        return cast(MinuteWindows | None, self.state.tables.get(MINUTE_WINDOWS.name))
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.table(OUTBOX)
+
+    def idle_until(self, watermark_ms: int) -> None:
+        """The partition is idle: its event time moves on as the clock does."""
+        self.progress.watermark_ms = max(self.progress.watermark_ms, watermark_ms)
+
+    def _advance(self) -> None:
+        if self.windows is not None:
+            now = self.clock
+            self.windows.advance(self.progress.watermark_ms, now.monotonic(), now.now_ms())
+
+    def behind_s(self, now_ms: int) -> float | None:
+        """Seconds of event time from the partition's watermark to ``now_ms``; None: no record yet."""
+        watermark_ms = self.progress.watermark_ms
+        return (now_ms - watermark_ms) / 1000 if watermark_ms else None
+
+    @property
+    def position(self) -> int:
+        """The source offset to read next."""
+        return self.progress.fold_offset
+
+    @property
+    def reached(self) -> Reached:
+        """How far the source was read, for A4."""
+        progress = self.progress
+        return Reached(self.position, progress.last_offset, progress.last_append_ms)
+
+    @property
+    def fill(self) -> float:
+        """How full the fullest bounded buffer of the partition is; 1.0 is its bound."""
+        settings, windows = self.state.context.settings, self.windows
+        live = 0.0
+        if windows is not None:
+            live = max(len(windows) / settings.max_live_windows, windows.names_fill)
+        # Records folded ahead of a commit that does not come: memory that only a commit frees.
+        ahead = self.folded / (4 * settings.commit_max_records)
+        return max(live, self.outbox.bytes_used / settings.max_unacked_bytes, ahead)
+
+    @property
+    def folded(self) -> int:
+        """Offsets folded since the last commit."""
+        return self.progress.fold_offset - self.state.link.next_offset
+
+    def settles(self, offset: int) -> bool:
+        """Right after `prepare`: the prepared commit, or one before it, says what became of it."""
+        return offset < self.progress.fold_offset
+
+    def has_changes(self) -> bool:
+        """There is something that only a transaction makes true."""
+        self._advance()
+        windows = self.windows
+        return bool(
+            self.folded
+            or self.offset_moved
+            or self._records
+            or self._owed
+            or self._refused
+            or self.outbox.changed
+            or (windows is not None and (windows.changed or windows.refused_rows))
+        )
+
+    def effect_done(self, key: bytes, seq: int, refused: Sequence[RefusedFact] = ()) -> None:
+        """C6 of one effect: its target has version ``seq`` of it, but for the ``refused`` rows."""
+        if refused:
+            self._refused.add(key, seq, refused)
+        else:
+            self.outbox.acknowledged(key, seq)
+
+    @property
+    def settled(self) -> bool:
+        """All that was folded is committed, and every effect of it is acknowledged."""
+        windows = self.windows
+        return not (
+            self.folded or self._records or len(self.outbox) or (windows and not windows.idle)
+        )
+
+    # --- C2 (encoding), C4 -------------------------------------------------------------------
+
+    def prepare(self, room: Sequence[int], spared: Container[int] = ()) -> Prepared:
+        """Encode the next commit; ``room[shard]`` bounds the rows handed to each shard, and a
+        ``spared`` one gets none of live windows."""
+        self._advance()
+        state, progress = self.state, self.progress
+        seq = state.link.seq + 1
+        for key in state.live.overdue(self._last_commit_bytes):
+            state.rewrite(key)
+        entries = self._table_entries(seq)
+        link = self._link(seq)
+        self._owe(seq, link)
+        entries += state.entries_of(OUTBOX, seq)
+        link = self._link(seq, base_offset=state.base_offset(entries))
+        records, self._records = self._records, []
+        pointers, compact, self._pointers, self._compact = self._pointers, self._compact, 0, 0
+        prepared = Prepared(
+            link=link,
+            parts=list(pack(link, entries, state.context.settings.changelog_part_bytes)),
+            records=records,
+            emissions=self.take_emissions(room, spared),
+            effects=self.outbox.take_fresh(),
+            folded=progress.fold_offset - state.link.next_offset,
+            pointers=pointers,
+            compact=compact,
+            quarantines=self.poison.take_word(progress.fold_offset),
+            told=self._take_told(),
+        )
+        self.offset_moved, self.prepared_seq = False, seq
+        self._last_commit_bytes = sum(len(data) for data, _ in prepared.parts)
+        return prepared
+
+    def _take_told(self) -> list[Callable[[], None]]:
+        return []
+
+    def abandon(self) -> None:
+        """Its memory is given up: what works for it elsewhere need not go on."""
+
+    def _table_entries(self, seq: int) -> list[Entry]:
+        entries = self.state.take_carried()
+        for spec in self.agent.tables:
+            entries += self.state.entries_of(spec, seq)
+        return entries
+
+    def _owe(self, seq: int, link: Link) -> None:
+        """Put into the outbox what this commit decides about the world outside Kafka."""
+        windows = self.windows
+        if windows is not None:
+            self._bury_rows(windows)
+            for key in effects.roll_up_keys(windows.evicted):
+                self.outbox.put(key, b"")
+            windows.evicted = set()
+        before, now_ms = self.state.link, self.clock.now_ms()
+        if (link.next_offset, link.counters) != (before.next_offset, before.counters):
+            ledger = effects.ledger_columns(self.agent.group, self.tp, link, now_ms)
+            self.outbox.put(effects.ledger_key(link.epoch), effects.encode_columns(ledger))
+        self._bury_facts()
+        self._owed.settle(self.outbox, link.epoch, seq, now_ms)
+
+    def _bury_rows(self, windows: MinuteWindows) -> None:
+        """Dead-letter the rows that shards refused, in the commit that deletes them."""
+        refused, windows.refused_rows = windows.refused_rows, []
+        for rows, reason in refused:
+            self._keep(refused_window(self.agent, self.state, rows, reason, self.clock.now_ms()))
+
+    def _bury_facts(self) -> None:
+        """The same for rows of facts, whose effects this commit deletes."""
+        for fact in self._refused.settle(self.outbox):
+            self._keep(refused_fact(self.agent, self.state, fact, self.clock.now_ms()))
+
+    def _keep(self, letter: DeadLetter) -> None:
+        self._records.append(letter.record)
+        self._owed.dead.append(letter.row)
+
+    def _link(self, seq: int, base_offset: int = 0) -> Link:
+        state, progress = self.state, self.progress
+        return Link(
+            seq=seq,
+            epoch=state.link.epoch,
+            part=0,
+            parts=1,
+            from_offset=state.link.next_offset,
+            next_offset=progress.fold_offset,
+            base_offset=base_offset,
+            last_offset=progress.last_offset,
+            last_append_ms=progress.last_append_ms,
+            watermark_ms=progress.watermark_ms,
+            start_offset=state.link.start_offset,
+            written_bytes=state.live.written_bytes,
+            counters=progress.counters(),
+            secret=state.link.secret,
+            log_time=progress.log_time,
+            shard_map=state.link.shard_map or self.shard_map(),
+        )
+
+    def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:
+        """Snapshot due window rows. Between commits it may be called only while nothing is
+        folded that is not committed: the rows must be committed bytes. In a backlog, rows of live
+        windows wait until the partition has caught up, or until they close."""
+        windows = self.windows
+        if windows is None:
+            return []
+        now_s = self.clock.monotonic()
+        settings = self.state.context.settings
+        if self.backlog.reading:
+            windows.forget_early()
+        early = (
+            not self.backlog.reading and now_s - self._emitted_at >= settings.early_rows_every_s()
+        )
+        if early:
+            self._emitted_at = now_s
+        return windows.take_emissions(room, early, spared)

@@ -1,0 +1,95 @@
+"""How far a partition has been folded: offsets, counts and event time since the last commit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.types import RecordBatch
+from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.engine.state.changelog import Counters, Link
+from streams.engine.state.log_time import Expiry, LogTime, LogTimes, log_times
+
+
+@dataclass(slots=True)
+class Progress:
+    """Moves with every folded batch; `counters` and the offsets enter the next `Link`."""
+
+    fold_offset: int
+    last_offset: int
+    last_append_ms: int
+    watermark_ms: int
+    read: int = 0
+    applied: int = 0
+    duplicates: int = 0
+    gaps: int = 0
+    dead_by_code: Counter[str] = field(default_factory=Counter)
+    shed: int = 0
+    log_time: LogTime = field(default_factory=LogTime)
+
+    @classmethod
+    def after(cls, link: Link) -> Progress:
+        """Where the commit ``link`` left off."""
+        counters = link.counters
+        return cls(
+            fold_offset=link.next_offset,
+            last_offset=link.last_offset,
+            last_append_ms=link.last_append_ms,
+            watermark_ms=link.watermark_ms,
+            read=counters.read,
+            applied=counters.applied,
+            duplicates=counters.duplicates,
+            gaps=counters.gaps,
+            dead_by_code=Counter(counters.dead_by_code),
+            shed=counters.shed,
+            log_time=link.log_time,
+        )
+
+    def counters(self) -> Counters:
+        """A frozen copy of the counts."""
+        return Counters(
+            read=self.read,
+            applied=self.applied,
+            duplicates=self.duplicates,
+            dead=self.dead_by_code.total(),
+            gaps=self.gaps,
+            dead_by_code=dict(self.dead_by_code),
+            shed=self.shed,
+        )
+
+    def log_times(self, append_ms: NDArray[np.int64], expiry: Expiry) -> LogTimes:
+        """Of each record of the next batch, good or bad; log time moves on by the batch."""
+        times, self.log_time = log_times(self.log_time, append_ms, expiry)
+        return times
+
+    def passed(self, batch: RecordBatch) -> None:
+        """``batch`` was folded, or refused record by record."""
+        self.read += len(batch)
+        self.gaps += batch.end - batch.start - len(batch)
+        self.fold_offset = batch.end
+        if len(batch):
+            self.last_offset = batch.offsets[-1]
+            self.last_append_ms = batch.timestamps[-1]
+
+    def skipped(self, order: ShedOrder) -> None:
+        """What lies below ``order.until`` is not read, by order (X4)."""
+        count = order.until - self.fold_offset
+        self.read += count
+        self.shed += count
+        if order.last_offset >= self.fold_offset:
+            self.last_offset = order.last_offset
+            self.last_append_ms = order.last_append_ms
+        self.fold_offset = order.until
+
+    def observe(self, event_ms: NDArray[np.int64], append_ms: NDArray[np.int64]) -> None:
+        """Raise the watermark: the maximum of min(event time, append time).
+
+        Event times ahead of their append do not count, so that one skewed producer cannot close
+        everyone's windows.
+        """
+        if len(event_ms):
+            latest = int(np.minimum(event_ms, append_ms).max())
+            self.watermark_ms = max(self.watermark_ms, latest)

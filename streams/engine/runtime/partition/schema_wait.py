@@ -1,0 +1,83 @@
+"""A partition that cannot decode its next list before the schema registry has answered.
+
+ Y1  decoding raises `SchemaPending`: nothing of the list is folded, the consumer is paused   `begin`
+ Y2  the registry is asked, again and again while it is away, beside commits and heartbeats
+ Y3  once it has answered, the partition reads on from where it stands                       `over`
+
+No record is judged in between, so none is dead-lettered for an outage of the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import Pending, TransientError
+from streams.core.types import TopicPartition
+
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Waiting(Protocol):
+    """What waits. ``waits_for``: why the registry does not answer; "" where it does."""
+
+    waits_for: str
+
+
+async def obtained(pending: Pending, clock: Clock, tp: TopicPartition, waiting: Waiting) -> None:
+    """Ask until the registry answers. Raises `SchemaRefused` where a schema is to be registered."""
+    pause_s = FIRST_PAUSE_S
+    waiting.waits_for = f"{pending.code}: {pending}"
+    while True:
+        try:
+            await pending.obtain()
+        except TransientError as error:
+            log.warning("schema_registry_away", tp=str(tp), code=error.code, why=str(error))
+            waiting.waits_for = f"{error.code}: {error}"
+        else:
+            waiting.waits_for = ""
+            return
+        await clock.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+class SchemaWait:
+    """See the module docstring. Of one partition."""
+
+    def __init__(self, tp: TopicPartition, clock: Clock) -> None:
+        self.waits_for = ""
+        self._tp = tp
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def held(self) -> bool:
+        """Nothing may be folded."""
+        return self._task is not None
+
+    def begin(self, pending: Pending) -> None:
+        """Y1. The partition folds nothing until `over`."""
+        asking = obtained(pending, self._clock, self._tp, self)
+        self._task = asyncio.create_task(asking, name=f"schemas-{self._tp}")
+
+    def over(self) -> bool:
+        """Y3: whether the answer came since it was last asked. Raises what the asking raised."""
+        task = self._task
+        if task is None or not task.done():
+            return False
+        self._task = None
+        task.result()
+        return True
+
+    def end(self) -> None:
+        """The partition's memory is gone."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        self.waits_for = ""

@@ -1,0 +1,500 @@
+"""An assigned partition of a stream agent: one coroutine handles its events one at a time.
+
+ E1  records are read ahead of the agent, in log order                               `fold`
+ E2  the agent asks for an event and gets the next one; a record that cannot be
+     decoded is dead-lettered when its turn comes                                    `more`
+ E3  what the agent writes and sends until it asks again is staged                    `stage`, `emit`
+ E4  when it asks again the event is complete: what is staged joins the tables and the
+     next commit, all of it                                                          `complete`
+ E5  a commit (C2 to C4) covers complete events: its offset is behind the last of them,
+     and no entry, record or row of it belongs to an event in progress                `prepare`
+ E6  an error, a timeout or a cancellation drops what is staged; what happens to the
+     event then is decided in runtime/agent_run.py                                   `drop`
+
+E2 to E4 happen in one turn of the loop for as many events as are buffered, unless the agent itself
+waits. While it waits, fetches, heartbeats and commits of earlier events go on.
+
+A crash forgets what was not committed, so the next owner begins at the first event that is not
+complete. Effects outside the transaction (an HTTP call of the agent) happen again with the event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from streams.core.clock import Clock
+from streams.core.errors import PoisonStorm, TableMisused
+from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.types import OutboundRecord, RecordBatch
+from streams.core.wake_signal import WakeSignal
+from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.decode.codecs import BadPosition
+from streams.engine.runtime.effects.dead_letters import Origin
+from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.engine.runtime.partition.agent_run import AgentRun
+from streams.engine.runtime.partition.fetched_events import FetchedEvents, next_rows
+from streams.engine.runtime.partition.partition import Partition, Prepared
+from streams.engine.runtime.partition.pressure import PAUSE_AT
+from streams.engine.runtime.partition.window_closing import WindowClosing
+from streams.engine.runtime.restore.source_check import Reached
+from streams.engine.runtime.restore.state import PartitionState
+from streams.engine.state.keyed import KeyedTable
+from streams.engine.state.table_values import Key, record_key
+from streams.engine.streams.stream import Stream
+
+_FETCHES_AHEAD: Final = 4
+"""Fetches that may wait for the agent: a slow agent pauses its partition, and memory stays bounded."""
+_TURN_S: Final = 0.05
+"""An agent that never waits lets the rest of the process run so often."""
+_TURN_EVENTS: Final = 8
+"""Events between two looks at the clock."""
+_OVER_PAUSE_S: Final = 1.0
+"""Before a body that asks a stream which is over hears of it again."""
+
+
+class StreamPartition(Partition):
+    """See the module docstring. It is the `Feed` of its agent's stream and the `Writer` of the
+    agent's tables."""
+
+    def __init__(
+        self,
+        agent: StreamAgent,
+        state: PartitionState,
+        clock: Clock,
+        pass_until: int = 0,
+        shard_map: Callable[[], str] = str,
+        sizes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(agent, state, clock, pass_until, shard_map)
+        self.sizes = sizes
+        self._regrouping = agent.regrouping
+        self.items: Sequence[Any] = ()
+        self.at = self.until = self.given = 0
+        self.singly_until = 0
+        """offset below which `take` gives one event at a time"""
+        self._chunks: deque[FetchedEvents] = deque()
+        self._position = self.progress.fold_offset
+        self._last_read = super().reached
+        self._waiting_bytes = 0
+        self._wake = WakeSignal(clock)
+        self._turn_began_s = 0.0
+        self._stream: Stream | None = None
+        self._keyed: dict[str, KeyedTable] = {
+            declared.name: self.table(declared.spec) for declared in agent.owned
+        }
+        for table in self._keyed.values():
+            table.writer = self
+        self._closing = WindowClosing(self, agent.owned, self._keyed)
+        self._touched: list[KeyedTable] = []
+        self._sent: list[OutboundRecord] = []
+        self._facts: list[Callable[[], None]] = []
+        self._run = AgentRun(self, agent, clock, state.context.settings.agent_timeout_s)
+
+    # --- E1 ----------------------------------------------------------------------------------
+
+    def fold(self, batch: RecordBatch) -> None:
+        """Read ahead; the agent takes the events in turns of its own."""
+        assert batch.start == self._position, "a batch may neither repeat nor skip"
+        for table in self._keyed.values():
+            table.check_bound()
+        fetched = FetchedEvents(batch, self._decode(batch))
+        self._position = batch.end
+        if not len(batch) and not self._chunks:
+            self.progress.passed(batch)
+            return
+        self._chunks.append(fetched)
+        self._waiting_bytes += fetched.bytes
+        if len(batch):
+            self._last_read = Reached(batch.end, batch.offsets[-1], batch.timestamps[-1])
+        self._run.start()
+        self._wake.notify()
+
+    @property
+    def position(self) -> int:
+        return self._position
+
+    @property
+    def reached(self) -> Reached:
+        return self._last_read._replace(next_offset=self._position)
+
+    @property
+    def fill(self) -> float:
+        settings = self.state.context.settings
+        ahead = self._waiting / (_FETCHES_AHEAD * settings.fetch_max_records)
+        return max(super().fill, ahead, self._waiting_bytes / settings.max_ahead_bytes)
+
+    @property
+    def _waiting(self) -> int:
+        return sum(len(chunk.items) for chunk in self._chunks) - self.at
+
+    def behind_s(self, now_ms: int) -> float | None:
+        """Seconds since the oldest event that is not complete was appended."""
+        self._tell()
+        if not self._chunks or self.at >= len(self.items):
+            return super().behind_s(now_ms)
+        return max(0, now_ms - self._chunks[0].batch.timestamps[self.at]) / 1000
+
+    # --- E2 ----------------------------------------------------------------------------------
+
+    def begin(self) -> Stream:
+        """A new life of the agent, which begins at the first event that is not complete."""
+        self.until = self.at
+        self._stream = Stream(self, self._keyed, self._regrouping)
+        return self._stream
+
+    def drop(self) -> None:
+        """E6. The current life of the agent is over."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.end()
+        self.given = 0
+        self.until = self.at
+        for table in self._touched:
+            table.drop()
+        self._touched.clear()
+        self._sent.clear()
+        self._facts.clear()
+        self._closing.in_progress = False
+
+    def leave(self) -> None:
+        """The current life asks for nothing more: it has taken too long. What it staged stays
+        until `drop`."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.end()
+
+    def give_singly(self, rows: int) -> None:
+        """The next ``rows`` rows were given as one list, and the agent raised on it."""
+        batch, row, _, _ = self.row(rows - 1)
+        self.singly_until = batch.offsets[row] + 1
+
+    async def more(self, stream: Stream) -> None:
+        now_s = self.clock.monotonic()
+        if now_s - self._turn_began_s >= _TURN_S:
+            await asyncio.sleep(0)
+            self._turn_began_s = self.clock.monotonic()
+        while True:
+            self._check_current(stream)
+            self._pass_bad()
+            if self._closing.due:
+                await self._closing.close_next()
+                continue
+            if self.at < len(self.items):
+                self.until = self._next_stop()
+                return
+            await self._wait(None)
+
+    async def _wait(self, deadline_s: float | None) -> None:
+        await self._wake.wait(deadline_s)
+        self._turn_began_s = self.clock.monotonic()
+
+    def _next_stop(self) -> int:
+        """The row before which `more` must be asked again: windows close between two events."""
+        if self._closing.has_windows:
+            return self.at + 1
+        stop = min(self.at + _TURN_EVENTS, len(self.items))
+        bad_rows = self._chunks[0].bad_rows
+        if bad_rows and (next_bad := bisect_left(bad_rows, self.at)) < len(bad_rows):
+            return min(stop, bad_rows[next_bad])
+        return stop
+
+    async def gather(self, stream: Stream, count: int, within_s: float | None) -> list[int]:
+        deadline_s: float | None = None
+        while True:
+            await self.more(stream)
+            singly = self._chunks[0].batch.offsets[self.at] < self.singly_until
+            rows, whole = next_rows(self._chunks, self.at, 1 if singly else count)
+            now_s = self.clock.monotonic()
+            if within_s is not None and deadline_s is None:
+                deadline_s = now_s + within_s
+            late = deadline_s is not None and now_s >= deadline_s
+            if whole or late or self.fill >= PAUSE_AT:
+                self.given = rows[-1] + 1
+                return rows
+            await self._wait(deadline_s)
+
+    def row(self, ahead: int) -> tuple[RecordBatch, int, Any, int]:
+        at = self.at + ahead
+        for chunk in self._chunks:
+            if at < len(chunk.items):
+                return chunk.batch, at, chunk.items[at], chunk.event_ms[at]
+            at -= len(chunk.items)
+        raise IndexError(ahead)
+
+    @property
+    def in_progress(self) -> int | None:
+        """Offset of the first event that the agent has been given and has not completed."""
+        return self._chunks[0].batch.offsets[self.at] if self.given else None
+
+    @property
+    def busy_with(self) -> int | None:
+        """What takes the agent's time: an offset, a number below 0 for each entry of a window that
+        closes, None for nothing."""
+        return -self._closing.entries if self._closing.in_progress else self.in_progress
+
+    # --- E3 ----------------------------------------------------------------------------------
+
+    @property
+    def in_event(self) -> bool:
+        return self.given > 0 or self._closing.in_progress
+
+    @property
+    def event_time_ms(self) -> int:
+        """The watermark of the events that are complete."""
+        reached = self.progress.watermark_ms
+        if self.at and self._chunks:
+            return max(reached, self._chunks[0].watermark_ms[self.at - 1])
+        return reached
+
+    def stage(self, table: KeyedTable) -> None:
+        self._check_in_event(f"table {table.name!r} is written")
+        self._touched.append(table)
+
+    def check_owned(self, table: KeyedTable, key: Key) -> None:
+        raw = record_key(key)
+        if self.placement.belongs(raw) or raw in self._given_keys():
+            return
+        self._misused(
+            f"agent {self.agent.name} writes key {key!r} of table {table.name!r} in {self.tp}, but "
+            f"that key belongs to another partition, whose own count would be lost or doubled. "
+            f"Send the event to a topic under this key and count there (topic.send, or stream.group_by), or "
+            f"declare the table with keys='any' if each partition has keys of its own."
+        )
+
+    def _given_keys(self) -> list[bytes | None]:
+        rows = [self.row(ahead) for ahead in range(self.given)]
+        return [batch.keys[row] for batch, row, _, _ in rows]
+
+    def emit(self, record: OutboundRecord) -> None:
+        self._check_in_event(f"a record is sent to {record.tp.topic}")
+        self._sent.append(record)
+
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
+        found, fitted = self.state.context.targets.fitted(target, row)
+        self._check_in_event(f"a row of {found.name} is written")
+        self._facts.append(partial(self._owed.fact, found, fitted, name))
+
+    def _check_in_event(self, what: str) -> None:
+        if not self.in_event:
+            self._misused(
+                f"{what} by agent {self.agent.name} before it asked for an event: no event stands "
+                f"for that. Do it inside `async for event in stream`."
+            )
+
+    def _misused(self, why: str) -> NoReturn:
+        """Stop, also where the agent catches every exception: the event would count without this."""
+        self.failure = TableMisused(why)
+        raise self.failure
+
+    # --- E4 ----------------------------------------------------------------------------------
+
+    def complete(self, stream: Stream) -> None:
+        self._check_current(stream)
+        if self._touched or self._sent or self._facts:
+            try:
+                self.join()
+            except Exception as error:
+                stream.failed = error
+                raise
+        given, self.given = self.given, 0
+        if given == 1:
+            self.at += 1
+        else:
+            self._step(given)
+
+    async def over(self) -> NoReturn:
+        await self.clock.sleep(_OVER_PAUSE_S)
+        raise asyncio.CancelledError("this stream is over")
+
+    def join(self) -> None:
+        """Seal every table before any of them is changed: sealing may fail, joining cannot."""
+        touched = self._touched
+        for table in touched:
+            table.seal()
+        for table in touched:
+            table.join()
+        touched.clear()
+        if self._sent:
+            self._records += self._sent
+            self._sent.clear()
+        for owe in self._facts:
+            owe()
+        self._facts.clear()
+
+    def _step(self, rows: int) -> None:
+        """Pass ``rows`` rows, which may lie in several fetches and have bad ones among them."""
+        for _ in range(rows):
+            if self.at >= len(self.items):
+                self._next_chunk()
+            if type(self.items[self.at]) is BadPosition:
+                self._refuse_row(self.items[self.at])
+            else:
+                self.at += 1
+
+    def _pass_bad(self) -> None:
+        """Leave fetches that are complete, and dead-letter bad records whose turn it is."""
+        while self._chunks:
+            if self._chunks[0].items is not self.items or self.at >= len(self.items):
+                if not self._next_chunk():
+                    return
+            elif type(self.items[self.at]) is BadPosition:
+                self._refuse_row(self.items[self.at])
+            else:
+                return
+
+    def _next_chunk(self) -> bool:
+        """Go on to the next fetch that has records; False where there is none."""
+        self._tell()
+        self.items, self.at = (), 0
+        for chunk in self._chunks:
+            if chunk.items:
+                self.items = chunk.items
+                return True
+        return False
+
+    def _refuse_row(self, bad: BadPosition) -> None:
+        self._dead_letter(bad.code, bad.message, "decode", 1)
+
+    def refuse(self, code: str, message: str, attempts: int) -> None:
+        """The event whose turn it is becomes a dead letter; what it staged was dropped."""
+        self._dead_letter(code, message, "process", attempts)
+
+    def _dead_letter(self, code: str, message: str, stage: str, attempts: int) -> None:
+        chunk = self._chunks[0]
+        self._batch = chunk.batch
+        origin = Origin.of(chunk.batch, self.at, self.state.context.epoch)
+        self.poison.note(origin.key, origin.value, code)
+        self._bury(origin, code, message, stage, self._tenant(self.at), attempts)
+        self._batch = None
+        self.progress.dead_by_code[code] += 1
+        chunk.dead += 1
+        self.at += 1
+        self._tell()
+        if self.failure is not None:
+            raise self.failure
+
+    # --- E5 ----------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Tell `Progress` what is complete, and leave fetches that are."""
+        while self._chunks:
+            chunk = self._chunks[0]
+            done = self.at if chunk.items is self.items else 0
+            if done < len(chunk.items):
+                if done > chunk.told:
+                    self._pass(chunk, done, chunk.batch.offsets[done - 1] + 1)
+                return
+            self._pass(chunk, done, chunk.batch.end)
+            self._waiting_bytes -= chunk.bytes
+            self._chunks.popleft()
+            self.items, self.at, self.until = (), 0, 0
+            if self._chunks and self._chunks[0].items:
+                self.items = self._chunks[0].items
+
+    def _pass(self, chunk: FetchedEvents, done: int, fold_offset: int) -> None:
+        progress, batch, rows = self.progress, chunk.batch, done - chunk.told
+        progress.read += rows
+        progress.applied += rows - chunk.dead
+        progress.gaps += fold_offset - progress.fold_offset - rows
+        progress.fold_offset = fold_offset
+        if not rows:
+            return
+        progress.last_offset, progress.last_append_ms = (
+            batch.offsets[done - 1],
+            batch.timestamps[done - 1],
+        )
+        appended_ms = np.array(batch.timestamps[chunk.told : done], np.int64)
+        progress.log_times(appended_ms, self._expiry)
+        progress.watermark_ms = max(progress.watermark_ms, chunk.watermark_ms[done - 1])
+        passed = RecordBatch(
+            batch.tp,
+            batch.offsets[chunk.told],
+            fold_offset,
+            offsets=batch.offsets[chunk.told : done],
+            keys=batch.keys[chunk.told : done],
+        )
+        events = chunk.items[chunk.told : done]
+        chunk.told, chunk.dead = done, 0
+        try:
+            self.poison.folded(passed, events)
+        except PoisonStorm as storm:
+            storm.codes = progress.dead_by_code - Counter(self.state.link.counters.dead_by_code)
+            self.failure = storm
+
+    @property
+    def folded(self) -> int:
+        self._tell()
+        return super().folded
+
+    def settles(self, offset: int) -> bool:
+        self._tell()
+        return super().settles(offset)
+
+    def has_changes(self) -> bool:
+        """Nothing of a partition that has failed may become true."""
+        self._tell()
+        self._wake_to_close()
+        changed = any(table.changed for table in self._keyed.values())
+        return self.failure is None and (changed or super().has_changes())
+
+    def prepare(self, room: Sequence[int], spared: Any = ()) -> Prepared:
+        self._tell()
+        return super().prepare(room, spared)
+
+    @property
+    def settled(self) -> bool:
+        changed = any(table.changed for table in self._keyed.values())
+        return not (self._chunks or changed or self._closing.due) and super().settled
+
+    # --- from outside ------------------------------------------------------------------------
+
+    def idle_until(self, watermark_ms: int) -> None:
+        if self._chunks:
+            return
+        super().idle_until(watermark_ms)
+        self._wake_to_close()
+
+    def _wake_to_close(self) -> None:
+        """Windows may be due without an event: after a silence, or a restart."""
+        if self._closing.due and self.failure is None:
+            self._run.start()
+            self._wake.notify()
+
+    def shed(self, order: ShedOrder) -> None:
+        """X4. An event in progress that lies below the order's end is given up."""
+        self._tell()
+        before = self.progress.fold_offset
+        super().shed(order)
+        if self.progress.fold_offset == before:
+            return
+        self.drop()
+        self._cut(self.progress.fold_offset)
+        self._run.interrupt()
+
+    def _cut(self, until: int) -> None:
+        """What was read below ``until`` is not given to the agent any more."""
+        self._position = max(self._position, until)
+        while self._chunks and self._chunks[0].batch.end <= until:
+            self._waiting_bytes -= self._chunks.popleft().bytes
+        self.items, self.at, self.until = (), 0, 0
+        if self._chunks:
+            chunk = self._chunks[0]
+            self.items = chunk.items
+            self.at = self.until = chunk.told = bisect_left(chunk.batch.offsets, until)
+            chunk.dead = 0
+
+    def abandon(self) -> None:
+        self.drop()
+        self._run.end()
+
+    def _check_current(self, stream: Stream) -> None:
+        if stream is not self._stream or stream.failed is not None:
+            raise asyncio.CancelledError("this stream is over")

@@ -1,0 +1,182 @@
+"""An assigned partition of a window agent: windows close by the watermark, and their rows are owed.
+
+ G1  records are folded; which of them are late follows from the watermark before each   `before_ms`
+ G2  windows that are due are closed: their states go, their final rows are owed, and
+     what `on_window_close` sends joins the same commit                                  `_close`
+ G3  each emit interval, with a commit, rows of live windows that changed are owed too   `_owe`
+
+Rows are facts in the outbox, of the commit that wrote the state they show: their version is that commit's,
+so the row of a later commit replaces them, and they may arrive any number of times. While shards are slow
+or away, or a backlog is read, rows of live windows wait: only final rows are owed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.clock import Clock
+from streams.core.errors import AgentFailed, Pending
+from streams.core.topics.current_stream import Key, NoTables, SendOptions, Target, current
+from streams.engine.agents.agent import EventBatch
+from streams.engine.agents.window_agent import WindowAgent
+from streams.engine.runtime.partition.partition import Partition, Prepared
+from streams.engine.runtime.restore.state import PartitionState
+from streams.engine.state.changelog import Link
+from streams.engine.streams.sending import outgoing
+from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
+from streams.engine.windows.aggregate_table import AggregateTable, WindowRow
+from streams.engine.windows.emission import Emission
+
+_EARLY_FILL: Final = 0.25
+"""Above this share of the outbox's bound, rows of live windows wait."""
+
+
+class WindowPartition(Partition):
+    """See the module docstring. It is the `WindowScope` of its agent."""
+
+    tables: Mapping[str, Any] = NoTables(
+        "on_window_close runs behind the events of its window. Use the values it is given."
+    )
+
+    def __init__(
+        self,
+        agent: WindowAgent,
+        state: PartitionState,
+        clock: Clock,
+        pass_until: int = 0,
+        shard_map: Callable[[], str] = str,
+        sizes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(agent, state, clock, pass_until, shard_map)
+        self._sizes = sizes
+        self._declared: list[tuple[AggregatedWindows, AggregateTable]] = [
+            (declared, self.table(declared.spec)) for declared in agent.windows
+        ]
+        self._shown_at_s = float("-inf")
+        self._early = True
+        """rows of live windows may be owed"""
+
+    # --- G1 ----------------------------------------------------------------------------------
+
+    def before_ms(self, batch: EventBatch[Any]) -> NDArray[np.int64]:
+        """The watermark before each event of ``batch``."""
+        reached = np.minimum(batch.event_ms, batch.append_ms)
+        before = np.r_[self.progress.watermark_ms, reached[:-1]]
+        return np.asarray(np.maximum.accumulate(before), np.int64)
+
+    def dropped(self, records: int) -> None:
+        self.late_dropped += records
+
+    # --- G2 ----------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        super()._advance()
+        if self.failure is not None:
+            return
+        for declared, table in self._declared:
+            table.advance(self.progress.watermark_ms)
+            for window in table.take_closed():
+                self._fact(declared, window, closed=True)
+                if declared.on_window_close is not None and self.failure is None:
+                    self._call(declared, declared.on_window_close, window)
+
+    def _fact(self, declared: AggregatedWindows, window: WindowRow, *, closed: bool) -> None:
+        own = declared.row(self.tp.partition, *window[:3], closed=closed)
+        self.fact(declared.table, {**own, **window.row})
+
+    def _call(
+        self,
+        declared: AggregatedWindows,
+        on_close: Callable[[ClosedWindow], None],
+        window: WindowRow,
+    ) -> None:
+        key = dict(zip(declared.by, window.key, strict=True))
+        token = current.set(self)
+        try:
+            on_close(ClosedWindow(key, window.start_ms, window.end_ms, dict(window.row)))
+        except Pending as pending:
+            self.failure = pending
+        except Exception as error:  # noqa: BLE001 - whatever it is, the agent's code is wrong
+            self.failure = AgentFailed(
+                f"on_window_close of windows {declared.name!r} raised {error!r} on {key} from "
+                f"{window.start_ms} ms. The window stays open. Fix it and restart the worker."
+            )
+        finally:
+            current.reset(token)
+
+    @property
+    def partition(self) -> int:
+        """Number of the partition, for code that `on_window_close` calls."""
+        return self.tp.partition
+
+    def send(
+        self,
+        topic: Target,
+        key: Key = None,
+        value: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> None:
+        """Send from `on_window_close`, in the commit that closes the window."""
+        try:
+            record = outgoing(
+                topic,
+                key,
+                value,
+                partitions=self._sizes.get(topic.name) or topic.partitions,
+                without_key=self.tp.partition,
+                **options,
+            )
+        except Pending as pending:
+            self.failure = pending  # whatever `on_window_close` does with it
+            raise
+        self.emit(record)
+
+    # --- G3 ----------------------------------------------------------------------------------
+
+    def has_changes(self) -> bool:
+        """Nothing of a partition that has failed may become true."""
+        due = super().has_changes() or any(table.changed for _, table in self._declared)
+        return self.failure is None and (due or self._early_due())
+
+    def _early_due(self) -> bool:
+        return self._may_show() and any(table.has_news for _, table in self._declared)
+
+    def _may_show(self) -> bool:
+        settings = self.state.context.settings
+        waited_s = self.clock.monotonic() - self._shown_at_s
+        return (
+            self._early
+            and not self.backlog.reading
+            and waited_s >= settings.early_rows_every_s()
+            and self.outbox.bytes_used <= _EARLY_FILL * settings.max_unacked_bytes
+        )
+
+    def prepare(self, room: Sequence[int], spared: Container[int] = ()) -> Prepared:
+        self._look_at(room, spared)
+        return super().prepare(room, spared)
+
+    def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:
+        # Called between commits too: only so does a pause of early rows end by itself.
+        self._look_at(room, spared)
+        return super().take_emissions(room, spared)
+
+    def _look_at(self, room: Sequence[int], spared: Container[int]) -> None:
+        self._early = not any(shard in spared for shard in range(len(room)))
+
+    def _owe(self, seq: int, link: Link) -> None:
+        if self._may_show():
+            self._shown_at_s = self.clock.monotonic()
+            for declared, table in self._declared:
+                for window in table.take_early(self.state.context.settings.emit_rows_max):
+                    self._fact(declared, window, closed=False)
+        super()._owe(seq, link)
+
+    @property
+    def settled(self) -> bool:
+        open_ends = any(table.changed or table.has_news for _, table in self._declared)
+        return not open_ends and super().settled

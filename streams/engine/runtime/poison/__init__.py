@@ -1,0 +1,1 @@
+"""The poison breaker and the quarantine of tenants."""

@@ -1,0 +1,170 @@
+"""The poison breaker: a bad deploy stops a partition, and no tenant can.
+
+A bad deploy makes the records of many tenants bad; a bad producer makes those of one. The breaker
+tells them apart by whose records are bad. A record is *bad* if it became a dead letter, unless its
+code is one of `NOT_COUNTED`, which a tenant can earn with records that are well-formed.
+
+Of the records folded in the last ``window_s`` seconds:
+
+ Q1  a tenant is *mostly bad* if it has at least ``min_records`` and more than ``max_ratio`` of them
+     are bad. It is quarantined (runtime/quarantine.py), and the partition goes on. Its records
+     are counted from the batch on that holds its first bad one
+ Q2  the partition stops if a storm is left without the ``min_tenants - 1`` tenants that have the
+     most bad records in excess of the ratio: at least ``min_records``, more than ``max_ratio`` bad
+ Q3  a bad record whose tenant cannot be read belongs to nobody, and Q2 never leaves it out
+
+So ``min_tenants - 1`` tenants cannot stop a partition together, whatever they send, as long as the
+share of bad records of each other tenant stays within the ratio: without them nothing is in excess
+(tests/properties/test_poison_laws.py). With ``min_tenants`` 1 any tenant can.
+
+The partition stops before the records are committed. After a fix of the code, the restart that
+deploys it reads them again; where the records themselves are bad, `dia dlq breaker reset` lets those
+that are there through (runtime/poison_register.py). A single poison record never trips it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import nlargest
+from typing import Final, NamedTuple
+
+from streams.core.errors import PoisonStorm
+from streams.core.records.bad_records import IdempotencyConflict, TenantOverQuota, WindowClosed
+from streams.core.types import TopicPartition
+
+NOT_COUNTED: Final = frozenset({IdempotencyConflict.code, TenantOverQuota.code, WindowClosed.code})
+NOBODY: Final = b""
+"""The tenant of records that do not say whose they are."""
+TENANTS_MAX: Final = 1024
+"""Tenants with bad records that are told apart; bad records of further ones are nobody's."""
+_SLICES: Final = 64
+
+
+class PoisonLimits(NamedTuple):
+    """When to stop."""
+
+    window_s: float
+    min_records: int
+    max_ratio: float
+    min_tenants: int
+
+
+@dataclass(slots=True)
+class _Slice:
+    """Batches of one 64th of the window. ``seen`` has the records of tenants with bad ones."""
+
+    at_s: float
+    records: int = 0
+    bad: Counter[bytes] = field(default_factory=Counter)
+    seen: Counter[bytes] = field(default_factory=Counter)
+
+
+class PoisonBreaker:
+    """Watches one partition; batches that begin below ``pass_until`` are not counted."""
+
+    def __init__(self, tp: TopicPartition, limits: PoisonLimits, pass_until: int = 0) -> None:
+        self._tp = tp
+        self._pass_until = pass_until
+        self._limits = limits
+        self._slices: deque[_Slice] = deque()
+        self._records = 0
+        self._bad: Counter[bytes] = Counter()
+        self._seen: Counter[bytes] = Counter()
+
+    def observe(
+        self,
+        now_s: float,
+        records: int,
+        bad: Mapping[bytes, int],
+        of_tenants: Callable[[], Mapping[bytes, int]],
+        start: int,
+    ) -> Sequence[bytes]:
+        """A batch of ``records`` that begins at offset ``start`` was folded at monotonic time
+        ``now_s``; ``bad`` counts its bad ones by tenant. ``of_tenants`` counts all of them by
+        tenant; it is called only while the window holds bad records.
+
+        Returns the tenants that are mostly bad (Q1). Raises `PoisonStorm` (Q2).
+        """
+        if start < self._pass_until:
+            return ()
+        self._forget(now_s - self._limits.window_s)
+        self._add(self._slice(now_s), records, bad, of_tenants)
+        if not self._bad:
+            return ()
+        self._refuse_storm(start)
+        limits = self._limits
+        return [
+            tenant
+            for tenant, seen in self._seen.items()
+            if seen >= limits.min_records and self._bad[tenant] > limits.max_ratio * seen
+        ]
+
+    def shares(self, tenant: bytes) -> tuple[int, int]:
+        """Bad records of a tenant in the window, and its records since the first of them."""
+        return self._bad[tenant], self._seen[tenant]
+
+    def _slice(self, now_s: float) -> _Slice:
+        length_s = self._limits.window_s / _SLICES
+        if not self._slices or now_s - self._slices[-1].at_s >= length_s:
+            self._slices.append(_Slice(now_s))
+        return self._slices[-1]
+
+    def _add(
+        self,
+        current: _Slice,
+        records: int,
+        bad: Mapping[bytes, int],
+        of_tenants: Callable[[], Mapping[bytes, int]],
+    ) -> None:
+        current.records += records
+        self._records += records
+        for tenant, count in bad.items():
+            told_apart = tenant in self._bad or len(self._bad) < TENANTS_MAX
+            account = tenant if told_apart else NOBODY
+            current.bad[account] += count
+            self._bad[account] += count
+        if not self._bad:
+            return
+        counts = of_tenants()
+        for tenant in self._bad:
+            if tenant != NOBODY and (count := counts.get(tenant, 0)):
+                current.seen[tenant] += count
+                self._seen[tenant] += count
+
+    def _forget(self, before_s: float) -> None:
+        while self._slices and self._slices[0].at_s < before_s:
+            old = self._slices.popleft()
+            self._records -= old.records
+            self._bad -= old.bad  # drops tenants that have no bad record left
+            self._seen -= old.seen
+        if len(self._seen) > len(self._bad):
+            self._seen = Counter({t: n for t, n in self._seen.items() if t in self._bad})
+            for kept in self._slices:
+                kept.seen = Counter({t: n for t, n in kept.seen.items() if t in self._bad})
+
+    def _refuse_storm(self, start: int) -> None:
+        limits, bad = self._limits, self._bad.total()
+        if self._records < limits.min_records or bad <= limits.max_ratio * self._records:
+            return
+        excess = (
+            (count - limits.max_ratio * self._seen[tenant], tenant)
+            for tenant, count in self._bad.items()
+            if tenant != NOBODY
+        )
+        worst = [tenant for over, tenant in nlargest(limits.min_tenants - 1, excess) if over > 0]
+        records_left = self._records - sum(self._seen[tenant] for tenant in worst)
+        bad_left = bad - sum(self._bad[tenant] for tenant in worst)
+        if records_left < limits.min_records or bad_left <= limits.max_ratio * records_left:
+            return
+        raise PoisonStorm(
+            f"{bad} of the last {self._records} records of {self._tp} are bad, of many tenants or "
+            f"of none that can be read: that is a bad deploy, not a bad producer. Nothing from "
+            f"offset {start} on is dead-lettered. `dia dlq breaker list` shows what stands still. "
+            f"Fix the schema and restart the worker, or let what is there become dead letters: "
+            f"`dia dlq breaker reset`.",
+            offset=start,
+            bad=bad,
+            records=self._records,
+        )

@@ -1,0 +1,122 @@
+"""What the poison breaker stopped, and what an operator lets through: one word per partition.
+
+ B1  the worker that stops a partition writes `STOPPED` at the offset of the batch that tripped the
+     breaker, by the partition's own producer: a fenced one cannot; if it fails, A1 to A5 and again
+ B2  `dia dlq breaker reset` writes `LET_THROUGH` at the end of the log as it stands at that moment
+ B3  the stopped worker looks every `LOOK_S`; once it reads `LET_THROUGH` beyond its offset, it opens the
+     partition again (A1 to A5). Records below the mark are not counted: bad ones are dead letters
+ B4  whoever opens the partition later reads the mark too, so a crash on the way changes nothing
+
+The word lies beside the partition's offset (runtime/offset_words.py). A stop that the group has
+committed past is over.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import structlog
+from msgspec import Struct
+
+from streams.core.clock import Clock
+from streams.core.errors import CommitInDoubt, DiaError, PoisonStorm, TransientError
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.core.types import Admin, Broker, TopicPartition, TransactionalProducer
+from streams.engine.runtime.offsets import offset_words
+
+STOPPED: Final = "stopped"
+LET_THROUGH: Final = "let_through"
+LOOK_S = 2.0
+CODES_MAX = 5
+"""Brokers keep at most 4 KiB of metadata beside an offset."""
+
+log = structlog.get_logger(__name__)
+
+
+class Word(Struct, frozen=True, kw_only=True):
+    """``offset``: where it stopped, or up to where records pass. ``bad`` of ``records`` were bad,
+    ``codes`` says what was wrong, commonest first. ``actor``: who let them through."""
+
+    state: Literal["stopped", "let_through"]
+    offset: int = 0
+    at_ms: int
+    bad: int = 0
+    records: int = 0
+    codes: dict[str, int] = {}
+    actor: str = ""
+
+
+def register_group(group: str) -> str:
+    """The consumer group whose committed offsets are the words about ``group``."""
+    return f"dia-breaker-{group}"
+
+
+async def read_words(
+    admin: Admin, group: str, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, Word]:
+    """What was said last of each partition; those of which nothing was said are absent."""
+    return await offset_words.read(admin, register_group(group), partitions, Word)
+
+
+async def pass_mark(admin: Admin, group: str, tp: TopicPartition) -> int:
+    """Offset below which the breaker does not count; 0 where nobody let anything through."""
+    word = (await read_words(admin, group, [tp])).get(tp)
+    return word.offset if word is not None and word.state == LET_THROUGH else 0
+
+
+async def write_word(
+    producer: TransactionalProducer, group: str, tp: TopicPartition, word: Word
+) -> None:
+    """One transaction of a started producer. Raises `ProducerFenced` or `CommitInDoubt`."""
+    await offset_words.write(producer, register_group(group), {tp: (word.offset, word)})
+
+
+class PoisonRegister:
+    """The words of one group, as a worker writes and reads them."""
+
+    def __init__(self, broker: Broker, group: str, clock: Clock, timeout_s: float) -> None:
+        self._broker = broker
+        self._group = group
+        self._clock = clock
+        self._timeout_s = timeout_s
+
+    async def tell(
+        self, tp: TopicPartition, error: DiaError, producer: TransactionalProducer | None
+    ) -> None:
+        """B1, if ``error`` is a storm. Raises `PartitionRestart` kinds."""
+        if not isinstance(error, PoisonStorm) or producer is None:
+            return
+        word = Word(
+            state=STOPPED,
+            offset=error.offset,
+            at_ms=self._clock.now_ms(),
+            bad=error.bad,
+            records=error.records,
+            codes=dict(Counter(error.codes).most_common(CODES_MAX)),
+        )
+        deadline = Deadline(self._clock, self._timeout_s)
+        try:
+            await deadline.wait(write_word(producer, self._group, tp, word))
+        except DeadlinePassed as passed:
+            raise CommitInDoubt(f"saying that {tp} stopped took too long") from passed
+
+    async def let_through(self, tp: TopicPartition, error: DiaError) -> bool:
+        """B3: True once an operator let it go on, however long that takes; False at once for
+        what is no storm. A broker that is away is asked again."""
+        if not isinstance(error, PoisonStorm):
+            return False
+        while True:
+            await self._clock.sleep(LOOK_S)
+            try:
+                admin = await self._broker.admin()
+                try:
+                    mark = await pass_mark(admin, self._group, tp)
+                finally:
+                    await admin.close()
+            except TransientError:
+                continue
+            if mark > error.offset:
+                log.warning("poison_let_through", tp=str(tp), up_to=mark)
+                return True

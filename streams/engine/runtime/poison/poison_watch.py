@@ -1,0 +1,133 @@
+"""The bad records of one partition: whose they are, and what follows from there being many.
+
+The breaker (runtime/poison.py) is asked after each batch, the quarantine (runtime/quarantine.py) for
+each dead letter. A batch without bad records, while the breaker's window holds none, costs nothing
+per record.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.settings import Settings
+from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
+from streams.core.types import CommittedOffset, RecordBatch, TopicPartition
+from streams.engine.runtime.poison.poison import NOBODY, NOT_COUNTED, PoisonBreaker, PoisonLimits
+from streams.engine.runtime.poison.quarantine import LetterRate, Quarantine
+from streams.engine.runtime.poison.quarantine_register import as_offset, word_of
+
+_TENANT_FIELD = "tenant_id"
+_KEY_MAX_BYTES = 512
+_NAMES_SHOWN = 80
+
+log = structlog.get_logger(__name__)
+
+
+class _Whose(msgspec.Struct):
+    tenant_id: str
+
+
+_decode_whose = msgspec.json.Decoder(_Whose).decode
+
+
+class PoisonWatch:
+    """See the module docstring."""
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        source: Topic,
+        settings: Settings,
+        clock: Clock,
+        pass_until: int,
+    ) -> None:
+        limits = PoisonLimits(
+            settings.poison_window_s,
+            settings.poison_min_records,
+            settings.poison_max_ratio,
+            settings.poison_min_tenants,
+        )
+        self._tp = tp
+        self._by_key = source.key_is_tenant
+        self._named = source.tenant_field is not None
+        self._clock = clock
+        self._breaker = PoisonBreaker(tp, limits, pass_until)
+        self.quarantine = Quarantine(settings.quarantine_s)
+        self._letters = LetterRate(settings.quarantine_letters_per_s)
+        self._bad: Counter[bytes] = Counter()
+
+    def tenant_of(self, key: bytes | None, value: bytes | None) -> bytes:
+        """Whose record it says it is; `NOBODY` where that cannot be read."""
+        if self._by_key:
+            return key if key is not None and len(key) <= _KEY_MAX_BYTES else NOBODY
+        if not self._named or value is None or len(value) > MAX_RECORD_BYTES:
+            return NOBODY
+        try:
+            return _decode_whose(value).tenant_id.encode()[:_KEY_MAX_BYTES]
+        except (ValueError, RecursionError):
+            return NOBODY
+
+    def note(self, key: bytes | None, value: bytes | None, code: str) -> None:
+        """A record of the batch being folded is bad."""
+        if code not in NOT_COUNTED:
+            self._bad[self.tenant_of(key, value)] += 1
+
+    def compact(self, key: bytes | None, value: bytes | None, code: str) -> bool:
+        """Whether the dead letter of this record goes without it (runtime/quarantine.py, T3)."""
+        if not self.quarantine and code not in NOT_COUNTED:
+            return False
+        tenant = self.tenant_of(key, value)
+        if tenant not in self.quarantine and code not in NOT_COUNTED:
+            return False
+        return not self._letters.take(tenant, self._clock.monotonic())
+
+    def folded(self, batch: RecordBatch, events: Iterable[Any]) -> None:
+        """The batch was folded, ``events`` are its good records. Raises `PoisonStorm`."""
+        bad, self._bad = self._bad, Counter()
+        now_s = self._clock.monotonic()
+        if self.quarantine:
+            self.quarantine.pass_time(now_s)
+        for tenant in self._breaker.observe(
+            now_s, len(batch), bad, lambda: self._of_tenants(batch, events, bad), batch.start
+        ):
+            if tenant not in bad:
+                continue
+            shares = self._breaker.shares(tenant)
+            if self.quarantine.hold(tenant, now_s, *shares):
+                log.warning(
+                    "tenant_quarantined",
+                    tp=str(self._tp),
+                    tenant=tenant.decode(errors="replace")[:_NAMES_SHOWN],
+                    bad=shares[0],
+                    records=shares[1],
+                )
+
+    def quarantined(self) -> int:
+        """How many tenants are in quarantine now."""
+        self.quarantine.pass_time(self._clock.monotonic())
+        return len(self.quarantine)
+
+    def take_word(self, next_offset: int) -> CommittedOffset | None:
+        """What a commit up to ``next_offset`` says of the quarantine; None where that is said."""
+        if not self.quarantine.changed:
+            return None
+        word = word_of(self.quarantine, self._clock)
+        self.quarantine.told()
+        return as_offset(word, next_offset)
+
+    def _of_tenants(
+        self, batch: RecordBatch, events: Iterable[Any], bad: Counter[bytes]
+    ) -> Counter[bytes]:
+        """All records of the batch, by tenant."""
+        if self._by_key:
+            keys: Counter[Any] = Counter(batch.keys)
+            del keys[None]
+            return keys
+        names = Counter(getattr(event, _TENANT_FIELD, "") for event in events)
+        return Counter({name.encode(): count for name, count in names.items()}) + bad

@@ -1,0 +1,79 @@
+"""Which tenants are in quarantine, as any host sees it: one word per partition.
+
+The word joins a commit, as the committed offset of a group that nobody joins
+(runtime/offset_words.py), so only the partition's owner can say it. It names the tenants that stay
+longest, each with the end of its stay by the owner's wall clock: a word needs no withdrawal, and an
+owner that died leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from streams.core.clock import Clock
+from streams.core.types import Admin, CommittedOffset, TopicPartition
+from streams.engine.runtime.offsets import offset_words
+from streams.engine.runtime.poison.quarantine import Quarantine
+
+TENANTS_MAX: Final = 4
+"""Brokers keep at most 4 KiB of metadata beside an offset, and a name takes up to 768 bytes."""
+
+
+class QuarantinedTenant(Struct, frozen=True, kw_only=True):
+    """``bad`` of its last ``records`` were bad; the stay ends at ``until_ms``."""
+
+    tenant: str
+    until_ms: int
+    bad: int
+    records: int
+
+
+class QuarantineWord(Struct, frozen=True, kw_only=True):
+    """``more`` tenants than those named are in quarantine."""
+
+    at_ms: int
+    tenants: list[QuarantinedTenant]
+    more: int = 0
+
+
+def quarantine_group(group: str) -> str:
+    """The consumer group whose committed offsets are the words about ``group``."""
+    return f"dia-quarantine-{group}"
+
+
+def word_of(quarantine: Quarantine, clock: Clock) -> QuarantineWord:
+    """What is to be said of these stays."""
+    now_s, now_ms = clock.monotonic(), clock.now_ms()
+    tenants = [
+        QuarantinedTenant(
+            tenant=name.decode(errors="replace")[:128],
+            until_ms=now_ms + max(0, int((stay.until_s - now_s) * 1000)),
+            bad=stay.bad,
+            records=stay.records,
+        )
+        for name, stay in quarantine
+    ]
+    more = max(0, len(tenants) - TENANTS_MAX)
+    return QuarantineWord(at_ms=now_ms, tenants=tenants[:TENANTS_MAX], more=more)
+
+
+def as_offset(word: QuarantineWord, offset: int) -> CommittedOffset:
+    """The word as a commit sends it; ``offset`` is the partition's next one."""
+    return CommittedOffset(offset, msgspec.json.encode(word).decode())
+
+
+async def read_quarantines(
+    admin: Admin, group: str, partitions: Iterable[TopicPartition], now_ms: int
+) -> dict[TopicPartition, QuarantineWord]:
+    """The words with stays that are not over at ``now_ms``, without those that are."""
+    words = await offset_words.read(admin, quarantine_group(group), partitions, QuarantineWord)
+    standing = {}
+    for tp, word in words.items():
+        left = [tenant for tenant in word.tenants if tenant.until_ms > now_ms]
+        if left:
+            standing[tp] = QuarantineWord(at_ms=word.at_ms, tenants=left, more=word.more)
+    return standing

@@ -1,0 +1,173 @@
+"""`dia worker --processes N`: one parent that starts, watches and ends N worker processes.
+
+A worker that dies is started again in its slot, where its static membership and its state wait
+for it; a spare process (streams/cli/spare.py) takes its place at once. All of them are
+tethered: they die with the parent, however it dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from streams.core.errors import WorkerStopped
+from streams.core.process import tether
+from streams.core.process.restart import RestartPolicy
+
+_POLL_S = 0.1
+_KILL_SLACK_S = 5.0
+_USAGE_EXITS = (2, 4, 5)
+"""A worker that exits so will do it again: what it said must be mended first."""
+_SPARE_AFTER_S = 10.0
+"""A spare is made when no worker was started for so long: until then the cores are theirs."""
+_SPARE = "streams.cli.spare"
+
+log = structlog.get_logger(__name__)
+
+
+class Spare:
+    """At most one process that waits for a slot. Times are monotonic seconds."""
+
+    def __init__(self, app: str | None) -> None:
+        """``app``: the app of the workers, which the spare imports; None: no spare is wanted."""
+        self._app = app
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def step(self, now_s: float, last_start_s: float) -> None:
+        """Make one when there is none and the workers had their time to start."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            log.warning("spare_died", code=code)
+            self.end()
+            self._app = None
+        due = now_s >= last_start_s + _SPARE_AFTER_S
+        if self._app is not None and self._process is None and due:
+            self._process = _spawn([_SPARE, self._app], subprocess.PIPE)
+
+    def become(self, command: Sequence[str]) -> subprocess.Popen[bytes] | None:
+        """Make the spare the worker of this command; None when there is none."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        assert process.stdin is not None
+        try:
+            with process.stdin as told:
+                told.write(json.dumps(list(command)).encode() + b"\n")
+        except BrokenPipeError:
+            process.wait()
+            return None
+        return process
+
+    def end(self) -> None:
+        """It holds nothing: killing it loses nothing."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+class Slot:
+    """One worker process and its restarts. Times are monotonic seconds."""
+
+    def __init__(self, number: int, command: Sequence[str]) -> None:
+        """``command``: the arguments of ``python -m``."""
+        self.number = number
+        self.started_s = 0.0
+        self._command = list(command)
+        self._policy = RestartPolicy()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start_at: float | None = 0.0
+
+    def step(self, now_s: float, spare: Spare) -> None:
+        """Start what is due; see who died. Raises `WorkerStopped` when restarting is pointless."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            self._process = None
+            self._died(code, now_s)
+        if self._process is None and self._start_at is not None and now_s >= self._start_at:
+            self.started_s = now_s
+            self._process = spare.become(self._command) or _spawn(self._command, subprocess.DEVNULL)
+
+    def _died(self, code: int, now_s: float) -> None:
+        if code in _USAGE_EXITS:
+            raise WorkerStopped(f"worker process {self.number} cannot run (exit code {code}).")
+        delay_s = self._policy.died(now_s)
+        log.warning("worker_died", slot=self.number, code=code, restart_in_s=delay_s)
+        if delay_s is None:
+            raise WorkerStopped(
+                f"worker process {self.number} died again and again, last with exit code {code}. "
+                f"Its log says why."
+            )
+        self._start_at = now_s + delay_s
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for the end; kill at the timeout."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def run(
+    processes: int,
+    command_of: Callable[[int], Sequence[str]],
+    drain_timeout_s: float,
+    *,
+    spare: str | None = None,
+) -> None:
+    """Run ``processes`` workers until SIGTERM or SIGINT; a second signal kills them.
+
+    ``command_of`` gives the arguments of ``python -m`` for each slot; ``spare`` names the app that a
+    process kept ready imports, None: none is kept. Raises `WorkerStopped` when
+    one cannot be kept running; the others are drained first.
+    """
+    slots = [Slot(number, command_of(number)) for number in range(processes)]
+    waiting = Spare(spare)
+    signals: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        if len(signals) > 1:
+            for slot in slots:
+                slot.signal(signal.SIGKILL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+    try:
+        while not signals:
+            for slot in slots:
+                slot.step(time.monotonic(), waiting)
+            waiting.step(time.monotonic(), max(slot.started_s for slot in slots))
+            time.sleep(_POLL_S)
+    finally:
+        waiting.end()
+        _end(slots, drain_timeout_s)
+
+
+def _spawn(command: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
+    """``python -m COMMAND``, which dies with this process."""
+    guard = [sys.executable, "-I", "-S", str(Path(tether.__file__).resolve()), str(os.getpid())]
+    return subprocess.Popen([*guard, sys.executable, "-m", *command], stdin=stdin)
+
+
+def _end(slots: Sequence[Slot], drain_timeout_s: float) -> None:
+    """SIGTERM to all, then one deadline for all."""
+    for slot in slots:
+        slot.signal(signal.SIGTERM)
+    deadline = time.monotonic() + drain_timeout_s + _KILL_SLACK_S
+    for slot in slots:
+        slot.wait(max(0.0, deadline - time.monotonic()))

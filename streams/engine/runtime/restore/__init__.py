@@ -1,0 +1,1 @@
+"""From a changelog and a store to a partition's committed state."""

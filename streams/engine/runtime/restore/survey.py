@@ -1,0 +1,164 @@
+"""A changelog read whole, for what it says of its partition: no state is built, none is changed.
+
+Where a restore stops at the first fault, a survey goes on, because what it must find is the last
+commit that can be trusted and the place where the last epoch was opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streams.connect.broker.log_range import behind, read_some
+from streams.core.errors import BatchUnreadable, ChangelogGap, ChangelogLost, PartitionStopped
+from streams.core.types import LogReader, RecordBatch, TopicPartition
+from streams.engine.engine_tables import OUTBOX
+from streams.engine.runtime.restore.restore import follows, hole, unreadable
+from streams.engine.state.changelog import Link, entry_bytes, unpack
+from streams.engine.state.table import Entry
+
+_READ_RECORDS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """``last`` is the link of the last whole commit; None in an empty log."""
+
+    changelog: TopicPartition
+    begin_offset: int
+    end_offset: int
+    last: Link | None
+    written_ms: int
+    """broker timestamp of the last whole commit"""
+    reset_offset: int | None
+    """where the last epoch was opened, while that link is retained"""
+    live_bytes: int
+    written_bytes: int
+    """`Link.written_bytes` of the next link"""
+    log_bytes: int
+    """entry bytes of the whole log, dead ones included"""
+    owed: Mapping[bytes, bytes]
+    """outbox entries that are live, by key in the changelog"""
+    faults: Sequence[PartitionStopped]
+    """what breaks the chain since the last epoch was opened, in log order"""
+
+
+async def survey(reader: LogReader, changelog: TopicPartition) -> Survey:
+    """Read ``changelog`` from its start to its last stable offset.
+
+    Raises `UnknownFormat` for commits of a newer version of dia, and what the reader raises.
+    """
+    begin = await reader.beginning_offset(changelog)
+    end = await reader.last_stable_offset(changelog)
+    walk = _Walk(changelog)
+    offset = begin
+    while offset < end:
+        try:
+            batch = await read_some(reader, changelog, offset, end, _READ_RECORDS)
+        except BatchUnreadable as error:
+            offset = behind(error, end)
+            walk.past(error, offset)
+        else:
+            walk.over(batch)
+            offset = batch.end
+    return walk.found(begin, offset)
+
+
+@dataclass(slots=True)
+class _Walk:
+    changelog: TopicPartition
+    last: Link | None = None
+    written_ms: int = 0
+    reset_offset: int | None = None
+    faults: list[PartitionStopped] = field(default_factory=list)
+    written_bytes: int = 0
+    log_bytes: int = 0
+    _live: dict[bytes, int] = field(default_factory=dict)
+    _owed: dict[bytes, bytes] = field(default_factory=dict)
+    _parts: list[Entry] = field(default_factory=list)
+    _expected: int = 0
+
+    def over(self, batch: RecordBatch) -> None:
+        rows = zip(batch.offsets, batch.timestamps, batch.values, strict=True)
+        for offset, written_ms, value in rows:
+            try:
+                link, entries = unpack(value or b"")
+            except ChangelogGap as error:
+                self._fault(f"{self.changelog} offset {offset}: {error}")
+                continue
+            self._part(offset, link, entries)
+            if self._expected == link.parts:
+                self._complete(link, written_ms)
+
+    def past(self, error: BatchUnreadable, until: int) -> None:
+        """What lies below ``until`` cannot be opened: a commit, a part of one, or several."""
+        self._fault(unreadable(self.changelog, error, until))
+        self._parts, self._expected = [], 0
+
+    def _part(self, offset: int, link: Link, entries: list[Entry]) -> None:
+        if link.part == 0:
+            if self._expected:
+                self._fault(f"{self.changelog} has a torn commit before offset {offset}.")
+            self._parts, self._expected = [], 0
+            self._begin(offset, link)
+        elif link.part != self._expected:
+            self._fault(
+                f"{self.changelog} has part {link.part} at offset {offset} where part "
+                f"{self._expected} was due."
+            )
+            self._parts, self._expected = [], link.part
+        self._parts += entries
+        self._expected += 1
+
+    def _begin(self, offset: int, link: Link) -> None:
+        last = self.last
+        if link.reset and (last is None or follows(last, link)):
+            self.reset_offset = offset
+            self.faults.clear()
+            self._live.clear()
+            self._owed.clear()
+        elif last is not None and not follows(last, link):
+            self._fault(hole(self.changelog, offset, last, link))
+
+    def _complete(self, link: Link, written_ms: int) -> None:
+        self.written_bytes = link.written_bytes
+        for key, value in self._parts:
+            size = entry_bytes(key, value)
+            self.log_bytes += size
+            self.written_bytes += size
+            if value is None:
+                self._live.pop(key, None)
+                self._owed.pop(key, None)
+                continue
+            self._live[key] = size
+            if key.startswith(OUTBOX.prefix):
+                self._owed[key] = value
+        self.last, self.written_ms = link, written_ms
+        self._parts, self._expected = [], 0
+
+    def _fault(self, text: str) -> None:
+        self.faults.append(ChangelogGap(text))
+
+    def found(self, begin: int, end: int) -> Survey:
+        if self._expected:
+            self._fault(f"{self.changelog} ends inside a commit.")
+        if self.last is not None and begin > self.last.base_offset:
+            self.faults.append(
+                ChangelogLost(
+                    f"{self.changelog} begins at offset {begin}, but entries from "
+                    f"{self.last.base_offset} on are still live."
+                )
+            )
+        return Survey(
+            changelog=self.changelog,
+            begin_offset=begin,
+            end_offset=end,
+            last=self.last,
+            written_ms=self.written_ms,
+            reset_offset=self.reset_offset,
+            live_bytes=sum(self._live.values()),
+            written_bytes=self.written_bytes,
+            log_bytes=self.log_bytes,
+            owed=self._owed,
+            faults=self.faults,
+        )

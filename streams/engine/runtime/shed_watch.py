@@ -1,0 +1,56 @@
+"""Hearing of orders to shed while partitions run (X3): one question a group, every `LOOK_S`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import DiaError
+from streams.core.types import Admin, Broker
+from streams.engine.runtime.group import GroupMember
+from streams.engine.runtime.offsets.shed_order import read_orders
+
+LOOK_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class ShedWatch:
+    """Tells the partitions of one process what was ordered of them."""
+
+    def __init__(self, broker: Broker, clock: Clock, groups: Sequence[GroupMember]) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._groups = groups
+        self._admin: Admin | None = None
+
+    async def run(self) -> None:
+        """Look until cancelled. A broker that does not answer is asked again."""
+        try:
+            while True:
+                await self._clock.sleep(LOOK_S)
+                try:
+                    await self._look()
+                except DiaError as error:
+                    log.info("shed_orders_unread", code=error.code, why=str(error))
+                    await self._forget()
+        finally:
+            await self._forget()
+
+    async def _look(self) -> None:
+        if self._admin is None:
+            self._admin = await self._broker.admin()
+        for group in self._groups:
+            taking = [tp for tp, held in group.partitions.items() if held.taking]
+            orders = await read_orders(self._admin, group.group, taking)
+            for tp, order in orders.items():
+                held = group.partitions.get(tp)
+                if held is not None and held.partition is not None and held.taking:
+                    held.partition.shed(order)
+
+    async def _forget(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            await admin.close()

@@ -1,0 +1,117 @@
+"""What a worker process measures of all it depends on (streams/core/degradation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from streams.connect.cache.cache import SharedLayer
+from streams.core.clock import Clock
+from streams.core.degradation.calls import Calls
+from streams.core.degradation.degradation import DISK, KAFKA, REDIS, Degradation, shard_signal
+from streams.core.degradation.level import Level, Reading
+from streams.core.degradation.silence import Silence
+from streams.core.degradation.watch import Ask, HealthWatch, Read
+from streams.core.errors import TransientError
+from streams.core.rows.built_in_tables import ShardSet
+from streams.core.settings import Settings
+from streams.core.types import Broker
+from streams.engine.runtime.group import GroupMember
+
+KAFKA_SILENT_S = 15.0
+REDIS_SILENT_S = 5.0
+_PING_AFTER_S = 5.0
+
+
+def shard_calls(shards: ShardSet, clock: Clock, settings: Settings) -> list[Calls]:
+    """Where the calls of each shard are measured."""
+    return [
+        Calls(
+            f"ClickHouse shard {shard}",
+            clock,
+            latency_s=settings.degraded_latency_s,
+            error_share=settings.degraded_error_share,
+        )
+        for shard in range(shards.count)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The parts of a worker that depend on something: ``layer`` and ``disk`` if there are any."""
+
+    shards: ShardSet
+    calls: Sequence[Calls]
+    broker: Broker
+    groups: Sequence[GroupMember]
+    layer: SharedLayer | None
+    disk: Read | None
+
+
+def health_watch(degradation: Degradation, clock: Clock, watched: Watched) -> HealthWatch:
+    """The watch over one worker: its shards, Kafka, Redis and its disk."""
+    kafka = Silence(
+        "Kafka",
+        clock,
+        level=Level.MINIMAL,
+        after_s=KAFKA_SILENT_S,
+        heard_at=partial(_fetched_at, watched.groups),
+        ask=partial(_ask_broker, watched.broker),
+    )
+    reads: dict[str, Read] = {KAFKA: kafka.reading}
+    asks: list[Ask] = [kafka.run]
+    for shard, of_shard in enumerate(watched.calls):
+        reads[shard_signal(shard)] = of_shard.reading
+        asks.append(partial(_ping_when_quiet, of_shard, partial(watched.shards.ping, shard), clock))
+    if watched.layer is not None:
+        reads[REDIS] = redis_reading(watched.layer, clock)
+    if watched.disk is not None:
+        reads[DISK] = watched.disk
+    return HealthWatch(degradation, clock, reads, asks)
+
+
+def redis_reading(layer: SharedLayer, clock: Clock) -> Read:
+    """Level 2 while the breaker is open, or nobody has told of changes for `REDIS_SILENT_S`."""
+    hears = layer.invalidations
+    silence = Silence(
+        "Redis",
+        clock,
+        level=Level.PARTIAL,
+        after_s=REDIS_SILENT_S,
+        heard_at=lambda: clock.monotonic() if hears.live else None,
+    )
+
+    def read() -> Reading:
+        if layer.breaker.state == "open":
+            return Reading(Level.PARTIAL, "Redis failed again and again; its breaker is open")
+        return silence.reading()
+
+    return read
+
+
+def _fetched_at(groups: Sequence[GroupMember]) -> float | None:
+    answers = [at for group in groups if (at := group.fetched_at) is not None]
+    return max(answers, default=None)
+
+
+async def _ask_broker(broker: Broker) -> None:
+    """A partition that is paused or fencing is not fetched: then nothing else asks Kafka."""
+    admin = await broker.admin()
+    try:
+        await admin.cluster_id()
+    finally:
+        await admin.close()
+
+
+async def _ping_when_quiet(calls: Calls, ping: Ask, clock: Clock) -> None:
+    """A shard to which nothing is sent is asked, else its level would be that of the last row."""
+    while True:
+        await clock.sleep(_PING_AFTER_S)
+        if calls.quiet_for_s() < _PING_AFTER_S:
+            continue
+        try:
+            with calls.call():
+                await ping()
+        except TransientError:
+            continue

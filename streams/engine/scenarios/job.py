@@ -1,0 +1,66 @@
+"""One simulation as a pool process gets it: bytes in, bytes out.
+
+Only plain data crosses the border between processes. An error that belongs to the request comes
+back as a code and a message; anything else a scenario raises is the pool's to report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from streams.core.errors import JobRefused
+from streams.engine.scenarios.history import History
+from streams.engine.scenarios.registry import parameters, scenario
+from streams.engine.scenarios.scenario import Run
+
+ENTRY = f"{__name__}:run"
+"""What a pool process calls."""
+
+SUMMARY_MAX_BYTES = 64 << 10
+"""A summary is kept with the state for as long as its key, and goes into every repeat's result."""
+
+
+class SimulationJob(msgspec.Struct, frozen=True, kw_only=True):
+    """``seed`` is never negative."""
+
+    scenario: str
+    parameters: dict[str, Any]
+    trials: int
+    seed: int
+    history: History | None = None
+
+
+class SimulationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Either a summary, or an error's code and message."""
+
+    summary: dict[str, Any] = {}
+    code: str = ""
+    message: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_job = msgspec.msgpack.Decoder(SimulationJob).decode
+decode_answer = msgspec.msgpack.Decoder(SimulationAnswer).decode
+
+
+def run(job: bytes) -> bytes:
+    """Run an encoded `SimulationJob`; an encoded `SimulationAnswer`."""
+    return _encode(_answer(_decode_job(job)))
+
+
+def _answer(job: SimulationJob) -> SimulationAnswer:
+    try:
+        chosen = scenario(job.scenario)
+        rng = np.random.Generator(np.random.SFC64(job.seed))
+        given = parameters(chosen, job.parameters)
+        summary = chosen.run(Run(given, job.trials, rng, job.history))
+    except JobRefused as error:
+        return SimulationAnswer(code=error.code, message=str(error))
+    return SimulationAnswer(summary=summary)
+
+
+def encode_job(job: SimulationJob) -> bytes:
+    return _encode(job)

@@ -1,0 +1,60 @@
+"""What a scenario is: typed parameters, a run, the windows it asks for, and how it queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+
+from streams.engine.agents.queue_policy import QueuePolicy
+from streams.engine.scenarios.history import History
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+TRIALS_MAX = 20_000_000
+"""Outcomes of all trials are held at once, 8 bytes each."""
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The minute windows of one metric of the request's tenant and model that a scenario needs."""
+
+    metric: str
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Generic[P]):
+    """One run: ``rng`` is seeded by the request and the only source of randomness."""
+
+    parameters: P
+    trials: int
+    rng: np.random.Generator
+    history: History | None
+
+
+def no_history(parameters: Any) -> HistoryQuery | None:
+    """The scenario looks at nothing but its parameters."""
+    del parameters
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario(Generic[P]):
+    """A declared scenario. ``run`` gives the summary, plain JSON values, or raises
+    `streams.core.job_refusals.InvalidParameters`.
+
+    ``history`` says which windows the parameters need; they are read outside the pool and come
+    as `Run.history`. ``on_completed`` and ``on_failed`` are told each first result after it is
+    committed, at most once: a crash in between loses the call, never the result.
+    """
+
+    name: str
+    parameters: type[P]
+    run: Callable[[Run[P]], dict[str, Any]]
+    history: Callable[[P], HistoryQuery | None] = no_history
+    queue: QueuePolicy = field(default_factory=QueuePolicy)
+    on_completed: Callable[[dict[str, Any]], None] | None = None
+    on_failed: Callable[[dict[str, Any]], None] | None = None

@@ -1,0 +1,70 @@
+"""The schedule topic: what jobs ran, when, and with what result. One JSON entry a record."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from streams.connect.broker.log_range import read_range
+from streams.core.topics.topology import Topology
+from streams.core.types import LogReader, OutboundRecord, TopicPartition
+
+Kind = Literal["heard_of", "began", "ended"]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """``run`` counts from 1; 0 where the job was only heard of. ``found`` is the number of things
+    that a person should look at, ``detail`` what the work returned; both of a run that ended.
+    ``error`` is the code of what kept it from its end."""
+
+    job: str
+    run: int
+    kind: Kind
+    at_ms: int
+    leader: str
+    found: int = 0
+    detail: dict[str, Any] = {}
+    error: str = ""
+
+
+class Last(msgspec.Struct, kw_only=True):
+    """What the journal says of one job: its newest entry, and the newest that ended."""
+
+    newest: Entry
+    ended: Entry | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+def schedule_of(topology: Topology) -> TopicPartition:
+    """The partition whose owner leads, and which holds the journal."""
+    return TopicPartition(topology.schedule_topic, 0)
+
+
+def record(schedule: TopicPartition, entry: Entry) -> OutboundRecord:
+    """The entry as a record of the journal."""
+    return OutboundRecord(schedule, entry.job.encode(), _encode(entry))
+
+
+async def entries(reader: LogReader, schedule: TopicPartition) -> list[Entry]:
+    """Every entry that is kept, oldest first. Raises `BrokerUnavailable` and `UnknownTopic`."""
+    begin = await reader.beginning_offset(schedule)
+    end = await reader.last_stable_offset(schedule)
+    found: list[Entry] = []
+    async for batch in read_range(reader, schedule, begin, end):
+        found += [_decode(value) for value in batch.values if value is not None]
+    return found
+
+
+def last_of_each(journal: list[Entry]) -> dict[str, Last]:
+    """By job."""
+    found: dict[str, Last] = {}
+    for entry in journal:
+        last = found.setdefault(entry.job, Last(newest=entry))
+        last.newest = entry
+        if entry.kind == "ended":
+            last.ended = entry
+    return found

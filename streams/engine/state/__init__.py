@@ -1,0 +1,1 @@
+"""One partition's tables: how entries are kept, logged, stored and restored."""

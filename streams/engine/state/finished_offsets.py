@@ -1,0 +1,127 @@
+"""Which requests above the prefix are finished, and as what.
+
+A request far ahead of the prefix may be finished long before the prefix reaches it, so the table
+holds up to ``max_ahead`` verdicts. An entry is a block of 1,024 offsets, with one bit an offset
+for each verdict that occurs in it: key ``first offset >> 10: u64``, value a msgpack map of verdict
+to little-endian bits. A commit writes the blocks that it touches and no other, at most 128 bytes
+for each verdict of a block, and a block that the prefix has passed is deleted. So the state of a
+partition is at most ``max_ahead / 1024 + 1`` such entries.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from streams.engine.state.table import Entry
+
+APPLIED: Final = "applied"
+DUPLICATE: Final = "duplicate"
+"""Verdicts; any other one is the code of a dead letter."""
+
+BLOCK: Final = 1024
+"""Offsets of one entry."""
+_KEY: Final = struct.Struct(">Q")
+_BITS_BYTES: Final = BLOCK // 8
+_VERDICT_BYTES: Final = 300
+"""What one verdict of one block costs in memory."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+
+
+class FinishedOffsets:
+    """The `Table` of finished offsets of one partition (protocol: streams/engine/state/table.py)."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, dict[str, int]] = {}
+        """of each block, of each verdict, the offsets as bits"""
+        self._written: set[int] = set()
+        self._dirty: dict[int, None] = {}
+        self._count = 0
+        self._verdicts = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, offset: int) -> bool:
+        return self._verdict(offset) is not None
+
+    @property
+    def changed(self) -> bool:
+        """The next delta has something to say."""
+        return bool(self._dirty)
+
+    @property
+    def bytes_used(self) -> int:
+        return self._verdicts * _VERDICT_BYTES
+
+    def finish(self, offset: int, verdict: str) -> None:
+        """The request at ``offset`` is finished, from the next commit on."""
+        assert offset not in self, "a request is finished once"
+        self._set(offset, verdict)
+        self._dirty[offset // BLOCK] = None
+
+    def take(self, offset: int) -> str | None:
+        """The verdict of the prefix's next request, which leaves the table; None while it is
+        unfinished."""
+        verdict = self._verdict(offset)
+        if verdict is None:
+            return None
+        number = offset // BLOCK
+        block = self._blocks[number]
+        block[verdict] &= ~(1 << offset % BLOCK)
+        if not block[verdict]:
+            del block[verdict]
+            self._verdicts -= 1
+        if not block:
+            del self._blocks[number]
+        self._count -= 1
+        self._dirty[number] = None
+        return verdict
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        for key, value in items:
+            (number,) = _KEY.unpack(key)
+            self._written.add(number)
+            for verdict, raw in _decode(value).items():
+                bits = int.from_bytes(raw, "little")
+                self._blocks.setdefault(number, {})[verdict] = bits
+                self._count += bits.bit_count()
+                self._verdicts += 1
+
+    def delta(self, seq: int) -> list[Entry]:
+        dirty, self._dirty = self._dirty, {}
+        entries: list[Entry] = []
+        for number in dirty:
+            block = self._blocks.get(number)
+            if block is not None:
+                named = {name: bits.to_bytes(_BITS_BYTES, "little") for name, bits in block.items()}
+                entries.append((_KEY.pack(number), _encode(named)))
+                self._written.add(number)
+            elif number in self._written:
+                entries.append((_KEY.pack(number), None))
+                self._written.discard(number)
+        return entries
+
+    def rewrite(self, key: bytes, value: bytes) -> None:
+        self._dirty[_KEY.unpack(key)[0]] = None
+
+    def _verdict(self, offset: int) -> str | None:
+        block = self._blocks.get(offset // BLOCK)
+        if block is not None:
+            bit = 1 << offset % BLOCK
+            for verdict, bits in block.items():
+                if bits & bit:
+                    return verdict
+        return None
+
+    def _set(self, offset: int, verdict: str) -> None:
+        block = self._blocks.setdefault(offset // BLOCK, {})
+        bits = block.get(verdict, 0)
+        self._verdicts += not bits
+        block[verdict] = bits | 1 << offset % BLOCK
+        self._count += 1

@@ -1,0 +1,378 @@
+"""A key/value table of one partition, written one event at a time.
+
+ kept     what completed events left; a commit encodes this and nothing else
+ staged   what the event in progress wrote, and the values it read that it may change in place
+
+`join` moves the staged entries to the kept ones when the event completes; `drop` forgets them. So
+a commit holds whole events only, also while an event waits for something in its middle.
+
+    00..     never: a key is MessagePack, and MessagePack is never empty
+    ""       MessagePack of the declaration: kind of table and, for windows, their sizes
+    key      MessagePack of the value
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from streams.core.errors import StateLimit, TableChanged, TableMisused
+from streams.core.records.bad_records import ValueRefused
+from streams.engine.state.table import Entry
+from streams.engine.state.table_values import (
+    KEY_MAX_BYTES,
+    SCALARS,
+    Key,
+    Packed,
+    ValueForm,
+    check_key,
+    key_bytes,
+    key_of,
+)
+
+_ABSENT: Final = object()
+_DELETED: Final = object()
+_DECLARATION: Final = b""
+_KEY_BYTES_IN_MEMORY: Final = 250
+"""Of one key: the dictionary's place, the key's and the value's object headers, and what the
+partition remembers of where its entry lies (`LiveKeys`)."""
+
+Declaration = dict[str, Any]
+Default = Callable[[], Any]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class Writer(Protocol):
+    """The partition whose events write the table."""
+
+    def stage(self, table: KeyedTable) -> None:
+        """The event in progress begins to write ``table``. Raises `TableMisused` where none is."""
+        ...
+
+    def check_owned(self, table: KeyedTable, key: Key) -> None:
+        """Raises `TableMisused` for a key that belongs to another partition."""
+        ...
+
+    @property
+    def in_event(self) -> bool: ...
+
+
+class KeyedTable:
+    """See the module docstring. It reads and writes like a dictionary.
+
+    ``default`` makes the value of an absent key for a read; it is not stored by reading.
+    ``declaration`` must be the one under which the state was written.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        form: ValueForm,
+        *,
+        default: Default | None = None,
+        any_key: bool = False,
+        max_bytes: int = 1 << 62,
+        declaration: Declaration | None = None,
+    ) -> None:
+        self.name = name
+        self.any_key = any_key
+        """keys need not belong to the partition by their hash"""
+        self.writer: Writer | None = None
+        self._form = form
+        self._default = default
+        self._max_bytes = max_bytes
+        self._declaration = declaration or {"kind": "keyed"}
+        self._declared = False
+        self._kept: dict[Key, Any] = {}
+        self._dirty: dict[Key, None] = {}
+        self._rewritten: dict[Key, None] = {}
+        self._declare_again = False
+        self._staged: dict[Key, Any] = {}
+        self._as_read: dict[Key, Any] = {}
+        """of staged keys that were only read: what they were, in the form that is held"""
+        self._read_deleted: set[Key] = set()
+        """of those, the keys that the event had deleted: one that stays as it was read stays deleted"""
+        self._sealed: dict[Key, Any] = {}
+        self._plain = True
+        """all that is staged are scalars"""
+        self._written_bytes = 0
+        self._written_entries = 0
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def __getitem__(self, key: Key) -> Any:
+        """The value, or the default's. Raises KeyError for an absent key without a default."""
+        if type(key) is not str:
+            check_key(self.name, key)
+        value = self._staged.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._kept.get(key, _ABSENT)
+            if type(value) in SCALARS:
+                return value
+            return self._read(key, value)
+        if value is _DELETED:
+            return self._read(key, _ABSENT)
+        return value
+
+    def _read(self, key: Key, held: Any) -> Any:
+        """A value that is absent, or that its reader may change in place."""
+        if held is _ABSENT:
+            if self._default is None:
+                raise KeyError(key)
+            value = self._default()
+            if type(value) in SCALARS:
+                return value
+            held = None
+        else:
+            value = self._form.given(held)
+        if self.writer is not None and self.writer.in_event:
+            if key in self._staged:
+                self._read_deleted.add(key)
+            self._stage(key, value)
+            self._as_read[key] = held if held is not None else self._form.held(value)
+        return value
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        """The value of a key that is there, else ``default``."""
+        if key not in self:
+            return default
+        return self[key]
+
+    def __contains__(self, key: object) -> bool:
+        value = self._staged.get(key, _ABSENT)
+        if value is _ABSENT:
+            return key in self._kept
+        if value is _DELETED:
+            return False
+        kept = key in self._kept and key not in self._read_deleted
+        return kept or self._form.held(value) != self._as_read.get(key, _ABSENT)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.keys())
+
+    def keys(self) -> list[Key]:
+        """The keys that are there, as a copy."""
+        if not self._staged:
+            return [*self._kept]
+        return [key for key in {**self._kept, **self._staged} if key in self]
+
+    def values(self) -> list[Any]:
+        """The values in the order of `keys`."""
+        return [self[key] for key in self.keys()]
+
+    def items(self) -> list[tuple[Key, Any]]:
+        """Keys and values, as a copy."""
+        return [(key, self[key]) for key in self.keys()]
+
+    def __len__(self) -> int:
+        return len(self.keys()) if self._staged else len(self._kept)
+
+    # --- for who stands beside the events ----------------------------------------------------
+
+    def kept(self, key: Key) -> Any:
+        """The value that completed events left, as a copy, or the default's. Raises KeyError for an
+        absent key without a default."""
+        held = self._kept.get(key, _ABSENT)
+        if held is not _ABSENT:
+            return held if type(held) in SCALARS else self._form.given(held)
+        if self._default is None:
+            raise KeyError(key)
+        return self._default()
+
+    def keeps(self, key: object) -> bool:
+        """Completed events left a value of ``key``."""
+        return key in self._kept
+
+    def follow(self, entries: Iterable[Entry]) -> None:
+        """Take over what another process committed, None for a key that is gone. Raises
+        `TableChanged`."""
+        for raw, data in entries:
+            if data is not None:
+                self.load([(raw, data)])
+            elif raw != _DECLARATION:
+                self._kept.pop(key_of(raw), None)
+
+    def kept_keys(self) -> list[Key]:
+        """The keys that completed events left, as a copy."""
+        return [*self._kept]
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def __setitem__(self, key: Key, value: Any) -> None:
+        if type(key) is not str:
+            check_key(self.name, key)
+        if key not in self._kept and key not in self._staged:
+            self._check_new(key)
+        held = self._form.held(value)
+        # A scalar is staged as it is held; else the object, which may still be changed in place.
+        self._stage(key, value if type(held) is Packed else held)
+        if self._as_read:
+            self._forget_read(key)
+
+    def __delitem__(self, key: Key) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._stage(key, _DELETED)
+        self._forget_read(key)
+
+    def pop(self, key: Key, *default: Any) -> Any:
+        """Remove a key; its value, or ``default`` where it is absent (KeyError without one)."""
+        if key not in self:
+            if default:
+                return default[0]
+            raise KeyError(key)
+        value = self[key]
+        del self[key]
+        return value
+
+    def setdefault(self, key: Key, default: Any = None) -> Any:
+        """The value of a key, which is ``default`` from now on if it was absent."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, *others: Any, **named: Any) -> None:
+        """As of a dictionary."""
+        for key, value in dict(*others, **named).items():
+            self[key] = value
+
+    def clear(self) -> None:
+        """Remove every key."""
+        for key in self.keys():
+            del self[key]
+
+    def _forget_read(self, key: Key) -> None:
+        self._as_read.pop(key, None)
+        self._read_deleted.discard(key)
+
+    def _check_new(self, key: Key) -> None:
+        if len(key_bytes(key)) > KEY_MAX_BYTES:
+            raise ValueRefused(
+                f"a key of table {self.name!r} has more than {KEY_MAX_BYTES} bytes: use a digest"
+            )
+        if not self.any_key and self.writer is not None:
+            self.writer.check_owned(self, key)
+
+    def _stage(self, key: Key, value: Any) -> None:
+        if not self._staged:
+            if self.writer is None:
+                raise TableMisused(f"table {self.name!r} belongs to no partition here")
+            self.writer.stage(self)
+        self._staged[key] = value
+        if self._plain and type(value) not in SCALARS:
+            self._plain = False
+
+    # --- the end of an event -----------------------------------------------------------------
+
+    def seal(self) -> None:
+        """Encode what may have been changed in place. Raises `ValueRefused`; nothing is joined."""
+        if self._plain:
+            return
+        self._sealed = {}
+        for key, value in self._staged.items():
+            if type(value) in SCALARS or value is _DELETED:
+                self._sealed[key] = value
+                continue
+            held = self._form.held(value)
+            self._form.written(held)
+            if held != self._as_read.get(key, _ABSENT):
+                self._sealed[key] = held
+                if key not in self._kept:
+                    self._check_new(key)
+            elif key in self._read_deleted:
+                self._sealed[key] = _DELETED
+
+    def join(self) -> None:
+        """The event is complete: what it staged counts. Call `seal` before; it cannot fail."""
+        kept, dirty = self._kept, self._dirty
+        for key, value in (self._staged if self._plain else self._sealed).items():
+            if value is not _DELETED:
+                kept[key] = value
+                dirty[key] = None
+            elif kept.pop(key, _ABSENT) is not _ABSENT:
+                dirty[key] = None
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what is staged."""
+        self._staged.clear()
+        if not self._plain:
+            self._as_read.clear()
+            self._read_deleted.clear()
+            self._sealed = {}
+            self._plain = True
+
+    # --- `Table` -----------------------------------------------------------------------------
+
+    @property
+    def bytes_used(self) -> int:
+        mean = self._written_bytes // max(1, self._written_entries)
+        return len(self._kept) * (mean + _KEY_BYTES_IN_MEMORY)
+
+    @property
+    def changed(self) -> bool:
+        """Complete events have changed it since the last `delta`."""
+        return bool(self._dirty)
+
+    def check_bound(self) -> None:
+        """Raises `StateLimit`."""
+        if self.bytes_used > self._max_bytes:
+            raise StateLimit(
+                f"table {self.name!r} holds {len(self._kept)} keys of one partition, some "
+                f"{self.bytes_used} bytes: more than DIA_MAX_TABLE_BYTES={self._max_bytes}. Delete "
+                f"keys, let windows expire, spread the keys over more partitions, or raise it."
+            )
+
+    def delta(self, seq: int) -> list[Entry]:
+        entries: list[Entry] = []
+        if self._declare_again or (self._dirty and not self._declared):
+            entries.append((_DECLARATION, _encode(self._declaration)))
+            self._declared, self._declare_again = True, False
+        changed = {**self._dirty, **self._rewritten} if self._rewritten else self._dirty
+        for key in changed:
+            held = self._kept.get(key, _ABSENT)
+            if held is not _ABSENT:
+                entry = (key_bytes(key), self._form.written(held))
+                self._count(*entry)
+                entries.append(entry)
+            elif key in self._dirty:
+                entries.append((key_bytes(key), None))
+        self._dirty, self._rewritten = {}, {}
+        return entries
+
+    def rewrite(self, key: bytes, value: bytes) -> None:
+        if key == _DECLARATION:
+            self._declare_again = True
+        else:
+            self._rewritten[key_of(key)] = None
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        read = self._form.read
+        for raw, data in items:
+            if raw == _DECLARATION:
+                self._check_declaration(_decode(data))
+                continue
+            self._count(raw, data)
+            self._kept[key_of(raw)] = read(data)
+
+    def _count(self, key: bytes, value: bytes) -> None:
+        self._written_bytes += len(key) + len(value)
+        self._written_entries += 1
+
+    def _check_declaration(self, found: Declaration) -> None:
+        self._declared = True
+        if found != self._declaration:
+            raise TableChanged(
+                f"table {self.name!r} was written as {_said(found)} and is declared as "
+                f"{_said(self._declaration)}: its state would be read wrongly. Declare it as "
+                f"before, give the new one another name, or give the state up: `dia tables reset`."
+            )
+
+
+def _said(declaration: Declaration) -> str:
+    rest = ", ".join(f"{name}={value}" for name, value in declaration.items() if name != "kind")
+    return f"{declaration['kind']}({rest})" if rest else str(declaration["kind"])

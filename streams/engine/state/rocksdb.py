@@ -1,0 +1,136 @@
+"""The RocksDB `Store`: one database per partition, one atomic write per commit.
+
+Folders: ``STATE_DIR/GROUP/TOPIC-PARTITION/NUMBER``, the highest number being current. A store
+that is corrupt, or still locked by a process that should be gone, is left alone and a higher
+number is taken: the changelog holds everything.
+
+A write survives kill -9 (it is in the write-ahead log, which the kernel holds) but not a power
+cut; after one, the store is at worst older than the changelog, which A3 then reads on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+)
+
+from streams.core.errors import StoreUnusable
+from streams.core.types import TopicPartition
+from streams.engine.state.disk_files import DiskFiles
+
+_WRITE_BUFFER_BYTES = 32 << 20
+_BLOCK_CACHE_BYTES = 8 << 20
+"""Entries are large and read once, at restore: a cache would only hold memory."""
+
+log = structlog.get_logger(__name__)
+
+
+class RocksStore:
+    """One open database."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = Rdict(str(path), _options())
+        except Exception as error:  # rocksdict raises bare Exception for every failure
+            raise StoreUnusable(f"the state folder {path} cannot be opened: {error}") from error
+        self._path = path
+        self.files = DiskFiles(path / "files")
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:  # rocksdict raises bare Exception for every failure
+            raise self._unreadable(error) from error
+        return value
+
+    def items(self, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
+        cursor = self._db.iter()
+        cursor.seek(prefix)
+        while cursor.valid():
+            key = cursor.key()
+            if not key.startswith(prefix):
+                return
+            yield key, cursor.value()
+            cursor.next()
+        try:
+            # A block that fails its checksum looks like the end, but for this.
+            cursor.status()
+        except Exception as error:  # rocksdict raises bare Exception for every failure
+            raise self._unreadable(error) from error
+
+    def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in entries:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        try:
+            self._db.write(batch)
+        except Exception as error:  # rocksdict raises bare Exception for every failure
+            raise StoreUnusable(f"writing state to {self._path} failed: {error}") from error
+
+    def close(self) -> None:
+        self.files.close()
+        try:
+            self._db.close()
+        except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for every failure
+            # It flushes first, which a full disk refuses. Nothing is lost: every write is in the
+            # write-ahead log, and in the changelog.
+            log.warning("store_closed_unflushed", path=str(self._path), why=str(error))
+
+    def _unreadable(self, error: Exception) -> StoreUnusable:
+        return StoreUnusable(f"the state in {self._path} cannot be read: {error}")
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_max_write_buffer_number(2)
+    options.set_max_open_files(64)
+    options.set_compression_type(DBCompressionType.lz4())
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(Cache(_BLOCK_CACHE_BYTES))
+    options.set_block_based_table_factory(blocks)
+    options.set_keep_log_file_num(2)
+    return options
+
+
+class RocksFolder:
+    """A `StoreFactory` over one host's state folder, for one consumer group."""
+
+    def __init__(self, state_dir: Path, group: str) -> None:
+        self._root = state_dir / group
+
+    def __call__(self, tp: TopicPartition, fresh: bool) -> RocksStore:
+        folder = self._root / f"{tp.topic}-{tp.partition}"
+        numbers = sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal())
+        current = numbers[-1] if numbers else 0
+        if not fresh:
+            return RocksStore(folder / str(current))
+        store = RocksStore(folder / str(current + 1))
+        for number in numbers:
+            _remove(folder / str(number))
+        return store
+
+
+def _remove(path: Path) -> None:
+    """Delete an abandoned folder, unless a process that should be gone still holds its lock."""
+    try:
+        Rdict(str(path), _options()).close()
+    except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for every failure
+        if "lock" in str(error).lower():
+            return
+    shutil.rmtree(path, ignore_errors=True)

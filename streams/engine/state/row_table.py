@@ -1,0 +1,149 @@
+"""A hash table from 64-bit hashes to row numbers, asked and filled a batch at a time.
+
+Open addressing with linear probing (Knuth, TAOCP 3, 6.4) over one array of 8-byte entries,
+``upper 32 bits of the hash << 32 | row + 1``; 0 is an empty place. At most three quarters of the
+places are taken, usually less than half, so a look-up touches one or two, and all of a batch are
+touched at once in numpy: no Python object a row, about 0.05 us a look-up and 0.1 us an insertion.
+The rows themselves belong to the caller, who says which of them a needle means; a row that has
+gone is simply never meant again.
+
+No batch is probed further than `PROBES_MAX` places: an entry that finds none of them free lies in
+a sorted array beside the table, which is searched by bisection. So a batch of n costs
+O(n (PROBES_MAX + log rows)) whatever its hashes are, but for those that agree in all upper 32 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.engine.state.runs import ragged
+
+Meant = Callable[[NDArray[np.int64], NDArray[np.intp]], NDArray[np.bool_]]
+"""Whether each of these rows is what the needle at that index asks for (parallel arrays)."""
+
+PROBES_MAX: Final = 64
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_TAG_SHIFT = np.uint64(32)
+_ROW_MASK = np.uint64(0xFFFFFFFF)
+_SMALLEST_BITS = 8
+
+
+def mixed(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hashes of integers that differ in few bits: multiplicative, the upper bits are good."""
+    hashes: NDArray[np.uint64] = keys.view(np.uint64) * _MIX
+    hashes ^= hashes >> _TAG_SHIFT
+    return hashes * _MIX
+
+
+class RowTable:
+    """See the module docstring. Only the upper half of each hash is used."""
+
+    def __init__(self, capacity: int = 0) -> None:
+        """Half as many rows again as ``capacity`` fit without growing; memory is touched as rows
+        come."""
+        self._bits = max(_SMALLEST_BITS, (2 * capacity - 1).bit_length())
+        self._places = np.zeros(1 << self._bits, np.uint64)
+        self._beyond = np.empty(0, np.uint64)
+        """entries without a place, ascending"""
+        self._used = 0
+
+    def __len__(self) -> int:
+        """Entries, those of rows that have gone included."""
+        return self._used
+
+    @property
+    def bytes_used(self) -> int:
+        return self._places.nbytes + self._beyond.nbytes
+
+    def find(self, hashes: NDArray[np.uint64], meant: Meant) -> NDArray[np.int64]:
+        """The row of each needle, -1 where there is none."""
+        rows = np.full(len(hashes), -1, np.int64)
+        at = self._home(hashes)
+        pending = np.arange(len(hashes))
+        for _ in range(PROBES_MAX):
+            there = self._places[at[pending]]
+            pending, there = pending[there != 0], there[there != 0]
+            if not len(pending):
+                return rows
+            same = np.flatnonzero(((there ^ hashes[pending]) >> _TAG_SHIFT) == 0)
+            candidates = (there[same] & _ROW_MASK).astype(np.int64) - 1
+            hit = meant(candidates, pending[same])
+            found = same[hit]
+            rows[pending[found]] = candidates[hit]
+            going_on = np.ones(len(pending), np.bool_)
+            going_on[found] = False
+            pending = pending[going_on]
+            at[pending] = (at[pending] + 1) & (len(self._places) - 1)
+        self._find_beyond(hashes, pending, meant, rows)
+        return rows
+
+    def _find_beyond(
+        self,
+        hashes: NDArray[np.uint64],
+        pending: NDArray[np.intp],
+        meant: Meant,
+        rows: NDArray[np.int64],
+    ) -> None:
+        """The rest of `find`: ``pending`` needles met no empty place."""
+        tags = hashes[pending] & ~_ROW_MASK
+        first = np.searchsorted(self._beyond, tags, "left")
+        counts = np.searchsorted(self._beyond, tags | _ROW_MASK, "right") - first
+        asking = np.repeat(pending, counts)
+        entries = self._beyond[ragged(first, counts)]
+        candidates = (entries & _ROW_MASK).astype(np.int64) - 1
+        hit = meant(candidates, asking)
+        rows[asking[hit]] = candidates[hit]
+
+    def add(self, hashes: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
+        """Enter rows (0 to 2**32 - 2, distinct) that no needle finds yet."""
+        self._used += len(rows)
+        if 4 * self._used > 3 * len(self._places):
+            self._grow()
+        self._enter((hashes & ~_ROW_MASK) | (rows + 1).astype(np.uint64))
+
+    def replace(
+        self, hashes: NDArray[np.uint64], old: NDArray[np.int64], new: NDArray[np.int64]
+    ) -> None:
+        """Where ``old`` was found, ``new`` stands from now on."""
+        at = self._home(hashes)
+        tags = hashes & ~_ROW_MASK
+        wanted = tags | (old + 1).astype(np.uint64)
+        written = tags | (new + 1).astype(np.uint64)
+        pending = np.arange(len(at))
+        for _ in range(PROBES_MAX):
+            there = self._places[at[pending]] == wanted[pending]
+            self._places[at[pending[there]]] = written[pending[there]]
+            pending = pending[~there]
+            if not len(pending):
+                return
+            at[pending] = (at[pending] + 1) & (len(self._places) - 1)
+        self._beyond[np.searchsorted(self._beyond, wanted[pending])] = written[pending]
+        self._beyond.sort()
+
+    def _home(self, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
+        return (hashes >> np.uint64(64 - self._bits)).astype(np.intp)
+
+    def _enter(self, entries: NDArray[np.uint64]) -> None:
+        at = self._home(entries)
+        for _ in range(PROBES_MAX):
+            if not len(entries):
+                return
+            free = self._places[at] == 0
+            # Of several that claim one place, the last is written: the others see that and go on.
+            self._places[at[free]] = entries[free]
+            left = self._places[at] != entries
+            entries, at = entries[left], (at[left] + 1) & (len(self._places) - 1)
+        entries = np.sort(entries)
+        self._beyond = np.insert(self._beyond, np.searchsorted(self._beyond, entries), entries)
+
+    def _grow(self) -> None:
+        entries = np.concatenate([self._places[self._places != 0], self._beyond])
+        self._bits = max(self._bits, (2 * self._used - 1).bit_length())
+        self._places = np.zeros(1 << self._bits, np.uint64)
+        self._beyond = np.empty(0, np.uint64)
+        self._enter(entries)

@@ -1,0 +1,225 @@
+"""How a keyed table holds keys and values, in memory and in the changelog.
+
+A key is text, bytes, an integer, or a tuple of those; it is written as MessagePack. A value is
+written as MessagePack too. In memory a *scalar* (None, bool, int, float, str, bytes) is held as it
+is, because nothing can change it in place. Every other value is held `Packed`: each read gives a
+fresh object, so that what an event does to it is not seen by anyone before that event completes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from streams.core.errors import TableMisused
+from streams.core.records.bad_records import ValueRefused
+from streams.core.records.faust_values import is_record, plain
+from streams.engine.state.table import MAX_ENTRY_BYTES
+
+Key: TypeAlias = Any
+SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
+KEY_MAX_BYTES: Final = 32 << 10
+_INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
+_CONTAINERS: Final = frozenset(
+    {*range(0x80, 0xA0), *range(0xDC, 0xE0), *range(0xC7, 0xCA), *range(0xD4, 0xD9)}
+)
+"""First bytes of MessagePack maps, arrays and extensions."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class Packed(bytes):
+    """The MessagePack form of a value that is no scalar."""
+
+    __slots__ = ()
+
+
+def check_key(table: str, key: Key) -> None:
+    """Raises `TableMisused` for a key that would not be the same key after a restart."""
+    kind = type(key)
+    if kind is str or kind is bytes or (kind is int and _INT_MIN <= key <= _INT_MAX):
+        return
+    if kind is tuple and key:
+        for part in key:
+            check_key(table, part)
+        return
+    raise TableMisused(
+        f"table {table!r} has no key {key!r}: a key is text, bytes, an integer of 64 bits, or a "
+        f"tuple of those, and this is {kind.__name__}. Convert it, for example with str()."
+    )
+
+
+def key_bytes(key: Key) -> bytes:
+    """The form of a checked key in store and changelog; never empty."""
+    return _encode(key)
+
+
+def key_of(raw: bytes) -> Key:
+    """The inverse of `key_bytes`."""
+    return _as_tuples(_decode(raw))
+
+
+def _as_tuples(key: Any) -> Any:
+    return tuple(map(_as_tuples, key)) if isinstance(key, list) else key
+
+
+def record_key(key: Key) -> bytes:
+    """The key that a record about ``key`` has: of a tuple, its first part decides."""
+    while isinstance(key, tuple):
+        key = key[0]
+    if isinstance(key, bytes):
+        return key
+    return str(key).encode()
+
+
+class ValueForm:
+    """Values of any kind that MessagePack has: what comes back for a tuple or a set is a list.
+
+    ``scalar``: the one scalar type that every value must have; None: any.
+    """
+
+    def __init__(self, table: str, scalar: type | None = None) -> None:
+        self._table = table
+        self._scalar = scalar
+
+    def held(self, value: Any) -> Any:
+        """What is held of ``value``: itself if it is a scalar, else `Packed`.
+
+        Raises `ValueRefused` for a value that cannot be written.
+        """
+        kind = type(value)
+        if self._scalar is not None and kind is not self._scalar:
+            if self._scalar is float and kind is int:
+                return float(value)
+            raise ValueRefused(
+                f"table {self._table!r} holds {self._scalar.__name__}, got {kind.__name__}"
+            )
+        if kind is int and not _INT_MIN <= value <= _INT_MAX:
+            raise ValueRefused(
+                f"table {self._table!r} holds integers of 64 bits, got one of "
+                f"{value.bit_length()} bits"
+            )
+        return value if kind in SCALARS else Packed(self._packed(value))
+
+    def given(self, held: Any) -> Any:
+        """The value that is held so; a fresh object if it is no scalar."""
+        return self._unpacked(held) if type(held) is Packed else held
+
+    def written(self, held: Any) -> bytes:
+        """The form in store and changelog. Raises `ValueRefused` above the size of an entry."""
+        data = held if type(held) is Packed else _encode(held)
+        if len(data) > MAX_ENTRY_BYTES - KEY_MAX_BYTES:
+            raise ValueRefused(
+                f"a value of table {self._table!r} has {len(data)} bytes, the most is "
+                f"{MAX_ENTRY_BYTES - KEY_MAX_BYTES}. Spread it over several keys."
+            )
+        return data
+
+    def read(self, data: bytes) -> Any:
+        """The inverse of `written`: what is held."""
+        return Packed(data) if data[0] in _CONTAINERS else _decode(data)
+
+    def _packed(self, value: Any) -> bytes:
+        return self._pack_with(_encode, value)
+
+    def _unpacked(self, data: bytes) -> Any:
+        return _decode(data)
+
+    def _pack_with(self, pack: Callable[[Any], bytes], value: Any) -> bytes:
+        try:
+            return pack(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueRefused(
+                f"a value of table {self._table!r} cannot be written as MessagePack: {error}"
+            ) from error
+
+
+class TypedForm(ValueForm):
+    """Values of one type that msgspec knows, none of them held as a scalar."""
+
+    def __init__(self, table: str, kind: Any) -> None:
+        super().__init__(table)
+        self._decode_typed = msgspec.msgpack.Decoder(kind).decode
+
+    def held(self, value: Any) -> Any:
+        """Also raises `ValueRefused` for a value that would not come back as one of the type."""
+        data = self._packed(value)
+        try:
+            self._decode_typed(data)
+        except msgspec.ValidationError as error:
+            raise ValueRefused(
+                f"table {self._table!r} does not hold {type(value).__name__}: {error}"
+            ) from error
+        return Packed(data)
+
+    def read(self, data: bytes) -> Any:
+        return Packed(data)
+
+    def _unpacked(self, data: bytes) -> Any:
+        return self._decode_typed(data)
+
+
+class SetForm(ValueForm):
+    """Sets of keys, written in order of their bytes so that equal sets are equal bytes."""
+
+    def held(self, value: Any) -> Any:
+        if not isinstance(value, set | frozenset):
+            raise ValueRefused(f"table {self._table!r} holds sets, got {type(value).__name__}")
+        for member in value:
+            check_key(self._table, member)
+        return Packed(self._packed(sorted(value, key=key_bytes)))
+
+    def _unpacked(self, data: bytes) -> Any:
+        return set(map(_as_tuples, _decode(data)))
+
+
+class ConvertedForm(ValueForm):
+    """Values that become plain ones by ``to_plain`` and come back by ``of_plain``."""
+
+    def __init__(
+        self, table: str, to_plain: Callable[[Any], Any], of_plain: Callable[[Any], Any]
+    ) -> None:
+        super().__init__(table)
+        self._to_plain = to_plain
+        self._of_plain = of_plain
+
+    def held(self, value: Any) -> Any:
+        return Packed(self._packed(self._to_plain(value)))
+
+    def read(self, data: bytes) -> Any:
+        return Packed(data)
+
+    def _unpacked(self, data: bytes) -> Any:
+        return self._of_plain(_decode(data))
+
+
+def form_of(table: str, value_type: Any) -> ValueForm:
+    """The form for values of ``value_type``; None: whatever MessagePack has.
+
+    Raises `TableMisused` for a type that msgspec cannot write and read.
+    """
+    if value_type is None:
+        return ValueForm(table)
+    if value_type in SCALARS:
+        return ValueForm(table, value_type)
+    if value_type is set:
+        return SetForm(table)
+    if is_record(value_type):
+        return ConvertedForm(table, plain, value_type.from_data)
+    try:
+        return TypedForm(table, value_type)
+    except TypeError as error:
+        raise TableMisused(
+            f"table {table!r} cannot hold values of {value_type!r}: {error}. Use a Record, a "
+            f"msgspec type, or a type that MessagePack has."
+        ) from error
+
+
+def list_form(table: str, value_type: Any) -> ValueForm:
+    """The form for lists of ``value_type``."""
+    if is_record(value_type):
+        return ConvertedForm(table, plain, lambda data: [value_type.from_data(one) for one in data])
+    return form_of(table, list[value_type])

@@ -1,0 +1,1 @@
+"""Streams and declared tables as the code of a stream agent uses them."""

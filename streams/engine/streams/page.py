@@ -1,0 +1,113 @@
+"""Pages of an app, as they are declared and answered; how they are served is streams/engine/pages.
+
+    @app.page("/count/{word}/")
+    @app.table_route(table=counts, match_info="word")
+    async def count(web, request, word):
+        return web.json({word: counts[word]})
+
+A page reads what completed events left in the tables of the partitions of its process. Its answer is
+given once a commit holds all that it read: no crash takes back what was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from streams.engine.streams.declared_table import DeclaredTable
+
+Handler = Callable[..., Awaitable["PageResponse"]]
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """What a client asked. ``match_info`` are the named parts of the path. ``tenant`` is that of the
+    token; None: it speaks for all of them."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    match_info: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    tenant: str | None = None
+
+    async def read(self) -> bytes:
+        return self.body
+
+    async def text(self) -> str:
+        return self.body.decode()
+
+    async def json(self) -> Any:
+        """Raises ValueError for a body that is no JSON."""
+        return msgspec.json.decode(self.body)
+
+
+@dataclass(frozen=True)
+class PageResponse:
+    """What is answered."""
+
+    body: bytes
+    status: int = 200
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Web:
+    """What a page makes its answer with: its first argument, as in Faust."""
+
+    def json(self, value: Any, *, status: int = 200, **headers: str) -> PageResponse:
+        """``value``, as msgspec writes it."""
+        return PageResponse(msgspec.json.encode(value), status, headers=headers)
+
+    def text(self, value: str, *, status: int = 200) -> PageResponse:
+        return PageResponse(value.encode(), status, "text/plain; charset=utf-8")
+
+    def html(self, value: str, *, status: int = 200) -> PageResponse:
+        return PageResponse(value.encode(), status, "text/html; charset=utf-8")
+
+    def bytes(
+        self, value: bytes, *, status: int = 200, content_type: str = "application/octet-stream"
+    ) -> PageResponse:
+        return PageResponse(value, status, content_type)
+
+    def notfound(self, reason: str = "not found") -> PageResponse:
+        return self.error(404, reason)
+
+    def error(self, status: int, reason: str) -> PageResponse:
+        return self.json({"error": reason}, status=status)
+
+
+@dataclass(frozen=True)
+class Page:
+    """``path`` may have named parts, ``/count/{word}/``. ``tenants``: tokens of one tenant may ask,
+    too, and the page keeps to `PageRequest.tenant`."""
+
+    path: str
+    handler: Handler
+    name: str
+    methods: tuple[str, ...] = ("GET",)
+    tenants: bool = False
+
+
+@dataclass(frozen=True)
+class RoutedHandler:
+    """A page for the worker that has the key: a part of the path or a parameter of the query."""
+
+    handler: Handler
+    table: DeclaredTable
+    match_info: str = ""
+    query_param: str = ""
+
+    def key(self, request: PageRequest) -> str | None:
+        """None where the request has none."""
+        if self.match_info:
+            return request.match_info.get(self.match_info)
+        return request.query.get(self.query_param)
+
+    async def __call__(self, *args: Any, **parts: str) -> PageResponse:
+        return await self.handler(*args, **parts)

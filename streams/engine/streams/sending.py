@@ -1,0 +1,62 @@
+"""The record that an agent sends: its key, its partition and its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from streams.connect.broker.partitioner import partition_of
+from streams.core.topics.current_stream import HeadersLike, Key, Target
+from streams.core.types import Headers, OutboundRecord, TopicPartition
+
+
+def outgoing(
+    topic: Target,
+    key: Key,
+    value: Any,
+    *,
+    partitions: int,
+    without_key: int,
+    partition: int | None = None,
+    timestamp_s: float | None = None,
+    headers: HeadersLike = None,
+) -> OutboundRecord:
+    """``key`` None: the value's own ``key_field``, where it has one. The partition is that of Kafka's
+    default partitioner among ``partitions``, so that the agent of ``topic`` counts all of a key in
+    one place; a record without a key goes to ``without_key`` modulo their number."""
+    raw = key_bytes(topic, key, value)
+    if partition is None:
+        partition = without_key % partitions if raw is None else partition_of(raw, partitions)
+    return OutboundRecord(
+        TopicPartition(topic.name, partition),
+        raw,
+        value_bytes(topic, value),
+        header_pairs(headers),
+        None if timestamp_s is None else int(timestamp_s * 1000),
+    )
+
+
+def key_bytes(topic: Target, key: Key, value: Any) -> bytes | None:
+    """The key of a record: text as UTF-8, an integer in decimal."""
+    if key is None and topic.key_field and value is not None and not isinstance(value, bytes):
+        found = value.get(topic.key_field) if isinstance(value, dict) else None
+        key = found if found is not None else getattr(value, topic.key_field, None)
+    if key is None or isinstance(key, bytes):
+        return key
+    return str(key).encode()
+
+
+def value_bytes(topic: Target, value: Any) -> bytes | None:
+    """Bytes as they are, anything else by the topic's codec. Raises TypeError for what the codec does
+    not have."""
+    if value is None or isinstance(value, bytes):
+        return value
+    return topic.codec.encode(value)
+
+
+def header_pairs(headers: HeadersLike) -> Headers:
+    """As Kafka takes them."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    return tuple(
+        (name, value if isinstance(value, bytes) else value.encode()) for name, value in pairs
+    )

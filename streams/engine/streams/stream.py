@@ -1,0 +1,356 @@
+"""What an agent iterates over: the events of one partition, in the order of its log.
+
+    async for order in stream: ...
+    async for batch in stream.take(100, within=1.0): ...
+
+An event is complete when the agent asks for the next one; of `take`, all events of a batch are.
+Asking does not suspend while events are buffered, so an event costs no turn of the loop.
+
+One `Stream` is one life of an agent in a partition: after an error or a timeout the agent is called
+again with another one, and the old one only raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol, Unpack
+
+from streams.core.errors import Pending, UnsupportedByDia
+from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.topics.current_stream import Key, NoTables, SendOptions, Target
+from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
+from streams.core.words.absent_words import absent
+from streams.engine.streams.sending import outgoing
+
+Filter = Callable[[Any], Any]
+
+
+class Message(NamedTuple):
+    """A record as it lies in the log. ``timestamp`` is its append time in seconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Event(NamedTuple):
+    """One event with its record. ``key`` is text where the bytes are UTF-8, and
+    ``event_ms`` the time of the event (the append time of topics without a time field)."""
+
+    key: Any
+    value: Any
+    message: Message
+    event_ms: int
+
+    @property
+    def headers(self) -> dict[str, bytes]:
+        """By name; of a name that repeats, the last one."""
+        return dict(self.message.headers)
+
+
+class Feed(Protocol):
+    """The partition that a stream reads. ``items[at:until]`` are events that may be given without
+    asking `more`; ``given`` rows from ``at`` on are being processed."""
+
+    items: Sequence[Any]
+    at: int
+    until: int
+    given: int
+
+    sizes: Mapping[str, int]
+    """partitions of each topic, as of the partition's opening"""
+
+    @property
+    def tp(self) -> TopicPartition: ...
+
+    def complete(self, stream: Stream) -> None:
+        """What was given is complete; raises CancelledError if ``stream`` is not the current one,
+        and `ValueRefused` for a table value that cannot be written, after which the stream is over."""
+        ...
+
+    async def over(self) -> NoReturn:
+        """Raise CancelledError, after a pause: a body that catches it and asks again must not keep the
+        loop for itself."""
+        ...
+
+    async def more(self, stream: Stream) -> None:
+        """Wait until ``at < until``."""
+        ...
+
+    async def gather(self, stream: Stream, count: int, within_s: float | None) -> list[int]:
+        """Wait for ``count`` events, ``within_s`` seconds from the first one at most, and give
+        them: the rows of `row` that hold them."""
+        ...
+
+    def row(self, ahead: int) -> tuple[RecordBatch, int, Any, int]:
+        """The record ``ahead`` rows behind ``at``: its batch, its index there, its event, and the
+        time of the event in milliseconds."""
+        ...
+
+    def emit(self, record: OutboundRecord) -> None: ...
+
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None: ...
+
+
+class Regrouping(NamedTuple):
+    """The topic in which events lie under another key, and whether this stream sends to it or reads
+    from it."""
+
+    topic: Target
+    sends: bool
+
+
+class Stream:
+    """See the module docstring. ``tables`` are the partition's instances, by name."""
+
+    def __init__(
+        self, feed: Feed, tables: Mapping[str, Any], regrouping: Regrouping | None = None
+    ) -> None:
+        self.tables = tables
+        self._regrouping = regrouping
+        self.asked = False
+        """the agent has asked for an event"""
+        self.failed: Exception | None = None
+        """why what was given could not be completed: the event failed, whatever the body does with it"""
+        self._feed = feed
+        self._filters: list[Filter] = []
+
+    def end(self) -> None:
+        """The life is over: code that still runs in it reaches nothing."""
+        self.tables = NoTables("its event is over: it was cancelled, or failed.")
+
+    @property
+    def ended(self) -> bool:
+        return isinstance(self.tables, NoTables)
+
+    @property
+    def partition(self) -> int:
+        """Number of the partition whose events these are."""
+        return self._feed.tp.partition
+
+    # --- iterating ---------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Once for each iteration: a stream that is over gives nothing, and its body a pause."""
+        self.asked = True
+        if self.failed is not None or self.ended:
+            await self._feed.over()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._values() if not self._filters else self._filtered(_value)
+
+    async def _values(self) -> AsyncIterator[Any]:
+        await self._begin()
+        feed = self._feed
+        while True:
+            if feed.given:
+                feed.complete(self)
+            at = feed.at
+            if at >= feed.until:
+                await feed.more(self)
+                at = feed.at
+            feed.given = 1
+            yield feed.items[at]
+
+    async def _filtered(self, shape: Callable[[Event], Any]) -> AsyncIterator[Any]:
+        await self._begin()
+        feed = self._feed
+        while True:
+            if feed.given:
+                feed.complete(self)
+            if feed.at >= feed.until:
+                await feed.more(self)
+            feed.given = 1
+            event = self._event(0)
+            if await self._passes(event.value):
+                yield shape(event)
+
+    async def _passes(self, value: Any) -> bool:
+        for wanted in self._filters:
+            passes = wanted(value)
+            if inspect.isawaitable(passes):
+                passes = await passes
+            if not passes:
+                return False
+        return True
+
+    def events(self) -> AsyncIterator[Event]:
+        """The events with their records."""
+        return self._filtered(_itself)
+
+    def items(self) -> AsyncIterator[tuple[Any, Any]]:
+        """Key and value of each event."""
+        return self._filtered(_item)
+
+    async def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, Any]]:
+        """A running number of this life of the agent, and the value."""
+        number = start
+        async for value in self:
+            yield number, value
+            number += 1
+
+    async def take(self, max_: int, within: float | None = None) -> AsyncIterator[list[Any]]:
+        """Lists of up to ``max_`` values: fewer once ``within`` seconds have passed since the first
+        of them came, or the partition can hold no more. They complete together.
+
+        If the agent raises on a list, each of its events is given again alone, so that only the one
+        that fails is refused.
+        """
+        async for events in self.take_events(max_, within):
+            yield [event.value for event in events]
+
+    async def take_events(
+        self, max_: int, within: float | None = None
+    ) -> AsyncIterator[list[Event]]:
+        """As `take`, with the records."""
+        await self._begin()
+        feed = self._feed
+        while True:
+            if feed.given:
+                feed.complete(self)
+            rows = await feed.gather(self, max_, within)
+            events = [self._event(row) for row in rows]
+            if self._filters:
+                events = [event for event in events if await self._passes(event.value)]
+            if events:
+                yield events
+
+    def filter(self, wanted: Filter) -> Stream:
+        """Complete every event for which ``wanted(value)`` is false without giving it. Returns the
+        stream itself."""
+        self._filters.append(wanted)
+        return self
+
+    def group_by(self, key: Any, *, name: str | None = None) -> AsyncIterator[Any]:
+        """The events under another key: a function of the value, or the name of a field. All events of
+        a key come to one partition, through a topic of the agent's own (`App.agent` declares it).
+
+        The body runs for both ends: where events come in, this sends each of them on, as a part of
+        its own transaction, and gives none; where they arrive, it gives them.
+        """
+        regrouping = self._regrouping
+        if regrouping is None:
+            raise UnsupportedByDia(
+                "stream.group_by() must stand in the body of the agent itself, where @app.agent finds "
+                "it; a function that the body calls cannot use it."
+            )
+        if not regrouping.sends:
+            return self.__aiter__()
+        return self._regrouped(regrouping.topic, _key_of(key))
+
+    async def _regrouped(self, topic: Target, key_of: Callable[[Any], Any]) -> AsyncIterator[Any]:
+        async for event in self.events():
+            key, message = key_of(event.value), event.message
+            raw = key if isinstance(key, bytes) else str(key)
+            self.send(topic, raw, message.value, headers=message.headers)
+        yield None  # never: it makes this a generator, as the other end is one
+
+    @property
+    def current_event(self) -> Event | None:
+        """The event in progress; None between events, and while a list of `take` is."""
+        return self._event(0) if self._feed.given == 1 else None
+
+    def _event(self, ahead: int) -> Event:
+        batch, row, value, event_ms = self._feed.row(ahead)
+        key = batch.keys[row]
+        message = Message(
+            *batch.tp,
+            batch.offsets[row],
+            batch.timestamps[row] / 1000,
+            key,
+            batch.values[row],
+            batch.headers[row],
+        )
+        return Event(_text(key), value, message, event_ms)
+
+    # --- what belongs to the event in progress -----------------------------------------------
+
+    def emit(self, record: OutboundRecord) -> None:
+        """Produce ``record`` in the transaction that makes the event in progress true."""
+        self._check_alive()
+        self._feed.emit(record)
+
+    def send(
+        self,
+        topic: Target,
+        key: Key = None,
+        value: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> None:
+        """Send ``value`` to ``topic`` in that transaction (streams/engine/streams/sending.py)."""
+        try:
+            record = outgoing(
+                topic,
+                key,
+                value,
+                partitions=self._feed.sizes.get(topic.name) or topic.partitions,
+                without_key=self.partition,
+                **options,
+            )
+        except Pending as pending:
+            self.failed = pending
+            raise
+        self.emit(record)
+
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
+        """Owe a ClickHouse table or a sink a row, as `streams.engine.agents.agent.Scope.fact`."""
+        self._check_alive()
+        self._feed.fact(target, row, name=name)
+
+    def _check_alive(self) -> None:
+        if self.ended:
+            raise asyncio.CancelledError("this stream is over: its agent was called again")
+
+    # --- Faust's words that dia does not have ------------------------------------------------
+
+    def noack_take(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("noack_take")
+
+    def join(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("join")
+
+    def combine(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("combine")
+
+    def through(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("through")
+
+    def echo(self, *args: Any, **options: Any) -> NoReturn:
+        raise absent("echo")
+
+
+def _key_of(key: Any) -> Callable[[Any], Any]:
+    """Of a function, a field's name, or a field of a faust.Record."""
+    name = key if isinstance(key, str) else getattr(key, "field", None)
+    if isinstance(name, str):
+        return lambda value: value[name] if isinstance(value, dict) else getattr(value, name)
+    if callable(key):
+        return key  # type: ignore[no-any-return] # whatever it is, its result is the key
+    raise UnsupportedByDia(f"stream.group_by({key!r}): give a function or the name of a field.")
+
+
+def _text(key: bytes | None) -> Any:
+    if key is None:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key
+
+
+def _value(event: Event) -> Any:
+    return event.value
+
+
+def _itself(event: Event) -> Event:
+    return event
+
+
+def _item(event: Event) -> tuple[Any, Any]:
+    return event.key, event.value

@@ -1,0 +1,1 @@
+"""Windowed tables and the rows that they emit."""

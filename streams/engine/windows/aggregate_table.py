@@ -1,0 +1,289 @@
+"""A table of windows of one partition: a state of every aggregator for each key and live window.
+
+What both kinds of windows share: entries, the event time up to which windows are closed, and the rows that
+wait to be owed. `AggregateWindows` has windows of a fixed size, `SessionWindows` has sessions.
+
+    ""       MessagePack of the declaration
+    c0       MessagePack of [closed, done, after]: windows that end by the event time ``closed`` take no
+             record; rows are owed of those that end by ``done``, and of the next one as far as key ``after``
+    key      MessagePack of [key, start in milliseconds]; the value: [last, state, state...],
+             the states sorted by the names of their aggregators
+
+Life of a window: records fold into it; an early row is owed after each emit interval in which it changed;
+it is *closed* once the watermark has passed its end by the grace, which owes its final row and deletes its
+state in one commit. A closed window never opens again: a record that comes for one is late. A commit closes
+`CLOSED_ROWS_MAX` keys at most, or what is left of one window: the next one goes on.
+
+Laws (tests/properties/test_aggregate_window_laws.py): which records are late, and every closed row,
+depend on the log alone, and not on how it was cut into batches, commits and restarts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.errors import StateLimit, TableChanged
+from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, FieldValues, Slots
+from streams.engine.aggregates.window_states import Row, WindowStates
+from streams.engine.state.table import Entry
+from streams.engine.state.table_values import key_bytes, key_of
+
+Key: TypeAlias = tuple[Any, ...]
+NEVER_MS = 1 << 62
+CLOSED_ROWS_MAX = 20_000
+_DECLARATION = b""
+_CLOSED = b"\xc0"
+_KEY_BYTES_IN_MEMORY = 500
+"""Of one live window: its key, its places in dictionaries, and what the partition remembers of its entry."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class WindowRow(NamedTuple):
+    """A window of one key and the columns of its row. ``end_ms`` is the end of a window of fixed size, and
+    the time of the last event of a session."""
+
+    key: Key
+    start_ms: int
+    end_ms: int
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBatch:
+    """Records of a batch in log order, as parallel columns.
+
+    The key of record i is ``keys[codes[i]]``. ``before_ms`` is the watermark before each record: it never
+    falls, and the next batch begins with the one behind this batch.
+    """
+
+    keys: list[Key]
+    codes: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    before_ms: NDArray[np.int64]
+    fields: Mapping[str, FieldValues]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: NDArray[np.int64]) -> WindowBatch:
+        """Some of the records."""
+        return WindowBatch(
+            self.keys,
+            self.codes[rows],
+            self.times_ms[rows],
+            self.offsets[rows],
+            self.before_ms[rows],
+            {name: values.take(rows) for name, values in self.fields.items()},
+        )
+
+    def additions(self, slots: Slots) -> Additions:
+        """The records in these slots."""
+        return Additions(slots, self.times_ms, self.offsets, self.fields)
+
+
+class AggregateTable(ABC):
+    """See the module docstring. ``declaration`` must be the one under which the state was written."""
+
+    def __init__(
+        self,
+        name: str,
+        fold: Mapping[str, Aggregate],
+        types: Mapping[str, FieldType],
+        grace_ms: int,
+        declaration: Mapping[str, Any],
+        max_bytes: int = 1 << 62,
+    ) -> None:
+        self.name = name
+        self.closed_ms = -NEVER_MS
+        """windows that end here or before take no record"""
+        self._room = CLOSED_ROWS_MAX
+        """keys that may still be closed before the next commit"""
+        self._states = WindowStates(fold, types)
+        self._grace_ms = grace_ms
+        self._declaration = dict(declaration)
+        self._max_bytes = max_bytes
+        self._written_declaration = False
+        self._closed_rows: list[WindowRow] = []
+        self._closed_moved = False
+        self._dirty: dict[int, None] = {}
+        self._entries: dict[int, bytes] = {}
+        """of each slot that has an entry in the changelog, the key of that entry"""
+        self._gone: dict[bytes, None] = {}
+        """keys of entries whose windows are gone"""
+
+    def __len__(self) -> int:
+        """Live states."""
+        return len(self._states)
+
+    @property
+    def bytes_used(self) -> int:
+        return len(self) * _KEY_BYTES_IN_MEMORY + self._states.bytes_used
+
+    def check_bound(self) -> None:
+        """Raises `StateLimit`."""
+        if self.bytes_used > self._max_bytes:
+            raise StateLimit(
+                f"windows {self.name!r} hold {len(self)} states of one partition, some "
+                f"{self.bytes_used} bytes: more than DIA_MAX_TABLE_BYTES={self._max_bytes}. Use a "
+                f"shorter grace, fewer keys or more partitions, or raise it."
+            )
+
+    # --- C1 ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def late(self, times_ms: NDArray[np.int64], before_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which records come too late for every window that they belong to."""
+
+    @abstractmethod
+    def fold(self, batch: WindowBatch) -> None:
+        """Add records, none of which is late."""
+
+    def advance(self, watermark_ms: int) -> None:
+        """Close what is due, as far as there is room."""
+        until_ms = watermark_ms - self._grace_ms
+        if until_ms > self.closed_ms:
+            self.closed_ms, self._closed_moved = until_ms, True
+        if self._room > 0:
+            self._close_due()
+
+    @property
+    @abstractmethod
+    def _is_due(self) -> bool:
+        """A window that ends by ``closed_ms`` may not be closed yet."""
+
+    @abstractmethod
+    def _close_due(self) -> None:
+        """Close such windows, oldest first, as far as there is room."""
+
+    def _closed(self, rows: list[WindowRow]) -> None:
+        self._closed_rows += rows
+        self._room -= len(rows)
+        self._closed_moved = True
+
+    def take_closed(self) -> list[WindowRow]:
+        """The windows that were closed since the last call."""
+        rows, self._closed_rows = self._closed_rows, []
+        return rows
+
+    @property
+    @abstractmethod
+    def has_news(self) -> bool:
+        """`take_early` has something to give."""
+
+    @abstractmethod
+    def take_early(self, rows_max: int) -> list[WindowRow]:
+        """Rows of live windows that changed since they were last given, some ``rows_max`` of them."""
+
+    # --- `Table` -----------------------------------------------------------------------------
+
+    @property
+    def changed(self) -> bool:
+        """A commit would write something that is not a mere move of the event time."""
+        return bool(self._dirty or self._gone or self._closed_rows or self._is_due)
+
+    def _remove(self, slots: list[int]) -> None:
+        """These windows are gone."""
+        for slot in slots:
+            self._dirty.pop(slot, None)
+            self._forget_entry(slot)
+        self._states.release(np.array(slots, np.int64))
+
+    def _forget_entry(self, slot: int) -> None:
+        entry = self._entries.pop(slot, None)
+        if entry is not None:
+            self._gone[entry] = None
+
+    @abstractmethod
+    def _place(self, slot: int) -> tuple[Key, int, int]:
+        """Key, start and last event of a live window."""
+
+    def delta(self, seq: int) -> list[Entry]:
+        entries: list[Entry] = []
+        if self._dirty and not self._written_declaration:
+            entries.append((_DECLARATION, _encode(self._declaration)))
+            self._written_declaration = True
+        if self._closed_moved:
+            entries.append((_CLOSED, _encode((self.closed_ms, *self._closing()))))
+            self._closed_moved = False
+        self._room = CLOSED_ROWS_MAX
+        slots = [*self._dirty]
+        self._dirty = {}
+        for slot, states in zip(
+            slots, self._states.written(np.array(slots, np.int64)), strict=True
+        ):
+            key, start_ms, last_ms = self._place(slot)
+            raw = self._entries.get(slot)
+            if raw is None:
+                raw = self._entries[slot] = key_bytes((key, start_ms))
+                self._gone.pop(raw, None)
+            entries.append((raw, _encode((last_ms, *states))))
+        entries += [(raw, None) for raw in self._gone]
+        self._gone = {}
+        return entries
+
+    def rewrite(self, key: bytes, value: bytes) -> None:
+        if key == _DECLARATION:
+            self._written_declaration = False
+        elif key == _CLOSED:
+            self._closed_moved = True
+        else:
+            slot = self._find(*key_of(key))
+            if slot is not None:
+                self._dirty[slot] = None
+
+    @abstractmethod
+    def _find(self, key: Key, start_ms: int) -> int | None:
+        """The slot of a live window."""
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        raws, values = [], []
+        closing: list[Any] = []
+        for raw, data in items:
+            if raw == _DECLARATION:
+                self._check_declaration(_decode(data))
+            elif raw == _CLOSED:
+                self.closed_ms, *closing = key_of(data)
+            else:
+                raws.append(raw)
+                values.append(_decode(data))
+        slots = self._states.restore([states for _, *states in values]).tolist()
+        for slot, raw, (last_ms, *_) in zip(slots, raws, values, strict=True):
+            self._entries[slot] = raw
+            key, start_ms = key_of(raw)
+            self._restored(slot, key, start_ms, last_ms)
+        if closing:
+            self._go_on(*closing)
+
+    @abstractmethod
+    def _closing(self) -> tuple[Any, ...]:
+        """How far closing has come, for `_go_on`."""
+
+    @abstractmethod
+    def _go_on(self, *closing: Any) -> None:
+        """Closing had come so far in the state that was restored."""
+
+    @abstractmethod
+    def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:
+        """A window was restored into this slot."""
+
+    def _check_declaration(self, found: Any) -> None:
+        self._written_declaration = True
+        if found == self._declaration:
+            return
+        names = sorted({*found, *self._declaration})
+        name = next(one for one in names if found.get(one) != self._declaration.get(one))
+        raise TableChanged(
+            f"windows {self.name!r} were written with {name}={found.get(name)!r} and are declared with "
+            f"{name}={self._declaration.get(name)!r}: their states would be read wrongly. Declare them "
+            f"as before, give the new ones another name, or give the state up: `dia tables reset`."
+        )

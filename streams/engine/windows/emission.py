@@ -1,0 +1,205 @@
+"""Which window rows go to ClickHouse next, and their snapshot as columns.
+
+Each shard has two queues: rows of closed windows, which are owed, and rows of live windows,
+which are early news. A queue holds (slot, serial); whether a row is still worth sending is
+decided when it is taken: its window lives, and its version is newer than the one last sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.rows.built_in_tables import WindowRows, WindowTable
+from streams.core.rows.deviations import about_mean
+from streams.engine.windows.names import SeriesNames, local_dictionary, split
+from streams.engine.windows.sketch_runs import SketchRuns, codes_of, serials_of
+from streams.engine.windows.window_columns import NEVER_MS, WindowColumns
+
+_MINUTES: dict[WindowTable, int] = {"m1": 1, "h1": 60, "d1": 1440}
+_Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Emission:
+    """Rows of one shard with what is needed to understand the answer.
+
+    ``rows`` has one element, or, for windows that m1 cannot keep, two (h1 and d1) with the same
+    rows; ``slots``, ``serials`` and ``versions`` are parallel to the rows, as is ``since_ms``:
+    the append time of the oldest record that no earlier row held (`NEVER_MS` after a restore).
+    """
+
+    shard: int
+    rows: tuple[WindowRows, ...]
+    slots: NDArray[np.int64]
+    serials: NDArray[np.int64]
+    versions: NDArray[np.uint64]
+    since_ms: NDArray[np.int64]
+
+
+class EmissionQueues:
+    """The queues of one partition, by shard."""
+
+    def __init__(self, part: int, shards: int, columns: WindowColumns, sketch: SketchRuns) -> None:
+        self._part = part
+        self._columns = columns
+        self._sketch = sketch
+        self._closed: list[deque[_Pairs]] = [deque() for _ in range(shards)]
+        self._early: list[deque[_Pairs]] = [deque() for _ in range(shards)]
+        self._forgotten = False
+
+    def changed(self, slots: NDArray[np.int64]) -> None:
+        """These slots have a new version."""
+        c = self._columns
+        fresh = slots[~c.waiting[slots]]
+        c.waiting[fresh] = True
+        closed = c.closed[fresh]
+        self._push(self._early, fresh[~closed])
+        self._push(self._closed, fresh[closed])
+
+    def closed(self, slots: NDArray[np.int64]) -> None:
+        """The windows of these slots closed and their last version is not acknowledged."""
+        self._columns.waiting[slots] = True
+        self._push(self._closed, slots)
+
+    def give_back(self, emission: Emission) -> None:
+        """Not stored: forget that it was sent, and queue it again."""
+        c = self._columns
+        same = c.same(emission.slots, emission.serials)
+        slots = emission.slots[same]
+        c.sent[slots] = 0
+        c.since_ms[slots] = np.minimum(c.since_ms[slots], emission.since_ms[same])
+        c.waiting[slots] = False
+        self.changed(slots)
+
+    def forget_early(self) -> None:
+        """Early rows are not taken for a while: empty their queues, which nothing else would
+        shorten. `take` fills them again from the columns."""
+        c = self._columns
+        for queue in self._early:
+            for slots, serials in queue:
+                c.waiting[slots[c.same(slots, serials)]] = False
+            queue.clear()
+        self._forgotten = True
+
+    def _recall(self) -> None:
+        """Queue the newest version of every open window that was not handed out."""
+        c = self._columns
+        live = c.live()
+        self.changed(live[~c.closed[live] & (c.ver[live] > c.sent[live])])
+        self._forgotten = False
+
+    def take(
+        self,
+        names: SeriesNames,
+        room: Sequence[int],
+        early_rows_max: int,
+        spared: Container[int] = (),
+    ) -> list[Emission]:
+        """Due rows for each shard, at most ``room[shard]``; early ones within their budget, and
+        none for a shard that is ``spared``: they stay queued."""
+        if self._forgotten and early_rows_max:
+            self._recall()
+        emissions: list[Emission] = []
+        early_each = -(-early_rows_max // len(self._closed))
+        for shard, space in enumerate(room):
+            slots = self._pop(self._closed[shard], space)
+            news = 0 if shard in spared else min(space - len(slots), early_each)
+            early = self._pop(self._early[shard], news)
+            for chosen in (slots, early):
+                if len(chosen):
+                    emissions += self._emit(names, shard, chosen)
+        return emissions
+
+    def _emit(self, names: SeriesNames, shard: int, slots: NDArray[np.int64]) -> list[Emission]:
+        c = self._columns
+        old = c.old[slots]
+        emissions = []
+        groups: tuple[tuple[NDArray[np.int64], tuple[WindowTable, ...]], ...] = (
+            (slots[~old], ("m1",)),
+            (slots[old], ("h1", "d1")),
+        )
+        for group, destinations in groups:
+            if len(group):
+                ordered = group[np.argsort(c.serial[group])]
+                rows = tuple(self.snapshot(names, shard, ordered, d) for d in destinations)
+                taken = (ordered, c.serial[ordered], c.ver[ordered], c.since_ms[ordered])
+                c.since_ms[ordered] = NEVER_MS
+                emissions.append(Emission(shard, rows, *taken))
+        return emissions
+
+    def _push(self, queues: list[deque[_Pairs]], slots: NDArray[np.int64]) -> None:
+        if not len(slots):
+            return
+        c = self._columns
+        shards = c.shard[slots]
+        for shard, queue in enumerate(queues):
+            chosen = slots[shards == shard]
+            if len(chosen):
+                queue.append((chosen, c.serial[chosen]))
+
+    def _pop(self, queue: deque[_Pairs], count: int) -> NDArray[np.int64]:
+        """At most ``count`` slots from the front whose current version was not sent yet."""
+        c = self._columns
+        taken: list[NDArray[np.int64]] = []
+        while queue and count > 0:
+            slots, serials = queue.popleft()
+            worth = c.same(slots, serials)
+            c.waiting[slots[worth]] = False
+            worth &= c.ver[slots] > c.sent[slots]
+            slots, serials = slots[worth], serials[worth]
+            if len(slots) > count:
+                rest = slots[count:]
+                c.waiting[rest] = True
+                queue.appendleft((rest, serials[count:]))
+                slots = slots[:count]
+            c.sent[slots] = c.ver[slots]
+            taken.append(slots)
+            count -= len(slots)
+        return np.concatenate(taken) if taken else np.empty(0, np.int64)
+
+    def snapshot(
+        self, names: SeriesNames, shard: int, slots: NDArray[np.int64], table: WindowTable
+    ) -> WindowRows:
+        """Copy the committed state of ``slots`` (ascending by serial) into rows of ``table``."""
+        c = self._columns
+        buckets, counts = self._sketch.gather(c.serial[slots])
+        bounds = np.searchsorted(serials_of(buckets), c.serial[slots])
+        tenant, model, metric = split(c.key[slots])
+        tenants, tenant_code = local_dictionary(tenant, names.tenants.names)
+        models, model_code = local_dictionary(model, names.models.names)
+        metrics, metric_code = local_dictionary(metric, names.metrics.names)
+        width = _MINUTES[table]
+        n = c.n[slots]
+        mean, m2 = about_mean(n, c.pivot[slots], c.d1[slots], c.d2[slots])
+        mean = np.clip(mean, c.lo[slots], c.hi[slots])
+        return WindowRows(
+            table=table,
+            shard=shard,
+            part=self._part,
+            tenants=tenants,
+            models=models,
+            metrics=metrics,
+            tenant_code=tenant_code,
+            model_code=model_code,
+            metric_code=metric_code,
+            w=(c.minute[slots] // width * width * 60).astype(np.uint32),
+            inc=c.inc[slots],
+            n=n.astype(np.uint64),
+            s1=c.s1[slots],
+            s2=m2 + n * mean * mean,
+            mean=mean,
+            m2=m2,
+            lo=c.lo[slots],
+            hi=c.hi[slots],
+            lv=c.lv[slots],
+            lt=c.lt[slots],
+            sk_off=np.r_[bounds, len(buckets)].astype(np.int32),
+            sk_k=codes_of(buckets),
+            sk_n=counts.astype(np.uint32),
+            ver=c.ver[slots],
+        )

@@ -1,0 +1,108 @@
+"""Fingerprints of events: what identifies one, and what it says.
+
+All are AES-CMACs (streams/engine/windows/cmac.py) under keys that are derived from the *secret* of the partition's
+chain: 128 random bits, made when an epoch opens, kept in every link (streams/engine/state/changelog.py), so they
+live and move with the state. With a hash that has no key, a tenant computes an id of its own whose
+bits are those of another tenant's event, and suppresses that event; or it computes a thousand ids
+that lie in one place of a hash table.
+
+    names     N_d(name)             one key a dimension d: tenant, model, metric, run
+    identity  I(N_tenant || id)     of the event id; of a record without one V(N_tenant || value)
+    series    N_tenant ^ N_model ^ N_metric
+    payload   P(series [^ N_run] || ts || value), 64 bits; the *decoded* fields, so that white
+              space, field order or unknown fields do not make a repeat a conflict
+
+The tenant of a remembered event is not kept beside its 128 bits: it is inside them. A tenant that
+sends a million ids a second for a year, against 20 million remembered ones of other tenants, finds
+one of their identities with a probability of 2^-59. 64 bits are enough for a payload, because it is
+compared only with that of the same event, which is of the same tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.engine.windows.cmac import KEY_BYTES, Cmac, Macs
+from streams.engine.windows.names import SeriesNames, split
+
+SECRET_BYTES: Final = KEY_BYTES
+Entropy: TypeAlias = Callable[[int], bytes]
+"""Makes so many random bytes: `os.urandom`, or the source of a simulation."""
+
+
+class Fingerprints:
+    """Of one chain; parallel sequences everywhere. ``secret`` is `SECRET_BYTES` long."""
+
+    def __init__(self, secret: bytes) -> None:
+        root = Cmac(secret)
+
+        def under(purpose: str) -> Cmac:
+            return Cmac(root.one(f"dia fingerprint {purpose}".encode()))
+
+        self._tenants, self._models = under("tenant"), under("model")
+        self._metrics, self._runs = under("metric"), under("run")
+        self._ids, self._values = under("id"), under("value")
+        self._payloads, self._said = under("payload"), under("said")
+
+    def tenants(self, names: Sequence[str]) -> Macs:
+        """What `identities` takes of each tenant."""
+        return _of_texts(self._tenants, names)
+
+    def series(self, names: SeriesNames, keys: NDArray[np.int64]) -> tuple[Macs, Macs]:
+        """Of each series key, its tenant's and its series' fingerprint."""
+        t, m, x = split(keys)
+        tenants = names.tenants.digests(self.tenants).take(t, 0)
+        series = names.models.digests(lambda new: _of_texts(self._models, new)).take(m, 0)
+        series ^= names.metrics.digests(lambda new: _of_texts(self._metrics, new)).take(x, 0)
+        series ^= tenants
+        return tenants, series
+
+    def identities(
+        self,
+        event_ids: Sequence[str | None],
+        tenants: Macs,
+        values: Sequence[bytes | None],
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Both halves of each event's identity."""
+        if None not in event_ids:
+            macs = _of_texts(self._ids, cast(Sequence[str], event_ids), tenants)
+            return macs[:, 0].copy(), macs[:, 1].copy()
+        named = np.array([event_id is not None for event_id in event_ids], np.bool_)
+        macs = np.empty((len(named), 2), np.uint64)
+        ids = [event_id for event_id in event_ids if event_id is not None]
+        macs[named] = _of_texts(self._ids, ids, tenants[named])
+        bare = [values[row] or b"" for row in np.flatnonzero(~named).tolist()]
+        macs[~named] = self._values.many(bare, tenants[~named])
+        return macs[:, 0].copy(), macs[:, 1].copy()
+
+    def payloads(
+        self,
+        series: Macs,
+        ts_ms: NDArray[np.int64],
+        values: NDArray[np.float64],
+        run_ids: Sequence[str | None],
+    ) -> NDArray[np.uint64]:
+        """Of each event's decoded fields. ``-0.0`` and ``0.0`` are the same value."""
+        unnamed = run_ids.count(None)
+        if unnamed < len(run_ids):
+            named = np.array([run_id is not None for run_id in run_ids], np.bool_)
+            series = series.copy()
+            series[named] ^= _of_texts(self._runs, [run for run in run_ids if run is not None])
+        fields = np.stack([ts_ms.view(np.uint64), (values + 0.0).view(np.uint64)], axis=1)
+        return self._payloads.pairs(series, fields)[:, 0].copy()
+
+    def said(self, texts: Sequence[bytes]) -> NDArray[np.uint64]:
+        """64 bits of each canonical text of a payload."""
+        return self._said.many(texts)[:, 0].copy()
+
+
+def _of_texts(cmac: Cmac, texts: Sequence[str], prefixes: Macs | None = None) -> Macs:
+    joined = "".join(texts)
+    encoded = joined.encode()
+    if len(encoded) != len(joined):
+        return cmac.many([text.encode() for text in texts], prefixes)
+    return cmac.joined(encoded, np.fromiter(map(len, texts), np.int64, len(texts)), prefixes)

@@ -1,0 +1,243 @@
+"""The series that are alive in a partition: the shard of each, and how many are whose.
+
+A series is alive from its first window on until, in append time, a whole generation has passed in
+which it opened none: for 10 to 20 minutes after its last. Two generations are kept; each time one
+begins, the older one goes. The shard of a series is computed once in its life, since hashing its
+three names costs more than a fold.
+
+Each tenant has a share of the series that a partition can hold (streams/engine/state/shares.py), and may begin so
+many new ones in a minute of append time. A record of a series beyond either is over quota. Who is far
+from both is not looked up: counting the records of each tenant suffices then.
+
+Series are known in memory only. After a restart those with a live window are, and the others are new
+once more.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.engine.state.row_table import RowTable, mixed
+from streams.engine.state.runs import run_starts
+from streams.engine.state.table import ShardOf
+from streams.engine.windows.names import CODE_BITS, SeriesNames
+
+GENERATION_MS: Final = 600_000
+_MINUTE_MS: Final = 60_000
+_TENANT_SHIFT: Final = 2 * CODE_BITS
+
+
+class SeriesQuota(NamedTuple):
+    """``bound``: series alive in the partition. ``quota``: those of one tenant, 0: its share of the
+    bound. ``new_a_minute``: those that one tenant may begin."""
+
+    bound: int
+    quota: int = 0
+    new_a_minute: int = 1 << 30
+
+
+class _Generation:
+    """Series by key, with their shards."""
+
+    def __init__(self) -> None:
+        self._table = RowTable()
+        self._keys = np.empty(1024, np.int64)
+        self._shards = np.empty(1024, np.int32)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def bytes_used(self) -> int:
+        return self._table.bytes_used + self._keys.nbytes + self._shards.nbytes
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        return self._keys[: self._count]
+
+    @property
+    def shards(self) -> NDArray[np.int32]:
+        return self._shards[: self._count]
+
+    def find(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row of each key, -1 where it is not known."""
+        return self._table.find(mixed(keys), lambda rows, index: self._keys[rows] == keys[index])
+
+    def shard(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        return self._shards[np.maximum(rows, 0)]
+
+    def add(self, keys: NDArray[np.int64], shards: NDArray[np.int32]) -> None:
+        """Series that are not known yet."""
+        first, end = self._count, self._count + len(keys)
+        if end > len(self._keys):
+            self._keys = np.resize(self._keys, max(2 * len(self._keys), end))
+            self._shards = np.resize(self._shards, len(self._keys))
+        self._keys[first:end] = keys
+        self._shards[first:end] = shards
+        self._count = end
+        self._table.add(mixed(keys), np.arange(first, end))
+
+
+class KnownSeries:
+    """See the module docstring. Keys change their meaning when names are renumbered: `renumber`."""
+
+    def __init__(self, shard_of: ShardOf, quota: SeriesQuota) -> None:
+        self._shard_of = shard_of
+        self._quota = quota
+        self._young = _Generation()
+        self._old = _Generation()
+        self._began_ms = 0
+        self._minute = 0
+        self._alive = np.zeros(64, np.int64)
+        """by tenant code"""
+        self._new = np.zeros(64, np.int64)
+        """of those, the ones that began in ``_minute``"""
+        self._total = 0
+
+    def __len__(self) -> int:
+        return self._total
+
+    @property
+    def bytes_used(self) -> int:
+        return self._young.bytes_used + self._old.bytes_used
+
+    # --- quotas ------------------------------------------------------------------------------
+
+    def beyond(self, keys: NDArray[np.int64], at_ms: int) -> NDArray[np.bool_] | None:
+        """Which records, given the series of each in log order, are over quota; None: none is.
+
+        ``at_ms`` is the append time of the last one. Nothing is counted by asking.
+        """
+        self._pass_time(at_ms)
+        tenants = keys >> _TENANT_SHIFT
+        counts = np.bincount(tenants)
+        self._reach(len(counts))
+        present = np.flatnonzero(counts)
+        rooms = self._rooms(present, counts[present])
+        over = counts[present] > rooms
+        if not over.any():
+            return None
+        rows = np.flatnonzero(np.isin(tenants, present[over]))
+        series, first, place = np.unique(keys[rows], return_index=True, return_inverse=True)
+        unknown = np.flatnonzero(~self._knows(series))
+        owner = series[unknown] >> _TENANT_SHIFT
+        order = np.lexsort((first[unknown], owner))
+        unknown, owner = unknown[order], owner[order]
+        starts = run_starts(owner)
+        rank = np.arange(len(owner)) - np.repeat(starts, np.diff(starts, append=len(owner)))
+        room = np.zeros(len(counts), np.int64)
+        room[present] = rooms
+        refused_series = np.zeros(len(series), np.bool_)
+        refused_series[unknown[rank >= room[owner]]] = True
+        refused = np.zeros(len(keys), np.bool_)
+        refused[rows] = refused_series[place]
+        return refused if refused.any() else None
+
+    def _rooms(self, tenants: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many series each of these tenants may begin now (`streams.engine.state.shares.room`), if it sent
+        so many records."""
+        bound, quota, new_a_minute = self._quota
+        alive, free = self._alive[tenants], bound - self._total
+        if counts.sum() > free:
+            rooms = np.zeros(len(tenants), np.int64)
+            for index, count in enumerate(counts.tolist()):  # what one takes is not free any more
+                rooms[index] = max(0, (free - int(alive[index]) + 1) // 2)
+                free -= min(count, int(rooms[index]))
+        else:
+            rooms = (free - alive + 1) // 2
+        if quota:
+            rooms = np.minimum(rooms, quota - alive)
+        return np.maximum(0, np.minimum(rooms, new_a_minute - self._new[tenants]))
+
+    def _knows(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        known: NDArray[np.bool_] = (self._young.find(keys) >= 0) | (self._old.find(keys) >= 0)
+        return known
+
+    # --- what is alive -----------------------------------------------------------------------
+
+    def of(self, names: SeriesNames, keys: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Shard of each of these distinct series, which are alive from here on."""
+        rows = self._young.find(keys)
+        shards = self._young.shard(rows)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            shards[missing] = self._begin(names, keys[missing])
+        return shards
+
+    def _begin(self, names: SeriesNames, keys: NDArray[np.int64]) -> NDArray[np.int32]:
+        rows = self._old.find(keys)
+        shards = self._old.shard(rows)
+        new = np.flatnonzero(rows < 0)
+        if len(new):
+            shards[new] = self._shard_of(*names.series(keys[new]))
+            counts = np.bincount(keys[new] >> _TENANT_SHIFT)
+            self._reach(len(counts))
+            self._alive[: len(counts)] += counts
+            self._new[: len(counts)] += counts
+            self._total += len(new)
+        self._young.add(keys, shards)
+        return shards
+
+    def _pass_time(self, at_ms: int) -> None:
+        # A broker's clock that was ahead, and is right again, must not stop time here for as long.
+        if at_ms // _MINUTE_MS != self._minute:
+            self._minute = at_ms // _MINUTE_MS
+            self._new[:] = 0
+        if abs(at_ms - self._began_ms) < GENERATION_MS:
+            return
+        self._began_ms = at_ms
+        gone = self._old.keys[self._young.find(self._old.keys) < 0]
+        counts = np.bincount(gone >> _TENANT_SHIFT)
+        self._alive[: len(counts)] -= counts
+        self._total -= len(gone)
+        self._old, self._young = self._young, _Generation()
+
+    def forget_beginnings(self) -> None:
+        """What was told of since the last minute is not new: it was found in the state."""
+        self._new[:] = 0
+
+    # --- renumbered names --------------------------------------------------------------------
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """Of all series that are alive, some of them twice."""
+        return np.concatenate([self._young.keys, self._old.keys])
+
+    def keep_only(self, keys: NDArray[np.int64], shards: NDArray[np.int32]) -> None:
+        """Forget all series but these, some of which may be given twice."""
+        kept, first = np.unique(keys, return_index=True)
+        self._young, self._old = _Generation(), _Generation()
+        self._young.add(kept, shards[first])
+        counts = np.bincount(kept >> _TENANT_SHIFT)
+        self._reach(len(counts))
+        self._alive[:] = 0
+        self._alive[: len(counts)] = counts
+        self._total = len(kept)
+
+    def renumber(self, keys: NDArray[np.int64]) -> None:
+        """``keys`` are those of the property `keys`, anew."""
+        before, tenants = self.keys, keys >> _TENANT_SHIFT
+        alive, new = self._alive, self._new
+        self._alive, self._new = np.zeros(64, np.int64), np.zeros(64, np.int64)
+        if len(keys):
+            self._reach(int(tenants.max()) + 1)
+            self._alive[tenants] = alive[before >> _TENANT_SHIFT]
+            self._new[tenants] = new[before >> _TENANT_SHIFT]
+        count = len(self._young)
+        young, old = self._young, self._old
+        self._young, self._old = _Generation(), _Generation()
+        self._young.add(keys[:count], young.shards)
+        self._old.add(keys[count:], old.shards)
+
+    def _reach(self, tenants: int) -> None:
+        """Room for so many tenant codes."""
+        if tenants > len(self._alive):
+            grown = max(tenants, 2 * len(self._alive))
+            self._alive = np.concatenate(
+                [self._alive, np.zeros(grown - len(self._alive), np.int64)]
+            )
+            self._new = np.concatenate([self._new, np.zeros(grown - len(self._new), np.int64)])

@@ -1,0 +1,427 @@
+"""Tumbling event-time windows of one minute per series: fold, close, emit, evict.
+
+Life of a window state (one *incarnation*):
+ open      records fold into it; early rows are emitted while it lives
+ closed    the watermark passed its end + grace (and, where a late record opened it, the hold
+           time passed); its row is handed to the sink until the shard acknowledged it
+ evicted   the acknowledged version was still the current one: the state is deleted in the next
+           commit, together with the obligation to recompute its hour and day
+A record for a window that was evicted opens another incarnation; queries add them up.
+
+Everything here is one partition's, in one thread, and works on whole batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.errors import OffsetLimit, StateLimit
+from streams.core.rows.built_in_tables import OFFSET_END, WindowRows, WindowTable, version_of
+from streams.engine.state.runs import distinct, run_starts
+from streams.engine.state.table import Entry, ShardOf
+from streams.engine.windows.emission import Emission, EmissionQueues
+from streams.engine.windows.known_series import KnownSeries, SeriesQuota
+from streams.engine.windows.names import MAX_CODES, SeriesNames, renumber
+from streams.engine.windows.sketch_code import encode as sketch_codes
+from streams.engine.windows.sketch_runs import SketchRuns, pack
+from streams.engine.windows.window_columns import WindowColumns
+from streams.engine.windows.window_log import WindowLog
+from streams.engine.windows.window_lookup import Window, WindowLookup
+
+MINUTE_MS = 60_000
+_DAY_MS = 86_400_000
+_NAMES_SLACK = 100_000
+_NAMES_STEP = 32
+_PURGE_SLACK = 10_000
+_SLOT_BYTES = 220
+"""Columns and queue entry of one live window, with the room that columns grow into, measured."""
+
+_SERIES = SeriesQuota(2_000_000)
+
+Touched = tuple[int, int]
+"""(shard, hour start in minutes since the epoch) of an evicted window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowPolicy:
+    """The times of DESIGN: all in the unit of their suffix."""
+
+    grace_ms: int = 60_000
+    late_hold_s: float = 30.0
+    m1_retention_ms: int = 30 * _DAY_MS
+    emit_rows_max: int = 20_000
+    max_live: int = 2_000_000
+    series: SeriesQuota = _SERIES
+
+
+class MinuteWindows:
+    """The `Table` of windows of one partition (protocol: streams/engine/state/table.py)."""
+
+    def __init__(
+        self, part: int, epoch: int, shards: int, shard_of: ShardOf, policy: WindowPolicy
+    ) -> None:
+        self.names = SeriesNames()
+        self.evicted: set[Touched] = set()
+        self.refused_rows: list[tuple[WindowRows, str]] = []
+        self._epoch = np.uint64(version_of(epoch, 0))
+        self._series = KnownSeries(shard_of, policy.series)
+        self._policy = policy
+        self._columns = WindowColumns()
+        self._sketch = SketchRuns(self._columns.alive)
+        self._lookup = WindowLookup(self._columns)
+        self._log = WindowLog(self._columns, self._sketch)
+        self._queues = EmissionQueues(part, shards, self._columns, self._sketch)
+        self._evictable: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._refused: dict[int, str] = {}
+        self._watermark_ms = 0
+        self._now_s = 0.0
+        self._now_ms = 0
+        self._released_since_purge = 0
+        self._room_after_purge = MAX_CODES
+        self._released_since_names = 0
+
+    def __len__(self) -> int:
+        """Live window states."""
+        return len(self._columns)
+
+    @property
+    def bytes_used(self) -> int:
+        slots = len(self._columns) * _SLOT_BYTES
+        return slots + self._lookup.bytes_used + self._series.bytes_used + self._sketch.bytes_used
+
+    @property
+    def idle(self) -> bool:
+        """No live window: all there was is acknowledged and evicted."""
+        return not len(self._lookup)
+
+    @property
+    def names_fill(self) -> float:
+        """Share of the codes of names that live windows hold, as far as it may matter."""
+        return min(len(self), MAX_CODES - self._room_after_purge) / MAX_CODES
+
+    # --- fold (C1) ---------------------------------------------------------------------------
+
+    def admit(
+        self,
+        tenants: Sequence[str],
+        models: Sequence[str],
+        metrics: Sequence[str],
+        append_ms: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """The series key of each record of a batch (parallel columns, in log order), and which of
+        them are over quota (None: none is): those may not be folded."""
+        columns = (tenants, models, metrics)
+        if self.names.room() < len(tenants):
+            self._make_room(len(tenants))
+            if self.names.room() < len(tenants):
+                return self._admit_named(columns, append_ms)
+        keys = self.names.keys(*columns)
+        return keys, self._series.beyond(keys, int(append_ms.max()))
+
+    def _admit_named(
+        self, columns: tuple[Sequence[str], ...], append_ms: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The same where live windows have nearly all names that there are codes for."""
+        refused = self.names.without_code(*columns)
+        named = np.flatnonzero(~refused)
+        keys = np.zeros(len(refused), np.int64)
+        if len(named):
+            rows = named.tolist()
+            keys[named] = self.names.keys(*([column[row] for row in rows] for column in columns))
+            beyond = self._series.beyond(keys[named], int(append_ms.max()))
+            if beyond is not None:
+                refused[named] = beyond
+        return keys, refused
+
+    def fold(
+        self,
+        keys: NDArray[np.int64],
+        ts_ms: NDArray[np.int64],
+        values: NDArray[np.float64],
+        offsets: NDArray[np.int64],
+        append_ms: NDArray[np.int64],
+    ) -> None:
+        """Fold a batch: parallel columns, offsets ascending.
+
+        Raises `StateLimit` when the batch would pass twice the bound of live windows; the
+        partition pauses long before, so that only one batch can be too large. Raises
+        `OffsetLimit` for an offset that a row's version cannot hold.
+        """
+        if not len(keys):
+            return
+        if offsets[-1] >= OFFSET_END:
+            raise OffsetLimit(
+                f"offset {offsets[-1]} does not fit into the version of a window row, which holds "
+                f"offsets below {OFFSET_END}. Nothing of the batch was counted. Produce to a topic "
+                f"of another name, with more partitions, and point the agent at it."
+            )
+        if len(self) + len(keys) > 2 * self._policy.max_live:
+            raise StateLimit(
+                f"one batch of {len(keys)} records over {len(self)} live windows exceeds twice "
+                f"DIA_MAX_LIVE_WINDOWS={self._policy.max_live}. Raise it, or lower "
+                f"DIA_FETCH_MAX_RECORDS."
+            )
+        minutes = ts_ms // MINUTE_MS
+        slots = self._lookup.slots(keys, minutes, self._hold_if_late, self._begin)
+        order = np.lexsort((ts_ms, slots))
+        ordered = slots[order]
+        first = run_starts(ordered)
+        touched = ordered[first]
+        self._accumulate(touched, first, order, ts_ms, values)
+        self._stamp(touched, first, offsets[order], append_ms[order])
+        self._sketch.append(pack(self._columns.serial[slots], sketch_codes(values)))
+        self._log.mark(touched)
+        self._queues.changed(touched)
+
+    def _accumulate(
+        self,
+        touched: NDArray[np.int64],
+        first: NDArray[np.intp],
+        order: NDArray[np.intp],
+        ts_ms: NDArray[np.int64],
+        values: NDArray[np.float64],
+    ) -> None:
+        """Add each group of rows ``order[first[i]:first[i + 1]]`` to the slot ``touched[i]``."""
+        c = self._columns
+        v, t = values[order], ts_ms[order]
+        end = np.r_[first[1:], len(order)]
+        new = c.n[touched] == 0
+        c.pivot[touched[new]] = v[first[new]]
+        c.n[touched] += end - first
+        c.s1[touched] += np.add.reduceat(v, first)
+        # Sums of squares about zero would cancel: a mean of 1e9 leaves no digit of a deviation of 1.
+        deviation = v - np.repeat(c.pivot[touched], end - first)
+        c.d1[touched] += np.add.reduceat(deviation, first)
+        c.d2[touched] += np.add.reduceat(deviation * deviation, first)
+        c.lo[touched] = np.minimum(c.lo[touched], np.minimum.reduceat(v, first))
+        c.hi[touched] = np.maximum(c.hi[touched], np.maximum.reduceat(v, first))
+        # Rows of a group are ordered by time, ties by offset: the last one is the latest.
+        newer = t[end - 1] >= c.lt[touched]
+        c.lt[touched[newer]] = t[end - 1][newer]
+        c.lv[touched[newer]] = v[end - 1][newer]
+
+    def _stamp(
+        self,
+        touched: NDArray[np.int64],
+        first: NDArray[np.intp],
+        offsets: NDArray[np.int64],
+        append_ms: NDArray[np.int64],
+    ) -> None:
+        """Version, incarnation of new states, and since when the newest version is waited for.
+        ``offsets`` and ``append_ms`` are in the order of the groups."""
+        c = self._columns
+        last = np.maximum.reduceat(offsets, first)
+        c.ver[touched] = self._epoch + (last + 1).astype(np.uint64)
+        new = c.inc[touched] == 0
+        opened_by = np.minimum.reduceat(offsets, first)[new]
+        c.inc[touched[new]] = self._epoch + (opened_by + 1).astype(np.uint64)
+        c.since_ms[touched] = np.minimum(c.since_ms[touched], np.minimum.reduceat(append_ms, first))
+
+    def _hold_if_late(self, window: Window) -> None:
+        if self._due(window.minute):
+            window.hold_until = self._now_s + self._policy.late_hold_s
+
+    def _begin(self, window: Window, slots: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
+        c = self._columns
+        c.minute[slots] = window.minute
+        c.key[slots] = keys
+        c.closed[slots] = window.closed
+        c.old[slots] = self._beyond_m1(window.minute)
+        c.shard[slots] = self._series.of(self.names, keys)
+
+    def _due(self, minute: int) -> bool:
+        return (minute + 1) * MINUTE_MS + self._policy.grace_ms <= self._watermark_ms
+
+    def _beyond_m1(self, minute: int) -> bool:
+        """Its day would be recomputed when m1 may already have lost part of it."""
+        day_ms = minute * MINUTE_MS // _DAY_MS * _DAY_MS
+        return day_ms < self._now_ms - self._policy.m1_retention_ms + 2 * _DAY_MS
+
+    # --- time --------------------------------------------------------------------------------
+
+    def advance(self, watermark_ms: int, now_s: float, now_ms: int) -> None:
+        """Move the watermark (never back), the monotonic and the wall clock; close what is due."""
+        self._watermark_ms = max(self._watermark_ms, watermark_ms)
+        self._now_s, self._now_ms = now_s, now_ms
+        for window in self._lookup:
+            held = window.hold_until is not None and now_s < window.hold_until
+            if not window.closed and not held and self._due(window.minute):
+                self._close(window)
+
+    def shed(self, open_max: int) -> None:
+        """Close the oldest windows before their time until at most ``open_max`` states are open.
+
+        For want of memory only, and always exact: what still comes for them opens another
+        incarnation, and incarnations add up.
+        """
+        still_open = sorted(
+            (window for window in self._lookup if not window.closed), key=lambda w: w.minute
+        )
+        states = sum(window.live for window in still_open)
+        for window in still_open:
+            if states <= open_max:
+                return
+            states -= window.live
+            self._close(window)
+
+    def _close(self, window: Window) -> None:
+        window.closed = True
+        slots = self._lookup.slots_of(window)
+        c = self._columns
+        c.closed[slots] = True
+        done = c.acked[slots] == c.ver[slots]
+        if done.any():
+            self._evictable.append((slots[done], c.serial[slots[done]]))
+        self._queues.closed(slots[~done])
+
+    @property
+    def changed(self) -> bool:
+        """A delta would not be empty."""
+        return self._log.changed or bool(self._evictable)
+
+    # --- emission (C2 snapshot, C5, C6) ------------------------------------------------------
+
+    def take_emissions(
+        self, room: Sequence[int], early: bool, spared: Container[int] = ()
+    ) -> list[Emission]:
+        """Snapshot due rows, at most ``room[shard]`` a shard: of closed windows, then (if
+        ``early``, and not ``spared``) of live ones, oldest change first, within the row budget.
+
+        Call it in the same turn as `delta`: the rows are then the bytes being committed.
+        """
+        budget = self._policy.emit_rows_max if early else 0
+        return self._queues.take(self.names, room, budget, spared)
+
+    def oldest_unshown_ms(self) -> int:
+        return self._columns.oldest_unshown_ms()
+
+    def forget_early(self) -> None:
+        """In a backlog early rows are stale: rows go out as windows close. The next call of
+        `take_emissions` with ``early`` finds all that is not shown then."""
+        self._queues.forget_early()
+
+    def acknowledged(self, emission: Emission) -> None:
+        """The shard holds these rows at these versions."""
+        c = self._columns
+        same = c.same(emission.slots, emission.serials)
+        slots, versions = emission.slots[same], emission.versions[same]
+        c.acked[slots] = np.maximum(c.acked[slots], versions)
+        done = slots[c.closed[slots] & (c.acked[slots] == c.ver[slots])]
+        if len(done):
+            self._evictable.append((done, c.serial[done]))
+
+    def released(self, emission: Emission) -> None:
+        """The rows were not stored: hand them out again when there is room."""
+        self._queues.give_back(emission)
+
+    def refused(self, emission: Emission, indexes: Sequence[int], reason: str) -> int:
+        """All rows are stored but those at ``indexes``, which the shard will never take.
+
+        A refused row of a closed window becomes a dead letter (``refused_rows``) in the commit
+        that evicts it; one of a live window is only news that did not arrive. Returns how many
+        were skipped in this way.
+        """
+        c = self._columns
+        self.acknowledged(emission)
+        skipped = 0
+        for index in indexes:
+            slot, serial = int(emission.slots[index]), int(emission.serials[index])
+            if c.serial[slot] != serial or c.ver[slot] != emission.versions[index]:
+                skipped += 1
+            elif c.closed[slot]:
+                self._refused[serial] = reason
+            else:
+                c.sent[slot] = c.acked[slot] = 0
+                skipped += 1
+        return skipped
+
+    # --- state (Table) -----------------------------------------------------------------------
+
+    def delta(self, seq: int) -> list[Entry]:
+        self._evict()
+        entries = self._log.write(self.names, seq) + self._log.drop_front()
+        if self._released_since_purge > len(self) + _PURGE_SLACK:
+            self._purge()
+        return entries
+
+    def rewrite(self, key: bytes, value: bytes) -> None:
+        self._log.rewrite(int.from_bytes(key, "big"))
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        c = self._columns
+        slots = self._log.load(self.names, items)
+        keys, place = np.unique(c.key[slots], return_inverse=True)
+        c.shard[slots] = self._series.of(self.names, keys)[place]
+        self._lookup.rebuild(slots)
+        self._queues.changed(slots)
+
+    def _evict(self) -> None:
+        if not self._evictable:
+            return
+        c = self._columns
+        slots = np.concatenate([slots for slots, _ in self._evictable])
+        serials = np.concatenate([serials for _, serials in self._evictable])
+        self._evictable = []
+        slots = distinct(slots[c.same(slots, serials)])
+        slots = slots[c.closed[slots] & (c.acked[slots] == c.ver[slots])]
+        if not len(slots):
+            return
+        self._note_touched(slots)
+        if self._refused:
+            self._bury(slots)
+        self._log.release(slots)
+        self._lookup.forget(slots)
+        c.release(slots)
+        self._released_since_purge += len(slots)
+        self._released_since_names += len(slots)
+
+    def _note_touched(self, slots: NDArray[np.int64]) -> None:
+        c = self._columns
+        recent = slots[~c.old[slots]]
+        touched = distinct((c.shard[recent].astype(np.int64) << 32) | (c.minute[recent] // 60))
+        self.evicted.update((code >> 32, (code & 0xFFFFFFFF) * 60) for code in touched.tolist())
+
+    def _bury(self, slots: NDArray[np.int64]) -> None:
+        """Turn the refused rows among the evicted ones into dead letters."""
+        c = self._columns
+        for slot in slots[np.argsort(c.serial[slots])].tolist():
+            reason = self._refused.pop(int(c.serial[slot]), None)
+            if reason is not None:
+                table: WindowTable = "h1" if c.old[slot] else "m1"
+                row = np.array([slot], np.int64)
+                rows = self._queues.snapshot(self.names, int(c.shard[slot]), row, table)
+                self.refused_rows.append((rows, reason))
+
+    def _purge(self) -> None:
+        """Forget the buckets and the names of windows that are gone."""
+        self._sketch.purge()
+        self._released_since_purge = 0
+        if len(self.names) > 3 * (len(self) + len(self._series)) + _NAMES_SLACK:
+            self._purge_names()
+
+    def _make_room(self, wanted: int) -> None:
+        """Forget names until there are codes for so many, if enough has changed since the last
+        time: looking at every window for each batch would cost more than the batch."""
+        added = self._room_after_purge - self.names.room()
+        if added + self._released_since_names < MAX_CODES // _NAMES_STEP:
+            return
+        self._purge_names()
+        if self.names.room() < wanted:
+            live = self._columns.live()
+            self._series.keep_only(self._columns.key[live], self._columns.shard[live])
+            self._purge_names()
+
+    def _purge_names(self) -> None:
+        """Keep codes of only the names that a live window or a living series has."""
+        live = self._columns.live()
+        keys = np.concatenate([self._columns.key[live], self._series.keys])
+        self.names, keys = renumber(self.names, keys)
+        self._columns.key[live] = keys[: len(live)]
+        self._lookup.rebuild(live)
+        self._series.renumber(keys[len(live) :])
+        self._room_after_purge = self.names.room()
+        self._released_since_names = 0

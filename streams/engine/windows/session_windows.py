@@ -1,0 +1,179 @@
+"""Sessions: the records of one key of which each is less than ``gap_ms`` of event time from another one.
+
+A record may begin a session, extend one at either end, or join two. So records are placed one by one, in
+the order of the log, and folded together between two joins. Sessions have no early rows: the start of one
+that is open may still move, and a row under the old start would stay.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.engine.windows.aggregate_table import AggregateTable, Key, WindowBatch, WindowRow
+
+
+@dataclass(slots=True, eq=False)
+class _Session:
+    key: Key
+    start_ms: int
+    last_ms: int
+    slot: int
+    """-1: it is over"""
+
+
+class SessionWindows(AggregateTable):
+    """The `Table` of sessions."""
+
+    def __init__(self, name: str, gap_ms: int, *args: Any, **options: Any) -> None:
+        super().__init__(name, *args, **options)
+        self._gap_ms = gap_ms
+        self._open: dict[Key, list[_Session]] = {}
+        self._sessions: dict[int, _Session] = {}
+        """by their slot"""
+        self._queue: list[tuple[int, int, _Session]] = []
+        """a heap by the last event, as it was when the session was put there"""
+        self._queued = 0
+
+    # --- C1 ----------------------------------------------------------------------------------
+
+    def late(self, times_ms: NDArray[np.int64], before_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
+        closed = np.maximum(before_ms - self._grace_ms, self.closed_ms)
+        return np.asarray(times_ms + self._gap_ms <= closed)
+
+    def fold(self, batch: WindowBatch) -> None:
+        slots = np.empty(len(batch), np.int64)
+        begin = 0
+        closed = np.maximum(batch.before_ms - self._grace_ms, self.closed_ms)
+        columns = zip(batch.codes.tolist(), batch.times_ms.tolist(), closed.tolist(), strict=True)
+        for row, (code, at_ms, closed_ms) in enumerate(columns):
+            key = batch.keys[code]
+            near = self._near(key, at_ms, closed_ms)
+            if len(near) > 1:
+                self._add(batch, slots, begin, row)
+                begin = row
+            slots[row] = self._join(key, near, at_ms).slot
+        self._add(batch, slots, begin, len(batch))
+        self.check_bound()
+
+    def _near(self, key: Key, at_ms: int, closed_ms: int) -> list[_Session]:
+        """The sessions that a record of this time belongs to, two at most. One that ends by
+        ``closed_ms`` takes no record, whether or not its row is owed yet."""
+        gap_ms = self._gap_ms
+        return [
+            session
+            for session in self._open.get(key, ())
+            if session.start_ms - gap_ms < at_ms < session.last_ms + gap_ms
+            and session.last_ms + gap_ms > closed_ms
+        ]
+
+    def _add(self, batch: WindowBatch, slots: NDArray[np.int64], begin: int, end: int) -> None:
+        """Fold the records placed between two rows."""
+        if begin == end:
+            return
+        rows = np.arange(begin, end)
+        self._states.fold(batch.take(rows).additions(slots[rows]))
+
+    def _join(self, key: Key, near: list[_Session], at_ms: int) -> _Session:
+        """The session that a record of this time belongs to from now on."""
+        if not near:
+            (slot,) = self._states.begin(1).tolist()
+            session = self._begin(_Session(key, at_ms, at_ms, slot))
+        else:
+            session = near[0]
+            for other in near[1:]:
+                self._merge(session, other)
+            self._extend(session, min(session.start_ms, at_ms), max(session.last_ms, at_ms))
+        self._dirty[session.slot] = None
+        return session
+
+    def _begin(self, session: _Session) -> _Session:
+        self._open.setdefault(session.key, []).append(session)
+        self._sessions[session.slot] = session
+        self._push(session)
+        return session
+
+    def _push(self, session: _Session) -> None:
+        self._queued += 1
+        heapq.heappush(self._queue, (session.last_ms, self._queued, session))
+
+    def _extend(self, session: _Session, start_ms: int, last_ms: int) -> None:
+        if start_ms < session.start_ms:
+            session.start_ms = start_ms
+            self._forget_entry(session.slot)
+        session.last_ms = last_ms
+
+    def _merge(self, session: _Session, other: _Session) -> None:
+        self._states.merge(np.array([session.slot]), np.array([other.slot]))
+        start_ms = min(session.start_ms, other.start_ms)
+        self._extend(session, start_ms, max(session.last_ms, other.last_ms))
+        self._end([other])
+
+    def _end(self, sessions: list[_Session]) -> None:
+        for session in sessions:
+            left = self._open[session.key]
+            left.remove(session)
+            if not left:
+                del self._open[session.key]
+            del self._sessions[session.slot]
+        self._remove([session.slot for session in sessions])
+        for session in sessions:
+            session.slot = -1
+
+    # --- closing -----------------------------------------------------------------------------
+
+    @property
+    def _is_due(self) -> bool:
+        return bool(self._queue) and self._queue[0][0] + self._gap_ms <= self.closed_ms
+
+    def _close_due(self) -> None:
+        due: list[_Session] = []
+        while self._is_due and len(due) < self._room:
+            last_ms, _, session = heapq.heappop(self._queue)
+            if session.slot < 0:
+                continue
+            if session.last_ms > last_ms:
+                self._push(session)
+            else:
+                due.append(session)
+        if not due:
+            return
+        due.sort(key=lambda session: (session.last_ms, session.key))
+        rows = self._states.rows(np.array([session.slot for session in due], np.int64))
+        self._closed(
+            [
+                WindowRow(session.key, session.start_ms, session.last_ms, row)
+                for session, row in zip(due, rows, strict=True)
+            ]
+        )
+        self._end(due)
+
+    @property
+    def has_news(self) -> bool:
+        return False
+
+    def take_early(self, rows_max: int) -> list[WindowRow]:
+        return []
+
+    # --- `Table` -----------------------------------------------------------------------------
+
+    def _closing(self) -> tuple[Any, ...]:
+        return ()
+
+    def _go_on(self, *closing: Any) -> None:
+        """A session is closed in one step."""
+
+    def _place(self, slot: int) -> tuple[Key, int, int]:
+        session = self._sessions[slot]
+        return session.key, session.start_ms, session.last_ms
+
+    def _find(self, key: Key, start_ms: int) -> int | None:
+        found = [one.slot for one in self._open.get(key, ()) if one.start_ms == start_ms]
+        return found[0] if found else None
+
+    def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:
+        self._begin(_Session(key, start_ms, last_ms, slot))

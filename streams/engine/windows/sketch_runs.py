@@ -1,0 +1,137 @@
+"""Sketch buckets of all live windows of a partition, as a few sorted runs.
+
+A bucket is one int64: ``serial << 16 | (code + 32768)``, where serial numbers a window state and
+code is the DDSketch bucket of a value (streams/engine/windows/sketch_code.py). Folding appends buckets to a
+list; once per commit they are sorted and counted into a run, and runs are merged while the
+younger is at least half as long as the older (a log-structured merge), so a bucket is moved
+O(log n) times and nothing is done per window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.engine.state.runs import ragged, run_starts
+
+CODE_BITS = 16
+CODE_BIAS = 1 << (CODE_BITS - 1)
+
+Buckets = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Ascending distinct buckets, and the count of each."""
+
+
+def pack(serials: NDArray[np.int64], codes: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Bucket of each (serial, code)."""
+    return (serials << CODE_BITS) | (codes.astype(np.int64) + CODE_BIAS)
+
+
+def codes_of(buckets: NDArray[np.int64]) -> NDArray[np.int16]:
+    """The sketch code in each bucket."""
+    return ((buckets & ((1 << CODE_BITS) - 1)) - CODE_BIAS).astype(np.int16)
+
+
+def serials_of(buckets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The serial in each bucket."""
+    return buckets >> CODE_BITS
+
+
+def combine(buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> Buckets:
+    """Sort, and add up the counts of equal buckets."""
+    if not len(buckets):
+        return buckets, counts
+    # Stable is radix or timsort in numpy: linear on the few sorted runs that a merge joins.
+    order = np.argsort(buckets, kind="stable")
+    buckets, counts = buckets[order], counts[order]
+    starts = run_starts(buckets)
+    return buckets[starts], np.add.reduceat(counts, starts)
+
+
+class SketchRuns:
+    """The runs of one partition. ``alive`` tells which serials (sorted, distinct) still exist."""
+
+    def __init__(self, alive: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> None:
+        self._alive = alive
+        self._recent: list[NDArray[np.int64]] = []
+        self._runs: list[Buckets] = []
+
+    def __len__(self) -> int:
+        return sum(len(run[0]) for run in self._runs) + sum(map(len, self._recent))
+
+    @property
+    def bytes_used(self) -> int:
+        return 16 * len(self)
+
+    def append(self, buckets: NDArray[np.int64]) -> None:
+        """One value in each bucket (repeats allowed, any order)."""
+        if len(buckets):
+            self._recent.append(buckets)
+
+    def add(self, buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Counted, distinct, ascending buckets, as `seal` and a restored segment give them."""
+        if len(buckets):
+            self._runs.append((buckets, counts))
+            self._merge_tail()
+
+    def seal(self) -> Buckets:
+        """Count what was appended since the last call; it becomes a run and is returned."""
+        if not self._recent:
+            empty = np.empty(0, np.int64)
+            return empty, empty
+        ordered = np.sort(np.concatenate(self._recent))
+        self._recent = []
+        starts = run_starts(ordered)
+        counts = np.diff(np.r_[starts, len(ordered)]).astype(np.int64)
+        run = (ordered[starts], counts)
+        self.add(*run)
+        return run
+
+    def gather(self, serials: NDArray[np.int64]) -> Buckets:
+        """All sealed buckets of the given serials (ascending), ascending, counts added up."""
+        low, high = serials << CODE_BITS, (serials + 1) << CODE_BITS
+        parts = [_slices(run, low, high) for run in self._runs]
+        parts = [part for part in parts if len(part[0])]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            empty = np.empty(0, np.int64)
+            return empty, empty
+        return combine(
+            np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        )
+
+    def purge(self) -> None:
+        """Merge all runs into one without the buckets of serials that are gone."""
+        while len(self._runs) > 1:
+            self._merge_last_two()
+        if self._runs:
+            self._runs[0] = self._without_dead(self._runs[0])
+
+    def _merge_tail(self) -> None:
+        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
+            self._merge_last_two()
+
+    def _merge_last_two(self) -> None:
+        younger, older = self._runs.pop(), self._runs.pop()
+        merged = combine(
+            np.concatenate([older[0], younger[0]]), np.concatenate([older[1], younger[1]])
+        )
+        self._runs.append(self._without_dead(merged))
+
+    def _without_dead(self, run: Buckets) -> Buckets:
+        serials = serials_of(run[0])
+        if not len(serials):
+            return run
+        first = run_starts(serials)
+        alive = np.repeat(self._alive(serials[first]), np.diff(np.r_[first, len(serials)]))
+        return (run[0], run[1]) if alive.all() else (run[0][alive], run[1][alive])
+
+
+def _slices(run: Buckets, low: NDArray[np.int64], high: NDArray[np.int64]) -> Buckets:
+    buckets, counts = run
+    start = np.searchsorted(buckets, low)
+    length = np.searchsorted(buckets, high) - start
+    index = ragged(start, length)
+    return buckets[index], counts[index]

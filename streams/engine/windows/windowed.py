@@ -1,0 +1,175 @@
+"""A keyed table whose values belong to windows of event time: an entry for each key and window.
+
+A window [start, start + size) is *closed* once the partition's event time has passed its end by
+``expires``: then its entries are taken out, each with what its close callback wrote and sent, and it
+never opens again. What the partition's event time is, is in its chain, so windows close after a
+restart as they would have closed without one, each once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from streams.core.records.bad_records import WindowClosed
+from streams.engine.state.keyed import KeyedTable, Writer
+from streams.engine.state.table import Entry
+from streams.engine.state.table_values import Key, ValueForm, key_bytes, key_of
+
+NEVER_MS = 1 << 62
+_TIME = b"\xc0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Which windows an instant belongs to; all times in milliseconds. ``step_ms`` equal to
+    ``size_ms``: tumbling. ``expires_ms`` None: no window is ever closed."""
+
+    size_ms: int
+    step_ms: int
+    expires_ms: int | None = None
+
+    def starts(self, at_ms: int) -> range:
+        """Starts of all windows that hold ``at_ms``, ascending."""
+        last = self.latest(at_ms)
+        count = (last + self.size_ms - at_ms - 1) // self.step_ms
+        return range(last - count * self.step_ms, last + 1, self.step_ms)
+
+    def latest(self, at_ms: int) -> int:
+        """The start of the last window to begin at or before ``at_ms``."""
+        return at_ms // self.step_ms * self.step_ms
+
+    def closes_ms(self, start_ms: int) -> int:
+        """The event time at which a window is closed."""
+        if self.expires_ms is None:
+            return NEVER_MS
+        return start_ms + self.size_ms + self.expires_ms
+
+
+class TimedWriter(Writer, Protocol):
+    """A partition with an event time."""
+
+    @property
+    def event_time_ms(self) -> int:
+        """Up to which its events are taken as complete, before the event in progress."""
+        ...
+
+
+class WindowedTable(KeyedTable):
+    """See the module docstring. Its keys are pairs: a key, and the start of a window.
+
+    ``own_time``: event time is not the partition's but the latest that `observe` was told in a
+    complete event; it is written with the state, under the key of MessagePack's nil.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        form: ValueForm,
+        windows: Windows,
+        *,
+        own_time: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, form, **options)
+        self.windows = windows
+        self._own_time = own_time
+        self._time_ms = -NEVER_MS
+        self._staged_time_ms = -NEVER_MS
+        self._time_changed = False
+        self._by_start: dict[int, dict[Key, None]] = {}
+        self._starts: list[int] = []
+        """a heap of the keys of ``_by_start``"""
+
+    def observe(self, at_ms: int) -> None:
+        """The event in progress has this time."""
+        self._staged_time_ms = max(self._staged_time_ms, at_ms)
+
+    @property
+    def time_ms(self) -> int:
+        """The event time of the complete events, which decides what is closed."""
+        if self._own_time:
+            return self._time_ms
+        writer = cast(TimedWriter | None, self.writer)
+        return writer.event_time_ms if writer is not None else -NEVER_MS
+
+    def _check_new(self, key: tuple[Key, int]) -> None:
+        if self.time_ms >= self.windows.closes_ms(key[1]):
+            raise WindowClosed(
+                f"the window of table {self.name!r} that begins at {key[1]} ms is closed: its end "
+                f"and {self.windows.expires_ms} ms more lie before {self.time_ms} ms, the event "
+                f"time. Let windows expire later, or catch this error."
+            )
+        super()._check_new(key)
+
+    def join(self) -> None:
+        changed = [*(self._staged if self._plain else self._sealed)]
+        if self._own_time and self._staged_time_ms > self._time_ms:
+            self._time_ms, self._time_changed = self._staged_time_ms, True
+        super().join()
+        for key in changed:
+            self._index(key)
+
+    def drop(self) -> None:
+        self._staged_time_ms = -NEVER_MS
+        super().drop()
+
+    def delta(self, seq: int) -> list[Entry]:
+        entries = super().delta(seq)
+        if self._time_changed:
+            entries.append((_TIME, key_bytes(self._time_ms)))
+            self._time_changed = False
+        return entries
+
+    def rewrite(self, key: bytes, value: bytes) -> None:
+        if key == _TIME:
+            self._time_changed = True
+        else:
+            super().rewrite(key, value)
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        super().load(self._without_time(items))
+        for key in self._kept:
+            self._index(key)
+
+    def _without_time(self, items: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        for raw, data in items:
+            if raw == _TIME:
+                self._time_ms = key_of(data)
+            else:
+                yield raw, data
+
+    def _index(self, key: tuple[Key, int]) -> None:
+        name, start_ms = key
+        keys = self._by_start.get(start_ms)
+        if key in self._kept:
+            if keys is None:
+                keys = self._by_start[start_ms] = {}
+                heapq.heappush(self._starts, start_ms)
+            keys[name] = None
+        elif keys is not None:
+            keys.pop(name, None)
+
+    def due_in_ms(self) -> int:
+        """Event time that is missing until a window is to be closed; at most 0: one is."""
+        return self.closes_next_ms - self.time_ms
+
+    @property
+    def closes_next_ms(self) -> int:
+        """The event time at which the oldest window is closed."""
+        while self._starts and not self._by_start[self._starts[0]]:
+            del self._by_start[heapq.heappop(self._starts)]
+        return self.windows.closes_ms(self._starts[0]) if self._starts else NEVER_MS
+
+    def oldest(self) -> tuple[Key, int]:
+        """A key of the oldest window, and its start."""
+        start_ms = self._starts[0]
+        return next(iter(self._by_start[start_ms])), start_ms
+
+    def names(self, start_ms: int) -> list[Key]:
+        """The keys of one window."""
+        found = self._by_start.get(start_ms, {})
+        staged = [key for key, start in self._staged if start == start_ms]
+        return [key for key in {**found, **dict.fromkeys(staged)} if (key, start_ms) in self]

@@ -1,0 +1,1 @@
+"""The HTTP surfaces: the edge takes events in, the console shows the pipeline."""

@@ -1,0 +1,148 @@
+"""Answers read from ClickHouse, kept for a moment so that a crowd asks once, and for a day in case
+it goes away: an answer that is old says so.
+
+A question's name begins with the tenant it is asked for, and that tenant comes from the gate alone;
+so an answer is never found by another tenant's question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from streams.connect.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
+from streams.connect.cache.kind import CATALOG, KEPT, LETTERS, OVERVIEW, SERIES, CacheKind, owned
+from streams.connect.cache.write_behind import WriteBehind
+from streams.core.clock import Clock
+from streams.core.errors import CacheUnavailable, TransientError
+from streams.core.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+FRESH_S: Final[Mapping[CacheKind, float]] = {
+    SERIES: 10.0,
+    CATALOG: 60.0,
+    OVERVIEW: 30.0,
+    LETTERS: 5.0,
+}
+KEPT_S: Final = 86_400.0
+BEHIND_S: Final = 1.0
+BEHIND_MAX: Final = 200
+"""Answers that wait to be kept, the newest of each question."""
+_encode = msgspec.json.Encoder().encode
+
+Load = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, of which ``tenant`` ("": of all). ``asked`` tells it from every other."""
+
+    kind: CacheKind
+    tenant: str
+    asked: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        said = sha256(_encode(self.asked)).hexdigest()
+        return owned(self.tenant, f"{self.kind.name}:{said}")
+
+
+class Answers:
+    """See the module docstring."""
+
+    def __init__(
+        self,
+        layer: SharedLayer | None,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._clock = clock
+
+        def cache(kind: CacheKind, ttl_s: float) -> Cache[bytes]:
+            return Cache(
+                kind,
+                encode=bytes,
+                decode=bytes,
+                clock=clock,
+                metrics=metrics,
+                layer=layer,
+                policy=CachePolicy(l1_ttl_s=ttl_s, l2_ttl_s=ttl_s, l1_bytes=32 << 20),
+            )
+
+        self._fresh = {kind: cache(kind, ttl_s) for kind, ttl_s in FRESH_S.items()}
+        self._kept = cache(KEPT, KEPT_S)
+        # Behind: nobody who asks waits until Redis has what others may want when a shard is away.
+        self._behind: WriteBehind[bytes] = WriteBehind(
+            KEPT.name, self._keep, clock, metrics, bound=BEHIND_MAX, interval_s=BEHIND_S
+        )
+
+    async def run(self) -> None:
+        """Keep the last good answers, until cancelled."""
+        await self._behind.run()
+
+    async def get(self, question: Question, load: Load) -> bytes:
+        """A JSON object: what ``load`` gave, with ``as_of_ms`` and ``degraded``.
+
+        Raises what ``load`` raises where nothing is kept.
+        """
+        try:
+            found = await self._fresh[question.kind].get(
+                question.name, lambda: self._load(question, load)
+            )
+        except TransientError as error:
+            kept = await self._last_good(question.name)
+            if kept is None:
+                raise
+            log.info("answered_from_cache", cache=question.kind.name, code=error.code)
+            return _marked(kept, degraded=True)
+        assert found is not None, "a load gives an answer"
+        return _marked(found, degraded=False)
+
+    async def told(self, question: Question, load: Load) -> bytes:
+        """As `get`, of a ``load`` that asks whatever answers and says itself whether ``degraded``."""
+
+        async def fill() -> Versioned[bytes]:
+            return Versioned(_encode({"as_of_ms": self._clock.now_ms(), **await load()}))
+
+        found = await self._fresh[question.kind].get(question.name, fill)
+        assert found is not None, "a load gives an answer"
+        return found
+
+    async def close(self) -> None:
+        """Keep what waits, if Redis takes it."""
+        try:
+            await self._behind.flush()
+        except CacheUnavailable as error:
+            log.info("answers_not_kept", answers=len(self._behind), code=error.code)
+        for cache in (*self._fresh.values(), self._kept):
+            await cache.close()
+
+    async def _load(self, question: Question, load: Load) -> Versioned[bytes]:
+        as_of_ms = self._clock.now_ms()
+        body = _encode({"as_of_ms": as_of_ms, **await load()})
+        if not self._behind.offer(question.name, body):
+            log.info("answer_not_kept", waiting=BEHIND_MAX)
+        return Versioned(body)
+
+    async def _keep(self, batch: Mapping[str, bytes]) -> None:
+        """Raises `CacheUnavailable`: all of it is written again."""
+        for name, body in batch.items():
+            await self._kept.put(name, body)
+
+    async def _last_good(self, name: str) -> bytes | None:
+        waiting = self._behind.waiting(name)
+        return waiting if waiting is not None else await self._kept.get(name, _nothing)
+
+
+async def _nothing() -> Versioned[bytes]:
+    return Versioned(None)
+
+
+def _marked(body: bytes, *, degraded: bool) -> bytes:
+    return (b'{"degraded":true,' if degraded else b'{"degraded":false,') + body[1:]

@@ -1,0 +1,138 @@
+"""The ASGI application: which path is answered by whom."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from streams.core.clock import Clock
+from streams.core.telemetry.http_metrics import ConsoleMetrics
+from streams.http.console import openapi, reply
+from streams.http.console.cache_desk import CacheDesk
+from streams.http.console.catalog import CatalogDesk
+from streams.http.console.compression import Compression
+from streams.http.console.gate import Gate
+from streams.http.console.letters import LetterDesk
+from streams.http.console.overview import OverviewDesk
+from streams.http.console.pipeline import PipelineDesk
+from streams.http.console.plans import PlanDesk
+from streams.http.console.policy_desk import PolicyDesk
+from streams.http.console.ranges import RangeDesk
+from streams.http.console.security_headers import SecurityHeaders
+from streams.http.console.series import SeriesDesk
+from streams.http.console.shedding import SheddingDesk
+from streams.http.console.sign_in import SignInDesk
+from streams.http.console.simulations import SimulationDesk
+from streams.http.console.training import TrainingDesk
+from streams.operate.replay.control import Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """The parts behind the paths; pages use the same ones."""
+
+    gate: Gate
+    series: SeriesDesk
+    ranges: RangeDesk
+    catalog: CatalogDesk
+    overview: OverviewDesk
+    simulations: SimulationDesk
+    training: TrainingDesk
+    pipeline: PipelineDesk
+    letters: LetterDesk
+    plans: PlanDesk
+    shedding: SheddingDesk
+    caches: CacheDesk
+    policies: PolicyDesk
+    topics: Sequence[str]
+    """the names of the app's topics"""
+    pages: Collection[str]
+    """names of pages that show tables of this app; those of every app are shown anyway"""
+    clock: Clock
+    metrics: ConsoleMetrics
+
+
+Pages = Callable[[Console], Sequence[BaseRoute]]
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[Any]]
+
+
+def console_app(
+    console: Console, *, pages: Pages | None = None, lifespan: Lifespan | None = None
+) -> Starlette:
+    """``pages`` adds what people look at; ``lifespan`` starts and stops what the parts need."""
+    app = Starlette(
+        routes=[*api_routes(console), *(pages(console) if pages is not None else ())],
+        middleware=[
+            Middleware(SecurityHeaders, secure=console.gate.secure),
+            Middleware(Compression),
+        ],
+        exception_handlers={HTTPException: reply.teller_of_unknown(console.metrics)},
+        lifespan=lifespan or _nothing_to_start,
+    )
+    # A redirection would name http:// behind a proxy that ends TLS.
+    app.router.redirect_slashes = False
+    return app
+
+
+def api_routes(console: Console) -> list[Route]:
+    sign_in = SignInDesk(console.gate)
+
+    async def describe(request: Request) -> Response:
+        return reply.json(request, openapi.document(tuple(console.topics)))
+
+    def route(method: str, path: str, endpoint: reply.Endpoint) -> Route:
+        told = reply.told(endpoint, path, console.clock, console.metrics)
+        return Route(path, told, methods=[method])
+
+    return [
+        route("POST", "/session", sign_in.begin),
+        route("GET", "/session", sign_in.show),
+        route("POST", "/session/end", sign_in.end),
+        route("GET", "/overview", console.overview.show),
+        route("GET", "/api/tenants", console.catalog.tenants),
+        route("GET", "/api/models", console.catalog.models),
+        route("GET", "/api/metrics", console.catalog.metrics),
+        route("GET", "/api/series", console.series.one),
+        route("GET", "/api/range", console.ranges.many),
+        route("GET", "/api/simulations", console.simulations.listed),
+        route("POST", "/api/simulations/cancel", console.simulations.cancel),
+        route("GET", "/api/training", console.training.models),
+        route("GET", "/api/pipeline", console.pipeline.show),
+        route("GET", "/api/dlq/groups", console.letters.groups),
+        route("GET", "/api/dlq/letters", console.letters.listed),
+        route("GET", "/api/dlq/letter", console.letters.one),
+        route("POST", "/api/dlq/plans", console.plans.make),
+        route("GET", "/api/dlq/plans", console.plans.listed),
+        route("GET", "/api/dlq/plans/{plan}", console.plans.show),
+        route("POST", "/api/dlq/plans/{plan}/submit", console.plans.submit),
+        *(
+            route("POST", f"/api/dlq/plans/{{plan}}/{word}", console.plans.teller(word))
+            for word in get_args(Word)
+        ),
+        route("POST", "/api/shed/plan", console.shedding.plan),
+        route("GET", "/api/shed/orders", console.shedding.listed),
+        route("POST", "/api/shed/orders", console.shedding.order),
+        route("POST", "/api/shed/withdraw", console.shedding.withdraw),
+        route("POST", "/admin/cache/invalidate", console.caches.invalidate),
+        route("POST", "/admin/policy/changed", console.policies.changed),
+        route("GET", "/openapi.json", describe),
+        route("GET", "/healthz", _health),
+    ]
+
+
+async def _health(request: Request) -> Response:
+    return reply.json(request, {"ok": True})
+
+
+@asynccontextmanager
+async def _nothing_to_start(app: Starlette) -> AsyncIterator[None]:
+    yield

@@ -1,0 +1,47 @@
+"""POST /admin/cache/invalidate: what is kept, forgotten by hand, in every process."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.connect.access.refusals import Unreadable
+from streams.connect.access.tokens import Role
+from streams.connect.cache.cache import SharedLayer
+from streams.connect.cache.kind import KINDS
+from streams.connect.cache.sweep import sweep
+from streams.core.errors import CacheUnavailable
+from streams.core.words.naming import NAME_CHARS_MAX
+from streams.http.console import parameters, reply
+from streams.http.console.gate import Gate
+from streams.http.console.operations import Operations
+
+
+class _Invalidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    cache: str
+    pattern: str
+
+
+class CacheDesk:
+    """See the module docstring. Patterns reach every tenant, so a bound token may not."""
+
+    def __init__(self, gate: Gate, layer: SharedLayer | None, operations: Operations) -> None:
+        self._gate = gate
+        self._layer = layer
+        self._operations = operations
+
+    async def invalidate(self, request: Request) -> Response:
+        holder = self._gate.holder(request, Role.ADMIN)
+        holder.require_everyone()
+        asked = await parameters.body(request, _Invalidate)
+        if asked.cache not in KINDS:
+            raise Unreadable(f"there is no cache of that name; known are {', '.join(KINDS)}")
+        if not 1 <= len(asked.pattern) <= NAME_CHARS_MAX:
+            raise Unreadable("a pattern has 1 to 128 characters")
+        if self._layer is None:
+            raise CacheUnavailable("no Redis address is known: set DIA_REDIS_URL.")
+        subject = {"cache": asked.cache, "pattern": asked.pattern}
+        async with self._operations.noted(holder, "cache_invalidate", subject, begins=False):
+            names = await sweep(self._layer.shared, KINDS[asked.cache], asked.pattern)
+        return reply.json(request, {**subject, "names": names})

@@ -1,0 +1,102 @@
+"""Workers on other hosts, as they tell of themselves on their metrics ports.
+
+A name stands for all of its addresses, as that of a headless Service or of a service of Compose does,
+and those change, so they are asked for again and again. Who does not answer, or is no worker, is not
+among them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final, NamedTuple
+
+import httpx
+import msgspec
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import UsageError
+from streams.core.process.proxies import DIRECT
+from streams.engine.health.live_workers import Worker
+
+log = structlog.get_logger(__name__)
+
+LOOK_S: Final = 2.0
+WORKERS_MAX: Final = 256
+_ANSWER_S: Final = 2.0
+
+
+class DistantWorker(Worker, frozen=True, kw_only=True):
+    """``host`` is what it calls its host; ``address`` is where it was asked."""
+
+    host: str = ""
+    address: str = ""
+
+
+_decode = msgspec.json.Decoder(DistantWorker).decode
+
+
+class _Port(NamedTuple):
+    host: str
+    port: int
+
+
+class DistantWorkers:
+    """``live`` are those that answered last."""
+
+    def __init__(self, addresses: str, clock: Clock) -> None:
+        """Raises `UsageError` for what is no list of host:port."""
+        self.live: list[DistantWorker] = []
+        self._named = [_port(one.strip()) for one in addresses.split(",") if one.strip()]
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        if not self._named:
+            return
+        async with httpx.AsyncClient(timeout=_ANSWER_S, mounts=DIRECT) as http:
+            while True:
+                self.live = await self.look(http)
+                await self._clock.sleep(LOOK_S)
+
+    async def look(self, http: httpx.AsyncClient) -> list[DistantWorker]:
+        """Every worker that answers now, by name."""
+        places = sorted({at for named in self._named for at in await _addresses(named)})
+        if len(places) > WORKERS_MAX:
+            log.warning("workers_not_asked", found=len(places), asked=WORKERS_MAX)
+        told = await asyncio.gather(*(_told(http, at) for at in places[:WORKERS_MAX]))
+        return sorted((one for one in told if one is not None), key=lambda one: str(one.slot))
+
+
+def _port(text: str) -> _Port:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(
+            f"DIA_WORKERS_AT names {text!r}, which is no host:port. In the chart and in Compose it "
+            "is the name of the workers' service and port 9464."
+        )
+    return _Port(host, int(port))
+
+
+async def _addresses(named: _Port) -> list[_Port]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(*named, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        log.info("workers_not_found", host=named.host, why=str(error))
+        return []
+    return [_Port(str(address[0]), named.port) for *_, address in found]
+
+
+async def _told(http: httpx.AsyncClient, at: _Port) -> DistantWorker | None:
+    address = f"[{at.host}]" if ":" in at.host else at.host
+    try:
+        answer = await http.get(f"http://{address}:{at.port}/status")
+        if answer.status_code != httpx.codes.OK:
+            return None  # an edge, or a console: all stand behind one name
+        told = _decode(answer.content)
+    except (httpx.HTTPError, msgspec.MsgspecError) as error:
+        log.info("worker_not_heard", address=address, why=str(error))
+        return None
+    name = f"{told.host}/{told.slot}"
+    return msgspec.structs.replace(told, slot=name, address=address, http_port=at.port)

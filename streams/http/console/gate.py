@@ -1,0 +1,164 @@
+"""Who asks, and whether they may: a token in the header, or the session of a browser.
+
+A browser sends its cookie wherever it is led; so an unsafe request of a session must show the
+session's CSRF token, which only pages of ours can read, and must not say that it comes from elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from streams.connect.access.attempts import Attempts
+from streams.connect.access.authentication import Authenticator
+from streams.connect.access.client_address import client_site
+from streams.connect.access.refusals import CrossSite, Forbidden, Unauthenticated, Unreadable
+from streams.connect.access.request_rate import RequestRate
+from streams.connect.access.tokens import Credential, Role, Token
+from streams.core.clock import Clock
+from streams.http.console.sessions import COOKIE, HOST_ONLY, Session, Sessions
+
+CSRF_HEADER = "x-csrf-token"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Holder(NamedTuple):
+    """Whoever shows a token; ``session`` where a browser does it by a cookie."""
+
+    token: Token
+    session: Session | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose bounded parts of the console are used: the tenant's, whatever its token."""
+        token = self.token
+        return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
+
+    @property
+    def actor(self) -> str:
+        """The name that decisions are recorded under."""
+        return f"token-{self.token.id}"
+
+    def tenant(self, asked: str | None) -> str:
+        """The tenant asked about: a bound token's own; one that speaks for all has to name it."""
+        found = self.token.tenant if asked is None else asked
+        if not found:
+            raise Unreadable("this token speaks for every tenant: say which, tenant=...")
+        if not self.token.speaks_for(found):
+            raise Forbidden("this token does not speak for that tenant")
+        return found
+
+    def require_everyone(self) -> None:
+        """Raises `Forbidden` for a token that is bound to a tenant."""
+        if self.token.tenant is not None:
+            raise Forbidden("this needs an admin token that is bound to no tenant")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """``rate`` is of requests, ``sign_ins`` of sessions that a token begins. ``secure``: browsers
+    come by TLS, and the cookie must not travel otherwise. ``behind_proxy``: clients come through a
+    proxy, which names them."""
+
+    authenticator: Authenticator
+    attempts: Attempts
+    sessions: Sessions
+    clock: Clock
+    rate: RequestRate
+    sign_ins: RequestRate
+    secure: bool = False
+    behind_proxy: bool = False
+
+    @property
+    def cookie(self) -> str:
+        """The name of the session's cookie."""
+        return HOST_ONLY + COOKIE if self.secure else COOKIE
+
+    def holder(self, request: Request, role: Role) -> Holder:
+        """Raises `Unauthenticated`, `Forbidden`, `CrossSite`, and `RateLimited`."""
+        holder = self._known(request)
+        if not holder.token.allows(role):
+            raise Forbidden(
+                f"this needs the role {role.name.lower()}; the token is {holder.token.role}"
+            )
+        self.rate.take(holder.token.id)
+        return holder
+
+    def visitor(self, request: Request) -> Holder | None:
+        """Whose browser it is, for pages: None for one that is not signed in."""
+        try:
+            return self.holder(request, Role.READ)
+        except Unauthenticated:
+            return None
+
+    def sign_in(self, request: Request, text: str) -> str:
+        """Begin a session; the value of its cookie. One that the browser had ends. Raises
+        `Unauthenticated`, `CrossSite`, `RateLimited`."""
+        self.require_ours(request)
+        shown = Credential.read(text)
+        site, token_id = self._site(request), shown.id if shown is not None else ""
+        self.attempts.require(site, token_id)
+        try:
+            token = self.authenticator.token_of(f"Bearer {text}", self.clock.now_ms())
+        except Unauthenticated:
+            self.attempts.failed(site, token_id)
+            raise
+        self.sign_ins.take(token.id)
+        self.sign_out(request)
+        return self.sessions.begin(token)
+
+    def sign_out(self, request: Request) -> None:
+        self.sessions.end(request.cookies.get(self.cookie))
+
+    def renewed(self, request: Request) -> str | None:
+        """Another value of the session's cookie, where it is time for one."""
+        name = request.cookies.get(self.cookie)
+        return None if name is None else self.sessions.renewed(name)
+
+    def require_ours(self, request: Request) -> None:
+        """Raises `CrossSite` where the browser says that another site's page asks, and `Unreadable`
+        for an origin that is none."""
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        origin = request.headers.get("origin")
+        try:
+            elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get(
+                "host"
+            )
+        except ValueError:
+            raise Unreadable("the header Origin is no origin") from None
+        if site not in ("same-origin", "none") or elsewhere:
+            raise CrossSite("this request comes from another site's page")
+
+    def prove(self, request: Request, session: Session, shown: str | None) -> None:
+        """Raises `CrossSite` unless the request is that of a page of ours."""
+        self.require_ours(request)
+        if not session.proves(shown or ""):
+            raise CrossSite(f"this needs the header {CSRF_HEADER}; GET /session tells its value")
+
+    def _known(self, request: Request) -> Holder:
+        shown, now_ms = request.headers.get("authorization"), self.clock.now_ms()
+        name = request.cookies.get(self.cookie)
+        session = self.sessions.find(name) if shown is None else None
+        if session is None:
+            return Holder(self._token_of(request, shown, now_ms))
+        if not self.authenticator.holds(session.token, now_ms):
+            self.sign_out(request)
+            raise Unauthenticated("the token of this session is no longer valid")
+        if request.method not in _SAFE:
+            self.prove(request, session, request.headers.get(CSRF_HEADER))
+        return Holder(session.token, session)
+
+    def _token_of(self, request: Request, shown: str | None, now_ms: int) -> Token:
+        try:
+            return self.authenticator.token_of(shown, now_ms)
+        except Unauthenticated:
+            # A page that is not signed in shows no token, and is led to the form.
+            if shown is not None:
+                self.attempts.failed(self._site(request))
+            raise
+
+    def _site(self, request: Request) -> str:
+        return client_site(request, behind_proxy=self.behind_proxy)

@@ -1,0 +1,38 @@
+"""The journals of dead letters as they stood a moment ago, read once for all who ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+from streams.connect.cache.recent import Recent
+from streams.core.clock import Clock
+from streams.core.topics.topic import Topic
+from streams.core.topics.topology import Topology
+from streams.http.console.logs import Logs
+from streams.operate.replay.control import journals_in
+from streams.operate.replay.standing import Standing
+
+FRESH_S: Final = 0.5
+"""For whoever watches a plan."""
+LISTED_FRESH_S: Final = 5.0
+"""For lists. Whoever saw in a plan's progress that something was decided sees it in a list, too: that
+was a newer reading, and it is the one that is kept."""
+
+Standings: TypeAlias = Mapping[Topic, Sequence[Standing]]
+Journals: TypeAlias = Recent[Standings]
+"""Raises as `streams.operate.replay.control.journals`."""
+
+
+def recent_journals(topology: Topology, logs: Logs, clock: Clock) -> Journals:
+    async def read() -> Standings:
+        topics = await logs.topics()
+        async with logs.reader() as reader:
+            return await journals_in(reader, topics, topology.topics)
+
+    return Recent(read, FRESH_S, clock)
+
+
+def entries_of(found: Standings) -> int:
+    """How many entries they have: they only grow, so it tells two readings apart."""
+    return sum(standing.seq for standings in found.values() for standing in standings)

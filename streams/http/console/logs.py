@@ -1,0 +1,57 @@
+"""Kafka as the console reads it: connections that stay, and which topics there are.
+
+Connecting, and having the topics described, costs more than most answers read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from streams.connect.cache.recent import Recent
+from streams.core.clock import Clock
+from streams.core.types import Broker, LogReader, TopicConfig
+
+TOPICS_FRESH_S: Final = 10.0
+
+
+class Logs:
+    """Holds as many readers as were ever needed at once; whoever takes one sees to the bound."""
+
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self._broker = broker
+        self._idle: list[LogReader] = []
+        self._topics = Recent(self._described, TOPICS_FRESH_S, clock)
+
+    async def topics(self) -> Mapping[str, TopicConfig]:
+        """By name. Raises `BrokerUnavailable`."""
+        return await self._topics.get()
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[LogReader]:
+        """A reader for the caller alone. One that failed, or was cancelled in the middle of a
+        question, is not used again. Raises `BrokerUnavailable`."""
+        reader = self._idle.pop() if self._idle else await self._broker.reader()
+        try:
+            yield reader
+        except GeneratorExit:
+            # Whoever reads page by page has read enough: nothing is under way.
+            self._idle.append(reader)
+            raise
+        except BaseException:
+            await reader.close()
+            raise
+        self._idle.append(reader)
+
+    async def close(self) -> None:
+        await self._topics.close()
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _described(self) -> Mapping[str, TopicConfig]:
+        admin = await self._broker.admin()
+        try:
+            return await admin.describe_topics()
+        finally:
+            await admin.close()

@@ -1,0 +1,104 @@
+"""``/live/...``: what changes is sent to the browser, read once for all who watch it.
+
+A stream ends after a minute. The browser then asks again by itself, and whether it may is checked
+again: a token that was revoked, or a session that is over, sees nothing for longer than that.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from streams.connect.access.fair_room import within_share
+from streams.connect.access.refusals import Overloaded
+from streams.connect.access.tokens import Role
+from streams.http.console.app import Console
+from streams.http.console.gate import Holder
+from streams.http.console.pages.channel import Channel, Read
+
+LASTING_S = 60.0
+HEARTBEAT_S = 15.0
+OVERVIEW_EVERY_S = 5.0
+"""How late a change is seen; figures from ClickHouse in it are read anew every 30 s."""
+PLAN_EVERY_S = 1.0
+PIPELINE_EVERY_S = 5.0
+CHANNELS_MAX = 100
+WATCHERS_MAX = 500
+"""Half of the connections that the server takes: the others ask and are answered."""
+
+
+class Subject(NamedTuple):
+    """What is watched, and for whom: tenants never share a channel."""
+
+    owner: str
+    what: tuple[str, ...]
+
+
+class Live:
+    """The channels that are watched, of one process. Of channels and of watchers an owner has at most
+    as many as are left to others."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._channels: dict[Subject, Channel] = {}
+
+    async def overview(self, request: Request) -> Response:
+        """Events of the JSON of ``GET /overview``."""
+        holder = self._console.gate.holder(request, Role.READ)
+        return self._stream(
+            Subject(holder.owner, ("overview",)),
+            lambda: self._console.overview.read(holder),
+            OVERVIEW_EVERY_S,
+        )
+
+    async def plan(self, request: Request) -> Response:
+        """Events of the JSON of ``GET /api/dlq/plans/{plan}``."""
+        holder = self._console.gate.holder(request, Role.READ)
+        plan = request.path_params["plan"]
+        # A name that is none would take a channel.
+        await self._console.plans.progress(holder, plan)
+        return self._stream(
+            Subject(holder.owner, ("plan", plan)),
+            lambda: self._progress(holder, plan),
+            PLAN_EVERY_S,
+        )
+
+    async def _progress(self, holder: Holder, plan: str) -> bytes:
+        return msgspec.json.encode(await self._console.plans.progress(holder, plan))
+
+    async def pipeline(self, request: Request) -> Response:
+        """Events of the JSON of ``GET /api/pipeline``."""
+        holder = self._console.gate.holder(request, Role.ADMIN)
+        return self._stream(
+            Subject(holder.owner, ("pipeline",)),
+            lambda: self._console.pipeline.read(holder),
+            PIPELINE_EVERY_S,
+        )
+
+    def _stream(self, subject: Subject, read: Read, every_s: float) -> Response:
+        """Raises `Overloaded` beyond the bounds."""
+        channels = self._channels = {
+            name: one for name, one in self._channels.items() if one.watchers
+        }
+        mine = [one for name, one in channels.items() if name.owner == subject.owner]
+        watchers = sum(one.watchers for one in channels.values())
+        if not _fits(sum(one.watchers for one in mine), watchers, WATCHERS_MAX):
+            raise Overloaded("too many browsers watch at once", retry_after_s=10)
+        channel = channels.get(subject)
+        if channel is None:
+            if not _fits(len(mine), len(channels), CHANNELS_MAX):
+                raise Overloaded("too many things are watched at once", retry_after_s=10)
+            channel = channels[subject] = Channel(read, every_s, self._console.clock)
+        return StreamingResponse(
+            channel.events(LASTING_S, HEARTBEAT_S),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+
+def _fits(mine: int, taken: int, most: int) -> bool:
+    """Whether an owner of ``mine`` may have one more of ``most``, of which ``taken`` are in use."""
+    return within_share(mine + 1, most - taken - 1)

@@ -1,0 +1,83 @@
+"""Which address shows what. A visitor who is not signed in is led to the sign-in page and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from streams.core.process.version import app_version
+from streams.http.console import reply
+from streams.http.console.app import Console
+from streams.http.console.pages.bundle import Bundle
+from streams.http.console.pages.live import Live
+from streams.http.console.pages.site import Page, pages_of
+from streams.http.console.sign_in import with_cookie
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def routes(console: Console) -> list[BaseRoute]:
+    """The pages, their files and their live streams."""
+    bundle, live = Bundle(), Live(console)
+    show = _Shown(console, bundle)
+
+    def route(path: str, endpoint: reply.Endpoint) -> Route:
+        return Route(path, reply.told(endpoint, path, console.clock, console.metrics))
+
+    return [
+        *(route(page.path, show.page(page)) for page in pages_of(console.pages)),
+        route("/sign-in", show.sign_in),
+        route("/static/{digest}/{name:path}", bundle.answer),
+        route("/live/overview", live.overview),
+        route("/live/pipeline", live.pipeline),
+        route("/live/plans/{plan}", live.plan),
+    ]
+
+
+class _Shown:
+    """Renders templates; whatever a template prints is escaped."""
+
+    def __init__(self, console: Console, bundle: Bundle) -> None:
+        self._console = console
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            # Compiled once; nobody edits the templates of a console that runs.
+            auto_reload=False,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals.update(
+            pages=pages_of(console.pages),
+            static=bundle.path,
+            version=app_version(),
+            topics=console.topics,
+        )
+
+    def page(self, page: Page) -> reply.Endpoint:
+        async def shown(request: Request) -> Response:
+            holder = self._console.gate.visitor(request)
+            if holder is None:
+                asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                return RedirectResponse(f"/sign-in?{urlencode({'next': asked})}", 303)
+            template = self._templates.get_template(f"{page.name}.html")
+            csrf = holder.session.csrf if holder.session else ""
+            response = HTMLResponse(template.render(page=page, token=holder.token, csrf=csrf))
+            name = self._console.gate.renewed(request) if holder.session else None
+            return response if name is None else with_cookie(self._console.gate, name, response)
+
+        return shown
+
+    async def sign_in(self, request: Request) -> Response:
+        """The form that `POST /session` takes."""
+        query = request.query_params
+        template = self._templates.get_template("sign-in.html")
+        refused = "refused" in query
+        html = template.render(next=query.get("next", "/"), refused=refused)
+        return HTMLResponse(html, 401 if refused else 200)

@@ -1,0 +1,154 @@
+"""Parameters of a request, read strictly: a wrong one is named, never guessed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal, TypeVar, cast, get_args
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from streams.connect.access.refusals import BodyTimeout, BodyTooLarge, Unreadable, UnsupportedMedia
+from streams.core.words.moments import moment_s, span_s
+from streams.core.words.naming import NAME_CHARS_MAX
+
+T = TypeVar("T")
+
+BODY_BYTES_MAX = 256 << 10
+BODY_TIMEOUT_S = 10.0
+TIME_MAX_S = 4_000_000_000
+"""What ClickHouse's DateTime holds, rounded down."""
+
+
+class Parameters:
+    """Those of the query string; each may be read once or repeatedly, unknown ones are ignored."""
+
+    def __init__(self, request: Request) -> None:
+        self._given = request.query_params
+
+    def name(self, key: str, default: str | None = None) -> str:
+        """A name of 1 to 128 characters."""
+        found = self.optional(key)
+        if found is None:
+            if default is None:
+                raise Unreadable(f"the parameter {key} is missing")
+            return default
+        return found
+
+    def optional(self, key: str) -> str | None:
+        """As `name`; None where it is absent or empty."""
+        return self._checked(key, self._given.get(key) or None)
+
+    def tenant(self) -> str | None:
+        """The parameter ``tenant``; None where it is absent. An empty one is no tenant, and least of
+        all every tenant."""
+        return self._checked("tenant", self._given.get("tenant"))
+
+    def _checked(self, key: str, found: str | None) -> str | None:
+        if found is not None:
+            _check_name(key, found)
+        return found
+
+    def names(self, key: str, at_most: int) -> tuple[str, ...]:
+        """A parameter that may be repeated."""
+        found = tuple(dict.fromkeys(self._given.getlist(key)))
+        if len(found) > at_most:
+            raise Unreadable(f"{key} is given {len(found)} times; at most {at_most} are answered")
+        for one in found:
+            _check_name(key, one)
+        return found
+
+    def number(self, key: str, default: int, low: int, high: int) -> int:
+        return bounded(key, self._given.get(key), default, low, high)
+
+    def maybe_number(self, key: str, low: int, high: int) -> int | None:
+        given = self._given.get(key)
+        return None if not given else bounded(key, given, low, low, high)
+
+    def numbers(self, key: str, high: int) -> tuple[int, ...]:
+        return tuple(bounded(key, text, 0, 0, high) for text in self.names(key, 100))
+
+    def moment(self, key: str, default: str, now_s: float) -> int:
+        """Seconds since the epoch; `UsageError` for what is no moment."""
+        found = moment_s(self.name(key, default), key, now_s)
+        if not 0 <= found <= TIME_MAX_S:
+            raise Unreadable(f"{key} is before 1970 or too far ahead")
+        return found
+
+    def span_asked(self) -> tuple[str, str]:
+        """``from`` and ``to`` as they were written."""
+        return self._given.get("from") or "-1h", self._given.get("to") or "now"
+
+    def maybe_moment_ms(self, key: str, now_s: float) -> int | None:
+        return self.moment(key, "now", now_s) * 1000 if self._given.get(key) else None
+
+    def span(self, key: str, default: str) -> int:
+        found = span_s(self.name(key, default), key)
+        if found > TIME_MAX_S:
+            raise Unreadable(f"{key} is too long")
+        return found
+
+    def choice(self, key: str, words: object, default: str) -> str:
+        """One of the words of a `Literal`."""
+        known = cast(Sequence[str], get_args(words))
+        found = self._given.get(key) or default
+        if found not in known:
+            raise Unreadable(f"{key} is one of {', '.join(filter(None, known))}")
+        return found
+
+
+def bounded(key: str, text: str | None, default: int, low: int, high: int) -> int:
+    """A decimal number. Raises `Unreadable` for another text, and beyond the bounds."""
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise Unreadable(f"{key} is no whole number")
+    if not low <= int(text) <= high:
+        raise Unreadable(f"{key} is from {low} to {high}")
+    return int(text)
+
+
+def _check_name(key: str, text: str) -> None:
+    if not 1 <= len(text) <= NAME_CHARS_MAX:
+        raise Unreadable(f"{key} has 1 to {NAME_CHARS_MAX} characters")
+    if not _encodable(text):
+        raise Unreadable(f"{key} holds what no name holds")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+async def body(request: Request, kind: type[T]) -> T:
+    """The JSON body as a ``kind``. Raises `UnsupportedMedia`, `BodyTooLarge`, `Unreadable`."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise UnsupportedMedia("the body is application/json")
+    try:
+        return msgspec.json.decode(await raw_body(request) or b"{}", type=kind)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"the body cannot be read: {str(error)[:200]}") from error
+
+
+async def raw_body(request: Request) -> bytes:
+    """At most `BODY_BYTES_MAX`, whatever the client announces. Raises `BodyTooLarge`, `BodyTimeout`,
+    and `Unreadable` when the client hangs up in the middle."""
+    found = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > BODY_BYTES_MAX:
+                    raise BodyTooLarge(f"a body has at most {BODY_BYTES_MAX} bytes")
+    except TimeoutError:
+        raise BodyTimeout(f"the body did not come within {BODY_TIMEOUT_S:g} s") from None
+    except ClientDisconnect:
+        raise Unreadable("the client hung up") from None
+    return bytes(found)
+
+
+Format = Literal["json", "csv"]

@@ -1,0 +1,177 @@
+"""GET /api/range: the windows of several models side by side, with a heatmap of their values."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, cast
+
+import msgspec
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.connect.access.refusals import Unreadable
+from streams.connect.access.tokens import Role
+from streams.connect.cache.kind import SERIES
+from streams.connect.sinks.series import (
+    COLUMNS,
+    DAY_S,
+    HOURS_RANGE_S,
+    MINUTES_RANGE_S,
+    WIDTH_S,
+    SeriesQuery,
+    statement,
+)
+from streams.core.clock import Clock
+from streams.core.rows.built_in_tables import WindowTable
+from streams.core.words.moments import iso_s, span_s
+from streams.engine.windows.sketch_code import decode
+from streams.http.console import reply
+from streams.http.console.answers import Answers, Question
+from streams.http.console.gate import Gate
+from streams.http.console.parameters import Format, Parameters
+from streams.http.console.series import columns
+from streams.http.console.shards import Rows, ShardReader
+
+MODELS_MAX = 8
+POINTS_MAX = 1500
+BUCKETS_MAX = 64
+_AUTO = ""
+_Table = Literal["", "m1", "h1", "d1"]
+
+
+class Range(NamedTuple):
+    """What is asked, whole: ``models`` beside ``query``'s own, which is the first."""
+
+    query: SeriesQuery
+    models: tuple[str, ...]
+    table: WindowTable
+    buckets: int
+
+
+class RangeDesk:
+    """See the module docstring."""
+
+    def __init__(self, gate: Gate, shards: ShardReader, answers: Answers, clock: Clock) -> None:
+        self._gate = gate
+        self._shards = shards
+        self._answers = answers
+        self._clock = clock
+
+    async def many(self, request: Request) -> Response:
+        holder = self._gate.holder(request, Role.READ)
+        given = Parameters(request)
+        tenant = holder.tenant(given.tenant())
+        now_s = self._clock.now_ms() / 1000
+        asked = _asked(given, tenant, now_s)
+        wanted = given.choice("format", Format, "json")
+        query = asked.query
+        # Named as it was asked: "the last hour" is one question, and has one last good answer.
+        what = (asked.models, query.metric, asked.table, query.step_s, asked.buckets)
+        question = Question(SERIES, tenant, ("range", *what, *given.span_asked()))
+        body = await self._answers.get(question, lambda: self._read(asked))
+        return _csv(body) if wanted == "csv" else reply.json(request, body)
+
+    async def _read(self, asked: Range) -> dict[str, Any]:
+        each = [replace(asked.query, model=model) for model in asked.models]
+        found = await asyncio.gather(*(self._rows(query, asked) for query in each))
+        heatmaps: list[dict[str, Any] | None] = [None] * len(each)
+        if asked.buckets:
+            sketches = [[(row[0], *row[-2:]) for row in rows] for rows in found]
+            heatmaps = [*heatmaps_of(sketches, asked.buckets)]
+            found = [[row[:-2] for row in rows] for rows in found]
+        return {
+            "tenant": asked.query.tenant,
+            "metric": asked.query.metric,
+            "table": asked.table,
+            "step_s": asked.query.step_s,
+            "from_s": asked.query.start_s,
+            "to_s": asked.query.stop_s,
+            "series": [
+                {"model": query.model, "columns": columns(rows), "heatmap": heatmap}
+                for query, rows, heatmap in zip(each, found, heatmaps, strict=True)
+            ],
+        }
+
+    async def _rows(self, query: SeriesQuery, asked: Range) -> Rows:
+        sketches = bool(asked.buckets)
+        return await self._shards.of_series(
+            query.names, *statement(query, asked.table, sketches=sketches)
+        )
+
+
+def _asked(given: Parameters, tenant: str, now_s: float) -> Range:
+    models = given.names("model", MODELS_MAX)
+    if not models:
+        raise Unreadable("the parameter model is missing")
+    start_s, stop_s = given.moment("from", "-1h", now_s), given.moment("to", "now", now_s)
+    if stop_s <= start_s:
+        raise Unreadable("from is not before to")
+    named = given.choice("table", _Table, _AUTO)
+    table = cast(WindowTable, named) if named else _table(stop_s - start_s)
+    query = SeriesQuery(
+        tenant=tenant,
+        model=models[0],
+        metric=given.name("metric"),
+        start_s=start_s,
+        stop_s=stop_s,
+        step_s=_step_s(given.optional("step"), stop_s - start_s, WIDTH_S[table]),
+    )
+    return Range(query, models, table, given.number("buckets", 0, 0, BUCKETS_MAX))
+
+
+def _table(range_s: int) -> WindowTable:
+    if range_s <= MINUTES_RANGE_S:
+        return "m1"
+    return "h1" if range_s <= HOURS_RANGE_S else "d1"
+
+
+def _step_s(text: str | None, range_s: int, width_s: int) -> int:
+    """The step asked for; else the table's grain, wider where there would be too many points."""
+    if text is None:
+        return -(-range_s // (width_s * POINTS_MAX)) * width_s
+    step_s = span_s(text, "step")
+    if step_s % width_s:
+        raise Unreadable(f"step is a whole number of the table's windows of {width_s} s")
+    if range_s > step_s * POINTS_MAX:
+        raise Unreadable(f"more than {POINTS_MAX} points: ask for a longer step")
+    if step_s > 400 * DAY_S:
+        raise Unreadable("step is at most 400d")
+    return step_s
+
+
+def heatmaps_of(sketches: Sequence[Rows], buckets: int) -> list[dict[str, Any]]:
+    """Rows of (step, codes, counts) a series, as counts by equal steps of value; the bounds are
+    those of all series together, so that their colours compare."""
+    values = [decode(codes) for rows in sketches for _, codes, _ in rows if len(codes)]
+    if not values:
+        return [{"edges": [], "t": [], "counts": []} for _ in sketches]
+    every = np.concatenate(values)
+    low, high = float(every.min()), float(every.max())
+    if low == high:
+        low, high = low - max(abs(low), 1.0) / 2, high + max(abs(high), 1.0) / 2
+    edges = np.linspace(low, high, buckets + 1)
+    return [
+        {
+            "edges": edges.tolist(),
+            "t": [int(step) for step, _, _ in rows],
+            "counts": [_counts(codes, counts, edges) for _, codes, counts in rows],
+        }
+        for rows in sketches
+    ]
+
+
+def _counts(codes: Sequence[int], counts: Sequence[int], edges: Any) -> list[int]:
+    weights = np.asarray(counts, np.float64)
+    return [round(count) for count in np.histogram(decode(codes), edges, weights=weights)[0]]
+
+
+def _csv(body: bytes) -> Response:
+    rows = [
+        (one["model"], iso_s(t), *numbers)
+        for one in msgspec.json.decode(body)["series"]
+        for t, *numbers in zip(*(one["columns"][name] for name in COLUMNS), strict=True)
+    ]
+    return reply.csv_file(("model", *COLUMNS), rows)

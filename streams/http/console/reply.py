@@ -1,0 +1,123 @@
+"""Answers as HTTP: JSON with an ETag, CSV, and errors as problem documents."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.connect.access.problem import problem, refusal
+from streams.connect.sinks.replica import StatementRefused
+from streams.core.clock import Clock
+from streams.core.errors import (
+    DiaError,
+    PartitionRestart,
+    RequestRefused,
+    TransientError,
+    UsageError,
+)
+from streams.core.telemetry.http_metrics import ConsoleMetrics
+
+log = structlog.get_logger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+RETRY_S = 5.0
+UNKNOWN_ROUTE = "unknown"
+_TOO_MUCH = frozenset({158, 307, 396})
+"""ClickHouse's codes of too many rows or bytes."""
+
+
+def json(request: Request, content: Any, status: int = 200) -> Response:
+    """``content``, encoded already if it is bytes. A GET whose answer the client has gets 304."""
+    body = content if isinstance(content, bytes) else msgspec.json.encode(content)
+    if request.method != "GET":
+        return Response(body, status, media_type="application/json")
+    tag = f'W/"{sha256(body).hexdigest()}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if tag in [shown.strip() for shown in request.headers.get("if-none-match", "").split(",")]:
+        return Response(None, 304, headers)
+    return Response(body, status, headers, "application/json")
+
+
+def csv_file(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([[_cell(value) for value in row] for row in rows])
+    return Response(text.getvalue(), media_type="text/csv; charset=utf-8")
+
+
+def _cell(value: Any) -> Any:
+    """A name that a spreadsheet would take for a formula becomes text."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def told(endpoint: Endpoint, route: str, clock: Clock, metrics: ConsoleMetrics) -> Endpoint:
+    """``endpoint`` whose errors are problem documents, and whose answers are counted and timed."""
+
+    async def answered(request: Request) -> Response:
+        began_s = clock.monotonic()
+        try:
+            response = await endpoint(request)
+        except (DiaError, StatementRefused) as error:
+            response = _problem(error, route)
+        except Exception:
+            log.exception("console_failed", route=route)
+            response = problem(500, "internal", "the log of the console says what went wrong")
+        metrics.requests.labels(route, str(response.status_code)).inc()
+        metrics.seconds.labels(route).observe(clock.monotonic() - began_s)
+        return response
+
+    return answered
+
+
+def _problem(error: DiaError | StatementRefused, route: str) -> Response:
+    """What a client is told. Sentences about servers, files and addresses stay in the log."""
+    log.info("console_refused", route=route, code=error.code, why=str(error))
+    match error:
+        case RequestRefused():
+            return refusal(error)
+        case UsageError():
+            return problem(400, "unreadable", str(error))
+        case StatementRefused():
+            return _refused_statement(error)
+        case TransientError() | PartitionRestart():
+            what = "what this is read from does not answer now; try again"
+            return problem(503, error.code, what, retry_after_s=RETRY_S)
+    # A safety check, or something that stands still until an operator decides.
+    return problem(409, error.code, str(error))
+
+
+def _refused_statement(error: StatementRefused) -> Response:
+    if error.code in _TOO_MUCH:
+        what = "the answer would be too large: ask for a shorter range, or a longer step"
+        return problem(400, "too_much", what)
+    log.error("console_statement_refused", code=error.code, why=str(error))
+    return problem(500, "internal", "the log of the console says what went wrong")
+
+
+def teller_of_unknown(
+    metrics: ConsoleMetrics,
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What answers unknown paths and methods; they are counted under one route of few labels."""
+
+    async def tell(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
+        response = problem(error.status_code, code, f"there is no {request.method} of this path")
+        response.headers.update(error.headers or {})
+        metrics.requests.labels(UNKNOWN_ROUTE, str(error.status_code)).inc()
+        return response
+
+    return tell

@@ -1,0 +1,81 @@
+"""Statistics of series over time: one as `dia query series` gives it, and several side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.connect.access.tokens import Role
+from streams.connect.cache.kind import SERIES
+from streams.connect.sinks.series import COLUMNS, SeriesQuery, choose_table, statement, steps
+from streams.core.clock import Clock
+from streams.core.rows.built_in_tables import WindowTable
+from streams.core.words.moments import iso_s
+from streams.http.console import reply
+from streams.http.console.answers import Answers, Question
+from streams.http.console.gate import Gate
+from streams.http.console.parameters import Format, Parameters
+from streams.http.console.shards import Rows, ShardReader
+
+
+class SeriesDesk:
+    """GET /api/series."""
+
+    def __init__(
+        self, gate: Gate, shards: ShardReader, answers: Answers, clock: Clock, retention_days: int
+    ) -> None:
+        self._gate = gate
+        self._shards = shards
+        self._answers = answers
+        self._clock = clock
+        self._retention_days = retention_days
+
+    async def one(self, request: Request) -> Response:
+        holder = self._gate.holder(request, Role.READ)
+        given = Parameters(request)
+        tenant = holder.tenant(given.tenant())
+        now_s = self._clock.now_ms() / 1000
+        query = SeriesQuery(
+            tenant=tenant,
+            model=given.name("model"),
+            metric=given.name("metric"),
+            start_s=given.moment("from", "-1h", now_s),
+            stop_s=given.moment("to", "now", now_s),
+            step_s=given.span("step", "1m"),
+        )
+        table = choose_table(query, now_s, self._retention_days)
+        wanted = given.choice("format", Format, "json")
+        # Named as it was asked: "the last hour" is one question, and has one last good answer.
+        asked = ("series", query.model, query.metric, query.step_s, *given.span_asked())
+        body = await self._answers.get(
+            Question(SERIES, tenant, asked), lambda: self._read(query, table)
+        )
+        return _csv(body) if wanted == "csv" else reply.json(request, body)
+
+    async def _read(self, query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
+        rows = await self._shards.of_series(query.names, *statement(query, table))
+        return {
+            "tenant": query.tenant,
+            "model": query.model,
+            "metric": query.metric,
+            "table": table,
+            "step_s": query.step_s,
+            "from_s": query.start_s,
+            "to_s": query.stop_s,
+            "columns": columns(rows),
+        }
+
+
+def columns(rows: Rows) -> dict[str, list[Any]]:
+    """The result of `statement`, a list a column."""
+    found = steps(rows)
+    return {name: [row[index] for row in found] for index, name in enumerate(COLUMNS)}
+
+
+def _csv(body: bytes) -> Response:
+    found = msgspec.json.decode(body)["columns"]
+    rows = zip(*(found[name] for name in COLUMNS), strict=True)
+    return reply.csv_file(COLUMNS, [(iso_s(t), *numbers) for t, *numbers in rows])

@@ -1,0 +1,251 @@
+"""`dia console` as a process: wired, listening, and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from starlette.applications import Starlette
+
+from streams.connect.access.attempts import Attempts
+from streams.connect.access.authentication import Authenticator
+from streams.connect.access.listening import Listening, is_loopback
+from streams.connect.access.request_rate import RequestRate
+from streams.connect.access.tokens import TokenFile
+from streams.connect.access.web_server import WebServer, bounded
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.cache.process import ProcessCaches
+from streams.connect.sinks.clickhouse import refuse_other_map
+from streams.core.clock import Clock, SystemClock
+from streams.core.errors import RefusedBySafety
+from streams.core.process.listener import bound
+from streams.core.process.version import app_version
+from streams.core.settings import Settings
+from streams.core.telemetry.health import HealthServer, HealthState, PartitionCounts
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import Broker
+from streams.engine.app.app import App
+from streams.engine.health.live_workers import Worker
+from streams.engine.health.monitor import HealthMonitor
+from streams.http.console.answers import Answers
+from streams.http.console.app import Console, console_app
+from streams.http.console.cache_desk import CacheDesk
+from streams.http.console.catalog import CatalogDesk
+from streams.http.console.distant_workers import DistantWorkers
+from streams.http.console.freshness import SAMPLE_S, FreshnessSeries
+from streams.http.console.gate import Gate
+from streams.http.console.journals import recent_journals
+from streams.http.console.letters import LetterDesk
+from streams.http.console.level import Levels
+from streams.http.console.logs import Logs
+from streams.http.console.operations import Operations
+from streams.http.console.overview import OverviewDesk
+from streams.http.console.pages import routes
+from streams.http.console.pipeline import PipelineDesk
+from streams.http.console.plans import PlanDesk
+from streams.http.console.policy_desk import PolicyDesk
+from streams.http.console.ranges import RangeDesk
+from streams.http.console.series import SeriesDesk
+from streams.http.console.services import Services
+from streams.http.console.sessions import Sessions
+from streams.http.console.shards import ShardReader
+from streams.http.console.shedding import SheddingDesk
+from streams.http.console.simulations import SimulationDesk, simulation_agent
+from streams.http.console.training import TrainingDesk
+from streams.http.console.waiting import WaitingRequests
+from streams.http.console.workers import Workers
+
+RATE_PERIOD_S = 60.0
+SIGN_INS_MAX = 30
+"""Of one token within `RATE_PERIOD_S`."""
+STOP_TIMEOUT_S = 3
+"""Streams of pages would last a minute; whatever is cut short here has changed nothing, or all."""
+
+
+class ConsoleProcess:
+    """The parts of one console. Nothing is reached before it is asked for."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        app: App,
+        broker: Broker,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        secure: bool = False,
+        behind_proxy: bool = False,
+    ) -> None:
+        """``secure``: browsers come by TLS; ``behind_proxy``: through a proxy. Raises `UsageError`
+        for unreadable tokens or secrets."""
+        topology, agents = app.topology, tuple(app.agents.values())
+        simulating = simulation_agent(app)
+        home = settings.home_path()
+        tokens = TokenFile.of(home, settings.tokens_file)
+        tokens.read()
+        self._caches = ProcessCaches(settings, clock, metrics)
+        layer = self._caches.layer
+        self._distant = distant = DistantWorkers(settings.workers_at, clock)
+        self._workers = workers = Workers(settings.state_path(), settings.http_host, clock, distant)
+        levels = Levels(workers, clock)
+        self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
+        self._answers = answers = Answers(layer, clock, metrics)
+        operations = Operations(home / "access", clock, lambda: levels.read_only)
+        gate = Gate(
+            authenticator=Authenticator(tokens),
+            sessions=Sessions(clock),
+            clock=clock,
+            rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
+            sign_ins=RequestRate(clock, limit=SIGN_INS_MAX, period_s=RATE_PERIOD_S),
+            attempts=Attempts(clock),
+            secure=secure,
+            behind_proxy=behind_proxy,
+        )
+        self._services = services = Services(shards, broker, layer, clock)
+        self._clock = clock
+        self._freshness = freshness = FreshnessSeries(clock)
+        self._health = health = HealthMonitor(
+            broker, topology.read, self._known_workers, clock, metrics.health, settings.state_path()
+        )
+        self._logs = logs = Logs(broker, clock)
+        self._journals = journals = recent_journals(topology, logs, clock)
+        self._waiting = waiting = WaitingRequests(simulating, broker, logs, shards, clock)
+        letters = LetterDesk(gate, topology, answers, broker, logs, journals, settings, clock)
+        self.console = Console(
+            gate=gate,
+            series=SeriesDesk(gate, shards, answers, clock, settings.m1_retention_days),
+            ranges=RangeDesk(gate, shards, answers, clock),
+            catalog=CatalogDesk(gate, shards, answers),
+            overview=OverviewDesk(
+                gate, shards, answers, workers, services, clock, levels, health, freshness
+            ),
+            simulations=SimulationDesk(
+                *(gate, simulating, shards, answers, workers, waiting, broker, operations, clock)
+            ),
+            training=TrainingDesk(gate, shards, answers),
+            pipeline=PipelineDesk(gate, shards, answers, workers, agents, health),
+            letters=letters,
+            plans=PlanDesk(gate, topology, letters, broker, journals, settings, operations, clock),
+            shedding=SheddingDesk(gate, broker, agents, operations, clock),
+            caches=CacheDesk(gate, layer, operations),
+            policies=PolicyDesk(gate, layer, operations, clock),
+            topics=tuple(app.topics),
+            pages=app.pages,
+            clock=clock,
+            metrics=metrics.console,
+        )
+
+    def app(self) -> Starlette:
+        """The application; what it needs runs while it does."""
+        return console_app(self.console, pages=routes, lifespan=self._running)
+
+    @contextlib.asynccontextmanager
+    async def _running(self, app: Starlette) -> AsyncIterator[None]:
+        self._caches.start()
+        keeping = asyncio.create_task(self._answers.run(), name="answers")
+        looking = asyncio.create_task(self._distant.run(), name="distant-workers")
+        judging = asyncio.create_task(self._health.run(), name="health-monitor")
+        sampling = asyncio.create_task(self._sample_freshness(), name="freshness-samples")
+        running = (keeping, looking, judging, sampling)
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await self._answers.close()
+            for part in (
+                self.console.overview,
+                self._health,
+                self._workers,
+                self._services,
+                self.console.letters,
+                self._journals,
+                self._logs,
+            ):
+                await part.close()
+            await self._caches.close()
+            await self._shards.close()
+
+    async def _known_workers(self) -> Sequence[Worker]:
+        return await asyncio.to_thread(self._workers.live)
+
+    async def _sample_freshness(self) -> None:
+        """Sample from the start, so that the first page covers a whole window."""
+        while True:
+            survey = await self._workers.survey()
+            self._freshness.take(survey.of("freshness_seconds_bucket"))
+            await self._clock.sleep(SAMPLE_S)
+
+
+def serve(settings: Settings, app: App, listening: Listening, said: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. ``said`` is told the address.
+
+    Raises `RefusedBySafety` for an address that is not safe, or, beyond loopback, without tokens;
+    `AddressUnavailable` for one that is taken; `UsageError` for TLS files that do not fit;
+    `ShardMapChanged` when a shard was filled by another map.
+    """
+    listening.require_safe()
+    tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
+    if not is_loopback(listening.host) and not tokens.read():
+        raise RefusedBySafety(
+            f"listening on {listening.host} without any token would be of use to nobody but an "
+            "attacker. `dia edge token create --role admin` makes one."
+        )
+    asyncio.run(_serve(settings, app, listening, said))
+
+
+async def _serve(
+    settings: Settings, app: App, listening: Listening, said: Callable[[str], None]
+) -> None:
+    tls = listening.tls
+    with (
+        bound(listening.host, listening.port, "DIA_CONSOLE_PORT") as listener,
+        bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
+    ):
+        await _serve_on(listener, probes, tls, settings, app, said, listening)
+
+
+async def _serve_on(
+    listener: socket.socket,
+    probes: socket.socket,
+    tls: ssl.SSLContext | None,
+    settings: Settings,
+    app: App,
+    said: Callable[[str], None],
+    listening: Listening,
+) -> None:
+    clock, metrics = SystemClock(), Metrics(version=app_version(), process="console")
+    await refuse_other_map(settings)
+    broker = KafkaBroker.from_settings(settings)
+    process = ConsoleProcess(
+        *(settings, app, broker, clock, metrics),
+        secure=listening.encrypted,
+        behind_proxy=listening.behind_tls,
+    )
+    state = HealthState(clock)
+    health = HealthServer(state, metrics, clock, probes)
+    try:
+        health_port = await health.start()
+        state.set_partitions(PartitionCounts())
+        server = WebServer(
+            process.app(),
+            listener,
+            tls=tls,
+            stop_timeout_s=STOP_TIMEOUT_S,
+            connections=bounded(0 if listening.behind_tls else settings.address_connections),
+            refused=lambda reason: metrics.connections.refused.labels(reason).inc(),
+        )
+
+        def listens(url: str) -> None:
+            state.mark_started()
+            said(f"listening on {url}; metrics and probes on port {health_port}")
+
+        server.on_listening = listens
+        server.on_draining = state.mark_draining
+        await server.run_until_stopped()
+    finally:
+        await health.stop()

@@ -1,0 +1,123 @@
+"""Questions to the ClickHouse shards: bounded in time, rows, memory and number."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+from streams.connect.access.refusals import Overloaded
+from streams.connect.access.turns import Turns
+from streams.connect.sinks import sharding
+from streams.connect.sinks.clickhouse import Shard, reading_groups
+from streams.connect.sinks.replica import Replica
+from streams.core.clock import Clock
+from streams.core.degradation.degradation import shard_signal
+from streams.core.errors import PoolExhausted, ShardUnavailable
+from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+
+Rows: TypeAlias = Sequence[Sequence[Any]]
+
+ANSWER_S: Final = 5.0
+_GRACE_S: Final = 2.0
+_ACQUIRE_S: Final = 5.0
+_QUERIES: Final = 4
+"""at a time, of one shard"""
+BREAKER: Final = BreakerPolicy(failures=5, window_s=30.0, open_s=5.0, successes=1, consecutive=True)
+LIMITS: Final[Mapping[str, Any]] = {
+    "readonly": 2,
+    "max_execution_time": ANSWER_S,
+    "max_result_rows": 100_000,
+    "max_result_bytes": 64 << 20,
+    "result_overflow_mode": "throw",
+    "max_memory_usage": 1 << 30,
+}
+
+
+class ShardReader:
+    """One a process; connections are kept. A shard that fails again and again is left alone, and
+    one that the workers call away (``away`` tells) is not even tried."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        away: Callable[[int], bool] = lambda shard: False,
+    ) -> None:
+        self._away = away
+        impatient = replace(settings, sink_timeout_s=ANSWER_S + _GRACE_S, sink_pool_size=_QUERIES)
+        groups = reading_groups(impatient)
+        self._shards = [
+            Shard(index, group, _QUERIES, _ACQUIRE_S) for index, group in enumerate(groups)
+        ]
+        # One place is always left to another tenant.
+        self._turns = [
+            Turns("questions", places=_QUERIES, owner_max=_QUERIES - 1, wait_s=_ACQUIRE_S)
+            for _ in groups
+        ]
+        self._map = sharding.declared(settings) if groups else None
+        self.breakers = [
+            Breaker(shard_signal(index), BREAKER, (ShardUnavailable,), clock, metrics)
+            for index in range(len(groups))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    async def of_series(
+        self, names: tuple[str, str, str], sql: str, parameters: Mapping[str, Any]
+    ) -> Rows:
+        """Rows of the one shard that holds the series (tenant, model, metric).
+
+        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, and
+        `StatementRefused` for a result beyond `LIMITS`.
+        """
+        shard = int(self._known().shard_of(*([name] for name in names))[0])
+        return await self._ask(shard, sql, parameters)
+
+    async def of_all(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
+        """The rows of every shard, one shard after the other. Raises as `of_series`."""
+        self._known()
+        found = await asyncio.gather(
+            *(self._ask(shard, sql, parameters) for shard in range(len(self))),
+            return_exceptions=True,
+        )
+        rows: list[Sequence[Any]] = []
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+            rows += one
+        return rows
+
+    async def alive(self, shard: int) -> None:
+        """Raises as `of_series` where the shard does not answer."""
+        await self._ask(shard, "SELECT 1", {})
+
+    async def close(self) -> None:
+        for shard in self._shards:
+            await asyncio.to_thread(shard.close)
+
+    def _known(self) -> sharding.ShardMap:
+        if self._map is None:
+            raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
+        return self._map
+
+    async def _ask(self, shard: int, sql: str, parameters: Mapping[str, Any]) -> Rows:
+        def ask(replica: Replica) -> Rows:
+            return replica.query(sql, parameters, LIMITS)[1]
+
+        if self._away(shard):
+            raise ShardUnavailable(f"the workers say that shard {shard} is away")
+        owner = str(parameters.get("tenant", ""))
+        try:
+            async with self._turns[shard].taken(owner):
+                # Its own full house says nothing against a shard.
+                return await self.breakers[shard].call(
+                    lambda: self._shards[shard].run(ask, ANSWER_S + _GRACE_S)
+                )
+        except Overloaded as error:
+            raise PoolExhausted(str(error)) from None

@@ -1,0 +1,212 @@
+"""Old records given up over HTTP: what an order would skip, giving it, what became of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.connect.access.tokens import Role
+from streams.core.clock import Clock
+from streams.core.errors import RefusedBySafety, UsageError
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.core.types import Broker
+from streams.core.words.moments import moment_s
+from streams.engine.agents.job_agent import Agent
+from streams.engine.runtime.offsets.shed_order import check_words
+from streams.http.console import parameters, reply
+from streams.http.console.gate import Gate, Holder
+from streams.http.console.operations import Operations
+from streams.operate.shed.shed_consequences import consequences
+from streams.operate.shed.shed_desk import (
+    ShedPlan,
+    Standing,
+    chosen,
+    give_orders,
+    partitions_of,
+    plan,
+    reader_of,
+    sheddable,
+    sheddables,
+    standings,
+    withdraw,
+)
+from streams.operate.shed.unreadable_plan import plan_unreadable
+
+UNREADABLE_S: Final = 20.0
+"""How long the unread part of a topic may be read for what no client can open."""
+
+
+class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``before``: records appended before this moment are too old. Or ``unreadable``: what stops a
+    partition because no worker can fold it."""
+
+    topic: str
+    before: str | None = None
+    unreadable: bool = False
+    partition: list[int] = []
+
+
+class _Ordered(_Asked, kw_only=True, forbid_unknown_fields=True):
+    reason: str
+
+
+class _Withdrawn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    topic: str
+
+
+class SheddingDesk:
+    """/api/shed. A partition holds records of every tenant, so a bound token may do nothing here."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        broker: Broker,
+        agents: Sequence[Agent],
+        operations: Operations,
+        clock: Clock,
+    ) -> None:
+        self._gate = gate
+        self._broker = broker
+        self._agents = agents
+        self._operations = operations
+        self._clock = clock
+
+    async def plan(self, request: Request) -> Response:
+        """POST: what an order would skip. Nothing is changed."""
+        self._holder(request)
+        asked = await parameters.body(request, _Asked)
+        before_s = self._before_s(asked)
+        agent = self._agent(asked)
+        plans = await self._plans(agent, asked, before_s)
+        return reply.json(
+            request,
+            {
+                "topic": asked.topic,
+                "before_ms": None if before_s is None else before_s * 1000,
+                "shed": sum(one.shed for one in plans),
+                "partitions": [_planned(one) for one in plans],
+                "consequences": consequences(agent, plans),
+            },
+        )
+
+    async def order(self, request: Request) -> Response:
+        """POST: the order itself. Raises `RefusedBySafety` where nothing that old, or nothing that
+        cannot be read, is waiting."""
+        holder = self._holder(request)
+        asked = await parameters.body(request, _Ordered)
+        check_words(holder.actor, asked.reason)
+        before_s = self._before_s(asked)
+        plans = await self._plans(self._agent(asked), asked, before_s)
+        plans = [one for one in plans if one.shed]
+        if not plans:
+            what = "nothing that old is waiting" if before_s else "all that waits can be read"
+            raise RefusedBySafety(f"{what}; nothing was ordered")
+        order_id = f"{self._clock.now_ms():x}-{secrets.token_hex(2)}"
+        ranges = {str(one.tp.partition): [one.first, one.until] for one in plans}
+        subject = {
+            "topic": asked.topic,
+            "order": order_id,
+            "offsets": ranges,
+            "reason": asked.reason,
+        }
+        async with self._operations.noted(holder, "shed_order", subject, begins=False):
+            await give_orders(
+                *(self._broker, self._clock, plans), order_id, holder.actor, asked.reason
+            )
+        told = {"order": order_id, "partitions": [_planned(one) for one in plans]}
+        return reply.json(request, told, 202)
+
+    async def listed(self, request: Request) -> Response:
+        """GET: the last order of each partition, the topics that can be shed for their age, and all
+        that agents read."""
+        self._holder(request)
+        found = [one for agent in self._agents for one in await self._standings(agent)]
+        listed = {
+            "topics": [agent.source.name for agent in sheddables(self._agents)],
+            "sources": [agent.source.name for agent in self._agents],
+            "orders": [_standing(one) for one in found],
+        }
+        return reply.json(request, listed)
+
+    async def withdraw(self, request: Request) -> Response:
+        """POST: take back what no worker has carried out. Raises `RefusedBySafety` for nothing."""
+        holder = self._holder(request)
+        asked = await parameters.body(request, _Withdrawn)
+        agent = reader_of(self._agents, asked.topic)
+        waiting = [one for one in await self._standings(agent) if one.state == "waiting"]
+        if not waiting:
+            raise RefusedBySafety("no order of that topic is waiting; nothing was taken back")
+        subject = {"topic": asked.topic, "partitions": [one.tp.partition for one in waiting]}
+        async with self._operations.noted(holder, "shed_withdraw", subject, begins=False):
+            await withdraw(self._broker, self._clock, waiting, holder.actor)
+        return reply.json(request, {**subject, "withdrawn": len(waiting)})
+
+    def _holder(self, request: Request) -> Holder:
+        holder = self._gate.holder(request, Role.ADMIN)
+        holder.require_everyone()
+        return holder
+
+    def _agent(self, asked: _Asked) -> Agent:
+        """Raises `UsageError` where none reads the topic, or where it cannot be shed for its age."""
+        choose = reader_of if asked.unreadable else sheddable
+        return choose(self._agents, asked.topic)
+
+    def _before_s(self, asked: _Asked) -> int | None:
+        """None: what is unreadable. Raises `UsageError` unless one of the two is asked for."""
+        if (asked.before is None) != asked.unreadable:
+            raise UsageError('say what to skip: either "before", or "unreadable".')
+        if asked.before is None:
+            return None
+        found = moment_s(asked.before, "before", self._clock.now_ms() / 1000)
+        return min(max(found, 0), parameters.TIME_MAX_S)
+
+    async def _plans(self, agent: Agent, asked: _Asked, before_s: int | None) -> list[ShedPlan]:
+        every = await partitions_of(self._broker, agent.source.name)
+        partitions = chosen(every, asked.partition)
+        if before_s is not None:
+            return await plan(self._broker, agent.group, partitions, before_s * 1000)
+        found = plan_unreadable(self._broker, self._clock, agent.group, partitions)
+        try:
+            return await Deadline(self._clock, UNREADABLE_S).wait(found)
+        except DeadlinePassed as error:
+            raise RefusedBySafety(
+                f"what waits in {asked.topic} was not read within {UNREADABLE_S:g} s. `dia shed plan "
+                f"--topic {asked.topic} --unreadable` takes as long as it takes."
+            ) from error
+
+    async def _standings(self, agent: Agent) -> list[Standing]:
+        every = await partitions_of(self._broker, agent.source.name)
+        return await standings(self._broker, agent.group, every)
+
+
+def _planned(one: ShedPlan) -> dict[str, Any]:
+    return {
+        "partition": one.tp.partition,
+        "lag": one.lag,
+        "oldest_ms": one.oldest_ms,
+        "from_offset": one.first,
+        "to_offset": one.until,
+        "shed": one.shed,
+        "unreadable": one.unreadable,
+    }
+
+
+def _standing(one: Standing) -> dict[str, Any]:
+    order = one.order
+    return {
+        "order": order.id,
+        "topic": one.tp.topic,
+        "partition": one.tp.partition,
+        "state": one.state,
+        "to_offset": order.until,
+        "reached": one.committed.offset if one.committed is not None else None,
+        "before_ms": order.before_ms,
+        "at_ms": order.at_ms,
+        "actor": order.actor,
+        "reason": order.reason,
+    }

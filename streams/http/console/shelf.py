@@ -1,0 +1,91 @@
+"""The letters of a DLQ in memory while it is short: read once, and then only what came since.
+
+Many who look at dead letters would otherwise each have the whole queue read and decoded. A queue
+that is long, or holds large values, is not kept: it is scanned for whoever asks, a few at a time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from streams.connect.cache.recent import Recent
+from streams.core.clock import Clock
+from streams.core.topics.topic import Topic
+from streams.core.topics.topology import Topology
+from streams.core.types import TopicPartition
+from streams.http.console.logs import Logs
+from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.queues import queues_in
+from streams.operate.dlq.scan import Span, bounds, scan
+
+FRESH_S: Final = 2.0
+OFFSETS_MAX: Final = 20_000
+"""Of all partitions of a queue; a letter with its headers takes some 1.5 kB beside its value."""
+BYTES_MAX: Final = 16 << 20
+"""of keys and values"""
+_PAGE: Final = 1000
+
+
+class Held(NamedTuple):
+    """What the queue held at one moment, the letters of each partition in offset order."""
+
+    spans: Sequence[Span]
+    letters: Mapping[TopicPartition, Sequence[Letter]]
+
+    def between(self, span: Span) -> Sequence[Letter]:
+        """The letters of a part of one of ``spans``."""
+        kept = self.letters[span.tp]
+        first, last = (bisect_left(kept, at, key=_offset) for at in (span.start, span.end))
+        return kept[first:last]
+
+
+class Shelf:
+    """One queue's, shared by everybody: who may see which letter is for the reader to know."""
+
+    def __init__(self, source: Topic, topology: Topology, logs: Logs, clock: Clock) -> None:
+        self._source = source
+        self._topology = topology
+        self._logs = logs
+        self._held = Held((), {})
+        self._recent = Recent(self._read, FRESH_S, clock)
+
+    async def read(self) -> Held | None:
+        """As it was at most `FRESH_S` ago; None where it is too much to keep. Raises as
+        `streams.operate.dlq.scan.scan`, and `UnknownTopic`."""
+        return await self._recent.get()
+
+    async def close(self) -> None:
+        await self._recent.close()
+
+    async def _read(self) -> Held | None:
+        [queue] = queues_in(await self._logs.topics(), self._topology, (self._source.name,))
+        async with self._logs.reader() as reader:
+            spans = await bounds(reader, *queue)
+            before, self._held = self._held, Held((), {})
+            if sum(span.offsets for span in spans) > OFFSETS_MAX:
+                return None
+            ends = {span.tp: span.end for span in before.spans}
+            letters: dict[TopicPartition, Sequence[Letter]] = {}
+            for span in spans:
+                # A log that ends before what is known of it was made anew.
+                known = ends.get(span.tp, -1)
+                goes_on = span.start <= known <= span.end
+                kept = [*before.between(span)] if goes_on else []
+                rest = span._replace(start=known) if goes_on else span
+                async for page in scan(reader, [rest], self._topology, _PAGE, aside=True):
+                    kept += page
+                letters[span.tp] = kept
+        if sum(_bytes(letter) for kept in letters.values() for letter in kept) > BYTES_MAX:
+            return None
+        self._held = Held(spans, letters)
+        return self._held
+
+
+def _offset(letter: Letter) -> int:
+    return letter.offset
+
+
+def _bytes(letter: Letter) -> int:
+    return len(letter.key or b"") + len(letter.value or b"")

@@ -1,0 +1,196 @@
+"""Simulations: what came of the requests of a tenant, what waits, and cancelling one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.fields import Name
+from schemas.simulation import CANCEL, SimulationRequest
+from streams.connect.access.refusals import UnknownResource
+from streams.connect.access.tokens import Role
+from streams.connect.cache.kind import SERIES
+from streams.core.clock import Clock
+from streams.core.errors import BrokerUnavailable
+from streams.core.types import Broker
+from streams.engine.agents.job_agent import JobAgent
+from streams.engine.app.app import App
+from streams.http.console import parameters, reply
+from streams.http.console.answers import Answers, Question
+from streams.http.console.gate import Gate, Holder
+from streams.http.console.operations import Operations
+from streams.http.console.parameters import Parameters
+from streams.http.console.shards import ShardReader
+from streams.http.console.waiting import WaitingRequests
+from streams.http.console.workers import Workers
+
+LISTED: Final = 100
+LISTED_MAX: Final = 500
+_PRIORITY: Final = 9
+
+_Status = Literal["", "completed", "rejected", "failed", "cancelled"]
+_FIELDS = (
+    *("idempotency_key", "request_id", "model", "policy", "scenario", "priority", "trials"),
+    *("status", "repeated", "error_code", "error_message", "summary"),
+    *("requested_ms", "started_ms", "finished_ms"),
+)
+_SQL = """
+SELECT
+    idempotency_key, request_id, model, policy, scenario, priority, trials,
+    status, repeated, error_code, error_message, summary,
+    toUnixTimestamp64Milli(requested) AS requested_ms, toUnixTimestamp64Milli(started),
+    toUnixTimestamp64Milli(finished)
+FROM simulations_local FINAL
+WHERE tenant = {tenant:String}
+    AND ({status:String} = '' OR status = {status:String})
+    AND ({scenario:String} = '' OR scenario = {scenario:String})
+    AND ({key:String} = '' OR idempotency_key = {key:String})
+    AND ({before_ms:UInt64} = 0 OR requested < fromUnixTimestamp64Milli({before_ms:UInt64}, 'UTC'))
+ORDER BY requested_ms DESC, idempotency_key, part, off
+LIMIT {limit:UInt32}
+"""
+
+
+class _Cancel(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    idempotency_key: Name
+    model_id: Name
+    tenant: Name | None = None
+
+
+def simulation_agent(app: App) -> JobAgent[Any] | None:
+    """The agent of ``app`` that answers `SimulationRequest`s; None where it has none."""
+    agents = (agent for agent in app.agents.values() if isinstance(agent, JobAgent))
+    return next((agent for agent in agents if agent.source.type is SimulationRequest), None)
+
+
+class SimulationDesk:
+    """GET /api/simulations, POST /api/simulations/cancel."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        agent: JobAgent[Any] | None,
+        shards: ShardReader,
+        answers: Answers,
+        workers: Workers,
+        waiting: WaitingRequests,
+        broker: Broker,
+        operations: Operations,
+        clock: Clock,
+    ) -> None:
+        """``agent`` answers the requests; None: the app has no simulations."""
+        self._gate = gate
+        self._agent = agent
+        self._shards = shards
+        self._answers = answers
+        self._workers = workers
+        self._waiting = waiting
+        self._broker = broker
+        self._operations = operations
+        self._clock = clock
+
+    async def listed(self, request: Request) -> Response:
+        holder, given = self._gate.holder(request, Role.READ), Parameters(request)
+        self._simulated()
+        tenant = holder.tenant(given.tenant())
+        limit = given.number("limit", LISTED, 1, LISTED_MAX)
+        asked = {
+            "status": given.choice("status", _Status, ""),
+            "scenario": given.optional("scenario") or "",
+            "key": given.optional("key") or "",
+            "before_ms": given.number("before_ms", 0, 0, parameters.TIME_MAX_S * 1000),
+            "limit": limit,
+        }
+
+        async def load() -> dict[str, Any]:
+            rows, queue, waiting = await asyncio.gather(
+                self._shards.of_all(_SQL, {"tenant": tenant, **asked}),
+                self._queue(holder),
+                self._waiting_of(tenant),
+            )
+            found = sorted((_simulation(row) for row in rows), key=lambda one: -one["requested_ms"])
+            return {
+                "simulations": found[:limit],
+                "queue": queue,
+                "waiting": waiting,
+            }
+
+        everyone = holder.token.tenant is None
+        question = Question(SERIES, tenant, ("simulations", everyone, *asked.values()))
+        return reply.json(request, await self._answers.get(question, load))
+
+    async def cancel(self, request: Request) -> Response:
+        """A request of its own, behind those that came before it."""
+        holder = self._gate.holder(request, Role.OPERATE)
+        agent = self._simulated()
+        asked = await parameters.body(request, _Cancel)
+        tenant = holder.tenant(asked.tenant)
+        name = f"cancel-{secrets.token_hex(8)}"
+        event = SimulationRequest(
+            request_id=name,
+            idempotency_key=name,
+            tenant_id=tenant,
+            model_id=asked.model_id,
+            scenario=CANCEL,
+            priority=_PRIORITY,
+            trials=1,
+            parameters={"idempotency_key": asked.idempotency_key},
+            ts=self._clock.now_ms(),
+        )
+        subject = {"tenant": tenant, "idempotency_key": asked.idempotency_key, "request": name}
+        async with self._operations.noted(holder, "simulation_cancel", subject):
+            await self._send(agent.source.name, event)
+        told = {"request_id": name, "idempotency_key": asked.idempotency_key}
+        return reply.json(request, told, 202)
+
+    async def _send(self, topic: str, event: SimulationRequest) -> None:
+        producer = self._broker.plain_producer()
+        try:
+            await producer.start()
+            key, value = event.tenant_id.encode(), msgspec.json.encode(event)
+            await (await producer.send(topic, key, value))
+        finally:
+            await producer.close()
+
+    def _simulated(self) -> JobAgent[Any]:
+        """The agent. Raises `UnknownResource` where the app has none."""
+        if self._agent is None:
+            raise UnknownResource("this app has no simulations")
+        return self._agent
+
+    async def _waiting_of(self, tenant: str) -> dict[str, Any] | None:
+        """None where Kafka, which knows, does not answer."""
+        try:
+            return await self._waiting.of(tenant)
+        except BrokerUnavailable:
+            return None
+
+    async def _queue(self, holder: Holder) -> dict[str, int] | None:
+        """What waits in the workers of this host, of all tenants together, which is not for a
+        bound token to see."""
+        if holder.token.tenant is not None:
+            return None
+        survey = await self._workers.survey()
+        running = survey.total("jobs_running")
+        if running is None:
+            return None
+        lanes = {lane: survey.total("jobs_waiting", lane=lane) or 0 for lane in ("high", "normal")}
+        return {**{lane: round(count) for lane, count in lanes.items()}, "running": round(running)}
+
+
+def _simulation(row: Sequence[Any]) -> dict[str, Any]:
+    found = dict(zip(_FIELDS, row, strict=True))
+    code, message = found.pop("error_code"), found.pop("error_message")
+    return {
+        **found,
+        "repeated": bool(found["repeated"]),
+        "summary": json.loads(found["summary"] or "{}"),
+        "error": {"code": code, "message": message} if code else None,
+    }

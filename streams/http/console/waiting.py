@@ -1,0 +1,176 @@
+"""Simulations that were accepted and have no result yet, read from the log and not from workers.
+
+A commit moves the group's offset over the requests below which every one is finished (J5 in
+ARCHITECTURE.md), so all that is not finished lies at or behind it. Of what lies there some requests
+are finished, out of turn: ClickHouse has a row of each, which tells where the request lies, and
+those are left out. A request that just ended shows until its row came; one that became a dead letter
+shows until the offset passes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from streams.connect.broker.log_range import read_some
+from streams.connect.cache.recent import Recent
+from streams.core.clock import Clock
+from streams.core.types import Broker, LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.engine.agents.job_agent import JobAgent
+from streams.http.console.logs import Logs
+from streams.http.console.shards import ShardReader
+
+FRESH_S: Final = 2.0
+READ_MAX: Final = 2000
+"""Requests that are looked at in a partition; where more wait, the answer says that it is cut."""
+LISTED_MAX: Final = 200
+
+_FINISHED = """
+SELECT part, off
+FROM simulations_local
+WHERE tenant = {tenant:String} AND off >= {starts:Array(UInt64)}[part + 1]
+"""
+
+
+class _Asked(msgspec.Struct):
+    """What is shown of a request."""
+
+    tenant_id: str
+    request_id: str
+    idempotency_key: str
+    model_id: str
+    scenario: str
+    priority: int = 0
+    trials: int = 0
+
+
+class Waiting(NamedTuple):
+    """One request. ``accepted_ms`` is its append time."""
+
+    asked: _Asked
+    partition: int
+    offset: int
+    accepted_ms: int
+
+
+class _Behind(NamedTuple):
+    """``requests`` are those from ``starts`` on, the committed offset of each partition;
+    ``complete``: all of them."""
+
+    requests: Sequence[Waiting]
+    starts: Sequence[int]
+    complete: bool
+
+
+class WaitingRequests:
+    """See the module docstring."""
+
+    def __init__(
+        self,
+        agent: JobAgent[Any] | None,
+        broker: Broker,
+        logs: Logs,
+        shards: ShardReader,
+        clock: Clock,
+    ) -> None:
+        """``agent`` answers the requests; None: the app has no simulations."""
+        self._agent = agent
+        self._broker = broker
+        self._logs = logs
+        self._shards = shards
+        self._behind = Recent(self._read, FRESH_S, clock)
+
+    async def of(self, tenant: str) -> dict[str, Any]:
+        """Oldest first, at most `LISTED_MAX`. Raises `BrokerUnavailable`, and as
+        `ShardReader.of_all`."""
+        behind = await self._behind.get()
+        mine = [one for one in behind.requests if one.asked.tenant_id == tenant]
+        given = {"tenant": tenant, "starts": [*behind.starts]}
+        rows = await self._shards.of_all(_FINISHED, given) if mine else ()
+        finished = {(partition, offset) for partition, offset in rows}
+        left = [one for one in mine if (one.partition, one.offset) not in finished]
+        left.sort(key=lambda one: one.accepted_ms)
+        return {
+            "requests": [_told(one) for one in left[:LISTED_MAX]],
+            "complete": behind.complete and len(left) <= LISTED_MAX,
+        }
+
+    async def close(self) -> None:
+        await self._behind.close()
+
+    async def _read(self) -> _Behind:
+        if self._agent is None:
+            return _Behind([], [], complete=True)
+        asked = self._agent.source.name
+        topic = (await self._logs.topics()).get(asked)
+        partitions = topic.partitions if topic is not None else 0
+        places = [TopicPartition(asked, number) for number in range(partitions)]
+        committed = await self._committed(self._agent.group, places)
+        starts = [committed.get(place, 0) for place in places]
+        found, complete = list[Waiting](), True
+        async with self._logs.reader() as reader:
+            for place, start in zip(places, starts, strict=True):
+                requests, whole = await _read_from(reader, place, start)
+                found += requests
+                complete = complete and whole
+        return _Behind(found, starts, complete)
+
+    async def _committed(
+        self, group: str, places: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        admin = await self._broker.admin()
+        try:
+            found = await admin.committed(group, places, stable=False)
+        finally:
+            await admin.close()
+        return {place: one.offset for place, one in found.items()}
+
+
+async def _read_from(
+    reader: LogReader, place: TopicPartition, committed: int
+) -> tuple[list[Waiting], bool]:
+    """The requests from ``committed`` on, `READ_MAX` records at most; whether those are all."""
+    found, records = list[Waiting](), 0
+    at = max(committed, await reader.beginning_offset(place))
+    end = await reader.last_stable_offset(place)
+    while at < end and records < READ_MAX:
+        try:
+            batch = await read_some(reader, place, at, end, READ_MAX - records)
+        except OffsetOutOfRange:
+            # Retention took them this moment; the next reading begins behind.
+            break
+        found += _requests(batch)
+        records, at = records + len(batch), batch.end
+    return found, at >= end
+
+
+_decode = msgspec.json.Decoder(_Asked).decode
+
+
+def _requests(batch: RecordBatch) -> list[Waiting]:
+    """Those that can be read and name the tenant of their key; the others will be dead letters."""
+    columns = zip(batch.keys, batch.values, batch.offsets, batch.timestamps, strict=True)
+    found = []
+    for key, value, offset, at_ms in columns:
+        try:
+            asked = _decode(value or b"")
+        except (ValueError, RecursionError):
+            continue
+        if asked.tenant_id.encode() == key:
+            found.append(Waiting(asked, batch.tp.partition, offset, at_ms))
+    return found
+
+
+def _told(one: Waiting) -> dict[str, Any]:
+    asked = one.asked
+    return {
+        "idempotency_key": asked.idempotency_key,
+        "request_id": asked.request_id,
+        "model": asked.model_id,
+        "scenario": asked.scenario,
+        "priority": asked.priority,
+        "trials": asked.trials,
+        "accepted_ms": one.accepted_ms,
+    }

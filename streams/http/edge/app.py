@@ -1,0 +1,245 @@
+"""The HTTP surface: routes, and in which order a request is judged.
+
+At level 3 of degradation nothing is judged: 503, in the same words for all. Else: who asks (401; 429
+for an address that showed too many wrong tokens), whether they may (403), whether there is such a
+thing (404), in what form (415), how often (429), how much (413, 429), and only then what it says: 202
+when every event was accepted, 207 when some were, 422 when none was, 403 when all of them are another
+tenant's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from streams.connect.access.attempts import Attempts
+from streams.connect.access.authentication import Authenticator
+from streams.connect.access.client_address import client_site
+from streams.connect.access.holds import HoldCheck
+from streams.connect.access.problem import problem, refusal
+from streams.connect.access.quotas import Costs, Quota, Quotas
+from streams.connect.access.refusals import Forbidden, NothingKept, Unauthenticated, Unreadable
+from streams.connect.access.tokens import Role, Token
+from streams.core.clock import Clock
+from streams.core.degradation.degradation import Degradation
+from streams.core.degradation.level import Level
+from streams.core.errors import RequestRefused, TransientError
+from streams.core.records.headers import TRACEPARENT
+from streams.core.telemetry.http_metrics import EdgeMetrics
+from streams.core.topics.topic import Topic
+from streams.core.tracing.tracer import UNTRACED, Tracer
+from streams.http.edge import body, cutting, openapi
+from streams.http.edge.exchange import REJECTED_MAX, Receipt, Rejected
+from streams.http.edge.intake import TENANT_MISMATCH, Intake, Taken
+
+log = structlog.get_logger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Run = Callable[[], Any]
+
+KEY_CHARS_MAX = 128
+NOTHING_KEPT = "no event can be kept now; send it again as it is"
+NOTHING_KEPT_RETRY_S = 15.0
+"""Longer than a level takes to fall once the cause is gone."""
+
+
+class Results(Protocol):
+    """Where results of simulations are read."""
+
+    async def results(self, tenant: str, key: str) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """The parts behind the routes."""
+
+    authenticator: Authenticator
+    intake: Intake
+    results: Results
+    quotas: Quotas
+    holds: HoldCheck
+    attempts: Attempts
+    room: body.Room
+    clock: Clock
+    metrics: EdgeMetrics
+    degradation: Degradation
+    body_bytes_max: int
+    tracer: Tracer = UNTRACED
+    behind_proxy: bool = False
+
+    def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
+        """The ASGI application; ``lifespan`` starts and stops what it needs."""
+        app = Starlette(
+            routes=[
+                self._route("POST", "/v1/events/{topic}", self.post_events),
+                self._route("GET", "/v1/simulations/{key}", self.simulation),
+                Route("/healthz", self.health, methods=["GET"]),
+                Route("/openapi.json", self.description, methods=["GET"]),
+            ],
+            exception_handlers={HTTPException: self._http_problem},
+            lifespan=lifespan or _nothing_to_start,
+        )
+        # A redirection would name http:// behind a proxy that ends TLS, and lose the body.
+        app.router.redirect_slashes = False
+        return app
+
+    async def post_events(self, request: Request) -> Response:
+        if self.degradation.level >= Level.MINIMAL:
+            # The same words for everybody: nothing is looked up, read or judged.
+            raise NothingKept(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
+        token = self._holder(request, Role.OPERATE)
+        source = self.intake.source(request.path_params["topic"])
+        media, version = body.media_type(request), body.schema_version(request)
+        owner = _owner(token)
+        await self.quotas.take(owner, {Quota.REQUESTS: 1, Quota.REFUSED_US: 1})
+        if token.tenant is not None and source.name in self.intake.requests:
+            await self.holds.require(token.tenant)
+        declared = body.declared_bytes(request, self.body_bytes_max)
+        caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
+        with (
+            self.room.entered(owner) as held,
+            self.tracer.taking(source.name, caller) as traceparent,
+        ):
+            held.expect(declared or 0)
+            content = await body.read(request, declared or self.body_bytes_max, held)
+            judging = self.intake.judging()
+            try:
+                with judging.cutting():
+                    values = await cutting.events(content, media, judging)
+                await self.quotas.take(owner, _costs(source, self.intake.requests, content, values))
+                taken = await self.intake.take(source, values, token, judging, traceparent, version)
+            finally:
+                if judging.refused_us:
+                    await self.quotas.charge(owner, {Quota.REFUSED_US: judging.refused_us})
+            return _receipt(taken)
+
+    async def simulation(self, request: Request) -> Response:
+        token = self._holder(request, Role.READ)
+        tenant = _tenant(request, token)
+        key = request.path_params["key"]
+        if len(key) > KEY_CHARS_MAX:
+            raise Unreadable(f"a key has at most {KEY_CHARS_MAX} characters")
+        await self.quotas.take(_owner(token), {Quota.REQUESTS: 1})
+        found = await self.results.results(tenant, key)
+        if not found:
+            return problem(404, "unknown_key", "no request with this key has a result yet")
+        return _json({"tenant_id": tenant, "idempotency_key": key, "results": found})
+
+    async def health(self, request: Request) -> Response:
+        """Whether events are taken, by topic whether they go straight to the log, and how the edge
+        stands."""
+        lanes = self.intake.lanes.values()
+        return _json(
+            {
+                "ok": self.degradation.level < Level.MINIMAL,
+                "straight": {lane.topic: lane.straight for lane in lanes},
+                "degradation": self.degradation.standing,
+            }
+        )
+
+    async def description(self, request: Request) -> Response:
+        # Anybody may ask for it, so it is encoded once.
+        content = openapi.encoded(tuple(self.intake.topics.values()), self.body_bytes_max)
+        return Response(content, media_type="application/json")
+
+    async def _http_problem(self, request: Request, error: Exception) -> Response:
+        """Unknown paths and methods, counted as every other answer."""
+        assert isinstance(error, HTTPException)
+        code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
+        response = problem(
+            error.status_code, code, f"there is no {request.method} {request.url.path} here"
+        )
+        response.headers.update(error.headers or {})
+        self.metrics.requests.labels(code).inc()
+        return response
+
+    def _holder(self, request: Request, role: Role) -> Token:
+        shown = request.headers.get("authorization")
+        try:
+            token = self.authenticator.token_of(shown, self.clock.now_ms())
+        except Unauthenticated:
+            self.attempts.failed(client_site(request, behind_proxy=self.behind_proxy))
+            raise
+        if not token.allows(role):
+            raise Forbidden(f"this needs the role {role.name.lower()}; the token is {token.role}")
+        return token
+
+    def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
+        """Errors become problem documents; every answer is counted and timed."""
+        seconds = self.metrics.seconds.labels(path)
+
+        async def answered(request: Request) -> Response:
+            began_s = self.clock.monotonic()
+            try:
+                response = await endpoint(request)
+                code = str(response.status_code)
+            except RequestRefused as error:
+                response, code = refusal(error), error.code
+            except TransientError as error:
+                log.warning("edge_dependency_away", code=error.code, why=str(error))
+                response = problem(503, error.code, "try again later", retry_after_s=5.0)
+                code = error.code
+            self.metrics.requests.labels(code).inc()
+            seconds.observe(self.clock.monotonic() - began_s)
+            return response
+
+        return Route(path, answered, methods=[method])
+
+
+def _tenant(request: Request, token: Token) -> str:
+    """The tenant asked about: the token's own; one that speaks for all has to name it."""
+    asked = request.query_params.get("tenant", token.tenant)
+    if asked is None:
+        raise Unreadable("this token speaks for every tenant: say which, ?tenant=...")
+    if not asked:
+        raise Unreadable("?tenant= is empty")
+    if not token.speaks_for(asked):
+        raise Forbidden("this token does not speak for that tenant")
+    return asked
+
+
+def _owner(token: Token) -> str:
+    """Whose quotas and room a request counts against: those of the tenant, whatever its token."""
+    return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
+
+
+def _costs(source: Topic, requests: Collection[str], content: bytes, values: list[bytes]) -> Costs:
+    costs = {Quota.EVENTS: len(values), Quota.BYTES: len(content)}
+    if source.name in requests:
+        costs[Quota.SIMULATIONS] = len(values)
+    return costs
+
+
+def _receipt(taken: Taken) -> Response:
+    total = len(taken.bad)
+    rejected = [Rejected(*found) for found in taken.bad[:REJECTED_MAX]]
+    if taken.accepted:
+        status = HTTPStatus.MULTI_STATUS if total else HTTPStatus.ACCEPTED
+        receipt = Receipt(taken.accepted, taken.stored, rejected, total, taken.not_judged)
+        return _json(receipt, status)
+    foreign = all(found.code == TENANT_MISMATCH for found in taken.bad)
+    status = HTTPStatus.FORBIDDEN if foreign else HTTPStatus.UNPROCESSABLE_ENTITY
+    code = TENANT_MISMATCH if foreign else "no_event_accepted"
+    detail = "no event was accepted"
+    unjudged = {"not_judged": taken.not_judged} if taken.not_judged else {}
+    return problem(status, code, detail, rejected=rejected, rejected_total=total, **unjudged)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+@asynccontextmanager
+async def _nothing_to_start(app: Starlette) -> AsyncIterator[None]:
+    yield

@@ -1,0 +1,65 @@
+"""What one request brings: the records of a block are stored together, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streams.core.errors import SpoolCorrupt
+from streams.core.records import headers
+from streams.core.types import Headers
+
+
+class Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """``keys[i]`` is the key of ``values[i]``. ``edge`` is the name of the start that took it in,
+    ``number`` rises from block to block of one name and topic. ``traceparent`` is the header of that
+    name its records bear, b"" for none; ``version`` is the schema version of its values."""
+
+    edge: str
+    number: int
+    keys: list[bytes]
+    values: list[bytes]
+    traceparent: bytes = b""
+    version: int = headers.UNNAMED_VERSION
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its records, without the framing."""
+        return sum(map(len, self.keys)) + sum(map(len, self.values))
+
+    def bytes_by_key(self) -> dict[bytes, int]:
+        """`size_bytes` by key: whose the records are."""
+        return bytes_by_key(self.keys, self.values)
+
+    @property
+    def headers(self) -> Headers:
+        """Of each of its records."""
+        followed = ((headers.TRACEPARENT, self.traceparent),) if self.traceparent else ()
+        return (*headers.of_version(self.version), *followed)
+
+
+def bytes_by_key(keys: Sequence[bytes], values: Sequence[bytes]) -> dict[bytes, int]:
+    """Bytes of the records of each key; ``keys[i]`` is that of ``values[i]``."""
+    first = keys[0]
+    if keys.count(first) == len(keys):
+        return {first: len(first) * len(keys) + sum(map(len, values))}
+    found: dict[bytes, int] = {}
+    for key, value in zip(keys, values, strict=True):
+        found[key] = found.get(key, 0) + len(key) + len(value)
+    return found
+
+
+_decoder = msgspec.msgpack.Decoder(list[Block])
+
+
+def encode(blocks: Sequence[Block]) -> bytes:
+    return msgspec.msgpack.encode(blocks)
+
+
+def decode(payload: bytes) -> list[Block]:
+    """Raises `SpoolCorrupt` when ``payload`` was not written by `encode`."""
+    try:
+        return _decoder.decode(payload)
+    except ValueError as error:
+        raise SpoolCorrupt(f"a spooled block cannot be read: {error}") from error

@@ -1,0 +1,111 @@
+"""A body cut into the bytes of its events, without holding the event loop for long.
+
+The lines of NDJSON, and an array with few commas, are cut in one step: their pieces are few. An array
+with many commas may be one of millions of tiny elements, and says so only when it is read; it is read
+token by token, with a turn of the loop after every `TOKENS_A_TURN`, and no further than `EVENTS_MAX`
+elements.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from streams.connect.access.refusals import BodyTooLarge, Unreadable
+from streams.core.records.text_encoding import foreign_encoding, without_mark
+from streams.http.edge.exchange import EVENTS_MAX, NDJSON
+from streams.http.edge.judging import Judging
+
+LINES_MAX: Final = 2 * EVENTS_MAX
+"""Lines of a body, blank ones too: each costs something."""
+COMMAS_AT_ONCE: Final = 100_000
+"""Of an array: so many elements, or fewer, take 20 ms."""
+TOKENS_A_TURN: Final = 20_000
+
+_ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
+"""What decides where an element ends. A quote that nothing ends is no token."""
+
+
+async def events(body: bytes, media: str, judging: Judging) -> list[bytes]:
+    """The bytes of each event: the lines that are not blank, the elements of an array, or the
+    one document. They are kept as they came; an event without an id is known by its bytes.
+
+    Raises `Unreadable` for a body without events, in another encoding, or an array that is none,
+    `BodyTooLarge` for too many events.
+    """
+    if (encoding := foreign_encoding(body)) is not None:
+        raise Unreadable(f"the body is {encoding}; send UTF-8")
+    body = without_mark(body)
+    if media == NDJSON:
+        found = _lines(body)
+    else:
+        body = body.strip()
+        at_once = not body.startswith(b"[") or body.count(b",") <= COMMAS_AT_ONCE
+        found = _documents(body) if at_once else await _elements(body, judging)
+    if not found:
+        raise Unreadable("the body holds no event")
+    if len(found) > EVENTS_MAX:
+        raise _too_many(str(len(found)))
+    return found
+
+
+def _lines(body: bytes) -> list[bytes]:
+    if (lines := body.count(b"\n")) > LINES_MAX:
+        raise BodyTooLarge(f"a request has at most {LINES_MAX} lines, not {lines}")
+    return [line for line in map(bytes.strip, body.split(b"\n")) if line]
+
+
+def _documents(body: bytes) -> list[bytes]:
+    if not body.startswith(b"["):
+        return [body] if body else []
+    try:
+        elements: list[Any] = _ARRAY.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"the array is no JSON: {error}") from None
+    return [bytes(element) for element in elements]
+
+
+async def _elements(body: bytes, judging: Judging) -> list[bytes]:
+    """Of an array. Whether an element is JSON, its decoder says."""
+    found: list[bytes] = []
+    cut = _cut(body)
+    while (piece := next(cut, None)) is not None:
+        if piece:
+            found.append(piece)
+        else:
+            await judging.turn()
+        if len(found) > EVENTS_MAX:
+            raise _too_many(f"more than {EVENTS_MAX}")
+    return found
+
+
+def _cut(body: bytes) -> Iterator[bytes]:
+    """The elements, and an empty one after every `TOKENS_A_TURN` tokens."""
+    depth, start = 0, 1
+    for number, token in enumerate(_TOKEN.finditer(body), 1):
+        mark = body[token.start()]
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+        if (depth == 1 and mark == ord(",")) or depth == 0:
+            piece = body[start : token.start()].strip()
+            if not piece:
+                raise Unreadable("the array is no JSON: an element is missing")
+            yield piece
+            start = token.end()
+        if depth == 0:
+            if body[start:].strip():
+                raise Unreadable("the array is no JSON: something follows its end")
+            return
+        if number % TOKENS_A_TURN == 0:
+            yield b""
+    raise Unreadable("the array is no JSON: it does not end")
+
+
+def _too_many(count: str) -> BodyTooLarge:
+    return BodyTooLarge(f"a request takes at most {EVENTS_MAX} events, not {count}")

@@ -1,0 +1,303 @@
+"""How the events of one topic get from an answered request into the log, once, in order.
+
+1. **L1** A request's records become a block with this start's name and a number, and wait.
+2. **L2** While the lane is *straight* (connected, nothing spooled), all that waits goes out in one
+   transaction, which also commits the number behind it; then the requests are answered.
+3. **L3** A transaction whose end is unknown puts its blocks back to the front and ends straight:
+   from now on what waits is appended to the spool, synced, and then answered.
+4. **L4** An edge that connects under a name, after any failure or restart, first fences all other
+   senders of that name, then asks for its committed number: its blocks below it are in the log. A
+   new start first does so under the name of the start before, which may have left a transaction open.
+5. **L5** The rest is shipped from the spool, oldest first, as in L2, each block under the name that
+   it bears (L4 at each change of the name); what is shipped is deleted.
+6. **L6** When the spool is empty, nothing is on its way into it, and the lane is connected under its
+   own name, it is straight again.
+
+A spool holds the blocks of a name in the order of their numbers, without a hole, from some number
+on. So whatever edges ship a name's blocks, each goes on where the committed number stands. Only the
+blocks that a copied folder had are shipped under one name by two living edges.
+
+Law: an answered block is in the log exactly once, sooner or later. The blocks of one folder stand
+there in the order in which their requests came. A block that was refused, or not answered, is there
+at most once. tests/properties/test_lane_laws.py crashes edges between any two steps, and copies the
+folder of a living one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
+
+import structlog
+
+from streams.connect.access.fair_room import FairRoom, within_share
+from streams.connect.access.refusals import NotStored, Overloaded
+from streams.core.clock import Clock
+from streams.core.errors import DiaError, ProducerFenced
+from streams.core.records.headers import UNNAMED_VERSION
+from streams.core.telemetry.http_metrics import EdgeMetrics
+from streams.http.edge.block import Block, bytes_by_key
+from streams.http.edge.edge_run import EdgeRun
+from streams.http.edge.exchange import Kept
+from streams.http.edge.shipment import Shipper
+from streams.http.edge.spool import Spool
+
+log = structlog.get_logger(__name__)
+
+Disk: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a blocking call without holding up the event loop."""
+
+LINGER_S = 0.005
+"""How long a first block waits for company: a transaction costs the same for one as for many."""
+BATCH_BYTES = 4 << 20
+RECONNECT_MIN_S = 0.2
+RECONNECT_MAX_S = 5.0
+FULL_RETRY_S = 5.0
+"""What a client is told to wait when the spool is full: the broker is away."""
+BUSY_RETRY_S = 1.0
+
+
+class Bounds(NamedTuple):
+    """What one lane may hold: in memory, and on disk. A disk may hold as much more as was in
+    memory when the broker went away. Of both a tenant has a fair share (fair_room.py)."""
+
+    inflight_bytes: int
+    spool_bytes: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    block: Block
+    kept: asyncio.Future[Kept]
+
+
+class Lane:
+    """See the module docstring. ``disk`` runs a blocking call of the spool aside."""
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        shipper: Shipper,
+        spool: Spool,
+        run: EdgeRun,
+        clock: Clock,
+        metrics: EdgeMetrics,
+        bounds: Bounds,
+        disk: Disk = asyncio.to_thread,
+    ) -> None:
+        self.topic = topic
+        self.straight = False
+        self._shipper = shipper
+        self._spool = spool
+        self._run = run
+        self._clock = clock
+        self._metrics = metrics
+        metrics.spool_bytes.labels(topic).set(spool.size_bytes)
+        self._bounds = bounds
+        self._disk = disk
+        self._disk_turn = asyncio.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._inflight: FairRoom[bytes] = FairRoom(bounds.inflight_bytes)
+        self._turned = asyncio.Event()
+        self._spooling = False
+        self._stopped = False
+        self._name = ""
+        """that the lane is connected under; "" while it is not"""
+        self._shipped: dict[str, int] = {}
+        """by name: blocks below it are in the log"""
+
+    @property
+    def spool_bytes(self) -> int:
+        return self._spool.size_bytes
+
+    async def keep(
+        self,
+        keys: list[bytes],
+        values: list[bytes],
+        traceparent: bytes = b"",
+        version: int = UNNAMED_VERSION,
+    ) -> Kept:
+        """L1: returns where the records are, all of them, once they are safe.
+
+        Raises `Overloaded` before anything is done with them, and `NotStored` when it is unknown
+        whether they were stored.
+        """
+        sizes = bytes_by_key(keys, values)
+        self._refuse_overload(sizes)
+        block = Block(self._run.name, self._run.take(), keys, values, traceparent, version)
+        kept: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+        kept.add_done_callback(partial(self._left, sizes))
+        self._waiting.append(_Waiting(block, kept))
+        self._turned.set()
+        # A client that hangs up takes nothing back: the block goes its way.
+        return await asyncio.shield(kept)
+
+    async def run(self) -> None:
+        """Keep blocks until cancelled; then answer what still waits with `NotStored`."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._ship(), name=f"ship-{self.topic}")
+                tasks.create_task(self._spool_what_waits(), name=f"spool-{self.topic}")
+        finally:
+            self._stopped = True
+            await self._shipper.close()
+            _fail([*self._waiting], NotStored("the edge is stopping"))
+            self._waiting.clear()
+
+    def _refuse_overload(self, sizes: Mapping[bytes, int]) -> None:
+        """Take the room that the records need in memory; ``sizes`` are their bytes by tenant."""
+        if self._stopped:
+            raise Overloaded("the edge is stopping", retry_after_s=FULL_RETRY_S)
+        if not self.straight and not self._spool_takes(sizes):
+            raise Overloaded(
+                f"{self.topic}: the broker is away and the spool is full for this tenant",
+                retry_after_s=FULL_RETRY_S,
+            )
+        if not self._inflight.take(sizes):
+            raise Overloaded(
+                f"{self.topic}: too much of this tenant is on its way already",
+                retry_after_s=BUSY_RETRY_S,
+            )
+
+    def _spool_takes(self, sizes: Mapping[bytes, int]) -> bool:
+        """What is on its way may have to go into the spool, too."""
+        spooled = self.spool_bytes + self._inflight.taken + sum(sizes.values())
+        left = self._bounds.spool_bytes - spooled
+        return all(
+            within_share(self._spool.held[key] + self._inflight.held(key) + size, left)
+            for key, size in sizes.items()
+        )
+
+    def _left(self, sizes: Mapping[bytes, int], kept: asyncio.Future[Kept]) -> None:
+        self._inflight.give(sizes)
+        if not kept.cancelled():
+            kept.exception()  # its client may be gone: then nobody else looks at it
+
+    async def _ship(self) -> None:
+        pause_s = RECONNECT_MIN_S
+        while True:
+            try:
+                if self._run.before and self._run.before not in self._shipped:
+                    await self._become(self._run.before)
+                while True:
+                    await (self._ship_waiting() if self.straight else self._ship_spooled())
+                    pause_s = RECONNECT_MIN_S
+            except (DiaError, OSError) as error:
+                self._interrupted(error)
+            await self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, RECONNECT_MAX_S)
+
+    def _interrupted(self, error: Exception) -> None:
+        if isinstance(error, ProducerFenced) and self._name == self._run.name:
+            log.warning("edge_fenced", topic=self.topic, name=self._name)
+        self.straight = False
+        self._name = ""
+        self._turned.set()
+        code = error.code if isinstance(error, DiaError) else "spool_unreadable"
+        self._metrics.interruptions.labels(self.topic, code).inc()
+        log.warning("edge_lane_waits", topic=self.topic, code=code, why=str(error))
+
+    async def _become(self, name: str) -> None:
+        """L4, unless the lane is connected under ``name``."""
+        if name == self._name:
+            return
+        self._name = ""
+        if name == self._run.name and name not in self._shipped:
+            await self._at_disk(self._run.claim)
+        found = await self._shipper.connect(name)
+        self._name = name
+        self._shipped[name] = max(self._shipped.get(name, 0), found or 0)
+
+    async def _ship_waiting(self) -> None:
+        """L2, and L3 when it fails."""
+        await self._anything_waits(straight=True)
+        await self._clock.sleep(LINGER_S)
+        batch = self._take()
+        try:
+            await self._shipper.ship([entry.block for entry in batch])
+        except BaseException:
+            self._waiting.extendleft(reversed(batch))
+            raise
+        self._shipped[self._run.name] = batch[-1].block.number + 1
+        _answer(batch, "log")
+
+    async def _ship_spooled(self) -> None:
+        """L5 and L6."""
+        blocks, mark = await self._at_disk(partial(self._spool.read, BATCH_BYTES))
+        if not blocks:
+            await self._become(self._run.name)
+            # Blocks in doubt may not be in the spool yet, or wait for their turn at the disk: then
+            # look again.
+            if not self._waiting and not self._spooling and self._spool.is_empty:
+                self.straight = True
+                self._turned.set()
+                log.info("edge_lane_straight", topic=self.topic)
+            else:
+                await asyncio.sleep(0)
+            return
+        for name, named in groupby(blocks, attrgetter("edge")):
+            await self._become(name)
+            fresh = [block for block in named if block.number >= self._shipped[name]]
+            if fresh:
+                await self._shipper.ship(fresh)
+                self._shipped[name] = fresh[-1].number + 1
+        await self._at_disk(partial(self._spool.forget, mark))
+
+    async def _spool_what_waits(self) -> None:
+        """The second half of L3."""
+        while True:
+            await self._anything_waits(straight=False)
+            batch = self._take()
+            self._spooling = True
+            try:
+                blocks = [entry.block for entry in batch]
+                await self._at_disk(partial(self._spool.append, blocks))
+            except OSError as error:
+                log.warning("edge_spool_refused", topic=self.topic, why=str(error))
+                _fail(batch, NotStored(f"the spool cannot be written: {error.strerror}"))
+            except asyncio.CancelledError:
+                _fail(batch, NotStored("the edge is stopping"))
+                raise
+            else:
+                _answer(batch, "spool")
+            finally:
+                self._spooling = False
+
+    async def _at_disk(self, call: Callable[[], Any]) -> Any:
+        """Calls of a spool must not overlap."""
+        async with self._disk_turn:
+            found = await self._disk(call)
+            self._metrics.spool_bytes.labels(self.topic).set(self._spool.size_bytes)
+        return found
+
+    async def _anything_waits(self, *, straight: bool) -> None:
+        """Until blocks wait and the lane is ``straight``, or is not."""
+        while not self._waiting or self.straight is not straight:
+            self._turned.clear()
+            await self._turned.wait()
+
+    def _take(self) -> list[_Waiting]:
+        """From the front, `BATCH_BYTES` of them or one."""
+        batch: list[_Waiting] = []
+        size_bytes = 0
+        while self._waiting and (not batch or size_bytes < BATCH_BYTES):
+            batch.append(self._waiting.popleft())
+            size_bytes += batch[-1].block.size_bytes
+        return batch
+
+
+def _answer(batch: Sequence[_Waiting], where: Kept) -> None:
+    for entry in batch:
+        entry.kept.set_result(where)
+
+
+def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
+    for entry in batch:
+        entry.kept.set_exception(error)

@@ -1,0 +1,253 @@
+"""`dia edge serve` as a process: wired, listening, and stopped without losing an answer.
+
+A stop first ends the listening and answers what was asked; only then do the lanes stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+
+from streams.connect.access.attempts import Attempts
+from streams.connect.access.authentication import Authenticator
+from streams.connect.access.holds import HoldCheck, RedisHolds
+from streams.connect.access.listening import Listening
+from streams.connect.access.quotas import Quota, Quotas, RedisBuckets
+from streams.connect.access.tokens import TokenFile
+from streams.connect.access.web_server import WebServer, bounded
+from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.cache.process import BREAKER
+from streams.connect.cache.redis import connect
+from streams.connect.sinks.clickhouse import refuse_other_map
+from streams.core.clock import Clock, SystemClock
+from streams.core.degradation.degradation import Degradation
+from streams.core.errors import CacheUnavailable
+from streams.core.process.listener import bound
+from streams.core.process.version import app_version
+from streams.core.resilience.breaker import Breaker
+from streams.core.settings import Settings
+from streams.core.telemetry.health import HealthServer, HealthState, PartitionCounts
+from streams.core.telemetry.metrics import Metrics
+from streams.core.topics.topology import Topology
+from streams.core.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
+from streams.core.tracing.tracer import UNTRACED, Tracer
+from streams.core.types import Broker
+from streams.engine.decode.codecs import with_margin
+from streams.http.edge import shipment
+from streams.http.edge.app import Edge
+from streams.http.edge.body import Room
+from streams.http.edge.edge_run import EdgeRun
+from streams.http.edge.intake import Intake, topics_taken
+from streams.http.edge.lane import Bounds, Lane
+from streams.http.edge.shipment import Shipper
+from streams.http.edge.simulations import Simulations
+from streams.http.edge.spool import Spool
+from streams.http.edge.vitals import edge_watch
+
+log = structlog.get_logger(__name__)
+
+
+class EdgeProcess:
+    """The parts of one edge; its folders are locked from the start."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topology: Topology,
+        broker: Broker,
+        clock: Clock,
+        metrics: Metrics,
+        tracer: Tracer = UNTRACED,
+        *,
+        behind_proxy: bool = False,
+    ) -> None:
+        """``behind_proxy``: clients come through a proxy, which names them. Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
+        self._tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
+        self._tokens.read()
+        self.metrics = metrics
+        self.bug: BaseException | None = None
+        self.on_bug: Callable[[], None] = lambda: None
+        self._runs: list[EdgeRun] = []
+        self._settings = settings
+        self._simulations = Simulations(settings)
+        bounds = Bounds(settings.edge_inflight_bytes, settings.edge_spool_bytes)
+        folder = settings.home_path() / "edge"
+        lanes: dict[str, Lane] = {}
+        try:
+            for topic in topics_taken(topology):
+                run = EdgeRun(folder / topic)
+                self._runs.append(run)
+                lanes[topic] = Lane(
+                    topic,
+                    shipper=Shipper(broker, topic, clock, tracer),
+                    spool=_spool(folder / topic / "blocks", run),
+                    run=run,
+                    clock=clock,
+                    metrics=metrics.edge,
+                    bounds=bounds,
+                )
+        except BaseException:
+            self.close()
+            raise
+        limits = with_margin(settings.future_max_s, settings.late_max_s)
+        self.intake = Intake(topology, lanes, clock, limits, metrics.edge)
+        self.degradation = Degradation(clock, metrics)
+        self._watch = edge_watch(
+            self.degradation, clock, self.intake, folder, settings.state_free_min_bytes
+        )
+        self.quotas, holds = _limits(settings, topology.app, clock, metrics)
+        self._edge = Edge(
+            authenticator=Authenticator(self._tokens),
+            intake=self.intake,
+            results=self._simulations,
+            quotas=self.quotas,
+            holds=holds,
+            attempts=Attempts(clock),
+            room=Room(settings.edge_inflight_bytes),
+            clock=clock,
+            metrics=metrics.edge,
+            degradation=self.degradation,
+            body_bytes_max=settings.edge_body_bytes,
+            tracer=tracer,
+            behind_proxy=behind_proxy,
+        )
+
+    def app(self) -> Starlette:
+        """The application; its lanes run while it does."""
+        return self._edge.app(self._running)
+
+    def close(self) -> None:
+        """Give up connections and locks."""
+        self._simulations.close()
+        for run in self._runs:
+            run.close()
+
+    @contextlib.asynccontextmanager
+    async def _running(self, app: Starlette) -> AsyncIterator[None]:
+        lanes = asyncio.create_task(self.intake.run(), name="lanes")
+        watch = asyncio.create_task(self._watch.run(), name="health-watch")
+        # Beside the intake, which needs no shard and must not wait for one.
+        asking = asyncio.create_task(refuse_other_map(self._settings), name="shard-map")
+        for task in (lanes, watch, asking):
+            task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            for task in (lanes, watch, asking):
+                task.cancel()
+            await asyncio.gather(lanes, watch, asking, return_exceptions=True)
+            await self.quotas.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A lane, or the watch, ends by being cancelled. An error that ends a task, a bug or another
+        shard map, ends the process: what was answered is safe, and the next one goes on with it."""
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self.bug = bug
+            self.on_bug()
+
+
+def _limits(
+    settings: Settings, app: str, clock: Clock, metrics: Metrics
+) -> tuple[Quotas, HoldCheck]:
+    """Shared with other edges, and with workers, where there is a Redis."""
+    buckets, breaker, holds = None, None, HoldCheck()
+    if settings.redis_url:
+        client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
+        buckets = RedisBuckets(client, "edge")
+        breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
+        holds = HoldCheck(RedisHolds(client, app), breaker)
+    limits = {
+        Quota.REQUESTS: settings.edge_requests,
+        Quota.EVENTS: settings.edge_events,
+        Quota.BYTES: settings.edge_bytes,
+        Quota.SIMULATIONS: settings.edge_simulations,
+        Quota.REFUSED_US: settings.edge_refused_ms * 1000,
+    }
+    return Quotas(clock, metrics.edge, limits=limits, buckets=buckets, breaker=breaker), holds
+
+
+def _spool(folder: Path, run: EdgeRun) -> Spool:
+    opened = Spool(folder, run.seed)
+    if opened.cut_bytes:
+        log.warning("edge_spool_cut", folder=str(folder), torn_bytes=opened.cut_bytes)
+    return opened
+
+
+def serve(
+    settings: Settings, topology: Topology, listening: Listening, said: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``said`` is told the address.
+
+    Raises `RefusedBySafety` for an address that is not safe, `AddressUnavailable` for one that is
+    taken, `UsageError` for TLS files that do not fit, and what `EdgeProcess` does.
+    """
+    listening.require_safe()
+    asyncio.run(_serve(settings, topology, listening, said))
+
+
+async def _serve(
+    settings: Settings, topology: Topology, listening: Listening, said: Callable[[str], None]
+) -> None:
+    tls = listening.tls
+    with (
+        bound(listening.host, listening.port, "DIA_EDGE_PORT") as listener,
+        bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
+    ):
+        await _serve_on(listener, probes, tls, settings, topology, said, listening)
+
+
+async def _serve_on(
+    listener: socket.socket,
+    probes: socket.socket,
+    tls: ssl.SSLContext | None,
+    settings: Settings,
+    topology: Topology,
+    said: Callable[[str], None],
+    listening: Listening,
+) -> None:
+    clock, metrics = SystemClock(), Metrics(version=app_version(), process="edge")
+    # The broker ends a transaction that a dead edge left open, and that readers wait for,
+    # somewhat later than a live one would have given it up.
+    patient = replace(settings, commit_timeout_s=shipment.SHIP_TIMEOUT_S)
+    tracer = tracer_of(settings, "dia-edge", clock, metrics)
+    broker = KafkaBroker.from_settings(patient)
+    process = EdgeProcess(
+        *(settings, topology, broker, clock, metrics, tracer),
+        behind_proxy=listening.behind_tls,
+    )
+    state = HealthState(clock)
+    health = HealthServer(state, metrics, clock, probes)
+    process.degradation.on_change = state.set_standing
+    try:
+        health_port = await health.start()
+        state.set_partitions(PartitionCounts())
+        server = WebServer(
+            process.app(),
+            listener,
+            tls=tls,
+            connections=bounded(0 if listening.behind_tls else settings.address_connections),
+            refused=lambda reason: metrics.connections.refused.labels(reason).inc(),
+        )
+
+        def listens(url: str) -> None:
+            state.mark_started()
+            said(f"listening on {url}; metrics and probes on port {health_port}")
+
+        server.on_listening = listens
+        server.on_draining = state.mark_draining
+        process.on_bug = server.stop
+        await server.run_until_stopped()
+        if process.bug is not None:
+            raise process.bug
+    finally:
+        await health.stop()
+        process.close()
+        await asyncio.to_thread(tracer.close, CLOSE_TIMEOUT_S)

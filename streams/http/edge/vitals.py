@@ -1,0 +1,48 @@
+"""What an edge measures: whether events go straight to the log, and whether its disk has room.
+
+It needs one of the two. Level 1: events wait on its disk, or its disk is full while Kafka takes all.
+Level 3: neither is there, so nothing could be kept, and nothing is asked to be.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streams.core.clock import Clock
+from streams.core.degradation.degradation import DISK, KAFKA, Degradation
+from streams.core.degradation.level import Level, Reading
+from streams.core.degradation.room import room_reading
+from streams.core.degradation.silence import Silence
+from streams.core.degradation.watch import HealthWatch, Read
+from streams.http.edge.intake import Intake
+
+STRAIGHT_S = 5.0
+"""Connecting and draining take a moment that is no news."""
+
+
+def edge_watch(
+    degradation: Degradation, clock: Clock, intake: Intake, folder: Path, free_min_bytes: int
+) -> HealthWatch:
+    """The watch over one edge, whose spools are in ``folder``."""
+    lanes = intake.lanes.values()
+    straight = Silence(
+        "Kafka",
+        clock,
+        level=Level.DEGRADED,
+        after_s=STRAIGHT_S,
+        heard_at=lambda: clock.monotonic() if all(lane.straight for lane in lanes) else None,
+    )
+    room = _needed_room(intake, room_reading(folder, free_min_bytes))
+    return HealthWatch(degradation, clock, {KAFKA: straight.reading, DISK: room})
+
+
+def _needed_room(intake: Intake, room: Read) -> Read:
+    """A full disk is level 3 only while no lane goes straight."""
+
+    def read() -> Reading:
+        found = room()
+        if any(lane.straight for lane in intake.lanes.values()):
+            return Reading(min(found.level, Level.DEGRADED), found.why)
+        return found
+
+    return read

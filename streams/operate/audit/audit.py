@@ -1,0 +1,282 @@
+"""One audit from beginning to end: read the books, compare, and in a deep one read the log again.
+
+A running pipeline is always a little ahead of its rows. So what differs is looked at again until
+it agrees or ``wait_s`` is over; a partition that commits between two looks cannot agree, and is
+left to the deep audit, in which windows that changed after the ledger's last commit are not
+judged. Only what still differs then is a finding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+
+from streams.core.clock import Clock
+from streams.core.records.bad_records import KeyMisplaced, TenantOverQuota, UnknownSchemaVersion
+from streams.core.settings import Settings
+from streams.core.topics.topic import Topic
+from streams.core.types import Broker, LogReader, TopicPartition
+from streams.core.words.moments import iso_s
+from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.window_agent import WindowAgent
+from streams.engine.engine_tables import MINUTE_WINDOWS
+from streams.operate.audit import placement
+from streams.operate.audit.books import Books, PartitionBooks, ShedRange
+from streams.operate.audit.compare import compare
+from streams.operate.audit.finding import Finding, shortened, span
+from streams.operate.audit.judge import Rules
+from streams.operate.audit.minute_recount import MinuteRecount, recount_minutes
+from streams.operate.audit.reading import Reading
+from streams.operate.audit.recount import Recount
+from streams.operate.audit.shards import Shards
+from streams.operate.audit.window_audit import (
+    WindowAudit,
+    beyond_recounting,
+    not_judged,
+    whole_range,
+)
+from streams.operate.audit.windows import compare_counters, compare_dead, compare_windows, put_back
+
+_POLL_S = 2.0
+_FOREVER_S = 1 << 31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``from_s`` and ``to_s`` bound the windows of a deep audit; None: all that are kept."""
+
+    deep: bool
+    from_s: int | None
+    to_s: int | None
+    wait_s: float
+
+
+@dataclass(slots=True)
+class Report:
+    """What was compared, what differs, and what was found on the way (``notes``). ``not_recounted``: what
+    a deep audit could not judge by the log; a clean one proves nothing of it."""
+
+    books: list[Books] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    not_recounted: list[str] = field(default_factory=list)
+    records_read_again: int = 0
+    windows_judged: int = 0
+
+    @property
+    def clean(self) -> bool:
+        return not self.findings
+
+
+async def audit(
+    options: Options,
+    agents: Sequence[Agent],
+    settings: Settings,
+    broker: Broker,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> Report:
+    """Audit every agent's source. Raises `DependencyUnreachable`, `BrokerUnavailable` and
+    `UnknownTopic` (all exit code 4)."""
+    async with AsyncExitStack() as opened:
+        shards = Shards(settings)
+        opened.callback(shards.close)
+        reader = await broker.reader()
+        opened.push_async_callback(reader.close)
+        admin = await broker.admin()
+        opened.push_async_callback(admin.close)
+        reading = Reading(settings, clock, shards, reader, admin)
+        run = _Audit(options, settings, clock, shards, reader, reading, Report(), say)
+        for agent in agents:
+            await run.one(agent)
+        return run.report
+
+
+@dataclass(slots=True)
+class _Audit:
+    options: Options
+    settings: Settings
+    clock: Clock
+    shards: Shards
+    reader: LogReader
+    reading: Reading
+    report: Report
+    say: Callable[[str], None]
+    _elsewhere: set[bytes] = field(default_factory=set)
+    """of the topic being read again: keys found in partitions they do not belong into"""
+
+    async def one(self, agent: Agent) -> None:
+        self.say(f"comparing the books of {agent.source.name} ({agent.group})")
+        deadline_s = self.clock.monotonic() + self.options.wait_s
+        books = await self.reading.books(agent)
+        while (findings := compare(books)) and self.clock.monotonic() < deadline_s:
+            self.say(f"{len(findings)} differences; looking again, it may be on its way")
+            await self.clock.sleep(_POLL_S)
+            before, books = books, await self.reading.books(agent)
+            books = replace(books, moving=before.moving | _moved(before, books))
+        self.report.books.append(books)
+        self.report.findings += findings
+        self._remark(books)
+        if self.options.deep and MINUTE_WINDOWS in agent.tables:
+            for partition in books.partitions:
+                if partition.ledger:
+                    await self._deep(agent.source, books, partition)
+            await self._placement(agent.source, books)
+            return
+        await self._sample_keys(books)
+        if self.options.deep and isinstance(agent, WindowAgent):
+            await self._app_windows(agent, books)
+        elif self.options.deep:
+            self.report.not_recounted.append(
+                f"{books.topic}: what the agent {agent.name} makes of its events comes of a function of "
+                f"the app, which an audit does not run again"
+            )
+
+    async def _sample_keys(self, books: Books) -> None:
+        found = await placement.sample(self.reader, books.topic, len(books.partitions))
+        if found:
+            self.report.notes.append(placement.sample_note(books.topic, found))
+
+    async def _placement(self, source: Topic, books: Books) -> None:
+        """Which ids were counted in two partitions, after every partition was read again."""
+        keys, self._elsewhere = sorted(self._elsewhere), set()
+        if not keys:
+            return
+        doubled = placement.Doubled(frozenset(keys), self._rules(source))
+        for partition in books.partitions:
+            if partition.ledger:
+                await doubled.read(self.reader, books.topic, partition)
+        if doubled.ids:
+            self.report.findings.append(placement.finding(books.topic, keys, doubled))
+        else:
+            read = "" if doubled.whole else " that could be read"
+            self.report.notes.append(
+                f"{books.topic}: {len(keys)} keys lie in partitions that murmur2 does not name, no "
+                f"id of them{read} was counted twice: {placement.ADVICE}"
+            )
+
+    def _rules(self, source: Topic) -> Rules:
+        settings = self.settings
+        return Rules(
+            source=source,
+            future_max_ms=settings.future_max_s * 1000,
+            late_max_ms=settings.late_max_s * 1000,
+            dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
+        )
+
+    def _remark(self, books: Books) -> None:
+        notes = self.report.notes
+        notes += [_shed_note(books.topic, one) for p in books.partitions for one in p.shed]
+        if books.moving:
+            notes.append(
+                f"{books.topic}: partitions {sorted(books.moving)} commit while they are read: their "
+                f"ledger was not compared with rows and offsets; --deep judges their windows"
+            )
+        if books.lag:
+            notes.append(f"{books.topic}: {books.lag} records are not consumed yet")
+        if lost := books.dead.trimmed - books.dead.unreadable.keys():
+            notes.append(
+                f"{books.topic}.dlq has lost its oldest records in partitions {sorted(lost)}: they "
+                f"are not compared"
+            )
+        notes += [f"{books.topic}.dlq: {why}" for why in books.dead.unreadable.values()]
+        if books.expired_events:
+            notes.append(
+                f"{books.topic}: minutes have expired, so events in rows are compared in total, "
+                f"not per partition"
+            )
+
+    async def _deep(self, source: Topic, books: Books, partition: PartitionBooks) -> None:
+        self.say(f"reading {books.topic}/{partition.partition} again")
+        # A day more than rows are certainly kept: a window that opened older has no minute row.
+        oldest_s = self.reading.kept_s() + 86_400
+        from_s, to_s = self._bounds_s(oldest_s)
+        tp = TopicPartition(books.topic, partition.partition)
+        refused = books.dead.offsets(tp, UnknownSchemaVersion.code)
+        refused |= books.dead.offsets(tp, KeyMisplaced.code)
+        refused |= books.dead.offsets(tp, TenantOverQuota.code)
+        counted = await recount_minutes(
+            self.reader, books.topic, partition, self._rules(source), from_s, to_s, refused
+        )
+        number, of = partition.partition, len(books.partitions)
+        self._elsewhere |= placement.elsewhere(counted.keys, number, of)
+        windows = await self._windows(books, counted)
+        self._compare_counts(books, partition, counted)
+        self.report.findings += windows
+
+    def _bounds_s(self, oldest_s: int) -> tuple[int, int]:
+        """First and end of the windows to judge."""
+        options = self.options
+        to_s = options.to_s if options.to_s is not None else _FOREVER_S
+        return max(oldest_s, options.from_s or 0), to_s
+
+    def _compare_counts(self, books: Books, partition: PartitionBooks, counted: Recount) -> None:
+        topic, number = books.topic, partition.partition
+        whole = number not in books.dead.trimmed
+        self.report.findings += [
+            *shortened(compare_counters(topic, counted, partition.ledger)),
+            *shortened(compare_dead(topic, counted, books.dead.in_dlq, whole=whole)),
+        ]
+        self.report.records_read_again += counted.records
+        self.report.not_recounted += [f"{topic}/{number}: {note}" for note in counted.notes]
+
+    async def _app_windows(self, agent: WindowAgent, books: Books) -> None:
+        """Recount the windows of an app, partition by partition."""
+        report = self.report
+        report.not_recounted += beyond_recounting(agent)
+        auditing = WindowAudit(
+            self._bounds_s(0), self.options.wait_s, self._rules(agent.source), self.settings, self.clock,
+            self.shards, self.reader, self.reading,
+        )  # fmt: skip
+        for partition in books.partitions:
+            if not partition.ledger:
+                continue
+            tp = TopicPartition(books.topic, partition.partition)
+            self.say(f"reading {tp} again")
+            counted = await auditing.recount(agent, books, partition)
+            kept_s = [auditing.kept_s(one) for one in agent.windows]
+            report.not_recounted += whole_range(agent, tp, counted, kept_s)
+            self._compare_counts(books, partition, counted)
+            for declared in () if counted.overfull or counted.unsteady else agent.windows:
+                compared = await auditing.compare(declared, agent, books, counted)
+                report.findings += shortened(compared.findings)
+                report.windows_judged += compared.judged
+                report.not_recounted += not_judged(declared, tp, counted, compared)
+
+    async def _windows(self, books: Books, counted: MinuteRecount) -> list[Finding]:
+        topic = books.topic
+        deadline_s = self.clock.monotonic() + self.options.wait_s
+        while True:
+            bounds = counted.judged_from_s, counted.to_s
+            stored = await self.shards.windows(counted.partition, *bounds)
+            put_back(books.refused.of(counted.partition), stored)
+            compared = await asyncio.to_thread(compare_windows, topic, counted, stored)
+            if not compared.findings or self.clock.monotonic() >= deadline_s:
+                break
+            await self.clock.sleep(_POLL_S)
+        self.report.windows_judged += compared.judged
+        if compared.in_motion:
+            self.report.not_recounted.append(
+                f"{topic}/{counted.partition}: {compared.in_motion} windows changed meanwhile"
+            )
+        return shortened(compared.findings)
+
+
+def _shed_note(topic: str, shed: ShedRange) -> str:
+    offsets = span(shed.first, shed.until - 1)
+    return (
+        f"{topic}/{shed.partition}: offsets {offsets} ({shed.until - shed.first}) were not "
+        f"processed, by order {shed.order} of {shed.actor} ({iso_s(shed.at_ms // 1000)}): {shed.reason}"
+    )
+
+
+def _moved(before: Books, now: Books) -> frozenset[int]:
+    """The partitions that committed between two readings."""
+    was = {books.partition: books.committed_offset for books in before.partitions}
+    return frozenset(
+        books.partition
+        for books in now.partitions
+        if books.committed_offset != was.get(books.partition)
+    )

@@ -1,0 +1,132 @@
+"""What the parties say of one source topic, as it was read, before anything is compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streams.core.types import TopicPartition
+from streams.operate.audit.refused import RefusedRows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """One epoch of one partition, cumulative up to ``next_offset``."""
+
+    partition: int
+    epoch: int
+    next_offset: int
+    read: int
+    applied: int
+    duplicates: int
+    dead: int
+    gaps: int
+    dead_by_code: Mapping[str, int]
+    shed: int = 0
+
+    @property
+    def start_offset(self) -> int:
+        """Where the epoch began."""
+        return self.next_offset - self.read - self.gaps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShedRange:
+    """Offsets from ``first`` to ``until``, exclusive, that ``actor`` had skipped at ``at_ms``."""
+
+    partition: int
+    epoch: int
+    first: int
+    until: int
+    order: str
+    actor: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionBooks:
+    """``begin_offset`` and ``end_offset`` bound the source log; the committed ones are None
+    where the group has committed nothing."""
+
+    partition: int
+    begin_offset: int
+    end_offset: int
+    committed_offset: int | None
+    committed_epoch: int | None
+    ledger: tuple[LedgerRow, ...]
+    """by epoch"""
+    shed: tuple[ShedRange, ...] = ()
+    """by epoch and offset"""
+
+    @property
+    def lag(self) -> int:
+        """Records (and gaps) that the group has not consumed."""
+        done = self.begin_offset if self.committed_offset is None else self.committed_offset
+        return max(0, self.end_offset - done)
+
+
+@dataclass(slots=True)
+class DeadLetters:
+    """``in_dlq`` maps the id of a dead letter to its error code; ``records`` counts them by
+    (partition, code), repeats of an id included; ``trimmed`` partitions have lost some. So have
+    those with batches that cannot be opened, ``unreadable``: a sentence by partition."""
+
+    in_dlq: dict[str, str] = field(default_factory=dict)
+    in_rows: dict[str, str] = field(default_factory=dict)
+    records: Counter[tuple[int, str]] = field(default_factory=Counter)
+    trimmed: set[int] = field(default_factory=set)
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+    def codes(self, tp: TopicPartition) -> dict[int, str]:
+        """Error code by source offset of every dead letter of a record of the partition, also of those
+        that only ClickHouse still has."""
+        prefix = f"{tp}/"
+        return {
+            int(offset): code
+            for name, code in {**self.in_rows, **self.in_dlq}.items()
+            if name.startswith(prefix) and (offset := name.removeprefix(prefix)).isdecimal()
+        }
+
+    def offsets(self, tp: TopicPartition, code: str) -> set[int]:
+        """Source offsets of the partition's dead letters of one error code."""
+        prefix = f"{tp}/"
+        return {
+            int(name.removeprefix(prefix))
+            for name, found in self.in_dlq.items()
+            if found == code and name.startswith(prefix)
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """An hour or day of one series that is not the sum of its minutes."""
+
+    table: str
+    series: str
+    start: str
+    in_minutes: tuple[int, float]
+    stored: tuple[int, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Everything a shallow audit compares for one topic. ``rows`` counts the events of window
+    rows by (partition, epoch); None where the topic has no windows. ``expired_events`` are those
+    of days whose minutes have begun to expire, counted in the day rows. ``moving`` partitions
+    committed while they were read, so their parties were heard at different moments."""
+
+    group: str
+    topic: str
+    partitions: tuple[PartitionBooks, ...]
+    dead: DeadLetters
+    refused: RefusedRows
+    rows: Mapping[tuple[int, int], int] | None
+    expired_events: int
+    stale: tuple[Stale, ...]
+    moving: frozenset[int] = frozenset()
+
+    @property
+    def lag(self) -> int:
+        return sum(books.lag for books in self.partitions)

@@ -1,0 +1,221 @@
+"""Every sentence two parties must agree on, checked; pure functions of the books.
+
+ledger      read = applied + duplicates + dead + shed; its epochs follow one another
+offsets     the committed offset and epoch are the ledger's
+rows        sum(n) of the window rows = applied, per partition and epoch
+shed        the ledger's count = the offsets of the orders that were carried out
+dead        the ledger's counts by code = the records in the DLQ; rows and DLQ hold the same ids
+roll-ups    every hour and day is the sum of its minutes
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from streams.operate.audit.books import Books, LedgerRow, PartitionBooks
+from streams.operate.audit.finding import Finding, Place, shortened, span
+
+
+def compare(books: Books) -> list[Finding]:
+    """Every disagreement, partition by partition.
+
+    Of moving partitions only what one ledger row says of itself can be judged.
+    """
+    moving = books.moving
+    findings = [f for p in books.partitions for row in p.ledger for f in _adds_up(books, row)]
+    at_rest = [p for p in books.partitions if p.partition not in moving]
+    for partition in at_rest:
+        findings += _offsets(books, partition)
+        findings += _shed(books, partition)
+    findings += [f for f in _rows(books) if f.place.partition not in moving]
+    findings += _dead_counts(books, at_rest)
+    findings += shortened(f for f in _dead_ids(books) if f.place.partition not in moving)
+    findings += shortened(_stale(books))
+    return findings
+
+
+def _adds_up(books: Books, row: LedgerRow) -> Iterator[Finding]:
+    accounted = row.applied + row.duplicates + row.dead + row.shed
+    where = _where(books, row)
+    if row.read != accounted:
+        yield Finding(
+            place=where,
+            check="ledger: read = applied + duplicates + dead + shed",
+            expected=str(row.read),
+            found=str(accounted),
+            meaning="records were read and not accounted for",
+        )
+    if row.dead != sum(row.dead_by_code.values()):
+        yield Finding(
+            place=where,
+            check="ledger: dead = sum of dead_by_code",
+            expected=str(row.dead),
+            found=str(sum(row.dead_by_code.values())),
+            meaning="dead letters are counted without a code",
+        )
+    if row.start_offset < 0:
+        yield Finding(
+            place=where,
+            check="ledger: next_offset - start = read + gaps",
+            expected=str(row.next_offset),
+            found=str(row.read + row.gaps),
+            meaning="more offsets were passed than the log has: some were folded twice",
+        )
+
+
+def _offsets(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
+    place = Place(books.topic, partition.partition)
+    committed = partition.committed_offset
+    latest = partition.ledger[-1] if partition.ledger else None
+    if latest is None:
+        if committed is not None and committed > partition.begin_offset:
+            yield Finding(
+                place=replace(place, offsets=span(partition.begin_offset, committed - 1)),
+                check="committed offset = ledger",
+                expected=str(committed),
+                found="no ledger row",
+                meaning="the ledger row of this partition is missing from ClickHouse",
+            )
+        return
+    if committed is not None and committed != latest.next_offset:
+        low, high = sorted((committed, latest.next_offset))
+        yield Finding(
+            place=replace(place, offsets=span(low, high - 1)),
+            check="committed offset = ledger",
+            expected=str(committed),
+            found=str(latest.next_offset),
+            meaning="the ledger row is not the last commit's: ClickHouse is behind, or the "
+            "group's offset was moved by hand",
+        )
+    epoch = partition.committed_epoch
+    if epoch is not None and epoch != latest.epoch:
+        yield Finding(
+            place=place,
+            check="committed epoch = ledger",
+            expected=str(epoch),
+            found=str(latest.epoch),
+            meaning="the last reset of this partition is not in the ledger",
+        )
+
+
+def _shed(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
+    for row in partition.ledger:
+        ranges = [one for one in partition.shed if one.epoch == row.epoch]
+        listed = sum(one.until - one.first for one in ranges)
+        if listed != row.shed:
+            yield Finding(
+                place=_where(books, row),
+                check="ledger's shed = shed_ranges",
+                expected=str(row.shed),
+                found=str(listed),
+                meaning="offsets were skipped and nobody is named who wanted it"
+                if listed < row.shed
+                else "somebody is named for skipping what was not skipped",
+            )
+
+
+def _rows(books: Books) -> Iterator[Finding]:
+    if books.rows is None or (books.expired_events and books.moving):
+        return
+    applied = {(r.partition, r.epoch): r for p in books.partitions for r in p.ledger}
+    if books.expired_events:
+        yield from _total(books, sum(row.applied for row in applied.values()))
+        return
+    for key in sorted(applied.keys() | books.rows.keys()):
+        row, found = applied.get(key), books.rows.get(key, 0)
+        expected = row.applied if row is not None else 0
+        if expected == found:
+            continue
+        where = _where(books, row) if row is not None else Place(books.topic, key[0])
+        yield Finding(
+            place=where,
+            check="applied = events in window rows",
+            expected=str(expected),
+            found=str(found),
+            meaning=f"{_gap(expected, found)} in epoch {key[1]}; --deep names the windows",
+        )
+
+
+def _total(books: Books, applied: int) -> Iterator[Finding]:
+    """Rows do not tell partitions apart once minutes expire: days are kept per series only."""
+    assert books.rows is not None
+    found = sum(books.rows.values()) + books.expired_events
+    if found != applied:
+        yield Finding(
+            place=Place(books.topic),
+            check="applied = events in window rows",
+            expected=str(applied),
+            found=str(found),
+            meaning=f"{_gap(applied, found)}, over all partitions",
+        )
+
+
+def _gap(expected: int, found: int) -> str:
+    return f"{expected - found} events lost" if found < expected else f"{found - expected} too many"
+
+
+def _dead_counts(books: Books, at_rest: Sequence[PartitionBooks]) -> Iterator[Finding]:
+    for partition in at_rest:
+        number = partition.partition
+        ledger: Counter[str] = Counter()
+        for row in partition.ledger:
+            ledger.update(row.dead_by_code)
+        dlq = {code: n for (p, code), n in books.dead.records.items() if p == number}
+        for code in sorted({*ledger, *dlq}):
+            expected, found = ledger[code], dlq.get(code, 0)
+            trimmed = number in books.dead.trimmed and found < expected
+            if expected != found and not trimmed:
+                yield Finding(
+                    place=Place(books.topic, number),
+                    check="ledger's dead letters = records in the DLQ",
+                    expected=f"{expected} {code}",
+                    found=f"{found} {code}",
+                    meaning="a dead letter was lost"
+                    if found < expected
+                    else "a record was dead-lettered twice, or by something else",
+                )
+
+
+def _dead_ids(books: Books) -> Iterator[Finding]:
+    dlq, rows = books.dead.in_dlq, books.dead.in_rows
+    for name in sorted(dlq.keys() - rows.keys()):
+        yield _dead_id(name, dlq[name], "no row", "the dead letter has no row in ClickHouse")
+    for name in sorted(rows.keys() - dlq.keys()):
+        topic, partition, _ = [*name.split("/"), "0", ""][:3]
+        if partition.isdecimal() and int(partition) in books.dead.trimmed:
+            continue
+        yield _dead_id(name, "not in the DLQ", rows[name], f"nothing in {topic}.dlq has this id")
+
+
+def _dead_id(name: str, expected: str, found: str, meaning: str) -> Finding:
+    topic, partition, offset = [*name.split("/"), "", ""][:3]
+    return Finding(
+        place=Place(topic, int(partition) if partition.isdecimal() else None, offset),
+        check="DLQ = dead_letters rows",
+        expected=expected,
+        found=found,
+        meaning=meaning,
+    )
+
+
+def _stale(books: Books) -> Iterator[Finding]:
+    for stale in books.stale:
+        yield Finding(
+            place=Place(books.topic, window=f"{stale.series} {stale.start}"),
+            check=f"{stale.table} = sum of its minutes",
+            expected=_counted(*stale.in_minutes),
+            found=_counted(*stale.stored),
+            meaning="the minutes changed after they were rolled up, or the roll-up is missing",
+        )
+
+
+def _counted(n: int, s1: float) -> str:
+    return f"n={n} sum={s1!r}"
+
+
+def _where(books: Books, row: LedgerRow) -> Place:
+    start = max(0, row.start_offset)
+    offsets = span(start, row.next_offset - 1) if row.next_offset > start else ""
+    return Place(books.topic, row.partition, offsets)

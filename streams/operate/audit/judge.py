@@ -1,0 +1,183 @@
+"""What each record of a topic of metrics must have become, decided a second time.
+
+Written from the contract of the event, record by record, with the standard library's JSON and
+nothing of the pipeline's codecs, hashes or tables: where both agree, neither got it from the
+other. A property test holds them against each other (tests/properties/test_judge.py).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+
+from schemas.fields import INT64_MAX, VALUE_MAX
+from streams.core.records import headers
+from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
+from streams.core.types import Headers
+from streams.operate.audit.log_age import FirstSeen, Verdict
+
+_NAMES_REQUIRED = ("tenant_id", "model_id", "metric")
+_NAMES_OPTIONAL = ("event_id", "run_id")
+_NAME_MAX = 128
+_PLAIN_VERSION = 1
+"""Of a record that names none; read here without the pipeline's decoder."""
+_PLAIN_DIGITS = 30
+"""Longer integers are kept as floats: no field takes them, and int() refuses thousands of digits."""
+
+
+class Event(NamedTuple):
+    """A record that is well-formed. ``identity`` and ``said`` decide repeats and conflicts."""
+
+    series: tuple[str, str, str]
+    ts_ms: int
+    value: float
+    identity: tuple[str, str | bytes]
+    said: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a verdict depends on: the published versions of the topic, and settings in milliseconds."""
+
+    source: Topic
+    future_max_ms: int
+    late_max_ms: int
+    dedupe_ttl_ms: int
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges the records of one partition and epoch, in log order."""
+
+    rules: Rules
+    _seen: FirstSeen = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._seen = FirstSeen(self.rules.dedupe_ttl_ms)
+
+    def pass_by(self, append_ms: int) -> None:
+        """A record whose verdict is known otherwise: it is part of the log's time all the same."""
+        self._seen.read(append_ms)
+
+    def judge(
+        self, append_ms: int, key: bytes | None, value: bytes | None, found: Headers
+    ) -> tuple[Verdict, Event | None]:
+        """The verdict, and the event of an applied record."""
+        self._seen.read(append_ms)
+        event = _event(append_ms, key, value, found, self.rules)
+        if event is None:
+            return "dead", None
+        verdict = self._seen.verdict(append_ms, event.identity, event.said)
+        return verdict, event if verdict == "applied" else None
+
+
+def _event(
+    append_ms: int, key: bytes | None, value: bytes | None, found: Headers, rules: Rules
+) -> Event | None:
+    """The event, or None where the record must be a dead letter."""
+    judged_ms = _judged_ms(append_ms, found)
+    version = _version(found, rules.source)
+    if judged_ms is None or version is None or value is None:
+        return None
+    fields = _fields(value) if version == _PLAIN_VERSION else _upcast(value, rules.source, version)
+    if fields is None:
+        return None
+    tenant, ts_ms = fields["tenant_id"], fields["ts"]
+    if key != tenant.encode():
+        return None
+    if not judged_ms - rules.late_max_ms <= ts_ms <= judged_ms + rules.future_max_ms:
+        return None
+    event_id, number = fields.get("event_id"), float(fields["value"])
+    return Event(
+        series=(tenant, fields["model_id"], fields["metric"]),
+        ts_ms=ts_ms,
+        value=number,
+        identity=(tenant, value if event_id is None else event_id),
+        said=(fields["model_id"], fields["metric"], ts_ms, number, fields.get("run_id")),
+    )
+
+
+def _judged_ms(append_ms: int, found: Headers) -> int | None:
+    """When the record was first appended; None where its headers refuse it."""
+    replayed = headers.last(found, headers.REPLAY_APPEND_TS) if found else None
+    if replayed is None:
+        return append_ms
+    first_ms = headers.decimal(replayed)
+    return first_ms if first_ms is not None and first_ms <= append_ms else None
+
+
+def _version(found: Headers, source: Topic) -> int | None:
+    """The schema version the headers name; None where it was never published."""
+    named = headers.last(found, headers.SCHEMA) if found else None
+    version = _PLAIN_VERSION if named is None else headers.decimal(named)
+    return version if version in source.versions else None
+
+
+def _upcast(value: bytes, source: Topic, version: int) -> dict[str, Any] | None:
+    """The object of another version, made today's by the published steps: they are the contract,
+    so there is no second opinion of them."""
+    way = source.reading(version)
+    try:
+        event = msgspec.convert(_document(value), way.type)
+    except (ValueError, RecursionError):
+        return None
+    for step in way.steps:
+        event = step(event)
+    fields = msgspec.to_builtins(event)
+    return fields if _well_typed(fields) else None
+
+
+def _fields(value: bytes | None) -> dict[str, Any] | None:
+    """The object of a valid value; None for any other bytes."""
+    if not value or len(value) > MAX_RECORD_BYTES:
+        return None
+    try:
+        fields = _document(value)
+        if b"\\u" in value:
+            json.dumps(fields, ensure_ascii=False).encode()  # raises for half a surrogate pair
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) and _well_typed(fields) else None
+
+
+def _document(value: bytes) -> Any:
+    """The JSON value, its ``ts`` an integer where it is a whole number, however it is written.
+
+    Raises ValueError for what is no JSON, RecursionError for what is nested too deeply.
+    """
+    text = value.decode()
+    found = json.loads(text, parse_int=_integer, parse_constant=_refuse)
+    if isinstance(found, dict) and type(found.get("ts")) is float:
+        written: Decimal = json.loads(text, parse_float=Decimal, parse_int=str)["ts"]
+        if written.adjusted() < _PLAIN_DIGITS and written == written.to_integral_value():
+            found["ts"] = int(written)
+    return found
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _PLAIN_DIGITS else float(digits)
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _well_typed(fields: dict[str, Any]) -> bool:
+    ts, value = fields.get("ts"), fields.get("value")
+    return (
+        all(_is_name(fields.get(name)) for name in _NAMES_REQUIRED)
+        and all(fields.get(name) is None or _is_name(fields[name]) for name in _NAMES_OPTIONAL)
+        and type(ts) is int
+        and 0 <= ts <= INT64_MAX
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -VALUE_MAX <= value <= VALUE_MAX
+    )
+
+
+def _is_name(found: object) -> bool:
+    return isinstance(found, str) and 1 <= len(found) <= _NAME_MAX

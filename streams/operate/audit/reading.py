@@ -1,0 +1,143 @@
+"""The books of one source topic, read from Kafka and from every shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.connect.broker.log_range import behind, decided_end, read_some
+from streams.core.clock import Clock
+from streams.core.errors import BatchUnreadable, UnknownTopic
+from streams.core.records import headers
+from streams.core.settings import Settings
+from streams.core.topics.topic import Topic
+from streams.core.types import Admin, CommittedOffset, Headers, LogReader, TopicPartition
+from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.window_agent import windows_of
+from streams.engine.engine_tables import MINUTE_WINDOWS
+from streams.engine.runtime.offsets.commit_mark import epoch_of
+from streams.operate.audit.books import Books, DeadLetters, LedgerRow, PartitionBooks, ShedRange
+from streams.operate.audit.refused import RefusedRows
+from streams.operate.audit.shards import Shards
+
+_DAY_S = 86_400
+_ROLL_UP_SLACK_S = 60
+_SINK = "sink"
+
+
+class Reading:
+    """Reads books with clients that its owner opens and closes."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, shards: Shards, reader: LogReader, admin: Admin
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._shards = shards
+        self._reader = reader
+        self._admin = admin
+
+    def kept_s(self) -> int:
+        """The start of the first UTC day of which no minute can have expired."""
+        now_s = self._clock.now_ms() // 1000
+        return now_s // _DAY_S * _DAY_S - (self._settings.m1_retention_days - 1) * _DAY_S
+
+    async def books(self, agent: Agent) -> Books:
+        """Raises `UnknownTopic` when the source does not exist."""
+        source, group = agent.source, agent.group
+        topics = await self._admin.describe_topics()
+        if source.name not in topics:
+            raise UnknownTopic(f"topic {source.name} does not exist. Run `dia topics apply`.")
+        ledger = await self._shards.ledger(group, source.name)
+        shed = await self._shards.shed(group, source.name)
+        numbers = range(topics[source.name].partitions)
+        partitions = [await self._partition(agent, number, ledger, shed) for number in numbers]
+        tables = frozenset(one.name for one in windows_of(agent))
+        dead, refused = await self._dead(source, group, numbers, RefusedRows(tables))
+        rows, expired, stale = None, 0, []
+        if MINUTE_WINDOWS in agent.tables:
+            kept_s = self.kept_s()
+            rows = await self._shards.events(kept_s)
+            for key, n in refused.events().items():
+                rows[key] = rows.get(key, 0) + n
+            expired = await self._shards.expired_events(kept_s)
+            stale = await self._shards.stale(kept_s, self._over_s())
+        return Books(
+            group=group,
+            topic=source.name,
+            partitions=tuple(partitions),
+            dead=dead,
+            refused=refused,
+            rows=rows,
+            expired_events=expired,
+            stale=tuple(stale),
+        )
+
+    def _over_s(self) -> int:
+        """Windows before this moment are closed and rolled up, if nothing is behind."""
+        settings = self._settings
+        open_s = settings.window_s + settings.grace_s + settings.idle_close_s + settings.late_hold_s
+        lag_s = open_s + settings.rollup_interval_s + _ROLL_UP_SLACK_S
+        return int(self._clock.now_ms() / 1000 - lag_s)
+
+    async def _partition(
+        self, agent: Agent, number: int, ledger: Sequence[LedgerRow], shed: Sequence[ShedRange]
+    ) -> PartitionBooks:
+        tp = TopicPartition(agent.source.name, number)
+        committed = await self.committed(agent, tp)
+        return PartitionBooks(
+            partition=number,
+            begin_offset=await self._reader.beginning_offset(tp),
+            end_offset=await self._reader.last_stable_offset(tp),
+            committed_offset=committed.offset if committed is not None else None,
+            committed_epoch=epoch_of(committed) if committed is not None else None,
+            ledger=tuple(row for row in ledger if row.partition == number),
+            shed=tuple(one for one in shed if one.partition == number),
+        )
+
+    async def committed(self, agent: Agent, tp: TopicPartition) -> CommittedOffset | None:
+        """What the agent's group has committed."""
+        return (await self._admin.committed(agent.group, [tp])).get(tp)
+
+    async def _dead(
+        self, source: Topic, group: str, numbers: Sequence[int], refused: RefusedRows
+    ) -> tuple[DeadLetters, RefusedRows]:
+        """The dead letters, and the rows among them that ClickHouse refused and still lacks."""
+        in_rows, replayed = await self._shards.dead_letters(source.name)
+        dead = DeadLetters(in_rows=in_rows)
+        for number in numbers:
+            tp = TopicPartition(source.dlq, number)
+            offset = await self._reader.beginning_offset(tp)
+            if offset > 0:
+                dead.trimmed.add(number)
+            end = await decided_end(self._reader, tp, self._clock)
+            while offset < end:
+                try:
+                    batch = await read_some(self._reader, tp, offset, end)
+                except BatchUnreadable as error:
+                    offset = behind(error, end)
+                    _unreadable(dead, number, error, offset)
+                    continue
+                offset = batch.end
+                for found, value in zip(batch.headers, batch.values, strict=True):
+                    if _said(found, "group") != group:
+                        continue
+                    code = _said(found, "error_code")
+                    dead.in_dlq[_said(found, "id")] = code
+                    if _said(found, "stage") == _SINK:
+                        refused.add(_said(found, "id"), value)
+                    else:
+                        dead.records[number, code] += 1
+        refused.forget(replayed)
+        return dead, refused
+
+
+def _unreadable(dead: DeadLetters, number: int, error: BatchUnreadable, until: int) -> None:
+    dead.trimmed.add(number)
+    dead.unreadable[number] = (
+        f"offsets {error.offset} to {until - 1} of partition {number} cannot be opened "
+        f"({error.why}): letters of that partition that are missing are not compared"
+    )
+
+
+def _said(found: Headers, name: str) -> str:
+    return (headers.last(found, headers.DLQ_PREFIX + name) or b"").decode(errors="replace")

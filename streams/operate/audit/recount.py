@@ -1,0 +1,206 @@
+"""The source log read again, and what its records must have become.
+
+Two things limit what a re-reading can know. Records that retention has removed are gone, and a
+record appended within the dedupe TTL after them may repeat one of them. So with S the append
+time below which nothing was read, records are judged from S + TTL on, and windows from
+S + TTL + future_max on: no record before S + TTL can have a value in those. Where append times
+went back by more than a TTL, the log time that decides repeats is known only of an epoch that is
+read from its start. A batch that cannot be opened is as good as gone, with all before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streams.connect.broker.append_times import appended_ms, first_since
+from streams.connect.broker.log_range import behind, read_some
+from streams.core.errors import BatchUnreadable
+from streams.core.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.operate.audit.books import LedgerRow, PartitionBooks
+from streams.operate.audit.log_age import Verdict
+
+_ROUND_MS = 60_000
+"""Windows that are judged begin at a full minute."""
+
+
+class Opinion(Protocol):
+    """What the records of one partition must have become, decided a second time, in log order."""
+
+    dedupe_ttl_ms: int
+    slack_ms: int
+    """a window that begins so long after a record was appended holds no value of it, nor of a record
+    that repeats it"""
+
+    def begin(self, epoch: int, *, fresh: bool) -> None:
+        """Records of ``epoch`` follow. ``fresh``: none of it come before them; else some do, of which
+        nothing is known."""
+        ...
+
+    async def judge(self, batch: RecordBatch, rows: Sequence[int]) -> Sequence[Verdict]:
+        """The verdict on each of these records of ``batch``; the others were skipped by order."""
+        ...
+
+
+@dataclass(slots=True)
+class Recount:
+    """One partition, all epochs that could be read. ``whole`` holds the epochs read from their
+    start: only their counters can be compared. ``judged_from_s`` and ``to_s`` bound the windows;
+    ``certain`` are offsets (first, one past the last) per epoch whose dead letters are known."""
+
+    partition: int
+    judged_from_s: int
+    to_s: int
+    counts: dict[int, Counter[str]] = field(default_factory=dict)
+    whole: set[int] = field(default_factory=set)
+    dead: set[int] = field(default_factory=set)
+    certain: dict[int, tuple[int, int]] = field(default_factory=dict)
+    next_offset: int = 0
+    records: int = 0
+    notes: list[str] = field(default_factory=list)
+    keys: Counter[bytes] = field(default_factory=Counter)
+    """applied records by key"""
+
+
+async def recount(
+    reader: LogReader, topic: str, books: PartitionBooks, opinion: Opinion, result: Recount
+) -> None:
+    """Read every epoch's offsets again, up to the ledger's, into ``result``, whose bounds of windows
+    are raised to what can be known."""
+    tp, from_s = TopicPartition(topic, books.partition), result.judged_from_s
+    for row in _same_log(books, result):
+        shed = [range(s.first, s.until) for s in books.shed if s.epoch == row.epoch]
+        await _Epoch(reader, tp, row, opinion, result, shed).read(books.begin_offset, from_s)
+        result.next_offset = row.next_offset
+
+
+def _same_log(books: PartitionBooks, result: Recount) -> list[LedgerRow]:
+    """The epochs whose offsets are those of today's log: not those before it was recreated, or
+    was begun anew."""
+    rows: list[LedgerRow] = []
+    for row in books.ledger:
+        if rows and row.start_offset < rows[-1].next_offset:
+            result.notes.append(
+                f"epochs up to {rows[-1].epoch} counted offsets that epoch {row.epoch} counts "
+                f"again (topic recreated, or resumed at its start): they are not read again"
+            )
+            rows.clear()
+        rows.append(row)
+    return rows
+
+
+class _Epoch:
+    def __init__(
+        self,
+        reader: LogReader,
+        tp: TopicPartition,
+        row: LedgerRow,
+        opinion: Opinion,
+        result: Recount,
+        shed: Sequence[range],
+    ) -> None:
+        self._reader = reader
+        self._tp = tp
+        self._row = row
+        self._opinion = opinion
+        self._result = result
+        self._shed = shed
+        self._certain_ms = 0
+        self._unread = False
+        """the next record is the first one behind what could not be read"""
+        self._counts: Counter[str] = Counter({"shed": sum(map(len, shed))} if shed else {})
+
+    async def read(self, begin: int, from_s: int) -> None:
+        row, result = self._row, self._result
+        after_ms = from_s * 1000 - self._opinion.slack_ms
+        offset, unread_ms = await self._seek(max(row.start_offset, begin), after_ms)
+        whole = offset <= row.start_offset
+        if whole:
+            result.whole.add(row.epoch)
+        else:
+            self._judge_behind(unread_ms)
+        self._opinion.begin(row.epoch, fresh=whole)
+        if row.start_offset < begin:
+            result.notes.append(
+                f"offsets {row.start_offset} to {begin - 1} are gone from {self._tp}: windows "
+                f"and counters that need them are not judged"
+            )
+        # A ledger that miscounts may name an offset that the log does not have.
+        stop = min(row.next_offset, await self._reader.last_stable_offset(self._tp))
+        while (offset := self._beyond_shed(offset)) < stop:
+            try:
+                batch = await read_some(self._reader, self._tp, offset, stop)
+            except OffsetOutOfRange:
+                result.notes.append(f"{self._tp} was trimmed at offset {offset} during the audit")
+                result.whole.discard(row.epoch)
+                return
+            except BatchUnreadable as error:
+                offset = self._pass(error)
+                continue
+            if self._unread and len(batch):
+                self._judge_behind(batch.timestamps[0])
+                self._unread = False
+            await self._over(batch)
+            offset = batch.end
+        if self._unread:
+            result.judged_from_s = result.to_s
+        result.counts[row.epoch] = self._counts
+
+    def _judge_behind(self, unread_ms: int) -> None:
+        """Nothing that was appended below this time is read."""
+        self._certain_ms = unread_ms + self._opinion.dedupe_ttl_ms
+        judged_s = -(-(unread_ms + self._opinion.slack_ms) // _ROUND_MS) * _ROUND_MS // 1000
+        self._result.judged_from_s = max(self._result.judged_from_s, judged_s)
+
+    def _pass(self, error: BatchUnreadable) -> int:
+        """Begin anew behind a batch that cannot be opened; returns the offset there."""
+        result, epoch = self._result, self._row.epoch
+        until = behind(error, self._row.next_offset)
+        result.notes.append(
+            f"offsets {error.offset} to {until - 1} cannot be opened ({error.why}): windows, "
+            f"counters and dead letters up to there are not judged"
+        )
+        result.whole.discard(epoch)
+        result.certain.pop(epoch, None)
+        self._opinion.begin(epoch, fresh=False)
+        self._unread = True
+        return until
+
+    def _beyond_shed(self, offset: int) -> int:
+        """The first offset from this one on that was not skipped by order: who skipped did not
+        look, so the records there are nobody's first."""
+        for skipped in self._shed:
+            offset = skipped.stop if offset in skipped else offset
+        return offset
+
+    async def _over(self, batch: RecordBatch) -> None:
+        row, result = self._row, self._result
+        rows = [
+            position
+            for position, offset in enumerate(batch.offsets)
+            if offset < row.next_offset and offset == self._beyond_shed(offset)
+        ]
+        verdicts = await self._opinion.judge(batch, rows)
+        result.records += len(rows)
+        self._counts.update(verdicts)
+        for position, verdict in zip(rows, verdicts, strict=True):
+            offset = batch.offsets[position]
+            if batch.timestamps[position] >= self._certain_ms:
+                first, _ = result.certain.get(row.epoch, (offset, 0))
+                result.certain[row.epoch] = (first, offset + 1)
+                if verdict == "dead":
+                    result.dead.add(offset)
+            if verdict == "applied":
+                result.keys[batch.keys[position] or b""] += 1
+
+    async def _seek(self, start: int, after_ms: int) -> tuple[int, int]:
+        """The first offset from ``start`` on that was appended at or after ``after_ms`` (or the
+        first one retained), and the time below which nothing will be read."""
+        high = self._row.next_offset
+        end = await self._reader.last_stable_offset(self._tp)
+        first_ms = await appended_ms(self._reader, self._tp, start, end)
+        if first_ms is None or first_ms >= after_ms:
+            return start, first_ms or 0
+        return await first_since(self._reader, self._tp, start, high, after_ms), after_ms

@@ -1,0 +1,101 @@
+"""Rows of windows that ClickHouse refused: their events are in the DLQ instead of in a table.
+
+A row may have been refused more than once, with a rising version; the newest one counts, as it
+would in the table. One that a replay has inserted since is a row like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import msgspec
+
+from streams.core.rows.built_in_tables import epoch_of
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.row_json import read_row
+
+_MINUTES = "m1"
+
+
+class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What an audit needs of the row in a dead letter of stage ``sink``."""
+
+    table: str
+    tenant: str
+    model: str
+    metric: str
+    part: int
+    w: int
+    inc: int
+    ver: int
+    n: int
+    s1: float
+    lo: float
+    hi: float
+    sk_n: list[int]
+
+    @property
+    def place(self) -> tuple[str, str, str, int, int, int]:
+        """What the table would replace rows by."""
+        return self.tenant, self.model, self.metric, self.w, self.part, self.inc
+
+
+class _AnyRow(msgspec.Struct, frozen=True):
+    table: str
+
+
+_decode = msgspec.json.Decoder(RefusedRow).decode
+_decode_any = msgspec.json.Decoder(_AnyRow).decode
+
+
+class RefusedRows:
+    """The rows of windows in the dead letters of one topic: minute rows, and those of ``tables``."""
+
+    def __init__(self, tables: AbstractSet[str] = frozenset()) -> None:
+        self._newest: dict[tuple[object, ...], tuple[str, RefusedRow]] = {}
+        self._tables = tables
+        self._others: dict[str, tuple[str, bytes]] = {}
+
+    def add(self, name: str, value: bytes | None) -> None:
+        """The value of the dead letter ``name``; what is no row of windows counts for nothing."""
+        try:
+            table = _decode_any(value or b"").table
+            if table in self._tables:
+                self._others[name] = table, value or b""
+                return
+            row = _decode(value or b"")
+        except (ValueError, RecursionError):
+            return
+        known = self._newest.get(row.place)
+        if row.table == _MINUTES and (known is None or known[1].ver < row.ver):
+            self._newest[row.place] = name, row
+
+    def forget(self, names: AbstractSet[str]) -> None:
+        """The rows of these dead letters were inserted after all."""
+        kept = {place: found for place, found in self._newest.items() if found[0] not in names}
+        self._newest = kept
+        self._others = {name: one for name, one in self._others.items() if name not in names}
+
+    def rows(self, table: ClickHouseTable) -> Iterator[dict[str, Any]]:
+        """The rows of one of ``tables``, also several versions of one. One that today's declaration
+        cannot read is passed over."""
+        for name, value in self._others.values():
+            if name == table.name:
+                try:
+                    yield read_row(table.types, value)
+                except (ValueError, RecursionError):
+                    continue
+
+    def of(self, partition: int) -> Iterator[RefusedRow]:
+        """The rows of one partition."""
+        return (row for _, row in self._newest.values() if row.part == partition)
+
+    def events(self) -> dict[tuple[int, int], int]:
+        """Events by (partition, epoch)."""
+        totals: dict[tuple[int, int], int] = {}
+        for _, row in self._newest.values():
+            key = row.part, epoch_of(row.inc)
+            totals[key] = totals.get(key, 0) + row.n
+        return totals

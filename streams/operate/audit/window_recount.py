@@ -1,0 +1,308 @@
+"""Which records of a topic count in the windows of an app, recounted from the log.
+
+Records are read by the codec of their topic, which is a part of the app. Everything else is decided a
+second time, record by record, with nothing of the engine's tables: which values are refused, which
+records repeat an id, and how far the watermark was.
+
+The watermark follows from the log, but for silences: a partition that is idle moves it on by the clock
+(streams/engine/runtime/partition/idle.py). So before each record it is known by two bounds. Where a window closes between
+them, the log alone does not say whether the record came too late, and that window is not judged.
+Refused as late or over quota is what the DLQ has: other settings may have been in force then.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from streams.core.records.bad_records import (
+    IncompatibleSchema,
+    KeyMisplaced,
+    TenantOverQuota,
+    UnknownSchemaId,
+    UnknownSchemaVersion,
+    WindowClosed,
+)
+from streams.core.records.faust_values import plain
+from streams.core.topics.topic import TENANT_FIELD
+from streams.core.types import LogReader, RecordBatch
+from streams.engine.agents.window_agent import WindowAgent
+from streams.engine.aggregates.aggregate import FieldType
+from streams.engine.decode.codecs import Limits, decode, settled
+from streams.engine.streams.window_aggregates import AggregatedWindows
+from streams.operate.audit.books import PartitionBooks
+from streams.operate.audit.judge import Rules
+from streams.operate.audit.log_age import FirstSeen, Verdict
+from streams.operate.audit.recount import Recount, recount
+
+HELD_MAX: Final = 2_000_000
+"""Records of one partition that are held at once."""
+NEVER_MS: Final = 1 << 62
+SLACK_MS: Final = 5000
+"""How far the clocks of broker and worker, and the age of the broker's last answer, may move the end of
+a silence."""
+_UNREAD: Final = frozenset(
+    {UnknownSchemaVersion.code, KeyMisplaced.code, UnknownSchemaId.code, IncompatibleSchema.code}
+)
+"""Refusals before a record was read, by what it does not say itself: its event moved nothing."""
+_TEXT_MAX_BYTES: Final = 32 << 10
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+_Event: TypeAlias = tuple[Any, int, int]
+"""An event, its time and the append time it is judged by, in milliseconds."""
+
+
+class Bounds(NamedTuple):
+    """The least and the greatest watermark that are possible, in milliseconds."""
+
+    lowest_ms: int
+    highest_ms: int
+
+
+@dataclass(slots=True)
+class Counted:
+    """Records that count, in log order, as parallel columns. The watermark before each one is between
+    ``lowest_ms`` and ``highest_ms``. ``fields`` has those of keys and aggregators."""
+
+    epochs: array[int] = field(default_factory=lambda: array("q"))
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+    times_ms: array[int] = field(default_factory=lambda: array("q"))
+    lowest_ms: array[int] = field(default_factory=lambda: array("q"))
+    highest_ms: array[int] = field(default_factory=lambda: array("q"))
+    fields: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+@dataclass(slots=True)
+class WindowRecount(Recount):
+    """A recount of one partition of a `WindowAgent`.
+
+    ``watermarks`` are those behind the last record of each epoch. ``overfull``: more than `HELD_MAX`
+    records lie in the range, and ``counted`` lacks some. ``late_by_other_grace`` records were refused as
+    late though no window of theirs is closed by the grace that is declared today. ``unsteady`` records
+    are another event when they are read a second time.
+    """
+
+    counted: Counted = field(default_factory=Counted)
+    watermarks: dict[int, Bounds] = field(default_factory=dict)
+    overfull: bool = False
+    late_by_other_grace: int = 0
+    unsteady: int = 0
+
+
+async def recount_windows(
+    reader: LogReader,
+    agent: WindowAgent,
+    books: PartitionBooks,
+    rules: Rules,
+    bounds_s: tuple[int, int],
+    letters: Mapping[int, str],
+    idle_close_ms: int,
+) -> WindowRecount:
+    """Windows that begin within ``bounds_s``, the first one raised to what can be known, may be judged by
+    the result. ``letters``: the codes of the partition's dead letters by source offset."""
+    result = WindowRecount(books.partition, *bounds_s)
+    opinion = _Windows(agent, rules, letters, idle_close_ms, result)
+    await recount(reader, agent.source.name, books, opinion, result)
+    return result
+
+
+class _Windows:
+    """The `Opinion` of the windows of one topic."""
+
+    def __init__(
+        self,
+        agent: WindowAgent,
+        rules: Rules,
+        letters: Mapping[int, str],
+        idle_close_ms: int,
+        result: WindowRecount,
+    ) -> None:
+        self._agent = agent
+        self._ids = agent.windows[0].ids
+        self.dedupe_ttl_ms = rules.dedupe_ttl_ms
+        ahead_ms = rules.future_max_ms if agent.source.time_field else 0
+        self.slack_ms = ahead_ms + (rules.dedupe_ttl_ms if self._ids else 0)
+        self._limits = Limits(rules.future_max_ms // 1000, rules.late_max_ms // 1000)
+        self._letters = letters
+        self._idle_close_ms = idle_close_ms
+        self._result = result
+        own_codec = not type(agent.source.codec).__module__.startswith("streams.")
+        self._reads_twice = own_codec or bool(agent.source.upcasters)
+        self._types = {name: kind for one in agent.windows for name, kind in _read(one).items()}
+        self._wanted_ms = _wanted_ms(agent.windows, result)
+        self._seen = FirstSeen(rules.dedupe_ttl_ms)
+        self._watermark = _Watermark(idle_close_ms, fresh=False)
+        self._epoch = 0
+
+    def begin(self, epoch: int, *, fresh: bool) -> None:
+        self._epoch = epoch
+        self._seen = FirstSeen(self.dedupe_ttl_ms)
+        # A reset may have kept the watermark of the epoch before.
+        self._watermark = _Watermark(self._idle_close_ms, fresh=fresh and epoch == 0)
+        self._result.watermarks[epoch] = self._watermark.bounds
+
+    async def judge(self, batch: RecordBatch, rows: Sequence[int]) -> Sequence[Verdict]:
+        events = await self._events(batch)
+        if self._reads_twice:
+            again = await self._events(batch)
+            same = (self._plain(events.get(row)) == self._plain(again.get(row)) for row in rows)
+            self._result.unsteady += len(rows) - sum(same)
+        verdicts = [self._one(batch, row, events.get(row)) for row in rows]
+        self._result.watermarks[self._epoch] = self._watermark.bounds
+        return verdicts
+
+    async def _events(self, batch: RecordBatch) -> dict[int, _Event]:
+        read = await settled(lambda: decode(self._agent.source, batch, self._limits))
+        places = range(len(batch)) if read.positions is None else read.positions
+        columns = zip(read.events, read.event_ms.tolist(), read.append_ms.tolist(), strict=True)
+        return dict(zip(places, columns, strict=True))
+
+    def _plain(self, event: _Event | None) -> object:
+        """All of an event that matters to windows."""
+        if event is None:
+            return None
+        return event[1:], [getattr(event[0], name) for name in self._types]
+
+    def _one(self, batch: RecordBatch, row: int, event: _Event | None) -> Verdict:
+        appended_ms, code = batch.timestamps[row], self._letters.get(batch.offsets[row], "")
+        self._seen.read(appended_ms)
+        self._watermark.read(appended_ms)
+        if event is None or code in _UNREAD:
+            return "dead"
+        value, time_ms, judged_ms = event
+        before = self._watermark.bounds
+        self._watermark.reached(min(time_ms, judged_ms))
+        fields = {name: _value(value, name, kind) for name, kind in self._types.items()}
+        if _REFUSED in fields.values() or code == TenantOverQuota.code:
+            return "dead"
+        if code == WindowClosed.code:
+            self._result.late_by_other_grace += not self._may_be_late(time_ms, before)
+            return "dead"
+        verdict = self._repeats(batch, row, value) if self._ids else "applied"
+        if verdict == "applied":
+            self._hold(batch.offsets[row], time_ms, before, fields)
+        return verdict
+
+    def _may_be_late(self, time_ms: int, before: Bounds) -> bool:
+        return any(
+            last_end_ms(one, time_ms) <= before.highest_ms - one.grace_ms
+            for one in self._agent.windows
+            if one.late == "dead_letter"
+        )
+
+    def _repeats(self, batch: RecordBatch, row: int, event: Any) -> Verdict:
+        value, named = batch.values[row], getattr(event, self._ids)
+        tenant = str(getattr(event, TENANT_FIELD, ""))
+        identity = (tenant, value if named is None else str(named))
+        try:
+            said: object = _encode(plain(event))
+        except (OverflowError, RecursionError, TypeError, ValueError):
+            said = value
+        return self._seen.verdict(batch.timestamps[row], identity, said)
+
+    def _hold(self, offset: int, time_ms: int, before: Bounds, fields: Mapping[str, Any]) -> None:
+        if not self._wanted_ms[0] <= time_ms < self._wanted_ms[1] or self._result.overfull:
+            return
+        held = self._result.counted
+        held.epochs.append(self._epoch)
+        held.offsets.append(offset)
+        held.times_ms.append(time_ms)
+        held.lowest_ms.append(before.lowest_ms)
+        held.highest_ms.append(before.highest_ms)
+        for name, value in fields.items():
+            held.fields.setdefault(name, []).append(value)
+        self._result.overfull = len(held) >= HELD_MAX
+
+
+class _Watermark:
+    """``fresh``: the partition had no record before."""
+
+    def __init__(self, idle_close_ms: int, *, fresh: bool) -> None:
+        self._idle_close_ms = idle_close_ms
+        self._last_ms: int | None = None
+        self.bounds = Bounds(0, 0 if fresh else -NEVER_MS)
+        self._fresh = fresh
+
+    def read(self, append_ms: int) -> None:
+        """The next record of the log, before it is folded."""
+        lowest, highest = self.bounds
+        if self._last_ms is None:
+            highest = highest if self._fresh else append_ms + SLACK_MS
+        elif append_ms - self._last_ms >= self._idle_close_ms - SLACK_MS:
+            silent_ms = append_ms - self._last_ms
+            highest = max(highest, self._last_ms) + silent_ms + SLACK_MS
+        self._last_ms = append_ms
+        self.bounds = Bounds(lowest, highest)
+
+    def reached(self, time_ms: int) -> None:
+        """A record was folded: its event time, no later than its append time."""
+        self.bounds = Bounds(*(max(bound, time_ms) for bound in self.bounds))
+
+
+def last_end_ms(declared: AggregatedWindows, time_ms: int) -> int:
+    """The end of the last window that holds this event time, if nothing prolongs it."""
+    if declared.gap_ms:
+        return time_ms + declared.gap_ms
+    return time_ms // declared.step_ms * declared.step_ms + declared.size_ms
+
+
+def _read(declared: AggregatedWindows) -> dict[str, FieldType]:
+    """The fields that keys and aggregators are made of."""
+    names = [*declared.by, *(name for one in declared.fold.values() for name in one.fields)]
+    return {name: declared.types[name] for name in names}
+
+
+def _wanted_ms(windows: Sequence[AggregatedWindows], bounds: Recount) -> tuple[int, int]:
+    """Event times of records in windows that begin within the bounds. A session goes on as long as it
+    will."""
+    gap_ms = max(one.gap_ms for one in windows)
+    until_ms = bounds.to_s * 1000 + max(one.size_ms for one in windows)
+    return bounds.judged_from_s * 1000 - gap_ms, NEVER_MS if gap_ms else until_ms
+
+
+_REFUSED: Final = object()
+
+
+def _value(event: Any, name: str, kind: FieldType) -> Any:
+    """The value of a field, `_REFUSED` where no window can hold it."""
+    value: Any = getattr(event, name)
+    if value is None:
+        return None if kind.optional else _REFUSED
+    if kind.kind is float:
+        return _real(value)
+    fits = type(value) is kind.kind and (kind.kind is bool or _FITS[kind.kind](value))
+    return value if fits else _REFUSED
+
+
+def _real(value: Any) -> Any:
+    if type(value) not in (int, float):
+        return _REFUSED
+    try:
+        real = float(value) + 0.0  # -0.0 and 0.0 are one value
+    except OverflowError:
+        return _REFUSED
+    return real if math.isfinite(real) else _REFUSED
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return len(text.encode()) <= _TEXT_MAX_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_whole(number: int) -> bool:
+    return -(1 << 63) <= number < 1 << 63
+
+
+_FITS: Final[Mapping[type, Callable[[Any], bool]]] = {str: _is_text, int: _is_whole}

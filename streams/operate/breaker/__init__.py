@@ -1,0 +1,1 @@
+"""Letting partitions that the poison breaker stopped go on."""

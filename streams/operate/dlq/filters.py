@@ -1,0 +1,102 @@
+"""Which dead letters are meant: one set of conditions for every command that reads a DLQ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from streams.operate.dlq.letter import Letter, tenant_named
+from streams.operate.dlq.scan import Span
+
+
+def belongs(letter: Letter, value: bytes | None, tenant: str) -> bool:
+    """Whether ``tenant`` may see a letter with this ``value``. One whose key and value name two
+    tenants is neither's to see."""
+    return letter.tenant == tenant and tenant_named(value) in ("", tenant)
+
+
+class OffsetRange(NamedTuple):
+    """DLQ offsets, both ends included."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """A letter must meet each condition that is given; of one with several values, any.
+
+    Empty or None: no condition. Times are milliseconds since the epoch and are compared with
+    `Letter.failed_ms`, ``since_ms`` inclusive, ``until_ms`` exclusive. ``oldest_ms`` is
+    ``--max-age`` as a moment: a plan names what it excludes, `matches` simply leaves it out.
+    ``partitions`` and ``offsets`` are those of the DLQ topic. ``limit`` is for who counts.
+    ``owner``: only letters that this tenant may see, those that name no other one.
+    """
+
+    topics: tuple[str, ...] = ()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    oldest_ms: int | None = None
+    errors: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    keys: tuple[bytes, ...] = ()
+    partitions: tuple[int, ...] = ()
+    offsets: tuple[OffsetRange, ...] = ()
+    schema_versions: tuple[int, ...] = ()
+    owner: str | None = None
+    limit: int | None = None
+
+    def narrow(self, spans: Iterable[Span]) -> list[Span]:
+        """Only what can hold a letter that is meant, so that the rest is never fetched."""
+        found = []
+        for span in spans:
+            if self.partitions and span.tp.partition not in self.partitions:
+                continue
+            start, end = span.start, span.end
+            if self.offsets:
+                start = max(start, min(wanted.first for wanted in self.offsets))
+                end = min(end, max(wanted.last for wanted in self.offsets) + 1)
+            if start < end:
+                found.append(Span(span.tp, start, end))
+        return found
+
+    def matches(self, letter: Letter) -> bool:
+        """Every condition but ``limit``."""
+        return self.selects(letter) and not self.too_old(letter)
+
+    def selects(self, letter: Letter) -> bool:
+        """Every condition but ``limit`` and ``oldest_ms``."""
+        return (
+            self._lies_right(letter)
+            and self._failed_then(letter)
+            and (not self.keys or letter.key in self.keys)
+            and (not self.errors or letter.error_code in self.errors)
+            and (not self.schema_versions or letter.schema_version in self.schema_versions)
+            and (not self.tenants or letter.tenant in self.tenants)
+            and (self.owner is None or belongs(letter, letter.value, self.owner))
+        )
+
+    def too_old(self, letter: Letter) -> bool:
+        """It failed before ``oldest_ms``."""
+        return self.oldest_ms is not None and letter.failed_ms < self.oldest_ms
+
+    def select(self, letters: Sequence[Letter]) -> list[Letter]:
+        """Those that match, in order."""
+        return [letter for letter in letters if self.matches(letter)]
+
+    def _lies_right(self, letter: Letter) -> bool:
+        if self.partitions and letter.dlq.partition not in self.partitions:
+            return False
+        if self.topics and not {letter.topic, letter.dlq.topic} & {*self.topics}:
+            return False
+        at = letter.offset
+        return not self.offsets or any(wanted.first <= at <= wanted.last for wanted in self.offsets)
+
+    def _failed_then(self, letter: Letter) -> bool:
+        if self.since_ms is None and self.until_ms is None:
+            return True
+        at = letter.failed_ms
+        return (self.since_ms is None or at >= self.since_ms) and (
+            self.until_ms is None or at < self.until_ms
+        )

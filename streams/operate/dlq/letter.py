@@ -1,0 +1,256 @@
+"""One record of a DLQ topic, and what it says of itself. Nothing in it is taken on trust.
+
+A million of them are looked at for a few numbers: so what nearly everyone asks is read a column
+at a time, and every other header when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+from msgspec import Struct
+
+from streams.core.records import headers
+from streams.core.topics.topic import Topic
+from streams.core.topics.topology import Topology
+from streams.core.types import Headers, RecordBatch, TopicPartition
+from streams.operate.dlq.dialects import Columns, Dialect, dialect_of, text
+
+UNKNOWN = "unknown"
+"""What a field reads where nobody wrote it."""
+
+SINK_STAGE = "sink"
+"""The value is a row that a shard or a sink refused, not a record of the source topic."""
+PROCESS_STAGE = "process"
+"""The record decoded, and its agent refused it."""
+
+_POINTER = headers.DLQ_PREFIX + "pointer"
+_DEFAULT_SCHEMA = 1
+_TENANT_MAX_BYTES = 512
+
+
+class Original(NamedTuple):
+    """The record that failed, as it stood in its topic. ``timestamp_ms`` is its append time."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+
+class Pointer(NamedTuple):
+    """What a pointer record says of the value it left in the source topic."""
+
+    value_bytes: int
+    value_sha256: str
+
+
+class _Tenanted(Struct):
+    tenant_id: str
+
+
+_tenanted = msgspec.json.Decoder(_Tenanted).decode
+
+
+class Letter(Struct, frozen=True, gc=False, kw_only=True):
+    """Where it lies in the DLQ, the record there, and what was read of it with its whole batch.
+
+    See `Original` for the record that failed. ``timestamp_ms`` is the DLQ record's: dia gives it
+    the original's, others may not. ``fields`` holds the last value of each header name.
+    """
+
+    dlq: TopicPartition
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    fields: dict[str, bytes]
+    dialect: Dialect
+
+    id: str
+    """unique to the failed record for ever; where nobody named it, the place tells"""
+    topic: str | None
+    """the source topic"""
+    partition: int | None
+    """the source partition"""
+    source_offset: int | None
+    source_timestamp_ms: int
+    """when the source topic appended it; the DLQ record's own time where nobody said"""
+    source: Topic | None
+    """the declared topic it came from; None for a topic that dia does not know"""
+    error_code: str
+    stage: str
+    failed_ms: int
+    """when it became a dead letter: ages and ``--since`` count from here"""
+    hops: int
+    """how many replays the failed record had been through"""
+
+    @property
+    def source_tp(self) -> TopicPartition | None:
+        if self.topic is None or self.partition is None:
+            return None
+        return TopicPartition(self.topic, self.partition)
+
+    # --- why it is here ----------------------------------------------------------------------
+
+    @property
+    def error_message(self) -> str:
+        return self._text("error_message") or ""
+
+    @property
+    def agent(self) -> str:
+        return self._text("agent") or UNKNOWN
+
+    @property
+    def group(self) -> str:
+        return self._text("group") or UNKNOWN
+
+    @property
+    def attempts(self) -> int | None:
+        return self._number("attempts")
+
+    @property
+    def app_version(self) -> str:
+        return self._text("app_version") or UNKNOWN
+
+    # --- what it holds -----------------------------------------------------------------------
+
+    @property
+    def pointer(self) -> Pointer | None:
+        """Set where headers, value and perhaps the key were left in the source topic."""
+        if self.fields.get(_POINTER) != b"true" or self.value is not None:
+            return None
+        return Pointer(self._number("value_bytes") or 0, self._text("value_sha256") or "")
+
+    @property
+    def schema_version(self) -> int | None:
+        """None where the header is no number."""
+        raw = self.fields.get(headers.SCHEMA)
+        return _DEFAULT_SCHEMA if raw is None else headers.decimal(raw)
+
+    @property
+    def tenant(self) -> str:
+        """Whose record it claims to be; "" where neither key nor value can tell."""
+        source = self.source
+        if source is not None and source.tenant_field is None:
+            return ""
+        if source is not None and source.key_is_tenant:
+            if self.key is None or len(self.key) > _TENANT_MAX_BYTES:
+                return ""
+            return self.key.decode(errors="replace")
+        return tenant_named(self.value)
+
+    @property
+    def original_headers(self) -> Headers:
+        """The failed record's own headers, without what was added when it was buried."""
+        prefix = self.dialect.prefix
+        if not prefix:
+            return self.headers
+        return tuple(pair for pair in self.headers if not pair[0].startswith(prefix))
+
+    @property
+    def added_headers(self) -> Headers:
+        """The headers that were added when it was buried."""
+        prefix = self.dialect.prefix
+        return tuple(pair for pair in self.headers if prefix and pair[0].startswith(prefix))
+
+    def original(self) -> Original:
+        """The failed record, as far as it is here: of a pointer, `streams.operate.dlq.pointer.refetch`
+        gives the rest."""
+        return Original(self.key, self.value, self.original_headers, self.source_timestamp_ms)
+
+    def _text(self, field: str) -> str | None:
+        return text(self.dialect.raw(self.fields, field))
+
+    def _number(self, field: str) -> int | None:
+        return self.dialect.number(self.dialect.raw(self.fields, field))
+
+
+def tenant_named(value: bytes | None) -> str:
+    """The tenant that a value names itself; "" where it names none that can be read."""
+    try:
+        return _tenanted(value or b"").tenant_id
+    except (ValueError, RecursionError):
+        return ""
+
+
+def letters(batch: RecordBatch, topology: Topology) -> list[Letter]:
+    """The records of a batch of a DLQ topic; their sources are topics of ``topology``. Never raises, whatever they are."""
+    fields = list(map(dict, batch.headers))
+    dialects = list(map(dialect_of, fields))
+    found: list[Letter | None] = [None] * len(fields)
+    for dialect in {dialect.name: dialect for dialect in dialects}.values():
+        own = [index for index, one in enumerate(dialects) if one is dialect]
+        for index, letter in zip(own, _written(batch, own, fields, dialect, topology), strict=True):
+            found[index] = letter
+    return cast("list[Letter]", found)
+
+
+def _written(
+    batch: RecordBatch,
+    own: Sequence[int],
+    every: Sequence[dict[str, bytes]],
+    dialect: Dialect,
+    topology: Topology,
+) -> Iterator[Letter]:
+    """The records at the positions ``own``, all in one dialect: what is asked of nearly every
+    letter is read here, a column at a time."""
+    fields = [every[index] for index in own]
+    said = Columns(dialect, fields)
+    topics, partitions, offsets = (
+        said.texts("topic"),
+        said.numbers("partition"),
+        said.numbers("offset"),
+    )
+    rows = zip(
+        own, fields, said.texts("id"), topics, partitions, offsets, said.numbers("timestamp"),
+        said.texts("error_code"), said.texts("stage"), said.numbers("first_failed_at"),
+        said.numbers("replay_hops"), strict=True,
+    )  # fmt: skip
+    for (
+        at,
+        own_fields,
+        named,
+        topic,
+        partition,
+        offset,
+        appended,
+        code,
+        stage,
+        failed,
+        hops,
+    ) in rows:
+        time_ms = batch.timestamps[at]
+        yield Letter(
+            dlq=batch.tp,
+            offset=batch.offsets[at],
+            timestamp_ms=time_ms,
+            key=batch.keys[at],
+            value=batch.values[at],
+            headers=batch.headers[at],
+            fields=own_fields,
+            dialect=dialect,
+            id=named or _place(batch, at, topic, partition, offset),
+            topic=topic,
+            partition=partition,
+            source_offset=offset,
+            source_timestamp_ms=time_ms if appended is None else appended,
+            source=topology.by_name.get(topic or ""),
+            error_code=code or UNKNOWN,
+            stage=stage or UNKNOWN,
+            failed_ms=time_ms if failed is None else failed,
+            hops=headers.hops(batch.headers[at])
+            if hops is None
+            else min(hops, headers.HOPS_CEILING),
+        )
+
+
+def _place(
+    batch: RecordBatch, at: int, topic: str | None, partition: int | None, offset: int | None
+) -> str:
+    if topic is None or partition is None or offset is None:
+        return f"{batch.tp}/{batch.offsets[at]}"
+    return f"{TopicPartition(topic, partition)}/{offset}"

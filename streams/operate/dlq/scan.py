@@ -1,0 +1,104 @@
+"""Reading DLQ topics from one frozen moment to another, in bounded memory.
+
+A DLQ may grow while it is read, so the end is decided first: a `Span` is the offsets of one
+partition that were there, and stable, when somebody looked. A scan that was cut goes on with the
+same spans, each starting behind the last letter seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import NamedTuple
+
+import structlog
+
+from streams.connect.broker.log_range import behind, read_some
+from streams.core.errors import BatchUnreadable, BrokerUnavailable, TopicRecreated
+from streams.core.topics.topology import Topology
+from streams.core.types import LogReader, OffsetOutOfRange, TopicPartition
+from streams.operate.dlq.letter import Letter, letters
+
+PAGE_RECORDS = 5000
+
+log = structlog.get_logger(__name__)
+
+
+class Span(NamedTuple):
+    """The offsets ``start`` to ``end`` (exclusive) of one partition of a DLQ topic."""
+
+    tp: TopicPartition
+    start: int
+    end: int
+
+    @property
+    def offsets(self) -> int:
+        """Offsets, not letters: transactions take some for their markers."""
+        return max(0, self.end - self.start)
+
+
+async def bounds(reader: LogReader, topic: str, partitions: int) -> list[Span]:
+    """What each partition of a DLQ topic holds now, from its start to its last stable offset.
+
+    Raises `BrokerUnavailable`, and `UnknownTopic` when a partition does not exist.
+    """
+    found = await reader.bounds(TopicPartition(topic, number) for number in range(partitions))
+    return [Span(tp, log.begin, log.stable_end) for tp, log in found.items()]
+
+
+async def scan(
+    reader: LogReader,
+    spans: Iterable[Span],
+    topology: Topology,
+    page_records: int = PAGE_RECORDS,
+    *,
+    aside: bool = False,
+) -> AsyncIterator[list[Letter]]:
+    """The letters of the spans, one after the other, in lists of one partition in offset order.
+    ``aside``: they are decoded in a thread, so that an event loop serves others meanwhile.
+
+    Letters that retention deletes meanwhile are passed over: their offsets never come. So is a
+    batch that cannot be opened, which the log names: dia writes none, others can.
+    Raises `TopicRecreated` when a log ends before its span does, and `BrokerUnavailable`.
+    """
+    for tp, start, end in spans:
+        at = start
+        while at < end:
+            try:
+                batch = await read_some(reader, tp, at, end, min(page_records, end - at))
+            except OffsetOutOfRange:
+                at = await _kept_from(reader, tp, at)
+                continue
+            except BatchUnreadable as error:
+                at = behind(error, end)
+                log.warning("dead_letters_unreadable", tp=str(tp), until=at, why=error.why)
+                continue
+            except BrokerUnavailable:
+                ends_at = await reader.last_stable_offset(tp)
+                if ends_at < end:
+                    raise _shorter(tp, ends_at, end) from None
+                raise
+            at = batch.end
+            if aside:
+                found = await asyncio.to_thread(letters, batch, topology)
+            else:
+                found = letters(batch, topology)
+            while found and found[-1].offset >= end:
+                found.pop()
+            if found:
+                yield found
+
+
+async def _kept_from(reader: LogReader, tp: TopicPartition, asked: int) -> int:
+    """Where the log goes on for a reader whose offset is gone."""
+    start = await reader.beginning_offset(tp)
+    if start <= asked:
+        raise _shorter(tp, await reader.last_stable_offset(tp), asked)
+    return start
+
+
+def _shorter(tp: TopicPartition, ends_at: int, expected: int) -> TopicRecreated:
+    return TopicRecreated(
+        f"{tp} ends at offset {ends_at}, but held records up to {expected}: the topic was deleted "
+        "and made again. Run the command again to read what it holds now."
+    )

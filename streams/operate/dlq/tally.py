@@ -1,0 +1,103 @@
+"""Counting dead letters by what they have in common, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+from streams.operate.dlq.letter import Letter
+
+GROUPS_MAX: Final = 10_000
+"""Distinct groups of one tally. Tenants are taken from keys, which hostile producers choose."""
+
+OTHERS: Final = "(others)"
+"""The group of all that came after `GROUPS_MAX` were known."""
+
+_HOUR_MS = 3_600_000
+_AGES = (
+    (_HOUR_MS, "under 1 hour"),
+    (24 * _HOUR_MS, "under 1 day"),
+    (7 * 24 * _HOUR_MS, "under 7 days"),
+    (30 * 24 * _HOUR_MS, "under 30 days"),
+)
+_OLDER = "30 days and more"
+
+Field: TypeAlias = Callable[[Letter, int], str]
+"""(letter, now_ms) -> the group it belongs to."""
+
+
+def age(failed_ms: int, now_ms: int) -> str:
+    """The bucket of an age."""
+    for under_ms, name in _AGES:
+        if now_ms - failed_ms < under_ms:
+            return name
+    return _OLDER
+
+
+FIELDS: Final[dict[str, Field]] = {
+    "error": lambda letter, _: letter.error_code,
+    "tenant": lambda letter, _: letter.tenant or "unknown",
+    "agent": lambda letter, _: letter.agent,
+    "age": lambda letter, now_ms: age(letter.failed_ms, now_ms),
+    "topic": lambda letter, _: letter.topic or "unknown",
+    "stage": lambda letter, _: letter.stage,
+    "dialect": lambda letter, _: letter.dialect.name,
+    "schema": lambda letter, _: str(letter.schema_version or "unknown"),
+}
+"""What letters can be grouped by."""
+
+
+class Group(NamedTuple):
+    """``names`` has one value per field of the tally. Times are milliseconds since the epoch."""
+
+    names: tuple[str, ...]
+    letters: int
+    oldest_ms: int
+    newest_ms: int
+
+
+@dataclass(slots=True)
+class _Count:
+    letters: int
+    oldest_ms: int
+    newest_ms: int
+
+
+class Tally:
+    """Letters, and when the oldest and the newest failed, per combination of ``fields``."""
+
+    def __init__(
+        self, fields: Sequence[str], now_ms: int, more: Mapping[str, Field] | None = None
+    ) -> None:
+        """``more``: fields beside `FIELDS`, which only the caller knows to read."""
+        known = {**FIELDS, **(more or {})}
+        self.fields = tuple(fields)
+        self._readers = [known[field] for field in fields]
+        self._now_ms = now_ms
+        self._counts: dict[tuple[str, ...], _Count] = {}
+        self._others = (OTHERS,) * len(self.fields)
+
+    def add(self, letters: Iterable[Letter]) -> None:
+        counts, readers, now_ms = self._counts, self._readers, self._now_ms
+        for letter in letters:
+            names = tuple([read(letter, now_ms) for read in readers])
+            at = letter.failed_ms
+            count = counts.get(names)
+            if count is None:
+                if len(counts) >= GROUPS_MAX:
+                    names = self._others
+                count = counts.setdefault(names, _Count(0, at, at))
+            count.letters += 1
+            if at < count.oldest_ms:
+                count.oldest_ms = at
+            elif at > count.newest_ms:
+                count.newest_ms = at
+
+    def groups(self) -> list[Group]:
+        """Largest first; equal ones by name."""
+        found = [
+            Group(names, count.letters, count.oldest_ms, count.newest_ms)
+            for names, count in self._counts.items()
+        ]
+        return sorted(found, key=lambda group: (-group.letters, group.names))

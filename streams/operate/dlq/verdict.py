@@ -1,0 +1,104 @@
+"""Would a dead letter pass now? Its bytes are decoded again by today's code and schemas.
+
+Decoding holds every rule about the content of one event. What an agent refuses beyond it depends on
+its tables (an event id seen before) or on other services; what a shard or a sink refuses of a row,
+on that target. Of such a letter it is unknown whether it would pass.
+The time a record is judged by stays its append time: an old record is not too old for being
+replayed late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from streams.core.errors import RecordLost
+from streams.core.records.bad_records import IdempotencyConflict
+from streams.core.topics.topic import Topic
+from streams.core.types import LogReader, RecordBatch, TopicPartition
+from streams.engine.decode.codecs import Limits, decode, settled
+from streams.operate.dlq.letter import PROCESS_STAGE, SINK_STAGE, Letter, Original
+from streams.operate.dlq.pointer import refetch
+
+SOURCE_UNKNOWN: Final = "source_unknown"
+ROW_OF_A_TABLE: Final = "row_of_a_table"
+
+
+class Verdict(NamedTuple):
+    """``passes`` is None where it cannot be told before it is tried. Otherwise as `BadPosition`:
+    ``path`` is the place in the document."""
+
+    passes: bool | None
+    code: str = ""
+    message: str = ""
+    path: str = ""
+
+
+PASSES: Final = Verdict(True)
+
+
+async def judge(source: Topic, originals: Sequence[Original], limits: Limits) -> list[Verdict]:
+    """What decoding says of each record, had it been appended to ``source`` when it was.
+
+    Raises `SchemaRegistryUnavailable`."""
+    n = len(originals)
+    batch = RecordBatch(
+        TopicPartition(source.name, 0),
+        *(0, n, list(range(n))),
+        [original.timestamp_ms for original in originals],
+        [original.key for original in originals],
+        [original.value for original in originals],
+        [original.headers for original in originals],
+    )
+    verdicts = [PASSES] * n
+    decoded = await settled(lambda: decode(source, batch, limits))
+    for bad in decoded.bad:
+        verdicts[bad.position] = Verdict(False, bad.code, bad.message, bad.path)
+    return verdicts
+
+
+async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits) -> list[Verdict]:
+    """One verdict per letter, in order; pointers are refetched. Raises `BrokerUnavailable` and
+    `SchemaRegistryUnavailable`."""
+    found: dict[int, Verdict] = {}
+    by_source: dict[Topic, list[tuple[int, Original]]] = {}
+    for index, letter in enumerate(letters):
+        outside = _outside(letter)
+        if outside is not None:
+            found[index] = outside
+            continue
+        assert letter.source is not None
+        try:
+            original = letter.original()
+            if letter.pointer is not None:
+                original = await refetch(reader, letter)
+        except RecordLost as lost:
+            found[index] = Verdict(False, lost.code, str(lost))
+        else:
+            by_source.setdefault(letter.source, []).append((index, original))
+    for source, members in by_source.items():
+        judged = await judge(source, [original for _, original in members], limits)
+        found.update(zip((index for index, _ in members), judged, strict=True))
+    return [_in_the_end(letter, found[index]) for index, letter in enumerate(letters)]
+
+
+def _outside(letter: Letter) -> Verdict | None:
+    """The verdict on what is no record of a declared topic."""
+    if letter.stage == SINK_STAGE:
+        what = "the value is a row of a table or a sink: only that can say whether it takes it now"
+        return Verdict(None, ROW_OF_A_TABLE, what)
+    if letter.source is None:
+        origin = letter.topic or "nobody says which"
+        return Verdict(None, SOURCE_UNKNOWN, f"its topic is not declared ({origin})")
+    return None
+
+
+def _in_the_end(letter: Letter, verdict: Verdict) -> Verdict:
+    """A letter that decoded when it failed meets the same table, or the same service, again."""
+    if not verdict.passes or letter.stage != PROCESS_STAGE:
+        return verdict
+    if letter.error_code == IdempotencyConflict.code:
+        what = "it decodes; whether its event id is still taken, only the partition's table can say"
+    else:
+        what = "it decodes, as it did when its agent refused it: only a replay can tell"
+    return Verdict(None, letter.error_code, what)

@@ -1,0 +1,87 @@
+"""What was decided of dead letters, for those who only look: nothing here takes a partition over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from streams.connect.broker.log_range import behind, read_some
+from streams.core.errors import BatchUnreadable
+from streams.core.topics.topic import Topic
+from streams.core.topics.topology import Topology
+from streams.core.types import LogReader, TopicPartition
+from streams.operate.dlq.letter import Letter
+from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.journal import Disposed, QueueReplaced, entries
+from streams.operate.replay.ranges import OffsetSet
+from streams.operate.replay.standing import Standing
+
+_READ_RECORDS = 500
+
+
+class Decided:
+    """The last word about each letter of some DLQs."""
+
+    def __init__(self, journals: Mapping[Topic, Sequence[Standing]]) -> None:
+        self._known = {
+            TopicPartition(source.dlq, number): standing.dispositions
+            for source, standings in journals.items()
+            for number, standing in enumerate(standings)
+        }
+
+    def of(self, letter: Letter) -> Disposition:
+        """OPEN also for a letter of a queue without a journal."""
+        known = self._known.get(letter.dlq)
+        return Disposition.OPEN if known is None else known.of(letter.offset)
+
+
+class Decision(NamedTuple):
+    """One word about one letter. ``plan`` is "" where it was said by hand."""
+
+    disposition: Disposition
+    at_ms: int
+    actor: str
+    plan: str
+    reason: str
+
+
+async def history(reader: LogReader, topology: Topology, letter: Letter) -> list[Decision]:
+    """Every decision about a letter that can be read, oldest first: who, when, what and why.
+
+    Raises `UnknownTopic` where there is no journal, and as `entries`.
+    """
+    source = topology.by_dlq.get(letter.dlq.topic)
+    if source is None:
+        return []
+    journal = TopicPartition(source.journal, letter.dlq.partition)
+    begin, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
+    found: list[Decision] = []
+    while begin < end:
+        try:
+            batch = await read_some(reader, journal, begin, end, _READ_RECORDS)
+        except BatchUnreadable as error:
+            begin = behind(error, end)
+            continue
+        begin = batch.end
+        for entry in entries(batch):
+            if isinstance(entry, QueueReplaced) and letter.offset >= entry.kept:
+                found.clear()
+            if isinstance(entry, Disposed):
+                found += _about(entry, letter.offset)
+    return found
+
+
+def _about(entry: Disposed, offset: int) -> list[Decision]:
+    decided = {
+        Disposition.REPLAYED: entry.replayed,
+        Disposition.PARKED: entry.parked,
+        Disposition.DISCARDED: entry.discarded,
+    }
+    here = np.array([offset], np.int64)
+    return [
+        Decision(disposition, entry.at_ms, entry.actor, entry.plan, entry.reason)
+        for disposition, text in decided.items()
+        if text and OffsetSet.parse(text).mask(here)[0]
+    ]

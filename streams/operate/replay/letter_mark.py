@@ -1,0 +1,86 @@
+"""Whether a DLQ partition still holds the letters that its journal speaks of.
+
+A journal names letters by offset, and outlives its DLQ topic: where the topic was deleted and made
+again, or lost its end with its leader, the same offsets are other letters. So an entry that names letters also holds a *mark*, the
+offset and the timestamp of the last of them, and nothing is decided, planned or listed before the
+newest mark was found in the log. A mark that retention deleted, or that lies in a batch that cannot
+be opened, proves nothing, and is passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import structlog
+
+from streams.connect.broker.log_range import read_some
+from streams.core.errors import BatchUnreadable, TopicRecreated
+from streams.core.types import LogReader, OffsetOutOfRange, TopicPartition
+from streams.operate.dlq.letter import Letter
+
+log = structlog.get_logger(__name__)
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """The place of one letter in its DLQ partition, and its record's timestamp there."""
+
+    offset: int
+    timestamp_ms: int
+
+
+def mark_of(letters: Sequence[Letter]) -> Mark:
+    """The mark of the last of ``letters``, which are of one partition in offset order."""
+    return Mark(letters[-1].offset, letters[-1].timestamp_ms)
+
+
+async def check_mark(reader: LogReader, dlq: TopicPartition, mark: Mark | None) -> None:
+    """Raises `TopicRecreated` where the log holds something else in the place of the letter, and
+    what the reader raises."""
+    if mark is not None:
+        await _found(reader, dlq, mark)
+
+
+async def kept_below(reader: LogReader, dlq: TopicPartition, marks: Iterable[Mark]) -> int:
+    """The offset below which the log still is the one that ``marks`` are of; 0 for another one.
+
+    A log that lost its end is the old one up to there, so one mark that is found vouches for all
+    before it. Letters between it and the lost end cannot be told from new ones.
+    """
+    for mark in sorted(marks, key=lambda mark: mark.offset, reverse=True):
+        try:
+            if await _found(reader, dlq, mark):
+                return mark.offset + 1
+        except TopicRecreated:
+            continue
+    return 0
+
+
+async def _found(reader: LogReader, dlq: TopicPartition, mark: Mark) -> bool:
+    """Whether the letter was seen in its place; False where retention deleted it or its batch cannot
+    be opened, which proves nothing. Raises as `check_mark`."""
+    if await reader.beginning_offset(dlq) > mark.offset:
+        return False
+    end = await reader.last_stable_offset(dlq)
+    if mark.offset >= end:
+        raise _recreated(dlq, mark, f"it ends at {end}")
+    try:
+        batch = await read_some(reader, dlq, mark.offset, end, 1)
+    except OffsetOutOfRange:
+        return False  # retention came in between
+    except BatchUnreadable as error:
+        # It was read once, so its bytes changed where they lie; they cannot be compared.
+        log.warning("letter_mark_unreadable", tp=str(dlq), why=str(error))
+        return False
+    found = [*zip(batch.offsets, batch.timestamps, strict=True)][:1]
+    if found != [(mark.offset, mark.timestamp_ms)]:
+        raise _recreated(dlq, mark, "another record lies there")
+    return True
+
+
+def _recreated(dlq: TopicPartition, mark: Mark, why: str) -> TopicRecreated:
+    return TopicRecreated(
+        f"{dlq} is not the log that its journal speaks of: a letter at offset {mark.offset} was "
+        f"decided on, and {why}. Nothing was decided now. If the topic was deleted and made again: "
+        f"`dia dlq renew --topic {dlq.topic.removesuffix('.dlq')}`."
+    )

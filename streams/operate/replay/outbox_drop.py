@@ -1,0 +1,267 @@
+"""The way out of a partition that owes rows to a table or sink which no version at hand declares.
+
+A partition stops with `unknown_target` where its outbox holds such rows. An operator may give them up: each
+row becomes a dead letter of stage ``sink``, so that `dia replay` brings it back once its target is declared
+again, and the partition's state goes on as it is. It is a commit of the partition's own producer that
+consumes nothing:
+
+ O1  look: read the changelog whole; refuse unless an unknown target is what stops the partition
+ O2  start the transactional producer (A1): whoever holds the partition is fenced
+ O3  look again; refuse when the partition committed since the operator agreed
+ O4  commit {link without the effects, with the letters' rows; letters to the DLQ; the group's offset}, once
+     for each `COMMIT_BYTES` of effects
+
+The link follows the last one in the same epoch, with its offsets and counters: a worker restores it as any.
+Where O4 fails between two commits, the rest is still owed and stops the partition as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from streams.connect.broker.log_range import until_readable
+from streams.core.clock import Clock
+from streams.core.errors import (
+    CommitInDoubt,
+    DiaError,
+    ProducerFenced,
+    RefusedBySafety,
+    UnknownTarget,
+    UsageError,
+)
+from streams.core.records.bad_records import RowDropped
+from streams.core.rows.targets import Targets
+from streams.core.topics.topic import Topic
+from streams.core.types import Broker, OutboundRecord, TransactionalProducer
+from streams.engine.engine_tables import OUTBOX
+from streams.engine.runtime.assignment import transactional_id
+from streams.engine.runtime.effects import effects
+from streams.engine.runtime.effects.dead_letters import DeadLetter
+from streams.engine.runtime.effects.effects import EffectTarget
+from streams.engine.runtime.effects.refused_row import Owing, RefusedFact, fact_letter
+from streams.engine.runtime.offsets.commit_mark import committed_offset
+from streams.engine.state.changelog import Link, entry_bytes, pack
+from streams.engine.state.outbox import Outbox, body_of, version_in
+from streams.engine.state.table import Entry
+from streams.operate.reset.reset import Standing, look
+
+COMMIT_BYTES = 8 << 20
+
+
+class OwedTo(NamedTuple):
+    """All that one partition owes one target. ``oldest_seq``: the number of the commit that owed the first
+    of it."""
+
+    target: EffectTarget
+    declared: bool
+    effects: int
+    rows: int
+    size_bytes: int
+    oldest_seq: int
+
+
+class Agreed(NamedTuple):
+    """What an operator agreed to: the effects of one target, by their key in the changelog."""
+
+    standing: Standing
+    link: Link
+    target: EffectTarget
+    effects: Mapping[bytes, bytes]
+
+    @property
+    def rows(self) -> int:
+        """How many rows become dead letters."""
+        return sum(len(_rows(key, value)) for key, value in self.effects.items())
+
+
+def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[OwedTo]:
+    """The live outbox entries of a changelog (`Survey.owed`), target by target."""
+    by_target: defaultdict[tuple[EffectTarget, bool], dict[bytes, bytes]] = defaultdict(dict)
+    for key, value in owed.items():
+        effect = _effect(key)
+        known = effects.is_known(targets, effect)
+        by_target[effects.target_of(effect), known][key] = value
+    return [
+        OwedTo(
+            target,
+            known,
+            len(some),
+            sum(len(_rows(key, value)) for key, value in some.items()),
+            sum(entry_bytes(key, value) for key, value in some.items()),
+            min(map(version_in, some.values())),
+        )
+        for (target, known), some in sorted(by_target.items())
+    ]
+
+
+async def plan_drop(
+    broker: Broker, group: str, source: Topic, partition: int, targets: Targets, name: str
+) -> Agreed:
+    """O1: what would be dropped of the target called ``name``.
+
+    Raises `RefusedBySafety` where the partition is not stopped by an unknown target, and `UsageError`
+    where it owes this one nothing that may be dropped.
+    """
+    standing = await look(broker, group, source, partition, targets)
+    last, cause = standing.survey.last, standing.cause
+    if last is None or standing.torn or (cause and not isinstance(cause, UnknownTarget)):
+        why = f"{cause.code}: {cause}" if cause else "its last commit was carried out in part"
+        raise RefusedBySafety(
+            f"{standing.tp} of {group} cannot commit as it is: {why}. `dia tables reset` is the way out "
+            f"of the first; a worker that holds the partition clears the second by itself."
+        )
+    owed = standing.survey.owed
+    unknown = {
+        key: value for key, value in owed.items() if not effects.is_known(targets, _effect(key))
+    }
+    chosen = {
+        key: value for key, value in unknown.items() if effects.target_of(_effect(key)).name == name
+    }
+    if not chosen:
+        raise UsageError(_nothing_of(name, targets, owed, unknown))
+    target = effects.target_of(_effect(next(iter(chosen))))
+    if target.kind == "unknown":
+        raise RefusedBySafety(
+            f"what an effect of kind {name!r} holds only the version that wrote it knows: run that one. "
+            f"`dia tables reset` gives it up, with all that a reset costs."
+        )
+    return Agreed(standing, last, target, chosen)
+
+
+def _nothing_of(
+    name: str, targets: Targets, owed: Mapping[bytes, bytes], unknown: Mapping[bytes, bytes]
+) -> str:
+    if any(effects.target_of(_effect(key)).name == name for key in owed):
+        return (
+            f"{name} is declared, so what is owed to it is handed over once it takes it: nothing of that "
+            f"can be dropped."
+        )
+    names = sorted({one.target.name for one in owed_to(targets, unknown)})
+    return (
+        f"nothing is owed to an undeclared table or sink called {name!r}. Undeclared and owed something "
+        f"are: {', '.join(names) or 'none'}."
+    )
+
+
+async def drop(broker: Broker, clock: Clock, agreed: Agreed, actor: str, reason: str) -> int:
+    """O2 to O4. Returns how many rows became dead letters.
+
+    Raises `RefusedBySafety` when the partition moved since, or when a worker took it back before the first
+    commit: then nothing has changed.
+    """
+    standing, name = agreed.standing, agreed.target.name
+    tp, group = standing.tp, standing.group
+    producer = broker.transactional_producer(transactional_id(group, tp))
+    dropping = _Dropping(producer, clock, agreed, f"given up by {actor}: {reason}")
+    try:
+        await producer.start()  # O2
+        source, targets = standing.source, standing.targets
+        now = await plan_drop(broker, group, source, tp.partition, targets, name)  # O3
+        if (now.link.epoch, now.link.seq) != (agreed.link.epoch, agreed.link.seq):
+            raise RefusedBySafety(f"{tp} committed meanwhile. Nothing was changed; look again.")
+        for some in _cut(agreed.effects):
+            await dropping.commit(some)  # O4
+    except ProducerFenced as error:
+        raise RefusedBySafety(
+            f"a live worker took {tp} back; {dropping.rows} rows were dropped before that. Stop the "
+            f"worker that holds it (`dia status` shows its pid), then drop the rest."
+        ) from error
+    except CommitInDoubt as error:
+        raise DiaError(
+            f"whether all of it was dropped is unknown: {error}. `dia tables outbox list` shows what is "
+            f"left."
+        ) from error
+    finally:
+        await producer.close()
+    reader = await broker.reader()
+    try:
+        await until_readable(reader, standing.survey.changelog, clock)
+    finally:
+        await reader.close()
+    return dropping.rows
+
+
+class _Dropping:
+    """The commits of one drop, one after the other."""
+
+    def __init__(
+        self, producer: TransactionalProducer, clock: Clock, agreed: Agreed, reason: str
+    ) -> None:
+        self.rows = 0
+        self._producer = producer
+        self._clock = clock
+        self._standing = agreed.standing
+        self._link = agreed.link
+        self._written_bytes = agreed.standing.survey.written_bytes
+        self._reason = reason
+
+    async def commit(self, some: Mapping[bytes, bytes]) -> None:
+        """O4 of some effects."""
+        standing, changelog = self._standing, self._standing.survey.changelog
+        link = msgspec.structs.replace(
+            self._link,
+            seq=self._link.seq + 1,
+            part=0,
+            parts=1,
+            from_offset=self._link.next_offset,
+            written_bytes=self._written_bytes,
+            reset=False,
+        )
+        letters = [*self._letters(some)]
+        outbox = Outbox()
+        for key, value in effects.dead_letters(link.seq, [letter.row for letter in letters]):
+            outbox.put(key, value)
+        entries: list[Entry] = [(key, None) for key in some]
+        entries += [(OUTBOX.prefix + key, value) for key, value in outbox.delta(link.seq)]
+        producer = self._producer
+        await producer.begin()
+        records = [OutboundRecord(changelog, None, data) for data, _ in pack(link, entries)]
+        records += [letter.record for letter in letters]
+        offsets = await asyncio.gather(*[await producer.send(record) for record in records])
+        committed = {standing.tp: committed_offset(link, offsets[0])}
+        await producer.send_offsets(committed, standing.group)
+        await producer.commit()
+        self.rows += len(letters)
+        self._link = link
+        self._written_bytes += sum(entry_bytes(key, value) for key, value in entries)
+
+    def _letters(self, some: Mapping[bytes, bytes]) -> Iterator[DeadLetter]:
+        standing, link = self._standing, self._link
+        changelog = standing.survey.changelog
+        where = standing.tp, changelog, standing.survey.end_offset, link.last_offset
+        owing = Owing(*where, "dia tables outbox drop", standing.group)
+        now_ms = self._clock.now_ms()
+        for key, value in some.items():
+            table = effects.target_of(_effect(key)).name
+            for number, row in enumerate(_rows(key, value)):
+                # Two equal rows of a sink are two rows.
+                place = f"{_effect(key).hex()}/{number}"
+                fact = RefusedFact(table, row, self._reason, place)
+                yield fact_letter(owing, fact, now_ms, RowDropped.code)
+
+
+def _cut(some: Mapping[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
+    """Effects that fit into one commit, at least one."""
+    cut: dict[bytes, bytes] = {}
+    size = 0
+    for key, value in some.items():
+        if cut and size + len(value) > COMMIT_BYTES:
+            yield cut
+            cut, size = {}, 0
+        cut[key] = value
+        size += len(value)
+    yield cut
+
+
+def _effect(key: bytes) -> bytes:
+    """The key of an effect, from that of its entry in the changelog."""
+    return key[len(OUTBOX.prefix) :]
+
+
+def _rows(key: bytes, value: bytes) -> Sequence[dict[str, object]]:
+    return effects.rows_in(_effect(key), body_of(value))

@@ -1,0 +1,67 @@
+"""A dead letter as the record it becomes again.
+
+Key and value are those that failed, or what a repair made of them. Of the headers, those the plan
+allows; and ``dia.replay.*``, which say how often the record was replayed, when it was first
+appended (its age is judged by that), by which plan, and which letter it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from streams.connect.broker.partitioner import partition_of
+from streams.core.records import headers
+from streams.core.records.bad_records import KeyMisplaced
+from streams.core.types import Headers, OutboundRecord, TopicPartition
+from streams.operate.dlq.letter import Letter, Original
+
+_OURS = (headers.DLQ_PREFIX, headers.REPLAY_PREFIX)
+
+
+def first_append_ms(letter: Letter) -> int:
+    """When the record was appended for the very first time, before any replay."""
+    replayed = headers.decimal(letter.fields.get(headers.REPLAY_APPEND_TS))
+    return letter.source_timestamp_ms if replayed is None else replayed
+
+
+def allowed(found: Headers, patterns: Sequence[str]) -> Headers:
+    """The headers whose name fits a pattern; never ``dia.dlq.*`` or ``dia.replay.*``."""
+    return tuple([pair for pair in found if _is_allowed(pair[0], tuple(patterns))])
+
+
+@lru_cache(maxsize=1000)
+def _is_allowed(name: str, patterns: tuple[str, ...]) -> bool:
+    return not name.startswith(_OURS) and any(fnmatchcase(name, p) for p in patterns)
+
+
+def replay_headers(letter: Letter, plan: str) -> Headers:
+    """What is said of a replayed record."""
+    return (
+        (headers.REPLAY_HOPS, b"%d" % (letter.hops + 1)),
+        (headers.REPLAY_APPEND_TS, b"%d" % first_append_ms(letter)),
+        (headers.REPLAY_PLAN, plan.encode()),
+        (headers.REPLAY_ID, letter.id.encode()),
+    )
+
+
+def outgoing(
+    letter: Letter, record: Original, target: str, partitions: int, plan: str
+) -> OutboundRecord:
+    """``record`` on its way to ``target``: to the partition it came from, so that the order of
+    its key is kept, unless its key or its topic is another now, or that partition was the defect."""
+    partition = letter.partition
+    if letter.error_code == KeyMisplaced.code:
+        partition = None
+    if target != letter.topic or record.key != letter.key or partition is None:
+        partition = letter.dlq.partition if record.key is None else None
+    if partition is None or partition >= partitions:
+        key = record.key if record.key is not None else b""
+        partition = partition_of(key, partitions)
+    return OutboundRecord(
+        TopicPartition(target, partition),
+        record.key,
+        record.value,
+        (*record.headers, *replay_headers(letter, plan)),
+    )

@@ -1,0 +1,20 @@
+"""The parking lot `<topic>.dlq.parked`: letters set aside, for a person to look at."""
+
+from __future__ import annotations
+
+from streams.core.records import headers
+from streams.core.topics.topic import Topic
+from streams.core.types import OutboundRecord, TopicPartition
+from streams.operate.dlq.letter import Letter
+
+
+def parked_record(source: Topic, letter: Letter, reason: str) -> OutboundRecord:
+    """The dead letter as it lies in the DLQ, and why it was parked."""
+    why = (headers.REPLAY_PARKED_FOR, reason.encode())
+    return OutboundRecord(
+        TopicPartition(source.parked, letter.dlq.partition),
+        letter.key,
+        letter.value,
+        (*letter.headers, why),
+        letter.timestamp_ms,
+    )

@@ -1,0 +1,151 @@
+"""A replay plan: which dead letters, with what repairs, to where. Making one changes nothing.
+
+A plan names offsets, not conditions: what it will do is settled when it is made, whatever the DLQ
+takes in afterwards. Its digest covers every field, so a plan that was edited is no plan any more.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from streams.core.errors import RefusedBySafety, UsageError
+from streams.operate.replay.letter_mark import Mark
+from streams.operate.replay.ranges import NOTHING, OffsetSet
+
+FORMAT: Final = 1
+HOPS_MAX: Final = 3
+KEPT_HEADERS: Final = ("dia.schema", "traceparent", "tracestate", "baggage")
+"""Headers that are replayed unless a plan says otherwise. Others may steer whatever copies or
+routes records: replaying a mirror's own header once stopped a mirror."""
+
+OnFailure: TypeAlias = Literal["stop", "skip", "park"]
+
+
+class Transform(msgspec.Struct, frozen=True, kw_only=True):
+    """``name`` is its entry point's; ``sha256`` that of the module's file when planned."""
+
+    name: str
+    sha256: str
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one partition, DLQ offsets as `OffsetSet` writes them, all below ``end``; ``mark`` is that
+    of the last letter."""
+
+    partition: int
+    end: int
+    replay: str = ""
+    park: str = ""
+    mark: Mark | None = None
+
+    @property
+    def to_replay(self) -> OffsetSet:
+        return OffsetSet.parse(self.replay) if self.replay else NOTHING
+
+    @property
+    def to_park(self) -> OffsetSet:
+        return OffsetSet.parse(self.park) if self.park else NOTHING
+
+    @property
+    def letters(self) -> int:
+        return len(self.to_replay) + len(self.to_park)
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides of a letter: the same words when it is planned and when it is run.
+
+    ``target`` None: each letter's own source topic. ``headers`` are name patterns (``*``).
+    ``patch`` is a JSON Patch (RFC 6902).
+    """
+
+    target: str | None = None
+    headers: tuple[str, ...] = KEPT_HEADERS
+    transform: Transform | None = None
+    patch: tuple[dict[str, Any], ...] = ()
+    on_failure: OnFailure = "skip"
+    hops_max: int = HOPS_MAX
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module docstring. ``behind`` counts, by reason, the letters that were meant and
+    will stay where they are."""
+
+    format: int = FORMAT
+    id: str
+    cluster_id: str
+    source: str
+    made_at_ms: int
+    made_by: str
+    asked: dict[str, Any] = {}
+    """the filters, for people to read"""
+    terms: Terms = Terms()
+    behind: dict[str, int] = {}
+    selections: tuple[Selection, ...] = ()
+    digest: str = ""
+
+    def sealed(self) -> Plan:
+        """This plan with its digest."""
+        return msgspec.structs.replace(self, digest=_digest(self))
+
+    @property
+    def letters(self) -> int:
+        """How many it decides on."""
+        return sum(selection.letters for selection in self.selections)
+
+    def selection(self, partition: int) -> Selection | None:
+        return next((s for s in self.selections if s.partition == partition), None)
+
+    def head(self) -> Plan:
+        """The plan without its offsets: what a journal keeps beside its own partition's."""
+        bare = tuple(Selection(partition=s.partition, end=s.end) for s in self.selections)
+        return msgspec.structs.replace(self, selections=bare)
+
+
+def _digest(plan: Plan) -> str:
+    bare = msgspec.structs.replace(plan, digest="")
+    return sha256(msgspec.json.encode(bare, order="deterministic")).hexdigest()
+
+
+def write(plan: Plan, path: Path) -> None:
+    """Write a sealed plan, replacing the file. Raises `UsageError` where it cannot be written."""
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
+    except OSError as error:
+        raise UsageError(f"the plan cannot be written to {path}: {error.strerror}.") from error
+
+
+def read(path: Path) -> Plan:
+    """A plan as it was written. Raises `UsageError` for a file that is none, `RefusedBySafety`
+    for one that was edited or is of a newer version of dia."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the plan {path} cannot be read: {error.strerror}.") from error
+    try:
+        version = msgspec.json.decode(raw, type=_Versioned).format
+        if version != FORMAT:
+            raise RefusedBySafety(
+                f"{path} is a plan of format {version}, this version of dia runs format {FORMAT}. "
+                f"Run it with the version that made it, or make it again: `dia replay plan`."
+            )
+        plan = msgspec.json.decode(raw, type=Plan)
+        for selection in plan.selections:
+            _ = selection.letters
+    except ValueError as error:
+        raise UsageError(
+            f"{path} is no replay plan: {error}. `dia replay plan --out {path}` writes one."
+        ) from error
+    if plan.digest != _digest(plan):
+        raise RefusedBySafety(
+            f"{path} was changed after it was made: its digest differs. A plan runs exactly as it "
+            f"was shown; make another one: `dia replay plan`."
+        )
+    return plan
+
+
+class _Versioned(msgspec.Struct):
+    format: int

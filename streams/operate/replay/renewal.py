@@ -1,0 +1,77 @@
+"""The way out of a journal that does not speak of the letters in its DLQ, or has lost entries."""
+
+from __future__ import annotations
+
+from streams.core.clock import Clock
+from streams.core.errors import TopicRecreated
+from streams.core.topics.topic import Topic
+from streams.core.topics.topology import Topology
+from streams.core.types import Broker, TopicPartition
+from streams.operate.replay.journal import DecisionsLost, QueueReplaced
+from streams.operate.replay.letter_mark import check_mark, kept_below
+from streams.operate.replay.owner import owned
+from streams.operate.replay.standing import read_standing
+
+
+async def renew(
+    broker: Broker, clock: Clock, topology: Topology, source: Topic, actor: str, reason: str = ""
+) -> list[int]:
+    """The partitions whose DLQ was replaced or lost its end: their journals forget what was decided of
+    letters that are gone, and plans that were not over there are cancelled. Other partitions are not
+    touched.
+
+    Raises as `owned`.
+    """
+    renewed = []
+    for number in range(await _partitions(broker, source, source.dlq)):
+        if await _replaced(broker, source, number):
+            async with owned(broker, clock, topology, source, number, checked=False) as owner:
+                marks = owner.standing.marks.values()
+                kept = await kept_below(owner.reader, owner.dlq, marks)
+                entry = QueueReplaced(at_ms=clock.now_ms(), actor=actor, kept=kept, reason=reason)
+                await owner.commit([entry])
+            renewed.append(number)
+    return renewed
+
+
+async def give_up_lost(
+    broker: Broker, clock: Clock, topology: Topology, source: Topic, actor: str, reason: str = ""
+) -> list[int]:
+    """The partitions whose journals have lost entries, and go on without them. A letter that was
+    decided on in a lost entry is open, so it can be replayed a second time.
+
+    Raises as `owned`.
+    """
+    given_up = []
+    for number in range(await _partitions(broker, source, source.journal)):
+        async with owned(
+            broker, clock, topology, source, number, checked=False, whole=False
+        ) as owner:
+            if owner.standing.fault is not None:
+                entry = DecisionsLost(at_ms=clock.now_ms(), actor=actor, reason=reason)
+                await owner.commit([entry])
+                given_up.append(number)
+    return given_up
+
+
+async def _partitions(broker: Broker, source: Topic, topic: str) -> int:
+    """How many ``topic`` has; 0 where the DLQ or its journal does not exist."""
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    known = source.journal in topics and source.dlq in topics
+    return topics[topic].partitions if known else 0
+
+
+async def _replaced(broker: Broker, source: Topic, number: int) -> bool:
+    reader = await broker.reader()
+    try:
+        standing = await read_standing(reader, source, number, checked=False)
+        await check_mark(reader, TopicPartition(source.dlq, number), standing.mark)
+    except TopicRecreated:
+        return True
+    finally:
+        await reader.close()
+    return False

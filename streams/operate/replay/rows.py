@@ -1,0 +1,112 @@
+"""Dead letters as ClickHouse shows them: one row each, replaced whole by every disposition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from streams.core.rows.built_in_tables import FactRows, ShardSet
+from streams.core.rows.operational_tables import DEAD_LETTERS
+from streams.core.topics.topology import Topology
+from streams.core.types import LogReader, TopicPartition
+from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.scan import Span, scan
+from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.journal import Disposed
+from streams.operate.replay.ranges import OffsetSet
+from streams.operate.replay.standing import Standing
+
+_GAP = 1000
+"""Letters read for nothing are cheaper than another request."""
+
+
+def disposed_rows(
+    shards: ShardSet,
+    letters: Sequence[Letter],
+    decided: Mapping[int, Disposition],
+    versions: Mapping[int, int],
+    entry: Disposed,
+) -> list[FactRows]:
+    """One `FactRows` per shard concerned; ``decided`` and ``versions`` by DLQ offset."""
+    by_shard: dict[int, list[Letter]] = {}
+    for letter in letters:
+        by_shard.setdefault(shards.shard_of_key(letter.id), []).append(letter)
+    return [
+        FactRows(DEAD_LETTERS, shard, _columns(found, decided, versions, entry))
+        for shard, found in by_shard.items()
+    ]
+
+
+def _columns(
+    letters: Sequence[Letter],
+    decided: Mapping[int, Disposition],
+    versions: Mapping[int, int],
+    entry: Disposed,
+) -> dict[str, list[Any]]:
+    return {
+        "id": [letter.id for letter in letters],
+        "topic": [letter.topic or "" for letter in letters],
+        "part": [letter.partition or 0 for letter in letters],
+        "off": [letter.source_offset or 0 for letter in letters],
+        "ts": [letter.source_timestamp_ms for letter in letters],
+        "error_code": [letter.error_code for letter in letters],
+        "error_message": [letter.error_message for letter in letters],
+        "stage": [letter.stage for letter in letters],
+        "agent": [letter.agent for letter in letters],
+        "tenant": [letter.tenant for letter in letters],
+        "hops": [letter.hops for letter in letters],
+        "disposition": [decided[letter.offset].word for letter in letters],
+        "actor": [entry.actor] * len(letters),
+        "ver": [versions[letter.offset] for letter in letters],
+        "at": [entry.at_ms] * len(letters),
+    }
+
+
+async def insert(shards: ShardSet, rows: Sequence[FactRows]) -> None:
+    """Store them; raises what `ShardSet.insert` raises."""
+    for facts in rows:
+        await shards.insert(facts.shard, [facts])
+
+
+def decisions(entry: Disposed) -> dict[int, Disposition]:
+    """What the entry decided, by DLQ offset."""
+    said = (
+        (Disposition.REPLAYED, entry.replayed),
+        (Disposition.PARKED, entry.parked),
+        (Disposition.DISCARDED, entry.discarded),
+    )
+    return {
+        offset: disposition
+        for disposition, text in said
+        for offset in OffsetSet.parse(text).offsets().tolist()
+    }
+
+
+async def show_arrears(
+    shards: ShardSet,
+    reader: LogReader,
+    standing: Standing,
+    dlq: TopicPartition,
+    topology: Topology,
+) -> int:
+    """P4: insert the rows of every entry that ClickHouse may lack, oldest first.
+
+    Versions are those of now: a letter decided on again since is shown as it stands. Returns the
+    seq up to which all is shown; raises what `ShardSet.insert` raises.
+    """
+    for entry in list(standing.arrears.values()):
+        decided = decisions(entry)
+        offsets = OffsetSet.of(sorted(decided))
+        spans = [Span(dlq, start, end) for start, end in offsets.spans(0, _GAP)]
+        async for page in scan(reader, spans, topology):
+            letters = [letter for letter in page if letter.offset in decided]
+            at = np.array([letter.offset for letter in letters], np.int64)
+            versions = dict(
+                zip(at.tolist(), standing.dispositions.versions(at).tolist(), strict=True)
+            )
+            last = standing.dispositions
+            current = {offset: last.of(offset) for offset in at.tolist()}
+            await insert(shards, disposed_rows(shards, letters, current, versions, entry))
+    return standing.seq

@@ -1,0 +1,221 @@
+"""Running a plan: P1 to P8 (ARCHITECTURE, "Replay").
+
+ P1  the plan is whole, made on this cluster, and its topics exist; else nothing is begun
+ P2  start the partition's replay producer: an earlier run is fenced      (replay/owner.py)
+ P3  read the journal: what was decided, and how far this plan is         (replay/standing.py)
+ P4  enter the plan in every partition, then begin the run in each; another plan that holds the
+     partition refuses it. Rows that an earlier owner could not show are shown
+                                                                          (replay/showing.py)
+ P5  take the next letters that the plan chose and nobody decided on; assess and repair them
+     with today's code                                                    (replay/assess.py)
+ P6  one transaction: replayed records, parked copies, and the journal's entry that names them.
+     Only here does any of it become true                                 (replay/step.py)
+ P7  show the dispositions in ClickHouse, beside the next step
+ P8  no letter left: the run ends, with the plan finished in this partition
+
+Any doubt in P2 to P6 has one answer: give the producer up and begin again at P2. The journal says
+whether the step became true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streams.core.errors import RefusedBySafety
+from streams.core.topics.topic import Topic
+from streams.core.topics.topology import Topology
+from streams.core.types import Broker
+from streams.operate.replay.control import standings
+from streams.operate.replay.journal import RANGES_PER_ENTRY, PlanEntered
+from streams.operate.replay.letter_mark import check_mark
+from streams.operate.replay.owner import owned
+from streams.operate.replay.pace import Pace, share
+from streams.operate.replay.partition_run import Means, PartitionRun, refuse_another
+from streams.operate.replay.plan import Plan, Selection
+from streams.operate.replay.planner import look, same_cluster
+from streams.operate.replay.repair import Repair
+from streams.operate.replay.standing import PlanStanding, Standing
+
+
+@dataclass(slots=True)
+class Result:
+    """The plan after this run, over all partitions; counts include earlier runs of it.
+
+    ``states`` of its partitions; ``shown``: ClickHouse shows every disposition.
+    """
+
+    planned: int = 0
+    replayed: int = 0
+    parked: int = 0
+    left: int = 0
+    elsewhere: int = 0
+    """planned letters that something else decided on meanwhile"""
+    states: set[str] = field(default_factory=set)
+    reasons: list[str] = field(default_factory=list)
+    shown: bool = True
+
+    @property
+    def finished(self) -> bool:
+        return self.states <= {"finished"}
+
+    def add(self, standing: PlanStanding, *, shown: bool) -> None:
+        self.planned += standing.letters
+        self.replayed += standing.replayed
+        self.parked += standing.parked
+        self.left += standing.left
+        if standing.state == "finished":
+            done = standing.replayed + standing.parked + standing.left
+            self.elsewhere += standing.letters - done
+        self.states.add(standing.state)
+        if standing.reason and standing.reason not in self.reasons:
+            self.reasons.append(standing.reason)
+        self.shown = self.shown and shown
+
+
+async def check_plan(
+    broker: Broker, topology: Topology, plan: Plan
+) -> tuple[Topic, Mapping[str, int]]:
+    """P1: the plan's source and the partitions of the cluster's topics.
+
+    Raises `RefusedBySafety` for a plan of another cluster, of undeclared or vanished topics, or
+    whose transform changed, and `UsageError` where the transform cannot be loaded.
+    """
+    try:
+        origin = topology.topic(plan.source)
+        target = topology.topic(plan.terms.target) if plan.terms.target is not None else None
+    except KeyError as error:
+        raise RefusedBySafety(f"plan {plan.id} cannot run here: {error.args[0]}.") from None
+    cluster_id, partitions = await look(broker, origin, target.name if target else None)
+    same_cluster(plan, cluster_id)
+    for selection in plan.selections:
+        if selection.partition >= partitions[origin.dlq]:
+            raise RefusedBySafety(
+                f"plan {plan.id} names partition {selection.partition} of {origin.dlq}, which has "
+                f"{partitions[origin.dlq]} now: the topic was made anew. Make another plan."
+            )
+    Repair(plan.terms)
+    return origin, partitions
+
+
+async def refuse_beside_another(
+    broker: Broker, plan: Plan, origin: Topic, partitions: int
+) -> list[Standing]:
+    """One plan at a time for a source topic: the standing of each partition, or
+    `RefusedBySafety` while another plan runs or waits in one of them."""
+    reader = await broker.reader()
+    try:
+        known = await standings(reader, origin, partitions)
+    finally:
+        await reader.close()
+    for standing in known:
+        refuse_another(standing, plan.id)
+    return known
+
+
+async def run_plan(means: Means, plan: Plan, *, resume: bool) -> Result:
+    """P1 to P8 in every partition the plan chose letters in, side by side.
+
+    ``resume``: go on although somebody paused the plan. Raises what `check_plan` raises, and
+    `RefusedBySafety` for a plan that is paused or cancelled, or beside another one; then nothing
+    was begun. `PartitionRestart` and `TransientError` kinds when the broker stays away: the
+    journal knows how far it came, and `dia replay resume` goes on.
+    """
+    origin, partitions = await check_plan(means.broker, means.topology, plan)
+    known = await refuse_beside_another(means.broker, plan, origin, partitions[origin.dlq])
+    for standing in known:
+        _refuse_stopped(standing.plans.get(plan.id), resume=resume)
+    await enter(means, plan, origin, known)
+    pace = Pace(means.clock, means.rate)
+    runs = [
+        PartitionRun(means, plan, selection, origin, partitions, pace, resume=resume)
+        for selection in plan.selections
+    ]
+    result = Result()
+    outcomes = await asyncio.gather(*(run.go() for run in runs), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        result.add(outcome[0], shown=outcome[1])
+    return result
+
+
+async def submit(means: Means, plan: Plan) -> None:
+    """P1, and the plan entered for a worker to run, at the rate of ``means``. Raises as `run_plan`
+    does, and `RefusedBySafety` where it was entered before."""
+    origin, partitions = await check_plan(means.broker, means.topology, plan)
+    known = await refuse_beside_another(means.broker, plan, origin, partitions[origin.dlq])
+    if any(plan.id in standing.plans for standing in known):
+        raise RefusedBySafety(
+            f"plan {plan.id} was entered before. `dia replay status {plan.id}` says how it stands."
+        )
+    await enter(means, plan, origin, known, by_agent=True)
+
+
+async def enter(
+    means: Means,
+    plan: Plan,
+    origin: Topic,
+    known: Sequence[Standing],
+    *,
+    by_agent: bool = False,
+) -> None:
+    """P4, first half: the plan enters every partition's journal before it begins in any, so that
+    from the first step on it can be resumed by its id alone. Raises `RefusedBySafety` when
+    another plan came in between."""
+    for selection in plan.selections:
+        if plan.id in known[selection.partition].plans:
+            continue
+        async with owned(
+            means.broker, means.clock, means.topology, origin, selection.partition
+        ) as owner:
+            if plan.id in owner.standing.plans:
+                continue
+            refuse_another(owner.standing, plan.id)
+            await check_mark(owner.reader, owner.dlq, selection.mark)
+            await owner.commit(_entering(means, plan, selection, by_agent=by_agent))
+
+
+def _refuse_stopped(standing: PlanStanding | None, *, resume: bool) -> None:
+    if standing is None:
+        return
+    if standing.state == "cancelled":
+        raise RefusedBySafety(
+            f"plan {standing.plan} was cancelled by {standing.actor}. Make another one: "
+            f"`dia replay plan`; what it replayed already is not replayed again."
+        )
+    if standing.state == "paused" and not resume:
+        raise RefusedBySafety(
+            f"plan {standing.plan} was paused by {standing.actor}. To go on: "
+            f"`dia replay resume {standing.plan}`."
+        )
+
+
+def _entering(
+    means: Means, plan: Plan, selection: Selection, *, by_agent: bool
+) -> list[PlanEntered]:
+    """The entries that bring a plan into one partition's journal."""
+    replay = list(selection.to_replay.pieces(RANGES_PER_ENTRY))
+    park = list(selection.to_park.pieces(RANGES_PER_ENTRY))
+    parts = len(replay) + len(park) - 1
+    at_ms = means.clock.now_ms()
+    rate = share(means.rate, selection.letters, plan.letters) if by_agent else None
+    # The last piece of the one and the first of the other share an entry.
+    return [
+        PlanEntered(
+            at_ms=at_ms,
+            actor=means.actor,
+            plan=plan.id,
+            head=plan.head() if part == 0 else None,
+            end=selection.end,
+            replay=str(replay[part]) if part < len(replay) else "",
+            park=str(park[part - len(replay) + 1]) if part >= len(replay) - 1 else "",
+            part=part,
+            parts=parts,
+            by_agent=by_agent,
+            rate=rate,
+            mark=selection.mark,
+        )
+        for part in range(parts)
+    ]

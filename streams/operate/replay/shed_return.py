@@ -1,0 +1,208 @@
+"""What was shed, brought back: copies of the records behind the newest of their partition.
+
+ X7  one producer an order and partition, `dia-shed-{order}-{topic}-{partition}`: starting it fences
+     an earlier return of the same range and aborts its open step; the committed offset of the group
+     of that name then says how far the range is brought back
+ X8  read the next records of the range; one transaction holds their copies and the offset behind
+     the last one, whose metadata ``from=N at=O`` says where the step began and its copies landed.
+     Only here is it true; a crash leaves a step done, or not begun
+ X9  the range is through. What retention took meanwhile is told and cannot be brought back
+
+A copy has key, value, headers and partition of its record. It says when that was first appended, so
+that its age is judged by it, and which record it was. The engine takes it as any record: late, in a new
+incarnation of its window; an event id that came again meanwhile makes it a duplicate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streams.connect.broker.log_range import behind, decided_end, read_some
+from streams.connect.broker.torn_commit import Landing, aborted_at
+from streams.core.clock import Clock
+from streams.core.errors import (
+    BatchUnreadable,
+    CommitInDoubt,
+    DiaError,
+    PartitionRestart,
+    RefusedBySafety,
+)
+from streams.core.records import headers
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.core.types import (
+    Broker,
+    CommittedOffset,
+    LogReader,
+    OffsetOutOfRange,
+    OutboundRecord,
+    RecordBatch,
+    TopicPartition,
+    TransactionalProducer,
+)
+from streams.operate.replay.pace import Pace
+
+STEP_TIMEOUT_S = 30.0
+REMEMBERED_MS = 6 * 86_400_000
+"""Brokers forget the offset of a group that is silent for seven days (offsets.retention.minutes)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShedSpan:
+    """What one order had skipped of one partition, at ``at_ms``: offsets from ``first`` to
+    ``until``, exclusive."""
+
+    order: str
+    tp: TopicPartition
+    first: int
+    until: int
+    at_ms: int
+
+    @property
+    def name(self) -> str:
+        """Of the producer that brings it back, and of the group that says how far that is."""
+        return f"dia-shed-{self.order}-{self.tp.topic}-{self.tp.partition}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """How far a range is brought back: up to offset ``at``; ``copied`` records by this run,
+    ``gone`` offsets were not in the log any more, or lie in a batch that cannot be opened."""
+
+    at: int
+    copied: int
+    gone: int
+
+
+async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
+    """The offset below which the range was brought back; its first one before any return.
+
+    Raises `RefusedBySafety` where that cannot be known any more: a broker that remembers nothing of
+    an old range may have forgotten that it was brought back.
+    """
+    admin = await broker.admin()
+    try:
+        committed = (await admin.committed(span.name, [span.tp])).get(span.tp)
+    finally:
+        await admin.close()
+    if committed is not None:
+        began = await _torn_from(broker, clock, span, committed)
+        return committed.offset if began is None else began
+    if clock.now_ms() - span.at_ms > REMEMBERED_MS:
+        raise RefusedBySafety(
+            f"{span.tp} was shed by order {span.order} more than {REMEMBERED_MS // 86_400_000} days "
+            f"ago, and nothing tells whether that was brought back since. It is not sent again."
+        )
+    return span.first
+
+
+async def _torn_from(
+    broker: Broker, clock: Clock, span: ShedSpan, committed: CommittedOffset
+) -> int | None:
+    """Where the last step began, where its copies are aborted (streams/connect/broker/torn_commit.py). Waits for
+    transactions that other producers have open in the partition."""
+    landing = Landing.of(committed)
+    if landing is None:
+        return None
+    reader = await broker.reader()
+    try:
+        await decided_end(reader, span.tp, clock)
+        torn = await aborted_at(reader, span.tp, landing.at) is not None
+    finally:
+        await reader.close()
+    return landing.first if torn else None
+
+
+async def bring_back(
+    broker: Broker, clock: Clock, span: ShedSpan, pace: Pace, tell: Callable[[int], None]
+) -> Returned:
+    """X7 to X9; ``tell`` is called with the records of each step.
+
+    Raises `BrokerUnavailable`, `TooLarge`, `RefusedBySafety`, and `DiaError` where another run took over or a step is
+    in doubt: running it again goes on where it is true.
+    """
+    producer = broker.transactional_producer(span.name)
+    reader = await broker.reader()
+    try:
+        await producer.start()
+        at = await returned_up_to(broker, clock, span)
+        return await _Run(span, producer, reader, clock, pace, tell).from_offset(at)
+    except PartitionRestart as error:
+        why = str(error) if isinstance(error, CommitInDoubt) else "another run took it over"
+        raise DiaError(
+            f"bringing back {span.tp} stopped: {why}. `dia shed return` goes on where it stands."
+        ) from error
+    finally:
+        await asyncio.gather(producer.close(), reader.close())
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    span: ShedSpan
+    producer: TransactionalProducer
+    reader: LogReader
+    clock: Clock
+    pace: Pace
+    tell: Callable[[int], None]
+
+    async def from_offset(self, at: int) -> Returned:
+        span, copied, gone = self.span, 0, 0
+        while at < span.until:
+            try:
+                batch = await read_some(self.reader, span.tp, at, span.until, self.pace.step)
+            except OffsetOutOfRange:
+                begin = min(await self.reader.beginning_offset(span.tp), span.until)
+                if begin <= at:
+                    raise
+                gone += begin - at
+                at = begin
+                continue
+            except BatchUnreadable as error:
+                until = behind(error, span.until)
+                gone += until - at
+                at = until
+                continue
+            copies = [
+                _copy(span, batch, row)
+                for row, offset in enumerate(batch.offsets)
+                if offset < span.until
+            ]
+            await self.pace.take(len(copies))
+            began, at = at, min(batch.end, span.until)
+            await self._step(copies, began, at)
+            copied += len(copies)
+            self.tell(len(copies))
+        return Returned(at=at, copied=copied, gone=gone)
+
+    async def _step(self, copies: list[OutboundRecord], began: int, at: int) -> None:
+        """X8."""
+        deadline = Deadline(self.clock, STEP_TIMEOUT_S)
+        try:
+            await deadline.wait(self._transaction(copies, began, at))
+        except DeadlinePassed as error:
+            raise CommitInDoubt(f"a step took longer than {STEP_TIMEOUT_S:g} s") from error
+
+    async def _transaction(self, copies: list[OutboundRecord], began: int, at: int) -> None:
+        await self.producer.begin()
+        mark = ""
+        if copies:
+            landing = await self.producer.send(copies[0])
+            await (await self.producer.send_many(copies[1:]))
+            mark = str(Landing(began, await landing))
+        await self.producer.send_offsets({self.span.tp: CommittedOffset(at, mark)}, self.span.name)
+        await self.producer.commit()
+
+
+def _copy(span: ShedSpan, batch: RecordBatch, row: int) -> OutboundRecord:
+    found = batch.headers[row]
+    replayed_ms = headers.decimal(headers.last(found, headers.REPLAY_APPEND_TS))
+    first_ms = batch.timestamps[row] if replayed_ms is None else replayed_ms
+    hops = headers.decimal(headers.last(found, headers.REPLAY_HOPS)) or 0
+    said = (
+        (headers.REPLAY_HOPS, b"%d" % (hops + 1)),
+        (headers.REPLAY_APPEND_TS, b"%d" % first_ms),
+        (headers.REPLAY_SHED, f"{span.tp}/{batch.offsets[row]}".encode()),
+    )
+    kept = tuple(pair for pair in found if not pair[0].startswith(headers.REPLAY_PREFIX))
+    return OutboundRecord(span.tp, batch.keys[row], batch.values[row], (*kept, *said))

@@ -1,0 +1,101 @@
+"""One dead letter with all that is known of it: its record, would it pass now, what was decided."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from streams.core.errors import RecordLost, UnknownTopic
+from streams.core.settings import Settings
+from streams.core.topics.topology import Topology
+from streams.core.types import Broker, LogReader
+from streams.engine.decode.codecs import Limits
+from streams.operate.dlq.export import exported
+from streams.operate.dlq.letter import Letter, Original
+from streams.operate.dlq.pointer import refetch
+from streams.operate.dlq.queues import find
+from streams.operate.dlq.verdict import Verdict, verdicts
+from streams.operate.replay.decided import Decision, history
+
+_NAMED_PATH = re.compile(r"(\$[^\s:]*|key|dia\.[a-z_.]+): ")
+"""How the codecs begin their sentences (streams/core/records/defects.py)."""
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+NOWHERE = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """``original`` is the failed record: of a pointer, as far as the source topic still has it.
+    ``decisions``: oldest first."""
+
+    letter: Letter
+    original: Original
+    verdict: Verdict
+    decisions: Sequence[Decision]
+
+    def fields(self) -> dict[str, Any]:
+        """Everything, as one JSON object."""
+        verdict = self.verdict
+        return {
+            **exported(self.letter),
+            "path": self.path,
+            "found": None if self.found is NOWHERE else self.found,
+            "passes_now": verdict.passes,
+            "now": verdict._asdict(),
+            "decisions": [
+                {**one._asdict(), "disposition": one.disposition.word} for one in self.decisions
+            ],
+        }
+
+    @property
+    def path(self) -> str:
+        """The place in the document that the error names."""
+        match = _NAMED_PATH.match(self.letter.error_message)
+        return match[1] if match else ""
+
+    @property
+    def found(self) -> Any:
+        """What the document has at that place; `NOWHERE` if it is no JSON, or has nothing."""
+        path = self.path
+        if not path.startswith("$") or self.original.value is None:
+            return NOWHERE
+        try:
+            node = json.loads(self.original.value)
+            end = 1
+            for step in _STEP.finditer(path, 1):
+                node = node[int(step[2])] if step[2] else node[step[1]]
+                end = step.end()
+        except (ValueError, RecursionError, KeyError, IndexError, TypeError):
+            return NOWHERE
+        return node if end == len(path) else NOWHERE
+
+
+async def sheet_of(
+    broker: Broker, settings: Settings, topology: Topology, place: str
+) -> Sheet | None:
+    """The letter of an id or a place, as `streams.operate.dlq.queues.find` takes them, and raises; None
+    where there is none."""
+    admin, reader = await broker.admin(), await broker.reader()
+    try:
+        letter = await find(admin, reader, topology, place)
+        return None if letter is None else await _of(letter, reader, settings, topology)
+    finally:
+        await reader.close()
+        await admin.close()
+
+
+async def _of(letter: Letter, reader: LogReader, settings: Settings, topology: Topology) -> Sheet:
+    limits = Limits(settings.future_max_s, settings.late_max_s)
+    [verdict] = await verdicts(reader, [letter], limits)
+    original = letter.original()
+    if letter.pointer is not None:
+        with suppress(RecordLost):  # the verdict says so
+            original = await refetch(reader, letter)
+    decisions: list[Decision] = []
+    with suppress(UnknownTopic):  # nothing was ever decided where there is no journal
+        decisions = await history(reader, topology, letter)
+    return Sheet(letter, original, verdict, decisions)

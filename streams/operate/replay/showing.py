@@ -1,0 +1,116 @@
+"""P7: dispositions that are true are shown in ClickHouse, beside the next step.
+
+The journal says up to which entry that was done. With a shard away the replay goes on; what
+it could not show is shown by whoever owns the partition next (P4), or at the end of this run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import structlog
+
+from streams.core.clock import Clock
+from streams.core.errors import TransientError
+from streams.core.rows.built_in_tables import FactRows, RowsRefused, ShardSet
+from streams.operate.dlq.letter import Letter
+from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.journal import Disposed
+from streams.operate.replay.owner import Owner
+from streams.operate.replay.rows import disposed_rows, insert, show_arrears
+
+_STEPS_WAITING = 4
+_PAUSES_S = (0.5, 1.0, 2.0)
+
+log = structlog.get_logger(__name__)
+
+
+class Showing:
+    """Shows the entries of one owner, in order. ``seq``: all up to it are shown. ``behind``: some
+    could not be, and later ones are not tried."""
+
+    def __init__(self, shards: ShardSet | None, owner: Owner, clock: Clock) -> None:
+        self._shards = shards
+        self._owner = owner
+        self._clock = clock
+        self._queue: asyncio.Queue[tuple[int, Sequence[FactRows]] | None] = asyncio.Queue(
+            _STEPS_WAITING
+        )
+        self._task: asyncio.Task[None] | None = None
+        self.seq = owner.standing.shown
+        self.behind = shards is None
+
+    async def catch_up(self) -> None:
+        """P4: show what earlier owners could not."""
+        standing = self._owner.standing
+        if self._shards is None or not standing.arrears:
+            return
+        try:
+            self.seq = await show_arrears(
+                self._shards,
+                self._owner.reader,
+                standing,
+                self._owner.dlq,
+                self._owner.topology,
+            )
+            self.behind = False
+        except (TransientError, RowsRefused) as error:
+            self._give_up(error)
+
+    async def put(
+        self, entry: Disposed, letters: Sequence[Letter], decided: Mapping[int, Disposition]
+    ) -> None:
+        """Show a committed entry soon; waits while too many wait already."""
+        if self._shards is None or self.behind:
+            return
+        at = np.array([letter.offset for letter in letters], np.int64)
+        versions = self._owner.standing.dispositions.versions(at)
+        by_offset = dict(zip(at.tolist(), versions.tolist(), strict=True))
+        rows = disposed_rows(self._shards, letters, decided, by_offset, entry)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(self._shards), name="replay-rows")
+        await self._queue.put((self._owner.standing.seq, rows))
+
+    async def finish(self) -> None:
+        """Wait for what was put; then try once more what could not be shown."""
+        task, self._task = self._task, None
+        if task is not None:
+            await self._queue.put(None)
+            await task
+        if self.behind:
+            await self.catch_up()
+
+    async def abandon(self) -> None:
+        """Stop at once: the journal knows what was not shown."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self, shards: ShardSet) -> None:
+        while (waiting := await self._queue.get()) is not None:
+            seq, rows = waiting
+            if not self.behind and await self._insert(shards, rows):
+                self.seq = seq
+
+    async def _insert(self, shards: ShardSet, rows: Sequence[FactRows]) -> bool:
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                await insert(shards, rows)
+            except TransientError as error:
+                if pause_s is None:
+                    self._give_up(error)
+                    return False
+                await self._clock.sleep(pause_s)
+            except RowsRefused as error:
+                self._give_up(error)
+                return False
+            else:
+                return True
+        return False
+
+    def _give_up(self, error: Exception) -> None:
+        self.behind = True
+        log.warning("dispositions_not_shown", tp=str(self._owner.dlq), why=str(error))

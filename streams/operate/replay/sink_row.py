@@ -1,0 +1,157 @@
+"""A row that a shard or a sink refused, brought back from its dead letter.
+
+The dead letter holds the row whole, with its key and version: inserting it into ClickHouse again, or after
+the row of a newer version, changes nothing. A sink gets it as a batch whose name is the same in every
+repeat (streams/core/rows/row_sink.py). So neither needs a transaction; it goes before the one that records it. Hours
+and days of a window row are recomputed, as for any window that closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from streams.core.errors import RollUpExpired
+from streams.core.rows.built_in_tables import ShardSet, WindowRows
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.row_json import read_row
+from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
+from streams.core.rows.targets import RowTarget, Targets
+from streams.engine.runtime.effects.effects import rows_by_shard
+from streams.operate.dlq.letter import Letter
+
+_HOUR_S, _DAY_S = 3600, 86_400
+WINDOWS = ("m1", "h1", "d1")
+
+
+class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON of a dead letter of stage ``sink`` (runtime/refused_row.py); see `WindowRows`."""
+
+    table: Literal["m1", "h1", "d1"]
+    tenant: str
+    model: str
+    metric: str
+    part: int
+    w: int
+    inc: int
+    n: int
+    s1: float
+    s2: float
+    mean: float
+    m2: float
+    lo: float
+    hi: float
+    lv: float
+    lt: int
+    sk_k: list[int]
+    sk_n: list[int]
+    ver: int
+
+
+class TargetRow(NamedTuple):
+    """The row of a declared table or sink, as `streams.core.rows.targets.Targets.fitted` gives it, with the columns
+    that the commit added."""
+
+    target: RowTarget
+    row: dict[str, Any]
+
+
+class _Named(msgspec.Struct):
+    table: str
+
+
+_decode = msgspec.json.Decoder(WindowRow, strict=False).decode
+_decode_name = msgspec.json.Decoder(_Named).decode
+
+
+def readable_row(targets: Targets, letter: Letter, value: bytes | None) -> WindowRow | TargetRow:
+    """The row in ``value``, which is that of ``letter``, mended or not. ValueError for anything else."""
+    raw = value or b""
+    name = _decode_name(raw).table
+    if (table := targets.tables.get(name)) is not None:
+        return TargetRow(table, _whole(read_row(table.types, raw), (*table.shard_by, "ver")))
+    if (sink := targets.sinks.get(name)) is not None:
+        if letter.source_tp is None:
+            raise ValueError("its dead letter does not say which partition owed it")
+        return TargetRow(sink, _whole(read_row(sink.types, raw), sink.types))
+    if name not in WINDOWS:
+        raise ValueError(f"the app declares no ClickHouse table or sink called {name!r}")
+    row = _decode(raw)
+    if len(row.sk_k) != len(row.sk_n) or sum(row.sk_n) != row.n:
+        raise ValueError(f"its sketch holds {sum(row.sk_n)} of {row.n} values")
+    return row
+
+
+def _whole(row: dict[str, Any], needed: Iterable[str]) -> dict[str, Any]:
+    if missing := [name for name in needed if name not in row]:
+        raise ValueError(f"it has no {missing[0]}")
+    return row
+
+
+def batch_of(sink: DeclaredSink, letter: Letter, row: Mapping[str, Any]) -> RowBatch:
+    """The row as a batch of its own. Its name is the same in every repeat, and no other row's: it is
+    made of the commit that owed the row and of the letter's id."""
+    source = letter.source_tp
+    assert source is not None, "readable_row looked"
+    number = int.from_bytes(sha256(letter.id.encode()).digest()[:7], "big")
+    columns = {name: [row[name]] for name in sink.types}
+    return RowBatch(sink.name, letter.group, source, row["ver"], REPLAYED_PART + number, columns)
+
+
+async def insert_window(shards: ShardSet, row: WindowRow) -> None:
+    """Store the row; of a minute, recompute the hour and the day.
+
+    Raises what `ShardSet.insert` and `ShardSet.roll_up` raise, `RowsRefused` among them.
+    """
+    shard = int(shards.shard_of([row.tenant], [row.model], [row.metric])[0])
+    await shards.insert(shard, [_rows(row, shard)])
+    if row.table == "m1":
+        # Minutes that count may have expired: then hour and day stay as they are.
+        with suppress(RollUpExpired):
+            await shards.roll_up(shard, "h1", row.w // _HOUR_S * _HOUR_S)
+            await shards.roll_up(shard, "d1", row.w // _DAY_S * _DAY_S)
+
+
+async def insert_fact(shards: ShardSet, table: ClickHouseTable, row: Mapping[str, Any]) -> None:
+    """Store the row. Raises what `ShardSet.insert` raises."""
+    columns = {name: [cell] for name, cell in row.items()}
+    for rows in rows_by_shard(table, columns, shards.shard_of_key):
+        await shards.insert(rows.shard, [rows])
+
+
+def _rows(row: WindowRow, shard: int) -> WindowRows:
+    def column(value: Any, kind: Any) -> Any:
+        return np.array([value], kind)
+
+    zero = np.zeros(1, np.int32)
+    return WindowRows(
+        table=row.table,
+        shard=shard,
+        part=row.part,
+        tenants=[row.tenant],
+        models=[row.model],
+        metrics=[row.metric],
+        tenant_code=zero,
+        model_code=zero,
+        metric_code=zero,
+        w=column(row.w, np.uint32),
+        inc=column(row.inc, np.uint64),
+        n=column(row.n, np.uint64),
+        s1=column(row.s1, np.float64),
+        s2=column(row.s2, np.float64),
+        mean=column(row.mean, np.float64),
+        m2=column(row.m2, np.float64),
+        lo=column(row.lo, np.float64),
+        hi=column(row.hi, np.float64),
+        lv=column(row.lv, np.float64),
+        lt=column(row.lt, np.int64),
+        sk_off=np.array([0, len(row.sk_k)], np.int32),
+        sk_k=np.array(row.sk_k, np.int16),
+        sk_n=np.array(row.sk_n, np.uint32),
+        ver=column(row.ver, np.uint64),
+    )

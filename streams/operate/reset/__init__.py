@@ -1,0 +1,1 @@
+"""A new epoch for a partition that stopped."""

@@ -1,0 +1,345 @@
+"""The way out of a partition that stopped: a new epoch, opened by an operator.
+
+A partition stops with `changelog_lost`, `changelog_gap`, `source_truncated` or `topic_recreated`
+where going on by itself could lose or double something. A reset is one transaction of the
+partition's own producer, so it fences and is fenced as a commit is:
+
+ R1  look: read the changelog whole, and the source's bounds; refuse when nothing is wrong
+ R2  start the transactional producer (A1): whoever holds the partition is fenced
+ R3  look again; refuse when anything moved since the operator agreed
+ R4  commit {opening link, group offset with metadata ``epoch=N seq=M at=O``}
+ R5  trim the changelog up to where it ended before the opening link
+
+The opening link has ``reset`` set, an epoch one above every epoch known, ``seq`` going on where
+it is known, ``next_offset == start_offset`` and counters of zero, so that of the new epoch, too,
+``next_offset - start == read + gaps``. It goes on at the group's offset, or behind the last link
+where that is further; an offset whose own link is aborted (runtime/torn_link.py) consumed nothing
+and does not count. Its secret is a new one. Its entries are the effects that are still owed (they
+are true in any epoch) and the ledger row that opens the epoch; the other tables are empty. A
+restore empties its store at this link (runtime/state.py), and discards a store of a lower epoch
+that does not fit the log any more (runtime/assignment.py). The epoch stands in the upper bits of
+every incarnation and version, so what the new epoch emits never replaces a row of an older one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from streams.connect.broker.append_times import appended_ms
+from streams.connect.broker.log_range import until_readable
+from streams.core.clock import Clock
+from streams.core.errors import (
+    ChangelogLost,
+    CommitInDoubt,
+    DiaError,
+    PartitionStopped,
+    ProducerFenced,
+    RefusedBySafety,
+    TopicRecreated,
+    UnknownTarget,
+)
+from streams.core.rows.built_in_tables import EPOCH_END
+from streams.core.rows.targets import Targets
+from streams.core.topics.topic import Topic
+from streams.core.types import (
+    Broker,
+    CommittedOffset,
+    LogReader,
+    OffsetOutOfRange,
+    OutboundRecord,
+    TopicPartition,
+    TransactionalProducer,
+)
+from streams.engine.engine_tables import OUTBOX
+from streams.engine.runtime.assignment import transactional_id
+from streams.engine.runtime.effects import effects
+from streams.engine.runtime.offsets.commit_mark import committed_offset, epoch_of, lost_links
+from streams.engine.runtime.restore.source_check import Reached, check_source
+from streams.engine.runtime.restore.survey import Survey, survey
+from streams.engine.runtime.restore.torn_link import is_torn
+from streams.engine.state.changelog import Counters, Link, pack
+from streams.engine.state.outbox import Outbox
+from streams.engine.state.table import Entry
+from streams.engine.windows.fingerprint import SECRET_BYTES
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What R1 found of one partition. ``cause`` is what stops it; None where nothing does."""
+
+    group: str
+    source: Topic
+    tp: TopicPartition
+    survey: Survey
+    committed: CommittedOffset | None
+    torn: bool
+    """the link that ``committed`` was written with is aborted: its records are not counted"""
+    begin_offset: int
+    end_offset: int
+    last_append_ms: int | None
+    """append time of the last consumed record, where it is known"""
+    cause: PartitionStopped | None
+    recreated: bool
+    targets: Targets
+    """those that the app declares"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """The epoch a reset will open; ``counted_before`` and ``skipped`` are ranges of offsets
+    (first, one past the last) that are read again, or never."""
+
+    standing: Standing
+    link: Link
+    counted_before: tuple[int, int] | None
+    skipped: tuple[int, int] | None
+
+
+async def look(
+    broker: Broker, group: str, source: Topic, partition: int, targets: Targets
+) -> Standing:
+    """R1 and R3. Raises `UnknownFormat`, `UnknownTopic` and `BrokerUnavailable`."""
+    tp = TopicPartition(source.name, partition)
+    admin = await broker.admin()
+    try:
+        committed = (await admin.committed(group, [tp])).get(tp)
+    finally:
+        await admin.close()
+    reader = await broker.reader()
+    try:
+        found = await survey(reader, TopicPartition(source.changelog(group), partition))
+        begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+        torn = committed is not None and await is_torn(
+            reader, found.changelog, committed, found.last
+        )
+        consumed = None if torn else committed
+        stopped = _chain_fault(found, committed, torn=torn) or _target_fault(targets, found)
+        recreated = committed is not None and committed.offset > end
+        if found.last is not None:
+            try:
+                await check_source(tp, Reached.of(found.last), reader)
+            except PartitionStopped as error:
+                recreated |= isinstance(error, TopicRecreated)
+                stopped = stopped or error
+        return Standing(
+            group=group,
+            source=source,
+            tp=tp,
+            survey=found,
+            committed=committed,
+            torn=torn,
+            begin_offset=begin,
+            end_offset=end,
+            last_append_ms=None
+            if recreated
+            else await _last_append_ms(reader, tp, found, consumed, end),
+            cause=stopped,
+            recreated=recreated,
+            targets=targets,
+        )
+    finally:
+        await reader.close()
+
+
+def _target_fault(targets: Targets, found: Survey) -> PartitionStopped | None:
+    try:
+        effects.check_targets(targets, (key[len(OUTBOX.prefix) :] for key in found.owed))
+    except UnknownTarget as error:
+        return error
+    return None
+
+
+def _chain_fault(
+    found: Survey, committed: CommittedOffset | None, *, torn: bool
+) -> PartitionStopped | None:
+    if found.faults:
+        return found.faults[0]
+    lost = "is empty" if found.last is None else lost_links(found.last, committed)
+    return ChangelogLost(f"{found.changelog} {lost}.") if lost and not torn else None
+
+
+async def _last_append_ms(
+    reader: LogReader,
+    tp: TopicPartition,
+    found: Survey,
+    committed: CommittedOffset | None,
+    end: int,
+) -> int | None:
+    last = found.last
+    if last is not None and last.last_offset >= 0 and lost_links(last, committed) is None:
+        return last.last_append_ms
+    if committed is None or committed.offset == 0:
+        return None
+    try:
+        return await appended_ms(reader, tp, committed.offset - 1, end)
+    except OffsetOutOfRange:
+        return None
+
+
+def open_epoch(standing: Standing, *, resume_at_start: bool) -> Opening:
+    """The epoch to open. Raises `RefusedBySafety` when nothing is wrong, or when the offset to
+    resume at is gone and ``resume_at_start`` does not say to go on without it."""
+    tp = standing.tp
+    if standing.cause is None:
+        raise RefusedBySafety(
+            f"nothing stops {tp} of {standing.group}: its changelog is whole and its source is "
+            f"the one it was built from. A reset would only lose its windows. If a worker has "
+            f"stopped it, restart that worker (`dia status` shows which)."
+        )
+    reached = _reached(standing)
+    begin = standing.begin_offset
+    at_start = resume_at_start or standing.recreated
+    if reached < begin and not at_start:
+        raise RefusedBySafety(
+            f"{tp}: offsets {reached} to {begin - 1} were never consumed and are gone from the "
+            f"log. To go on without them: `dia tables reset --resume-at-start`."
+        )
+    resume = begin if at_start else reached
+    if (epoch := _next_epoch(standing)) >= EPOCH_END:
+        raise RefusedBySafety(
+            f"{tp}: epoch {epoch} does not fit into the version of a row, which holds epochs below "
+            f"{EPOCH_END}. Produce to a topic of another name, and point the agent at it."
+        )
+    same_log = not standing.recreated
+    return Opening(
+        standing=standing,
+        link=_opening_link(standing, resume),
+        counted_before=(begin, reached) if same_log and at_start and begin < reached else None,
+        skipped=(reached, begin) if same_log and reached < begin else None,
+    )
+
+
+def _reached(standing: Standing) -> int:
+    """The offset up to which the group has consumed. A committed offset below the last commit's was
+    moved by hand: what lies between was counted."""
+    last, committed = standing.survey.last, standing.committed
+    known = [committed.offset] if committed is not None and not standing.torn else []
+    if last is not None and not standing.recreated and last.epoch >= epoch_of(committed):
+        known.append(last.next_offset)
+    return max(known, default=standing.begin_offset)
+
+
+def _next_epoch(standing: Standing) -> int:
+    last = standing.survey.last
+    return 1 + max(epoch_of(standing.committed), last.epoch if last is not None else 0)
+
+
+def _opening_link(standing: Standing, resume: int) -> Link:
+    found, last = standing.survey, standing.survey.last
+    known = last is not None and not standing.recreated and resume == last.next_offset
+    return Link(
+        seq=last.seq + 1 if last is not None else 1,
+        epoch=_next_epoch(standing),
+        part=0,
+        parts=1,
+        from_offset=last.next_offset if last is not None else resume,
+        next_offset=resume,
+        base_offset=found.end_offset,
+        last_offset=last.last_offset if last is not None and known else -1,
+        last_append_ms=last.last_append_ms if last is not None and known else 0,
+        watermark_ms=last.watermark_ms if last is not None and known else 0,
+        start_offset=resume,
+        written_bytes=last.written_bytes if last is not None else 0,
+        counters=Counters(),
+        secret=os.urandom(SECRET_BYTES),
+        reset=True,
+        shard_map=last.shard_map if last is not None else "",
+    )
+
+
+async def reset(broker: Broker, clock: Clock, agreed: Opening) -> Opening:
+    """R2 to R5: open the epoch that was agreed to. Returns it as it was committed.
+
+    Raises `RefusedBySafety` when the partition moved since, or when a worker took it back
+    before the commit: then nothing has changed.
+    """
+    standing = agreed.standing
+    tp, group = standing.tp, standing.group
+    producer = broker.transactional_producer(transactional_id(group, tp))
+    try:
+        await producer.start()  # R2
+        now = await look(broker, group, standing.source, tp.partition, standing.targets)  # R3
+        resume_at_start = agreed.link.next_offset == now.begin_offset
+        opening = open_epoch(now, resume_at_start=resume_at_start)
+        if _identity(opening.link) != _identity(agreed.link):
+            raise RefusedBySafety(
+                f"{tp} moved while the reset was being decided. Nothing was changed; look again."
+            )
+        await _commit(producer, clock, opening)  # R4
+    except ProducerFenced as error:
+        raise RefusedBySafety(
+            f"a live worker took {tp} back before the reset was committed. Nothing was changed. "
+            f"Stop the worker that holds it (`dia status` shows its pid), then reset."
+        ) from error
+    except CommitInDoubt as error:
+        raise DiaError(
+            f"whether {tp} was reset is unknown: {error}. `dia tables list` shows its epoch; a "
+            f"second reset is harmless."
+        ) from error
+    finally:
+        await producer.close()
+    changelog = standing.survey.changelog
+    reader = await broker.reader()
+    try:
+        await until_readable(reader, changelog, clock)
+    finally:
+        await reader.close()
+    await _trim(broker, changelog, opening.link.base_offset)  # R5
+    return opening
+
+
+def _identity(link: Link) -> tuple[int, int, int]:
+    return link.epoch, link.seq, link.next_offset
+
+
+async def _commit(producer: TransactionalProducer, clock: Clock, opening: Opening) -> None:
+    standing, link = opening.standing, opening.link
+    await producer.begin()
+    sent = [
+        await producer.send(OutboundRecord(standing.survey.changelog, None, data))
+        for data, _ in pack(link, _owed(opening, clock.now_ms()))
+    ]
+    offsets = await asyncio.gather(*sent)
+    committed = committed_offset(link, offsets[0])
+    await producer.send_offsets({standing.tp: committed}, standing.group)
+    await producer.commit()
+
+
+def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
+    """What was owed before, and the ledger row that opens the epoch."""
+    standing, link = opening.standing, opening.link
+    outbox = Outbox()
+    columns = effects.ledger_columns(standing.group, standing.tp, link, now_ms)
+    outbox.put(effects.ledger_key(link.epoch), effects.encode_columns(columns))
+    opened = [(OUTBOX.prefix + key, value) for key, value in outbox.delta(link.seq)]
+    return [*kept_effects(standing).items(), *opened]
+
+
+def kept_effects(standing: Standing) -> dict[bytes, bytes]:
+    """The effects that a reset goes on owing, by their key in the changelog: those whose target
+    this version knows."""
+    skip = len(OUTBOX.prefix)
+    return {
+        key: value
+        for key, value in standing.survey.owed.items()
+        if effects.is_known(standing.targets, key[skip:])
+    }
+
+
+async def _trim(broker: Broker, changelog: TopicPartition, before: int) -> None:
+    """What lies before the opening link is void. Left undone, a later commit's trim does it."""
+    try:
+        admin = await broker.admin()
+        try:
+            await admin.delete_records({changelog: before})
+        finally:
+            await admin.close()
+    except DiaError as error:
+        log.warning("trim_failed", tp=str(changelog), why=str(error))

@@ -1,0 +1,1 @@
+"""Skipping records by order."""

@@ -1,0 +1,258 @@
+"""The operator's side of shedding: what an order would skip (X1), giving it (X2), its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from streams.connect.broker.append_times import appended_ms, first_since, last_record
+from streams.core.clock import Clock
+from streams.core.errors import CommitInDoubt, DiaError, PartitionRestart, UnknownTopic, UsageError
+from streams.core.types import Broker, CommittedOffset, LogReader, TopicPartition
+from streams.engine.agents.agent import AgentSpec
+from streams.engine.agents.job_agent import Agent, JobAgent
+from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.runtime.offsets.commit_mark import epoch_of
+from streams.engine.runtime.offsets.shed_order import (
+    ShedOrder,
+    orders_group,
+    read_orders,
+    write_orders,
+)
+
+OrderState = Literal["waiting", "done", "withdrawn", "void"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShedPlan:
+    """What would be skipped of one partition: offsets from ``first``, the group's committed one,
+    to ``until``, exclusive. ``oldest_ms`` is the append time of the first unread record, None
+    where all is read; ``last`` is place and append time of the last record to skip.
+    ``unreadable`` says why what lies there cannot be folded; such a plan begins at the first
+    offset that cannot, and ``committed`` is the group's. ``retention_ms`` is what the topic has,
+    -1 where nothing is deleted, None where the topic does not say it."""
+
+    group: str
+    tp: TopicPartition
+    epoch: int
+    first: int
+    until: int
+    begin: int
+    end: int
+    oldest_ms: int | None
+    last: tuple[int, int] | None
+    before_ms: int
+    unreadable: str = ""
+    committed: int | None = None
+    retention_ms: int | None = None
+
+    @property
+    def shed(self) -> int:
+        """Offsets to skip: records, and markers of transactions among them."""
+        return self.until - self.first
+
+    @property
+    def lag(self) -> int:
+        """Offsets that are not consumed."""
+        return max(0, self.end - (self.first if self.committed is None else self.committed))
+
+    @property
+    def truncated(self) -> bool:
+        """Unread records are gone from the log: a matter of `dia tables reset`, not of age."""
+        return self.first < self.begin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The last order of a partition, and how far the group has come."""
+
+    group: str
+    tp: TopicPartition
+    order: ShedOrder
+    committed: CommittedOffset | None
+
+    @property
+    def state(self) -> OrderState:
+        if self.order.withdrawn:
+            return "withdrawn"
+        if self.committed is not None and self.committed.offset >= self.order.until:
+            return "done"
+        return "waiting" if epoch_of(self.committed) == self.order.epoch else "void"
+
+
+Sheddable = AgentSpec | StreamAgent
+
+
+def sheddables(agents: Iterable[Agent]) -> list[Sheddable]:
+    """The agents whose source can be shed: each request of a job agent is owed an answer."""
+    return [agent for agent in agents if not isinstance(agent, JobAgent)]
+
+
+def sheddable(agents: Iterable[Agent], topic: str) -> Sheddable:
+    """The agent that reads ``topic``. Raises `UsageError` where nothing of it can be shed."""
+    found = {agent.source.name: agent for agent in sheddables(agents)}
+    if topic not in found:
+        raise UsageError(
+            f"nothing of {topic[:80]} can be shed: {', '.join(sorted(found))} can. Requests are "
+            f"answered one by one; those that nobody waits for are cancelled."
+        )
+    return found[topic]
+
+
+def reader_of(agents: Iterable[Agent], topic: str) -> Agent:
+    """The agent that reads ``topic``. Raises `UsageError` where none does."""
+    found = {agent.source.name: agent for agent in agents}
+    if topic not in found:
+        raise UsageError(f"no agent reads {topic[:80]}; they read {', '.join(sorted(found))}.")
+    return found[topic]
+
+
+def chosen(every: Sequence[TopicPartition], numbers: Sequence[int] | None) -> list[TopicPartition]:
+    """The partitions of those numbers; all, where none is named. Raises `UsageError`."""
+    if not numbers:
+        return list(every)
+    missing = sorted(set(numbers) - {tp.partition for tp in every})
+    if missing:
+        raise UsageError(f"{every[0].topic} has {len(every)} partitions: there is no {missing[0]}.")
+    return [tp for tp in every if tp.partition in numbers]
+
+
+async def partitions_of(broker: Broker, topic: str) -> list[TopicPartition]:
+    """Of a source topic. Raises `BrokerUnavailable`, and `UnknownTopic` where there is none."""
+    admin = await broker.admin()
+    try:
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    if topic not in topics:
+        raise UnknownTopic(f"topic {topic} does not exist. Run `dia topics apply`.")
+    return [TopicPartition(topic, number) for number in range(topics[topic].partitions)]
+
+
+async def plan(
+    broker: Broker, group: str, partitions: Sequence[TopicPartition], before_ms: int
+) -> list[ShedPlan]:
+    """X1 of each partition; ``before_ms`` is the append time from which on records are kept.
+
+    Raises `BrokerUnavailable` and `UnknownTopic`.
+    """
+    admin = await broker.admin()
+    try:
+        committed = await admin.committed(group, partitions)
+        topics = await admin.describe_topics()
+    finally:
+        await admin.close()
+    kept = {name: topic.config.get("retention.ms") for name, topic in topics.items()}
+    reader = await broker.reader()
+    try:
+        plans = [await _plan(reader, group, tp, committed.get(tp), before_ms) for tp in partitions]
+    finally:
+        await reader.close()
+    return [
+        replace(one, retention_ms=int(said)) if (said := kept.get(one.tp.topic)) else one
+        for one in plans
+    ]
+
+
+async def _plan(
+    reader: LogReader,
+    group: str,
+    tp: TopicPartition,
+    committed: CommittedOffset | None,
+    before_ms: int,
+) -> ShedPlan:
+    begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+    first = committed.offset if committed is not None else begin
+    until, oldest_ms, last = first, None, None
+    if begin <= first < end:
+        oldest_ms = await appended_ms(reader, tp, first, end)
+        until = await first_since(reader, tp, first, end, before_ms)
+        last = await last_record(reader, tp, first, until)
+    return ShedPlan(
+        group=group,
+        tp=tp,
+        epoch=epoch_of(committed),
+        first=first,
+        until=until,
+        begin=begin,
+        end=end,
+        oldest_ms=oldest_ms,
+        last=last,
+        before_ms=before_ms,
+    )
+
+
+async def give_orders(
+    broker: Broker, clock: Clock, plans: Iterable[ShedPlan], order_id: str, actor: str, reason: str
+) -> dict[TopicPartition, ShedOrder]:
+    """X2: for every partition of ``plans``, all of one group, that has something to skip.
+
+    Raises `BrokerUnavailable`, and `DiaError` where the outcome is unknown.
+    """
+    agreed = [found for found in plans if found.shed > 0]
+    orders = {
+        found.tp: ShedOrder(
+            id=order_id,
+            until=found.until,
+            epoch=found.epoch,
+            last_offset=found.last[0] if found.last is not None else -1,
+            last_append_ms=found.last[1] if found.last is not None else 0,
+            before_ms=found.before_ms,
+            at_ms=clock.now_ms(),
+            actor=actor,
+            reason=reason,
+            first=found.first if found.unreadable else None,
+        )
+        for found in agreed
+    }
+    if agreed:
+        await _write(broker, agreed[0].group, orders)
+    return orders
+
+
+async def standings(
+    broker: Broker, group: str, partitions: Sequence[TopicPartition]
+) -> list[Standing]:
+    """Of every partition that was given an order. Raises `BrokerUnavailable`."""
+    admin = await broker.admin()
+    try:
+        orders = await read_orders(admin, group, partitions)
+        committed = await admin.committed(group, orders)
+    finally:
+        await admin.close()
+    return [
+        Standing(group=group, tp=tp, order=order, committed=committed.get(tp))
+        for tp, order in sorted(orders.items())
+    ]
+
+
+async def withdraw(broker: Broker, clock: Clock, waiting: Sequence[Standing], actor: str) -> None:
+    """Take back orders of one group that no owner has carried out; one that is being carried
+    out at this moment may win. Raises as `give_orders`."""
+    orders = {
+        standing.tp: msgspec.structs.replace(
+            standing.order, at_ms=clock.now_ms(), actor=actor, withdrawn=True
+        )
+        for standing in waiting
+    }
+    if orders:
+        await _write(broker, waiting[0].group, orders)
+
+
+async def _write(broker: Broker, group: str, orders: dict[TopicPartition, ShedOrder]) -> None:
+    """By a producer of its own: a partition's belongs to whoever holds the partition."""
+    producer = broker.transactional_producer(orders_group(group))
+    try:
+        await producer.start()
+        await write_orders(producer, group, orders)
+    except PartitionRestart as error:
+        what = "another order came between" if not isinstance(error, CommitInDoubt) else str(error)
+        raise DiaError(
+            f"whether the order stands is unknown: {what}. `dia shed list` tells; giving it "
+            f"again is harmless."
+        ) from error
+    finally:
+        await producer.close()

@@ -1,0 +1,90 @@
+"""O3: what an order must skip so that partitions get past what they cannot fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from streams.connect.broker.log_range import behind, read_some
+from streams.core.clock import Clock
+from streams.core.errors import BatchUnreadable
+from streams.core.types import Broker, CommittedOffset, LogReader, TopicPartition
+from streams.engine.runtime.offsets.commit_mark import epoch_of
+from streams.engine.runtime.partition.obstacle import producers_times
+from streams.operate.shed.shed_desk import ShedPlan
+
+
+async def plan_unreadable(
+    broker: Broker, clock: Clock, group: str, partitions: Sequence[TopicPartition]
+) -> list[ShedPlan]:
+    """X1 for the first offsets of each partition, from the committed one on, that no worker can
+    fold. Reads each log up to them, or to its end.
+
+    Raises `BrokerUnavailable` and `UnknownTopic`.
+    """
+    admin = await broker.admin()
+    try:
+        committed = await admin.committed(group, partitions)
+    finally:
+        await admin.close()
+    now_ms = clock.now_ms()
+    reader = await broker.reader()
+    try:
+        return [await _plan(reader, group, tp, committed.get(tp), now_ms) for tp in partitions]
+    finally:
+        await reader.close()
+
+
+class _Page(NamedTuple):
+    """Offsets read in one call; ``why`` they cannot be folded, "" where they can."""
+
+    first: int
+    until: int
+    why: str
+
+
+async def _plan(
+    reader: LogReader,
+    group: str,
+    tp: TopicPartition,
+    committed: CommittedOffset | None,
+    now_ms: int,
+) -> ShedPlan:
+    begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+    at = start = committed.offset if committed is not None else begin
+    bad = _Page(at, at, "")
+    while begin <= at < end:
+        page = await _page(reader, tp, at, end)
+        if page.why and not bad.why:
+            bad = page
+        elif page.why and page.first == bad.until:
+            bad = bad._replace(until=page.until)
+        elif bad.why:
+            break
+        at = page.until
+    if not bad.why:
+        bad = _Page(start, start, "")
+    return ShedPlan(
+        group=group,
+        tp=tp,
+        epoch=epoch_of(committed),
+        first=bad.first,
+        until=bad.until,
+        begin=begin,
+        end=end,
+        oldest_ms=None,
+        last=None,
+        before_ms=now_ms,
+        unreadable=bad.why,
+        committed=start,
+    )
+
+
+async def _page(reader: LogReader, tp: TopicPartition, at: int, end: int) -> _Page:
+    try:
+        batch = await read_some(reader, tp, at, end)
+    except BatchUnreadable as error:
+        return _Page(error.offset, behind(error, end), error.why)
+    if len(batch) and not batch.append_times:
+        return _Page(batch.offsets[0], batch.end, str(producers_times(batch)))
+    return _Page(at, batch.end, "")

@@ -1,0 +1,1 @@
+"""Topics that are declared, compared with the broker's and made."""

@@ -1,0 +1,55 @@
+"""Topics as Strimzi's ``KafkaTopic`` resources, for clusters where an operator makes the topics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from streams.core.types import TopicConfig
+
+API_VERSION = "kafka.strimzi.io/v1"
+
+
+def resources(topics: Iterable[TopicConfig], cluster: str) -> list[dict[str, Any]]:
+    """A resource per topic, for the Strimzi cluster of that name.
+
+    A topic without a replication factor of its own leaves it to the cluster's default.
+    """
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "KafkaTopic",
+            "metadata": {
+                "name": _resource_name(topic.name),
+                "labels": {"strimzi.io/cluster": cluster},
+            },
+            "spec": {
+                "topicName": topic.name,
+                "partitions": topic.partitions,
+                **({"replicas": topic.replication_factor} if topic.replication_factor > 0 else {}),
+                "config": dict(topic.config),
+            },
+        }
+        for topic in topics
+    ]
+
+
+def yaml(documents: Iterable[Mapping[str, Any]]) -> str:
+    """The documents as one YAML stream. Values are mappings, texts and whole numbers."""
+    return "".join("---\n" + "".join(_lines(document, "")) for document in documents)
+
+
+def _lines(mapping: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{name}:\n"
+            yield from _lines(value, indent + "  ")
+        else:
+            # JSON's texts, numbers and empty mappings are YAML's too.
+            yield f"{indent}{name}: {json.dumps(value)}\n"
+
+
+def _resource_name(topic: str) -> str:
+    """Kubernetes names know neither upper case nor underscores; topics know both."""
+    return topic.lower().replace("_", "-")

@@ -1,0 +1,360 @@
+"""The topics the pipeline wants, how the broker's differ, and how to get from one to the other.
+
+A topic is never made smaller: partitions cannot shrink, and a shorter retention would delete
+records at once. A topic that is larger than declared is served as it is:
+
+- What belongs to a source (dead letters, parking lot, journal, changelog, and the topic its agent
+  answers on) gets as many partitions as the source really has, whoever made it larger.
+- A larger value is left and reported. It is refused only where an operator named the smaller one.
+- One refusal stops its own change and no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from streams.core.errors import RefusedBySafety
+from streams.core.topics.topic import (
+    CHANGELOG_MESSAGE_BYTES,
+    DAY_MS,
+    DLQ_HEADROOM_BYTES,
+    DLQ_RETENTION_BYTES,
+    PARKED_HEADROOM_BYTES,
+    UNLIMITED,
+    Topic,
+)
+from streams.core.topics.topology import Topology
+from streams.core.types import Admin, TopicConfig
+
+BROKER_DEFAULT_REPLICATION = -1
+"""Kafka creates the topic with its ``default.replication.factor``."""
+
+SCHEDULE_RETENTION_MS = 30 * DAY_MS
+
+MIN_INSYNC = "min.insync.replicas"
+UNCLEAN = "unclean.leader.election.enable"
+PARTITIONS = "partitions"
+REPLICATION = "replication factor"
+_RETENTION = ("retention.ms", "retention.bytes")
+_SIZES = (*_RETENTION, "max.message.bytes", MIN_INSYNC)
+"""Of these a larger value of the broker is left as it is."""
+
+
+class Kind(Enum):
+    """What a difference asks for."""
+
+    CREATE = "create"
+    GROW = "grow"
+    CONFIGURE = "configure"
+    LEAVE = "leave"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference of one topic; ``now`` is "" where the broker has nothing.
+
+    ``dedupe_gap``: growing a source moves keys to other partitions, whose tables have not seen
+    the ids of the last dedupe TTL: a duplicate across the change is counted twice.
+    """
+
+    topic: str
+    kind: Kind
+    setting: str
+    now: str
+    wanted: str
+    dedupe_gap: bool = False
+
+    @property
+    def why(self) -> str:
+        """Why nothing is done about it; "" where something is."""
+        if self.kind is Kind.LEAVE and self.setting == REPLICATION:
+            return "dia cannot change it: kafka-reassign-partitions.sh does"
+        if self.kind is Kind.LEAVE:
+            return "larger than declared, served as it is"
+        return "would become smaller" if self.kind is Kind.REFUSE else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every difference, in the order it can be applied. ``named`` as `plan` takes it."""
+
+    topology: Topology
+    changes: tuple[Change, ...]
+    wanted: Mapping[str, TopicConfig]
+    named: Collection[tuple[str, str]] = ()
+
+    @property
+    def refused(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.kind is Kind.REFUSE)
+
+    @property
+    def dedupe_gaps(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.dedupe_gap)
+
+    @property
+    def to_do(self) -> tuple[Change, ...]:
+        """What `apply` would change."""
+        idle = (Kind.LEAVE, Kind.REFUSE)
+        return tuple(change for change in self.changes if change.kind not in idle)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durability:
+    """How safely every topic keeps its records. ``min_insync`` 0: a majority, `majority`."""
+
+    replication_factor: int = BROKER_DEFAULT_REPLICATION
+    min_insync: int = 0
+    unclean_election: bool = False
+
+
+def majority(replication_factor: int) -> int:
+    """Replicas that must have a record before it counts as written: 1, 1, 2, 2, 3 of 1 to 5."""
+    return max(1, (replication_factor + 1) // 2)
+
+
+def wanted_topics(
+    topology: Topology,
+    replication_factor: int = BROKER_DEFAULT_REPLICATION,
+    durability: Durability | None = None,
+) -> list[TopicConfig]:
+    """Every topic of the topology. A source comes behind what belongs to it: in this order no
+    source partition ever exists without them. Topics that only take answers come first."""
+    kept = durability or Durability(replication_factor=replication_factor)
+    topics: dict[str, tuple[int, dict[str, str]]] = {}
+    for source in sorted(topology.topics, key=lambda source: bool(topology.groups(source))):
+        configs = {source.dlq: _dlq(source), source.parked: _dlq(source, PARKED_HEADROOM_BYTES)}
+        for name in topology.companions(source):
+            topics[name] = (source.partitions, configs.get(name, _CHANGELOG))
+        topics[source.name] = (source.partitions, _source_config(source))
+    topics[topology.schedule_topic] = (1, _SCHEDULE)
+    factor, safety = kept.replication_factor, _safety(kept)
+    return [
+        TopicConfig(name, partitions, factor, config | safety)
+        for name, (partitions, config) in topics.items()
+    ]
+
+
+def _safety(durability: Durability) -> dict[str, str]:
+    config = {UNCLEAN: str(durability.unclean_election).lower()}
+    factor = durability.replication_factor
+    if durability.min_insync or factor > 0:
+        config[MIN_INSYNC] = str(durability.min_insync or majority(factor))
+    return config
+
+
+_CHANGELOG = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(UNLIMITED),
+    "retention.bytes": str(UNLIMITED),
+    "max.message.bytes": str(CHANGELOG_MESSAGE_BYTES),
+}
+_SCHEDULE = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(SCHEDULE_RETENTION_MS),
+    "max.message.bytes": str(CHANGELOG_MESSAGE_BYTES),
+}
+
+
+def _dlq(source: Topic, headroom_bytes: int = 0) -> dict[str, str]:
+    message_bytes = source.message_bytes + DLQ_HEADROOM_BYTES + headroom_bytes
+    return {
+        "cleanup.policy": "delete",
+        "message.timestamp.type": "CreateTime",
+        "retention.ms": str(UNLIMITED),
+        "retention.bytes": str(DLQ_RETENTION_BYTES),
+        "max.message.bytes": str(message_bytes),
+    }
+
+
+def _source_config(source: Topic) -> dict[str, str]:
+    return {
+        "cleanup.policy": "delete",
+        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": str(source.retention_ms),
+        "max.message.bytes": str(source.message_bytes),
+    }
+
+
+def plan(
+    topology: Topology,
+    wanted: Sequence[TopicConfig],
+    present: Mapping[str, TopicConfig],
+    named: Collection[tuple[str, str]] = (),
+) -> Plan:
+    """The differences between what is wanted and what `Admin.describe_topics` said.
+
+    ``named``: (topic, setting) whose value an operator named; making such a one smaller is
+    refused instead of left. Settings the topology does not name are the operator's own.
+    """
+    needed = _partitions_needed(topology, wanted, present)
+    resolved = {t.name: _resolved(t, present.get(t.name), needed[t.name]) for t in wanted}
+    declared = {topic.name: topic.partitions for topic in wanted}
+    changes: list[Change] = []
+    for topic in resolved.values():
+        found = present.get(topic.name)
+        if found is None:
+            partitions = f"{topic.partitions} partitions"
+            changes.append(Change(topic.name, Kind.CREATE, "topic", "", partitions))
+            continue
+        changes += _partition_changes(topology, topic, found, declared[topic.name], named)
+        if topic.replication_factor > 0 and topic.replication_factor != found.replication_factor:
+            now, factor = str(found.replication_factor), str(topic.replication_factor)
+            changes.append(Change(topic.name, Kind.LEAVE, REPLICATION, now, factor))
+        changes += _config_changes(topic, found, named)
+    return Plan(topology, tuple(changes), resolved, named)
+
+
+def _partitions_needed(
+    topology: Topology, wanted: Iterable[TopicConfig], present: Mapping[str, TopicConfig]
+) -> dict[str, int]:
+    """Partitions by topic: of a source, the declared ones or those it has; of what belongs to it,
+    no fewer than the source, or its DLQ, has."""
+    needed = {topic.name: topic.partitions for topic in wanted}
+
+    def at_least(name: str, partitions: int) -> None:
+        if name in needed:
+            needed[name] = max(needed[name], partitions)
+
+    def existing(name: str) -> int:
+        return present[name].partitions if name in present else 0
+
+    for source in topology.topics:
+        at_least(source.name, existing(source.name))
+    for asked, answered in topology.answers.items():
+        at_least(answered, needed.get(asked, 0))
+    for source in topology.topics:
+        least = max(needed.get(source.name, 0), existing(source.dlq))
+        for companion in topology.companions(source):
+            at_least(companion, least)
+    return needed
+
+
+def _resolved(topic: TopicConfig, found: TopicConfig | None, partitions: int) -> TopicConfig:
+    """The topic with what depends on the broker: more in-sync replicas than there are replicas
+    would refuse every write. Of a topic whose replicas are not known yet, none are asked for."""
+    config = dict(topic.config)
+    factor = topic.replication_factor if found is None else found.replication_factor
+    if factor > 0:
+        asked = int(config.get(MIN_INSYNC, majority(factor)))
+        config[MIN_INSYNC] = str(min(asked, factor))
+    else:
+        config.pop(MIN_INSYNC, None)
+    return replace(topic, partitions=partitions, config=config)
+
+
+_CHANGELOG_NAME = re.compile(r"(?P<app>[^.]+)\.(?P<group>[^.]+)\.(?P<topic>.+)\.changelog")
+
+
+def refuse_other_apps(topology: Topology, present: Iterable[str]) -> None:
+    """Raises `RefusedBySafety` where a topic or a group of ``topology`` is another app's, by the
+    changelogs among the broker's topics: both would write its dead letters, or fence each other's
+    producers."""
+    groups = {found.group for found in topology.read}
+    for name in sorted(present):
+        found = _CHANGELOG_NAME.fullmatch(name)
+        if found is None or found["app"] == topology.app:
+            continue
+        if found["topic"] in topology.by_name:
+            raise RefusedBySafety(
+                f"topic {found['topic']} is of app {found['app']}: {name} exists. Nothing was "
+                f"changed. One app owns a topic and its dead letters: name another topic, which "
+                f"that app writes for this one."
+            )
+        if found["group"] in groups:
+            raise RefusedBySafety(
+                f"group {found['group']} is of app {found['app']} too: {name} exists. Nothing was "
+                f"changed. Name another group, or call the app otherwise."
+            )
+
+
+async def apply(admin: Admin, planned: Plan, *, accept_dedupe_gap: bool = False) -> None:
+    """Make the broker's topics those of the plan.
+
+    Raises `RefusedBySafety`, after everything else is done, when the plan would make something
+    smaller that an operator named, or grows a source without ``accept_dedupe_gap``.
+    """
+    await _carry_out(admin, planned, accept_dedupe_gap=accept_dedupe_gap)
+    if any(change.kind is Kind.CREATE for change in planned.changes):
+        # Only now is it known how many replicas the broker gave to the new topics.
+        present = await admin.describe_topics()
+        made = plan(planned.topology, list(planned.wanted.values()), present, planned.named)
+        await _carry_out(admin, made, accept_dedupe_gap=accept_dedupe_gap)
+    _refuse(planned, accept_dedupe_gap=accept_dedupe_gap)
+
+
+async def _carry_out(admin: Admin, planned: Plan, *, accept_dedupe_gap: bool) -> None:
+    for change in planned.to_do:
+        if change.kind is Kind.CREATE:
+            await admin.create_topics([planned.wanted[change.topic]])
+        elif change.kind is Kind.CONFIGURE:
+            await admin.alter_config(change.topic, {change.setting: change.wanted})
+        elif accept_dedupe_gap or not change.dedupe_gap:
+            await admin.create_partitions({change.topic: int(change.wanted)})
+
+
+def _refuse(planned: Plan, *, accept_dedupe_gap: bool) -> None:
+    reasons = []
+    if planned.refused:
+        reasons.append(refusal(planned.refused))
+    if planned.dedupe_gaps and not accept_dedupe_gap:
+        named = ", ".join(f"{c.topic} from {c.now} to {c.wanted}" for c in planned.dedupe_gaps)
+        reasons.append(
+            f"growing {named} moves keys to other partitions, so duplicates sent across the "
+            "change are counted twice for up to DIA_DEDUPE_TTL_S. Pause the producers for that "
+            "long, or run `dia topics apply --accept-dedupe-gap`."
+        )
+    if reasons:
+        raise RefusedBySafety(f"{' '.join(reasons)} Every other change of the plan is made.")
+
+
+def refusal(refused: Iterable[Change]) -> str:
+    """What is refused, and the ways out."""
+    listed = "; ".join(f"{c.topic} {c.setting} from {c.now} to {c.wanted}" for c in refused)
+    return (
+        f"the settings would make topics smaller: {listed}. Unset DIA_TOPIC_* or name at least "
+        "what exists; what Kafka can lower at all, kafka-configs.sh lowers."
+    )
+
+
+def _partition_changes(
+    topology: Topology,
+    topic: TopicConfig,
+    found: TopicConfig,
+    declared: int,
+    named: Collection[tuple[str, str]],
+) -> Iterator[Change]:
+    source = topology.by_name.get(topic.name)
+    now = str(found.partitions)
+    if found.partitions < topic.partitions:
+        gap = source is not None and bool(topology.groups(source))
+        yield Change(topic.name, Kind.GROW, PARTITIONS, now, str(topic.partitions), gap)
+        return
+    lower = declared if source is not None else topic.partitions
+    if found.partitions > lower:
+        kind = Kind.REFUSE if (topic.name, PARTITIONS) in named else Kind.LEAVE
+        yield Change(topic.name, kind, PARTITIONS, now, str(lower))
+
+
+def _config_changes(
+    topic: TopicConfig, found: TopicConfig, named: Collection[tuple[str, str]]
+) -> Iterator[Change]:
+    for setting, value in topic.config.items():
+        now = found.config.get(setting, "")
+        if now == value:
+            continue
+        kind = Kind.CONFIGURE
+        # More in-sync replicas than there are replicas: the topic takes no record at all.
+        unwritable = setting == MIN_INSYNC and now != "" and int(now) > found.replication_factor
+        larger = setting in _SIZES and now != "" and _size(setting, value) < _size(setting, now)
+        if larger and not unwritable:
+            kind = Kind.REFUSE if (topic.name, setting) in named else Kind.LEAVE
+        yield Change(topic.name, kind, setting, now, value)
+
+
+def _size(setting: str, value: str) -> float:
+    number = int(value)
+    return float("inf") if setting in _RETENTION and number == UNLIMITED else number

@@ -1,0 +1,274 @@
+"""The work of `simulate_decision`: what it asks before it runs, and what it says of what fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+
+import pytest
+
+from agents.simulator import Simulator
+from schemas.simulation import SimulationRequest
+from streams.connect.policy.policy import Policy
+from streams.connect.policy.stub import StubPolicyService
+from streams.connect.policy.validator import PolicyValidator
+from streams.connect.sinks.minutes import BREAKER, Minute, MinuteReader
+from streams.core.clock import VirtualClock, settle
+from streams.core.errors import (
+    BreakerOpen,
+    PolicyServiceFailed,
+    PolicyServiceUnavailable,
+    ShardUnavailable,
+)
+from streams.core.job_refusals import InvalidParameters, PolicyRejected, SimulationTimeout
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.engine.agents.job_agent import Outcome
+from streams.engine.pool.inline import InlinePool
+from streams.engine.scenarios import hook_calls, job, registry
+from streams.engine.scenarios.hook_calls import HookCalls
+
+REQUEST = SimulationRequest(
+    request_id="r",
+    idempotency_key="k",
+    tenant_id="acme",
+    model_id="m",
+    policy_id=None,
+    scenario="monte_carlo",
+    priority=1,
+    trials=10,
+    parameters={"variables": {"x": {"kind": "uniform", "low": 0, "high": 1}}, "outcome": "x"},
+    ts=1_700_000_000_000,
+)
+HISTORY = {
+    "scenario": "replay_metrics",
+    "parameters": {"metric": "latency", "minutes": 5},
+}
+
+
+def asked(**changes):
+    return SimulationRequest(
+        **{name: getattr(REQUEST, name) for name in REQUEST.__struct_fields__} | changes
+    )
+
+
+class Minutes:
+    """A `MinuteReader` that answers as it is told to."""
+
+    def __init__(self):
+        self.fails = None
+        self.reads = []
+
+    def shard_of(self, tenant, model, metric):
+        return 3
+
+    async def read(self, *asked):
+        self.reads.append(asked)
+        if self.fails is not None:
+            raise self.fails
+        return [Minute(1_699_999_980, 2, 3.0, [1], [2])]
+
+    async def close(self):
+        """Nothing to close."""
+
+
+class Rig:
+    def __init__(self, policy_url="", policy_file=""):
+        self.clock = VirtualClock()
+        self.metrics = Metrics()
+        self.minutes = Minutes()
+        self.takes_s = 0.0
+        settings = Settings(policy_url=policy_url, policy_file=policy_file, policy_timeout_s=30.0)
+        self.hooks = HookCalls(self.metrics, limit_s=0.2)
+        self.simulator = Simulator(
+            InlinePool(job.run, size=2, clock=self.clock, takes_s=lambda _: self.takes_s),
+            self.minutes,
+            PolicyValidator.from_settings(settings, self.clock, self.metrics, None),
+            self.hooks,
+        )
+
+    async def run(self, request, timeout_s=30.0):
+        prepared = await self.simulator.prepare(request)
+        return await self.simulator.perform(request, prepared, timeout_s)
+
+
+@pytest.fixture
+async def rig(tmp_path):
+    policies = tmp_path / "policies.json"
+    policies.write_text('{"policies": [{"tenant_id": "acme", "policy_id": "p", "max_trials": 9}]}')
+    made = Rig(policy_file=str(policies))
+    yield made
+    await made.simulator.close()
+
+
+async def test_a_request_is_checked_against_its_policy(rig):
+    """Policies would be decoration if a request that one forbids ran all the same."""
+    assert (await rig.run(asked(policy_id="p", trials=9)))["trials"] == 9
+    with pytest.raises(PolicyRejected, match="allows 9 trials, 10 were asked for") as refused:
+        await rig.run(asked(policy_id="p"))
+    assert refused.value.need == "policy acme/p"
+    with pytest.raises(PolicyRejected, match="has no policy 'q'"):
+        await rig.run(asked(policy_id="q"))
+    assert (await rig.run(REQUEST))["trials"] == 10
+
+
+def test_what_a_request_needs_is_known_before_it_starts(rig):
+    """Work is parked by these names; a request without a policy must never wait for one."""
+    needs = rig.simulator.needs
+    assert needs(REQUEST) == ()
+    assert needs(asked(policy_id="p")) == ("policy_service", "policy acme/p")
+    assert needs(asked(**HISTORY)) == ("shard 3",)
+    assert needs(asked(policy_id="p", **HISTORY)) == (
+        "policy_service", "policy acme/p", "shard 3",
+    )  # fmt: skip
+    assert needs(asked(scenario="nothing of the kind")) == ()
+    assert needs(asked(scenario="replay_metrics", parameters={"metric": 5})) == ()
+
+
+async def test_a_policy_that_fails_while_the_service_answers_is_the_fault_of_that_policy():
+    """Its requests wait for it, and for nothing else; those of others are not held."""
+    async with StubPolicyService() as stub:
+        stub.policies.append(Policy(tenant_id="acme", policy_id="good"))
+        stub.failing.add("bad")
+        rig = Rig(policy_url=stub.url)
+        waiting = asyncio.ensure_future(rig.run(asked(policy_id="bad")))
+        while not waiting.done():
+            await asyncio.sleep(0.01)
+            await rig.clock.advance(1.0)
+        with pytest.raises(PolicyServiceFailed, match="policy acme/bad") as failed:
+            await waiting
+        assert failed.value.need == "policy acme/bad"
+        assert (await rig.run(asked(policy_id="good")))["trials"] == 10
+        await rig.simulator.close()
+
+
+async def test_a_service_that_is_away_is_what_every_policy_waits_for():
+    """One that asks for all of them, until the service is back."""
+    async with StubPolicyService() as stub:
+        stub.down = True
+        rig = Rig(policy_url=stub.url)
+        waiting = asyncio.ensure_future(rig.run(asked(policy_id="p")))
+        while not waiting.done():
+            await asyncio.sleep(0.01)
+            await rig.clock.advance(1.0)
+        with pytest.raises(PolicyServiceUnavailable) as failed:
+            await waiting
+        assert failed.value.need == "policy_service"
+        await rig.simulator.close()
+
+
+async def test_history_is_read_before_the_run_and_its_failure_names_the_shard(rig):
+    """Reading takes no slot of the pool; the requests of other shards go on."""
+    summary = await rig.run(asked(**HISTORY))
+    assert summary["minutes"] == 1
+    assert rig.minutes.reads == [("acme", "m", "latency", 1_699_999_740, 1_700_000_040)]
+    rig.minutes.fails = ShardUnavailable("away")
+    with pytest.raises(ShardUnavailable) as failed:
+        await rig.simulator.prepare(asked(**HISTORY))
+    assert failed.value.need == "shard 3"
+
+
+async def test_a_wrong_request_asks_nothing(rig):
+    """Its answer is known without the policy service and without a shard."""
+    with pytest.raises(InvalidParameters):
+        await rig.run(asked(policy_id="p", scenario="replay_metrics", parameters={"metric": 5}))
+    assert rig.minutes.reads == []
+
+
+async def test_a_run_ends_at_what_is_left_of_its_limit(rig):
+    """The scenario's limit, less what preparing took: else a slow scenario holds a process."""
+    rig.takes_s = 5.0
+    running = asyncio.ensure_future(rig.run(REQUEST, timeout_s=4.0))
+    await settle()
+    await rig.clock.advance(4.1)
+    with pytest.raises(SimulationTimeout, match="ran for 4 s"):
+        await running
+
+
+@pytest.mark.parametrize(
+    ("status", "hook"), [("completed", "on_completed"), ("failed", "on_failed")]
+)
+async def test_a_hook_is_called_with_what_the_result_says(rig, monkeypatch, status, hook):
+    """It is how a plug-in learns of a result; the other one must not be called."""
+    told, wrong = [], []
+    scenario = replace(
+        registry.scenario("monte_carlo"), on_completed=wrong.append, on_failed=wrong.append
+    )
+    scenario = replace(scenario, **{hook: told.append})
+    monkeypatch.setattr(registry, "scenarios", lambda: {"monte_carlo": scenario})
+    rig.simulator.finished(REQUEST, Outcome(status, {"a": 1}, "code", "why", 1, 2))
+    await until(lambda: told)
+    assert told == [
+        {
+            "tenant_id": "acme",
+            "idempotency_key": "k",
+            "request_id": "r",
+            "status": status,
+            "summary": {"a": 1},
+            "error_code": "code",
+        }
+    ]
+    assert wrong == []
+
+
+async def until(holds):
+    async with asyncio.timeout(200):
+        while not holds():  # noqa: ASYNC110 - a thread tells nobody
+            await asyncio.sleep(0.01)
+
+
+def failures(metrics, why):
+    return metrics.jobs.hook_failures.labels("s", why)._value.get()
+
+
+async def test_a_hook_that_hangs_delays_no_other_and_not_the_loop(rig):
+    """A plug-in's webhook that does not answer must not stop commits, heartbeats and hooks."""
+    release, told, ended = threading.Event(), [], []
+    rig.hooks.call("s", lambda result: ended.append(release.wait(200)), {})
+    rig.hooks.call("s", told.append, {"second": 1})
+    await until(lambda: told)
+    assert ended == [], "the loop had its turns while the hook hung"
+    assert failures(rig.metrics, "late") == 1
+    release.set()
+
+
+async def test_hooks_that_hang_are_bounded(rig):
+    """Each keeps a thread that cannot be stopped: there must not be one for every result."""
+    release, told = threading.Event(), []
+    for _ in range(hook_calls.ABANDONED_MAX):
+        rig.hooks.call("s", lambda result: release.wait(200), {})
+    await until(lambda: failures(rig.metrics, "late") == hook_calls.ABANDONED_MAX)
+    rig.hooks.call("s", told.append, {})
+    assert failures(rig.metrics, "dropped") == 1
+    release.set()
+    await until(lambda: not rig.hooks._abandoned)
+    rig.hooks.call("s", told.append, {})
+    await until(lambda: told)
+
+
+async def test_a_hook_that_raises_is_counted_and_the_next_is_called(rig):
+    """Its author looks at the metric; nobody else is concerned."""
+    told = []
+    rig.hooks.call("s", lambda result: 1 / 0, {})
+    rig.hooks.call("s", told.append, {})
+    await until(lambda: told)
+    assert failures(rig.metrics, "raised") == 1
+
+
+async def test_a_shard_that_fails_is_left_alone_for_a_while():
+    """While its breaker is open a history costs neither a thread nor a wait."""
+    clock, metrics = VirtualClock(), Metrics()
+    url = "http://127.0.0.1:1"
+    reader = MinuteReader(Settings(clickhouse_shards=url), clock, metrics)
+    for _ in range(3):
+        with pytest.raises(ShardUnavailable):
+            await reader.read("t", "m", "x", 0, 60)
+    with pytest.raises(BreakerOpen):
+        await reader.read("t", "m", "x", 0, 60)
+    await clock.advance(9.9)
+    assert reader.breakers[0].state == "open"
+    await clock.advance(0.2)
+    assert reader.breakers[0].state == "half_open"
+    assert BREAKER.successes == 1
+    await reader.close()

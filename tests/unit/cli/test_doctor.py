@@ -1,0 +1,214 @@
+"""`dia doctor`: each finding names its next command, and the worst one decides the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from agents.app import app
+from streams.cli import doctor, kafka, machine, main, reach, topic_check
+from streams.cli.finding import Finding, Level
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.core.errors import DependencyUnreachable, DiaError
+from streams.core.settings import Settings
+from streams.core.topics.topology import Topology
+from streams.operate.topics.topics import apply, plan, wanted_topics
+
+
+@pytest.fixture(autouse=True)
+def _own_home(monkeypatch, tmp_path):
+    """A home without a stack."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def _http_server(body: str, status: int = 200):
+    """Something that answers every GET with ``body``."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *args: object) -> None:
+            """Keep the test's stderr clean."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://user:secret@127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def _ask(**settings: str) -> dict[str, Finding]:
+    found = asyncio.run(reach.examine(Settings(**settings), app.topology))
+    return {finding.check: finding for finding in found}
+
+
+def test_a_machine_without_addresses_is_told_how_to_get_a_stack(capsys):
+    """Nothing set is nothing broken: exit 0, and `dia up` is named for each."""
+    assert main(["doctor", "--json"]) == 0
+    rows = {row["check"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    for check in ("kafka", "clickhouse", "redis"):
+        assert rows[check]["level"] == "warning"
+        assert "dia up" in rows[check]["next"]
+    assert rows["python"]["level"] == rows["package names"]["level"] == "ok"
+
+
+def test_addresses_nobody_answers_end_with_exit_4(monkeypatch, capsys):
+    """Every one is listed with its address, so that one run tells all."""
+    port = _closed_port()
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", f"127.0.0.1:{port}")
+    monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", f"http://127.0.0.1:{port}|http://127.0.0.1:{port}")
+    monkeypatch.setenv("DIA_CLICKHOUSE_CLUSTER", "main")
+    monkeypatch.setenv("DIA_REDIS_URL", f"redis://:secret@127.0.0.1:{port}/0")
+    assert main(["doctor", "--json"]) == 4
+    out, err = capsys.readouterr()
+    rows = {row["check"]: row for row in map(json.loads, out.splitlines())}
+    for check in ("kafka", "clickhouse 0.0", "clickhouse 0.1", "redis"):
+        assert rows[check]["level"] == "unreachable"
+        assert f"127.0.0.1:{port}" in rows[check]["detail"]
+    assert rows["pipeline"]["detail"].startswith("lag and owners are unknown")
+    assert "secret" not in out + err
+    assert "kafka, clickhouse 0.0, clickhouse 0.1, redis not reachable" in err
+
+
+def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
+    """Every address answers, and the pipeline still stands still: exit 1, with the next command."""
+    broker = MemoryBroker(SystemClock())
+
+    async def fill() -> None:
+        await (await broker.admin()).create_topics(wanted_topics(app.topology))
+        producer = broker.plain_producer()
+        await producer.start()
+        await (await producer.send("model.metrics", b"k", b"v"))
+        await producer.close()
+
+    async def reached(settings: Settings, topology: Topology) -> list[Finding]:
+        return [Finding("kafka", Level.OK, "broker:9092")]
+
+    asyncio.run(fill())
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
+    monkeypatch.setattr(reach, "examine", reached)
+    assert main(["doctor", "--json"]) == 1
+    out, err = capsys.readouterr()
+    rows = {row["check"]: row for row in map(json.loads, out.splitlines())}
+    found = rows["model.metrics: group_dead"]
+    assert (found["level"], found["next"]) == ("failure", "dia worker")
+    assert "model.metrics: group_dead" in err
+
+
+async def test_topics_that_differ_are_named_and_larger_ones_are_well(monkeypatch):
+    """A source that somebody made larger needs its companions; one with all of them needs none."""
+    broker = MemoryBroker(SystemClock())
+    admin = await broker.admin()
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
+    await apply(admin, plan(app.topology, wanted_topics(app.topology), {}))
+    await admin.create_partitions({"model.metrics": 6})
+    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"), app.topology)
+    assert found.level is Level.WARNING
+    assert "model.metrics.dlq" in found.detail
+    assert "dia topics apply" in found.mend
+    await apply(
+        admin, plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
+    )
+    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"), app.topology)
+    assert (found.level, found.mend) == (Level.OK, "")
+    assert "model.metrics partitions 6, declared 4" in found.detail
+
+
+def _clickhouse_answer(*, ahead_s: float = 0, tables: int = 3) -> str:
+    return f"26.9.1\t{(time.time() + ahead_s) * 1000:.0f}\t{tables}\n"
+
+
+def test_a_shard_that_answers_is_shown_without_its_login():
+    """A report is pasted into issues: no password in it."""
+    with _http_server(_clickhouse_answer()) as url:
+        found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
+    assert found.level is Level.OK
+    assert "26.9.1" in found.detail
+    assert "secret" not in found.detail
+
+
+def test_a_shard_without_tables_needs_migrations():
+    """Reachable is not ready: rows would be refused."""
+    with _http_server(_clickhouse_answer(tables=0)) as url:
+        found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
+    assert (found.level, found.mend) == (Level.WARNING, "dia migrate apply")
+
+
+def test_clocks_that_differ_are_named():
+    """A clock ahead makes good events look like they come from the future."""
+    with _http_server(_clickhouse_answer(ahead_s=90)) as url:
+        found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
+    assert found.level is Level.WARNING
+    assert "differ by" in found.detail
+
+
+def test_a_shard_that_refuses_the_login_is_unreachable_and_says_why():
+    """The server's own sentence is the quickest way to the cause."""
+    with _http_server("Code: 516. Authentication failed", status=403) as url:
+        found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
+    assert found.level is Level.UNREACHABLE
+    assert "Authentication failed" in found.detail
+
+
+def test_a_nonsense_address_is_a_finding_not_a_traceback():
+    """Addresses are typed by people."""
+    found = _ask(clickhouse_shards="http://host:port", redis_url="redis://h:x/0")
+    assert found["clickhouse 0.0"].level is Level.UNREACHABLE
+    assert found["redis"].level is Level.UNREACHABLE
+
+
+def test_a_taken_health_port_is_a_warning():
+    """It may be our own worker that has it, so it is no failure."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = {f.check: f for f in machine.examine(Settings(http_port=port))}
+        assert found["health port"].level is Level.WARNING
+        assert "DIA_HTTP_PORT" in found["health port"].mend
+
+
+def test_a_full_disk_is_a_failure(monkeypatch):
+    """A broker that meets a full disk dies; the doctor sees it first."""
+    monkeypatch.setattr("streams.dev.local.disk.free_bytes", lambda folder: 1 << 20)
+    found = {f.check: f for f in machine.examine(Settings())}
+    assert found["disk"].level is Level.FAILURE
+
+
+def test_foreign_owners_of_our_names_are_a_failure(monkeypatch):
+    """PyTables is called `tables` too."""
+    monkeypatch.setattr(machine, "foreign_owners", lambda: {("tables", "tables")})
+    found = {f.check: f for f in machine.examine(Settings())}
+    assert found["package names"].level is Level.FAILURE
+    assert "tables of tables" in found["package names"].detail
+
+
+def test_the_worst_finding_decides():
+    """Unreachable beats failure beats warning."""
+    levels = {level: Finding(level.value, level, "") for level in Level}
+    doctor.conclude([levels[Level.OK], levels[Level.WARNING]])
+    with pytest.raises(DiaError) as failed:
+        doctor.conclude([levels[Level.WARNING], levels[Level.FAILURE]])
+    assert failed.value.exit_code == 1
+    with pytest.raises(DependencyUnreachable):
+        doctor.conclude(list(levels.values()))

@@ -1,0 +1,263 @@
+"""`dia produce`: what reaches the topic, what is said of the rest, and the exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+import streams.cli.kafka
+from agents.app import app
+from streams.cli import main
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.broker.partitioner import partition_of
+from streams.core.clock import SystemClock
+from streams.core.types import TopicPartition
+from streams.operate.topics.topics import wanted_topics
+
+TOPIC = "model.metrics"
+
+
+@pytest.fixture
+def broker(monkeypatch, tmp_path):
+    """A broker in memory that has the topics, in place of the configured one."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    made = MemoryBroker(SystemClock())
+    monkeypatch.setattr(streams.cli.kafka, "broker_of", lambda settings: made)
+    run(_create_topics(made))
+    return made
+
+
+def run(coroutine):
+    """The command runs a loop of its own, so these tests are synchronous."""
+    import asyncio
+
+    return asyncio.run(coroutine)
+
+
+async def _create_topics(broker) -> None:
+    await (await broker.admin()).create_topics(wanted_topics(app.topology))
+
+
+async def _records(broker) -> list[tuple[int, bytes, bytes]]:
+    reader, found = await broker.reader(), []
+    for partition in range(4):
+        batch = await reader.read(TopicPartition(TOPIC, partition), 0, 1_000_000)
+        found += [(partition, *kv) for kv in zip(batch.keys, batch.values, strict=True)]
+    return found
+
+
+def event(**changes) -> str:
+    now_ms = SystemClock().now_ms()
+    good = {"tenant_id": "t", "model_id": "m", "metric": "loss", "ts": now_ms, "value": 1.5}
+    return json.dumps({**good, **changes})
+
+
+def test_lines_are_sent_with_the_key_of_their_event(broker, tmp_path, capsys):
+    """The key decides the partition, and the partition decides what is a duplicate."""
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n".join([event(), "", event(tenant_id="other"), event(value=2)]))
+    assert main(["produce", TOPIC, "--file", str(file), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"topic": TOPIC, "sent": 3, "refused": 0, "by_code": {}}
+    records = run(_records(broker))
+    assert sorted(key for _, key, _ in records) == [b"other", b"t", b"t"]
+    assert all(partition == partition_of(key, 4) for partition, key, _ in records)
+
+
+@pytest.mark.parametrize("variable", [False, True], ids=["option", "environment"])
+def test_events_bear_the_trace_that_follows_them(broker, tmp_path, capsys, monkeypatch, variable):
+    """A build or a script that is traced finds its events again; nothing needs to be installed."""
+    header = f"00-{7:032x}-{9:016x}-01"
+    file = tmp_path / "events.jsonl"
+    file.write_text(event())
+    given = ["--traceparent", header]
+    if variable:
+        monkeypatch.setenv("TRACEPARENT", header)
+        given = []
+    assert main(["produce", TOPIC, "--file", str(file), *given]) == 0
+    assert run(_headers(broker)) == [(("traceparent", header.encode()),)]
+    unfollowed = header[:-1] + "0"
+    assert main(["produce", TOPIC, "--generate", "1", "--traceparent", unfollowed]) == 0
+    assert min(run(_headers(broker))) == ()
+
+
+def test_a_header_that_is_none_is_a_usage_error(broker, tmp_path, capsys):
+    """Else the trace would end here without a word."""
+    assert main(["produce", TOPIC, "--generate", "1", "--traceparent", "00-1-2-3"]) == 2
+    assert "--traceparent" in capsys.readouterr().err
+
+
+async def _headers(broker):
+    reader, found = await broker.reader(), []
+    for partition in range(4):
+        found += (await reader.read(TopicPartition(TOPIC, partition), 0, 1_000_000)).headers
+    return found
+
+
+def test_refused_lines_are_named_and_the_rest_is_sent(broker, tmp_path, capsys):
+    """One bad line of a thousand must not cost the others, nor be lost in silence."""
+    lines = [event(), "{", event(ts=-1), event(value="x"), event()]
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    assert main(["produce", TOPIC, "--file", str(file), "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["by_code"] == {"invalid_json": 1, "out_of_range": 1, "wrong_type": 1}
+    assert json.loads(out)["sent"] == 2
+    assert "line 2: invalid_json: $: " in err
+    assert "line 3: out_of_range: $.ts: " in err
+    assert "line 4: wrong_type: $.value: " in err
+    assert [value for _, _, value in run(_records(broker))] == [
+        lines[0].encode(), lines[4].encode()
+    ]  # fmt: skip
+
+
+def test_strict_stops_at_the_first_refused_line(broker, tmp_path, capsys):
+    """For loads that must be whole: everything before the line is in, nothing after it."""
+    file = tmp_path / "events.jsonl"
+    file.write_text(f"{event()}\n{event()}\n{{\n{event()}")
+    assert main(["produce", TOPIC, "--file", str(file), "--strict", "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["sent"] == 2
+    assert "stopped at line 3" in err
+    assert len(run(_records(broker))) == 2
+
+
+def test_many_refused_lines_do_not_drown_the_terminal(broker, tmp_path, capsys):
+    """The summary counts what is no longer shown."""
+    file = tmp_path / "events.jsonl"
+    file.write_text("{x\n" * 500)
+    assert main(["produce", TOPIC, "--file", str(file), "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["refused"] == 500
+    assert err.count("invalid_json:") == 100
+
+
+def test_stdin_is_a_file_too(broker, monkeypatch, tmp_path, capsys):
+    """`producer | dia produce TOPIC --file -` is how other programs feed a topic."""
+    import streams.cli.line_source
+
+    file = tmp_path / "piped"
+    file.write_text(event())
+    monkeypatch.setattr(streams.cli.line_source, "FileIO", lambda name, **_: io.FileIO(str(file)))
+    assert main(["produce", TOPIC, "--file", "-", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sent"] == 1
+
+
+def test_synthetic_events_arrive_as_the_summary_says(broker, capsys):
+    """The summary is what a person compares the pipeline's counts with."""
+    argv = ["produce", TOPIC, "--generate", "20000", "--seed", "7", "--poison", "0.01"]
+    assert main([*argv, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["sent"] == 20_000 == len(run(_records(broker)))
+    dead = sum(shown["dead_letters"].values())
+    assert shown["new"] + shown["duplicates"] + dead == 20_000
+    assert 100 < dead < 400
+
+
+def test_the_same_seed_and_start_give_the_same_bytes(broker, capsys):
+    """A failure somebody saw can be sent again."""
+    argv = ["produce", TOPIC, "--generate", "500", "--start-ms", "1700000000000"]
+    assert main(argv) == main(argv) == 0
+    values = [value for _, _, value in run(_records(broker))]
+    assert len(values) == 1000
+    assert len(set(values)) <= 500
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([TOPIC], "--file FILE"),
+        ([TOPIC, "--file", "x", "--generate", "5"], "--file FILE"),
+        (["no.topic", "--generate", "5"], "model.metrics"),
+        (["train.results", "--generate", "5"], "makes events of model.metrics"),
+        ([TOPIC, "--file", "/nowhere"], "/nowhere cannot be read"),
+        ([TOPIC, "--generate", "5", "--workload", "odd"], "wide, narrow"),
+        ([TOPIC, "--generate", "5", "--late", "0.95"], "sum of all shares"),
+        ([TOPIC, "--generate", "0"], ""),
+    ],
+)
+def test_wrong_usage_ends_with_two(broker, capsys, argv, said):
+    """Nothing is sent before the whole command makes sense."""
+    assert main(["produce", *argv]) == 2
+    assert said in capsys.readouterr().err
+    assert run(_records(broker)) == []
+
+
+def test_no_address_is_a_missing_dependency(monkeypatch, tmp_path, capsys):
+    """The next command is named."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    assert main(["produce", TOPIC, "--generate", "5"]) == 4
+    assert "dia up" in capsys.readouterr().err
+
+
+def test_synthetic_requests_are_what_the_summary_says(broker, capsys):
+    """Keys, repeats, conflicts and poison add up, and the same seed gives the same bytes."""
+    argv = ["produce", "decision.simulation.request", "--generate", "400", "--duplicates", "0.2"]
+    argv += ["--poison", "0.05", "--start-ms", "1700000000000", "--json"]
+    assert main(argv) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["sent"] == 400
+    assert sum(shown[kind] for kind in ("keys", "repeats", "conflicts", "poison")) == 400
+    assert shown["repeats"] > 40
+    first = run(_requests(broker))
+    assert len(first) == 400
+    assert main(argv) == 0
+    again = run(_requests(broker))
+    assert sorted(again) == sorted(first * 2)
+
+
+async def _requests(broker) -> list[tuple[bytes, bytes]]:
+    reader, found = await broker.reader(), []
+    for partition in range(3):
+        tp = TopicPartition("decision.simulation.request", partition)
+        batch = await reader.read(tp, 0, 1_000_000)
+        found += list(zip(batch.keys, batch.values, strict=True))
+    return found
+
+
+def test_lines_of_another_schema_version_name_it(broker, second_version, tmp_path, capsys):
+    """Without the header the pipeline would read them as version 1, and refuse them or lose what
+    is new in them."""
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n".join([event(unit="s"), event()]))
+    assert main(["produce", TOPIC, "--file", str(file), "--schema", "2", "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["by_code"] == {"missing_field": 1}
+    assert "line 2: missing_field: $.unit" in err
+
+    async def sent() -> list:
+        reader = await broker.reader()
+        batches = [await reader.read(TopicPartition(TOPIC, n), 0) for n in range(4)]
+        return [headers for batch in batches for headers in batch.headers]
+
+    assert run(sent()) == [(("dia.schema", b"2"),)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--file", "-", "--schema", "2"], "no schema version 2; published are: 1."),
+        (["--generate", "5", "--schema", "1"], "--schema is of the lines"),
+    ],
+)
+def test_a_schema_version_that_cannot_be_is_refused(broker, capsys, options, said):
+    """Nothing is sent under a version that nobody can read."""
+    assert main(["produce", TOPIC, *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_the_agent_always_refuses_is_not_sent(broker, tmp_path, capsys):
+    """`every line is checked first` holds for every rule about one event."""
+    result = {
+        "result_id": "x", "run_id": "r", "tenant_id": "t", "model_id": "m", "version": "1",
+        "event": "stage_transitioned", "metrics": {}, "ts": SystemClock().now_ms(),
+    }  # fmt: skip
+    file = tmp_path / "results.jsonl"
+    file.write_text(json.dumps(result))
+    assert main(["produce", "train.results", "--file", str(file), "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["sent"] == 0
+    assert "missing_field: $.stage: stage_transitioned needs this field" in err

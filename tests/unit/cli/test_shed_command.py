@@ -1,0 +1,271 @@
+"""`dia shed`: what it shows before anybody agrees, what it orders, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import pytest
+
+from agents.app import DIA_GROUP, MODEL_METRICS, app
+from streams.cli import kafka, main
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock, VirtualClock
+from streams.core.types import CommittedOffset, TopicPartition
+from streams.engine.runtime.offsets.shed_order import read_orders
+from streams.operate.audit.books import ShedRange
+from streams.operate.topics.topics import wanted_topics
+
+T_MS = 1_800_000_000_000
+"""2027-01-15T08:00:00Z, when the first records are appended."""
+NOW_S = T_MS / 1000 + 7200
+HERE = TopicPartition(MODEL_METRICS.name, 1)
+PLAN = ["shed", "plan", "--topic", "model.metrics", "--older-than", "1h"]
+RUN = ["shed", "run", "--topic", "model.metrics", "--older-than", "1h", "--reason", "too old"]
+
+
+@pytest.fixture
+def broker(monkeypatch, tmp_path):
+    """In partition 1: 4 records that are committed, 10 that are two hours old, 5 that are new."""
+    clock = VirtualClock(T_MS)
+    made = MemoryBroker(clock)
+
+    async def arrange() -> None:
+        admin = await made.admin()
+        await admin.create_topics(wanted_topics(app.topology))
+        log = made.log(HERE)
+        producer = made.transactional_producer("worker")
+        await producer.start()
+        for count, at_s in ((14, 0.0), (5, 7000.0)):
+            await clock.advance(at_s)
+            for _ in range(count):
+                log.append(made._cluster.entry(HERE, b"t", b"{}", (), None))
+        await producer.begin()
+        await producer.send_offsets({HERE: CommittedOffset(4, "epoch=2 seq=1")}, DIA_GROUP)
+        await producer.commit()
+
+    asyncio.run(arrange())
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    monkeypatch.setattr("time.time", lambda: NOW_S)
+    return made
+
+
+def orders(broker):
+    async def read():
+        return await read_orders(await broker.admin(), DIA_GROUP, [HERE])
+
+    return asyncio.run(read())
+
+
+def test_a_plan_is_a_table_and_what_it_means(broker, capsys):
+    """Per partition: lag, the oldest record, what would be skipped and what is left."""
+    assert main([*PLAN, "--partition", "1", "--partition", "0"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == (
+        "topic          partition  lag  oldest                from  to  shed  left\n"
+        "model.metrics  0          0                          0     0   0     0\n"
+        "model.metrics  1          15   2027-01-15T08:00:00Z  4     14  10    5\n"
+    )
+    assert captured.err.splitlines() == [
+        (
+            "10 offsets of 1 partition, appended from 2027-01-15T08:00:00Z to 2027-01-15T08:00:00Z, "
+            "would not be processed: aggregate_metrics never sees them, good or bad."
+        ),
+        (
+            "Windows of events sent in that time will show less traffic than there was, in m1, h1 and "
+            "d1. Windows that are open now keep what they have and close as newer records come."
+        ),
+        "A repeat of a skipped event that comes later is counted as its first.",
+        (
+            "The ledger counts them as shed; the table shed_ranges names them, you and the reason. The "
+            "log keeps the oldest until about 2027-01-22T08:00:00Z."
+        ),
+        (
+            "to do it: dia shed run --topic model.metrics --before 2027-01-15T09:00:00Z --partition 1 "
+            "--partition 0 --reason WHY"
+        ),
+    ]
+    assert orders(broker) == {}
+
+
+@pytest.mark.parametrize(
+    ("retention_ms", "said"),
+    [
+        (2_592_000_000, "The log keeps the oldest until about 2027-02-14T08:00:00Z."),
+        (-1, "The log keeps them: its topic has no limit of time."),
+    ],
+)
+def test_how_long_the_log_keeps_them_is_what_its_topic_says(broker, capsys, retention_ms, said):
+    """An operator may keep records longer than declared, and may want them back."""
+
+    async def keep() -> None:
+        admin = await broker.admin()
+        await admin.alter_config("model.metrics", {"retention.ms": str(retention_ms)})
+
+    asyncio.run(keep())
+    assert main(PLAN) == 0
+    assert said in capsys.readouterr().err
+
+
+def test_the_printed_command_orders_what_was_planned(broker, capsys):
+    """A cutoff is a moment: what comes between plan and run changes nothing of it."""
+    assert main(PLAN) == 0
+    [line] = re.findall(r"to do it: dia (.*)", capsys.readouterr().err)
+    assert main([*line.replace("WHY", "late").split(), "--yes", "--actor", "ann", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["topic"], row["partition"], row["from"], row["to"]) == (*HERE, 4, 14)
+    order = orders(broker)[HERE]
+    assert (order.until, order.epoch, order.last_offset) == (14, 2, 13)
+    assert (order.actor, order.reason, order.id) == ("ann", "late", row["order"])
+
+
+def test_what_will_be_skipped_is_said_before_it_is_asked(broker, monkeypatch, capsys):
+    """Exit code 5 after a no, and nothing is ordered."""
+    monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
+    assert main(RUN) == 5
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "model.metrics/1: offsets 4 to 13, 10 of 15" in captured.err
+    assert orders(broker) == {}
+
+
+def test_orders_are_listed_until_they_are_done(broker, capsys):
+    """Whoever gave an order wants to know whether it happened, from any host."""
+    assert main([*RUN, "--yes", "--actor", "ann"]) == 0
+    capsys.readouterr()
+    assert main(["shed", "list", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["state"], row["to"], row["reached"]) == ("waiting", 14, 4)
+    assert (row["actor"], row["reason"]) == ("ann", "too old")
+
+    async def worker() -> None:
+        producer = broker.transactional_producer("worker")
+        await producer.start()
+        await producer.begin()
+        await producer.send_offsets({HERE: CommittedOffset(16, "epoch=2 seq=1")}, DIA_GROUP)
+        await producer.commit()
+
+    asyncio.run(worker())
+    assert main(["shed", "list", "--topic", "model.metrics", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "done"
+    assert main(["shed", "withdraw", "--yes"]) == 5
+
+
+def test_an_order_that_waits_can_be_taken_back(broker, capsys):
+    """A worker that is down gives time to think again."""
+    assert main([*RUN, "--yes"]) == 0
+    assert main(["shed", "withdraw", "--yes", "--actor", "bob"]) == 0
+    assert orders(broker)[HERE].withdrawn
+    assert main(["shed", "withdraw", "--yes"]) == 5
+    assert "no order is waiting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["run", "--topic", "model.metrics", "--older-than", "9d", "--reason", "x"], 5, "nothing in"),
+        (["run", "--topic", "model.metrics", "--reason", "x"], 2, "how old is too old"),
+        (["plan", "--topic", "model.metrics", "--older-than", "1h", "--before", "now"], 2, "either"),
+        (["plan", "--topic", "model.metrics", "--older-than", "old"], 2, "is no span"),
+        (["plan", "--topic", "decision.simulation.request", "--older-than", "1h"], 2, "answered one"),
+        (["plan", "--topic", "model.metrics", "--older-than", "1h", "--partition", "99"], 2, "no 99"),
+        (["run", "--topic", "model.metrics", "--older-than", "1h", "--reason", " "], 2, "--reason"),
+        (["plan", "--topic", "model.metrics", "--unreadable", "--before", "now"], 2, "neither"),
+        (["run", "--topic", "model.metrics", "--unreadable", "--reason", "x"], 5, "can be read"),
+        (["plan", "--topic", "orders", "--unreadable"], 2, "no agent reads orders"),
+        (["list", "--topic", "orders"], 2, "no agent reads orders"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_ordered_is_refused(broker, capsys, arguments, code, sentence):
+    """Wrong usage is 2, nothing to do is 5; both say what to do instead."""
+    assert main(["shed", *arguments]) == code
+    assert sentence in capsys.readouterr().err
+    assert orders(broker) == {}
+
+
+def test_nothing_old_is_an_answer(broker, capsys):
+    """Exit code 0: a script that looks must not fail on a healthy pipeline."""
+    assert main(["shed", "plan", "--topic", "train.results", "--older-than", "1h"]) == 0
+    assert "nothing that old is waiting" in capsys.readouterr().err
+    assert main(["shed", "list"]) == 0
+    assert "nothing was ever ordered" in capsys.readouterr().err
+
+
+@pytest.fixture
+def shed_before(broker, monkeypatch):
+    """What ClickHouse says was shed: one range of this epoch, one of another, one of train.results."""
+
+    class Ranges:
+        def __init__(self, settings: object) -> None:
+            del settings
+
+        async def shed(self, group: str, topic: str) -> list[ShedRange]:
+            said = {"partition": 1, "order": "o-1", "actor": "ann", "reason": "x", "at_ms": T_MS}
+            if topic != HERE.topic:
+                return []
+            return [
+                ShedRange(epoch=2, first=5, until=9, **said),
+                ShedRange(epoch=1, first=0, until=3, **said),
+            ]
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr("streams.operate.audit.shards.Shards", Ranges)
+    monkeypatch.setattr(SystemClock, "now_ms", lambda clock: T_MS)
+    return broker
+
+
+def test_what_was_shed_is_brought_back_once(shed_before, capsys):
+    """Of this epoch only: other offsets may be another log's. A second run has nothing to do."""
+    command = ["shed", "return", "--order", "o-1"]
+    assert main([*command, "--yes", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "model.metrics/1: offsets 5 to 8, 4" in captured.err
+    row = json.loads(captured.out)
+    assert (row["from"], row["to"], row["copied"], row["gone"]) == (5, 9, 4, 0)
+    assert shed_before.log(HERE).high_watermark == 19 + 5
+    assert main([*command, "--yes"]) == 5
+    assert main(["shed", "return", "--order", "o-9", "--yes"]) == 5
+
+
+def test_what_is_gone_is_a_partial_result(shed_before, capsys):
+    """Exit code 3: the rest came back, and somebody must know that a part did not."""
+    shed_before.log(HERE).trim(7)
+    assert main(["shed", "return", "--order", "o-1", "--yes"]) == 3
+    assert "2 offsets were gone" in capsys.readouterr().err
+
+
+def test_what_cannot_be_opened_is_found_said_and_skipped(broker, capsys):
+    """Exactly the batch, wherever behind the committed offset it lies."""
+    broker.log(HERE).spoil(7, 10)
+    assert main(["shed", "plan", "--topic", "model.metrics", "--unreadable"]) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"model.metrics +1 +15 +7 +10 +3 +12\n", captured.out)
+    assert "model.metrics/1: offsets 7 to 9: DecompressionError" in captured.err
+    assert "to do it: dia shed run --topic model.metrics --unreadable --reason WHY" in captured.err
+    run = [
+        "shed",
+        "run",
+        "--topic",
+        "model.metrics",
+        "--unreadable",
+        "--reason",
+        "client 0.3",
+        "--yes",
+    ]
+    assert main(run) == 0
+    order = orders(broker)[HERE]
+    assert (order.first, order.until, order.epoch, order.reason) == (7, 10, 2, "client 0.3")
+
+
+def test_batches_that_follow_each_other_are_skipped_together(broker, capsys):
+    """A broken client sends more than one: an operator need not come again for each."""
+    for bounds in ((7, 10), (10, 11), (12, 13)):
+        broker.log(HERE).spoil(*bounds)
+    assert (
+        main(["shed", "plan", "--topic", "model.metrics", "--unreadable", "--partition", "1"]) == 0
+    )
+    assert re.search(r" 15 +7 +11 +4 +11\n", capsys.readouterr().out)

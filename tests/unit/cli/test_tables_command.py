@@ -1,0 +1,104 @@
+"""`dia tables`: what it shows, what it asks, and when it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from agents.app import MODEL_METRICS, app
+from streams.cli import kafka, main
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.operate.topics.topics import wanted_topics
+
+RESET = ("tables", "reset", "--group", "dia-group", "--topic", MODEL_METRICS.name)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
+    """A broker with all topics, all empty."""
+    made = MemoryBroker(SystemClock())
+
+    async def create() -> None:
+        admin = await made.admin()
+        await admin.create_topics(wanted_topics(app.topology))
+
+    asyncio.run(create())
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    return made
+
+
+def listed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert main(["tables", "list", "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_every_partition_of_every_group_is_listed(broker, capsys):
+    """A partition that has never committed is shown too: an empty line is an answer."""
+    rows = listed(capsys)
+    assert len(rows) == 4 + 3 + 3
+    assert {row["group"] for row in rows} == {"dia-group", "dia-simulator-group"}
+    assert {row["epoch"] for row in rows} == {None}
+
+
+def test_a_reset_asks_first_and_no_changes_nothing(broker, monkeypatch, capsys):
+    """What is lost is named before it is."""
+    monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
+    assert main([*RESET, "--partition", "1"]) == 5
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "changelog_lost" in captured.err
+    assert "goes on at offset 0 in epoch 1" in captured.err
+    assert {row["epoch"] for row in listed(capsys)} == {None}
+
+
+def test_a_reset_that_was_agreed_to_opens_an_epoch_once(broker, capsys):
+    """The second one finds nothing wrong and refuses."""
+    assert main([*RESET, "--partition", "1", "--yes", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["cause"], said["epoch"], said["next_offset"]) == ("changelog_lost", 1, 0)
+    (row,) = [row for row in listed(capsys) if row["epoch"] is not None]
+    assert (row["topic"], row["partition"], row["epoch"]) == (MODEL_METRICS.name, 1, 1)
+    assert row["live_bytes"] > 0
+    assert row["fault"] is None
+    assert main([*RESET, "--partition", "1", "--yes"]) == 5
+    assert "nothing stops model.metrics/1" in capsys.readouterr().err
+
+
+def test_a_group_that_does_not_consume_the_topic_is_named(broker, capsys):
+    """A typing error must not reach a partition."""
+    command = ["tables", "reset", "--group", "dia-grup", "--topic", "x", "--partition", "0"]
+    assert main(command) == 2
+    assert "dia-group: model.metrics" in capsys.readouterr().err
+
+
+def test_a_partition_that_does_not_exist_is_told(broker, capsys):
+    """Else a typing error would look like a lost changelog."""
+    assert main([*RESET, "--partition", "9", "--yes"]) == 4
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_drop_names_its_reason_and_what_is_not_owed(broker, capsys):
+    """Before anything is fenced."""
+    drop = ("tables", "outbox", "drop", "--group", "dia-group", "--topic", MODEL_METRICS.name)
+    assert main([*drop, "--partition", "0", "--target", "x", "--reason", " "]) == 2
+    assert "--reason takes" in capsys.readouterr().err
+    assert main([*drop, "--partition", "0", "--target", "x", "--reason", "why", "--yes"]) == 5
+    assert "changelog_lost" in capsys.readouterr().err
+    reset = ("tables", "reset", *drop[3:])
+    assert main([*reset, "--partition", "0", "--yes"]) == 0
+    assert main([*drop, "--partition", "0", "--target", "x", "--reason", "why", "--yes"]) == 2
+    assert "nothing is owed to an undeclared table or sink called 'x'" in capsys.readouterr().err
+    assert main(["tables", "outbox", "list", "--json"]) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["target"], row["kind"], row["declared"], row["rows"]) == (
+        "ledger",
+        "table",
+        True,
+        1,
+    )

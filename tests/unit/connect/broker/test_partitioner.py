@@ -1,0 +1,38 @@
+"""The partition of a key has to be the one every other Kafka client computes."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka.partitioner import murmur2 as client_murmur2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.connect.broker.partitioner import murmur2, partition_of
+
+
+@pytest.mark.parametrize(
+    ("key", "signed"),
+    [
+        (b"21", -973932308),
+        (b"foobar", -790332482),
+        (b"a-little-bit-long-string", -985981536),
+        (b"a-little-bit-longer-string", -1486304829),
+        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        (b"abc", 479470107),
+    ],
+)
+def test_the_vectors_of_kafkas_own_test_hold(key, signed):
+    """These values are in Kafka's UtilsTest: they pin the function across clients."""
+    assert murmur2(key) == signed & 0xFFFFFFFF
+
+
+@given(st.binary(max_size=64))
+def test_every_key_hashes_as_in_the_client(key):
+    """A record sent through aiokafka's own partitioner must not land elsewhere."""
+    assert murmur2(key) == client_murmur2(key)
+
+
+@given(st.binary(max_size=64), st.integers(min_value=1, max_value=1000))
+def test_a_partition_exists(key, partitions):
+    """The sign bit is cleared before the remainder is taken."""
+    assert 0 <= partition_of(key, partitions) < partitions

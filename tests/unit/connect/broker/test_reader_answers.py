@@ -1,0 +1,263 @@
+"""Every answer that Kafka 4 may give to a fetch or to a question for an offset."""
+
+from __future__ import annotations
+
+import aiokafka.errors as client
+import pytest
+from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
+from aiokafka.protocol.offset import OffsetResponse_v3, OffsetResponse_v5
+
+from streams.connect.broker.kafka import patience as kafka_patience
+from streams.connect.broker.kafka import reader as kafka_reader
+from streams.connect.broker.kafka.codes import passes
+from streams.connect.broker.kafka.reader import KafkaReader
+from streams.core.errors import BrokerUnavailable, DiaError, UnknownTopic
+from streams.core.types import LogBounds, OffsetOutOfRange, TopicPartition
+from tests.unit.connect.broker.scripted import ALL_CODES, CONNECTION, TOPIC, ScriptedClient, records
+
+TP = TopicPartition(TOPIC, 0)
+PASSING = [code for code in ALL_CODES if passes(client.for_code(code)())]
+FINAL = [code for code in ALL_CODES if code not in PASSING and code != 1]
+
+
+@pytest.fixture
+async def reader(monkeypatch):
+    monkeypatch.setattr(kafka_reader, "RETRY_S", 0.0)
+    made = KafkaReader(CONNECTION)
+    made._client = ScriptedClient()
+    return made
+
+
+def fetched(data=b"", *, stable=10, code=0, partition=0, whole=0, throttle_ms=0, aborted=()):
+    answer = (partition, code, stable, stable, 0, list(aborted), -1, data)
+    return FetchResponse_v11(throttle_ms, whole, 0, [(TOPIC, [answer])])
+
+
+def listed(offset, *, code=0):
+    return listed_both((0, code, offset))
+
+
+def listed_both(*entries, throttle_ms=0):
+    """``entries`` are partition, code and offset."""
+    told = [(partition, code, -1, offset) for partition, code, offset in entries]
+    return OffsetResponse_v3(throttle_ms, [(TOPIC, told)])
+
+
+async def values(reader, offset=0):
+    return (await reader.read(TP, offset)).values
+
+
+async def test_records_are_returned(reader):
+    """The script speaks the protocol's bytes: this is the answer all others are told from."""
+    reader._client.script(fetched(records(0, 2)))
+    batch = await reader.read(TP, 0)
+    assert (batch.values, batch.offsets, batch.end) == ([b"v0", b"v1"], [0, 1], 2)
+
+
+async def test_an_answer_of_an_older_version_is_read_by_its_names(reader):
+    """Between versions 4 and 11 fields came in between the others."""
+    partition = (0, 0, 10, 10, None, records(0, 1))
+    reader._client.script(FetchResponse_v4(0, [(TOPIC, [partition])]))
+    assert await values(reader) == [b"v0"]
+
+
+async def test_nothing_at_the_last_stable_offset_is_the_end(reader):
+    """Only this empty answer may be passed on."""
+    reader._client.script(fetched(stable=7))
+    batch = await reader.read(TP, 7)
+    assert (len(batch), batch.end, len(reader._client.asked)) == (0, 7, 1)
+
+
+async def test_nothing_below_the_last_stable_offset_is_asked_for_again(reader):
+    """A restore that took it for the end went on from an older state and counted twice."""
+    reader._client.script(fetched(), fetched(), fetched(records(0, 1)))
+    assert await values(reader) == [b"v0"]
+
+
+async def test_nothing_below_the_last_stable_offset_ends_with_an_error(reader):
+    """Nor may it be passed on when the call has waited long enough."""
+    reader._client.script(fetched())
+    with pytest.raises(BrokerUnavailable, match="stable up to 10"):
+        await reader.read(TP, 0)
+
+
+async def test_an_unknown_last_stable_offset_proves_no_end(reader):
+    """Kafka writes -1 where it does not know one."""
+    reader._client.script(fetched(stable=-1), fetched(records(0, 1)))
+    assert await values(reader) == [b"v0"]
+
+
+async def test_a_batch_that_moves_nothing_ends_with_an_error(reader):
+    """Fetching the same batch for ever would hold the caller without a deadline."""
+    reader._client.script(fetched(records(0, 2)))
+    with pytest.raises(BrokerUnavailable):
+        await reader.read(TP, 5)
+
+
+async def test_a_throttled_answer_names_no_partition_and_is_waited_for(reader):
+    """A client over its quota gets no topics at all, and time to be silent."""
+    throttled = FetchResponse_v11(20, 0, 0, [])
+    reader._client.script(throttled, throttled, fetched(records(0, 1)))
+    assert await values(reader) == [b"v0"]
+    assert len(reader._client.asked) == 3
+
+
+async def test_time_that_a_quota_takes_is_not_the_brokers_silence(reader, monkeypatch):
+    """A quota may want more patience than a request that gets lost."""
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr(kafka_patience.asyncio, "sleep", sleep)
+    reader._client.script(*[FetchResponse_v11(9000, 0, 0, [])] * 3, fetched(records(0, 1)))
+    assert await values(reader) == [b"v0"]
+    assert [wait > 8 for wait in waits if wait] == [True] * 3
+
+
+async def test_a_quota_that_never_ends_is_an_error(reader, monkeypatch):
+    """Every wait has a bound."""
+
+    async def sleep(seconds):
+        pass
+
+    monkeypatch.setattr(kafka_patience.asyncio, "sleep", sleep)
+    reader._client.script(FetchResponse_v11(11_000, 0, 0, []))
+    with pytest.raises(BrokerUnavailable, match="throttled for 11 s"):
+        await reader.read(TP, 0)
+
+
+async def test_a_throttled_answer_with_records_delays_the_next_request(reader, monkeypatch):
+    """The broker reads nothing from this connection meanwhile: asking sooner would time out."""
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr(kafka_patience.asyncio, "sleep", sleep)
+    reader._client.script(fetched(records(0, 1), throttle_ms=5000), fetched(records(1, 1)))
+    assert await values(reader) == [b"v0"]
+    assert waits == []
+    assert await values(reader, 1) == [b"v1"]
+    assert [wait > 4 for wait in waits] == [True]
+
+
+async def test_an_answer_about_another_partition_is_none_about_this_one(reader):
+    """Two clients behind one proxy, or a session that was mixed up."""
+    reader._client.script(fetched(records(0, 1), partition=1), fetched(records(0, 2)))
+    assert await values(reader) == [b"v0", b"v1"]
+
+
+@pytest.mark.parametrize("code", PASSING)
+@pytest.mark.parametrize("whole", [False, True], ids=["partition", "answer"])
+async def test_codes_that_pass_are_asked_about_again(reader, code, whole):
+    """A leader that moves, a session that is gone, an offset that is not known yet."""
+    refused = fetched(whole=code) if whole else fetched(code=code)
+    reader._client.script(refused, fetched(records(0, 1)))
+    assert await values(reader) == [b"v0"]
+
+
+@pytest.mark.parametrize("code", FINAL)
+async def test_other_codes_are_errors_and_never_an_empty_batch(reader, code):
+    """Whatever a broker answers, no code may look like the end of the log."""
+    reader._client.script(fetched(code=code))
+    with pytest.raises(Exception) as raised:
+        await reader.read(TP, 0)
+    assert isinstance(raised.value, DiaError)
+    assert len(reader._client.asked) == 1
+
+
+async def test_an_offset_outside_the_log_is_named(reader):
+    """A2 to A4 decide by it."""
+    reader._client.script(fetched(code=1))
+    with pytest.raises(OffsetOutOfRange):
+        await reader.read(TP, 0)
+
+
+async def test_a_partition_that_stays_unknown_is_named(reader):
+    """The command that creates it is in the message."""
+    reader._client.script(fetched(code=3))
+    with pytest.raises(UnknownTopic, match="dia topics apply"):
+        await reader.read(TP, 0)
+
+
+async def test_an_offset_is_read_by_its_name(reader):
+    """From version 4 on the leader's epoch follows it."""
+    reader._client.script(OffsetResponse_v5(0, [(TOPIC, [(0, 0, -1, 42, 7)])]))
+    assert await reader.last_stable_offset(TP) == 42
+
+
+async def test_an_offset_that_is_not_known_is_asked_for_again(reader):
+    """-1 would be read as a log that ends before it begins."""
+    reader._client.script(listed(-1), listed(5))
+    assert await reader.beginning_offset(TP) == 5
+
+
+@pytest.mark.parametrize("code", PASSING)
+async def test_codes_of_offsets_that_pass_are_asked_about_again(reader, code):
+    """A new leader refuses to tell its end until it knows it."""
+    reader._client.script(listed(-1, code=code), listed(5))
+    assert await reader.last_stable_offset(TP) == 5
+
+
+@pytest.mark.parametrize("code", [1, *FINAL])
+async def test_other_codes_of_offsets_are_errors(reader, code):
+    """No code may be read as an offset."""
+    reader._client.script(listed(-1, code=code))
+    with pytest.raises(Exception) as raised:
+        await reader.last_stable_offset(TP)
+    assert isinstance(raised.value, DiaError)
+
+
+BOTH = [TP, TopicPartition(TOPIC, 1)]
+
+
+def asked_for(reader):
+    """The partitions of each question for offsets."""
+    return [
+        [partition for _, partitions in request._topics for partition, _ in partitions]
+        for request in reader._client.asked
+    ]
+
+
+async def test_offsets_of_many_partitions_are_asked_for_in_one_request(reader):
+    """A question for each would take a second for every ten partitions of a distant cluster."""
+    reader._client.script(
+        listed_both((1, 0, 3), (0, 0, 2)),
+        listed_both((0, 0, 7), (1, 0, 8)),
+    )
+    assert await reader.bounds(BOTH) == {BOTH[0]: LogBounds(2, 7), BOTH[1]: LogBounds(3, 8)}
+    assert asked_for(reader) == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    "rest", [[], [(1, 6, -1)], [(1, 0, -1)]], ids=["left out", "no leader", "not known"]
+)
+async def test_only_what_was_not_told_is_asked_for_again(reader, rest):
+    """One partition without a leader must not hold up those that have one."""
+    reader._client.script(
+        listed_both((0, 0, 2), *rest),
+        listed_both((1, 0, 3)),
+        listed_both((0, 0, 7), (1, 0, 8)),
+    )
+    assert await reader.bounds(BOTH) == {BOTH[0]: LogBounds(2, 7), BOTH[1]: LogBounds(3, 8)}
+    assert asked_for(reader) == [[0, 1], [1], [0, 1]]
+
+
+@pytest.mark.parametrize("codes", [(29, 6), (6, 29)])
+async def test_a_refusal_that_stays_is_raised_before_one_that_passes(reader, codes):
+    """Otherwise the call would ask again until its deadline, and name the wrong reason."""
+    reader._client.script(listed_both(*((n, code, -1) for n, code in enumerate(codes))))
+    with pytest.raises(BrokerUnavailable, match="TopicAuthorizationFailed"):
+        await reader.bounds(BOTH)
+    assert len(reader._client.asked) == 1
+
+
+async def test_many_partitions_are_asked_for_in_requests_of_a_bounded_size(reader, monkeypatch):
+    """A request for ten thousand would hold up a leader's other clients."""
+    monkeypatch.setattr(kafka_reader, "PARTITIONS_MAX", 1)
+    reader._client.script(
+        *(listed_both((partition, 0, end)) for end in (1, 5) for partition in (0, 1))
+    )
+    assert await reader.bounds(BOTH) == dict.fromkeys(BOTH, LogBounds(1, 5))
+    assert asked_for(reader) == [[0], [1], [0], [1]]

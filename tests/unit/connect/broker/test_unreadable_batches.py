@@ -1,0 +1,260 @@
+"""Batches that brokers take and no client can open: named, and their damage goes no further."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import struct
+from collections import OrderedDict
+
+import cramjam
+import pytest
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition as ClientPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.connect.broker.kafka.columns import ColumnFetch
+from streams.connect.broker.kafka.fetches import FetchBuffer
+from streams.connect.broker.kafka.record_set import RecordSet
+from streams.core.errors import BatchUnreadable
+from streams.core.types import RecordBatch, TopicPartition
+
+TP = TopicPartition("t", 0)
+GZIP, SNAPPY, LZ4, ZSTD, UNKNOWN = 1, 2, 3, 4, 5
+LENGTH_AT, EPOCH_AT, CRC_AT, ATTRIBUTES_AT, RECORDS_AT = 8, 12, 17, 21, 61
+LOG_APPEND_TIME = 0x08
+
+
+def batch(base, count, *, epoch=0, append_time=True, headers=()):
+    """Uncompressed, as it lies on a broker."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    for at in range(count):
+        builder.append(at, 1000 + at, b"k", b"v%d" % (base + at), list(headers))
+    raw = bytearray(builder.build())
+    struct.pack_into(">q", raw, 0, base)
+    struct.pack_into(">i", raw, EPOCH_AT, epoch)
+    if append_time:
+        raw[ATTRIBUTES_AT + 1] |= LOG_APPEND_TIME
+    return signed(raw)
+
+
+def signed(raw):
+    """With the length and the checksum of what it holds: a broker would take it."""
+    struct.pack_into(">i", raw, LENGTH_AT, len(raw) - EPOCH_AT)
+    struct.pack_into(">I", raw, CRC_AT, calc_crc32c(bytes(raw[ATTRIBUTES_AT:])))
+    return bytes(raw)
+
+
+def repacked(base, count, codec, pack):
+    """The batch with its records as ``pack`` makes them, said to be compressed by ``codec``."""
+    raw = bytearray(batch(base, count))
+    raw[ATTRIBUTES_AT + 1] |= codec
+    return signed(raw[:RECORDS_AT] + pack(bytes(raw[RECORDS_AT:])))
+
+
+def lz4_with_a_wrong_checksum(data):
+    """Java's client, and so the broker, does not look at an LZ4 frame's content checksum."""
+    frames = cramjam.lz4.Compressor(level=1, content_checksum=True, block_linked=False)
+    frames.compress(data)
+    frame = bytearray(bytes(frames.finish()))
+    frame[-1] ^= 0xFF
+    return bytes(frame)
+
+
+def legacy(magic, base):
+    builder = LegacyRecordBatchBuilder(magic, 0, 1 << 20)
+    builder.append(0, 1000, b"k", b"v")
+    raw = bytearray(builder.build())
+    struct.pack_into(">q", raw, 0, base)
+    return bytes(raw)
+
+
+def with_a_wrong_crc(base):
+    raw = bytearray(batch(base, 4))
+    raw[-1] ^= 1
+    return bytes(raw)
+
+
+DAMAGED = {
+    "lz4_content_checksum": repacked(3, 4, LZ4, lz4_with_a_wrong_checksum),
+    "lz4_trailing_bytes": repacked(
+        3, 4, LZ4, lambda data: bytes(cramjam.lz4.compress(data)) + b"trailing"
+    ),
+    "gzip_trailing_bytes": repacked(3, 4, GZIP, lambda data: gzip.compress(data) + b"trailing"),
+    "unknown_codec": repacked(3, 4, UNKNOWN, lambda data: data),
+    "wrong_crc": with_a_wrong_crc(3),
+    "record_length": repacked(3, 4, 0, lambda data: bytes([data[0] ^ 2]) + data[1:]),
+    **{
+        f"garbage_under_{codec}": repacked(3, 4, codec, lambda data: b"\0garbage\xff" * 3)
+        for codec in (GZIP, SNAPPY, LZ4, ZSTD)
+    },
+}
+
+
+def columns_of(data, start=0):
+    source = PartitionRecords(TP, RecordSet(data), [], start, None, None, True, READ_COMMITTED)
+    return ColumnFetch(TP, source)
+
+
+def read(columns, most=100):
+    """The next list; whether there may be more."""
+    found = RecordBatch(TP, columns.next_fetch_offset, columns.next_fetch_offset)
+    more = columns.read(found, most)
+    found.end = columns.next_fetch_offset
+    return found, more
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_lies_before_a_damaged_batch_is_delivered_then_the_batch_is_named(name):
+    """Partition, first and last offset: what an operator needs to have exactly it skipped."""
+    columns = columns_of(batch(0, 3) + DAMAGED[name] + batch(7, 2))
+    found, more = read(columns)
+    assert (found.values, found.end, more) == ([b"v0", b"v1", b"v2"], 3, True)
+    for _ in range(2):
+        with pytest.raises(BatchUnreadable, match="t/0: the batch at offsets 3 to 6") as caught:
+            read(columns)
+        assert (caught.value.tp, caught.value.offset, caught.value.until) == (TP, 3, 7)
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_formats_before_v2_are_named(magic):
+    """Brokers before 4.0 still hold them; dia reads what brokers have written since 2017."""
+    with pytest.raises(BatchUnreadable, match=f"record format v{magic}") as caught:
+        read(columns_of(legacy(magic, 8), start=8))
+    assert (caught.value.offset, caught.value.until) == (8, 9)
+
+
+def test_a_torn_batch_is_named_only_where_an_answer_begins_with_it():
+    """Behind other batches it is the answer's size limit: the next fetch brings it whole."""
+    found, more = read(columns_of(batch(0, 3) + batch(3, 4)[:-5]))
+    assert (found.end, more) == (3, False)
+    for size in (5, 30, 70):
+        with pytest.raises(BatchUnreadable, match="cut short"):
+            read(columns_of(batch(3, 4)[:size], start=3))
+
+
+def test_a_header_that_lies_about_its_end_costs_at_least_one_offset():
+    """Skipping must move, whatever the damaged header says."""
+    raw = bytearray(with_a_wrong_crc(3))
+    struct.pack_into(">i", raw, 23, -100)
+    with pytest.raises(BatchUnreadable) as caught:
+        read(columns_of(bytes(raw), start=3))
+    assert (caught.value.offset, caught.value.until) == (3, 4)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0, GZIP, SNAPPY, LZ4, ZSTD]), st.booleans())
+def test_no_damage_is_raised_as_anything_else(seed, codec, wrong_name):
+    """A checksum is right over whatever a producer sent: any bytes may lie under it."""
+    rng = random.Random(seed)
+    packers = {
+        0: bytes, GZIP: gzip.compress, SNAPPY: cramjam.snappy.compress_raw,
+        LZ4: cramjam.lz4.compress, ZSTD: cramjam.zstd.compress,
+    }  # fmt: skip
+    headers = [("name", b"x")] if wrong_name else []
+    raw = bytearray(batch(3, 4, headers=headers))
+    body = bytearray(raw[RECORDS_AT:].replace(b"name", b"na\xffe"))
+    for _ in range(rng.randint(0, 3)):
+        body[rng.randrange(len(body))] = rng.randrange(256)
+    packed = bytearray(bytes(packers[codec](bytes(body))))
+    for _ in range(rng.randint(0, 2)):
+        packed[rng.randrange(len(packed))] = rng.randrange(256)
+    raw[ATTRIBUTES_AT + 1] |= codec
+    columns = columns_of(batch(0, 3) + signed(raw[:RECORDS_AT] + packed))
+    delivered, more, named = [], True, 3
+    while more:
+        try:
+            found, more = read(columns, 2)
+            delivered += found.offsets
+        except BatchUnreadable as error:
+            more, named = False, error.offset
+    assert (delivered[:3], named) == ([0, 1, 2], 3)
+
+
+# --- the fetch buffer --------------------------------------------------------------------------
+
+
+class State:
+    position = 0
+    paused = False
+    timestamp = None
+
+    def consumed_to(self, position):
+        self.position = position
+
+
+class Assigned:
+    active = True
+
+    def __init__(self, count):
+        self.states = {ClientPartition("t", number): State() for number in range(count)}
+
+    def state_value(self, tp):
+        return self.states[ClientPartition(*tp)]
+
+
+class Fetcher:
+    """What `FetchBuffer` uses of aiokafka's; ``answers`` is what brokers said, by partition."""
+
+    def __init__(self, *answers):
+        self.assigned = Assigned(len(answers))
+        self._records = OrderedDict()
+        self._wait_consume_future = None
+        for number, data in enumerate(answers):
+            tp = ClientPartition("t", number)
+            records = PartitionRecords(tp, RecordSet(data), [], 0, None, None, True, READ_COMMITTED)
+            self._records[tp] = FetchResult(
+                tp, assignment=self.assigned, backoff=0.1, partition_records=records
+            )
+
+    async def _proc_fetch_request(self, assignment, node_id, request):
+        raise NotImplementedError
+
+    def _notify(self, future):
+        """Nobody waits."""
+
+    def seek_to(self, tp, offset):
+        self._records.pop(ClientPartition(*tp), None)
+        self.assigned.state_value(tp).position = offset
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_lists_of_other_partitions_are_delivered_beside_a_damaged_batch(first):
+    """Their positions have moved: a list that is thrown away would be taken for read."""
+    answers = [batch(0, 3), with_a_wrong_crc(0)]
+    fetcher = Fetcher(*(answers if first == 0 else reversed(answers)))
+    buffer = FetchBuffer(fetcher)
+    good, bad = TopicPartition("t", first), TopicPartition("t", 1 - first)
+    delivered, raised = {}, []
+    for _ in range(4):
+        try:
+            delivered |= buffer.drain(frozenset(), 100)
+        except BatchUnreadable as error:
+            raised.append((error.tp, error.offset))
+    assert list(delivered) == [good]
+    assert delivered[good].end == fetcher.assigned.state_value(good).position == 3
+    assert raised == [(bad, 0)]
+    buffer.seek(bad, 4)
+    assert buffer.drain(frozenset(), 100) == {}
+
+
+def test_a_list_never_mixes_append_times_with_producers_times():
+    """The engine folds by append time, and must know where it ends."""
+    columns = columns_of(batch(0, 3) + batch(3, 2, append_time=False) + batch(5, 1))
+    kinds = []
+    for _ in range(3):
+        found, _ = read(columns)
+        kinds.append((found.offsets, found.append_times))
+    assert kinds == [([0, 1, 2], True), ([3, 4], False), ([5], True)]
+
+
+def test_a_list_names_the_leader_epochs_it_was_appended_under():
+    """A log that lost its end goes on under another one: that is how it shows."""
+    columns = columns_of(batch(0, 3, epoch=4) + batch(3, 2, epoch=6))
+    found, _ = read(columns, 2)
+    assert (found.first_epoch, found.last_epoch) == (4, 4)
+    found, _ = read(columns)
+    assert (found.offsets, found.first_epoch, found.last_epoch) == ([2, 3, 4], 4, 6)

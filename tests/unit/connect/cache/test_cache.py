@@ -1,0 +1,372 @@
+"""A cache in two layers: what it asks, what it keeps, and when it forgets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streams.connect.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
+from streams.connect.cache.invalidations import Invalidations
+from streams.connect.cache.kind import CacheKind
+from streams.connect.cache.memory import MemoryShared
+from streams.connect.cache.shared import CacheKey
+from streams.connect.cache.sweep import sweep
+from streams.core.clock import VirtualClock, settle
+from streams.core.errors import CacheUnavailable
+from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.telemetry.metrics import Metrics
+
+POLICY = CachePolicy()
+
+
+class Source:
+    """What the cache stands before; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.versions: dict[str, int] = {}
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def load(self, name: str) -> Versioned[str]:
+        self.asked += 1
+        answer = Versioned(self.values.get(name), self.versions.get(name, 0))
+        await self.gate.wait()
+        return answer
+
+
+class Process:
+    """One process: its own L1, breaker and subscription."""
+
+    def __init__(
+        self, shared: MemoryShared | None, clock: VirtualClock, source: Source, versioned: bool
+    ) -> None:
+        self.metrics = Metrics()
+        self.source = source
+        self.tasks: list[asyncio.Task[None]] = []
+        layer = None
+        if shared is not None:
+            policy = BreakerPolicy(open_s=60.0)
+            breaker = Breaker("redis", policy, (CacheUnavailable,), clock, self.metrics)
+            self.invalidations = Invalidations(shared, clock, self.metrics)
+            layer = SharedLayer(shared, breaker, self.invalidations)
+            self.tasks.append(asyncio.create_task(self.invalidations.run()))
+        self.cache: Cache[str] = Cache(
+            CacheKind("c", versioned), encode=str.encode, decode=bytes.decode, clock=clock, metrics=self.metrics,
+            layer=layer, policy=POLICY,
+        )  # fmt: skip
+
+    async def get(self, name: str = "n") -> str | None:
+        return await self.cache.get(name, lambda: self.source.load(name))
+
+    def count(self, layer: str, result: str) -> float:
+        labels = {"cache": "c", "layer": layer, "result": result}
+        return self.metrics.registry.get_sample_value("dia_cache_requests_total", labels) or 0.0
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.shared = MemoryShared(self.clock)
+        self.source = Source()
+        self.processes: list[Process] = []
+
+    async def process(self, *, redis: bool = True, versioned: bool = False) -> Process:
+        made = Process(self.shared if redis else None, self.clock, self.source, versioned)
+        self.processes.append(made)
+        await settle()
+        return made
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    for process in world.processes:
+        await process.cache.close()
+        for task in process.tasks:
+            task.cancel()
+        await asyncio.gather(*process.tasks, return_exceptions=True)
+
+
+async def test_a_process_waits_two_seconds_for_another_that_loads(world: World):
+    """The other may be dead: a page must not wait longer for a value that its source has."""
+    one = await world.process()
+    world.source.values["n"] = "v"
+    assert await world.shared.claim(CacheKey("c", "n"), 60.0) is not None
+    asked = asyncio.ensure_future(one.get())
+    for _ in range(19):
+        await world.clock.advance(0.1)
+        await settle()
+    assert not asked.done()
+    for _ in range(4):
+        await world.clock.advance(0.1)
+        await settle()
+    assert await asked == "v"
+    assert one.count("l2", "miss") == 1
+
+
+async def test_a_process_that_died_while_it_loaded_holds_others_up_for_ten_seconds(world: World):
+    """Its claim ends by itself."""
+    one = await world.process()
+    world.source.gate.clear()
+    asked = asyncio.ensure_future(one.get())
+    await settle()
+    assert await world.shared.claim(CacheKey("c", "n"), 1.0) is None
+    await world.clock.advance(9.9)
+    assert await world.shared.claim(CacheKey("c", "n"), 1.0) is None
+    await world.clock.advance(0.2)
+    assert await world.shared.claim(CacheKey("c", "n"), 1.0) is not None
+    world.source.gate.set()
+    await asked
+
+
+async def test_each_layer_saves_asking_the_next(world: World):
+    """One load serves all processes; one read of Redis serves a process."""
+    one, two = await world.process(), await world.process()
+    world.source.values["n"] = "v"
+    assert [await one.get(), await one.get(), await two.get(), await two.get()] == ["v"] * 4
+    assert world.source.asked == 1
+    assert (one.count("l1", "hit"), two.count("l1", "hit"), two.count("l2", "hit")) == (1, 1, 1)
+
+
+async def test_a_change_is_seen_by_every_process(world: World):
+    """Write-through in one process, fresh reads in all."""
+    one, two = await world.process(), await world.process()
+    world.source.values["n"] = "old"
+    await one.get(), await two.get()
+    await one.cache.put("n", "new")
+    await settle()
+    assert (await one.get(), await two.get(), world.source.asked) == ("new", "new", 1)
+
+
+async def test_absence_is_remembered_for_a_shorter_time(world: World):
+    """Asking for what does not exist must not reach the source each time, nor hide it for long."""
+    process = await world.process()
+    assert (await process.get(), await process.get(), world.source.asked) == (None, None, 1)
+    assert process.count("l1", "negative") == 1
+    world.source.values["n"] = "v"
+    await world.clock.advance(POLICY.negative_ttl_s)
+    assert await process.get() == "v"
+
+
+async def test_entries_end_in_time_and_not_all_at_once(world: World):
+    """What was loaded together would otherwise be loaded together again, for ever."""
+    process = await world.process()
+    names = [f"n{i}" for i in range(50)]
+    for name in names:
+        await process.get(name)
+    world.source.values = dict.fromkeys(names, "v")
+    await world.clock.advance(POLICY.negative_ttl_s * (1 - POLICY.jitter / 2))
+    seen = [await process.get(name) for name in names]
+    assert None in seen
+    assert "v" in seen
+    await world.clock.advance(POLICY.negative_ttl_s)
+    assert {await process.get(name) for name in names} == {"v"}
+
+
+async def test_a_stampede_is_one_load(world: World):
+    """A popular name that ends must not send everyone to the source."""
+    processes = [await world.process() for _ in range(3)]
+    world.source.values["n"] = "v"
+    world.source.gate.clear()
+    asking = [asyncio.create_task(p.get()) for p in processes for _ in range(20)]
+    await settle()
+    world.source.gate.set()
+    await world.clock.advance(POLICY.wait_s)
+    assert {await asked for asked in asking} == {"v"}
+    assert world.source.asked == 1
+
+
+async def test_a_dead_loader_holds_up_nobody_for_long(world: World):
+    """The claim of a process that was killed must not be waited for until it ends."""
+    process = await world.process()
+    world.source.values["n"] = "v"
+    await world.shared.claim(CacheKey("c", "n"), 1000)
+    asking = asyncio.create_task(process.get())
+    await settle()
+    await world.clock.advance(POLICY.wait_s + 1)
+    assert await asking == "v"
+
+
+async def test_a_cancelled_caller_takes_the_load_from_nobody(world: World):
+    """Callers share a load; each may give up for itself."""
+    process = await world.process()
+    world.source.values["n"] = "v"
+    world.source.gate.clear()
+    first, second = asyncio.create_task(process.get()), asyncio.create_task(process.get())
+    await settle()
+    first.cancel()
+    await settle()
+    world.source.gate.set()
+    assert await second == "v"
+
+
+async def test_a_load_that_began_before_a_change_is_not_kept(world: World):
+    """The classic race: read old, change, keep old. Its caller began before; nobody else did."""
+    one, two = await world.process(), await world.process()
+    world.source.values["n"] = "old"
+    world.source.gate.clear()
+    early = asyncio.create_task(one.get())
+    await settle()
+    world.source.values["n"] = "new"
+    await two.cache.invalidate("n")
+    late = asyncio.create_task(one.get())
+    await settle()
+    world.source.gate.set()
+    await world.clock.advance(POLICY.wait_s)
+    assert await early == "old"
+    assert (await late, await one.get(), await two.get()) == ("new", "new", "new")
+
+
+async def test_an_invalidation_missed_while_cut_off_is_seen_at_the_next_read(world: World):
+    """Publish/subscribe repeats nothing: what was missed must not go on living in L1."""
+    one, two = await world.process(), await world.process()
+    world.source.values["alias"] = "old"
+    await two.get("alias")
+    world.shared.cut()
+    await settle(1)
+    world.source.values["alias"] = "new"
+    await one.cache.put("alias", "new")
+    assert not two.invalidations.live
+    assert await two.get("alias") == "new"
+    await world.clock.advance(10)
+    assert two.invalidations.live
+    assert await two.get("alias") == "new"
+
+
+async def test_without_redis_reads_go_on_and_changes_say_so(world: World):
+    """A cache that is away is nobody's outage, except for whoever must tell of a change."""
+    process = await world.process()
+    world.source.values["n"] = "v"
+    world.shared.stop()
+    await settle()
+    for _ in range(10):
+        assert await process.get() == "v"
+    assert world.source.asked == 1
+    with pytest.raises(CacheUnavailable):
+        await process.cache.invalidate("n")
+    world.source.values["n"] = "w"
+    await world.clock.advance(POLICY.l1_ttl_s)
+    assert await process.get() == "w"
+
+
+async def test_an_absent_redis_is_left_alone_and_found_again(world: World):
+    """A dead Redis must not cost every reader its timeout."""
+    process = await world.process()
+    world.shared.stop()
+    for i in range(10):
+        await process.get(f"n{i}")
+    breaker = process.cache._layer.breaker
+    assert breaker.state == "open"
+    world.shared.restart()
+    await world.clock.advance(60)
+    for i in range(10):
+        await process.get(f"m{i}")
+    assert breaker.state == "closed"
+
+
+async def test_redis_coming_back_empty_brings_nothing_old_back(world: World):
+    """It keeps nothing on disk: floors are gone with the entries."""
+    one, two = await world.process(), await world.process()
+    world.source.values["n"] = "old"
+    await one.get(), await two.get()
+    world.shared.stop()
+    await settle()
+    world.shared.restart()
+    world.source.values["n"] = "new"
+    await one.cache.invalidate("n")
+    await world.clock.advance(10)
+    assert (await one.get(), await two.get()) == ("new", "new")
+
+
+async def test_an_evicted_floor_makes_its_entry_worthless(world: World):
+    """Redis evicts what it likes: an entry whose change may have been told is not believed."""
+    one, two = await world.process(), await world.process()
+    world.source.values["n"] = "old"
+    await one.get()
+    world.shared.floors.clear()
+    world.source.values["n"] = "new"
+    assert await two.get() == "new"
+
+
+async def test_a_source_that_lags_behind_is_not_believed(world: World):
+    """A replica may be older than what the cache was told: its answer passes, and is not kept."""
+    one, two = [await world.process(versioned=True) for _ in range(2)]
+    world.source.values["n"], world.source.versions["n"] = "six", 6
+    await one.cache.invalidate("n", 7)
+    assert await two.get() == "six"
+    world.source.values["n"], world.source.versions["n"] = "seven", 7
+    assert await two.get() == "seven"
+
+
+async def test_versions_put_out_of_order_leave_the_newest(world: World):
+    """The outbox repeats, and a zombie is late: each names the version it speaks of."""
+    one, two = [await world.process(versioned=True) for _ in range(2)]
+    await one.cache.put("n", "eight", 8)
+    await two.cache.put("n", "seven", 7)
+    await one.cache.put("n", "eight", 8)
+    assert (await one.get(), await two.get(), world.source.asked) == ("eight", "eight", 0)
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+async def test_an_administrator_sweeps_by_pattern(world: World, versioned):
+    """All processes forget, and what the source says next is believed, whatever its version."""
+    one, two = [await world.process(versioned=versioned) for _ in range(2)]
+    world.source.values = {"a1": "old", "a2": "old", "b": "old"}
+    for name in world.source.values:
+        await one.get(name)
+        await two.get(name)
+    world.source.values = dict.fromkeys(world.source.values, "new")
+    assert await sweep(world.shared, CacheKind("c", versioned), "a*") == 2
+    await settle()
+    seen = [(await one.get(name), await two.get(name)) for name in ("a1", "a2", "b")]
+    assert seen == [("new", "new"), ("new", "new"), ("old", "old")]
+
+
+async def test_a_single_process_needs_no_redis(world: World):
+    """One machine, no Redis: L1 alone, with the same promises."""
+    process = await world.process(redis=False)
+    world.source.values["n"] = "v"
+    assert (await process.get(), await process.get(), world.source.asked) == ("v", "v", 1)
+    await process.cache.put("n", "w")
+    assert await process.get() == "w"
+    await process.cache.invalidate("n")
+    assert await process.get() == "v"
+
+
+async def test_an_entry_of_another_format_is_loaded_again(world: World):
+    """Two versions of dia share one Redis during a rollout."""
+    process = await world.process()
+    world.source.values["n"] = "v"
+    await world.shared.advance(CacheKey("c", "n"), 5, b"+\xff\xfe", 60)
+    assert await process.get() == "v"
+
+
+async def test_errors_of_the_source_reach_every_caller_and_are_not_kept(world: World):
+    """An outage of the source must not be remembered as its answer."""
+    process = await world.process()
+
+    async def fail() -> Versioned[str]:
+        raise ZeroDivisionError
+
+    outcomes = await asyncio.gather(
+        *(process.cache.get("n", fail) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 3
+    world.source.values["n"] = "v"
+    assert await process.get() == "v"
+
+
+async def test_the_process_keeps_no_more_than_its_bound(world: World):
+    """Values of all sizes pass; memory does not grow with them."""
+    process = await world.process(redis=False)
+    for i in range(40):
+        world.source.values[f"n{i}"] = "x" * (1 << 20)
+        await process.get(f"n{i}")
+    world.source.values["huge"] = "x" * (POLICY.l1_bytes + 1)
+    await process.get("huge")
+    assert 0 < process.cache._local.bytes <= POLICY.l1_bytes

@@ -1,0 +1,141 @@
+"""What is kept in Redis is believed only where a process of this cluster wrote it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.connect.cache.invalidations import Invalidations
+from streams.connect.cache.memory import MemoryShared
+from streams.connect.cache.redis import _hear
+from streams.connect.cache.sealed import SKEW_MS, SealedShared, secret_of
+from streams.connect.cache.shared import CacheKey, Notice
+from streams.core.clock import VirtualClock, settle
+from streams.core.errors import UsageError
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+
+SECRET = b"sixteen bytes and"
+KEY = CacheKey("policy", "4:acme/p")
+TTL_S = 60.0
+
+
+def _sealed(shared, secret=SECRET):
+    return SealedShared(shared, secret, shared.clock)
+
+
+async def _kept(shared, body=b"+allowed"):
+    """What Redis holds of an entry that this cluster wrote."""
+    await _sealed(shared).advance(KEY, 1, body, TTL_S)
+    return (await shared.read(KEY)).body
+
+
+async def test_processes_of_one_secret_believe_each_other():
+    """Else there were no shared cache."""
+    shared = MemoryShared(VirtualClock())
+    await _kept(shared)
+    assert (await _sealed(shared).read(KEY)).body == b"+allowed"
+    assert (await _sealed(shared, b"another secret!!").read(KEY)).body is None
+
+
+async def test_an_entry_of_one_name_is_none_of_another():
+    """Copying is writing, too: one tenant's policy would allow another tenant's work."""
+    shared = MemoryShared(VirtualClock())
+    kept = await _kept(shared)
+    for other in (CacheKey("policy", "5:globe/p"), CacheKey("policy4", ":acme/p")):
+        await shared.advance(other, 1, kept, TTL_S)
+        assert (await _sealed(shared).read(other)).body is None
+
+
+async def test_an_entry_that_is_put_back_ends_when_it_would_have():
+    """With the version of the new one it is valid again: for as long as a lost notice costs."""
+    clock = VirtualClock()
+    shared = MemoryShared(clock)
+    kept = await _kept(shared)
+    await clock.advance(TTL_S - 1)
+    await shared.advance(KEY, 2, kept, 1e6)
+    assert (await _sealed(shared).read(KEY)).body == b"+allowed"
+    await clock.advance(1 + SKEW_MS / 1000)
+    assert (await _sealed(shared).read(KEY)).body is None
+
+
+@given(st.data())
+def test_no_changed_byte_is_believed(data):
+    """Neither one of the value nor one of its end."""
+    shared = MemoryShared(VirtualClock())
+    kept = asyncio.run(_kept(shared))
+    at = data.draw(st.integers(0, len(kept) - 1))
+    changed = bytearray(kept)
+    changed[at] ^= data.draw(st.integers(1, 255))
+    cut = data.draw(st.integers(0, len(kept) - 1))
+    for forged in (bytes(changed), kept[:cut], b"+allowed", b"-", b""):
+        asyncio.run(shared.advance(KEY, 3, forged, TTL_S))
+        assert asyncio.run(_sealed(shared).read(KEY)).body is None
+
+
+def test_a_short_secret_is_refused(tmp_path):
+    """It could be guessed."""
+    path = tmp_path / "secret"
+    path.write_text("hunter2\n")
+    with pytest.raises(UsageError, match="at least 16"):
+        secret_of(Settings(cache_secret_file=str(path)))
+    path.write_text("x" * 40 + "\n")
+    assert secret_of(Settings(cache_secret_file=str(path))) == b"x" * 40
+    assert secret_of(Settings()) == b""
+
+
+class _Layer:
+    name = "policy"
+
+    def __init__(self):
+        self.forgotten, self.cleared = [], 0
+
+    def forget(self, name, version):
+        self.forgotten.append((name, version))
+
+    def clear(self):
+        self.cleared += 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"x", b"\xff", b"{}", b"[]", b'["policy", "p"]', b'["policy", "p", "x"]', b"[" * 9999],
+)
+def test_a_message_that_is_no_notice_ends_nothing(garbage):
+    """One of them once ended the listening of the whole fleet for good, without a line in a log."""
+    clock = VirtualClock()
+    ear, layer = Invalidations(MemoryShared(clock), clock, Metrics()), _Layer()
+    ear.add(layer)
+    _hear(ear, garbage)
+    assert (ear.live, layer.cleared) == (True, 1), "what it meant is not known: nothing is trusted"
+    _hear(ear, b'["policy", "p", "7"]')
+    assert layer.forgotten == [("p", 7)]
+
+
+async def test_a_listener_that_fails_listens_again():
+    """Whatever a client library raises on what it was sent."""
+    clock, broken = VirtualClock(), [RuntimeError("a bug")]
+
+    class Failing(MemoryShared):
+        async def listen(self, listener):
+            if broken:
+                raise broken.pop()
+            await super().listen(listener)
+
+    shared = Failing(clock)
+    ear, layer = Invalidations(shared, clock, Metrics()), _Layer()
+    ear.add(layer)
+    running = asyncio.create_task(ear.run())
+    await settle()
+    assert not ear.live
+    await clock.advance(1)
+    await settle()
+    assert ear.live
+    await shared.announce(Notice("policy", "p", 3))
+    await settle()
+    assert layer.forgotten == [("p", 3)]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

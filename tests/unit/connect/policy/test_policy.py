@@ -1,0 +1,104 @@
+"""Policies: what they refuse, and where they come from when there is no service."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from streams.connect.cache.kind import owned
+from streams.connect.policy.policy import Policy, Question, refusal
+from streams.connect.policy.source import LocalPolicies
+from streams.connect.policy.validator import PolicyValidator
+from streams.core.clock import VirtualClock
+from streams.core.errors import UsageError
+from streams.core.job_refusals import PolicyRejected
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+
+ASKED = Question(tenant_id="t", policy_id="p", model_id="m", scenario="s", trials=100)
+
+
+def _policy(**limits: object) -> Policy:
+    return Policy(tenant_id="t", policy_id="p", **limits)
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        (_policy(), None),
+        (_policy(models=["m"], scenarios=["s"], max_trials=100), None),
+        (_policy(active=False), "is not active"),
+        (_policy(models=["other"]), "model 'm'"),
+        (_policy(scenarios=[]), "scenario 's'"),
+        (_policy(max_trials=99), "99 trials, 100 were asked"),
+    ],
+)
+def test_a_refusal_says_what_is_not_allowed(policy, why):
+    """The sentence reaches the one who asked, in the result record."""
+    said = refusal(policy, ASKED)
+    assert said is None if why is None else why in said
+
+
+def _validator(path: str) -> PolicyValidator:
+    settings = Settings(policy_file=path)
+    return PolicyValidator.from_settings(settings, VirtualClock(), Metrics(), None)
+
+
+async def test_a_file_stands_in_for_the_service(tmp_path):
+    """A single machine needs no service to limit what runs on it."""
+    path = tmp_path / "policies.json"
+    path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 100}]}')
+    validator = _validator(str(path))
+    await validator.check(ASKED)
+    with pytest.raises(PolicyRejected, match="has no policy"):
+        await validator.check(Question(**{**_fields(ASKED), "tenant_id": "u"}))
+    await validator.close()
+
+
+def _fields(question: Question) -> dict[str, object]:
+    return {name: getattr(question, name) for name in question.__struct_fields__}
+
+
+async def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(tmp_path):
+    """An editor's half-written file must not withdraw every policy at once."""
+    path = tmp_path / "policies.json"
+    path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 9}]}')
+    policies = LocalPolicies(str(path))
+    assert (await policies.fetch("t", "p")).max_trials == 9
+    path.write_text('{"policies": [{"tenant_id": "t"')
+    assert (await policies.fetch("t", "p")).max_trials == 9
+    path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 100}]}')
+    assert (await policies.fetch("t", "p")).max_trials == 100
+
+
+async def test_a_broken_file_is_told_of_once(tmp_path):
+    """One line for an operator to find, and not one for every question while it stays broken."""
+    path = tmp_path / "policies.json"
+    path.write_text('{"policies": []}')
+    policies = LocalPolicies(str(path))
+    path.write_text("{")
+    with capture_logs() as logged:
+        await policies.fetch("t", "p")
+        await policies.fetch("t", "p")
+    assert [entry["event"] for entry in logged] == ["policy_file_unusable"]
+
+
+async def test_without_any_source_no_policy_exists():
+    """A policy that nobody can look up must not count as allowed."""
+    with pytest.raises(PolicyRejected):
+        await _validator("").check(ASKED)
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"policies": [{"tenant_id": 5}]}'])
+def test_a_file_that_is_none_is_refused_at_the_start(tmp_path, content):
+    """Better no worker than one that rejects everything for a typing error."""
+    path = tmp_path / "policies.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match="DIA_POLICY_FILE"):
+        _validator(str(path))
+
+
+def test_tenants_do_not_meet_in_the_cache():
+    """Names are free: joined carelessly, two tenants would share a policy."""
+    assert owned("a", "b/c") != owned("a/b", "c")

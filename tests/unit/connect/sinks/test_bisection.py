@@ -1,0 +1,65 @@
+"""All rows stored but the bad ones, which are named, whatever the cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.connect.sinks.bisection import PARTITIONS_MAX, REFUSED_MAX, store
+from streams.connect.sinks.replica import RowsUnfit
+from streams.core.errors import ShardUnavailable
+from streams.core.rows.built_in_tables import RowsRefused
+
+
+class Table:
+    """Takes all rows of an insert or none: none when one is in ``bad``."""
+
+    def __init__(self, bad: set[int]) -> None:
+        self.bad = bad
+        self.inserts: list[list[int]] = []
+
+    def send(self, rows: pa.Table) -> None:
+        ids = rows["id"].to_pylist()
+        if self.bad & set(ids):
+            raise RowsUnfit(f"bad among {len(ids)}")
+        self.inserts.append(ids)
+
+    def stored(self) -> list[int]:
+        return sorted(row for insert in self.inserts for row in insert)
+
+
+@given(
+    st.lists(st.integers(0, 400), min_size=1, max_size=300),
+    st.sets(st.integers(0, 299), max_size=8),
+)
+def test_every_row_is_stored_or_named(days: list[int], bad: set[int]) -> None:
+    """Exactly one of both, once, with no insert over the partition limit."""
+    count = len(days)
+    table = Table(bad)
+    partition = np.array(days, np.int64)
+    refused: list[int] = []
+    try:
+        store(pa.table({"id": np.arange(count)}), partition, table.send)
+    except RowsRefused as error:
+        refused = error.indexes
+    assert refused == sorted(row for row in bad if row < count)
+    assert table.stored() == [row for row in range(count) if row not in bad]
+    assert all(len(set(partition[insert])) <= PARTITIONS_MAX for insert in table.inserts)
+
+
+def test_good_rows_go_in_one_insert() -> None:
+    """Cutting costs a part each; the usual case must not pay."""
+    table = Table(set())
+    store(pa.table({"id": np.arange(1000)}), np.arange(1000) % PARTITIONS_MAX, table.send)
+    store(pa.table({"id": np.arange(1000)}), None, table.send)
+    assert [len(insert) for insert in table.inserts] == [1000, 1000]
+
+
+def test_a_table_that_takes_nothing_is_a_schema_fault() -> None:
+    """Naming every row bad would dead-letter a broken deployment's whole output."""
+    table = Table(set(range(4 * REFUSED_MAX)))
+    with pytest.raises(ShardUnavailable, match="dia migrate status"):
+        store(pa.table({"id": np.arange(4 * REFUSED_MAX)}), None, table.send)

@@ -1,0 +1,275 @@
+"""Recomputed hours and days: one computation meets all who asked before it began."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.connect.sinks.rollup_queue import REST, REST_MAX_S, BucketStart, RollUpQueue
+from streams.core.clock import VirtualClock
+from streams.core.errors import RollUpExpired, ShardUnavailable
+from streams.core.telemetry.metrics import Metrics
+
+HOUR = BucketStart(0, "h1", 3600)
+DAY = BucketStart(1, "d1", 0)
+ITS_HOUR = BucketStart(1, "h1", 7200)
+
+
+class Shards:
+    """Counts recomputations; raises what it is told to."""
+
+    def __init__(self, clock) -> None:
+        self.clock = clock
+        self.asked = []
+        self.errors = []
+        self.slow_s = 0.0
+
+    async def roll_up(self, shard, table, start_s) -> None:
+        self.asked.append((shard, table, start_s))
+        await self.clock.sleep(self.slow_s)
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.fixture
+async def queue():
+    clock = VirtualClock()
+    made = RollUpQueue(Shards(clock), clock, Metrics(), interval_s=10.0)
+    made.clock, made.shards = clock, made._shards
+    task = asyncio.ensure_future(made.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_one_recomputation_meets_everyone_who_asked_before(queue):
+    """However many minutes of an hour changed, it is computed once per interval."""
+    done = []
+    for number in range(5):
+        queue.submit(object(), HOUR, lambda number=number: done.append(number))
+    queue.submit(object(), DAY, lambda: done.append("day"))
+    await queue.clock.advance(11)
+    assert sorted(queue.shards.asked) == sorted([tuple(HOUR), tuple(DAY)])
+    assert set(done) == {0, 1, 2, 3, 4, "day"}
+
+
+async def test_who_asks_while_it_is_computed_gets_another(queue):
+    """It may have read the minutes before theirs arrived."""
+    done = []
+    queue.shards.slow_s = 5.0
+    queue.submit(object(), HOUR, lambda: done.append("early"))
+    await queue.clock.advance(11)
+    assert queue.shards.asked == [tuple(HOUR)]
+    queue.submit(object(), HOUR, lambda: done.append("late"))
+    await queue.clock.advance(5)
+    assert done == ["early"]
+    await queue.clock.advance(REST_MAX_S + 5)
+    assert done == ["early", "late"]
+    assert len(queue.shards.asked) == 2
+
+
+async def test_a_failed_one_is_owed_until_it_succeeds(queue):
+    """A shard that is away must not cost an hour its sum."""
+    done = []
+    queue.shards.errors = [ShardUnavailable("away"), ShardUnavailable("away")]
+    queue.submit(object(), HOUR, lambda: done.append(1))
+    await queue.clock.advance(15)
+    assert done == []
+    await queue.clock.advance(20)
+    assert done == [1]
+    assert len(queue.shards.asked) == 3
+
+
+async def test_the_owed_hours_of_a_day_come_before_it(queue):
+    """A day is made of its hours: one that lacked a minute would meet nobody's obligation."""
+    done = []
+    queue.submit(object(), DAY, lambda: done.append("day"))
+    queue.submit(object(), ITS_HOUR, lambda: done.append("hour"))
+    queue.submit(object(), BucketStart(1, "h1", 86_400), lambda: done.append("next day's hour"))
+    await queue.clock.advance(11)
+    assert done.index("hour") < done.index("day")
+    assert queue.shards.asked.index(tuple(ITS_HOUR)) < queue.shards.asked.index(tuple(DAY))
+
+
+async def test_a_day_waits_for_an_hour_that_failed(queue):
+    """What it would be made of is not there yet."""
+    done = []
+    queue.shards.errors = [ShardUnavailable("away"), ShardUnavailable("away")]
+    queue.submit(object(), ITS_HOUR, lambda: done.append("hour"))
+    queue.submit(object(), DAY, lambda: done.append("day"))
+    await queue.clock.advance(60)
+    assert done == ["hour", "day"]
+    assert queue.shards.asked == [tuple(ITS_HOUR)] * 3 + [tuple(DAY)]
+
+
+async def test_one_that_takes_long_is_followed_by_a_long_rest(queue):
+    """It reads all its bucket holds: at a fixed pace a full hour would take all of the shard."""
+    queue.shards.slow_s = 2.0
+    for _ in range(120):
+        queue.submit(object(), HOUR, lambda: None)
+        await queue.clock.advance(1)
+    assert 2 <= len(queue.shards.asked) <= 4
+    assert queue.shards.slow_s * REST < REST_MAX_S
+
+
+async def test_an_hour_that_came_with_its_day_rests_too(queue):
+    """Else each of its recomputations with the day would be followed by one alone."""
+    queue.shards.slow_s = 2.0
+    queue.submit(object(), DAY, lambda: None)
+    await queue.clock.advance(4)
+    queue.submit(object(), ITS_HOUR, lambda: None)
+    await queue.clock.advance(10)
+    assert queue.shards.asked == [tuple(ITS_HOUR), tuple(DAY)]
+    queue.submit(object(), ITS_HOUR, lambda: None)
+    await queue.clock.advance(30)
+    assert queue.shards.asked.count(tuple(ITS_HOUR)) == 1
+    await queue.clock.advance(20)
+    assert queue.shards.asked.count(tuple(ITS_HOUR)) == 2
+
+
+async def test_an_hour_that_failed_with_its_day_waits_before_it_is_tried_again(queue):
+    """Both were due at once: a shard that is away is not asked twice in a row."""
+    done = []
+    queue.shards.slow_s = 30.0
+    for bucket in (HOUR, DAY, ITS_HOUR):
+        queue.submit(object(), bucket, lambda bucket=bucket: done.append(bucket))
+        await queue.clock.advance(3)
+    while not done:
+        await queue.clock.advance(0.1)
+    queue.shards.slow_s, queue.shards.errors = 0.0, [ShardUnavailable("away")]
+    await queue.clock.advance(2)
+    assert queue.shards.asked == [tuple(HOUR), tuple(ITS_HOUR)]
+    await queue.clock.advance(10)
+    assert done == [HOUR, ITS_HOUR, DAY]
+
+
+async def test_the_longest_rest_is_bounded(queue):
+    """Hours follow their last minute within a minute, whatever they cost."""
+    done = []
+    queue.shards.slow_s = 8.0
+    queue.submit(object(), HOUR, lambda: done.append(1))
+    await queue.clock.advance(20)
+    queue.submit(object(), HOUR, lambda: done.append(2))
+    await queue.clock.advance(REST_MAX_S + 10)
+    assert done == [1, 2]
+
+
+async def test_an_expired_one_ends_the_obligation(queue):
+    """Recomputing it would shrink the stored row: it is reported and never tried again."""
+    done = []
+    queue.shards.errors = [RollUpExpired("minutes are gone")]
+    queue.submit(object(), HOUR, lambda: done.append(1))
+    await queue.clock.advance(60)
+    assert (done, len(queue.shards.asked)) == ([1], 1)
+
+
+async def test_the_forgotten_are_not_told_and_cost_nothing(queue):
+    """Their partition is someone else's now."""
+    done, gone = [], object()
+    queue.submit(gone, HOUR, lambda: done.append("gone"))
+    queue.submit(gone, DAY, lambda: done.append("gone"))
+    queue.submit(object(), DAY, lambda: done.append("kept"))
+    queue.forget(gone)
+    await queue.clock.advance(60)
+    assert done == ["kept"]
+    assert queue.shards.asked == [tuple(DAY)]
+
+
+async def _until_asked(shards, clock):
+    """The first recomputation has begun; it must within the interval of these tests."""
+    for _ in range(30):
+        if shards.asked:
+            return
+        await clock.advance(0.5)
+    pytest.fail("nothing was recomputed within 15 s")
+
+
+async def test_an_hour_is_recomputed_within_its_interval_but_not_in_the_first_half_of_it():
+    """Minutes of an hour come together: one recomputation is to meet many of them. Over many seeds
+    the whole second half is used, so that the hours of a shard do not come at once."""
+    began = []
+    for seed in range(60):
+        clock = VirtualClock()
+        shards = Shards(clock)
+        queue = RollUpQueue(shards, clock, Metrics(), interval_s=10.0, seed=seed)
+        running = asyncio.ensure_future(queue.run())
+        queue.submit(object(), HOUR, lambda: None)
+        await _until_asked(shards, clock)
+        began.append(clock.monotonic())
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert 5 <= min(began) < 6
+    assert 9.5 <= max(began) <= 10.5
+
+
+@pytest.mark.parametrize(("took_s", "rest_s"), [(1.0, 20.0), (2.0, 40.0), (3.0, 45.0)])
+async def test_the_rest_is_twenty_times_the_work_and_at_most_three_quarters_of_a_minute(
+    queue, took_s, rest_s
+):
+    """A twentieth of a shard's time at most, and yet hours and days follow within a minute."""
+    queue.shards.slow_s = took_s
+    queue.submit(object(), HOUR, lambda: None)
+    await _until_asked(queue.shards, queue.clock)
+    await queue.clock.advance(took_s)
+    queue.submit(object(), HOUR, lambda: None)
+    await queue.clock.advance(rest_s - 0.5)
+    assert len(queue.shards.asked) == 1
+    await queue.clock.advance(1.0)
+    assert len(queue.shards.asked) == 2
+
+
+async def test_a_failed_one_is_tried_again_after_five_seconds(queue):
+    """A shard that is away is not asked in a loop, and one that is back is asked soon."""
+    queue.shards.errors = [ShardUnavailable("away")]
+    queue.submit(object(), HOUR, lambda: None)
+    await _until_asked(queue.shards, queue.clock)
+    await queue.clock.advance(4.5)
+    assert len(queue.shards.asked) == 1
+    await queue.clock.advance(1.0)
+    assert len(queue.shards.asked) == 2
+
+
+async def test_a_day_does_not_wake_its_hour_that_rests(queue):
+    """A day is recomputed with its owed hours: before their rest it would undo it."""
+    queue.shards.slow_s = 2.0
+    queue.submit(object(), ITS_HOUR, lambda: None)
+    await _until_asked(queue.shards, queue.clock)
+    await queue.clock.advance(2)
+    queue.submit(object(), ITS_HOUR, lambda: None)
+    queue.submit(object(), DAY, lambda: None)
+    await queue.clock.advance(39)
+    assert queue.shards.asked == [tuple(ITS_HOUR)]
+    await queue.clock.advance(6)
+    assert queue.shards.asked == [tuple(ITS_HOUR), tuple(ITS_HOUR), tuple(DAY)]
+
+
+async def test_an_hour_whose_owner_left_is_not_waited_for(queue):
+    """The partition is another worker's now, who owes the hour; the day of those who stay comes."""
+    leaving, done = object(), []
+    queue.submit(leaving, ITS_HOUR, lambda: done.append("hour"))
+    queue.forget(leaving)
+    queue.submit(object(), DAY, lambda: done.append("day"))
+    await queue.clock.advance(11)
+    assert (queue.shards.asked, done) == ([tuple(DAY)], ["day"])
+
+
+async def test_nothing_of_an_hour_stays_in_memory_after_its_rest(queue):
+    """Hours and days come for ever; each that left something behind would fill a process."""
+    queue.submit(object(), HOUR, lambda: None)
+    await queue.clock.advance(11 + REST_MAX_S + 1)
+    assert len(queue.shards.asked) == 1
+    assert (queue._owed, queue._due_at, queue._rests_until) == ({}, {}, {})
+
+
+async def test_recomputations_and_refusals_are_counted(queue):
+    """An hour that can no longer be recomputed is lost to its day: an alert looks at the count."""
+    queue.shards.errors = [RollUpExpired("minutes have begun to expire")]
+    queue.submit(object(), HOUR, lambda: None)
+    await _until_asked(queue.shards, queue.clock)
+    queue.submit(object(), DAY, lambda: None)
+    await queue.clock.advance(11)
+    value = queue._metrics.registry.get_sample_value
+    assert value("dia_rollups_refused_total", {"table": "h1"}) == 1
+    assert value("dia_rollups_total", {"table": "h1"}) is None
+    assert value("dia_rollups_total", {"table": "d1"}) == 1

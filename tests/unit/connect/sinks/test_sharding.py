@@ -1,0 +1,204 @@
+"""Sharding strategies: even, stable, moving little, and refusing nonsense."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from xxhash import xxh64_intdigest
+
+from streams.connect.sinks.sharding import (
+    DirectorySharding,
+    HashSharding,
+    RangeSharding,
+    ShardMap,
+    Strategy,
+    _jump,
+    declared,
+    jump_consistent_hash,
+    load,
+)
+from streams.core.errors import UsageError
+from streams.core.rows.built_in_tables import MapIdentity
+from streams.core.settings import Settings
+
+TODAY = date(2026, 5, 2)
+KEYS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40)
+
+
+def jump(key: int, buckets: int) -> int:
+    """The algorithm as its paper prints it (Lamping and Veach 2014, figure 1)."""
+    bucket, following = -1, 0
+    while following < buckets:
+        bucket = following
+        key = (key * 2862933555777941757 + 1) % 2**64
+        following = int((bucket + 1) * (float(1 << 31) / float((key >> 33) + 1)))
+    return bucket
+
+
+@given(KEYS, st.integers(1, 2000))
+def test_the_vectorised_hash_is_the_papers(keys: list[int], buckets: int) -> None:
+    """One key at a time and all at once must agree."""
+    found = jump_consistent_hash(np.array(keys, np.uint64), buckets)
+    assert found.tolist() == [jump(key, buckets) for key in keys]
+
+
+@given(KEYS, st.integers(1, 500))
+def test_a_new_bucket_only_takes(keys: list[int], buckets: int) -> None:
+    """Adding a shard moves keys to it and nowhere else."""
+    hashed = np.array(keys, np.uint64)
+    before = jump_consistent_hash(hashed, buckets)
+    after = jump_consistent_hash(hashed, buckets + 1)
+    assert ((after == before) | (after == buckets)).all()
+
+
+def written(folder: Path, **content: Any) -> str:
+    file = folder / "map.json"
+    file.write_text(json.dumps({"version": 3, "valid_from": "2026-05-01", **content}))
+    return str(file)
+
+
+def test_ranges_hold_tenants_in_order(tmp_path: Path) -> None:
+    """A tenant is in the last range that starts at or before it."""
+    ranges = [{"from": "", "shard": 1}, {"from": "m", "shard": 0}, {"from": "ma", "shard": 2}]
+    found = load(f"range:{written(tmp_path, ranges=ranges)}", 3, TODAY)
+    tenants = ["", "a", "lzzz", "m", "m0", "ma", "z"]
+    names = ["x"] * len(tenants)
+    assert found.shard_of(tenants, names, names).tolist() == [1, 1, 1, 0, 0, 2, 2]
+    assert found.version == 3
+
+
+def test_a_directory_pins_tenants_and_hashes_the_rest(tmp_path: Path) -> None:
+    """Large tenants get shards of their own choosing."""
+    pinned = load(f"directory:{written(tmp_path, tenants={'big': 1})}", 2, TODAY)
+    hashed = load("hash", 2, TODAY)
+    others = [f"t{i}" for i in range(50)]
+    names = ["x"] * 50
+    assert pinned.shard_of(["big"], ["x"], ["x"]).tolist() == [1]
+    assert (pinned.shard_of(others, names, names) == hashed.shard_of(others, names, names)).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "content", "says"),
+    [
+        ("modulo", {}, "is not hash"),
+        ("range:", {}, "is not hash"),
+        ("range:{file}", {"ranges": []}, "must start"),
+        ("range:{file}", {"ranges": [{"from": "a", "shard": 0}]}, "must start"),
+        ("range:{file}", {"ranges": [{"from": "", "shard": 2}]}, "names shard 2"),
+        ("range:{file}", {"ranges": [{"from": "", "shard": 0, "of": 2}]}, "cannot be used"),
+        ("range:{file}", {"ranges": [{"from": "", "shard": 0}] * 2}, "must start"),
+        ("range:{file}", {"ranges": [{"from": "", "shard": 0}], "tenants": {"a": 1}}, '"tenants"'),
+        ("directory:{file}", {"tenants": {"a": 1}, "ranges": []}, '"ranges"'),
+        ("directory:{file}", {}, "names no tenant"),
+        ("directory:{file}", {"tenants": {}}, "names no tenant"),
+        ("directory:{file}", {"tenants": {"a": -1}}, "names shard -1"),
+        ("directory:{file}", {"tenant": {}}, "cannot be used"),
+        ("directory:/absent/file", {}, "cannot be used"),
+        ("directory:{file}", {"valid_from": str(TODAY + timedelta(1))}, "valid from 2026-05-03"),
+    ],
+)
+def test_a_wrong_map_is_named(
+    tmp_path: Path, setting: str, content: dict[str, Any], says: str
+) -> None:
+    """A map that sends rows nowhere must stop a worker before it starts."""
+    with pytest.raises(UsageError, match=says):
+        load(setting.format(file=written(tmp_path, **content)), 2, TODAY)
+
+
+def test_a_map_with_a_name_twice_is_refused(tmp_path: Path) -> None:
+    """JSON has no rule for it: a worker would take the last one, a person reads the first."""
+    file = tmp_path / "map.json"
+    file.write_text('{"version": 1, "valid_from": "2026-05-01", "tenants": {"a": 0, "a": 1}}')
+    with pytest.raises(UsageError, match='"a" is there twice'):
+        load(f"directory:{file}", 2, TODAY)
+
+
+def test_a_map_is_valid_on_its_first_day(tmp_path: Path) -> None:
+    """From its day on, and not from the day after."""
+    file = written(tmp_path, tenants={"a": 1}, valid_from=str(TODAY))
+    assert load(f"directory:{file}", 2, TODAY).shard_of(["a"], ["x"], ["x"]).tolist() == [1]
+
+
+def test_a_tenant_is_pinned_to_the_first_shard_too(tmp_path: Path) -> None:
+    """Its number is 0, and no shard has a number below."""
+    tenants = {f"t{n}": 0 for n in range(20)}
+    pinned = load(f"directory:{written(tmp_path, tenants=tenants)}", 2, TODAY)
+    names = ["x"] * len(tenants)
+    assert pinned.shard_of(list(tenants), names, names).tolist() == [0] * len(tenants)
+
+
+@pytest.mark.parametrize("beside", [-1, 0])
+@pytest.mark.parametrize("buckets", [2, 7, 500, 4000])
+def test_a_key_that_just_reaches_the_last_bucket_is_the_papers_too(
+    beside: int, buckets: int
+) -> None:
+    """Its first jump ends at the number of buckets, or one before: random keys seldom do."""
+    inverse = pow(2862933555777941757, -1, 2**64)
+    upper = 2**31 // buckets + beside
+    key = (((upper << 33) + 12345 - 1) * inverse) % 2**64
+    assert _jump(key, buckets) == jump(key, buckets)
+    assert jump_consistent_hash(np.array([key], np.uint64), buckets).tolist() == [
+        jump(key, buckets)
+    ]
+
+
+def test_one_key_lies_where_the_same_key_among_many_lies():
+    """A row's shard is computed one way when it is written alone, another among thousands."""
+    keys = [f"model.metrics/0/{n}" for n in range(2000)]
+    for count in (1, 2, 3, 7, 64):
+        found = jump_consistent_hash(
+            np.array([xxh64_intdigest(key.encode()) for key in keys], np.uint64), count
+        )
+        one_map = ShardMap(count, HashSharding(count))
+        assert [one_map.shard_of_key(key) for key in keys] == found.tolist()
+
+
+def _maps(shards: int) -> st.SearchStrategy[ShardMap]:
+    hashed, numbers = HashSharding(shards), st.integers(0, shards - 1)
+    tenants = st.dictionaries(st.sampled_from("abc"), numbers, min_size=1)
+    starts = st.lists(st.sampled_from("abc"), unique=True).map(lambda names: ("", *sorted(names)))
+    strategy: st.SearchStrategy[Strategy] = st.one_of(
+        st.just(hashed),
+        tenants.map(lambda named: DirectorySharding(named, hashed)),
+        starts.flatmap(
+            lambda lower: st.tuples(*[numbers] * len(lower)).map(
+                lambda shard: RangeSharding(lower, shard)
+            )
+        ),
+    )
+    return st.builds(ShardMap, st.just(shards), strategy, st.integers(1, 3))
+
+
+MAPS = st.integers(1, 3).flatmap(_maps)
+
+
+@given(MAPS, MAPS)
+def test_maps_of_one_digest_place_every_series_alike(first: ShardMap, second: ShardMap) -> None:
+    """The digest is all that a server or a changelog remembers of the map that placed its rows."""
+    same = first.identity.digest == second.identity.digest
+    assert same == ((first.shards, first.strategy) == (second.shards, second.strategy))
+    if same:
+        names = [f"{a}{n}" for a in ("", "a", "b", "c") for n in range(5)]
+        found = first.shard_of(names, names, names)
+        assert (found == second.shard_of(names, names, names)).all()
+        assert [first.shard_of_key(n) for n in names] == [second.shard_of_key(n) for n in names]
+
+
+def test_an_identity_says_what_the_map_is_and_not_where_the_servers_are(tmp_path: Path) -> None:
+    """An operator reads it in a refusal; a server that moves must not be one."""
+    pinned = load(f"directory:{written(tmp_path, tenants={'big': 1})}", 2, TODAY).identity
+    assert pinned.description == "2 shards by directory (version 3)"
+    assert MapIdentity.parse(str(pinned)) == pinned
+    moved = [
+        declared(Settings(clickhouse_shards=urls)).identity
+        for urls in ("http://a:1,http://b:1", "http://c:9,http://d:9")
+    ]
+    assert moved[0] == moved[1]
+    assert moved[0].description == "2 shards by hash"

@@ -1,0 +1,115 @@
+"""A port that cannot be opened ends its process at once, with a sentence and exit code 4."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+
+from streams.cli import main
+from streams.connect.access.web_server import WebServer
+from streams.core.errors import AddressUnavailable
+from streams.core.process.listener import address_of, bound
+
+COMMANDS = {
+    "console": ["console"],
+    "edge": ["edge", "serve"],
+    "worker": ["worker"],
+    "replay worker": ["worker", "--agents", "replay"],
+}
+OWN_PORT = {"console": "DIA_CONSOLE_PORT", "edge": "DIA_EDGE_PORT"}
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch, tmp_path):
+    """A broker's address; nothing has to answer there for these tests."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port of this machine that another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_taken_health_port_ends_the_command(command, taken, monkeypatch, capsys):
+    """Every process that is probed opens it: each says which setting to change."""
+    monkeypatch.setenv("DIA_HTTP_PORT", str(taken))
+    monkeypatch.setenv("DIA_CONSOLE_PORT", "0")
+    monkeypatch.setenv("DIA_EDGE_PORT", "0")
+    assert main(COMMANDS[command]) == 4
+    said = capsys.readouterr().err
+    assert f"127.0.0.1:{taken} cannot be opened" in said
+    assert "DIA_HTTP_PORT" in said
+
+
+@pytest.mark.parametrize("command", OWN_PORT)
+def test_a_taken_port_ends_the_command(command, taken, capsys):
+    """A server that cannot listen must not stay, ignoring its signals."""
+    assert main([*COMMANDS[command], "--port", str(taken)]) == 4
+    said = capsys.readouterr().err
+    assert f"127.0.0.1:{taken} cannot be opened: Address already in use" in said
+    assert OWN_PORT[command] in said
+
+
+@pytest.mark.parametrize("command", OWN_PORT)
+def test_files_that_are_no_certificates_are_a_usage_error(command, tmp_path, capsys):
+    """OpenSSL's own words name neither the file nor the option."""
+    (tmp_path / "cert.pem").write_text("no certificate")
+    path = str(tmp_path / "cert.pem")
+    arguments = ["--port", "0", "--tls-cert", path, "--tls-key", path]
+    assert main([*COMMANDS[command], *arguments]) == 2
+    assert f"--tls-cert {path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a" * 70, "::1::"])
+def test_an_address_that_is_not_here_is_named(host):
+    """A name that does not resolve, and an address of another machine."""
+    with pytest.raises(AddressUnavailable, match="DIA_X"):
+        bound(host, 0, "DIA_X")
+
+
+def test_a_bound_port_is_taken_for_everybody_else():
+    """Two processes that start at once must not both believe that they have it."""
+    with bound("127.0.0.1", 0, "DIA_X") as first:
+        host, port = address_of(first)
+        with pytest.raises(AddressUnavailable):
+            bound(host, port, "DIA_X")
+
+
+async def test_a_server_stopped_before_it_starts_still_ends_its_parts():
+    """A signal may come at any moment of the start; what was opened by then is closed."""
+    events: list[str] = []
+
+    class Lifespan:
+        def __init__(self, app: Starlette) -> None:
+            pass
+
+        async def __aenter__(self) -> None:
+            events.append("started")
+
+        async def __aexit__(self, *error: object) -> None:
+            events.append("ended")
+
+    server = WebServer(Starlette(lifespan=Lifespan), bound("127.0.0.1", 0, "DIA_X"))
+    server.stop()
+    async with asyncio.timeout(200):
+        await server.run_until_stopped()
+    assert events == ["started", "ended"]
+
+
+async def test_an_application_that_cannot_start_is_an_error():
+    """uvicorn leaves with exit code 3, which here means partly done."""
+
+    def broken(app: Starlette):
+        raise ZeroDivisionError
+
+    server = WebServer(Starlette(lifespan=broken), bound("127.0.0.1", 0, "DIA_X"))
+    with pytest.raises(RuntimeError, match="did not start"):
+        await server.run_until_stopped()

@@ -1,0 +1,109 @@
+"""One budget for several waits, on the engine's own clock."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.core.clock import VirtualClock, settle
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+
+
+async def test_waits_share_one_budget():
+    """A path of three waits must not take three budgets."""
+    clock = VirtualClock()
+    deadline = Deadline(clock, 5.0)
+    first = asyncio.ensure_future(deadline.wait(clock.sleep(3.0)))
+    await settle()
+    await clock.advance(3.0)
+    await first
+    assert deadline.left_s == 2.0
+    second = asyncio.ensure_future(deadline.wait(clock.sleep(3.0)))
+    await settle()
+    await clock.advance(2.0)
+    with pytest.raises(DeadlinePassed):
+        await second
+
+
+async def test_what_is_waited_for_in_vain_is_cancelled_before_it_is_reported():
+    """A commit that goes on after its deadline could still become true."""
+    clock, ended = VirtualClock(), []
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    task = asyncio.ensure_future(Deadline(clock, 1.0).wait(endless()))
+    await settle()
+    await clock.advance(1.0)
+    with pytest.raises(DeadlinePassed):
+        await task
+    assert ended == ["cancelled"]
+
+
+async def test_an_error_and_a_result_come_through():
+    """The deadline adds nothing to what is awaited in time."""
+    clock = VirtualClock()
+
+    async def answer() -> int:
+        return 7
+
+    async def fail() -> None:
+        raise ValueError("mine")
+
+    assert await Deadline(clock, 1.0).wait(answer()) == 7
+    with pytest.raises(ValueError, match="mine"):
+        await Deadline(clock, 1.0).wait(fail())
+
+
+async def test_being_cancelled_cancels_what_is_waited_for():
+    """Nothing of a partition that was lost may run on."""
+    clock, ended = VirtualClock(), []
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    task = asyncio.ensure_future(Deadline(clock, 9.0).wait(endless()))
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["cancelled"]
+
+
+async def test_after_the_end_nothing_is_left():
+    """A path that came late must not get another second for its next wait."""
+    clock = VirtualClock()
+    deadline = Deadline(clock, 1.0)
+    await clock.advance(5.0)
+    assert deadline.left_s == 0
+
+
+async def test_what_is_cancelled_has_ended_before_its_end_is_reported():
+    """Whoever goes on after a deadline must not meet what it waited for: an abort after a commit
+    that is still being cancelled would race with it."""
+    clock, ended = VirtualClock(), []
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            ended.append("cancelled")
+
+    async def waits() -> list[str]:
+        with pytest.raises(DeadlinePassed):
+            await Deadline(clock, 1.0).wait(slow_to_end())
+        return list(ended)
+
+    task = asyncio.ensure_future(waits())
+    await settle()
+    await clock.advance(1.0)
+    assert await task == ["cancelled"]

@@ -1,0 +1,146 @@
+"""Where a setting comes from, what it may be, and what is said of one that may not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from streams.core.errors import UsageError
+from streams.core.settings import load
+from streams.core.settings.declared import Settings
+from streams.core.settings.reading import stack_file
+
+BOUNDED = [spec for spec in fields(Settings) if spec.metadata["low"] is not None]
+BOUNDS = [
+    pytest.param(spec, edge, id=f"{spec.name}-{edge}")
+    for spec in BOUNDED
+    for edge in ("low", "high")
+]
+
+
+def _step(spec) -> float:
+    return 1 if spec.type == "int" else 0.001
+
+
+def _read(home: Path, **values: object):
+    environ = {f"DIA_{name.upper()}": str(value) for name, value in values.items()}
+    return load({"DIA_HOME": str(home), **environ})
+
+
+@pytest.mark.parametrize(("spec", "edge"), BOUNDS)
+def test_a_bound_is_a_value_and_one_step_beyond_is_none(spec, edge, tmp_path):
+    """The range that the sentence names is the one that holds."""
+    bound = spec.metadata[edge]
+    value = bound if spec.type == "float" else int(bound)
+    rest = {"session_timeout_s": 300} if spec.name == "commit_timeout_s" else {}
+    rest |= {"commit_timeout_s": 1} if spec.name == "session_timeout_s" else {}
+    settings, _ = _read(tmp_path, **rest, **{spec.name: value})
+    assert getattr(settings, spec.name) == value
+    beyond = value - _step(spec) if edge == "low" else value + _step(spec)
+    low, high = spec.metadata["low"], spec.metadata["high"]
+    with pytest.raises(UsageError, match=f"DIA_{spec.name.upper()}=.* allowed {low} to {high}"):
+        _read(tmp_path, **rest, **{spec.name: beyond})
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_no_number_is_out_of_range_too(value, tmp_path):
+    """Comparisons with it are false, whichever way they are written."""
+    with pytest.raises(UsageError, match=r"DIA_COMMIT_INTERVAL_S=.* out of range"):
+        _read(tmp_path, commit_interval_s=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("trim_commits", "1.5", "is not a valid int .*allowed: 1 to 10000"),
+        ("trim_commits", "many", "is not a valid int"),
+        ("grace_s", "1e2", "is not a valid int"),
+        ("commit_interval_s", "1 s", "is not a valid float .*allowed: 0.02 to 60"),
+        ("misplaced_keys", "drop", "neither count nor refuse"),
+    ],
+)
+def test_what_is_no_value_of_its_kind_is_named(name, value, said, tmp_path):
+    """With the variable, since it may come from a file that nobody looks at."""
+    with pytest.raises(UsageError, match=f"DIA_{name.upper()}.*{said}"):
+        _read(tmp_path, **{name: value})
+
+
+@pytest.mark.parametrize("value", ["count", "refuse"])
+def test_both_words_about_misplaced_keys_are_taken(value, tmp_path):
+    """One of them is the default: the other must work, too."""
+    assert _read(tmp_path, misplaced_keys=value)[0].misplaced_keys == value
+
+
+def test_a_commit_may_take_as_long_as_a_session_and_no_longer(tmp_path):
+    """A revoked partition waits for its commit inside the session timeout."""
+    _read(tmp_path, commit_timeout_s=45, session_timeout_s=45)
+    with pytest.raises(UsageError, match="DIA_COMMIT_TIMEOUT_S must not exceed"):
+        _read(tmp_path, commit_timeout_s=45.1, session_timeout_s=45)
+
+
+def test_a_misspelt_setting_is_refused(tmp_path):
+    """It would be a setting that silently does nothing."""
+    with pytest.raises(UsageError, match="unknown setting DIA_GRACES, DIA_Z: unset it"):
+        load({"DIA_HOME": str(tmp_path), "DIA_Z": "1", "DIA_GRACES": "1", "OTHER_Y": "1"})
+
+
+def test_a_value_comes_from_the_nearest_place_that_has_one(tmp_path):
+    """Command line, environment, the running local stack, default; and it is told which."""
+    file = stack_file(tmp_path)
+    file.parent.mkdir(parents=True)
+    stack = {"redis_url": "redis://stack:1", "grace_s": 7, "trim_commits": 8, "no_setting": 1}
+    file.write_text(json.dumps(stack))
+    settings, told = load(
+        {
+            "DIA_HOME": str(tmp_path),
+            "DIA_GRACE_S": "9",
+            "DIA_TRIM_COMMITS": "10",
+            "DIA_LOG_LEVEL": "",
+        },
+        trim_commits=11,
+        emit_rows_max=None,
+    )
+    found = (settings.redis_url, settings.grace_s, settings.trim_commits, settings.log_level)
+    assert found == ("redis://stack:1", 9, 11, "info")
+    sources = {one.name: one.source for one in told}
+    assert sources["redis_url"] == "local stack"
+    assert sources["grace_s"] == "environment"
+    assert sources["trim_commits"] == "command line"
+    assert sources["log_level"] == sources["emit_rows_max"] == "default"
+    [grace] = [one for one in told if one.name == "grace_s"]
+    assert (grace.variable, grace.value) == ("DIA_GRACE_S", "9")
+    assert grace.doc
+
+
+def test_a_local_stack_that_wrote_nothing_readable_is_none(tmp_path):
+    """Its file may be torn: commands then say that no address is known."""
+    file = stack_file(tmp_path)
+    file.parent.mkdir(parents=True)
+    file.write_text('{"grace_s": ')
+    assert load({"DIA_HOME": str(tmp_path)})[0].grace_s == Settings().grace_s
+
+
+def test_the_home_is_where_the_command_says(tmp_path):
+    """--home before DIA_HOME; the stack's file is looked for there."""
+    other = tmp_path / "other"
+    file = stack_file(other)
+    file.parent.mkdir(parents=True)
+    file.write_text('{"grace_s": 33}')
+    settings, _ = load({"DIA_HOME": str(tmp_path)}, home=str(other))
+    assert (settings.home, settings.grace_s) == (str(other), 33)
+    assert load({"DIA_HOME": str(tmp_path)})[0].home == str(tmp_path)
+
+
+def test_without_a_word_the_home_is_that_of_the_user(tmp_path, monkeypatch):
+    """Every path of state begins with it: "" would be the working folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert load({})[0].home == str(tmp_path / "dia")
+
+
+def test_replicas_without_a_cluster_are_refused_before_anything_uses_them(tmp_path):
+    """A table without ReplicatedMergeTree would exist on one of them only."""
+    with pytest.raises(UsageError, match="DIA_CLICKHOUSE_CLUSTER"):
+        _read(tmp_path, clickhouse_shards="http://a:8123|http://b:8123")

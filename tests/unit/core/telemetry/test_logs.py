@@ -1,0 +1,142 @@
+"""Logs: their form, the way foreign loggers take, and the bound on repeats."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+
+import pytest
+import structlog
+
+from streams.cli import machine, main
+from streams.core.errors import UsageError
+from streams.core.telemetry.logs import (
+    FIELD_CHARS_MAX,
+    REPEAT_WINDOW_S,
+    REPEATS_MAX,
+    RepeatFilter,
+    configure,
+)
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging():
+    """Logging is global to the process: leave it as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def _lines(stream: io.StringIO) -> list[dict]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_off_a_terminal_events_are_json_with_their_fields():
+    """Collectors read one object a line."""
+    configure(stream=(out := io.StringIO()))
+    structlog.get_logger("streams.engine.runtime").info(
+        "partition_restored", partition=3, records=12
+    )
+    (line,) = _lines(out)
+    assert line["event"] == "partition_restored"
+    assert (line["partition"], line["records"], line["level"]) == (3, 12, "info")
+    assert line["logger"] == "streams.engine.runtime"
+
+
+def test_console_form_is_text():
+    """A person at a terminal reads words, not JSON."""
+    configure("console", stream=(out := io.StringIO()))
+    structlog.get_logger("streams.x").warning("shard_down", shard=1)
+    assert "shard_down" in out.getvalue()
+    assert not out.getvalue().startswith("{")
+
+
+def test_the_level_holds_for_our_events():
+    """debug is for who asks."""
+    configure(stream=(out := io.StringIO()))
+    structlog.get_logger("streams.x").debug("hidden")
+    configure(level="debug", stream=out)
+    structlog.get_logger("streams.x").debug("shown")
+    assert [line["event"] for line in _lines(out)] == ["shown"]
+
+
+def test_libraries_are_heard_from_warning_on_in_the_same_form():
+    """aiokafka and faust log through the logging module; their info is noise."""
+    configure(stream=(out := io.StringIO()))
+    logging.getLogger("aiokafka.client").info("noise")
+    logging.getLogger("aiokafka.client").warning("node %s away", 1)
+    (line,) = _lines(out)
+    assert (line["event"], line["logger"]) == ("node 1 away", "aiokafka.client")
+
+
+def test_exceptions_and_long_fields_are_kept_short():
+    """A line stays a line: the traceback is a field, a dump is cut."""
+    configure(stream=(out := io.StringIO()))
+    try:
+        int("boom")
+    except ValueError:
+        structlog.get_logger("streams.x").exception("commit_failed", detail="x" * 10_000)
+    (line,) = _lines(out)
+    assert "ValueError: invalid literal" in line["exception"]
+    assert len(line["detail"]) < FIELD_CHARS_MAX + 10
+
+
+@pytest.mark.parametrize("words", [("yaml", "info"), ("json", "loud")])
+def test_unknown_words_are_usage_errors(words):
+    """A misspelt level must not silently become another."""
+    with pytest.raises(UsageError, match=words[0] if words[0] == "yaml" else words[1]):
+        configure(*words)
+
+
+def _record(text: str, *args: object, name: str = "aiokafka") -> logging.LogRecord:
+    return logging.LogRecord(name, logging.WARNING, "", 0, text, args, None)
+
+
+def test_a_library_that_repeats_itself_is_cut_and_counted():
+    """A broker away for an hour is five lines a minute, and the rest is a number."""
+    now = [0.0]
+    keep = RepeatFilter(lambda: now[0])
+    kept = [keep.filter(_record("away %s", turn)) for turn in range(20)]
+    assert kept == [True] * REPEATS_MAX + [False] * (20 - REPEATS_MAX)
+    assert keep.filter(_record("another"))
+    now[0] = REPEAT_WINDOW_S
+    again = _record("away %s", 20)
+    assert keep.filter(again)
+    assert again.dropped_repeats == 20 - REPEATS_MAX
+
+
+def test_our_own_events_are_never_cut():
+    """Every decision of ours is a line."""
+    keep = RepeatFilter(lambda: 0.0)
+    assert all(keep.filter(_record("same", name="streams.engine.runtime")) for _ in range(50))
+
+
+def test_the_memory_of_repeats_is_bounded():
+    """Messages without a template are all different: they must not fill memory."""
+    keep = RepeatFilter(lambda: 0.0)
+    for turn in range(5000):
+        keep.filter(_record(f"message {turn}"))
+    assert len(keep._seen) <= 500
+
+
+def test_a_command_never_logs_on_stdout(monkeypatch, capsys, tmp_path):
+    """stdout is a command's data: one line of a log in it breaks whatever reads JSON there."""
+
+    def warn(*given: object, **named: object) -> None:
+        log = structlog.get_logger("streams.cli")
+        log.info("nothing_happened")
+        log.warning("locks_unavailable", why="Redis does not answer")
+
+    for name in [name for name in os.environ if name.startswith("DIA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setattr(machine, "examine", lambda settings: warn() or [])
+    main(["doctor", "--json"])
+    out, err = capsys.readouterr()
+    assert all(json.loads(line) for line in out.splitlines())
+    assert "locks_unavailable" in err
+    assert "nothing_happened" not in out + err

@@ -1,0 +1,12 @@
+"""What is traced, kept in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.core.tracing.recorder import Recorder
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()

@@ -1,0 +1,67 @@
+"""The header `traceparent`, as the W3C specifies it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.tracing.context import TraceContext
+
+GOOD = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_the_specifications_example_is_read():
+    """The one document that every other implementation was written against."""
+    found = TraceContext.read(GOOD)
+    assert found == (0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, True)
+    assert found.header == GOOD
+
+
+@pytest.mark.parametrize(
+    ("raw", "sampled"),
+    [
+        (GOOD[:-2] + b"00", False),
+        (GOOD[:-2] + b"03", True),
+        (b"cc" + GOOD[2:], True),
+        (b"cc" + GOOD[2:] + b"-what-the-future-brings", True),
+    ],
+    ids=["not sampled", "another flag", "later version", "that says more"],
+)
+def test_only_the_flag_that_is_known_counts(raw, sampled):
+    """A later version begins as this one does, and may say more."""
+    found = TraceContext.read(raw)
+    assert found is not None
+    assert found.sampled is sampled
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"ff" + GOOD[2:],
+        GOOD + b"-more",
+        GOOD.upper(),
+        GOOD + b" ",
+        b"00-" + b"0" * 32 + GOOD[35:],
+        GOOD[:36] + b"0" * 16 + GOOD[52:],
+        b"cc" + GOOD[2:] + b"-" + b"x" * 1000,
+        b"\xff" * 55,
+    ],
+)
+def test_what_is_invalid_counts_as_absent(raw):
+    """A header comes from anybody: a wrong one must neither raise nor be believed."""
+    assert TraceContext.read(raw) is None
+
+
+@given(
+    st.builds(
+        TraceContext,
+        st.integers(1, 2**128 - 1),
+        st.integers(1, 2**64 - 1),
+        st.booleans(),
+    )
+)
+def test_what_is_written_is_read(context):
+    """Edge and worker understand each other."""
+    assert TraceContext.read(context.header) == context

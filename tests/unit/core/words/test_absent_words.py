@@ -1,0 +1,113 @@
+"""Words of Faust that dia does not have are refused before they can cost an event."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streams.core.errors import UnsupportedByDia
+from streams.core.words.absent_words import STREAM_WORDS
+from streams.engine.app.app import App
+from streams.engine.streams.stream import Stream
+from streams.testing import NotAtRest
+
+GUIDE = Path(__file__).parents[4] / "ops" / "from_faust.md"
+
+
+class Order(msgspec.Struct):
+    account: str
+
+
+def _app():
+    app = App("acme")
+    return app, app.topic("orders", value_type=Order, key_field="account")
+
+
+def test_a_stream_word_in_an_agent_is_refused_when_the_app_is_imported():
+    """The guide promises it: an app that cannot run must not reach a worker."""
+    app, orders = _app()
+    with pytest.raises(
+        UnsupportedByDia, match=r"agent follow: stream\.through\(\).*declare an agent"
+    ):
+
+        @app.agent(orders)
+        async def follow(stream):
+            async for _ in stream.through("others"):
+                pass
+
+    assert app.agents == {}
+
+
+def test_a_stream_word_is_found_where_a_comprehension_shares_the_stream():
+    """A name that an inner function uses too is loaded by another instruction."""
+    app, orders = _app()
+    with pytest.raises(UnsupportedByDia, match=r"stream\.echo"):
+
+        @app.agent(orders)
+        async def follow(stream):
+            stream.echo("others")
+            later = [lambda: stream]
+            async for _ in later[0]():
+                pass
+
+
+def test_the_same_word_of_another_object_is_none():
+    """`", ".join(...)` is no join of streams."""
+    app, orders = _app()
+    separator = ", "
+
+    @app.agent(orders)
+    async def names(stream):
+        async for order in stream:
+            separator.join([order.account])
+
+    assert "names" in app.agents
+
+
+@pytest.mark.parametrize("word", STREAM_WORDS)
+def test_each_absent_word_of_a_stream_names_what_is_there(word):
+    """One sentence for both moments: the import and the call."""
+    app, orders = _app()
+    names: dict[str, object] = {}
+    exec(f"async def follow(stream):\n    stream.{word}()", names)
+    with pytest.raises(UnsupportedByDia, match=re.escape(STREAM_WORDS[word])):
+        app.agent(orders)(names["follow"])
+    with pytest.raises(UnsupportedByDia, match=re.escape(STREAM_WORDS[word])):
+        getattr(Stream, word)(None)
+
+
+def test_a_word_that_only_a_call_finds_stops_the_partition(tested):
+    """It is wrong for every event, so a dead letter for each would be the wrong answer."""
+    app, orders = _app()
+    others = app.topic("others", value_type=Order, key_field="account")
+
+    @app.agent(others)
+    async def answer(stream):
+        async for _ in stream:
+            pass
+
+    @app.agent(orders)
+    async def question(stream):
+        async for order in stream:
+            await answer.ask(order)
+
+    tester = tested(app)
+    with pytest.raises(NotAtRest, match=r"(?s)stopped, agent_failed: .*UnsupportedByDia.*ask\(\)"):
+        tester.send(orders, Order("a"))
+    assert tester.dead_letters == []
+
+
+@pytest.fixture
+def tested(app_tester):
+    return app_tester
+
+
+def test_the_guide_says_when_a_word_is_refused():
+    """Of each kind of word, the moment that the tests above prove."""
+    said = GUIDE.read_text().partition("## What is not there")[2]
+    assert all(f".{word}(" in said for word in STREAM_WORDS)
+    assert "when the app is imported" in said
+    assert "`agent_failed`" in said

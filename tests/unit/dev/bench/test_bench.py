@@ -1,0 +1,326 @@
+"""The bench's arithmetic and its refusals: a figure that cannot be trusted must not be printed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import streams.dev.bench.run as bench_run
+from agents.app import app
+from streams.cli import main
+from streams.core.clock import VirtualClock
+from streams.core.errors import RefusedBySafety, UsageError
+from streams.core.rows.built_in_tables import FactRows
+from streams.core.settings import load
+from streams.dev.bench import exactness, results
+from streams.dev.bench.case import Case, Suite, paced, single
+from streams.dev.bench.comparison import OF_FLOOR, compare
+from streams.dev.bench.floor import Floor
+from streams.dev.bench.freshness import quantile
+from streams.dev.bench.machine import Machine, this_machine, versions
+from streams.dev.bench.null_sink import NullShards
+from streams.dev.bench.probes import MODEL, Probes
+from streams.dev.bench.processes import ProcessCost, Reading, Watched, cpu_s, others_cores
+from streams.dev.bench.results import Freshness, Outcome, Report, Throughput
+from streams.dev.bench.worker import SINKS
+from streams.dev.bench.worker_log import opened
+from streams.dev.bench.worker_metrics import WorkerMetrics
+from streams.dev.demo.reconcile import Found
+from streams.dev.workload.generator import Generator
+from streams.dev.workload.shape import Workload
+
+
+def _outcome(
+    rate: int = 100_000, *, exact: bool = True, floor: int | None = 400_000, workload: str = "wide"
+) -> Outcome:
+    found = Throughput(
+        events=1_000_000, filled_per_s=90_000, committed_s=9.0, acknowledged_s=10.0,
+        events_per_s=rate, rows=600_000, rows_per_s=60_000,
+    )  # fmt: skip
+    return Outcome(
+        case=Case(workload=workload),
+        exact=exact,
+        differences=[] if exact else ["windows: sent 10, found 9"],
+        load_before=0.5,
+        others_cores=0.1,
+        processes=[ProcessCost(name="kafka", cpu_s=2.0, cpu_s_per_million=2.0, peak_rss_mib=300)],
+        throughput=found if exact else exactness.without_speed(found),
+        floor=floor and Floor(events=9, seconds=1.0, events_per_s=floor, cpu_s_per_million=1.0),
+    )
+
+
+def _report(*outcomes: Outcome, machine: str = "one") -> Report:
+    return Report(
+        started_at="2026-11-21T09:00:00.000000+00:00",
+        machine=Machine(id=machine, cpu="a cpu", cores=2, memory_gib=24, kernel="6", python="3.11"),
+        versions={"dia-streams": "0.1.0"},
+        settings={"commit_interval_s": 1.0},
+        outcomes=list(outcomes),
+    )
+
+
+def test_ratios_are_second_to_first_and_know_what_is_better():
+    """A cost that halves and a rate that doubles are both better."""
+    first, second = _outcome(100_000), _outcome(200_000)
+    cheaper = msgspec.structs.replace(second.processes[0], cpu_s_per_million=1.0)
+    second = msgspec.structs.replace(second, processes=[cheaper])
+    rows = {row.figure: row for row in compare(_report(first), _report(second))}
+    assert (rows["events/s"].ratio, rows["events/s"].better) == (2.0, True)
+    assert (rows["CPU s/M of kafka"].ratio, rows["CPU s/M of kafka"].better) == (0.5, True)
+    assert (rows["committed s"].ratio, rows["committed s"].better) == (1.0, None)
+    assert rows[OF_FLOOR].ratio == 2.0
+
+
+def test_other_machines_are_compared_by_shares_of_their_floors_only():
+    """Events a second of a laptop say nothing of a server."""
+    rows = compare(_report(_outcome()), _report(_outcome(50_000), machine="two"))
+    assert [row.figure for row in rows] == [OF_FLOOR]
+
+
+def test_absolutes_of_different_machines_are_refused():
+    """Without a floor nothing comparable is left, and saying so is better than a number."""
+    with pytest.raises(RefusedBySafety, match="different machines"):
+        compare(_report(_outcome(floor=None)), _report(_outcome(floor=None), machine="two"))
+
+
+def test_only_equal_cases_are_compared():
+    """Another workload is another question."""
+    with pytest.raises(UsageError, match="no case in common"):
+        compare(_report(_outcome()), _report(_outcome(workload="narrow")))
+
+
+def test_a_run_that_is_not_exact_has_no_speed():
+    """A fast wrong answer must not enter a table, nor a comparison."""
+    wrong = _outcome(exact=False)
+    assert wrong.throughput is not None
+    assert wrong.throughput.events_per_s is None
+    assert wrong.of_floor is None
+    assert compare(_report(_outcome()), _report(wrong)) == []
+    shown = results.markdown(_report(wrong))
+    assert "| NO | - |" in shown
+    assert "windows: sent 10, found 9" in shown
+
+
+def test_results_come_back_from_their_file(tmp_path):
+    """What is compared later is what was measured."""
+    report = _report(_outcome())
+    as_json, as_text = results.write(report, tmp_path / "new")
+    assert results.read(as_json) == report
+    assert "100,000" in as_text.read_text()
+
+
+@pytest.mark.parametrize("content", ["{", '{"machine": 1}', "[]"])
+def test_a_file_that_is_no_result_is_refused(tmp_path, content):
+    """Also one that is JSON, but something else."""
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match="no result of `dia bench`"):
+        results.read(path)
+
+
+def test_a_result_of_another_format_is_refused(tmp_path):
+    """Fields that changed their meaning must not be compared by their names."""
+    report = msgspec.structs.replace(_report(_outcome()), format=99)
+    as_json, _ = results.write(report, tmp_path)
+    with pytest.raises(UsageError, match="format 99"):
+        results.read(as_json)
+
+
+def test_differences_in_counters_are_named():
+    """Where the rows go nowhere, the counts are what can be checked."""
+    generator = Generator(Workload(start_ms=1_700_000_000_000))
+    generator.block(5000)
+    oracle = generator.oracle
+    told = {
+        "records_read_total": 5000.0,
+        "records_applied_total": float(oracle.applied),
+        "duplicates_total": float(oracle.duplicates),
+    }
+    assert exactness.of_counters(oracle, WorkerMetrics(told, 0)) == (True, [])
+    told["duplicates_total"] += 1
+    found = exactness.of_counters(oracle, WorkerMetrics(told, 0))
+    assert not found.exact
+    assert found.differences[0].startswith("duplicates: sent ")
+
+
+def test_quantiles_are_values_that_were_measured():
+    """No interpolation: the 99th of a hundred delays is one of them."""
+    delays = np.arange(1, 101, dtype=np.float64)
+    assert [quantile(delays, share) for share in (0.5, 0.99, 0.999, 1.0)] == [50, 99, 100, 100]
+    assert quantile(np.empty(0), 0.5) is None
+
+
+def test_probes_are_timed_from_when_they_were_due():
+    """A late send is part of the delay; a probe that never came has none."""
+    probes = Probes()
+    keys = [probes.make(1000.0 + 10 * number)[0] for number in range(10)]
+    assert len(set(keys)) == 8
+    delays = probes.delays_s({"probe-000000": 1500, "probe-000009": 1100})
+    assert delays.tolist() == [0.5, 0.01]
+
+
+def test_probes_are_taken_out_before_the_rest_is_compared():
+    """They are not in the oracle, so what they added must go."""
+    probes = Probes()
+    probes.make(1000.0)
+    found = Found(
+        windows=pa.table({"model": ["model-1", MODEL], "n": [5, 1]}),
+        topic_records=8,
+        ledger=Counter(read=8, applied=6, duplicates=2),
+        dead_in_ledger={},
+        dead_in_dlq={},
+        dead_in_rows={},
+    )
+    rest = probes.without(found)
+    assert rest.windows["n"].to_pylist() == [5]
+    assert (rest.topic_records, rest.ledger["read"], rest.ledger["applied"]) == (7, 7, 5)
+    assert rest.ledger["duplicates"] == 2
+
+
+def test_ready_partitions_are_read_from_a_log_of_anything(tmp_path):
+    """A worker's log also holds other events, other libraries' words and half lines."""
+    log = tmp_path / "worker.log"
+    assert opened(log) == []
+    ready = {"event": "partition_ready", "timestamp": "2026-11-21T09:00:10.500000Z", "seconds": 2}
+    log.write_text(
+        "Traceback (most recent call last):\n"
+        f"{json.dumps({'event': 'assigned', 'timestamp': '2026-11-21T09:00:00Z'})}\n"
+        f"{json.dumps(ready)}\n"
+        f"{json.dumps(ready)[:40]}"
+    )
+    [found] = opened(log)
+    assert found.at_s - found.began_s == 2
+    assert found.at_s % 60 == 10.5
+
+
+def test_costs_are_differences_per_million_events():
+    """Start-up is not part of a run."""
+    watched = Watched({"me": os.getpid()})
+    [cost] = watched.costs(Reading({"me": 1.0}, 0.0), Reading({"me": 3.0}, 0.0), 500_000)
+    assert (cost.cpu_s, cost.cpu_s_per_million) == (2.0, 4.0)
+    assert cost.peak_rss_mib > 0
+
+
+def test_a_process_that_is_gone_costs_nothing_more():
+    """A worker may end between two readings."""
+    assert cpu_s(2**22 + 1) == 0.0
+
+
+def test_what_else_ran_is_the_machine_without_us():
+    """The reader of a result must see when the machine was not idle."""
+    before, after = Reading({"a": 1.0}, 10.0), Reading({"a": 2.0}, 14.0)
+    assert others_cores(before, after, 2.0) == 1.5
+
+
+def test_the_machine_has_one_name():
+    """Two results of one machine must be recognised as such."""
+    assert this_machine() == this_machine()
+    assert this_machine().cores >= 1
+    assert versions()["msgspec"] == msgspec.__version__
+
+
+def test_the_null_sink_acknowledges_and_spreads_like_the_real_one():
+    """A worker must do all of its own work, sharding included."""
+    environ = {"DIA_CLICKHOUSE_SHARDS": "http://a:1,http://b:1", "DIA_HOME": "/nowhere"}
+    settings, _ = load(environ)
+    shards = NullShards.from_settings(settings, VirtualClock(), app.clickhouse_tables)
+    names = [f"t{number}" for number in range(100)]
+    assert set(shards.shard_of(names, names, names).tolist()) == {0, 1}
+    assert shards.shard_of_key("x") in {0, 1}
+
+
+def test_no_setting_leads_to_the_null_sink():
+    """A worker that throws rows away must not be a variable away from production."""
+    assert set(SINKS) == {"clickhouse", "null"}
+    with pytest.raises(UsageError, match="unknown setting"):
+        load({"DIA_SINK": "null", "DIA_HOME": "/nowhere"})
+    assert main(["worker", "--sink", "null"]) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Case(workload="huge"),
+        lambda: single("wide", 1000, 1, 2, "printer", 1),
+        lambda: paced(Case(workload="wide"), 1000, None),
+        lambda: paced(Case(workload="wide", sink="null"), 1000, 10),
+        lambda: paced(Case(workload="wide"), 1_000_000, 3600),
+        lambda: Case(workload="wide", sink="null", restore=True),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(wrong):
+    """Before a stack is started for it."""
+    with pytest.raises(UsageError):
+        wrong()
+
+
+def test_the_standard_set_measures_everything_once():
+    """`make bench` must not need options."""
+    cases = Suite().cases()
+    assert {case.sink for case in cases} == {"clickhouse", "null"}
+    assert sum(case.restore for case in cases) == 1
+    assert sum(case.rate_per_s is not None for case in cases) == 1
+    assert len({case.name for case in cases}) == len(cases)
+
+
+@pytest.mark.parametrize(("exact", "code"), [(True, 0), (False, 1)])
+def test_the_exit_code_is_the_verdict(monkeypatch, tmp_path, capsys, exact, code):
+    """CI may run the bench: what is not exact fails, and its results are written all the same."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    asked = SimpleNamespace()
+
+    def run(cases, home, talk, profile):
+        asked.cases, asked.home = cases, home
+        return _report(_outcome(exact=exact))
+
+    monkeypatch.setattr(bench_run, "run", run)
+    folder = tmp_path / "out"
+    argv = ["bench", "run", "--workload", "hot", "--events", "5000", "--output", str(folder)]
+    assert main([*argv, "--json"]) == code
+    out, err = capsys.readouterr()
+    assert json.loads(out)["outcomes"][0]["exact"] is exact
+    assert [case.workload for case in asked.cases] == ["hot"]
+    assert asked.home == tmp_path / "bench"
+    [written] = folder.glob("*.json")
+    assert str(written) in err
+    assert main(["bench", "compare", str(written), str(written)]) == 0
+
+
+def test_freshness_stands_in_the_table():
+    """With how busy the machine was beside it."""
+    found = Freshness(
+        rate_per_s=20_000, seconds=20, probes=1000, p50_s=0.9, p99_s=1.6, p999_s=1.9, max_s=2.0,
+        insert_mean_s=0.05, sender_late_s=0.01, lag_max=30_000, lag_at_end=0,
+    )  # fmt: skip
+    outcome = msgspec.structs.replace(_outcome(), throughput=None, floor=None, freshness=found)
+    assert "| 1,000 | 0.9 | 1.6 | 1.9 | 2.0 | 0.05 | 0.01 | 0 | 0.1 |" in results.markdown(
+        _report(outcome)
+    )
+
+
+async def test_the_null_sink_keeps_nothing():
+    """An insert returns at once and a roll-up asks nobody."""
+    settings, _ = load({"DIA_CLICKHOUSE_SHARDS": "http://a:1", "DIA_HOME": "/nowhere"})
+    shards = NullShards.from_settings(settings, VirtualClock(), app.clickhouse_tables)
+    await shards.insert(0, [FactRows(app.clickhouse_tables["ledger"], 0, {"grp": ["g"]})])
+    await shards.roll_up(0, "h1", 0)
+    await shards.close()
+    assert shards.count == 1
+
+
+def test_processes_of_one_kind_stand_together():
+    """Two shards cost what both cost, and need what the larger one needs."""
+    costs = [
+        ProcessCost(name=name, cpu_s=1.0, cpu_s_per_million=cpu, peak_rss_mib=mib)
+        for name, cpu, mib in (("clickhouse-0", 1.25, 300), ("clickhouse-1", 1.5, 400))
+    ]
+    outcome = msgspec.structs.replace(_outcome(floor=None), processes=costs)
+    [row] = [line for line in results.tables([outcome]) if "| 2.75 |" in line]
+    assert row.endswith("| - | - | 2.75 | - | - | - | - | 400 | - |")

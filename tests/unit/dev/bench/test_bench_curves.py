@@ -1,0 +1,176 @@
+"""The cost law: its points are measured on the real engine, and its words follow from them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agents.app import DIA_GROUP
+from streams.cli import main
+from streams.core.errors import CommandError
+from streams.core.settings import load
+from streams.dev.bench import curves as law
+from streams.dev.bench.curve_load import IDS_PER_RECORD, Load, Loader, Series
+from streams.dev.bench.curve_point import Point, measure_point
+from streams.dev.bench.curves import AXES, Axis, Curve, Curves
+from streams.dev.bench.engine import engine
+from streams.dev.bench.machine import this_machine
+from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
+
+WINDOWS, IDS = AXES[0], AXES[1]
+
+
+class _Silent:
+    def say(self, text: str) -> None:
+        pass
+
+
+def _point(cost: float, mib: int = 0, seconds: float = 1.0, **grown: int) -> Point:
+    return Point(load=Load(**grown), cpu_us_per_event=cost, state_mib=mib, preload_s=seconds)
+
+
+def _curve(*points: Point, axis: Axis = WINDOWS, left_out: tuple[int, ...] = ()) -> Curve:
+    return Curve(axis=axis.name, points=list(points), left_out=list(left_out))
+
+
+def _curves(*found: Curve) -> Curves:
+    return Curves(started_at="2026", machine=this_machine(), versions={}, curves=list(found))
+
+
+def _series(load: Load) -> Series:
+    return Series(load, time.time_ns() // 60_000_000_000 * 60_000)
+
+
+def test_every_series_is_opened_once():
+    """As many windows must be alive as the point says."""
+    blocks = list(_series(Load(windows=60_000, tenants=7)).each_once())
+    events = [json.loads(value) for block in blocks for value in block.values]
+    assert len({(e["tenant_id"], e["model_id"], e["metric"]) for e in events}) == 60_000
+    assert len({e["event_id"] for e in events}) == 60_000
+    assert len({e["ts"] // 60_000 for e in events}) == 1
+    assert {block.keys[0] for block in blocks} <= {f"tenant-{n:06d}".encode() for n in range(7)}
+
+
+def test_events_hit_only_series_that_are_open():
+    """Else a point would measure the opening of windows."""
+    load = Load(windows=50, tenants=5)
+    series = _series(load)
+    known = {value.split(b'"ts"')[0][60:] for b in series.each_once() for value in b.values}
+    drawn = series.any_of_them(120_001)
+    assert sum(len(block.keys) for block in drawn) == 120_001
+    assert {value.split(b'"ts"')[0][60:] for block in drawn for value in block.values} <= known
+
+
+async def test_the_engine_runs_with_the_state_that_was_asked_for(tmp_path):
+    """Ids and windows are really there, committed and in the store, before a point is timed."""
+    environ = {
+        "DIA_HOME": str(tmp_path),
+        "DIA_CLICKHOUSE_SHARDS": "http://null:1",
+        "DIA_KAFKA_BOOTSTRAP": "memory:1",
+        "DIA_COMMIT_INTERVAL_S": "0.05",
+    }
+    settings, _ = load(environ)
+    asked = Load(partitions=2, tenants=10, windows=1000, ids=3 * IDS_PER_RECORD)
+    loader, series = Loader(), _series(asked)
+    agent, tables = loader.agent(), {}
+
+    def process(batch, scope):
+        agent.process(batch, scope)
+        tables[scope.tp] = (scope.table(SEEN_EVENTS), scope.table(MINUTE_WINDOWS))
+
+    agents = replace(agent, process=process)
+    async with engine(settings, agents, asked.partitions, tmp_path) as running:
+        loader.mode = "ids"
+        await running.build(series.ids())
+        loader.mode = "windows"
+        await running.build(series.each_once())
+        assert sum(len(seen) for seen, _ in tables.values()) == asked.ids
+        assert sum(len(windows) for _, windows in tables.values()) == asked.windows
+        loader.mode = "usual"
+        assert await running.run(series.any_of_them(5000)) > 0
+        assert loader.events == 5000
+        assert sum(len(windows) for _, windows in tables.values()) == asked.windows
+    assert len(tables) == 2
+    assert sum(path.stat().st_size for path in (tmp_path / DIA_GROUP).rglob("*")) > 100_000
+
+
+async def test_a_point_is_measured_by_a_process_of_its_own():
+    """Its memory must be its own."""
+    point = await measure_point(Load(events=2000, windows=500, tenants=20), 60.0)
+    assert point is not None
+    assert point.cpu_us_per_event > 0
+    assert point.load.windows == 500
+
+
+async def test_a_point_that_takes_too_long_is_left_out():
+    """And its process is gone."""
+    assert await measure_point(Load(windows=1_000_000), 0.01) is None
+
+
+async def test_a_point_that_breaks_is_an_error():
+    """No curve may hide a crash."""
+    with pytest.raises(CommandError, match="exit code"):
+        await measure_point(Load(partitions=0), 60.0)
+
+
+def test_a_point_is_not_begun_when_it_cannot_fit():
+    """State is built up at one rate: ten times as much takes ten times as long."""
+    built = [_point(3.0, seconds=5.0, windows=1_000_000)]
+    assert law.expected_s(WINDOWS, built, 10_000_000) == pytest.approx(51.0)
+    assert law.expected_s(WINDOWS, [], 10_000_000) == 0
+    assert law.expected_s(IDS, [_point(3.0, ids=0)], 1_000_000) == pytest.approx(2.0)
+
+
+def test_a_curve_ends_where_its_time_does(monkeypatch):
+    """What is left out is named, in order, and nothing after it is tried."""
+
+    async def measured(asked: Load, limit_s: float) -> Point:
+        return _point(3.0, seconds=30.0, windows=asked.windows)
+
+    monkeypatch.setattr(law, "measure_point", measured)
+    found = asyncio.run(law.measure_curves([WINDOWS], 200.0, _Silent()))
+    [curve] = found.curves
+    assert [point.load.windows for point in curve.points] == [10_000]
+    assert curve.left_out == list(WINDOWS.values[1:])
+
+
+def test_the_words_follow_from_the_points():
+    """Growth, memory a million, the reason, and what was not measured."""
+    curve = _curve(
+        _point(3.0, 100, windows=10_000), _point(4.5, 400, windows=1_010_000), left_out=(5_000_000,)
+    )
+    text = "\n".join(law.markdown(_curves(curve)))
+    assert "| 1,010,000 | 4.50 | 222,222 | 400 |" in text
+    assert "From 10,000 to 1,010,000 the cost of an event becomes 1.50 times" in text
+    assert "A million more take 300 MiB." in text
+    assert WINDOWS.why in text
+    assert "No time was left for 5,000,000." in text
+
+
+def test_every_axis_varies_a_field_that_grows():
+    """A curve of one value, or of values that fall, would say nothing."""
+    for axis in AXES:
+        assert list(axis.values) == sorted(set(axis.values))
+        assert len(axis.values) > 3
+        assert hasattr(Load(), axis.field)
+    assert sum(axis.share for axis in AXES) == pytest.approx(1.0)
+
+
+def test_the_command_writes_what_it_measured(monkeypatch, tmp_path, capsys):
+    """A record that can be compared later."""
+
+    async def measured(axes, budget_s, talk):
+        return _curves(_curve(_point(2.0, windows=10_000)))
+
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setattr(law, "measure_curves", measured)
+    assert main(["bench", "curves", "--output", str(tmp_path)]) == 0
+    assert "| 10,000 | 2.00 |" in capsys.readouterr().out
+    [path] = tmp_path.glob("curves-*.json")
+    assert msgspec.json.decode(Path(path).read_bytes(), type=Curves).curves[0].axis == WINDOWS.name

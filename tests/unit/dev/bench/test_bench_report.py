@@ -1,0 +1,290 @@
+"""The report: it goes on where it stopped, bends no target, and README says what it found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from streams.core.errors import CommandError, UsageError
+from streams.dev.bench import records, report_parts, report_text, results
+from streams.dev.bench.capacity import Capacity, Try
+from streams.dev.bench.case import Case
+from streams.dev.bench.curve_load import Load
+from streams.dev.bench.curve_point import Point
+from streams.dev.bench.curves import AXES, Curve, Curves
+from streams.dev.bench.machine import this_machine
+from streams.dev.bench.peer_results import FORMAT, OURS, PeerOutcome, PeerReport
+from streams.dev.bench.report_parts import PARTS, Bench, Part, measure_parts, wanted
+from streams.dev.bench.report_records import PEERS, MadeWith, Notes, Records, read_all
+from streams.dev.bench.report_text import compose, headline, with_headline
+from streams.dev.bench.results import Freshness, Outcome, Rebalance, Report, Restart, Throughput
+from streams.dev.bench.source_hash import source_hash
+from streams.dev.bench.targets import TARGETS
+
+ROOT = Path(__file__).parents[4]
+MACHINE = this_machine()
+
+
+def _outcome(case: Case, *, exact: bool = True, **parts: object) -> Outcome:
+    return Outcome(
+        case=case, exact=exact, differences=[], load_before=0.0, others_cores=0.0, processes=[],
+        **parts,
+    )  # fmt: skip
+
+
+def _throughput(rate: int | None) -> Throughput:
+    return Throughput(
+        events=9, filled_per_s=1, committed_s=1.0, acknowledged_s=1.0, events_per_s=rate, rows=1,
+        rows_per_s=1,
+    )  # fmt: skip
+
+
+def _run(*outcomes: Outcome) -> Report:
+    return Report(
+        started_at="2026", machine=MACHINE, versions={}, settings={}, outcomes=list(outcomes)
+    )
+
+
+def _peers(**rates: int) -> PeerReport:
+    outcomes = [
+        PeerOutcome(
+            title=title.replace("_", " "), version="1", job="windows", guarantee="-",
+            events_per_s=rate, read=9,
+        )
+        for title, rate in rates.items()
+    ]  # fmt: skip
+    return PeerReport(
+        started_at="2026", machine=MACHINE, versions={}, workload="wide", events=1_000_000,
+        limit_s=60.0, outcomes=outcomes,
+    )  # fmt: skip
+
+
+def _everything() -> Records:
+    restart = Restart(
+        warm_start_s=1.0, warm_open_s=0.5, cold_start_s=2.0, first_commit_s=2.0, restore_s=1.0,
+        changelog_records=1, changelog_bytes=1, ids=1, window_rows=1, entries_per_s=600_000,
+        bytes_per_s=1,
+    )  # fmt: skip
+    fresh = Freshness(
+        rate_per_s=1, seconds=1, probes=1, p50_s=0.9, p99_s=1.5, p999_s=2.0, max_s=2.0,
+        insert_mean_s=0.1, sender_late_s=0.0, lag_max=1, lag_at_end=0,
+    )  # fmt: skip
+    paced = Case(workload="narrow", rate_per_s=10, seconds=1)
+    moved = Rebalance(joined_at_s=5.0, taken=2, ready_s=1.0, gap_s=0.7)
+    points = [
+        Point(load=Load(windows=n), cpu_us_per_event=3.0, state_mib=m, preload_s=1.0)
+        for n, m in ((10_000, 10), (1_010_000, 310))
+    ]
+    return Records(
+        runs={
+            "wide": _run(_outcome(Case(workload="wide"), throughput=_throughput(99), restart=restart)),
+            "fresh-half": _run(_outcome(paced, freshness=fresh, rebalance=moved)),
+        },
+        peers=_peers(**{OURS: 180_000, "Faust": 2_500}),
+        curves=Curves(
+            started_at="2026", machine=MACHINE, versions={},
+            curves=[Curve(axis=AXES[0].name, points=points, left_out=[])],
+        ),
+        capacity=Capacity(
+            started_at="2026", machine=MACHINE, versions={}, case="narrow", safe_per_s=120_000,
+            exact=True, differences=[],
+            tries=[
+                Try(rate_per_s=9, seconds=6, behind_s=0.5, sender_late_s=0.0, lag_max=3, held=True)
+            ],
+        ),
+    )  # fmt: skip
+
+
+def test_a_target_is_met_or_missed_by_its_figure_alone():
+    """Each way, and unknown where nothing was measured."""
+    rows = {target.name: target.row(_everything()) for target in TARGETS}
+    assert rows["whole pipeline, wide, one worker, events/s"][2:] == ("99", "NO")
+    assert rows["whole pipeline, narrow, two workers, events/s"][2:] == ("not measured", "-")
+    assert rows["restore, entries/s"][2:] == ("600,000", "yes")
+    assert rows["times Faust"][2:] == ("72.0", "yes")
+    assert rows["freshness at half rate, p50 s"][2:] == ("0.90", "yes")
+    assert rows["MB a million live windows"][2:] == ("315", "yes")
+
+
+def test_a_run_that_was_not_exact_meets_no_target():
+    """However fast it was."""
+    fast = _outcome(Case(workload="wide"), exact=False, throughput=_throughput(10**6))
+    rows = {t.name: t.row(Records(runs={"wide": _run(fast)})) for t in TARGETS}
+    assert rows["whole pipeline, wide, one worker, events/s"][2] == "not measured"
+
+
+def test_the_report_has_a_place_for_everything():
+    """Every part that was measured is in it."""
+    text = compose(_everything())
+    for expected in (
+        "72x",
+        "| 1,010,000 | 3.00",
+        "**120,000 events/s**",
+        "0.7 |",
+        "600,000",
+        "cores",
+    ):
+        assert expected in text
+    assert compose(Records()).startswith("# ")
+
+
+def test_every_target_reads_a_part_that_is_measured():
+    """A misspelt name would leave it unmeasured for ever."""
+    names = {part.name for part in PARTS}
+    reads = {
+        "wide",
+        "narrow",
+        "narrow-2",
+        "wide-null",
+        "narrow-null",
+        "fresh-half",
+        "fresh-often",
+        PEERS,
+    }
+    assert reads <= names
+    assert len(names) == len(PARTS)
+    assert sum(part.minutes for part in PARTS) < 25
+
+
+class _Silent:
+    def say(self, text: str) -> None:
+        pass
+
+
+def _bench(tmp_path: Path) -> Bench:
+    clone = tmp_path / "tests" / "bench"
+    (tmp_path / "streams").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "streams" / "engine.py").touch()
+    return Bench(home=tmp_path, clone=clone, folder=clone / "results", talk=_Silent())
+
+
+def _counted(name: str, calls: list[str]) -> Part:
+    def measure(bench: Bench) -> msgspec.Struct:
+        calls.append(name)
+        return _run(_outcome(Case(workload="wide"), throughput=_throughput(99)))
+
+    return Part(name, 0.1, measure)
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path):
+    """Until the engine changes; a change of the bench or of a command leaves a record be."""
+    calls: list[str] = []
+    bench, parts = _bench(tmp_path), [_counted("a", calls), _counted("b", calls)]
+    assert measure_parts(parts, bench, again=False) == []
+    assert measure_parts(parts, bench, again=False) == []
+    assert calls == ["a", "b"]
+    (tmp_path / "streams" / "bench").mkdir()
+    (tmp_path / "streams" / "bench" / "new.py").write_text("x = 1")
+    measure_parts(parts, bench, again=False)
+    assert calls == ["a", "b"]
+    (tmp_path / "streams" / "engine.py").write_text("faster = True")
+    measure_parts(parts[:1], bench, again=False)
+    assert calls == ["a", "b", "a"]
+    measure_parts(parts[:1], bench, again=True)
+    assert calls == ["a", "b", "a", "a"]
+    assert set(read_all(bench.folder).runs) == {"a", "b"}
+
+
+def test_a_part_that_fails_does_not_cost_the_others(tmp_path):
+    """A report takes a quarter of an hour: what was measured before stays, and is said."""
+
+    def measure(bench: Bench) -> msgspec.Struct:
+        raise CommandError("the worker ended")
+
+    calls: list[str] = []
+    bench = _bench(tmp_path)
+    parts = [Part("a", 0.1, measure), _counted("b", calls)]
+    assert measure_parts(parts, bench, again=False) == ["a"]
+    assert list(read_all(bench.folder).runs) == ["b"]
+    with pytest.raises(CommandError, match="not measured: a"):
+        report_parts.refuse_failures(["a"])
+    report_parts.refuse_failures([])
+
+
+def test_half_of_nothing_is_not_measured(tmp_path):
+    """The rate of one part follows from another's record."""
+    part = next(part for part in PARTS if part.name == "fresh-half")
+    bench = _bench(tmp_path)
+    bench.folder.mkdir(parents=True)
+    with pytest.raises(UsageError, match="measure it first"):
+        part.measure(bench)
+
+
+def test_half_of_the_rate_is_asked_of_the_same_workload(tmp_path, monkeypatch):
+    """Rounded down to thousands."""
+    bench = _bench(tmp_path)
+    narrow = _run(_outcome(Case(workload="narrow"), throughput=_throughput(201_999)))
+    measure_parts([Part("narrow", 1, lambda _: narrow)], bench, again=False)
+    asked = SimpleNamespace()
+    monkeypatch.setattr(report_parts, "run", lambda cases, home, talk: setattr(asked, "c", cases))
+    next(part for part in PARTS if part.name == "fresh-half").measure(bench)
+    [case] = asked.c
+    assert (case.workload, case.rate_per_s) == ("narrow", 100_000)
+
+
+def test_broken_notes_are_named(tmp_path):
+    """Not taken for a first run."""
+    (tmp_path / "made_with.json").write_text("{")
+    with pytest.raises(UsageError, match="Remove it"):
+        Notes(tmp_path)
+
+
+def test_an_unknown_part_is_refused():
+    """Before anything is started."""
+    assert [part.name for part in wanted("wide, peers")] == ["wide", "peers"]
+    with pytest.raises(UsageError, match="no part narow"):
+        wanted("narow")
+
+
+def test_ratios_replace_the_last_ones_in_the_readme():
+    """And stand before its last section the first time."""
+    readme = "# dia\n\ntext\n\n## More\n\nlinks\n"
+    first = with_headline(readme, headline(_peers(**{OURS: 100, "Faust": 10})))
+    assert first.index("| Faust 1 |") < first.index("## More")
+    assert first.endswith("## More\n\nlinks\n")
+    again = with_headline(first, headline(_peers(**{OURS: 100, "Faust": 20})))
+    assert again.count("| Faust 1 |") == 1
+    assert "| 5.0x |" in again
+    assert with_headline(first, headline(_peers(**{OURS: 100, "Faust": 10}))) == first
+    with pytest.raises(UsageError, match="no section"):
+        with_headline("# other\n", [])
+
+
+def test_the_readme_shows_the_record_it_names():
+    """Figures in prose go stale; these are compared with the file they come from."""
+    path = ROOT / "tests" / "bench" / "results" / "report" / f"{PEERS}.json"
+    readme = (ROOT / "README.md").read_text()
+    block = headline(records.load(path, PeerReport, FORMAT)) if path.exists() else []
+    assert (report_text.MARKER in readme) == path.exists()
+    assert "\n".join(block) in readme
+
+
+def test_the_source_hash_follows_the_engine_only(tmp_path):
+    """Names count too: a module that moves may import in another order."""
+    (tmp_path / "tables").mkdir()
+    module = tmp_path / "tables" / "x.py"
+    module.write_text("a = 1")
+    first = source_hash(tmp_path)
+    (tmp_path / "README.md").write_text("more")
+    assert source_hash(tmp_path) == first
+    module.rename(tmp_path / "tables" / "y.py")
+    assert source_hash(tmp_path) != first
+
+
+def test_records_say_what_they_were_made_with(tmp_path):
+    """A record without its file is no record."""
+    made = MadeWith("s", "m")
+    notes = Notes(tmp_path)
+    notes.note("wide", made)
+    assert not Notes(tmp_path).holds("wide", made)
+    results_path = records.save(_run(), tmp_path, "wide")
+    assert Notes(tmp_path).holds("wide", made)
+    assert not Notes(tmp_path).holds("wide", MadeWith("s2", "m"))
+    assert results.read(results_path).outcomes == []
+    assert json.loads((tmp_path / "made_with.json").read_text()) == {
+        "wide": {"source": "s", "machine": "m"}
+    }

@@ -1,0 +1,121 @@
+"""The parts of the demo that can go wrong without a stack: its home, its weather, its words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import streams.dev.demo.run as demo_run
+from streams.cli import main
+from streams.core.clock import VirtualClock
+from streams.core.errors import RefusedBySafety
+from streams.core.settings import load
+from streams.dev.demo import chaos
+from streams.dev.demo.home import MARKER, empty, environment
+from streams.dev.demo.reconcile import Check, Verdict
+from streams.dev.demo.run import Options, Outcome
+from streams.dev.demo.windows import Difference
+from streams.dev.workload.generator import Generator
+from streams.dev.workload.shape import Workload
+
+
+def test_the_weather_is_the_seeds():
+    """A run that failed can be repeated with the same blows at the same moments."""
+    assert chaos.plan(7) == chaos.plan(7) != chaos.plan(8)
+    blows = chaos.plan(7)
+    assert [blow.at_s for blow in blows] == sorted(blow.at_s for blow in blows)
+    assert sum(blow.hits_shard for blow in blows) == 1
+    assert len(blows) == chaos.KILLS + 1
+    assert all(0 < blow.at_s < chaos.DURATION_S for blow in blows)
+
+
+def test_a_kill_hits_one_of_the_live_workers(tmp_path):
+    """SIGKILL and nothing milder, to a process that is really a worker of this demo."""
+    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    told: list[str] = []
+    worker = SimpleNamespace(alive=lambda: [SimpleNamespace(pid=victim.pid, slot=0)])
+    storm = chaos.Chaos(worker, tmp_path, 2, VirtualClock(), told.append)
+    asyncio.run(storm.run([chaos.Blow(0.0, hits_shard=False, draw=0.99)]))
+    assert victim.wait(10) == -signal.SIGKILL
+    assert storm.kills == 1
+    assert str(victim.pid) in told[0]
+
+
+def test_a_worker_that_died_by_itself_is_not_counted_as_killed(tmp_path):
+    """The summary says how many kills the pipeline survived."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(10)
+    worker = SimpleNamespace(alive=lambda: [SimpleNamespace(pid=gone.pid, slot=0)])
+    storm = chaos.Chaos(worker, tmp_path, 2, VirtualClock(), lambda _: None)
+    asyncio.run(storm.run([chaos.Blow(0.0, hits_shard=False, draw=0.0)]))
+    assert storm.kills == 0
+
+
+def test_only_a_demos_own_folder_is_emptied(tmp_path):
+    """Whoever names their home by mistake keeps what is in it."""
+    precious = tmp_path / "home" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("years")
+    with pytest.raises(RefusedBySafety, match="holds something else"):
+        empty(precious.parent)
+    assert precious.read_text() == "years"
+    fresh = tmp_path / "demo"
+    empty(fresh)
+    (fresh / "old-data").touch()
+    empty(fresh)
+    assert [path.name for path in fresh.iterdir()] == [MARKER]
+
+
+def test_the_demo_never_feeds_a_pipeline_somebody_configured(tmp_path, monkeypatch):
+    """Addresses in the environment are those of production; the demo's own must win."""
+    monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "production:9092")
+    monkeypatch.setenv("DIA_STATE_DIR", "/var/lib/dia")
+    monkeypatch.setenv("DIA_COMMIT_INTERVAL_S", "0.5")
+    environ = environment(tmp_path, {"kafka_bootstrap": "127.0.0.1:1"})
+    settings, _ = load(environ)
+    assert settings.kafka_bootstrap == "127.0.0.1:1"
+    assert settings.state_path() == tmp_path / "state"
+    assert settings.commit_interval_s == 0.5
+
+
+def _outcome(*checks: Check, differences: tuple[Difference, ...] = ()) -> Outcome:
+    generator = Generator(Workload(start_ms=1_700_000_000_000))
+    generator.block(1000)
+    return Outcome(
+        verdict=Verdict(checks, differences), oracle=generator.oracle, produced_s=1.0,
+        committed_s=2.0, visible_s=3.0, settled_s=None, kills=5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "code"), [(10, 0), (9, 1)])
+def test_any_difference_ends_with_one(monkeypatch, tmp_path, capsys, found, code):
+    """CI runs the demo, so its exit code is its verdict."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    asked: list[Options] = []
+
+    def run(options: Options, talk: object, then: object) -> Outcome:
+        assert then is None, "nobody asked for the console"
+        asked.append(options)
+        different = (Difference("t m x 2023", (10, 1.0), (9, 0.9)),) if code else ()
+        return _outcome(Check("windows", 10, found), differences=different)
+
+    monkeypatch.setattr(demo_run, "run", run)
+    assert main(["demo", "--events", "1000", "--seed", "9", "--json"]) == code
+    out, err = capsys.readouterr()
+    shown = json.loads(out)
+    assert shown["ok"] is (code == 0)
+    assert shown["checks"] == [
+        {"name": "windows", "expected": 10, "found": found, "ok": code == 0}
+    ]  # fmt: skip
+    assert shown["committed_per_s"] == 500
+    assert shown["settled_s"] is None
+    assert (asked[0].home, asked[0].events, asked[0].seed) == (tmp_path / "demo", 1000, 9)
+    assert ("differs" in err) is (code == 1)
+    assert main(["demo"]) == code
+    assert ("exact:" in capsys.readouterr().out) is (code == 0)

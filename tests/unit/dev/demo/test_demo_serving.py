@@ -1,0 +1,80 @@
+"""The demo that stays up: what it prints lets one in, and Ctrl-C leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+
+from schemas.training import TrainingResult
+from streams.connect.access.authentication import Authenticator
+from streams.connect.access.tokens import TokenFile
+from streams.core.clock import SystemClock
+from streams.core.errors import CommandError
+from streams.dev.demo import serving
+from streams.dev.demo.trained_models import MODELS, VERSIONS, trained_models
+
+PLAYED = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1], "-".join(sys.argv[2:4])).write_text(str(__import__("os").getpid()))
+print("listening on http://127.0.0.1:8481; metrics and probes on port 1", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def played(monkeypatch, tmp_path):
+    """Every `dia` command is played by a process that says where it listens, and waits."""
+    told = tmp_path / "told"
+    told.mkdir()
+    monkeypatch.setattr(serving, "DIA", (sys.executable, "-c", PLAYED, str(told)))
+    return told
+
+
+def test_the_printed_link_lets_one_in_and_ctrl_c_ends_all_of_it(played, tmp_path):
+    """Whoever reads the terminal is an admin for a day; whoever leaves it leaves no process."""
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "the console" in text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    serving.serve(tmp_path, os.environ, processes=2, seed=1, say=say)
+    link = re.search(r"http\S+", said[0])
+    assert link is not None
+    assert urlsplit(link[0]).path == "/sign-in"
+    (token,) = parse_qs(urlsplit(link[0]).fragment)["token"]
+    holder = Authenticator(TokenFile.of(tmp_path)).token_of(
+        f"Bearer {token}", SystemClock().now_ms()
+    )
+    assert (holder.role, holder.tenant) == ("admin", None)
+    assert holder.expires_ms is not None
+    started = {path.name: path.read_text() for path in played.iterdir()}
+    assert "console---port" in started
+    for pid in (int(text) for text in started.values() if text):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_part_that_ends_by_itself_ends_the_serving(played, monkeypatch, tmp_path):
+    """A console over a pipeline that died shows a world that is gone."""
+    monkeypatch.setattr(serving, "DIA", (sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(CommandError, match="exit code 3"):
+        serving.serve(tmp_path, os.environ, processes=1, seed=1, say=lambda text: None)
+
+
+def test_the_history_of_models_is_of_events_that_the_pipeline_accepts():
+    """A demo must not begin with dead letters of its own making."""
+    lines = [msgspec.json.encode(event) for event in trained_models(1_800_000_000_000, 1)]
+    events = [msgspec.json.decode(line, type=TrainingResult) for line in lines]
+    assert len({event.result_id for event in events}) == len(events)
+    assert [event.ts for event in events] == sorted(event.ts for event in events)
+    assert {event.model_id for event in events} == {*MODELS}
+    assert len(events) == len(MODELS) * (VERSIONS + 2)

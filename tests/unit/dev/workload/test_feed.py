@@ -1,0 +1,82 @@
+"""Feeding a topic: everything acknowledged, few blocks in flight, at the asked rate."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.core.clock import VirtualClock
+from streams.core.errors import BrokerUnavailable
+from streams.dev.workload.feed import BLOCKS_IN_FLIGHT_MAX, Feed
+
+
+class Producer:
+    """A `PlainProducer` whose acknowledgements come when the test says so."""
+
+    def __init__(self) -> None:
+        self.open: list[asyncio.Future[None]] = []
+
+    async def send_many(self, topic, keys, values, headers=()):
+        acknowledged = asyncio.get_running_loop().create_future()
+        self.open.append(acknowledged)
+        return acknowledged
+
+
+def block(size: int) -> tuple[list[bytes], list[bytes]]:
+    return [b"k"] * size, [b"v"] * size
+
+
+async def test_only_a_few_blocks_are_in_flight():
+    """A slow broker must slow the source down, not fill the memory."""
+    producer, told = Producer(), []
+    feed = Feed(producer, "t", VirtualClock(), on_progress=told.append)
+    for _ in range(BLOCKS_IN_FLIGHT_MAX):
+        await feed.send(*block(10))
+    waiting = asyncio.ensure_future(feed.send(*block(10)))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    producer.open[0].set_result(None)
+    await waiting
+    assert (feed.acknowledged, told) == (10, [10])
+    for acknowledged in producer.open[1:]:
+        acknowledged.set_result(None)
+    await feed.drain()
+    assert feed.acknowledged == 10 * (BLOCKS_IN_FLIGHT_MAX + 1) == sum(told)
+
+
+async def test_blocks_leave_at_the_asked_rate():
+    """A rate is how people rehearse their production."""
+    clock, producer = VirtualClock(), Producer()
+    feed = Feed(producer, "t", clock, rate_per_s=100)
+
+    async def send() -> None:
+        for _ in range(5):
+            await feed.send(*block(50))
+
+    sending = asyncio.ensure_future(send())
+    await clock.advance(0)
+    sent = [len(producer.open)]
+    for _ in range(4):
+        await clock.advance(0.5)
+        sent.append(len(producer.open))
+    assert sent == [1, 2, 3, 4, 5]
+    await sending
+
+
+async def test_a_failed_send_is_raised():
+    """What was not acknowledged must not be counted."""
+    producer = Producer()
+    feed = Feed(producer, "t", VirtualClock())
+    await feed.send(*block(1))
+    producer.open[0].set_exception(BrokerUnavailable("away"))
+    with pytest.raises(BrokerUnavailable):
+        await feed.drain()
+    assert feed.acknowledged == 0
+
+
+async def test_an_empty_block_is_no_block():
+    """All lines of a chunk may have been refused."""
+    producer = Producer()
+    await Feed(producer, "t", VirtualClock()).send([], [])
+    assert producer.open == []

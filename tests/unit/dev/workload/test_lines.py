@@ -1,0 +1,121 @@
+"""Reading lines from anything: whole, numbered, and bounded in memory."""
+
+from __future__ import annotations
+
+import codecs
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.errors import UsageError
+from streams.core.records.text_encoding import foreign_encoding
+from streams.dev.workload.lines import Line, line_blocks, read_aside
+
+MAX = 12
+
+
+class Pieces:
+    """A reader that returns what a pipe might: pieces of any size."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = [piece for piece in pieces if piece]
+
+    def read(self, size: int, /) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+def lines_of(*pieces: bytes) -> list[Line]:
+    return [line for block in line_blocks(Pieces(list(pieces)), MAX) for line in block]
+
+
+@given(st.lists(st.sampled_from([b"a", b"bb", b"\n", b"\r\n", b" ", b"x" * 9, b"y" * 30])))
+def test_lines_do_not_depend_on_how_the_pipe_cut_them(pieces):
+    """Numbers in error messages must be those an editor shows."""
+    whole = b"".join(pieces).split(b"\n")
+    expected = [
+        (number, content[: MAX + 1] if len(content) > MAX else content.strip())
+        for number, content in enumerate(whole, 1)
+        if content.strip() or len(content) > MAX
+    ]
+    assert [(line.number, line.content) for line in lines_of(*pieces)] == expected
+
+
+def test_an_endless_line_is_cut_and_the_next_one_is_read():
+    """A file without line ends must not fill the memory."""
+    endless = [b"z" * 10_000] * 50
+    found = lines_of(*endless, b"\nnext\n")
+    assert [(line.number, len(line.content)) for line in found] == [(1, MAX + 1), (2, 4)]
+
+
+async def test_a_silent_pipe_does_not_stop_the_loop():
+    """Acknowledgements and heartbeats go on while nobody types."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb", buffering=0) as reader:
+        blocks = read_aside(line_blocks(reader, MAX))
+        os.write(write_end, b"one\n")
+        assert await anext(blocks) == [Line(1, b"one")]
+        os.write(write_end, b"two\n")
+        os.close(write_end)
+        assert [block async for block in blocks] == [[Line(2, b"two")]]
+
+
+async def test_a_failing_read_is_told():
+    """A disk error must not look like the end of the file."""
+
+    class Broken:
+        def read(self, size: int, /) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        [block async for block in read_aside(line_blocks(Broken(), MAX))]
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_one_byte_order_mark_is_ignored(cut):
+    """Windows programs write it before the first line; a second one is data."""
+    text = codecs.BOM_UTF8 + b"{}\n" + codecs.BOM_UTF8 + b"1"
+    assert lines_of(text[:cut], text[cut:]) == [
+        Line(1, b"{}"),
+        Line(2, codecs.BOM_UTF8 + b"1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
+def test_another_encoding_is_named_once(encoding):
+    """Each of its lines would be refused, in words that say nothing of the encoding."""
+    text = '{"a": 1}\r\n{"a": 2}\r\n'.encode(encoding)
+    with pytest.raises(UsageError, match=encoding[:6].upper()):
+        lines_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "way_out"),
+    [
+        (b'[{"a": 1},\n{"a": 2}]\n', "jq -c '.\\[\\]'"),
+        (b'\n [{"a": 1}, {"a": 2}, {"a": 3}]', "jq -c '.\\[\\]'"),
+        (b'{\n "a": 1\n}\n', "jq -c . FILE"),
+        (b"{1}\r{2}\r{3}\r", r"tr '\\r' '\\n'"),
+        (b'{"a": 1}\r{"a": 2}\r{"a": 3}\r' * 9, r"tr '\\r' '\\n'"),
+    ],
+    ids=["array", "array on one line", "object on many lines", "CR", "CR, above the limit"],
+)
+def test_a_file_that_is_no_list_of_objects_is_refused_as_a_whole(text, way_out):
+    """Each of its lines would be refused, with a code that sends people to the wrong place."""
+    with pytest.raises(UsageError, match=way_out):
+        lines_of(text)
+
+
+def test_only_the_first_line_tells_the_form_of_a_file():
+    """Good lines were sent by then: a line that is another thing is one bad line."""
+    found = lines_of(b'{"a": 1}\n[1]\n{\n')
+    assert [line.content for line in found] == [b'{"a": 1}', b"[1]", b"{"]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\0\0\0\0", "é\n".encode(), b"{}\n\0\0\0"])
+def test_other_bytes_are_left_to_the_decoder(text):
+    """A guess about them would hide what is wrong."""
+    assert foreign_encoding(text) is None

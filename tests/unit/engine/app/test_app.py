@@ -1,0 +1,202 @@
+"""What an app refuses to register, and which names follow from its own."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from agents.app import app as built_in
+from streams.core.errors import UsageError
+from streams.engine.app.app import App
+from streams.engine.engine_tables import SEEN_EVENTS
+
+
+class Order(msgspec.Struct):
+    account: str
+    amount: float
+    ts: int
+
+
+class ThingWithoutTag(msgspec.Struct):
+    size: int
+
+
+def _orders(app: App, name: str = "orders"):
+    return app.topic(name, value_type=Order, key_field="account", time_field="ts")
+
+
+def _count(batch, scope) -> None:
+    """An agent that does nothing."""
+
+
+def test_every_name_follows_from_the_apps_own():
+    """Two apps on one cluster would else fence each other's producers."""
+    app = App("acme")
+    orders = _orders(app)
+    agent = app.batch_agent(orders)(_count)
+    assert (agent.name, agent.group) == ("_count", "acme-group")
+    assert app.topology.companions(orders) == (
+        "orders.dlq",
+        "orders.dlq.parked",
+        "acme.acme-replay.orders.changelog",
+        "acme.acme-group.orders.changelog",
+    )
+    topology = app.topology
+    assert (topology.replay_group, topology.leader_group) == ("acme-replay", "acme-leader")
+    assert topology.schedule_topic == "acme.schedule"
+
+
+def test_the_built_in_app_has_the_names_of_its_contract():
+    """State and offsets of every installation are found by these names."""
+    topology = built_in.topology
+    assert {(read.group, read.topic) for read in topology.read} == {
+        ("dia-group", "model.metrics"),
+        ("dia-group", "train.results"),
+        ("dia-simulator-group", "decision.simulation.request"),
+    }
+    assert list(topology.by_name) == [
+        "model.metrics",
+        "decision.simulation.request",
+        "decision.simulation.result",
+        "train.results",
+    ]
+    metrics = topology.topic("model.metrics")
+    assert metrics.changelog("dia-group") == "dia.dia-group.model.metrics.changelog"
+    assert (topology.replay_group, topology.leader_group, topology.schedule_topic) == (
+        "dia-replay",
+        "dia-leader",
+        "dia.schedule",
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "-a", "a b", "a" * 65, "a/b"])
+def test_an_app_that_could_not_name_groups_is_refused(name):
+    """Kafka would refuse its topics much later, one by one."""
+    with pytest.raises(UsageError, match="an app cannot be called"):
+        App(name)
+
+
+def _two_topics(app: App) -> None:
+    _orders(app)
+    _orders(app)
+
+
+def _a_companions_name(app: App) -> None:
+    _orders(app, "orders.dlq")
+
+
+def _no_kafka_name(app: App) -> None:
+    _orders(app, "orders!")
+
+
+def _no_type(app: App) -> None:
+    app.topic("orders", key_field="account", time_field="ts")
+
+
+def _an_undeclared_topic(app: App) -> None:
+    app.batch_agent(_orders(App("other")))(_count)
+
+
+def _two_agents(app: App) -> None:
+    app.batch_agent(_orders(app))(_count)
+    app.batch_agent(_orders(app, "more"))(_count)
+
+
+def _two_agents_on_one_topic(app: App) -> None:
+    orders = _orders(app)
+    app.batch_agent(orders)(_count)
+    app.batch_agent(orders, name="again")(_count)
+
+
+def _anothers_group(app: App) -> None:
+    app.batch_agent(_orders(app), group="dia-group")(_count)
+
+
+def _the_engines_group(app: App) -> None:
+    app.batch_agent(_orders(app), group="acme-replay")(_count)
+
+
+def _no_such_field(app: App) -> None:
+    app.topic("orders", value_type=Order, key_field="acount")
+
+
+def _no_first_version(app: App) -> None:
+    app.topic("orders", versions={2: Order}, key_field="account")
+
+
+def _no_such_codec(app: App) -> None:
+    app.topic("orders", value_type=Order, codec="yaml")
+
+
+def _no_codec_at_all(app: App) -> None:
+    app.topic("orders", value_type=Order, codec=7)
+
+
+def _structs_as_raw_bytes(app: App) -> None:
+    app.topic("orders", value_type=Order, codec="raw")
+
+
+def _no_type_to_decode(app: App) -> None:
+    app.topic("orders", value_type=Order | ThingWithoutTag)
+
+
+def _two_tables(app: App) -> None:
+    app.batch_agent(_orders(app), tables=(SEEN_EVENTS, SEEN_EVENTS))(_count)
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (_two_topics, "two topics named orders"),
+        (_a_companions_name, "none of the endings .dlq"),
+        (_no_kafka_name, "cannot be called 'orders!'"),
+        (_no_type, "has no field 'account'"),
+        (_an_undeclared_topic, "which app acme does not declare"),
+        (_two_agents, "two agents named _count"),
+        (_two_agents_on_one_topic, "whose dead letters would be of both"),
+        (_anothers_group, "begins with 'acme'"),
+        (_the_engines_group, "the engine's own"),
+        (_no_such_field, "has no field 'acount'. Name one of account, amount, ts"),
+        (_no_first_version, "versions needs it"),
+        (_no_such_codec, "there is no codec 'yaml'. Name one of json, msgpack, raw"),
+        (_no_codec_at_all, "7 is no codec"),
+        (_structs_as_raw_bytes, "declare the topic with value_type=bytes"),
+        (_no_type_to_decode, "the codec json cannot read its type"),
+        (_two_tables, "names the table seen_events twice"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_in_one_sentence(declare, said):
+    """At import, before anything was made in the cluster."""
+    app = App("acme")
+    with pytest.raises(UsageError) as refused:
+        declare(app)
+    assert said in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_what_was_refused_is_not_registered():
+    """A test that catches the error goes on with the app as it was."""
+    app = App("acme")
+    with pytest.raises(UsageError):
+        _two_agents_on_one_topic(app)
+    assert list(app.agents) == ["_count"]
+
+
+def test_agents_are_chosen_by_name():
+    """`dia worker --agents` splits an app over processes."""
+    app = App("acme")
+    app.batch_agent(_orders(app))(_count)
+    app.batch_agent(_orders(app, "more"), name="again", group="acme-again")(_count)
+    assert [agent.name for agent in app.chosen("again, _count")] == ["again", "_count"]
+    assert [agent.name for agent in app.chosen("all")] == ["_count", "again"]
+    with pytest.raises(UsageError, match="no agent nobody"):
+        app.chosen("nobody")
+
+
+def test_a_job_agent_does_not_answer_by_a_schema_registry():
+    """An answer is made when its work ends, where nothing can wait for a schema."""
+    app = App("acme")
+    asked, told = _orders(app), app.topic("told", value_type=Order, codec="avro")
+    with pytest.raises(UsageError, match="an answer cannot wait"):
+        app.job_agent(asked, name="work", results=told, ask=_count, answer=_count, performer=_count)
+    assert not app.agents

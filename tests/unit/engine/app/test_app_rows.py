@@ -1,0 +1,111 @@
+"""Rows of a user's app: its ClickHouse tables and its sinks, through crashes on the real engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streams.core.errors import UsageError
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.engine.app.app import App
+
+
+class Order(msgspec.Struct):
+    account: str
+    amount: float
+
+
+def _unused(declared, settings):
+    raise AssertionError("a tester opens no sink of the app")
+
+
+@pytest.fixture
+def app():
+    made = App("acme")
+    orders = made.topic("orders", value_type=Order, key_field="account")
+    sales = made.clickhouse_table(
+        "sales",
+        columns={"account": "LowCardinality(String)", "amount": float, "off": "UInt64"},
+        order_by=("account", "off"),
+        shard_by=("account",),
+        in_epoch=True,
+    )
+    lines = made.sink("lines", columns={"account": str, "amount": float}, open=_unused)
+
+    @made.agent(orders)
+    async def record(stream):
+        async for event in stream.events():
+            row = {"account": event.value.account, "amount": event.value.amount}
+            stream.fact(sales, {**row, "off": event.message.offset})
+            stream.fact(lines, row)
+
+    return made
+
+
+def test_rows_reach_a_table_and_a_sink_once_each(app, app_tester):
+    """Whatever dies in between."""
+    tester = app_tester(app)
+    for number, act in enumerate((tester.crash, tester.move, tester.rebalance, tester.crash)):
+        tester.send("orders", Order("a", float(number)))
+        act()
+    wanted = [("a", float(number)) for number in range(4)]
+    for target in ("sales", "lines"):
+        found = sorted((row["account"], row["amount"]) for row in tester.rows(target))
+        assert found == wanted, target
+    assert {row["epoch"] for row in tester.rows("sales")} == {0}
+
+
+def test_a_row_that_its_table_cannot_hold_is_a_dead_letter_of_its_event(app_tester):
+    """The event leaves nothing behind, and the next one goes on."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account")
+    counts = app.clickhouse_table(
+        "counts",
+        columns={"account": str, "n": "UInt8"},
+        order_by=("account",),
+        shard_by=("account",),
+    )
+
+    @app.agent(orders)
+    async def count(stream):
+        async for order in stream:
+            stream.fact(counts, {"account": order.account, "n": int(order.amount)})
+
+    tester = app_tester(app)
+    tester.send(orders, Order("a", 256.0))
+    tester.send(orders, Order("b", 255.0))
+    assert [letter.code for letter in tester.dead_letters] == ["row_unfit"]
+    assert [(row["account"], row["n"]) for row in tester.rows(counts)] == [("b", 255)]
+
+
+@pytest.mark.parametrize("name", ["sales", "lines", "ledger", "m1"])
+def test_two_targets_of_one_name_are_refused(app, name):
+    """A row would not know where to go."""
+    columns = {"account": str}
+    with pytest.raises(UsageError, match=f"table or sink named {name} already"):
+        app.clickhouse_table(name, columns=columns, order_by=("account",), shard_by=("account",))
+    with pytest.raises(UsageError, match=f"table or sink named {name} already"):
+        app.sink(name, columns=columns, open=_unused)
+
+
+def test_what_an_app_declares_is_what_its_commands_know(app):
+    """Migrations, the audit and the replay of refused rows ask the topology."""
+    assert isinstance(app.clickhouse_tables["sales"], ClickHouseTable)
+    assert set(app.topology.targets.tables) == {"dead_letters", "ledger", "shed_ranges", "sales"}
+    assert set(app.topology.targets.sinks) == {"lines"}
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "why"),
+    [
+        ("two words", {"a": str}, "cannot be called"),
+        ("lines2", {"ver": int}, "is the commit's"),
+        ("lines2", {"a": Path}, "no column type"),
+    ],
+)
+def test_a_sink_that_could_not_work_is_refused_at_once(app, name, columns, why):
+    """Not by the first row."""
+    with pytest.raises(UsageError, match=why):
+        app.sink(name, columns=columns, open=_unused)

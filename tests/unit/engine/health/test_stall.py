@@ -1,0 +1,85 @@
+"""A partition that is held and not read: one look cannot see it, a history can."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.topics.topology import DeclaredSource
+from streams.core.types import GroupDescription, GroupMember, LogBounds, TopicPartition
+from streams.engine.health.finding import Severity
+from streams.engine.health.observation import Observation, SourceObservation
+from streams.engine.health.rule import STALL_S, judge
+from streams.engine.health.stall import CommitHistory
+
+TP = TopicPartition("t", 0)
+PLACE = ("g", TP)
+OWNED = GroupDescription("g", stable=True, members=(GroupMember("m", "", frozenset({TP})),))
+
+
+def _observed(at_s, committed, end, *, known=True):
+    source = SourceObservation(
+        source=DeclaredSource("g", "t"),
+        logs={0: LogBounds(0, end)},
+        committed={0: committed} if known else None,
+        group=OWNED,
+    )
+    return Observation(at_ms=round(at_s * 1000), sources=(source,))
+
+
+def _judged(history, observed):
+    return judge(replace(observed, stalls=history.stalls(observed)))
+
+
+def test_an_owner_that_never_commits_becomes_red():
+    """A stranger in the group, or a worker that hangs: owned and green for ever."""
+    history = CommitHistory()
+    assert _judged(history, _observed(0, 5, 10)).verdict is Severity.HEALTHY
+    assert _judged(history, _observed(STALL_S - 1, 5, 12)).verdict is Severity.HEALTHY
+    health = _judged(history, _observed(STALL_S, 5, 15))
+    assert [(one.code, one.severity) for one in health.findings] == [
+        ("partition_stalled", Severity.RED)
+    ]
+    assert _judged(history, _observed(STALL_S + 10, 6, 15)).verdict is Severity.HEALTHY
+
+
+def test_a_group_that_does_not_stop_rebalancing_becomes_red():
+    """Members that come and go for ever: nobody owns anything, and nothing is read."""
+    history, moving = CommitHistory(), replace(OWNED, stable=False, members=())
+    for at_s, worst in ((0, Severity.WARNING), (STALL_S, Severity.RED)):
+        observed = _observed(at_s, 5, 10)
+        sources = (replace(observed.sources[0], group=moving),)
+        assert _judged(history, replace(observed, sources=sources)).verdict is worst
+
+
+def test_a_partition_without_unread_records_does_not_stall():
+    """Nothing to read for a week, then one record: it has just begun to wait."""
+    history = CommitHistory()
+    assert history.stalls(_observed(0, 5, 5)) == {PLACE: 0.0}
+    assert history.stalls(_observed(1000, 5, 5)) == {PLACE: 0.0}
+    assert history.stalls(_observed(1010, 5, 6)) == {PLACE: 10.0}
+
+
+def test_what_is_unknown_for_a_while_goes_on_where_it_stood():
+    """An outage of the broker is no sign of life of the group's member."""
+    history = CommitHistory()
+    history.stalls(_observed(0, 5, 10))
+    assert history.stalls(_observed(100, 5, 10, known=False)) == {}
+    assert history.stalls(_observed(200, 5, 10)) == {PLACE: 200.0}
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 400), st.integers(0, 3), st.integers(0, 3)), max_size=20))
+def test_a_stall_is_the_time_since_the_last_move_or_since_all_was_read(steps):
+    """Against a plain log of what was seen."""
+    history, at_s, committed, end = CommitHistory(), 0.0, 0, 0
+    moved_s = None
+    for pause_s, read, produced in steps:
+        at_s += pause_s
+        end += produced
+        before, committed = committed, min(end, committed + read)
+        stalls = history.stalls(_observed(at_s, committed, end))
+        if moved_s is None or committed != before or committed == end:
+            moved_s = at_s
+        assert abs(stalls[PLACE] - (at_s - moved_s)) < 0.01

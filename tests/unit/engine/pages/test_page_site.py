@@ -1,0 +1,146 @@
+"""Pages over HTTP: behind tokens and bounds, on a port that really listens; and the way to the worker
+that has a key."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from streams.connect.access.refusals import KeyElsewhere
+from streams.connect.access.tokens import Role, TokenFile
+from streams.core.clock import SystemClock
+from streams.core.process.listener import bound
+from streams.core.process.proxies import DIRECT
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.engine.pages import serving
+from streams.engine.pages.desk import FORWARDED
+from streams.engine.pages.owners import WorkersHere
+from streams.engine.pages.page_tables import Place
+from streams.engine.pages.serving import BODY_MAX_BYTES, PageSite
+from streams.engine.streams.page import PageRequest, PageResponse
+
+
+class Desk:
+    """Answers with what it was asked, or refuses."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def answer(self, request):
+        self.asked.append(request)
+        if request.path == "/elsewhere":
+            raise KeyElsewhere("on another host", retry_after_s=1.0)
+        said = {"path": request.path, "query": dict(request.query), "tenant": request.tenant}
+        return PageResponse(json.dumps(said).encode() + request.body, 201)
+
+
+@asynccontextmanager
+async def _site(home):
+    settings, clock = Settings(home=str(home)), SystemClock()
+    listener = bound("127.0.0.1", 0, "DIA_PAGES_PORT")
+    desk = Desk()
+    site = PageSite(desk, listener, settings, clock, Metrics())
+    port = listener.getsockname()[1]
+    site.start()
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", timeout=60, mounts=DIRECT
+    ) as client:
+        try:
+            yield desk, client, port
+        finally:
+            await site.stop()
+
+
+def _token(home, tenant=None, role=Role.ADMIN):
+    file = TokenFile.of(home)
+    _, text = file.create(tenant=tenant, role=role, now_ms=SystemClock().now_ms())
+    return {"Authorization": f"Bearer {text}"}
+
+
+async def test_a_page_is_answered_to_who_shows_a_token(tmp_path):
+    """With the tenant of the token; nothing is kept by caches, or guessed at by a browser."""
+    async with _site(tmp_path) as (desk, client, _):
+        assert (await client.get("/a")).status_code == 401
+        wrong = {"Authorization": "Bearer dia_00000000_" + "x" * 43}
+        assert (await client.get("/a", headers=wrong)).json()["code"] == "unauthenticated"
+        assert desk.asked == []
+        for tenant, role in ((None, Role.ADMIN), ("t", Role.READ)):
+            answered = await client.get("/a/b?x=1", headers=_token(tmp_path, tenant, role))
+            assert answered.status_code == 201
+            assert answered.json() == {"path": "/a/b", "query": {"x": "1"}, "tenant": tenant}
+            assert answered.headers["cache-control"] == "no-store"
+            assert answered.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_refusals_are_problem_documents(tmp_path):
+    """A client reads the code, and when to come again."""
+    async with _site(tmp_path) as (_, client, _):
+        shown = _token(tmp_path)
+        answered = await client.get("/elsewhere", headers=shown)
+        assert (answered.status_code, answered.headers["retry-after"]) == (503, "1")
+        assert answered.json()["code"] == "key_elsewhere"
+        large = await client.post("/a", headers=shown, content=b"x" * (BODY_MAX_BYTES + 1))
+        assert large.json()["code"] == "body_too_large"
+        fits = await client.post("/a", headers=shown, content=b"x" * BODY_MAX_BYTES)
+        assert fits.status_code == 201
+
+
+async def test_a_token_asks_so_often_and_no_more(tmp_path, monkeypatch):
+    """A page runs in the loop of the worker: what asks without an end takes it from the records."""
+    monkeypatch.setattr(serving, "REQUESTS", 3)
+    monkeypatch.setattr(serving, "PERIOD_S", 1e6)
+    async with _site(tmp_path) as (desk, client, _):
+        shown = _token(tmp_path)
+        codes = [(await client.get("/a", headers=shown)).status_code for _ in range(4)]
+        assert codes == [201, 201, 201, 429]
+        assert len(desk.asked) == 3
+        other = await client.get("/a", headers=_token(tmp_path))
+        assert other.status_code == 201
+
+
+def _worker_file(state, slot, port, *, phase="ready", pid=None):
+    folder = state / "workers"
+    folder.mkdir(exist_ok=True)
+    held = {"group": "g", "topic": "orders", "partition": 3, "phase": phase, "lag": 0}
+    told = {"pid": pid or os.getpid(), "slot": slot, "pages_port": port, "partitions": [held]}
+    (folder / f"{slot}.json").write_text(json.dumps(told))
+
+
+async def test_the_worker_that_has_the_partition_is_asked_with_the_clients_token(tmp_path):
+    """It checks the token itself; the answer is passed on as it is."""
+    async with _site(tmp_path) as (desk, _, port):
+        _worker_file(tmp_path, 1, port)
+        shown = {name.lower(): text for name, text in _token(tmp_path).items()}
+        request = PageRequest(
+            "POST", "/a/b?c=1#d%e ü", query={"x": "1 2"}, headers=shown | {"cookie": "c"}, body=b"!"
+        )
+        answered = await WorkersHere(tmp_path, 0, "127.0.0.1").ask(Place("g", "orders", 3), request)
+        assert answered.status == 201
+        [asked] = desk.asked
+        assert (asked.path, asked.query) == (request.path, request.query)
+        assert answered.body.endswith(b"!")
+        assert asked.headers[FORWARDED] == "1"
+        assert "cookie" not in asked.headers
+
+
+@pytest.mark.parametrize(
+    ("slot", "place", "more"),
+    [
+        (1, Place("g", "orders", 2), {}),
+        (0, Place("g", "orders", 3), {}),
+        (1, Place("g", "orders", 3), {"phase": "restoring"}),
+        (1, Place("g", "orders", 3), {"pid": 2**22 + 1}),
+        (1, Place("g", "orders", 3), {}),
+    ],
+    ids=["another_partition", "itself", "not_open", "dead", "no_answer"],
+)
+async def test_no_other_worker_is_taken_for_the_one_that_has_it(tmp_path, slot, place, more):
+    """Then the client is told to come again: a guess would show what another partition holds."""
+    _worker_file(tmp_path, slot, 1, **more)
+    request = PageRequest("GET", "/a")
+    assert await WorkersHere(tmp_path, 0, "127.0.0.1").ask(place, request) is None

@@ -1,0 +1,262 @@
+"""Pages of an app on the engine: what they read, when they answer, and what they refuse."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams import App, Record
+from streams.connect.access.refusals import (
+    Forbidden,
+    KeyElsewhere,
+    NotCommitted,
+    PageFailed,
+    UnknownResource,
+    Unreadable,
+)
+from streams.core.errors import UnsupportedByDia, UsageError
+from streams.engine.pages import page_tables
+from streams.engine.pages.desk import FORWARDED, PageDesk
+from streams.engine.streams.page import PageRequest, PageResponse
+
+
+class Order(Record):
+    account: str
+    amount: float = 0.0
+
+
+def _bank():
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account", partitions=4)
+    totals = app.Table("totals", default=float)
+    seen = app.SetTable("seen")
+
+    @app.agent(orders)
+    async def count(stream):
+        async for order in stream:
+            totals[order.account] += order.amount
+            seen[order.account].add(int(order.amount))
+
+    @app.page("/totals/{account}/")
+    @app.table_route(table=totals, match_info="account")
+    async def total(web, request, account):
+        return web.json({account: totals[account], "there": account in totals})
+
+    @app.page("/totals")
+    async def every(web, request):
+        return web.json(dict(sorted(totals.items())))
+
+    @app.page("/order", methods=["POST"])
+    async def order(web, request):
+        await orders.send(value=Order(**await request.json()))
+        return web.text("sent", status=202)
+
+    @app.page("/wrong")
+    async def wrong(web, request):
+        if "write" in request.query:
+            totals["a"] = 7.0
+        if "change" in request.query:
+            seen["a"].add(99)
+            return web.text(str(sorted(seen["a"])))
+        return {"no": "answer"}
+
+    return app, orders, totals
+
+
+def test_a_page_shows_what_the_tables_hold(app_tester):
+    """Of every partition that the process has, with the default for a key that is not there."""
+    app, orders, _ = _bank()
+    tester = app_tester(app)
+    for account, amount in (("a", 1.0), ("b", 2.0), ("a", 0.5)):
+        tester.send(orders, Order(account=account, amount=amount))
+    assert tester.page("/totals/a/").body == b'{"a":1.5,"there":true}'
+    assert tester.page("/totals/x/").body == b'{"x":0.0,"there":false}'
+    assert tester.page("/totals").body == b'{"a":1.5,"b":2.0}'
+    tester.crash()
+    assert tester.page("/totals/a/").body == b'{"a":1.5,"there":true}'
+
+
+def test_a_page_sends_as_a_client_does(app_tester):
+    """What it sends is delivered before it answers; the agent counts it as any record."""
+    app, _, _ = _bank()
+    tester = app_tester(app)
+    answered = tester.page("/order", method="POST", body=b'{"account":"a","amount":3}')
+    assert (answered.status, answered.body) == (202, b"sent")
+    tester.settle()
+    assert tester.table("totals") == {"a": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "error"),
+    [
+        ("/nothing", "GET", UnknownResource),
+        ("/totals/a", "GET", UnknownResource),
+        ("/totals", "POST", Unreadable),
+        ("/order", "GET", Unreadable),
+        ("/wrong", "GET", PageFailed),
+    ],
+)
+def test_what_is_no_page_is_refused(app_tester, path, method, error):
+    """And a page that gives no answer is a fault of the app, which the log names."""
+    app, _, _ = _bank()
+    with pytest.raises(error):
+        app_tester(app).page(path, method=method)
+
+
+def test_a_page_changes_no_table(app_tester):
+    """Only events do, in their transaction; not even a set that is changed in place."""
+    app, orders, _ = _bank()
+    tester = app_tester(app)
+    tester.send(orders, Order(account="a", amount=1.0))
+    with pytest.raises(PageFailed, match="TableMisused"):
+        tester.page("/wrong", query={"write": "1"})
+    assert tester.page("/wrong", query={"change": "1"}).body == b"[1]"
+    tester.settle()
+    assert tester.table("seen") == {"a": {1}}
+
+
+def test_a_page_does_not_see_the_middle_of_an_event(app_tester):
+    """What an event has written so far may be dropped, and its agent may wait for hours."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account", partitions=1)
+    totals = app.Table("totals", default=float)
+    seen = []
+
+    @app.page("/totals/{account}")
+    async def total(web, request, account):
+        return web.json([totals[account], totals.get("b", -1.0), len(totals)])
+
+    @app.agent(orders)
+    async def count(stream):
+        async for order in stream:
+            totals[order.account] += order.amount
+            totals["b"] = 9.0
+            await asyncio.sleep(1.0)
+            seen.append((await _desk(tester).answer(PageRequest("GET", "/totals/a"))).body)
+
+    tester = app_tester(app)
+    for _ in range(2):
+        tester.send(orders, Order(account="a", amount=1.0))
+    assert seen == [b"[0.0,-1.0,0]", b"[1.0,9.0,2]"]
+
+
+def test_an_answer_waits_for_the_commit_of_what_it_shows(app_tester):
+    """A crash before that commit would take the shown value back."""
+    app, _, _ = _bank()
+    tester = app_tester(app)
+    [group] = tester._process.worker.groups
+    committed = []
+
+    async def asked():
+        producer = tester._world.broker.plain_producer()
+        await (await producer.send("orders", b"a", b'{"account":"a","amount":2.0}', ()))
+        held = {one.tp.partition: one for one in group.partitions.values()}
+        while not any(one.partition.state.tables["totals"].changed for one in held.values()):
+            await tester._world.clock.sleep(0.001)
+        before = sum(one.partition.state.link.seq for one in held.values())
+        answered = await _desk(tester).answer(PageRequest("GET", "/totals/a/"))
+        committed.append(sum(one.partition.state.link.seq for one in held.values()) - before)
+        return answered
+
+    answered = tester._run(asked())
+    assert answered.body == b'{"a":2.0,"there":true}'
+    assert committed == [1]
+
+
+def test_an_answer_is_not_given_where_the_commit_does_not_come(app_tester, monkeypatch):
+    """The partition goes to another worker meanwhile, or its broker is away: nothing is shown."""
+    monkeypatch.setattr(page_tables, "COMMIT_WAIT_S", 0.0)
+    app, _, _ = _bank()
+    tester = app_tester(app)
+    for part in _parts(tester):
+        part._dirty["a"] = None
+    with pytest.raises(NotCommitted):
+        tester.page("/totals/a/")
+    for part in _parts(tester):
+        part._dirty.clear()
+
+
+def _parts(tester):
+    [group] = tester._process.worker.groups
+    return [one.partition.state.tables["totals"] for one in group.partitions.values()]
+
+
+class Elsewhere:
+    """Another worker, which answers."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def ask(self, place, request):
+        self.asked.append((place, request.path))
+        return PageResponse(b"there") if place.partition >= 0 else None
+
+
+def _desk(tester, owners=None):
+    worker, agents = tester._process.worker, tuple(tester.app.agents.values())
+    clock = tester._world.clock
+    return PageDesk(tester.app.own_pages, agents, worker.groups, worker.background, clock, owners)
+
+
+def test_a_key_of_another_worker_is_asked_for_there_once(app_tester):
+    """A request that was sent on goes no further: two workers in a rebalance must not play it back
+    and forth."""
+    app, _, _ = _bank()
+    tester = app_tester(app)
+    [group] = tester._process.worker.groups
+    other, desk = Elsewhere(), None
+    for held in group.partitions.values():
+        held.phase = "restoring"
+    desk = _desk(tester, other)
+    assert tester._run(desk.answer(PageRequest("GET", "/totals/a/"))).body == b"there"
+    [(place, path)] = other.asked
+    assert (place.group, place.topic, path) == ("acme-group", "orders", "/totals/a/")
+    sent_on = PageRequest("GET", "/totals/a/", headers={FORWARDED: "1"})
+    with pytest.raises(KeyElsewhere):
+        tester._run(desk.answer(sent_on))
+    with pytest.raises(KeyElsewhere):
+        tester.page("/totals/a/")
+    for held in group.partitions.values():
+        held.phase = "ready"
+
+
+def test_a_token_of_one_tenant_sees_no_page_of_all(app_tester):
+    """Unless the page says that it keeps to the tenant of the token."""
+    app, _, _ = _bank()
+
+    @app.page("/mine", tenants=True)
+    async def mine(web, request):
+        return web.json(request.tenant)
+
+    tester = app_tester(app)
+    desk = _desk(tester)
+    bound = PageRequest("GET", "/totals", tenant="t")
+    with pytest.raises(Forbidden):
+        tester._run(desk.answer(bound))
+    assert tester._run(desk.answer(PageRequest("GET", "/mine", tenant="t"))).body == b'"t"'
+
+
+@pytest.mark.parametrize(
+    ("path", "match"),
+    [("no/slash", "a path is made of"), ("/a/{b", "a path is made of"), ("/totals", "two pages")],
+)
+def test_a_wrong_page_is_refused_at_its_declaration(path, match):
+    """One sentence; nothing is registered."""
+    app, _, totals = _bank()
+    before = app.own_pages
+    with pytest.raises(UsageError, match=match):
+        app.page(path)(_nothing)
+    with pytest.raises(UnsupportedByDia, match="no classes of views"):
+        app.page("/view")(type("View", (), {}))
+    with pytest.raises(UsageError, match="has no such part"):
+        app.page("/x/{a}")(app.table_route(totals, match_info="b")(_nothing))
+    with pytest.raises(UsageError, match="either match_info or query_param"):
+        app.table_route(totals)
+    with pytest.raises(UnsupportedByDia, match="has windows"):
+        app.table_route(app.Table("w", default=int).tumbling(10, expires=60), match_info="a")
+    assert app.own_pages == before
+
+
+async def _nothing(web, request):
+    return web.text("")

@@ -1,0 +1,184 @@
+"""A member of a group before it joins, and what it says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS, RECORD_TRAINING, app
+from streams.connect.broker.partitioner import partition_of
+from streams.core.clock import settle
+from streams.core.errors import SourceNotLogAppendTime
+from streams.core.resilience.deadline import Deadline
+from streams.core.types import TopicPartition
+from streams.engine.runtime.status_file import StatusFile
+from streams.engine.runtime.worker import Worker
+from streams.operate.topics.topics import apply, plan, wanted_topics
+
+
+def _worker(rig, *agents) -> Worker:
+    return Worker(
+        agents=agents or (AGGREGATE_METRICS,),
+        broker=rig.broker,
+        shards=rig.shards,
+        stores=lambda group: rig.disk,
+        clock=rig.clock,
+        settings=rig.settings,
+        metrics=rig.metrics,
+        instance_id="host-0",
+    )
+
+
+class _Idle:
+    """A listener of a consumer that owns nothing."""
+
+    async def on_assigned(self, partitions):
+        pass
+
+    async def on_revoked(self, partitions):
+        pass
+
+
+async def test_a_source_with_producers_timestamps_is_refused(rig):
+    """TTLs and ages are counted in append time: a producer's clock must not move them."""
+    admin = await rig.broker.admin()
+    await admin.alter_config(MODEL_METRICS.name, {"message.timestamp.type": "CreateTime"})
+    with pytest.raises(SourceNotLogAppendTime, match="dia topics plan"):
+        await _worker(rig).groups[0].start()
+
+
+async def test_a_missing_topic_is_waited_for(rig):
+    """`dia topics apply` may come after the worker; nothing is created behind its back."""
+    admin = await rig.broker.admin()
+    config = (await admin.describe_topics())[MODEL_METRICS.dlq]
+    await admin.delete_topics([MODEL_METRICS.dlq])
+    worker = _worker(rig)
+    joining = asyncio.ensure_future(worker.groups[0].start())
+    await settle()
+    await rig.clock.advance(30)
+    assert not joining.done()
+    await admin.create_topics([config])
+    await rig.clock.advance(5)
+    await joining
+    await worker.abandon()
+
+
+@pytest.fixture
+async def running(rig):
+    """A worker that has read three events, and time to commit them."""
+    await rig.produce_events(3)
+    worker = _worker(rig)
+    task = asyncio.ensure_future(worker.run(lambda: None))
+    await settle()
+    yield worker
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await worker.abandon()
+
+
+async def test_a_source_that_grows_under_it_is_read_once_its_topics_are_applied(
+    rig, running, tmp_path
+):
+    """An operator adds partitions with Kafka's own tool: `dia topics apply` is the way out, and
+    neither a restart nor a second tool is needed."""
+    source = TopicPartition(MODEL_METRICS.name, 1)
+    admin = await rig.broker.admin()
+    await admin.create_partitions({MODEL_METRICS.name: 2})
+    await rig.clock.advance(20)
+    said = json.loads(StatusFile(tmp_path, 0, 1).write(running))["partitions"]
+    waiting = {held["partition"]: held["waits_for"] for held in said}
+    assert waiting[0] == ""
+    assert "changelog/1 does not exist. Run `dia topics apply`" in waiting[1]
+    declared = wanted_topics(replace(app.topology, topics=(replace(MODEL_METRICS, partitions=1),)))
+    await apply(admin, plan(app.topology, declared, await admin.describe_topics()))
+    producer = rig.broker.plain_producer()
+    key = next(key for key in (b"t%d" % n for n in range(20)) if partition_of(key, 2) == 1)
+    event = rig.event(tenant_id=key.decode())
+    await (await producer.send(source.topic, key, event))
+    await rig.clock.advance(20)
+    assert rig.broker.committed("dia-group", source).offset == 1
+    assert not any(held.waits_for for held in running.groups[0].partitions.values())
+
+
+async def test_a_worker_with_other_agents_gets_their_topics_too(rig, running):
+    """It is the same slot of the same host: its group must not give it what its predecessor read,
+    and nothing else, for ever."""
+    await rig.clock.advance(5)
+    drain = asyncio.ensure_future(running.drain(Deadline(rig.clock, 20.0)))
+    await settle()
+    await rig.clock.advance(5)
+    await drain
+    for agents in ((AGGREGATE_METRICS, RECORD_TRAINING), (RECORD_TRAINING,)):
+        worker = _worker(rig, *agents)
+        task = asyncio.ensure_future(worker.run(lambda: None))
+        await settle()
+        await rig.clock.advance(rig.settings.session_timeout_s + 5)
+        owned = {tp.topic for group in worker.groups for tp in group.partitions}
+        assert owned == {agent.source.name for agent in agents}
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await worker.abandon()
+
+
+async def test_its_status_file_says_how_it_stands_until_it_ends(rig, running, tmp_path):
+    """`dia status` and the demo read it: never half of it, never an old one."""
+    file = StatusFile(tmp_path, 4, 8123)
+    file.write(running)
+    path = tmp_path / "workers" / "4.json"
+    assert json.loads(path.read_bytes())["settled"] is False
+    await rig.clock.advance(20)
+    file.write(running)
+    said = json.loads(path.read_bytes())
+    assert (said["slot"], said["http_port"], said["ready"]) == (4, 8123, True)
+    (partition,) = said["partitions"]
+    assert (partition["phase"], partition["lag"], partition["stopped_by"]) == ("ready", 0, None)
+    assert [each.name for each in path.parent.iterdir()] == ["4.json"]
+    file.remove()
+    file.remove()
+    assert not path.exists()
+
+
+async def test_it_settles_once_everything_is_acknowledged(rig, running):
+    """Lag 0, an empty outbox and no live window: what `settled` promises to outsiders."""
+    await rig.clock.advance(20)
+    assert not running.settled, "its window is open"
+    await rig.clock.advance(200)
+    assert running.settled
+    assert [row["n"] for row in rig.shards.m1_rows()] == [3]
+
+
+async def test_a_revoked_partition_is_not_settled(rig, running):
+    """While the group waits for a member, its log grows and the last answer is still fresh."""
+    await rig.clock.advance(220)
+    assert running.settled
+    absent = rig.broker.consumer(DIA_GROUP, [MODEL_METRICS.dlq], "host-1")
+    await absent.start(_Idle())
+    await rig.clock.advance(5)
+    assert running.settled
+    absent.mute()
+    rig.broker.rebalance(DIA_GROUP)
+    await settle()
+    await rig.produce_events(1)
+    (held,) = running.groups[0].partitions.values()
+    assert held.read_all, "by an answer from before the rebalance"
+    assert not running.settled
+    await rig.clock.advance(230)
+    assert running.settled
+    assert sum(row["n"] for row in rig.shards.m1_rows()) == 4
+    await absent.stop()
+
+
+async def test_a_drain_commits_what_is_folded(rig, running):
+    """The next owner folds nothing of it again."""
+    await rig.clock.advance(5)
+    await rig.produce_events(4)
+    await rig.clock.advance(0.3)
+    drain = asyncio.ensure_future(running.drain(Deadline(rig.clock, 20.0)))
+    await settle()
+    await rig.clock.advance(5)
+    await drain
+    committed = rig.broker.committed("dia-group", rig.opened_source)
+    assert committed.offset == 7

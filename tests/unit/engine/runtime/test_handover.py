@@ -1,0 +1,286 @@
+"""C5 and A5: what is handed over, what is owed again, and when an answer counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from agents.app import app
+from streams.connect.cache.shared import CacheKey
+from streams.connect.sinks.delivery import Delivery
+from streams.connect.sinks.rollup_queue import RollUpQueue
+from streams.core.clock import settle
+from streams.core.degradation.degradation import Degradation
+from streams.core.errors import ShardUnavailable
+from streams.engine.agents.agent import Change
+from streams.engine.runtime.commit.commit import commit
+from streams.engine.runtime.commit.handover import Handover
+from streams.engine.runtime.effects.cache_writes import CacheWrites
+from streams.engine.runtime.effects.sink_writes import SinkWrites
+from tests.unit.engine.runtime.conftest import CHANGELOG
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def handover(rig):
+    """Running targets over the rig's shards."""
+    delivery = Delivery(rig.shards, rig.clock, rig.metrics, batch_rows=100, queue_rows=100)
+    roll_ups = RollUpQueue(rig.shards, rig.clock, rig.metrics, interval_s=2.0)
+    caches = CacheWrites(rig.cache, rig.clock, rig.metrics)
+    tasks = [asyncio.ensure_future(target.run()) for target in (delivery, roll_ups, caches)]
+    degradation = Degradation(rig.clock, rig.metrics)
+    sinks = SinkWrites((), rig.settings, rig.clock, rig.metrics)
+    queues = (delivery, roll_ups, rig.clock, rig.metrics, caches, sinks)
+    yield Handover(app.targets, rig.shards, *queues, degradation)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _commit(rig, handover):
+    """C2 to C5, and the time the shards need."""
+    prepared = rig.partition.prepare(handover.room())
+    await commit(rig.partition, prepared, rig.opened.producer, rig.clock, rig.metrics, 4.0)
+    handover.committed(rig.partition, prepared)
+    await settle()
+
+
+async def _until_settled(rig, handover, rounds=60):
+    for _ in range(rounds):
+        last = rig.partition.progress.last_append_ms
+        rig.partition.idle_until(last + round(rig.clock.monotonic() * 1000) + DAY_MS)
+        if rig.partition.has_changes():
+            await _commit(rig, handover)
+        else:
+            handover.emit(rig.partition, rig.partition.take_emissions(handover.room()))
+        await rig.clock.advance(1.0)
+        if rig.partition.settled:
+            return True
+    return False
+
+
+async def test_rows_ledger_and_roll_ups_arrive_and_are_forgotten(rig, handover):
+    """At rest a partition owes nothing, and the tables agree."""
+    await rig.open()
+    await rig.produce_events(5)
+    await rig.produce(b"{")
+    await rig.fold()
+    assert await _until_settled(rig, handover)
+    assert [row["n"] for row in rig.shards.m1_rows()] == [5]
+    assert [row["n"] for row in rig.shards.rows("h1")] == [5]
+    assert [row["n"] for row in rig.shards.rows("d1")] == [5]
+    (ledger,) = rig.shards.rows("ledger")
+    assert (ledger["read"], ledger["applied"], ledger["dead"]) == (6, 5, 1)
+    assert [row["off"] for row in rig.shards.rows("dead_letters")] == [5]
+
+
+async def test_what_was_owed_is_owed_again_after_a_restart(rig, handover):
+    """The answer may have been lost with the process, or the row."""
+    for shard in rig.shards.faults:
+        shard.down = True
+    await rig.open()
+    await rig.produce_events(2)
+    await rig.produce(b"{")
+    await rig.fold()
+    await _commit(rig, handover)
+    handover.forget(rig.partition)
+    for shard in rig.shards.faults:
+        shard.down = False
+    await rig.clock.advance(60)
+    assert rig.shards.rows("ledger") == rig.shards.rows("dead_letters") == []
+    await rig.open()
+    handover.repeat(rig.partition)
+    assert await _until_settled(rig, handover)
+    assert len(rig.shards.rows("ledger")) == len(rig.shards.rows("dead_letters")) == 1
+
+
+def simulation(key):
+    """A row of `simulations`, without what the commit adds."""
+    row = dict.fromkeys(("request_id", "model", "policy", "scenario", "status"), "x")
+    row |= dict.fromkeys(("error_code", "error_message", "summary"), "")
+    row |= dict.fromkeys(("priority", "trials", "repeated", "part", "off"), 1)
+    row |= dict.fromkeys(("requested", "started", "finished"), 1_700_000_000_000)
+    return {**row, "tenant": "t", "idempotency_key": key}
+
+
+async def test_facts_of_a_commit_reach_their_shards_even_after_a_restart(rig, handover):
+    """They are owed by the state like every effect, and belong to the commit that decided them."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    for number in range(20):
+        rig.partition.fact("simulations", simulation(f"k{number}"))
+    assert rig.shards.rows("simulations") == []
+    await rig.commit()
+    await rig.open()
+    handover.repeat(rig.partition)
+    assert await _until_settled(rig, handover)
+    rows = rig.shards.rows("simulations")
+    assert sorted(row["idempotency_key"] for row in rows) == sorted(f"k{n}" for n in range(20))
+    assert {row["ver"] for row in rows} == {1}
+    assert not rig.partition.outbox
+
+
+async def test_many_facts_of_one_commit_fit_the_changelog(rig, handover):
+    """One entry too large for a record would be refused at every attempt, for ever."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    for number in range(30):
+        rig.partition.fact("simulations", simulation(f"k{number}") | {"summary": "x" * 60_000})
+    await _commit(rig, handover)
+    assert max(len(value or b"") for value in rig.contents(CHANGELOG).values) < 900 << 10
+    assert await _until_settled(rig, handover)
+    assert len(rig.shards.rows("simulations")) == 30
+
+
+async def test_changes_wait_for_an_absent_cache_and_only_the_newest_does(rig, handover):
+    """Redis away costs nobody anything: what waits is one entry a name, owed after a restart too."""
+    await rig.open()
+    rig.cache.stop()
+    for number in range(3):
+        await rig.produce_events(1)
+        await rig.fold()
+        rig.partition.change(Change("model", "n", b"%d" % number, (b"event %d" % number,)))
+        await _commit(rig, handover)
+    handover.forget(rig.partition)
+    await rig.open()
+    handover.repeat(rig.partition)
+    await rig.clock.advance(60)
+    assert len(rig.partition.outbox) >= 1
+    rig.cache.restart()
+    assert await _until_settled(rig, handover)
+    assert (await rig.cache.read(CacheKey("model", "n")))[:3] == (3, 3, b"+2")
+    assert rig.cache.told == [b"event 2"]
+
+
+async def test_nothing_is_told_before_its_commit(rig, handover):
+    """What a commit that fails would have changed must not be in any cache."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    rig.partition.change(Change("model", "n", b"v", ()))
+    rig.partition.prepare([100, 100])
+    await rig.clock.advance(10)
+    assert (await rig.cache.read(CacheKey("model", "n")))[:3] == (None, None, None)
+
+
+async def test_an_answer_after_the_partition_was_dropped_acts_on_nothing(rig, handover):
+    """Its successor owes the effect itself; an early delete would lose it."""
+    for shard in rig.shards.faults:
+        shard.slow_s = 5.0
+    await rig.open()
+    await rig.commit_events(1)
+    await rig.produce_events(1)
+    await rig.fold()
+    await _commit(rig, handover)
+    dropped = rig.partition
+    handover.forget(dropped)
+    await rig.clock.advance(20)
+    assert not dropped.outbox.changed
+    assert dropped.outbox
+
+
+@pytest.mark.parametrize("refusing", [{"h1"}, {"d1"}, {"h1", "d1"}])
+async def test_an_old_window_refused_by_one_table_waits_for_the_other(
+    rig, handover, refusing, monkeypatch
+):
+    """Its state may go only when hours and days both have answered: else a crash in between
+    would leave one of them without the rows that were not refused."""
+    rig.settings = replace(rig.settings, m1_retention_days=8)
+    await rig.open()
+    old = rig.clock.now_ms() - 6 * DAY_MS - DAY_MS // 2
+    await rig.produce_events(2, ts=old, model_id="good")
+    await rig.produce_events(3, ts=old, model_id="bad")
+    await rig.fold()
+    away = {"d1"}
+    insert = rig.shards.insert
+
+    async def insert_unless_away(shard, chunks):
+        if chunks[0].table in away:
+            raise ShardUnavailable("this table is away")
+        await insert(shard, chunks)
+
+    monkeypatch.setattr(rig.shards, "insert", insert_unless_away)
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: table in refusing and row["model"] == "bad"
+    assert not await _until_settled(rig, handover, rounds=10)
+    assert len(rig.partition.windows) == 2
+    away.clear()
+    assert await _until_settled(rig, handover)
+    for table in ("h1", "d1"):
+        found = {row["model"]: row["n"] for row in rig.shards.rows(table)}
+        assert found["good"] == 2
+        assert ("bad" in found) == (table not in refusing)
+    assert [row["stage"] for row in rig.shards.rows("dead_letters")] == ["sink"]
+    assert rig.shards.m1_rows() == []
+
+
+async def test_a_refused_row_becomes_one_dead_letter_with_the_row_in_it(rig, handover):
+    """Nothing is dropped: the letter can be inserted after a fix."""
+    await rig.open()
+    await rig.produce_events(2, model_id="good")
+    await rig.produce_events(3, model_id="bad")
+    await rig.fold()
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: row.get("model") == "bad"
+    assert await _until_settled(rig, handover)
+    assert {row["model"]: row["n"] for row in rig.shards.m1_rows()} == {"good": 2}
+    (value,) = rig.contents(rig.partition_dlq).values
+    assert b'"model":"bad"' in value
+    assert b'"n":3' in value
+
+
+async def test_a_refused_fact_becomes_one_dead_letter_with_the_row_in_it(rig, handover):
+    """The rows beside it are stored, a restart in between changes nothing, and nothing is owed."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    for key in ("good", "bad"):
+        rig.partition.fact("simulations", simulation(key))
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: row.get("idempotency_key") == "bad"
+    prepared = rig.partition.prepare(handover.room())
+    await commit(rig.partition, prepared, rig.opened.producer, rig.clock, rig.metrics, 4.0)
+    handover.committed(rig.partition, prepared)
+    await rig.clock.advance(1.0)
+    handover.forget(rig.partition)
+    await rig.open()
+    handover.repeat(rig.partition)
+    assert await _until_settled(rig, handover)
+    assert [row["idempotency_key"] for row in rig.shards.rows("simulations")] == ["good"]
+    (value,) = rig.contents(rig.partition_dlq).values
+    letter = json.loads(value)
+    assert (letter["table"], letter["idempotency_key"], letter["ver"]) == ("simulations", "bad", 1)
+    (shown,) = rig.shards.rows("dead_letters")
+    assert (shown["error_code"], shown["stage"], shown["off"]) == ("row_refused", "sink", 1)
+
+
+async def test_of_refused_ledger_rows_only_the_last_becomes_a_dead_letter(rig, handover):
+    """A later row of the same partition says all that the refused one said."""
+    await rig.open()
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: table == "ledger"
+    for _ in range(3):
+        await rig.produce_events(1)
+        await rig.fold()
+        await _commit(rig, handover)
+    assert await _until_settled(rig, handover)
+    (value,) = rig.contents(rig.partition_dlq).values
+    assert (json.loads(value)["table"], json.loads(value)["read"]) == ("ledger", 3)
+
+
+async def test_a_refused_row_of_dead_letters_makes_no_dead_letter(rig, handover):
+    """The letter that it shows is in Kafka; one about the row would be refused like the row."""
+    await rig.open()
+    for shard in rig.shards.faults:
+        shard.refuse = lambda table, row: table == "dead_letters"
+    await rig.produce(b"{")
+    await rig.fold()
+    assert await _until_settled(rig, handover)
+    assert rig.contents(rig.partition_dlq).values == [b"{"]
+    assert rig.shards.rows("dead_letters") == []

@@ -1,0 +1,50 @@
+"""Who a worker process is to its group: one id for one slot of one folder, held by one process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from streams.core.errors import SlotInUse
+from streams.engine.runtime.identity import SlotLock, instance_id, member_id
+
+_HOLD = """
+import sys
+from pathlib import Path
+from streams.engine.runtime.identity import SlotLock, instance_id
+lock = SlotLock(Path(sys.argv[1]), 0)
+print(instance_id(Path(sys.argv[1]), 0), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_id_is_stable_and_belongs_to_one_folder_and_slot(tmp_path):
+    """A restart must be recognised; two folders on one host must not evict each other."""
+    mine = instance_id(tmp_path / "a", 0)
+    assert mine == instance_id(tmp_path / "a", 0)
+    assert len({mine, instance_id(tmp_path / "a", 1), instance_id(tmp_path / "b", 0)}) == 3
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["id"], "no draft is left"
+
+
+def test_other_topics_are_another_member_and_their_order_is_none():
+    """Kafka gives a known id its old partitions, whatever topics it names now."""
+    one = member_id("host-0", ["a", "b"])
+    assert one == member_id("host-0", ["b", "a"])
+    assert len({one, member_id("host-0", ["a"]), member_id("host-1", ["a", "b"])}) == 3
+    assert one.startswith("host-0-")
+
+
+def test_a_held_slot_is_refused_until_its_process_ends_however_it_ends(tmp_path):
+    """The kernel gives the lock back, also after kill -9."""
+    command = [sys.executable, "-c", _HOLD, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline().strip() == instance_id(tmp_path, 0)
+        with pytest.raises(SlotInUse, match="slot 0"):
+            SlotLock(tmp_path, 0)
+        SlotLock(tmp_path, 1).close()
+        holder.kill()
+    SlotLock(tmp_path, 0).close()

@@ -1,0 +1,378 @@
+"""J1 to J6, one step at a time: what is read, judged, answered, passed and skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from agents.app import SIMULATE_DECISION
+from streams.core.clock import settle
+from streams.core.errors import ProcessDied
+from tests.unit.engine.runtime.job_desk import SETTINGS, SOURCE, Desk
+
+
+@pytest.fixture
+async def desk():
+    made = Desk()
+    await made.create_topics()
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_the_offset_follows_the_unfinished_and_not_the_finished(desk):
+    """Otherwise a crash would lose what was read and not done: lag is the work that is left."""
+    first, second, third = [await desk.ask(f"k{n}") for n in range(3)]
+    await desk.read()
+    await desk.finish(second, third)
+    await desk.commit()
+    assert (desk.committed(), set(desk.results())) == (0, {second, third})
+    counters = desk.partition.state.link.counters
+    assert (counters.read, counters.applied) == (0, 0)
+    await desk.finish(first)
+    await desk.commit()
+    counters = desk.partition.state.link.counters
+    assert (desk.committed(), counters.read, counters.applied) == (3, 3, 3)
+
+
+async def test_a_commit_settles_what_it_answers_and_what_lies_before(desk):
+    """Whoever follows a request by a trace is led to the commit that holds its answer."""
+    first, second, _ = [await desk.ask(f"k{n}") for n in range(3)]
+    await desk.read()
+    await desk.finish(second)
+    await desk.commit()
+    assert [desk.partition.settles(offset) for offset in range(3)] == [False, True, False]
+    await desk.finish(first)
+    await desk.commit()
+    assert [desk.partition.settles(offset) for offset in range(3)] == [True, True, False]
+
+
+async def test_after_a_crash_only_unfinished_work_runs_again(desk):
+    """What was committed above the prefix is skipped when it is read again."""
+    first, second, third = [await desk.ask(f"k{n}") for n in range(3)]
+    await desk.read()
+    await desk.finish(second)
+    await desk.commit()
+    await desk.finish(third)
+    await desk.crash()
+    await desk.read()
+    await desk.finish(first)
+    await desk.commit()
+    assert desk.committed() == 3
+    assert {name: found["summary"] for name, found in desk.results().items()} == {
+        first: {"run": 4},
+        second: {"run": 2},
+        third: {"run": 5},
+    }
+
+
+async def test_repeats_get_results_of_their_own_with_the_summary_of_the_first(desk):
+    """Whether they come while the first runs, after it, or after a crash; it runs once."""
+    first, during = await desk.ask("k"), await desk.ask("k")
+    await desk.read()
+    await desk.finish(first)
+    after = await desk.ask("k", ts=desk.clock.now_ms() + 5, priority=9)
+    await desk.read()
+    await desk.commit()
+    await desk.crash()
+    later = await desk.ask("k")
+    await desk.read()
+    await desk.commit()
+    results = desk.results()
+    assert set(results) == {first, during, after, later}
+    assert {json.dumps(found["summary"]) for found in results.values()} == {'{"run": 1}'}
+    counters = desk.partition.state.link.counters
+    assert (counters.applied, counters.duplicates) == (1, 3)
+
+
+async def test_a_key_with_another_payload_is_a_dead_letter_also_while_the_first_runs(desk):
+    """It must never be merged in silence, nor answered with what it did not ask for."""
+    first = await desk.ask("k")
+    await desk.ask("k", trials=2)
+    await desk.read()
+    await desk.finish(first)
+    await desk.ask("k", parameters={"x": 1})
+    await desk.read()
+    await desk.commit()
+    assert desk.dead() == ["idempotency_conflict"] * 2
+    assert set(desk.results()) == {first}
+
+
+async def test_a_key_is_new_again_after_its_time(desk):
+    """The time counts from the first request's append and is not refreshed by repeats."""
+    first = await desk.ask("k")
+    await desk.read()
+    await desk.finish(first)
+    await desk.clock.advance(SETTINGS.dedupe_ttl_s + 1)
+    again = await desk.ask("k", trials=7)
+    await desk.read()
+    await desk.finish(again)
+    await desk.commit()
+    assert desk.results()[again]["summary"] == {"run": 2}
+
+
+async def test_reading_stops_at_the_bound_and_goes_on_when_the_prefix_moves(desk):
+    """One request that takes an hour must not fill the memory with what came after it."""
+    asked = [await desk.ask(f"k{n}") for n in range(8)]
+    await desk.read()
+    assert (desk.partition.position, desk.partition.fill) == (5, 1.0)
+    await desk.finish(*asked[1:5])
+    await desk.read()
+    assert desk.partition.position == 5
+    await desk.finish(asked[0])
+    await desk.read()
+    assert desk.partition.position == 8
+
+
+async def test_a_cancelled_request_says_so_and_so_does_the_one_that_cancelled(desk):
+    """Both in one commit; what is finished, or never was, cannot be cancelled any more."""
+    running, done = await desk.ask("running"), await desk.ask("done")
+    await desk.read()
+    await desk.finish(done)
+    asked = [
+        await desk.ask(f"c-{key}", scenario="cancel", parameters={"idempotency_key": key})
+        for key in ("running", "done")
+    ]
+    await desk.read()
+    await desk.commit()
+    results = desk.results()
+    assert results[running]["status"] == "cancelled"
+    assert results[running]["error"]["code"] == "cancelled"
+    assert results[done]["status"] == "completed"
+    assert [results[name]["summary"]["cancelled"] for name in asked] == [True, False]
+    assert desk.committed() == 4
+
+
+async def test_bad_requests_are_dead_letters_and_do_not_hold_the_prefix(desk):
+    """Poison between two requests is passed like anything that is finished."""
+    producer = desk.broker.plain_producer()
+    await (await producer.send(SOURCE.topic, b"t", b"{"))
+    first = await desk.ask("k")
+    await desk.read()
+    await desk.finish(first)
+    await desk.commit()
+    assert (desk.dead(), desk.committed()) == (["invalid_json"], 2)
+    assert desk.partition.state.link.counters.dead_by_code == {"invalid_json": 1}
+
+
+async def test_hooks_are_told_of_what_is_committed_and_not_before(desk):
+    """What a hook does cannot be taken back: the result must be true by then."""
+    first, _ = await desk.ask("k"), await desk.ask("k")
+    await desk.read()
+    await desk.finish(first)
+    prepared = await desk.commit()
+    assert desk.hand.told == []
+    for tell in prepared.told:
+        tell()
+    assert desk.hand.told == [first]
+
+
+async def test_a_bug_in_the_agent_stops_the_partition_with_nothing_half_done(desk, monkeypatch):
+    """The request stays unfinished: after the fix it runs again."""
+    first = await desk.ask("k")
+    await desk.read()
+    broken = replace(SIMULATE_DECISION, answer=lambda event, outcome, place: 1 / 0)
+    monkeypatch.setattr(desk.partition, "_jobs", broken)
+    await desk.finish(first)
+    assert desk.partition.failure.code == "agent_failed"
+    assert not desk.partition.has_changes()
+
+
+async def _give_up(desk, request_id):
+    """Every attempt of the request ends with its process."""
+    desk.hand.failing[request_id] = [ProcessDied("as told") for _ in range(3)]
+    await desk.finish(request_id)
+    loop = asyncio.ensure_future(desk.dispatcher.run())
+    await settle()
+    await desk.clock.advance(5.0)
+    loop.cancel()
+
+
+async def test_what_is_given_up_is_a_dead_letter_and_its_requester_is_answered(desk):
+    """The record is good: it must be kept where a replay finds it, and somebody waits for it."""
+    first = await desk.ask("k")
+    await desk.read()
+    await _give_up(desk, first)
+    await desk.commit()
+    result = desk.results()[first]
+    assert (result["status"], result["error"]["code"]) == ("failed", "retries_exhausted")
+    assert "process_died: as told" in result["error"]["message"]
+    assert desk.dead() == ["retries_exhausted"]
+    (letter,) = desk.letters()
+    assert letter["dia.dlq.attempts"] == b"3"
+    assert letter["dia.dlq.stage"] == b"process"
+    assert desk.committed() == 1
+    assert desk.partition.state.link.counters.dead_by_code == {"retries_exhausted": 1}
+
+
+async def test_a_repeat_of_what_is_given_up_runs_in_its_place(desk):
+    """It asked again, and the cause may be gone; those behind it wait for it."""
+    first, second, third = [await desk.ask("k") for _ in range(3)]
+    await desk.read()
+    await _give_up(desk, first)
+    assert desk.hand.started == [first] * 3 + [second]
+    await desk.finish(second)
+    await desk.commit()
+    results = desk.results()
+    assert results[first]["status"] == "failed"
+    assert results[second]["summary"] == results[third]["summary"] == {"run": 4}
+    counters = desk.partition.state.link.counters
+    assert (counters.applied, counters.duplicates, counters.dead) == (1, 1, 1)
+
+
+async def _chain(desk):
+    """Three requests of a key: the second repeats the first, the third only the second."""
+    asked = [await desk.ask("k")]
+    for pause_s in (SETTINGS.dedupe_ttl_s - 10, 20):
+        await desk.clock.advance(pause_s)
+        asked.append(await desk.ask("k"))
+    await desk.read()
+    return asked
+
+
+async def test_a_request_waits_for_a_repeat_that_may_become_its_first(desk):
+    """If the third ran at once, and the first was then given up, two runs of the key would be
+    true within its time."""
+    first, second, third = await _chain(desk)
+    await desk.clock.advance(1.0)
+    assert desk.hand.started == [first]
+    await _give_up(desk, first)
+    assert desk.hand.started == [first] * 3 + [second]
+    await desk.finish(second)
+    await desk.commit()
+    results = desk.results()
+    assert results[second]["summary"] == results[third]["summary"] == {"run": 4}
+    counters = desk.partition.state.link.counters
+    assert (counters.applied, counters.duplicates, counters.dead) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+async def test_a_request_that_waited_for_no_repeat_of_its_own_runs(desk, trials):
+    """The second repeats the first, which has an outcome; so the third, too late for that one, is
+    a first request, whatever it asks."""
+    first = await desk.ask("k")
+    await desk.clock.advance(SETTINGS.dedupe_ttl_s - 10)
+    second = await desk.ask("k")
+    await desk.clock.advance(20)
+    third, fourth = await desk.ask("k", trials=trials), await desk.ask("k", trials=trials)
+    await desk.read()
+    await desk.finish(first)
+    assert desk.hand.started == [first, third]
+    await desk.finish(third)
+    await desk.commit()
+    results = {name: found["summary"]["run"] for name, found in desk.results().items()}
+    assert results == {first: 1, second: 1, third: 2, fourth: 2}
+
+
+async def test_cancellations_that_wait_for_each_other_are_answered_without_room():
+    """Requests are not held in memory here. The third cancellation is a repeat of the second alone,
+    so it is judged when the first has ended; by then there is nothing left to cancel."""
+    desk = Desk(replace(SETTINGS, max_ahead=20, max_ahead_bytes=0))
+    await desk.create_topics()
+    await desk.open()
+    target = await desk.ask("k")
+    cancels = {"scenario": "cancel", "parameters": {"idempotency_key": "k"}}
+    asked = [await desk.ask("c", **cancels)]
+    for pause_s in (SETTINGS.dedupe_ttl_s - 10, 20):
+        await desk.clock.advance(pause_s)
+        asked.append(await desk.ask("c", **cancels))
+    await desk.read()
+    await settle(200)
+    await desk.commit()
+    assert desk.partition.failure is None
+    results = desk.results()
+    assert results[target]["status"] == "cancelled"
+    cancelled = [results[request]["summary"]["cancelled"] for request in asked]
+    assert cancelled == [True, True, False]
+    await desk.close()
+
+
+async def test_what_is_cancelled_stays_cancelled_without_room_for_its_outcome():
+    """Its canceller was told so. A dead letter of it could be replayed, and then it would run."""
+    desk = Desk(replace(SETTINGS, quota_outcome_bytes=1))
+    await desk.create_topics()
+    await desk.open()
+    target = await desk.ask("k")
+    await desk.read()
+    cancels = {"scenario": "cancel", "parameters": {"idempotency_key": "k"}}
+    canceller = await desk.ask("c", **cancels)
+    await desk.read()
+    await desk.commit()
+    results = desk.results()
+    assert results[canceller]["summary"] == {"cancelled": True}
+    assert results[target]["status"] == "cancelled"
+    assert desk.dead() == []
+    await desk.close()
+
+
+async def test_what_is_given_up_is_not_remembered(desk):
+    """The same request must run, not hear of an old failure for an hour; and as nothing is
+    remembered of it, another payload under its key is no conflict."""
+    first = await desk.ask("k")
+    await desk.read()
+    await _give_up(desk, first)
+    await desk.commit()
+    await desk.crash()
+    other = await desk.ask("k", trials=7)
+    await desk.read()
+    await desk.finish(other)
+    await desk.commit()
+    assert desk.dead() == ["retries_exhausted"]
+    assert desk.results()[other]["status"] == "completed"
+
+
+async def test_a_replay_of_what_was_given_up_runs_and_is_answered(desk):
+    """A replayed record is the same request at another offset; it has no outcome yet."""
+    first = await desk.ask("k")
+    await desk.read()
+    await _give_up(desk, first)
+    await desk.commit()
+    await desk.ask("k", request_id=first)
+    await desk.read()
+    assert desk.hand.started == [first] * 4
+    await desk.finish(first)
+    await desk.commit()
+    assert desk.results()[first]["status"] == "completed"
+
+
+async def test_the_lag_in_time_is_the_age_of_the_oldest_unfinished_request(desk):
+    """An autoscaler follows it: steady traffic that is answered at once is no lag, and one request
+    that waits for a minute is a minute."""
+    assert desk.partition.behind_s(desk.clock.now_ms()) == 0
+    for number in range(20):
+        request = await desk.ask(f"k{number}")
+        await desk.read()
+        await desk.finish(request)
+        await desk.commit()
+        await desk.clock.advance(3.0)
+        assert desk.partition.behind_s(desk.clock.now_ms()) == 0
+    await desk.ask("slow")
+    await desk.clock.advance(1.0)
+    later = await desk.ask("quick")
+    await desk.read()
+    await desk.finish(later)
+    await desk.clock.advance(60.0)
+    assert desk.partition.behind_s(desk.clock.now_ms()) == 61.0
+
+
+async def test_a_request_that_waited_for_one_given_up_is_judged_again(desk):
+    """Found by the simulation: the broker's clock was ahead for one request, which was a first one
+    by that. What waited for it repeats an older one, and would after a crash."""
+    first = await desk.ask("k")
+    await desk.read()
+    await desk.finish(first)
+    ahead_ms = 2 * SETTINGS.dedupe_ttl_s * 1000
+    desk.clock.jump_wall(ahead_ms)
+    second = await desk.ask("k")
+    desk.clock.jump_wall(-ahead_ms)
+    third = await desk.ask("k")
+    await desk.read()
+    await _give_up(desk, second)
+    await desk.commit()
+    results = desk.results()
+    assert results[second]["error"]["code"] == "retries_exhausted"
+    assert results[third]["summary"] == results[first]["summary"] == {"run": 1}
+    assert desk.committed() == 3

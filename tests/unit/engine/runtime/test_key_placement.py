@@ -1,0 +1,116 @@
+"""Records that a producer with another partitioner sent: noticed by key, and refused if asked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from agents.app import app
+from streams.connect.broker.partitioner import partition_of
+from streams.core.errors import UsageError
+from streams.core.settings import load
+from streams.core.types import RecordBatch, TopicPartition
+from streams.dev.simulation.history import SETTINGS
+from streams.engine.runtime.partition.key_placement import KeyPlacement
+from streams.operate.replay.outgoing import outgoing
+from tests.unit.engine.runtime.running_world import HERE, TENANTS, THERE, counted, history, until
+
+REFUSING = replace(SETTINGS, misplaced_keys="refuse")
+
+
+def batch_of(tp, keys):
+    n = len(keys)
+    return RecordBatch(tp, 0, n, [*range(n)], [0] * n, [*keys], [b""] * n, [()] * n)
+
+
+async def misplace(world, tp, tenant):
+    """One event of ``tenant`` in ``tp``, wherever its key belongs."""
+    other = TopicPartition(tp.topic, 1 - tp.partition)
+    log, home = world.broker.log(tp), world.broker.log(other)
+    producer = world.broker.plain_producer()
+    at = home.high_watermark
+    value = (
+        b'{"tenant_id":"%s","model_id":"m","metric":"x","event_id":"same","ts":%d,"value":1}'
+        % (tenant.encode(), world.clock.now_ms())
+    )
+    await (await producer.send(tp.topic, tenant.encode(), value))
+    log.append(home._entries[at - home.start_offset])
+    world.broker._cluster.signal.notify()
+
+
+def misplaced(process, tp):
+    metrics = process.worker.groups[0]._metrics
+    labels = {"topic": tp.topic, "partition": str(tp.partition)}
+    return metrics.registry.get_sample_value("dia_misplaced_records_total", labels) or 0
+
+
+@given(st.lists(st.none() | st.binary(max_size=8), max_size=12), st.integers(1, 9), st.data())
+def test_exactly_the_keys_of_other_partitions_are_found(keys, partitions, data):
+    """By the same function that our own producers place them with."""
+    number = data.draw(st.integers(0, partitions - 1))
+    placement = KeyPlacement(TopicPartition("t", number), partitions)
+    batch = batch_of(TopicPartition("t", number), keys)
+    wrong = {k for k in keys if k is not None and partition_of(k, partitions) != number}
+    assert placement.look(batch) == wrong
+    assert placement.misplaced == sum(key in wrong for key in keys)
+
+
+def test_keys_placed_before_a_topic_grew_are_in_their_place():
+    """Growing a topic is an operator's right: its old records are no bad producer's."""
+    key = next(
+        b"%d" % n
+        for n in range(99)
+        if partition_of(b"%d" % n, 4) != 0 == partition_of(b"%d" % n, 2)
+    )
+    placement = KeyPlacement(TopicPartition("t", 0), 2)
+    placement.grown_to(4)
+    assert placement.look(batch_of(TopicPartition("t", 0), [key])) == set()
+
+
+def test_misplaced_records_are_counted_and_said_once():
+    """Both partitions are right by themselves: without this, twice counted looks like clean."""
+
+    async def story(world, process):
+        with capture_logs() as logs:
+            for _ in range(3):
+                await misplace(world, HERE, TENANTS[1])
+                await asyncio.sleep(2.0)
+            await until(lambda: misplaced(process, HERE) == 3)
+        assert misplaced(process, THERE) == 0
+        said = [line for line in logs if line["event"] == "keys_misplaced"]
+        assert len(said) == 1
+        assert "partitioner=murmur2_random" in said[0]["why"]
+        # One id in two partitions: what the metric and the audit warn of.
+        await until(lambda: counted(world, THERE) == 2)
+
+    history(story)
+
+
+def test_a_setting_refuses_them_as_dead_letters_that_a_replay_puts_right():
+    """Counted once in the partition that knows the id, and kept."""
+
+    async def story(world, process):
+        await misplace(world, HERE, TENANTS[1])
+        await until(lambda: misplaced(process, HERE) == 1)
+        await until(lambda: process.worker.settled)
+        assert counted(world, THERE) == 1
+        dlq = world.broker.log(TopicPartition(HERE.topic + ".dlq", HERE.partition)).readable()
+        [headers] = dlq.headers
+        assert dict(headers)["dia.dlq.error_code"] == b"key_misplaced"
+        from streams.operate.dlq.letter import letters
+
+        [letter] = letters(dlq, app.topology)
+        assert outgoing(letter, letter.original(), HERE.topic, 2, "p").tp == THERE
+
+    history(story, settings=REFUSING)
+
+
+def test_a_wrong_word_for_the_setting_is_refused():
+    """A misspelt "refuse" must not count in silence."""
+    with pytest.raises(UsageError, match="neither count nor refuse"):
+        load({"DIA_MISPLACED_KEYS": "reject"})

@@ -1,0 +1,99 @@
+"""A group's committed offsets that are reset or deleted by hand: exact, named, and set again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agents.app import DIA_GROUP
+from streams.core.topics.topology import DeclaredSource
+from streams.core.types import CommittedOffset, LogBounds
+from streams.engine.health.live_workers import Worker
+from streams.engine.health.observation import Observation, SourceObservation
+from streams.engine.health.rule import judge
+from tests.unit.engine.runtime.running_world import HERE, counted, held, history, send, until
+
+
+def move(world, offset):
+    """What `kafka-consumer-groups --reset-offsets`, or `--delete-offsets` (None), leaves."""
+    offsets = world.broker._cluster.group(DIA_GROUP).offsets
+    if offset is None:
+        del offsets[HERE]
+    else:
+        offsets[HERE] = CommittedOffset(offset, "")
+
+
+@pytest.mark.parametrize("offset", [0, 2, None])
+def test_a_moved_offset_under_a_running_worker_changes_no_count(offset):
+    """The state says what was read, whatever the group says; the next commit says it again."""
+
+    async def story(world, process):
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 5)
+        move(world, offset)
+        await send(world, HERE, 3)
+        await until(lambda: counted(world, HERE) == 8)
+        await asyncio.sleep(5.0)
+        assert counted(world, HERE) == 8
+        assert world.broker.committed(DIA_GROUP, HERE).offset == held(process, HERE).next_offset
+
+    history(story)
+
+
+@pytest.mark.parametrize("offset", [0, 2, None])
+def test_a_restart_sets_a_moved_offset_again_without_a_new_record(offset):
+    """Else lag would be shown for ever in a partition that gets no records."""
+
+    async def story(world, process):
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 5)
+        await asyncio.sleep(5.0)
+        left = world.broker.committed(DIA_GROUP, HERE)
+        await process.stop()
+        move(world, offset)
+        again = world.process(1)
+        again.start()
+        await until(
+            lambda: (world.broker.committed(DIA_GROUP, HERE) or left).metadata > left.metadata
+        )
+        assert world.broker.committed(DIA_GROUP, HERE).offset == left.offset
+        metrics = again.worker.groups[0]._metrics
+        labels = {"topic": HERE.topic, "partition": "0"}
+        assert metrics.registry.get_sample_value("dia_group_offset_moved_total", labels) == 1
+        await send(world, HERE, 3)
+        await until(lambda: counted(world, HERE) == 8)
+        await again.stop()
+        process.start()
+
+    history(story)
+
+
+def observed(committed, reached):
+    source = DeclaredSource("g", "t")
+    partition = {"group": "g", "topic": "t", "partition": 0, "next_offset": reached}
+    return Observation(
+        at_ms=0,
+        sources=(SourceObservation(source=source, logs={0: LogBounds(0, 9)}, committed=committed),),
+        workers=(Worker(pid=1, slot=0, partitions=[partition]),),
+    )
+
+
+def codes(observation):
+    return [one.code for one in judge(observation).findings]
+
+
+@pytest.mark.parametrize(
+    ("committed", "reached", "found"),
+    [
+        ({0: 3}, 7, True),
+        ({}, 7, True),
+        ({0: 7}, 7, False),
+        ({0: 8}, 7, False),  # committed since the worker was asked
+        ({}, None, False),  # it has not committed anything yet
+        (None, 7, False),  # the broker did not say
+    ],
+)
+def test_an_offset_below_what_its_owner_committed_is_a_finding(committed, reached, found):
+    """Lag looks like work that nobody does; `dia status` and `dia doctor` say what it is."""
+    assert ("group_offset_moved" in codes(observed(committed, reached))) is found

@@ -1,0 +1,41 @@
+"""Records behind the prefix of a job partition, as columns."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.engine.runtime.jobs.passing import Passing, Read
+
+
+@given(st.lists(st.one_of(st.integers(1, 6000), st.integers(-9000, -1)), max_size=12))
+def test_it_is_a_queue(steps):
+    """Whatever comes and goes: a record that is passed twice would count twice."""
+    passing, model, next_offset = Passing(), deque(), 10
+    for step in steps:
+        if step > 0:
+            offsets = range(next_offset, next_offset + 2 * step, 2)
+            passing.extend(offsets, (offset * 7 for offset in offsets))
+            model.extend(Read(offset, offset * 7) for offset in offsets)
+            next_offset += 2 * step
+        else:
+            for _ in range(min(-step, len(model))):
+                assert passing.drop_first() == model.popleft()
+        assert len(passing) == len(model)
+        if model:
+            assert (passing.first, passing.last) == (model[0], model[-1])
+    assert list(passing) == list(model)
+
+
+def test_a_record_takes_sixteen_bytes_and_what_is_passed_none():
+    """One tenant's slow request may hold a million records of others."""
+    passing = Passing()
+    passing.extend(range(100_000), range(100_000))
+    for _ in range(90_000):
+        passing.drop_first()
+    assert len(passing) == 10_000
+    columns = passing._offsets, passing._append_ms
+    assert sum(map(sys.getsizeof, columns)) < 16 * 40_000

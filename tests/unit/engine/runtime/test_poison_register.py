@@ -1,0 +1,238 @@
+"""A storm of poison, an operator, and workers that must hear of it without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS, app
+from streams.core.errors import BrokerUnavailable
+from streams.core.types import TopicPartition
+from streams.dev.simulation.history import SETTINGS
+from streams.dev.simulation.loop import VirtualLoop, run
+from streams.dev.simulation.world import World
+from streams.operate.breaker.poison_desk import let_through, states
+
+TOUCHY = replace(SETTINGS, poison_min_records=16, poison_window_s=3600.0)
+SOURCE = TopicPartition(MODEL_METRICS.name, 0)
+DLQ = TopicPartition(MODEL_METRICS.dlq, 0)
+PATIENCE_S = 600.0
+
+
+class Storm(World):
+    """A world of one partition, and short words for what happens in it."""
+
+    async def send(self, *, good: int = 0, bad: int = 0) -> None:
+        producer = self.broker.plain_producer()
+        for number in range(bad):
+            # Of many tenants: one alone could stop nothing.
+            await (await producer.send(SOURCE.topic, b"t%d" % (number % 10), b"{%d" % number))
+        for _ in range(good):
+            event = {"tenant_id": "t", "model_id": "m", "metric": "x", "ts": self.clock.now_ms()}
+            value = json.dumps({**event, "value": 1.0, "event_id": str(self.sent)}).encode()
+            self.sent += 1
+            await (await producer.send(SOURCE.topic, b"t", value))
+
+    sent = 0
+
+    async def until(self, done) -> None:
+        deadline = self.clock.monotonic() + PATIENCE_S
+        while not done():
+            assert self.clock.monotonic() < deadline
+            await asyncio.sleep(0.5)
+
+    def dead(self) -> list[bytes]:
+        return self.broker.log(DLQ).read_committed(0, 10**6).values
+
+    def counted(self) -> int:
+        return sum(row["n"] for shard in (0, 1) for row in self.shards.rows("m1", shard))
+
+    async def go_on(self) -> None:
+        """What `dia dlq breaker reset --yes` does."""
+        for state in await states(self.broker, app.topology):
+            if state.stopped:
+                await let_through(self.broker, self.clock, state, "ann")
+
+
+def held(process):
+    found = [p for group in process.worker.groups for p in group.partitions.values()]
+    return next((p for p in found if p.tp == SOURCE), None)
+
+
+def stopped(process) -> bool:
+    return (one := held(process)) is not None and one.phase == "stopped"
+
+
+def simulated(story) -> None:
+    loop = VirtualLoop()
+    world = Storm(loop, TOUCHY, [AGGREGATE_METRICS], partitions=1)
+
+    async def told() -> None:
+        await world.create_topics()
+        await story(world)
+
+    run(loop, told())
+
+
+def test_a_storm_writes_nothing_and_says_where_it_stands():
+    """An operator on another host must see what stands still, and the DLQ must not be flooded."""
+
+    async def story(world):
+        await world.send(good=10)
+        process = world.process(0)
+        process.start()
+        await world.until(lambda: held(process) and held(process).settled)
+        await world.send(bad=30)
+        await world.until(lambda: stopped(process))
+        [state] = await states(world.broker, app.topology)
+        assert (state.group, state.tp, state.stopped) == (DIA_GROUP, SOURCE, True)
+        assert 10 <= state.word.offset < 40
+        assert 2 * state.word.bad > state.word.records >= TOUCHY.poison_min_records
+        assert (state.committed, state.end) == (10, 40)
+        assert state.word.codes == {"invalid_json": state.word.bad}
+        assert world.dead() == []
+        await process.stop()
+
+    simulated(story)
+
+
+def test_what_was_let_through_becomes_dead_letters_without_a_restart():
+    """Bad ones once each, good ones counted, and the breaker watches again behind the mark."""
+
+    async def story(world):
+        await world.send(bad=30, good=5)
+        process = world.process(0)
+        process.start()
+        await world.until(lambda: stopped(process))
+        registry = process.worker.groups[0]._metrics.registry
+        told = {"topic": SOURCE.topic, "partition": "0", "code": "poison_storm"}
+        assert registry.get_sample_value("dia_partition_stopped", told) == 1.0
+        await world.go_on()
+        await world.until(lambda: held(process).settled)
+        assert registry.get_sample_value("dia_partition_stopped", told) is None
+        assert sorted(world.dead()) == sorted(b"{%d" % n for n in range(30))
+        assert world.counted() == 5
+        assert await states(world.broker, app.topology) == []
+        await world.send(bad=30)
+        await world.until(lambda: stopped(process))
+        [state] = await states(world.broker, app.topology)
+        assert state.stopped
+        assert state.word.offset >= 35
+        assert len(world.dead()) == 30
+        await process.stop()
+
+    simulated(story)
+
+
+def test_the_mark_outlives_the_worker_that_waited_for_it():
+    """kill -9 between the operator's word and its end: the next owner, on another host, passes
+    the same records, each once."""
+
+    async def story(world):
+        await world.send(bad=30, good=5)
+        process = world.process(0)
+        process.start()
+        await world.until(lambda: stopped(process))
+        await world.go_on()
+        await process.kill()
+        heir = world.process(0, host="other")
+        heir.start()
+        await world.until(lambda: held(heir) and held(heir).settled)
+        assert len(world.dead()) == 30
+        assert world.counted() == 5
+        await heir.stop()
+
+    simulated(story)
+
+
+def test_a_restart_alone_stops_again_where_it_stopped():
+    """The records are still bad: whoever restarts in a loop must not drain the topic."""
+
+    async def story(world):
+        await world.send(bad=30)
+        for slot in range(2):
+            process = world.process(slot)
+            process.start()
+            await world.until(lambda process=process: stopped(process))
+            await process.stop()
+        assert world.dead() == []
+
+    simulated(story)
+
+
+def test_poison_at_offset_zero_is_an_ordinary_dead_letter():
+    """A breaker that judged by the first record would refuse it for ever."""
+
+    async def story(world):
+        await world.send(bad=1, good=3)
+        process = world.process(0)
+        process.start()
+        await world.until(lambda: held(process) and held(process).settled)
+        assert (world.dead(), world.counted()) == ([b"{0"], 3)
+        assert held(process).stopped_by is None
+        await process.stop()
+
+    simulated(story)
+
+
+def test_a_broker_that_is_away_is_asked_again(monkeypatch):
+    """An outage while an operator decides must not leave the partition deaf."""
+
+    async def story(world):
+        await world.send(bad=30)
+        process = world.process(0)
+        process.start()
+        await world.until(lambda: stopped(process))
+        whole, asked = world.broker.admin, []
+
+        async def away():
+            asked.append(1)
+            raise BrokerUnavailable("away")
+
+        await world.go_on()
+        monkeypatch.setattr(world.broker, "admin", away)
+        await world.until(lambda: len(asked) > 3)
+        monkeypatch.setattr(world.broker, "admin", whole)
+        await world.until(lambda: held(process).settled)
+        assert len(world.dead()) == 30
+        await process.stop()
+
+    simulated(story)
+
+
+async def test_a_record_too_large_for_the_dlq_leaves_a_pointer_and_an_alert(rig):
+    """Compressed it fitted into the source; its letter says where it lies, and somebody is told
+    that it goes with the source's retention."""
+    admin = await rig.broker.admin()
+    # The broker in memory compresses nothing: a higher limit stands for it.
+    await admin.alter_config(SOURCE.topic, {"max.message.bytes": str(4 << 20)})
+    await rig.open()
+    await rig.produce(b'{"x": "' + b"y" * (3 << 20) + b'"}')
+    await rig.fold()
+    await rig.commit()
+    [headers] = rig.contents(rig.partition_dlq).headers
+    assert dict(headers)["dia.dlq.pointer"] == b"true"
+    assert rig.contents(rig.partition_dlq).values == [None]
+    told = {"topic": SOURCE.topic}
+    value = rig.metrics.registry.get_sample_value("dia_dead_letter_pointers_total", told)
+    assert value == 1.0
+
+
+@pytest.mark.parametrize("metadata", ["", "epoch=1", '{"state":"ajar"}', "{" * 5000])
+async def test_a_word_of_somebody_else_is_none(rig, metadata):
+    """A committed offset without our metadata is no permission for anything."""
+    from streams.core.types import CommittedOffset
+    from streams.engine.runtime.poison.poison_register import pass_mark, read_words, register_group
+
+    producer = rig.broker.transactional_producer("x")
+    await producer.start()
+    await producer.begin()
+    group = register_group(DIA_GROUP)
+    await producer.send_offsets({SOURCE: CommittedOffset(99, metadata)}, group)
+    await producer.commit()
+    admin = await rig.broker.admin()
+    assert await read_words(admin, DIA_GROUP, [SOURCE]) == {}
+    assert await pass_mark(admin, DIA_GROUP, SOURCE) == 0

@@ -1,0 +1,134 @@
+"""What was shed comes back once, whatever dies on the way (X7-X9)."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.app import MODEL_METRICS
+from streams.core.clock import VirtualClock
+from streams.core.errors import DiaError, ProducerFenced, RefusedBySafety
+from streams.core.records import headers
+from streams.core.types import CommittedOffset, TopicPartition
+from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.operate.replay.pace import Pace
+from streams.operate.replay.shed_return import ShedSpan, bring_back, returned_up_to
+
+SOURCE = TopicPartition(MODEL_METRICS.name, 0)
+NOW_MS = VirtualClock().now_ms()
+SPAN = ShedSpan(order="o-1", tp=SOURCE, first=2, until=8, at_ms=NOW_MS)
+
+
+@pytest.fixture
+async def shed(rig):
+    """Ten records, an hour old; those at 2 to 7 were shed."""
+    await rig.produce_events(10)
+    await rig.clock.advance(3600.0)
+    return rig
+
+
+async def back(rig, span=SPAN):
+    return await bring_back(rig.broker, rig.clock, span, Pace(rig.clock, None), lambda count: None)
+
+
+def copies(rig) -> list[tuple[str, bytes, int]]:
+    """Of each copy: which record it names, its value, and its first append."""
+    log = rig.contents(SOURCE)
+    found = []
+    for value, pairs in zip(log.values, log.headers, strict=True):
+        said = dict(pairs)
+        if headers.REPLAY_SHED in said:
+            name = said[headers.REPLAY_SHED].decode()
+            found.append((name, value, int(said[headers.REPLAY_APPEND_TS])))
+    return found
+
+
+def wanted(rig, first=2, until=8) -> list[tuple[str, bytes, int]]:
+    log = rig.contents(SOURCE)
+    places = zip(log.offsets, log.values, log.timestamps, strict=True)
+    return [(f"{SOURCE}/{o}", value, at_ms) for o, value, at_ms in places if first <= o < until]
+
+
+async def test_every_record_comes_back_once(shed):
+    """With its bytes, its key, and the time that its age is judged by; and never a second time."""
+    assert (await back(shed)).copied == 6
+    assert copies(shed) == wanted(shed)
+    assert (await back(shed)).copied == 0
+    assert copies(shed) == wanted(shed)
+    assert await returned_up_to(shed.broker, shed.clock, SPAN) == 8
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_lost_answer_doubles_nothing(shed, applied):
+    """Whether the step was committed is asked of the broker, not guessed."""
+    shed.broker.faults.doubt_commit(applied=applied)
+    with pytest.raises(DiaError, match="goes on where it stands"):
+        await back(shed)
+    await back(shed)
+    assert copies(shed) == wanted(shed)
+
+
+async def test_a_second_run_fences_the_first(shed):
+    """Two impatient operators: one of them does it."""
+    slow = shed.broker.transactional_producer(SPAN.name)
+    await slow.start()
+    await slow.begin()
+    await slow.send_offsets({SOURCE: CommittedOffset(8, "")}, SPAN.name)
+    await back(shed)
+    with pytest.raises(ProducerFenced):
+        await slow.commit()
+    assert copies(shed) == wanted(shed)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+async def test_a_step_that_kafka_carried_out_in_part_is_made_again(shed, first):
+    """Its offset stands and its copies are aborted: they would be missing for ever."""
+    span = ShedSpan(order="o-1", tp=SOURCE, first=first, until=8, at_ms=NOW_MS)
+    shed.broker.faults.tear_commit(offsets_stand=True)
+    with pytest.raises(DiaError, match="goes on where it stands"):
+        await back(shed, span)
+    assert copies(shed) == []
+    assert (await back(shed, span)).copied == 8 - first
+    assert copies(shed) == wanted(shed, first)
+
+
+async def test_what_retention_took_is_told(shed):
+    """Nothing brings it back, and nobody may think that it is back."""
+    shed.broker.log(SOURCE).trim(5)
+    found = await back(shed)
+    assert (found.copied, found.gone, found.at) == (3, 3, 8)
+    assert copies(shed) == wanted(shed, first=5)
+
+
+async def test_what_nobody_remembers_is_not_sent_again(shed):
+    """After a week brokers forget how far a silent group has come: it may all be back already."""
+    await shed.clock.advance(7 * 86_400.0)
+    with pytest.raises(RefusedBySafety, match="not sent again"):
+        await back(shed)
+    assert copies(shed) == []
+
+
+async def test_a_copy_of_a_copy_keeps_its_first_append(shed):
+    """Shed again and brought back again, a record is as old as it ever was."""
+    await back(shed)
+    again = ShedSpan(order="o-2", tp=SOURCE, first=10, until=16, at_ms=NOW_MS)
+    await shed.clock.advance(3600.0)
+    await back(shed, again)
+    twice = [one for one in copies(shed) if int(one[0].rsplit("/", 1)[1]) >= 10]
+    assert [at_ms for _, _, at_ms in twice] == [at_ms for _, _, at_ms in wanted(shed)]
+
+
+async def test_the_engine_counts_what_came_back(shed):
+    """The way back is whole: order, skip, return, and the ledger has each record once as applied."""
+    partition = await shed.open()
+    order = ShedOrder(
+        id="o-1", until=8, epoch=0, last_offset=-1, last_append_ms=0, before_ms=0, at_ms=0,
+        actor="ann", reason="old",
+    )  # fmt: skip
+    partition.shed(order)
+    await shed.fold()
+    await shed.commit()
+    await back(shed, ShedSpan(order="o-1", tp=SOURCE, first=0, until=8, at_ms=NOW_MS))
+    await shed.fold()
+    await shed.commit()
+    counters = partition.state.link.counters
+    assert (counters.applied, counters.shed, counters.dead) == (10, 8, 0)

@@ -1,0 +1,204 @@
+"""Keyed tables under a stream agent: what is kept, what is refused, what a restart brings back."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.app import MODEL_METRICS
+from streams.connect.broker.partitioner import partition_of
+from streams.core.clock import settle
+from streams.engine.streams.declared_table import DeclaredTable
+from tests.unit.engine.runtime.stream_desk import StreamDesk
+
+
+@pytest.fixture
+def totals():
+    return DeclaredTable("totals", default=float)
+
+
+@pytest.fixture
+async def desk(rig):
+    made = StreamDesk(rig)
+    yield made
+    made.close()
+    await settle()
+
+
+async def test_completed_events_are_in_the_table_after_a_restart(desk, totals):
+    """A commit holds what the agent wrote, and the next owner reads it back."""
+
+    async def body(stream):
+        async for event in stream:
+            totals[event.tenant_id] += event.value
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(5, value=2.0)
+    await desk.fold()
+    await desk.commit()
+    partition = await desk.reopen(body, totals)
+    assert desk.table(totals)["t"] == 10.0
+    assert partition.position == 5
+    assert partition.progress.counters().applied == 5
+
+
+async def test_a_value_changed_in_place_counts_with_its_event(desk):
+    """Also without an assignment, and never before the event is complete."""
+    seen = DeclaredTable("seen", default=list)
+    number = 0
+
+    async def body(stream):
+        nonlocal number
+        async for _event in stream:
+            number += 1
+            seen["t"].append(number)
+            if number == 2:
+                raise ValueError("second")
+
+    await desk.open(body, seen)
+    await desk.rig.produce_events(3)
+    await desk.fold()
+    await desk.commit()
+    await desk.reopen(body, seen)
+    assert desk.table(seen)["t"] == [1, 3]
+
+
+async def test_a_value_that_cannot_be_written_costs_its_event(desk):
+    """The line that assigns it raises, so the traceback names it."""
+    odd = DeclaredTable("odd")
+
+    async def body(stream):
+        async for event in stream.events():
+            odd["t"] = object() if event.message.offset == 0 else event.message.offset
+
+    await desk.open(body, odd)
+    await desk.rig.produce_events(2)
+    await desk.fold()
+    await desk.commit()
+    assert desk.letters() == [(0, "value_refused", 1)]
+    assert desk.table(odd)["t"] == 1
+
+
+async def test_a_key_of_another_partition_stops_the_partition(desk, totals):
+    """Its count would be spread over partitions, and each part be wrong."""
+    partitions = MODEL_METRICS.partitions
+    foreign = next(k for n in range(99) if partition_of((k := f"k{n}").encode(), partitions) != 0)
+
+    async def body(stream):
+        async for _event in stream:
+            totals[foreign] += 1
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(1)
+    await desk.fold()
+    assert desk.partition.failure.code == "table_misused"
+    assert foreign in str(desk.partition.failure)
+    assert not desk.partition.has_changes()
+
+
+async def test_a_key_of_another_partition_stops_it_also_where_the_agent_catches_all(desk, totals):
+    """The event would be complete without its write."""
+    partitions = MODEL_METRICS.partitions
+    foreign = next(k for n in range(99) if partition_of((k := f"k{n}").encode(), partitions) != 0)
+
+    async def body(stream):
+        async for _event in stream:
+            try:
+                totals[foreign] += 1
+            except Exception:  # noqa: BLE001 - what an agent of a user may do
+                continue
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(1)
+    await desk.fold()
+    assert desk.partition.failure.code == "table_misused"
+    assert not desk.partition.has_changes()
+
+
+async def test_keys_of_any_kind_are_taken_where_the_table_says_so(desk):
+    """For what is local to a partition, such as ids that were seen."""
+    anything = DeclaredTable("anything", default=int, keys="any")
+
+    async def body(stream):
+        async for event in stream:
+            anything["x", 1, b"y"] += 1
+            anything[event.event_id] = 1
+
+    await desk.open(body, anything)
+    await desk.rig.produce_events(2)
+    await desk.fold()
+    await desk.commit()
+    await desk.reopen(body, anything)
+    assert desk.table(anything)["x", 1, b"y"] == 2
+    assert len(desk.table(anything)) == 3
+
+
+@pytest.mark.parametrize("key", [1.5, True, None, ["t"], ("t", 0.5), 1 << 70])
+async def test_a_key_that_would_be_another_after_a_restart_is_refused(desk, key):
+    """1 and True are one key of a dictionary and two of the changelog."""
+    table = DeclaredTable("table", default=int, keys="any")
+
+    async def body(stream):
+        async for _event in stream:
+            table[key] = 1
+
+    await desk.open(body, table)
+    await desk.rig.produce_events(1)
+    await desk.fold()
+    assert desk.partition.failure.code in ("table_misused", "agent_failed")
+
+
+async def test_writing_before_the_first_event_is_refused(desk, totals):
+    """No event stands for it: it would be written again with every start."""
+
+    async def body(stream):
+        totals["t"] = 1.0
+        async for _event in stream:
+            pass
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(1)
+    await desk.fold()
+    assert desk.partition.failure.code == "table_misused"
+
+
+def test_a_table_outside_an_agent_says_where_it_may_be_used(totals):
+    """There is no partition whose part it could mean."""
+    with pytest.raises(Exception, match="outside an agent"):
+        totals["t"] += 1
+
+
+async def test_a_changed_declaration_is_refused(desk, totals):
+    """State written as numbers would be read as something else."""
+
+    async def body(stream):
+        async for _event in stream:
+            totals["t"] += 1
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(1)
+    await desk.fold()
+    await desk.commit()
+    other = DeclaredTable("totals", default=set, value_type=set)
+    with pytest.raises(Exception, match=r"was written as keyed.*declared as set"):
+        await desk.reopen(body, other)
+    desk.rig.opened = None
+
+
+async def test_old_entries_are_written_anew_so_that_the_changelog_can_be_trimmed(desk):
+    """The log of a table follows what lives, not how often it was written."""
+    table = DeclaredTable("table", keys="any")
+
+    async def body(stream):
+        async for event in stream.events():
+            offset = event.message.offset
+            table[f"once-{offset}" if offset < 3 else "often"] = "x" * 60
+
+    await desk.open(body, table)
+    for _ in range(80):
+        await desk.rig.produce_events(1)
+        await desk.fold()
+        await desk.commit()
+    live = desk.partition.state.live
+    assert live.log_bytes < live.written_bytes / 2
+    await desk.reopen(body, table)
+    assert sorted(desk.table(table).keys()) == ["often", "once-0", "once-1", "once-2"]

@@ -1,0 +1,336 @@
+"""Windows of a stream agent's tables: which ones an event writes, and when each closes, once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.core.clock import settle
+from streams.core.topics.current_stream import current
+from streams.core.types import OutboundRecord
+from streams.engine.streams.declared_table import DeclaredTable
+from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
+from tests.unit.engine.runtime.stream_desk import OUT, StreamDesk
+
+S = 1000
+
+
+@pytest.fixture
+async def desk(rig):
+    made = StreamDesk(rig)
+    yield made
+    made.close()
+    await settle()
+
+
+def _windowed(size, step=None, expires=None, on_close=None, **options):
+    options = {"default": int, **options}
+    windows = windows_of("counts", size, step or size, expires)
+    return WindowedDeclaration(DeclaredTable("counts", **options), windows, on_close)
+
+
+async def _events(desk, *seconds):
+    """Events of these times, as the broker appends them at those moments."""
+    for second in seconds:
+        await desk.rig.produce_events(1, ts=desk.base + second * S)
+    await desk.fold()
+
+
+@pytest.fixture
+def base(desk):
+    """Times of events lie before the clock's, so that none is ahead of its append."""
+    desk.base = desk.rig.clock.now_ms() // 60_000 * 60_000 - 600 * S
+    return desk.base
+
+
+def _content(desk, table):
+    found = desk.table(table)
+    return {(key, (start - desk.base) // S): found[key, start] for key, start in found}
+
+
+async def test_a_tumbling_window_counts_the_events_of_its_time(desk, base):
+    """[0, 10) and [10, 20): an event on the edge belongs to the later one."""
+    counts = _windowed(10)
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 0, 9, 10, 19, 5)
+    assert _content(desk, counts) == {("t", 0): 3, ("t", 10): 2}
+
+
+async def test_a_hopping_window_counts_an_event_in_every_window_that_holds_it(desk, base):
+    """Size 30, step 10: three windows an event."""
+    counts = _windowed(30, 10)
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 25, 39)
+    assert _content(desk, counts) == {("t", 0): 1, ("t", 10): 2, ("t", 20): 2, ("t", 30): 1}
+
+
+async def test_reading_is_relative_to_the_event_or_to_the_newest(desk, base):
+    """value, current, now and delta, as Faust has them."""
+    counts = _windowed(10)
+    newest = counts.relative_to_now()
+    seen = []
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+            own = counts[event.tenant_id]
+            seen.append((own.value(), own.current(), own.now(), own.delta(10)))
+            seen.append(newest[event.tenant_id].value())
+
+    await desk.open(body, counts)
+    await _events(desk, 0, 12, 3)
+    assert seen == [(1, 1, 1, 0), 1, (1, 1, 1, 1), 1, (2, 2, 1, 0), 1]
+
+
+async def test_a_window_closes_once_with_what_its_callback_sends(desk, base):
+    """The entry goes and the record comes in one commit, also over a restart."""
+    closed = []
+
+    def on_close(key, value):
+        closed.append(value)
+        current.get().emit(OutboundRecord(OUT, b"t", b"%d" % value))
+
+    counts = _windowed(10, expires=5, on_close=on_close)
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 1, 2, 14)
+    assert closed == []
+    await desk.commit()
+    await desk.reopen(body, counts)
+    assert closed == []
+    await _events(desk, 15)
+    assert closed == [2]
+    await desk.reopen(body, counts)
+    await desk.fold()
+    assert closed == [2, 2]
+    await desk.commit()
+    await desk.reopen(body, counts)
+    await _events(desk, 17)
+    await desk.commit()
+    assert closed == [2, 2]
+    assert desk.rig.contents(OUT).values == [b"2"]
+    assert _content(desk, counts) == {("t", 10): 3}
+
+
+async def test_the_key_of_a_closed_window_names_begin_and_end(desk, base):
+    """In seconds, as in Faust."""
+    keys = []
+    counts = _windowed(10, expires=0, on_close=lambda key, value: keys.append(key))
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 3, 10, 11)
+    assert keys == [("t", (base / S, base / S + 10))]
+
+
+async def test_a_write_into_a_closed_window_is_a_dead_letter(desk, base):
+    """It neither opens the window again nor disappears."""
+    counts = _windowed(10, expires=0)
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 1, 25, 2, 26)
+    await desk.commit()
+    assert desk.letters() == [(2, "window_closed", 1)]
+    assert _content(desk, counts) == {("t", 20): 2}
+
+
+async def test_silence_closes_windows_too(desk, base):
+    """The partition's event time moves on by itself once its log is silent."""
+    closed = []
+    counts = _windowed(10, expires=5, on_close=lambda key, value: closed.append(value))
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 1)
+    desk.partition.idle_until(base + 14_999)
+    await settle()
+    assert closed == []
+    desk.partition.idle_until(base + 15_000)
+    await settle()
+    assert closed == [1]
+    await desk.commit()
+    await desk.reopen(body, counts)
+    desk.partition.idle_until(base + 99_000)
+    await settle()
+    assert closed == [1]
+
+
+async def test_windows_that_were_due_at_a_crash_close_without_another_event(desk, base):
+    """Their events were committed and their end was not: no record may come for hours."""
+    go_on = asyncio.Event()
+
+    async def on_close(key, value):
+        await go_on.wait()
+
+    counts = _windowed(10, expires=0, on_close=on_close)
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 1, 30)
+    await desk.commit()
+    await desk.reopen(body, counts)
+    assert not desk.partition.settled
+    assert not desk.partition.has_changes()
+    go_on.set()
+    await settle()
+    await desk.commit()
+    assert _content(desk, counts) == {("t", 30): 1}
+    assert not desk.partition._closing.due
+
+
+async def test_windows_of_a_field_close_by_the_latest_time_of_that_field(desk, base):
+    """The times of a field may be of another age than the log."""
+    closed = []
+    counts = _windowed(10, expires=0, on_close=lambda key, value: closed.append((key[1][0], value)))
+    counts = counts.relative_to_field("value")
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    for value in (100.0, 109.5):
+        await desk.rig.produce_events(1, value=value)
+    await desk.fold()
+    await desk.commit()
+    assert closed == []
+    await desk.reopen(body, counts)
+    await desk.rig.produce_events(1, value=115.0)
+    await desk.fold()
+    assert closed == [(100.0, 2)]
+
+
+async def test_a_list_in_a_window_may_be_read_changed_and_assigned(desk, base):
+    """As Faust's own example does it."""
+    gathered = []
+    events = _windowed(
+        10, expires=0, default=list, on_close=lambda key, value: gathered.append(value)
+    )
+
+    async def body(stream):
+        async for event in stream:
+            found = events["t"].value()
+            found.append(event.value)
+            events["t"] = found
+
+    await desk.open(body, events)
+    await desk.rig.produce_events(1, ts=base, value=1.0)
+    await desk.rig.produce_events(1, ts=base + 5 * S, value=2.0)
+    await desk.rig.produce_events(2, ts=base + 20 * S, value=3.0)
+    await desk.fold()
+    assert gathered == [[1.0, 2.0]]
+
+
+async def test_an_event_of_a_list_is_named_where_its_windows_are_written(desk, base):
+    """Else all would count in the windows of one of them."""
+    counts = _windowed(10)
+    unnamed = False
+
+    async def body(stream):
+        async for events in stream.take_events(3, within=1.0):
+            for event in events:
+                (counts if unnamed else counts.at(event))["t"] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 0, 12, 15)
+    assert _content(desk, counts) == {("t", 0): 1, ("t", 10): 2}
+    unnamed = True
+    await _events(desk, 0, 12, 15)
+    assert desk.partition.failure.code == "table_misused"
+    assert "counts.at(event)" in str(desk.partition.failure)
+
+
+async def test_a_callback_that_raises_stops_the_partition_with_the_window_open(desk, base):
+    """No event is to blame; what it wrote before is dropped."""
+
+    def on_close(key, value):
+        current.get().emit(OutboundRecord(OUT, None, b"half"))
+        raise ValueError("a bug")
+
+    counts = _windowed(10, expires=0, on_close=on_close)
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 1, 25, 26)
+    assert desk.partition.failure.code == "agent_failed"
+    assert "on_window_close" in str(desk.partition.failure)
+    assert not desk.partition.has_changes()
+
+
+async def test_a_callback_that_hangs_is_bounded(desk, base):
+    """It must not hold its partition for ever."""
+
+    async def on_close(key, value):
+        await asyncio.Event().wait()
+
+    counts = _windowed(10, expires=0, on_close=on_close)
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts, agent_timeout_s=8.0)
+    await _events(desk, 1, 25, 26)
+    await desk.rig.clock.advance(20)
+    assert desk.partition.failure.code == "agent_failed"
+
+
+async def test_another_size_of_windows_is_refused(desk, base):
+    """State of minutes is no state of hours."""
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    counts = _windowed(10)
+    await desk.open(body, counts)
+    await _events(desk, 1)
+    await desk.commit()
+    counts = _windowed(20)
+    with pytest.raises(Exception, match=r"size_ms=10000.*size_ms=20000"):
+        await desk.reopen(body, counts)
+    desk.rig.opened = None
+
+
+@pytest.mark.parametrize(("size", "step"), [(10, 0), (10, 20), (0, 0), (-1, -1)])
+def test_sizes_that_make_no_windows_are_refused(size, step):
+    """A step above the size would leave events without a window."""
+    with pytest.raises(Exception, match="step"):
+        windows_of("t", size, step, None)
+
+
+def test_a_callback_without_expiry_is_refused():
+    """It would never be called."""
+    with pytest.raises(Exception, match="give expires"):
+        _windowed(10, on_close=print)

@@ -1,0 +1,178 @@
+"""`--processes N`: children are restarted, tethered to their parent, and ended by its signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import streams
+from streams.core.errors import WorkerStopped
+from streams.engine.app.loading import BUILT_IN
+from streams.engine.runtime.processes import Slot, Spare
+
+_PARENT = """
+import sys
+from streams.engine.runtime import processes
+processes._SPARE_AFTER_S = 0.0 if sys.argv[2] == "spare" else 3600.0
+processes.run(2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0, spare="agents.app:app")
+"""
+_GOES_ON = """
+import os, signal, sys, time
+path = sys.argv[1] + "/" + sys.argv[2]
+def end(number, frame):
+    open(path + ".term", "w").close()
+    if not os.path.exists(sys.argv[1] + "/stubborn"):
+        sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+with open(path + ".draft", "w") as out:
+    out.write(f"{os.getpid()} {'agents' in sys.modules} {sys.stdin.read()!r} {__name__}")
+os.rename(path + ".draft", path + ".pid")
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(params=["alone", "spare"])
+def parent(request, tmp_path, monkeypatch):
+    """A parent of two children that write their pids into ``tmp_path``, with and without a
+    spare: nobody may see from outside which of the two it was."""
+    (tmp_path / "goes_on.py").write_text(_GOES_ON)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(streams.__file__).parents[1]}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(tmp_path), request.param], stdout=subprocess.DEVNULL
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def ends(tmp_path, monkeypatch):
+    """A module that ends with the exit code it is given."""
+    (tmp_path / "ends.py").write_text("import sys\nraise SystemExit(int(sys.argv[1]))\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(streams.__file__).parents[1]}")
+
+
+def _children(pid):
+    """Processes of this parent that live; of its main thread, which is the one that starts them."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _pid(tmp_path, slot, unlike=None):
+    """The pid that the child of this slot wrote, once it is another than ``unlike``."""
+
+    def written():
+        path = tmp_path / f"{slot}.pid"
+        pid = int(path.read_text().split()[0]) if path.exists() else None
+        return pid if pid != unlike else None
+
+    return _until(written)
+
+
+def _until(found, seconds=30):
+    ends = time.monotonic() + seconds
+    while not (answer := found()):
+        assert time.monotonic() < ends, "it never came"
+        time.sleep(0.02)
+    return answer
+
+
+def _gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # A child of a dead parent belongs to init, which may be slow to bury it.
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_a_child_that_dies_is_started_again_in_its_slot(parent, tmp_path):
+    """Its membership and its state wait for it there; the other child notices nothing."""
+    first, other = _pid(tmp_path, 0), _pid(tmp_path, 1)
+    os.kill(first, signal.SIGKILL)
+    _pid(tmp_path, 0, unlike=first)
+    assert not _gone(other)
+
+
+@pytest.mark.parametrize("parent", ["spare"], indirect=True)
+def test_a_spare_becomes_the_worker_that_died(parent, tmp_path):
+    """All is imported by then: that was most of the time a restart took."""
+    first, _ = _pid(tmp_path, 0), _pid(tmp_path, 1)
+    spare = _until(lambda: set(_children(parent.pid)) - {str(first), str(_pid(tmp_path, 1))})
+    os.kill(first, signal.SIGKILL)
+    assert str(_pid(tmp_path, 0, unlike=first)) in spare
+    assert (tmp_path / "0.pid").read_text().split()[1:] == ["True", "''", "__main__"]
+
+
+@pytest.mark.parametrize("parent", ["spare"], indirect=True)
+def test_a_spare_ends_with_its_parent(parent, tmp_path):
+    """It belongs to nobody else."""
+    pids = {_pid(tmp_path, slot) for slot in range(2)}
+    spares = _until(lambda: {int(pid) for pid in _children(parent.pid)} - pids)
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(30) == 0
+    assert all(_gone(pid) for pid in spares)
+
+
+def test_sigterm_drains_the_children_and_ends_well(parent, tmp_path):
+    """A graceful stop is theirs to make."""
+    pids = [_pid(tmp_path, slot) for slot in range(2)]
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(30) == 0
+    assert all((tmp_path / f"{slot}.term").exists() for slot in range(2))
+    assert all(_gone(pid) for pid in pids)
+
+
+def test_a_second_signal_does_not_wait(parent, tmp_path):
+    """Whoever asks twice means it."""
+    (tmp_path / "stubborn").touch()
+    pids = [_pid(tmp_path, slot) for slot in range(2)]
+    parent.send_signal(signal.SIGTERM)
+    _until(lambda: all((tmp_path / f"{slot}.term").exists() for slot in range(2)))
+    parent.send_signal(signal.SIGINT)
+    parent.wait(15)
+    assert all(_gone(pid) for pid in pids)
+
+
+def test_children_die_with_a_parent_that_was_killed(parent, tmp_path):
+    """An orphan would hold its slot, its partitions and its port."""
+    pids = [_pid(tmp_path, slot) for slot in range(2)]
+    parent.kill()
+    _until(lambda: all(_gone(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("code", [2, 4, 5])
+def test_a_child_that_cannot_run_is_not_tried_again(code, ends):
+    """What it said must be mended first."""
+    slot, none = Slot(0, ["ends", str(code)]), Spare(None)
+    slot.step(0.0, none)
+    with pytest.raises(WorkerStopped, match=f"exit code {code}"):
+        _until(lambda: slot.step(0.1, none))
+
+
+def test_a_child_that_dies_again_and_again_is_given_up(ends):
+    """A loop of restarts would burn a core and bury the cause."""
+    slot, none = Slot(0, ["ends", "1"]), Spare(None)
+    now_s = iter(range(10**6))
+    with pytest.raises(WorkerStopped, match="again and again"):
+        _until(lambda: slot.step(next(now_s) * 0.1, none), seconds=60)
+
+
+def test_a_spare_that_died_is_not_missed(ends):
+    """A worker starts without one; and a spare that cannot import is not tried for ever."""
+    spare, others = Spare(BUILT_IN), set(_children(os.getpid()))
+    spare.step(100.0, last_start_s=0.0)
+    [pid] = set(_children(os.getpid())) - others
+    os.kill(int(pid), signal.SIGKILL)
+    slot = Slot(0, ["ends", "2"])
+    now_s = iter(range(10**6))
+    with pytest.raises(WorkerStopped, match="exit code 2"):
+        _until(lambda: slot.step(next(now_s) * 0.1, spare))
+    spare.step(200.0, last_start_s=0.0)
+    spare.end()

@@ -1,0 +1,67 @@
+"""Series names as integers: what the look-ups of every record rest on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.errors import StateLimit
+from streams.engine.windows import names as module
+from streams.engine.windows.names import NameCodes, SeriesNames, local_dictionary, renumber
+
+texts = st.text(min_size=1, max_size=6)
+rows = st.lists(st.tuples(texts, texts, texts), max_size=40)
+
+
+def _columns(series):
+    return [list(column) for column in zip(*series, strict=True)] or [[], [], []]
+
+
+@given(st.lists(rows, max_size=4))
+def test_a_key_gives_back_its_three_names(batches):
+    """Whatever came before, a key must never lead to another series' names."""
+    known = SeriesNames()
+    for batch in batches:
+        keys = known.keys(*_columns(batch))
+        assert list(zip(*known.series(keys), strict=True)) == batch
+        assert len(set(keys.tolist())) == len(set(batch))
+
+
+@given(rows, st.data())
+def test_renumbering_keeps_the_names_in_use_and_drops_the_others(batch, data):
+    """Without it the names of series that have gone would fill the memory."""
+    known = SeriesNames()
+    keys = known.keys(*_columns(batch))
+    kept = keys[: data.draw(st.integers(0, len(keys)))]
+    fresh, mapped = renumber(known, kept)
+    assert fresh.series(mapped) == known.series(kept)
+    assert len(fresh) == sum(len(set(column)) for column in known.series(kept))
+
+
+def test_more_names_than_codes_stop_the_partition(monkeypatch):
+    """A wrapped code would silently merge two tenants."""
+    monkeypatch.setattr(module, "MAX_CODES", 3)
+    codes = NameCodes("tenant")
+    assert codes.codes(["a", "b", "c", "a"]) == [0, 1, 2, 0], "in order of appearance"
+    with pytest.raises(StateLimit, match="more than 3 different tenant names"):
+        codes.add("d")
+
+
+def test_sizes_are_in_bytes_and_survive_growth():
+    """Segments are cut by them: characters would undercount."""
+    codes = NameCodes("model")
+    names = [f"é{number}" for number in range(3000)]
+    codes.codes(names)
+    assert [codes.sizes[codes.code[name]] for name in names] == [
+        len(name.encode()) for name in names
+    ]
+
+
+@given(st.lists(st.integers(0, 9), max_size=30))
+def test_a_local_dictionary_holds_just_what_is_used(codes):
+    """What leaves the process carries its own names."""
+    used, index = local_dictionary(np.array(codes, np.int64), "abcdefghij")
+    assert [used[i] for i in index.tolist()] == ["abcdefghij"[code] for code in codes]
+    assert len(used) == len(set(codes))

@@ -1,0 +1,107 @@
+"""Packed answers are the plain ones, packed once, and nothing else is held back."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from streams.http.console import compression
+from streams.http.console.compression import FROM_BYTES, Compression
+
+LONG = "long enough to be packed. " * FROM_BYTES
+
+
+class Packer:
+    """Counts what is packed."""
+
+    def __init__(self) -> None:
+        self.packed: list[bytes] = []
+
+    def compress(self, body: bytes, level: int, *, mtime: int) -> bytes:
+        self.packed.append(body)
+        return gzip.compress(body, level, mtime=mtime)
+
+
+@pytest.fixture
+def packer(monkeypatch) -> Packer:
+    made = Packer()
+    monkeypatch.setattr(compression, "gzip", made)
+    return made
+
+
+@pytest.fixture
+async def http(packer) -> AsyncIterator[httpx.AsyncClient]:
+    async def tagged(request: Request) -> Response:
+        name = request.path_params["name"]
+        return PlainTextResponse(LONG + name, headers={"ETag": f'W/"{name}"'})
+
+    async def untagged(request: Request) -> Response:
+        return PlainTextResponse(LONG)
+
+    async def short(request: Request) -> Response:
+        return PlainTextResponse("short", headers={"ETag": 'W/"short"'})
+
+    async def ready(request: Request) -> Response:
+        return Response(gzip.compress(LONG.encode()), headers={"Content-Encoding": "gzip"})
+
+    async def stream(request: Request) -> Response:
+        async def events() -> AsyncIterator[bytes]:
+            yield b"data: " + LONG.encode() + b"\n\n"
+            yield b"data: 2\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    routes = [Route("/tagged/{name}", tagged), Route("/untagged", untagged)]
+    routes += [Route("/short", short), Route("/ready", ready), Route("/stream", stream)]
+    app = Starlette(routes=routes, middleware=[Middleware(Compression)])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+        yield client
+
+
+async def test_the_same_answer_is_packed_once_for_a_crowd(http, packer):
+    """A range of eight models takes milliseconds to pack: two hundred times that is a stall."""
+    answers = await asyncio.gather(*(http.get("/tagged/a") for _ in range(200)))
+    assert {answer.text for answer in answers} == {LONG + "a"}
+    assert {answer.headers["Content-Encoding"] for answer in answers} == {"gzip"}
+    assert {answer.headers["Vary"] for answer in answers} == {"Accept-Encoding"}
+    assert len(packer.packed) == 1
+
+
+async def test_another_answer_is_never_taken_for_it(http, packer):
+    """Two tenants' answers of one length differ in their tags alone."""
+    for name in ("a", "b", "a", "b"):
+        assert (await http.get(f"/tagged/{name}")).text == LONG + name
+    assert len(packer.packed) == 2
+
+
+async def test_an_answer_without_a_tag_is_packed_for_itself(http, packer):
+    """A page holds a secret of its session: nothing of it is kept."""
+    for _ in range(2):
+        assert (await http.get("/untagged")).text == LONG
+    assert len(packer.packed) == 2
+
+
+@pytest.mark.parametrize("path", ["/short", "/ready", "/stream"])
+async def test_what_is_short_packed_or_streamed_passes_as_it_is(http, packer, path):
+    """Packing would make it no smaller, or would hold events back."""
+    answer = await http.get(path)
+    assert answer.is_success
+    assert packer.packed == []
+
+
+async def test_who_takes_no_gzip_gets_none(http, packer):
+    """curl without --compressed reads what it is given."""
+    answer = await http.get("/tagged/a", headers={"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in answer.headers
+    assert answer.text == LONG + "a"
+    assert packer.packed == []

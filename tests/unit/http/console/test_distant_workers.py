@@ -1,0 +1,120 @@
+"""Workers on other hosts: found by a name, heard on their own ports, gone when they are."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import msgspec
+import pytest
+
+from streams.core.clock import SystemClock
+from streams.core.errors import UsageError
+from streams.core.process.listener import bound
+from streams.core.telemetry.health import HealthServer, HealthState
+from streams.core.telemetry.metrics import Metrics
+from streams.http.console import distant_workers
+from streams.http.console.distant_workers import DistantWorkers
+from streams.http.console.workers import Workers
+
+STATUS = {
+    "pid": 7,
+    "slot": 0,
+    "host": "dia-all-1",
+    "http_port": 1,
+    "ready": True,
+    "partitions": [{"group": "g", "topic": "t", "partition": 0, "phase": "ready", "lag": 3}],
+    "degradation": {"level": 2, "since_ms": 1, "causes": []},
+}
+
+
+@pytest.fixture
+async def worker():
+    """A worker's port on this machine, as another host's would be: its state, and the port."""
+    clock, metrics = SystemClock(), Metrics()
+    metrics.state.live_windows.labels("t", "0").set(42)
+    state = HealthState(clock)
+    server = HealthServer(state, metrics, clock, bound("127.0.0.1", 0, "DIA_HTTP_PORT"))
+    yield state, await server.start()
+    await server.stop()
+
+
+async def _look(distant) -> list:
+    async with httpx.AsyncClient() as http:
+        return await distant.look(http)
+
+
+async def test_a_worker_is_heard_and_measured_where_it_is(worker, tmp_path):
+    """A console in a pod of its own shows the pods that work, each by its name."""
+    state, port = worker
+    state.set_status(msgspec.json.encode(STATUS))
+    distant = DistantWorkers(f"localhost:{port}", SystemClock())
+    looking = asyncio.create_task(distant.run())
+    async with asyncio.timeout(200):
+        while not distant.live:  # noqa: ASYNC110 - it looks by itself
+            await asyncio.sleep(0.01)
+    workers = Workers(tmp_path, "192.0.2.1", SystemClock(), distant)
+    survey = await workers.survey()
+    (found,) = survey.workers
+    assert (found.slot, found.address, found.http_port) == ("dia-all-1/0", "127.0.0.1", port)
+    assert found.partitions[0]["lag"] == 3
+    assert found.degradation.level == 2
+    assert survey.total("live_windows", topic="t") == 42
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    await workers.close()
+
+
+async def test_who_is_no_worker_is_not_among_them(worker):
+    """Edge and console stand behind the same name; their ports tell of no partitions."""
+    _, port = worker
+    assert await _look(DistantWorkers(f"127.0.0.1:{port}", SystemClock())) == []
+
+
+@pytest.mark.parametrize("status", [b"nonsense", b'{"pid": "x"}'])
+async def test_a_worker_of_another_version_that_is_not_understood_is_left_out(worker, status):
+    """An upgrade must not take the console away."""
+    state, port = worker
+    state.set_status(status)
+    assert await _look(DistantWorkers(f"127.0.0.1:{port}", SystemClock())) == []
+
+
+async def test_who_is_away_is_not_among_them(worker):
+    """Neither a dead pod's address nor a name that is not known holds up the others."""
+    state, port = worker
+    state.set_status(msgspec.json.encode(STATUS))
+    # A label may have 63 characters: no resolver has to be asked to know that this is no name.
+    nowhere = "x" * 64
+    distant = DistantWorkers(f"127.0.0.1:1, {nowhere}:9464,127.0.0.1:{port}", SystemClock())
+    assert [found.pid for found in await _look(distant)] == [7]
+
+
+async def test_so_many_are_asked_and_no_more(worker, monkeypatch):
+    """A name with thousands of addresses must not open thousands of connections."""
+    state, port = worker
+    state.set_status(msgspec.json.encode(STATUS))
+    asked = []
+    told = distant_workers._told
+    monkeypatch.setattr(distant_workers, "WORKERS_MAX", 1)
+
+    async def counted(http, at):
+        asked.append(at)
+        return await told(http, at)
+
+    monkeypatch.setattr(distant_workers, "_told", counted)
+    await _look(DistantWorkers(f"127.0.0.1:{port},127.0.0.1:1", SystemClock()))
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("text", ["dia", "dia:", ":9464", "dia:http"])
+def test_what_is_no_address_ends_the_start(text):
+    """In words, and not by an empty page."""
+    with pytest.raises(UsageError, match="DIA_WORKERS_AT"):
+        DistantWorkers(text, SystemClock())
+
+
+async def test_nobody_is_asked_where_none_is_named():
+    """One host: the workers' files are enough."""
+    distant = DistantWorkers("", SystemClock())
+    await distant.run()
+    assert distant.live == []

@@ -1,0 +1,133 @@
+"""The overview while nothing answers, and what it makes of what workers measure."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.errors import BrokerUnavailable
+from streams.engine.health.live_workers import Worker
+from streams.http.console import workers
+from streams.http.console.shards import ShardReader
+from streams.http.console.workers import Workers
+
+TENANT = "acme"
+METRICS = """
+dia_freshness_seconds_bucket{le="1.0"} 50
+dia_freshness_seconds_bucket{le="10.0"} 1998
+dia_freshness_seconds_bucket{le="30.0"} 2000
+dia_freshness_seconds_bucket{le="+Inf"} 2000
+dia_breaker_state{dependency="redis",state="open"} 1
+dia_breaker_state{dependency="redis",state="closed"} 0
+"""
+HELD = {"group": "dia-group", "topic": "model.metrics", "partition": 1, "lag": 7, "phase": "ready"}
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Two workers; the second one's metrics do not answer."""
+    known = [
+        Worker(pid=1, slot=0, http_port=1, partitions=[HELD]),
+        Worker(pid=2, slot=1, http_port=2),
+    ]
+    monkeypatch.setattr(workers, "live_workers", lambda state: known)
+
+    async def text(self, http, worker):
+        return METRICS if worker.slot == 0 else ""
+
+    monkeypatch.setattr(Workers, "_text", text)
+    assert list(text_string_to_metric_families(METRICS))
+
+
+async def test_an_overview_of_nothing_says_unknown(http, bearer):
+    """Zero would be a number; nobody told one. And no address is named."""
+    answer = await http.get("/overview", headers=bearer("read"))
+    assert answer.status_code == 200
+    found = answer.json()
+    assert found["degraded"]
+    assert found["throughput"] is None
+    assert found["error_budget"] is None
+    assert found["freshness"]["p95_s"] is None
+    assert found["dead_letters"]["last_hour"] is None
+    assert found["level"]["level"] is None
+    assert found["level"]["name"] == "unknown"
+
+
+async def test_unread_records_without_a_worker_are_red(http, bearer, broker):
+    """20,000 records, no worker: the broker's lag, and red, not "0 records, healthy"."""
+    producer = broker.plain_producer()
+    await producer.start()
+    await (await producer.send_many("model.metrics", [b"k"] * 20_000, [b"v"] * 20_000))
+    await producer.close()
+    found = (await http.get("/overview", headers=bearer("admin"))).json()
+    assert found["lag"]["records"] == 20_000
+    assert found["health"]["verdict"] == "red"
+    assert {one["code"] for one in found["health"]["findings"]} == {"group_dead"}
+    owners = {(one["topic"], one["owner"]) for one in found["lag"]["partitions"]}
+    assert ("model.metrics", None) in owners
+
+
+async def test_a_lag_that_cannot_be_asked_is_null(http, bearer, monkeypatch):
+    """Null and 0 look alike to no program and to no person."""
+
+    async def away(self):
+        raise BrokerUnavailable("connect at secret-host:9092: no answer")
+
+    monkeypatch.setattr(MemoryBroker, "admin", away)
+    answer = await http.get("/overview", headers=bearer("admin"))
+    assert "secret-host" not in answer.text
+    found = answer.json()
+    assert found["lag"] == {"records": None, "partitions": []}
+    assert found["health"]["verdict"] == "unknown"
+
+
+async def test_what_workers_measure_is_added_up(http, bearer, measured):
+    """Lag by partition, quantiles by bucket, and the error budget of the objective."""
+    found = (await http.get("/overview", headers=bearer("admin"))).json()
+    [held] = [one for one in found["lag"]["partitions"] if one["worker"] is not None]
+    assert (held["topic"], held["partition"], held["phase"]) == ("model.metrics", 1, "ready")
+    assert found["breakers"] == [{"worker": "0", "dependency": "redis", "state": "open"}]
+
+
+async def test_a_bound_token_sees_nothing_that_others_sent(http, bearer, broker, measured):
+    """Rows of all tenants counted in an error budget, lags and findings say how busy others are."""
+    producer = broker.plain_producer()
+    await producer.start()
+    await (await producer.send_many("model.metrics", [b"k"] * 500, [b"v"] * 500))
+    await producer.close()
+    whole = (await http.get("/overview", headers=bearer("admin"))).json()
+    assert whole["lag"]["records"] == 500
+    assert whole["workers"]
+    answer = await http.get("/overview", headers=bearer("read"))
+    found = answer.json()
+    hidden = ("lag", "error_budget", "workers", "breakers")
+    assert [found[name] for name in hidden] == [None] * 4
+    assert (found["level"]["reasons"], found["health"]["findings"]) == ([], [])
+    assert (found["health"]["verdict"], found["services"]) == (
+        whole["health"]["verdict"],
+        whole["services"],
+    )
+    assert "500" not in answer.text.replace(str(found["as_of_ms"]), "")
+
+
+async def test_a_crowd_costs_one_look(http, bearer, measured, monkeypatch):
+    """The shards are asked once in 30 s and tenant, the workers once for every tenant."""
+    looks, asked = [], []
+    survey, of_all = Workers.survey, ShardReader.of_all
+
+    async def counted(self):
+        looks.append(1)
+        return await survey(self)
+
+    async def counted_question(self, sql, parameters):
+        asked.append(parameters["tenant"])
+        return await of_all(self, sql, parameters)
+
+    monkeypatch.setattr(Workers, "survey", counted)
+    monkeypatch.setattr(ShardReader, "of_all", counted_question)
+    for _ in range(5):
+        await http.get("/overview", headers=bearer("read"))
+    await http.get("/overview", headers=bearer("stranger"))
+    assert len(looks) == 1
+    assert asked == [TENANT, TENANT, "globex", "globex"]

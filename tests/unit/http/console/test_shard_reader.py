@@ -1,0 +1,36 @@
+"""Questions to shards: what the workers call away is not asked, what fails again and again neither."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.core.clock import SystemClock
+from streams.core.errors import BreakerOpen, ShardUnavailable
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.http.console.shards import BREAKER, ShardReader
+
+# Port 9 is discard: nothing listens there.
+TWO = Settings(clickhouse_shards="http://127.0.0.1:9,http://127.0.0.1:9")
+
+
+async def test_a_shard_that_the_workers_call_away_is_left_alone():
+    """What is down or overloaded is not asked whether it still is; its breaker learns nothing."""
+    reader = ShardReader(TWO, SystemClock(), Metrics(), away=lambda shard: shard == 1)
+    for _ in range(BREAKER.failures + 1):
+        with pytest.raises(ShardUnavailable, match="the workers say"):
+            await reader.alive(1)
+    assert reader.breakers[1].state == "closed"
+    await reader.close()
+
+
+async def test_a_shard_that_fails_again_and_again_is_left_alone():
+    """Each try would cost its reader a timeout."""
+    reader = ShardReader(TWO, SystemClock(), Metrics())
+    for _ in range(BREAKER.failures):
+        with pytest.raises(ShardUnavailable):
+            await reader.alive(0)
+    with pytest.raises(BreakerOpen):
+        await reader.alive(0)
+    assert reader.breakers[1].state == "closed"
+    await reader.close()

@@ -1,0 +1,100 @@
+"""Dead letters kept in memory are those of the queue, read once, and only while they are few."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.app import MODEL_METRICS, app
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.core.types import TopicPartition
+from streams.http.console import shelf as shelves
+from streams.http.console.logs import Logs
+from streams.http.console.shelf import Shelf
+from streams.operate.dlq.letter import letters
+from streams.operate.topics.topics import wanted_topics
+from tests.unit.operate.dlq.mailbag import GOOD, fill, letter
+
+LETTERS = 12
+
+
+def _some(first: int, count: int):
+    return [letter(n, GOOD, "wrong_type", "why", key=b"acme") for n in range(first, first + count)]
+
+
+@pytest.fixture
+async def broker() -> MemoryBroker:
+    made = MemoryBroker(SystemClock())
+    await (await made.admin()).create_topics(wanted_topics(app.topology))
+    return made
+
+
+@pytest.fixture
+def shelf(broker, monkeypatch) -> Shelf:
+    """It reads anew whenever it is asked."""
+    monkeypatch.setattr(shelves, "FRESH_S", 0.0)
+    return Shelf(MODEL_METRICS, app.topology, Logs(broker, SystemClock()), SystemClock())
+
+
+def _all(held) -> list[str]:
+    return [one.id for span in held.spans for one in held.between(span)]
+
+
+def _in_the_queue(broker) -> list[str]:
+    found = []
+    for number in range(MODEL_METRICS.partitions):
+        tp = TopicPartition(MODEL_METRICS.dlq, number)
+        found += [one.id for one in letters(broker.log(tp).read_committed(0, 1000), app.topology)]
+    return found
+
+
+async def test_what_came_since_is_added_to_what_is_kept(shelf, broker, monkeypatch):
+    """A minute of a crowd must not read the queue a thousand times."""
+    await fill(broker, *_some(0, LETTERS))
+    assert _all(await shelf.read()) == _in_the_queue(broker)
+    decoded = []
+
+    async def counted(reader, spans, *bounds, **options):
+        async for page in scanned(reader, spans, *bounds, **options):
+            decoded.extend(page)
+            yield page
+
+    scanned = shelves.scan
+    monkeypatch.setattr(shelves, "scan", counted)
+    await fill(broker, *_some(LETTERS, 3))
+    assert _all(await shelf.read()) == _in_the_queue(broker)
+    assert len(decoded) == 3
+
+
+async def test_a_queue_made_anew_is_read_anew(shelf, broker):
+    """What was in the one before must not be shown as if it were in this one."""
+    await fill(broker, *_some(0, LETTERS))
+    assert len(_all(await shelf.read())) == LETTERS
+    admin = await broker.admin()
+    await admin.delete_topics([MODEL_METRICS.dlq])
+    await admin.create_topics(
+        [one for one in wanted_topics(app.topology) if one.name == MODEL_METRICS.dlq]
+    )
+    await fill(broker, *_some(100, 2))
+    assert _all(await shelf.read()) == _in_the_queue(broker)
+
+
+@pytest.mark.parametrize(("bound", "at"), [("OFFSETS_MAX", LETTERS - 1), ("BYTES_MAX", 100)])
+async def test_a_long_queue_is_not_kept(shelf, broker, monkeypatch, bound, at):
+    """Memory is bounded in letters and in bytes; once it is short again, it is kept again."""
+    await fill(broker, *_some(0, LETTERS))
+    monkeypatch.setattr(shelves, bound, at)
+    assert await shelf.read() is None
+    monkeypatch.setattr(shelves, bound, 1 << 30)
+    assert _all(await shelf.read()) == _in_the_queue(broker)
+
+
+async def test_a_part_of_a_span_has_its_letters(shelf, broker):
+    """Pages of a list begin in the middle of a partition."""
+    await fill(broker, *_some(0, LETTERS))
+    held = await shelf.read()
+    for span in held.spans:
+        for start in range(span.start, span.end + 1):
+            part = span._replace(start=start)
+            wanted = [one.offset for one in held.between(span) if one.offset >= start]
+            assert [one.offset for one in held.between(part)] == wanted

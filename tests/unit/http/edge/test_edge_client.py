@@ -1,0 +1,151 @@
+"""The client: nothing wrong leaves, nothing right is lost, and it waits as long as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from agents.app import app
+from streams.connect.access.refusals import Forbidden, NotStored, Unauthenticated
+from streams.core.clock import SystemClock
+from streams.http.edge import client as module
+from streams.http.edge.client import EdgeClient
+
+TOPIC = "model.metrics"
+
+
+class _Impatient(SystemClock):
+    """Remembers what it was asked to wait, and does not wait."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    async def sleep(self, delay_s: float) -> None:
+        self.waited.append(delay_s)
+        await asyncio.sleep(0)
+
+    def monotonic(self) -> float:
+        return sum(self.waited)
+
+
+class _Scripted(httpx.AsyncBaseTransport):
+    """Answers by a script first, then lets requests through."""
+
+    def __init__(self, script, inner=None) -> None:
+        self.script = list(script)
+        self.inner = inner
+        self.bodies: list[bytes] = []
+
+    async def handle_async_request(self, request):
+        body = await request.aread()
+        self.bodies.append(body)
+        if self.script:
+            step = self.script.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            return step
+        return await self.inner.handle_async_request(
+            httpx.Request(request.method, request.url, headers=request.headers, content=body)
+        )
+
+
+@pytest.fixture
+def inner(process):
+    return httpx.ASGITransport(process.app())
+
+
+def made(tokens, transport, clock=None, **options) -> EdgeClient:
+    return EdgeClient(
+        "http://edge", tokens["operate"], app.topology, transport=transport, clock=clock, **options
+    )
+
+
+async def test_events_arrive_in_order_and_the_refused_are_named(
+    inner, tokens, log, event, monkeypatch
+):
+    """Over batches too: an index is that of the caller's list, not of some request."""
+    monkeypatch.setattr(module, "BATCH_EVENTS", 3)
+    events = [event(value=n) for n in range(8)]
+    events[2], events[5] = event(value="x"), event(tenant_id="other")
+    async with made(tokens, inner) as client:
+        posted = await client.post(TOPIC, events)
+    assert posted.accepted == 6
+    assert [(bad.index, bad.code) for bad in posted.rejected] == [
+        (2, "wrong_type"),
+        (5, "tenant_mismatch"),
+    ]
+    async with asyncio.timeout(200):
+        while len(log()) < 6:  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.01)
+    assert [json.loads(value)["value"] for _, value in log()] == [0, 1, 3, 4, 6, 7]
+
+
+async def test_what_was_not_judged_is_sent_again_under_its_own_place(inner, tokens, event, log):
+    """An edge leaves a body after too many refusals; the rest of it is not lost."""
+    bad = [{"index": 0, "code": "c", "message": "m", "path": "$"}]
+    left = {"accepted": 1, "stored": "log", "rejected": bad, "rejected_total": 1, "not_judged": 3}
+    none = {"detail": "no", "rejected": bad, "rejected_total": 1, "not_judged": 2}
+    transport = _Scripted([httpx.Response(207, json=left), httpx.Response(422, json=none)], inner)
+    async with made(tokens, transport) as client:
+        posted = await client.post(TOPIC, [event(value=n) for n in range(5)])
+    assert (posted.accepted, [one.index for one in posted.rejected]) == (3, [0, 2])
+    assert [body.count(b"\n") + 1 for body in transport.bodies] == [5, 3, 2]
+
+
+async def test_what_is_wrong_by_itself_never_leaves(tokens, event):
+    """The same judgement as the edge's, without the way there."""
+    transport = _Scripted([])
+    async with made(tokens, transport) as client:
+        posted = await client.post(TOPIC, [event(value=float("nan")), event(ts=-1), {}])
+    assert [bad.code for bad in posted.rejected] == ["wrong_type", "out_of_range", "missing_field"]
+    assert transport.bodies == []
+
+
+async def test_it_waits_as_long_as_it_is_told_and_sends_the_same_again(inner, tokens, event, log):
+    """The same bytes: should the first try have been stored, ids make the second harmless."""
+    script = [
+        httpx.Response(429, headers={"Retry-After": "7"}),
+        httpx.ConnectError("refused"),
+        httpx.Response(503, content=b"<html>a proxy's page</html>"),
+    ]
+    transport, clock = _Scripted(script, inner), _Impatient()
+    async with made(tokens, transport, clock) as client:
+        posted = await client.post(TOPIC, [event()])
+    assert posted.accepted == 1
+    assert clock.waited[0] == 7.0
+    assert len(transport.bodies) == 4
+    assert len(set(transport.bodies)) == 1
+
+
+async def test_its_patience_ends(tokens, event):
+    """A caller learns in time that nothing goes; how often it was tried is bounded."""
+    transport, clock = _Scripted([httpx.ConnectError("refused")] * 99), _Impatient()
+    async with made(tokens, transport, clock, patience_s=20) as client:
+        with pytest.raises(NotStored, match="did not answer"):
+            await client.post(TOPIC, [event()])
+    assert sum(clock.waited) <= 20
+    assert len(transport.bodies) < 15
+
+
+@pytest.mark.parametrize(("token", "kind"), [("read", Forbidden), ("nobody", Unauthenticated)])
+async def test_what_no_repetition_would_mend_is_raised_at_once(inner, tokens, event, token, kind):
+    """Retrying with a wrong token would only fill logs."""
+    transport, clock = _Scripted([], inner), _Impatient()
+    shown = tokens.get(token, "dia_none")
+    async with EdgeClient(
+        "http://edge", shown, app.topology, transport=transport, clock=clock
+    ) as client:
+        with pytest.raises(kind):
+            await client.post(TOPIC, [event()])
+    assert len(transport.bodies) == 1
+    assert clock.waited == []
+
+
+async def test_the_schema_version_goes_with_the_events(tokens, inner, event, second_version):
+    """The client judges them by that version, and so does the edge."""
+    async with made(tokens, _Scripted([], inner)) as client:
+        posted = await client.post(TOPIC, [event(unit="s"), event()], version=2)
+    assert (posted.accepted, [bad.path for bad in posted.rejected]) == (1, ["$.unit"])

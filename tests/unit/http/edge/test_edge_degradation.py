@@ -1,0 +1,87 @@
+"""An edge needs Kafka or its disk: without either it says so at once, in the same words to all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+
+import pytest
+
+from streams.core.clock import VirtualClock
+from streams.core.degradation.degradation import DISK, KAFKA, Degradation
+from streams.core.degradation.level import FINE, Level, Reading
+from streams.core.telemetry.metrics import Metrics
+from streams.http.edge.vitals import edge_watch
+
+
+class _Lane:
+    def __init__(self, topic, straight):
+        self.topic = topic
+        self.straight = straight
+
+
+class _Intake:
+    def __init__(self):
+        self.lanes = {name: _Lane(name, True) for name in ("a", "b")}
+
+    def go(self, **straight):
+        for name, lane in self.lanes.items():
+            lane.straight = straight[name]
+
+
+@pytest.fixture
+def watched(tmp_path, monkeypatch):
+    """A watch to be looked through, its lanes, its level, its clock, and room to be taken away."""
+    clock, intake = VirtualClock(), _Intake()
+    degradation = Degradation(clock, Metrics())
+    usage = shutil.disk_usage(tmp_path)
+    room = [10_000]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=room[0]))
+    watch = edge_watch(degradation, clock, intake, tmp_path, 1000)
+    return watch, intake, degradation, clock, room
+
+
+async def test_the_spool_in_use_is_level_one_after_a_moment(watched):
+    """It is what a spool is for; that it lasts is news."""
+    watch, intake, degradation, clock, _ = watched
+    intake.go(a=True, b=False)
+    watch.look()
+    assert degradation.level == Level.HEALTHY
+    await clock.advance(6)
+    watch.look()
+    assert degradation.level_of(KAFKA) == Level.DEGRADED
+
+
+async def test_a_full_disk_matters_only_where_it_is_needed(watched):
+    """While Kafka takes everything an edge needs no disk; without both it could keep nothing."""
+    watch, intake, degradation, _, room = watched
+    room[0] = 10
+    watch.look()
+    assert degradation.level_of(DISK) == Level.DEGRADED
+    intake.go(a=False, b=True)
+    watch.look()
+    assert degradation.level_of(DISK) == Level.DEGRADED
+    intake.go(a=False, b=False)
+    watch.look()
+    assert degradation.level == Level.MINIMAL
+
+
+async def test_level_three_answers_everybody_alike(process, http, event, log):
+    """No token is looked up and no body read; the client waits and sends the same again."""
+    process.degradation.observe(DISK, Reading(Level.MINIMAL, "full"))
+    for headers in ({}, {"Authorization": "Bearer nonsense"}):
+        answer = await http.post("/v1/events/model.metrics", json=event(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (503, "nothing_kept")
+        assert int(answer.headers["retry-after"]) > 10
+    assert log() == []
+    health = (await http.get("/healthz")).json()
+    assert (health["ok"], health["degradation"]["level"]) == (False, 3)
+    for _ in range(10):
+        process.degradation.observe(DISK, FINE)
+    answer = await http.post("/v1/events/model.metrics", json=event())
+    assert answer.status_code == 202
+    async with asyncio.timeout(200):
+        while not log():  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.01)
+    assert [json.loads(value)["metric"] for _, value in log()] == ["x"]

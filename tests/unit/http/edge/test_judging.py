@@ -1,0 +1,286 @@
+"""What the judging of bodies may hold of the loop that all tenants share, and who pays for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.app import app
+from streams.connect.access.quotas import PERIOD_S, Quota, Quotas
+from streams.connect.access.refusals import BodyTooLarge, Unreadable
+from streams.connect.access.tokens import Role, Token
+from streams.core.clock import VirtualClock
+from streams.core.telemetry.metrics import Metrics
+from streams.engine.decode.codecs import Limits
+from streams.http.edge import cutting
+from streams.http.edge import intake as intake_module
+from streams.http.edge import judging as judging_module
+from streams.http.edge.exchange import EVENTS_MAX, JSON, NDJSON, REJECTED_MAX
+from streams.http.edge.intake import Intake, topics_taken
+from streams.http.edge.judging import (
+    AT_ONCE_EVENTS,
+    SLICE_BYTES,
+    SLICE_EVENTS,
+    Judging,
+    Loop,
+    slices,
+)
+
+LIMITS = Limits(future_max_s=300, late_max_s=604_800)
+METRICS = "/v1/events/model.metrics"
+LINES = {"Content-Type": NDJSON}
+
+
+class Stopwatch:
+    """A processor's time that only goes on when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class CountedLoop(Loop):
+    """Counts turns; what the processor did is a figure of the test."""
+
+    def __init__(self, tick_s: float = 0.0) -> None:
+        self.watch, self.turns = Stopwatch(), 0
+        super().__init__(self._look)
+        self._tick_s = tick_s
+
+    def _look(self) -> float:
+        self.watch.now_s += self._tick_s
+        return self.watch()
+
+    async def turn(self) -> None:
+        self.turns += 1
+        await super().turn()
+
+
+@asynccontextmanager
+async def asking(process, http, loop, quotas=None):
+    """A client of the same edge, whose loop and quotas are those of the test."""
+    while not process.intake.lanes["model.metrics"].straight:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.001)  # until then events go to the spool first
+    process.intake._loop = loop
+    edge = replace(process._edge, quotas=quotas) if quotas is not None else process._edge
+    transport = httpx.ASGITransport(edge.app())
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://edge", headers=http.headers
+    ) as client:
+        yield client
+
+
+@given(st.lists(st.integers(0, SLICE_BYTES * 2), max_size=30), st.integers(0, 3))
+def test_slices_hold_every_event_once_and_are_bounded(sizes, many):
+    """One that is larger than a slice is a slice of its own."""
+    values = [b"x" * (size if size < 40 else size // 40) for size in sizes] * (1 + 40 * many)
+    cut = list(slices(values))
+    assert [at for start, stop in cut for at in range(start, stop)] == [*range(len(values))]
+    for start, stop in cut:
+        assert 0 < stop - start <= SLICE_EVENTS
+        assert stop - start == 1 or sum(map(len, values[start:stop])) <= SLICE_BYTES
+
+
+async def test_a_large_body_is_judged_in_turns_and_all_of_it(process, http, line, log):
+    """Each slice waits for its turn, so other requests are answered between two of them."""
+    loop = CountedLoop()
+    body = b"\n".join(line(event_id=f"e{n}") for n in range(EVENTS_MAX))
+    async with asking(process, http, loop) as client:
+        answer = await client.post(METRICS, content=body, headers=LINES)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, EVENTS_MAX)
+    assert loop.turns == EVENTS_MAX // SLICE_EVENTS
+    assert len({json.loads(value)["event_id"] for _, value in log()}) == EVENTS_MAX
+
+
+async def test_a_small_body_waits_for_no_turn(process, http, line):
+    """It is judged faster than a turn of the loop takes."""
+    loop = CountedLoop()
+    body = b"\n".join(line(event_id=f"e{n}") for n in range(AT_ONCE_EVENTS))
+    async with asking(process, http, loop) as client:
+        assert (await client.post(METRICS, content=body, headers=LINES)).status_code == 202
+    assert loop.turns == 0
+
+
+async def test_bodies_take_turns_slice_by_slice():
+    """Of many bodies at once, one slice runs in a turn of the loop: so none is held longer."""
+    loop, done = Loop(), []
+
+    async def body(name):
+        for number in range(3):
+            await loop.turn()
+            done.append((name, number, asyncio.get_running_loop().time()))
+
+    await asyncio.gather(*(body(name) for name in "abc"))
+    assert [(name, number) for name, number, _ in done] == [
+        (name, number) for number in range(3) for name in "abc"
+    ]
+
+
+async def test_a_body_with_many_refused_events_is_left_and_says_how_many_are_not_judged(
+    process, http, line, log
+):
+    """10,000 bad events cost 0.15 s of the loop that all tenants share."""
+    loop = CountedLoop()
+    good = b"\n".join(line(event_id=f"e{n}") for n in range(10))
+    body = good + b"\n" + b"1\n" * 2 * SLICE_EVENTS + b"\n".join([good] * 100)
+    async with asking(process, http, loop) as client:
+        answer = await client.post(METRICS, content=body, headers=LINES)
+    found = answer.json()
+    judged = 3 * SLICE_EVENTS
+    assert answer.status_code == 207
+    assert found["rejected_total"] == REJECTED_MAX
+    assert found["not_judged"] == 10 + 2 * SLICE_EVENTS + 1000 - judged
+    assert found["accepted"] == judged - REJECTED_MAX
+    assert len(log()) == found["accepted"], "what was not judged is not stored"
+    assert loop.turns == 3
+
+
+async def test_what_is_refused_is_paid_for_by_its_tenant_and_waited_for(process, http, line):
+    """By processor time, whatever kind of garbage it is; good events cost nothing of it."""
+    clock = VirtualClock()
+    limits = dict.fromkeys(Quota, 1 << 40) | {Quota.REFUSED_US: 1_000_000}
+    quotas = Quotas(clock, Metrics().edge, limits=limits)
+    loop = CountedLoop(tick_s=0.75)
+    async with asking(process, http, loop, quotas) as client:
+        for _ in range(9):
+            assert (await client.post(METRICS, content=line(), headers=LINES)).status_code == 202
+        for _ in range(2):  # each 0.75 s: the second is let in, and goes beyond the limit
+            assert (await client.post(METRICS, content=b"1", headers=LINES)).status_code == 422
+        answer = await client.post(METRICS, content=line(), headers=LINES)
+        assert (answer.status_code, answer.json()["code"]) == (429, "over_quota")
+        assert "1 s of the processor for events that are refused" in answer.json()["detail"]
+        wait_s = int(answer.headers["retry-after"])
+        assert 0 < wait_s <= PERIOD_S
+        await clock.advance(wait_s)
+        assert (await client.post(METRICS, content=line(), headers=LINES)).status_code == 202
+
+
+async def test_a_body_half_of_which_is_refused_costs_half_of_its_time():
+    """The tenant pays for garbage, and not for events that count."""
+    loop = CountedLoop(tick_s=0.5)
+    judging = Judging(loop)
+    judging.begin()
+    judging.refused(2, 4)
+    assert judging.refused_us == 250_000
+
+
+async def test_the_time_of_others_is_not_counted():
+    """Between two turns the processor works for other tenants."""
+    loop = CountedLoop()
+    judging = Judging(loop)
+
+    async def other():
+        loop.watch.now_s += 100.0
+
+    with pytest.raises(Unreadable), judging.cutting():  # noqa: PT012 - a whole body
+        busy = asyncio.create_task(other())
+        loop.watch.now_s += 1.0
+        await judging.turn()
+        await busy
+        raise Unreadable("no array")
+    assert judging.refused_us == 1_000_000
+
+
+async def test_an_array_of_many_commas_is_cut_in_turns():
+    """Millions of tiny elements took the loop for 0.3 s before they were too many."""
+    loop = CountedLoop()
+    with pytest.raises(BodyTooLarge, match="more than 10000"):
+        await cutting.events(b"[" + b"{}," * 1_300_000 + b"{}]", JSON, Judging(loop))
+    assert loop.turns == 3 * EVENTS_MAX // cutting.TOKENS_A_TURN
+
+
+async def test_blank_lines_are_counted_before_they_are_cut():
+    """Four million of them took 0.2 s."""
+    with pytest.raises(BodyTooLarge, match="at most 20000 lines"):
+        await cutting.events(b"\n" * (1 << 20), NDJSON, Judging(Loop()))
+
+
+class KeptLane:
+    """Takes every block."""
+
+    def __init__(self):
+        self.kept = []
+
+    async def keep(self, keys, values, traceparent, version):
+        self.kept += zip(keys, values, strict=True)
+        return "log"
+
+
+NOW_MS = 1_760_000_000_000
+EVENTS = st.sampled_from(
+    [
+        b"1",
+        b"{",
+        b"\xff",
+        *(
+            json.dumps(
+                {"tenant_id": tenant, "model_id": "m", "metric": "x", "ts": at, "value": 1.0}
+            ).encode()
+            for tenant in ("acme", "globex")
+            for at in (NOW_MS, 1)
+        ),
+    ]
+)
+TOKEN = Token(id="id", tenant="acme", role=Role.OPERATE.name.lower(), sha256="", created_ms=0)
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=30), st.integers(1, 8))
+def test_slices_judge_as_the_whole_body_does(values, size):
+    """Each event is accepted or refused as if the body were judged at once, in its order."""
+
+    async def taken():
+        lane, loop = KeptLane(), Loop()
+        lanes = dict.fromkeys(topics_taken(app.topology), lane)
+        clock = VirtualClock(start_ms=NOW_MS)
+        intake = Intake(app.topology, lanes, clock, LIMITS, Metrics().edge, loop)
+        judging = intake.judging()
+        return await intake.take(app.topics["model.metrics"], values, TOKEN, judging), lane.kept
+
+    whole, kept = asyncio.run(taken())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(judging_module, "SLICE_EVENTS", size)
+        patched.setattr(intake_module, "AT_ONCE_EVENTS", 0)
+        sliced, kept_sliced = asyncio.run(taken())
+    assert (sliced, kept_sliced) == (whole, kept)
+    assert whole.accepted + len(whole.bad) == len(values)
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(documents, min_size=1, max_size=8), st.sampled_from(["", " ", "\n\t"]))
+def test_both_ways_to_cut_an_array_find_the_same_elements(elements, blank):
+    """Byte for byte: an event without an id is known by its bytes."""
+    texts = [json.dumps(element, ensure_ascii=False).encode() for element in elements]
+    body = b"[" + (blank.encode() + b",").join(texts) + b"]" + blank.encode()
+    assert list(filter(None, cutting._cut(body))) == cutting._documents(body) == texts
+
+
+@given(st.binary(max_size=40).map(lambda inner: b"[" + inner + b"]"))
+def test_whatever_an_array_holds_it_is_cut_or_refused(body):
+    """Where msgspec takes it whole, the tokens give the same; where not, no other error leaves."""
+    try:
+        found = list(filter(None, cutting._cut(body)))
+    except Unreadable:
+        found = None
+    try:
+        whole = cutting._documents(body)
+    except Unreadable:
+        return
+    if whole:
+        assert found == whole

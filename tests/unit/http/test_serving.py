@@ -1,0 +1,41 @@
+"""Edge and console as processes: when they say that they can be called."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from agents.app import app
+from streams.connect.access.listening import Listening
+from streams.core.settings import Settings
+from streams.core.telemetry.health import HealthState
+from streams.http.console import serving as console
+from streams.http.edge import serving as edge
+
+
+@pytest.mark.parametrize("serving", [edge, console], ids=["edge", "console"])
+async def test_it_is_ready_from_listening_to_the_signal(serving, monkeypatch, tmp_path):
+    """A rollout sends requests to whoever is ready, and takes the old process away. From the
+    signal on, while answers are still under way, nothing new may be sent to it."""
+    states, ready = [], []
+
+    class Kept(HealthState):
+        def __init__(self, *given, **named) -> None:
+            super().__init__(*given, **named)
+            states.append(self)
+
+    async def serve(self) -> None:
+        ready.append(states[0].ready().ok)
+        self.started = True
+        self.on_listening("http://here")
+        ready.append(states[0].ready().ok)
+        self.handle_exit(signal.SIGTERM, None)
+        ready.append(states[0].ready())
+
+    monkeypatch.setattr(serving, "HealthState", Kept)
+    monkeypatch.setattr(serving.WebServer, "run_until_stopped", serve)
+    settings = Settings(home=str(tmp_path), kafka_bootstrap="127.0.0.1:1")
+    declared = {edge: app.topology, console: app}[serving]
+    await serving._serve(settings, declared, Listening(host="127.0.0.1", port=0), lambda said: None)
+    assert ready == [False, True, (False, "draining")]

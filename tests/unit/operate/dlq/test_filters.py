@@ -1,0 +1,84 @@
+"""Which letters a command means; a wrong filter here replays a wrong record there."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.app import app
+from streams.core.types import RecordBatch, TopicPartition
+from streams.operate.dlq.filters import Filters, OffsetRange
+from streams.operate.dlq.letter import letters
+from streams.operate.dlq.scan import Span
+
+TP = TopicPartition("model.metrics.dlq", 2)
+
+
+def letter(offset=7, key=b"acme", failed=5_000, code="wrong_type", **extra):
+    fields = {
+        "id": "model.metrics/2/41",
+        "topic": "model.metrics",
+        "partition": "2",
+        "offset": "41",
+        "error_code": code,
+        "first_failed_at": str(failed),
+    }
+    pairs = tuple((f"dia.dlq.{name}", value.encode()) for name, value in fields.items())
+    own = tuple((name.replace("_", "."), value) for name, value in extra.items())
+    batch = RecordBatch(TP, offset, offset + 1, [offset], [1], [key], [b"{}"], [own + pairs])
+    return letters(batch, app.topology)[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, True),
+        ({"topics": ("model.metrics",)}, True),
+        ({"topics": ("model.metrics.dlq",)}, True),
+        ({"topics": ("train.results",)}, False),
+        ({"errors": ("invalid_json", "wrong_type")}, True),
+        ({"errors": ("invalid_json",)}, False),
+        ({"tenants": ("acme",)}, True),
+        ({"tenants": ("other",)}, False),
+        ({"keys": (b"acme",)}, True),
+        ({"keys": (b"acm",)}, False),
+        ({"partitions": (1, 2)}, True),
+        ({"partitions": (1,)}, False),
+        ({"offsets": (OffsetRange(0, 3), OffsetRange(7, 7))}, True),
+        ({"offsets": (OffsetRange(0, 6),)}, False),
+        ({"since_ms": 5_000, "until_ms": 5_001}, True),
+        ({"since_ms": 5_001}, False),
+        ({"until_ms": 5_000}, False),
+        ({"oldest_ms": 5_000}, True),
+        ({"oldest_ms": 5_001}, False),
+        ({"schema_versions": (1,)}, True),
+        ({"schema_versions": (2,)}, False),
+        ({"errors": ("wrong_type",), "tenants": ("other",)}, False),
+    ],
+)
+def test_every_condition_must_hold(given, wanted):
+    """Conditions narrow; two of them never mean more than one of them."""
+    assert Filters(**given).matches(letter()) is wanted
+    assert Filters(**given).select([letter()]) == ([letter()] if wanted else [])
+
+
+def test_the_schema_version_is_that_of_the_record():
+    """After an upcaster lands, exactly the records of the old version are meant."""
+    assert Filters(schema_versions=(3,)).matches(letter(dia_schema=b"3"))
+    assert not Filters(schema_versions=(1,)).matches(letter(dia_schema=b"three"))
+
+
+def test_too_old_is_told_apart_from_not_meant():
+    """A plan names what --max-age keeps out; what --error leaves out was never asked for."""
+    filters = Filters(oldest_ms=6_000)
+    assert filters.selects(letter())
+    assert filters.too_old(letter())
+    assert not filters.matches(letter())
+
+
+def test_what_cannot_match_is_never_fetched():
+    """One partition of a large DLQ is looked at without reading the others."""
+    spans = [Span(TopicPartition("d", n), 10, 100) for n in range(3)]
+    filters = Filters(partitions=(1,), offsets=(OffsetRange(5, 20), OffsetRange(40, 50)))
+    assert filters.narrow(spans) == [Span(TopicPartition("d", 1), 10, 51)]
+    assert Filters(offsets=(OffsetRange(0, 9),)).narrow(spans) == []
+    assert Filters().narrow(spans) == spans

@@ -1,0 +1,39 @@
+"""A letter that fails each time it is replayed must not go round for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.app import app
+from streams.core.settings import Settings
+from streams.core.types import TopicPartition
+from streams.operate.dlq.letter import Letter
+from streams.operate.replay.assess import Action, Assessor
+from streams.operate.replay.dispositions import Dispositions
+from streams.operate.replay.plan import Terms
+
+
+def _letter(hops: int) -> Letter:
+    """Of a topic that dia does not know: what is not parked at once stays for that reason."""
+    return Letter(
+        dlq=TopicPartition("t.dlq", 0), offset=0, timestamp_ms=0, key=None, value=b"", headers=(),
+        fields={}, dialect="dia", id="t/0/0", topic=None, partition=None, source_offset=None,
+        source_timestamp_ms=0, source=None, error_code="x", stage="decode", failed_ms=0, hops=hops,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("terms", "hops", "action"),
+    [
+        (Terms(), 2, Action.LEAVE),
+        (Terms(), 3, Action.PARK),
+        (Terms(hops_max=1), 0, Action.LEAVE),
+        (Terms(hops_max=1), 1, Action.PARK),
+    ],
+)
+async def test_the_fourth_replay_is_refused_and_the_letter_parked(terms, hops, action):
+    """Three replays that failed are enough for a person to look; a plan may say fewer or more."""
+    assessor = Assessor(terms, Settings(), app.topology, None)
+    [found] = await assessor.assess([_letter(hops)], Dispositions())
+    assert found.action is action
+    assert (found.reason == "hop_cap") == (action is Action.PARK)

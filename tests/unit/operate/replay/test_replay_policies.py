@@ -1,0 +1,144 @@
+"""The file of automatic policies, and `dia replay policies`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from agents.app import app
+from streams.cli import kafka, main
+from streams.cli.replay_worker import serve
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.core.errors import UsageError
+from streams.core.settings import Settings
+from streams.operate.replay.policies import ReplayPolicy, occurring_codes, read_policies
+from streams.operate.topics.topics import wanted_topics
+
+WHOLE = """
+[[policy]]
+name = "policy-service-back"
+topic = "decision.simulation.request"
+errors = ["retries_exhausted"]
+after = "policy_service"
+rate = 50
+hops_max = 2
+"""
+
+
+def test_a_policy_is_a_few_words(tmp_path):
+    """Who reads the file must see what will happen; the rest has defaults."""
+    path = tmp_path / "policies.toml"
+    path.write_text(WHOLE)
+    [found] = read_policies(str(path), app.topology)
+    assert found == ReplayPolicy(
+        name="policy-service-back",
+        topic="decision.simulation.request",
+        errors=("retries_exhausted",),
+        after="policy_service",
+        quiet_s=60.0,
+        rate=50.0,
+        hops_max=2,
+    )
+    assert read_policies("", app.topology) == ()
+    path.write_text(WHOLE.replace("rate = 50\n", ""))
+    assert read_policies(str(path), app.topology) == (found,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["hops_max = 100", "quiet_s = 86400", f"tenants = {[f't{n}' for n in range(100)]}"],
+)
+def test_the_largest_figures_are_those_that_are_said(tmp_path, words):
+    """One more is refused: below."""
+    path = tmp_path / "policies.toml"
+    path.write_text(WHOLE.replace("hops_max = 2", words))
+    assert len(read_policies(str(path), app.topology)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file"),
+        ("[[policy", "Expected"),
+        (WHOLE + WHOLE, "two policies are named policy-service-back"),
+        (WHOLE.replace("decision.simulation.request", "orders"), "orders is none of model.metrics"),
+        (WHOLE.replace('["retries_exhausted"]', "[]"), "length >= 1"),
+        (
+            WHOLE.replace("retries_exhausted", "policy_service_unavailable"),
+            "no dead letter of decision.simulation.request has the code policy_service_unavailable",
+        ),
+        (WHOLE.replace("decision.simulation.request", "model.metrics"), "retries_exhausted; there"),
+        (WHOLE.replace("rate = 50", "rate = 0"), r"> 0.*rate"),
+        (WHOLE.replace("hops_max = 2", "hops = 2"), "unknown field `hops`"),
+        (WHOLE.replace("hops_max = 2", "hops_max = 101"), "<= 100"),
+        (WHOLE.replace("hops_max = 2", "quiet_s = 86401"), r"<= 86400"),
+        (WHOLE.replace("hops_max = 2", f"tenants = {['t'] * 101}"), "length <= 100"),
+        (WHOLE.replace('["retries_exhausted"]', str(["retries_exhausted"] * 101)), "length <= 100"),
+        ("interval_s = 60\n" + WHOLE, "unknown field `interval_s`"),
+        (WHOLE.replace('"policy_service"', '"the_weather"'), "Invalid enum value 'the_weather'"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused_whole(tmp_path, content, why):
+    """Half of the policies followed is a surprise at night."""
+    path = tmp_path / "policies.toml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=why):
+        read_policies(str(path), app.topology)
+
+
+@pytest.fixture
+def dia(monkeypatch, tmp_path, capsys):
+    """Run a command on an empty broker, with WHOLE as the file of policies."""
+    broker = MemoryBroker(SystemClock())
+
+    async def create() -> None:
+        await (await broker.admin()).create_topics(wanted_topics(app.topology))
+
+    asyncio.run(create())
+    (tmp_path / "policies.toml").write_text(WHOLE)
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    monkeypatch.setenv("DIA_REPLAY_POLICY_FILE", str(tmp_path / "policies.toml"))
+    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
+
+    def run(*arguments):
+        capsys.readouterr()
+        return main(arguments), *capsys.readouterr()
+
+    return run
+
+
+def test_policies_are_shown_with_what_they_did(dia, monkeypatch):
+    """Before anything happens, and after it."""
+    code, out, _ = dia("replay", "policies", "--json")
+    row = json.loads(out)
+    assert (code, row["policy"], row["rate"], row["hops_max"]) == (0, "policy-service-back", 50, 2)
+    assert (row["plans"], row["replayed"], row["parked"], row["last"]) == (0, 0, 0, None)
+    code, out, _ = dia("replay", "policies")
+    assert (code, out.splitlines()[0].split()[:3]) == (0, ["policy", "topic", "errors"])
+    monkeypatch.delenv("DIA_REPLAY_POLICY_FILE")
+    code, out, err = dia("replay", "policies")
+    assert (code, out) == (0, "")
+    assert "no policy is set: DIA_REPLAY_POLICY_FILE" in err
+
+
+def test_an_agent_that_cannot_follow_a_policy_does_not_start(tmp_path):
+    """Waiting for a service whose address nobody gave would be waiting for ever."""
+    path = tmp_path / "policies.toml"
+    path.write_text(WHOLE)
+    settings = Settings(home=str(tmp_path), replay_policy_file=str(path))
+    with pytest.raises(UsageError, match="policy-service-back of DIA_REPLAY_POLICY_FILE waits"):
+        serve(settings, app.topology, 0)
+
+
+def test_every_code_that_the_engine_buries_is_one_that_a_policy_may_name():
+    """A code that is missing here would make a useful policy an error."""
+    for topic in ("model.metrics", "train.results", "decision.simulation.request"):
+        assert {"idempotency_conflict", "row_refused", "out_of_range"} <= occurring_codes(
+            app.topology, topic
+        )
+    assert "retries_exhausted" in occurring_codes(app.topology, "decision.simulation.request")
+    assert "retries_exhausted" not in occurring_codes(app.topology, "model.metrics")
