@@ -190,8 +190,8 @@ def test_the_lock_holds_every_declared_dependency():
     assert names - pinned == set()
 
 
-TOOLS_OF_THE_BUILT_IN_APP = ("simulation", "bench", "demo", "workload")
-"""Folders of `streams` that make, play and judge events of the built-in app."""
+TOOLS_OF_THE_BUILT_IN_APP = ("dev",)
+"""Rooms of `streams` that make, play and measure events of the built-in app."""
 NAMES_THE_BUILT_IN_APP = {
     "streams/engine/app/loading.py": "its module is what a command means that names no app",
     "streams/cli/produce.py": "the generator makes events of two of its types",
