@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Place,
         Resources,
     )
+    from streams.engine.agents.queue_policy import QueuePolicy
     from streams.engine.aggregates.distinct import Distinct
     from streams.engine.aggregates.ends import First, Last
     from streams.engine.aggregates.extremes import Max, Min
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
     from streams.engine.aggregates.sums import Count, Sum
     from streams.engine.aggregates.top_k import TopK
     from streams.engine.app.app import App
+    from streams.engine.scenarios.scenario import Run, Scenario
     from streams.engine.streams.stream import Event, Stream
     from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
+    from streams.http.edge.client import EdgeClient
 
 __all__ = [
     "AgentSpec",
@@ -60,6 +63,7 @@ __all__ = [
     "Column",
     "Count",
     "Distinct",
+    "EdgeClient",
     "Event",
     "EventBatch",
     "First",
@@ -76,10 +80,13 @@ __all__ = [
     "Place",
     "Protobuf",
     "Quantiles",
+    "QueuePolicy",
     "Record",
     "Resources",
     "RowBatch",
     "RowSink",
+    "Run",
+    "Scenario",
     "SchemaReference",
     "Scope",
     "Stream",
@@ -109,10 +116,13 @@ _MODULES: Final = {
     **dict.fromkeys(("First", "Last"), "streams.engine.aggregates.ends"),
     **dict.fromkeys(("Max", "Min"), "streams.engine.aggregates.extremes"),
     **dict.fromkeys(("Mean", "Variance"), "streams.engine.aggregates.moments"),
+    **dict.fromkeys(("Run", "Scenario"), "streams.engine.scenarios.scenario"),
     "App": "streams.engine.app.app",
     "Codec": "streams.core.formats.codec",
     "Distinct": "streams.engine.aggregates.distinct",
+    "EdgeClient": "streams.http.edge.client",
     "Quantiles": "streams.engine.aggregates.quantiles",
+    "QueuePolicy": "streams.engine.agents.queue_policy",
     "Record": "streams.core.records.record",
     "TopK": "streams.engine.aggregates.top_k",
     "SchemaReference": "streams.core.formats.schema_source",

@@ -202,7 +202,7 @@ NAMES_THE_BUILT_IN_APP = {
     "tables/model_cards.py": "holds its model cards",
 }
 """Modules of the engine that know a type of the built-in app, or its name, and why."""
-SCHEMAS_OF_ANY_APP = {"schemas.fields", "streams.connect.schema_registry.compatibility"}
+SCHEMAS_OF_ANY_APP = {"schemas.fields"}
 
 
 def _engine() -> Iterator[Path]:
