@@ -83,7 +83,7 @@ def test_the_process_accepts_its_command_line(front, proxied, tmp_path, monkeypa
     tls = {"behindProxy": True} if proxied else {"existingSecret": "cert"}
     pod, container = _container(render(_changed(**{front: {"tls": tls}})), front)
     asked = []
-    serve = f"streams.{front}.serving.serve"
+    serve = f"streams.http.{front}.serving.serve"
     monkeypatch.setattr(serve, lambda settings, declared, listening, said: asked.append(listening))
     mounted = {one["mountPath"] for one in container["volumeMounts"]}
     arguments = [

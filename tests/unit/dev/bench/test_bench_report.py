@@ -177,8 +177,8 @@ def test_what_was_measured_is_not_measured_again(tmp_path):
     assert measure_parts(parts, bench, again=False) == []
     assert measure_parts(parts, bench, again=False) == []
     assert calls == ["a", "b"]
-    (tmp_path / "streams" / "bench").mkdir()
-    (tmp_path / "streams" / "bench" / "new.py").write_text("x = 1")
+    (tmp_path / "streams" / "dev" / "bench").mkdir(parents=True)
+    (tmp_path / "streams" / "dev" / "bench" / "new.py").write_text("x = 1")
     measure_parts(parts, bench, again=False)
     assert calls == ["a", "b"]
     (tmp_path / "streams" / "engine.py").write_text("faster = True")
