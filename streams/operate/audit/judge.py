@@ -152,7 +152,7 @@ def _document(value: bytes) -> Any:
     text = value.decode()
     found = json.loads(text, parse_int=_integer, parse_constant=_refuse)
     if isinstance(found, dict) and type(found.get("ts")) is float:
-        written: Decimal = json.loads(text, parse_float=Decimal, parse_int=str)["ts"]
+        written: Decimal = json.loads(text, parse_float=Decimal, parse_int=Decimal)["ts"]
         if written.adjusted() < _PLAIN_DIGITS and written == written.to_integral_value():
             found["ts"] = int(written)
     return found
