@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli import topic_rights
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     group.command("plan")(show_plan)
     group.command("apply")(apply_plan)
     group.command("render")(render)
+    topic_rights.register(group)
     app.add_typer(group, name="topics")
 
 

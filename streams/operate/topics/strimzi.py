@@ -1,4 +1,5 @@
-"""Topics as Strimzi's ``KafkaTopic`` resources, for clusters where an operator makes the topics."""
+"""Topics and users as Strimzi's ``KafkaTopic`` and ``KafkaUser`` resources, for clusters where an
+operator makes them."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from streams.core.types import TopicConfig
+from streams.right import Right
 
 API_VERSION = "kafka.strimzi.io/v1"
 
@@ -35,8 +37,31 @@ def resources(topics: Iterable[TopicConfig], cluster: str) -> list[dict[str, Any
     ]
 
 
+def user(name: str, rights: Iterable[Right], cluster: str) -> dict[str, Any]:
+    """The resource of one user with SCRAM credentials, which Strimzi puts into a Secret of its name."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "KafkaUser",
+        "metadata": {"name": name, "labels": {"strimzi.io/cluster": cluster}},
+        "spec": {
+            "authentication": {"type": "scram-sha-512"},
+            "authorization": {"type": "simple", "acls": [_rule(right) for right in rights]},
+        },
+    }
+
+
+def _rule(right: Right) -> dict[str, Any]:
+    resource: dict[str, str] = {"type": right.resource}
+    if right.name:
+        resource |= {
+            "name": right.name,
+            "patternType": "prefix" if right.prefix else "literal",
+        }
+    return {"resource": resource, "operations": list(right.operations)}
+
+
 def yaml(documents: Iterable[Mapping[str, Any]]) -> str:
-    """The documents as one YAML stream. Values are mappings, texts and whole numbers."""
+    """The documents as one YAML stream. Values are mappings, lists, texts and whole numbers."""
     return "".join("---\n" + "".join(_lines(document, "")) for document in documents)
 
 
@@ -45,6 +70,9 @@ def _lines(mapping: Mapping[str, Any], indent: str) -> Iterator[str]:
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}:\n"
             yield from _lines(value, indent + "  ")
+        elif isinstance(value, list):
+            yield f"{indent}{name}:\n"
+            yield from (f"{indent}  - {json.dumps(item)}\n" for item in value)
         else:
             # JSON's texts, numbers and empty mappings are YAML's too.
             yield f"{indent}{name}: {json.dumps(value)}\n"

@@ -30,7 +30,7 @@ from streams.dev.local.wheels import locate
 
 USER, PASSWORD = "dia", "hunter2-hunter2"
 PRINCIPALS = ("dia-worker", "dia-edge", "dia-console")
-"""Of ops/kafka/users.yaml; `USER` may do everything."""
+"""The users of worker, edge and console; `USER` may do everything."""
 START_S = 200.0
 WAIT_S = 200.0
 

@@ -1,17 +1,11 @@
-"""The principals of ops/kafka/users.yaml on a real broker: each does its work, and none does another's."""
+"""The users that `dia topics grant` gives rights to: each does its work, and none does another's."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.protocol.admin import CreateAclsRequest
 
 from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams.connect.broker.kafka.broker import KafkaBroker
-from streams.connect.broker.kafka.security import KafkaSecurity
 from streams.connect.broker.log_range import read_some
 from streams.core.clock import SystemClock
 from streams.core.errors import DiaError
@@ -22,33 +16,12 @@ from streams.http.edge.block import Block
 from streams.http.edge.shipment import Shipper
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.owner import owned
-from tests.integration.security.conftest import PRINCIPALS, until_read, working
+from tests.integration.security.conftest import until_read, working
 
-USERS = Path(__file__).parents[3] / "ops" / "kafka" / "users.yaml"
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
 CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
 DLQ = TopicPartition(MODEL_METRICS.dlq, 0)
 JOURNAL = TopicPartition(MODEL_METRICS.journal, 0)
-WORDS = {
-    "topic": 2, "group": 3, "cluster": 4, "transactionalId": 5,
-    "literal": 3, "prefix": 4,
-    "Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Alter": 7, "Describe": 8,
-    "DescribeConfigs": 10, "AlterConfigs": 11, "IdempotentWrite": 12,
-}  # fmt: skip
-"""Kafka's numbers of resources, patterns and operations."""
-
-
-def _acls():
-    """Principal, resource and operation of each rule, as the request takes them."""
-    for user in yaml.safe_load_all(USERS.read_text()):
-        for acl in user["spec"]["authorization"]["acls"]:
-            resource = acl["resource"]
-            name = resource.get("name", "kafka-cluster")
-            pattern = WORDS[resource.get("patternType", "literal")]
-            for operation in acl["operations"]:
-                principal = f"User:{user['metadata']['name']}"
-                place = WORDS[resource["type"]], name, pattern
-                yield (*place, principal, "*", WORDS[operation], 3)
 
 
 def _settings(secure_kafka, user="dia"):
@@ -59,14 +32,7 @@ def _settings(secure_kafka, user="dia"):
 async def broker_of(secure_kafka, dia):
     """A broker's client of each principal, whose rights are in force."""
     assert dia("topics", "apply")[0] == 0
-    root = _settings(secure_kafka)
-    options = KafkaSecurity.from_settings(root).client_options()
-    admin = AIOKafkaAdminClient(bootstrap_servers=root.kafka_bootstrap, **options)
-    await admin.start()
-    for rule in _acls():
-        answer = await admin._client.send(admin._client.get_random_node(), CreateAclsRequest(*rule))
-        assert [code for code, _ in answer.creation_responses] == [0], rule
-    await admin.close()
+    assert dia("topics", "grant")[0] == 0
     return lambda user: KafkaBroker.from_settings(_settings(secure_kafka, user))
 
 
@@ -171,9 +137,3 @@ async def test_a_worker_works_and_cannot_forget_decisions(broker_of, dia, secure
     with pytest.raises(DiaError):
         await admin.delete_topics([SOURCE.topic])
     await admin.close()
-
-
-def test_every_principal_of_the_file_is_tested():
-    """A fourth one would be a rule that nobody has run."""
-    named = {user["metadata"]["name"] for user in yaml.safe_load_all(USERS.read_text())}
-    assert named == set(PRINCIPALS)

@@ -23,7 +23,7 @@ DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 PIN = re.compile(r"^([\w.-]+==[\w.+-]+)", re.MULTILINE)
-ONE_SHOT = {"topics", "migrations"}
+ONE_SHOT = {"topics", "rights", "migrations"}
 
 
 def _run(program, *arguments):
@@ -209,8 +209,9 @@ def test_mounted_files_and_secrets_exist_or_are_made():
                 assert (DOCKER / source).exists(), source
     for config in COMPOSE["configs"].values():
         assert (DOCKER / config["file"]).is_file()
-    made = re.search(r"for name in ([^;]+); do", (DOCKER / "secrets.sh").read_text())[1]
-    made = made.replace("\\", "").split()
+    script = (DOCKER / "secrets.sh").read_text()
+    made = re.search(r"for name in ([^;]+); do", script)[1].replace("\\", "").split()
+    made += re.findall(r"cat >secrets/(\w+)", script)
     assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {
         f"./secrets/{name}" for name in made
     }
@@ -276,6 +277,11 @@ def test_each_service_has_a_login_of_its_own_and_only_its_own_password():
         assert f"{name.upper()}_PASSWORD=$(</run/secrets/{password})" in entrypoint
         assert re.search(rf"\b{password}\b", made)
         assert password in SERVICES["clickhouse-0-a"]["secrets"]
+        assert service["environment"]["DIA_KAFKA_SASL_USER"] == f"dia-{name}"
+        kafka = f"kafka_{name}_password"
+        assert service["environment"]["DIA_KAFKA_SASL_PASSWORD_FILE"] == f"/run/secrets/{kafka}"
+        assert {one for one in service["secrets"] if "kafka" in one} == {kafka}
+        assert f'user_dia-{name}="$(cat secrets/{kafka})"' in made
     grants = {user.tag: " ".join(query.text for query in user.iter("query")) for user in users}
     assert "INSERT" in grants["worker"]
     for name in ("console", "edge", "reader"):

@@ -1,4 +1,4 @@
-"""`dia topics render` says what `dia topics apply` would do, and a Kafka user may do it."""
+"""`dia topics render` says what `dia topics apply` would do; `dia topics rights`, who may do what."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from agents.app import app
+from streams import App
 from streams.cli import main
 from streams.operate.topics.topics import wanted_topics
+from streams.role_rights import Role, rights
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = Path(__file__).parent / "crds"
@@ -69,30 +71,6 @@ def test_without_a_factor_the_cluster_decides(capsys):
         assert "replicas" not in one["spec"]
 
 
-def test_the_user_may_do_what_the_pipeline_does(rendered):
-    """A right that lacks shows at night: the trim of a changelog, a new transaction."""
-    user = yaml.safe_load((ROOT / "ops/kafka/user.yaml").read_text())
-    jsonschema.validate(user, _schema("KafkaUser"))
-    acls = user["spec"]["authorization"]["acls"]
-
-    def allowed(kind, name):
-        return {
-            operation
-            for acl in acls
-            for operation in acl["operations"]
-            if acl["resource"]["type"] == kind and name.startswith(acl["resource"]["name"])
-        }
-
-    for one in rendered:
-        topic = one["spec"]["topicName"]
-        assert {"Read", "Write", "Create", "DescribeConfigs"} <= allowed("topic", topic), topic
-        if topic.endswith(".changelog"):
-            assert "Delete" in allowed("topic", topic), topic
-    for group in {agent.group for agent in tuple(app.agents.values())}:
-        assert "Read" in allowed("group", group)
-        assert "Write" in allowed("transactionalId", f"{group}-model.metrics-0")
-
-
 def _rights(user):
     """What a user may do with a resource, by its kind and name."""
 
@@ -110,12 +88,53 @@ def _rights(user):
 
 
 @pytest.fixture
-def principals():
-    """The rights of each user of users.yaml, by its name."""
-    users = list(yaml.safe_load_all((ROOT / "ops/kafka/users.yaml").read_text()))
+def principals(capsys):
+    """The rights of each rendered user, by its name."""
+    assert main(["topics", "rights", "--strimzi"]) == 0
+    users = list(yaml.safe_load_all(capsys.readouterr().out))
     for user in users:
         jsonschema.validate(user, _schema("KafkaUser"))
     return {user["metadata"]["name"]: _rights(user) for user in users}
+
+
+def test_operators_may_do_what_every_command_does(rendered, principals):
+    """A right that lacks shows at night: the trim of a changelog, a new transaction."""
+    allowed = principals["dia"]
+    for one in rendered:
+        topic = one["spec"]["topicName"]
+        assert {"Read", "Write", "Create", "Alter", "DescribeConfigs"} <= allowed("topic", topic)
+        state = topic.endswith(".changelog") and not topic.startswith("dia.dia-replay.")
+        assert ("Delete" in allowed("topic", topic)) is state, topic
+    for group in {agent.group for agent in app.agents.values()}:
+        assert "Read" in allowed("group", group)
+        assert "Read" in allowed("group", f"dia-breaker-{group}")
+        for name in (f"{group}-model.metrics-0", f"dia-shed-{group}", f"dia-breaker-{group}-x-0"):
+            assert "Write" in allowed("transactionalId", name), name
+
+
+def test_rights_follow_the_app():
+    """An app named otherwise, with topics of its own, must get no right on the built-in one's."""
+    other = App("shop")
+    orders = other.topic("orders", value_type=bytes)
+
+    @other.agent(orders)
+    async def count(events):
+        async for _ in events:
+            pass
+
+    for role in Role:
+        for right in rights(other.topology, role):
+            if right.resource == "topic":
+                assert right.name.startswith(("orders", "shop.", "shop-host")), right
+            if right.resource in {"group", "transactionalId"} and role is not Role.EDGE:
+                assert "shop-" in right.name or right.name == "dia-shed-", right
+
+
+@pytest.mark.parametrize("text", ["worker", "worker=", "boss=x"])
+def test_a_user_of_no_role_is_refused(text, capsys):
+    """A misspelt role would leave a user without rights and say that all went well."""
+    assert main(["topics", "grant", "--user", text]) == 2
+    assert "roles are operator, worker, edge, console" in capsys.readouterr().err
 
 
 def test_each_principal_may_do_its_work(rendered, principals):

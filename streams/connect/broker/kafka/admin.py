@@ -21,6 +21,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from streams.connect.broker import kafka_acls
 from streams.connect.broker.kafka.alter_config import IncrementalAlterConfigs
 from streams.connect.broker.kafka.codes import IncompleteAnswerError, passes, raise_for
 from streams.connect.broker.kafka.connection import KafkaConnection
@@ -29,8 +30,9 @@ from streams.connect.broker.kafka.groups import describe_group
 from streams.connect.broker.kafka.metadata import UNKNOWN_AFTER_S
 from streams.connect.broker.kafka.offset_fetch import OffsetFetch
 from streams.connect.broker.kafka.tasks import end_client
-from streams.core.errors import BrokerUnavailable, UnknownTopic
+from streams.core.errors import BrokerUnavailable, UnknownTopic, UsageError
 from streams.core.types import CommittedOffset, GroupDescription, TopicConfig, TopicPartition
+from streams.right import Right
 
 SPREAD_TIMEOUT_S = 10.0
 """How long a created or deleted topic may take to show in every broker's metadata."""
@@ -109,6 +111,17 @@ class KafkaAdmin:
             _whole({topic}, {name for *_, name in response.responses})
 
         await self._ask(f"configure {topic}", alter)
+
+    async def grant(self, user: str, rights: Iterable[Right]) -> None:
+        """Allow a user what each rule says; what it may already is left as it is.
+
+        Raises `UsageError` where the broker has no authorizer: everybody may do everything there.
+        """
+        for right in rights:
+            for request in kafka_acls.requests(user, right):
+                await self._ask(
+                    f"let {user} {right.resource} {right.name}", partial(self._create_acl, request)
+                )
 
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
         for tp, offset in before.items():
@@ -191,6 +204,18 @@ class KafkaAdmin:
         }
         _whole(set(topics), set(found))
         return found
+
+    async def _create_acl(self, request: Any) -> None:
+        response = await self._client._send_to_controller(request)  # noqa: SLF001  # pinned
+        try:
+            _check([("rule", code, text) for code, text in response.creation_responses])
+        except client.SecurityDisabled as error:
+            raise UsageError(
+                f"{self._connection.bootstrap} has no authorizer: every client may do everything. "
+                f"Nothing was granted. Set authorizer.class.name of the brokers first."
+            ) from error
+        if not response.creation_responses:
+            raise IncompleteAnswerError("nothing about the rule")
 
     async def _trim(self, tp: TopicPartition, offset: int) -> None:
         [topic] = await self._topics([tp.topic])

@@ -75,6 +75,12 @@ _REFUSED = (
     client.InvalidReplicationFactorError,
     client.PolicyViolationError,
 )
+_FORBIDDEN = (
+    client.TopicAuthorizationFailedError,
+    client.GroupAuthorizationFailedError,
+    client.ClusterAuthorizationFailedError,
+    client.TransactionalIdAuthorizationFailed,
+)
 
 
 def broker_error(error: BaseException, doing: str) -> DiaError:
@@ -89,6 +95,11 @@ def broker_error(error: BaseException, doing: str) -> DiaError:
             return UsageError(text)
         if isinstance(cause, client.InvalidPartitionsError):
             return RefusedBySafety(text)
+        if isinstance(cause, _FORBIDDEN):
+            return BrokerUnavailable(
+                f"{text}. The Kafka user lacks a right: `dia topics rights` lists those of each role, "
+                f"`dia topics grant` gives them."
+            )
     return BrokerUnavailable(f"{text}. `dia doctor` checks the broker.")
 
 

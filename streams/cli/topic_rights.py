@@ -1,0 +1,112 @@
+"""`dia topics rights` and `dia topics grant`: Kafka users with no more rights than they need."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.invocation import Invocation, invocation
+
+if TYPE_CHECKING:
+    from streams.role_rights import Role
+
+_COLUMNS = ("role", "resource", "name", "match", "operations")
+
+_Users = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--user",
+        metavar="ROLE=NAME",
+        help="The Kafka user of a role; default: APP for operator, APP-ROLE for the others.",
+    ),
+]
+
+
+def register(group: typer.Typer) -> None:
+    group.command("rights")(show)
+    group.command("grant")(grant)
+
+
+def show(
+    ctx: typer.Context,
+    *,
+    strimzi: Annotated[
+        bool, typer.Option("--strimzi", help="As Strimzi KafkaUser resources, in YAML.")
+    ] = False,
+    cluster: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the Strimzi Kafka cluster.")
+    ] = "kafka",
+    user: _Users = None,
+) -> None:
+    """Print what each role of the app needs from a Kafka with an authorizer; asks no broker.
+
+    Roles: operator, worker, edge and console.
+    """
+    from streams.operate.topics import strimzi as resources
+    from streams.role_rights import Role, rights
+
+    run = invocation(ctx)
+    if strimzi:
+        users = _users(run, user)
+        documents = [
+            resources.user(users[role], rights(run.topology, role), cluster) for role in Role
+        ]
+        print(resources.yaml(documents), end="")
+        return
+    run.printer().rows(
+        _COLUMNS,
+        [
+            (role.value, right.resource, right.name, "prefix" if right.prefix else "literal",
+             " ".join(right.operations))
+            for role in Role
+            for right in rights(run.topology, role)
+        ],
+    )  # fmt: skip
+
+
+def grant(ctx: typer.Context, *, user: _Users = None) -> None:
+    """Let the users of worker, edge and console do what their roles need, at the broker.
+
+    Adds what lacks and takes nothing away. The users must exist; `operator` is granted only where
+    --user names it, for the one who runs this command has these rights already.
+    """
+    from streams.role_rights import Role
+
+    run = invocation(ctx)
+    users = _users(run, user)
+    named = {text.partition("=")[0] for text in user or ()}
+    chosen = [role for role in Role if role is not Role.OPERATOR or role.value in named]
+    asyncio.run(_grant(run, {role: users[role] for role in chosen}))
+
+
+async def _grant(run: Invocation, users: dict[Role, str]) -> None:
+    from streams.cli.kafka import require_address
+    from streams.connect.broker.kafka.broker import KafkaBroker
+    from streams.role_rights import rights
+
+    require_address(run.settings)
+    admin = await KafkaBroker.from_settings(run.settings).admin()
+    try:
+        for role, name in users.items():
+            wanted = rights(run.topology, role)
+            await admin.grant(name, wanted)
+            run.printer().say(f"User {name} has the {len(wanted)} rules of role {role.value}.")
+    finally:
+        await admin.close()
+
+
+def _users(run: Invocation, named: list[str] | None) -> dict[Role, str]:
+    """Raises `UsageError` for a text that names no role or no user."""
+    from streams.core.errors import UsageError
+    from streams.role_rights import Role
+
+    app = run.topology.app
+    users = {role: app if role is Role.OPERATOR else f"{app}-{role.value}" for role in Role}
+    for text in named or ():
+        role, _, name = text.partition("=")
+        if role not in {known.value for known in Role} or not name:
+            raise UsageError(f"--user {text}: its form is ROLE=NAME; roles are {', '.join(Role)}.")
+        users[Role(role)] = name
+    return users
