@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pstats
 
 import pytest
 
@@ -43,7 +44,19 @@ def test_a_small_run_is_exact_and_measures_its_parts(tmp_path, capsys):
 @pytest.mark.stack
 def test_a_paced_run_sees_every_probe(tmp_path, capsys):
     """Freshness is only known when nothing that was timed got lost."""
-    options = ("--workload", "narrow", "--rate", "2000", "--seconds", "4")
+    profile = tmp_path / "profile"
+    options = (
+        "--workload",
+        "narrow",
+        "--rate",
+        "2000",
+        "--seconds",
+        "4",
+        "--profile",
+        str(profile),
+    )
     outcome = _run(tmp_path, capsys, *options)
     assert outcome["freshness"]["probes"] == 200
     assert outcome["freshness"]["max_s"] >= outcome["freshness"]["p50_s"] > 0
+    functions = {name for _, _, name in pstats.Stats(str(tmp_path / "profile.0.pstats")).stats}
+    assert "commit" in functions

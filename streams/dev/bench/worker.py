@@ -70,12 +70,11 @@ def _run(options: argparse.Namespace) -> None:
         hosting.run(host)
         return
     profiler = cProfile.Profile()
+    path = options.profile.with_suffix(f".{options.slot}.pstats")
+    # The host ends the process without a return to here.
+    host.on_drained = lambda: profiler.dump_stats(path)
     profiler.enable()
-    try:
-        hosting.run(host)
-    finally:
-        profiler.disable()
-        profiler.dump_stats(options.profile.with_suffix(f".{options.slot}.pstats"))
+    hosting.run(host)
 
 
 if __name__ == "__main__":

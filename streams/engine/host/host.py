@@ -156,6 +156,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
             app, quiet=True, redirect_stdouts=False, override_logging=False, daemon=True
         )
         self.spinner = None
+        self._on_drained = app.on_drained
         app.on_drained = self._leave_soon
 
     def _setup_logging(self) -> None:
@@ -169,6 +170,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
     def _leave_soon(self) -> None:
         """Do not wait for Faust's goodbyes: its consumer joins a group of its own, which after
         somebody else's crash answers only when that one's session, a minute, has run out."""
+        self._on_drained()
         timer = threading.Timer(_GOODBYE_S, self._leave)
         timer.daemon = True
         timer.start()
