@@ -10,7 +10,7 @@ import typer
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
-    from streams.role_rights import Role
+    from streams.operate.topics.rights import Role
 
 _COLUMNS = ("role", "resource", "name", "match", "operations")
 
@@ -45,7 +45,7 @@ def show(
     Roles: operator, worker, edge and console.
     """
     from streams.operate.topics import strimzi as resources
-    from streams.role_rights import Role, rights
+    from streams.operate.topics.rights import Role, rights
 
     run = invocation(ctx)
     if strimzi:
@@ -72,7 +72,7 @@ def grant(ctx: typer.Context, *, user: _Users = None) -> None:
     Adds what lacks and takes nothing away. The users must exist; `operator` is granted only where
     --user names it, for the one who runs this command has these rights already.
     """
-    from streams.role_rights import Role
+    from streams.operate.topics.rights import Role
 
     run = invocation(ctx)
     users = _users(run, user)
@@ -84,7 +84,7 @@ def grant(ctx: typer.Context, *, user: _Users = None) -> None:
 async def _grant(run: Invocation, users: dict[Role, str]) -> None:
     from streams.cli.kafka import require_address
     from streams.connect.broker.kafka.broker import KafkaBroker
-    from streams.role_rights import rights
+    from streams.operate.topics.rights import rights
 
     require_address(run.settings)
     admin = await KafkaBroker.from_settings(run.settings).admin()
@@ -100,7 +100,7 @@ async def _grant(run: Invocation, users: dict[Role, str]) -> None:
 def _users(run: Invocation, named: list[str] | None) -> dict[Role, str]:
     """Raises `UsageError` for a text that names no role or no user."""
     from streams.core.errors import UsageError
-    from streams.role_rights import Role
+    from streams.operate.topics.rights import Role
 
     app = run.topology.app
     users = {role: app if role is Role.OPERATOR else f"{app}-{role.value}" for role in Role}

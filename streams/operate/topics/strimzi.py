@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from streams.core.topics.right import Right
 from streams.core.types import TopicConfig
-from streams.right import Right
 
 API_VERSION = "kafka.strimzi.io/v1"
 

@@ -12,8 +12,8 @@ import yaml
 from agents.app import app
 from streams import App
 from streams.cli import main
+from streams.operate.topics.rights import Role, rights
 from streams.operate.topics.topics import wanted_topics
-from streams.role_rights import Role, rights
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = Path(__file__).parent / "crds"

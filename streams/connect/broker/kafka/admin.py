@@ -21,7 +21,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from streams.connect.broker import kafka_acls
+from streams.connect.broker.kafka import acls
 from streams.connect.broker.kafka.alter_config import IncrementalAlterConfigs
 from streams.connect.broker.kafka.codes import IncompleteAnswerError, passes, raise_for
 from streams.connect.broker.kafka.connection import KafkaConnection
@@ -31,8 +31,8 @@ from streams.connect.broker.kafka.metadata import UNKNOWN_AFTER_S
 from streams.connect.broker.kafka.offset_fetch import OffsetFetch
 from streams.connect.broker.kafka.tasks import end_client
 from streams.core.errors import BrokerUnavailable, UnknownTopic, UsageError
+from streams.core.topics.right import Right
 from streams.core.types import CommittedOffset, GroupDescription, TopicConfig, TopicPartition
-from streams.right import Right
 
 SPREAD_TIMEOUT_S = 10.0
 """How long a created or deleted topic may take to show in every broker's metadata."""
@@ -118,7 +118,7 @@ class KafkaAdmin:
         Raises `UsageError` where the broker has no authorizer: everybody may do everything there.
         """
         for right in rights:
-            for request in kafka_acls.requests(user, right):
+            for request in acls.requests(user, right):
                 await self._ask(
                     f"let {user} {right.resource} {right.name}", partial(self._create_acl, request)
                 )

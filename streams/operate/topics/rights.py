@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
+from streams.core.topics.right import Right
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.engine.runtime.offsets.shed_order import orders_group
@@ -18,7 +19,6 @@ from streams.engine.runtime.poison.poison_register import register_group
 from streams.engine.runtime.poison.quarantine_register import quarantine_group
 from streams.operate.replay.owner import decided_group
 from streams.operate.topics.topics import wanted_topics
-from streams.right import Right
 
 
 class Role(StrEnum):

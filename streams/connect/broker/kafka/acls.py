@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from streams.right import Resource, Right
+from streams.core.topics.right import Resource, Right
 
 _RESOURCES: Final[dict[Resource, int]] = {
     "topic": 2, "group": 3, "cluster": 4, "transactionalId": 5,
