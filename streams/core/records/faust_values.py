@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def is_record(value_type: Any) -> bool:
@@ -12,6 +14,8 @@ def is_record(value_type: Any) -> bool:
 
 def plain(value: Any) -> Any:
     """What JSON and MessagePack have for a value: a faust.Record, also inside others, as a map."""
+    if type(value) in _SCALARS:
+        return value
     if hasattr(value, "asdict"):
         return {name: plain(one) for name, one in value.asdict().items()}
     if isinstance(value, list | tuple):

@@ -56,7 +56,9 @@ def value_bytes(topic: Target, value: Any) -> bytes | None:
 
 def header_pairs(headers: HeadersLike) -> Headers:
     """As Kafka takes them."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    if not headers:
+        return ()
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
     return tuple(
         (name, value if isinstance(value, bytes) else value.encode()) for name, value in pairs
     )
