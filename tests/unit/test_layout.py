@@ -252,6 +252,26 @@ def test_the_engine_names_nothing_of_the_built_in_app(path):
     assert _of_the_built_in_app(path.read_text()) == []
 
 
+KNOW_MINUTE_WINDOWS = {
+    "engine_tables": "builds it",
+    "shed_consequences": "says what m1 will lack",
+    "audit": "recounts m1",
+    "reading": "reads m1",
+}
+"""Modules that know the one table which hands rows to shards of its own accord, and why."""
+_MINUTES = r"minute_windows import|MINUTE_WINDOWS|MinuteWindows"
+
+
+def test_a_partition_knows_no_table_by_its_name():
+    """What folds, commits and hands over takes each table by what it can do, as it must those of a user."""
+    found = {
+        path.stem
+        for path in _engine()
+        if path.stem != "minute_windows" and re.search(_MINUTES, path.read_text())
+    }
+    assert found == set(KNOW_MINUTE_WINDOWS)
+
+
 @pytest.mark.parametrize("name", NAMES_THE_BUILT_IN_APP)
 def test_what_is_excepted_still_needs_it(name):
     """An exception that nothing needs hides the next module that does."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.rows.built_in_tables import WindowRows, WindowTable
 from streams.core.rows.deviations import about_mean
+from streams.engine.state.table import Table
 from streams.engine.windows.names import SeriesNames, local_dictionary, split
 from streams.engine.windows.sketch_runs import SketchRuns, codes_of, serials_of
 from streams.engine.windows.window_columns import NEVER_MS, WindowColumns
@@ -39,6 +41,72 @@ class Emission:
     serials: NDArray[np.int64]
     versions: NDArray[np.uint64]
     since_ms: NDArray[np.int64]
+
+
+@runtime_checkable
+class EmittingTable(Table, Protocol):
+    """A table whose live states are rows that the runtime hands to the shards of its own accord: nothing in
+    the outbox owes them, because the state itself stays until its last version is acknowledged."""
+
+    evicted: set[tuple[int, int]]
+    """(shard, hour start in minutes) of states that went since this was emptied: to be rolled up"""
+    refused_rows: list[tuple[WindowRows, str]]
+    """rows that a shard will never take, and why: each becomes a dead letter"""
+
+    def __len__(self) -> int:
+        """Live states."""
+        ...
+
+    @property
+    def changed(self) -> bool:
+        """A delta would not be empty."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """All there was is acknowledged and gone."""
+        ...
+
+    @property
+    def names_fill(self) -> float:
+        """How full the tightest of its own bounds is; 1.0 is the bound."""
+        ...
+
+    def advance(self, watermark_ms: int, now_s: float, now_ms: int) -> None:
+        """Close what is due by the event time ``watermark_ms``; ``now_s`` is monotonic."""
+        ...
+
+    def shed(self, open_max: int) -> None:
+        """Close states before their time until ``open_max`` are left."""
+        ...
+
+    def take_emissions(
+        self, room: Sequence[int], early: bool, spared: Container[int] = ()
+    ) -> list[Emission]:
+        """Rows that are due, at most ``room[shard]`` a shard; those of live states only if ``early``, and
+        none for ``spared`` shards."""
+        ...
+
+    def forget_early(self) -> None:
+        """Rows of live states need not be handed out for now."""
+        ...
+
+    def oldest_unshown_ms(self) -> int:
+        """Append time of the oldest record that no row has shown."""
+        ...
+
+    def acknowledged(self, emission: Emission) -> None:
+        """The shard has these rows."""
+        ...
+
+    def refused(self, emission: Emission, indexes: Sequence[int], reason: str) -> int:
+        """The shard has them but for those at ``indexes``, which it will never take. Returns how many of
+        these were news only."""
+        ...
+
+    def released(self, emission: Emission) -> None:
+        """They were not stored: they are due again."""
+        ...
 
 
 class EmissionQueues:

@@ -34,8 +34,7 @@ from streams.engine.runtime.effects.refused_row import RefusedFact, refused_fact
 from streams.engine.runtime.effects.sink_writes import SinkWrites
 from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.state.outbox import OwedEffect
-from streams.engine.windows.emission import Emission
-from streams.engine.windows.minute_windows import MinuteWindows
+from streams.engine.windows.emission import Emission, EmittingTable
 from streams.engine.windows.window_columns import NEVER_MS
 
 _FRESHNESS_SAMPLES = 50
@@ -168,7 +167,7 @@ class _Answers:
     """Collects the answers for one emission, whose rows may go to two tables (h1 and d1): a row
     is stored when both have it, and refused when either refuses it."""
 
-    windows: MinuteWindows
+    windows: EmittingTable
     emission: Emission
     targets: Handover
     waiting: int

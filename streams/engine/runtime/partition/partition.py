@@ -23,7 +23,7 @@ from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, Top
 from streams.engine.agents.agent import AgentSpec, Change, EventBatch
 from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.engine.decode.codecs import Decoded, Limits, decode
-from streams.engine.engine_tables import MINUTE_WINDOWS, OUTBOX
+from streams.engine.engine_tables import OUTBOX
 from streams.engine.runtime.effects import effects
 from streams.engine.runtime.effects.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.engine.runtime.effects.owed import Owed
@@ -40,9 +40,8 @@ from streams.engine.state.changelog import Link, pack
 from streams.engine.state.log_time import Expiry
 from streams.engine.state.outbox import Outbox, OwedEffect
 from streams.engine.state.table import Entry, Table, TableSpec
-from streams.engine.windows.emission import Emission
+from streams.engine.windows.emission import Emission, EmittingTable
 from streams.engine.windows.fingerprint import Fingerprints
-from streams.engine.windows.minute_windows import MinuteWindows
 
 T = TypeVar("T", bound=Table)
 
@@ -94,6 +93,8 @@ class Partition:
     placement: KeyPlacement = field(init=False)
     fingerprints: Fingerprints = field(init=False)
     poison: PoisonWatch = field(init=False)
+    windows: EmittingTable | None = field(init=False)
+    """the table that hands rows to shards of its own accord, where the agent has one"""
     _expiry: Expiry = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
@@ -109,6 +110,8 @@ class Partition:
         self.fingerprints = Fingerprints(self.state.link.secret)
         settings = self.state.context.settings
         self._expiry = Expiry.of(settings.dedupe_ttl_s * 1000)
+        emitting = (one for one in self.state.tables.values() if isinstance(one, EmittingTable))
+        self.windows = next(emitting, None)
         self.placement = KeyPlacement(self.tp, self.agent.source.partitions)
         self.poison = PoisonWatch(self.tp, self.agent.source, settings, self.clock, self.pass_until)
 
@@ -236,11 +239,6 @@ class Partition:
         return key.decode(errors="replace")
 
     # --- what is due -------------------------------------------------------------------------
-
-    @property
-    def windows(self) -> MinuteWindows | None:
-        """The window table, where the agent has one."""
-        return cast(MinuteWindows | None, self.state.tables.get(MINUTE_WINDOWS.name))
 
     @property
     def outbox(self) -> Outbox:
@@ -380,7 +378,7 @@ class Partition:
         self._bury_facts()
         self._owed.settle(self.outbox, link.epoch, seq, now_ms)
 
-    def _bury_rows(self, windows: MinuteWindows) -> None:
+    def _bury_rows(self, windows: EmittingTable) -> None:
         """Dead-letter the rows that shards refused, in the commit that deletes them."""
         refused, windows.refused_rows = windows.refused_rows, []
         for rows, reason in refused:
