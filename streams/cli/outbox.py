@@ -15,7 +15,7 @@ from streams.cli.table_choice import changelogs, source_of
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.core.topics.topic import Topic
-    from streams.operate.replay.outbox_drop import Agreed
+    from streams.operate.reset.outbox_drop import Agreed
 
 _COLUMNS = (
     *("group", "topic", "partition", "target", "kind", "declared"),
@@ -67,7 +67,7 @@ def drop(
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
     from streams.engine.runtime.offsets.shed_order import check_words
-    from streams.operate.replay.outbox_drop import drop as drop_owed
+    from streams.operate.reset.outbox_drop import drop as drop_owed
 
     who = actor_of(actor)
     check_words(who, reason)
@@ -92,7 +92,7 @@ def drop(
 
 async def _plan(run: Invocation, source: Topic, group: str, partition: int, target: str) -> Agreed:
     from streams.cli.kafka import broker_of
-    from streams.operate.replay.outbox_drop import plan_drop
+    from streams.operate.reset.outbox_drop import plan_drop
 
     targets = run.app.topology.targets
     return await plan_drop(broker_of(run.settings), group, source, partition, targets, target)
@@ -101,7 +101,7 @@ async def _plan(run: Invocation, source: Topic, group: str, partition: int, targ
 async def _owed(run: Invocation) -> list[tuple[Any, ...]]:
     from streams.cli.kafka import broker_of
     from streams.engine.runtime.restore.survey import survey
-    from streams.operate.replay.outbox_drop import owed_to
+    from streams.operate.reset.outbox_drop import owed_to
 
     broker, targets = broker_of(run.settings), run.app.topology.targets
     reader = await broker.reader()

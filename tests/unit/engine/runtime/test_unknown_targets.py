@@ -13,8 +13,8 @@ from streams.core.errors import ProducerFenced, RefusedBySafety, UsageError
 from streams.core.records.bad_records import RowUnfit, UnknownTable
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.engine.state.memory import MemoryDisk
-from streams.operate.replay.outbox_drop import drop, owed_to, plan_drop
 from streams.operate.reset.consequences import consequences
+from streams.operate.reset.outbox_drop import drop, owed_to, plan_drop
 from streams.operate.reset.reset import look, open_epoch, reset
 from tests.unit.engine.runtime import job_desk
 from tests.unit.engine.runtime.conftest import CHANGELOG, DLQ, SOURCE
