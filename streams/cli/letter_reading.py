@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from streams.connect.broker.opened import opened
+
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.core.types import Admin, LogReader
@@ -25,15 +27,8 @@ async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
     from streams.cli import kafka
 
     broker = kafka.broker_of(run.settings)
-    admin = await broker.admin()
-    try:
-        reader = await broker.reader()
-        try:
-            yield admin, reader
-        finally:
-            await reader.close()
-    finally:
-        await admin.close()
+    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+        yield admin, reader
 
 
 async def frozen(run: Invocation, admin: Admin, reader: LogReader, filters: Filters) -> list[Span]:

@@ -11,6 +11,7 @@ from streams.cli.actor import actor_of
 from streams.cli.consent import consent
 from streams.cli.invocation import invocation
 from streams.cli.table_choice import changelogs, source_of
+from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -104,12 +105,9 @@ async def _owed(run: Invocation) -> list[tuple[Any, ...]]:
     from streams.operate.reset.outbox_drop import owed_to
 
     broker, targets = broker_of(run.settings), run.app.topology.targets
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         return [
             (group, topic, changelog.partition, one.target.name, one.target.kind, *one[1:])
             for group, topic, changelog in await changelogs(run, broker)
             for one in owed_to(targets, (await survey(reader, changelog)).owed)
         ]
-    finally:
-        await reader.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streams.cli.finding import Finding, Level
+from streams.connect.broker.opened import opened
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
 
@@ -25,8 +26,7 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     try:
         async with asyncio.timeout(TIMEOUT_S):
             broker = broker_of(settings)
-            reader = await broker.reader()
-            try:
+            async with opened(broker.reader()) as reader:
                 for topic in sorted({found.topic for found in topology.read}):
                     partitions = len(await partitions_of(broker, topic))
                     if wrong := await sample(reader, topic, partitions):
@@ -35,8 +35,6 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
                             f"partitions {sorted(wrong)} belong into others: {ADVICE}"
                         )
                         found.append(Finding("keys", Level.WARNING, detail, "dia audit --deep"))
-            finally:
-                await reader.close()
     except (BrokerUnavailable, UnknownTopic, TimeoutError):
         return found
     return found

@@ -9,6 +9,7 @@ import typer
 
 from streams.cli.consent import consent
 from streams.cli.invocation import invocation
+from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,11 +91,8 @@ async def _look(run: Invocation, order: str) -> list[_Standing]:
     broker = broker_of(run.settings)
     found = []
     for span in await _spans(run, broker, order):
-        reader = await broker.reader()
-        try:
+        async with opened(broker.reader()) as reader:
             begin = await reader.beginning_offset(span.tp)
-        finally:
-            await reader.close()
         found.append(_Standing(span, await returned_up_to(broker, SystemClock(), span), begin))
     return found
 

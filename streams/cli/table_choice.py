@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streams.connect.broker.opened import opened
+
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.core.topics.topic import Topic
@@ -26,11 +28,8 @@ async def changelogs(run: Invocation, broker: Broker) -> list[tuple[str, str, An
     """Group, source topic and partition of every changelog that exists."""
     from streams.core.types import TopicPartition
 
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
-    finally:
-        await admin.close()
     return [
         (group, source.name, TopicPartition(name, partition))
         for group, source in run.topology.sources()

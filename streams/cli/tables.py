@@ -11,6 +11,7 @@ from streams.cli import outbox
 from streams.cli.consent import consent
 from streams.cli.invocation import invocation
 from streams.cli.table_choice import changelogs, source_of
+from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -122,14 +123,11 @@ async def _surveys(run: Invocation) -> list[tuple[Any, ...]]:
     from streams.engine.runtime.restore.survey import survey
 
     broker = broker_of(run.settings)
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         return [
             _row(group, topic, await survey(reader, changelog))
             for group, topic, changelog in await changelogs(run, broker)
         ]
-    finally:
-        await reader.close()
 
 
 def _row(group: str, topic: str, found: Survey) -> tuple[Any, ...]:

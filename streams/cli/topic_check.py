@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streams.cli.finding import Finding, Level
+from streams.connect.broker.opened import opened
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
 
@@ -24,11 +25,8 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     declared = declared_topics(settings, topology)
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            admin = await broker_of(settings).admin()
-            try:
+            async with opened(broker_of(settings).admin()) as admin:
                 planned = declared.against(await admin.describe_topics())
-            finally:
-                await admin.close()
     except RefusedBySafety as error:
         return [Finding("topics", Level.FAILURE, str(error), "dia topics plan")]
     except (BrokerUnavailable, TimeoutError):

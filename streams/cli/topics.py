@@ -9,6 +9,7 @@ import typer
 
 from streams.cli import topic_rights
 from streams.cli.invocation import Invocation, invocation
+from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
     from streams.operate.topics.topics import Plan
@@ -101,15 +102,12 @@ async def _run(
     from streams.operate.topics.topics import apply
 
     declared = declared_topics(run.settings, run.topology, replication_factor)
-    admin = await broker_of(run.settings).admin()
-    try:
+    async with opened(broker_of(run.settings).admin()) as admin:
         planned = declared.against(await admin.describe_topics())
         _print(run, planned)
         if accept_dedupe_gap is not None:
             await apply(admin, planned, accept_dedupe_gap=accept_dedupe_gap)
         return planned
-    finally:
-        await admin.close()
 
 
 def _print(run: Invocation, planned: Plan) -> None:

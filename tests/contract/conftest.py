@@ -13,6 +13,7 @@ import pytest
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.broker.log_range import read_range
 from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.broker.opened import opened
 from streams.core.clock import SystemClock
 from streams.core.types import (
     Broker,
@@ -121,11 +122,8 @@ class World:
 
     async def committed(self, group: str, tp: TopicPartition) -> CommittedOffset:
         """The group's offset, by one question: an open transaction is waited for by the broker."""
-        admin = await self.broker.admin()
-        try:
+        async with opened(self.broker.admin()) as admin:
             return (await admin.committed(group, [tp]))[tp]
-        finally:
-            await admin.close()
 
     async def read(
         self, tp: TopicPartition, end: int | None = None, offset: int = 0

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from streams.connect.broker.opened import opened
 from streams.core.types import GroupDescription, TopicPartition
 
 
 async def _described(world, group) -> GroupDescription:
-    admin = await world.broker.admin()
-    try:
+    async with opened(world.broker.admin()) as admin:
         return await admin.describe_group(group)
-    finally:
-        await admin.close()
 
 
 async def test_a_group_that_nobody_joined_has_no_members(world):

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from agents.app import app
+from streams.connect.broker.opened import opened
 from streams.engine.schedule.journal import entries, schedule_of
 from streams.engine.schedule.ledger_audit import NAME
 from tests.faults.worker import POLL_S
@@ -15,12 +16,9 @@ INTERVAL_S = 8.0
 
 
 async def _journal(trial):
-    reader = await trial.broker.reader()
-    try:
+    async with opened(trial.broker.reader()) as reader:
         kept = await entries(reader, schedule_of(app.topology))
         return [entry for entry in kept if entry.job == NAME]
-    finally:
-        await reader.close()
 
 
 async def _until(trial, holds, timeout_s):

@@ -15,6 +15,7 @@ from typing import Any
 from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.broker.log_range import read_range
+from streams.connect.broker.opened import opened
 from streams.connect.sinks.schema import servers
 from streams.core.clock import SystemClock
 from streams.core.records import headers
@@ -98,22 +99,16 @@ class Trial:
 
     async def recreate_topics(self, names: Sequence[str]) -> None:
         """Delete what exists of ``names``, then make every topic of the topology anew."""
-        admin = await self.broker.admin()
-        try:
+        async with opened(self.broker.admin()) as admin:
             await admin.delete_topics(names)
             await apply(
                 admin,
                 plan(app.topology, wanted_topics(app.topology), await admin.describe_topics()),
             )
-        finally:
-            await admin.close()
 
     async def with_admin(self, work: Callable[[Any], Any]) -> Any:
-        admin = await self.broker.admin()
-        try:
+        async with opened(self.broker.admin()) as admin:
             return await work(admin)
-        finally:
-            await admin.close()
 
     @property
     def moment(self) -> Path:

@@ -11,6 +11,7 @@ from agents.app import MODEL_METRICS, app
 from streams.cli import main
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.broker.log_range import decided_end, read_range
+from streams.connect.broker.opened import opened
 from streams.connect.broker.partitioner import partition_of
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
@@ -27,24 +28,18 @@ def bootstrap(stack, monkeypatch, tmp_path) -> str:
 
 
 async def _differences(bootstrap: str) -> tuple[object, ...]:
-    admin = await KafkaBroker(bootstrap).admin()
-    try:
+    async with opened(KafkaBroker(bootstrap).admin()) as admin:
         return plan(
             app.topology, wanted_topics(app.topology), await admin.describe_topics()
         ).changes
-    finally:
-        await admin.close()
 
 
 async def _ends(bootstrap: str) -> list[int]:
-    reader = await KafkaBroker(bootstrap).reader()
-    try:
+    async with opened(KafkaBroker(bootstrap).reader()) as reader:
         return [
             await decided_end(reader, TopicPartition(MODEL_METRICS.name, partition), SystemClock())
             for partition in range(MODEL_METRICS.partitions)
         ]
-    finally:
-        await reader.close()
 
 
 async def _read(bootstrap: str, starts: list[int]) -> list:

@@ -10,6 +10,7 @@ import shutil
 import time
 
 from agents.app import DIA_GROUP, MODEL_METRICS
+from streams.connect.broker.opened import opened
 from streams.core.errors import CommandError
 from streams.dev.bench.changelog_size import changelog_size
 from streams.dev.bench.filling import feed
@@ -37,11 +38,8 @@ async def measure_restart(
     first_commit_s = await _first_commit(rig, warm) - began_s
     await rig.until_committed(warm, WAITING_EVENTS)
     await rig.stop(warm)
-    reader = await rig.broker.reader()
-    try:
+    async with opened(rig.broker.reader()) as reader:
         size = await changelog_size(reader, MODEL_METRICS, DIA_GROUP)
-    finally:
-        await reader.close()
     rig.talk.say(f"restoring {size.ids:,} ids and {size.window_rows:,} window rows")
     # The stores alone: a worker that lost its identity too would first wait out the session of
     # the one it was.

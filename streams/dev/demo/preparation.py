@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from streams.connect.broker.opened import opened
 from streams.connect.sinks.schema import servers
 from streams.core.errors import RefusedBySafety
 from streams.core.settings import Settings
@@ -23,15 +24,12 @@ async def prepare(
     topic that may not be changed keeps neither the other topics nor the tables from being made.
     """
     declared, refused = declared_topics(settings, topology), None
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         planned = declared.against(await admin.describe_topics())
         try:
             await apply(admin, planned)
         except RefusedBySafety as error:
             refused = error
-    finally:
-        await admin.close()
     migrated = 0
     for server in servers(settings, topology.targets.tables):
         try:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import DiaError
 from streams.core.topics.topology import DeclaredSource
@@ -63,15 +64,8 @@ async def observe(
 
 @asynccontextmanager
 async def _clients(broker: Broker) -> AsyncIterator[tuple[Admin, LogReader]]:
-    admin = await broker.admin()
-    try:
-        reader = await broker.reader()
-        try:
-            yield admin, reader
-        finally:
-            await reader.close()
-    finally:
-        await admin.close()
+    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+        yield admin, reader
 
 
 async def _source(

@@ -27,6 +27,7 @@ from types import MappingProxyType
 
 import structlog
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import ChangelogGap, ChangelogLost, ShardMapChanged, StoreUnusable
 from streams.core.rows.built_in_tables import MAP_HINT, MapIdentity, ShardSet
@@ -132,11 +133,8 @@ class Opener:
     async def compare(self, partition: Partition, leader_epoch: int) -> None:
         """A4 again, of a partition that runs, with what it folded last, and under which epoch that
         was appended. Raises as `check_source`."""
-        reader = await self.broker.reader()
-        try:
+        async with opened(self.broker.reader()) as reader:
             await check_source(partition.tp, partition.reached, reader, leader_epoch)
-        finally:
-            await reader.close()
 
     def _partition(
         self,
@@ -163,11 +161,8 @@ class Opener:
 
     async def _sizes(self) -> dict[str, int]:
         """Partitions of each topic: an agent may send to any."""
-        admin = await self.broker.admin()
-        try:
+        async with opened(self.broker.admin()) as admin:
             topics = await admin.describe_topics()
-        finally:
-            await admin.close()
         return {name: topic.partitions for name, topic in topics.items()}
 
     async def _committed(
@@ -175,13 +170,10 @@ class Opener:
     ) -> tuple[CommittedOffset | None, int, ShedOrder | None]:
         """The group's offset, the one up to which poison is let through (B4), and the partition's
         order to shed (X3)."""
-        admin = await self.broker.admin()
-        try:
+        async with opened(self.broker.admin()) as admin:
             committed = (await admin.committed(agent.group, [tp])).get(tp)
             orders = await read_orders(admin, agent.group, [tp])
             return committed, await pass_mark(admin, agent.group, tp), orders.get(tp)
-        finally:
-            await admin.close()
 
     async def _state(
         self,

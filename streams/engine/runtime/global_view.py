@@ -22,6 +22,7 @@ from typing import Any, Final
 import structlog
 
 from streams.connect.broker.log_range import read_range
+from streams.connect.broker.opened import opened
 from streams.connect.broker.partitioner import partition_of
 from streams.core.clock import Clock
 from streams.core.errors import (
@@ -163,11 +164,8 @@ class GlobalView:
                 self._parts[tp] = fresh
 
     async def _logs(self, changelog: str) -> list[TopicPartition]:
-        admin = await self._broker.admin()
-        try:
+        async with opened(self._broker.admin()) as admin:
             found = (await admin.describe_topics()).get(changelog)
-        finally:
-            await admin.close()
         if found is None:
             raise UnknownTopic(f"topic {changelog} does not exist. Run `dia topics apply`.")
         return [TopicPartition(changelog, number) for number in range(found.partitions)]

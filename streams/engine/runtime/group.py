@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import (
     BatchUnreadable,
@@ -151,11 +152,8 @@ class GroupMember:
             await self._clock.sleep(0.05)
 
     async def _check_sources(self) -> None:
-        admin = await self._broker.admin()
-        try:
+        async with opened(self._broker.admin()) as admin:
             topics = await admin.describe_topics()
-        finally:
-            await admin.close()
         self.topics = {name: topics[name].partitions for name in self._agents if name in topics}
         for agent in self._agents.values():
             source = agent.source

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from streams.connect.broker.opened import opened
 from streams.connect.cache.cache import SharedLayer
 from streams.core.clock import Clock
 from streams.core.degradation.calls import Calls
@@ -97,11 +98,8 @@ def _fetched_at(groups: Sequence[GroupMember]) -> float | None:
 
 async def _ask_broker(broker: Broker) -> None:
     """A partition that is paused or fencing is not fetched: then nothing else asks Kafka."""
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         await admin.cluster_id()
-    finally:
-        await admin.close()
 
 
 async def _ping_when_quiet(calls: Calls, ping: Ask, clock: Clock) -> None:

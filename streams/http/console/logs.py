@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
+from streams.connect.broker.opened import opened
 from streams.connect.cache.recent import Recent
 from streams.core.clock import Clock
 from streams.core.types import Broker, LogReader, TopicConfig
@@ -50,8 +51,5 @@ class Logs:
             await self._idle.pop().close()
 
     async def _described(self) -> Mapping[str, TopicConfig]:
-        admin = await self._broker.admin()
-        try:
+        async with opened(self._broker.admin()) as admin:
             return await admin.describe_topics()
-        finally:
-            await admin.close()

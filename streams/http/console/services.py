@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
+from streams.connect.broker.opened import opened
 from streams.connect.cache.cache import SharedLayer
 from streams.connect.cache.kind import OVERVIEW
 from streams.connect.cache.recent import Recent
@@ -52,11 +53,8 @@ class Services:
 
     async def _kafka(self) -> None:
         async with asyncio.timeout(_KAFKA_ANSWER_S):
-            admin = await self._broker.admin()
-            try:
+            async with opened(self._broker.admin()) as admin:
                 await admin.cluster_id()
-            finally:
-                await admin.close()
 
     async def _redis(self) -> None:
         if self._layer is None:

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.connect.broker.log_range import read_some
+from streams.connect.broker.opened import opened
 from streams.connect.cache.recent import Recent
 from streams.core.clock import Clock
 from streams.core.types import Broker, LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
@@ -120,11 +121,8 @@ class WaitingRequests:
     async def _committed(
         self, group: str, places: Sequence[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        admin = await self._broker.admin()
-        try:
+        async with opened(self._broker.admin()) as admin:
             found = await admin.committed(group, places, stable=False)
-        finally:
-            await admin.close()
         return {place: one.offset for place, one in found.items()}
 
 

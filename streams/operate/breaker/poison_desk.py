@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import CommitInDoubt, DiaError, PartitionRestart
 from streams.core.topics.topology import Topology
@@ -42,8 +43,7 @@ async def states(broker: Broker, topology: Topology) -> list[BreakerState]:
 
     A word is over once the group has committed past its offset. Raises `BrokerUnavailable`.
     """
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
         said = [
             (group, tp, word, committed)
@@ -51,16 +51,11 @@ async def states(broker: Broker, topology: Topology) -> list[BreakerState]:
             if topic in topics
             for tp, word, committed in await _said(admin, group, topic, topics[topic].partitions)
         ]
-    finally:
-        await admin.close()
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         return [
             BreakerState(group, tp, word, committed, await reader.last_stable_offset(tp))
             for group, tp, word, committed in said
         ]
-    finally:
-        await reader.close()
 
 
 async def quarantines(
@@ -70,8 +65,7 @@ async def quarantines(
 
     Raises `BrokerUnavailable`.
     """
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
         found = []
         for group, topic in topology.read:
@@ -81,8 +75,6 @@ async def quarantines(
             words = await read_quarantines(admin, group, tps, clock.now_ms())
             found += [(group, tp, word) for tp, word in sorted(words.items())]
         return found
-    finally:
-        await admin.close()
 
 
 async def _said(

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import RefusedBySafety, UsageError
 from streams.core.rows.built_in_tables import ShardSet
@@ -162,16 +163,10 @@ async def say_shown(owner: Owner, showing: Showing, clock: Clock, actor: str) ->
 async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list[Standing]]:
     """Where each partition of each source stands; sources whose journal does not exist yet are
     left out. Raises as `standings`."""
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
-    finally:
-        await admin.close()
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         return await journals_in(reader, topics, sources)
-    finally:
-        await reader.close()
 
 
 async def journals_in(

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streams.connect.broker.log_range import until_readable
+from streams.connect.broker.opened import opened
 from streams.connect.broker.torn_commit import Landing, aborted_at
 from streams.core.clock import Clock
 from streams.core.errors import ChangelogLost, CommitInDoubt, DiaError, PartitionRestart
@@ -120,11 +121,8 @@ async def _decided(broker: Broker, source: Topic, partition: int) -> CommittedOf
     """The number of the last journal entry that was committed, as an offset; 0 where none is
     known."""
     dlq = TopicPartition(source.dlq, partition)
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         committed = (await admin.committed(decided_group(source), [dlq])).get(dlq)
-    finally:
-        await admin.close()
     return committed or CommittedOffset(0, "")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import RefusedBySafety
 from streams.core.settings import Settings
@@ -100,8 +101,7 @@ async def make_plan(
     """
     source = request.source
     cluster_id, counts = await look(broker, source, request.terms.target)
-    reader, other = await broker.reader(), await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader, opened(broker.reader()) as other:
         spans = [
             span._replace(start=max(span.start, request.begin.get(span.tp.partition, 0)))
             for span in await bounds(reader, source.dlq, counts[source.dlq])
@@ -121,9 +121,6 @@ async def make_plan(
             passed += span.offsets
             if choice.full:
                 break
-    finally:
-        await reader.close()
-        await other.close()
     plan = Plan(
         id=request.id,
         cluster_id=cluster_id,
@@ -143,12 +140,9 @@ async def look(broker: Broker, source: Topic, target: str | None) -> tuple[str, 
 
     Raises `RefusedBySafety` naming the topic where one that a replay needs is missing.
     """
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         topics = {name: topic.partitions for name, topic in (await admin.describe_topics()).items()}
         cluster_id = await admin.cluster_id()
-    finally:
-        await admin.close()
     needed = (source.dlq, source.parked, source.journal, target or source.name)
     for name in needed:
         if name not in topics:

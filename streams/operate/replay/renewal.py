@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import TopicRecreated
 from streams.core.topics.topic import Topic
@@ -56,11 +57,8 @@ async def give_up_lost(
 
 async def _partitions(broker: Broker, source: Topic, topic: str) -> int:
     """How many ``topic`` has; 0 where the DLQ or its journal does not exist."""
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
-    finally:
-        await admin.close()
     known = source.journal in topics and source.dlq in topics
     return topics[topic].partitions if known else 0
 

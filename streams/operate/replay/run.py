@@ -23,6 +23,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from streams.connect.broker.opened import opened
 from streams.core.errors import RefusedBySafety
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
@@ -104,11 +105,8 @@ async def refuse_beside_another(
 ) -> list[Standing]:
     """One plan at a time for a source topic: the standing of each partition, or
     `RefusedBySafety` while another plan runs or waits in one of them."""
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         known = await standings(reader, origin, partitions)
-    finally:
-        await reader.close()
     for standing in known:
         refuse_another(standing, plan.id)
     return known

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streams.connect.broker.log_range import behind, decided_end, read_some
+from streams.connect.broker.opened import opened
 from streams.connect.broker.torn_commit import Landing, aborted_at
 from streams.core.clock import Clock
 from streams.core.errors import (
@@ -81,11 +82,8 @@ async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
     Raises `RefusedBySafety` where that cannot be known any more: a broker that remembers nothing of
     an old range may have forgotten that it was brought back.
     """
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         committed = (await admin.committed(span.name, [span.tp])).get(span.tp)
-    finally:
-        await admin.close()
     if committed is not None:
         began = await _torn_from(broker, clock, span, committed)
         return committed.offset if began is None else began
@@ -105,12 +103,9 @@ async def _torn_from(
     landing = Landing.of(committed)
     if landing is None:
         return None
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         await decided_end(reader, span.tp, clock)
         torn = await aborted_at(reader, span.tp, landing.at) is not None
-    finally:
-        await reader.close()
     return landing.first if torn else None
 
 

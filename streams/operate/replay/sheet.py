@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from streams.connect.broker.opened import opened
 from streams.core.errors import RecordLost, UnknownTopic
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
@@ -79,13 +80,9 @@ async def sheet_of(
 ) -> Sheet | None:
     """The letter of an id or a place, as `streams.operate.dlq.queues.find` takes them, and raises; None
     where there is none."""
-    admin, reader = await broker.admin(), await broker.reader()
-    try:
+    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
         letter = await find(admin, reader, topology, place)
         return None if letter is None else await _of(letter, reader, settings, topology)
-    finally:
-        await reader.close()
-        await admin.close()
 
 
 async def _of(letter: Letter, reader: LogReader, settings: Settings, topology: Topology) -> Sheet:

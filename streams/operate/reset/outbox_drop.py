@@ -25,6 +25,7 @@ from typing import NamedTuple
 import msgspec
 
 from streams.connect.broker.log_range import until_readable
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import (
     CommitInDoubt,
@@ -178,11 +179,8 @@ async def drop(broker: Broker, clock: Clock, agreed: Agreed, actor: str, reason:
         ) from error
     finally:
         await producer.close()
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         await until_readable(reader, standing.survey.changelog, clock)
-    finally:
-        await reader.close()
     return dropping.rows
 
 

@@ -32,6 +32,7 @@ import structlog
 
 from streams.connect.broker.append_times import appended_ms
 from streams.connect.broker.log_range import until_readable
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import (
     ChangelogLost,
@@ -107,13 +108,9 @@ async def look(
 ) -> Standing:
     """R1 and R3. Raises `UnknownFormat`, `UnknownTopic` and `BrokerUnavailable`."""
     tp = TopicPartition(source.name, partition)
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         committed = (await admin.committed(group, [tp])).get(tp)
-    finally:
-        await admin.close()
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         found = await survey(reader, TopicPartition(source.changelog(group), partition))
         begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
         torn = committed is not None and await is_torn(
@@ -144,8 +141,6 @@ async def look(
             recreated=recreated,
             targets=targets,
         )
-    finally:
-        await reader.close()
 
 
 def _target_fault(targets: Targets, found: Survey) -> PartitionStopped | None:
@@ -286,11 +281,8 @@ async def reset(broker: Broker, clock: Clock, agreed: Opening) -> Opening:
     finally:
         await producer.close()
     changelog = standing.survey.changelog
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         await until_readable(reader, changelog, clock)
-    finally:
-        await reader.close()
     await _trim(broker, changelog, opening.link.base_offset)  # R5
     return opening
 
@@ -336,10 +328,7 @@ def kept_effects(standing: Standing) -> dict[bytes, bytes]:
 async def _trim(broker: Broker, changelog: TopicPartition, before: int) -> None:
     """What lies before the opening link is void. Left undone, a later commit's trim does it."""
     try:
-        admin = await broker.admin()
-        try:
+        async with opened(broker.admin()) as admin:
             await admin.delete_records({changelog: before})
-        finally:
-            await admin.close()
     except DiaError as error:
         log.warning("trim_failed", tp=str(changelog), why=str(error))

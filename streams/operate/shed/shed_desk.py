@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from streams.connect.broker.append_times import appended_ms, first_since, last_record
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import CommitInDoubt, DiaError, PartitionRestart, UnknownTopic, UsageError
 from streams.core.types import Broker, CommittedOffset, LogReader, TopicPartition
@@ -122,11 +123,8 @@ def chosen(every: Sequence[TopicPartition], numbers: Sequence[int] | None) -> li
 
 async def partitions_of(broker: Broker, topic: str) -> list[TopicPartition]:
     """Of a source topic. Raises `BrokerUnavailable`, and `UnknownTopic` where there is none."""
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
-    finally:
-        await admin.close()
     if topic not in topics:
         raise UnknownTopic(f"topic {topic} does not exist. Run `dia topics apply`.")
     return [TopicPartition(topic, number) for number in range(topics[topic].partitions)]
@@ -139,18 +137,12 @@ async def plan(
 
     Raises `BrokerUnavailable` and `UnknownTopic`.
     """
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         committed = await admin.committed(group, partitions)
         topics = await admin.describe_topics()
-    finally:
-        await admin.close()
     kept = {name: topic.config.get("retention.ms") for name, topic in topics.items()}
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         plans = [await _plan(reader, group, tp, committed.get(tp), before_ms) for tp in partitions]
-    finally:
-        await reader.close()
     return [
         replace(one, retention_ms=int(said)) if (said := kept.get(one.tp.topic)) else one
         for one in plans
@@ -217,12 +209,9 @@ async def standings(
     broker: Broker, group: str, partitions: Sequence[TopicPartition]
 ) -> list[Standing]:
     """Of every partition that was given an order. Raises `BrokerUnavailable`."""
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         orders = await read_orders(admin, group, partitions)
         committed = await admin.committed(group, orders)
-    finally:
-        await admin.close()
     return [
         Standing(group=group, tp=tp, order=order, committed=committed.get(tp))
         for tp, order in sorted(orders.items())

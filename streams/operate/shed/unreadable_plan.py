@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.connect.broker.log_range import behind, read_some
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import BatchUnreadable
 from streams.core.types import Broker, CommittedOffset, LogReader, TopicPartition
@@ -22,17 +23,11 @@ async def plan_unreadable(
 
     Raises `BrokerUnavailable` and `UnknownTopic`.
     """
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         committed = await admin.committed(group, partitions)
-    finally:
-        await admin.close()
     now_ms = clock.now_ms()
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         return [await _plan(reader, group, tp, committed.get(tp), now_ms) for tp in partitions]
-    finally:
-        await reader.close()
 
 
 class _Page(NamedTuple):

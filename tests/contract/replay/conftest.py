@@ -12,6 +12,7 @@ import pytest
 
 from agents.app import MODEL_METRICS, app
 from streams.connect.broker.log_range import read_range
+from streams.connect.broker.opened import opened
 from streams.connect.broker.partitioner import partition_of
 from streams.connect.sinks.memory import MemoryShards
 from streams.core.clock import SystemClock
@@ -121,19 +122,13 @@ class Lot:
         return [one for page in await self.pages() for one in page]
 
     async def pages(self) -> list[list[Any]]:
-        reader = await self.broker.reader()
-        try:
+        async with opened(self.broker.reader()) as reader:
             spans = await bounds(reader, self.source.dlq, PARTITIONS)
             return [page async for page in scan(reader, spans, self.topology)]
-        finally:
-            await reader.close()
 
     async def standing(self, partition: int) -> Standing:
-        reader = await self.broker.reader()
-        try:
+        async with opened(self.broker.reader()) as reader:
             return await read_standing(reader, self.source, partition)
-        finally:
-            await reader.close()
 
     async def read(
         self, topic: str, count: int | None = None

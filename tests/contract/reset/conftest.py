@@ -17,6 +17,7 @@ from agents.app import AGGREGATE_METRICS, MODEL_METRICS, app
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.broker.log_range import decided_end
 from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.broker.opened import opened
 from streams.connect.sinks.memory import MemoryShards
 from streams.core.clock import SystemClock
 from streams.core.resilience.deadline import Deadline
@@ -170,18 +171,12 @@ class Line:
         return await reset(self.broker, self.clock, agreed)
 
     async def survey(self) -> Any:
-        reader = await self.broker.reader()
-        try:
+        async with opened(self.broker.reader()) as reader:
             return await survey(reader, self.changelog)
-        finally:
-            await reader.close()
 
     async def committed(self) -> CommittedOffset:
-        admin = await self.broker.admin()
-        try:
+        async with opened(self.broker.admin()) as admin:
             return (await admin.committed(self.agent.group, [SOURCE]))[SOURCE]
-        finally:
-            await admin.close()
 
     # --- ways to break it --------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from agents.app import app
+from streams.connect.broker.opened import opened
 from streams.core.clock import SystemClock
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.schedule.job import Findings, ScheduledJob
@@ -98,11 +99,8 @@ class Electorate:
         return [entry for entry in await self._all() if entry.job == self.job]
 
     async def _all(self) -> list[Entry]:
-        reader = await self.broker.reader()
-        try:
+        async with opened(self.broker.reader()) as reader:
             return await entries(reader, schedule_of(app.topology))
-        finally:
-            await reader.close()
 
     async def close(self) -> None:
         for name in list(self._running):

@@ -7,6 +7,7 @@ import pytest
 from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.broker.log_range import read_some
+from streams.connect.broker.opened import opened
 from streams.core.clock import SystemClock
 from streams.core.errors import DiaError
 from streams.core.settings import load
@@ -46,20 +47,14 @@ async def _write(broker, tp):
 
 
 async def _trim(broker, tp):
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         await admin.delete_records({tp: 0})
-    finally:
-        await admin.close()
 
 
 async def _read(broker, tp):
-    reader = await broker.reader()
-    try:
+    async with opened(broker.reader()) as reader:
         end = await reader.last_stable_offset(tp)
         await read_some(reader, tp, 0, max(end, 1), 1)
-    finally:
-        await reader.close()
 
 
 async def _own(broker, name):

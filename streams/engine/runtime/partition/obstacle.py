@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import structlog
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import (
     BatchUnreadable,
@@ -78,11 +79,8 @@ async def gone(
 
 
 async def _ordered(broker: Broker, group: str, tp: TopicPartition, obstacle: Obstacle) -> bool:
-    admin = await broker.admin()
-    try:
+    async with opened(broker.admin()) as admin:
         order = (await read_orders(admin, group, [tp])).get(tp)
-    finally:
-        await admin.close()
     return (
         order is not None
         and not order.withdrawn

@@ -20,6 +20,7 @@ from typing import Final, Literal
 import structlog
 from msgspec import Struct
 
+from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
 from streams.core.errors import CommitInDoubt, DiaError, PoisonStorm, TransientError
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
@@ -110,11 +111,8 @@ class PoisonRegister:
         while True:
             await self._clock.sleep(LOOK_S)
             try:
-                admin = await self._broker.admin()
-                try:
+                async with opened(self._broker.admin()) as admin:
                     mark = await pass_mark(admin, self._group, tp)
-                finally:
-                    await admin.close()
             except TransientError:
                 continue
             if mark > error.offset:

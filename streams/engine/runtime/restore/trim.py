@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from streams.connect.broker.opened import opened
 from streams.core.errors import DiaError
 from streams.core.types import Broker
 from streams.engine.runtime.restore.state import PartitionState
@@ -32,11 +33,8 @@ class ChangelogTrim:
             return
         self._commits = 0
         try:
-            admin = await self._broker.admin()
-            try:
+            async with opened(self._broker.admin()) as admin:
                 await admin.delete_records({state.changelog: base_offset})
-            finally:
-                await admin.close()
         except DiaError as error:
             log.warning("trim_failed", tp=str(state.changelog), why=str(error))
             return
