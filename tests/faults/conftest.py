@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streams.dev.local.folder import StackFolder, write_atomically
+from streams.core.process.atomic_file import write_atomically
+from streams.dev.local.folder import StackFolder
 from streams.dev.local.plan import new_plan
 from streams.dev.local.stack import StackStatus, down, up
 from tests.faults.broker_links import BrokerLinks

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from streams.core.errors import UsageError
+from streams.core.process.atomic_file import write_atomically
 from streams.core.process.file_lock import exclusive
 from streams.core.process.file_modes import private_folder, refuse_loose
 from streams.core.words.naming import NAME_CHARS_MAX, named
@@ -172,13 +172,8 @@ class TokenFile:
             yield self.read()
 
     def _write(self, tokens: Iterable[Token]) -> None:
-        draft = self.path.with_suffix(".draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(_Document(1, [*tokens]))) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        document = msgspec.json.format(msgspec.json.encode(_Document(1, [*tokens]))) + b"\n"
+        write_atomically(self.path, document, durable=True)
 
 
 def _unused(tokens: list[Token]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,12 +79,3 @@ class StackFolder:
         """Make the folders; others on this machine cannot read them."""
         private_folder(self.root)
         self.logs.mkdir(exist_ok=True)
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace ``path`` in one step: a reader sees the old content or the new, never a part."""
-    arriving = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    arriving.replace(path)

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from streams.core.errors import DependencyUnreachable
+from streams.core.process.atomic_file import write_atomically
 from streams.dev.local import class_cache
-from streams.dev.local.folder import StackFolder, write_atomically
+from streams.dev.local.folder import StackFolder
 from streams.dev.local.java import environment, reason
 from streams.dev.local.java import options as java_options
 from streams.dev.local.plan import StackPlan

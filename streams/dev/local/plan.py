@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import msgspec
 
 from streams.core.errors import RefusedBySafety
-from streams.dev.local.folder import StackFolder, write_atomically
+from streams.core.process.atomic_file import write_atomically
+from streams.dev.local.folder import StackFolder
 from streams.dev.local.ports import LOOPBACK, free_ports, refuse_busy
 
 SHARDS_DEFAULT = 2

@@ -6,8 +6,9 @@ from enum import Enum
 
 import msgspec
 
+from streams.core.process.atomic_file import write_atomically
 from streams.core.process.process import ProcessIdentity
-from streams.dev.local.folder import StackFolder, write_atomically
+from streams.dev.local.folder import StackFolder
 
 
 class State(Enum):

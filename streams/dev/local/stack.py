@@ -20,10 +20,11 @@ import msgspec
 
 import streams
 from streams.core.errors import DependencyUnreachable, UsageError
+from streams.core.process.atomic_file import write_atomically
 from streams.core.process.file_lock import exclusive, is_held
 from streams.dev.local import class_training, jars, kafka
 from streams.dev.local.disk import refuse_full
-from streams.dev.local.folder import StackFolder, write_atomically
+from streams.dev.local.folder import StackFolder
 from streams.dev.local.plan import (
     BROKERS_MAX,
     SHARDS_MAX,

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from streams.core.process.atomic_file import write_atomically
 from streams.engine.runtime.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -72,10 +73,8 @@ class StatusFile:
             ],
         }
         told = msgspec.json.encode(status)
-        draft = self._path.with_suffix(".draft")
         try:
-            draft.write_bytes(told)
-            draft.replace(self._path)
+            write_atomically(self._path, told)
         except OSError as error:
             # A full disk must not end a worker that has nothing more to do than to say so.
             if not self._silent:

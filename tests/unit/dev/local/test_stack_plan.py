@@ -11,8 +11,9 @@ import pytest
 
 from streams.core import settings
 from streams.core.errors import DependencyUnreachable, RefusedBySafety
+from streams.core.process.atomic_file import write_atomically
 from streams.dev.local import clickhouse, disk, kafka, wheels
-from streams.dev.local.folder import StackFolder, write_atomically
+from streams.dev.local.folder import StackFolder
 from streams.dev.local.plan import BrokerPlan, settle_plan, settle_secrets
 from streams.dev.local.ports import (
     FIRST_PORT,

@@ -1,0 +1,38 @@
+"""Replacing a file in one step."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(
+    path: Path, content: bytes, mode: int = 0o600, *, durable: bool = False
+) -> None:
+    """Replace ``path``: a reader sees the old content or the new, never a part. With ``durable`` the
+    new content survives a power failure once this returns.
+
+    Raises `OSError`; ``path`` is then as it was."""
+    arriving = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        arriving.replace(path)
+    except OSError:
+        arriving.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were created in ``folder`` survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
