@@ -15,11 +15,16 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def main(parent_pid: int, command: list[str]) -> None:
+def die_with_parent(parent_pid: int) -> bool:
+    """Have the kernel kill this process when its parent ends. False: the parent has ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_pid:
+    return os.getppid() == parent_pid
+
+
+def main(parent_pid: int, command: list[str]) -> None:
+    if not die_with_parent(parent_pid):
         sys.exit("the parent died before its child was tethered to it")
     # The supervisor waits for signals with these blocked; a child must not inherit that.
     signal.pthread_sigmask(signal.SIG_SETMASK, set())

@@ -10,26 +10,23 @@ reserve far more address space than they use.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
 
+from streams.core.process.tether import die_with_parent
 from streams.engine.pool.frame import ANSWER, HEADER, JOB, MEMORY, RAISED, READY, frame
 
-_PR_SET_PDEATHSIG = 1
 _MESSAGE_MAX = 500
 
 
 def main(parent_pid: int, entry: str, memory_bytes: int) -> None:
     """Serve until the parent closes the pipe or dies."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:
+    if not die_with_parent(parent_pid):
         return
     jobs, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
