@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 RETRY_INTERVAL_S = 0.05
 
@@ -18,16 +19,15 @@ def exclusive(path: Path, timeout_s: float, waiting: Callable[[], None]) -> Iter
     Raises `TimeoutError` when another process holds it for longer than ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s
-    # Append mode: opening must not touch what another holder may have written.
-    with path.open("a") as file:
-        told = False
-        while not _take(file.fileno()):
-            if not told:
-                waiting()
-                told = True
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"{path} is held by another process")
-            time.sleep(RETRY_INTERVAL_S)
+    told = False
+    while (file := hold(path)) is None:
+        if not told:
+            waiting()
+            told = True
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"{path} is held by another process")
+        time.sleep(RETRY_INTERVAL_S)
+    with file:
         yield
 
 
@@ -40,9 +40,13 @@ def is_held(path: Path) -> bool:
         return True
 
 
-def _take(descriptor: int) -> bool:
+def hold(path: Path) -> IO[str] | None:
+    """The lock file ``path``, held until it is closed; None while another holder has it."""
+    # Append mode: opening must not touch what another holder may have written.
+    file = path.open("a")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        file.close()
+        return None
+    return file

@@ -11,15 +11,14 @@ is a new member, and its group rebalances once the session of the old id is over
 
 from __future__ import annotations
 
-import fcntl
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
 from xxhash import xxh3_64_hexdigest
 
 from streams.core.errors import SlotInUse
+from streams.core.process.file_lock import hold
 from streams.engine.health.live_workers import member_prefix
 
 
@@ -30,15 +29,13 @@ class SlotLock:
         """Raises `SlotInUse` when another process holds the slot."""
         folder = state_dir / "slots"
         folder.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = (folder / f"{slot}.lock").open("a")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
+        file = hold(folder / f"{slot}.lock")
+        if file is None:
             raise SlotInUse(
                 f"slot {slot} of {state_dir} is held by another worker process. Stop it "
                 f"(`dia status` shows its pid), or give this one another --slot or DIA_STATE_DIR."
-            ) from error
+            )
+        self._file = file
 
     def close(self) -> None:
         """Give the slot back."""

@@ -8,8 +8,6 @@ names only for the blocks that both of them have, and those have the same number
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 from pathlib import Path
 from typing import IO
@@ -17,6 +15,8 @@ from typing import IO
 import msgspec
 
 from streams.core.errors import SlotInUse, SpoolCorrupt
+from streams.core.process.atomic_file import write_atomically
+from streams.core.process.file_lock import hold
 from streams.core.process.file_modes import private_folder
 
 SPOOL_SUFFIX = ".spool"
@@ -69,22 +69,7 @@ class EdgeRun:
         self._lock.close()
 
     def _write(self, name: str) -> None:
-        draft = self._path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(_Folder(name, self.seed)))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
-        sync_folder(self._path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were created in ``folder`` survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        write_atomically(self._path, msgspec.json.encode(_Folder(name, self.seed)), durable=True)
 
 
 def _read(path: Path) -> _Folder | None:
@@ -104,12 +89,9 @@ def _read(path: Path) -> _Folder | None:
 
 
 def _hold(folder: Path) -> IO[str]:
-    lock = (folder / "lock").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
+    lock = hold(folder / "lock")
+    if lock is None:
         raise SlotInUse(
             f"{folder} is held by another edge process. Stop it, or give this one another --home."
-        ) from None
+        )
     return lock

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streams.core.errors import SpoolCorrupt
+from streams.core.process.atomic_file import sync_folder
 from streams.core.process.file_modes import private_folder
 from streams.http.edge import block, frame
 from streams.http.edge.block import Block
-from streams.http.edge.edge_run import SPOOL_SUFFIX, sync_folder
+from streams.http.edge.edge_run import SPOOL_SUFFIX
 
 SEGMENT_BYTES = 16 << 20
 
