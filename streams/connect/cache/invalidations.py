@@ -9,6 +9,7 @@ import structlog
 from streams.connect.cache.shared import Notice, SharedCache
 from streams.core.clock import Clock
 from streams.core.errors import CacheUnavailable
+from streams.core.resilience.backoff import Backoff
 from streams.core.telemetry.metrics import Metrics
 
 _FIRST_PAUSE_S = 0.2
@@ -46,20 +47,19 @@ class Invalidations:
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again for as long as it takes."""
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             try:
                 await self._shared.listen(self)
             except CacheUnavailable as error:
                 if self.live:
                     log.warning("cache_subscription_lost", why=str(error))
-                    pause_s = _FIRST_PAUSE_S
+                    backoff.reset()
             except Exception:
                 log.exception("cache_listener_failed")
             finally:
                 self._set(live=False)
-            await self._clock.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            await backoff.pause()
 
     def connected(self) -> None:
         """What was missed is not known, so nothing that was kept is trusted."""

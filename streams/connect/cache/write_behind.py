@@ -10,6 +10,7 @@ import structlog
 
 from streams.core.clock import Clock
 from streams.core.errors import TransientError
+from streams.core.resilience.backoff import Backoff
 from streams.core.telemetry.metrics import Metrics
 
 V = TypeVar("V")
@@ -70,6 +71,8 @@ class WriteBehind(Generic[V]):
 
     async def run(self) -> None:
         """Write until cancelled; call `flush` after."""
+        first_s = max(2 * self._interval_s, _FIRST_PAUSE_S)
+        backoff = Backoff(self._clock, first_s, _LONGEST_PAUSE_S)
         pause_s = self._interval_s
         while True:
             await self._clock.sleep(pause_s)
@@ -77,8 +80,9 @@ class WriteBehind(Generic[V]):
                 await self.flush()
             except TransientError as error:
                 log.warning("write_behind_waits", cache=self._name, code=error.code)
-                pause_s = min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+                pause_s = backoff.next_s()
             else:
+                backoff.reset()
                 pause_s = self._interval_s
 
     async def flush(self) -> None:

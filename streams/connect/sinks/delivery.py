@@ -19,6 +19,7 @@ import structlog
 from streams.core.clock import Clock
 from streams.core.degradation.calls import Calls
 from streams.core.errors import DiaError, ShardBusy, TransientError
+from streams.core.resilience.backoff import Backoff
 from streams.core.rows.built_in_tables import Rows, RowsRefused, ShardSet
 from streams.core.telemetry.metrics import Metrics
 from streams.core.tracing.tracer import UNTRACED, Origins, Tracer
@@ -146,7 +147,7 @@ class Delivery:
     async def _deliver(self, shard: int, jobs: list[Job]) -> None:
         """Insert until the shard took it, or nobody waits for the answer any more."""
         rows = sum(len(job.rows) for job in jobs)
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         refused: Sequence[int] = ()
         reason = ""
         while any(job.answer is not _unheard for job in jobs):
@@ -158,8 +159,7 @@ class Delivery:
                 refused, reason = answer.indexes, answer.reason
             except TransientError as error:
                 self._failed(shard, error)
-                await self._clock.sleep(pause_s * (0.5 + self._jitter.random()))
-                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+                await self._clock.sleep(backoff.next_s() * (0.5 + self._jitter.random()))
                 continue
             self._metrics.sink.insert_seconds.labels(shard).observe(self._clock.monotonic() - began)
             self._metrics.sink.rows.labels(shard, jobs[0].rows.table).inc(rows - len(refused))

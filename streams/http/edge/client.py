@@ -31,6 +31,7 @@ from streams.core.clock import Clock, SystemClock
 from streams.core.errors import RequestRefused
 from streams.core.process.proxies import DIRECT
 from streams.core.records.headers import UNNAMED_VERSION
+from streams.core.resilience.backoff import Backoff
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.engine.decode.codecs import Limits, checked
@@ -164,16 +165,16 @@ class EdgeClient:
 
     async def _store(self, topic: str, batch: _Batch, version: int) -> Receipt:
         give_up_at = self._clock.monotonic() + self._patience_s
-        pause_s = RETRY_MIN_S
+        backoff = Backoff(self._clock, RETRY_MIN_S, RETRY_MAX_S)
         while True:
             answer = await self._send(topic, b"\n".join(batch.lines), version)
             if isinstance(answer, Receipt):
                 return answer
+            pause_s = backoff.next_s()
             wait_s = answer.retry_after_s if answer.retry_after_s is not None else pause_s
             if self._clock.monotonic() + wait_s > give_up_at:
                 raise answer
             await self._clock.sleep(wait_s)
-            pause_s = min(2 * pause_s, RETRY_MAX_S)
 
     async def _send(self, topic: str, body: bytes, version: int) -> Receipt | RequestRefused:
         """The receipt, or why to try again. Raises what no repetition would mend."""

@@ -41,6 +41,7 @@ from streams.connect.access.refusals import NotStored, Overloaded
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, ProducerFenced
 from streams.core.records.headers import UNNAMED_VERSION
+from streams.core.resilience.backoff import Backoff
 from streams.core.telemetry.http_metrics import EdgeMetrics
 from streams.http.edge.block import Block, bytes_by_key
 from streams.http.edge.edge_run import EdgeRun
@@ -181,18 +182,17 @@ class Lane:
             kept.exception()  # its client may be gone: then nobody else looks at it
 
     async def _ship(self) -> None:
-        pause_s = RECONNECT_MIN_S
+        backoff = Backoff(self._clock, RECONNECT_MIN_S, RECONNECT_MAX_S)
         while True:
             try:
                 if self._run.before and self._run.before not in self._shipped:
                     await self._become(self._run.before)
                 while True:
                     await (self._ship_waiting() if self.straight else self._ship_spooled())
-                    pause_s = RECONNECT_MIN_S
+                    backoff.reset()
             except (DiaError, OSError) as error:
                 self._interrupted(error)
-            await self._clock.sleep(pause_s)
-            pause_s = min(2 * pause_s, RECONNECT_MAX_S)
+            await backoff.pause()
 
     def _interrupted(self, error: Exception) -> None:
         if isinstance(error, ProducerFenced) and self._name == self._run.name:

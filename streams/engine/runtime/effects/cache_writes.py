@@ -15,6 +15,7 @@ import structlog
 from streams.connect.cache.shared import ENTRY_TTL_S, CacheKey, SharedCache, present
 from streams.core.clock import Clock
 from streams.core.errors import CacheUnavailable
+from streams.core.resilience.backoff import Backoff
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.runtime.effects.effects import CacheChange
 
@@ -53,7 +54,7 @@ class CacheWrites:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             self._wake.clear()
             if not self._waiting:
@@ -61,11 +62,10 @@ class CacheWrites:
             keys = list(self._waiting)[:_AT_ONCE]
             written = await asyncio.gather(*(self._write(key) for key in keys))
             if all(written):
-                pause_s = _FIRST_PAUSE_S
+                backoff.reset()
             else:
                 log.warning("cache_writes_wait", names=len(self._waiting), why=str(self._away))
-                await self._clock.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                await backoff.pause()
 
     async def _write(self, key: tuple[int, str, str]) -> bool:
         """Whether Redis has it."""

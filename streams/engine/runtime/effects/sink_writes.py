@@ -15,6 +15,7 @@ import structlog
 
 from streams.connect.sinks.opened_sink import OpenedSink
 from streams.core.clock import Clock
+from streams.core.resilience.backoff import Backoff
 from streams.core.rows.built_in_tables import RowsRefused
 from streams.core.rows.row_sink import DeclaredSink, RowBatch
 from streams.core.settings import Settings
@@ -49,7 +50,7 @@ class _Writer:
         self._metrics = metrics
 
     async def run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             while not self.queue:
                 self.wake.clear()
@@ -59,10 +60,9 @@ class _Writer:
                 refused, reason = await self._write(waiting.batch)
             except Exception as error:  # noqa: BLE001 - whatever a sink raises: it has no rows
                 self._failed(waiting.batch, error)
-                await self._clock.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                await backoff.pause()
                 continue
-            pause_s = _FIRST_PAUSE_S
+            backoff.reset()
             if self.queue and self.queue[0] is waiting:  # else its owner is gone
                 self.queue.popleft()
                 self._shown(len(waiting.batch) - len(refused), len(refused))

@@ -16,6 +16,7 @@ import structlog
 
 from streams.core.clock import Clock
 from streams.core.errors import Pending, TransientError
+from streams.core.resilience.backoff import Backoff
 from streams.core.types import TopicPartition
 
 FIRST_PAUSE_S: Final = 0.2
@@ -32,7 +33,7 @@ class Waiting(Protocol):
 
 async def obtained(pending: Pending, clock: Clock, tp: TopicPartition, waiting: Waiting) -> None:
     """Ask until the registry answers. Raises `SchemaRefused` where a schema is to be registered."""
-    pause_s = FIRST_PAUSE_S
+    backoff = Backoff(clock, FIRST_PAUSE_S, LONGEST_PAUSE_S)
     waiting.waits_for = f"{pending.code}: {pending}"
     while True:
         try:
@@ -43,8 +44,7 @@ async def obtained(pending: Pending, clock: Clock, tp: TopicPartition, waiting: 
         else:
             waiting.waits_for = ""
             return
-        await clock.sleep(pause_s)
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        await backoff.pause()
 
 
 class SchemaWait:

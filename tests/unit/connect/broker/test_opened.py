@@ -23,11 +23,15 @@ async def connecting(client: Client, error: Exception | None = None) -> Client:
 async def test_a_block_closes_its_client_once_also_when_it_raises():
     """A command that fails must not leave a connection behind."""
     client = Client()
-    with pytest.raises(LookupError):
+
+    async def block() -> None:
         async with opened(connecting(client)) as found:
             assert found is client
             assert client.closed == 0
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await block()
     assert client.closed == 1
 
 
