@@ -125,7 +125,8 @@ class AgentTimeout(BadRecord):
 
 
 class ValueRefused(BadRecord):
-    """An agent gave a table a value that cannot be written, or is not of the declared type."""
+    """An agent gave a table a value that cannot be written or is not of the declared type, or sent a record
+    that its topic cannot hold."""
 
     code = "value_refused"
 

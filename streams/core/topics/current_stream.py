@@ -45,6 +45,9 @@ class Target(Protocol):
     def key_field(self) -> str: ...
 
     @property
+    def compacting(self) -> bool: ...
+
+    @property
     def codec(self) -> Encoder: ...
 
 

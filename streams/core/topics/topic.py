@@ -75,6 +75,9 @@ class Topic:
     alone. ``bytes_max`` None: as large as a record may be.
 
     ``message_bytes``: the largest record batch that the topic takes.
+
+    ``compacting``: Kafka keeps the newest record of each key for ever, instead of each record for
+    ``retention_ms``. No agent reads such a topic: what compaction took was never counted.
     """
 
     app: str
@@ -90,6 +93,7 @@ class Topic:
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict, hash=False)
     retention_ms: int = 7 * DAY_MS
     message_bytes: int = SOURCE_MESSAGE_BYTES
+    compacting: bool = False
 
     @property
     def latest(self) -> int:

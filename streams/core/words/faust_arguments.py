@@ -18,7 +18,7 @@ _SETTINGS: Final = (
 )  # fmt: skip
 """Names, and beginnings of names: broker, store and the like are settings of dia (`dia config show`)."""
 _OF_TOPICS: Final = frozenset(
-    {"acks", "allow_empty", "compacting", "deleting", "has_prefix", "internal", "key_serializer",
+    {"acks", "allow_empty", "deleting", "has_prefix", "internal", "key_serializer",
      "key_type", "maxsize", "replicas", "value_serializer"}
 )  # fmt: skip
 DEFAULT_PARTITIONS: Final = 4

@@ -200,6 +200,7 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
         bytes_max: int | None = None,
         retention_ms: int = 7 * DAY_MS,
         message_bytes: int = SOURCE_MESSAGE_BYTES,
+        compacting: bool | None = False,
         **faust: Any,
     ) -> Topic:
         """Declare a topic; see `Topic` for what each argument means.
@@ -235,6 +236,7 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
             upcasters=dict(upcasters or {}),
             retention_ms=retention_ms_of_topic(name, faust, retention_ms),
             message_bytes=message_bytes,
+            compacting=bool(compacting),
         )
         _check_types(declared)
         self._topics[name] = declared
@@ -389,6 +391,12 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
                     f"agent {agent.name} is on topic {topic.name}, which app {self.name} does not "
                     f"declare. Declare it with app.topic({topic.name!r}, ...)."
                 )
+        if agent.source.compacting:
+            raise UsageError(
+                f"agent {agent.name} reads {agent.source.name}, which is compacted: records that Kafka "
+                f"removed before they were read would be counted nowhere. Leave compacting out, or send "
+                f"to a second topic that is compacted."
+            )
         if isinstance(agent, JobAgent) and isinstance(agent.results.codec, RegistryCodec):
             raise UsageError(
                 f"agent {agent.name} answers to topic {agent.results.name}, whose codec needs a schema "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from streams.connect.broker.partitioner import partition_of
+from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, OutboundRecord, TopicPartition
 
@@ -23,8 +24,15 @@ def outgoing(
 ) -> OutboundRecord:
     """``key`` None: the value's own ``key_field``, where it has one. The partition is that of Kafka's
     default partitioner among ``partitions``, so that the agent of ``topic`` counts all of a key in
-    one place; a record without a key goes to ``without_key`` modulo their number."""
+    one place; a record without a key goes to ``without_key`` modulo their number.
+
+    Raises `ValueRefused` for a record without a key in a compacted topic, which Kafka does not take."""
     raw = key_bytes(topic, key, value)
+    if raw is None and topic.compacting:
+        raise ValueRefused(
+            f"a record for {topic.name} has no key, but the topic is compacted: it keeps the newest "
+            f"record of each key. Send it with one, or give the topic a key_field."
+        )
     if partition is None:
         partition = without_key % partitions if raw is None else partition_of(raw, partitions)
     return OutboundRecord(

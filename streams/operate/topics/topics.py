@@ -172,9 +172,9 @@ def _dlq(source: Topic, headroom_bytes: int = 0) -> dict[str, str]:
 
 def _source_config(source: Topic) -> dict[str, str]:
     return {
-        "cleanup.policy": "delete",
+        "cleanup.policy": "compact" if source.compacting else "delete",
         "message.timestamp.type": "LogAppendTime",
-        "retention.ms": str(source.retention_ms),
+        "retention.ms": str(UNLIMITED if source.compacting else source.retention_ms),
         "max.message.bytes": str(source.message_bytes),
     }
 
