@@ -20,7 +20,7 @@ import typer
 
 from streams.cli.invocation import Invocation, accept_everywhere, forbid_color
 from streams.cli.output import Printer, show_error
-from streams.core.errors import DependencyUnreachable, DiaError
+from streams.core.errors import DependencyUnreachable, DiaError, UsageError
 
 __all__ = ["GROUPS", "build", "command", "main", "run"]
 
@@ -151,8 +151,22 @@ def run(command: Any, argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _unusable(error) if error.errno in _OF_A_FILE else _unexpected(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence, no traceback
-        return _unexpected(error)
+        return _left_out(error) if _is_left_out(error) else _unexpected(error)
     return 0
+
+
+def _is_left_out(error: Exception) -> bool:
+    """The image of a worker has no generator, bench, demo or simulation."""
+    return isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("streams.dev.")
+
+
+def _left_out(error: Exception) -> int:
+    module = getattr(error, "name", "")
+    refused = UsageError(
+        f"{module} is not part of a worker's image. Run this command from a checkout of dia."
+    )
+    show_error(refused)
+    return refused.exit_code
 
 
 def _unusable(error: OSError) -> int:

@@ -7,8 +7,8 @@ from collections import Counter
 from streams.cli.output import Printer
 from streams.core.settings import Settings
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
-from streams.dev.workload.lines import Line
 from streams.engine.decode.codecs import BadPosition, Limits, outgoing, settled
+from streams.operate.produce.lines import Line
 
 ERRORS_SHOWN_MAX = 100
 """Lines refused one by one on stderr; the rest are counted by code."""

@@ -13,10 +13,10 @@ from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
     from streams.core.topics.topic import Topic
-    from streams.dev.workload.feed import Feed
     from streams.dev.workload.generator import Block
     from streams.dev.workload.requests import RequestWorkload
     from streams.dev.workload.shape import Workload
+    from streams.operate.produce.feed import Feed
 
 
 SPAN_MAX_MS = 6 * 86_400_000
@@ -217,7 +217,7 @@ class _Feeding(NamedTuple):
         from streams.core.records.headers import of_version
         from streams.core.telemetry.metrics import Metrics
         from streams.core.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
-        from streams.dev.workload.feed import Feed
+        from streams.operate.produce.feed import Feed
 
         settings, clock = self.run.settings, SystemClock()
         tracer = tracer_of(settings, "dia-produce", clock, Metrics())
@@ -297,7 +297,7 @@ async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict:
     from streams.cli.line_source import open_lines
     from streams.core.clock import SystemClock
     from streams.core.errors import PartialResult
-    from streams.dev.workload.lines import line_blocks, read_aside
+    from streams.operate.produce.lines import line_blocks, read_aside
 
     run, clock = feeding.run, SystemClock()
     printer = run.printer()

@@ -25,9 +25,9 @@ from streams.core.settings import load
 from streams.core.types import TopicPartition
 from streams.dev.demo.home import environment
 from streams.dev.local.stack import StackStatus
-from streams.dev.workload.feed import Feed
 from streams.dev.workload.requests import RequestGenerator, RequestOracle, RequestWorkload
 from streams.engine.health.live_workers import pipeline_settled
+from streams.operate.produce.feed import Feed
 from streams.operate.topics.topics import apply, plan, wanted_topics
 from tests.faults.worker import FaultWorker
 

@@ -25,10 +25,10 @@ from streams.dev.demo.home import environment
 from streams.dev.demo.reading import Reading
 from streams.dev.demo.reconcile import Found, Verdict, reconcile
 from streams.dev.local.stack import StackStatus
-from streams.dev.workload.feed import Feed
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
 from streams.engine.health.live_workers import live_workers, pipeline_settled
+from streams.operate.produce.feed import Feed
 from streams.operate.topics.topics import apply, plan, wanted_topics
 from tests.empty_topics import empty_topics
 from tests.faults.balance import balance

@@ -6,9 +6,9 @@ from typing import Any
 
 from agents.app import MODEL_METRICS
 from streams.dev.bench.rig import Rig
-from streams.dev.workload.feed import Feed
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import STEP_MS, preset
+from streams.operate.produce.feed import Feed
 
 PAST_MS = 180_000
 """The last event lies so far back that no window waits for the clock."""

@@ -14,10 +14,10 @@ from typing import NamedTuple
 from agents.app import MODEL_METRICS
 from streams.dev.bench.probes import Probes
 from streams.dev.bench.rig import Rig
-from streams.dev.workload.feed import Feed
 from streams.dev.workload.generator import Block, Generator
 from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.shape import preset
+from streams.operate.produce.feed import Feed
 
 TICKS_PER_S = 100
 """Blocks a second. The events of a block are due together, the probe among them too."""

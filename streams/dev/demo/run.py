@@ -23,10 +23,10 @@ from streams.dev.demo.reading import Reading
 from streams.dev.demo.reconcile import Verdict, reconcile
 from streams.dev.demo.worker_process import WorkerProcess
 from streams.dev.local.stack import down, up
-from streams.dev.workload.feed import Feed
 from streams.dev.workload.generator import BLOCK_EVENTS, Generator
 from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.shape import STEP_MS, Workload
+from streams.operate.produce.feed import Feed
 
 AGENTS = "aggregate_metrics"
 READY_WAIT_S = 120.0

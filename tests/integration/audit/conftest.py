@@ -22,12 +22,12 @@ from streams.core.resilience.deadline import Deadline
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.dev.local.stack import StackStatus
-from streams.dev.workload.feed import Feed
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.shape import Workload
 from streams.engine.runtime.worker import Worker
 from streams.engine.state.rocksdb import RocksFolder
+from streams.operate.produce.feed import Feed
 from tests.empty_topics import empty_topics
 
 DATABASE = "audited"

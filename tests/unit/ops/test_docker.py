@@ -139,6 +139,51 @@ def test_everything_the_image_is_built_from_is_let_through():
     assert all((ROOT / source).exists() for source in sources)
 
 
+def _left_out():
+    ignored = (DOCKER / "Dockerfile.dockerignore").read_text()
+    return re.findall(r"^(streams/\S+)$", ignored, re.MULTILINE)
+
+
+def test_the_image_has_nothing_that_makes_or_measures_a_pipeline():
+    """A generator, a bench or a simulation in an image is code to patch that nothing runs."""
+    rooms = {f"streams/dev/{path.name}" for path in (ROOT / "streams/dev").iterdir()}
+    folders = {name for name in rooms if (ROOT / name).is_dir() and "__" not in name}
+    assert set(_left_out()) == folders - {"streams/dev/local"}
+
+
+IN_THE_IMAGE = """
+import importlib, pathlib, sys
+root, left_out = pathlib.Path(sys.argv[1]), [name.replace("/", ".") for name in sys.argv[2:]]
+
+class LeftOut:
+    def find_spec(self, name, path=None, target=None):
+        if name in left_out:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, LeftOut())
+for folder in ("schemas", "streams", "tables", "agents"):
+    for path in sorted((root / folder).rglob("*.py")):
+        name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+        tests = name in ("streams.testing", "streams.pytest_plugin")
+        if not tests and not name.startswith(tuple(left_out)) and not name.endswith("__main__"):
+            importlib.import_module(name)
+from streams.cli import main
+assert main(["--help"]) == 0
+sys.exit(main(["bench", "run"]))
+"""
+
+
+def test_what_the_image_has_runs_without_what_it_has_not(tmp_path):
+    """And a command of what is left out says so, instead of naming a module that is missing."""
+    command = [sys.executable, "-c", IN_THE_IMAGE, str(ROOT), *_left_out()]
+    environ = {"PATH": "/usr/bin:/bin", "DIA_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=200, check=False, env=environ
+    )
+    assert done.returncode == 2, done.stderr
+    assert "is not part of a worker's image" in done.stderr
+
+
 def test_the_worker_accepts_its_environment():
     """A name that no setting has would end the worker at its start."""
     settings, _ = load(_environment())

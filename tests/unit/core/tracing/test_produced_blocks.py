@@ -11,7 +11,7 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.tracing.context import TraceContext
 from streams.core.types import TopicPartition
-from streams.dev.workload.feed import Feed
+from streams.operate.produce.feed import Feed
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.core.tracing.recorder import CALLER, identity
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.core.errors import UsageError
 from streams.core.records.text_encoding import foreign_encoding
-from streams.dev.workload.lines import Line, line_blocks, read_aside
+from streams.operate.produce.lines import Line, line_blocks, read_aside
 
 MAX = 12
 

@@ -8,7 +8,7 @@ import pytest
 
 from streams.core.clock import VirtualClock
 from streams.core.errors import BrokerUnavailable
-from streams.dev.workload.feed import BLOCKS_IN_FLIGHT_MAX, Feed
+from streams.operate.produce.feed import BLOCKS_IN_FLIGHT_MAX, Feed
 
 
 class Producer:
