@@ -270,7 +270,7 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
 
     def add_clickhouse_table(self, declared: ClickHouseTable) -> None:
         """Register a table that was declared elsewhere."""
-        self._check_target_name(declared.name)
+        self.check_target_name(declared.name)
         self._clickhouse_tables[declared.name] = declared
 
     def sink(
@@ -282,7 +282,7 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
     ) -> DeclaredSink:
         """Declare a target of rows besides ClickHouse; see `DeclaredSink` for each argument."""
         declared = DeclaredSink(name=name, columns=dict(columns), open=open)
-        self._check_target_name(name)
+        self.check_target_name(name)
         self._sinks[name] = declared
         return declared
 
@@ -372,7 +372,8 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
                 f"and none of the endings {', '.join(_COMPANION_SUFFIXES)}."
             )
 
-    def _check_target_name(self, name: str) -> None:
+    def check_target_name(self, name: str) -> None:
+        """Raises `UsageError` where a table or sink has the name."""
         taken = [*WINDOW_TABLES, *self._clickhouse_tables, *self._sinks]
         if name in taken:
             raise UsageError(

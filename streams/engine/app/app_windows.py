@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from streams.core.errors import UsageError
@@ -11,6 +12,9 @@ from streams.core.topics.topic import Topic
 from streams.engine.agents.window_agent import WindowAgent, window_agent
 from streams.engine.aggregates.aggregate import Aggregate
 from streams.engine.streams.window_aggregates import AggregatedWindows, Late, OnClose, Span, span_ms
+
+_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
+"""Milliseconds and name, longest first."""
 
 
 class _Declares(Protocol):
@@ -22,6 +26,8 @@ class _Declares(Protocol):
     def group(self) -> str: ...
 
     def check_agent(self, agent: Any) -> None: ...
+
+    def check_target_name(self, name: str) -> None: ...
 
     def add_clickhouse_table(self, declared: ClickHouseTable) -> None: ...
 
@@ -39,6 +45,7 @@ class WindowDeclarations:
         size: Span = 0,
         step: Span = 0,
         gap: Span = 0,
+        roll_ups: Sequence[Span] = (),
         grace: Span = 60.0,
         late: Late = "dead_letter",
         keys: Literal["record", "any"] = "record",
@@ -53,6 +60,8 @@ class WindowDeclarations:
         ``by``: the fields of a window's key. ``fold``: aggregators by the names of their columns.
         ``size``, ``step``: a window of ``size`` begins every ``step``, default ``size``; ``gap`` instead
         of both: sessions. Lengths of time are seconds, timedeltas or text like "5m".
+        ``roll_ups``: longer windows beside tumbling ones, multiples of their size, with the same aggregators;
+        "1h" and "1d" of windows ``sales`` are the tables ``sales_1h`` and ``sales_1d``.
 
         A window closes once the watermark, the highest event time of its partition, has passed its end by
         ``grace``. ``late``: what becomes of a record that comes afterwards: a dead letter
@@ -82,21 +91,54 @@ class WindowDeclarations:
             ttl_days=ttl_days,
             description=description,
         )
-        agent = _agent_with(self, declared, group)
-        self.add_clickhouse_table(declared.table)
+        every = (declared, *_longer(declared, [span_ms("roll_ups", one) for one in roll_ups]))
+        agent = _agent_with(self, every, group)
+        for one in every:
+            self.check_target_name(one.name)
+        for one in every:
+            self.add_clickhouse_table(one.table)
         self._agents[agent.name] = agent
         return declared
 
 
-def _agent_with(app: _Declares, declared: AggregatedWindows, group: str | None) -> WindowAgent:
+def _longer(declared: AggregatedWindows, sizes_ms: Sequence[int]) -> Iterator[AggregatedWindows]:
+    """Windows of other sizes that hold the same records, each state of its own: what a record changes in the
+    minute it changes in the hour, and no row is read back to be added up."""
+    if sizes_ms and (declared.gap_ms or declared.step_ms != declared.size_ms):
+        raise UsageError(
+            f"windows {declared.name!r}: roll_ups are of tumbling windows. Declare longer windows beside "
+            f"hopping ones or sessions by a name of their own."
+        )
+    for size_ms in sizes_ms:
+        if size_ms <= declared.size_ms or size_ms % declared.size_ms or sizes_ms.count(size_ms) > 1:
+            raise UsageError(
+                f"windows {declared.name!r}: roll_ups are different multiples of their size, "
+                f"{declared.size_ms / 1000:g} s, and {size_ms / 1000:g} s is none."
+            )
+        unit_ms, unit = next(one for one in _UNITS if size_ms % one[0] == 0)
+        yield replace(
+            declared,
+            name=f"{declared.name}_{size_ms // unit_ms}{unit}",
+            size_ms=size_ms,
+            step_ms=size_ms,
+            on_window_close=None,
+            description=f"{declared.name} in longer windows. {declared.description}".strip(),
+        )
+
+
+def _agent_with(
+    app: _Declares, declared: tuple[AggregatedWindows, ...], group: str | None
+) -> WindowAgent:
     """The agent of the windows that its topic has, with these."""
-    topic = declared.topic
+    topic = declared[0].topic
     name = f"{topic.name}-windows"
     before = app._agents.get(name)  # noqa: SLF001 - what it is mixed into
     if not isinstance(before, WindowAgent) or before.source is not topic:
-        agent = window_agent(name, topic, group or app.group, (declared,))
+        agent = window_agent(name, topic, group or app.group, declared)
         app.check_agent(agent)
         return agent
     if group not in (None, before.group):
-        raise UsageError(f"windows {declared.name!r}: those of {topic.name} are in {before.group}.")
-    return window_agent(name, topic, before.group, (*before.windows, declared))
+        raise UsageError(
+            f"windows {declared[0].name!r}: those of {topic.name} are in {before.group}."
+        )
+    return window_agent(name, topic, before.group, (*before.windows, *declared))
