@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.metric import ModelMetric
+from streams import EventBatch, Scope
 from streams.core.records.bad_records import IdempotencyConflict, TenantOverQuota
-from streams.engine.agents.agent import EventBatch, Scope
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict

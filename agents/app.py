@@ -13,8 +13,7 @@ from agents import aggregate_metrics, record_training, simulate_decision
 from agents.clickhouse_tables import MODELS, SIMULATIONS, TRAINING_RUNS
 from agents.simulator import Simulator
 from schemas import ModelMetric, SimulationRequest, SimulationResult, TrainingResult
-from streams.core.topics.topic import Need
-from streams.engine.app.app import App
+from streams import App, Need
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 from tables.model_cards import MODEL_CARDS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.core.rows.clickhouse_table import ClickHouseTable, Column
+from streams import ClickHouseTable, Column
 from streams.core.rows.column_type import TIME
 
 _NAME = "LowCardinality(String)"

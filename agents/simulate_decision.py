@@ -22,7 +22,7 @@ from schemas.simulation import (
     SimulationResult,
     SimulationStatus,
 )
-from streams.engine.agents.job_agent import Answer, Ask, Outcome, Place
+from streams import Answer, Ask, Outcome, Place
 
 _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode

@@ -8,6 +8,7 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 
 from schemas.simulation import CANCEL, SimulationRequest
+from streams import Outcome, QueuePolicy, Resources
 from streams.connect.policy.policy import Question
 from streams.connect.policy.validator import PolicyValidator
 from streams.connect.sinks.minutes import MinuteReader
@@ -24,8 +25,6 @@ from streams.core.job_refusals import (
     UnknownScenario,
 )
 from streams.core.records.bad_records import RetriesExhausted
-from streams.engine.agents.job_agent import Outcome, Resources
-from streams.engine.agents.queue_policy import QueuePolicy
 from streams.engine.pool.pool import JobPool
 from streams.engine.pool.processes import ProcessPool
 from streams.engine.scenarios import job, registry
