@@ -99,6 +99,23 @@ def test_functions_stay_within_their_budget():
     assert over == []
 
 
+MODULE_NAMED = re.compile(r"(?<![\w/.-])((?:[a-z_]+/)+[a-z_]+\.py)\b")
+OF_A_NEW_PROJECT = "tests/test_app.py"
+
+
+def test_modules_that_comments_name_exist():
+    """A module that moved leaves its old path behind in the docstrings of others."""
+    paths = [path.relative_to(ROOT).parts for path in _sources(*FOLDERS)]
+    ends = {"/".join(parts[at:]) for parts in paths for at in range(len(parts))}
+    missing = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in _sources(*PACKAGES)
+        for name in MODULE_NAMED.findall(path.read_text())
+        if name not in ends and name != OF_A_NEW_PROJECT
+    ]
+    assert missing == []
+
+
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 EVENT_NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 

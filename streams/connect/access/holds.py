@@ -2,9 +2,9 @@
 
  H1  a partition has a tenant's share of unfinished requests, or nearly, or the tenant's simulations have
      taken more of the pool than its quota: what comes beyond is a dead letter `over_quota`
-     (runtime/job_partition.py)
+     (runtime/jobs/job_partition.py)
  H2  its worker holds the tenant, for as long as it takes until there is room again: a name in Redis that
-     ends by itself (runtime/tenant_work.py)
+     ends by itself (runtime/jobs/tenant_work.py)
  H3  an edge answers a request of a held tenant with 429 and what is left of the hold
 
 A hold is a hint: without Redis, H1 alone decides. The last one counts, since a partition has one owner and

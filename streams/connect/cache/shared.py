@@ -1,7 +1,7 @@
 """The layer that processes share, as `Cache` sees it: entries, floors, claims and notices.
 
 `RedisShared` is the real one, `MemoryShared` the first-party form; both pass
-tests/contract/test_shared_cache.py.
+tests/contract/cache/test_shared_cache.py.
 """
 
 from __future__ import annotations

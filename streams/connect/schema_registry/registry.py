@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from streams.connect.schema_registry.transport import RegistryTransport
 from streams.core.clock import Clock
 from streams.core.errors import (
     BreakerOpen,
@@ -22,6 +21,20 @@ from streams.core.errors import (
 from streams.core.formats.schema_source import RegisteredSchema, Subject
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
 from streams.core.telemetry.metrics import Metrics
+
+
+class RegistryTransport(Protocol):
+    """One question each; both raise `SchemaRegistryUnavailable` where there is no answer."""
+
+    async def schema(self, schema_id: int) -> RegisteredSchema | None:
+        """None: the registry has no schema of this id."""
+        ...
+
+    async def register(self, subject: Subject) -> int:
+        """The id of the subject's schema. Raises `SchemaRefused` where the registry does not take
+        it or, unless it is to be registered, does not have it."""
+        ...
+
 
 T = TypeVar("T")
 

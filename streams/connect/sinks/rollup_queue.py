@@ -1,7 +1,7 @@
 """Hours recomputed from their minutes and days from their hours, at a bounded cost.
 
 Whoever evicted acknowledged minute rows owes the recomputation of their hour and day
-(`runtime/effects.py`). Obligations for the same bucket, from any partition, are met by one
+(`runtime/effects/effects.py`). Obligations for the same bucket, from any partition, are met by one
 recomputation that *began* after they were submitted. The hours that are owed of a day are
 recomputed before it: so a day holds every minute whose obligation it meets.
 

@@ -16,7 +16,7 @@ import jsonschema_rs
 import msgspec
 
 from streams.core.errors import UsageError
-from streams.core.formats.json_codec import JSON
+from streams.core.formats.plain_codecs import JSON
 from streams.core.formats.registry_codec import RegistryCodec, Unfit, ValueReader
 from streams.core.formats.schema_source import (
     RegisteredSchema,

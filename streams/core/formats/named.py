@@ -12,9 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from streams.core.errors import UsageError
 from streams.core.formats.codec import Codec
-from streams.core.formats.json_codec import JSON
-from streams.core.formats.msgpack_codec import MessagePackCodec
-from streams.core.formats.raw_codec import RawCodec
+from streams.core.formats.plain_codecs import JSON, MessagePackCodec, RawCodec
 from streams.core.formats.schema_format import SchemaFormat
 
 _NAMED: Final[Mapping[str, Codec]] = {

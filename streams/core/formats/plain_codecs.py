@@ -1,21 +1,90 @@
-"""JSON by msgspec; types are msgspec's, and classes of faust.Record. A whole number may be written
-with a fraction of zero."""
+"""The codecs that need no schema: JSON and MessagePack by msgspec, and the bytes themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from streams.core.formats.codec import BatchDecoder, read_all
-from streams.core.formats.faust_record import records_of
+from streams.core.errors import UsageError
+from streams.core.formats.codec import BatchDecoder, Read, no_other_way, read_all
 from streams.core.formats.whole_numbers import decode_whole
-from streams.core.records.defects import undecodable
+from streams.core.records.bad_records import EmptyValue, InvalidMessagePack, ValueRefused
+from streams.core.records.defects import Defect, defect, mistyped, undecodable
 from streams.core.records.faust_values import is_record, plain
 
 
+class RawCodec:
+    """An event is the value, and a record without one is refused."""
+
+    name = "raw"
+    text = False
+
+    def decoder(self, value_type: Any) -> BatchDecoder:
+        if value_type is not bytes:
+            raise UsageError(
+                f"the codec raw gives bytes, not {getattr(value_type, '__name__', value_type)}: "
+                f"declare the topic with value_type=bytes, or name another codec."
+            )
+        return _read
+
+    def encode(self, event: Any) -> bytes:
+        return bytes(event)
+
+
+def _read(values: Sequence[bytes | None]) -> Read:
+    if None not in values:
+        return Read([*values], {})
+    absent = defect(EmptyValue.code, "$", "expected bytes, got no value")
+    failed = {index: absent for index, value in enumerate(values) if value is None}
+    return Read([value for value in values if value is not None], failed)
+
+
+class MessagePackCodec:
+    """The same types and the same codes of defects as JSON."""
+
+    name = "msgpack"
+    text = False
+
+    def decoder(self, value_type: Any) -> BatchDecoder:
+        if is_record(value_type):
+            return records_of(value_type, msgspec.msgpack.Decoder().decode, _defect)
+        decode = msgspec.msgpack.Decoder(value_type).decode
+        return lambda values: read_all(decode, values, no_other_way, _defect)
+
+    def encode(self, event: Any) -> bytes:
+        """Raises `ValueRefused` for an integer beyond 64 bits, which MessagePack does not have."""
+        try:
+            return msgspec.msgpack.encode(plain(event))
+        except OverflowError as error:
+            raise ValueRefused(f"MessagePack cannot hold the event: {error}") from None
+
+
+def _defect(value: bytes | None, error: Exception) -> Defect:
+    if not value:
+        return defect(EmptyValue.code, "$", "expected a MessagePack value, got no value")
+    if isinstance(error, msgspec.ValidationError):
+        return mistyped(error)
+    return defect(InvalidMessagePack.code, "$", f"expected one MessagePack value: {error}")
+
+
+def records_of(
+    record: Any,
+    decode: Callable[[Any], Any],
+    defect_of: Callable[[bytes | None, Exception], Defect],
+) -> BatchDecoder:
+    """Reads values with ``decode`` and makes them instances of ``record``."""
+
+    def read(value: bytes | None) -> Any:
+        return record.from_data(decode(value))
+
+    return lambda values: read_all(read, values, no_other_way, defect_of)
+
+
 class JsonCodec:
-    """See the module docstring."""
+    """Types are msgspec's, and classes of faust.Record. A whole number may be written with a fraction
+    of zero."""
 
     name = "json"
     text = True

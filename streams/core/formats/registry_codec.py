@@ -16,7 +16,7 @@ from cachetools import LRUCache
 
 from streams.core.errors import DiaError
 from streams.core.formats.codec import BatchDecoder, Codec, Read
-from streams.core.formats.json_codec import JSON
+from streams.core.formats.plain_codecs import JSON
 from streams.core.formats.schema_source import (
     RegisteredSchema,
     SchemaKind,

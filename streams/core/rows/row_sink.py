@@ -11,7 +11,7 @@
 
     scope.fact(LINES, {"account": "a", "amount": 1.5})
 
-A commit owes the rows (runtime/effects.py), so they are written once the commit is true, and again
+A commit owes the rows (runtime/effects/effects.py), so they are written once the commit is true, and again
 after a crash until the sink has acknowledged them by returning from `RowSink.write`.
 """
 

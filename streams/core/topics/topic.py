@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from streams.core.formats.codec import Codec
-from streams.core.formats.json_codec import JSON
+from streams.core.formats.plain_codecs import JSON
 from streams.core.topics.current_stream import HeadersLike, Key, current
 
 DAY_MS = 86_400_000

@@ -2,7 +2,7 @@
 
 An agent's body that names one of them on its own stream is refused when the app is imported. A word that
 is reached otherwise, by a function that the body calls, raises when it is called, and stops the partition
-(runtime/agent_run.py): it is wrong for every event, so no event of it is a dead letter.
+(runtime/partition/agent_run.py): it is wrong for every event, so no event of it is a dead letter.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from xxhash import xxh3_64_digest
 from streams.core.errors import Pending, SchemaRegistryUnavailable
 from streams.core.formats.codec import DECODE_ERRORS, BatchDecoder, Codec, Read
 from streams.core.formats.guarded import guarded
-from streams.core.formats.json_codec import JSON
+from streams.core.formats.plain_codecs import JSON
 from streams.core.formats.registry_codec import RegistryCodec
 from streams.core.records.bad_records import (
     KeyMismatch,

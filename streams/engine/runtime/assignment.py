@@ -2,7 +2,7 @@
 
  A1  start the transactional producer: the previous owner is fenced, its transaction aborted
  A2  open the store; one that is corrupt, locked or too old is left for a fresh one
- A3  follow the changelog to its last stable offset (runtime/restore.py); the shard map that its
+ A3  follow the changelog to its last stable offset (runtime/restore/restore.py); the shard map that its
      end names must be this process's own
  A4  check that the source still is what the state was built from, and where to go on
  A5  every effect still owed is handed to its target again, by the caller, who then resumes
@@ -10,8 +10,8 @@
 A2 and A3 discard a store that a reset has made void: one whose epoch is lower than the one the
 log ends in. Such a store may fit the log by accident, so the committed offset is asked too: it
 names epoch and number of the commit that wrote it, in the same transaction as that commit's link.
-A chain that ends before that link has lost its end (runtime/commit_mark.py), unless the log holds
-that link as an aborted one (runtime/torn_link.py).
+A chain that ends before that link has lost its end (runtime/offsets/commit_mark.py), unless the log holds
+that link as an aborted one (runtime/restore/torn_link.py).
 
 The order matters: only after A1 can nobody else append to the changelog that A3 reads.
 Truth is what the log holds; the store is its cache, and the committed offset is the witness that
@@ -319,7 +319,7 @@ async def _check_end(
     """The chain must reach what the group has committed: a commit's link and the group's offset
     are one transaction. ``empty``: there is no chain at all.
 
-    Raises `ChangelogLost` where it does not, unless that commit is torn (runtime/torn_link.py).
+    Raises `ChangelogLost` where it does not, unless that commit is torn (runtime/restore/torn_link.py).
     """
     lost = None if empty else lost_links(state.link, committed)
     if committed is None or not (empty or lost):

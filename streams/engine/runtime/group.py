@@ -2,7 +2,7 @@
 
 The loop never waits for a commit: partitions commit in their own tasks, side by side, while
 records go on being folded. What bounds it: one fetch call at a time, at most
-``fetch_max_records`` records in it, and the pressure of each partition (runtime/pressure.py).
+``fetch_max_records`` records in it, and the pressure of each partition (runtime/partition/pressure.py).
 """
 
 from __future__ import annotations

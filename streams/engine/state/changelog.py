@@ -9,7 +9,7 @@ link repeats what its predecessor said of the end (``from_offset`` is the predec
 ``next_offset``, ``seq`` is its ``seq`` + 1): a hole in the chain cannot go unnoticed.
 
 A link with ``reset`` opens a higher epoch and follows whatever lies before it: all state older
-than itself is void (runtime/reset.py).
+than itself is void (reset/reset.py).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ WINDOWS = ("m1", "h1", "d1")
 
 
 class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The JSON of a dead letter of stage ``sink`` (runtime/refused_row.py); see `WindowRows`."""
+    """The JSON of a dead letter of stage ``sink`` (runtime/effects/refused_row.py); see `WindowRows`."""
 
     table: Literal["m1", "h1", "d1"]
     tenant: str

@@ -10,6 +10,7 @@ is that of an entry point and the file has that digest; and no module of the wor
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -21,8 +22,19 @@ from streams.core.errors import RefusedBySafety, UsageError
 from streams.operate.dlq.letter import Original
 from streams.operate.replay.plan import Transform
 
+
+def tenant_as_key(record: Original) -> Original | None:
+    """The built-in transform of records that a producer keyed by something else: the record under the
+    tenant that its event names; None for what names none."""
+    try:
+        tenant = json.loads(record.value or b"")["tenant_id"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return record._replace(key=tenant.encode()) if isinstance(tenant, str) else None
+
+
 GROUP = "dia.transforms"
-BUILT_IN = (EntryPoint("tenant-as-key", "streams.operate.replay.tenant_key:tenant_as_key", GROUP),)
+BUILT_IN = (EntryPoint("tenant-as-key", "streams.operate.replay.transforms:tenant_as_key", GROUP),)
 
 Change: TypeAlias = Callable[[Original], Original | None]
 

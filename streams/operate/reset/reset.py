@@ -13,10 +13,10 @@ partition's own producer, so it fences and is fenced as a commit is:
 The opening link has ``reset`` set, an epoch one above every epoch known, ``seq`` going on where
 it is known, ``next_offset == start_offset`` and counters of zero, so that of the new epoch, too,
 ``next_offset - start == read + gaps``. It goes on at the group's offset, or behind the last link
-where that is further; an offset whose own link is aborted (runtime/torn_link.py) consumed nothing
+where that is further; an offset whose own link is aborted (runtime/restore/torn_link.py) consumed nothing
 and does not count. Its secret is a new one. Its entries are the effects that are still owed (they
 are true in any epoch) and the ledger row that opens the epoch; the other tables are empty. A
-restore empties its store at this link (runtime/state.py), and discards a store of a lower epoch
+restore empties its store at this link (runtime/restore/state.py), and discards a store of a lower epoch
 that does not fit the log any more (runtime/assignment.py). The epoch stands in the upper bits of
 every incarnation and version, so what the new epoch emits never replaces a row of an older one.
 """

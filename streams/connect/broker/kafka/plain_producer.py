@@ -9,12 +9,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from streams.connect.broker.kafka.abandon import abandon
-from streams.connect.broker.kafka.answer import quiet
-from streams.connect.broker.kafka.compression import use_fast_lz4
 from streams.connect.broker.kafka.connection import MAX_REQUEST_BYTES, KafkaConnection
 from streams.connect.broker.kafka.errors import CLIENT_ERRORS, broker_error
 from streams.connect.broker.kafka.metadata import partitions_of
+from streams.connect.broker.kafka.producing import abandon, quiet, use_fast_lz4
 from streams.connect.broker.partitioner import partition_of
 from streams.core.types import Headers, TopicPartition
 

@@ -1,13 +1,37 @@
-"""Ending a producer that has nothing left to say."""
+"""What both producers share: compressing, sending without waiting, ending without flushing."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
+from aiokafka import codec
 from aiokafka.errors import ProducerClosed
 
 from streams.connect.broker.kafka.tasks import end_client
+
+FAST_LEVEL = 1
+
+
+def use_fast_lz4() -> None:
+    """Compress lz4 batches of this process at `FAST_LEVEL`. Calling again changes nothing.
+
+    aiokafka compresses lz4 at level 9, a search that costs 3.6 µs of CPU a 208-byte JSON record
+    where level 1 costs 0.3 µs and 37 % more bytes: more than everything else a send does.
+    Producers take no level, so the default argument of the one function they call is changed.
+    """
+    codec.lz4_encode.__defaults__ = (FAST_LEVEL,)
+
+
+Result = TypeVar("Result")
+
+
+def quiet(result: Awaitable[Result]) -> asyncio.Future[Result]:
+    """Run ``result`` now; a caller that drops it gets no complaint of the event loop."""
+    task = asyncio.ensure_future(result)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 async def abandon(producer: Any) -> None:

@@ -12,11 +12,9 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.client import CoordinationType
 from aiokafka.structs import OffsetAndMetadata
 
-from streams.connect.broker.kafka.abandon import abandon
-from streams.connect.broker.kafka.answer import quiet
-from streams.connect.broker.kafka.compression import use_fast_lz4
 from streams.connect.broker.kafka.connection import MAX_REQUEST_BYTES, KafkaConnection
 from streams.connect.broker.kafka.errors import CLIENT_ERRORS, broker_error, transaction_error
+from streams.connect.broker.kafka.producing import abandon, quiet, use_fast_lz4
 from streams.core.errors import CommitInDoubt, PartitionRestart
 from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
 

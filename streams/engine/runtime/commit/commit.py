@@ -1,6 +1,6 @@
 """C2 to C5: how what was folded becomes true, all of it or nothing.
 
- C1  (runtime/partition.py `fold`) records are folded in memory; nothing outside has changed
+ C1  (runtime/partition/partition.py `fold`) records are folded in memory; nothing outside has changed
  C2  begin the transaction; send dead letters, outputs and the changelog delta
  C3  every send must answer with an offset; the source offset joins; commit.
      Only here does the work become true

@@ -5,7 +5,7 @@ behind the original ones (where a name repeats, the last one counts). A record t
 a DLQ with all its headers has the provenance of its earlier failure: `_own` drops it, so that the
 headers stay bounded over any number of copies, and `streams.core.records.headers.hops` counts the copy. A record
 that the DLQ could not hold becomes a pointer: its place, size and hash, with the value left in the
-source topic. So does one of a tenant whose dead letters are many (runtime/quarantine.py).
+source topic. So does one of a tenant whose dead letters are many (runtime/poison/quarantine.py).
 """
 
 from __future__ import annotations

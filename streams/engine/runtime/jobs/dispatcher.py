@@ -11,7 +11,7 @@ does it.
 
 W2 is skipped by work that needs nothing. It has bounds of its own, of a lane, a tenant and a need,
 so that a dependency that hangs holds back what needs it and no slot. A need that fails shuts its
-gate (runtime/gates.py): work that needs it waits in its place, other work goes on. An error whose
+gate (runtime/jobs/gates.py): work that needs it waits in its place, other work goes on. An error whose
 disposition is PAUSE spends no attempt; one that is RETRY spends one, and after the last one the
 work is given up.
 """
@@ -37,13 +37,12 @@ from streams.core.telemetry.metrics import Metrics
 from streams.engine.agents.job_agent import Outcome, Performer
 from streams.engine.agents.queue_policy import HIGH_PRIORITY, QueuePolicy
 from streams.engine.runtime.jobs.ahead import Ahead
-from streams.engine.runtime.jobs.ended_work import answered_before, refused
 from streams.engine.runtime.jobs.fair_queue import LANES, READY, FairQueue, Lane
 from streams.engine.runtime.jobs.gates import Gates, Said
 from streams.engine.runtime.jobs.queue_room import QueueRoom
 from streams.engine.runtime.jobs.request_log import loaded
 from streams.engine.runtime.jobs.tenant_work import TenantWork
-from streams.engine.runtime.jobs.work import GivenUp, Owner, Work
+from streams.engine.runtime.jobs.work import GivenUp, Owner, Work, answered_before, refused
 
 _TICK_S = 0.1
 """How soon after a rate, a pause or a gate allows it work starts."""

@@ -8,8 +8,8 @@
  J6  after a crash reading begins at the prefix; what is marked is skipped
 
 Requests are kept in memory up to ``max_ahead_bytes``; of the others only their index is, and they
-are read again when their turn comes (runtime/held_requests.py). What makes a request the first of
-its key, and what it waits for, stands in runtime/first_requests.py.
+are read again when their turn comes (runtime/jobs/held_requests.py). What makes a request the first of
+its key, and what it waits for, stands in runtime/jobs/first_requests.py.
 
 `Partition.progress` counts up to the prefix only, so a link says of a job partition what it says
 of any: ``next_offset`` is where reading must go on, and its counters cover what lies before.

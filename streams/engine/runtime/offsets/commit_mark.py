@@ -3,7 +3,7 @@
 The metadata of a committed offset reads ``epoch=E seq=N at=O``: the epoch and the number of the
 link that was written in the same transaction, and the changelog offset of its first part. So the
 end of a changelog can be checked: a chain that ends below the mark has lost links that were
-committed, unless the transaction was torn (runtime/torn_link.py).
+committed, unless the transaction was torn (runtime/restore/torn_link.py).
 """
 
 from __future__ import annotations

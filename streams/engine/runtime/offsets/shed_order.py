@@ -1,12 +1,12 @@
 """What an operator decided not to process: one order a partition, carried to its owner.
 
  X1  plan: of each partition the offsets from the group's committed one up to the first record
-     appended at or after the cutoff; nothing has changed                    (runtime/shed_desk.py)
+     appended at or after the cutoff; nothing has changed                    (shed/shed_desk.py)
  X2  order: one transaction of producer `dia-shed-GROUP` writes those of all partitions, or none
  X3  the owner reads its order when it opens the partition, after A1, and every
      `LOOK_S` from then on                                               (runtime/shed_watch.py)
  X4  if its fold offset lies below ``until``, the fold offset becomes ``until``, what lies between
-     counts as shed, and a row of `shed_ranges` is owed                  (runtime/partition.py).
+     counts as shed, and a row of `shed_ranges` is owed                  (runtime/partition/partition.py).
      An order with ``first`` is for what cannot be read: it is carried out at exactly that offset
  X5  that is in its next commit, C2 to C4, like anything else that was folded
  X6  a crash before C3 leaves the order as it was, for X3 of whoever comes next; after C3 the
@@ -15,7 +15,7 @@
 So an order may be read any number of times, by any number of owners, and takes effect once: what
 says that it did is the offset, in the transaction that made it true. A fenced owner cannot commit
 it. An order is void in another epoch than the one it was given in: its offsets may be another
-log's. It lies beside the partition's offset (runtime/offset_words.py), and is left there, as the
+log's. It lies beside the partition's offset (runtime/offsets/offset_words.py), and is left there, as the
 answer to who did this.
 """
 
@@ -39,7 +39,7 @@ class ShedOrder(Struct, frozen=True, kw_only=True):
     given together; ``before_ms`` is the cutoff they follow from, in append time.
 
     ``first``, where given, is the only fold offset at which the order holds: what lies from there
-    to ``until`` cannot be read (runtime/obstacle.py).
+    to ``until`` cannot be read (runtime/partition/obstacle.py).
 
     ``last_offset`` and ``last_append_ms`` identify the last record below ``until`` (-1: none was
     found), as a link does the last consumed one. Withdrawn orders are void.

@@ -7,7 +7,7 @@ producer although every age is counted in append time (`SourceNotLogAppendTime`)
      ever, jobs that run are finished
  O2  once the committed offset stands at the obstacle, the partition stops with the error's code
  O3  `dia shed run --unreadable` finds the obstacle by reading the log, and orders that exactly its
-     offsets are skipped: an order with ``first`` (runtime/shed_order.py, X2 to X6)
+     offsets are skipped: an order with ``first`` (runtime/offsets/shed_order.py, X2 to X6)
  O4  the stopped partition looks for such an order every `LOOK_S`, and now and then whether the log
      can be read there after all (another leader's copy may be whole); then it opens again
 

@@ -9,7 +9,7 @@
  E5  a commit (C2 to C4) covers complete events: its offset is behind the last of them,
      and no entry, record or row of it belongs to an event in progress                `prepare`
  E6  an error, a timeout or a cancellation drops what is staged; what happens to the
-     event then is decided in runtime/agent_run.py                                   `drop`
+     event then is decided in runtime/partition/agent_run.py                                   `drop`
 
 E2 to E4 happen in one turn of the loop for as many events as are buffered, unless the agent itself
 waits. While it waits, fetches, heartbeats and commits of earlier events go on.

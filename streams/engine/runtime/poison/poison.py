@@ -7,7 +7,7 @@ code is one of `NOT_COUNTED`, which a tenant can earn with records that are well
 Of the records folded in the last ``window_s`` seconds:
 
  Q1  a tenant is *mostly bad* if it has at least ``min_records`` and more than ``max_ratio`` of them
-     are bad. It is quarantined (runtime/quarantine.py), and the partition goes on. Its records
+     are bad. It is quarantined (runtime/poison/quarantine.py), and the partition goes on. Its records
      are counted from the batch on that holds its first bad one
  Q2  the partition stops if a storm is left without the ``min_tenants - 1`` tenants that have the
      most bad records in excess of the ratio: at least ``min_records``, more than ``max_ratio`` bad
@@ -19,7 +19,7 @@ share of bad records of each other tenant stays within the ratio: without them n
 
 The partition stops before the records are committed. After a fix of the code, the restart that
 deploys it reads them again; where the records themselves are bad, `dia dlq breaker reset` lets those
-that are there through (runtime/poison_register.py). A single poison record never trips it.
+that are there through (runtime/poison/poison_register.py). A single poison record never trips it.
 """
 
 from __future__ import annotations

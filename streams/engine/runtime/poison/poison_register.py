@@ -7,7 +7,7 @@
      partition again (A1 to A5). Records below the mark are not counted: bad ones are dead letters
  B4  whoever opens the partition later reads the mark too, so a crash on the way changes nothing
 
-The word lies beside the partition's offset (runtime/offset_words.py). A stop that the group has
+The word lies beside the partition's offset (runtime/offsets/offset_words.py). A stop that the group has
 committed past is over.
 """
 

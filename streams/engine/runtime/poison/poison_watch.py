@@ -1,6 +1,6 @@
 """The bad records of one partition: whose they are, and what follows from there being many.
 
-The breaker (runtime/poison.py) is asked after each batch, the quarantine (runtime/quarantine.py) for
+The breaker (runtime/poison/poison.py) is asked after each batch, the quarantine (runtime/poison/quarantine.py) for
 each dead letter. A batch without bad records, while the breaker's window holds none, costs nothing
 per record.
 """
@@ -79,7 +79,7 @@ class PoisonWatch:
             self._bad[self.tenant_of(key, value)] += 1
 
     def compact(self, key: bytes | None, value: bytes | None, code: str) -> bool:
-        """Whether the dead letter of this record goes without it (runtime/quarantine.py, T3)."""
+        """Whether the dead letter of this record goes without it (runtime/poison/quarantine.py, T3)."""
         if not self.quarantine and code not in NOT_COUNTED:
             return False
         tenant = self.tenant_of(key, value)

@@ -3,7 +3,7 @@
 A quarantined tenant's good records are folded as ever, and each of its bad ones is a dead letter of
 its own, so that counters, audit and replay know no exception. What is bounded is what they cost:
 
- T1  a stay begins when the poison breaker finds the tenant mostly bad (runtime/poison.py, Q1), lasts
+ T1  a stay begins when the poison breaker finds the tenant mostly bad (runtime/poison/poison.py, Q1), lasts
      ``hold_s``, and begins anew with each batch after which it still is
  T2  during its stay ``letters_per_s`` of its dead letters a second hold their record. So do at any
      time those of codes that the breaker does not count, of which there may be as many
@@ -33,7 +33,7 @@ class Stay:
     bad: int
     records: int
     told_until_s: float = float("-inf")
-    """what operators were told of its end (runtime/quarantine_register.py)"""
+    """what operators were told of its end (runtime/poison/quarantine_register.py)"""
 
 
 class LetterRate:

@@ -4,7 +4,7 @@ The last consumed record is compared, by offset and append time, with what the l
 That is done when a partition opens, and while it runs before anything is folded that may be of
 another log: Kafka deletes what a new leader lacks (an unclean election, a lost disk), a topic may
 be deleted and created again, and a consumer whose position lies inside the new log goes on in
-silence. A list is suspected (runtime/source_watch.py) when
+silence. A list is suspected (runtime/restore/source_watch.py) when
 
 - its first batch was appended under another leader epoch than the last batch folded: a log that
   lost its end goes on under a new one, and batches carry theirs;

@@ -1,6 +1,6 @@
 """Which lists of a partition must be compared with the log before they are folded.
 
-`check_source` (runtime/source_check.py) compares, and says when a list is suspected. A suspected
+`check_source` (runtime/restore/source_check.py) compares, and says when a list is suspected. A suspected
 list is held here until that is done; meanwhile its partition folds nothing.
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -15,8 +17,36 @@ from streams.http.console import reply
 from streams.http.console.app import Console
 from streams.http.console.pages.bundle import Bundle
 from streams.http.console.pages.live import Live
-from streams.http.console.pages.site import Page, pages_of
 from streams.http.console.sign_in import with_cookie
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """``name`` is that of its template and of its module; ``key`` follows a ``g`` on the keyboard.
+    ``chosen``: shown only where the app asks for it (`App.pages`): its tables are not every app's.
+    """
+
+    path: str
+    name: str
+    title: str
+    key: str
+    chosen: bool = False
+
+
+PAGES = (
+    Page("/", "overview", "Overview", "o"),
+    Page("/explore", "explore", "Explore", "e", chosen=True),
+    Page("/dead-letters", "letters", "Dead letters", "l"),
+    Page("/decisions", "decisions", "Decisions", "d", chosen=True),
+    Page("/training", "training", "Training", "t", chosen=True),
+    Page("/pipeline", "pipeline", "Pipeline", "p"),
+)
+
+
+def pages_of(chosen: Collection[str]) -> tuple[Page, ...]:
+    """The pages of an app that asks for the ``chosen`` ones, in the order of the navigation."""
+    return tuple(page for page in PAGES if not page.chosen or page.name in chosen)
+
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -17,7 +17,7 @@ from streams.dev.bench.crowd.looks import LOOKS
 from streams.dev.bench.crowd.reader import STREAM
 from streams.dev.bench.crowd.record import ALL, lag_of, times_of
 from streams.http.console.pages.bundle import FOLDER
-from streams.http.console.pages.site import PAGES
+from streams.http.console.pages.rendering import PAGES
 from tests.listening import console, listening
 
 SHARED_MODULES = {"letters": ["replay.js"]}

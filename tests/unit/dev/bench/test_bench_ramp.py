@@ -12,14 +12,16 @@ from streams.core.clock import VirtualClock
 from streams.dev.bench.capacity import (
     BEHIND_S,
     CONFIRM_S,
+    RATE_MAX_PER_S,
+    RESOLUTION,
     SENDER_LATE_S,
     TRY_S,
+    Ramp,
     Search,
     Try,
     judged,
 )
 from streams.dev.bench.open_loop import Sent
-from streams.dev.bench.ramp import RATE_MAX_PER_S, RESOLUTION, Ramp
 
 
 @given(st.integers(1, RATE_MAX_PER_S), st.integers(1, RATE_MAX_PER_S // 2))

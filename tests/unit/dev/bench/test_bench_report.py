@@ -18,11 +18,10 @@ from streams.dev.bench.curve_point import Point
 from streams.dev.bench.curves import AXES, Curve, Curves
 from streams.dev.bench.machine import this_machine
 from streams.dev.bench.peer_results import FORMAT, OURS, PeerOutcome, PeerReport
-from streams.dev.bench.report_parts import PARTS, Bench, Part, measure_parts, wanted
+from streams.dev.bench.report_parts import PARTS, Bench, Part, measure_parts, source_hash, wanted
 from streams.dev.bench.report_records import PEERS, MadeWith, Notes, Records, read_all
 from streams.dev.bench.report_text import compose, headline, with_headline
 from streams.dev.bench.results import Freshness, Outcome, Rebalance, Report, Restart, Throughput
-from streams.dev.bench.source_hash import source_hash
 from streams.dev.bench.targets import TARGETS
 
 ROOT = Path(__file__).parents[4]

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from streams.http.console.pages import bundle, rendering
 from streams.http.console.pages.bundle import Bundle
-from streams.http.console.pages.site import PAGES
+from streams.http.console.pages.rendering import PAGES
 
 STATIC = bundle.FOLDER
 TEMPLATES = rendering.TEMPLATES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.http.console.pages.site import PAGES
+from streams.http.console.pages.rendering import PAGES
 
 PATHS = [page.path for page in PAGES]
 
