@@ -6,12 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/locked.stamp
 STAMP := $(VENV)/setup.stamp
-CODE := schemas streams tables agents tests ops
+CODE := schemas streams tables agents tests ops docs
 PROMTOOL := $(BIN)/promtool
 CHROMIUM := $(VENV)/chromium.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lock-check audit sbom test test-pythons test-faults mutation demo bench bench-report lock clean
+.PHONY: help setup check lock-check audit sbom test test-pythons test-faults mutation demo docs bench bench-report lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -94,6 +94,11 @@ AT_MOST ?= 60
 
 mutation: $(STAMP) ## Which small changes of MODULES does no test notice? tests/mutation/REPORT.md
 	$(BIN)/python -m tests.mutation --at-most $(AT_MOST) $(MODULES)
+
+docs: $(STAMP) ## The documentation as a site: build/docs/docs/index.html
+	$(BIN)/python docs/reference.py
+	$(BIN)/python -m sphinx --fail-on-warning --quiet -c docs -b html . build/docs
+	@echo 'build/docs/docs/index.html'
 
 demo: $(STAMP) ## Half a million events through a real stack, reconciled one by one; SERVE=1 stays up
 	$(BIN)/dia demo $(if $(SERVE),--serve)

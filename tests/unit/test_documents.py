@@ -12,13 +12,21 @@ import typer
 import streams.cli
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(ROOT.glob("*.md"))
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "ops" / "README.md",
+]
 PACKAGES = ("schemas", "streams", "tables", "agents")
 
-LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)")
 FENCE = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(dia(?: [a-z]+)+)")
 TARGET = re.compile(r"^(?:\$ )?make ([a-z]+)")
+
+
+def _name(document):
+    return str(document.relative_to(ROOT))
 
 
 def _code(text: str) -> list[str]:
@@ -38,14 +46,27 @@ def _is_command(words: list[str], group: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def _anchors(document):
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", document.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_links_lead_somewhere(document):
-    """A reader follows one message's life by these links."""
-    links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    """A reader follows one message's life by these links, to the file and to the heading in it."""
+    missing = []
+    for link in LINK.findall(document.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path) if path else document
+        if "://" in link:
+            continue
+        found = target.exists() and (not anchor or anchor in _anchors(target))
+        missing += [] if found else [link]
+    assert missing == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_commands_and_targets_exist(document):
     """A document that names a command nobody can run sends its reader away."""
     root = typer.main.get_command(streams.cli.build())

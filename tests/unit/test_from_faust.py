@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-GUIDE = Path(__file__).parents[2] / "ops" / "from_faust.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "from_faust.md"
 
 
 def test_the_code_of_the_guide_runs(app_tester):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-GUIDE = ROOT / "ops" / "windows.md"
+GUIDE = ROOT / "docs" / "windows.md"
 APP, TEST = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
 

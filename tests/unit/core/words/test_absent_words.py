@@ -14,7 +14,7 @@ from streams.engine.app.app import App
 from streams.engine.streams.stream import Stream
 from streams.testing import NotAtRest
 
-GUIDE = Path(__file__).parents[4] / "ops" / "from_faust.md"
+GUIDE = Path(__file__).parents[4] / "docs" / "from_faust.md"
 
 
 class Order(msgspec.Struct):

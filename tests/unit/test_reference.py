@@ -1,0 +1,53 @@
+"""The reference is what the code says: `python docs/reference.py` writes it."""
+
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+from streams.core.errors import BadRecord, UsageError
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "reference.py"
+
+
+@pytest.fixture(scope="module")
+def reference():
+    spec = spec_from_file_location("reference", SCRIPT)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pages(reference):
+    return reference.pages()
+
+
+def test_each_page_is_as_the_code_says(reference, pages):
+    """A setting, code, metric or command that is renamed is renamed in its page, too."""
+    written = {path.name: path.read_text() for path in reference.FOLDER.glob("*.md")}
+    assert written == pages
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("settings.md", "`DIA_KAFKA_BOOTSTRAP`"),
+        ("errors.md", f"| `{UsageError.code}` | {UsageError.exit_code} |"),
+        ("errors.md", "`key_mismatch`"),
+        ("metrics.md", "`dia_records_read_total`"),
+        ("commands.md", "## dia topics rights"),
+        ("commands.md", "`--accept-dedupe-gap`"),
+    ],
+)
+def test_a_page_holds_what_it_is_for(pages, page, text):
+    """An empty page would agree with an empty file."""
+    assert text in pages[page]
+
+
+def test_every_code_of_a_record_is_there(pages):
+    """An operator looks a code of a dead letter up."""
+    codes = {error.code for error in BadRecord.__subclasses__()}
+    assert [code for code in codes if f"`{code}`" not in pages["errors.md"]] == []
