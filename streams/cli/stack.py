@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from streams.core.masking import masked
 if TYPE_CHECKING:
     from streams.cli.output import Printer
     from streams.core.settings import Provenance
+    from streams.core.topics.topology import Topology
     from streams.dev.local.status import ServiceStatus, StackStatus
     from streams.engine.health.live_workers import Worker
     from streams.engine.health.rule import Health
@@ -57,6 +59,8 @@ def up(
     run = invocation(ctx)
     printer = run.printer()
     home = run.settings.home_path()
+    # An app that cannot be imported is refused here, before anything starts.
+    prepare = None if bare else partial(_prepare, run, run.topology, printer)
     running = stack.up(
         home,
         shards,
@@ -64,7 +68,7 @@ def up(
         brokers=brokers,
         new_ports=new_ports,
         class_cache=True,
-        then=None if bare else lambda started: _prepare(run, started, printer),
+        then=prepare,
     )
     if run.json:
         printer.record(_report(running.settings(), running, workers=[], health=None))
@@ -73,7 +77,7 @@ def up(
     printer.say(f"ready: data in {running.home}; `dia status` looks, `dia down` stops.")
 
 
-def _prepare(run: Invocation, running: StackStatus, printer: Printer) -> None:
+def _prepare(run: Invocation, topology: Topology, printer: Printer, running: StackStatus) -> None:
     """Topics and tables on this stack, whatever other addresses the environment names."""
     import asyncio
 
@@ -84,7 +88,7 @@ def _prepare(run: Invocation, running: StackStatus, printer: Printer) -> None:
 
     settings, _ = load(environment(run.settings.home_path(), running.settings()))
     broker = KafkaBroker.from_settings(settings)
-    asyncio.run(prepare(settings, run.topology, broker, printer.say))
+    asyncio.run(prepare(settings, topology, broker, printer.say))
 
 
 def down(ctx: typer.Context) -> None:

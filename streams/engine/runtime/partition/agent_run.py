@@ -6,7 +6,7 @@
 | raises an error of disposition PAUSE | the event again, after up to 30 s, without an end |
 | sends a value whose schema id is not known | the event again, once the schema registry has named it |
 | raises another error of a record | a dead letter with the error's code |
-| raises any other exception | a dead letter, `agent_failed`, with the last lines of the traceback |
+| raises any other exception | a dead letter, `agent_failed`: the exception, and the last lines of its traceback |
 | raises what stops a partition or a worker | that |
 | uses a word of Faust that dia does not have | the partition stops, `agent_failed`: no event of it can pass |
 | asks for the next one, and what it wrote cannot be | a dead letter, `value_refused`; the stream gives nothing more, also if the body catches the error |
@@ -250,9 +250,11 @@ def _disposition(error: BaseException) -> Disposition:
 
 
 def _lines(error: BaseException) -> str:
-    """The last lines of the traceback: the exception itself, and where it was raised."""
-    text = "".join(traceback.format_exception(error)).rstrip()
-    return "\n".join(text.splitlines()[-_TRACE_LINES:])
+    """The exception itself, then the last lines of where it was raised: a list of dead letters shows
+    the beginning."""
+    what = traceback.format_exception_only(error)
+    where = traceback.format_exception(error)[: -len(what)]
+    return "\n".join(["".join(what).rstrip(), *"".join(where).splitlines()[-_TRACE_LINES:]])
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:

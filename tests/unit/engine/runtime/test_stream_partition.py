@@ -75,6 +75,7 @@ async def test_an_exception_drops_what_its_event_wrote_and_sent(desk, totals):
     assert desk.rig.contents(OUT).values == [b"1", b"3"]
     assert desk.letters() == [(1, "agent_failed", 1)]
     message = dict(desk.rig.contents(DLQ).headers[0])["dia.dlq.error_message"].decode()
+    assert message.startswith("ValueError: a defect of the second event\n")
     assert "ValueError: a defect of the second event" in message
     assert "test_stream_partition.py" in message
     counters = desk.partition.progress.counters()
