@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streams.core.types import TopicPartition
 from streams.engine.agents.window_agent import WindowAgent
-from streams.operate.audit.books import LedgerRow, PartitionBooks
+from streams.operate.audit.books import DeadLetters, LedgerRow, PartitionBooks
 from streams.operate.audit.finding import Finding
 from streams.operate.audit.judge import Rules
 from streams.operate.audit.window_recount import WindowRecount, recount_windows
@@ -55,7 +55,7 @@ async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Reco
         if not books.ledger:
             continue
         letters = _letters(tester, agent, tp)
-        codes = {int(name.rpartition("/")[2]): code for name, code in letters.items()}
+        codes = DeadLetters(in_dlq=letters).codes(tp)
         idle_ms = int(settings.idle_close_s * 1000)
         reader = await world.broker.reader()
         counted = await recount_windows(

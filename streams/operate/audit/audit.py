@@ -41,6 +41,8 @@ from streams.operate.audit.windows import compare_counters, compare_dead, compar
 
 _POLL_S = 2.0
 _FOREVER_S = 1 << 31
+_SAID_ELSEWHERE = frozenset({UnknownSchemaVersion.code, KeyMisplaced.code, TenantOverQuota.code})
+"""Refusals for what the record does not say itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,9 +196,8 @@ class _Audit:
         oldest_s = self.reading.kept_s() + 86_400
         from_s, to_s = self._bounds_s(oldest_s)
         tp = TopicPartition(books.topic, partition.partition)
-        refused = books.dead.offsets(tp, UnknownSchemaVersion.code)
-        refused |= books.dead.offsets(tp, KeyMisplaced.code)
-        refused |= books.dead.offsets(tp, TenantOverQuota.code)
+        codes = books.dead.codes(tp).items()
+        refused = {place for place, code in codes if code in _SAID_ELSEWHERE}
         counted = await recount_minutes(
             self.reader, books.topic, partition, self._rules(source), from_s, to_s, refused
         )

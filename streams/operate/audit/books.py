@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streams.core.types import TopicPartition
 from streams.operate.audit.refused import RefusedRows
@@ -67,6 +69,13 @@ class PartitionBooks:
         return max(0, self.end_offset - done)
 
 
+class LetterPlace(NamedTuple):
+    """A record that became a dead letter: a reset may read other records at the same offsets."""
+
+    epoch: int
+    offset: int
+
+
 @dataclass(slots=True)
 class DeadLetters:
     """``in_dlq`` maps the id of a dead letter to its error code; ``records`` counts them by
@@ -79,24 +88,23 @@ class DeadLetters:
     trimmed: set[int] = field(default_factory=set)
     unreadable: dict[int, str] = field(default_factory=dict)
 
-    def codes(self, tp: TopicPartition) -> dict[int, str]:
-        """Error code by source offset of every dead letter of a record of the partition, also of those
-        that only ClickHouse still has."""
-        prefix = f"{tp}/"
+    def codes(self, tp: TopicPartition) -> dict[LetterPlace, str]:
+        """Error code of every dead letter of a record of the partition, also of those that only
+        ClickHouse still has."""
         return {
-            int(offset): code
+            place: code
             for name, code in {**self.in_rows, **self.in_dlq}.items()
-            if name.startswith(prefix) and (offset := name.removeprefix(prefix)).isdecimal()
+            if (place := letter_place(name, tp)) is not None
         }
 
-    def offsets(self, tp: TopicPartition, code: str) -> set[int]:
-        """Source offsets of the partition's dead letters of one error code."""
-        prefix = f"{tp}/"
-        return {
-            int(name.removeprefix(prefix))
-            for name, found in self.in_dlq.items()
-            if found == code and name.startswith(prefix)
-        }
+
+def letter_place(name: str, tp: TopicPartition) -> LetterPlace | None:
+    """Where the record of a dead letter lies that is called ``name``; None where it is none of ``tp``, or
+    no record's. From epoch 1 on the name says the epoch (streams/engine/runtime/effects/dead_letters.py)."""
+    found = re.fullmatch(r"(\d{1,18})(?:/e(\d{1,9}))?", name.removeprefix(f"{tp}/"))
+    if found is None or not name.startswith(f"{tp}/"):
+        return None
+    return LetterPlace(int(found[2] or 0), int(found[1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from streams.engine.agents.window_agent import WindowAgent
 from streams.engine.aggregates.aggregate import FieldType
 from streams.engine.decode.codecs import Limits, decode, settled
 from streams.engine.streams.window_aggregates import AggregatedWindows
-from streams.operate.audit.books import PartitionBooks
+from streams.operate.audit.books import LetterPlace, PartitionBooks
 from streams.operate.audit.judge import Rules
 from streams.operate.audit.log_age import FirstSeen, Verdict
 from streams.operate.audit.recount import Recount, recount
@@ -105,11 +105,11 @@ async def recount_windows(
     books: PartitionBooks,
     rules: Rules,
     bounds_s: tuple[int, int],
-    letters: Mapping[int, str],
+    letters: Mapping[LetterPlace, str],
     idle_close_ms: int,
 ) -> WindowRecount:
     """Windows that begin within ``bounds_s``, the first one raised to what can be known, may be judged by
-    the result. ``letters``: the codes of the partition's dead letters by source offset."""
+    the result. ``letters``: the codes of the partition's dead letters."""
     result = WindowRecount(books.partition, *bounds_s)
     opinion = _Windows(agent, rules, letters, idle_close_ms, result)
     await recount(reader, agent.source.name, books, opinion, result)
@@ -123,7 +123,7 @@ class _Windows:
         self,
         agent: WindowAgent,
         rules: Rules,
-        letters: Mapping[int, str],
+        letters: Mapping[LetterPlace, str],
         idle_close_ms: int,
         result: WindowRecount,
     ) -> None:
@@ -174,7 +174,8 @@ class _Windows:
         return event[1:], [getattr(event[0], name) for name in self._types]
 
     def _one(self, batch: RecordBatch, row: int, event: _Event | None) -> Verdict:
-        appended_ms, code = batch.timestamps[row], self._letters.get(batch.offsets[row], "")
+        appended_ms, offset = batch.timestamps[row], batch.offsets[row]
+        code = self._letters.get(LetterPlace(self._epoch, offset), "")
         self._seen.read(appended_ms)
         self._watermark.read(appended_ms)
         if event is None or code in _UNREAD:
@@ -190,7 +191,7 @@ class _Windows:
             return "dead"
         verdict = self._repeats(batch, row, value) if self._ids else "applied"
         if verdict == "applied":
-            self._hold(batch.offsets[row], time_ms, before, fields)
+            self._hold(offset, time_ms, before, fields)
         return verdict
 
     def _may_be_late(self, time_ms: int, before: Bounds) -> bool:

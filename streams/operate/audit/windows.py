@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from streams.core.rows.built_in_tables import epoch_of, offset_of
-from streams.operate.audit.books import LedgerRow
+from streams.core.types import TopicPartition
+from streams.operate.audit.books import LedgerRow, letter_place
 from streams.operate.audit.finding import Finding, Place, span
 from streams.operate.audit.minute_recount import MinuteRecount, Tally, WindowKey
 from streams.operate.audit.recount import Recount
@@ -174,11 +175,11 @@ def compare_dead(
 ) -> Iterator[Finding]:
     """The records that must be dead letters against the ids in the DLQ; not ``whole``: letters may
     be gone from it."""
-    prefix = f"{topic}/{expected.partition}/"
-    found = {int(name.removeprefix(prefix)) for name in in_dlq if _is_offset(name, prefix)}
-    for first, stop in expected.certain.values():
+    tp = TopicPartition(topic, expected.partition)
+    found = {place for name in in_dlq if (place := letter_place(name, tp)) is not None}
+    for epoch, (first, stop) in expected.certain.items():
         wanted = {offset for offset in expected.dead if first <= offset < stop}
-        there = {offset for offset in found if first <= offset < stop}
+        there = {one.offset for one in found if one.epoch == epoch and first <= one.offset < stop}
         for offset in sorted(wanted ^ there):
             lost = offset in wanted
             if lost and not whole:
@@ -190,7 +191,3 @@ def compare_dead(
                 found="none" if lost else "one",
                 meaning="a bad record left no dead letter" if lost else "a good record was refused",
             )
-
-
-def _is_offset(name: str, prefix: str) -> bool:
-    return name.startswith(prefix) and name.removeprefix(prefix).isdecimal()

@@ -229,3 +229,15 @@ async def test_what_was_skipped_by_order_is_nobodys(log: Log):
     assert list(compare_counters("t", counted, [said])) == []
     [finding, *_] = compare_counters("t", counted, [replace(said, applied=4, shed=2)])
     assert "applied" in finding.check
+
+
+async def test_dead_letters_of_a_later_epoch_are_found_by_their_names(log: Log):
+    """A name says its epoch, since a reset may read other records at the same offsets."""
+    await log.produce(2)
+    await log.spoil()
+    await log.spoil()
+    books = log.books(row(0, 0, 3), row(1, 3, 4))
+    counted = await log.recount(books)
+    assert list(compare_dead("t", counted, ["t/0/2", "t/0/3/e1"])) == []
+    assert [f.place.offsets for f in compare_dead("t", counted, ["t/0/2", "t/0/3"])] == ["3"]
+    assert [f.place.offsets for f in compare_dead("t", counted, ["t/0/2/e1", "t/0/3/e1"])] == ["2"]
