@@ -6,6 +6,8 @@ wait to be owed. `AggregateWindows` has windows of a fixed size, `SessionWindows
     ""       MessagePack of the declaration
     c0       MessagePack of [closed, done, after]: windows that end by the event time ``closed`` take no
              record; rows are owed of those that end by ``done``, and of the next one as far as key ``after``
+    c1       MessagePack of the offset of the first record that was folded: windows may be declared on a
+             topic that was read for long
     key      MessagePack of [key, start in milliseconds]; the value: [last, state, state...],
              the states sorted by the names of their aggregators
 
@@ -40,6 +42,8 @@ NEVER_MS = 1 << 62
 CLOSED_ROWS_MAX = 20_000
 _DECLARATION = b""
 _CLOSED = b"\xc0"
+BEGUN = b"\xc1"
+"""Of the entry that says since which offset the windows exist."""
 _KEY_BYTES_IN_MEMORY = 500
 """Of one live window: its key, its places in dictionaries, and what the partition remembers of its entry."""
 
@@ -113,6 +117,8 @@ class AggregateTable(ABC):
         self._declaration = dict(declaration)
         self._max_bytes = max_bytes
         self._written_declaration = False
+        self._begun: int | None = None
+        self._written_begun = False
         self._closed_rows: list[WindowRow] = []
         self._closed_moved = False
         self._dirty: dict[int, None] = {}
@@ -144,9 +150,16 @@ class AggregateTable(ABC):
     def late(self, times_ms: NDArray[np.int64], before_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which records come too late for every window that they belong to."""
 
-    @abstractmethod
     def fold(self, batch: WindowBatch) -> None:
         """Add records, none of which is late."""
+        if self._begun is None:
+            self._begun = int(batch.offsets[0])
+        self._fold(batch)
+        self.check_bound()
+
+    @abstractmethod
+    def _fold(self, batch: WindowBatch) -> None:
+        """Add records to their windows."""
 
     def advance(self, watermark_ms: int) -> None:
         """Close what is due, as far as there is room."""
@@ -212,6 +225,9 @@ class AggregateTable(ABC):
         if self._dirty and not self._written_declaration:
             entries.append((_DECLARATION, _encode(self._declaration)))
             self._written_declaration = True
+        if self._begun is not None and not self._written_begun:
+            entries.append((BEGUN, _encode(self._begun)))
+            self._written_begun = True
         if self._closed_moved:
             entries.append((_CLOSED, _encode((self.closed_ms, *self._closing()))))
             self._closed_moved = False
@@ -234,6 +250,8 @@ class AggregateTable(ABC):
     def rewrite(self, key: bytes, value: bytes) -> None:
         if key == _DECLARATION:
             self._written_declaration = False
+        elif key == BEGUN:
+            self._written_begun = False
         elif key == _CLOSED:
             self._closed_moved = True
         else:
@@ -251,6 +269,8 @@ class AggregateTable(ABC):
         for raw, data in items:
             if raw == _DECLARATION:
                 self._check_declaration(_decode(data))
+            elif raw == BEGUN:
+                self._begun, self._written_begun = _decode(data), True
             elif raw == _CLOSED:
                 self.closed_ms, *closing = key_of(data)
             else:

@@ -64,7 +64,7 @@ class AggregateWindows(AggregateTable):
     def _closed_before(self, before_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.maximum(before_ms - self._grace_ms, self.closed_ms)
 
-    def fold(self, batch: WindowBatch) -> None:
+    def _fold(self, batch: WindowBatch) -> None:
         cuts = self._cuts(batch)
         if not cuts:
             self._add(batch)
@@ -73,7 +73,6 @@ class AggregateWindows(AggregateTable):
         for begin, end in pairwise([*cuts, len(batch)]):
             self._close_all(int(batch.before_ms[begin]))
             self._add(batch.take(np.arange(begin, end)))
-        self.check_bound()
 
     def _cuts(self, batch: WindowBatch) -> list[int]:
         """The records before which windows have to be closed, because they share a pane with a closed

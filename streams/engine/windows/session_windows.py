@@ -45,7 +45,7 @@ class SessionWindows(AggregateTable):
         closed = np.maximum(before_ms - self._grace_ms, self.closed_ms)
         return np.asarray(times_ms + self._gap_ms <= closed)
 
-    def fold(self, batch: WindowBatch) -> None:
+    def _fold(self, batch: WindowBatch) -> None:
         slots = np.empty(len(batch), np.int64)
         begin = 0
         closed = np.maximum(batch.before_ms - self._grace_ms, self.closed_ms)
@@ -58,7 +58,6 @@ class SessionWindows(AggregateTable):
                 begin = row
             slots[row] = self._join(key, near, at_ms).slot
         self._add(batch, slots, begin, len(batch))
-        self.check_bound()
 
     def _near(self, key: Key, at_ms: int, closed_ms: int) -> list[_Session]:
         """The sessions that a record of this time belongs to, two at most. One that ends by

@@ -30,11 +30,13 @@ from streams.core.records.bad_records import (
 )
 from streams.core.records.faust_values import plain
 from streams.core.topics.topic import TENANT_FIELD
-from streams.core.types import LogReader, RecordBatch
+from streams.core.types import LogReader, RecordBatch, TopicPartition
 from streams.engine.agents.window_agent import WindowAgent
 from streams.engine.aggregates.aggregate import FieldType
 from streams.engine.decode.codecs import Limits, decode, settled
+from streams.engine.runtime.restore.survey import survey
 from streams.engine.streams.window_aggregates import AggregatedWindows
+from streams.engine.windows.aggregate_table import BEGUN
 from streams.operate.audit.books import LetterPlace, PartitionBooks
 from streams.operate.audit.judge import Rules
 from streams.operate.audit.log_age import FirstSeen, Verdict
@@ -86,7 +88,8 @@ class Counted:
 class WindowRecount(Recount):
     """A recount of one partition of a `WindowAgent`.
 
-    ``watermarks`` are those behind the last record of each epoch. ``overfull``: more than `HELD_MAX`
+    ``watermarks`` are those behind the last record of each epoch. ``begun``: of each windows by name, the
+    offset of the first record that they folded in the last epoch; those that are not in it folded none. ``overfull``: more than `HELD_MAX`
     records lie in the range, and ``counted`` lacks some. ``late_by_other_grace`` records were refused as
     late though no window of theirs is closed by the grace that is declared today. ``unsteady`` records
     are another event when they are read a second time.
@@ -94,6 +97,7 @@ class WindowRecount(Recount):
 
     counted: Counted = field(default_factory=Counted)
     watermarks: dict[int, Bounds] = field(default_factory=dict)
+    begun: dict[str, int] = field(default_factory=dict)
     overfull: bool = False
     late_by_other_grace: int = 0
     unsteady: int = 0
@@ -113,6 +117,10 @@ async def recount_windows(
     result = WindowRecount(books.partition, *bounds_s)
     opinion = _Windows(agent, rules, letters, idle_close_ms, result)
     await recount(reader, agent.source.name, books, opinion, result)
+    keys = {one.spec.prefix + BEGUN: one.name for one in agent.windows}
+    changelog = TopicPartition(agent.source.changelog(agent.group), books.partition)
+    found = (await survey(reader, changelog, frozenset(keys))).wanted
+    result.begun = {keys[key]: msgspec.msgpack.decode(value) for key, value in found.items()}
     return result
 
 

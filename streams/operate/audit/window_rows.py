@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -17,6 +17,7 @@ from streams.operate.audit.window_recount import SLACK_MS, Bounds, Counted, Wind
 
 Place: TypeAlias = tuple[tuple[Any, ...], int, int]
 """key, start in milliseconds, epoch"""
+_NEVER_BEGUN: Final = 1 << 62
 IN_DLQ: Final = -1
 """Instead of a shard's number."""
 
@@ -70,8 +71,8 @@ def compare_rows(
 ) -> RowComparison:
     """Every window that begins within ``bounds_ms``, oldest first. ``moved``: the partition committed
     after the ledger that the recount read up to."""
-    expected, doubts = _expected(declared, recount.counted)
-    comparing = _Comparing(declared, recount, moved, now_ms)
+    expected, doubts = _expected(declared, recount)
+    comparing = _Comparing(declared, recount, _first_shown(shown), moved, now_ms)
     places = {place for place in (*expected, *shown) if place[1] in bounds_ms}
     for place in sorted(places, key=lambda place: (place[1], place[2], str(place[0]))):
         rows, wanted = shown.get(place, ()), expected.get(place)
@@ -83,10 +84,19 @@ def compare_rows(
     return RowComparison(found, comparing.judged, comparing.open, comparing.doubtful)
 
 
+def _first_shown(shown: Iterable[Place]) -> dict[int, int]:
+    """Of each epoch the start of the earliest window that has a row."""
+    found: dict[int, int] = {}
+    for _, start_ms, epoch in shown:
+        found[epoch] = min(start_ms, found.get(epoch, start_ms))
+    return found
+
+
 @dataclass(slots=True)
 class _Comparing:
     declared: AggregatedWindows
     recount: WindowRecount
+    first_shown_ms: Mapping[int, int]
     moved: bool
     now_ms: int
     findings: list[Finding] = field(default_factory=list)
@@ -103,13 +113,20 @@ class _Comparing:
         wrong = self._wrong(wanted, rows, closed=closed, still_open=still_open)
         if wrong is None:
             self.judged += 1
-        elif not last and not closed:
-            self.doubtful += 1  # a reset gave up what was live
+        elif not last and (not closed or self._before_the_first(place)):
+            # A reset gave up what was live, and says no more since when the windows were declared.
+            self.doubtful += 1
         elif self._may_come(wanted, rows, closed=closed):
             self.open += 1
         else:
             self.judged += 1
             self.findings.append(self._finding(place, wanted, rows, *wrong))
+
+    def _before_the_first(self, place: Place) -> bool:
+        """Whether no row of the epoch shows a window that begins so early."""
+        _, start_ms, epoch = place
+        first_ms = self.first_shown_ms.get(epoch)
+        return first_ms is None or start_ms < first_ms
 
     def _closing(
         self, epoch: int, wanted: ExpectedWindow | None, *, last: bool
@@ -238,13 +255,17 @@ _Doubt: TypeAlias = tuple[int, int]
 
 
 def _expected(
-    declared: AggregatedWindows, counted: Counted
+    declared: AggregatedWindows, recount: WindowRecount
 ) -> tuple[dict[Place, ExpectedWindow], dict[tuple[Any, int], list[_Doubt]]]:
-    """The windows by their place, and by key and epoch the doubts about sessions."""
+    """The windows by their place, and by key and epoch the doubts about sessions. Windows that were declared
+    later than others of their topic hold no record of before."""
+    counted = recount.counted
+    last, begun = max(recount.counts, default=0), recount.begun.get(declared.name, _NEVER_BEGUN)
     by_key: defaultdict[tuple[tuple[Any, ...], int], list[int]] = defaultdict(list)
     columns = [counted.fields.get(name, ()) for name in declared.by]
     for row, (epoch, *names) in enumerate(zip(counted.epochs, *columns, strict=True)):
-        by_key[tuple(names), epoch].append(row)
+        if epoch != last or counted.offsets[row] >= begun:
+            by_key[tuple(names), epoch].append(row)
     found: dict[Place, ExpectedWindow] = {}
     doubts: dict[tuple[Any, int], list[_Doubt]] = {}
     for (key, epoch), rows in by_key.items():

@@ -7,6 +7,7 @@ commit that can be trusted and the place where the last epoch was opened.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from streams.connect.broker.log_range import behind, read_some
@@ -39,18 +40,23 @@ class Survey:
     """entry bytes of the whole log, dead ones included"""
     owed: Mapping[bytes, bytes]
     """outbox entries that are live, by key in the changelog"""
+    wanted: Mapping[bytes, bytes]
+    """of the entries that were asked for, those that are live"""
     faults: Sequence[PartitionStopped]
     """what breaks the chain since the last epoch was opened, in log order"""
 
 
-async def survey(reader: LogReader, changelog: TopicPartition) -> Survey:
-    """Read ``changelog`` from its start to its last stable offset.
+async def survey(
+    reader: LogReader, changelog: TopicPartition, wanted: AbstractSet[bytes] = frozenset()
+) -> Survey:
+    """Read ``changelog`` from its start to its last stable offset. ``wanted``: keys of entries to give
+    besides those of the outbox.
 
     Raises `UnknownFormat` for commits of a newer version of dia, and what the reader raises.
     """
     begin = await reader.beginning_offset(changelog)
     end = await reader.last_stable_offset(changelog)
-    walk = _Walk(changelog)
+    walk = _Walk(changelog, wanted)
     offset = begin
     while offset < end:
         try:
@@ -67,6 +73,7 @@ async def survey(reader: LogReader, changelog: TopicPartition) -> Survey:
 @dataclass(slots=True)
 class _Walk:
     changelog: TopicPartition
+    wanted: AbstractSet[bytes]
     last: Link | None = None
     written_ms: int = 0
     reset_offset: int | None = None
@@ -75,6 +82,7 @@ class _Walk:
     log_bytes: int = 0
     _live: dict[bytes, int] = field(default_factory=dict)
     _owed: dict[bytes, bytes] = field(default_factory=dict)
+    _wanted: dict[bytes, bytes] = field(default_factory=dict)
     _parts: list[Entry] = field(default_factory=list)
     _expected: int = 0
 
@@ -117,6 +125,7 @@ class _Walk:
             self.faults.clear()
             self._live.clear()
             self._owed.clear()
+            self._wanted.clear()
         elif last is not None and not follows(last, link):
             self._fault(hole(self.changelog, offset, last, link))
 
@@ -129,10 +138,13 @@ class _Walk:
             if value is None:
                 self._live.pop(key, None)
                 self._owed.pop(key, None)
+                self._wanted.pop(key, None)
                 continue
             self._live[key] = size
             if key.startswith(OUTBOX.prefix):
                 self._owed[key] = value
+            elif key in self.wanted:
+                self._wanted[key] = value
         self.last, self.written_ms = link, written_ms
         self._parts, self._expected = [], 0
 
@@ -160,5 +172,6 @@ class _Walk:
             written_bytes=self.written_bytes,
             log_bytes=self.log_bytes,
             owed=self._owed,
+            wanted=self._wanted,
             faults=self.faults,
         )

@@ -22,6 +22,7 @@ from streams import (
     TopK,
     Variance,
 )
+from streams.core.rows.targets import Targets
 from streams.testing import SETTINGS
 from tests.recounted import recounted
 
@@ -233,3 +234,32 @@ def test_a_codec_that_reads_a_record_differently_each_time_is_named(tested):
 
 class Account(Record):
     account: str
+
+
+def test_windows_that_are_declared_later_hold_nothing_of_before(tested):
+    """Else each release that adds windows to a topic would look like a loss."""
+    app, orders, agent = _app(first={"size": 5})
+    tester = tested(app)
+    _send_some(tester, orders, [0, 1, 2, 6], accounts=("a",))
+    newer, orders, agent = _app(first={"size": 5}, second={"size": 5})
+    _release(tester, newer)
+    _send_some(tester, orders, [7, 8, 21], accounts=("a",))
+    tester.crash()
+    assert {(row["w"] - HOUR_MS) // 1000 for row in tester.rows("first")} == {0, 5, 20}
+    assert {(row["w"] - HOUR_MS) // 1000 for row in tester.rows("second")} == {5, 20}
+    found = recounted(tester, agent)
+    assert (found.findings, found.judged, found.doubtful) == ([], 5, 0)
+    [lost] = [row for row in _stored(tester, "second") if row["w"] == HOUR_MS + 5000]
+    lost["n"] += 1
+    assert [f.check for f in recounted(tester, agent).findings] == ["window: column n"]
+
+
+def _release(tester, app):
+    """Another version of the app takes over."""
+    tester._run(tester._process.kill())
+    tester.app, world = app, tester._world
+    world.agents = tuple(app.agents.values())
+    world.shards = world.shards.with_tables(app.clickhouse_tables)
+    world.targets = Targets(app.clickhouse_tables, {})
+    tester._process = tester._start()
+    tester.settle()
