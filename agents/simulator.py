@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_64_intdigest
 
@@ -11,7 +11,6 @@ from schemas.simulation import CANCEL, SimulationRequest
 from streams import Outcome, QueuePolicy, Resources
 from streams.connect.policy.policy import Question
 from streams.connect.policy.validator import PolicyValidator
-from streams.connect.sinks.minutes import MinuteReader
 from streams.core.errors import (
     JobRefused,
     PolicyServiceFailed,
@@ -31,6 +30,9 @@ from streams.engine.scenarios import job, registry
 from streams.engine.scenarios.history import History
 from streams.engine.scenarios.hook_calls import HookCalls
 from streams.engine.scenarios.scenario import HistoryQuery, no_history
+
+if TYPE_CHECKING:
+    from streams.connect.sinks.minutes import MinuteReader
 
 POLICY_SERVICE = "policy_service"
 """The need of every request that names a policy."""
@@ -58,6 +60,9 @@ class Simulator:
     @classmethod
     def of(cls, resources: Resources) -> Simulator:
         """With real processes, which are started when the first request comes."""
+        # The client of ClickHouse: a third of the time that importing the app would take.
+        from streams.connect.sinks.minutes import MinuteReader
+
         settings, clock = resources.settings, resources.clock
         pool = ProcessPool(
             job.ENTRY,

@@ -7,7 +7,6 @@ import msgspec
 from streams.connect.cache.cache import Cache, SharedLayer, Versioned
 from streams.connect.cache.kind import POLICY, owned
 from streams.connect.policy.policy import Policy, Question, refusal
-from streams.connect.policy.service import PolicyService
 from streams.connect.policy.source import LocalPolicies, PolicySource
 from streams.core.clock import Clock
 from streams.core.job_refusals import PolicyRejected
@@ -30,6 +29,9 @@ class PolicyValidator:
         policy exists, and whoever names one is refused. Raises `UsageError`."""
         source: PolicySource
         if settings.policy_url:
+            # The HTTP client, which an app without a policy service does not load.
+            from streams.connect.policy.service import PolicyService
+
             source = PolicyService.from_settings(settings, clock, metrics)
         else:
             source = LocalPolicies(settings.policy_file)
