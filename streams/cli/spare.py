@@ -26,6 +26,11 @@ NEEDED = ("streams.engine.host.host", "pydantic")
 pydantic, which it imports late."""
 
 
+def command_of(app: str) -> list[str]:
+    """The arguments of ``python -m`` that start one for ``app``, MODULE:NAME."""
+    return ["streams.cli.spare", app]
+
+
 def main() -> None:
     # Ctrl-C reaches the whole process group; the parent decides what becomes of a spare.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

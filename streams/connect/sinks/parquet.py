@@ -11,7 +11,6 @@ makes at most one file a second by default (DIA_COMMIT_INTERVAL_S).
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ import pyarrow.fs as files
 import pyarrow.parquet as pq
 
 from streams.connect.sinks.arrow import arrow_type, plain
+from streams.core.process.atomic_file import sync_path
 from streams.core.rows.clickhouse_table import MOMENT
 from streams.core.rows.column_type import TIME, ColumnType
 from streams.core.rows.row_sink import DeclaredSink, OpenSink, RowBatch
@@ -72,9 +72,9 @@ class ParquetFolder:
         try:
             pq.write_table(rows, target, filesystem=self._system, compression=self._compression)
             if local:
-                _synced(Path(target))
+                sync_path(Path(target))
                 self._system.move(target, final)
-                _synced(Path(self._path))
+                sync_path(Path(self._path))
         except BaseException:
             if local:
                 with suppress(OSError):
@@ -83,12 +83,3 @@ class ParquetFolder:
 
     async def close(self) -> None:
         return
-
-
-def _synced(path: Path) -> None:
-    """Have a file, or the names in a folder, on disk: what is acknowledged is owed no more."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -29,7 +29,6 @@ _USAGE_EXITS = (2, 4, 5)
 """A worker that exits so will do it again: what it said must be mended first."""
 _SPARE_AFTER_S = 10.0
 """A spare is made when no worker was started for so long: until then the cores are theirs."""
-_SPARE = "streams.cli.spare"
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +36,9 @@ log = structlog.get_logger(__name__)
 class Spare:
     """At most one process that waits for a slot. Times are monotonic seconds."""
 
-    def __init__(self, app: str | None) -> None:
-        """``app``: the app of the workers, which the spare imports; None: no spare is wanted."""
-        self._app = app
+    def __init__(self, command: Sequence[str] | None) -> None:
+        """``command``: the arguments of ``python -m`` that start it; None: no spare is wanted."""
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def step(self, now_s: float, last_start_s: float) -> None:
@@ -47,10 +46,10 @@ class Spare:
         if self._process is not None and (code := self._process.poll()) is not None:
             log.warning("spare_died", code=code)
             self.end()
-            self._app = None
+            self._command = None
         due = now_s >= last_start_s + _SPARE_AFTER_S
-        if self._app is not None and self._process is None and due:
-            self._process = _spawn([_SPARE, self._app], subprocess.PIPE)
+        if self._command is not None and self._process is None and due:
+            self._process = _spawn(self._command, subprocess.PIPE)
 
     def become(self, command: Sequence[str]) -> subprocess.Popen[bytes] | None:
         """Make the spare the worker of this command; None when there is none."""
@@ -127,13 +126,13 @@ def run(
     command_of: Callable[[int], Sequence[str]],
     drain_timeout_s: float,
     *,
-    spare: str | None = None,
+    spare: Sequence[str] | None = None,
 ) -> None:
     """Run ``processes`` workers until SIGTERM or SIGINT; a second signal kills them.
 
-    ``command_of`` gives the arguments of ``python -m`` for each slot; ``spare`` names the app that a
-    process kept ready imports, None: none is kept. Raises `WorkerStopped` when
-    one cannot be kept running; the others are drained first.
+    ``command_of`` gives the arguments of ``python -m`` for each slot; ``spare`` those of a process that
+    is kept ready, None: none is kept. Raises `WorkerStopped` when one cannot be kept running; the
+    others are drained first.
     """
     slots = [Slot(number, command_of(number)) for number in range(processes)]
     waiting = Spare(spare)

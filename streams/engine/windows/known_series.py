@@ -196,10 +196,6 @@ class KnownSeries:
         self._total -= len(gone)
         self._old, self._young = self._young, _Generation()
 
-    def forget_beginnings(self) -> None:
-        """What was told of since the last minute is not new: it was found in the state."""
-        self._new[:] = 0
-
     # --- renumbered names --------------------------------------------------------------------
 
     @property

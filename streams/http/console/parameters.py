@@ -62,10 +62,6 @@ class Parameters:
     def number(self, key: str, default: int, low: int, high: int) -> int:
         return bounded(key, self._given.get(key), default, low, high)
 
-    def maybe_number(self, key: str, low: int, high: int) -> int | None:
-        given = self._given.get(key)
-        return None if not given else bounded(key, given, low, low, high)
-
     def numbers(self, key: str, high: int) -> tuple[int, ...]:
         return tuple(bounded(key, text, 0, 0, high) for text in self.names(key, 100))
 

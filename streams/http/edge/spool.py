@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streams.core.errors import SpoolCorrupt
-from streams.core.process.atomic_file import sync_folder
+from streams.core.process.atomic_file import sync_path
 from streams.core.process.file_modes import private_folder
 from streams.http.edge import block, frame
 from streams.http.edge.block import Block
@@ -121,7 +121,7 @@ class Spool:
         newest = self._segments[-1].path.name.removesuffix(SPOOL_SUFFIX) if self._segments else "-1"
         path = self._folder / f"{int(newest) + 1:020d}{SPOOL_SUFFIX}"
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-        sync_folder(self._folder)
+        sync_path(self._folder)
         self._segments.append(_Segment(path, 0))
         return self._segments[-1]
 

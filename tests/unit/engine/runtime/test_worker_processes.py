@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import streams
+from streams.cli.spare import command_of
 from streams.core.errors import WorkerStopped
 from streams.engine.app.loading import BUILT_IN
 from streams.engine.runtime.processes import Slot, Spare
@@ -20,7 +21,7 @@ _PARENT = """
 import sys
 from streams.engine.runtime import processes
 processes._SPARE_AFTER_S = 0.0 if sys.argv[2] == "spare" else 3600.0
-processes.run(2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0, spare="agents.app:app")
+processes.run(2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0, spare=["streams.cli.spare", "agents.app:app"])
 """
 _GOES_ON = """
 import os, signal, sys, time
@@ -166,7 +167,7 @@ def test_a_child_that_dies_again_and_again_is_given_up(ends):
 
 def test_a_spare_that_died_is_not_missed(ends):
     """A worker starts without one; and a spare that cannot import is not tried for ever."""
-    spare, others = Spare(BUILT_IN), set(_children(os.getpid()))
+    spare, others = Spare(command_of(BUILT_IN)), set(_children(os.getpid()))
     spare.step(100.0, last_start_s=0.0)
     [pid] = set(_children(os.getpid())) - others
     os.kill(int(pid), signal.SIGKILL)
