@@ -34,7 +34,7 @@ def doctor(ctx: typer.Context) -> None:
     Exit 4 when an address does not answer or the lag of a group is unknown, 1 when this machine
     cannot run dia or the pipeline is not well (as in `dia status`), else 0.
     """
-    from streams.cli import machine, placement_check, reach, topic_check
+    from streams.cli import broker_check, machine, reach
 
     run = invocation(ctx)
     reached = asyncio.run(reach.examine(run.settings, run.topology))
@@ -43,8 +43,12 @@ def doctor(ctx: typer.Context) -> None:
         *machine.examine(run.settings),
         *reached,
         *([_UNKNOWN] if kafka_away else _pipeline(run.settings, run.topology)),
-        *([] if kafka_away else asyncio.run(topic_check.examine(run.settings, run.topology))),
-        *([] if kafka_away else asyncio.run(placement_check.examine(run.settings, run.topology))),
+        *(
+            []
+            if kafka_away
+            else asyncio.run(broker_check.examine_topics(run.settings, run.topology))
+        ),
+        *([] if kafka_away else asyncio.run(broker_check.examine_keys(run.settings, run.topology))),
     ]
     run.printer().rows(
         ["check", "level", "detail", "next"],

@@ -51,7 +51,7 @@ async def pages_of(
 ) -> AsyncIterator[list[Letter]]:
     """The letters of the spans that are meant; with progress where there are many."""
     from streams.core.process import process_memory
-    from streams.operate.dlq.selection import select
+    from streams.operate.dlq.filters import select
 
     # The topics have chosen the queues; letters of a foreign queue need not name theirs.
     chosen = replace(filters, topics=())

@@ -1,14 +1,54 @@
-"""Where lines become records: each checked as the pipeline will, the refused ones named."""
+"""Where lines become records: read from a file or stdin, each checked as the pipeline will, the refused
+ones named."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from stat import S_ISREG
 
 from streams.cli.output import Printer
+from streams.core.errors import UsageError
 from streams.core.settings import Settings
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
 from streams.engine.decode.codecs import BadPosition, Limits, outgoing, settled
 from streams.operate.produce.lines import Line
+
+STDIN = "-"
+
+
+class LineSource:
+    """An unbuffered reader that knows how far it is. ``size`` is None for a pipe."""
+
+    def __init__(self, raw: FileIO, size: int | None) -> None:
+        self.size = size
+        self.position = 0
+        self._raw = raw
+
+    def read(self, size: int, /) -> bytes | None:
+        chunk = self._raw.read(size)
+        self.position += len(chunk or b"")
+        return chunk
+
+
+@contextmanager
+def open_lines(file: str) -> Iterator[LineSource]:
+    """Raises `UsageError` for a file that cannot be opened.
+
+    stdin is read by its descriptor: a thread that waits inside ``sys.stdin`` would hold its lock
+    while the interpreter ends.
+    """
+    try:
+        raw = FileIO(0, closefd=False) if file == STDIN else FileIO(file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+    with raw:
+        found = os.fstat(raw.fileno())
+        yield LineSource(raw, found.st_size if S_ISREG(found.st_mode) else None)
+
 
 ERRORS_SHOWN_MAX = 100
 """Lines refused one by one on stderr; the rest are counted by code."""

@@ -293,8 +293,7 @@ async def _produce_synthetic(
 
 
 async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict: bool) -> None:
-    from streams.cli.line_desk import LineDesk
-    from streams.cli.line_source import open_lines
+    from streams.cli.line_desk import LineDesk, open_lines
     from streams.core.clock import SystemClock
     from streams.core.errors import PartialResult
     from streams.operate.produce.lines import line_blocks, read_aside

@@ -27,9 +27,8 @@ from streams.core.settings import load
 from streams.core.topics.topology import TRAIN_RESULTS as SOURCE
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
-from streams.operate.dlq.filters import Filters, OffsetRange
+from streams.operate.dlq.filters import Filters, OffsetRange, select
 from streams.operate.dlq.queues import queues, spans_of
-from streams.operate.dlq.selection import select
 from streams.operate.dlq.tally import Tally
 from streams.operate.replay.partition_run import Means
 from streams.operate.replay.plan import Terms

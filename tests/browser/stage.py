@@ -29,7 +29,7 @@ from streams.core.clock import SystemClock
 from streams.core.settings import PREFIX, load
 from streams.dev.demo.command_process import DIA, CommandProcess
 from streams.dev.demo.console_address import address_of
-from streams.dev.demo.trained_models import trained_models
+from streams.dev.demo.serving import trained_models
 from streams.dev.local.stack import StackStatus
 from streams.dev.workload.requests import RequestGenerator, RequestWorkload
 from streams.engine.health.live_workers import Worker, live_workers, pipeline_settled

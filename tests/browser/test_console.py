@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from streams.connect.access.tokens import Role
 from streams.core.clock import SystemClock
-from streams.dev.demo.trained_models import trained_models
+from streams.dev.demo.serving import trained_models
 from tests.browser.conftest import WIDE
 from tests.browser.stage import (
     EVENTS_A_MINUTE,

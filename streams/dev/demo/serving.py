@@ -5,12 +5,14 @@ What trickles in is not reconciled; the verdict was given before.
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -20,7 +22,46 @@ from streams.connect.access.tokens import Role, TokenFile
 from streams.core.clock import SystemClock
 from streams.dev.demo.command_process import DIA, CommandProcess
 from streams.dev.demo.console_address import address_of
-from streams.dev.demo.trained_models import trained_models
+
+TENANT = "tenant-0000"
+"""The tenant that has the most events of a synthetic stream, too."""
+MODELS = ("model-000", "model-001", "model-002")
+VERSIONS = 3
+_STEP_MS = 600_000
+
+
+def trained_models(now_ms: int, seed: int) -> Iterator[dict[str, Any]]:
+    """A short history for the page about training: events of `train.results`, oldest first, each model's
+    versions, the last one in production."""
+    rng = random.Random(seed)
+    at_ms = now_ms - len(MODELS) * VERSIONS * _STEP_MS
+    for model in MODELS:
+        for version in range(1, VERSIONS + 1):
+            event = {
+                "run_id": f"run-{model[-3:]}-{version}",
+                "tenant_id": TENANT,
+                "model_id": model,
+                "version": f"v{version}",
+                "metrics": {
+                    "auc": round(0.80 + 0.03 * version + rng.uniform(0, 0.02), 4),
+                    "loss": round(0.40 - 0.05 * version + rng.uniform(0, 0.02), 4),
+                },
+                "ts": at_ms,
+            }
+            at_ms += _STEP_MS
+            name = f"{model}-v{version}"
+            yield {**event, "result_id": f"{name}-run", "event": "run_completed"}
+            if version == VERSIONS:
+                told = {**event, "metrics": {}}
+                yield {
+                    **told,
+                    "result_id": f"{name}-alias",
+                    "event": "alias_updated",
+                    "alias": "champion",
+                }
+                moved = {"event": "stage_transitioned", "stage": "production"}
+                yield {**told, "result_id": f"{name}-stage", **moved}
+
 
 TOKEN_DAYS = 1
 EVENTS_PER_S = 100

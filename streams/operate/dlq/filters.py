@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from streams.core.topics.topology import Topology
+from streams.core.types import LogReader
 from streams.operate.dlq.letter import Letter, tenant_named
-from streams.operate.dlq.scan import Span
+from streams.operate.dlq.scan import Span, scan
+
+
+async def select(
+    reader: LogReader,
+    spans: Iterable[Span],
+    filters: Filters,
+    topology: Topology,
+    read: Callable[[int], None] = lambda letters: None,
+) -> AsyncIterator[list[Letter]]:
+    """Lists of letters that match, none empty, at most ``filters.limit`` letters in all.
+
+    ``read`` is told how many letters were looked at. Raises as `scan`.
+    """
+    left = filters.limit
+    async for page in scan(reader, filters.narrow(spans), topology):
+        read(len(page))
+        found = filters.select(page)
+        if left is not None:
+            found = found[:left]
+            left -= len(found)
+        if found:
+            yield found
+        if left == 0:
+            return
 
 
 def belongs(letter: Letter, value: bytes | None, tenant: str) -> bool:

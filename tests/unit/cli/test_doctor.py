@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from agents.app import app
-from streams.cli import doctor, kafka, machine, main, reach, topic_check
+from streams.cli import broker_check, doctor, kafka, machine, main, reach
 from streams.cli.finding import Finding, Level
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
@@ -122,14 +122,18 @@ async def test_topics_that_differ_are_named_and_larger_ones_are_well(monkeypatch
     monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
     await apply(admin, plan(app.topology, wanted_topics(app.topology), {}))
     await admin.create_partitions({"model.metrics": 6})
-    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"), app.topology)
+    [found] = await broker_check.examine_topics(
+        Settings(kafka_bootstrap="broker:9092"), app.topology
+    )
     assert found.level is Level.WARNING
     assert "model.metrics.dlq" in found.detail
     assert "dia topics apply" in found.mend
     await apply(
         admin, plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
     )
-    [found] = await topic_check.examine(Settings(kafka_bootstrap="broker:9092"), app.topology)
+    [found] = await broker_check.examine_topics(
+        Settings(kafka_bootstrap="broker:9092"), app.topology
+    )
     assert (found.level, found.mend) == (Level.OK, "")
     assert "model.metrics partitions 6, declared 4" in found.detail
 

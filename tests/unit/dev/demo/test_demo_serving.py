@@ -17,7 +17,7 @@ from streams.connect.access.tokens import TokenFile
 from streams.core.clock import SystemClock
 from streams.core.errors import CommandError
 from streams.dev.demo import serving
-from streams.dev.demo.trained_models import MODELS, VERSIONS, trained_models
+from streams.dev.demo.serving import MODELS, VERSIONS, trained_models
 
 PLAYED = """
 import pathlib, sys, time

@@ -12,7 +12,7 @@ import pytest
 from streams.core import settings
 from streams.core.errors import DependencyUnreachable, RefusedBySafety
 from streams.core.process.atomic_file import write_atomically
-from streams.dev.local import clickhouse, disk, kafka, wheels
+from streams.dev.local import disk, kafka, services, wheels
 from streams.dev.local.folder import StackFolder
 from streams.dev.local.plan import BrokerPlan, settle_plan, settle_secrets
 from streams.dev.local.ports import (
@@ -237,7 +237,7 @@ def test_a_home_may_have_any_characters(tmp_path, monkeypatch):
     java, class_path = Path("/opt/java"), "/cache/kafka.jar"
     kafka.prepare(folder, plan, java, class_path)
     [broker] = kafka.services(folder, plan, java, class_path)
-    shard = clickhouse.service(folder, plan, 0)
+    shard = services.shard(folder, plan, 0)
     place = folder.broker("kafka")
     written = [(place / name).read_text() for name in ("server.properties", "log4j2.properties")]
     paths = shard.argv[shard.argv.index("--path") + 1]

@@ -1,4 +1,4 @@
-"""What `dia doctor` says of the topics: those that a command mends, and those that are larger."""
+"""What `dia doctor` asks the broker: how topics differ, and whether keys lie where murmur2 puts them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMEOUT_S = 5.0
 _SHOWN_MAX = 4
 
 
-async def examine(settings: Settings, topology: Topology) -> list[Finding]:
+async def examine_topics(settings: Settings, topology: Topology) -> list[Finding]:
     """One finding: how the broker's topics differ from the declared ones. Nothing without Kafka,
     or where it does not answer: other checks say so."""
     from streams.cli.kafka import broker_of
@@ -39,3 +39,31 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     told = [f"{c.topic} {c.setting} {c.now}, declared {c.wanted}" for c in planned.changes]
     detail = f"{len(planned.wanted)} topics are there"
     return [Finding("topics", Level.OK, "; ".join([detail, *told]))]
+
+
+async def examine_keys(settings: Settings, topology: Topology) -> list[Finding]:
+    """One finding a source topic whose newest records have keys of other partitions. Nothing
+    without Kafka, or where it does not answer: other checks say so."""
+    from streams.cli.kafka import broker_of
+    from streams.core.errors import BrokerUnavailable, UnknownTopic
+    from streams.operate.audit.placement import ADVICE, sample
+    from streams.operate.shed.shed_desk import partitions_of
+
+    if not settings.kafka_bootstrap:
+        return []
+    found = []
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            broker = broker_of(settings)
+            async with opened(broker.reader()) as reader:
+                for topic in sorted({found.topic for found in topology.read}):
+                    partitions = len(await partitions_of(broker, topic))
+                    if wrong := await sample(reader, topic, partitions):
+                        detail = (
+                            f"{topic}: {sum(wrong.values())} keys of the newest records in "
+                            f"partitions {sorted(wrong)} belong into others: {ADVICE}"
+                        )
+                        found.append(Finding("keys", Level.WARNING, detail, "dia audit --deep"))
+    except (BrokerUnavailable, UnknownTopic, TimeoutError):
+        return found
+    return found
