@@ -422,14 +422,27 @@ class Broker(Protocol):
 
 
 class Store(Protocol):
-    """An ordered key-value store of one partition; one `write` is atomic and survives kill -9.
+    """An ordered key-value store of one partition; one `write` is atomic.
 
+    Writes wait in memory until a flush. After a kill -9 the store holds the first of its writes,
+    each of them whole, at least up to `flushed_to`; `close` flushes all.
     Opening a store raises `StoreUnusable` when it is corrupt or locked.
     """
 
     @property
     def files(self) -> Files:
         """What tables derive from its entries; gone when the store is."""
+        ...
+
+    @property
+    def written_to(self) -> int:
+        """The position behind the last write: it rises with each write that has an entry."""
+        ...
+
+    @property
+    def flushed_to(self) -> int:
+        """The position up to which writes are flushed, never above `written_to`. Raises
+        `StoreUnusable`."""
         ...
 
     def get(self, key: bytes) -> bytes | None: ...
@@ -440,6 +453,11 @@ class Store(Protocol):
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Put each value, delete each key whose value is None; all or nothing."""
+        ...
+
+    def flush(self) -> None:
+        """Begin to flush what is written, and do not wait for it. A store flushes by itself too,
+        whenever enough is written. Raises `StoreUnusable`."""
         ...
 
     def close(self) -> None: ...

@@ -57,14 +57,15 @@ async def test_a_state_locked_by_a_stopped_process_is_left_to_it(trial, report):
 
 
 async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, report):
-    """No state can be written: nothing may be lost, and nobody should have to restart a worker."""
+    """No state can be written: nothing may be lost, and nobody should have to restart a worker. One
+    partition gets so many events that its store has to flush."""
     disk = trial.folder / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
     if os.geteuid() != 0 or _run(mount) != 0:
         pytest.skip("a small file system can be mounted by root alone")
     try:
-        trial.feed(100_000)
+        trial.feed(700_000, rate_per_s=40_000, hot=0.9, step_ms=0.2)
         worker = trial.worker(state="disk", state_free_min_bytes=0)
         await worker.ready()
         await worker.until(lambda _: worker.said("No space left") > 0)

@@ -5,6 +5,9 @@
 - No window row reaches a shard before the records in it are committed, and the numbers of each
   row name the epoch of its partition and an offset of its log.
 - What is owed to roll-ups is owed until it was done (`streams.dev.simulation.owed_roll_ups`).
+- A changelog is trimmed only where the store of the process that trims it needs nothing after a kill
+  (F3 of `streams.engine.runtime.restore.trim`). A store that lacks its next link mends itself by reading the whole state
+  again, so the rows at the end of a history never show the breach.
 """
 
 from __future__ import annotations
@@ -18,7 +21,10 @@ from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.owed_roll_ups import OwedRollUps
 from streams.dev.simulation.world import World
 from streams.engine.runtime.effects.effects import RollUp
+from streams.engine.runtime.restore.state import read_meta
 from streams.engine.state.changelog import Link, unpack
+from streams.engine.state.memory import MemoryStore
+from streams.engine.state.memory_files import MemoryFiles
 
 
 class Witness:
@@ -34,6 +40,7 @@ class Witness:
         self.links: dict[int, Link] = {}
         """the last committed link of each partition"""
         world.shards.watch(self)
+        world.broker.trim_watcher = self
 
     def look(self, *, over: bool = False) -> None:
         """Follow every chain to its end; raise what was seen since the last look. ``over``: commits
@@ -100,6 +107,19 @@ class Witness:
                     f"a row of partition {rows.part} holds offset {newest}, committed is only "
                     f"{link.next_offset}"
                 )
+
+    def trimming(self, log: TopicPartition, before: int) -> None:
+        """The running process is about to trim ``log`` up to the offset ``before``."""
+        of_source = log.topic == self._source.changelog(self._group)
+        if not of_source or before <= self._world.broker.log(log).start_offset:
+            return
+        for disk in self._world.disks.values():
+            left = disk.left_by_a_kill(TopicPartition(self._source.name, log.partition))
+            if left is None:
+                continue
+            meta = read_meta(MemoryStore(left, MemoryFiles()))
+            if meta is None or meta.changelog_offset < before:
+                self._note(f"{log} is trimmed to {before}, a kill now leaves a store at {meta}")
 
     def _note(self, text: str) -> None:
         self._seen = self._seen or Difference(text)

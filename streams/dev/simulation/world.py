@@ -10,7 +10,6 @@ from random import Random
 from typing import Any, NoReturn, Protocol
 
 from agents.app import app
-from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.cache.memory import MemoryShared
 from streams.connect.cache.process import shared_layer
 from streams.connect.sinks.memory import MemoryShards, rows_of
@@ -26,11 +25,13 @@ from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.topology import Topology
 from streams.core.types import TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop
+from streams.dev.simulation.trims import WatchedBroker
 from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.effects.effects import RollUp
 from streams.engine.runtime.identity import member_id
 from streams.engine.runtime.worker import Worker
-from streams.engine.state.memory import MemoryDisk, MemoryStore
+from streams.engine.state.memory import Entries, MemoryDisk, MemoryStore
+from streams.engine.state.memory_files import MemoryFiles
 from streams.engine.windows.fingerprint import Entropy
 from streams.operate.topics.topics import wanted_topics
 
@@ -39,6 +40,9 @@ DRAIN_TIMEOUT_S = 20.0
 
 class Mortal(Protocol):
     """A process that a fault may kill."""
+
+    @property
+    def alive(self) -> bool: ...
 
     def die(self) -> NoReturn: ...
 
@@ -75,7 +79,7 @@ class World:
     """where rows of the agents may go"""
     clock: LoopClock = field(init=False)
     broker_clock: LoopClock = field(init=False)
-    broker: MemoryBroker = field(init=False)
+    broker: WatchedBroker = field(init=False)
     shards: WatchedShards = field(init=False)
     cache: MemoryShared = field(init=False)
     entropy: Entropy = field(default_factory=lambda: Random(0).randbytes)
@@ -87,7 +91,7 @@ class World:
         self.clock = LoopClock(self.loop, self.start_ms)
         self.broker_clock = LoopClock(self.loop, self.start_ms)
         self.loop.set_exception_handler(_unless_killed)
-        self.broker = MemoryBroker(
+        self.broker = WatchedBroker(
             self.broker_clock, session_timeout_s=self.settings.session_timeout_s
         )
         self.cache = MemoryShared(self.clock)
@@ -257,14 +261,28 @@ class HostDisk(MemoryDisk):
         self.die_before_write = False
         self.die_after_write = False
 
-    def __call__(self, tp: TopicPartition, fresh: bool) -> MemoryStore:
-        return _MortalStore(super().__call__(tp, fresh), self)
+    def left_by_a_kill(self, tp: TopicPartition) -> Entries | None:
+        """What is left here if the running process is killed now; None where it is not the one that
+        opened the partition here last."""
+        store, process = self.stores.get(tp), current_process.get()
+        if not isinstance(store, _MortalStore) or process is None or store.owner is not process:
+            return None
+        return store.on_disk
+
+    def _opened(self, on_disk: Entries, files: MemoryFiles) -> MemoryStore:
+        return _MortalStore(on_disk, files, self)
 
 
 class _MortalStore(MemoryStore):
-    def __init__(self, store: MemoryStore, disk: HostDisk) -> None:
-        super().__init__(store.entries, store.files)
+    def __init__(self, on_disk: Entries, files: MemoryFiles, disk: HostDisk) -> None:
+        super().__init__(on_disk, files)
         self._disk = disk
+        self.owner = current_process.get()
+
+    def close(self) -> None:
+        if self.owner is not None and not self.owner.alive:
+            self.lose()
+        super().close()
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
         process = current_process.get()

@@ -98,8 +98,7 @@ class AssignedPartition:
         self._ends_worker: WorkerStopped | None = None
         self._wake = WakeSignal(clock)
         self._committing = asyncio.Lock()
-        self._committed_once = False
-        self._in_doubt = False
+        self._committed_once = self._in_doubt = False
         self._idle = IdleWatch(settings.idle_close_s)
         self._held_back = HeldBack()
         self._clock_gap = ClockGap(clock)
@@ -388,6 +387,7 @@ class AssignedPartition:
         finally:
             self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
+        self._trim = ChangelogTrim(self._opener.broker, self._settings.trim_commits)
         last_offset = opened.partition.state.link.last_offset
         self._source.opened(last_offset, opened.leader_epoch, began)
         self._handover.repeat(opened.partition)  # A5

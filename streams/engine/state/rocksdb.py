@@ -4,8 +4,10 @@ Folders: ``STATE_DIR/GROUP/TOPIC-PARTITION/NUMBER``, the highest number being cu
 that is corrupt, or still locked by a process that should be gone, is left alone and a higher
 number is taken: the changelog holds everything.
 
-A write survives kill -9 (it is in the write-ahead log, which the kernel holds) but not a power
-cut; after one, the store is at worst older than the changelog, which A3 then reads on.
+RocksDB keeps no log of its own writes: the changelog is that log. A write is in memory until RocksDB
+flushes the buffer that holds it. Buffers are flushed in the order of the writes, each write lies in one
+buffer, and there is one column family. So after a kill -9 or a power cut the store is the state after
+one whole link, the *flushed link*, and A3 reads the changelog on from there.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from rocksdict import (
     Options,
     Rdict,
     WriteBatch,
+    WriteOptions,
 )
 
 from streams.core.errors import StoreUnusable
@@ -31,6 +34,11 @@ from streams.engine.state.disk_files import DiskFiles
 _WRITE_BUFFER_BYTES = 32 << 20
 _BLOCK_CACHE_BYTES = 8 << 20
 """Entries are large and read once, at restore: a cache would only hold memory."""
+_UNFLUSHED = ("rocksdb.num-entries-active-mem-table", "rocksdb.num-entries-imm-mem-tables")
+"""Entries in the buffer that is written and in those that are being flushed. A buffer counts until the
+flush of all its entries is recorded on disk. In this order, a flush that ends between the two questions
+makes the answer too high at most."""
+_FLUSHING = "rocksdb.num-immutable-mem-table"
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +53,23 @@ class RocksStore:
         except Exception as error:  # rocksdict raises bare Exception for every failure
             raise StoreUnusable(f"the state folder {path} cannot be opened: {error}") from error
         self._path = path
+        self._without_log = WriteOptions()
+        self._without_log.disable_wal = True
         self.files = DiskFiles(path / "files")
+
+    @property
+    def written_to(self) -> int:
+        number: int = self._db.latest_sequence_number()
+        return number
+
+    @property
+    def flushed_to(self) -> int:
+        try:
+            unflushed = [self._db.property_int_value(name) or 0 for name in _UNFLUSHED]
+        except Exception as error:  # rocksdict raises bare Exception for every failure
+            raise self._unreadable(error) from error
+        # Each entry of a write has a sequence number of its own.
+        return self.written_to - sum(unflushed)
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -77,7 +101,15 @@ class RocksStore:
             else:
                 batch.put(key, value)
         try:
-            self._db.write(batch)
+            self._db.write(batch, self._without_log)
+        except Exception as error:  # rocksdict raises bare Exception for every failure
+            raise StoreUnusable(f"writing state to {self._path} failed: {error}") from error
+
+    def flush(self) -> None:
+        try:
+            # A flush that is under way fills the last buffer: a second one would wait for it.
+            if not self._db.property_int_value(_FLUSHING):
+                self._db.flush(wait=False)
         except Exception as error:  # rocksdict raises bare Exception for every failure
             raise StoreUnusable(f"writing state to {self._path} failed: {error}") from error
 
@@ -86,8 +118,8 @@ class RocksStore:
         try:
             self._db.close()
         except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for every failure
-            # It flushes first, which a full disk refuses. Nothing is lost: every write is in the
-            # write-ahead log, and in the changelog.
+            # It flushes first, which a full disk refuses. Nothing is lost: the next start reads the
+            # changelog on from the flushed link.
             log.warning("store_closed_unflushed", path=str(self._path), why=str(error))
 
     def _unreadable(self, error: Exception) -> StoreUnusable:

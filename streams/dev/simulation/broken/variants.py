@@ -31,6 +31,7 @@ from streams.dev.simulation.broken.replays import BROKEN_REPLAYS
 from streams.dev.simulation.broken.shards import BROKEN_SHARDS
 from streams.dev.simulation.broken.sheds import BROKEN_SHEDS
 from streams.dev.simulation.broken.sources import BROKEN_SOURCES
+from streams.dev.simulation.broken.stores import BROKEN_STORES
 from streams.dev.simulation.broken.tears import BROKEN_TEARS
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.identities.seen_events import SeenEvents
@@ -327,6 +328,7 @@ VARIANTS: Mapping[str, Variant] = {
     **BROKEN_SHARDS,
     **BROKEN_SHEDS,
     **BROKEN_SOURCES,
+    **BROKEN_STORES,
     **BROKEN_TEARS,
 }
 """By name, what is wrong."""

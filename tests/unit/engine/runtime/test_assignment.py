@@ -241,6 +241,7 @@ async def test_state_of_a_newer_version_is_refused_wherever_it_lies(rig):
     """Going back after an upgrade must not read what it cannot understand."""
     await rig.open()
     await rig.commit_events(1)
+    rig.partition.state.store.close()
     folder = rig.disk.folders[SOURCE]
     meta = bytearray(folder[META_KEY])
     meta[1] += 1
@@ -282,6 +283,7 @@ async def test_a_store_of_an_older_format_is_left_for_a_fresh_one(rig):
     """An upgrade costs a restore and nobody's attention: the changelog has it all."""
     await rig.open()
     await rig.commit_events(3)
+    rig.partition.state.store.close()
     folder = rig.disk.folders[SOURCE]
     meta = bytearray(folder[META_KEY])
     meta[1] = 1

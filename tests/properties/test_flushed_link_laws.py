@@ -1,0 +1,72 @@
+"""F1 to F4: what a kill -9 leaves of a local store, and what the trim leaves of its changelog."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.engine.runtime.restore.trim import ChangelogTrim
+from streams.engine.state.memory import MemoryDisk
+from tests.unit.engine.runtime.conftest import CHANGELOG, Rig
+
+steps = st.lists(
+    st.sampled_from(["commit", "commit", "commit", "commit again", "flush", "kill", "stop"]),
+    min_size=4,
+    max_size=40,
+)
+
+
+class _CountedDisk(MemoryDisk):
+    """A disk that counts how often a partition was given a fresh folder."""
+
+    fresh = 0
+
+    def __call__(self, tp, fresh):
+        self.fresh += fresh
+        return super().__call__(tp, fresh)
+
+
+async def _follow(plan, commits_between):
+    rig = Rig()
+    rig.disk = _CountedDisk()
+    await rig.create_topics()
+    partition = await rig.open()
+    trim = ChangelogTrim(rig.broker, commits_between)
+    for step in plan:
+        state = partition.state
+        if step.startswith("commit"):
+            await rig.commit_events(1, **({"event_id": "again"} if "again" in step else {}))
+            await trim.after(state)
+        elif step == "flush":
+            state.store.flush()
+        else:
+            before, flushed, link = rig.partition.progress, state.store.flushed_to, state.link
+            kept = state.store.written_to if step == "stop" else flushed
+            if step == "stop":
+                state.store.close()
+            partition = await rig.open()
+            trim = ChangelogTrim(rig.broker, commits_between)
+            assert partition.state.link == link or link.seq == 0
+            assert partition.progress == before
+            # One record a link, and one write: what is not flushed is read again, and no more.
+            assert rig.opened.restored_records == state.store.written_to - kept
+    return rig
+
+
+@settings(max_examples=60)
+@given(plan=steps, commits_between=st.integers(1, 3))
+def test_a_kill_costs_the_links_that_are_not_flushed_and_never_the_whole_state(
+    plan, commits_between
+):
+    """The store is a state after one link, the changelog holds all links behind it, and no start
+    takes a fresh folder."""
+    rig = asyncio.run(_follow([*plan, "kill"], commits_between))
+    assert rig.disk.fresh == 0
+
+
+def test_the_changelog_is_trimmed_as_flushes_allow():
+    """Else the law above holds for a log that is never trimmed."""
+    rig = asyncio.run(_follow(["commit again"] * 40, 1))
+    assert rig.log(CHANGELOG).start_offset > 20
