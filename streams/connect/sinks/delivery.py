@@ -1,5 +1,8 @@
 """Rows on their way to the shards: bounded queues and one worker per shard.
 
+A table's rows go when a job of them has waited as long as it may (`Job.wait_s`, none by default), or
+when they fill an insert.
+
 A shard that is away holds back only its own rows. They are tried again, with growing pauses,
 for as long as their owner wants them; who hands rows over asks `room` first and keeps the rest
 in its state. Repeating is always harmless (`streams.core.rows.built_in_tables.ShardSet`), so nothing here is durable.
@@ -8,39 +11,27 @@ in its state. Repeating is always harmless (`streams.core.rows.built_in_tables.S
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import structlog
 
+from streams.connect.sinks.waiting_rows import Job, WaitingRows
 from streams.core.clock import Clock
 from streams.core.degradation.calls import Calls
 from streams.core.errors import DiaError, ShardBusy, TransientError
 from streams.core.resilience.backoff import Backoff
-from streams.core.rows.built_in_tables import Rows, RowsRefused, ShardSet
+from streams.core.rows.built_in_tables import RowsRefused, ShardSet
 from streams.core.telemetry.metrics import Metrics
-from streams.core.tracing.tracer import UNTRACED, Origins, Tracer
+from streams.core.tracing.tracer import UNTRACED, Tracer
+from streams.core.wake_signal import WakeSignal
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
 log = structlog.get_logger(__name__)
-
-Answer = Callable[[Sequence[int], str], None]
-"""Called once the shard holds every row but those at the given indexes, refused for a reason."""
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """Rows of one shard and whom to tell. ``owner`` is what `Delivery.forget` is called with."""
-
-    owner: object
-    rows: Rows
-    answer: Answer
-    origins: Origins = ()
 
 
 class Delivery:
@@ -67,11 +58,12 @@ class Delivery:
         self._calls = calls or [Calls(f"shard {n}", clock) for n in range(shards.count)]
         self._tracer = tracer
         self._jitter = random.Random(seed)
-        self._queues: list[dict[str, deque[Job]]] = [{} for _ in range(shards.count)]
-        """of each shard by table, the one whose turn is next first"""
+        self._full_rows = max(1, min(batch_rows, queue_rows // 2))
+        """so many rows of a table wait for nothing: half of a queue that holds less than an insert"""
+        self._queues: list[dict[str, WaitingRows]] = [{} for _ in range(shards.count)]
+        """of each shard by table, the one whose turn is next first; none is empty"""
         self._rows = [0] * shards.count
-        self._wake = [asyncio.Event() for _ in range(shards.count)]
-        self._forgotten: set[int] = set()
+        self._wake = [WakeSignal(clock) for _ in range(shards.count)]
         self._in_flight: list[list[Job]] = [[] for _ in range(shards.count)]
 
     async def run(self) -> None:
@@ -95,20 +87,17 @@ class Delivery:
             job.answer((), "")
             return
         shard = job.rows.shard
-        self._queues[shard].setdefault(job.rows.table, deque()).append(job)
+        waiting = self._queues[shard].setdefault(job.rows.table, WaitingRows())
+        waiting.add(job, self._clock.monotonic())
         self._count(shard, len(job.rows))
-        self._wake[shard].set()
+        self._wake[shard].notify()
 
     def forget(self, owner: object) -> None:
         """Drop what ``owner`` has queued; an insert under way goes on, unanswered."""
         for shard, queues in enumerate(self._queues):
-            kept: dict[str, deque[Job]] = {}
-            for table, queue in queues.items():
-                its = [job for job in queue if job.owner is owner]
-                self._count(shard, -sum(len(job.rows) for job in its))
-                if len(its) < len(queue):
-                    kept[table] = deque(job for job in queue if job.owner is not owner)
-            self._queues[shard] = kept
+            for waiting in queues.values():
+                self._count(shard, -waiting.forget(owner))
+            self._queues[shard] = {table: left for table, left in queues.items() if left}
             for job in self._in_flight[shard]:
                 if job.owner is owner:
                     job.answer = _unheard
@@ -119,29 +108,32 @@ class Delivery:
 
     async def _run(self, shard: int) -> None:
         while True:
-            while not self._queues[shard]:
-                self._wake[shard].clear()
-                await self._wake[shard].wait()
-            jobs = self._in_flight[shard] = self._next(shard)
+            table = await self._due(shard)
+            jobs = self._in_flight[shard] = self._next(shard, table)
             await self._deliver(shard, jobs)
             self._in_flight[shard] = []
 
-    def _next(self, shard: int) -> list[Job]:
-        """The jobs of one insert, all for one table; the tables take turns.
+    async def _due(self, shard: int) -> str:
+        """Wait for a table whose rows are to go. The tables take turns.
 
         A commit brings rows for several tables. Taken in their order they would part the rows
         of one table into as many inserts as there were commits.
         """
+        while True:
+            now_s, next_s = self._clock.monotonic(), math.inf
+            for table, waiting in self._queues[shard].items():
+                if waiting.due_s <= now_s or waiting.rows >= self._full_rows:
+                    return table
+                next_s = min(next_s, waiting.due_s)
+            await self._wake[shard].wait(next_s if next_s < math.inf else None)
+
+    def _next(self, shard: int, table: str) -> list[Job]:
+        """The jobs of one insert."""
         queues = self._queues[shard]
-        table = next(iter(queues))
-        queue = queues.pop(table)
-        jobs = [queue.popleft()]
-        rows = len(jobs[0].rows)
-        while queue and rows + len(queue[0].rows) <= self._batch_rows:
-            jobs.append(queue.popleft())
-            rows += len(jobs[-1].rows)
-        if queue:
-            queues[table] = queue
+        waiting = queues.pop(table)
+        jobs = waiting.take(self._batch_rows)
+        if waiting:
+            queues[table] = waiting
         return jobs
 
     async def _deliver(self, shard: int, jobs: list[Job]) -> None:

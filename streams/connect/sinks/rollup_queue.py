@@ -7,14 +7,15 @@ recomputed before it: so a day holds every minute whose obligation it meets.
 
 A recomputation reads all that its bucket holds so far, so it costs more the fuller the bucket is.
 Each is followed by a rest of `REST` times what it took, within bounds: what all of them cost a shard
-is a share of its time and not of its rows.
+is a share of its time and not of its rows. And while an owner still folds a backlog into a bucket, the
+bucket waits for its end, up to `REST_MAX_S`: most buckets of a backlog are then recomputed once.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -44,6 +45,10 @@ class BucketStart(NamedTuple):
     bucket: Bucket
     start_s: int
 
+    @property
+    def end_s(self) -> int:
+        return self.start_s + rollup.WIDTH_S[self.bucket]
+
 
 class RollUpQueue:
     """The obligations of one process, met one at a time."""
@@ -58,27 +63,61 @@ class RollUpQueue:
         self._jitter = random.Random(seed)
         self._owed: dict[BucketStart, list[tuple[object, Done]]] = {}
         self._due_at: dict[BucketStart, float] = {}
+        self._growing: dict[BucketStart, list[object]] = {}
+        """of buckets that are owed: the owners of which more will come for it"""
         self._rests_until: dict[BucketStart, float] = {}
 
-    def submit(self, owner: object, bucket: BucketStart, done: Done) -> None:
-        """Recompute ``bucket`` within the interval or its rest, then call ``done``."""
+    def submit(
+        self, owner: object, bucket: BucketStart, done: Done, *, growing: bool = False
+    ) -> None:
+        """Recompute ``bucket`` within the interval or its rest, then call ``done``. ``growing``: more
+        of it comes from ``owner`` soon, so that it may wait longer."""
         self._owed.setdefault(bucket, []).append((owner, done))
-        if bucket not in self._due_at:
-            # Half an interval at least: the minutes of a bucket tend to come together.
-            pause_s = self._interval_s * (0.5 + self._jitter.random() / 2)
-            due_at = max(self._clock.monotonic() + pause_s, self._rests_until.get(bucket, 0.0))
-            # A day comes with its hours: sooner, it would wake those that rest.
-            self._due_at[bucket] = max(
-                [due_at, *(self._due_at[hour] for hour in self._hours_of(bucket))]
-            )
+        if growing:
+            owners = self._growing.setdefault(bucket, [])
+            if not _has(owners, owner):
+                owners.append(owner)
+            if bucket not in self._due_at:
+                self._come_due(bucket, REST_MAX_S)
+        elif bucket not in self._due_at:
+            self._come_due(bucket, self._soon_s())
+        else:
+            self._grown(owner, bucket)
+
+    def caught_up(self, owner: object) -> None:
+        """``owner`` reads no backlog: what waits for it alone comes as usual."""
+        waiting = [bucket for bucket, owners in self._growing.items() if _has(owners, owner)]
+        for bucket in sorted(waiting, key=_days_last):
+            self._grown(owner, bucket)
+
+    def _grown(self, owner: object, bucket: BucketStart) -> None:
+        owners = self._growing.get(bucket, [])
+        others = [one for one in owners if one is not owner]
+        if others or not owners:
+            owners[:] = others
+            return
+        del self._growing[bucket]
+        self._come_due(bucket, self._soon_s())
+
+    def _soon_s(self) -> float:
+        # Half an interval at least: the minutes of a bucket tend to come together.
+        return self._interval_s * (0.5 + self._jitter.random() / 2)
+
+    def _come_due(self, bucket: BucketStart, pause_s: float) -> None:
+        """In ``pause_s`` at the latest, but for its rest."""
+        due_at = min(self._due_at.get(bucket, math.inf), self._clock.monotonic() + pause_s)
+        due_at = max(due_at, self._rests_until.get(bucket, 0.0))
+        # A day comes with its hours: sooner, it would wake those that rest.
+        hours = (self._due_at[hour] for hour in self._hours_of(bucket))
+        self._due_at[bucket] = max([due_at, *hours])
 
     def forget(self, owner: object) -> None:
         """Drop what ``owner`` waits for."""
+        self.caught_up(owner)
         for bucket, waiting in list(self._owed.items()):
             waiting[:] = [(who, done) for who, done in waiting if who is not owner]
             if not waiting:
-                del self._owed[bucket]
-                self._due_at.pop(bucket, None)
+                self._taken(bucket)
 
     async def run(self) -> None:
         """Recompute what is due until cancelled; what is owed stays owed in its owners' state."""
@@ -104,6 +143,7 @@ class RollUpQueue:
 
     def _taken(self, bucket: BucketStart) -> list[tuple[object, Done]]:
         self._due_at.pop(bucket, None)
+        self._growing.pop(bucket, None)
         return self._owed.pop(bucket, [])
 
     async def _recompute(self, bucket: BucketStart, waiting: list[tuple[object, Done]]) -> bool:
@@ -146,3 +186,11 @@ class RollUpQueue:
             for bucket in self._owed
             if (bucket.shard, bucket.bucket) == (day.shard, "h1") and bucket.start_s in inside
         )
+
+
+def _has(owners: Iterable[object], owner: object) -> bool:
+    return any(one is owner for one in owners)
+
+
+def _days_last(bucket: BucketStart) -> bool:
+    return bucket.bucket == "d1"

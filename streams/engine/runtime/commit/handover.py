@@ -13,8 +13,9 @@ from functools import partial
 
 import structlog
 
-from streams.connect.sinks.delivery import Delivery, Job
+from streams.connect.sinks.delivery import Delivery
 from streams.connect.sinks.rollup_queue import BucketStart, RollUpQueue
+from streams.connect.sinks.waiting_rows import Job
 from streams.core.clock import Clock
 from streams.core.degradation.degradation import Degradation
 from streams.core.rows.built_in_tables import FactRows, ShardSet
@@ -33,11 +34,16 @@ from streams.engine.runtime.effects.cache_writes import CacheWrites
 from streams.engine.runtime.effects.refused_row import RefusedFact, refused_facts
 from streams.engine.runtime.effects.sink_writes import SinkWrites
 from streams.engine.runtime.partition.partition import Partition, Prepared
+from streams.engine.runtime.partition.pressure import RESUME_AT
 from streams.engine.state.outbox import OwedEffect
 from streams.engine.windows.emission import Emission, EmittingTable
 from streams.engine.windows.window_columns import NEVER_MS
 
 _FRESHNESS_SAMPLES = 50
+ROWS_WAIT_S = 2.0
+FACTS_WAIT_S = 5.0
+"""How long rows of a partition that reads a backlog wait for others, so that they share an insert.
+Several workers then fill inserts together as long as each fills one in this time."""
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +95,7 @@ class Handover:
     def repeat(self, partition: Partition) -> None:
         """A5: every owed effect again. Window rows repeat by themselves: after a restore all of them
         count as not yet sent. Raises `UnknownTarget` before any is handed over."""
-        self._owe(partition, partition.outbox.take_fresh())
+        self._owe(partition, partition.outbox.take_fresh(), repeated=True)
 
     def forget(self, partition: Partition) -> None:
         """The partition's memory is gone; nobody waits for its answers."""
@@ -106,12 +112,15 @@ class Handover:
     ) -> None:
         """Hand over window rows."""
         windows = partition.windows
+        if not partition.backlog.reading:
+            self.roll_ups.caught_up(partition)
+        wait_s = ROWS_WAIT_S if _may_wait(partition) else 0.0
         for emission in emissions:
             assert windows is not None, "only a window table emits rows"
             answers = _Answers(windows, emission, self, len(emission.rows))
             origins = trail.origins(emission.since_ms, emission.versions)
             for rows in emission.rows:
-                self.delivery.submit(Job(partition, rows, answers.one, origins))
+                self.delivery.submit(Job(partition, rows, answers.one, origins, wait_s))
         if windows is not None:
             trail.shown(windows.oldest_unshown_ms)
 
@@ -122,13 +131,24 @@ class Handover:
         for then_ms in since_ms[since_ms < NEVER_MS].tolist():
             self.metrics.sink.freshness_seconds.observe(max(0, now_ms - then_ms) / 1000)
 
-    def _owe(self, partition: Partition, owed: Sequence[OwedEffect], origins: Origins = ()) -> None:
+    def _owe(
+        self,
+        partition: Partition,
+        owed: Sequence[OwedEffect],
+        origins: Origins = (),
+        *,
+        repeated: bool = False,
+    ) -> None:
+        """Hand over effects; those that are ``repeated`` have waited enough."""
+        wait_s = FACTS_WAIT_S if not repeated and _may_wait(partition) else 0.0
         effects.check_targets(self.targets, (effect.key for effect in owed))
         for effect in owed:
             done = partial(partition.effect_done, effect.key, effect.seq)
             roll_up = effects.roll_up(effect.key)
             if roll_up is not None:
-                self.roll_ups.submit(partition, BucketStart(*roll_up), done)
+                bucket = BucketStart(*roll_up)
+                growing = not repeated and partition.still_folds(bucket.end_s * 1000)
+                self.roll_ups.submit(partition, bucket, done, growing=growing)
                 continue
             change = effects.cache_change(effect.key, effect.value)
             if change is not None:
@@ -143,7 +163,13 @@ class Handover:
             )
             answers = _FactAnswers(partition, effect.key, effect.seq, len(facts))
             for rows in facts:
-                self.delivery.submit(Job(partition, rows, partial(answers.one, rows), origins))
+                told = partial(answers.one, rows)
+                self.delivery.submit(Job(partition, rows, told, origins, wait_s))
+
+
+def _may_wait(partition: Partition) -> bool:
+    """Nobody looks at rows of a backlog yet, and the partition does not need the room they take."""
+    return partition.backlog.reading and partition.fill < RESUME_AT
 
 
 def _refusable(

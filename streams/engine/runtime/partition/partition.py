@@ -280,6 +280,11 @@ class Partition:
         ahead = self.folded / (4 * settings.commit_max_records)
         return max(live, self.outbox.bytes_used / settings.max_unacked_bytes, ahead)
 
+    def still_folds(self, until_ms: int) -> bool:
+        """It reads a backlog, in which events of times before ``until_ms`` still come."""
+        grace_ms = self.state.context.settings.grace_s * 1000
+        return self.backlog.reading and self.progress.watermark_ms < until_ms + grace_ms
+
     @property
     def folded(self) -> int:
         """Offsets folded since the last commit."""

@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 
 from agents.app import app
-from streams.connect.sinks.delivery import Delivery, Job
+from streams.connect.sinks.delivery import Delivery
 from streams.connect.sinks.memory import MemoryShards
+from streams.connect.sinks.waiting_rows import Job
 from streams.core.clock import VirtualClock, settle
 from streams.core.errors import ShardUnavailable
 from streams.core.rows.built_in_tables import FactRows
@@ -28,7 +29,7 @@ class Desk:
         )
         self.answers = []
 
-    def submit(self, name, shard, numbers, table="ledger", owner=None) -> None:
+    def submit(self, name, shard, numbers, table="ledger", owner=None, wait_s=0.0) -> None:
         columns = {
             "grp": [name] * len(numbers), "topic": ["t"] * len(numbers), "part": list(numbers),
             "ver": [1] * len(numbers), "epoch": [0] * len(numbers), "id": [f"{name}{n}" for n in numbers],
@@ -39,6 +40,7 @@ class Desk:
                 owner if owner is not None else self,
                 FactRows(self.shards.tables[table], shard, columns),
                 lambda refused, reason: self.answers.append((name, list(refused))),
+                wait_s=wait_s,
             )
         )
 
@@ -272,3 +274,75 @@ async def test_who_leaves_frees_its_own_room_and_takes_nothing_of_others(desk):
     await desk.advance(1)
     assert sorted(desk.answers) == [("staying", []), ("staying", [])]
     assert (desk.stored(0), desk.stored(1)) == ([("staying", 4)], [("staying", 5)])
+
+
+@pytest.fixture
+def inserts(desk, monkeypatch):
+    """When each insert began, its table, and its rows."""
+    seen, insert = [], desk.shards.insert
+
+    async def watched(shard, chunks):
+        seen.append((desk.clock.monotonic(), chunks[0].table, sum(map(len, chunks))))
+        await insert(shard, chunks)
+
+    monkeypatch.setattr(desk.shards, "insert", watched)
+    return seen
+
+
+async def test_rows_that_may_wait_share_an_insert(desk, inserts):
+    """An insert costs a shard as much as thousands of rows: of a backlog it takes few large ones. The
+    oldest row waits no longer than it may."""
+    began = desk.clock.monotonic()
+    for name in "abcd":
+        desk.submit(name, 0, [1, 2], wait_s=2.0)
+        await desk.advance(0.6)
+    assert [(round(at - began, 1), rows) for at, _, rows in inserts] == [(2.0, 8)]
+    assert [name for name, _ in desk.answers] == ["a", "b", "c", "d"]
+
+
+async def test_rows_that_fill_an_insert_wait_for_nothing(desk, inserts):
+    """More would only wait for the next one."""
+    desk.submit("a", 0, range(6), wait_s=60.0)
+    await desk.advance(1)
+    assert inserts == []
+    desk.submit("b", 0, range(4), wait_s=60.0)
+    await desk.advance(0)
+    assert [rows for _, _, rows in inserts] == [10]
+
+
+async def test_rows_in_a_hurry_take_those_along_that_wait(desk, inserts):
+    """A partition that has caught up shows its rows at once, whoever else reads a backlog."""
+    desk.submit("waits", 0, [1], wait_s=60.0)
+    desk.submit("another table", 0, [1], table="dead_letters", wait_s=60.0)
+    await desk.advance(1)
+    desk.submit("in a hurry", 0, [2])
+    await desk.advance(0)
+    assert [(table, rows) for _, table, rows in inserts] == [("ledger", 2)]
+    await desk.advance(60)
+    assert [name for name, _ in desk.answers] == ["waits", "in a hurry", "another table"]
+
+
+async def test_a_queue_that_holds_less_than_an_insert_goes_when_it_is_half_full():
+    """A full queue has no room: waiting for more rows would only stop those that bring them."""
+    desk = Desk(batch_rows=50, queue_rows=20)
+    task = asyncio.ensure_future(desk.delivery.run())
+    desk.submit("a", 0, range(9), wait_s=60.0)
+    await desk.advance(1)
+    assert desk.answers == []
+    desk.submit("b", 0, range(3), wait_s=60.0)
+    await desk.advance(1)
+    assert [name for name, _ in desk.answers] == ["a", "b"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_leaves_takes_its_hurry_with_it(desk, inserts):
+    """Rows that stay may wait as long as they might before."""
+    leaving = object()
+    desk.submit("leaving", 0, [1], owner=leaving, wait_s=1.0)
+    desk.submit("staying", 0, [2], wait_s=5.0)
+    desk.delivery.forget(leaving)
+    await desk.advance(4)
+    assert inserts == []
+    await desk.advance(2)
+    assert desk.answers == [("staying", [])]

@@ -273,3 +273,60 @@ async def test_recomputations_and_refusals_are_counted(queue):
     assert value("dia_rollups_refused_total", {"table": "h1"}) == 1
     assert value("dia_rollups_total", {"table": "h1"}) is None
     assert value("dia_rollups_total", {"table": "d1"}) == 1
+
+
+async def test_a_bucket_that_still_grows_is_recomputed_once_it_is_whole(queue):
+    """A recomputation reads all that its bucket holds: of an hour that a backlog goes through in half
+    a minute, all but the last would be for nothing."""
+    owner, done = object(), []
+    for number in range(30):
+        queue.submit(owner, HOUR, lambda number=number: done.append(number), growing=True)
+        await queue.clock.advance(1)
+    assert queue.shards.asked == []
+    queue.submit(owner, HOUR, lambda: done.append("whole"))
+    await queue.clock.advance(11)
+    assert queue.shards.asked == [tuple(HOUR)]
+    assert done == [*range(30), "whole"]
+
+
+async def test_a_bucket_that_grows_on_waits_for_a_bounded_time(queue):
+    """Hours and days follow their last minute within a minute, also in a backlog without an end."""
+    owner, done = object(), []
+    began = queue.clock.monotonic()
+    for bucket in (HOUR, DAY, ITS_HOUR):
+        queue.submit(owner, bucket, lambda bucket=bucket: done.append(bucket), growing=True)
+    for _ in range(60):
+        queue.submit(owner, HOUR, lambda: None, growing=True)
+        await queue.clock.advance(1)
+        if len(done) == 3:
+            break
+    assert 0.9 * REST_MAX_S < queue.clock.monotonic() - began < REST_MAX_S + 5
+
+
+async def test_a_bucket_waits_for_all_owners_that_add_to_it(queue):
+    """Partitions go through a backlog side by side, and each has minutes of the same hour."""
+    first, second = object(), object()
+    for owner in (first, second, first):
+        queue.submit(owner, HOUR, lambda: None, growing=True)
+    queue.submit(first, HOUR, lambda: None)
+    await queue.clock.advance(20)
+    assert queue.shards.asked == []
+    queue.submit(second, HOUR, lambda: None)
+    await queue.clock.advance(11)
+    assert queue.shards.asked == [tuple(HOUR)]
+
+
+@pytest.mark.parametrize("way", ["caught_up", "forget"])
+async def test_nothing_waits_for_an_owner_that_adds_no_more(queue, way):
+    """It has caught up, or is lost: its last minutes may be of other shards and hours."""
+    owner, other, done = object(), object(), []
+    for bucket in (DAY, ITS_HOUR, HOUR):
+        queue.submit(owner, bucket, lambda: done.append("owner's"), growing=True)
+        queue.submit(other, bucket, lambda: done.append("other's"))
+    await queue.clock.advance(20)
+    assert done == []
+    getattr(queue, way)(owner)
+    await queue.clock.advance(11)
+    assert sorted(queue.shards.asked) == sorted(map(tuple, (DAY, ITS_HOUR, HOUR)))
+    assert done.count("other's") == 3
+    assert done.count("owner's") == (3 if way == "caught_up" else 0)

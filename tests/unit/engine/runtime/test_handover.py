@@ -17,7 +17,7 @@ from streams.core.degradation.degradation import Degradation
 from streams.core.errors import ShardUnavailable
 from streams.engine.agents.agent import Change
 from streams.engine.runtime.commit.commit import commit
-from streams.engine.runtime.commit.handover import Handover
+from streams.engine.runtime.commit.handover import FACTS_WAIT_S, ROWS_WAIT_S, Handover
 from streams.engine.runtime.effects.cache_writes import CacheWrites
 from streams.engine.runtime.effects.sink_writes import SinkWrites
 from tests.unit.engine.runtime.conftest import CHANGELOG
@@ -284,3 +284,95 @@ async def test_a_refused_row_of_dead_letters_makes_no_dead_letter(rig, handover)
     assert await _until_settled(rig, handover)
     assert rig.contents(rig.partition_dlq).values == [b"{"]
     assert rig.shards.rows("dead_letters") == []
+
+
+@pytest.fixture
+def inserts(rig, monkeypatch):
+    """The monotonic time at which each insert began, and its table."""
+    seen, insert = [], rig.shards.insert
+
+    async def watched(shard, chunks):
+        seen.append((rig.clock.monotonic(), chunks[0].table))
+        await insert(shard, chunks)
+
+    monkeypatch.setattr(rig.shards, "insert", watched)
+    return seen
+
+
+async def _closed_windows(rig, handover):
+    """A commit that hands over the row of a window that is over, and the ledger's."""
+    await rig.produce_events(1)
+    await rig.fold()
+    rig.partition.idle_until(rig.clock.now_ms() + DAY_MS)
+    await _commit(rig, handover)
+
+
+async def test_rows_of_a_backlog_wait_for_others_and_rows_at_rest_do_not(rig, handover, inserts):
+    """Of four commits a backlog makes one insert a table; at rest every row goes with its commit."""
+    await rig.open()
+    began = rig.clock.monotonic()
+    for _ in range(4):
+        await _closed_windows(rig, handover)
+        await rig.clock.advance(0.4)
+    assert inserts == []
+    await rig.clock.advance(10)
+    assert [(round(at - began, 1), table) for at, table in inserts] == [
+        (ROWS_WAIT_S, "m1"),
+        (FACTS_WAIT_S, "ledger"),
+    ]
+    rig.partition.backlog.reading = False
+    inserts.clear()
+    began = rig.clock.monotonic()
+    await _closed_windows(rig, handover)
+    assert sorted(inserts) == [(began, "ledger"), (began, "m1")]
+
+
+async def test_rows_wait_for_nothing_where_the_partition_needs_their_room(rig, handover, inserts):
+    """A partition at its bound would pause until they are acknowledged."""
+    rig.settings = replace(rig.settings, max_unacked_bytes=1)
+    await rig.open()
+    await _closed_windows(rig, handover)
+    await _closed_windows(rig, handover)
+    assert {table for _, table in inserts} == {"m1", "ledger"}
+
+
+async def test_what_is_owed_after_a_restart_has_waited_enough(rig, handover, inserts):
+    """The worker that died may have let it wait before."""
+    await rig.open()
+    await _closed_windows(rig, handover)
+    handover.forget(rig.partition)
+    await rig.open()
+    handover.repeat(rig.partition)
+    await settle()
+    assert [table for _, table in inserts] == ["ledger"]
+
+
+async def test_an_hour_of_a_backlog_is_recomputed_when_all_of_it_is_folded(
+    rig, handover, monkeypatch
+):
+    """Its minutes are evicted one after the other; each recomputation would read those before it."""
+    recomputed, roll_up, hour_ms = [], rig.shards.roll_up, 3_600_000
+
+    async def watched(shard, table, start_s):
+        recomputed.append((table, start_s * 1000))
+        await roll_up(shard, table, start_s)
+
+    monkeypatch.setattr(rig.shards, "roll_up", watched)
+    await rig.open()
+    start_ms = rig.clock.now_ms() // hour_ms * hour_ms - 2 * hour_ms
+    for minute in (0, 10, 20, 30, 40, 50, 59):
+        await _minute(rig, handover, start_ms + minute * 60_000)
+    assert recomputed == []
+    await _minute(rig, handover, start_ms + 65 * 60_000, seconds=9)
+    assert recomputed == [("h1", start_ms)]
+    assert [row["n"] for row in rig.shards.rows("h1")] == [7]
+
+
+async def _minute(rig, handover, ts, seconds=5):
+    """One event, and time for rows, answers and recomputations."""
+    await rig.produce_events(1, ts=ts)
+    await rig.fold()
+    for _ in range(seconds):
+        if rig.partition.has_changes():
+            await _commit(rig, handover)
+        await rig.clock.advance(1)
