@@ -46,6 +46,10 @@ _REPLICATED = {
     "insert_quorum_parallel": 1,
     "max_replica_delay_for_distributed_queries": 5,
 }
+_INSERT = {
+    # The server need not look for rows with one key in an insert: all that reads them does.
+    "optimize_on_insert": 0
+}
 _DELAY = (
     "SELECT toFloat64(max(absolute_delay)) FROM system.replicas WHERE database = currentDatabase()"
 )
@@ -132,6 +136,7 @@ class Replica:
                 table,
                 column_names=rows.column_names,
                 insert_block=arrow.stream(rows),
+                settings=_INSERT,
                 fmt="ArrowStream",
             )
 

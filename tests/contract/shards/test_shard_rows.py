@@ -62,6 +62,18 @@ async def test_an_older_version_never_replaces_a_newer_one(
     assert [(row["n"], row["ver"]) for row in await world.rows("m1", 0)] == [(9, 5)]
 
 
+async def test_of_versions_in_one_insert_the_highest_is_read_and_rolled_up(
+    world: Any, windows: Any, hour_start: Any
+) -> None:
+    """Rows of a backlog wait for others, and newer versions of them may be among those."""
+    start = hour_start()
+    versions = [windows(world.tenant, [start], n=n, ver=n) for n in (3, 8, 5)]
+    await world.shards.insert(0, versions)
+    assert [(row["n"], row["ver"]) for row in await world.rows("m1", 0)] == [(8, 8)]
+    await world.shards.roll_up(0, "h1", start)
+    assert [row["n"] for row in await world.rows("h1", 0)] == [8]
+
+
 async def test_incarnations_and_partitions_add_up(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
