@@ -10,7 +10,11 @@ import typer
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streams.dev.bench.case import Case
+    from streams.dev.bench.comparison import ComparedPairs
+    from streams.dev.bench.results import Report
 
 SUITE = "suite"
 _CLONE = Path(__file__).parents[2] / "tests" / "bench"
@@ -100,22 +104,37 @@ def run(
 
 def compare(
     ctx: typer.Context,
-    first: Annotated[Path, typer.Argument(help="A result of `dia bench run` (.json).")],
+    first: Annotated[
+        Path, typer.Argument(help="A result of `dia bench run` (.json), or a folder of results.")
+    ],
     second: Annotated[Path, typer.Argument(help="Another one; ratios are second to first.")],
 ) -> None:
-    """Ratios of two results; of different machines only their shares of their own floors."""
+    """Ratios of two results; of different machines only their shares of their own floors.
+
+    Of two folders run i of one is compared with run i of the other: medians, least and greatest ratio.
+    """
     from streams.dev.bench import results
-    from streams.dev.bench.comparison import compare as compare_reports
+    from streams.dev.bench.comparison import compare_pairs
 
     printer = invocation(ctx).printer()
-    rows = compare_reports(results.read(first), results.read(second))
+    runs = results.read_runs(first), results.read_runs(second)
+    compared = compare_pairs(*runs)
+    for path, reports in zip((first, second), runs, strict=True):
+        printer.say(f"{path}: {_made_with(reports)}")
     printer.rows(
-        ("case", "figure", "first", "second", "ratio", "verdict"),
+        ("case", "figure", "first", "second", "ratio", "least", "greatest", "pairs", "verdict"),
         [
-            (row.case, row.figure, row.first, row.second, round(row.ratio, 3), _word(row.better))
-            for row in rows
+            (*row[:4], *(round(ratio, 3) for ratio in row[4:7]), row.pairs, _verdict(row))
+            for row in compared
         ],
     )
+
+
+def _made_with(reports: Sequence[Report]) -> str:
+    """Which commits, and what else used the machine meanwhile."""
+    commits = sorted({report.commit[:12] + report.commit[40:] or "unknown" for report in reports})
+    others = [outcome.others_cores for report in reports for outcome in report.outcomes]
+    return f"commit {', '.join(commits)}; others used {min(others)} to {max(others)} cores"
 
 
 def capacity(
@@ -342,5 +361,7 @@ def clone_folder() -> Path:
     return _CLONE
 
 
-def _word(better: bool | None) -> str:
-    return "equal" if better is None else "better" if better else "worse"
+def _verdict(row: ComparedPairs) -> str:
+    if row.better is None:
+        return "equal" if row.least == row.greatest else "undecided"
+    return "better" if row.better else "worse"

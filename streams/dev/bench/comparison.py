@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import NamedTuple
 
 from streams.core.errors import RefusedBySafety, UsageError
@@ -33,6 +34,21 @@ class Compared(NamedTuple):
     ratio: float
     better: bool | None
     """None where both are equal"""
+
+
+class ComparedPairs(NamedTuple):
+    """One figure of one case in pairs of results: medians, and the extremes of the ratios."""
+
+    case: str
+    figure: str
+    first: float
+    second: float
+    ratio: float
+    least: float
+    greatest: float
+    pairs: int
+    better: bool | None
+    """None where the pairs disagree, or are equal"""
 
 
 OF_FLOOR = "share of the floor"
@@ -74,6 +90,38 @@ def compare(first: Report, second: Report) -> list[Compared]:
             "both on one machine."
         )
     return compared
+
+
+def compare_pairs(first: Sequence[Report], second: Sequence[Report]) -> list[ComparedPairs]:
+    """As `compare`, run by run: what else uses a machine changes from hour to hour, and two runs one
+    after the other meet about the same of it. Raises besides `UsageError` for unequal numbers of runs.
+    """
+    if len(first) != len(second):
+        raise UsageError(
+            f"there are {len(first)} and {len(second)} results: they cannot be compared in pairs. Run "
+            "both in turns, as often as each other."
+        )
+    found: dict[tuple[str, str], list[Compared]] = {}
+    for one, other in zip(first, second, strict=True):
+        for row in compare(one, other):
+            found.setdefault((row.case, row.figure), []).append(row)
+    return [_of_pairs(rows) for rows in found.values()]
+
+
+def _of_pairs(rows: Sequence[Compared]) -> ComparedPairs:
+    ratios = [row.ratio for row in rows]
+    verdicts = {row.better for row in rows}
+    return ComparedPairs(
+        rows[0].case,
+        rows[0].figure,
+        round(median(row.first for row in rows), 3),
+        round(median(row.second for row in rows), 3),
+        median(ratios),
+        min(ratios),
+        max(ratios),
+        len(rows),
+        verdicts.pop() if len(verdicts) == 1 else None,
+    )
 
 
 def _rows(first: Outcome, second: Outcome, *, same_machine: bool) -> Iterator[Compared]:

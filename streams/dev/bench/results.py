@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streams.core.errors import UsageError
 from streams.dev.bench import records
 from streams.dev.bench.case import Case
 from streams.dev.bench.floor import Floor
@@ -117,11 +118,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of one run of the bench. ``settings`` are those a worker ran with."""
+    """Everything of one run of the bench. ``settings`` are those a worker ran with; ``commit`` is
+    that of its source, as `streams.dev.bench.commit` tells it."""
 
     format: int = FORMAT
     started_at: str
     machine: Machine
+    commit: str = ""
     versions: dict[str, str]
     settings: dict[str, Any]
     outcomes: list[Outcome]
@@ -145,6 +148,17 @@ def read(path: Path) -> Report:
     return records.load(path, Report, FORMAT)
 
 
+def read_runs(path: Path) -> list[Report]:
+    """The results in a folder, the oldest first, or the one of a file. Raises `UsageError` where a
+    file is not a report of this format, and for a folder without any."""
+    if not path.is_dir():
+        return [read(path)]
+    runs = sorted(map(read, path.glob("*.json")), key=lambda report: report.started_at)
+    if not runs:
+        raise UsageError(f"{path} has no results. Name a folder that `dia bench run` wrote to.")
+    return runs
+
+
 def plain(report: Report) -> dict[str, Any]:
     """The report as dictionaries and lists."""
     built: dict[str, Any] = msgspec.to_builtins(report)
@@ -160,7 +174,8 @@ def markdown(report: Report) -> str:
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB, Linux {machine.kernel}, "
         f"Python {machine.python}. "
         + ", ".join(f"{name} {version}" for name, version in report.versions.items())
-        + ".",
+        + "."
+        + (f" Commit {report.commit[:12]}{report.commit[40:]}." if report.commit else ""),
         "",
         *tables(report.outcomes),
     ]

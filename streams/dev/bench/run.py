@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import streams
 from agents.app import MODEL_METRICS, app
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.core.clock import SystemClock
 from streams.core.settings import PREFIX, Settings, load
 from streams.dev.bench.case import Case
+from streams.dev.bench.commit import commit_of
 from streams.dev.bench.freshness import measure_freshness
 from streams.dev.bench.machine import this_machine, versions
 from streams.dev.bench.results import Outcome, Report
@@ -27,6 +29,9 @@ from streams.dev.demo.run import Talk
 from streams.dev.local.stack import down, up
 
 T = TypeVar("T")
+
+SOURCE = Path(streams.__file__).parents[1]
+"""The checkout that is measured, if this is one."""
 
 
 def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = None) -> Report:
@@ -43,6 +48,7 @@ def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = No
     return Report(
         started_at=started_at,
         machine=this_machine(),
+        commit=commit_of(SOURCE),
         versions=versions(),
         settings=_numbers(load()[0]),
         outcomes=outcomes,

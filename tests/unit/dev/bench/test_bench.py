@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections import Counter
 from types import SimpleNamespace
 
@@ -21,7 +22,8 @@ from streams.core.rows.built_in_tables import FactRows
 from streams.core.settings import load
 from streams.dev.bench import exactness, results
 from streams.dev.bench.case import Case, Suite, paced, single
-from streams.dev.bench.comparison import OF_FLOOR, compare
+from streams.dev.bench.commit import commit_of
+from streams.dev.bench.comparison import OF_FLOOR, compare, compare_pairs
 from streams.dev.bench.floor import Floor
 from streams.dev.bench.freshness import quantile
 from streams.dev.bench.machine import Machine, this_machine, versions
@@ -106,6 +108,71 @@ def test_a_run_that_is_not_exact_has_no_speed():
     shown = results.markdown(_report(wrong))
     assert "| NO | - |" in shown
     assert "windows: sent 10, found 9" in shown
+
+
+def test_runs_are_compared_in_pairs():
+    """What else uses the machine makes every run slower or faster: only what all pairs say is a
+    verdict."""
+    first = [_report(_outcome(rate)) for rate in (100_000, 50_000, 80_000)]
+    second = [_report(_outcome(rate)) for rate in (150_000, 60_000, 88_000)]
+    rows = {row.figure: row for row in compare_pairs(first, second)}
+    rate = rows["events/s"]
+    assert (rate.first, rate.second, rate.pairs) == (80_000, 88_000, 3)
+    assert (rate.ratio, rate.least, rate.greatest) == pytest.approx((1.2, 1.1, 1.5))
+    assert rate.better is True
+    assert rows["committed s"].better is None
+    mixed = compare_pairs(first[:2], [second[0], _report(_outcome(40_000))])
+    assert {row.better for row in mixed} == {None}
+
+
+def test_unequal_numbers_of_runs_make_no_pairs():
+    """One of them would be compared with a run of another hour, or left out."""
+    with pytest.raises(UsageError, match="1 and 2 results"):
+        compare_pairs([_report(_outcome())], [_report(_outcome())] * 2)
+
+
+def test_the_runs_of_a_folder_are_compared_in_the_order_of_their_time(
+    tmp_path, monkeypatch, capsys
+):
+    """As they were made: one of each, in turns. Which commits they are of stands beside it."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    for side, commit in (("a", "1" * 40), ("b", "2" * 40 + "+")):
+        for hour, rate in ((11, 50_000), (9, 100_000)):
+            made = _report(_outcome(rate if side == "a" else 2 * rate))
+            at = f"2026-11-21T{hour:02}:00:00.000000+00:00"
+            results.write(
+                msgspec.structs.replace(made, started_at=at, commit=commit), tmp_path / side
+            )
+    assert [run.started_at[11:13] for run in results.read_runs(tmp_path / "a")] == ["09", "11"]
+    assert main(["bench", "compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    rows = {row["figure"]: row for row in map(json.loads, out.splitlines())}
+    assert (rows["events/s"]["ratio"], rows["events/s"]["verdict"]) == (2.0, "better")
+    assert "commit 111111111111; others used 0.1 to 0.1 cores" in err
+    assert "commit 222222222222+" in err
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="has no results"):
+        results.read_runs(tmp_path / "empty")
+
+
+def test_a_record_names_the_commit_of_its_source(tmp_path):
+    """A figure without it cannot be measured again. A folder that is no checkout has none."""
+
+    def git(*arguments):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        command = ("git", "-C", str(tmp_path), *identity, *arguments)
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert commit_of(tmp_path) == ""
+    git("init", "-q")
+    assert commit_of(tmp_path) == "", "without a commit"
+    (tmp_path / "module.py").write_text("1")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    head = git("rev-parse", "HEAD")
+    assert commit_of(tmp_path) == head
+    (tmp_path / "module.py").write_text("2")
+    assert commit_of(tmp_path) == f"{head}+"
 
 
 def test_results_come_back_from_their_file(tmp_path):

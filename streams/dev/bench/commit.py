@@ -1,0 +1,34 @@
+"""The commit whose source a record was made with."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+ANSWER_S = 10.0
+
+
+def commit_of(root: Path) -> str:
+    """The hash of the commit in the git checkout at ``root``, with "+" behind it where files of it are
+    changed; "" where that cannot be told."""
+    if not (root / ".git").exists():
+        return ""
+    commit = _git(root, "rev-parse", "HEAD")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    if commit is None or changed is None:
+        return ""
+    return commit + ("+" if changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ("git", "-C", str(root), *arguments),  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
