@@ -70,5 +70,8 @@ async def test_an_unknown_topic_is_named(world):
 
 async def test_nothing_to_send_is_no_error(world):
     """The last chunk of a file may be empty."""
-    producer = await world.plain()
-    await (await producer.send_many(await world.topic(), [], []))
+    producer, tp = await world.plain(), TopicPartition(await world.topic(), 0)
+    await (await producer.send_many(tp.topic, [], []))
+    reader = await world.broker.reader()
+    assert await reader.high_watermark(tp) == 0
+    await reader.close()

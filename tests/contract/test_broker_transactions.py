@@ -219,11 +219,14 @@ async def test_a_transaction_spans_partitions(world):
 
 async def test_an_empty_transaction_commits(world):
     """A commit in which nothing was dirty must not fail."""
+    tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await writer.begin()
     await writer.commit()
     await writer.begin()
     await writer.abort()
+    await world.write(writer, tp, b"next")
+    assert (await world.read(tp, end=2)).values == [b"next"]
 
 
 async def test_tombstones_headers_and_timestamps_arrive_unchanged(world):

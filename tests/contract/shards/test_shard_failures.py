@@ -137,6 +137,10 @@ async def test_the_next_replica_takes_over(
     for _ in range(2):
         await shards.insert(0, [windows("replica", [hour_start()])])
     await shards.close()
+    server = schema.servers(contract_settings, app.clickhouse_tables)[0]
+    sql = "SELECT count() FROM m1_local FINAL WHERE tenant = 'replica'"
+    assert server.replica.query(sql)[1] == [[1]]
+    server.replica.close()
 
 
 async def test_a_wrong_password_names_the_settings(

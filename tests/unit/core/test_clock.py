@@ -81,4 +81,8 @@ async def test_who_gave_up_is_not_woken():
     waiting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await waiting
+    after = asyncio.ensure_future(signal.wait(None))
+    await settle()
     signal.notify()
+    await after
+    assert waiting.cancelled()

@@ -53,7 +53,8 @@ def test_a_meaningless_value_ends_the_command(variable, command, monkeypatch, ca
 @pytest.mark.parametrize("variable", RIGHT)
 def test_what_can_work_is_taken(variable, tmp_path):
     """The checks must not know less than what uses the value."""
-    load({"DIA_HOME": str(tmp_path), variable: RIGHT[variable]})
+    settings, _ = load({"DIA_HOME": str(tmp_path), variable: RIGHT[variable]})
+    assert getattr(settings, variable.removeprefix("DIA_").lower()) == RIGHT[variable]
 
 
 def test_files_of_the_sharding_must_be_there(tmp_path):
