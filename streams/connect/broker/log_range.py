@@ -74,7 +74,7 @@ async def until_readable(reader: LogReader, tp: TopicPartition, clock: Clock) ->
     try:
         await decided_end(reader, tp, clock)
     except DiaError as error:
-        log.warning("commit_shows_late", tp=str(tp), code=error.code, why=str(error))
+        log.warning("commit_visible_late", tp=str(tp), code=error.code, why=str(error))
 
 
 async def read_some(

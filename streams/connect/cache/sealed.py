@@ -61,7 +61,7 @@ class SealedShared:
             return stored
         body = self._opened(key, stored.body)
         if body is None:
-            log.warning("cache_entry_not_ours", cache=key.cache, bytes=len(stored.body))
+            log.warning("cache_entry_not_authentic", cache=key.cache, bytes=len(stored.body))
             return Stored(stored.floor, None, None)
         return stored._replace(body=body)
 

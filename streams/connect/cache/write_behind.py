@@ -79,7 +79,7 @@ class WriteBehind(Generic[V]):
             try:
                 await self.flush()
             except TransientError as error:
-                log.warning("write_behind_waits", cache=self._name, code=error.code)
+                log.warning("write_behind_deferred", cache=self._name, code=error.code)
                 pause_s = backoff.next_s()
             else:
                 backoff.reset()

@@ -39,7 +39,7 @@ async def exclusively(settings: Settings, name: str, work: Callable[[Callable[[]
             holding = hold(RedisLocks(client), SystemClock(), name, wait_s=WAIT_S)
             check = (await stack.enter_async_context(holding)).check
         except CacheUnavailable as error:
-            log.warning("without_lock", lock=name, why=str(error))
+            log.warning("lock_unavailable", lock=name, why=str(error))
         return await asyncio.to_thread(work, check)
 
 

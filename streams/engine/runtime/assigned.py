@@ -232,7 +232,7 @@ class AssignedPartition:
 
     def _meet(self, partition: Partition, offset: int, error: PartitionStopped) -> None:
         """O1: fold nothing from ``offset`` on, and stop once all before it is committed."""
-        log.error("unreadable_met", tp=str(self.tp), code=error.code, why=str(error))
+        log.error("unreadable_record_reached", tp=str(self.tp), code=error.code, why=str(error))
         self._obstacle = obstacle.Obstacle(offset, partition.state.link.epoch, error)
         self._consumer.pause(self.tp)
         self._wake.notify()

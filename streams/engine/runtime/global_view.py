@@ -127,7 +127,7 @@ class GlobalView:
             try:
                 await self._follow()
             except (DiaError, OffsetOutOfRange) as error:
-                log.warning("global_table_waits", table=self._table.name, why=str(error))
+                log.warning("global_table_deferred", table=self._table.name, why=str(error))
                 await self._clock.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
@@ -153,7 +153,7 @@ class GlobalView:
                     await self._read(reader, tp, part, bounds.stable_end, anew=False)
                     continue
                 except _LogReplacedError:
-                    log.warning("global_table_reads_anew", table=self._table.name, tp=str(tp))
+                    log.warning("global_table_reread", table=self._table.name, tp=str(tp))
             if part is not None and part.short_end == bounds.stable_end:
                 continue
             fresh = _Part(self._table, bounds.begin)

@@ -44,7 +44,7 @@ class Spare:
     def step(self, now_s: float, last_start_s: float) -> None:
         """Make one when there is none and the workers had their time to start."""
         if self._process is not None and (code := self._process.poll()) is not None:
-            log.warning("spare_died", code=code)
+            log.warning("standby_died", code=code)
             self.end()
             self._command = None
         due = now_s >= last_start_s + _SPARE_AFTER_S

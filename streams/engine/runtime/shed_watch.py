@@ -34,7 +34,7 @@ class ShedWatch:
                 try:
                     await self._look()
                 except DiaError as error:
-                    log.info("shed_orders_unread", code=error.code, why=str(error))
+                    log.info("shed_orders_unavailable", code=error.code, why=str(error))
                     await self._forget()
         finally:
             await self._forget()

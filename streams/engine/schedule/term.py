@@ -178,7 +178,7 @@ class Term:
         schedule.leader.set(0)
         for gauge in (schedule.found, schedule.ended):
             gauge.clear()
-        log.info("leads_no_more", leader=self._name)
+        log.info("leadership_lost", leader=self._name)
 
 
 def _started(beside: Beside) -> asyncio.Task[None]:

@@ -119,7 +119,7 @@ class Answers:
         try:
             await self._behind.flush()
         except CacheUnavailable as error:
-            log.info("answers_not_kept", answers=len(self._behind), code=error.code)
+            log.info("responses_not_cached", answers=len(self._behind), code=error.code)
         for cache in (*self._fresh.values(), self._kept):
             await cache.close()
 
@@ -127,7 +127,7 @@ class Answers:
         as_of_ms = self._clock.now_ms()
         body = _encode({"as_of_ms": as_of_ms, **await load()})
         if not self._behind.offer(question.name, body):
-            log.info("answer_not_kept", waiting=BEHIND_MAX)
+            log.info("response_not_cached", waiting=BEHIND_MAX)
         return Versioned(body)
 
     async def _keep(self, batch: Mapping[str, bytes]) -> None:

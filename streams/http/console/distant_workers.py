@@ -64,7 +64,7 @@ class DistantWorkers:
         """Every worker that answers now, by name."""
         places = sorted({at for named in self._named for at in await _addresses(named)})
         if len(places) > WORKERS_MAX:
-            log.warning("workers_not_asked", found=len(places), asked=WORKERS_MAX)
+            log.warning("workers_beyond_bound", found=len(places), asked=WORKERS_MAX)
         told = await asyncio.gather(*(_told(http, at) for at in places[:WORKERS_MAX]))
         return sorted((one for one in told if one is not None), key=lambda one: str(one.slot))
 
@@ -83,7 +83,7 @@ async def _addresses(named: _Port) -> list[_Port]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(*named, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        log.info("workers_not_found", host=named.host, why=str(error))
+        log.info("worker_host_unresolved", host=named.host, why=str(error))
         return []
     return [_Port(str(address[0]), named.port) for *_, address in found]
 
@@ -96,7 +96,7 @@ async def _told(http: httpx.AsyncClient, at: _Port) -> DistantWorker | None:
             return None  # an edge, or a console: all stand behind one name
         told = _decode(answer.content)
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
-        log.info("worker_not_heard", address=address, why=str(error))
+        log.info("worker_unreachable", address=address, why=str(error))
         return None
     name = f"{told.host}/{told.slot}"
     return msgspec.structs.replace(told, slot=name, address=address, http_port=at.port)

@@ -59,7 +59,7 @@ class Operations:
         try:
             await asyncio.to_thread(self._write, said, "begun")
         except OSError as error:
-            log.error("operation_not_noted", action=action, why=str(error))  # noqa: TRY400 - said, not traced
+            log.error("operation_not_journaled", action=action, why=str(error))  # noqa: TRY400 - said, not traced
             raise NotAudited("operations cannot be noted now, so none is done") from error
         outcome = "failed"
         try:
@@ -77,7 +77,7 @@ class Operations:
             await asyncio.to_thread(self._write, said, outcome)
         except OSError as error:
             # The line before it tells that it was begun; what came of it, the journals say.
-            log.error("operation_not_noted", action=said["action"], why=str(error))  # noqa: TRY400 - as above
+            log.error("operation_not_journaled", action=said["action"], why=str(error))  # noqa: TRY400 - as above
 
     def _write(self, said: Mapping[str, Any], outcome: str) -> None:
         now_ms = self._clock.now_ms()

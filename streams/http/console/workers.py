@@ -120,7 +120,7 @@ class Workers:
             host = worker.address if isinstance(worker, DistantWorker) else self._host
             answer = await http.get(f"http://{host}:{worker.http_port}/metrics")
         except httpx.HTTPError as error:
-            log.info("worker_not_measured", slot=worker.slot, why=str(error))
+            log.info("worker_metrics_unavailable", slot=worker.slot, why=str(error))
             return ""
         return answer.text
 

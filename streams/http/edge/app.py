@@ -187,7 +187,7 @@ class Edge:
             except RequestRefused as error:
                 response, code = refusal(error), error.code
             except TransientError as error:
-                log.warning("edge_dependency_away", code=error.code, why=str(error))
+                log.warning("edge_dependency_unavailable", code=error.code, why=str(error))
                 response = problem(503, error.code, "try again later", retry_after_s=5.0)
                 code = error.code
             self.metrics.requests.labels(code).inc()

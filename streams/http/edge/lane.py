@@ -202,7 +202,7 @@ class Lane:
         self._turned.set()
         code = error.code if isinstance(error, DiaError) else "spool_unreadable"
         self._metrics.interruptions.labels(self.topic, code).inc()
-        log.warning("edge_lane_waits", topic=self.topic, code=code, why=str(error))
+        log.warning("edge_topic_interrupted", topic=self.topic, code=code, why=str(error))
 
     async def _become(self, name: str) -> None:
         """L4, unless the lane is connected under ``name``."""
@@ -238,7 +238,7 @@ class Lane:
             if not self._waiting and not self._spooling and self._spool.is_empty:
                 self.straight = True
                 self._turned.set()
-                log.info("edge_lane_straight", topic=self.topic)
+                log.info("edge_topic_direct", topic=self.topic)
             else:
                 await asyncio.sleep(0)
             return

@@ -88,7 +88,7 @@ class ReplayAgent:
             try:
                 await self._serve(joined)
             except TransientError as error:
-                log.warning("replay_agent_waits", code=error.code, why=str(error))
+                log.warning("replay_agent_deferred", code=error.code, why=str(error))
                 await self._clock.sleep(_PAUSE_S)
 
     def stop(self) -> None:
@@ -150,7 +150,7 @@ class ReplayAgent:
             try:
                 standing = await read_standing(reader, self._sources[tp.topic], tp.partition)
             except PartitionStopped as error:
-                log.warning("replay_partition_stops", tp=str(tp), code=error.code, why=str(error))
+                log.warning("replay_partition_stopped", tp=str(tp), code=error.code, why=str(error))
                 continue
             finally:
                 await reader.close()
@@ -170,7 +170,7 @@ class ReplayAgent:
             mark=waiting.mark,
         )
         plan = msgspec.structs.replace(waiting.head, selections=(selection,))
-        log.info("replay_begun", tp=str(tp), plan=plan.id, letters=waiting.letters)
+        log.info("replay_started", tp=str(tp), plan=plan.id, letters=waiting.letters)
         try:
             await self._run_here(plan, selection, source, waiting)
         except CommandError as error:

@@ -91,7 +91,7 @@ class Automation:
                     try:
                         await self.look(policy, source)
                     except DiaError as error:
-                        log.warning("replay_policy_fails", policy=policy.name, why=str(error))
+                        log.warning("replay_policy_failed", policy=policy.name, why=str(error))
                     self._due_s[policy.name] = clock.monotonic() + _LOOK_S
             await clock.sleep(_TURN_S)
 
@@ -119,9 +119,9 @@ class Automation:
             except RefusedBySafety as error:
                 why = str(error)
         if why is not None:
-            log.info("replay_policy_waits", policy=policy.name, why=why)
+            log.info("replay_policy_deferred", policy=policy.name, why=why)
             return None
-        log.info("replay_policy_acts", policy=policy.name, letters=draft.plan.letters)
+        log.info("replay_policy_submitted", policy=policy.name, letters=draft.plan.letters)
         self._passed[policy.name] = passed
         return draft.plan.id
 

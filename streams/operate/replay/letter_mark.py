@@ -70,7 +70,7 @@ async def _found(reader: LogReader, dlq: TopicPartition, mark: Mark) -> bool:
         return False  # retention came in between
     except BatchUnreadable as error:
         # It was read once, so its bytes changed where they lie; they cannot be compared.
-        log.warning("letter_mark_unreadable", tp=str(dlq), why=str(error))
+        log.warning("dead_letter_mark_unreadable", tp=str(dlq), why=str(error))
         return False
     found = [*zip(batch.offsets, batch.timestamps, strict=True)][:1]
     if found != [(mark.offset, mark.timestamp_ms)]:

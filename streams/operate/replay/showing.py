@@ -113,4 +113,4 @@ class Showing:
 
     def _give_up(self, error: Exception) -> None:
         self.behind = True
-        log.warning("dispositions_not_shown", tp=str(self._owner.dlq), why=str(error))
+        log.warning("disposition_rows_not_written", tp=str(self._owner.dlq), why=str(error))

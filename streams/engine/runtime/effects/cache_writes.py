@@ -64,7 +64,7 @@ class CacheWrites:
             if all(written):
                 backoff.reset()
             else:
-                log.warning("cache_writes_wait", names=len(self._waiting), why=str(self._away))
+                log.warning("cache_writes_deferred", names=len(self._waiting), why=str(self._away))
                 await backoff.pause()
 
     async def _write(self, key: tuple[int, str, str]) -> bool:

@@ -42,7 +42,7 @@ class RefusedFacts:
             for fact in refused:
                 if fact.table == DEAD_LETTERS:
                     # Its letter is in Kafka: one about the row would be refused like the row.
-                    log.error("dead_letter_not_shown", id=fact.row["id"], why=fact.reason)
+                    log.error("dead_letter_row_not_written", id=fact.row["id"], why=fact.reason)
                 else:
                     buried.append(fact)
         return buried

@@ -416,7 +416,7 @@ class Dispatcher:
         if spends and spent >= policy.attempts:
             self._give_up(work, f"the last said {error.code}: {error}", spent)
             return
-        log.info("job_again", queue=work.ask.queue, code=error.code, failures=spent, need=need)
+        log.info("job_retried", queue=work.ask.queue, code=error.code, failures=spent, need=need)
         if work.known is not None:
             work.stage = "waiting"
             self._known.append(work)

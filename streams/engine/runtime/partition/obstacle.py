@@ -72,7 +72,7 @@ async def gone(
                 log.warning("unreadable_skipped", tp=str(tp), offset=obstacle.offset)
                 return
             if looks % _LOOKS_A_READ == 0 and await _readable(broker, tp, obstacle):
-                log.warning("unreadable_no_more", tp=str(tp), offset=obstacle.offset)
+                log.warning("unreadable_record_readable", tp=str(tp), offset=obstacle.offset)
                 return
         except TransientError:
             continue

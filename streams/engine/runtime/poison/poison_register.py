@@ -116,5 +116,5 @@ class PoisonRegister:
             except TransientError:
                 continue
             if mark > error.offset:
-                log.warning("poison_let_through", tp=str(tp), up_to=mark)
+                log.warning("poison_breaker_reset", tp=str(tp), up_to=mark)
                 return True
