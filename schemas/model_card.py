@@ -10,7 +10,7 @@ class ModelVersion(Struct, kw_only=True, omit_defaults=True):
 
     run_id: str | None = None
     stage: str | None = None
-    heard_ms: int = 0
+    last_seen_ms: int = 0
     """event time, milliseconds since the epoch"""
 
 

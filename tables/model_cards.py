@@ -92,8 +92,8 @@ class ModelCards:
         """Its events come now: forget, oldest first, what they no longer know."""
         self._now_ms = span.at_ms
         gone: list[bytes] = []
-        for key, heard_ms in self._heard.items():
-            if heard_ms >= span.horizon_ms:
+        for key, last_seen_ms in self._heard.items():
+            if last_seen_ms >= span.horizon_ms:
                 break
             gone.append(key)
         for key in gone:
@@ -149,7 +149,7 @@ class ModelCards:
 
     def _version(self, card: ModelCard, version: str, at_ms: int) -> ModelVersion:
         known = card.versions.setdefault(version, ModelVersion())
-        known.heard_ms = max(known.heard_ms, at_ms)
+        known.last_seen_ms = max(known.last_seen_ms, at_ms)
         if len(card.versions) > MAX_VERSIONS:
             named = set(card.aliases.values())
             # Nobody asks for an old version without name or stage; its runs are in ClickHouse.
@@ -159,7 +159,7 @@ class ModelCards:
                     key=lambda other: (
                         other in named,
                         card.versions[other].stage is not None,
-                        card.versions[other].heard_ms,
+                        card.versions[other].last_seen_ms,
                         other,
                     ),
                 )

@@ -62,10 +62,10 @@ class EdgeUnderTest:
         """SIGTERM; the exit code."""
         return self._end(signal.SIGTERM)
 
-    async def straight(self) -> None:
+    async def direct(self) -> None:
         """Until every event posted so far is in the log."""
         async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(base_url=self.url) as client:
-            while not await _is_straight(client):  # noqa: ASYNC110 - another process tells nobody
+            while not await _is_direct(client):  # noqa: ASYNC110 - another process tells nobody
                 await asyncio.sleep(0.1)
 
     def _end(self, number: signal.Signals) -> int:
@@ -79,5 +79,5 @@ class EdgeUnderTest:
         return self.log.read_text() if self.log.exists() else ""
 
 
-async def _is_straight(client: httpx.AsyncClient) -> bool:
-    return all((await client.get("/healthz")).json()["straight"].values())
+async def _is_direct(client: httpx.AsyncClient) -> bool:
+    return all((await client.get("/healthz")).json()["direct"].values())

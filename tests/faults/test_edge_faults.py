@@ -73,7 +73,7 @@ async def test_events_over_http_count_once(trial, report, edge, monkeypatch):
     was accepted is in the windows exactly once, whatever a client had to send again."""
     poster = OverHttp(edge)
     monkeypatch.setattr(trial.broker, "plain_producer", lambda: poster)
-    await edge.straight()
+    await edge.direct()
     trial.feed(60_000, rate_per_s=2000, poison=0.0, future=0.0)
     worker = trial.worker(0)
     await worker.ready()
@@ -90,7 +90,7 @@ async def test_events_over_http_count_once(trial, report, edge, monkeypatch):
     finally:
         await asyncio.to_thread(away.__exit__, None, None, None)
     await trial.fed()
-    await edge.straight()
+    await edge.direct()
     assert poster.spooled
     note = f"{poster.spooled:,} through the spool"
     report(await trial.windows_exact("events over HTTP: broker away, edge kill -9 twice", note))

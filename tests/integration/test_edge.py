@@ -73,7 +73,7 @@ async def test_posted_events_reach_the_log_once_and_in_order(stack, edge):
         assert receipt == (EVENTS, [])
         posted += EVENTS
 
-    await edge.straight()
+    await edge.direct()
     await post()
     away = absent(stack.home, "kafka")
     await asyncio.to_thread(away.__enter__)
@@ -85,7 +85,7 @@ async def test_posted_events_reach_the_log_once_and_in_order(stack, edge):
         await post()
     finally:
         await asyncio.to_thread(away.__exit__, None, None, None)
-    await edge.straight()
+    await edge.direct()
     await post()
     assert edge.stop() == 0
     numbers: dict[bytes | None, list[int]] = {}

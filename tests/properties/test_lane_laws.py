@@ -228,9 +228,9 @@ async def _play(world: World, moves: list) -> None:
         await world.move(move, argument)
     world.broker.faults.heal()
     async with asyncio.timeout(600):
-        # A last answer may come out of a transaction that fails: then its edge is not straight yet.
+        # A last answer may come out of a transaction that fails: then its edge is not direct yet.
         while not all(task.done() for task in world.tasks) or not all(
-            edge.lane.straight for edge in world.edges
+            edge.lane.direct for edge in world.edges
         ):
             await asyncio.sleep(0.1)
             await world.revive()
@@ -298,7 +298,7 @@ def _doubted_behind_newer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a transaction in doubt wait behind those that came later."""
 
     async def ship_waiting(self: Lane) -> None:
-        await self._anything_waits(straight=True)
+        await self._anything_waits(direct=True)
         await self._clock.sleep(lane.LINGER_S)
         batch = self._take()
         try:

@@ -73,7 +73,7 @@ def _model(name: str, text: str) -> dict[str, Any]:
                 "version": version,
                 "run": known.run_id,
                 "stage": known.stage,
-                "heard_ms": known.heard_ms,
+                "last_seen_ms": known.last_seen_ms,
             }
             for version, known in card.versions.items()
         ],

@@ -137,13 +137,13 @@ class Edge:
         return _json({"tenant_id": tenant, "idempotency_key": key, "results": found})
 
     async def health(self, request: Request) -> Response:
-        """Whether events are taken, by topic whether they go straight to the log, and how the edge
+        """Whether events are taken, by topic whether they go direct to the log, and how the edge
         stands."""
         lanes = self.intake.lanes.values()
         return _json(
             {
                 "ok": self.degradation.level < Level.MINIMAL,
-                "straight": {lane.topic: lane.straight for lane in lanes},
+                "direct": {lane.topic: lane.direct for lane in lanes},
                 "degradation": self.degradation.standing,
             }
         )

@@ -1,9 +1,9 @@
 """How the events of one topic get from an answered request into the log, once, in order.
 
 1. **L1** A request's records become a block with this start's name and a number, and wait.
-2. **L2** While the lane is *straight* (connected, nothing spooled), all that waits goes out in one
+2. **L2** While the lane is *direct* (connected, nothing spooled), all that waits goes out in one
    transaction, which also commits the number behind it; then the requests are answered.
-3. **L3** A transaction whose end is unknown puts its blocks back to the front and ends straight:
+3. **L3** A transaction whose end is unknown puts its blocks back to the front and ends direct:
    from now on what waits is appended to the spool, synced, and then answered.
 4. **L4** An edge that connects under a name, after any failure or restart, first fences all other
    senders of that name, then asks for its committed number: its blocks below it are in the log. A
@@ -11,7 +11,7 @@
 5. **L5** The rest is shipped from the spool, oldest first, as in L2, each block under the name that
    it bears (L4 at each change of the name); what is shipped is deleted.
 6. **L6** When the spool is empty, nothing is on its way into it, and the lane is connected under its
-   own name, it is straight again.
+   own name, it is direct again.
 
 A spool holds the blocks of a name in the order of their numbers, without a hole, from some number
 on. So whatever edges ship a name's blocks, each goes on where the committed number stands. Only the
@@ -94,7 +94,7 @@ class Lane:
         disk: Disk = asyncio.to_thread,
     ) -> None:
         self.topic = topic
-        self.straight = False
+        self.direct = False
         self._shipper = shipper
         self._spool = spool
         self._run = run
@@ -156,7 +156,7 @@ class Lane:
         """Take the room that the records need in memory; ``sizes`` are their bytes by tenant."""
         if self._stopped:
             raise Overloaded("the edge is stopping", retry_after_s=FULL_RETRY_S)
-        if not self.straight and not self._spool_takes(sizes):
+        if not self.direct and not self._spool_takes(sizes):
             raise Overloaded(
                 f"{self.topic}: the broker is away and the spool is full for this tenant",
                 retry_after_s=FULL_RETRY_S,
@@ -188,7 +188,7 @@ class Lane:
                 if self._run.before and self._run.before not in self._shipped:
                     await self._become(self._run.before)
                 while True:
-                    await (self._ship_waiting() if self.straight else self._ship_spooled())
+                    await (self._ship_waiting() if self.direct else self._ship_spooled())
                     backoff.reset()
             except (DiaError, OSError) as error:
                 self._interrupted(error)
@@ -197,7 +197,7 @@ class Lane:
     def _interrupted(self, error: Exception) -> None:
         if isinstance(error, ProducerFenced) and self._name == self._run.name:
             log.warning("edge_fenced", topic=self.topic, name=self._name)
-        self.straight = False
+        self.direct = False
         self._name = ""
         self._turned.set()
         code = error.code if isinstance(error, DiaError) else "spool_unreadable"
@@ -217,7 +217,7 @@ class Lane:
 
     async def _ship_waiting(self) -> None:
         """L2, and L3 when it fails."""
-        await self._anything_waits(straight=True)
+        await self._anything_waits(direct=True)
         await self._clock.sleep(LINGER_S)
         batch = self._take()
         try:
@@ -236,7 +236,7 @@ class Lane:
             # Blocks in doubt may not be in the spool yet, or wait for their turn at the disk: then
             # look again.
             if not self._waiting and not self._spooling and self._spool.is_empty:
-                self.straight = True
+                self.direct = True
                 self._turned.set()
                 log.info("edge_topic_direct", topic=self.topic)
             else:
@@ -253,7 +253,7 @@ class Lane:
     async def _spool_what_waits(self) -> None:
         """The second half of L3."""
         while True:
-            await self._anything_waits(straight=False)
+            await self._anything_waits(direct=False)
             batch = self._take()
             self._spooling = True
             try:
@@ -277,9 +277,9 @@ class Lane:
             self._metrics.spool_bytes.labels(self.topic).set(self._spool.size_bytes)
         return found
 
-    async def _anything_waits(self, *, straight: bool) -> None:
-        """Until blocks wait and the lane is ``straight``, or is not."""
-        while not self._waiting or self.straight is not straight:
+    async def _anything_waits(self, *, direct: bool) -> None:
+        """Until blocks wait and the lane is ``direct``, or is not."""
+        while not self._waiting or self.direct is not direct:
             self._turned.clear()
             await self._turned.wait()
 

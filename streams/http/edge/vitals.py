@@ -1,4 +1,4 @@
-"""What an edge measures: whether events go straight to the log, and whether its disk has room.
+"""What an edge measures: whether events go direct to the log, and whether its disk has room.
 
 It needs one of the two. Level 1: events wait on its disk, or its disk is full while Kafka takes all.
 Level 3: neither is there, so nothing could be kept, and nothing is asked to be.
@@ -25,23 +25,23 @@ def edge_watch(
 ) -> HealthWatch:
     """The watch over one edge, whose spools are in ``folder``."""
     lanes = intake.lanes.values()
-    straight = Silence(
+    direct = Silence(
         "Kafka",
         clock,
         level=Level.DEGRADED,
         after_s=STRAIGHT_S,
-        heard_at=lambda: clock.monotonic() if all(lane.straight for lane in lanes) else None,
+        heard_at=lambda: clock.monotonic() if all(lane.direct for lane in lanes) else None,
     )
     room = _needed_room(intake, room_reading(folder, free_min_bytes))
-    return HealthWatch(degradation, clock, {KAFKA: straight.reading, DISK: room})
+    return HealthWatch(degradation, clock, {KAFKA: direct.reading, DISK: room})
 
 
 def _needed_room(intake: Intake, room: Read) -> Read:
-    """A full disk is level 3 only while no lane goes straight."""
+    """A full disk is level 3 only while no lane goes direct."""
 
     def read() -> Reading:
         found = room()
-        if any(lane.straight for lane in intake.lanes.values()):
+        if any(lane.direct for lane in intake.lanes.values()):
             return Reading(min(found.level, Level.DEGRADED), found.why)
         return found
 

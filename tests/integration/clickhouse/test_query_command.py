@@ -163,7 +163,7 @@ def test_query_model_shows_a_card_and_says_when_there_is_none(dia: Any, settings
     card = {
         "tenant_id": "cards",
         "model_id": "m",
-        "versions": {"7": {"run_id": "r7", "stage": "production", "heard_ms": 5}},
+        "versions": {"7": {"run_id": "r7", "stage": "production", "last_seen_ms": 5}},
         "aliases": {"champion": "7"},
         "best": {
             "auc": {"highest": 0.9, "highest_version": "7", "lowest": 0.5, "lowest_version": "7"}

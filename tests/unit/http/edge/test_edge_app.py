@@ -159,10 +159,10 @@ async def test_a_damaged_token_file_lets_nobody_in(http, edge_settings, line):
 
 
 async def test_health_asks_for_no_token_and_tells_no_secret(http):
-    """A load balancer has no token; what it sees is which topics go straight to the log."""
+    """A load balancer has no token; what it sees is which topics go direct to the log."""
     answer = await http.get("/healthz", headers={"Authorization": ""})
     assert answer.status_code == 200
-    assert set(answer.json()["straight"]) == set(topics_taken(app.topology))
+    assert set(answer.json()["direct"]) == set(topics_taken(app.topology))
 
 
 class _Results:

@@ -16,18 +16,18 @@ from streams.http.edge.vitals import edge_watch
 
 
 class _Lane:
-    def __init__(self, topic, straight):
+    def __init__(self, topic, direct):
         self.topic = topic
-        self.straight = straight
+        self.direct = direct
 
 
 class _Intake:
     def __init__(self):
         self.lanes = {name: _Lane(name, True) for name in ("a", "b")}
 
-    def go(self, **straight):
+    def go(self, **direct):
         for name, lane in self.lanes.items():
-            lane.straight = straight[name]
+            lane.direct = direct[name]
 
 
 @pytest.fixture

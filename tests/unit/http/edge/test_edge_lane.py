@@ -56,9 +56,9 @@ class Edge:
             while self.run.name not in self.file.read_text():  # noqa: ASYNC110 - another thread's file
                 await asyncio.sleep(0.01)
 
-    async def straight(self) -> None:
+    async def direct(self) -> None:
         async with asyncio.timeout(200):
-            while not self.lane.straight:  # noqa: ASYNC110 - polled: a lane tells nobody
+            while not self.lane.direct:  # noqa: ASYNC110 - polled: a lane tells nobody
                 await asyncio.sleep(0.01)
 
 
@@ -113,7 +113,7 @@ async def test_another_producers_open_transaction_keeps_no_edge_away(broker):
 async def test_with_a_broker_events_go_straight_into_the_log(broker, tmp_path):
     """The spool is for bad times: in good ones an answer means that consumers see the events."""
     async with Edge(broker, tmp_path) as edge:
-        await edge.straight()
+        await edge.direct()
         assert await edge.lane.keep([b"k", b"k"], [b"1", b"2"]) == "log"
         assert in_the_log(broker) == [b"1", b"2"]
         assert edge.lane.spool_bytes == 0
@@ -129,7 +129,7 @@ async def test_without_a_broker_the_spool_takes_what_it_may_and_then_says_so(bro
             await edge.lane.keep([b"k"], [b"y" * 900])
         assert refused.value.retry_after_s
         broker.faults.up()
-        await edge.straight()
+        await edge.direct()
         assert in_the_log(broker) == [b"x" * 900] * 2
         assert await edge.lane.keep([b"k"], [b"y" * 900]) == "log"
 
@@ -152,7 +152,7 @@ async def test_a_full_spool_of_one_tenant_takes_anothers_events(broker, tmp_path
         with pytest.raises(Overloaded):
             await edge.lane.keep([b"modest", b"greedy"], [b"y", b"x" * 400])
         broker.faults.up()
-        await edge.straight()
+        await edge.direct()
         assert await edge.lane.keep([b"greedy"], [b"x" * 900]) == "log"
         assert edge.spool.held == {}
 
@@ -160,7 +160,7 @@ async def test_a_full_spool_of_one_tenant_takes_anothers_events(broker, tmp_path
 async def test_one_tenants_events_on_their_way_leave_room_for_anothers(broker, tmp_path):
     """A sender that posts faster than the broker commits fills its own share only."""
     async with Edge(broker, tmp_path) as edge:
-        await edge.straight()
+        await edge.direct()
         asked = [asyncio.create_task(edge.lane.keep([b"greedy"], [b"x" * 100])) for _ in range(20)]
         await asyncio.sleep(0)
         assert await edge.lane.keep([b"modest"], [b"y" * 200]) == "log"
@@ -171,7 +171,7 @@ async def test_one_tenants_events_on_their_way_leave_room_for_anothers(broker, t
 async def test_more_than_may_be_on_its_way_is_refused(broker, tmp_path):
     """Memory is bounded by what is refused, not by how fast the broker happens to be."""
     async with Edge(broker, tmp_path) as edge:
-        await edge.straight()
+        await edge.direct()
         first = asyncio.create_task(edge.lane.keep([b"k"], [b"x" * 900]))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded, match="on its way"):
@@ -193,7 +193,7 @@ async def test_a_disk_that_refuses_is_not_called_stored(broker, tmp_path, monkey
                 await edge.lane.keep([b"k"], [b"1"])
         assert await edge.lane.keep([b"k"], [b"2"]) == "spool"
         broker.faults.up()
-        await edge.straight()
+        await edge.direct()
         assert in_the_log(broker) == [b"2"]
 
 
@@ -205,7 +205,7 @@ async def test_a_folder_restored_from_a_copy_loses_no_new_event(broker, tmp_path
     for value in (b"1", b"2"):
         # Two more runs: their numbers lie far behind those of the copy.
         async with Edge(broker, folder) as edge:
-            await edge.straight()
+            await edge.direct()
             await edge.lane.keep([b"k"], [value])
     shutil.rmtree(folder)
     shutil.copytree(copy, folder)
@@ -213,7 +213,7 @@ async def test_a_folder_restored_from_a_copy_loses_no_new_event(broker, tmp_path
     async with Edge(broker, folder) as edge:
         assert await edge.lane.keep([b"k"], [b"3"]) == "spool"
         broker.faults.up()
-        await edge.straight()
+        await edge.direct()
     assert in_the_log(broker) == [b"1", b"2", b"3"]
 
 
@@ -229,12 +229,12 @@ async def test_two_living_edges_on_copies_of_one_folder_lose_and_double_nothing(
             for edge, value in ((one, b"1"), (two, b"2"), (one, b"3"), (two, b"4"), (two, b"5")):
                 assert await edge.lane.keep([b"k"], [value]) == "spool"
             broker.faults.up()
-            await one.straight()
-            await two.straight()
+            await one.direct()
+            await two.direct()
             await one.lane.keep([b"k"], [b"6"])
             await two.lane.keep([b"k"], [b"7"])
-            await one.straight()
-            await two.straight()
+            await one.direct()
+            await two.direct()
     assert sorted(in_the_log(broker)) == [b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"both"]
 
 
@@ -242,14 +242,14 @@ async def test_an_edge_whose_folder_was_copied_notices(broker, tmp_path):
     """The copy fences it once: an operator finds a word of it in the log."""
     with capture_logs() as logs:
         async with Edge(broker, tmp_path / "one") as one:
-            await one.straight()
+            await one.direct()
             shutil.copytree(tmp_path / "one", tmp_path / "two")
             async with Edge(broker, tmp_path / "two") as two:
-                await two.straight()
+                await two.direct()
                 assert await one.lane.keep([b"k"], [b"1"]) == "spool"
-                await one.straight()
+                await one.direct()
                 assert await one.lane.keep([b"k"], [b"2"]) == "log"
-                assert two.lane.straight
+                assert two.lane.direct
     assert in_the_log(broker) == [b"1", b"2"]
     assert [log["name"] for log in logs if log["event"] == "edge_fenced"] == [one.run.name]
 

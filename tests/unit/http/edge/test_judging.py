@@ -68,7 +68,7 @@ class CountedLoop(Loop):
 @asynccontextmanager
 async def asking(process, http, loop, quotas=None):
     """A client of the same edge, whose loop and quotas are those of the test."""
-    while not process.intake.lanes["model.metrics"].straight:  # noqa: ASYNC110 - it tells nobody
+    while not process.intake.lanes["model.metrics"].direct:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.001)  # until then events go to the spool first
     process.intake._loop = loop
     edge = replace(process._edge, quotas=quotas) if quotas is not None else process._edge

@@ -20,7 +20,7 @@ const versions = (model) => table(`Versions of ${model.model}`, [
   { name: "Version", head: true, cell: (one) => one.version },
   { name: "Stage", cell: (one) => (one.stage ? h("span", { class: "tag" }, one.stage) : "") },
   { name: "Run", kind: "name", cell: (one) => one.run },
-  { name: "Heard", cell: (one) => moment(one.heard_ms) },
+  { name: "Last seen", cell: (one) => moment(one.last_seen_ms) },
 ], model.versions);
 
 const card = (model) => h("section", { class: "model" },
