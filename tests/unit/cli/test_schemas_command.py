@@ -7,6 +7,7 @@ import json
 import pytest
 
 import streams.connect.schema_registry.documents
+from agents.app import app
 from streams.cli import main
 from streams.connect.schema_registry.compatibility import Difference
 from streams.connect.schema_registry.documents import Finding
@@ -22,9 +23,8 @@ def test_list_names_every_version(capsys):
     assert main(["schemas", "list", "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["family"], row["version"]) for row in rows] == [
-        ("model_metric", 1), ("simulation_request", 1), ("simulation_result", 1),
-        ("training_result", 1),
-    ]  # fmt: skip
+        (topic.schema, version) for topic in app.topics.values() for version in topic.versions
+    ]
     assert rows[0]["topic"] == "model.metrics"
 
 
