@@ -1,5 +1,8 @@
 """The documentation site: ``make docs`` builds it from the pages of the repository."""
 
+from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
+
 project = "dia"
 author = "the authors of dia"
 extensions = ["myst_parser"]
@@ -21,3 +24,8 @@ include_patterns = [
 myst_heading_anchors = 4
 # Links to folders and source files are checked by tests/unit/test_documents.py.
 suppress_warnings = ["myst.xref_missing"]
+
+
+def setup(app: Sphinx) -> None:
+    """Diagrams are shown as text: rendering them needs a script from another host."""
+    app.add_lexer("mermaid", TextLexer)
