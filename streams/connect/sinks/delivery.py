@@ -92,6 +92,15 @@ class Delivery:
         self._count(shard, len(job.rows))
         self._wake[shard].notify()
 
+    def caught_up(self, owner: object) -> None:
+        """``owner`` reads no backlog any more: its rows have waited enough."""
+        now_s = self._clock.monotonic()
+        for shard, queues in enumerate(self._queues):
+            for waiting in queues.values():
+                waiting.caught_up(owner, now_s)
+            if queues:
+                self._wake[shard].notify()
+
     def forget(self, owner: object) -> None:
         """Drop what ``owner`` has queued; an insert under way goes on, unanswered."""
         for shard, queues in enumerate(self._queues):

@@ -59,6 +59,13 @@ class WaitingRows:
         self._left()
         return taken
 
+    def caught_up(self, owner: object, now_s: float) -> None:
+        """The jobs of ``owner`` have waited enough at the monotonic time ``now_s``."""
+        self._jobs = deque(
+            (min(due_s, now_s) if job.owner is owner else due_s, job) for due_s, job in self._jobs
+        )
+        self._left()
+
     def forget(self, owner: object) -> int:
         """Drop the jobs of ``owner``. Returns how many rows they had."""
         before = self.rows

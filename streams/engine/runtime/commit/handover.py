@@ -113,6 +113,7 @@ class Handover:
         """Hand over window rows."""
         windows = partition.windows
         if not partition.backlog.reading:
+            self.delivery.caught_up(partition)
             self.roll_ups.caught_up(partition)
         wait_s = ROWS_WAIT_S if _may_wait(partition) else 0.0
         for emission in emissions:

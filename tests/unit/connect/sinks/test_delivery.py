@@ -322,6 +322,20 @@ async def test_rows_in_a_hurry_take_those_along_that_wait(desk, inserts):
     assert [name for name, _ in desk.answers] == ["waits", "in a hurry", "another table"]
 
 
+async def test_rows_of_an_owner_that_has_caught_up_go_at_once(desk, inserts):
+    """It may have none that would take them along: its last commits may be of other shards."""
+    for shard in (0, 1):
+        desk.submit("caught up", shard, [1], owner="one", wait_s=60.0)
+    desk.submit("reads on", 1, [2], owner="other", wait_s=60.0)
+    desk.submit("reads on", 0, [2], table="dead_letters", owner="other", wait_s=60.0)
+    await desk.advance(1)
+    assert inserts == []
+    desk.delivery.caught_up("one")
+    await desk.advance(0)
+    assert sorted(rows for _, _, rows in inserts) == [1, 2]
+    assert {table for _, table, _ in inserts} == {"ledger"}
+
+
 async def test_a_queue_that_holds_less_than_an_insert_goes_when_it_is_half_full():
     """A full queue has no room: waiting for more rows would only stop those that bring them."""
     desk = Desk(batch_rows=50, queue_rows=20)

@@ -327,6 +327,18 @@ async def test_rows_of_a_backlog_wait_for_others_and_rows_at_rest_do_not(rig, ha
     assert sorted(inserts) == [(began, "ledger"), (began, "m1")]
 
 
+async def test_what_waits_goes_when_the_partition_has_caught_up(rig, handover, inserts):
+    """All it has folded is to be visible then, also where its next commit has no row for the shard."""
+    await rig.open()
+    await _closed_windows(rig, handover)
+    await rig.clock.advance(0.5)
+    assert inserts == []
+    rig.partition.backlog.reading = False
+    handover.emit(rig.partition, [])
+    await settle()
+    assert {table for _, table in inserts} == {"m1", "ledger"}
+
+
 async def test_rows_wait_for_nothing_where_the_partition_needs_their_room(rig, handover, inserts):
     """A partition at its bound would pause until they are acknowledged."""
     rig.settings = replace(rig.settings, max_unacked_bytes=1)
