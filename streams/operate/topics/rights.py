@@ -65,6 +65,7 @@ def _operator(topology: Topology) -> Iterator[Right]:
         yield Right("transactionalId", register_group(group), _PRODUCER, prefix=True)
     # Of an order, and of what brings its records back: `dia-shed-ORDER-TOPIC-PARTITION`.
     yield Right("transactionalId", "dia-shed-", _PRODUCER, prefix=True)
+    yield Right("group", "dia-shed-", _MEMBER, prefix=True)
     yield Right("cluster", "", ("IdempotentWrite", "Describe"))
 
 

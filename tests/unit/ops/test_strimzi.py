@@ -12,6 +12,8 @@ import yaml
 from agents.app import app
 from streams import App
 from streams.cli import main
+from streams.core.types import TopicPartition
+from streams.operate.replay.shed_return import ShedSpan
 from streams.operate.topics.rights import Role, rights
 from streams.operate.topics.topics import wanted_topics
 
@@ -128,6 +130,19 @@ def test_rights_follow_the_app():
                 assert right.name.startswith(("orders", "shop.", "shop-host")), right
             if right.resource in {"group", "transactionalId"} and role is not Role.EDGE:
                 assert "shop-" in right.name or right.name == "dia-shed-", right
+
+
+def test_operators_of_any_app_bring_shed_ranges_back():
+    """Neither the group nor the producer of such a range bears the app's name."""
+    tp = TopicPartition("orders", 0)
+    name = ShedSpan(order="o", tp=tp, first=0, until=1, at_ms=0).name
+    may = {
+        (right.resource, operation)
+        for right in rights(App("shop").topology, Role.OPERATOR)
+        if right.name == name or (right.prefix and name.startswith(right.name))
+        for operation in right.operations
+    }
+    assert {("group", "Read"), ("group", "Describe"), ("transactionalId", "Write")} <= may
 
 
 @pytest.mark.parametrize("text", ["worker", "worker=", "boss=x"])
