@@ -1,7 +1,8 @@
 """Rows on their way to the shards: bounded queues and one worker per shard.
 
 A table's rows go when a job of them has waited as long as it may (`Job.wait_s`, none by default), or
-when they fill an insert.
+when they fill an insert. While the queue of a shard is half full, its largest table goes, too: rows that
+wait take room from partitions whose rows may not wait.
 
 A shard that is away holds back only its own rows. They are tried again, with growing pauses,
 for as long as their owner wants them; who hands rows over asks `room` first and keeps the rest
@@ -58,8 +59,6 @@ class Delivery:
         self._calls = calls or [Calls(f"shard {n}", clock) for n in range(shards.count)]
         self._tracer = tracer
         self._jitter = random.Random(seed)
-        self._full_rows = max(1, min(batch_rows, queue_rows // 2))
-        """so many rows of a table wait for nothing: half of a queue that holds less than an insert"""
         self._queues: list[dict[str, WaitingRows]] = [{} for _ in range(shards.count)]
         """of each shard by table, the one whose turn is next first; none is empty"""
         self._rows = [0] * shards.count
@@ -128,12 +127,15 @@ class Delivery:
         A commit brings rows for several tables. Taken in their order they would part the rows
         of one table into as many inserts as there were commits.
         """
+        queues = self._queues
         while True:
             now_s, next_s = self._clock.monotonic(), math.inf
-            for table, waiting in self._queues[shard].items():
-                if waiting.due_s <= now_s or waiting.rows >= self._full_rows:
+            for table, waiting in queues[shard].items():
+                if waiting.due_s <= now_s or waiting.rows >= self._batch_rows:
                     return table
                 next_s = min(next_s, waiting.due_s)
+            if self._rows[shard] >= max(1, self._queue_rows // 2):
+                return max(queues[shard], key=lambda table: queues[shard][table].rows)
             await self._wake[shard].wait(next_s if next_s < math.inf else None)
 
     def _next(self, shard: int, table: str) -> list[Job]:

@@ -350,6 +350,18 @@ async def test_a_queue_that_holds_less_than_an_insert_goes_when_it_is_half_full(
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_tables_that_fill_a_queue_together_wait_for_nothing(desk, inserts):
+    """No table fills an insert, and all of them leave no room: partitions at rest, whose rows ask for room
+    first, would show nothing until the oldest row has waited."""
+    desk.submit("a", 0, range(6), wait_s=60.0)
+    await desk.advance(1)
+    assert inserts == []
+    desk.submit("b", 0, range(8), table="dead_letters", wait_s=60.0)
+    await desk.advance(0)
+    assert [(table, rows) for _, table, rows in inserts] == [("dead_letters", 8)]
+    assert desk.delivery.room() == [14, 20]
+
+
 async def test_who_leaves_takes_its_hurry_with_it(desk, inserts):
     """Rows that stay may wait as long as they might before."""
     leaving = object()
