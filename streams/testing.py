@@ -61,7 +61,7 @@ class Sent(NamedTuple):
     headers: Headers
 
 
-class Letter(NamedTuple):
+class RefusedRecord(NamedTuple):
     """A dead letter: whose topic it was, why, and its bytes."""
 
     topic: str
@@ -230,14 +230,14 @@ class AppTester:
         ]
 
     @property
-    def dead_letters(self) -> list[Letter]:
+    def dead_letters(self) -> list[RefusedRecord]:
         """Of all topics of the app."""
         letters = []
         for topic in self.app.topics.values():
             for _, _, value, headers in self._records(topic.dlq):
                 said = {name: text.decode() for name, text in headers if name.startswith("dia.")}
                 code, why = said["dia.dlq.error_code"], said["dia.dlq.error_message"]
-                letters.append(Letter(topic.name, code, why, value))
+                letters.append(RefusedRecord(topic.name, code, why, value))
         return letters
 
     def rows(self, target: str | RowTarget) -> list[Row]:

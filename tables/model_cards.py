@@ -41,7 +41,7 @@ _decode = msgspec.msgpack.Decoder(tuple[int, ModelCard]).decode
 _decode_time = msgspec.msgpack.Decoder(LogTime).decode
 
 
-class Span(NamedTuple):
+class EventSpan(NamedTuple):
     """Events from ``start`` to ``stop`` of a batch, of one step of log time. What was last heard of before
     ``horizon_ms`` is forgotten when the first of them comes."""
 
@@ -76,7 +76,7 @@ class ModelCards:
     def bytes_used(self) -> int:
         return self._bytes * _OVERHEAD
 
-    def spans(self, append_ms: NDArray[np.int64]) -> list[Span]:
+    def spans(self, append_ms: NDArray[np.int64]) -> list[EventSpan]:
         """Cut the partition's next events, given their append times. `begin` each span in its turn."""
         if not len(append_ms):
             return []
@@ -86,9 +86,9 @@ class ModelCards:
         starts = np.flatnonzero(np.diff(steps, axis=0, prepend=steps[:1] - 1).any(axis=1)).tolist()
         whole_ms = (steps[starts] * self._expiry.step_ms).tolist()
         cuts = pairwise([*starts, len(append_ms)])
-        return [Span(*cut, *ms) for cut, ms in zip(cuts, whole_ms, strict=True)]
+        return [EventSpan(*cut, *ms) for cut, ms in zip(cuts, whole_ms, strict=True)]
 
-    def begin(self, span: Span) -> None:
+    def begin(self, span: EventSpan) -> None:
         """Its events come now: forget, oldest first, what they no longer know."""
         self._now_ms = span.at_ms
         gone: list[bytes] = []

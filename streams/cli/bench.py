@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from streams.dev.bench.case import Case
     from streams.dev.bench.comparison import ComparedPairs
-    from streams.dev.bench.results import Report
+    from streams.dev.bench.results import BenchReport
 
 SUITE = "suite"
 _CLONE = Path(__file__).parents[2] / "tests" / "bench"
@@ -130,7 +130,7 @@ def compare(
     )
 
 
-def _made_with(reports: Sequence[Report]) -> str:
+def _made_with(reports: Sequence[BenchReport]) -> str:
     """Which commits, and what else used the machine meanwhile."""
     commits = sorted({report.commit[:12] + report.commit[40:] or "unknown" for report in reports})
     others = [outcome.others_cores for report in reports for outcome in report.outcomes]

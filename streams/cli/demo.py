@@ -12,7 +12,7 @@ from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
     from streams.cli.output import Printer
-    from streams.dev.demo.run import Options, Outcome
+    from streams.dev.demo.run import DemoOptions, DemoOutcome
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +38,12 @@ def demo(
     Runs in HOME/demo, which it empties first; stops all it started. Exit code 1 on any difference.
     """
     from streams.core.errors import CommandError
-    from streams.dev.demo.run import Options, run
+    from streams.dev.demo.run import DemoOptions, run
     from streams.dev.demo.serving import serve as serve_demo
 
     call = invocation(ctx)
     printer = call.printer()
-    options = Options(
+    options = DemoOptions(
         home=call.settings.home_path() / "demo",
         events=events,
         processes=processes,
@@ -52,13 +52,13 @@ def demo(
         chaos=chaos,
     )
 
-    def tell(outcome: Outcome) -> None:
+    def tell(outcome: DemoOutcome) -> None:
         if call.json:
             printer.record(_report(outcome))
         else:
             _show(printer, outcome)
 
-    def tell_and_serve(outcome: Outcome, environ: Mapping[str, str]) -> None:
+    def tell_and_serve(outcome: DemoOutcome, environ: Mapping[str, str]) -> None:
         tell(outcome)
         if outcome.verdict.ok:
             serve_demo(options.home, environ, processes, seed, printer.say)
@@ -74,7 +74,7 @@ def demo(
     printer.say(_further(options))
 
 
-def _figures(outcome: Outcome) -> dict[str, Any]:
+def _figures(outcome: DemoOutcome) -> dict[str, Any]:
     """Times in seconds and rates in events a second; None for what was not seen to happen."""
     produced = outcome.oracle.produced
     committed_s, visible_s = outcome.committed_s, outcome.visible_s
@@ -88,7 +88,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _report(outcome: Outcome) -> dict[str, Any]:
+def _report(outcome: DemoOutcome) -> dict[str, Any]:
     return {
         "ok": outcome.verdict.ok,
         "checks": [{**check._asdict(), "ok": check.ok} for check in outcome.verdict.checks],
@@ -97,7 +97,7 @@ def _report(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _show(printer: Printer, outcome: Outcome) -> None:
+def _show(printer: Printer, outcome: DemoOutcome) -> None:
     verdict = outcome.verdict
     printer.rows(
         ("check", "sent", "found", ""),
@@ -119,7 +119,7 @@ _LARGEST = "SELECT tenant, sum(n) AS events FROM m1 GROUP BY tenant ORDER BY eve
 _DEAD = "SELECT error_code, count() AS records FROM dead_letters GROUP BY error_code"
 
 
-def _further(options: Options) -> str:
+def _further(options: DemoOptions) -> str:
     from streams.core.settings import load
 
     dia = f"  dia --home {_short(options.home)}"

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from streams.cli.output import Printer
     from streams.core.settings import Settings
     from streams.core.topics.topology import Topology
-    from streams.engine.health.live_workers import Worker
+    from streams.engine.health.live_workers import LiveWorker
     from streams.engine.health.rule import Health
 
 
-def health_of(settings: Settings, topology: Topology, workers: Sequence[Worker]) -> Health:
+def health_of(settings: Settings, topology: Topology, workers: Sequence[LiveWorker]) -> Health:
     """The pipeline at this moment. Raises `DependencyUnreachable` when no broker is named."""
     from streams.cli import kafka
     from streams.core.clock import SystemClock

@@ -13,7 +13,7 @@ from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
     from streams.core.topics.topic import Topic
-    from streams.dev.workload.generator import Block
+    from streams.dev.workload.generator import EventBlock
     from streams.dev.workload.requests import RequestWorkload
     from streams.dev.workload.shape import Workload
     from streams.operate.produce.feed import Feed
@@ -254,7 +254,7 @@ def _followed(traceparent: str) -> bytes:
 
 
 async def _send_blocks(
-    feeding: _Feeding, blocks: Iterable[Block], events: int, rate: float | None
+    feeding: _Feeding, blocks: Iterable[EventBlock], events: int, rate: float | None
 ) -> dict[str, Any]:
     """Send all blocks; what the summary says of the sending."""
     from streams.core.clock import SystemClock

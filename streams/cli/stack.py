@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streams.core.settings import Provenance
     from streams.core.topics.topology import Topology
     from streams.dev.local.status import ServiceStatus, StackStatus
-    from streams.engine.health.live_workers import Worker
+    from streams.engine.health.live_workers import LiveWorker
     from streams.engine.health.rule import Health
 
 
@@ -144,7 +144,7 @@ def _of_stack(row: Provenance) -> bool:
 def _report(
     addresses: Mapping[str, str],
     found: StackStatus,
-    workers: Sequence[Worker],
+    workers: Sequence[LiveWorker],
     health: Health | None,
 ) -> dict[str, Any]:
     """The JSON form: what an outside program needs to drive and to check the pipeline.
@@ -192,7 +192,7 @@ def _show(
     printer: Printer,
     addresses: Mapping[str, str],
     found: StackStatus,
-    workers: Sequence[Worker],
+    workers: Sequence[LiveWorker],
     health: Health | None,
 ) -> None:
     from streams.cli.health import show
@@ -224,7 +224,7 @@ def _show(
     printer.say(f"{len(workers)} workers, {settled}settled{verdict}")
 
 
-def _show_workers(printer: Printer, workers: Sequence[Worker]) -> None:
+def _show_workers(printer: Printer, workers: Sequence[LiveWorker]) -> None:
     """A line for each worker, then one for each partition that it holds."""
     print()
     printer.rows(

@@ -320,7 +320,7 @@ class TopicConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupMember:
+class MemberDescription:
     """One member of a consumer group. ``instance_id`` is "" for a dynamic member."""
 
     member_id: str
@@ -338,9 +338,9 @@ class GroupDescription:
 
     group: str
     stable: bool
-    members: tuple[GroupMember, ...]
+    members: tuple[MemberDescription, ...]
 
-    def owners(self) -> dict[TopicPartition, GroupMember]:
+    def owners(self) -> dict[TopicPartition, MemberDescription]:
         """Partition to the member it is assigned to."""
         return {tp: member for member in self.members for tp in member.assignment}
 

@@ -32,7 +32,7 @@ from streams.dev.demo.console_address import address_of
 from streams.dev.demo.serving import trained_models
 from streams.dev.local.stack import StackStatus
 from streams.dev.workload.requests import RequestGenerator, RequestWorkload
-from streams.engine.health.live_workers import Worker, live_workers, pipeline_settled
+from streams.engine.health.live_workers import LiveWorker, live_workers, pipeline_settled
 from streams.operate.topics.topics import wanted_topics
 
 PATIENCE_S = 200.0
@@ -150,7 +150,7 @@ class Stage:
     def _settled(self) -> bool:
         return pipeline_settled(self._with_partitions())
 
-    def _with_partitions(self) -> list[Worker]:
+    def _with_partitions(self) -> list[LiveWorker]:
         return [worker for worker in live_workers(self.home / "state") if worker.partitions]
 
     async def _make_topics(self) -> None:

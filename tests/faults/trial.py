@@ -22,8 +22,8 @@ from streams.core.records import headers
 from streams.core.settings import load
 from streams.core.types import TopicPartition
 from streams.dev.demo.home import environment
-from streams.dev.demo.reading import Reading
-from streams.dev.demo.reconcile import Found, Verdict, reconcile
+from streams.dev.demo.reading import TopicReading
+from streams.dev.demo.reconcile import DemoVerdict, Found, reconcile
 from streams.dev.local.stack import StackStatus
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
@@ -86,7 +86,7 @@ class Trial:
             for table in TABLES:
                 await asyncio.to_thread(server.replica.command, f"TRUNCATE TABLE {table}")
             server.replica.close()
-        self.reading = await Reading.open(self.settings, self.broker, MODEL_METRICS)
+        self.reading = await TopicReading.open(self.settings, self.broker, MODEL_METRICS)
 
     async def close(self) -> None:
         """End every process; nothing of the trial survives."""
@@ -337,7 +337,7 @@ class Trial:
         return "".join(f"\n[{worker.log.name}]{worker.tail()}" for worker in self.workers[-3:])
 
 
-def _differences(verdict: Verdict) -> str:
+def _differences(verdict: DemoVerdict) -> str:
     wrong = [
         f"{c.name}: {c.expected} expected, {c.found} found" for c in verdict.checks if not c.ok
     ]

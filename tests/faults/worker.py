@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streams.core.process import tether
-from streams.engine.health.live_workers import Worker as Told
+from streams.engine.health.live_workers import LiveWorker as Told
 from streams.engine.health.live_workers import live_workers
 
 AGENTS = "aggregate_metrics"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.topics.topology import DeclaredSource
-from streams.core.types import GroupDescription, GroupMember, LogBounds, TopicPartition
+from streams.core.types import GroupDescription, LogBounds, MemberDescription, TopicPartition
 from streams.engine.health.finding import Severity
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation, SourceObservation
 from streams.engine.health.rule import judge
 
@@ -28,7 +28,7 @@ def sources(draw: st.DrawFn, number: int) -> SourceObservation:
         logs[partition] = LogBounds(begin, begin + draw(OFFSETS))
     committed = {one: draw(OFFSETS) for one in partitions if draw(st.booleans())}
     owned = frozenset(TopicPartition(topic, one) for one in partitions if draw(st.booleans()))
-    members = (GroupMember("m", "", owned),) if draw(st.booleans()) else ()
+    members = (MemberDescription("m", "", owned),) if draw(st.booleans()) else ()
     group = GroupDescription("g", stable=draw(st.booleans()), members=members)
     return SourceObservation(
         source=DeclaredSource("g", topic),
@@ -44,7 +44,7 @@ def observations(draw: st.DrawFn) -> Observation:
     found = tuple(draw(sources(number)) for number in range(draw(st.integers(0, 3))))
     stopped = draw(st.sampled_from([None, "changelog_gap"]))
     held = {"group": "g", "topic": "topic-0", "partition": 0, "stopped_by": stopped}
-    workers = (Worker(pid=1, slot=0, partitions=[held]),) if draw(st.booleans()) else ()
+    workers = (LiveWorker(pid=1, slot=0, partitions=[held]),) if draw(st.booleans()) else ()
     return Observation(at_ms=0, sources=found, workers=workers)
 
 

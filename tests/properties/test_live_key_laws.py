@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.engine.state.changelog import entry_bytes
-from streams.engine.state.live_keys import LiveKeys, Place
+from streams.engine.state.live_keys import EntryPlace, LiveKeys
 
 SLACK_BYTES = 400
 keys = st.integers(0, 9).map(lambda number: b"%d" % number)
@@ -91,7 +91,7 @@ def test_a_restart_knows_the_same_log(changes):
     log = Log()
     for change in changes:
         log.commit(change)
-    places: dict[bytes, Place] = dict(log.live._places)
+    places: dict[bytes, EntryPlace] = dict(log.live._places)
     again = LiveKeys(SLACK_BYTES)
     again.load(sorted(places.items(), reverse=True), log.live.written_bytes)
     assert list(again._places.items()) == list(places.items())

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streams.connect.broker.memory.group import Group, Member, assign
+from streams.connect.broker.memory.group import Member, MemoryGroup, assign
 from streams.core.types import TopicPartition
 
 PARTITIONS = {"a": 3, "b": 2, "c": 0}
@@ -34,7 +34,7 @@ class GroupMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.group = Group(lambda topic: PARTITIONS[topic], lambda: self.now)
+        self.group = MemoryGroup(lambda topic: PARTITIONS[topic], lambda: self.now)
         self.members: dict[str, Member] = {}
 
     @rule(name=names)

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streams.connect.broker.memory.log import Entry, Log
+from streams.connect.broker.memory.log import Log, LogEntry
 from streams.core.types import OffsetOutOfRange, TopicPartition
 
 TP = TopicPartition("topic", 0)
@@ -80,8 +80,8 @@ class LogMachine(RuleBasedStateMachine):
             with pytest.raises(OffsetOutOfRange):
                 self.log.read_committed(offset, 1)
 
-    def _entry(self) -> Entry:
-        return Entry(0, None, b"%d" % len(self.fates), ())
+    def _entry(self) -> LogEntry:
+        return LogEntry(0, None, b"%d" % len(self.fates), ())
 
     def _stable(self) -> int:
         opened = (offset for offset, (fate, _) in enumerate(self.fates) if fate == "open")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streams.connect.sinks import arrow, bisection, rollup, sharding
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.replica_group import READ_DELAY_MAX_S, ReplicaGroup
-from streams.connect.sinks.shard_claim import Place
+from streams.connect.sinks.shard_claim import ShardPlace
 from streams.core.clock import Clock
 from streams.core.errors import PoolExhausted, ShardMapChanged, ShardUnavailable
 from streams.core.rows.built_in_tables import (
@@ -198,7 +198,7 @@ def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Rep
                 timeout_s=settings.sink_timeout_s,
                 pool_size=settings.sink_pool_size,
                 tls=settings.clickhouse_tls(),
-                place=Place(shard, identity) if identity is not None else None,
+                place=ShardPlace(shard, identity) if identity is not None else None,
                 writes=writes,
                 replicated=bool(settings.clickhouse_cluster),
             )

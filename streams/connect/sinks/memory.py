@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streams.connect.sinks import rollup, sharding
 from streams.connect.sinks.memory_replica import MemoryReplica, Row, shown, spread, synced
-from streams.connect.sinks.shard_claim import Place
+from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.clock import Clock
 from streams.core.errors import ShardBusy, ShardUnavailable
@@ -37,7 +37,7 @@ WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 
 
 @dataclass(slots=True)
-class Faults:
+class ShardFaults:
     """What is wrong with one shard now. Tests set the fields; all may change at any time."""
 
     down: bool = False
@@ -67,7 +67,7 @@ class _Server:
     """What survives the processes that reach one shard: its replicas, its faults, its claim."""
 
     replicas: list[MemoryReplica]
-    faults: Faults = field(default_factory=Faults)
+    faults: ShardFaults = field(default_factory=ShardFaults)
     claim: MapIdentity | None = None
 
 
@@ -129,7 +129,7 @@ class MemoryShards:
         return seen
 
     @property
-    def faults(self) -> list[Faults]:
+    def faults(self) -> list[ShardFaults]:
         """Of each shard."""
         return [server.faults for server in self._servers]
 
@@ -240,7 +240,7 @@ class MemoryShards:
         if server.claim is None:
             raise ShardUnavailable(f"shard {shard} does not say what it holds (scripted).")
         claims = [(shard, server.claim.digest, server.claim.description)]
-        Place(shard, self.identity).settle(f"shard {shard}", lambda: claims, None)
+        ShardPlace(shard, self.identity).settle(f"shard {shard}", lambda: claims, None)
         self._confirmed = True
 
     def _store(self, shard: int, rows: Sequence[tuple[str, Row]]) -> None:

@@ -19,7 +19,7 @@ from string import Template
 from typing import Any, Protocol
 
 from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
-from streams.connect.sinks.shard_claim import Place
+from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.view_source import ViewSource
 from streams.core.errors import RefusedBySafety
 from streams.core.rows.clickhouse_table import ClickHouseTable
@@ -96,7 +96,7 @@ class TableMigration:
         return _sha256("\n".join(self.statements(variables)))
 
 
-class State(Enum):
+class MigrationState(Enum):
     """Where one migration stands on one server."""
 
     APPLIED = "applied"
@@ -106,11 +106,11 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MigrationStanding:
     """One migration on one server; ``at`` is when it last ran there."""
 
     label: str
-    state: State
+    state: MigrationState
     at: Any = None
 
 
@@ -159,7 +159,7 @@ class Migrator:
         source: ViewSource,
         values: Mapping[str, str],
         secrets: Sequence[str],
-        place: Place,
+        place: ShardPlace,
     ) -> None:
         """``place``: what the server holds, or shall hold from now on."""
         self._replica = replica
@@ -171,26 +171,29 @@ class Migrator:
         self._tables = source.tables
         self._database = source.database
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[MigrationStanding]:
         """Every migration of this build, then those that only the server knows."""
         done = self._recorded()
         result = []
         for migration in self._migrations:
             recorded = done.pop(migration.label, None)
             if recorded is None:
-                result.append(Standing(migration.label, State.PENDING))
+                result.append(MigrationStanding(migration.label, MigrationState.PENDING))
                 continue
             checksum, at = recorded
-            state = State.APPLIED
+            state = MigrationState.APPLIED
             if checksum != migration.checksum(self._values):
-                state = State.CHANGED if migration.once else State.PENDING
-            result.append(Standing(migration.label, state, at))
-        result += [Standing(label, State.UNKNOWN, at) for label, (_, at) in sorted(done.items())]
+                state = MigrationState.CHANGED if migration.once else MigrationState.PENDING
+            result.append(MigrationStanding(migration.label, state, at))
+        result += [
+            MigrationStanding(label, MigrationState.UNKNOWN, at)
+            for label, (_, at) in sorted(done.items())
+        ]
         return result
 
     def pending(self) -> list[tuple[str, list[str]]]:
         """Label and statements of what `apply` would run; `RefusedBySafety` as `apply`."""
-        found = [s for s in self._checked() if s.state is State.PENDING]
+        found = [s for s in self._checked() if s.state is MigrationState.PENDING]
         ran_before = {s.label for s in found if s.at is not None}
         for table in self._tables.values():
             if TableMigration(table).label in ran_before:
@@ -257,15 +260,17 @@ class Migrator:
                     f"declaration says {kind}. {hint}"
                 )
 
-    def _checked(self) -> list[Standing]:
+    def _checked(self) -> list[MigrationStanding]:
         standings = self.standings()
         for standing in standings:
-            if standing.state is State.CHANGED:
+            if standing.state is MigrationState.CHANGED:
                 raise RefusedBySafety(
                     f"{standing.label}.sql was changed after it ran at {self._replica.url}. Restore "
                     "the file, and put the change into a new version."
                 )
-            if standing.state is State.UNKNOWN and not standing.label.startswith(_TABLE_LABEL):
+            if standing.state is MigrationState.UNKNOWN and not standing.label.startswith(
+                _TABLE_LABEL
+            ):
                 raise RefusedBySafety(
                     f"{self._replica.url} holds migration {standing.label}, which this build does "
                     "not know: a newer dia ran there. Use that version."

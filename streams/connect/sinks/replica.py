@@ -27,7 +27,7 @@ from clickhouse_connect.driver.exceptions import (
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from streams.connect.sinks import arrow, shard_claim
-from streams.connect.sinks.shard_claim import Claims, Place
+from streams.connect.sinks.shard_claim import Claims, ShardPlace
 from streams.core.errors import ShardBusy, ShardUnavailable, TransientError
 from streams.core.settings import TlsFiles
 
@@ -97,7 +97,7 @@ class Replica:
         timeout_s: float,
         pool_size: int,
         tls: TlsFiles,
-        place: Place | None = None,
+        place: ShardPlace | None = None,
         writes: bool = False,
         replicated: bool = False,
     ) -> None:
@@ -251,7 +251,7 @@ class Replica:
                     )
             return self._connected
 
-    def claim(self, place: Place) -> None:
+    def claim(self, place: ShardPlace) -> None:
         """Make the server hold ``place``, as `dia migrate apply` does. Raises `ShardMapChanged`."""
         with self._told():
             connected = self._client()
@@ -262,7 +262,7 @@ class Replica:
             self.confirmed = self._settle(place, connected, claim)
 
     def _settle(
-        self, place: Place, connected: Any, claim: Callable[[], None] | None = None
+        self, place: ShardPlace, connected: Any, claim: Callable[[], None] | None = None
     ) -> bool:
         def read() -> Claims:
             rows: Claims = connected.query(shard_claim.READ).result_rows

@@ -9,7 +9,7 @@ from streams.connect.sinks import sharding
 from streams.connect.sinks.clickhouse import shard_replicas
 from streams.connect.sinks.migration import Migrator, variables
 from streams.connect.sinks.replica import Replica
-from streams.connect.sinks.shard_claim import Place
+from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.view_source import ViewSource, collections
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.settings import Settings
@@ -51,5 +51,5 @@ def _migrator(
         source, m1_retention_days=settings.m1_retention_days, replicated=bool(cluster)
     )
     secrets = collections(sisters, settings.clickhouse_user, settings.clickhouse_password())
-    place = Place(shard, sharding.declared(settings).identity)
+    place = ShardPlace(shard, sharding.declared(settings).identity)
     return Migrator(replica, source, values, secrets, place)

@@ -34,7 +34,7 @@ Claims = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ShardPlace:
     """What a server must hold: shard number ``shard`` of the map ``identity``."""
 
     shard: int

@@ -32,7 +32,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from streams.core.clock import Clock
 from streams.core.process.listener import address_of
 from streams.core.telemetry.metrics import Metrics
-from streams.core.telemetry.pace import Pace
+from streams.core.telemetry.pace import AnswerPace
 
 HEARTBEAT_INTERVAL_S = 1.0
 STALE_AFTER_S = 30.0
@@ -46,7 +46,7 @@ BURST = 40
 WAITING_MAX = 20
 
 
-class Verdict(NamedTuple):
+class ProbeVerdict(NamedTuple):
     """The answer of a probe, and why."""
 
     ok: bool
@@ -99,28 +99,28 @@ class HealthState:
         """A graceful stop began; there is no way back."""
         self._draining = True
 
-    def startup(self) -> Verdict:
-        return Verdict(self._started, "started" if self._started else "starting")
+    def startup(self) -> ProbeVerdict:
+        return ProbeVerdict(self._started, "started" if self._started else "starting")
 
-    def live(self) -> Verdict:
+    def live(self) -> ProbeVerdict:
         age_s = self._clock.monotonic() - self._beat_at
         if age_s > self.stale_after_s:
-            return Verdict(False, f"the event loop has not turned for {age_s:.0f} s")
-        return Verdict(True, "the event loop turns")
+            return ProbeVerdict(False, f"the event loop has not turned for {age_s:.0f} s")
+        return ProbeVerdict(True, "the event loop turns")
 
-    def ready(self) -> Verdict:
+    def ready(self) -> ProbeVerdict:
         if not self._started:
-            return Verdict(False, "starting")
+            return ProbeVerdict(False, "starting")
         if self._draining:
-            return Verdict(False, "draining")
+            return ProbeVerdict(False, "draining")
         counts = self._partitions
         if counts is None:
-            return Verdict(False, "no assignment yet")
+            return ProbeVerdict(False, "no assignment yet")
         if counts.stopped:
-            return Verdict(False, f"{counts.stopped} partitions stopped: see `dia status`")
+            return ProbeVerdict(False, f"{counts.stopped} partitions stopped: see `dia status`")
         if counts.restoring:
-            return Verdict(False, f"{counts.restoring} partitions restoring")
-        return Verdict(True, f"{counts.ready} partitions ready")
+            return ProbeVerdict(False, f"{counts.restoring} partitions restoring")
+        return ProbeVerdict(True, f"{counts.ready} partitions ready")
 
 
 class HealthServer:
@@ -217,7 +217,7 @@ class HealthServer:
         async def metrics(request: web.Request) -> web.Response:
             return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-        pace = Pace(self._clock, per_s=PER_S, burst=BURST, waiting_max=WAITING_MAX)
+        pace = AnswerPace(self._clock, per_s=PER_S, burst=BURST, waiting_max=WAITING_MAX)
 
         @web.middleware
         async def paced(request: web.Request, handler: Handler) -> web.StreamResponse:

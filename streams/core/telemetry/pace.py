@@ -13,7 +13,7 @@ from streams.core.clock import Clock
 ADDRESSES_MAX: Final = 1000
 
 
-class Pace:
+class AnswerPace:
     """``per_s`` answers a second of one address, ``burst`` of them at once; at most ``waiting_max``
     wait."""
 

@@ -180,7 +180,11 @@ class Search:
 
 
 def judged(
-    rate_per_s: int, seconds: int, behind_s: float, sent: open_loop.Sent, commit_interval_s: float
+    rate_per_s: int,
+    seconds: int,
+    behind_s: float,
+    sent: open_loop.SentLoad,
+    commit_interval_s: float,
 ) -> Try:
     """Whether the rate held. A sender that was late itself says that the machine is too small
     for both."""

@@ -7,7 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 from streams.core.errors import RefusedBySafety, UsageError
-from streams.dev.bench.results import Outcome, Report
+from streams.dev.bench.results import BenchReport, CaseOutcome
 
 
 class Figure(NamedTuple):
@@ -18,7 +18,7 @@ class Figure(NamedTuple):
     field: str
     more_is_better: bool
 
-    def of(self, outcome: Outcome) -> float | None:
+    def of(self, outcome: CaseOutcome) -> float | None:
         """None where the result has no such part, or the part no such figure."""
         value: float | None = getattr(getattr(outcome, self.part), self.field, None)
         return value
@@ -67,7 +67,7 @@ _ABSOLUTES = (
 )
 
 
-def compare(first: Report, second: Report) -> list[Compared]:
+def compare(first: BenchReport, second: BenchReport) -> list[Compared]:
     """Every figure that both have for the same case; of other cases nothing is said.
 
     On different machines only shares of their own floor. Raises `RefusedBySafety` when then
@@ -92,7 +92,9 @@ def compare(first: Report, second: Report) -> list[Compared]:
     return compared
 
 
-def compare_pairs(first: Sequence[Report], second: Sequence[Report]) -> list[ComparedPairs]:
+def compare_pairs(
+    first: Sequence[BenchReport], second: Sequence[BenchReport]
+) -> list[ComparedPairs]:
     """As `compare`, run by run: what else uses a machine changes from hour to hour, and two runs one
     after the other meet about the same of it. Raises besides `UsageError` for unequal numbers of runs.
     """
@@ -124,7 +126,7 @@ def _of_pairs(rows: Sequence[Compared]) -> ComparedPairs:
     )
 
 
-def _rows(first: Outcome, second: Outcome, *, same_machine: bool) -> Iterator[Compared]:
+def _rows(first: CaseOutcome, second: CaseOutcome, *, same_machine: bool) -> Iterator[Compared]:
     """Nothing of a run that was not exact."""
     if not (first.exact and second.exact):
         return

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from agents.aggregate_metrics import aggregate_metrics
 from agents.app import AGGREGATE_METRICS
 from schemas.metric import ModelMetric
-from streams.dev.workload.generator import Block
+from streams.dev.workload.generator import EventBlock
 from streams.engine.agents.agent import AgentSpec, EventBatch, Scope
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 from streams.engine.state.log_time import LogTimes
@@ -48,23 +48,23 @@ class Series:
         self._keys = [name.encode() for name in self._tenants]
         self._made = 0
 
-    def each_once(self) -> Iterator[Block]:
+    def each_once(self) -> Iterator[EventBlock]:
         """One event of every series: opens every window."""
         for start in range(0, self._load.windows, BLOCK_EVENTS):
             yield self._block(np.arange(start, min(start + BLOCK_EVENTS, self._load.windows)))
 
-    def any_of_them(self, events: int) -> list[Block]:
+    def any_of_them(self, events: int) -> list[EventBlock]:
         """Events of series drawn evenly."""
         sizes = [BLOCK_EVENTS] * (events // BLOCK_EVENTS) + [events % BLOCK_EVENTS]
         return [self._block(self._random.integers(0, self._load.windows, n)) for n in sizes if n]
 
-    def ids(self) -> Iterator[Block]:
+    def ids(self) -> Iterator[EventBlock]:
         """Records for `Loader`: enough of them to remember all ids the load asks for."""
         records = -(-self._load.ids // IDS_PER_RECORD)
         for start in range(0, records, RECORDS_PER_BLOCK):
             yield self._block(np.arange(start, min(start + RECORDS_PER_BLOCK, records)))
 
-    def _block(self, series: NDArray[Any]) -> Block:
+    def _block(self, series: NDArray[Any]) -> EventBlock:
         tenants, rest = series % self._load.tenants, series // self._load.tenants
         values = []
         for tenant, other in zip(tenants.tolist(), rest.tolist(), strict=True):
@@ -74,7 +74,7 @@ class Series:
                 f'"model_id":"model-{other % 100:03d}","metric":"metric-{other // 100:04d}",'
                 f'"ts":{self._minute_ms + self._made % 60_000},"value":1.5}}'.encode()
             )
-        return Block([self._keys[tenant] for tenant in tenants.tolist()], values)
+        return EventBlock([self._keys[tenant] for tenant in tenants.tolist()], values)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicPartition
 from streams.dev.bench.null_sink import NullShards
-from streams.dev.workload.generator import Block
+from streams.dev.workload.generator import EventBlock
 from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.worker import Worker
 from streams.engine.state.rocksdb import RocksFolder
@@ -48,13 +48,13 @@ class Engine:
         self._changelogs = [TopicPartition(changelog, n) for n in range(partitions)]
         self._producer = broker.plain_producer()
 
-    async def build(self, blocks: Iterable[Block]) -> None:
+    async def build(self, blocks: Iterable[EventBlock]) -> None:
         """Give it all of them, a few at a time: each `run` waits for a commit."""
         rest = iter(blocks)
         while some := list(islice(rest, BLOCKS_AT_ONCE)):
             await self.run(some)
 
-    async def run(self, blocks: Sequence[Block]) -> float:
+    async def run(self, blocks: Sequence[EventBlock]) -> float:
         """CPU seconds of this process from when all of them are in the log until all are
         committed; afterwards every log is empty again.
 

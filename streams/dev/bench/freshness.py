@@ -19,7 +19,7 @@ from streams.dev.bench.exactness import Exactness
 from streams.dev.bench.probes import Probes, read_inserted_ms
 from streams.dev.bench.processes import others_cores
 from streams.dev.bench.rebalance import Joining
-from streams.dev.bench.results import Freshness, Outcome
+from streams.dev.bench.results import CaseOutcome, Freshness
 from streams.dev.bench.rig import Rig
 from streams.dev.demo.worker_process import WorkerProcess
 from streams.dev.workload.oracle import Oracle
@@ -31,7 +31,7 @@ WARM_UP_S = 5.0
 how long a start takes is told by itself (streams/dev/bench/restart.py)."""
 
 
-async def measure_freshness(rig: Rig) -> Outcome:
+async def measure_freshness(rig: Rig) -> CaseOutcome:
     """Start the worker, send on schedule, and ask the shards when each probe came in."""
     load_before = os.getloadavg()[0]
     process = rig.start("worker")
@@ -73,7 +73,7 @@ async def measure_freshness(rig: Rig) -> Outcome:
         if joining is not None:
             await joining.stop()
         await rig.stop(process)
-    return Outcome(
+    return CaseOutcome(
         case=rig.case,
         exact=verdict.exact,
         differences=verdict.differences,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from agents.app import MODEL_METRICS
 from streams.dev.bench.probes import Probes
 from streams.dev.bench.rig import Rig
-from streams.dev.workload.generator import Block, Generator
+from streams.dev.workload.generator import EventBlock, Generator
 from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.shape import preset
 from streams.operate.produce.feed import Feed
@@ -31,10 +31,10 @@ class Made(NamedTuple):
     """Every event of a run, one block a tick, and what must come out."""
 
     oracle: Oracle
-    blocks: Sequence[Block]
+    blocks: Sequence[EventBlock]
 
 
-class Sent(NamedTuple):
+class SentLoad(NamedTuple):
     """``late_s``: how far behind its schedule the sender ended; it too needs a core.
     ``lags``: events that were sent and not committed, once in `LAG_POLL_S`."""
 
@@ -55,7 +55,9 @@ def make(workload: str, seed: int, events: int, rate_per_s: int, now_ms: int) ->
     return Made(generator.oracle, blocks)
 
 
-async def send(rig: Rig, blocks: Sequence[Block], rate_per_s: int, probes: Probes | None) -> Sent:
+async def send(
+    rig: Rig, blocks: Sequence[EventBlock], rate_per_s: int, probes: Probes | None
+) -> SentLoad:
     """Send every block when it is due, with probes among them; watch how far the group is
     behind."""
     lags: list[int] = []
@@ -85,7 +87,7 @@ async def send(rig: Rig, blocks: Sequence[Block], rate_per_s: int, probes: Probe
     finally:
         watching.cancel()
         await producer.close()
-    return Sent(max(0.0, late_s), lags)
+    return SentLoad(max(0.0, late_s), lags)
 
 
 async def _watch_lag(rig: Rig, lags: list[int]) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from streams.core.process import tether
 from streams.dev.bench.affinity import born_on
-from streams.dev.bench.processes import Reading, Watched, peak_rss_mib
+from streams.dev.bench.processes import CpuReading, WatchedProcesses, peak_rss_mib
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
@@ -28,15 +28,15 @@ MARK = b"@@ "
 _TETHER = str(Path(tether.__file__).resolve())
 
 
-class Mark(NamedTuple):
+class PeerMark(NamedTuple):
     """So many records were done at ``at_s`` (Unix time); CPU used until the bench heard of it."""
 
     read: int
     at_s: float
-    cpu: Reading
+    cpu: CpuReading
 
 
-class Counted(NamedTuple):
+class PeerCount(NamedTuple):
     """What the peer says of the records it went through."""
 
     applied: int
@@ -47,18 +47,18 @@ class Counted(NamedTuple):
 class Course:
     """The marks of a run, in order. Lines that are no marks are the peer's own talk."""
 
-    marks: list[Mark] = field(default_factory=list)
-    counted: Counted | None = None
+    marks: list[PeerMark] = field(default_factory=list)
+    counted: PeerCount | None = None
 
-    def take(self, line: bytes, cpu: Reading) -> None:
+    def take(self, line: bytes, cpu: CpuReading) -> None:
         """Raises ValueError for a mark that is none: the peer is broken."""
         if not line.startswith(MARK):
             return
         match line.split()[1:]:
             case [b"done", applied, duplicates]:
-                self.counted = Counted(int(applied), int(duplicates))
+                self.counted = PeerCount(int(applied), int(duplicates))
             case [read, at_s]:
-                self.marks.append(Mark(int(read), float(at_s), cpu))
+                self.marks.append(PeerMark(int(read), float(at_s), cpu))
             case _:
                 raise ValueError(f"not a mark: {line[:80]!r}")
 
@@ -102,7 +102,7 @@ async def run_peer(
             start_new_session=True,
             limit=LINE_BYTES_MAX,
         )
-    watched = Watched({"peer": child.pid, "kafka": broker_pid})
+    watched = WatchedProcesses({"peer": child.pid, "kafka": broker_pid})
     course = Course()
     try:
         ended = await _follow(child, course, watched, limit_s)
@@ -113,7 +113,7 @@ async def run_peer(
 
 
 async def _follow(
-    child: asyncio.subprocess.Process, course: Course, watched: Watched, limit_s: float
+    child: asyncio.subprocess.Process, course: Course, watched: WatchedProcesses, limit_s: float
 ) -> str:
     assert child.stdout is not None
     loop = asyncio.get_running_loop()

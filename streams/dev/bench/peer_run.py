@@ -25,7 +25,7 @@ from streams.dev.bench.peer_environment import cache_folder, prepare, version_of
 from streams.dev.bench.peer_process import PeerRun, run_peer
 from streams.dev.bench.peer_results import OURS, PeerOutcome, PeerReport
 from streams.dev.bench.peers import PEERS, Peer
-from streams.dev.bench.processes import Watched, peak_rss_mib
+from streams.dev.bench.processes import WatchedProcesses, peak_rss_mib
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.run import on_stack
 from streams.dev.demo.run import Talk
@@ -169,7 +169,7 @@ async def _ours(rig: Rig, oracle: Oracle, cores: Cores) -> PeerOutcome:
     try:
         began_s = (await rig.first_opened(process)).at_s
         [worker] = process.alive()
-        watched = Watched({"dia": worker.pid, "kafka": _broker_pid(rig)})
+        watched = WatchedProcesses({"dia": worker.pid, "kafka": _broker_pid(rig)})
         before = watched.read()
         seconds = await rig.until_committed(process, events) - began_s
         after = watched.read()

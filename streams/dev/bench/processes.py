@@ -27,28 +27,28 @@ class ProcessCost(msgspec.Struct, frozen=True, kw_only=True):
     peak_rss_mib: int
 
 
-class Reading(NamedTuple):
+class CpuReading(NamedTuple):
     """CPU seconds used so far: by each process, and by everything on the machine."""
 
     by_process: Mapping[str, float]
     machine_s: float
 
 
-class Watched:
+class WatchedProcesses:
     """Named processes; one that is gone costs what was read last."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
 
-    def also(self, pids: Mapping[str, int]) -> Watched:
+    def also(self, pids: Mapping[str, int]) -> WatchedProcesses:
         """These and ``pids``."""
-        return Watched({**self._pids, **pids})
+        return WatchedProcesses({**self._pids, **pids})
 
-    def read(self) -> Reading:
+    def read(self) -> CpuReading:
         used = {name: cpu_s(pid) for name, pid in self._pids.items()}
-        return Reading(used, machine_cpu_s())
+        return CpuReading(used, machine_cpu_s())
 
-    def costs(self, before: Reading, after: Reading, events: int) -> list[ProcessCost]:
+    def costs(self, before: CpuReading, after: CpuReading, events: int) -> list[ProcessCost]:
         """Between two readings, and the peak memory until now."""
         costs = []
         for name, pid in self._pids.items():
@@ -64,7 +64,7 @@ class Watched:
         return costs
 
 
-def others_cores(before: Reading, after: Reading, seconds: float) -> float:
+def others_cores(before: CpuReading, after: CpuReading, seconds: float) -> float:
     """How many cores everything that is not watched kept busy between two readings."""
     ours = sum(after.by_process.values()) - sum(before.by_process.values())
     return max(0.0, (after.machine_s - before.machine_s - ours) / seconds)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agents.app import MODEL_METRICS
 from streams.dev.bench.results import Rebalance
 from streams.dev.bench.rig import Rig
-from streams.dev.bench.worker_log import Opened
+from streams.dev.bench.worker_log import PartitionReady
 from streams.dev.demo.worker_process import WorkerProcess
 
 AFTER = 1 / 3
@@ -26,7 +26,7 @@ class Joining:
         self._rig = rig
         self._began_s = time.time()
         self._joined_s = 0.0
-        self._opened: list[Opened] = []
+        self._opened: list[PartitionReady] = []
         self.process: WorkerProcess | None = None
         self._task = asyncio.create_task(self._join(seconds * AFTER))
 

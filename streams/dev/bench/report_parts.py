@@ -32,7 +32,7 @@ from streams.dev.bench.report_records import (
     Notes,
     read_all,
 )
-from streams.dev.bench.results import Report
+from streams.dev.bench.results import BenchReport
 from streams.dev.bench.run import run
 from streams.dev.demo.run import Talk
 
@@ -86,11 +86,11 @@ class Part(NamedTuple):
     measure: Measure
 
 
-def _run(case: Case, bench: Bench) -> Report:
+def _run(case: Case, bench: Bench) -> BenchReport:
     return run([case], bench.home, bench.talk)
 
 
-def _half(bench: Bench) -> Report:
+def _half(bench: Bench) -> BenchReport:
     """At half of what the part `narrow` sustained."""
     narrow = read_all(bench.folder).runs.get("narrow")
     found = narrow.outcomes[0].throughput if narrow is not None else None

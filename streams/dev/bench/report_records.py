@@ -19,7 +19,7 @@ from streams.dev.bench.crowd.record import Crowd
 from streams.dev.bench.curves import Curves
 from streams.dev.bench.jobs import Jobs
 from streams.dev.bench.peer_results import PeerReport
-from streams.dev.bench.results import Report
+from streams.dev.bench.results import BenchReport
 
 PEERS, CURVES, CAPACITY, JOBS, READERS = "peers", "curves", "capacity", "jobs", "readers"
 _NOTES = "made_with.json"
@@ -36,7 +36,7 @@ class MadeWith(msgspec.Struct, frozen=True):
 class Records:
     """What there is; a part that was not measured is absent. ``runs`` are by part name."""
 
-    runs: dict[str, Report] = field(default_factory=dict)
+    runs: dict[str, BenchReport] = field(default_factory=dict)
     peers: PeerReport | None = None
     curves: Curves | None = None
     capacity: Capacity | None = None

@@ -19,7 +19,7 @@ from streams.core.types import LogReader, TopicPartition
 from streams.dev.bench.filling import feed
 from streams.dev.bench.results import Restart
 from streams.dev.bench.rig import Rig
-from streams.dev.bench.worker_log import Opened
+from streams.dev.bench.worker_log import PartitionReady
 from streams.dev.demo.worker_process import WorkerProcess
 from streams.dev.workload.generator import Generator
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
@@ -106,7 +106,7 @@ async def measure_restart(
     )
 
 
-async def _start(rig: Rig, name: str) -> tuple[WorkerProcess, float, list[Opened]]:
+async def _start(rig: Rig, name: str) -> tuple[WorkerProcess, float, list[PartitionReady]]:
     """The process, and seconds from its start until every partition takes records."""
     began_s = time.time()
     process = rig.start(name)
@@ -132,6 +132,6 @@ async def _first_commit(rig: Rig, process: WorkerProcess) -> float:
     return time.time()
 
 
-def _span_s(opened: list[Opened]) -> float:
+def _span_s(opened: list[PartitionReady]) -> float:
     """From the first fencing to the last partition that takes records."""
     return max(one.at_s for one in opened) - min(one.began_s for one in opened)

@@ -90,7 +90,7 @@ class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
     gap_s: float | None
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class CaseOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """One case: what it was, whether it was exact, and what was measured.
 
     ``differences`` names every check that failed. ``others_cores`` says how much of the
@@ -117,7 +117,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.throughput.events_per_s / self.floor.events_per_s
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of one run of the bench. ``settings`` are those a worker ran with; ``commit`` is
     that of its source, as `streams.dev.bench.commit` tells it."""
 
@@ -127,14 +127,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     commit: str = ""
     versions: dict[str, str]
     settings: dict[str, Any]
-    outcomes: list[Outcome]
+    outcomes: list[CaseOutcome]
 
     @property
     def exact(self) -> bool:
         return all(outcome.exact for outcome in self.outcomes)
 
 
-def write(report: Report, folder: Path) -> tuple[Path, Path]:
+def write(report: BenchReport, folder: Path) -> tuple[Path, Path]:
     """Write both files and return their paths. Raises `UsageError` for an unusable folder."""
     name = records.stem(report.started_at, report.machine)
     as_json = records.save(report, folder, name)
@@ -143,12 +143,12 @@ def write(report: Report, folder: Path) -> tuple[Path, Path]:
     return as_json, as_text
 
 
-def read(path: Path) -> Report:
+def read(path: Path) -> BenchReport:
     """Raises `UsageError` for a file that is not a report of this format."""
-    return records.load(path, Report, FORMAT)
+    return records.load(path, BenchReport, FORMAT)
 
 
-def read_runs(path: Path) -> list[Report]:
+def read_runs(path: Path) -> list[BenchReport]:
     """The results in a folder, the oldest first, or the one of a file. Raises `UsageError` where a
     file is not a report of this format, and for a folder without any."""
     if not path.is_dir():
@@ -159,13 +159,13 @@ def read_runs(path: Path) -> list[Report]:
     return runs
 
 
-def plain(report: Report) -> dict[str, Any]:
+def plain(report: BenchReport) -> dict[str, Any]:
     """The report as dictionaries and lists."""
     built: dict[str, Any] = msgspec.to_builtins(report)
     return built
 
 
-def markdown(report: Report) -> str:
+def markdown(report: BenchReport) -> str:
     """The report for people."""
     machine = report.machine
     lines = [
@@ -182,7 +182,7 @@ def markdown(report: Report) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def tables(outcomes: Sequence[Outcome]) -> list[str]:
+def tables(outcomes: Sequence[CaseOutcome]) -> list[str]:
     """One Markdown table a part, of the outcomes that have it, and what was not exact."""
     lines = [
         *_table(_THROUGHPUT, map(_throughput_row, _with(outcomes, "throughput"))),
@@ -216,7 +216,7 @@ _COSTS = (
 )  # fmt: skip
 
 
-def _throughput_row(outcome: Outcome) -> tuple[Any, ...]:
+def _throughput_row(outcome: CaseOutcome) -> tuple[Any, ...]:
     found, floor = outcome.throughput, outcome.floor
     assert found is not None
     return (
@@ -232,7 +232,7 @@ def _throughput_row(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
-def _restart_row(outcome: Outcome) -> tuple[Any, ...]:
+def _restart_row(outcome: CaseOutcome) -> tuple[Any, ...]:
     found = outcome.restart
     assert found is not None
     return (
@@ -248,7 +248,7 @@ def _restart_row(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
-def _freshness_row(outcome: Outcome) -> tuple[Any, ...]:
+def _freshness_row(outcome: CaseOutcome) -> tuple[Any, ...]:
     found = outcome.freshness
     assert found is not None
     return (
@@ -266,13 +266,13 @@ def _freshness_row(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
-def _rebalance_row(outcome: Outcome) -> tuple[Any, ...]:
+def _rebalance_row(outcome: CaseOutcome) -> tuple[Any, ...]:
     found = outcome.rebalance
     assert found is not None
     return (outcome.case.name, found.joined_at_s, found.taken, found.ready_s, found.gap_s)
 
 
-def _cost_row(outcome: Outcome) -> tuple[Any, ...]:
+def _cost_row(outcome: CaseOutcome) -> tuple[Any, ...]:
     """Processes of one kind together; each one stands in the JSON."""
     kinds = {kind: [c for c in outcome.processes if c.name.startswith(kind)] for kind in _KINDS}
     spent = (
@@ -284,7 +284,7 @@ def _cost_row(outcome: Outcome) -> tuple[Any, ...]:
     return (outcome.case.name, *spent, floor, *peaks)
 
 
-def _with(outcomes: Sequence[Outcome], part: str) -> Iterator[Outcome]:
+def _with(outcomes: Sequence[CaseOutcome], part: str) -> Iterator[CaseOutcome]:
     return (outcome for outcome in outcomes if getattr(outcome, part) is not None)
 
 

@@ -15,10 +15,10 @@ from streams.core.errors import CommandError
 from streams.core.settings import PREFIX, Settings
 from streams.dev.bench import worker
 from streams.dev.bench.case import Case
-from streams.dev.bench.processes import Watched
-from streams.dev.bench.worker_log import Opened, opened
+from streams.dev.bench.processes import WatchedProcesses
+from streams.dev.bench.worker_log import PartitionReady, opened
 from streams.dev.bench.worker_metrics import WorkerMetrics, scrape
-from streams.dev.demo.reading import Reading
+from streams.dev.demo.reading import TopicReading
 from streams.dev.demo.run import Talk
 from streams.dev.demo.worker_process import DIA_WORKER, WorkerProcess
 from streams.dev.local.stack import status
@@ -40,7 +40,7 @@ class Rig:
     settings: Settings
     environ: Mapping[str, str]
     broker: KafkaBroker
-    reading: Reading
+    reading: TopicReading
     clock: Clock
     talk: Talk
     profile: Path | None = None
@@ -68,15 +68,15 @@ class Rig:
             log=self.home / f"{name}.log",
         )
 
-    async def first_opened(self, process: WorkerProcess) -> Opened:
+    async def first_opened(self, process: WorkerProcess) -> PartitionReady:
         """The first partition that takes records, as soon as the log says so."""
         return (await self._opened(process, 1))[0]
 
-    async def all_opened(self, process: WorkerProcess, partitions: int) -> list[Opened]:
+    async def all_opened(self, process: WorkerProcess, partitions: int) -> list[PartitionReady]:
         """Every partition, once all take records."""
         return await self._opened(process, partitions)
 
-    async def _opened(self, process: WorkerProcess, count: int) -> list[Opened]:
+    async def _opened(self, process: WorkerProcess, count: int) -> list[PartitionReady]:
         deadline = self.clock.monotonic() + READY_WAIT_S
         while len(found := opened(process.log)) < count:
             process.check()
@@ -88,7 +88,7 @@ class Rig:
             await self.clock.sleep(LOG_POLL_S)
         return list(found)
 
-    def watched(self, process: WorkerProcess) -> Watched:
+    def watched(self, process: WorkerProcess) -> WatchedProcesses:
         """The processes of the pipeline, and this one."""
         services = {
             service.name: service.pid
@@ -96,7 +96,7 @@ class Rig:
             if service.pid is not None and service.name != "redis"
         }
         workers = {f"worker-{found.slot}": found.pid for found in process.alive()}
-        return Watched({**workers, **services, "bench": os.getpid()})
+        return WatchedProcesses({**workers, **services, "bench": os.getpid()})
 
     async def until_committed(self, process: WorkerProcess, events: int) -> float:
         """Wall clock when the group had committed everything. Raises `CommandError` when it

@@ -19,12 +19,12 @@ from streams.dev.bench.case import Case
 from streams.dev.bench.commit import commit_of
 from streams.dev.bench.freshness import measure_freshness
 from streams.dev.bench.machine import this_machine, versions
-from streams.dev.bench.results import Outcome, Report
+from streams.dev.bench.results import BenchReport, CaseOutcome
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.throughput import measure_throughput
 from streams.dev.demo.home import empty, environment
 from streams.dev.demo.preparation import prepare
-from streams.dev.demo.reading import Reading
+from streams.dev.demo.reading import TopicReading
 from streams.dev.demo.run import Talk
 from streams.dev.local.stack import down, up
 
@@ -34,7 +34,7 @@ SOURCE = Path(streams.__file__).parents[1]
 """The checkout that is measured, if this is one."""
 
 
-def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = None) -> Report:
+def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = None) -> BenchReport:
     """Measure every case in ``home``, which is the bench's alone and is emptied for each.
 
     Raises `RefusedBySafety` when the home is in use or not a bench's, `DependencyUnreachable`
@@ -45,7 +45,7 @@ def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = No
     for number, case in enumerate(cases, start=1):
         talk.say(f"case {number} of {len(cases)}: {case.name}")
         outcomes.append(on_stack(case, home, talk, profile, _measure))
-    return Report(
+    return BenchReport(
         started_at=started_at,
         machine=this_machine(),
         commit=commit_of(SOURCE),
@@ -55,7 +55,7 @@ def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = No
     )
 
 
-async def _measure(rig: Rig) -> Outcome:
+async def _measure(rig: Rig) -> CaseOutcome:
     if rig.case.rate_per_s is not None:
         return await measure_freshness(rig)
     return await measure_throughput(rig)
@@ -93,7 +93,7 @@ async def _rigged(
     settings, _ = load(environ)
     broker = KafkaBroker.from_settings(settings)
     await prepare(settings, app.topology, broker, talk.say)
-    reading = await Reading.open(settings, broker, MODEL_METRICS)
+    reading = await TopicReading.open(settings, broker, MODEL_METRICS)
     rig = Rig(
         case=case,
         home=home,

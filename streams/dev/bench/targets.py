@@ -13,7 +13,7 @@ from streams.dev.bench.report_records import Records
 Asked = Callable[[Records], float | None]
 
 
-class Target(NamedTuple):
+class BenchTarget(NamedTuple):
     """``limit`` is the least allowed where ``more``, else the most."""
 
     name: str
@@ -100,40 +100,42 @@ def _ids_mib(ids: int) -> Callable[[Curve], float | None]:
     return found
 
 
-TARGETS: tuple[Target, ...] = (
-    Target("whole pipeline, narrow, two workers, events/s", 200_000, True, _rate("narrow-2")),
-    Target("the same, one worker, events/s", 200_000, True, _rate("narrow")),
-    Target("whole pipeline, wide, one worker, events/s", 100_000, True, _rate("wide")),
-    Target("one worker, null sink, wide, events/s", 180_000, True, _rate("wide-null")),
-    Target("one worker, null sink, narrow, events/s", 250_000, True, _rate("narrow-null")),
-    Target("the same, wide, of its column floor", 0.5, True, _of_floor("wide-null"), 2),
-    Target("the same, narrow, of its column floor", 0.7, True, _of_floor("narrow-null"), 2),
-    Target("wide, of aiokafka's public floor", 0.5, True, _ratio("aiokafka, public API"), 2),
-    Target("times Faust", 60, True, _ratio("Faust"), 1),
-    Target("times Quix Streams", 15, True, _ratio("Quix Streams"), 1),
-    Target("times Bytewax", 15, True, _ratio("Bytewax"), 1),
-    Target("times Kafka Streams EOSv2", 4, True, _ratio("Kafka Streams"), 1),
-    Target(
+TARGETS: tuple[BenchTarget, ...] = (
+    BenchTarget("whole pipeline, narrow, two workers, events/s", 200_000, True, _rate("narrow-2")),
+    BenchTarget("the same, one worker, events/s", 200_000, True, _rate("narrow")),
+    BenchTarget("whole pipeline, wide, one worker, events/s", 100_000, True, _rate("wide")),
+    BenchTarget("one worker, null sink, wide, events/s", 180_000, True, _rate("wide-null")),
+    BenchTarget("one worker, null sink, narrow, events/s", 250_000, True, _rate("narrow-null")),
+    BenchTarget("the same, wide, of its column floor", 0.5, True, _of_floor("wide-null"), 2),
+    BenchTarget("the same, narrow, of its column floor", 0.7, True, _of_floor("narrow-null"), 2),
+    BenchTarget("wide, of aiokafka's public floor", 0.5, True, _ratio("aiokafka, public API"), 2),
+    BenchTarget("times Faust", 60, True, _ratio("Faust"), 1),
+    BenchTarget("times Quix Streams", 15, True, _ratio("Quix Streams"), 1),
+    BenchTarget("times Bytewax", 15, True, _ratio("Bytewax"), 1),
+    BenchTarget("times Kafka Streams EOSv2", 4, True, _ratio("Kafka Streams"), 1),
+    BenchTarget(
         "freshness at half rate, p50 s", 1.2, False, _figure("fresh-half", "freshness", "p50_s"), 2
     ),
-    Target(
+    BenchTarget(
         "freshness at half rate, p99 s", 2.5, False, _figure("fresh-half", "freshness", "p99_s"), 2
     ),
-    Target(
+    BenchTarget(
         "freshness, commits every 0.1 s, p99 s",
         0.6,
         False,
         _figure("fresh-often", "freshness", "p99_s"),
         2,
     ),
-    Target("restore, entries/s", 500_000, True, _figure("wide", "restart", "entries_per_s")),
-    Target(
+    BenchTarget("restore, entries/s", 500_000, True, _figure("wide", "restart", "entries_per_s")),
+    BenchTarget(
         "warm restart to first commit, s", 3, False, _figure("wide", "restart", "first_commit_s"), 1
     ),
-    Target("MB a million live windows", 400, False, _curve("windows", _windows_mb)),
-    Target(
+    BenchTarget("MB a million live windows", 400, False, _curve("windows", _windows_mb)),
+    BenchTarget(
         "MiB of a worker with 100 M ids alive", 2048, False, _curve("ids", _ids_mib(100_000_000))
     ),
-    Target("one event at a time, no work, events/s per core", 25_000, True, _jobs),
-    Target("console with 200 readers at half the safe rate, p95 ms", P95_MAX_MS, False, _p95_ms),
+    BenchTarget("one event at a time, no work, events/s per core", 25_000, True, _jobs),
+    BenchTarget(
+        "console with 200 readers at half the safe rate, p95 ms", P95_MAX_MS, False, _p95_ms
+    ),
 )

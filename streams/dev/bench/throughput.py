@@ -10,9 +10,9 @@ from streams.dev.bench import exactness
 from streams.dev.bench.exactness import Exactness
 from streams.dev.bench.filling import fill
 from streams.dev.bench.floor import Floor, measure_floor
-from streams.dev.bench.processes import ProcessCost, Reading, others_cores
+from streams.dev.bench.processes import CpuReading, ProcessCost, others_cores
 from streams.dev.bench.restart import measure_restart
-from streams.dev.bench.results import Outcome, Throughput
+from streams.dev.bench.results import CaseOutcome, Throughput
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.worker_metrics import WorkerMetrics
 from streams.dev.demo.worker_process import WorkerProcess
@@ -29,7 +29,7 @@ class _Drained:
     metrics: WorkerMetrics
 
 
-async def measure_throughput(rig: Rig) -> Outcome:
+async def measure_throughput(rig: Rig) -> CaseOutcome:
     """Fill the topic, run the worker, and check what came out."""
     case = rig.case
     load_before = os.getloadavg()[0]
@@ -48,7 +48,7 @@ async def measure_throughput(rig: Rig) -> Outcome:
     finally:
         await rig.stop(process)
     throughput = drained.throughput
-    return Outcome(
+    return CaseOutcome(
         case=case,
         exact=verdict.exact,
         differences=verdict.differences,
@@ -71,7 +71,7 @@ async def _drain(rig: Rig, process: WorkerProcess, oracle: Oracle, filled_per_s:
     shown = oracle.applied if rig.case.sink == "clickhouse" else None
     metrics, acknowledged_at_s = await rig.until_acknowledged(process, shown)
     acknowledged_s = max(committed_s, acknowledged_at_s - began_s)
-    after: Reading = watched.read()
+    after: CpuReading = watched.read()
     rows = metrics.minute_rows
     return _Drained(
         Throughput(

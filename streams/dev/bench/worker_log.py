@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 
-class Opened(NamedTuple):
+class PartitionReady(NamedTuple):
     """One `partition_ready` line: wall clock when it was written, and seconds since A1."""
 
     at_s: float
@@ -30,7 +30,7 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def opened(log: Path) -> Sequence[Opened]:
+def opened(log: Path) -> Sequence[PartitionReady]:
     """Every partition that became ready, in the order of the log; lines that are not ours, or
     not whole yet, are passed over."""
     found = []
@@ -45,5 +45,5 @@ def opened(log: Path) -> Sequence[Opened]:
             told = _decode(line)
         except msgspec.MsgspecError:
             continue
-        found.append(Opened(told.timestamp.timestamp(), told.seconds))
+        found.append(PartitionReady(told.timestamp.timestamp(), told.seconds))
     return found

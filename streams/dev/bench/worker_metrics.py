@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.core.telemetry.declaring import PREFIX
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 
 _TIMEOUT_S = 10.0
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -28,7 +28,7 @@ class WorkerMetrics:
         return self._samples.get(name, 0.0)
 
 
-def scrape(workers: Iterable[Worker]) -> WorkerMetrics:
+def scrape(workers: Iterable[LiveWorker]) -> WorkerMetrics:
     """Ask every worker once. Raises OSError when one does not answer."""
     samples: defaultdict[str, float] = defaultdict(float)
     minutes = 0.0

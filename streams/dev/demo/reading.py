@@ -37,7 +37,7 @@ _DEAD = (
 _COUNTERS = ("read", "applied", "duplicates", "dead")
 
 
-class Reading:
+class TopicReading:
     """Questions about one source topic, asked of every shard and of Kafka. Close it after use."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Reading:
         self._topic = topic
 
     @classmethod
-    async def open(cls, settings: Settings, broker: Broker, topic: Topic) -> Reading:
+    async def open(cls, settings: Settings, broker: Broker, topic: Topic) -> TopicReading:
         """Of the replicas of a shard the first one is asked."""
         shards = [found[0] for found in shard_replicas(settings)]
         return cls(shards, await broker.reader(), await broker.admin(), topic)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from streams.dev.demo.windows import Comparison, Difference, compare
+from streams.dev.demo.windows import Comparison, WindowDifference, compare
 from streams.dev.workload.oracle import Oracle
 
 
@@ -25,11 +25,11 @@ class Check(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DemoVerdict:
     """Every check, in the order to read them, and the first windows that differ."""
 
     checks: tuple[Check, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[WindowDifference, ...]
 
     @property
     def ok(self) -> bool:
@@ -52,7 +52,7 @@ class Found:
     dead_in_rows: Mapping[str, int]
 
 
-def reconcile(oracle: Oracle, found: Found) -> Verdict:
+def reconcile(oracle: Oracle, found: Found) -> DemoVerdict:
     """Compare everything that can be counted."""
     compared = compare(oracle.truth(), found.windows)
     checks = [
@@ -62,7 +62,7 @@ def reconcile(oracle: Oracle, found: Found) -> Verdict:
         *_dead_checks(oracle, "dead_letters", found.dead_in_rows),
         *_window_checks(oracle, compared),
     ]
-    return Verdict(tuple(checks), compared.differences)
+    return DemoVerdict(tuple(checks), compared.differences)
 
 
 def _event_checks(oracle: Oracle, found: Found) -> list[Check]:

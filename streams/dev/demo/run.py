@@ -19,8 +19,8 @@ from streams.core.types import Broker
 from streams.dev.demo import chaos
 from streams.dev.demo.home import empty, environment
 from streams.dev.demo.preparation import prepare
-from streams.dev.demo.reading import Reading
-from streams.dev.demo.reconcile import Verdict, reconcile
+from streams.dev.demo.reading import TopicReading
+from streams.dev.demo.reconcile import DemoVerdict, reconcile
 from streams.dev.demo.worker_process import WorkerProcess
 from streams.dev.local.stack import down, up
 from streams.dev.workload.generator import BLOCK_EVENTS, Generator
@@ -40,7 +40,7 @@ PAST_MS = 180_000
 Counting: TypeAlias = Callable[[], Awaitable[int]]
 
 
-class Progress(Protocol):
+class DemoProgress(Protocol):
     def advance(self, amount: float = 1) -> None: ...
 
     def update(self, *, completed: float | None = None, description: str | None = None) -> None: ...
@@ -53,11 +53,11 @@ class Talk(Protocol):
 
     def progress(
         self, description: str, total: float | None = None, unit: str = ""
-    ) -> AbstractContextManager[Progress]: ...
+    ) -> AbstractContextManager[DemoProgress]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class DemoOptions:
     """What was asked for. ``home`` is the demo's alone and is emptied at the start."""
 
     home: Path
@@ -69,11 +69,11 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class DemoOutcome:
     """The verdict and the times, in seconds from the first event produced; ``visible_s`` and
     ``settled_s`` are None when it was not seen to happen in time."""
 
-    verdict: Verdict
+    verdict: DemoVerdict
     oracle: Oracle
     produced_s: float
     committed_s: float | None
@@ -82,10 +82,10 @@ class Outcome:
     kills: int
 
 
-Then: TypeAlias = Callable[[Outcome, Mapping[str, str]], None]
+Then: TypeAlias = Callable[[DemoOutcome, Mapping[str, str]], None]
 
 
-def run(options: Options, talk: Talk, then: Then | None = None) -> Outcome:
+def run(options: DemoOptions, talk: Talk, then: Then | None = None) -> DemoOutcome:
     """One demo from nothing to nothing; only its files stay.
 
     ``then`` is called while the stack is still up, with the outcome and the environment that
@@ -111,7 +111,7 @@ class _Demo:
     """One run on a stack that is up."""
 
     def __init__(
-        self, options: Options, talk: Talk, settings: Settings, environ: Mapping[str, str]
+        self, options: DemoOptions, talk: Talk, settings: Settings, environ: Mapping[str, str]
     ) -> None:
         self._options = options
         self._talk = talk
@@ -121,7 +121,7 @@ class _Demo:
         self._broker: Broker = KafkaBroker.from_settings(settings)
         self._started_at = 0.0
 
-    async def run(self) -> Outcome:
+    async def run(self) -> DemoOutcome:
         await prepare(self._settings, app.topology, self._broker, self._talk.say)
         worker = WorkerProcess(
             AGENTS,
@@ -130,7 +130,7 @@ class _Demo:
             state=self._settings.state_path(),
             log=self._options.home / "worker.log",
         )
-        reading = await Reading.open(self._settings, self._broker, MODEL_METRICS)
+        reading = await TopicReading.open(self._settings, self._broker, MODEL_METRICS)
         try:
             await self._until_ready(worker)
             return await self._feed_and_compare(worker, reading)
@@ -151,7 +151,7 @@ class _Demo:
                 )
             await self._clock.sleep(POLL_S)
 
-    async def _feed_and_compare(self, worker: WorkerProcess, reading: Reading) -> Outcome:
+    async def _feed_and_compare(self, worker: WorkerProcess, reading: TopicReading) -> DemoOutcome:
         options = self._options
         span_ms = round(options.events * STEP_MS)
         start_ms = self._clock.now_ms() - span_ms - PAST_MS
@@ -176,7 +176,7 @@ class _Demo:
         visible_s = await self._until("queryable", reading.visible_events, applied, worker)
         settled_s = await self._until_settled(worker)
         self._talk.say("comparing every window with what was sent")
-        return Outcome(
+        return DemoOutcome(
             verdict=reconcile(generator.oracle, await reading.everything()),
             oracle=generator.oracle,
             produced_s=produced_s,

@@ -20,7 +20,7 @@ _MINUTE_BITS = 26
 """Minutes since the epoch fit 26 bits until the year 2097."""
 
 
-class Difference(NamedTuple):
+class WindowDifference(NamedTuple):
     """A window that is not as it must be: (count, sum), None on the side that lacks it."""
 
     window: str
@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
     wrong_count: int
     wrong_sum: int
     events: int
-    differences: tuple[Difference, ...]
+    differences: tuple[WindowDifference, ...]
 
 
 def compare(truth: Truth, windows: pa.Table) -> Comparison:
@@ -59,7 +59,7 @@ def compare(truth: Truth, windows: pa.Table) -> Comparison:
     wrong_sum[there] = ~(error <= SUM_TOLERANCE * truth.s_abs[there])
     wrong = np.flatnonzero(~there | wrong_count | wrong_sum)[:DIFFERENCES_SHOWN].tolist()
     differences = [
-        Difference(
+        WindowDifference(
             _name_of(truth, i),
             (int(truth.n[i]), float(truth.s1[i])),
             (int(n[at[i]]), float(s1[at[i]])) if there[i] else None,
@@ -67,7 +67,7 @@ def compare(truth: Truth, windows: pa.Table) -> Comparison:
         for i in wrong
     ]
     differences += [
-        Difference(_name_of_row(windows, int(rows[i])), None, (int(n[i]), float(s1[i])))
+        WindowDifference(_name_of_row(windows, int(rows[i])), None, (int(n[i]), float(s1[i])))
         for i in np.flatnonzero(unexpected)[:DIFFERENCES_SHOWN].tolist()
     ]
     return Comparison(

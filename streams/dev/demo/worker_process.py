@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streams.dev.demo.command_process import DIA, CommandProcess
-from streams.engine.health.live_workers import Worker, live_workers
+from streams.engine.health.live_workers import LiveWorker, live_workers
 
 DIA_WORKER = (*DIA, "worker")
 
@@ -29,7 +29,7 @@ class WorkerProcess(CommandProcess):
         options = ["--agents", agents, "--processes", str(processes)]
         super().__init__("worker", [*command, *options], environ=environ, log=log)
 
-    def alive(self) -> list[Worker]:
+    def alive(self) -> list[LiveWorker]:
         """The worker processes that live, each as it last told of itself."""
         return live_workers(self._state)
 

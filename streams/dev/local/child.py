@@ -15,7 +15,7 @@ from streams.core.process import tether
 from streams.core.process.process import ProcessIdentity
 from streams.core.process.restart import RestartPolicy
 from streams.dev.local import java
-from streams.dev.local.roster import Entry, State
+from streams.dev.local.roster import ChildState, RosterEntry
 from streams.dev.local.service import Service
 
 OUTPUT_MAX_BYTES = 4 << 20
@@ -29,7 +29,7 @@ class Child:
     service: Service
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     now: Callable[[], float] = time.monotonic
-    state: State = State.STOPPED
+    state: ChildState = ChildState.STOPPED
     starts: int = 0
     reason: str = ""
     _process: subprocess.Popen[bytes] | None = None
@@ -39,10 +39,10 @@ class Child:
     @property
     def unsettled(self) -> bool:
         """Whether time alone will move it on: it must be stepped soon."""
-        return self.state in (State.STARTING, State.WAITING)
+        return self.state in (ChildState.STARTING, ChildState.WAITING)
 
-    def entry(self) -> Entry:
-        return Entry(
+    def entry(self) -> RosterEntry:
+        return RosterEntry(
             name=self.service.name,
             address=self.service.address,
             state=self.state,
@@ -62,24 +62,24 @@ class Child:
             return
         self._identity = ProcessIdentity.of(self._process.pid)
         self._next_at = self.now() + self.service.ready_timeout_s
-        self.state = State.STARTING
+        self.state = ChildState.STARTING
 
     def step(self) -> None:
         """See what became of the process, and do what is due."""
-        if self.state is State.WAITING and self.now() >= self._next_at:
+        if self.state is ChildState.WAITING and self.now() >= self._next_at:
             self.start()
         elif self._process is not None and self._process.poll() is not None:
             self._died(_describe(self._process.returncode))
-        elif self.state is State.STARTING:
+        elif self.state is ChildState.STARTING:
             if self.service.serves():
-                self.state = State.READY
+                self.state = ChildState.READY
             elif self.now() >= self._next_at:
                 self._kill()
                 self._died(f"did not serve within {self.service.ready_timeout_s:.0f} s")
 
     def retry(self) -> None:
         """Start a child that was given up, with a clean record."""
-        if self.state is State.FAILED:
+        if self.state is ChildState.FAILED:
             self.policy.forgive()
             self.start()
 
@@ -97,7 +97,7 @@ class Child:
                 self.reason = f"did not stop within {self.service.stop_timeout_s:.0f} s, killed"
                 self._kill()
         self._process = self._identity = None
-        self.state = State.STOPPED
+        self.state = ChildState.STOPPED
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # Output is for the words of a crash; what a service has to say goes to its own log.
@@ -123,9 +123,9 @@ class Child:
         self.reason = reason
         delay_s = self.policy.died(self.now())
         if delay_s is None:
-            self.state = State.FAILED
+            self.state = ChildState.FAILED
         else:
-            self.state = State.WAITING
+            self.state = ChildState.WAITING
             self._next_at = self.now() + delay_s
 
 

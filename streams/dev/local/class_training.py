@@ -20,7 +20,7 @@ from streams.dev.local.child import Child
 from streams.dev.local.class_cache import path_of
 from streams.dev.local.folder import StackFolder
 from streams.dev.local.plan import new_plan
-from streams.dev.local.roster import State
+from streams.dev.local.roster import ChildState
 
 WRITING_S = 90.0
 STEP_INTERVAL_S = 0.05
@@ -60,7 +60,7 @@ def _train(folder: StackFolder, java: Path, class_path: str, written: Path) -> N
     child = Child(replace(service, argv=argv, stop_timeout_s=WRITING_S))
     child.start()
     try:
-        while child.state is State.STARTING:  # for its ready_timeout_s at most
+        while child.state is ChildState.STARTING:  # for its ready_timeout_s at most
             time.sleep(STEP_INTERVAL_S)
             child.step()
     finally:

@@ -11,7 +11,7 @@ from streams.core.process.process import ProcessIdentity
 from streams.dev.local.folder import StackFolder
 
 
-class State(Enum):
+class ChildState(Enum):
     """The life of a child: STARTING -> READY, on a death WAITING -> STARTING, or FAILED."""
 
     STARTING = "starting"
@@ -21,12 +21,12 @@ class State(Enum):
     STOPPED = "stopped"
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One child. ``process`` is None while it does not run; ``reason`` says why it died last."""
 
     name: str
     address: str
-    state: State
+    state: ChildState
     process: ProcessIdentity | None
     starts: int
     reason: str
@@ -37,7 +37,7 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True):
     """The supervisor and its children, in the order they are started."""
 
     supervisor: ProcessIdentity
-    entries: tuple[Entry, ...]
+    entries: tuple[RosterEntry, ...]
 
 
 def write_roster(folder: StackFolder, roster: Roster) -> None:

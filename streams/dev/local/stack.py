@@ -33,7 +33,7 @@ from streams.dev.local.plan import (
     settle_plan,
     settle_secrets,
 )
-from streams.dev.local.roster import Entry, Roster, State, read_roster
+from streams.dev.local.roster import ChildState, Roster, RosterEntry, read_roster
 from streams.dev.local.status import ServiceStatus, StackStatus, live_roster, status
 from streams.dev.local.wheels import locate
 
@@ -140,13 +140,15 @@ def restart_service(home: Path, name: str, *, kill: bool = True) -> None:
     if before.process is not None:
         before.process.send(signal.SIGKILL if kill else signal.SIGTERM)
     deadline = time.monotonic() + READY_WAIT_S
-    while (entry := _entry(folder, name)).starts == before.starts or entry.state is not State.READY:
-        if entry.state is State.FAILED or time.monotonic() >= deadline:
+    while (
+        entry := _entry(folder, name)
+    ).starts == before.starts or entry.state is not ChildState.READY:
+        if entry.state is ChildState.FAILED or time.monotonic() >= deadline:
             raise _not_serving(entry)
         time.sleep(POLL_INTERVAL_S)
 
 
-def _entry(folder: StackFolder, name: str) -> Entry:
+def _entry(folder: StackFolder, name: str) -> RosterEntry:
     roster = live_roster(folder)
     if roster is None:
         raise DependencyUnreachable(f"no local stack runs in {folder.home}. Run `dia up`.")
@@ -297,14 +299,14 @@ def _import_path() -> str:
 
 
 def _retry_failed(roster: Roster) -> None:
-    if any(entry.state is State.FAILED for entry in roster.entries):
+    if any(entry.state is ChildState.FAILED for entry in roster.entries):
         roster.supervisor.send(signal.SIGHUP)
 
 
 def _wait_ready(folder: StackFolder, progress: Progress) -> None:
     """Until every child serves, telling each step of the way."""
     started = time.monotonic()
-    told: dict[str, tuple[State, int]] = {}
+    told: dict[str, tuple[ChildState, int]] = {}
     while True:
         waited_s = time.monotonic() - started
         roster = live_roster(folder)
@@ -313,7 +315,7 @@ def _wait_ready(folder: StackFolder, progress: Progress) -> None:
                 if told.get(entry.name) != (entry.state, entry.starts):
                     told[entry.name] = (entry.state, entry.starts)
                     _tell(entry, waited_s, progress)
-            if all(entry.state is State.READY for entry in roster.entries):
+            if all(entry.state is ChildState.READY for entry in roster.entries):
                 return
             _refuse_failed(roster, waited_s)
         elif waited_s >= SUPERVISOR_START_S:
@@ -325,22 +327,22 @@ def _wait_ready(folder: StackFolder, progress: Progress) -> None:
         time.sleep(POLL_INTERVAL_S)
 
 
-def _tell(entry: Entry, waited_s: float, progress: Progress) -> None:
-    if entry.state is State.READY:
+def _tell(entry: RosterEntry, waited_s: float, progress: Progress) -> None:
+    if entry.state is ChildState.READY:
         progress(f"{entry.name} serves on {entry.address} ({waited_s:.1f} s)")
-    elif entry.state is State.WAITING:
+    elif entry.state is ChildState.WAITING:
         progress(f"{entry.name} {entry.reason}, starting it again (log: {entry.log})")
 
 
 def _refuse_failed(roster: Roster, waited_s: float) -> None:
     for entry in roster.entries:
-        late = waited_s >= READY_WAIT_S and entry.state is not State.READY
+        late = waited_s >= READY_WAIT_S and entry.state is not ChildState.READY
         # A retried child shows as failed until its supervisor woke up and started it.
-        if late or (entry.state is State.FAILED and waited_s > 1.0):
+        if late or (entry.state is ChildState.FAILED and waited_s > 1.0):
             raise _not_serving(entry)
 
 
-def _not_serving(entry: Entry) -> DependencyUnreachable:
+def _not_serving(entry: RosterEntry) -> DependencyUnreachable:
     why = entry.reason or "does not answer"
     return DependencyUnreachable(
         f"{entry.name} does not serve on {entry.address}: it {why}. Its log is {entry.log} (and "

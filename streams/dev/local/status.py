@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streams.dev.local.folder import StackFolder
 from streams.dev.local.plan import CLICKHOUSE_DATABASE, CLICKHOUSE_USER, StackPlan, remembered_plan
-from streams.dev.local.roster import Roster, State, read_roster
+from streams.dev.local.roster import ChildState, Roster, read_roster
 from streams.dev.local.services import services
 
 
@@ -17,7 +17,7 @@ class ServiceStatus:
 
     name: str
     address: str
-    state: State
+    state: ChildState
     ready: bool
     pid: int | None
     starts: int
@@ -93,7 +93,7 @@ def _services(folder: StackFolder, plan: StackPlan, roster: Roster) -> tuple[Ser
             name=entry.name,
             address=entry.address,
             state=entry.state,
-            ready=entry.state is State.READY and serves[entry.name](),
+            ready=entry.state is ChildState.READY and serves[entry.name](),
             pid=entry.process.pid if entry.process else None,
             starts=entry.starts,
             reason=entry.reason,

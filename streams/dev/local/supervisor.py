@@ -23,7 +23,7 @@ from streams.core.process.process import ProcessIdentity
 from streams.dev.local.child import Child
 from streams.dev.local.folder import StackFolder
 from streams.dev.local.plan import remembered_plan
-from streams.dev.local.roster import Roster, State, write_roster
+from streams.dev.local.roster import ChildState, Roster, write_roster
 from streams.dev.local.services import services
 
 STEP_INTERVAL_S = 0.05
@@ -125,7 +125,7 @@ def _log_changes(before: Roster | None, after: Roster) -> None:
         if last is None or last.state is not entry.state:
             pid = entry.process.pid if entry.process else "-"
             _log(f"{entry.name} {entry.state.value} pid={pid} {entry.reason}".rstrip())
-            if entry.state is State.FAILED:
+            if entry.state is ChildState.FAILED:
                 _log(f"{entry.name} GIVEN UP after repeated deaths; see {entry.log}")
 
 

@@ -79,7 +79,7 @@ _SETTINGS = replace(
 )
 
 
-class Appended(NamedTuple):
+class AppendStep(NamedTuple):
     """A record of the history, and the step in which it is appended."""
 
     step: int
@@ -88,7 +88,7 @@ class Appended(NamedTuple):
     value: bytes
 
 
-class Result(NamedTuple):
+class HistoryResult(NamedTuple):
     """What came of a history. Each part is a multiset of JSON or a map by partition."""
 
     sent: Counter[str]
@@ -123,7 +123,7 @@ def check_app(app: App, seed: int) -> None:
         except _Fed as fed:
             own -= fed.topics
     hurt = _run(app, seed, records, registry, faults=True)
-    for part, wanted, found in zip(Result._fields, calm, hurt, strict=True):
+    for part, wanted, found in zip(HistoryResult._fields, calm, hurt, strict=True):
         if wanted != found:
             raise Difference(f"{part} under faults: {_told(wanted, found)}")
 
@@ -149,7 +149,7 @@ class _Fed(Exception):  # noqa: N818 - what was found out
 
 def _records(
     app: App, seed: int, names: Collection[str], registry: MemoryRegistry
-) -> list[Appended]:
+) -> list[AppendStep]:
     """Values of the declared types, some that cannot be decoded, for each topic of these names."""
     loop = VirtualLoop()
     _connect(app, registry, LoopClock(loop, START_MS))
@@ -162,7 +162,7 @@ def _connect(app: App, registry: MemoryRegistry, clock: Clock) -> None:
     connect(app.topics.values(), SchemaRegistry(registry, clock, Metrics()))
 
 
-async def _made_up(app: App, seed: int, names: Collection[str]) -> list[Appended]:
+async def _made_up(app: App, seed: int, names: Collection[str]) -> list[AppendStep]:
     rng = random.Random(f"records {seed}")
     topics = [agent.source for agent in _simulated(app) if agent.source.name in names]
     records = []
@@ -175,24 +175,24 @@ async def _made_up(app: App, seed: int, names: Collection[str]) -> list[Appended
     return records + last
 
 
-async def _record(topic: Topic, rng: random.Random, step: int, now_ms: int) -> Appended:
+async def _record(topic: Topic, rng: random.Random, step: int, now_ms: int) -> AppendStep:
     value = sample(topic, rng, now_ms)
     key = key_bytes(topic, None if topic.key_field else f"k{rng.randint(0, 5)}", value)
     data = await settled(lambda: value_bytes(topic, event_of(topic, value))) or b""
     if rng.random() < _BAD_SHARE:
         data = rng.choice(_BAD_VALUES)
     tp = TopicPartition(topic.name, partition_of(key or b"", _PARTITIONS))
-    return Appended(step, tp, key, data)
+    return AppendStep(step, tp, key, data)
 
 
 def _run(
     app: App,
     seed: int,
-    records: Sequence[Appended],
+    records: Sequence[AppendStep],
     registry: MemoryRegistry,
     *,
     faults: bool,
-) -> Result:
+) -> HistoryResult:
     loop = VirtualLoop()
     rng = random.Random(f"faults {seed}")
     agents = _simulated(app)
@@ -218,7 +218,7 @@ def _run(
     return _result(app, world, written)
 
 
-def _check_fed(world: World, records: Sequence[Appended]) -> None:
+def _check_fed(world: World, records: Sequence[AppendStep]) -> None:
     """Raises `_Fed` where a topic has more records than were made up for it."""
     mine = Counter(record.tp for record in records)
     found = {tp: len(world.broker.log(tp).readable()) for tp in mine}
@@ -231,7 +231,7 @@ async def _history(
     app: App,
     world: AppWorld,
     weather: Weather,
-    records: Sequence[Appended],
+    records: Sequence[AppendStep],
     registry: MemoryRegistry,
     rng: random.Random | None,
 ) -> None:
@@ -263,7 +263,7 @@ async def _history(
         await process.stop()
 
 
-def _append(world: World, records: Sequence[Appended], step: int) -> None:
+def _append(world: World, records: Sequence[AppendStep], step: int) -> None:
     for record in records:
         if record.step == step:
             world.broker.append(record.tp, record.key, record.value)
@@ -299,7 +299,7 @@ def _done(partition: AssignedPartition) -> bool:
 # --- what came of it -----------------------------------------------------------------------------
 
 
-def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> Result:
+def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> HistoryResult:
     sent: Counter[str] = Counter()
     letters: Counter[str] = Counter()
     consumed = {agent.source.name for agent in app.agents.values()}
@@ -329,7 +329,7 @@ def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> Resul
         for row in world.shards.rows("ledger")
     }
     contents = {name: sorted(map(repr, parts)) for name, parts in tables.items()}
-    return Result(sent, letters, contents, _rows(app, world, written), ledgers)
+    return HistoryResult(sent, letters, contents, _rows(app, world, written), ledgers)
 
 
 def _rows(app: App, world: World, written: Mapping[str, WrittenRows]) -> Counter[str]:

@@ -75,7 +75,7 @@ class NotSettled(AssertionError):  # noqa: N818 - what happened
     """The system did not come to rest although nothing was wrong with the world any more."""
 
 
-class Check(Protocol):
+class HistoryCheck(Protocol):
     """Judges all that is visible at a quiet moment; raises `Difference`. ``over``: no window is
     open any more."""
 
@@ -94,7 +94,7 @@ class Story:
     settings: Settings
     agents: Callable[[int], Sequence[Agent]]
     producers: Callable[[World, random.Random], Producers]
-    check: Check
+    check: HistoryCheck
     replayed_share: float = 0.0
     """of the histories, those in which dead letters are mended and replayed"""
     shed_share: float = 0.0

@@ -20,7 +20,7 @@ from streams.dev.simulation.stories import STORIES, variants
 _SEEDS_A_TASK = 10
 
 
-class Failure(NamedTuple):
+class FailedSeed(NamedTuple):
     """A seed whose history went wrong, and how."""
 
     seed: int
@@ -35,20 +35,20 @@ class Failure(NamedTuple):
         return f"seed {self.seed}: {self.error}\n  again: {again}"
 
 
-def try_seed(seed: int, story: str, broken: str | None = None) -> Failure | None:
+def try_seed(seed: int, story: str, broken: str | None = None) -> FailedSeed | None:
     """One history, with the named variant of the engine or the engine itself."""
     variant = variants(story)[broken]() if broken is not None else nullcontext()
     with variant:  # one that does not fit the engine is no failure of the seed
         try:
             simulate(seed, STORIES[story])
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
-            return Failure(seed, broken, f"{type(error).__name__}: {error}"[:2000], story)
+            return FailedSeed(seed, broken, f"{type(error).__name__}: {error}"[:2000], story)
     return None
 
 
 def try_seeds(
     seeds: Iterable[int], jobs: int, story: str, broken: str | None = None
-) -> Iterator[Failure]:
+) -> Iterator[FailedSeed]:
     """Failures as they are found. Worker processes are started afresh and hold no output."""
     with _pool(jobs) as pool:
         for failures in pool.map(partial(_try_some, story, broken), _chunks(seeds)):
@@ -61,7 +61,7 @@ def first_caught(
     jobs: int,
     story: str,
     known: Mapping[str, int] = MappingProxyType({}),
-) -> Iterator[tuple[str, Failure | None]]:
+) -> Iterator[tuple[str, FailedSeed | None]]:
     """Of each variant, the first of ``seeds`` seeds that tells it from the engine; the seed that is
     ``known`` to do so is tried before all others."""
     names = list(broken)
@@ -92,12 +92,12 @@ def _chunks(seeds: Iterable[int]) -> Iterator[tuple[int, ...]]:
         yield chunk
 
 
-def _try_some(story: str, broken: str | None, seeds: tuple[int, ...]) -> list[Failure]:
+def _try_some(story: str, broken: str | None, seeds: tuple[int, ...]) -> list[FailedSeed]:
     tried = [try_seed(seed, story, broken) for seed in seeds]
     return [failure for failure in tried if failure is not None]
 
 
-def _first(story: str, seeds: int, broken: str, known: int) -> Failure | None:
+def _first(story: str, seeds: int, broken: str, known: int) -> FailedSeed | None:
     for seed in (known, *range(seeds)):
         failure = try_seed(seed, story, broken)
         if failure is not None:

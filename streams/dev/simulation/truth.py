@@ -20,7 +20,7 @@ Series = tuple[str, str, str, int]
 """tenant, model, metric, window start in seconds"""
 
 
-class Counted(NamedTuple):
+class AppliedEvent(NamedTuple):
     """An applied event. Of two in one window, the greater one is the newer one."""
 
     ts_ms: int
@@ -35,7 +35,7 @@ class Expected:
     ``duplicates`` is None where the log alone does not say how many there are.
     """
 
-    values: dict[Series, list[Counted]] = field(default_factory=lambda: defaultdict(list))
+    values: dict[Series, list[AppliedEvent]] = field(default_factory=lambda: defaultdict(list))
     dead: set[str] = field(default_factory=set)
     read: Counter[int] = field(default_factory=Counter)
     applied: Counter[int] = field(default_factory=Counter)
@@ -72,4 +72,4 @@ def judge(
         else:
             expected.applied[partition] += 1
             series = (*event.series, event.ts_ms // 60_000 * 60)
-            expected.values[series].append(Counted(event.ts_ms, offset, event.value))
+            expected.values[series].append(AppliedEvent(event.ts_ms, offset, event.value))

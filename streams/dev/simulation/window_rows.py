@@ -10,7 +10,7 @@ from typing import Any
 from streams.connect.sinks.memory_replica import Row
 from streams.core.rows.built_in_tables import epoch_of
 from streams.dev.simulation.difference import Difference
-from streams.dev.simulation.truth import Counted, Expected, Series
+from streams.dev.simulation.truth import AppliedEvent, Expected, Series
 from streams.dev.simulation.world import World
 
 _WIDTH_S = {"m1": 60, "h1": 3600, "d1": 86_400}
@@ -67,8 +67,10 @@ def check_windows(
     return counted
 
 
-def _compare(table: str, rows: Sequence[Row], values: Mapping[Series, Sequence[Counted]]) -> None:
-    wanted: dict[Series, list[Counted]] = defaultdict(list)
+def _compare(
+    table: str, rows: Sequence[Row], values: Mapping[Series, Sequence[AppliedEvent]]
+) -> None:
+    wanted: dict[Series, list[AppliedEvent]] = defaultdict(list)
     for (tenant, model, metric, start), found in values.items():
         wanted[tenant, model, metric, start // _WIDTH_S[table] * _WIDTH_S[table]] += found
     stored: dict[Series, list[Row]] = defaultdict(list)
@@ -89,7 +91,7 @@ def _compare(table: str, rows: Sequence[Row], values: Mapping[Series, Sequence[C
             raise Difference(f"{table} {series} (found, expected): {wrong}")
 
 
-def _wrong(rows: Sequence[Row], events: Sequence[Counted]) -> dict[str, tuple[float, float]]:
+def _wrong(rows: Sequence[Row], events: Sequence[AppliedEvent]) -> dict[str, tuple[float, float]]:
     """Figures of one window in which its rows, one for each incarnation, differ from its events."""
     values = [event.value for event in events]
     n, total = len(values), math.fsum(values)

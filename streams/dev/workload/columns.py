@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Columns(NamedTuple):
+class EventColumns(NamedTuple):
     """Consecutive events; ``id`` has two 64-bit words a row, names are codes."""
 
     id: NDArray[np.uint64]
@@ -19,9 +19,9 @@ class Columns(NamedTuple):
     ts: NDArray[np.int64]
     value: NDArray[np.float64]
 
-    def take(self, rows: NDArray[Any]) -> Columns:
+    def take(self, rows: NDArray[Any]) -> EventColumns:
         """Copies of the rows that a mask or a list of indexes selects."""
-        return Columns(
+        return EventColumns(
             id=self.id[rows],
             tenant=self.tenant[rows],
             model=self.model[rows],
@@ -31,19 +31,19 @@ class Columns(NamedTuple):
             value=self.value[rows],
         )
 
-    def put(self, rows: NDArray[Any], other: Columns) -> None:
+    def put(self, rows: NDArray[Any], other: EventColumns) -> None:
         mine: tuple[NDArray[Any], ...] = self
         for column, theirs in zip(mine, other, strict=True):
             column[rows] = theirs
 
 
-class History:
+class EventHistory:
     """The last ``capacity`` events, and for each the nearest one at or before it that counts."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._repeatable = np.zeros(capacity, np.int64)
-        self._columns = Columns(
+        self._columns = EventColumns(
             id=np.zeros((capacity, 2), np.uint64),
             tenant=np.zeros(capacity, np.int32),
             model=np.zeros(capacity, np.int32),
@@ -54,7 +54,7 @@ class History:
         )
 
     def append(
-        self, index: NDArray[np.int64], columns: Columns, repeatable: NDArray[np.int64]
+        self, index: NDArray[np.int64], columns: EventColumns, repeatable: NDArray[np.int64]
     ) -> None:
         """Events ``index``, which follow the last ones; event i may be repeated as
         ``repeatable[i]``."""
@@ -62,7 +62,7 @@ class History:
         self._columns.put(rows, columns)
         self._repeatable[rows] = repeatable
 
-    def repeat(self, index: NDArray[np.int64]) -> Columns:
+    def repeat(self, index: NDArray[np.int64]) -> EventColumns:
         """For each event the one that a duplicate of it repeats."""
         source = self._repeatable[index % self._capacity]
         return self._columns.take(source % self._capacity)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.records.bad_records import TimestampInFuture
-from streams.dev.workload.columns import Columns, History
+from streams.dev.workload.columns import EventColumns, EventHistory
 from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.poison import POISONS
 from streams.dev.workload.shape import Workload
@@ -46,7 +46,7 @@ def metric_name(number: int) -> str:
     return f"metric-{number:02d}"
 
 
-class Block(NamedTuple):
+class EventBlock(NamedTuple):
     """Consecutive records, as the columns a producer's ``send_many`` takes."""
 
     keys: list[bytes]
@@ -66,18 +66,20 @@ class Generator:
         self.oracle = Oracle(self._tenants, self._models, self._metrics)
         self._tenant_cdf = _tenant_cdf(workload)
         self._draws = _Draws(workload)
-        self._history = History(workload.duplicate_lag_events + _HISTORY_SLACK + BLOCK_EVENTS_MAX)
+        self._history = EventHistory(
+            workload.duplicate_lag_events + _HISTORY_SLACK + BLOCK_EVENTS_MAX
+        )
         self._next = 0
         self._repeatable = 0
 
-    def blocks(self, events: int, block_events: int = BLOCK_EVENTS) -> Iterator[Block]:
+    def blocks(self, events: int, block_events: int = BLOCK_EVENTS) -> Iterator[EventBlock]:
         """The next ``events`` events, in blocks of at most ``block_events``."""
         while events > 0:
             size = min(events, block_events)
             yield self.block(size)
             events -= size
 
-    def block(self, size: int) -> Block:
+    def block(self, size: int) -> EventBlock:
         """The next ``size`` events, at most `BLOCK_EVENTS_MAX`."""
         assert 0 < size <= BLOCK_EVENTS_MAX
         index = np.arange(self._next, self._next + size)
@@ -96,7 +98,7 @@ class Generator:
         kind[index == 0] = _ORDINARY
         return kind
 
-    def _draw_columns(self, index: NDArray[np.int64], kind: NDArray[np.int64]) -> Columns:
+    def _draw_columns(self, index: NDArray[np.int64], kind: NDArray[np.int64]) -> EventColumns:
         shape, draws, size = self.workload, self._draws, len(index)
         shift = draws.shift.random(size)
         ts = float(shape.start_ms) + index * shape.step_ms
@@ -106,7 +108,7 @@ class Generator:
         value = draws.value.lognormal(0, VALUE_SIGMA, size)
         value[draws.sign.random(size) < NEGATIVE_SHARE] *= -1
         tenant = np.searchsorted(self._tenant_cdf, draws.tenant.random(size), side="right")
-        return Columns(
+        return EventColumns(
             id=draws.id.integers(0, 2**64, (size, 2), dtype=np.uint64),
             tenant=tenant.astype(np.int32),
             model=_below(shape.models, draws.model, size),
@@ -116,7 +118,9 @@ class Generator:
             value=value,
         )
 
-    def _repeat(self, index: NDArray[np.int64], kind: NDArray[np.int64], columns: Columns) -> None:
+    def _repeat(
+        self, index: NDArray[np.int64], kind: NDArray[np.int64], columns: EventColumns
+    ) -> None:
         """Make the duplicates of this block copies of earlier events."""
         latest = np.where(kind >= _LATE, index, self._repeatable)
         repeatable = np.maximum.accumulate(np.maximum(latest, self._repeatable))
@@ -128,13 +132,13 @@ class Generator:
         older = index[duplicate] - np.minimum(lag, reach)[duplicate]
         columns.put(duplicate, self._history.repeat(older))
 
-    def _tell_oracle(self, kind: NDArray[np.int64], columns: Columns) -> None:
+    def _tell_oracle(self, kind: NDArray[np.int64], columns: EventColumns) -> None:
         self.oracle.apply(columns.take(kind >= _LATE))
         self.oracle.duplicates += int(np.count_nonzero(kind == _DUPLICATE))
         if future := int(np.count_nonzero(kind == _FUTURE)):
             self.oracle.dead[TimestampInFuture.code] += future
 
-    def _render(self, columns: Columns) -> Block:
+    def _render(self, columns: EventColumns) -> EventBlock:
         tenants, models, metrics, runs = self._tenants, self._models, self._metrics, self._runs
         ids = columns.id.byteswap().tobytes().hex()
         values = [
@@ -152,9 +156,11 @@ class Generator:
                 strict=True,
             )
         ]
-        return Block([self._keys[tenant] for tenant in columns.tenant.tolist()], values)
+        return EventBlock([self._keys[tenant] for tenant in columns.tenant.tolist()], values)
 
-    def _spoil(self, kind: NDArray[np.int64], index: NDArray[np.int64], block: Block) -> Block:
+    def _spoil(
+        self, kind: NDArray[np.int64], index: NDArray[np.int64], block: EventBlock
+    ) -> EventBlock:
         for i in np.flatnonzero(kind == _POISON).tolist():
             # Not by a count of poisons so far: event i must not depend on the block's cut.
             poison = POISONS[int(index[i]) % len(POISONS)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.dev.workload.columns import Columns
+from streams.dev.workload.columns import EventColumns
 
 MINUTE_MS = 60_000
 
@@ -62,7 +62,7 @@ class Oracle:
     def produced(self) -> int:
         return self.applied + self.duplicates + self.dead.total()
 
-    def apply(self, events: Columns) -> None:
+    def apply(self, events: EventColumns) -> None:
         """Events that must be counted exactly once."""
         models, metrics = len(self.models), len(self.metrics)
         tenant = events.tenant.astype(np.int64)

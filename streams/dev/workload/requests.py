@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.core.errors import UsageError
-from streams.dev.workload.generator import Block
+from streams.dev.workload.generator import EventBlock
 
 SHARES_MAX = 0.9
 _RECENT = 2000
@@ -70,11 +70,11 @@ class RequestGenerator:
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
         self._number = 0
 
-    def blocks(self, requests: int, block_requests: int) -> Iterator[Block]:
+    def blocks(self, requests: int, block_requests: int) -> Iterator[EventBlock]:
         """The next ``requests``, in blocks."""
         for begin in range(0, requests, block_requests):
             drawn = [self._next() for _ in range(min(block_requests, requests - begin))]
-            yield Block([key for key, _ in drawn], [value for _, value in drawn])
+            yield EventBlock([key for key, _ in drawn], [value for _, value in drawn])
 
     def _next(self) -> tuple[bytes, bytes]:
         shape, rng, oracle = self._workload, self._rng, self.oracle

@@ -17,7 +17,7 @@ from streams.core.topics.topic import Topic
 from streams.core.words.absent_words import check_body
 from streams.engine.agents.stream_agent import Body, Sink, StreamAgent
 from streams.engine.state.keyed import Default
-from streams.engine.streams.app_table import SetTable, Table
+from streams.engine.streams.app_table import AppTable, SetTable
 from streams.engine.streams.declared_table import DeclaredTable, Keys
 from streams.engine.streams.global_table import GlobalTable
 from streams.engine.streams.stream import Regrouping
@@ -124,9 +124,9 @@ class StreamDeclarations:
         keys: Keys = "record",
         on_window_close: OnClose | None = None,
         **faust: Any,
-    ) -> Table:
+    ) -> AppTable:
         """Declare a key/value table; see streams/engine/streams/declared_table.py and streams/engine/streams/app_table.py."""
-        return Table(
+        return AppTable(
             name,
             default=default,
             value_type=value_type,

@@ -17,7 +17,7 @@ CLOCK_SLACK_S = 1.0
 """File times and process times come from different clocks."""
 
 
-class Worker(msgspec.Struct, frozen=True, kw_only=True):
+class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
     """What one worker process last wrote. ``settled``: lag 0, outbox empty, no live windows."""
 
     pid: int
@@ -31,7 +31,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     degradation: Standing = HEALTHY
 
 
-def live_workers(state: Path) -> list[Worker]:
+def live_workers(state: Path) -> list[LiveWorker]:
     """The workers whose processes live, by slot; a missing folder means none."""
     found = [_read(path) for path in sorted((state / "workers").glob("*.json"))]
     return sorted((worker for worker in found if worker), key=lambda worker: str(worker.slot))
@@ -46,12 +46,12 @@ def member_prefix(state: Path) -> str | None:
         return None
 
 
-def standing(workers: Sequence[Worker]) -> Standing | None:
+def standing(workers: Sequence[LiveWorker]) -> Standing | None:
     """How the worst of these workers stands; None without workers, of whom nothing is known."""
     return worst(worker.degradation for worker in workers) if workers else None
 
 
-def pipeline_settled(workers: Sequence[Worker]) -> bool:
+def pipeline_settled(workers: Sequence[LiveWorker]) -> bool:
     """Whether nothing is left to do: every partition of every source has an owner among the
     live workers, and each worker says that its part is done."""
     owned = {
@@ -68,11 +68,11 @@ def pipeline_settled(workers: Sequence[Worker]) -> bool:
     return bool(wanted) and wanted <= owned and all(worker.settled for worker in workers)
 
 
-def _read(path: Path) -> Worker | None:
+def _read(path: Path) -> LiveWorker | None:
     """None for a file that is being replaced, not of this form, or left by a dead process."""
     try:
         written_s_ago = time.time() - path.stat().st_mtime
-        worker = msgspec.json.decode(path.read_bytes(), type=Worker)
+        worker = msgspec.json.decode(path.read_bytes(), type=LiveWorker)
     except (OSError, msgspec.MsgspecError):
         return None
     process = ProcessIdentity.of(worker.pid)

@@ -15,7 +15,7 @@ from streams.core.telemetry.health_metrics import HealthMetrics
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import Broker
 from streams.engine.health.finding import Severity
-from streams.engine.health.live_workers import Worker, member_prefix
+from streams.engine.health.live_workers import LiveWorker, member_prefix
 from streams.engine.health.observing import observe
 from streams.engine.health.rule import Health, judge
 from streams.engine.health.stall import CommitHistory
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 FRESH_S: Final = 5.0
 INTERVAL_S: Final = 10.0
 
-WorkersKnown = Callable[[], Awaitable[Sequence[Worker]]]
+WorkersKnown = Callable[[], Awaitable[Sequence[LiveWorker]]]
 
 
 class HealthMonitor:

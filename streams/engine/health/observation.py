@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import GroupDescription, LogBounds, TopicPartition
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 
 Stalls: TypeAlias = Mapping[tuple[str, TopicPartition], float]
 
@@ -52,7 +52,7 @@ class Observation:
 
     at_ms: int
     sources: Sequence[SourceObservation]
-    workers: Sequence[Worker] = ()
+    workers: Sequence[LiveWorker] = ()
     local_members: str | None = None
     """What member ids of this host's workers begin with (`member_prefix`); None where none ran."""
     stalls: Stalls = field(default_factory=dict)

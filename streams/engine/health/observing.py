@@ -14,7 +14,7 @@ from streams.core.clock import Clock
 from streams.core.errors import DiaError
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import Admin, Broker, LogReader, TopicPartition
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation, SourceObservation
 
 TIMEOUT_S: Final = 5.0
@@ -25,7 +25,7 @@ _SOURCES_AT_ONCE: Final = 16
 async def observe(
     broker: Broker,
     sources: Iterable[DeclaredSource],
-    workers: Sequence[Worker],
+    workers: Sequence[LiveWorker],
     clock: Clock,
     *,
     local_members: str | None = None,

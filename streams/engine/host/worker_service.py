@@ -36,8 +36,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.topology import Topology
 from streams.core.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
 from streams.engine.agents.job_agent import Agent
-from streams.engine.health.live_workers import Worker as LiveWorker
-from streams.engine.health.live_workers import live_workers
+from streams.engine.health.live_workers import LiveWorker, live_workers
 from streams.engine.health.monitor import HealthMonitor
 from streams.engine.runtime.identity import instance_id
 from streams.engine.runtime.status_file import StatusFile

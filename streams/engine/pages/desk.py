@@ -29,7 +29,7 @@ from streams.core.errors import Pending, RequestRefused
 from streams.core.topics.current_stream import Running, current
 from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.stream_agent import StreamAgent
-from streams.engine.pages.page_tables import Owned, PageScope, PageTables, Place
+from streams.engine.pages.page_tables import KeyPlace, Owned, PageScope, PageTables
 from streams.engine.streams.page import Page, PageRequest, PageResponse, RoutedHandler, Web
 
 PAGE_S: Final = 20.0
@@ -40,10 +40,10 @@ FORWARDED: Final = "x-dia-forwarded"
 log = structlog.get_logger(__name__)
 
 
-class Owners(Protocol):
+class OtherWorkers(Protocol):
     """The other workers."""
 
-    async def ask(self, place: Place, request: PageRequest) -> PageResponse | None:
+    async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
         """The answer of the worker that has the partition; None where none is known."""
         ...
 
@@ -51,7 +51,7 @@ class Owners(Protocol):
 class NoOwners:
     """There are no other workers."""
 
-    async def ask(self, place: Place, request: PageRequest) -> PageResponse | None:
+    async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
         return None
 
 
@@ -65,14 +65,14 @@ class PageDesk:
         groups: Sequence[Owned],
         sending: Running,
         clock: Clock,
-        owners: Owners | None = None,
+        owners: OtherWorkers | None = None,
     ) -> None:
         self._pages = [(compile_path(page.path)[0], page) for page in pages]
         self._agents = [agent for agent in agents if isinstance(agent, StreamAgent)]
         self._groups = groups
         self._sending = sending
         self._clock = clock
-        self._owners: Owners = owners if owners is not None else NoOwners()
+        self._owners: OtherWorkers = owners if owners is not None else NoOwners()
 
     async def answer(self, request: PageRequest) -> PageResponse:
         """Raises `RequestRefused` kinds."""

@@ -12,9 +12,9 @@ import httpx
 import structlog
 
 from streams.core.process.proxies import DIRECT
-from streams.engine.health.live_workers import Worker, live_workers
+from streams.engine.health.live_workers import LiveWorker, live_workers
 from streams.engine.pages.desk import FORWARDED
-from streams.engine.pages.page_tables import Place
+from streams.engine.pages.page_tables import KeyPlace
 from streams.engine.streams.page import PageRequest, PageResponse
 
 ANSWER_S: Final = 30.0
@@ -31,7 +31,7 @@ class WorkersHere:
         self._slot = slot
         self._host = f"[{host}]" if ":" in host else host
 
-    async def ask(self, place: Place, request: PageRequest) -> PageResponse | None:
+    async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
         port = next((worker.pages_port for worker in self._others() if _has(worker, place)), None)
         if port is None:
             return None
@@ -55,11 +55,11 @@ class WorkersHere:
             _own(answer.headers),
         )
 
-    def _others(self) -> list[Worker]:
+    def _others(self) -> list[LiveWorker]:
         return [one for one in live_workers(self._state) if str(one.slot) != str(self._slot)]
 
 
-def _has(worker: Worker, place: Place) -> bool:
+def _has(worker: LiveWorker, place: KeyPlace) -> bool:
     wanted: dict[str, Any] = {**place._asdict(), "phase": "ready"}
     return worker.pages_port is not None and any(
         wanted.items() <= held.items() for held in worker.partitions

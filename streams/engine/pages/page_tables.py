@@ -25,7 +25,7 @@ COMMIT_WAIT_S: Final = 15.0
 _LOOK_S: Final = 0.02
 
 
-class Place(NamedTuple):
+class KeyPlace(NamedTuple):
     """Where a key of a table is counted."""
 
     group: str
@@ -76,7 +76,7 @@ class PageTables(Mapping[str, "PageTable"]):
     def __len__(self) -> int:
         return len(self._agent_of)
 
-    def place(self, table: str, key: Key) -> Place | None:
+    def place(self, table: str, key: Key) -> KeyPlace | None:
         """Where ``key`` is counted; None while it is not known how many partitions there are."""
         agent = self._agent_of[table]
         group = self._groups.get(agent.group)
@@ -84,9 +84,9 @@ class PageTables(Mapping[str, "PageTable"]):
         raw = record_key(key)
         if not count or raw is None:
             return None
-        return Place(agent.group, agent.source.name, partition_of(raw, count))
+        return KeyPlace(agent.group, agent.source.name, partition_of(raw, count))
 
-    def part(self, table: str, place: Place) -> KeyedTable | None:
+    def part(self, table: str, place: KeyPlace) -> KeyedTable | None:
         """The part of a table in a partition of this process; None where it has none, or it is not
         open."""
         for held in self._held(table):

@@ -19,7 +19,7 @@ from streams.core.clock import Clock
 from streams.core.errors import ProcessDied
 from streams.core.job_refusals import SimulationFailed, SimulationTimeout
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
-from streams.engine.pool.worker_process import WorkerProcess
+from streams.engine.pool.worker_process import PoolProcess
 
 _START_TIMEOUT_S = 60.0
 _STARTS_MAX = 3
@@ -41,8 +41,8 @@ class ProcessPool:
         self._memory_bytes = memory_bytes
         self._clock = clock
         self._slots = asyncio.Semaphore(size)
-        self._idle: list[WorkerProcess] = []
-        self._busy: set[WorkerProcess] = set()
+        self._idle: list[PoolProcess] = []
+        self._busy: set[PoolProcess] = set()
         self._closed = False
 
     @property
@@ -76,7 +76,7 @@ class ProcessPool:
                     await worker.kill()
             return answer
 
-    async def _take(self) -> WorkerProcess:
+    async def _take(self) -> PoolProcess:
         while self._idle:
             worker = self._idle.pop()
             if worker.alive:
@@ -84,7 +84,7 @@ class ProcessPool:
             await worker.kill()
         for _ in range(_STARTS_MAX):
             try:
-                start = WorkerProcess.start(self._entry, self._memory_bytes)
+                start = PoolProcess.start(self._entry, self._memory_bytes)
                 return await Deadline(self._clock, _START_TIMEOUT_S).wait(start)
             except (ProcessDied, DeadlinePassed, OSError, SimulationFailed) as error:
                 log.warning("pool_process_not_started", why=str(error))

@@ -16,7 +16,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 """The pool has as many processes as it may use processors: threads inside would only contend."""
 
 
-class WorkerProcess:
+class PoolProcess:
     """Serves one job at a time; after anything but an answer it is good for `kill` only."""
 
     def __init__(self, process: Process) -> None:
@@ -24,7 +24,7 @@ class WorkerProcess:
         self.jobs = 0
 
     @classmethod
-    async def start(cls, entry: str, memory_bytes: int) -> WorkerProcess:
+    async def start(cls, entry: str, memory_bytes: int) -> PoolProcess:
         """A fresh interpreter (spawned, never forked: a fork would inherit threads' locks and
         the parent's sockets) that has imported ``entry``. Raises `ProcessDied`."""
         process = await asyncio.create_subprocess_exec(

@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-class Last(msgspec.Struct, kw_only=True):
+class LastRun(msgspec.Struct, kw_only=True):
     """What the journal says of one job: its newest entry, and the newest that ended."""
 
     newest: Entry
@@ -59,11 +59,11 @@ async def entries(reader: LogReader, schedule: TopicPartition) -> list[Entry]:
     return found
 
 
-def last_of_each(journal: list[Entry]) -> dict[str, Last]:
+def last_of_each(journal: list[Entry]) -> dict[str, LastRun]:
     """By job."""
-    found: dict[str, Last] = {}
+    found: dict[str, LastRun] = {}
     for entry in journal:
-        last = found.setdefault(entry.job, Last(newest=entry))
+        last = found.setdefault(entry.job, LastRun(newest=entry))
         last.newest = entry
         if entry.kind == "ended":
             last.ended = entry

@@ -19,7 +19,7 @@ from streams.engine.schedule.job import Findings, ScheduledJob
 from streams.engine.schedule.journal import (
     Entry,
     Kind,
-    Last,
+    LastRun,
     entries,
     last_of_each,
     record,
@@ -65,7 +65,7 @@ class Term:
         self._metrics = metrics
         self._producer: TransactionalProducer = broker.transactional_producer(leader_id(topology))
         self._schedule = schedule_of(topology)
-        self._known: dict[str, Last] = {}
+        self._known: dict[str, LastRun] = {}
 
     async def serve(self) -> None:
         """Lead until cancelled. Raises `ProducerFenced` once somebody else leads, `CommitInDoubt`
@@ -153,7 +153,7 @@ class Term:
             raise CommitInDoubt(
                 f"an entry of {job.name} took longer than {COMMIT_TIMEOUT_S:g} s"
             ) from late
-        last = self._known.setdefault(job.name, Last(newest=entry))
+        last = self._known.setdefault(job.name, LastRun(newest=entry))
         last.newest = entry
         if kind == "ended":
             last.ended = entry

@@ -20,7 +20,7 @@ _LEAST_REWRITE_SHARE = 16
 """A commit writes anew at least this part of the slack, so that a long log shrinks soon."""
 
 
-class Place(NamedTuple):
+class EntryPlace(NamedTuple):
     """Where the newest entry of a key lies: offset of its part, bytes appended before it in all
     of the log, its own bytes."""
 
@@ -35,7 +35,7 @@ class LiveKeys:
 
     def __init__(self, slack_bytes: int) -> None:
         self._slack_bytes = slack_bytes
-        self._places: dict[bytes, Place] = {}
+        self._places: dict[bytes, EntryPlace] = {}
         self.live_bytes = 0
         self.written_bytes = 0
 
@@ -56,9 +56,11 @@ class LiveKeys:
                 return place.offset
         return end
 
-    def applied(self, offset: int, entries: Iterable[Entry]) -> list[tuple[bytes, Place | None]]:
+    def applied(
+        self, offset: int, entries: Iterable[Entry]
+    ) -> list[tuple[bytes, EntryPlace | None]]:
         """Entries of the part at ``offset`` were committed. Returns where each key now lies."""
-        places: list[tuple[bytes, Place | None]] = []
+        places: list[tuple[bytes, EntryPlace | None]] = []
         for key, value in entries:
             before = self._places.pop(key, None)
             if before is not None:
@@ -66,13 +68,13 @@ class LiveKeys:
             size = entry_bytes(key, value)
             place = None
             if value is not None:
-                place = self._places[key] = Place(offset, self.written_bytes, size)
+                place = self._places[key] = EntryPlace(offset, self.written_bytes, size)
                 self.live_bytes += size
             self.written_bytes += size
             places.append((key, place))
         return places
 
-    def load(self, places: Iterable[tuple[bytes, Place]], written_bytes: int) -> None:
+    def load(self, places: Iterable[tuple[bytes, EntryPlace]], written_bytes: int) -> None:
         """Start from the places a store remembers, in any order."""
         self._places = dict(sorted(places, key=lambda item: item[1].before_bytes))
         self.live_bytes = sum(place.size_bytes for place in self._places.values())

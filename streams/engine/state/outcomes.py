@@ -51,7 +51,7 @@ class Remembered(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return len(self.body) + 4 * (len(self.tenant) + len(self.key)) + _ROW_BYTES
 
 
-class First(Protocol):
+class FirstRequest(Protocol):
     """The first request of a key, running or finished: when it was appended, and its log time."""
 
     @property
@@ -104,7 +104,7 @@ class Outcomes:
         self._add(row)
         self._fresh.append(row)
 
-    def repeats(self, append_ms: int, horizon_ms: int, first: First) -> bool:
+    def repeats(self, append_ms: int, horizon_ms: int, first: FirstRequest) -> bool:
         """Whether a request of this append time and horizon comes early enough to repeat ``first``
         of its key."""
         return append_ms - first.append_ms <= self._ttl_ms and first.log_ms >= horizon_ms

@@ -27,7 +27,7 @@ _WITHOUT_MEANING = frozenset(
 topic, and its state is MessagePack."""
 
 
-class Table(DeclaredTable):
+class AppTable(DeclaredTable):
     """See `DeclaredTable`. Arguments of Faust's ``app.Table`` are taken where they have a meaning
     here, and passed over where they need none; for others `UnsupportedByDia` is raised."""
 

@@ -27,7 +27,7 @@ from streams.core.topics.current_stream import current
 from streams.core.topics.topic import Topic
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table_values import Key
-from streams.engine.streams.app_table import Table
+from streams.engine.streams.app_table import AppTable
 from streams.engine.streams.stream import Stream
 
 
@@ -60,7 +60,7 @@ class Writing(Protocol):
     def group(self) -> str: ...
 
 
-class GlobalTable(Table):
+class GlobalTable(AppTable):
     """See the module docstring."""
 
     writer: Writing | None = None

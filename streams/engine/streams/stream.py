@@ -54,7 +54,7 @@ class Event(NamedTuple):
         return dict(self.message.headers)
 
 
-class Feed(Protocol):
+class PartitionFeed(Protocol):
     """The partition that a stream reads. ``items[at:until]`` are events that may be given without
     asking `more`; ``given`` rows from ``at`` on are being processed."""
 
@@ -110,7 +110,7 @@ class Stream:
     """See the module docstring. ``tables`` are the partition's instances, by name."""
 
     def __init__(
-        self, feed: Feed, tables: Mapping[str, Any], regrouping: Regrouping | None = None
+        self, feed: PartitionFeed, tables: Mapping[str, Any], regrouping: Regrouping | None = None
     ) -> None:
         self.tables = tables
         self._regrouping = regrouping

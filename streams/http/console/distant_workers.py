@@ -18,7 +18,7 @@ import structlog
 from streams.core.clock import Clock
 from streams.core.errors import UsageError
 from streams.core.process.proxies import DIRECT
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ WORKERS_MAX: Final = 256
 _ANSWER_S: Final = 2.0
 
 
-class DistantWorker(Worker, frozen=True, kw_only=True):
+class DistantWorker(LiveWorker, frozen=True, kw_only=True):
     """``host`` is what it calls its host; ``address`` is where it was asked."""
 
     host: str = ""

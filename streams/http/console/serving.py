@@ -28,7 +28,7 @@ from streams.core.telemetry.health import HealthServer, HealthState, PartitionCo
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import Broker
 from streams.engine.app.app import App
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.monitor import HealthMonitor
 from streams.http.console.answers import Answers
 from streams.http.console.app import Console, console_app
@@ -170,7 +170,7 @@ class ConsoleProcess:
             await self._caches.close()
             await self._shards.close()
 
-    async def _known_workers(self) -> Sequence[Worker]:
+    async def _known_workers(self) -> Sequence[LiveWorker]:
         return await asyncio.to_thread(self._workers.live)
 
     async def _sample_freshness(self) -> None:

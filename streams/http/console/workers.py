@@ -18,7 +18,7 @@ from streams.connect.cache.recent import Recent
 from streams.core.clock import Clock
 from streams.core.process.proxies import DIRECT
 from streams.core.telemetry.declaring import PREFIX
-from streams.engine.health.live_workers import Worker, live_workers
+from streams.engine.health.live_workers import LiveWorker, live_workers
 from streams.http.console.distant_workers import DistantWorker, DistantWorkers
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Sample(NamedTuple):
 class Survey:
     """``samples`` by name, of `READ`; a worker that does not answer has none."""
 
-    workers: list[Worker]
+    workers: list[LiveWorker]
     samples: Mapping[str, list[Sample]] = field(default_factory=dict)
 
     def of(self, name: str, **labels: str) -> Iterator[Sample]:
@@ -85,7 +85,7 @@ class Workers:
         self._http: httpx.AsyncClient | None = None
         self._recent = Recent(self._ask, FRESH_S, clock)
 
-    def live(self) -> list[Worker]:
+    def live(self) -> list[LiveWorker]:
         here = live_workers(self._state)
         return here if self._distant is None else [*here, *self._distant.live]
 
@@ -113,7 +113,7 @@ class Workers:
                     samples[name].append(Sample(str(worker.slot), sample.labels, sample.value))
         return Survey(workers, samples)
 
-    async def _text(self, http: httpx.AsyncClient, worker: Worker) -> str:
+    async def _text(self, http: httpx.AsyncClient, worker: LiveWorker) -> str:
         if worker.http_port is None:
             return ""
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from agents.app import app
 from streams.connect.sinks import migration, schema
-from streams.connect.sinks.migration import State
+from streams.connect.sinks.migration import MigrationState
 from streams.connect.sinks.view_source import WINDOWS, ViewSource
 from streams.core.errors import RefusedBySafety
 from streams.core.rows.clickhouse_table import ClickHouseTable
@@ -26,7 +26,9 @@ def test_migrating_again_does_nothing(settings: Settings, servers: list[schema.S
     """`dia up` and every worker start may run it."""
     for server in servers:
         assert server.migrator.apply() == []
-        assert {standing.state for standing in server.migrator.standings()} == {State.APPLIED}
+        assert {standing.state for standing in server.migrator.standings()} == {
+            MigrationState.APPLIED
+        }
 
 
 def test_a_changed_setting_runs_its_migration_again(
@@ -190,7 +192,7 @@ def test_another_form_of_a_table_that_holds_rows_is_refused(declared, change, wh
     changed = declared(replace(SALES, **change))
     with pytest.raises(RefusedBySafety, match=why):
         changed.migrator.apply()
-    pending = [s.label for s in changed.migrator.standings() if s.state is State.PENDING]
+    pending = [s.label for s in changed.migrator.standings() if s.state is MigrationState.PENDING]
     assert "T__sales" in pending
 
 

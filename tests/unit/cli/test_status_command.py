@@ -15,7 +15,7 @@ from streams.cli import kafka, main
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.errors import BrokerUnavailable
-from streams.engine.health.live_workers import Worker, live_workers, pipeline_settled
+from streams.engine.health.live_workers import LiveWorker, live_workers, pipeline_settled
 from streams.operate.topics.topics import wanted_topics
 
 
@@ -183,7 +183,7 @@ def test_a_file_of_another_form_is_ignored(home, content):
 def test_settled_needs_every_partition_held_and_every_worker_done(said, settled):
     """No workers have nothing left to do either, and a partition without an owner waits."""
     workers = [
-        Worker(pid=1, slot=slot, settled=each, partitions=_held(slot), sources=[SOURCE])
+        LiveWorker(pid=1, slot=slot, settled=each, partitions=_held(slot), sources=[SOURCE])
         for slot, each in enumerate(said)
     ]
     assert pipeline_settled(workers) is settled

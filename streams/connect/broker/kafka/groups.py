@@ -17,7 +17,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
-from streams.core.types import GroupDescription, GroupMember, TopicPartition
+from streams.core.types import GroupDescription, MemberDescription, TopicPartition
 
 GROUP_ID_NOT_FOUND = 69
 _SETTLED = frozenset({"Stable", "Empty", "Dead"})
@@ -99,7 +99,9 @@ def description(group: str, answered: Any) -> GroupDescription:
             group,
             stable=stable,
             members=tuple(
-                GroupMember(member_id, instance_id or "", _assigned(raw) if stable else frozenset())
+                MemberDescription(
+                    member_id, instance_id or "", _assigned(raw) if stable else frozenset()
+                )
                 for member_id, instance_id, _client, _host, _metadata, raw in members
             ),
         )

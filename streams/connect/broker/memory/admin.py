@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from streams.connect.broker.memory.cluster import Cluster, Topic
+from streams.connect.broker.memory.cluster import Cluster, MemoryTopic
 from streams.connect.broker.memory.faults import COORDINATOR_REFUSALS
 from streams.connect.broker.memory.log import Log
 from streams.connect.broker.memory.reader import ANSWER_TIMEOUT_S, ASK_AGAIN_S
@@ -31,7 +31,7 @@ class MemoryAdmin:
             if topic.name not in self._cluster.topics:
                 logs = [Log(TopicPartition(topic.name, n)) for n in range(topic.partitions)]
                 # One broker: -1 asks for its default, and it has no place for a second replica.
-                self._cluster.topics[topic.name] = Topic(
+                self._cluster.topics[topic.name] = MemoryTopic(
                     logs, max(1, topic.replication_factor), dict(topic.config)
                 )
                 self._rebalance_subscribers(topic.name)
@@ -94,7 +94,7 @@ class MemoryAdmin:
     async def close(self) -> None:
         return None
 
-    def _topic(self, name: str) -> Topic:
+    def _topic(self, name: str) -> MemoryTopic:
         if name not in self._cluster.topics:
             raise UnknownTopic(f"topic {name} does not exist. Run `dia topics apply`.")
         return self._cluster.topics[name]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from streams.connect.broker.memory.faults import UNSTABLE_OFFSET_COMMIT, Call, Faults, SpoiledRead
-from streams.connect.broker.memory.group import Group
-from streams.connect.broker.memory.log import Entry, Log
+from streams.connect.broker.memory.group import MemoryGroup
+from streams.connect.broker.memory.log import Log, LogEntry
 from streams.connect.broker.memory.replicas import Replicas
 from streams.connect.broker.memory.transactions import TransactionCoordinator
 from streams.core.clock import Clock
@@ -33,7 +33,7 @@ class FetchAnswer(NamedTuple):
 
 
 @dataclass(slots=True)
-class Topic:
+class MemoryTopic:
     """A topic's logs, by partition, and the configuration set on it."""
 
     logs: list[Log]
@@ -49,8 +49,8 @@ class Cluster:
         self.cluster_id = "memory"
         self.signal = WakeSignal(clock)
         self.faults = Faults(clock, self.signal.notify)
-        self.topics: dict[str, Topic] = {}
-        self.groups: dict[str, Group] = {}
+        self.topics: dict[str, MemoryTopic] = {}
+        self.groups: dict[str, MemoryGroup] = {}
         self.replicas = Replicas(clock, marker_delay_s)
         self.transactions = TransactionCoordinator(
             clock, self.commit_offsets, self.faults.take_extra_marker, self.replicas
@@ -65,9 +65,9 @@ class Cluster:
             raise UnknownTopic(f"{tp} does not exist. Run `dia topics apply`.")
         return self.topics[tp.topic].logs[tp.partition]
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> MemoryGroup:
         if name not in self.groups:
-            self.groups[name] = Group(self.partitions, self.clock.monotonic)
+            self.groups[name] = MemoryGroup(self.partitions, self.clock.monotonic)
         return self.groups[name]
 
     def fetch(
@@ -118,7 +118,7 @@ class Cluster:
         value: bytes | None,
         headers: Headers,
         timestamp_ms: int | None,
-    ) -> Entry:
+    ) -> LogEntry:
         """The record as the topic would store it. `TooLarge` above ``max.message.bytes``."""
         config = self.topics[tp.topic].config
         limit = int(config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
@@ -129,7 +129,7 @@ class Cluster:
         append_time = config.get("message.timestamp.type") == "LogAppendTime"
         if append_time or timestamp_ms is None:
             timestamp_ms = self.clock.now_ms()
-        return Entry(timestamp_ms, key, value, headers, append_time=append_time)
+        return LogEntry(timestamp_ms, key, value, headers, append_time=append_time)
 
     async def call(self, kind: Call) -> None:
         """A client's call arrives: let due faults strike and overdue things expire."""

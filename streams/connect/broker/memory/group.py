@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from streams.core.types import CommittedOffset, GroupDescription, GroupMember, TopicPartition
+from streams.core.types import CommittedOffset, GroupDescription, MemberDescription, TopicPartition
 
 REBALANCE_TIMEOUT_S = 60.0
 """A member whose revocation never ends must not hold the group for ever."""
@@ -31,7 +31,7 @@ class Member:
     """Set while no heartbeats come."""
 
 
-class Group:
+class MemoryGroup:
     """Members, their partitions, and the group's committed offsets."""
 
     def __init__(self, partitions: Callable[[str], int], monotonic: Callable[[], float]) -> None:
@@ -118,7 +118,7 @@ class Group:
             name,
             stable=stable,
             members=tuple(
-                GroupMember(
+                MemberDescription(
                     member.member_id,
                     member.instance_id,
                     member.assignment if stable else frozenset(),

@@ -15,7 +15,7 @@ from streams.core.types import Headers, OffsetOutOfRange, RecordBatch, TopicPart
 
 
 @dataclass(slots=True)
-class Entry:
+class LogEntry:
     """What one offset holds. A control marker, like an aborted record, is not ``delivered``.
 
     ``append_time``: the broker wrote the timestamp, under leader ``epoch``.
@@ -37,7 +37,7 @@ class Log:
     def __init__(self, tp: TopicPartition) -> None:
         self.tp = tp
         self.start_offset = 0
-        self._entries: list[Entry] = []
+        self._entries: list[LogEntry] = []
         self._open: dict[int, list[int]] = {}
         self._committing: set[int] = set()
         self._spoilt: list[range] = []
@@ -64,7 +64,7 @@ class Log:
         """Its transaction is committed; the marker comes later."""
         self._committing.add(producer_id)
 
-    def append(self, entry: Entry, producer_id: int | None = None) -> int:
+    def append(self, entry: LogEntry, producer_id: int | None = None) -> int:
         """Append a record and return its offset; a ``producer_id`` opens a transaction here."""
         offset = self._add(entry)
         if producer_id is not None:
@@ -77,7 +77,7 @@ class Log:
             if not committed and offset >= self.start_offset:
                 self._entries[offset - self.start_offset].delivered = False
         self._committing.discard(producer_id)
-        self._add(Entry(timestamp_ms, None, None, (), delivered=False, control=True))
+        self._add(LogEntry(timestamp_ms, None, None, (), delivered=False, control=True))
 
     def lose_end(self, count: int) -> None:
         """Lose the last ``count`` entries, as with a leader that died before others had them."""
@@ -101,7 +101,7 @@ class Log:
         """Every batch that cannot be opened."""
         return list(self._spoilt)
 
-    def _add(self, entry: Entry) -> int:
+    def _add(self, entry: LogEntry) -> int:
         if self.high_watermark < self._reached:
             # The leader that had the rest is gone: another one leads, in an epoch of its own.
             self._epoch += 1

@@ -1,6 +1,6 @@
 """The readers as a process of their own: they must not take the time of what they measure.
 
-``python -m streams.dev.bench.crowd.child``: reads a `Task` as one line of JSON, says "ready", waits for
+``python -m streams.dev.bench.crowd.child``: reads a `CrowdTask` as one line of JSON, says "ready", waits for
 any other line, lets all readers read, and writes what they `Met` as JSON.
 """
 
@@ -23,7 +23,7 @@ CONNECTIONS = 6
 """A browser has no more to one server."""
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class CrowdTask(msgspec.Struct, frozen=True, kw_only=True):
     """``people`` are (token, tenant, bound); they arrive within ``arrival_s`` and then all read
     for ``seconds``."""
 
@@ -44,7 +44,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
 
 
-async def read_all(task: Task) -> Met:
+async def read_all(task: CrowdTask) -> Met:
     """Every reader, from its arrival to the common end."""
     heard, rng, began_s = Heard(), random.Random(task.seed), time.process_time()
 
@@ -75,7 +75,7 @@ async def read_all(task: Task) -> Met:
 
 
 def main() -> None:
-    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=CrowdTask)
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     if sys.stdin.buffer.readline():

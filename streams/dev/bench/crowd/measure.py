@@ -20,7 +20,7 @@ from streams.connect.access.tokens import Role, TokenFile
 from streams.core.errors import CommandError
 from streams.dev.bench import exactness, open_loop
 from streams.dev.bench.case import Case
-from streams.dev.bench.crowd.child import READY, Met, Task
+from streams.dev.bench.crowd.child import READY, CrowdTask, Met
 from streams.dev.bench.crowd.reader import STREAM, THINK_S
 from streams.dev.bench.crowd.record import Crowd, lag_of, times_of
 from streams.dev.bench.machine import this_machine, versions
@@ -64,7 +64,7 @@ def _console(rig: Rig) -> CommandProcess:
     return CommandProcess("console", [*DIA, "console", "--port", "0"], environ=rig.environ, log=log)
 
 
-def _task(rig: Rig, url: str, readers: int) -> Task:
+def _task(rig: Rig, url: str, readers: int) -> CrowdTask:
     file, now_ms = TokenFile.of(rig.home), rig.clock.now_ms()
     people = []
     for number in range(readers):
@@ -72,7 +72,7 @@ def _task(rig: Rig, url: str, readers: int) -> Task:
         role = Role.READ if bound else Role.ADMIN
         _, token = file.create(tenant=tenant if bound else None, role=role, now_ms=now_ms)
         people.append((token, tenant, bound))
-    return Task(
+    return CrowdTask(
         url=url,
         people=people,
         arrival_s=ARRIVAL_S,
@@ -81,7 +81,9 @@ def _task(rig: Rig, url: str, readers: int) -> Task:
     )
 
 
-async def _measured(rig: Rig, process: WorkerProcess, console: CommandProcess, task: Task) -> Crowd:
+async def _measured(
+    rig: Rig, process: WorkerProcess, console: CommandProcess, task: CrowdTask
+) -> Crowd:
     case, started_at = rig.case, datetime.now(UTC).isoformat()
     rate, seconds = case.rate_per_s or 0, case.seconds or 0
     rig.talk.say("making the events")
@@ -138,7 +140,7 @@ async def _measured(rig: Rig, process: WorkerProcess, console: CommandProcess, t
     )
 
 
-async def _child(task: Task) -> asyncio.subprocess.Process:
+async def _child(task: CrowdTask) -> asyncio.subprocess.Process:
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streams.dev.bench.crowd.child"),
         stdin=asyncio.subprocess.PIPE,

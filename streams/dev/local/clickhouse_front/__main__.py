@@ -14,7 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from streams.dev.local.clickhouse_front.credentials import Credentials
-from streams.dev.local.clickhouse_front.engine import Engine
+from streams.dev.local.clickhouse_front.engine import ChdbEngine
 from streams.dev.local.clickhouse_front.errors import StatementFailed
 from streams.dev.local.clickhouse_front.server import LOG, Front
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         credentials = Credentials(options.user, options.password_file)
-        engine = Engine(options.path, options.database, options.memory_bytes)
+        engine = ChdbEngine(options.path, options.database, options.memory_bytes)
     except (OSError, StatementFailed) as error:
         return _refuse(f"the shard at {options.path} cannot start: {error}")
     front = Front(engine, credentials)

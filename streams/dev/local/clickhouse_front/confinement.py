@@ -74,7 +74,7 @@ _COLLECTION: Final = re.compile(rb"dia_shard_[0-9]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
 
 
-class Token(NamedTuple):
+class StatementToken(NamedTuple):
     """A part of a statement that is no space and no comment: ``name`` is a word or the inside of a
     quoted name in lower case, "" for another token."""
 
@@ -82,7 +82,7 @@ class Token(NamedTuple):
     text: bytes
 
 
-def check(tokens: Sequence[Token]) -> None:
+def check(tokens: Sequence[StatementToken]) -> None:
     """Raises `StatementFailed` for a statement that reaches farther than it may."""
     if tokens and tokens[0].name in {"backup", "restore"}:
         raise _denied(f"{tokens[0].name.upper()} is not served here.")
@@ -107,7 +107,7 @@ def check_setting(name: str, value: str) -> None:
         )
 
 
-def _check_word(tokens: Sequence[Token], at: int, follows: bytes) -> None:
+def _check_word(tokens: Sequence[StatementToken], at: int, follows: bytes) -> None:
     match tokens[at].name:
         case "engine":
             _check_engine(tokens, at)
@@ -123,7 +123,7 @@ def _check_word(tokens: Sequence[Token], at: int, follows: bytes) -> None:
             raise _denied("The database default is the file system here.")
 
 
-def _check_call(tokens: Sequence[Token], at: int) -> None:
+def _check_call(tokens: Sequence[StatementToken], at: int) -> None:
     name = tokens[at].name
     if "\\" in name:
         raise _denied("The name of a function is written without escapes here.")
@@ -143,7 +143,7 @@ def _check_call(tokens: Sequence[Token], at: int) -> None:
         raise _denied(f"A dictionary's source is one of {', '.join(sorted(SOURCES))}.")
 
 
-def _check_engine(tokens: Sequence[Token], at: int) -> None:
+def _check_engine(tokens: Sequence[StatementToken], at: int) -> None:
     rest = tokens[at + 1 : at + 3]
     named = rest[1:] if rest and rest[0].text == b"=" else rest
     name = named[0].name if named else ""

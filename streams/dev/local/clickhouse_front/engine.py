@@ -20,7 +20,7 @@ from chdb.session import Session
 
 from streams.dev.local.clickhouse_front import engine_config
 from streams.dev.local.clickhouse_front.errors import StatementFailed, from_engine
-from streams.dev.local.clickhouse_front.sessions import Sessions
+from streams.dev.local.clickhouse_front.sessions import StatementSessions
 from streams.dev.local.clickhouse_front.settings import quoted, set_clause
 from streams.dev.local.clickhouse_front.statements import Insert
 
@@ -52,7 +52,7 @@ class Summary:
     elapsed_ns: int = 0
 
 
-class Engine:
+class ChdbEngine:
     """One chDB data folder, opened by this process alone.
 
     Raises `StatementFailed` for whatever chDB raises, from every method but `close`.
@@ -70,7 +70,7 @@ class Engine:
             self._root.query(f"CREATE DATABASE IF NOT EXISTS {quoted(database)}")
             self.version = self._scalar("version()")
             self.timezone = self._scalar("timezone()")
-        self.sessions = Sessions(self._open)
+        self.sessions = StatementSessions(self._open)
 
     def insert(self, call: Call, insert: Insert) -> Summary:
         """Run an INSERT; once it returns, its rows are stored.

@@ -19,7 +19,7 @@ SISTER_COMMENT = "dia_sister"
 T = TypeVar("T")
 
 
-class Lane:
+class StatementLane:
     """``threads`` statements at a time, at most ``waiting_max`` more in the queue."""
 
     def __init__(self, name: str, threads: int, waiting_max: int) -> None:

@@ -36,7 +36,7 @@ _STREAMED = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class FrontLimits:
     """What one front takes and gives at most, in bytes."""
 
     body_bytes: int = 128 << 20
@@ -50,7 +50,7 @@ class Limits:
 class BodyBudget:
     """Counts the bytes of all bodies in memory; a body that does not fit is refused (241)."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FrontLimits) -> None:
         self._limits = limits
         self._held_bytes = 0
 
@@ -94,7 +94,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class RequestSources:
     """The parts of a request that name things: URL, form fields and headers."""
 
     query: Mapping[str, str]
@@ -103,12 +103,12 @@ class Sources:
 
 
 def task(
-    sources: Sources,
+    sources: RequestSources,
     body: bytes,
     *,
     readonly: bool,
     defaults: Mapping[str, str],
-    limits: Limits,
+    limits: FrontLimits,
 ) -> Task:
     """Open the body and read the request; blocks as long as decompression takes.
 
@@ -148,7 +148,9 @@ def task(
         statement=statement,
         output_format=output_format,
         streamed=(
-            statement.kind is statements.Kind.SELECT and output_format in _STREAMED and not whole
+            statement.kind is statements.StatementKind.SELECT
+            and output_format in _STREAMED
+            and not whole
         ),
         encoding=reply_encoding(headers.get("Accept-Encoding", "")) if asks_encoding else None,
     )

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from streams.dev.local.clickhouse_front import request as requests
 from streams.dev.local.clickhouse_front.credentials import Credentials
-from streams.dev.local.clickhouse_front.engine import Engine
+from streams.dev.local.clickhouse_front.engine import ChdbEngine
 from streams.dev.local.clickhouse_front.errors import (
     ABORTED,
     NOT_IMPLEMENTED,
@@ -21,9 +21,9 @@ from streams.dev.local.clickhouse_front.errors import (
     StatementFailed,
     from_engine,
 )
-from streams.dev.local.clickhouse_front.lanes import SISTER_COMMENT, Lane
+from streams.dev.local.clickhouse_front.lanes import SISTER_COMMENT, StatementLane
 from streams.dev.local.clickhouse_front.reply import StreamedReply, summary_header, whole
-from streams.dev.local.clickhouse_front.statements import Kind
+from streams.dev.local.clickhouse_front.statements import StatementKind
 
 LOG = logging.getLogger("clickhouse_front")
 DISPLAY_NAME = "dia-chdb"
@@ -45,17 +45,17 @@ class Front:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ChdbEngine,
         credentials: Credentials,
-        limits: requests.Limits | None = None,
+        limits: requests.FrontLimits | None = None,
     ) -> None:
         self._engine = engine
         self._credentials = credentials
-        self._limits = limits or requests.Limits()
+        self._limits = limits or requests.FrontLimits()
         self._bodies = requests.BodyBudget(self._limits)
-        self._inserts = Lane("insert", threads=4, waiting_max=64)
-        self._reads = Lane("read", threads=6, waiting_max=128)
-        self._sisters = Lane("sister", threads=4, waiting_max=128)
+        self._inserts = StatementLane("insert", threads=4, waiting_max=64)
+        self._reads = StatementLane("read", threads=6, waiting_max=128)
+        self._sisters = StatementLane("sister", threads=4, waiting_max=128)
         self._stopping = False
         self.app = web.Application(client_max_size=self._limits.body_bytes)
         self.app.router.add_get("/ping", self._ok)
@@ -126,14 +126,16 @@ class Front:
         else:
             body = await self._bodies.read(request)
         try:
-            sources = requests.Sources(query=request.query, form=form, headers=request.headers)
+            sources = requests.RequestSources(
+                query=request.query, form=form, headers=request.headers
+            )
             task = await self._read(request, body, sources)
             return await self._run(request, headers, task)
         finally:
             self._bodies.release(len(body))
 
     async def _read(
-        self, request: web.Request, body: bytes, sources: requests.Sources
+        self, request: web.Request, body: bytes, sources: requests.RequestSources
     ) -> requests.Task:
         build = partial(
             requests.task,
@@ -166,8 +168,8 @@ class Front:
             LOG.warning("client left its stream: %s", error)
         return reply.response if reply.started else web.Response(headers=headers)
 
-    def _lane(self, task: requests.Task) -> Lane:
-        if task.statement.kind is Kind.INSERT:
+    def _lane(self, task: requests.Task) -> StatementLane:
+        if task.statement.kind is StatementKind.INSERT:
             return self._inserts
         sister = task.call.settings.get("log_comment") == SISTER_COMMENT
         return self._sisters if sister else self._reads
@@ -185,7 +187,7 @@ class Front:
                 f"The result is longer than {self._limits.result_bytes} bytes.",
             )
         headers = {**headers, "X-ClickHouse-Summary": summary_header(summary)}
-        if body or statement.kind is not Kind.COMMAND:
+        if body or statement.kind is not StatementKind.COMMAND:
             headers["X-ClickHouse-Format"] = task.output_format
         return whole(body, headers, task.encoding)
 

@@ -28,7 +28,7 @@ class _Held:
     expires_at: float
 
 
-class Sessions:
+class StatementSessions:
     """At most `SESSIONS_MAX` sessions; one request at a time in each; idle ones expire."""
 
     def __init__(self, open_connection: Callable[[], Session]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from streams.dev.local.clickhouse_front import confinement
-from streams.dev.local.clickhouse_front.confinement import Token
+from streams.dev.local.clickhouse_front.confinement import StatementToken
 from streams.dev.local.clickhouse_front.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, StatementFailed
 
 _TOKEN = re.compile(
@@ -35,7 +35,7 @@ _HEAD_BYTES = 1 << 20
 """A statement with a payload has its FORMAT clause within this many bytes of the start."""
 
 
-class Kind(Enum):
+class StatementKind(Enum):
     """How a statement is run: only SELECT streams in chDB; only an INSERT takes a payload."""
 
     SELECT = "select"
@@ -65,7 +65,7 @@ class Insert:
 class Statement:
     """What to run: ``text``, or ``insert`` where ``kind`` is INSERT."""
 
-    kind: Kind
+    kind: StatementKind
     text: str = ""
     output_format: str | None = None
     insert: Insert | None = None
@@ -120,26 +120,28 @@ def _words(text: bytes) -> Iterator[_Word]:
         seen = True
 
 
-def _tokens(text: bytes) -> list[Token]:
+def _tokens(text: bytes) -> list[StatementToken]:
     """Everything but spaces and comments."""
     found = []
     for token in _TOKEN.finditer(text):
         part = token.group()
         if token.lastgroup == "word":
-            found.append(Token(part.decode().lower(), part))
+            found.append(StatementToken(part.decode().lower(), part))
         elif token.lastgroup == "quoted" and not part.startswith(b"'"):
-            found.append(Token(part[1:-1].decode(errors="replace").lower(), part))
+            found.append(StatementToken(part[1:-1].decode(errors="replace").lower(), part))
         elif token.lastgroup != "skip":
-            found.append(Token("", part))
+            found.append(StatementToken("", part))
     return found
 
 
-def _kind(first: _Word | None) -> Kind:
+def _kind(first: _Word | None) -> StatementKind:
     if first is None:
-        return Kind.COMMAND
+        return StatementKind.COMMAND
     if first.name in {b"SELECT", b"WITH"}:
-        return Kind.SELECT
-    return Kind.READ if first.name in _READS or first.name == b"(" else Kind.COMMAND
+        return StatementKind.SELECT
+    return (
+        StatementKind.READ if first.name in _READS or first.name == b"(" else StatementKind.COMMAND
+    )
 
 
 def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
@@ -169,9 +171,9 @@ def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
                 input_format=head[name.start : name.end].decode(),
                 payload=memoryview(body) if query else memoryview(body)[cut:],
             )
-            return Statement(Kind.INSERT, insert=insert)
+            return Statement(StatementKind.INSERT, insert=insert)
     confinement.check(_tokens(text))
-    return Statement(Kind.COMMAND, text.decode(errors="surrogateescape"))
+    return Statement(StatementKind.COMMAND, text.decode(errors="surrogateescape"))
 
 
 def _output_format(words: list[_Word], text: bytes) -> str | None:

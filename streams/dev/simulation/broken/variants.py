@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.connect.broker.memory.broker import MemoryBroker
-from streams.connect.broker.memory.log import Entry as LogEntry
-from streams.connect.broker.memory.log import Log
+from streams.connect.broker.memory.log import Log, LogEntry
 from streams.connect.broker.memory.producer import MemoryTransactionalProducer, _resolved
 from streams.connect.sinks.rollup_queue import RollUpQueue
 from streams.core.errors import CommitInDoubt, RollUpExpired, TransientError

@@ -42,7 +42,7 @@ from streams.engine.runtime.jobs.gates import Gates, Said
 from streams.engine.runtime.jobs.queue_room import QueueRoom
 from streams.engine.runtime.jobs.request_log import loaded
 from streams.engine.runtime.jobs.tenant_work import TenantWork
-from streams.engine.runtime.jobs.work import GivenUp, Owner, Work, answered_before, refused
+from streams.engine.runtime.jobs.work import GivenUp, Work, WorkOwner, answered_before, refused
 
 _TICK_S = 0.1
 """How soon after a rate, a pause or a gate allows it work starts."""
@@ -121,7 +121,7 @@ class Dispatcher:
         error = SimulationCancelled("the simulation was cancelled by a request of its tenant.")
         self._finish(work, refused(work, error, self._clock.now_ms()))
 
-    def forget(self, owner: Owner) -> None:
+    def forget(self, owner: WorkOwner) -> None:
         """Drop and stop all work of ``owner``; nobody is told."""
         self._stop(lambda work: work.owner is owner)
 

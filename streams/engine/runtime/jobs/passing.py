@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 _DROPPED_MAX: Final = 4096
 
 
-class Read(NamedTuple):
+class ReadRecord(NamedTuple):
     """A record that was read."""
 
     offset: int
@@ -32,8 +32,8 @@ class Passing:
     def __len__(self) -> int:
         return len(self._offsets) - self._dropped
 
-    def __iter__(self) -> Iterator[Read]:
-        return map(Read, self._offsets[self._dropped :], self._append_ms[self._dropped :])
+    def __iter__(self) -> Iterator[ReadRecord]:
+        return map(ReadRecord, self._offsets[self._dropped :], self._append_ms[self._dropped :])
 
     def extend(self, offsets: Iterable[int], append_ms: Iterable[int]) -> None:
         """Records were read, behind all before."""
@@ -41,14 +41,14 @@ class Passing:
         self._append_ms.extend(append_ms)
 
     @property
-    def first(self) -> Read:
-        return Read(self._offsets[self._dropped], self._append_ms[self._dropped])
+    def first(self) -> ReadRecord:
+        return ReadRecord(self._offsets[self._dropped], self._append_ms[self._dropped])
 
     @property
-    def last(self) -> Read:
-        return Read(self._offsets[-1], self._append_ms[-1])
+    def last(self) -> ReadRecord:
+        return ReadRecord(self._offsets[-1], self._append_ms[-1])
 
-    def drop_first(self) -> Read:
+    def drop_first(self) -> ReadRecord:
         """The prefix passes the first one."""
         first = self.first
         self._dropped += 1

@@ -58,7 +58,7 @@ class Known(NamedTuple):
     given_up: GivenUp | None = None
 
 
-class Owner(Protocol):
+class WorkOwner(Protocol):
     """Whose work it is: a partition."""
 
     def done(self, work: Any, outcome: Outcome, given_up: GivenUp | None) -> None:
@@ -77,7 +77,7 @@ class Work:
     """``event`` is None while the request is not in memory. ``needs`` names what the work depends
     on besides a slot."""
 
-    owner: Owner
+    owner: WorkOwner
     event: Any
     ask: Ask
     needs: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ import msgspec
 from streams.core.errors import StoreUnusable
 from streams.core.types import Store, TopicPartition
 from streams.engine.state.changelog import Link, unknown_format
-from streams.engine.state.live_keys import LiveKeys, Place
+from streams.engine.state.live_keys import EntryPlace, LiveKeys
 from streams.engine.state.table import Entry, FiledTable, Table, TableContext, TableSpec
 
 STORE_FORMAT = 6
@@ -88,7 +88,7 @@ class PartitionState:
     async def load(self) -> None:
         """Fill live keys and tables from the store (end of A3), a bounded step at a time."""
         places = [
-            (key[len(PLACE_PREFIX) :], Place(*_PLACE.unpack(place)))
+            (key[len(PLACE_PREFIX) :], EntryPlace(*_PLACE.unpack(place)))
             for key, place in self.store.items(PLACE_PREFIX)
         ]
         self.live.load(places, self.link.written_bytes)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.connect.sinks.shard_claim import Place
+from streams.connect.sinks.shard_claim import ShardPlace
 from streams.core.errors import ShardMapChanged
 from streams.core.rows.built_in_tables import MapIdentity
 
@@ -33,23 +33,23 @@ class Server:
 def test_the_first_claim_stands_and_the_next_agrees():
     """`dia migrate apply` may run any number of times."""
     server = Server()
-    assert server.meet(Place(0, TWO))
-    assert server.meet(Place(0, TWO), writes=False)
+    assert server.meet(ShardPlace(0, TWO))
+    assert server.meet(ShardPlace(0, TWO), writes=False)
 
 
 def test_a_reader_claims_nothing():
     """A question asked with wrong settings must not decide where rows belong."""
     server = Server()
-    assert not server.meet(Place(0, THREE), writes=False)
-    assert server.meet(Place(0, TWO))
+    assert not server.meet(ShardPlace(0, THREE), writes=False)
+    assert server.meet(ShardPlace(0, TWO))
 
 
-@pytest.mark.parametrize("other", [Place(0, THREE), Place(1, TWO)])
+@pytest.mark.parametrize("other", [ShardPlace(0, THREE), ShardPlace(1, TWO)])
 @pytest.mark.parametrize("writes", [True, False])
 def test_another_map_or_another_number_is_refused_with_both_named(other, writes):
     """Two swapped addresses send rows to the wrong shard as surely as another number of shards."""
     server = Server()
-    server.meet(Place(0, TWO))
+    server.meet(ShardPlace(0, TWO))
     with pytest.raises(ShardMapChanged, match=r"shard 0 of 2 shards by hash \[aa\]") as refused:
         server.meet(other, writes=writes)
     assert f"shard {other.shard} of {other.identity.description}" in str(refused.value)
@@ -74,7 +74,7 @@ def test_of_two_maps_that_claim_at_once_at_most_one_is_used(turns):
             return
         used.append(place)
 
-    running = [process(Place(0, TWO)), process(Place(0, THREE))]
+    running = [process(ShardPlace(0, TWO)), process(ShardPlace(0, THREE))]
     for turn in [*turns, 0, 0, 0, 1, 1, 1]:
         next(running[turn], None)
     assert len(used) <= 1

@@ -16,7 +16,7 @@ from streams.core.telemetry import health
 from streams.core.telemetry import pace as pace_module
 from streams.core.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.core.telemetry.metrics import Metrics
-from streams.core.telemetry.pace import Pace
+from streams.core.telemetry.pace import AnswerPace
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ async def test_many_who_ask_for_metrics_share_one_text(served, monkeypatch):
 async def test_an_address_that_asks_too_often_waits_and_is_then_refused():
     """Another address is answered at once meanwhile, and the first one after a moment."""
     clock = VirtualClock()
-    pace = Pace(clock, per_s=10, burst=5, waiting_max=3)
+    pace = AnswerPace(clock, per_s=10, burst=5, waiting_max=3)
     assert all([await pace.turn("a") for _ in range(5)])
     waiting = [asyncio.create_task(pace.turn("a")) for _ in range(4)]
     await asyncio.sleep(0)
@@ -129,7 +129,7 @@ async def test_addresses_that_are_remembered_are_bounded(monkeypatch):
     """Those that were silent make room; while all ask, a new one is refused."""
     monkeypatch.setattr(pace_module, "ADDRESSES_MAX", 2)
     clock = VirtualClock()
-    pace = Pace(clock, per_s=10, burst=5, waiting_max=3)
+    pace = AnswerPace(clock, per_s=10, burst=5, waiting_max=3)
     assert await pace.turn("a")
     assert await pace.turn("b")
     assert not await pace.turn("c")

@@ -29,8 +29,14 @@ from streams.dev.bench.freshness import quantile
 from streams.dev.bench.machine import Machine, this_machine, versions
 from streams.dev.bench.null_sink import NullShards
 from streams.dev.bench.probes import MODEL, Probes
-from streams.dev.bench.processes import ProcessCost, Reading, Watched, cpu_s, others_cores
-from streams.dev.bench.results import Freshness, Outcome, Report, Throughput
+from streams.dev.bench.processes import (
+    CpuReading,
+    ProcessCost,
+    WatchedProcesses,
+    cpu_s,
+    others_cores,
+)
+from streams.dev.bench.results import BenchReport, CaseOutcome, Freshness, Throughput
 from streams.dev.bench.worker import SINKS
 from streams.dev.bench.worker_log import opened
 from streams.dev.bench.worker_metrics import WorkerMetrics
@@ -41,12 +47,12 @@ from streams.dev.workload.shape import Workload
 
 def _outcome(
     rate: int = 100_000, *, exact: bool = True, floor: int | None = 400_000, workload: str = "wide"
-) -> Outcome:
+) -> CaseOutcome:
     found = Throughput(
         events=1_000_000, filled_per_s=90_000, committed_s=9.0, acknowledged_s=10.0,
         events_per_s=rate, rows=600_000, rows_per_s=60_000,
     )  # fmt: skip
-    return Outcome(
+    return CaseOutcome(
         case=Case(workload=workload),
         exact=exact,
         differences=[] if exact else ["windows: sent 10, found 9"],
@@ -58,8 +64,8 @@ def _outcome(
     )
 
 
-def _report(*outcomes: Outcome, machine: str = "one") -> Report:
-    return Report(
+def _report(*outcomes: CaseOutcome, machine: str = "one") -> BenchReport:
+    return BenchReport(
         started_at="2026-11-21T09:00:00.000000+00:00",
         machine=Machine(id=machine, cpu="a cpu", cores=2, memory_gib=24, kernel="6", python="3.11"),
         versions={"dia-streams": "0.1.0"},
@@ -269,8 +275,8 @@ def test_ready_partitions_are_read_from_a_log_of_anything(tmp_path):
 
 def test_costs_are_differences_per_million_events():
     """Start-up is not part of a run."""
-    watched = Watched({"me": os.getpid()})
-    [cost] = watched.costs(Reading({"me": 1.0}, 0.0), Reading({"me": 3.0}, 0.0), 500_000)
+    watched = WatchedProcesses({"me": os.getpid()})
+    [cost] = watched.costs(CpuReading({"me": 1.0}, 0.0), CpuReading({"me": 3.0}, 0.0), 500_000)
     assert (cost.cpu_s, cost.cpu_s_per_million) == (2.0, 4.0)
     assert cost.peak_rss_mib > 0
 
@@ -282,7 +288,7 @@ def test_a_process_that_is_gone_costs_nothing_more():
 
 def test_what_else_ran_is_the_machine_without_us():
     """The reader of a result must see when the machine was not idle."""
-    before, after = Reading({"a": 1.0}, 10.0), Reading({"a": 2.0}, 14.0)
+    before, after = CpuReading({"a": 1.0}, 10.0), CpuReading({"a": 2.0}, 14.0)
     assert others_cores(before, after, 2.0) == 1.5
 
 

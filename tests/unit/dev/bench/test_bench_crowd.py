@@ -12,7 +12,7 @@ from streams.connect.access.tokens import Role, TokenFile
 from streams.core.clock import SystemClock
 from streams.core.settings import Settings
 from streams.dev.bench.crowd import reader
-from streams.dev.bench.crowd.child import Task, read_all
+from streams.dev.bench.crowd.child import CrowdTask, read_all
 from streams.dev.bench.crowd.looks import LOOKS
 from streams.dev.bench.crowd.reader import STREAM
 from streams.dev.bench.crowd.record import ALL, lag_of, times_of
@@ -57,7 +57,7 @@ async def test_readers_tell_how_long_it_took_and_every_answer_that_was_an_error(
         token = TokenFile.of(home).create(tenant=tenant, role=role, now_ms=now_ms)[1]
         people.append((token, "acme", tenant is not None))
     people.append(("dia_00000000_wrong", "acme", True))
-    met = await read_all(Task(url=served, people=people, arrival_s=0.0, seconds=2.0, seed=1))
+    met = await read_all(CrowdTask(url=served, people=people, arrival_s=0.0, seconds=2.0, seed=1))
     assert {"/session", "/", "/overview", "/api/dlq/groups", STREAM} <= met.seconds.keys()
     assert met.errors["/api/models 503"] == len(met.seconds["/api/models"]) - _refused(met)
     assert met.errors["/overview 401"] > 0

@@ -15,22 +15,22 @@ from streams.dev.bench import peer_environment, peer_run
 from streams.dev.bench.affinity import born_on, one_each, pin
 from streams.dev.bench.machine import this_machine
 from streams.dev.bench.peer_environment import version_of
-from streams.dev.bench.peer_process import Counted, Course, Mark, PeerRun, run_peer
+from streams.dev.bench.peer_process import Course, PeerCount, PeerMark, PeerRun, run_peer
 from streams.dev.bench.peer_results import OURS, PeerOutcome, PeerReport, ratio_table
 from streams.dev.bench.peer_run import chosen, judged
 from streams.dev.bench.peers import PEERS, Peer
-from streams.dev.bench.processes import Reading
+from streams.dev.bench.processes import CpuReading
 
 PROGRAMS = Path(__file__).parents[3] / "bench" / "peers"
 PEER, FLOOR = PEERS[0], PEERS[-1]
 ORACLE = SimpleNamespace(applied=950, duplicates=50)
 
 
-def _course(*marks: tuple[int, float], counted: Counted | None = None) -> Course:
+def _course(*marks: tuple[int, float], counted: PeerCount | None = None) -> Course:
     course = Course(counted=counted)
     for read, at_s in marks:
         spent = {"peer": at_s / 2, "kafka": at_s / 4}
-        course.marks.append(Mark(read, at_s, Reading(spent, 0.0)))
+        course.marks.append(PeerMark(read, at_s, CpuReading(spent, 0.0)))
     return course
 
 
@@ -53,7 +53,7 @@ def _report(*outcomes: PeerOutcome) -> PeerReport:
 
 def test_the_clock_runs_from_the_first_record_to_the_last():
     """Start-up is nobody's cost, and CPU is counted over the same time."""
-    course = _course((0, 10.0), (500, 11.0), (1000, 12.0), counted=Counted(950, 50))
+    course = _course((0, 10.0), (500, 11.0), (1000, 12.0), counted=PeerCount(950, 50))
     found = judged(PEER, "1", PeerRun(course, 99), ORACLE)
     assert (found.events_per_s, found.seconds, found.exact) == (500, 2.0, True)
     assert (found.cpu_s_per_million, found.broker_cpu_s_per_million) == (1000.0, 500.0)
@@ -61,7 +61,7 @@ def test_the_clock_runs_from_the_first_record_to_the_last():
 
 def test_a_peer_that_counted_something_else_has_no_speed():
     """As for ourselves."""
-    course = _course((0, 10.0), (1000, 12.0), counted=Counted(951, 49))
+    course = _course((0, 10.0), (1000, 12.0), counted=PeerCount(951, 49))
     found = judged(PEER, "1", PeerRun(course, 99), ORACLE)
     assert (found.events_per_s, found.exact) == (None, False)
     assert "951" in found.problem
@@ -76,7 +76,7 @@ def test_a_peer_stopped_at_its_limit_has_the_rate_it_had():
 
 def test_a_floor_is_not_asked_for_windows():
     """It has none: it counts what it decoded."""
-    course = _course((0, 10.0), (1000, 11.0), counted=Counted(1000, 0))
+    course = _course((0, 10.0), (1000, 11.0), counted=PeerCount(1000, 0))
     assert judged(FLOOR, "1", PeerRun(course, 9), ORACLE).events_per_s == 1000
 
 
@@ -97,7 +97,7 @@ def test_a_peer_that_broke_has_a_reason_and_no_rate(course, ended, problem):
 
 def test_marks_are_found_among_other_talk():
     """Frameworks print banners."""
-    course, cpu = Course(), Reading({}, 0.0)
+    course, cpu = Course(), CpuReading({}, 0.0)
     for line in (b"Hello @@ 5 6\n", b"@@ 0 1.5\n", b"@@ 10 2.5\n", b"@@ done 9 1\n"):
         course.take(line, cpu)
     assert (course.read, course.seconds, course.counted) == (10, 1.0, (9, 1))

@@ -21,7 +21,7 @@ from streams.dev.bench.capacity import (
     Try,
     judged,
 )
-from streams.dev.bench.open_loop import Sent
+from streams.dev.bench.open_loop import SentLoad
 
 
 @given(st.integers(1, RATE_MAX_PER_S), st.integers(1, RATE_MAX_PER_S // 2))
@@ -74,7 +74,7 @@ def test_a_machine_that_can_do_nothing_is_given_up():
 )
 def test_a_rate_holds_when_neither_side_falls_behind(behind_s, late_s, held):
     """A sender that could not keep its own schedule proves nothing of the pipeline."""
-    assert judged(1000, 6, behind_s, Sent(late_s, [5]), 1.0).held is held
+    assert judged(1000, 6, behind_s, SentLoad(late_s, [5]), 1.0).held is held
 
 
 class _Tried(Search):

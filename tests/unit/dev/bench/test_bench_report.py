@@ -21,15 +21,22 @@ from streams.dev.bench.peer_results import FORMAT, OURS, PeerOutcome, PeerReport
 from streams.dev.bench.report_parts import PARTS, Bench, Part, measure_parts, source_hash, wanted
 from streams.dev.bench.report_records import PEERS, MadeWith, Notes, Records, read_all
 from streams.dev.bench.report_text import compose, headline, with_headline
-from streams.dev.bench.results import Freshness, Outcome, Rebalance, Report, Restart, Throughput
+from streams.dev.bench.results import (
+    BenchReport,
+    CaseOutcome,
+    Freshness,
+    Rebalance,
+    Restart,
+    Throughput,
+)
 from streams.dev.bench.targets import TARGETS
 
 ROOT = Path(__file__).parents[4]
 MACHINE = this_machine()
 
 
-def _outcome(case: Case, *, exact: bool = True, **parts: object) -> Outcome:
-    return Outcome(
+def _outcome(case: Case, *, exact: bool = True, **parts: object) -> CaseOutcome:
+    return CaseOutcome(
         case=case, exact=exact, differences=[], load_before=0.0, others_cores=0.0, processes=[],
         **parts,
     )  # fmt: skip
@@ -42,8 +49,8 @@ def _throughput(rate: int | None) -> Throughput:
     )  # fmt: skip
 
 
-def _run(*outcomes: Outcome) -> Report:
-    return Report(
+def _run(*outcomes: CaseOutcome) -> BenchReport:
+    return BenchReport(
         started_at="2026", machine=MACHINE, versions={}, settings={}, outcomes=list(outcomes)
     )
 

@@ -18,9 +18,9 @@ from streams.core.errors import RefusedBySafety
 from streams.core.settings import load
 from streams.dev.demo import chaos
 from streams.dev.demo.home import MARKER, empty, environment
-from streams.dev.demo.reconcile import Check, Verdict
-from streams.dev.demo.run import Options, Outcome
-from streams.dev.demo.windows import Difference
+from streams.dev.demo.reconcile import Check, DemoVerdict
+from streams.dev.demo.run import DemoOptions, DemoOutcome
+from streams.dev.demo.windows import WindowDifference
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
 
@@ -84,11 +84,11 @@ def test_the_demo_never_feeds_a_pipeline_somebody_configured(tmp_path, monkeypat
     assert settings.commit_interval_s == 0.5
 
 
-def _outcome(*checks: Check, differences: tuple[Difference, ...] = ()) -> Outcome:
+def _outcome(*checks: Check, differences: tuple[WindowDifference, ...] = ()) -> DemoOutcome:
     generator = Generator(Workload(start_ms=1_700_000_000_000))
     generator.block(1000)
-    return Outcome(
-        verdict=Verdict(checks, differences), oracle=generator.oracle, produced_s=1.0,
+    return DemoOutcome(
+        verdict=DemoVerdict(checks, differences), oracle=generator.oracle, produced_s=1.0,
         committed_s=2.0, visible_s=3.0, settled_s=None, kills=5,
     )  # fmt: skip
 
@@ -97,12 +97,12 @@ def _outcome(*checks: Check, differences: tuple[Difference, ...] = ()) -> Outcom
 def test_any_difference_ends_with_one(monkeypatch, tmp_path, capsys, found, code):
     """CI runs the demo, so its exit code is its verdict."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
-    asked: list[Options] = []
+    asked: list[DemoOptions] = []
 
-    def run(options: Options, talk: object, then: object) -> Outcome:
+    def run(options: DemoOptions, talk: object, then: object) -> DemoOutcome:
         assert then is None, "nobody asked for the console"
         asked.append(options)
-        different = (Difference("t m x 2023", (10, 1.0), (9, 0.9)),) if code else ()
+        different = (WindowDifference("t m x 2023", (10, 1.0), (9, 0.9)),) if code else ()
         return _outcome(Check("windows", 10, found), differences=different)
 
     monkeypatch.setattr(demo_run, "run", run)

@@ -12,7 +12,7 @@ import pytest
 from streams.core.process.process import ProcessIdentity
 from streams.core.process.restart import DEATHS_MAX
 from streams.dev.local.child import Child
-from streams.dev.local.roster import State
+from streams.dev.local.roster import ChildState
 from streams.dev.local.service import Service
 
 DEADLINE_S = 200
@@ -53,7 +53,7 @@ def make(tmp_path):
         child.finish()
 
 
-def _step_until(child: Child, state: State) -> None:
+def _step_until(child: Child, state: ChildState) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while child.state is not state:
         child.step()
@@ -67,9 +67,9 @@ def test_it_is_ready_when_it_serves(make):
     child = make("exec sleep 60", serves=lambda: answers.pop(0))
     child.start()
     child.step()
-    assert child.state is State.STARTING
+    assert child.state is ChildState.STARTING
     child.step()
-    assert child.state is State.READY
+    assert child.state is ChildState.READY
     assert child.entry().process.alive()
 
 
@@ -77,15 +77,15 @@ def test_a_killed_one_is_started_again_after_its_delay(make):
     """Not at once: what killed it may still be there."""
     child = make("exec sleep 60")
     child.start()
-    _step_until(child, State.READY)
+    _step_until(child, ChildState.READY)
     first = child.entry().process
     first.send(signal.SIGKILL)
-    _step_until(child, State.WAITING)
+    _step_until(child, ChildState.WAITING)
     assert child.reason == "was ended by SIGKILL"
     child.step()
-    assert child.state is State.WAITING
+    assert child.state is ChildState.WAITING
     child.now.now_s += 1
-    _step_until(child, State.READY)
+    _step_until(child, ChildState.READY)
     assert child.starts == 2
     assert child.entry().process != first
 
@@ -95,9 +95,9 @@ def test_one_that_dies_at_once_is_given_up_until_asked_again(make):
     child = make("exit 7", serves=lambda: False)
     child.start()
     deadline = time.monotonic() + DEADLINE_S
-    while child.state is not State.FAILED:
+    while child.state is not ChildState.FAILED:
         child.step()
-        if child.state is State.WAITING:
+        if child.state is ChildState.WAITING:
             # Only then: a loaded machine may take long to end a process, which is no news.
             child.now.now_s += 0.5
         assert time.monotonic() < deadline
@@ -106,7 +106,7 @@ def test_one_that_dies_at_once_is_given_up_until_asked_again(make):
     assert child.reason == "exited with code 7"
     assert not child.unsettled
     child.retry()
-    assert child.state is State.STARTING
+    assert child.state is ChildState.STARTING
 
 
 def test_one_that_never_serves_is_killed_and_counts_as_dead(make):
@@ -117,7 +117,7 @@ def test_one_that_never_serves_is_killed_and_counts_as_dead(make):
     process = child.entry().process
     child.now.now_s += 31
     child.step()
-    assert child.state is State.WAITING
+    assert child.state is ChildState.WAITING
     assert child.reason == "did not serve within 30 s"
     assert not process.alive()
 
@@ -127,7 +127,7 @@ def test_one_that_cannot_be_started_counts_as_dead(make):
     child = make("exec sleep 60")
     child.service.log.parent.rmdir()
     child.start()
-    assert child.state is State.WAITING
+    assert child.state is ChildState.WAITING
     assert "cannot be started" in child.reason
     child.service.log.parent.mkdir()
 
@@ -143,7 +143,7 @@ def test_one_that_ignores_sigterm_is_killed(make):
     process = child.entry().process
     child.ask_to_stop()
     child.finish()
-    assert child.state is State.STOPPED
+    assert child.state is ChildState.STOPPED
     assert "killed" in child.reason
     assert not process.alive()
 
@@ -152,7 +152,7 @@ def test_its_last_words_are_kept(make):
     """A JVM that cannot start says why on stderr, and nowhere else."""
     child = make("echo no heap >&2; exit 1", serves=lambda: False)
     child.start()
-    _step_until(child, State.WAITING)
+    _step_until(child, ChildState.WAITING)
     assert child.service.log.with_suffix(".out").read_text() == "no heap\n"
 
 

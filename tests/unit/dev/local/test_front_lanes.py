@@ -8,12 +8,12 @@ import threading
 import pytest
 
 from streams.dev.local.clickhouse_front.errors import StatementFailed
-from streams.dev.local.clickhouse_front.lanes import Lane
+from streams.dev.local.clickhouse_front.lanes import StatementLane
 
 
 async def test_a_full_lane_refuses_and_recovers() -> None:
     """Code 202 tells a client to come back; a place is free again once work ends."""
-    lane = Lane("test", threads=1, waiting_max=1)
+    lane = StatementLane("test", threads=1, waiting_max=1)
     gate = threading.Event()
     running = [asyncio.ensure_future(lane.run(gate.wait)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -28,7 +28,7 @@ async def test_a_full_lane_refuses_and_recovers() -> None:
 
 async def test_work_nobody_waits_for_keeps_its_place() -> None:
     """A client that left does not stop its statement; the bound must still count it."""
-    lane = Lane("test", threads=1, waiting_max=0)
+    lane = StatementLane("test", threads=1, waiting_max=0)
     gate = threading.Event()
     left = asyncio.ensure_future(lane.run(gate.wait))
     await asyncio.sleep(0)

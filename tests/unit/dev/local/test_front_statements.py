@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.dev.local.clickhouse_front.errors import StatementFailed
-from streams.dev.local.clickhouse_front.statements import Insert, Kind, parse
+from streams.dev.local.clickhouse_front.statements import Insert, StatementKind, parse
 
 PATH = "/proc/self/fd/3"
 
@@ -15,7 +15,7 @@ PATH = "/proc/self/fd/3"
 def inserted(query: bytes, body: bytes) -> Insert:
     """The INSERT of a request that must be one."""
     statement = parse(query, body)
-    assert statement.kind is Kind.INSERT
+    assert statement.kind is StatementKind.INSERT
     assert statement.insert is not None
     return statement.insert
 
@@ -55,22 +55,24 @@ def test_settings_keep_their_place() -> None:
 @pytest.mark.parametrize(
     ("sql", "kind", "output_format"),
     [
-        (b"SELECT 1", Kind.SELECT, None),
-        (b"/* x */ with 1 as a select a FORMAT JSON", Kind.SELECT, "JSON"),
-        (b"SELECT 1 FORMAT CSV SETTINGS max_threads = 1;", Kind.SELECT, "CSV"),
-        (b"SELECT 1 FORMAT CSV -- done", Kind.SELECT, "CSV"),
-        (b"SELECT format FROM t", Kind.SELECT, None),
-        (b"SELECT format('{}', 1) f", Kind.SELECT, None),
-        (b"SELECT 'x FORMAT CSV'", Kind.SELECT, None),
-        (b"(SELECT 1) UNION ALL (SELECT 2) FORMAT TSV", Kind.READ, "TSV"),
-        (b"SHOW TABLES", Kind.READ, None),
-        (b"CREATE TABLE t (a Int8) ENGINE = Memory", Kind.COMMAND, None),
-        (b"INSERT INTO t VALUES (1, 'FORMAT CSV')", Kind.COMMAND, None),
-        (b"INSERT INTO t FORMAT Values (1)", Kind.COMMAND, None),
-        (b"INSERT INTO t SELECT 1 FORMAT CSV", Kind.COMMAND, None),
+        (b"SELECT 1", StatementKind.SELECT, None),
+        (b"/* x */ with 1 as a select a FORMAT JSON", StatementKind.SELECT, "JSON"),
+        (b"SELECT 1 FORMAT CSV SETTINGS max_threads = 1;", StatementKind.SELECT, "CSV"),
+        (b"SELECT 1 FORMAT CSV -- done", StatementKind.SELECT, "CSV"),
+        (b"SELECT format FROM t", StatementKind.SELECT, None),
+        (b"SELECT format('{}', 1) f", StatementKind.SELECT, None),
+        (b"SELECT 'x FORMAT CSV'", StatementKind.SELECT, None),
+        (b"(SELECT 1) UNION ALL (SELECT 2) FORMAT TSV", StatementKind.READ, "TSV"),
+        (b"SHOW TABLES", StatementKind.READ, None),
+        (b"CREATE TABLE t (a Int8) ENGINE = Memory", StatementKind.COMMAND, None),
+        (b"INSERT INTO t VALUES (1, 'FORMAT CSV')", StatementKind.COMMAND, None),
+        (b"INSERT INTO t FORMAT Values (1)", StatementKind.COMMAND, None),
+        (b"INSERT INTO t SELECT 1 FORMAT CSV", StatementKind.COMMAND, None),
     ],
 )
-def test_kind_and_format_of_a_statement(sql: bytes, kind: Kind, output_format: str | None) -> None:
+def test_kind_and_format_of_a_statement(
+    sql: bytes, kind: StatementKind, output_format: str | None
+) -> None:
     """SELECT streams, a payload needs INSERT, and `format` is also a function."""
     statement = parse(b"", sql)
     assert (statement.kind, statement.output_format) == (kind, output_format)

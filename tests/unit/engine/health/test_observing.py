@@ -15,7 +15,7 @@ from streams.core.errors import BrokerUnavailable
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import CommittedOffset, TopicConfig, TopicPartition
 from streams.engine.health.finding import Severity
-from streams.engine.health.live_workers import Worker, member_prefix
+from streams.engine.health.live_workers import LiveWorker, member_prefix
 from streams.engine.health.observing import observe
 from streams.engine.health.rule import judge
 from streams.engine.runtime.identity import instance_id, member_id
@@ -104,7 +104,7 @@ async def test_a_group_that_reads_everything_is_healthy(broker):
     health = await _health(broker)
     assert _codes(health) == {("progress_unproven", Severity.WARNING, TOPIC)}
     held = [{"group": GROUP, "topic": TOPIC, "partition": number} for number in range(2)]
-    health = await _health(broker, workers=[Worker(pid=1, slot=0, partitions=held)])
+    health = await _health(broker, workers=[LiveWorker(pid=1, slot=0, partitions=held)])
     assert (health.verdict, health.lag_records) == (Severity.HEALTHY, 10)
     assert {row["owner"] for row in health.partitions} == {"one"}
     await consumer.stop()
@@ -277,7 +277,7 @@ async def test_one_group_that_is_not_told_leaves_the_others_known(broker, monkey
 async def test_stopped_partitions_and_degraded_workers_are_findings(broker):
     """What workers say of themselves is judged by the same rule."""
     held = {"group": GROUP, "topic": TOPIC, "partition": 1, "stopped_by": "changelog_gap"}
-    worker = Worker(pid=1, slot=0, partitions=[held])
+    worker = LiveWorker(pid=1, slot=0, partitions=[held])
     health = await _health(broker, [worker])
     assert ("partition_stopped", Severity.RED, f"{TOPIC}/1") in _codes(health)
     assert health.degradation is not None
@@ -288,7 +288,7 @@ async def test_a_partition_that_its_owner_cannot_open_is_a_finding_with_the_reas
     why = "unknown_topic: partition changelog/1 does not exist. Run `dia topics apply`."
     held = {"group": GROUP, "topic": TOPIC, "partition": 1, "stopped_by": None, "waits_for": why}
     ready = held | {"partition": 0, "waits_for": ""}
-    worker = Worker(pid=1, slot=0, partitions=[held, ready])
+    worker = LiveWorker(pid=1, slot=0, partitions=[held, ready])
     found = [o for o in (await _health(broker, [worker])).findings if "ready" in o.code]
     assert [(one.code, one.severity, one.subject) for one in found] == [
         ("partition_not_ready", Severity.WARNING, f"{TOPIC}/1")
@@ -300,7 +300,7 @@ async def test_a_partition_that_waits_for_the_schema_registry_is_a_finding_with_
     """It is open and reads nothing: an operator looks for the registry, and not for a slow agent."""
     why = "schema_registry_unavailable: the schema registry does not answer"
     held = {"group": GROUP, "topic": TOPIC, "partition": 1, "phase": "ready", "waits_for": why}
-    found = (await _health(broker, [Worker(pid=1, slot=0, partitions=[held])])).findings
+    found = (await _health(broker, [LiveWorker(pid=1, slot=0, partitions=[held])])).findings
     [one] = [one for one in found if one.code == "partition_held"]
     assert (one.severity, one.subject) == (Severity.WARNING, f"{TOPIC}/1")
     assert why in one.detail
@@ -314,7 +314,7 @@ async def test_a_worker_of_this_host_that_ended_is_no_healthy_owner(broker, tmp_
     await consumer.start(_Listener(consumer))
     members = member_prefix(tmp_path)
     held = [{"group": GROUP, "topic": TOPIC, "partition": number} for number in range(2)]
-    running = [Worker(pid=1, slot=0, partitions=held)]
+    running = [LiveWorker(pid=1, slot=0, partitions=held)]
     assert (await _health(broker, running, local_members=members)).verdict is Severity.HEALTHY
     await consumer.stop()
     gone = {
@@ -323,5 +323,5 @@ async def test_a_worker_of_this_host_that_ended_is_no_healthy_owner(broker, tmp_
     }
     health = await _health(broker, [], local_members=members)
     assert _codes(health) == gone
-    other = await _health(broker, [Worker(pid=1, slot=1)], local_members=members)
+    other = await _health(broker, [LiveWorker(pid=1, slot=1)], local_members=members)
     assert _codes(other) == gone

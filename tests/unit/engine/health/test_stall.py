@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.topics.topology import DeclaredSource
-from streams.core.types import GroupDescription, GroupMember, LogBounds, TopicPartition
+from streams.core.types import GroupDescription, LogBounds, MemberDescription, TopicPartition
 from streams.engine.health.finding import Severity
 from streams.engine.health.observation import Observation, SourceObservation
 from streams.engine.health.rule import STALL_S, judge
@@ -16,7 +16,7 @@ from streams.engine.health.stall import CommitHistory
 
 TP = TopicPartition("t", 0)
 PLACE = ("g", TP)
-OWNED = GroupDescription("g", stable=True, members=(GroupMember("m", "", frozenset({TP})),))
+OWNED = GroupDescription("g", stable=True, members=(MemberDescription("m", "", frozenset({TP})),))
 
 
 def _observed(at_s, committed, end, *, known=True):

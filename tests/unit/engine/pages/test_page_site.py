@@ -20,7 +20,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.engine.pages import serving
 from streams.engine.pages.desk import FORWARDED
 from streams.engine.pages.owners import WorkersHere
-from streams.engine.pages.page_tables import Place
+from streams.engine.pages.page_tables import KeyPlace
 from streams.engine.pages.serving import BODY_MAX_BYTES, PageSite
 from streams.engine.streams.page import PageRequest, PageResponse
 
@@ -119,7 +119,9 @@ async def test_the_worker_that_has_the_partition_is_asked_with_the_clients_token
         request = PageRequest(
             "POST", "/a/b?c=1#d%e ü", query={"x": "1 2"}, headers=shown | {"cookie": "c"}, body=b"!"
         )
-        answered = await WorkersHere(tmp_path, 0, "127.0.0.1").ask(Place("g", "orders", 3), request)
+        answered = await WorkersHere(tmp_path, 0, "127.0.0.1").ask(
+            KeyPlace("g", "orders", 3), request
+        )
         assert answered.status == 201
         [asked] = desk.asked
         assert (asked.path, asked.query) == (request.path, request.query)
@@ -131,11 +133,11 @@ async def test_the_worker_that_has_the_partition_is_asked_with_the_clients_token
 @pytest.mark.parametrize(
     ("slot", "place", "more"),
     [
-        (1, Place("g", "orders", 2), {}),
-        (0, Place("g", "orders", 3), {}),
-        (1, Place("g", "orders", 3), {"phase": "restoring"}),
-        (1, Place("g", "orders", 3), {"pid": 2**22 + 1}),
-        (1, Place("g", "orders", 3), {}),
+        (1, KeyPlace("g", "orders", 2), {}),
+        (0, KeyPlace("g", "orders", 3), {}),
+        (1, KeyPlace("g", "orders", 3), {"phase": "restoring"}),
+        (1, KeyPlace("g", "orders", 3), {"pid": 2**22 + 1}),
+        (1, KeyPlace("g", "orders", 3), {}),
     ],
     ids=["another_partition", "itself", "not_open", "dead", "no_answer"],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams.core.clock import VirtualClock
 from streams.core.types import RecordBatch, TopicPartition, Watermarks
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation
 from streams.engine.health.rule import judge
 from streams.engine.runtime.partition.clock_gap import ClockGap
@@ -78,7 +78,7 @@ def test_clocks_apart_are_a_finding(ahead_s, said):
         {"group": "g", "topic": "t", "partition": 0, "clock_ahead_s": ahead_s},
         {"group": "g", "topic": "t", "partition": 1, "clock_ahead_s": None},
     ]
-    worker = Worker(pid=1, slot=0, partitions=partitions)
+    worker = LiveWorker(pid=1, slot=0, partitions=partitions)
     findings = judge(Observation(at_ms=0, sources=(), workers=(worker,))).findings
     assert [said in one.detail for one in findings if one.code == "clocks_apart"] == [True] * bool(
         said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streams.core.types import OutboundRecord
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation
 from streams.engine.health.rule import judge
 from tests.unit.engine.runtime.running_world import HERE, counted, held, history, send, until
@@ -40,7 +40,7 @@ def test_how_long_an_open_transaction_holds_a_partition_back_is_said():
 def test_a_partition_that_is_held_back_for_long_is_a_finding():
     """`dia status` and `dia doctor` name the command that finds the producer."""
     partition = {"group": "g", "topic": "t", "partition": 0, "held_back_s": 61.0}
-    worker = Worker(pid=1, slot=0, partitions=[partition])
+    worker = LiveWorker(pid=1, slot=0, partitions=[partition])
     found = judge(Observation(at_ms=0, sources=(), workers=(worker,))).findings
     [finding] = [one for one in found if one.code == "transaction_open"]
     assert finding.subject == "t/0"
@@ -50,7 +50,7 @@ def test_a_partition_that_is_held_back_for_long_is_a_finding():
 def test_a_partition_that_cannot_be_read_names_the_command_that_skips_it():
     """Another stop has another way out."""
     partition = {"group": "g", "topic": "t", "partition": 0, "stopped_by": "batch_unreadable"}
-    worker = Worker(pid=1, slot=0, partitions=[partition])
+    worker = LiveWorker(pid=1, slot=0, partitions=[partition])
     found = judge(Observation(at_ms=0, sources=(), workers=(worker,))).findings
     [finding] = [one for one in found if one.code == "partition_stopped"]
     assert finding.mend == "dia shed plan --unreadable --topic t"

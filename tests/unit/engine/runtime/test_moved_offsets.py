@@ -9,7 +9,7 @@ import pytest
 from agents.app import DIA_GROUP
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import CommittedOffset, LogBounds
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation, SourceObservation
 from streams.engine.health.rule import judge
 from tests.unit.engine.runtime.running_world import HERE, counted, held, history, send, until
@@ -75,7 +75,7 @@ def observed(committed, reached):
     return Observation(
         at_ms=0,
         sources=(SourceObservation(source=source, logs={0: LogBounds(0, 9)}, committed=committed),),
-        workers=(Worker(pid=1, slot=0, partitions=[partition]),),
+        workers=(LiveWorker(pid=1, slot=0, partitions=[partition]),),
     )
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.runtime.jobs.passing import Passing, Read
+from streams.engine.runtime.jobs.passing import Passing, ReadRecord
 
 
 @given(st.lists(st.one_of(st.integers(1, 6000), st.integers(-9000, -1)), max_size=12))
@@ -19,7 +19,7 @@ def test_it_is_a_queue(steps):
         if step > 0:
             offsets = range(next_offset, next_offset + 2 * step, 2)
             passing.extend(offsets, (offset * 7 for offset in offsets))
-            model.extend(Read(offset, offset * 7) for offset in offsets)
+            model.extend(ReadRecord(offset, offset * 7) for offset in offsets)
             next_offset += 2 * step
         else:
             for _ in range(min(-step, len(model))):

@@ -20,7 +20,7 @@ from streams.dev.simulation.history import SETTINGS
 from streams.dev.simulation.loop import VirtualLoop, run
 from streams.dev.simulation.world import World
 from streams.engine.health.finding import Severity
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation
 from streams.engine.health.rule import judge
 from streams.engine.runtime.poison.quarantine import STAYS_MAX, LetterRate, Quarantine
@@ -318,7 +318,7 @@ def test_compact_letters_take_a_fraction_of_the_room():
 def test_quarantined_tenants_are_a_warning_of_the_health_rule():
     """An operator should look, and nothing is broken for anybody else."""
     partition = {"group": "g", "topic": "t", "partition": 0, "quarantined": 2}
-    worker = Worker(pid=1, slot=0, partitions=[partition])
+    worker = LiveWorker(pid=1, slot=0, partitions=[partition])
     found = judge(Observation(at_ms=0, sources=(), workers=(worker,))).findings
     [finding] = [one for one in found if one.code == "tenant_quarantined"]
     assert (finding.subject, finding.severity) == ("t/0", Severity.WARNING)

@@ -6,7 +6,7 @@ import pytest
 
 from streams.core.clock import SystemClock
 from streams.core.degradation.level import Cause, Standing
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.http.console import workers
 from streams.http.console.level import Levels
 from streams.http.console.workers import Workers
@@ -23,7 +23,7 @@ def levels(tmp_path, monkeypatch):
         )
         standing = Standing(level=max(signals.values(), default=0), since_ms=1, causes=causes)
         monkeypatch.setattr(
-            workers, "live_workers", lambda state: [Worker(pid=1, slot=0, degradation=standing)]
+            workers, "live_workers", lambda state: [LiveWorker(pid=1, slot=0, degradation=standing)]
         )
         return Levels(Workers(tmp_path, "127.0.0.1", SystemClock()), SystemClock())
 

@@ -8,7 +8,7 @@ from agents.app import app
 from streams.core.clock import SystemClock
 from streams.core.degradation.level import Cause, Standing
 from streams.core.telemetry.metrics import Metrics
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.http.console import workers
 from streams.http.console.serving import ConsoleProcess
 
@@ -42,7 +42,7 @@ async def test_a_level_that_rose_shows_within_seconds(http, bearer, clock, monke
     """The kept part of the answer is as old as before; the level in it is not."""
     standing = Standing()
     monkeypatch.setattr(
-        workers, "live_workers", lambda state: [Worker(pid=1, slot=0, degradation=standing)]
+        workers, "live_workers", lambda state: [LiveWorker(pid=1, slot=0, degradation=standing)]
     )
     before = (await http.get("/overview", headers=bearer("admin"))).json()
     standing = AWAY

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.errors import BrokerUnavailable
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.http.console import workers
 from streams.http.console.shards import ShardReader
 from streams.http.console.workers import Workers
@@ -28,8 +28,8 @@ HELD = {"group": "dia-group", "topic": "model.metrics", "partition": 1, "lag": 7
 def measured(monkeypatch):
     """Two workers; the second one's metrics do not answer."""
     known = [
-        Worker(pid=1, slot=0, http_port=1, partitions=[HELD]),
-        Worker(pid=2, slot=1, http_port=2),
+        LiveWorker(pid=1, slot=0, http_port=1, partitions=[HELD]),
+        LiveWorker(pid=2, slot=1, http_port=2),
     ]
     monkeypatch.setattr(workers, "live_workers", lambda state: known)
 

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.core.clock import SystemClock
 from streams.core.telemetry.declaring import PREFIX
 from streams.core.telemetry.metrics import Metrics
-from streams.engine.health.live_workers import Worker
+from streams.engine.health.live_workers import LiveWorker
 from streams.http.console import workers
 from streams.http.console.workers import READ, Workers
 
@@ -29,7 +29,7 @@ def text() -> str:
 
 @pytest.fixture
 def survey(tmp_path, monkeypatch, text):
-    monkeypatch.setattr(workers, "live_workers", lambda state: [Worker(pid=1, slot=0)])
+    monkeypatch.setattr(workers, "live_workers", lambda state: [LiveWorker(pid=1, slot=0)])
 
     async def told(self, http, worker):
         return text
