@@ -263,3 +263,27 @@ def _release(tester, app):
     world.targets = Targets(app.clickhouse_tables, {})
     tester._process = tester._start()
     tester.settle()
+
+
+@pytest.mark.parametrize("late", ["dead_letter", "drop"])
+def test_a_range_is_judged_without_reading_what_lies_before_it(tested, late):
+    """Neither the watermark nor the ids at its beginning are known, and nothing is called wrong for it."""
+    settings = replace(NEVER_IDLE, dedupe_ttl_s=60, future_max_s=10)
+    app, orders, agent = _app(windows={"size": 10, "step": 5, "ids": "id", "late": late})
+    tester = tested(app, settings)
+    begin_s = tester.now_ms // 1000
+    for number in range(70):
+        behind_s = 40 if number % 10 == 0 else number % 5
+        ts = tester.now_ms - behind_s * 1000
+        tester.send(orders, Order(account="a", id=f"o{number - number % 4}", ts=ts))
+        tester.advance(2)
+    whole = recounted(tester, agent)
+    part = recounted(tester, agent, begin_s + 100)
+    assert (whole.findings, part.findings) == ([], [])
+    assert 5 < part.judged + part.doubtful < whole.judged
+    assert part.judged > part.doubtful
+    row = max(_stored(tester, "windows"), key=lambda row: (row["closed"], row["w"]))
+    row["total"] += 1
+    assert [f.check for f in recounted(tester, agent, begin_s + 100).findings] == [
+        "window: column total"
+    ]
