@@ -96,8 +96,11 @@ def _put_back(
 ) -> None:
     """Show rows that ClickHouse refused in ``shown``, where it has no row of their window."""
     names = aggregate_columns(declared)
+    needed = {*declared.by, START, END, PART, CLOSED, EPOCH, VERSION, *names}
     newest: dict[Place, tuple[int, ShownRow]] = {}
     for row in books.refused.rows(declared.table):
+        if not needed <= row.keys():
+            continue  # of a declaration that lacked a column: it cannot be compared
         place = tuple(row[name] for name in declared.by), int(row[START]), int(row[EPOCH])
         version = int(row[VERSION])
         if row[PART] == part and (place not in newest or newest[place][0] < version):
