@@ -22,6 +22,7 @@ from streams.operate.audit.aggregates import is_known
 from streams.operate.audit.books import Books, PartitionBooks
 from streams.operate.audit.judge import Rules
 from streams.operate.audit.reading import Reading
+from streams.operate.audit.refused import RefusedRows
 from streams.operate.audit.shards import Shards
 from streams.operate.audit.window_recount import HELD_MAX, WindowRecount, recount_windows
 from streams.operate.audit.window_rows import (
@@ -72,7 +73,7 @@ class WindowAudit(NamedTuple):
         while True:
             bounds = bounds_ms.start, bounds_ms.stop
             shown = await self.shards.app_windows(declared, tp.partition, *bounds)
-            _put_back(declared, books, tp.partition, shown)
+            put_back(declared, books.refused, tp.partition, shown)
             committed = await self.reading.committed(agent, tp)
             moved = committed is not None and committed.offset > recount.next_offset
             now_ms = self.clock.now_ms()
@@ -91,14 +92,17 @@ class WindowAudit(NamedTuple):
         return self.clock.now_ms() // 1000 - (declared.ttl_days - 1) * _DAY_S + ahead_s
 
 
-def _put_back(
-    declared: AggregatedWindows, books: Books, part: int, shown: dict[Place, list[ShownRow]]
+def put_back(
+    declared: AggregatedWindows,
+    refused: RefusedRows,
+    part: int,
+    shown: dict[Place, list[ShownRow]],
 ) -> None:
     """Show rows that ClickHouse refused in ``shown``, where it has no row of their window."""
     names = aggregate_columns(declared)
     needed = {*declared.by, START, END, PART, CLOSED, EPOCH, VERSION, *names}
     newest: dict[Place, tuple[int, ShownRow]] = {}
-    for row in books.refused.rows(declared.table):
+    for row in refused.rows(declared.table):
         if not needed <= row.keys():
             continue  # of a declaration that lacked a column: it cannot be compared
         place = tuple(row[name] for name in declared.by), int(row[START]), int(row[EPOCH])
@@ -106,9 +110,9 @@ def _put_back(
         if row[PART] == part and (place not in newest or newest[place][0] < version):
             values = {name: row[name] for name in names}
             newest[place] = version, ShownRow(int(row[END]), bool(row[CLOSED]), values, IN_DLQ)
-    for place, (_, refused) in newest.items():
-        if place not in shown or (refused.closed and not any(one.closed for one in shown[place])):
-            shown[place] = [refused]
+    for place, (_, kept) in newest.items():
+        if place not in shown or (kept.closed and not any(one.closed for one in shown[place])):
+            shown[place] = [kept]
 
 
 def not_judged(

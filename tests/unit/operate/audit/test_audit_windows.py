@@ -22,7 +22,11 @@ from streams import (
     TopK,
     Variance,
 )
+from streams.core.rows.row_json import row_json
 from streams.core.rows.targets import Targets
+from streams.operate.audit.refused import RefusedRows
+from streams.operate.audit.window_audit import put_back
+from streams.operate.audit.window_rows import IN_DLQ
 from streams.testing import SETTINGS
 from tests.recounted import recounted
 
@@ -287,3 +291,26 @@ def test_a_range_is_judged_without_reading_what_lies_before_it(tested, late):
     assert [f.check for f in recounted(tester, agent, begin_s + 100).findings] == [
         "window: column total"
     ]
+
+
+def test_a_row_that_clickhouse_refused_counts_as_shown(tested):
+    """It is in the DLQ, and no loss. The newest version counts; one of a table that lacked a column then is
+    passed over."""
+    app, orders, agent = _app(windows={"size": 5})
+    tester = tested(app)
+    _send_some(tester, orders, [0, 1, 20], accounts=("a",))
+    row = next(row for row in tester.rows("windows") if row["closed"])
+    table = agent.windows[0].table
+    refused = RefusedRows(frozenset({"windows"}))
+    refused.add("one", row_json("windows", row))
+    refused.add("older", row_json("windows", {**row, "ver": row["ver"] - 1, "n": 1}))
+    refused.add("lacks", row_json("windows", {k: v for k, v in row.items() if k != "total"}))
+    refused.add("other", row_json("sales", row))
+    assert len([*refused.rows(table)]) == 3
+    shown = {}
+    put_back(agent.windows[0], refused, row["part"], shown)
+    ((place, (found,)),) = shown.items()
+    assert place == (("a",), HOUR_MS, 0)
+    assert (found.values["n"], found.closed, found.shard) == (2, True, IN_DLQ)
+    refused.forget({"one", "older", "lacks"})
+    assert [*refused.rows(table)] == []
