@@ -33,6 +33,7 @@ class Recounted(NamedTuple):
     doubtful: int
     notes: list[str]
     unsteady: int
+    late_by_other_grace: int
 
 
 def recounted(tester: AppTester, agent: WindowAgent, from_s: int = 0) -> Recounted:
@@ -48,7 +49,7 @@ async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Reco
         late_max_ms=settings.late_max_s * 1000,
         dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
     )
-    total = Recounted([], 0, 0, 0, [], 0)
+    total = Recounted([], 0, 0, 0, [], 0, 0)
     for number in range(agent.source.partitions):
         tp = TopicPartition(agent.source.name, number)
         books = await _books(tester, agent, tp)
@@ -77,6 +78,7 @@ async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Reco
             total.doubtful + sum(one.doubtful for one in compared),
             [*total.notes, *counted.notes],
             total.unsteady + counted.unsteady,
+            total.late_by_other_grace + counted.late_by_other_grace,
         )
     return total
 

@@ -54,7 +54,7 @@ def _app(ids: str, late: str) -> App:
     return app
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS, ids=st.sampled_from(["", "id"]), late=st.sampled_from(["dead_letter", "drop"]))
 def test_the_recount_finds_what_the_engine_wrote(steps, ids, late):
     """Bit for bit but for sums of floats; and every dead letter, and the ledger's counts."""

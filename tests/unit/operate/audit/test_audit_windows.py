@@ -314,3 +314,20 @@ def test_a_row_that_clickhouse_refused_counts_as_shown(tested):
     assert (found.values["n"], found.closed, found.shard) == (2, True, IN_DLQ)
     refused.forget({"one", "older", "lacks"})
     assert [*refused.rows(table)] == []
+
+
+@pytest.mark.parametrize(("then", "since"), [(2, 30), (30, 2)])
+def test_another_grace_than_today_is_named_and_no_row_is_called_wrong(tested, then, since):
+    """Records were refused, or admitted, by the grace of their time, which only the DLQ tells."""
+    app, orders, agent = _app(windows={"size": 5, "grace": then})
+    tester = tested(app)
+    _send_some(tester, orders, [0, 1, 12, 2, 40, 3, 41], accounts=("a",))
+    refused = len(tester.dead_letters)
+    newer, orders, agent = _app(windows={"size": 5, "grace": since})
+    _release(tester, newer)
+    _send_some(tester, orders, [42], accounts=("a",))
+    found = recounted(tester, agent)
+    assert found.findings == []
+    longer = since > then
+    assert (refused, found.late_by_other_grace) == ((2, 1) if longer else (1, 0))
+    assert bool(found.doubtful) is not longer
