@@ -20,7 +20,7 @@ from streams.http.console import openapi, reply
 from streams.http.console.cache_desk import CacheDesk
 from streams.http.console.catalog import CatalogDesk
 from streams.http.console.compression import Compression
-from streams.http.console.gate import Gate
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.letters import LetterDesk
 from streams.http.console.overview import OverviewDesk
 from streams.http.console.pipeline import PipelineDesk
@@ -40,7 +40,7 @@ from streams.operate.replay.control import Word
 class Console:
     """The parts behind the paths; pages use the same ones."""
 
-    gate: Gate
+    gate: Authorizer
     series: SeriesDesk
     ranges: RangeDesk
     catalog: CatalogDesk

@@ -14,7 +14,7 @@ from streams.connect.cache.sweep import sweep
 from streams.core.errors import CacheUnavailable
 from streams.core.words.naming import NAME_CHARS_MAX
 from streams.http.console import parameters, reply
-from streams.http.console.gate import Gate
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.operations import Operations
 
 
@@ -26,7 +26,7 @@ class _Invalidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class CacheDesk:
     """See the module docstring. Patterns reach every tenant, so a bound token may not."""
 
-    def __init__(self, gate: Gate, layer: SharedLayer | None, operations: Operations) -> None:
+    def __init__(self, gate: Authorizer, layer: SharedLayer | None, operations: Operations) -> None:
         self._gate = gate
         self._layer = layer
         self._operations = operations

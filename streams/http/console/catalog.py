@@ -11,7 +11,7 @@ from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import CATALOG
 from streams.http.console import reply
 from streams.http.console.answers import Answers, Question
-from streams.http.console.gate import Gate
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Parameters
 from streams.http.console.shards import ShardReader
 
@@ -37,7 +37,7 @@ LIMIT {limit}
 class CatalogDesk:
     """GET /api/tenants, /api/models, /api/metrics."""
 
-    def __init__(self, gate: Gate, shards: ShardReader, answers: Answers) -> None:
+    def __init__(self, gate: Authorizer, shards: ShardReader, answers: Answers) -> None:
         self._gate = gate
         self._shards = shards
         self._answers = answers

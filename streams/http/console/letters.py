@@ -23,7 +23,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.http.console import reply
 from streams.http.console.answers import Answers, Question
-from streams.http.console.gate import Gate, Holder
+from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.journals import LISTED_FRESH_S, Journals, entries_of
 from streams.http.console.letter_view import decoded, hexadecimal
 from streams.http.console.logs import Logs
@@ -68,7 +68,7 @@ def source_named(topology: Topology, name: str | None) -> Topic:
     return topology.by_name[name]
 
 
-def tenants_of(holder: Holder, asked: Iterable[str]) -> tuple[str, ...]:
+def tenants_of(holder: Principal, asked: Iterable[str]) -> tuple[str, ...]:
     """The tenants that are asked about. Raises `Forbidden` for one that is not the holder's."""
     return tuple(holder.tenant(tenant) for tenant in asked)
 
@@ -78,7 +78,7 @@ class LetterDesk:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Authorizer,
         topology: Topology,
         answers: Answers,
         broker: Broker,
@@ -127,7 +127,7 @@ class LetterDesk:
         return reply.json(request, body)
 
     async def _groups(
-        self, holder: Holder, asked: Asked, by: Sequence[str], decided: Decided
+        self, holder: Principal, asked: Asked, by: Sequence[str], decided: Decided
     ) -> dict[str, Any]:
         more = {"disposition": lambda letter, _: decided.of(letter).word or "open"}
         tally, scanned = Tally(by, self._clock.now_ms(), more), 0
@@ -145,7 +145,7 @@ class LetterDesk:
         }
 
     async def _listed(
-        self, holder: Holder, asked: Asked, limit: int, first: _Place, decided: Decided
+        self, holder: Principal, asked: Asked, limit: int, first: _Place, decided: Decided
     ) -> dict[str, Any]:
         scanned, found, onward = 0, list[Letter](), None
         async with self.bounded(holder), aclosing(self._pages(asked, first)) as pages:
@@ -171,13 +171,13 @@ class LetterDesk:
         return reply.json(request, {**sheet.fields(), **decoded(value), **hexadecimal(value)})
 
     @asynccontextmanager
-    async def bounded(self, holder: Holder) -> AsyncIterator[None]:
+    async def bounded(self, holder: Principal) -> AsyncIterator[None]:
         """Few at a time read queues, an owner once, and none for long. Raises `Overloaded`,
         `SourceAway`."""
         async with self._turns.taken(holder.owner), _for_long():
             yield
 
-    def _asked(self, holder: Holder, given: Parameters) -> Asked:
+    def _asked(self, holder: Principal, given: Parameters) -> Asked:
         now_s = self._clock.now_ms() / 1000
         filters = Filters(
             since_ms=given.maybe_moment_ms("since", now_s),
@@ -229,7 +229,7 @@ def _count(tally: Tally, filters: Filters, page: Sequence[Letter]) -> None:
     tally.add(filters.select(page))
 
 
-def _question(holder: Holder, given: Parameters, asked: tuple[Any, ...]) -> Question:
+def _question(holder: Principal, given: Parameters, asked: tuple[Any, ...]) -> Question:
     """``asked`` with all the filters, as they were written: "the last hour" is one question."""
     filters = tuple(given.names(name, 100) for name in _FILTERS)
     return Question(LETTERS, holder.token.tenant or "", (*asked, *filters))

@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.connect.access.problem import MEDIA_TYPE
 from streams.core.process.version import app_version
-from streams.http.console.gate import CSRF_HEADER
+from streams.http.console.authorizer import CSRF_HEADER
 from streams.http.console.openapi_paths import paths
 from streams.http.console.sessions import COOKIE
 

@@ -22,7 +22,7 @@ from streams.connect.access.refusals import NotAudited, ReadOnly
 from streams.core.clock import Clock
 from streams.core.errors import DiaError
 from streams.core.process.file_modes import private_folder
-from streams.http.console.gate import Holder
+from streams.http.console.authorizer import Principal
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class Operations:
 
     @asynccontextmanager
     async def noted(
-        self, holder: Holder, action: str, subject: Mapping[str, Any], *, begins: bool = True
+        self, holder: Principal, action: str, subject: Mapping[str, Any], *, begins: bool = True
     ) -> AsyncIterator[None]:
         """Do the operation inside. Raises before it `NotAudited`, where the note cannot be kept,
         and `ReadOnly` for one that ``begins`` work; what ends work may be done at any level.

@@ -21,7 +21,7 @@ from streams.engine.health.rule import Health
 from streams.http.console import reply
 from streams.http.console.answers import Answers, Question
 from streams.http.console.freshness import FreshnessSeries
-from streams.http.console.gate import Gate, Holder
+from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.level import Levels
 from streams.http.console.services import Services
 from streams.http.console.shards import ShardReader
@@ -64,7 +64,7 @@ class OverviewDesk:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Authorizer,
         shards: ShardReader,
         answers: Answers,
         workers: Workers,
@@ -88,7 +88,7 @@ class OverviewDesk:
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self.read(self._gate.holder(request, Role.READ)))
 
-    async def read(self, holder: Holder) -> bytes:
+    async def read(self, holder: Principal) -> bytes:
         """What `show` answers, for pages."""
         tenant = holder.token.tenant or ""
         question = Question(OVERVIEW, tenant, ())

@@ -17,7 +17,7 @@ from streams.engine.health.monitor import HealthMonitor
 from streams.engine.health.rule import Health
 from streams.http.console import reply
 from streams.http.console.answers import Answers, Question
-from streams.http.console.gate import Gate, Holder
+from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.shards import Rows, ShardReader
 from streams.http.console.workers import Survey, Workers
 
@@ -42,7 +42,7 @@ class PipelineDesk:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Authorizer,
         shards: ShardReader,
         answers: Answers,
         workers: Workers,
@@ -59,7 +59,7 @@ class PipelineDesk:
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self.read(self._gate.holder(request, Role.ADMIN)))
 
-    async def read(self, holder: Holder) -> bytes:
+    async def read(self, holder: Principal) -> bytes:
         """What `show` answers, for pages."""
         holder.require_everyone()
         return await self._answers.get(Question(SERIES, "", ("pipeline",)), self._load)

@@ -24,7 +24,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.core.words.moments import moment_s
 from streams.http.console import parameters, reply
-from streams.http.console.gate import Gate, Holder
+from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.journals import LISTED_FRESH_S, Journals
 from streams.http.console.letters import LetterDesk, source_named, tenants_of
 from streams.http.console.operations import Operations
@@ -83,7 +83,7 @@ class PlanDesk:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Authorizer,
         topology: Topology,
         letters: LetterDesk,
         broker: Broker,
@@ -130,7 +130,7 @@ class PlanDesk:
         self._drafts.pop(plan.id)
         return reply.json(request, await self._entered(holder, plan.id), 202)
 
-    async def _submit(self, holder: Holder, plan: Plan) -> None:
+    async def _submit(self, holder: Principal, plan: Plan) -> None:
         """Raises `RefusedBySafety` while another plan holds the topic, and names that one only to
         those who may see it."""
         try:
@@ -143,7 +143,7 @@ class PlanDesk:
                 f"is kept here for an hour: submit it again later."
             ) from None
 
-    async def _entered(self, holder: Holder, plan: str) -> dict[str, Any]:
+    async def _entered(self, holder: Principal, plan: str) -> dict[str, Any]:
         """Progress of a plan that was just entered. The broker answers a commit before readers
         see what it committed, so the journals are asked until they tell of it."""
         ends_s = self._clock.monotonic() + ENTERED_WAIT_S
@@ -165,7 +165,7 @@ class PlanDesk:
         holder = self._gate.holder(request, Role.READ)
         return reply.json(request, await self.progress(holder, request.path_params["plan"]))
 
-    async def progress(self, holder: Holder, plan: str) -> dict[str, Any]:
+    async def progress(self, holder: Principal, plan: str) -> dict[str, Any]:
         """How far a plan is, by its journals. Raises `UnknownResource`."""
         return _progress(*await self._standing(holder, plan))
 
@@ -193,7 +193,7 @@ class PlanDesk:
         self._journals.forget()
         return reply.json(request, _progress(source, now))
 
-    def _request(self, holder: Holder, asked: _Asked) -> PlanRequest:
+    def _request(self, holder: Principal, asked: _Asked) -> PlanRequest:
         if (asked.patch or asked.target is not None) and holder.token.tenant is not None:
             # A mended record may name any tenant.
             raise Forbidden("patch and target need an admin token that is bound to no tenant")
@@ -225,7 +225,7 @@ class PlanDesk:
             asked={**_given(asked), **({"tenant": [*tenants]} if tenants else {})},
         )
 
-    def _means(self, holder: Holder) -> Means:
+    def _means(self, holder: Principal) -> Means:
         return Means(
             broker=self._broker,
             shards=None,
@@ -237,25 +237,25 @@ class PlanDesk:
             rate=None,
         )
 
-    def _keep(self, holder: Holder, plan: Plan, until_ms: int) -> None:
+    def _keep(self, holder: Principal, plan: Plan, until_ms: int) -> None:
         now_ms = self._clock.now_ms()
         self._drafts.keep(lambda kept: kept.until_ms > now_ms)
         self._drafts.put(holder.owner, plan.id, _Kept(plan, until_ms))
 
-    def _draft(self, holder: Holder, plan: str) -> Plan:
+    def _draft(self, holder: Principal, plan: str) -> Plan:
         kept = self._drafts.get(plan)
         if kept is None or kept.until_ms <= self._clock.now_ms() or not _may(holder, kept.plan):
             raise UnknownResource("no plan of that name is kept here; make it again")
         return kept.plan
 
-    async def _standing(self, holder: Holder, plan: str) -> tuple[Topic, _Found]:
+    async def _standing(self, holder: Principal, plan: str) -> tuple[Topic, _Found]:
         known = await self._known(holder)
         if plan not in known:
             raise UnknownResource("there is no plan of that name")
         return known[plan]
 
     async def _known(
-        self, holder: Holder, at_most_s: float | None = None
+        self, holder: Principal, at_most_s: float | None = None
     ) -> dict[str, tuple[Topic, _Found]]:
         """The plans that the holder may see, as they stood ``at_most_s`` ago."""
         found: dict[str, tuple[Topic, dict[int, PlanStanding]]] = {}
@@ -267,7 +267,7 @@ class PlanDesk:
         return dict(found)
 
 
-def _may(holder: Holder, plan: Plan) -> bool:
+def _may(holder: Principal, plan: Plan) -> bool:
     """A bound token sees plans that were made for its tenant alone."""
     return holder.token.tenant is None or plan.asked.get("tenant") == [holder.token.tenant]
 

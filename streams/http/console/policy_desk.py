@@ -16,7 +16,7 @@ from streams.core.clock import Clock
 from streams.core.errors import CacheUnavailable
 from streams.core.words.naming import NAME_CHARS_MAX
 from streams.http.console import parameters, reply
-from streams.http.console.gate import Gate
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.operations import Operations
 
 _Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
@@ -31,7 +31,7 @@ class PolicyDesk:
     """See the module docstring."""
 
     def __init__(
-        self, gate: Gate, layer: SharedLayer | None, operations: Operations, clock: Clock
+        self, gate: Authorizer, layer: SharedLayer | None, operations: Operations, clock: Clock
     ) -> None:
         self._gate = gate
         self._layer = layer

@@ -30,7 +30,7 @@ from streams.core.words.moments import iso_s, span_s
 from streams.engine.windows.sketch_code import decode
 from streams.http.console import reply
 from streams.http.console.answers import Answers, Question
-from streams.http.console.gate import Gate
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.series import columns
 from streams.http.console.shards import Rows, ShardReader
@@ -54,7 +54,7 @@ class Range(NamedTuple):
 class RangeDesk:
     """See the module docstring."""
 
-    def __init__(self, gate: Gate, shards: ShardReader, answers: Answers, clock: Clock) -> None:
+    def __init__(self, gate: Authorizer, shards: ShardReader, answers: Answers, clock: Clock) -> None:
         self._gate = gate
         self._shards = shards
         self._answers = answers

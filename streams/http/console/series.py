@@ -16,7 +16,7 @@ from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s
 from streams.http.console import reply
 from streams.http.console.answers import Answers, Question
-from streams.http.console.gate import Gate
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.shards import Rows, ShardReader
 
@@ -25,7 +25,7 @@ class SeriesDesk:
     """GET /api/series."""
 
     def __init__(
-        self, gate: Gate, shards: ShardReader, answers: Answers, clock: Clock, retention_days: int
+        self, gate: Authorizer, shards: ShardReader, answers: Answers, clock: Clock, retention_days: int
     ) -> None:
         self._gate = gate
         self._shards = shards

@@ -36,7 +36,7 @@ from streams.http.console.cache_desk import CacheDesk
 from streams.http.console.catalog import CatalogDesk
 from streams.http.console.distant_workers import DistantWorkers
 from streams.http.console.freshness import SAMPLE_S, FreshnessSeries
-from streams.http.console.gate import Gate
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.journals import recent_journals
 from streams.http.console.letters import LetterDesk
 from streams.http.console.level import Levels
@@ -94,7 +94,7 @@ class ConsoleProcess:
         self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
         self._answers = answers = Answers(layer, clock, metrics)
         operations = Operations(home / "access", clock, lambda: levels.read_only)
-        gate = Gate(
+        gate = Authorizer(
             authenticator=Authenticator(tokens),
             sessions=Sessions(clock),
             clock=clock,

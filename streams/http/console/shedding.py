@@ -19,7 +19,7 @@ from streams.core.words.moments import moment_s
 from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.offsets.shed_order import check_words
 from streams.http.console import parameters, reply
-from streams.http.console.gate import Gate, Holder
+from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.operations import Operations
 from streams.operate.shed.shed_consequences import consequences
 from streams.operate.shed.shed_desk import (
@@ -64,7 +64,7 @@ class SheddingDesk:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Authorizer,
         broker: Broker,
         agents: Sequence[Agent],
         operations: Operations,
@@ -146,7 +146,7 @@ class SheddingDesk:
             await withdraw(self._broker, self._clock, waiting, holder.actor)
         return reply.json(request, {**subject, "withdrawn": len(waiting)})
 
-    def _holder(self, request: Request) -> Holder:
+    def _holder(self, request: Request) -> Principal:
         holder = self._gate.holder(request, Role.ADMIN)
         holder.require_everyone()
         return holder

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from streams.connect.access.refusals import Unauthenticated, Unreadable
 from streams.connect.access.tokens import Role
 from streams.http.console import parameters, reply
-from streams.http.console.gate import CSRF_HEADER, Gate
+from streams.http.console.authorizer import CSRF_HEADER, Authorizer
 from streams.http.console.sessions import LONGEST_S
 
 SIGN_IN = "/sign-in"
@@ -26,7 +26,7 @@ class _SignIn(msgspec.Struct):
 class SignInDesk:
     """/session."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Authorizer) -> None:
         self._gate = gate
 
     async def begin(self, request: Request) -> Response:
@@ -71,7 +71,7 @@ class SignInDesk:
         return with_cookie(self._gate, name, response)
 
 
-def with_cookie(gate: Gate, name: str, response: Response) -> Response:
+def with_cookie(gate: Authorizer, name: str, response: Response) -> Response:
     """``response`` that gives the browser this value of the session's cookie."""
     response.set_cookie(
         gate.cookie,

@@ -24,7 +24,7 @@ from streams.engine.agents.job_agent import JobAgent
 from streams.engine.app.app import App
 from streams.http.console import parameters, reply
 from streams.http.console.answers import Answers, Question
-from streams.http.console.gate import Gate, Holder
+from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.operations import Operations
 from streams.http.console.parameters import Parameters
 from streams.http.console.shards import ShardReader
@@ -75,7 +75,7 @@ class SimulationDesk:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Authorizer,
         agent: JobAgent[Any] | None,
         shards: ShardReader,
         answers: Answers,
@@ -172,7 +172,7 @@ class SimulationDesk:
         except BrokerUnavailable:
             return None
 
-    async def _queue(self, holder: Holder) -> dict[str, int] | None:
+    async def _queue(self, holder: Principal) -> dict[str, int] | None:
         """What waits in the workers of this host, of all tenants together, which is not for a
         bound token to see."""
         if holder.token.tenant is not None:

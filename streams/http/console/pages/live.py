@@ -16,7 +16,7 @@ from streams.connect.access.fair_room import within_share
 from streams.connect.access.refusals import Overloaded
 from streams.connect.access.tokens import Role
 from streams.http.console.app import Console
-from streams.http.console.gate import Holder
+from streams.http.console.authorizer import Principal
 from streams.http.console.pages.channel import Channel, Read
 
 LASTING_S = 60.0
@@ -66,7 +66,7 @@ class Live:
             PLAN_EVERY_S,
         )
 
-    async def _progress(self, holder: Holder, plan: str) -> bytes:
+    async def _progress(self, holder: Principal, plan: str) -> bytes:
         return msgspec.json.encode(await self._console.plans.progress(holder, plan))
 
     async def pipeline(self, request: Request) -> Response:

@@ -11,10 +11,10 @@ import pytest
 from streams.connect.access.tokens import Token
 from streams.core.clock import SystemClock
 from streams.core.errors import RefusedBySafety, RequestRefused
-from streams.http.console.gate import Holder
+from streams.http.console.authorizer import Principal
 from streams.http.console.operations import Operations
 
-HOLDER = Holder(Token(id="0a0b0c0d", tenant="acme", role="operate", sha256="f" * 64, created_ms=0))
+HOLDER = Principal(Token(id="0a0b0c0d", tenant="acme", role="operate", sha256="f" * 64, created_ms=0))
 
 
 def _lines(folder) -> list[dict]:

@@ -25,7 +25,7 @@ CSRF_HEADER = "x-csrf-token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Holder(NamedTuple):
+class Principal(NamedTuple):
     """Whoever shows a token; ``session`` where a browser does it by a cookie."""
 
     token: Token
@@ -58,7 +58,7 @@ class Holder(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
+class Authorizer:
     """``rate`` is of requests, ``sign_ins`` of sessions that a token begins. ``secure``: browsers
     come by TLS, and the cookie must not travel otherwise. ``behind_proxy``: clients come through a
     proxy, which names them."""
@@ -77,7 +77,7 @@ class Gate:
         """The name of the session's cookie."""
         return HOST_ONLY + COOKIE if self.secure else COOKIE
 
-    def holder(self, request: Request, role: Role) -> Holder:
+    def holder(self, request: Request, role: Role) -> Principal:
         """Raises `Unauthenticated`, `Forbidden`, `CrossSite`, and `RateLimited`."""
         holder = self._known(request)
         if not holder.token.allows(role):
@@ -87,7 +87,7 @@ class Gate:
         self.rate.take(holder.token.id)
         return holder
 
-    def visitor(self, request: Request) -> Holder | None:
+    def visitor(self, request: Request) -> Principal | None:
         """Whose browser it is, for pages: None for one that is not signed in."""
         try:
             return self.holder(request, Role.READ)
@@ -138,18 +138,18 @@ class Gate:
         if not session.proves(shown or ""):
             raise CrossSite(f"this needs the header {CSRF_HEADER}; GET /session tells its value")
 
-    def _known(self, request: Request) -> Holder:
+    def _known(self, request: Request) -> Principal:
         shown, now_ms = request.headers.get("authorization"), self.clock.now_ms()
         name = request.cookies.get(self.cookie)
         session = self.sessions.find(name) if shown is None else None
         if session is None:
-            return Holder(self._token_of(request, shown, now_ms))
+            return Principal(self._token_of(request, shown, now_ms))
         if not self.authenticator.holds(session.token, now_ms):
             self.sign_out(request)
             raise Unauthenticated("the token of this session is no longer valid")
         if request.method not in _SAFE:
             self.prove(request, session, request.headers.get(CSRF_HEADER))
-        return Holder(session.token, session)
+        return Principal(session.token, session)
 
     def _token_of(self, request: Request, shown: str | None, now_ms: int) -> Token:
         try:
