@@ -10,7 +10,7 @@ from starlette.responses import Response
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import CATALOG
 from streams.http.console import reply
-from streams.http.console.answers import Answers, Question
+from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Parameters
 from streams.http.console.shards import ShardReader
@@ -37,7 +37,7 @@ LIMIT {limit}
 class CatalogDesk:
     """GET /api/tenants, /api/models, /api/metrics."""
 
-    def __init__(self, gate: Authorizer, shards: ShardReader, answers: Answers) -> None:
+    def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache) -> None:
         self._gate = gate
         self._shards = shards
         self._answers = answers
@@ -63,4 +63,4 @@ class CatalogDesk:
             rows = await self._shards.of_all(sql, given)
             return {f"{column}s": sorted({row[0] for row in rows})[:NAMES_MAX]}
 
-        return await self._answers.get(Question(CATALOG, tenant, (column, models)), load)
+        return await self._answers.get(QueryKey(CATALOG, tenant, (column, models)), load)

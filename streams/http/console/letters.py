@@ -22,7 +22,7 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.http.console import reply
-from streams.http.console.answers import Answers, Question
+from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.journals import LISTED_FRESH_S, Journals, entries_of
 from streams.http.console.letter_view import decoded, hexadecimal
@@ -80,7 +80,7 @@ class LetterDesk:
         self,
         gate: Authorizer,
         topology: Topology,
-        answers: Answers,
+        answers: ResponseCache,
         broker: Broker,
         logs: Logs,
         journals: Journals,
@@ -229,10 +229,10 @@ def _count(tally: Tally, filters: Filters, page: Sequence[Letter]) -> None:
     tally.add(filters.select(page))
 
 
-def _question(holder: Principal, given: Parameters, asked: tuple[Any, ...]) -> Question:
+def _question(holder: Principal, given: Parameters, asked: tuple[Any, ...]) -> QueryKey:
     """``asked`` with all the filters, as they were written: "the last hour" is one question."""
     filters = tuple(given.names(name, 100) for name in _FILTERS)
-    return Question(LETTERS, holder.token.tenant or "", (*asked, *filters))
+    return QueryKey(LETTERS, holder.token.tenant or "", (*asked, *filters))
 
 
 def _line(letter: Letter, decided: Decided) -> dict[str, Any]:

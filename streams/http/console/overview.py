@@ -19,7 +19,7 @@ from streams.core.errors import TransientError
 from streams.engine.health.monitor import HealthMonitor
 from streams.engine.health.rule import Health
 from streams.http.console import reply
-from streams.http.console.answers import Answers, Question
+from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.freshness import FreshnessSeries
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.level import Levels
@@ -66,7 +66,7 @@ class OverviewDesk:
         self,
         gate: Authorizer,
         shards: ShardReader,
-        answers: Answers,
+        answers: ResponseCache,
         workers: Workers,
         services: Services,
         clock: Clock,
@@ -91,7 +91,7 @@ class OverviewDesk:
     async def read(self, holder: Principal) -> bytes:
         """What `show` answers, for pages."""
         tenant = holder.token.tenant or ""
-        question = Question(OVERVIEW, tenant, ())
+        question = QueryKey(OVERVIEW, tenant, ())
         kept, live = await asyncio.gather(
             self._answers.told(question, lambda: self._load(tenant)), self._live.get()
         )

@@ -16,7 +16,7 @@ from streams.engine.health.live_workers import pipeline_settled
 from streams.engine.health.monitor import HealthMonitor
 from streams.engine.health.rule import Health
 from streams.http.console import reply
-from streams.http.console.answers import Answers, Question
+from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.shards import Rows, ShardReader
 from streams.http.console.workers import Survey, Workers
@@ -44,7 +44,7 @@ class PipelineDesk:
         self,
         gate: Authorizer,
         shards: ShardReader,
-        answers: Answers,
+        answers: ResponseCache,
         workers: Workers,
         agents: Sequence[Agent],
         health: HealthMonitor,
@@ -62,7 +62,7 @@ class PipelineDesk:
     async def read(self, holder: Principal) -> bytes:
         """What `show` answers, for pages."""
         holder.require_everyone()
-        return await self._answers.get(Question(SERIES, "", ("pipeline",)), self._load)
+        return await self._answers.get(QueryKey(SERIES, "", ("pipeline",)), self._load)
 
     async def _load(self) -> dict[str, Any]:
         ledger = _newest(await self._shards.of_all(_LEDGER, {}))

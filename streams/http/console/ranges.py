@@ -29,7 +29,7 @@ from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s, span_s
 from streams.engine.windows.sketch_code import decode
 from streams.http.console import reply
-from streams.http.console.answers import Answers, Question
+from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.series import columns
@@ -54,7 +54,7 @@ class Range(NamedTuple):
 class RangeDesk:
     """See the module docstring."""
 
-    def __init__(self, gate: Authorizer, shards: ShardReader, answers: Answers, clock: Clock) -> None:
+    def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache, clock: Clock) -> None:
         self._gate = gate
         self._shards = shards
         self._answers = answers
@@ -70,7 +70,7 @@ class RangeDesk:
         query = asked.query
         # Named as it was asked: "the last hour" is one question, and has one last good answer.
         what = (asked.models, query.metric, asked.table, query.step_s, asked.buckets)
-        question = Question(SERIES, tenant, ("range", *what, *given.span_asked()))
+        question = QueryKey(SERIES, tenant, ("range", *what, *given.span_asked()))
         body = await self._answers.get(question, lambda: self._read(asked))
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 

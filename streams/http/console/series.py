@@ -15,7 +15,7 @@ from streams.core.clock import Clock
 from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s
 from streams.http.console import reply
-from streams.http.console.answers import Answers, Question
+from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.shards import Rows, ShardReader
@@ -25,7 +25,7 @@ class SeriesDesk:
     """GET /api/series."""
 
     def __init__(
-        self, gate: Authorizer, shards: ShardReader, answers: Answers, clock: Clock, retention_days: int
+        self, gate: Authorizer, shards: ShardReader, answers: ResponseCache, clock: Clock, retention_days: int
     ) -> None:
         self._gate = gate
         self._shards = shards
@@ -51,7 +51,7 @@ class SeriesDesk:
         # Named as it was asked: "the last hour" is one question, and has one last good answer.
         asked = ("series", query.model, query.metric, query.step_s, *given.span_asked())
         body = await self._answers.get(
-            Question(SERIES, tenant, asked), lambda: self._read(query, table)
+            QueryKey(SERIES, tenant, asked), lambda: self._read(query, table)
         )
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 

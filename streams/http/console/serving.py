@@ -30,7 +30,7 @@ from streams.core.types import Broker
 from streams.engine.app.app import App
 from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.monitor import HealthMonitor
-from streams.http.console.answers import Answers
+from streams.http.console.response_cache import ResponseCache
 from streams.http.console.app import Console, console_app
 from streams.http.console.cache_desk import CacheDesk
 from streams.http.console.catalog import CatalogDesk
@@ -92,7 +92,7 @@ class ConsoleProcess:
         self._workers = workers = Workers(settings.state_path(), settings.http_host, clock, distant)
         levels = Levels(workers, clock)
         self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
-        self._answers = answers = Answers(layer, clock, metrics)
+        self._answers = answers = ResponseCache(layer, clock, metrics)
         operations = Operations(home / "access", clock, lambda: levels.read_only)
         gate = Authorizer(
             authenticator=Authenticator(tokens),

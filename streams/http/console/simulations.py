@@ -23,7 +23,7 @@ from streams.core.types import Broker
 from streams.engine.agents.job_agent import JobAgent
 from streams.engine.app.app import App
 from streams.http.console import parameters, reply
-from streams.http.console.answers import Answers, Question
+from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.operations import Operations
 from streams.http.console.parameters import Parameters
@@ -78,7 +78,7 @@ class SimulationDesk:
         gate: Authorizer,
         agent: JobAgent[Any] | None,
         shards: ShardReader,
-        answers: Answers,
+        answers: ResponseCache,
         workers: Workers,
         waiting: WaitingRequests,
         broker: Broker,
@@ -123,7 +123,7 @@ class SimulationDesk:
             }
 
         everyone = holder.token.tenant is None
-        question = Question(SERIES, tenant, ("simulations", everyone, *asked.values()))
+        question = QueryKey(SERIES, tenant, ("simulations", everyone, *asked.values()))
         return reply.json(request, await self._answers.get(question, load))
 
     async def cancel(self, request: Request) -> Response:

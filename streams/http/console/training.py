@@ -13,7 +13,7 @@ from schemas.model_card import ModelCard
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
 from streams.http.console import reply
-from streams.http.console.answers import Answers, Question
+from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Parameters
 from streams.http.console.shards import ShardReader
@@ -38,7 +38,7 @@ _FIELDS = ("model", "version", "run", "event", "alias", "stage", "metrics", "ts_
 class TrainingDesk:
     """See the module docstring."""
 
-    def __init__(self, gate: Authorizer, shards: ShardReader, answers: Answers) -> None:
+    def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache) -> None:
         self._gate = gate
         self._shards = shards
         self._answers = answers
@@ -59,7 +59,7 @@ class TrainingDesk:
                 "events": events[:EVENTS_MAX],
             }
 
-        question = Question(SERIES, tenant, ("training", asked["model"]))
+        question = QueryKey(SERIES, tenant, ("training", asked["model"]))
         return reply.json(request, await self._answers.get(question, load))
 
 

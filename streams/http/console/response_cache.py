@@ -40,7 +40,7 @@ Load = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QueryKey:
     """What is asked, of which ``tenant`` ("": of all). ``asked`` tells it from every other."""
 
     kind: CacheKind
@@ -53,7 +53,7 @@ class Question:
         return owned(self.tenant, f"{self.kind.name}:{said}")
 
 
-class Answers:
+class ResponseCache:
     """See the module docstring."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Answers:
         """Keep the last good answers, until cancelled."""
         await self._behind.run()
 
-    async def get(self, question: Question, load: Load) -> bytes:
+    async def get(self, question: QueryKey, load: Load) -> bytes:
         """A JSON object: what ``load`` gave, with ``as_of_ms`` and ``degraded``.
 
         Raises what ``load`` raises where nothing is kept.
@@ -104,7 +104,7 @@ class Answers:
         assert found is not None, "a load gives an answer"
         return _marked(found, degraded=False)
 
-    async def told(self, question: Question, load: Load) -> bytes:
+    async def told(self, question: QueryKey, load: Load) -> bytes:
         """As `get`, of a ``load`` that asks whatever answers and says itself whether ``degraded``."""
 
         async def fill() -> Versioned[bytes]:
@@ -123,7 +123,7 @@ class Answers:
         for cache in (*self._fresh.values(), self._kept):
             await cache.close()
 
-    async def _load(self, question: Question, load: Load) -> Versioned[bytes]:
+    async def _load(self, question: QueryKey, load: Load) -> Versioned[bytes]:
         as_of_ms = self._clock.now_ms()
         body = _encode({"as_of_ms": as_of_ms, **await load()})
         if not self._behind.offer(question.name, body):

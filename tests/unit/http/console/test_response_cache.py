@@ -13,10 +13,10 @@ from streams.connect.cache.process import shared_layer
 from streams.core.clock import SystemClock
 from streams.core.errors import ShardUnavailable
 from streams.core.telemetry.metrics import Metrics
-from streams.http.console.answers import BEHIND_MAX, FRESH_S, Answers, Question
+from streams.http.console.response_cache import BEHIND_MAX, FRESH_S, ResponseCache, QueryKey
 
 WAITING = "dia_cache_write_behind_entries"
-QUESTION = Question(SERIES, "acme", ("series", 1))
+QUESTION = QueryKey(SERIES, "acme", ("series", 1))
 
 
 class Hands(SystemClock):
@@ -49,8 +49,8 @@ def clock() -> Hands:
 
 
 @pytest.fixture
-def answers(clock) -> Answers:
-    return Answers(None, clock, Metrics())
+def answers(clock) -> ResponseCache:
+    return ResponseCache(None, clock, Metrics())
 
 
 async def _get(answers, source, question=QUESTION):
@@ -91,7 +91,7 @@ async def test_tenants_and_kinds_never_share_an_answer(answers):
     """The tenant is part of the name: the same question of two tenants is two questions."""
     source = Source()
     questions = [
-        Question(kind, tenant, ("series", 1))
+        QueryKey(kind, tenant, ("series", 1))
         for kind in (SERIES, CATALOG)
         for tenant in ("", "acme", "acm", "4:acme")
     ]
@@ -103,7 +103,7 @@ async def test_redis_away_costs_a_reader_nothing(clock):
     """Caches fail open: answers come from the source, and are kept in the process."""
     shared, metrics, source = MemoryShared(clock), Metrics(), Source()
     shared.stop()
-    answers = Answers(shared_layer(shared, clock, metrics), clock, metrics)
+    answers = ResponseCache(shared_layer(shared, clock, metrics), clock, metrics)
     assert (await _get(answers, source))["n"] == 1
     assert (await _get(answers, source))["n"] == 1
     await answers.close()
@@ -114,7 +114,7 @@ async def test_answers_are_kept_behind_the_back_of_who_asked(clock):
     others may need is written."""
     shared, metrics, source = MemoryShared(clock), Metrics(), Source()
     shared.stop()
-    answers = Answers(shared_layer(shared, clock, metrics), clock, metrics)
+    answers = ResponseCache(shared_layer(shared, clock, metrics), clock, metrics)
     first = await _get(answers, source)
     assert metrics.registry.get_sample_value(WAITING, {"cache": KEPT.name}) == 1
     clock.moved_s += FRESH_S[SERIES] + 1
@@ -123,7 +123,7 @@ async def test_answers_are_kept_behind_the_back_of_who_asked(clock):
     shared.restart()
     await answers.close()
     assert metrics.registry.get_sample_value(WAITING, {"cache": KEPT.name}) == 0
-    other = Answers(shared_layer(shared, clock, Metrics()), clock, Metrics())
+    other = ResponseCache(shared_layer(shared, clock, Metrics()), clock, Metrics())
     assert await _get(other, source) == {**first, "degraded": True}, "another process has it too"
     await other.close()
 
@@ -132,8 +132,8 @@ async def test_what_waits_to_be_kept_is_bounded(clock):
     """A day without Redis must not fill the memory, nor make anybody wait."""
     shared, metrics, source = MemoryShared(clock), Metrics(), Source()
     shared.stop()
-    answers = Answers(shared_layer(shared, clock, metrics), clock, metrics)
+    answers = ResponseCache(shared_layer(shared, clock, metrics), clock, metrics)
     for number in range(BEHIND_MAX + 5):
-        await _get(answers, source, Question(SERIES, "acme", ("series", number)))
+        await _get(answers, source, QueryKey(SERIES, "acme", ("series", number)))
     assert metrics.registry.get_sample_value(WAITING, {"cache": KEPT.name}) == BEHIND_MAX
     await answers.close()
