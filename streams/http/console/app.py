@@ -17,22 +17,22 @@ from starlette.routing import BaseRoute, Route
 from streams.core.clock import Clock
 from streams.core.telemetry.http_metrics import ConsoleMetrics
 from streams.http.console import openapi, reply
-from streams.http.console.cache_desk import CacheDesk
-from streams.http.console.catalog import CatalogDesk
+from streams.http.console.cache_handler import CacheHandler
+from streams.http.console.catalog import CatalogHandler
 from streams.http.console.compression import Compression
 from streams.http.console.authorizer import Authorizer
-from streams.http.console.letters import LetterDesk
-from streams.http.console.overview import OverviewDesk
-from streams.http.console.pipeline import PipelineDesk
-from streams.http.console.plans import PlanDesk
-from streams.http.console.policy_desk import PolicyDesk
-from streams.http.console.ranges import RangeDesk
+from streams.http.console.dead_letters import DeadLetterHandler
+from streams.http.console.overview import OverviewHandler
+from streams.http.console.pipeline import PipelineHandler
+from streams.http.console.plans import PlanHandler
+from streams.http.console.policy_handler import PolicyHandler
+from streams.http.console.ranges import RangeHandler
 from streams.http.console.security_headers import SecurityHeaders
-from streams.http.console.series import SeriesDesk
-from streams.http.console.shedding import SheddingDesk
-from streams.http.console.sign_in import SignInDesk
-from streams.http.console.simulations import SimulationDesk
-from streams.http.console.training import TrainingDesk
+from streams.http.console.series import SeriesHandler
+from streams.http.console.shedding import SheddingHandler
+from streams.http.console.sign_in import SignInHandler
+from streams.http.console.simulations import SimulationHandler
+from streams.http.console.training import TrainingHandler
 from streams.operate.replay.control import Word
 
 
@@ -41,18 +41,18 @@ class Console:
     """The parts behind the paths; pages use the same ones."""
 
     gate: Authorizer
-    series: SeriesDesk
-    ranges: RangeDesk
-    catalog: CatalogDesk
-    overview: OverviewDesk
-    simulations: SimulationDesk
-    training: TrainingDesk
-    pipeline: PipelineDesk
-    letters: LetterDesk
-    plans: PlanDesk
-    shedding: SheddingDesk
-    caches: CacheDesk
-    policies: PolicyDesk
+    series: SeriesHandler
+    ranges: RangeHandler
+    catalog: CatalogHandler
+    overview: OverviewHandler
+    simulations: SimulationHandler
+    training: TrainingHandler
+    pipeline: PipelineHandler
+    letters: DeadLetterHandler
+    plans: PlanHandler
+    shedding: SheddingHandler
+    caches: CacheHandler
+    policies: PolicyHandler
     topics: Sequence[str]
     """the names of the app's topics"""
     pages: Collection[str]
@@ -84,7 +84,7 @@ def console_app(
 
 
 def api_routes(console: Console) -> list[Route]:
-    sign_in = SignInDesk(console.gate)
+    sign_in = SignInHandler(console.gate)
 
     async def describe(request: Request) -> Response:
         return reply.json(request, openapi.document(tuple(console.topics)))

@@ -34,7 +34,7 @@ LIMIT {limit}
 """
 
 
-class CatalogDesk:
+class CatalogHandler:
     """GET /api/tenants, /api/models, /api/metrics."""
 
     def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streams.http.console.openapi_letters import letters
+from streams.http.console.openapi_dead_letters import letters
 from streams.http.console.openapi_series import series
 from streams.http.console.openapi_shedding import shedding
 from streams.http.console.openapi_words import (

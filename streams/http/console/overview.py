@@ -56,7 +56,7 @@ class _Live(NamedTuple):
     fields: dict[str, Any]
 
 
-class OverviewDesk:
+class OverviewHandler:
     """What the shards hold is kept for `OVERVIEW`'s time, by tenant. Everything else (health, level,
     lag, services, freshness) is read at most `LIVE_S` ago, once for all: how the service stands is
     never older than its figures say. Of that a bound token sees only what `_of_one_tenant` leaves.

@@ -37,7 +37,7 @@ _GAUGES = {
 }
 
 
-class PipelineDesk:
+class PipelineHandler:
     """See the module docstring. Counters tell of every tenant, so a bound token sees none."""
 
     def __init__(

@@ -26,7 +26,7 @@ from streams.core.words.moments import moment_s
 from streams.http.console import parameters, reply
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.journals import LISTED_FRESH_S, Journals
-from streams.http.console.letters import LetterDesk, source_named, tenants_of
+from streams.http.console.dead_letters import DeadLetterHandler, source_named, tenants_of
 from streams.http.console.operations import Operations
 from streams.http.console.owned_entries import OwnedEntries
 from streams.http.console.reply import Endpoint
@@ -78,14 +78,14 @@ class _Kept(NamedTuple):
     until_ms: int
 
 
-class PlanDesk:
+class PlanHandler:
     """/api/dlq/plans."""
 
     def __init__(
         self,
         gate: Authorizer,
         topology: Topology,
-        letters: LetterDesk,
+        letters: DeadLetterHandler,
         broker: Broker,
         journals: Journals,
         settings: Settings,

@@ -51,7 +51,7 @@ class Range(NamedTuple):
     buckets: int
 
 
-class RangeDesk:
+class RangeHandler:
     """See the module docstring."""
 
     def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache, clock: Clock) -> None:

@@ -21,7 +21,7 @@ from streams.http.console.parameters import Format, Parameters
 from streams.http.console.shards import Rows, ShardReader
 
 
-class SeriesDesk:
+class SeriesHandler:
     """GET /api/series."""
 
     def __init__(

@@ -32,29 +32,29 @@ from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.monitor import HealthMonitor
 from streams.http.console.response_cache import ResponseCache
 from streams.http.console.app import Console, console_app
-from streams.http.console.cache_desk import CacheDesk
-from streams.http.console.catalog import CatalogDesk
+from streams.http.console.cache_handler import CacheHandler
+from streams.http.console.catalog import CatalogHandler
 from streams.http.console.distant_workers import DistantWorkers
 from streams.http.console.freshness import SAMPLE_S, FreshnessSeries
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.journals import recent_journals
-from streams.http.console.letters import LetterDesk
+from streams.http.console.dead_letters import DeadLetterHandler
 from streams.http.console.level import Levels
 from streams.http.console.logs import Logs
 from streams.http.console.operations import Operations
-from streams.http.console.overview import OverviewDesk
+from streams.http.console.overview import OverviewHandler
 from streams.http.console.pages import routes
-from streams.http.console.pipeline import PipelineDesk
-from streams.http.console.plans import PlanDesk
-from streams.http.console.policy_desk import PolicyDesk
-from streams.http.console.ranges import RangeDesk
-from streams.http.console.series import SeriesDesk
+from streams.http.console.pipeline import PipelineHandler
+from streams.http.console.plans import PlanHandler
+from streams.http.console.policy_handler import PolicyHandler
+from streams.http.console.ranges import RangeHandler
+from streams.http.console.series import SeriesHandler
 from streams.http.console.services import Services
 from streams.http.console.sessions import Sessions
 from streams.http.console.shards import ShardReader
-from streams.http.console.shedding import SheddingDesk
-from streams.http.console.simulations import SimulationDesk, simulation_agent
-from streams.http.console.training import TrainingDesk
+from streams.http.console.shedding import SheddingHandler
+from streams.http.console.simulations import SimulationHandler, simulation_agent
+from streams.http.console.training import TrainingHandler
 from streams.http.console.waiting import WaitingRequests
 from streams.http.console.workers import Workers
 
@@ -113,25 +113,25 @@ class ConsoleProcess:
         self._logs = logs = Logs(broker, clock)
         self._journals = journals = recent_journals(topology, logs, clock)
         self._waiting = waiting = WaitingRequests(simulating, broker, logs, shards, clock)
-        letters = LetterDesk(gate, topology, answers, broker, logs, journals, settings, clock)
+        letters = DeadLetterHandler(gate, topology, answers, broker, logs, journals, settings, clock)
         self.console = Console(
             gate=gate,
-            series=SeriesDesk(gate, shards, answers, clock, settings.m1_retention_days),
-            ranges=RangeDesk(gate, shards, answers, clock),
-            catalog=CatalogDesk(gate, shards, answers),
-            overview=OverviewDesk(
+            series=SeriesHandler(gate, shards, answers, clock, settings.m1_retention_days),
+            ranges=RangeHandler(gate, shards, answers, clock),
+            catalog=CatalogHandler(gate, shards, answers),
+            overview=OverviewHandler(
                 gate, shards, answers, workers, services, clock, levels, health, freshness
             ),
-            simulations=SimulationDesk(
+            simulations=SimulationHandler(
                 *(gate, simulating, shards, answers, workers, waiting, broker, operations, clock)
             ),
-            training=TrainingDesk(gate, shards, answers),
-            pipeline=PipelineDesk(gate, shards, answers, workers, agents, health),
+            training=TrainingHandler(gate, shards, answers),
+            pipeline=PipelineHandler(gate, shards, answers, workers, agents, health),
             letters=letters,
-            plans=PlanDesk(gate, topology, letters, broker, journals, settings, operations, clock),
-            shedding=SheddingDesk(gate, broker, agents, operations, clock),
-            caches=CacheDesk(gate, layer, operations),
-            policies=PolicyDesk(gate, layer, operations, clock),
+            plans=PlanHandler(gate, topology, letters, broker, journals, settings, operations, clock),
+            shedding=SheddingHandler(gate, broker, agents, operations, clock),
+            caches=CacheHandler(gate, layer, operations),
+            policies=PolicyHandler(gate, layer, operations, clock),
             topics=tuple(app.topics),
             pages=app.pages,
             clock=clock,

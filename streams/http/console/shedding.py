@@ -59,7 +59,7 @@ class _Withdrawn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     topic: str
 
 
-class SheddingDesk:
+class SheddingHandler:
     """/api/shed. A partition holds records of every tenant, so a bound token may do nothing here."""
 
     def __init__(

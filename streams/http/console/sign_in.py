@@ -23,7 +23,7 @@ class _SignIn(msgspec.Struct):
     token: str
 
 
-class SignInDesk:
+class SignInHandler:
     """/session."""
 
     def __init__(self, gate: Authorizer) -> None:

@@ -70,7 +70,7 @@ def simulation_agent(app: App) -> JobAgent[Any] | None:
     return next((agent for agent in agents if agent.source.type is SimulationRequest), None)
 
 
-class SimulationDesk:
+class SimulationHandler:
     """GET /api/simulations, POST /api/simulations/cancel."""
 
     def __init__(

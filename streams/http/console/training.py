@@ -35,7 +35,7 @@ LIMIT {EVENTS_MAX}
 _FIELDS = ("model", "version", "run", "event", "alias", "stage", "metrics", "ts_ms")
 
 
-class TrainingDesk:
+class TrainingHandler:
     """See the module docstring."""
 
     def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache) -> None:

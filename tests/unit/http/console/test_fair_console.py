@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from streams.connect.access.refusals import Overloaded
-from streams.http.console import letters as letter_desk
+from streams.http.console import dead_letters as letter_desk
 from streams.http.console import parameters
 from streams.http.console.pages import live
 from streams.http.console.plans import OWNER_DRAFTS_MAX

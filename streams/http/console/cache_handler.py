@@ -23,7 +23,7 @@ class _Invalidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     pattern: str
 
 
-class CacheDesk:
+class CacheHandler:
     """See the module docstring. Patterns reach every tenant, so a bound token may not."""
 
     def __init__(self, gate: Authorizer, layer: SharedLayer | None, operations: Operations) -> None:

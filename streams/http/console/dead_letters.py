@@ -25,10 +25,10 @@ from streams.http.console import reply
 from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.journals import LISTED_FRESH_S, Journals, entries_of
-from streams.http.console.letter_view import decoded, hexadecimal
+from streams.http.console.dead_letter_view import decoded, hexadecimal
 from streams.http.console.logs import Logs
 from streams.http.console.parameters import Parameters
-from streams.http.console.shelf import Shelf
+from streams.http.console.dead_letter_cache import DeadLetterCache
 from streams.operate.dlq.filters import Filters, belongs
 from streams.operate.dlq.letter import Letter
 from streams.operate.dlq.queues import queues_in
@@ -52,7 +52,7 @@ _By = Literal["error", "tenant", "agent", "age", "topic", "stage", "disposition"
 _FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
 
 
-class Asked(NamedTuple):
+class DeadLetterQuery(NamedTuple):
     """Of which DLQ, which letters."""
 
     source: Topic
@@ -73,7 +73,7 @@ def tenants_of(holder: Principal, asked: Iterable[str]) -> tuple[str, ...]:
     return tuple(holder.tenant(tenant) for tenant in asked)
 
 
-class LetterDesk:
+class DeadLetterHandler:
     """GET /api/dlq/groups, letters, letter."""
 
     def __init__(
@@ -95,7 +95,7 @@ class LetterDesk:
         self._journals = journals
         self._settings = settings
         self._clock = clock
-        self._shelves = {source: Shelf(source, topology, logs, clock) for source in topology.topics}
+        self._shelves = {source: DeadLetterCache(source, topology, logs, clock) for source in topology.topics}
         self._turns = Turns("readings of dead letters", places=SCANS, owner_max=1, wait_s=_WAIT_S)
 
     async def close(self) -> None:
@@ -127,7 +127,7 @@ class LetterDesk:
         return reply.json(request, body)
 
     async def _groups(
-        self, holder: Principal, asked: Asked, by: Sequence[str], decided: Decided
+        self, holder: Principal, asked: DeadLetterQuery, by: Sequence[str], decided: Decided
     ) -> dict[str, Any]:
         more = {"disposition": lambda letter, _: decided.of(letter).word or "open"}
         tally, scanned = Tally(by, self._clock.now_ms(), more), 0
@@ -145,7 +145,7 @@ class LetterDesk:
         }
 
     async def _listed(
-        self, holder: Principal, asked: Asked, limit: int, first: _Place, decided: Decided
+        self, holder: Principal, asked: DeadLetterQuery, limit: int, first: _Place, decided: Decided
     ) -> dict[str, Any]:
         scanned, found, onward = 0, list[Letter](), None
         async with self.bounded(holder), aclosing(self._pages(asked, first)) as pages:
@@ -177,7 +177,7 @@ class LetterDesk:
         async with self._turns.taken(holder.owner), _for_long():
             yield
 
-    def _asked(self, holder: Principal, given: Parameters) -> Asked:
+    def _asked(self, holder: Principal, given: Parameters) -> DeadLetterQuery:
         now_s = self._clock.now_ms() / 1000
         filters = Filters(
             since_ms=given.maybe_moment_ms("since", now_s),
@@ -187,9 +187,9 @@ class LetterDesk:
             owner=holder.token.tenant,
             partitions=given.numbers("partition", 1_000_000),
         )
-        return Asked(source_named(self._topology, given.optional("topic")), filters)
+        return DeadLetterQuery(source_named(self._topology, given.optional("topic")), filters)
 
-    async def _pages(self, asked: Asked, first: _Place) -> AsyncGenerator[list[Letter], None]:
+    async def _pages(self, asked: DeadLetterQuery, first: _Place) -> AsyncGenerator[list[Letter], None]:
         """Every letter of the partitions that are meant, from ``first`` on."""
         held = await self._shelves[asked.source].read()
         if held is not None:

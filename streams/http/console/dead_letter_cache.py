@@ -28,7 +28,7 @@ BYTES_MAX: Final = 16 << 20
 _PAGE: Final = 1000
 
 
-class Held(NamedTuple):
+class CachedDeadLetters(NamedTuple):
     """What the queue held at one moment, the letters of each partition in offset order."""
 
     spans: Sequence[Span]
@@ -41,17 +41,17 @@ class Held(NamedTuple):
         return kept[first:last]
 
 
-class Shelf:
+class DeadLetterCache:
     """One queue's, shared by everybody: who may see which letter is for the reader to know."""
 
     def __init__(self, source: Topic, topology: Topology, logs: Logs, clock: Clock) -> None:
         self._source = source
         self._topology = topology
         self._logs = logs
-        self._held = Held((), {})
+        self._held = CachedDeadLetters((), {})
         self._recent = Recent(self._read, FRESH_S, clock)
 
-    async def read(self) -> Held | None:
+    async def read(self) -> CachedDeadLetters | None:
         """As it was at most `FRESH_S` ago; None where it is too much to keep. Raises as
         `streams.operate.dlq.scan.scan`, and `UnknownTopic`."""
         return await self._recent.get()
@@ -59,11 +59,11 @@ class Shelf:
     async def close(self) -> None:
         await self._recent.close()
 
-    async def _read(self) -> Held | None:
+    async def _read(self) -> CachedDeadLetters | None:
         [queue] = queues_in(await self._logs.topics(), self._topology, (self._source.name,))
         async with self._logs.reader() as reader:
             spans = await bounds(reader, *queue)
-            before, self._held = self._held, Held((), {})
+            before, self._held = self._held, CachedDeadLetters((), {})
             if sum(span.offsets for span in spans) > OFFSETS_MAX:
                 return None
             ends = {span.tp: span.end for span in before.spans}
@@ -79,7 +79,7 @@ class Shelf:
                 letters[span.tp] = kept
         if sum(_bytes(letter) for kept in letters.values() for letter in kept) > BYTES_MAX:
             return None
-        self._held = Held(spans, letters)
+        self._held = CachedDeadLetters(spans, letters)
         return self._held
 
 

@@ -20,7 +20,7 @@ from streams.core.clock import SystemClock
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.http.console import journals
-from streams.http.console import letters as desk
+from streams.http.console import dead_letters as desk
 from streams.http.console.serving import ConsoleProcess
 from streams.operate.replay.agent import ReplayAgent
 from streams.operate.topics.topics import wanted_topics

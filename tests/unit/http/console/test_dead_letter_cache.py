@@ -8,9 +8,9 @@ from agents.app import MODEL_METRICS, app
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
-from streams.http.console import shelf as shelves
+from streams.http.console import dead_letter_cache as shelves
 from streams.http.console.logs import Logs
-from streams.http.console.shelf import Shelf
+from streams.http.console.dead_letter_cache import DeadLetterCache
 from streams.operate.dlq.letter import letters
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.operate.dlq.mailbag import GOOD, fill, letter
@@ -30,10 +30,10 @@ async def broker() -> MemoryBroker:
 
 
 @pytest.fixture
-def shelf(broker, monkeypatch) -> Shelf:
+def shelf(broker, monkeypatch) -> DeadLetterCache:
     """It reads anew whenever it is asked."""
     monkeypatch.setattr(shelves, "FRESH_S", 0.0)
-    return Shelf(MODEL_METRICS, app.topology, Logs(broker, SystemClock()), SystemClock())
+    return DeadLetterCache(MODEL_METRICS, app.topology, Logs(broker, SystemClock()), SystemClock())
 
 
 def _all(held) -> list[str]:

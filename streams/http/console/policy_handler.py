@@ -27,7 +27,7 @@ class _Changed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     policy_id: _Name
 
 
-class PolicyDesk:
+class PolicyHandler:
     """See the module docstring."""
 
     def __init__(
