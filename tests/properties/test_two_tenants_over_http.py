@@ -27,7 +27,7 @@ from streams.core.clock import SystemClock, VirtualClock
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicPartition
-from streams.http.console.pages.live import Live, Subject
+from streams.http.console.pages.live import Live, ChannelKey
 from streams.http.console.serving import ConsoleProcess
 from streams.http.edge.serving import EdgeProcess
 from streams.operate.topics.topics import wanted_topics
@@ -206,7 +206,7 @@ async def _watching(world: World, tenant: str, what: str) -> bytes:
     async def read() -> bytes:
         return b"{}"
 
-    shown = world.live._stream(Subject(f"tenant {tenant}", (what,)), read, 1000.0)
+    shown = world.live._stream(ChannelKey(f"tenant {tenant}", (what,)), read, 1000.0)
     stream = aiter(shown.body_iterator)
     first = await anext(stream)
     if tenant == VICTIM:

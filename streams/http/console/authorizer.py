@@ -19,7 +19,7 @@ from streams.connect.access.refusals import CrossSite, Forbidden, Unauthenticate
 from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import Credential, Role, Token
 from streams.core.clock import Clock
-from streams.http.console.sessions import COOKIE, HOST_ONLY, Session, Sessions
+from streams.http.console.sessions import COOKIE, HOST_ONLY, Session, SessionStore
 
 CSRF_HEADER = "x-csrf-token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -65,7 +65,7 @@ class Authorizer:
 
     authenticator: Authenticator
     attempts: Attempts
-    sessions: Sessions
+    sessions: SessionStore
     clock: Clock
     rate: RequestRate
     sign_ins: RequestRate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streams.http.console.openapi_words import (
+from streams.http.console.openapi_parts import (
     COUNT,
     FLAG,
     MOMENT,

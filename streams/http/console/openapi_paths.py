@@ -8,7 +8,7 @@ from typing import Any
 from streams.http.console.openapi_dead_letters import letters
 from streams.http.console.openapi_series import series
 from streams.http.console.openapi_shedding import shedding
-from streams.http.console.openapi_words import (
+from streams.http.console.openapi_parts import (
     COUNT,
     FLAG,
     FORM,

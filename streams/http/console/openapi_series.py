@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.http.console.openapi_words import (
+from streams.http.console.openapi_parts import (
     COUNT,
     MOMENT,
     NAME,

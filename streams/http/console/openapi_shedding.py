@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.engine.runtime.offsets.shed_order import REASON_MAX
-from streams.http.console.openapi_words import (
+from streams.http.console.openapi_parts import (
     COUNT,
     MOMENT,
     NAME,

@@ -19,7 +19,7 @@ from streams.http.console import reply
 from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.shards import Rows, ShardReader
-from streams.http.console.workers import Survey, Workers
+from streams.http.console.workers import WorkerMetrics, Workers
 
 _LEDGER = """
 SELECT grp, topic, part, epoch, next_offset, read, applied, duplicates, dead, shed, gaps,
@@ -112,7 +112,7 @@ def _newest(rows: Rows) -> dict[_Place, dict[str, Any]]:
 
 
 def _partitions(
-    survey: Survey, ledger: dict[_Place, dict[str, Any]], health: Health
+    survey: WorkerMetrics, ledger: dict[_Place, dict[str, Any]], health: Health
 ) -> list[dict[str, Any]]:
     """Every partition that is declared, is owned, or has a ledger. ``owner`` is a
     worker that is known here, ``member`` the owner as the broker names it; null: none, or unknown."""

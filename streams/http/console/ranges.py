@@ -42,7 +42,7 @@ _AUTO = ""
 _Table = Literal["", "m1", "h1", "d1"]
 
 
-class Range(NamedTuple):
+class RangeQuery(NamedTuple):
     """What is asked, whole: ``models`` beside ``query``'s own, which is the first."""
 
     query: SeriesQuery
@@ -74,7 +74,7 @@ class RangeHandler:
         body = await self._answers.get(question, lambda: self._read(asked))
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 
-    async def _read(self, asked: Range) -> dict[str, Any]:
+    async def _read(self, asked: RangeQuery) -> dict[str, Any]:
         each = [replace(asked.query, model=model) for model in asked.models]
         found = await asyncio.gather(*(self._rows(query, asked) for query in each))
         heatmaps: list[dict[str, Any] | None] = [None] * len(each)
@@ -95,14 +95,14 @@ class RangeHandler:
             ],
         }
 
-    async def _rows(self, query: SeriesQuery, asked: Range) -> Rows:
+    async def _rows(self, query: SeriesQuery, asked: RangeQuery) -> Rows:
         sketches = bool(asked.buckets)
         return await self._shards.of_series(
             query.names, *statement(query, asked.table, sketches=sketches)
         )
 
 
-def _asked(given: Parameters, tenant: str, now_s: float) -> Range:
+def _asked(given: Parameters, tenant: str, now_s: float) -> RangeQuery:
     models = given.names("model", MODELS_MAX)
     if not models:
         raise Unreadable("the parameter model is missing")
@@ -119,7 +119,7 @@ def _asked(given: Parameters, tenant: str, now_s: float) -> Range:
         stop_s=stop_s,
         step_s=_step_s(given.optional("step"), stop_s - start_s, WIDTH_S[table]),
     )
-    return Range(query, models, table, given.number("buckets", 0, 0, BUCKETS_MAX))
+    return RangeQuery(query, models, table, given.number("buckets", 0, 0, BUCKETS_MAX))
 
 
 def _table(range_s: int) -> WindowTable:

@@ -34,7 +34,7 @@ from streams.http.console.response_cache import ResponseCache
 from streams.http.console.app import Console, console_app
 from streams.http.console.cache_handler import CacheHandler
 from streams.http.console.catalog import CatalogHandler
-from streams.http.console.distant_workers import DistantWorkers
+from streams.http.console.remote_workers import RemoteWorkers
 from streams.http.console.freshness import SAMPLE_S, FreshnessSeries
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.journals import recent_journals
@@ -50,7 +50,7 @@ from streams.http.console.policy_handler import PolicyHandler
 from streams.http.console.ranges import RangeHandler
 from streams.http.console.series import SeriesHandler
 from streams.http.console.services import Services
-from streams.http.console.sessions import Sessions
+from streams.http.console.sessions import SessionStore
 from streams.http.console.shards import ShardReader
 from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler, simulation_agent
@@ -88,7 +88,7 @@ class ConsoleProcess:
         tokens.read()
         self._caches = ProcessCaches(settings, clock, metrics)
         layer = self._caches.layer
-        self._distant = distant = DistantWorkers(settings.workers_at, clock)
+        self._distant = distant = RemoteWorkers(settings.workers_at, clock)
         self._workers = workers = Workers(settings.state_path(), settings.http_host, clock, distant)
         levels = Levels(workers, clock)
         self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
@@ -96,7 +96,7 @@ class ConsoleProcess:
         operations = Operations(home / "access", clock, lambda: levels.read_only)
         gate = Authorizer(
             authenticator=Authenticator(tokens),
-            sessions=Sessions(clock),
+            sessions=SessionStore(clock),
             clock=clock,
             rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
             sign_ins=RequestRate(clock, limit=SIGN_INS_MAX, period_s=RATE_PERIOD_S),

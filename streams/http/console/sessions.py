@@ -51,7 +51,7 @@ class _Name:
     until_s: float | None = None
 
 
-class Sessions:
+class SessionStore:
     """Bounded: a token has at most `TOKEN_SESSIONS_MAX`, beyond which its session that was idle
     longest ends; beyond `SESSIONS_MAX` it is one of the token that has most."""
 

@@ -47,7 +47,7 @@ class _Asked(msgspec.Struct):
     trials: int = 0
 
 
-class Waiting(NamedTuple):
+class WaitingRequest(NamedTuple):
     """One request. ``accepted_ms`` is its append time."""
 
     asked: _Asked
@@ -60,7 +60,7 @@ class _Behind(NamedTuple):
     """``requests`` are those from ``starts`` on, the committed offset of each partition;
     ``complete``: all of them."""
 
-    requests: Sequence[Waiting]
+    requests: Sequence[WaitingRequest]
     starts: Sequence[int]
     complete: bool
 
@@ -110,7 +110,7 @@ class WaitingRequests:
         places = [TopicPartition(asked, number) for number in range(partitions)]
         committed = await self._committed(self._agent.group, places)
         starts = [committed.get(place, 0) for place in places]
-        found, complete = list[Waiting](), True
+        found, complete = list[WaitingRequest](), True
         async with self._logs.reader() as reader:
             for place, start in zip(places, starts, strict=True):
                 requests, whole = await _read_from(reader, place, start)
@@ -128,9 +128,9 @@ class WaitingRequests:
 
 async def _read_from(
     reader: LogReader, place: TopicPartition, committed: int
-) -> tuple[list[Waiting], bool]:
+) -> tuple[list[WaitingRequest], bool]:
     """The requests from ``committed`` on, `READ_MAX` records at most; whether those are all."""
-    found, records = list[Waiting](), 0
+    found, records = list[WaitingRequest](), 0
     at = max(committed, await reader.beginning_offset(place))
     end = await reader.last_stable_offset(place)
     while at < end and records < READ_MAX:
@@ -147,7 +147,7 @@ async def _read_from(
 _decode = msgspec.json.Decoder(_Asked).decode
 
 
-def _requests(batch: RecordBatch) -> list[Waiting]:
+def _requests(batch: RecordBatch) -> list[WaitingRequest]:
     """Those that can be read and name the tenant of their key; the others will be dead letters."""
     columns = zip(batch.keys, batch.values, batch.offsets, batch.timestamps, strict=True)
     found = []
@@ -157,11 +157,11 @@ def _requests(batch: RecordBatch) -> list[Waiting]:
         except (ValueError, RecursionError):
             continue
         if asked.tenant_id.encode() == key:
-            found.append(Waiting(asked, batch.tp.partition, offset, at_ms))
+            found.append(WaitingRequest(asked, batch.tp.partition, offset, at_ms))
     return found
 
 
-def _told(one: Waiting) -> dict[str, Any]:
+def _told(one: WaitingRequest) -> dict[str, Any]:
     asked = one.asked
     return {
         "idempotency_key": asked.idempotency_key,

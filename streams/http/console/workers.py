@@ -19,7 +19,7 @@ from streams.core.clock import Clock
 from streams.core.process.proxies import DIRECT
 from streams.core.telemetry.declaring import PREFIX
 from streams.engine.health.live_workers import LiveWorker, live_workers
-from streams.http.console.distant_workers import DistantWorker, DistantWorkers
+from streams.http.console.remote_workers import RemoteWorker, RemoteWorkers
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class WorkerMetrics:
     """``samples`` by name, of `READ`; a worker that does not answer has none."""
 
     workers: list[LiveWorker]
@@ -77,7 +77,7 @@ class Workers:
     of their ports."""
 
     def __init__(
-        self, state: Path, host: str, clock: Clock, distant: DistantWorkers | None = None
+        self, state: Path, host: str, clock: Clock, distant: RemoteWorkers | None = None
     ) -> None:
         self._state = state
         self._host = host
@@ -89,7 +89,7 @@ class Workers:
         here = live_workers(self._state)
         return here if self._distant is None else [*here, *self._distant.live]
 
-    async def survey(self) -> Survey:
+    async def survey(self) -> WorkerMetrics:
         """What every live worker measured, at most `FRESH_S` ago."""
         return await self._recent.get()
 
@@ -98,7 +98,7 @@ class Workers:
         if self._http is not None:
             await self._http.aclose()
 
-    async def _ask(self) -> Survey:
+    async def _ask(self) -> WorkerMetrics:
         workers = await asyncio.to_thread(self.live)
         if self._http is None:
             # One for all questions: making it reads the system's certificates, for tens of ms.
@@ -111,13 +111,13 @@ class Workers:
                 for sample in family.samples:
                     name = sample.name.removeprefix(PREFIX)
                     samples[name].append(Sample(str(worker.slot), sample.labels, sample.value))
-        return Survey(workers, samples)
+        return WorkerMetrics(workers, samples)
 
     async def _text(self, http: httpx.AsyncClient, worker: LiveWorker) -> str:
         if worker.http_port is None:
             return ""
         try:
-            host = worker.address if isinstance(worker, DistantWorker) else self._host
+            host = worker.address if isinstance(worker, RemoteWorker) else self._host
             answer = await http.get(f"http://{host}:{worker.http_port}/metrics")
         except httpx.HTTPError as error:
             log.info("worker_metrics_unavailable", slot=worker.slot, why=str(error))

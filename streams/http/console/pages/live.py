@@ -30,7 +30,7 @@ WATCHERS_MAX = 500
 """Half of the connections that the server takes: the others ask and are answered."""
 
 
-class Subject(NamedTuple):
+class ChannelKey(NamedTuple):
     """What is watched, and for whom: tenants never share a channel."""
 
     owner: str
@@ -43,13 +43,13 @@ class Live:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._channels: dict[Subject, Channel] = {}
+        self._channels: dict[ChannelKey, Channel] = {}
 
     async def overview(self, request: Request) -> Response:
         """Events of the JSON of ``GET /overview``."""
         holder = self._console.gate.holder(request, Role.READ)
         return self._stream(
-            Subject(holder.owner, ("overview",)),
+            ChannelKey(holder.owner, ("overview",)),
             lambda: self._console.overview.read(holder),
             OVERVIEW_EVERY_S,
         )
@@ -61,7 +61,7 @@ class Live:
         # A name that is none would take a channel.
         await self._console.plans.progress(holder, plan)
         return self._stream(
-            Subject(holder.owner, ("plan", plan)),
+            ChannelKey(holder.owner, ("plan", plan)),
             lambda: self._progress(holder, plan),
             PLAN_EVERY_S,
         )
@@ -73,12 +73,12 @@ class Live:
         """Events of the JSON of ``GET /api/pipeline``."""
         holder = self._console.gate.holder(request, Role.ADMIN)
         return self._stream(
-            Subject(holder.owner, ("pipeline",)),
+            ChannelKey(holder.owner, ("pipeline",)),
             lambda: self._console.pipeline.read(holder),
             PIPELINE_EVERY_S,
         )
 
-    def _stream(self, subject: Subject, read: Read, every_s: float) -> Response:
+    def _stream(self, subject: ChannelKey, read: Read, every_s: float) -> Response:
         """Raises `Overloaded` beyond the bounds."""
         channels = self._channels = {
             name: one for name, one in self._channels.items() if one.watchers

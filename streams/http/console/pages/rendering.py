@@ -21,7 +21,7 @@ from streams.http.console.sign_in import with_cookie
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ConsolePage:
     """``name`` is that of its template and of its module; ``key`` follows a ``g`` on the keyboard.
     ``chosen``: shown only where the app asks for it (`App.pages`): its tables are not every app's.
     """
@@ -34,16 +34,16 @@ class Page:
 
 
 PAGES = (
-    Page("/", "overview", "Overview", "o"),
-    Page("/explore", "explore", "Explore", "e", chosen=True),
-    Page("/dead-letters", "letters", "Dead letters", "l"),
-    Page("/decisions", "decisions", "Decisions", "d", chosen=True),
-    Page("/training", "training", "Training", "t", chosen=True),
-    Page("/pipeline", "pipeline", "Pipeline", "p"),
+    ConsolePage("/", "overview", "Overview", "o"),
+    ConsolePage("/explore", "explore", "Explore", "e", chosen=True),
+    ConsolePage("/dead-letters", "letters", "Dead letters", "l"),
+    ConsolePage("/decisions", "decisions", "Decisions", "d", chosen=True),
+    ConsolePage("/training", "training", "Training", "t", chosen=True),
+    ConsolePage("/pipeline", "pipeline", "Pipeline", "p"),
 )
 
 
-def pages_of(chosen: Collection[str]) -> tuple[Page, ...]:
+def pages_of(chosen: Collection[str]) -> tuple[ConsolePage, ...]:
     """The pages of an app that asks for the ``chosen`` ones, in the order of the navigation."""
     return tuple(page for page in PAGES if not page.chosen or page.name in chosen)
 
@@ -90,7 +90,7 @@ class _Shown:
             topics=console.topics,
         )
 
-    def page(self, page: Page) -> reply.Endpoint:
+    def page(self, page: ConsolePage) -> reply.Endpoint:
         async def shown(request: Request) -> Response:
             holder = self._console.gate.visitor(request)
             if holder is None:

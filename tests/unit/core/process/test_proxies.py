@@ -19,7 +19,7 @@ from streams.core.clock import SystemClock
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.tracing.opening import tracer_of
-from streams.http.console.distant_workers import DistantWorkers
+from streams.http.console.remote_workers import RemoteWorkers
 from streams.http.console.workers import Workers
 from streams.http.edge.client import EdgeClient
 
@@ -78,7 +78,7 @@ async def test_the_console_asks_workers_elsewhere_directly(proxied):
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await DistantWorkers("127.0.0.1:9", Once()).run()
+        await RemoteWorkers("127.0.0.1:9", Once()).run()
     assert proxied == []
 
 

@@ -33,7 +33,7 @@ def _watch(process, number: int, owner: str, what: str = "plan"):
     async def read() -> bytes:
         return b"{}"
 
-    shown = process.live._stream(live.Subject(owner, (what, str(number))), read, 1000.0)
+    shown = process.live._stream(live.ChannelKey(owner, (what, str(number))), read, 1000.0)
     return aiter(shown.body_iterator)
 
 

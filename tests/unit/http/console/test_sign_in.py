@@ -21,7 +21,7 @@ from streams.http.console.sessions import (
     RENEWED_S,
     SESSIONS_MAX,
     TOKEN_SESSIONS_MAX,
-    Sessions,
+    SessionStore,
 )
 
 
@@ -115,7 +115,7 @@ async def test_every_answer_forbids_foreign_scripts_and_frames(http):
 def test_sessions_end_by_age_and_by_idleness():
     """A browser that was left open is not a door for ever."""
     hands = Hands()
-    sessions = Sessions(hands)
+    sessions = SessionStore(hands)
     name = sessions.begin(hands.token)
     hands.now_s += IDLE_S + 1
     assert sessions.find(name) is None
@@ -130,7 +130,7 @@ def test_sessions_end_by_age_and_by_idleness():
 def test_a_token_has_few_sessions_and_ends_its_own():
     """A token that signs in again and again, which used to end the sessions of all others (A17)."""
     hands = Hands()
-    sessions = Sessions(hands)
+    sessions = SessionStore(hands)
     victim = sessions.begin(replace(hands.token, id="11111111", tenant="globex"))
     first = sessions.begin(hands.token)
     for _ in range(SESSIONS_MAX):
@@ -144,7 +144,7 @@ def test_a_token_has_few_sessions_and_ends_its_own():
 def test_many_tokens_fill_only_their_own_places():
     """Beyond the bound of all, the token with the most sessions loses one."""
     hands = Hands()
-    sessions = Sessions(hands)
+    sessions = SessionStore(hands)
     victim = sessions.begin(replace(hands.token, id="victim"))
     for number in range(SESSIONS_MAX // TOKEN_SESSIONS_MAX + 10):
         for _ in range(TOKEN_SESSIONS_MAX):
@@ -156,7 +156,7 @@ def test_many_tokens_fill_only_their_own_places():
 def test_a_session_gets_other_names_and_ends_under_all_of_them():
     """A name that leaked serves for minutes; requests under way with the former one are answered."""
     hands = Hands()
-    sessions = Sessions(hands)
+    sessions = SessionStore(hands)
     name = sessions.begin(hands.token)
     session = sessions.find(name)
     assert sessions.renewed(name) is None

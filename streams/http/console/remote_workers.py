@@ -27,14 +27,14 @@ WORKERS_MAX: Final = 256
 _ANSWER_S: Final = 2.0
 
 
-class DistantWorker(LiveWorker, frozen=True, kw_only=True):
+class RemoteWorker(LiveWorker, frozen=True, kw_only=True):
     """``host`` is what it calls its host; ``address`` is where it was asked."""
 
     host: str = ""
     address: str = ""
 
 
-_decode = msgspec.json.Decoder(DistantWorker).decode
+_decode = msgspec.json.Decoder(RemoteWorker).decode
 
 
 class _Port(NamedTuple):
@@ -42,12 +42,12 @@ class _Port(NamedTuple):
     port: int
 
 
-class DistantWorkers:
+class RemoteWorkers:
     """``live`` are those that answered last."""
 
     def __init__(self, addresses: str, clock: Clock) -> None:
         """Raises `UsageError` for what is no list of host:port."""
-        self.live: list[DistantWorker] = []
+        self.live: list[RemoteWorker] = []
         self._named = [_port(one.strip()) for one in addresses.split(",") if one.strip()]
         self._clock = clock
 
@@ -60,7 +60,7 @@ class DistantWorkers:
                 self.live = await self.look(http)
                 await self._clock.sleep(LOOK_S)
 
-    async def look(self, http: httpx.AsyncClient) -> list[DistantWorker]:
+    async def look(self, http: httpx.AsyncClient) -> list[RemoteWorker]:
         """Every worker that answers now, by name."""
         places = sorted({at for named in self._named for at in await _addresses(named)})
         if len(places) > WORKERS_MAX:
@@ -88,7 +88,7 @@ async def _addresses(named: _Port) -> list[_Port]:
     return [_Port(str(address[0]), named.port) for *_, address in found]
 
 
-async def _told(http: httpx.AsyncClient, at: _Port) -> DistantWorker | None:
+async def _told(http: httpx.AsyncClient, at: _Port) -> RemoteWorker | None:
     address = f"[{at.host}]" if ":" in at.host else at.host
     try:
         answer = await http.get(f"http://{address}:{at.port}/status")

@@ -13,8 +13,8 @@ from streams.core.errors import UsageError
 from streams.core.process.listener import bound
 from streams.core.telemetry.health import HealthServer, HealthState
 from streams.core.telemetry.metrics import Metrics
-from streams.http.console import distant_workers
-from streams.http.console.distant_workers import DistantWorkers
+from streams.http.console import remote_workers
+from streams.http.console.remote_workers import RemoteWorkers
 from streams.http.console.workers import Workers
 
 STATUS = {
@@ -48,7 +48,7 @@ async def test_a_worker_is_heard_and_measured_where_it_is(worker, tmp_path):
     """A console in a pod of its own shows the pods that work, each by its name."""
     state, port = worker
     state.set_status(msgspec.json.encode(STATUS))
-    distant = DistantWorkers(f"localhost:{port}", SystemClock())
+    distant = RemoteWorkers(f"localhost:{port}", SystemClock())
     looking = asyncio.create_task(distant.run())
     async with asyncio.timeout(200):
         while not distant.live:  # noqa: ASYNC110 - it looks by itself
@@ -68,7 +68,7 @@ async def test_a_worker_is_heard_and_measured_where_it_is(worker, tmp_path):
 async def test_who_is_no_worker_is_not_among_them(worker):
     """Edge and console stand behind the same name; their ports tell of no partitions."""
     _, port = worker
-    assert await _look(DistantWorkers(f"127.0.0.1:{port}", SystemClock())) == []
+    assert await _look(RemoteWorkers(f"127.0.0.1:{port}", SystemClock())) == []
 
 
 @pytest.mark.parametrize("status", [b"nonsense", b'{"pid": "x"}'])
@@ -76,7 +76,7 @@ async def test_a_worker_of_another_version_that_is_not_understood_is_left_out(wo
     """An upgrade must not take the console away."""
     state, port = worker
     state.set_status(status)
-    assert await _look(DistantWorkers(f"127.0.0.1:{port}", SystemClock())) == []
+    assert await _look(RemoteWorkers(f"127.0.0.1:{port}", SystemClock())) == []
 
 
 async def test_who_is_away_is_not_among_them(worker):
@@ -85,7 +85,7 @@ async def test_who_is_away_is_not_among_them(worker):
     state.set_status(msgspec.json.encode(STATUS))
     # A label may have 63 characters: no resolver has to be asked to know that this is no name.
     nowhere = "x" * 64
-    distant = DistantWorkers(f"127.0.0.1:1, {nowhere}:9464,127.0.0.1:{port}", SystemClock())
+    distant = RemoteWorkers(f"127.0.0.1:1, {nowhere}:9464,127.0.0.1:{port}", SystemClock())
     assert [found.pid for found in await _look(distant)] == [7]
 
 
@@ -94,7 +94,7 @@ async def test_so_many_are_asked_and_no_more(worker, monkeypatch):
     state, port = worker
     state.set_status(msgspec.json.encode(STATUS))
     asked = []
-    told = distant_workers._told
+    told = remote_workers._told
     monkeypatch.setattr(distant_workers, "WORKERS_MAX", 1)
 
     async def counted(http, at):
@@ -102,7 +102,7 @@ async def test_so_many_are_asked_and_no_more(worker, monkeypatch):
         return await told(http, at)
 
     monkeypatch.setattr(distant_workers, "_told", counted)
-    await _look(DistantWorkers(f"127.0.0.1:{port},127.0.0.1:1", SystemClock()))
+    await _look(RemoteWorkers(f"127.0.0.1:{port},127.0.0.1:1", SystemClock()))
     assert len(asked) == 1
 
 
@@ -110,11 +110,11 @@ async def test_so_many_are_asked_and_no_more(worker, monkeypatch):
 def test_what_is_no_address_ends_the_start(text):
     """In words, and not by an empty page."""
     with pytest.raises(UsageError, match="DIA_WORKERS_AT"):
-        DistantWorkers(text, SystemClock())
+        RemoteWorkers(text, SystemClock())
 
 
 async def test_nobody_is_asked_where_none_is_named():
     """One host: the workers' files are enough."""
-    distant = DistantWorkers("", SystemClock())
+    distant = RemoteWorkers("", SystemClock())
     await distant.run()
     assert distant.live == []
