@@ -9,7 +9,7 @@ from xxhash import xxh3_64_intdigest
 
 from schemas.simulation import CANCEL, SimulationRequest
 from streams import Outcome, QueuePolicy, Resources
-from streams.connect.policy.policy import Question
+from streams.connect.policy.policy import PolicyRequest
 from streams.connect.policy.validator import PolicyValidator
 from streams.core.errors import (
     JobRefused,
@@ -134,7 +134,7 @@ class Simulator:
         need = _policy_need(event)
         if event.policy_id is None:
             return
-        question = Question(
+        question = PolicyRequest(
             tenant_id=event.tenant_id,
             policy_id=event.policy_id,
             model_id=event.model_id,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
-from streams.connect.policy.policy import Policy, Question
+from streams.connect.policy.policy import Policy, PolicyRequest
 from streams.connect.policy.service import BREAKER, PROBE, PolicyService
 from streams.connect.policy.stub import StubPolicyService
 from streams.connect.policy.validator import PolicyValidator, policy_cache
@@ -49,7 +49,7 @@ class Rig:
         self.validator = PolicyValidator(self.service, cache)
 
     async def check(self, policy_id: str = "p", scenario: str = "monte_carlo") -> None:
-        question = Question(
+        question = PolicyRequest(
             tenant_id="t", policy_id=policy_id, model_id="m", scenario=scenario, trials=1
         )
         await self.validator.check(question)

@@ -10,7 +10,7 @@ from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from streams.connect.cache.invalidations import Invalidations
 from streams.connect.cache.kind import CacheKind
-from streams.connect.cache.local import Asked, LocalCache
+from streams.connect.cache.local import LoadStart, LocalCache
 from streams.connect.cache.shared import NOTHING, CacheKey, Claim, SharedCache, present
 from streams.connect.cache.single_flight import SingleFlight
 from streams.core.clock import Clock
@@ -201,7 +201,7 @@ class Cache(Generic[V]):
         return self._keep(key.name, loaded, asked)
 
     async def _fill(
-        self, key: CacheKey, loaded: Versioned[V], floor: int, asked: Asked
+        self, key: CacheKey, loaded: Versioned[V], floor: int, asked: LoadStart
     ) -> Versioned[V]:
         """Keep in L2 what was loaded; what L1 may keep of it. Raises `_Behind`. The life of the
         entry began when its source was asked."""
@@ -289,7 +289,7 @@ class Cache(Generic[V]):
         return NOTHING if value is None else present(self._encode(value))
 
     def _keep(
-        self, name: str, loaded: Versioned[V], asked: Asked, rest_s: float = math.inf
+        self, name: str, loaded: Versioned[V], asked: LoadStart, rest_s: float = math.inf
     ) -> V | None:
         """In L1, for its TTL but no longer than ``rest_s``: what came from L2 has lived already, and
         no answer is older than the TTL of its source's answer."""

@@ -16,7 +16,7 @@ OVERHEAD_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(Generic[V]):
+class CachedEntry(Generic[V]):
     """A value (None: there is none, which is worth knowing too) and the version it is true at."""
 
     value: V | None
@@ -26,7 +26,7 @@ class Kept(Generic[V]):
     """monotonic seconds"""
 
 
-class Asked(NamedTuple):
+class LoadStart(NamedTuple):
     """When somebody began to ask for a value: monotonic seconds, and removals until then."""
 
     at_s: float
@@ -41,7 +41,7 @@ class LocalCache(Generic[V]):
         self._generation = 0
         self._clock = clock
         self._max_bytes = max_bytes
-        self._kept: TLRUCache[str, Kept[V]] = TLRUCache(
+        self._kept: TLRUCache[str, CachedEntry[V]] = TLRUCache(
             max_bytes,
             ttu=lambda name, kept, now: kept.ends_at,
             timer=clock.monotonic,
@@ -52,22 +52,22 @@ class LocalCache(Generic[V]):
     def bytes(self) -> int:
         return int(self._kept.currsize)
 
-    def asking(self) -> Asked:
+    def asking(self) -> LoadStart:
         """Now, for `keep` later."""
-        return Asked(self._clock.monotonic(), self._generation)
+        return LoadStart(self._clock.monotonic(), self._generation)
 
-    def get(self, name: str) -> Kept[V] | None:
+    def get(self, name: str) -> CachedEntry[V] | None:
         return self._kept.get(name)
 
     def keep(
-        self, name: str, value: V | None, version: int, size: int, ttl_s: float, asked: Asked
+        self, name: str, value: V | None, version: int, size: int, ttl_s: float, asked: LoadStart
     ) -> None:
         """Keep unless something was removed since ``asked``; what is too large is not kept."""
         size += OVERHEAD_BYTES + len(name)
         if asked.generation != self._generation or size > self._max_bytes:
             self._kept.pop(name, None)
             return
-        self._kept[name] = Kept(value, version, size, asked.at_s + ttl_s)
+        self._kept[name] = CachedEntry(value, version, size, asked.at_s + ttl_s)
 
     def forget(self, name: str, version: int) -> None:
         """Remove the value unless it is that of ``version``. Not by which is larger: after a

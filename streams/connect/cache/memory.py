@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from streams.connect.cache.shared import FLOOR_TTL_S, CacheKey, Listener, Notice, Stored
+from streams.connect.cache.shared import FLOOR_TTL_S, CacheKey, Listener, Notice, SharedEntry
 from streams.core.clock import Clock
 from streams.core.errors import CacheUnavailable
 
@@ -56,13 +56,13 @@ class MemoryShared:
         for queue in self._listeners:
             queue.put_nowait(None)
 
-    async def read(self, key: CacheKey) -> Stored:
+    async def read(self, key: CacheKey) -> SharedEntry:
         self._answer()
         version, body, ends_s = self.entries.get(key, (None, None, 0.0))
         rest_s = ends_s - self.clock.monotonic()
         if rest_s <= 0:
-            return Stored(self._floor(key), None, None)
-        return Stored(self._floor(key), version, body, rest_s)
+            return SharedEntry(self._floor(key), None, None)
+        return SharedEntry(self._floor(key), version, body, rest_s)
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
         self._answer()

@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import LockNotOwnedError, RedisError
 
 from streams.connect.cache.redis_scripts import ADVANCE, FLOOR
-from streams.connect.cache.shared import FLOOR_TTL_S, CacheKey, Listener, Notice, Stored
+from streams.connect.cache.shared import FLOOR_TTL_S, CacheKey, Listener, Notice, SharedEntry
 from streams.core.errors import CacheUnavailable
 
 CHANNEL = "dia:invalidations"
@@ -112,7 +112,7 @@ class RedisShared:
         self._floor = client.register_script(FLOOR)
         self._advance = client.register_script(ADVANCE)
 
-    async def read(self, key: CacheKey) -> Stored:
+    async def read(self, key: CacheKey) -> SharedEntry:
         with answering():
             asked = self._client.pipeline(transaction=True)
             asked.mget([_key(key, "e"), _key(key, "f")])
@@ -120,11 +120,11 @@ class RedisShared:
             (entry, floor), rest_ms = await asked.execute()
         known = int(floor) if floor is not None else None
         if entry is None:
-            return Stored(known, None, None)
+            return SharedEntry(known, None, None)
         version, _, body = entry.partition(b" ")
         if not version.isdigit():
-            return Stored(known, None, None)  # not dia's
-        return Stored(known, int(version), body, max(0, rest_ms) / 1000)
+            return SharedEntry(known, None, None)  # not dia's
+        return SharedEntry(known, int(version), body, max(0, rest_ms) / 1000)
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
         args = [_ms(FLOOR_TTL_S), int(stamped)]

@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from streams.connect.cache.shared import CacheKey, Claim, Listener, Notice, SharedCache, Stored
+from streams.connect.cache.shared import CacheKey, Claim, Listener, Notice, SharedCache, SharedEntry
 from streams.core.clock import Clock
 from streams.core.errors import UsageError
 from streams.core.settings import Settings, secret_file
@@ -55,14 +55,14 @@ class SealedShared:
         self._secret = secret
         self._clock = clock
 
-    async def read(self, key: CacheKey) -> Stored:
+    async def read(self, key: CacheKey) -> SharedEntry:
         stored = await self._shared.read(key)
         if stored.body is None:
             return stored
         body = self._opened(key, stored.body)
         if body is None:
             log.warning("cache_entry_not_authentic", cache=key.cache, bytes=len(stored.body))
-            return Stored(stored.floor, None, None)
+            return SharedEntry(stored.floor, None, None)
         return stored._replace(body=body)
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:

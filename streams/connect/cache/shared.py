@@ -23,7 +23,7 @@ class CacheKey(NamedTuple):
     name: str
 
 
-class Stored(NamedTuple):
+class SharedEntry(NamedTuple):
     """What L2 holds of a name; either may be missing. ``rest_s`` is how long the entry still lives."""
 
     floor: int | None
@@ -69,7 +69,7 @@ class Claim(Protocol):
 class SharedCache(Protocol):
     """Every call raises `CacheUnavailable` when the layer does not answer in time."""
 
-    async def read(self, key: CacheKey) -> Stored: ...
+    async def read(self, key: CacheKey) -> SharedEntry: ...
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
         """The floor of ``key``. Where there is none, a new one: a stamp above all before it, or 0

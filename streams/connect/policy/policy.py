@@ -22,7 +22,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_trials: Annotated[int, Meta(ge=0)] | None = None
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class PolicyRequest(Struct, frozen=True, kw_only=True):
     """One thing somebody wants done under a policy."""
 
     tenant_id: str
@@ -32,7 +32,7 @@ class Question(Struct, frozen=True, kw_only=True):
     trials: int
 
 
-def refusal(policy: Policy, question: Question) -> str | None:
+def refusal(policy: Policy, question: PolicyRequest) -> str | None:
     """Why ``policy`` does not allow it, as a sentence; None when it does."""
     name = f"policy {policy.policy_id!r}"
     if not policy.active:

@@ -6,7 +6,7 @@ import msgspec
 
 from streams.connect.cache.cache import Cache, SharedLayer, Versioned
 from streams.connect.cache.kind import POLICY, owned
-from streams.connect.policy.policy import Policy, Question, refusal
+from streams.connect.policy.policy import Policy, PolicyRequest, refusal
 from streams.connect.policy.source import LocalPolicies, PolicySource
 from streams.core.clock import Clock
 from streams.core.job_refusals import PolicyRejected
@@ -37,7 +37,7 @@ class PolicyValidator:
             source = LocalPolicies(settings.policy_file)
         return cls(source, policy_cache(clock, metrics, layer))
 
-    async def check(self, question: Question) -> None:
+    async def check(self, question: PolicyRequest) -> None:
         """Returns if its policy allows what ``question`` names.
 
         Raises `PolicyRejected` (it does not, or there is no such policy),

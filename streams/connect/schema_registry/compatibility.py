@@ -25,7 +25,7 @@ _DESCRIPTIVE = {
 }  # fmt: skip
 
 
-class Difference(NamedTuple):
+class SchemaDifference(NamedTuple):
     """One thing the old schema allowed and the new one refuses."""
 
     path: str
@@ -35,7 +35,7 @@ class Difference(NamedTuple):
         return f"{self.path}: {self.reason}"
 
 
-def differences(old: Schema, new: Schema) -> list[Difference]:
+def differences(old: Schema, new: Schema) -> list[SchemaDifference]:
     """Why a reader of ``new`` could refuse data written for ``old``; empty when it never does."""
     return _Comparison(old, new).compare(old, new, "$")
 
@@ -48,7 +48,7 @@ class _Comparison:
         self._new_root = new_root
         self._open: list[tuple[Any, Any]] = []
 
-    def compare(self, old: Schema, new: Schema, path: str) -> list[Difference]:
+    def compare(self, old: Schema, new: Schema, path: str) -> list[SchemaDifference]:
         pair = (old.get("$ref"), new.get("$ref"))
         if pair in self._open:
             # A recursive type: it is compatible if everything else about it is.
@@ -63,7 +63,7 @@ class _Comparison:
             self._open.pop()
         return found
 
-    def _compare_unions(self, old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+    def _compare_unions(self, old: Schema, new: Schema, path: str) -> Iterator[SchemaDifference]:
         """Every alternative of the old must fit at least one of the new."""
         choices: Sequence[Schema] = new.get("anyOf", [new])
         for option in old.get("anyOf", [old]):
@@ -71,34 +71,34 @@ class _Comparison:
             if all(tries):
                 yield min(tries, key=len)[0]
 
-    def _compare_types(self, old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+    def _compare_types(self, old: Schema, new: Schema, path: str) -> Iterator[SchemaDifference]:
         yield from _compare_unknown(old, new, path)
         before = _types(old)
         if "type" in new and not before <= _accepted(new["type"]):
-            yield Difference(path, f"was {' or '.join(sorted(before))}, is now {new['type']}")
+            yield SchemaDifference(path, f"was {' or '.join(sorted(before))}, is now {new['type']}")
             return
         yield from _compare_bounds(old, new, path)
         for condition in new.get("allOf", ()):
             if condition not in old.get("allOf", ()):
-                yield Difference(path, f"has the new condition {condition}")
+                yield SchemaDifference(path, f"has the new condition {condition}")
         if "enum" in new:
             for value in old.get("enum", ["anything else"]):
                 if value not in new["enum"]:
-                    yield Difference(path, f"no longer allows {value!r}")
+                    yield SchemaDifference(path, f"no longer allows {value!r}")
         yield from self._compare_objects(old, new, path)
         if "items" in new:
             yield from self.compare(old.get("items", {}), new["items"], f"{path}[]")
 
-    def _compare_objects(self, old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+    def _compare_objects(self, old: Schema, new: Schema, path: str) -> Iterator[SchemaDifference]:
         required = set(old.get("required", ()))
         for name in new.get("required", ()):
             if name not in required:
-                yield Difference(f"{path}.{name}", "is now required")
+                yield SchemaDifference(f"{path}.{name}", "is now required")
         fields: Mapping[str, Schema] = old.get("properties", {})
         known: Mapping[str, Schema] = new.get("properties", {})
         rest = new.get("additionalProperties", True)
         if rest is False and old.get("additionalProperties", True) is not False:
-            yield Difference(path, "no longer ignores unknown fields")
+            yield SchemaDifference(path, "no longer ignores unknown fields")
         for name, field in fields.items():
             if name in known:
                 yield from self.compare(field, known[name], f"{path}.{name}")
@@ -135,17 +135,17 @@ def _accepted(name: str) -> set[str]:
     return {"integer", "number"} if name == "number" else {name}
 
 
-def _compare_bounds(old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+def _compare_bounds(old: Schema, new: Schema, path: str) -> Iterator[SchemaDifference]:
     for keyword in (*_LOWER, *_UPPER):
         if keyword not in new:
             continue
         before, after = old.get(keyword), new[keyword]
         tighter = before is None or (before < after if keyword in _LOWER else before > after)
         if tighter:
-            yield Difference(path, f"{keyword} was {before}, is now {after}")
+            yield SchemaDifference(path, f"{keyword} was {before}, is now {after}")
 
 
-def _compare_unknown(old: Schema, new: Schema, path: str) -> Iterator[Difference]:
+def _compare_unknown(old: Schema, new: Schema, path: str) -> Iterator[SchemaDifference]:
     for keyword in sorted(set(new) - _COVERED - _DESCRIPTIVE):
         if new[keyword] != old.get(keyword):
-            yield Difference(path, f"{keyword} changed")
+            yield SchemaDifference(path, f"{keyword} changed")

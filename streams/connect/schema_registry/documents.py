@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.connect.schema_registry.compatibility import Difference, differences
+from streams.connect.schema_registry.compatibility import SchemaDifference, differences
 from streams.core.topics.topic import Topic, ValueType
 
 
-class Finding(NamedTuple):
+class VersionFinding(NamedTuple):
     """The state of one version: ``same``, ``new``, ``changed`` (still readable), or ``broken``
     with the differences that would make published records unreadable."""
 
     name: str
     state: str
-    differences: list[Difference]
+    differences: list[SchemaDifference]
 
 
 def name_of(topic: Topic, version: int) -> str:
@@ -77,7 +77,7 @@ def published(topic: Topic, version: int, folder: Path) -> dict[str, Any] | None
     return found
 
 
-def review(topics: Iterable[Topic], folder: Path) -> list[Finding]:
+def review(topics: Iterable[Topic], folder: Path) -> list[VersionFinding]:
     """Compare every version in the code with what was published, and with the version before it
     unless an upcaster bridges the two."""
     findings = []
@@ -87,7 +87,7 @@ def review(topics: Iterable[Topic], folder: Path) -> list[Finding]:
             found = differences(before, now) if before else []
             if version - 1 in topic.versions and version - 1 not in topic.upcasters:
                 found += differences(document(topic, version - 1), now)
-            findings.append(Finding(name_of(topic, version), _state(now, before, found), found))
+            findings.append(VersionFinding(name_of(topic, version), _state(now, before, found), found))
     return findings
 
 
@@ -100,7 +100,7 @@ def publish(topics: Iterable[Topic], folder: Path) -> None:
             target.write_bytes(encode(document(topic, version)))
 
 
-def _state(now: dict[str, Any], before: dict[str, Any] | None, found: list[Difference]) -> str:
+def _state(now: dict[str, Any], before: dict[str, Any] | None, found: list[SchemaDifference]) -> str:
     if found:
         return "broken"
     if before is None:

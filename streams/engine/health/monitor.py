@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.telemetry.health_metrics import HealthMetrics
 from streams.core.topics.topology import DeclaredSource
@@ -49,7 +49,7 @@ class HealthMonitor:
         self._clock = clock
         self._metrics = metrics
         self._history = CommitHistory()
-        self._recent = Recent(self._ask, FRESH_S, clock)
+        self._recent = CachedValue(self._ask, FRESH_S, clock)
 
     async def read(self) -> Health:
         """At most `FRESH_S` old."""

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
@@ -49,7 +49,7 @@ class DeadLetterCache:
         self._topology = topology
         self._logs = logs
         self._held = CachedDeadLetters((), {})
-        self._recent = Recent(self._read, FRESH_S, clock)
+        self._recent = CachedValue(self._read, FRESH_S, clock)
 
     async def read(self) -> CachedDeadLetters | None:
         """As it was at most `FRESH_S` ago; None where it is too much to keep. Raises as

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
@@ -20,7 +20,7 @@ LISTED_FRESH_S: Final = 5.0
 was a newer reading, and it is the one that is kept."""
 
 Standings: TypeAlias = Mapping[Topic, Sequence[Standing]]
-Journals: TypeAlias = Recent[Standings]
+Journals: TypeAlias = CachedValue[Standings]
 """Raises as `streams.operate.replay.control.journals`."""
 
 
@@ -30,7 +30,7 @@ def recent_journals(topology: Topology, logs: Logs, clock: Clock) -> Journals:
         async with logs.reader() as reader:
             return await journals_in(reader, topics, topology.topics)
 
-    return Recent(read, FRESH_S, clock)
+    return CachedValue(read, FRESH_S, clock)
 
 
 def entries_of(found: Standings) -> int:

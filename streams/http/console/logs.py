@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from streams.connect.broker.opened import opened
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.types import Broker, LogReader, TopicConfig
 
@@ -23,7 +23,7 @@ class Logs:
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._idle: list[LogReader] = []
-        self._topics = Recent(self._described, TOPICS_FRESH_S, clock)
+        self._topics = CachedValue(self._described, TOPICS_FRESH_S, clock)
 
     async def topics(self) -> Mapping[str, TopicConfig]:
         """By name. Raises `BrokerUnavailable`."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import OVERVIEW
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.degradation.level import Level
 from streams.core.errors import TransientError
@@ -83,7 +83,7 @@ class OverviewHandler:
         self._levels = levels
         self._health = health
         self._freshness = freshness
-        self._live = Recent(self._now, LIVE_S, clock)
+        self._live = CachedValue(self._now, LIVE_S, clock)
 
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self.read(self._gate.holder(request, Role.READ)))

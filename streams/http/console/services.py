@@ -10,7 +10,7 @@ from typing import Any, Final
 from streams.connect.broker.opened import opened
 from streams.connect.cache.cache import SharedLayer
 from streams.connect.cache.kind import OVERVIEW
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.connect.cache.shared import CacheKey
 from streams.core.clock import Clock
 from streams.core.degradation.degradation import shard_signal
@@ -31,7 +31,7 @@ class Services:
         self._shards = shards
         self._broker = broker
         self._layer = layer
-        self._recent = Recent(self._ask, FRESH_S, clock)
+        self._recent = CachedValue(self._ask, FRESH_S, clock)
 
     async def read(self) -> list[dict[str, Any]]:
         """Each with ``name``, ``ok`` and ``detail``, which is "" where it answers."""

@@ -16,7 +16,7 @@ import msgspec
 
 from streams.connect.broker.log_range import read_some
 from streams.connect.broker.opened import opened
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.types import Broker, LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 from streams.engine.agents.job_agent import JobAgent
@@ -81,7 +81,7 @@ class WaitingRequests:
         self._broker = broker
         self._logs = logs
         self._shards = shards
-        self._behind = Recent(self._read, FRESH_S, clock)
+        self._behind = CachedValue(self._read, FRESH_S, clock)
 
     async def of(self, tenant: str) -> dict[str, Any]:
         """Oldest first, at most `LISTED_MAX`. Raises `BrokerUnavailable`, and as

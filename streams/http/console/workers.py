@@ -14,7 +14,7 @@ import httpx
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.process.proxies import DIRECT
 from streams.core.telemetry.declaring import PREFIX
@@ -83,7 +83,7 @@ class Workers:
         self._host = host
         self._distant = distant
         self._http: httpx.AsyncClient | None = None
-        self._recent = Recent(self._ask, FRESH_S, clock)
+        self._recent = CachedValue(self._ask, FRESH_S, clock)
 
     def live(self) -> list[LiveWorker]:
         here = live_workers(self._state)

@@ -16,7 +16,7 @@ from streams.connect.cache.process import shared_layer
 from streams.connect.cache.redis import EVENTS_CHANNEL, connect
 from streams.connect.cache.shared import CacheKey, present
 from streams.connect.policy.change import policy_changed
-from streams.connect.policy.policy import Policy, Question
+from streams.connect.policy.policy import Policy, PolicyRequest
 from streams.connect.policy.validator import PolicyValidator, policy_cache
 from streams.core.clock import SystemClock, VirtualClock
 from streams.core.errors import CacheUnavailable
@@ -53,7 +53,7 @@ class Process:
         self.listening = asyncio.create_task(self.invalidations.run())
 
     async def allows(self, tenant, policy):
-        question = Question(
+        question = PolicyRequest(
             tenant_id=tenant, policy_id=policy, model_id="m", scenario="s", trials=1
         )
         try:

@@ -9,8 +9,8 @@ import pytest
 import streams.connect.schema_registry.documents
 from agents.app import app
 from streams.cli import main
-from streams.connect.schema_registry.compatibility import Difference
-from streams.connect.schema_registry.documents import Finding
+from streams.connect.schema_registry.compatibility import SchemaDifference
+from streams.connect.schema_registry.documents import VersionFinding
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +53,11 @@ def test_show_names_what_exists(capsys, wrong):
 )
 def test_check_ends_with_a_code_per_state(monkeypatch, capsys, state, code, said):
     """CI runs this; each state asks for another answer."""
-    differences = [Difference("$.ts", "is now required")] if state == "broken" else []
+    differences = [SchemaDifference("$.ts", "is now required")] if state == "broken" else []
     monkeypatch.setattr(
         streams.connect.schema_registry.documents,
         "review",
-        lambda *args: [Finding("x.v1", state, differences)],
+        lambda *args: [VersionFinding("x.v1", state, differences)],
     )
     assert main(["schemas", "check"]) == code
     assert said in capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_publish_writes_only_what_is_not_broken(monkeypatch, capsys):
         streams.connect.schema_registry.documents, "publish", lambda *args: written.append(True)
     )
     for state, code in [("broken", 5), ("changed", 0)]:
-        found = [Finding("x.v1", state, [])]
+        found = [VersionFinding("x.v1", state, [])]
         monkeypatch.setattr(
             streams.connect.schema_registry.documents, "review", lambda *args, found=found: found
         )

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streams.connect.cache.kind import owned
-from streams.connect.policy.policy import Policy, Question, refusal
+from streams.connect.policy.policy import Policy, PolicyRequest, refusal
 from streams.connect.policy.source import LocalPolicies
 from streams.connect.policy.validator import PolicyValidator
 from streams.core.clock import VirtualClock
@@ -15,7 +15,7 @@ from streams.core.job_refusals import PolicyRejected
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
-ASKED = Question(tenant_id="t", policy_id="p", model_id="m", scenario="s", trials=100)
+ASKED = PolicyRequest(tenant_id="t", policy_id="p", model_id="m", scenario="s", trials=100)
 
 
 def _policy(**limits: object) -> Policy:
@@ -51,11 +51,11 @@ async def test_a_file_stands_in_for_the_service(tmp_path):
     validator = _validator(str(path))
     await validator.check(ASKED)
     with pytest.raises(PolicyRejected, match="has no policy"):
-        await validator.check(Question(**{**_fields(ASKED), "tenant_id": "u"}))
+        await validator.check(PolicyRequest(**{**_fields(ASKED), "tenant_id": "u"}))
     await validator.close()
 
 
-def _fields(question: Question) -> dict[str, object]:
+def _fields(question: PolicyRequest) -> dict[str, object]:
     return {name: getattr(question, name) for name in question.__struct_fields__}
 
 

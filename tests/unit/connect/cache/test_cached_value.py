@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streams.connect.cache.recent import Recent
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.errors import BrokerUnavailable
 
 
@@ -49,8 +49,8 @@ def source() -> Source:
 
 
 @pytest.fixture
-def recent(source, clock) -> Recent[int]:
-    return Recent(source.read, 2.0, clock)
+def recent(source, clock) -> CachedValue[int]:
+    return CachedValue(source.read, 2.0, clock)
 
 
 async def test_a_crowd_shares_one_reading(source, recent):

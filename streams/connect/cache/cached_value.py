@@ -16,7 +16,7 @@ class _Read(NamedTuple, Generic[T]):
     value: T
 
 
-class Recent(Generic[T]):
+class CachedValue(Generic[T]):
     """``read`` is asked at most once in ``fresh_s`` seconds. What it gives is shared: nobody
     changes it. Its age counts from when it was asked for."""
 
