@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.connect.access.fair_room import FairRoom
+from streams.connect.access.fair_share import FairShare
 
 SIZE = 1000
 steps = st.lists(
@@ -16,7 +16,7 @@ steps = st.lists(
 @given(steps)
 def test_the_room_is_never_overdrawn_and_all_comes_back(steps):
     """What is counted is what is held, by every owner and in sum."""
-    room: FairRoom[str] = FairRoom(SIZE)
+    room: FairShare[str] = FairShare(SIZE)
     held: list[dict[str, int]] = []
     for owner, amount, gives in steps:
         if gives and held:
@@ -37,7 +37,7 @@ def test_the_room_is_never_overdrawn_and_all_comes_back(steps):
 @given(steps, st.integers(1, 4))
 def test_whatever_others_took_a_new_owner_finds_room(steps, others):
     """Law: beside k owners, one that holds nothing may take half of 1/2^k of the room."""
-    room: FairRoom[str] = FairRoom(SIZE)
+    room: FairShare[str] = FairShare(SIZE)
     names = "abcd"[:others]
     for owner, amount, _ in steps:
         if owner in names and not room.take({owner: amount}):
@@ -48,7 +48,7 @@ def test_whatever_others_took_a_new_owner_finds_room(steps, others):
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 400), min_size=1))
 def test_parts_of_several_owners_are_taken_together_or_not_at_all(amounts):
     """A gateway's request holds events of many tenants."""
-    room: FairRoom[str] = FairRoom(SIZE)
+    room: FairShare[str] = FairShare(SIZE)
     fits = room.fits(amounts)
     assert room.take(amounts) is fits
     assert room.holders() == (amounts if fits else {})

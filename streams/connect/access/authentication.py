@@ -5,13 +5,13 @@ from __future__ import annotations
 import structlog
 
 from streams.connect.access.refusals import TokensUnreadable, Unauthenticated
-from streams.connect.access.tokens import Credential, Token, TokenFile
+from streams.connect.access.tokens import Credential, AccessToken, TokenFile
 from streams.core.errors import UsageError
 
 log = structlog.get_logger(__name__)
 
 _SCHEME = "bearer"
-_NOBODY = Token(id="", tenant="nobody", role="read", sha256="0" * 64, created_ms=0)
+_NOBODY = AccessToken(id="", tenant="nobody", role="read", sha256="0" * 64, created_ms=0)
 
 
 class Authenticator:
@@ -20,9 +20,9 @@ class Authenticator:
     def __init__(self, file: TokenFile) -> None:
         self._file = file
         self._stamp: tuple[int, int, int] | None = None
-        self._tokens: dict[str, Token] = {}
+        self._tokens: dict[str, AccessToken] = {}
 
-    def token_of(self, authorization: str | None, now_ms: int) -> Token:
+    def token_of(self, authorization: str | None, now_ms: int) -> AccessToken:
         """The holder's token. Raises `Unauthenticated`, without saying what was wrong, and
         `TokensUnreadable`."""
         self._refresh()
@@ -38,7 +38,7 @@ class Authenticator:
             "`dia edge token create` makes one."
         )
 
-    def holds(self, token: Token, now_ms: int) -> bool:
+    def holds(self, token: AccessToken, now_ms: int) -> bool:
         """Whether a token that was let in before still is one. Raises `TokensUnreadable`."""
         self._refresh()
         valid = token.expires_ms is None or now_ms < token.expires_ms

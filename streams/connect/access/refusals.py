@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.core.errors import RequestRefused
 
 
-class Unreadable(RequestRefused):
+class BadRequest(RequestRefused):
     code = "unreadable"
 
 
@@ -79,7 +79,7 @@ class NotStored(RequestRefused):
     status = 503
 
 
-class NothingKept(RequestRefused):
+class StorageUnavailable(RequestRefused):
     """Neither the broker nor a disk could take an event now, so none was looked at."""
 
     code = "nothing_kept"
@@ -93,7 +93,7 @@ class TokensUnreadable(RequestRefused):
     status = 503
 
 
-class KeyElsewhere(RequestRefused):
+class KeyNotLocal(RequestRefused):
     """The key is in a partition that no worker known here has open."""
 
     code = "key_elsewhere"
@@ -107,7 +107,7 @@ class NotCommitted(RequestRefused):
     status = 503
 
 
-class PageLate(RequestRefused):
+class PageTimeout(RequestRefused):
     """A page of the app ran past its deadline."""
 
     code = "page_late"
@@ -121,7 +121,7 @@ class PageFailed(RequestRefused):
     status = 500
 
 
-class SourceAway(RequestRefused):
+class SourceUnavailable(RequestRefused):
     """What it is read from is left alone for now, and no cache has the answer."""
 
     code = "source_away"

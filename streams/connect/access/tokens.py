@@ -54,7 +54,7 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class AccessToken:
     """One token without its secret. ``tenant`` None is every tenant: only an admin has that.
 
     Raises `ValueError` for a tenant without a name: that is an unset variable, and where a tenant is
@@ -91,7 +91,7 @@ class Credential(NamedTuple):
         found = _FORM.fullmatch(text)
         return cls(found["id"], found["secret"]) if found else None
 
-    def opens(self, token: Token) -> bool:
+    def opens(self, token: AccessToken) -> bool:
         """Compared in constant time: how long it takes says nothing about the hash."""
         return hmac.compare_digest(_digest(self.secret), token.sha256)
 
@@ -100,7 +100,7 @@ class _Document(msgspec.Struct, frozen=True):
     """The file: ``version`` 1."""
 
     version: int
-    tokens: list[Token]
+    tokens: list[AccessToken]
 
 
 class TokenFile:
@@ -114,7 +114,7 @@ class TokenFile:
         """The file of the installation in ``home``, unless it lies ``elsewhere``."""
         return cls(Path(elsewhere) if elsewhere else home / "access" / "tokens.json")
 
-    def read(self) -> list[Token]:
+    def read(self) -> list[AccessToken]:
         """Every token, expired ones too; none when there is no file. `UsageError` when it cannot
         be read: an unreadable file must not look like one without tokens."""
         try:
@@ -133,7 +133,7 @@ class TokenFile:
 
     def create(
         self, *, tenant: str | None, role: Role, now_ms: int, expires_ms: int | None = None
-    ) -> tuple[Token, str]:
+    ) -> tuple[AccessToken, str]:
         """A new token, and its text: the only time it is known here."""
         if tenant is None and role is not Role.ADMIN:
             raise UsageError("only an admin token may be without --tenant.")
@@ -143,7 +143,7 @@ class TokenFile:
         with self._changing() as tokens:
             if len(tokens) >= TOKENS_MAX:
                 raise UsageError(f"{self.path} holds {TOKENS_MAX} tokens. Revoke some.")
-            token = Token(
+            token = AccessToken(
                 id=_unused(tokens),
                 tenant=tenant,
                 role=role.name.lower(),
@@ -154,7 +154,7 @@ class TokenFile:
             self._write([*tokens, token])
         return token, f"dia_{token.id}_{secret}"
 
-    def revoke(self, token_id: str) -> Token:
+    def revoke(self, token_id: str) -> AccessToken:
         """Remove a token. `UsageError` when there is none of that id."""
         with self._changing() as tokens:
             found = [token for token in tokens if token.id == token_id]
@@ -164,19 +164,19 @@ class TokenFile:
         return found[0]
 
     @contextmanager
-    def _changing(self) -> Iterator[list[Token]]:
+    def _changing(self) -> Iterator[list[AccessToken]]:
         """Nobody else changes the file meanwhile."""
         private_folder(self.path.parent)
         lock = self.path.with_suffix(".lock")
         with exclusive(lock, _LOCK_TIMEOUT_S, waiting=lambda: None):
             yield self.read()
 
-    def _write(self, tokens: Iterable[Token]) -> None:
+    def _write(self, tokens: Iterable[AccessToken]) -> None:
         document = msgspec.json.format(msgspec.json.encode(_Document(1, [*tokens]))) + b"\n"
         write_atomically(self.path, document, durable=True)
 
 
-def _unused(tokens: list[Token]) -> str:
+def _unused(tokens: list[AccessToken]) -> str:
     taken = {token.id for token in tokens}
     while (candidate := secrets.token_hex(4)) in taken:
         pass

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 
 from streams.connect.access.bounded_protocol import BoundedProtocol, Refused
 from streams.connect.access.connections import Connections
-from streams.connect.access.tls_door import TlsDoor
+from streams.connect.access.tls_handshake import TlsHandshake
 from streams.core.process.listener import address_of
 
 CONNECTIONS_MAX = 1000
@@ -55,7 +55,7 @@ class WebServer(uvicorn.Server):
 
         def protocol(**uvicorn: Any) -> asyncio.Protocol:
             inner = partial(plain, **uvicorn)
-            return inner() if tls is None else TlsDoor(tls, inner, held, refused)
+            return inner() if tls is None else TlsHandshake(tls, inner, held, refused)
 
         super().__init__(_config(app, protocol, stop_timeout_s))
         self._listener = listener

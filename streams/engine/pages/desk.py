@@ -18,11 +18,11 @@ from starlette.routing import compile_path
 
 from streams.connect.access.refusals import (
     Forbidden,
-    KeyElsewhere,
+    KeyNotLocal,
     PageFailed,
-    PageLate,
+    PageTimeout,
     UnknownResource,
-    Unreadable,
+    BadRequest,
 )
 from streams.core.clock import Clock
 from streams.core.errors import Pending, RequestRefused
@@ -97,7 +97,7 @@ class PageDesk:
                 return page, replace(request, match_info=found.groupdict())
             allowed.update(page.methods)
         if allowed:
-            raise Unreadable(f"{request.path} answers {', '.join(sorted(allowed))}")
+            raise BadRequest(f"{request.path} answers {', '.join(sorted(allowed))}")
         raise UnknownResource(f"the app has no page {request.path}")
 
     async def _elsewhere(
@@ -106,7 +106,7 @@ class PageDesk:
         """The answer of another worker; None where the key is here."""
         key = routed.key(request)
         if key is None:
-            raise Unreadable(f"the query needs a parameter {routed.query_param!r}")
+            raise BadRequest(f"the query needs a parameter {routed.query_param!r}")
         place = tables.place(routed.table.name, key)
         if place is not None and tables.part(routed.table.name, place) is not None:
             return None
@@ -114,7 +114,7 @@ class PageDesk:
             answered = await self._owners.ask(place, request)
             if answered is not None:
                 return answered
-        raise KeyElsewhere(
+        raise KeyNotLocal(
             f"no worker that is known here has key {key!r} of table {routed.table.name!r} now: its partition "
             f"moves, or its worker is on another host. Ask again, or ask that host.",
             retry_after_s=1.0,
@@ -129,9 +129,9 @@ class PageDesk:
         except RequestRefused:
             raise
         except Pending as pending:
-            raise PageLate(str(pending), retry_after_s=1.0) from pending
+            raise PageTimeout(str(pending), retry_after_s=1.0) from pending
         except TimeoutError as error:
-            raise PageLate(f"page {page.name} took longer than {PAGE_S:g} s") from error
+            raise PageTimeout(f"page {page.name} took longer than {PAGE_S:g} s") from error
         except Exception as error:
             log.exception("page_failed", page=page.name)
             raise PageFailed(f"page {page.name} raised {type(error).__name__}") from error

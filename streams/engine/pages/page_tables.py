@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, Protocol, Unpack, cast
 
-from streams.connect.access.refusals import KeyElsewhere, NotCommitted
+from streams.connect.access.refusals import KeyNotLocal, NotCommitted
 from streams.connect.broker.partitioner import partition_of
 from streams.core.clock import Clock
 from streams.core.errors import TableMisused
@@ -145,7 +145,7 @@ class PageTable:
         return self._part(key).kept(key)
 
     def get(self, key: Key, default: Any = None) -> Any:
-        """The value of a key that is there, else ``default``. Raises `KeyElsewhere`."""
+        """The value of a key that is there, else ``default``. Raises `KeyNotLocal`."""
         part = self._part(key)
         return part.kept(key) if part.keeps(key) else default
 
@@ -156,7 +156,7 @@ class PageTable:
         place = self._tables.place(self._name, key)
         part = None if place is None else self._tables.part(self._name, place)
         if part is None:
-            raise KeyElsewhere(
+            raise KeyNotLocal(
                 f"key {key!r} of table {self._name!r} is in a partition that this process does not have, "
                 f"or not yet. @app.table_route sends a page to the one that has it.",
                 retry_after_s=1.0,

@@ -24,7 +24,7 @@ from streams.connect.access.client_address import client_site
 from streams.connect.access.problem import refusal
 from streams.connect.access.refusals import BodyTooLarge, Forbidden, Unauthenticated
 from streams.connect.access.request_rate import RequestRate
-from streams.connect.access.tokens import Role, Token, TokenFile
+from streams.connect.access.tokens import Role, AccessToken, TokenFile
 from streams.connect.access.web_server import WebServer, bounded
 from streams.core.clock import Clock
 from streams.core.errors import RequestRefused
@@ -115,7 +115,7 @@ class PageSite:
         headers = _HEADERS | dict(answered.headers)
         return Response(answered.body, answered.status, headers, answered.media_type)
 
-    def _token(self, request: Request) -> Token:
+    def _token(self, request: Request) -> AccessToken:
         shown = request.headers.get("authorization")
         site = client_site(request, behind_proxy=self._behind_proxy)
         self._attempts.require(site, "")

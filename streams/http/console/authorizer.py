@@ -15,9 +15,9 @@ from starlette.requests import Request
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
 from streams.connect.access.client_address import client_site
-from streams.connect.access.refusals import CrossSite, Forbidden, Unauthenticated, Unreadable
+from streams.connect.access.refusals import CrossSite, Forbidden, Unauthenticated, BadRequest
 from streams.connect.access.request_rate import RequestRate
-from streams.connect.access.tokens import Credential, Role, Token
+from streams.connect.access.tokens import Credential, Role, AccessToken
 from streams.core.clock import Clock
 from streams.http.console.sessions import COOKIE, HOST_ONLY, Session, SessionStore
 
@@ -28,7 +28,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class Principal(NamedTuple):
     """Whoever shows a token; ``session`` where a browser does it by a cookie."""
 
-    token: Token
+    token: AccessToken
     session: Session | None = None
 
     @property
@@ -46,7 +46,7 @@ class Principal(NamedTuple):
         """The tenant asked about: a bound token's own; one that speaks for all has to name it."""
         found = self.token.tenant if asked is None else asked
         if not found:
-            raise Unreadable("this token speaks for every tenant: say which, tenant=...")
+            raise BadRequest("this token speaks for every tenant: say which, tenant=...")
         if not self.token.speaks_for(found):
             raise Forbidden("this token does not speak for that tenant")
         return found
@@ -119,7 +119,7 @@ class Authorizer:
         return None if name is None else self.sessions.renewed(name)
 
     def require_ours(self, request: Request) -> None:
-        """Raises `CrossSite` where the browser says that another site's page asks, and `Unreadable`
+        """Raises `CrossSite` where the browser says that another site's page asks, and `BadRequest`
         for an origin that is none."""
         site = request.headers.get("sec-fetch-site", "same-origin")
         origin = request.headers.get("origin")
@@ -128,7 +128,7 @@ class Authorizer:
                 "host"
             )
         except ValueError:
-            raise Unreadable("the header Origin is no origin") from None
+            raise BadRequest("the header Origin is no origin") from None
         if site not in ("same-origin", "none") or elsewhere:
             raise CrossSite("this request comes from another site's page")
 
@@ -151,7 +151,7 @@ class Authorizer:
             self.prove(request, session, request.headers.get(CSRF_HEADER))
         return Principal(session.token, session)
 
-    def _token_of(self, request: Request, shown: str | None, now_ms: int) -> Token:
+    def _token_of(self, request: Request, shown: str | None, now_ms: int) -> AccessToken:
         try:
             return self.authenticator.token_of(shown, now_ms)
         except Unauthenticated:

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streams.connect.access.refusals import Unreadable
+from streams.connect.access.refusals import BadRequest
 from streams.connect.access.tokens import Role
 from streams.connect.cache.cache import SharedLayer
 from streams.connect.cache.kind import KINDS
@@ -36,9 +36,9 @@ class CacheHandler:
         holder.require_everyone()
         asked = await parameters.body(request, _Invalidate)
         if asked.cache not in KINDS:
-            raise Unreadable(f"there is no cache of that name; known are {', '.join(KINDS)}")
+            raise BadRequest(f"there is no cache of that name; known are {', '.join(KINDS)}")
         if not 1 <= len(asked.pattern) <= NAME_CHARS_MAX:
-            raise Unreadable("a pattern has 1 to 128 characters")
+            raise BadRequest("a pattern has 1 to 128 characters")
         if self._layer is None:
             raise CacheUnavailable("no Redis address is known: set DIA_REDIS_URL.")
         subject = {"cache": asked.cache, "pattern": asked.pattern}

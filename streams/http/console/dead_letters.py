@@ -11,9 +11,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streams.connect.access.refusals import SourceAway, UnknownResource, Unreadable
+from streams.connect.access.refusals import SourceUnavailable, UnknownResource, BadRequest
 from streams.connect.access.tokens import Role
-from streams.connect.access.turns import Turns
+from streams.connect.access.fair_semaphore import FairSemaphore
 from streams.connect.cache.kind import LETTERS
 from streams.core.clock import Clock
 from streams.core.errors import PartitionStopped
@@ -60,11 +60,11 @@ class DeadLetterQuery(NamedTuple):
 
 
 def source_named(topology: Topology, name: str | None) -> Topic:
-    """None: the first topic. Raises `Unreadable` for a topic that is not declared."""
+    """None: the first topic. Raises `BadRequest` for a topic that is not declared."""
     if name is None:
         name = next(iter(topology.by_name), "")
     if name not in topology.by_name:
-        raise Unreadable(f"topic is one of {topology.names}")
+        raise BadRequest(f"topic is one of {topology.names}")
     return topology.by_name[name]
 
 
@@ -96,7 +96,7 @@ class DeadLetterHandler:
         self._settings = settings
         self._clock = clock
         self._shelves = {source: DeadLetterCache(source, topology, logs, clock) for source in topology.topics}
-        self._turns = Turns("readings of dead letters", places=SCANS, owner_max=1, wait_s=_WAIT_S)
+        self._turns = FairSemaphore("readings of dead letters", places=SCANS, owner_max=1, wait_s=_WAIT_S)
 
     async def close(self) -> None:
         """End readings under way."""
@@ -108,7 +108,7 @@ class DeadLetterHandler:
         asked = self._asked(holder, given)
         by = given.names("by", len(get_args(_By))) or ("error",)
         if unknown := set(by) - set(get_args(_By)):
-            raise Unreadable(f"by is not {', '.join(sorted(unknown))}")
+            raise BadRequest(f"by is not {', '.join(sorted(unknown))}")
         decided, said = await self._decided() if "disposition" in by else (Decided({}), 0)
         question = _question(holder, given, ("groups", *by, said))
         body = await self._answers.told(question, lambda: self._groups(holder, asked, by, decided))
@@ -173,7 +173,7 @@ class DeadLetterHandler:
     @asynccontextmanager
     async def bounded(self, holder: Principal) -> AsyncIterator[None]:
         """Few at a time read queues, an owner once, and none for long. Raises `Overloaded`,
-        `SourceAway`."""
+        `SourceUnavailable`."""
         async with self._turns.taken(holder.owner), _for_long():
             yield
 
@@ -222,7 +222,7 @@ async def _for_long() -> AsyncIterator[None]:
             yield
     except TimeoutError:
         what = "the queue is long, and this took too long: name less of it, or use `dia dlq`"
-        raise SourceAway(what, retry_after_s=_ANSWER_S) from None
+        raise SourceUnavailable(what, retry_after_s=_ANSWER_S) from None
 
 
 def _count(tally: Tally, filters: Filters, page: Sequence[Letter]) -> None:
@@ -260,7 +260,7 @@ def _place(text: str | None) -> _Place:
         return _Place()
     partition, _, offset = text.partition(":")
     if not (partition.isascii() and partition.isdigit() and offset.isascii() and offset.isdigit()):
-        raise Unreadable("after is PARTITION:OFFSET, as next of an answer gives it")
+        raise BadRequest("after is PARTITION:OFFSET, as next of an answer gives it")
     return _Place(int(partition), int(offset))
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, cast, get_args
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from streams.connect.access.refusals import BodyTimeout, BodyTooLarge, Unreadable, UnsupportedMedia
+from streams.connect.access.refusals import BodyTimeout, BodyTooLarge, BadRequest, UnsupportedMedia
 from streams.core.words.moments import moment_s, span_s
 from streams.core.words.naming import NAME_CHARS_MAX
 
@@ -32,7 +32,7 @@ class Parameters:
         found = self.optional(key)
         if found is None:
             if default is None:
-                raise Unreadable(f"the parameter {key} is missing")
+                raise BadRequest(f"the parameter {key} is missing")
             return default
         return found
 
@@ -54,7 +54,7 @@ class Parameters:
         """A parameter that may be repeated."""
         found = tuple(dict.fromkeys(self._given.getlist(key)))
         if len(found) > at_most:
-            raise Unreadable(f"{key} is given {len(found)} times; at most {at_most} are answered")
+            raise BadRequest(f"{key} is given {len(found)} times; at most {at_most} are answered")
         for one in found:
             _check_name(key, one)
         return found
@@ -69,7 +69,7 @@ class Parameters:
         """Seconds since the epoch; `UsageError` for what is no moment."""
         found = moment_s(self.name(key, default), key, now_s)
         if not 0 <= found <= TIME_MAX_S:
-            raise Unreadable(f"{key} is before 1970 or too far ahead")
+            raise BadRequest(f"{key} is before 1970 or too far ahead")
         return found
 
     def span_asked(self) -> tuple[str, str]:
@@ -82,7 +82,7 @@ class Parameters:
     def span(self, key: str, default: str) -> int:
         found = span_s(self.name(key, default), key)
         if found > TIME_MAX_S:
-            raise Unreadable(f"{key} is too long")
+            raise BadRequest(f"{key} is too long")
         return found
 
     def choice(self, key: str, words: object, default: str) -> str:
@@ -90,26 +90,26 @@ class Parameters:
         known = cast(Sequence[str], get_args(words))
         found = self._given.get(key) or default
         if found not in known:
-            raise Unreadable(f"{key} is one of {', '.join(filter(None, known))}")
+            raise BadRequest(f"{key} is one of {', '.join(filter(None, known))}")
         return found
 
 
 def bounded(key: str, text: str | None, default: int, low: int, high: int) -> int:
-    """A decimal number. Raises `Unreadable` for another text, and beyond the bounds."""
+    """A decimal number. Raises `BadRequest` for another text, and beyond the bounds."""
     if not text:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise Unreadable(f"{key} is no whole number")
+        raise BadRequest(f"{key} is no whole number")
     if not low <= int(text) <= high:
-        raise Unreadable(f"{key} is from {low} to {high}")
+        raise BadRequest(f"{key} is from {low} to {high}")
     return int(text)
 
 
 def _check_name(key: str, text: str) -> None:
     if not 1 <= len(text) <= NAME_CHARS_MAX:
-        raise Unreadable(f"{key} has 1 to {NAME_CHARS_MAX} characters")
+        raise BadRequest(f"{key} has 1 to {NAME_CHARS_MAX} characters")
     if not _encodable(text):
-        raise Unreadable(f"{key} holds what no name holds")
+        raise BadRequest(f"{key} holds what no name holds")
 
 
 def _encodable(text: str) -> bool:
@@ -121,18 +121,18 @@ def _encodable(text: str) -> bool:
 
 
 async def body(request: Request, kind: type[T]) -> T:
-    """The JSON body as a ``kind``. Raises `UnsupportedMedia`, `BodyTooLarge`, `Unreadable`."""
+    """The JSON body as a ``kind``. Raises `UnsupportedMedia`, `BodyTooLarge`, `BadRequest`."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise UnsupportedMedia("the body is application/json")
     try:
         return msgspec.json.decode(await raw_body(request) or b"{}", type=kind)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"the body cannot be read: {str(error)[:200]}") from error
+        raise BadRequest(f"the body cannot be read: {str(error)[:200]}") from error
 
 
 async def raw_body(request: Request) -> bytes:
     """At most `BODY_BYTES_MAX`, whatever the client announces. Raises `BodyTooLarge`, `BodyTimeout`,
-    and `Unreadable` when the client hangs up in the middle."""
+    and `BadRequest` when the client hangs up in the middle."""
     found = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -143,7 +143,7 @@ async def raw_body(request: Request) -> bytes:
     except TimeoutError:
         raise BodyTimeout(f"the body did not come within {BODY_TIMEOUT_S:g} s") from None
     except ClientDisconnect:
-        raise Unreadable("the client hung up") from None
+        raise BadRequest("the client hung up") from None
     return bytes(found)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streams.connect.access.refusals import Unreadable
+from streams.connect.access.refusals import BadRequest
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
 from streams.connect.sinks.series import (
@@ -105,10 +105,10 @@ class RangeHandler:
 def _asked(given: Parameters, tenant: str, now_s: float) -> RangeQuery:
     models = given.names("model", MODELS_MAX)
     if not models:
-        raise Unreadable("the parameter model is missing")
+        raise BadRequest("the parameter model is missing")
     start_s, stop_s = given.moment("from", "-1h", now_s), given.moment("to", "now", now_s)
     if stop_s <= start_s:
-        raise Unreadable("from is not before to")
+        raise BadRequest("from is not before to")
     named = given.choice("table", _Table, _AUTO)
     table = cast(WindowTable, named) if named else _table(stop_s - start_s)
     query = SeriesQuery(
@@ -134,11 +134,11 @@ def _step_s(text: str | None, range_s: int, width_s: int) -> int:
         return -(-range_s // (width_s * POINTS_MAX)) * width_s
     step_s = span_s(text, "step")
     if step_s % width_s:
-        raise Unreadable(f"step is a whole number of the table's windows of {width_s} s")
+        raise BadRequest(f"step is a whole number of the table's windows of {width_s} s")
     if range_s > step_s * POINTS_MAX:
-        raise Unreadable(f"more than {POINTS_MAX} points: ask for a longer step")
+        raise BadRequest(f"more than {POINTS_MAX} points: ask for a longer step")
     if step_s > 400 * DAY_S:
-        raise Unreadable("step is at most 400d")
+        raise BadRequest("step is at most 400d")
     return step_s
 
 

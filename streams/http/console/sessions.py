@@ -12,7 +12,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from streams.connect.access.tokens import Token
+from streams.connect.access.tokens import AccessToken
 from streams.core.clock import Clock
 from streams.http.console.owned_entries import OwnedEntries
 
@@ -32,7 +32,7 @@ _NAME_BYTES = 32
 class Session:
     """``csrf`` is shown to pages of ours only; times are monotonic seconds."""
 
-    token: Token
+    token: AccessToken
     csrf: str
     began_s: float
     used_s: float
@@ -62,7 +62,7 @@ class SessionStore:
             total_max=SESSIONS_MAX, owner_max=TOKEN_SESSIONS_MAX
         )
 
-    def begin(self, token: Token) -> str:
+    def begin(self, token: AccessToken) -> str:
         """A new session; the value of its cookie."""
         now_s = self._clock.monotonic()
         if len(self._names) >= SESSIONS_MAX:

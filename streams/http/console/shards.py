@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from streams.connect.access.refusals import Overloaded
-from streams.connect.access.turns import Turns
+from streams.connect.access.fair_semaphore import FairSemaphore
 from streams.connect.sinks import sharding
 from streams.connect.sinks.clickhouse import Shard, reading_groups
 from streams.connect.sinks.replica import Replica
@@ -56,7 +56,7 @@ class ShardReader:
         ]
         # One place is always left to another tenant.
         self._turns = [
-            Turns("questions", places=_QUERIES, owner_max=_QUERIES - 1, wait_s=_ACQUIRE_S)
+            FairSemaphore("questions", places=_QUERIES, owner_max=_QUERIES - 1, wait_s=_ACQUIRE_S)
             for _ in groups
         ]
         self._map = sharding.declared(settings) if groups else None

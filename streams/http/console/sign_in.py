@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from streams.connect.access.refusals import Unauthenticated, Unreadable
+from streams.connect.access.refusals import Unauthenticated, BadRequest
 from streams.connect.access.tokens import Role
 from streams.http.console import parameters, reply
 from streams.http.console.authorizer import CSRF_HEADER, Authorizer
@@ -85,14 +85,14 @@ def with_cookie(gate: Authorizer, name: str, response: Response) -> Response:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The last value of each field. Raises `Unreadable`, `BodyTooLarge`."""
+    """The last value of each field. Raises `BadRequest`, `BodyTooLarge`."""
     try:
         text = (await parameters.raw_body(request)).decode()
         return {
             name: values[-1] for name, values in parse_qs(text, max_num_fields=_FIELDS_MAX).items()
         }
     except ValueError as error:
-        raise Unreadable("the form cannot be read") from error
+        raise BadRequest("the form cannot be read") from error
 
 
 def _local(path: str) -> str:

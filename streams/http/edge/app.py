@@ -29,8 +29,8 @@ from streams.connect.access.client_address import client_site
 from streams.connect.access.holds import HoldCheck
 from streams.connect.access.problem import problem, refusal
 from streams.connect.access.quotas import Costs, Quota, Quotas
-from streams.connect.access.refusals import Forbidden, NothingKept, Unauthenticated, Unreadable
-from streams.connect.access.tokens import Role, Token
+from streams.connect.access.refusals import Forbidden, StorageUnavailable, Unauthenticated, BadRequest
+from streams.connect.access.tokens import Role, AccessToken
 from streams.core.clock import Clock
 from streams.core.degradation.degradation import Degradation
 from streams.core.degradation.level import Level
@@ -97,7 +97,7 @@ class Edge:
     async def post_events(self, request: Request) -> Response:
         if self.degradation.level >= Level.MINIMAL:
             # The same words for everybody: nothing is looked up, read or judged.
-            raise NothingKept(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
+            raise StorageUnavailable(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
         token = self._holder(request, Role.OPERATE)
         source = self.intake.source(request.path_params["topic"])
         media, version = body.media_type(request), body.schema_version(request)
@@ -129,7 +129,7 @@ class Edge:
         tenant = _tenant(request, token)
         key = request.path_params["key"]
         if len(key) > KEY_CHARS_MAX:
-            raise Unreadable(f"a key has at most {KEY_CHARS_MAX} characters")
+            raise BadRequest(f"a key has at most {KEY_CHARS_MAX} characters")
         await self.quotas.take(_owner(token), {Quota.REQUESTS: 1})
         found = await self.results.results(tenant, key)
         if not found:
@@ -164,7 +164,7 @@ class Edge:
         self.metrics.requests.labels(code).inc()
         return response
 
-    def _holder(self, request: Request, role: Role) -> Token:
+    def _holder(self, request: Request, role: Role) -> AccessToken:
         shown = request.headers.get("authorization")
         try:
             token = self.authenticator.token_of(shown, self.clock.now_ms())
@@ -197,19 +197,19 @@ class Edge:
         return Route(path, answered, methods=[method])
 
 
-def _tenant(request: Request, token: Token) -> str:
+def _tenant(request: Request, token: AccessToken) -> str:
     """The tenant asked about: the token's own; one that speaks for all has to name it."""
     asked = request.query_params.get("tenant", token.tenant)
     if asked is None:
-        raise Unreadable("this token speaks for every tenant: say which, ?tenant=...")
+        raise BadRequest("this token speaks for every tenant: say which, ?tenant=...")
     if not asked:
-        raise Unreadable("?tenant= is empty")
+        raise BadRequest("?tenant= is empty")
     if not token.speaks_for(asked):
         raise Forbidden("this token does not speak for that tenant")
     return asked
 
 
-def _owner(token: Token) -> str:
+def _owner(token: AccessToken) -> str:
     """Whose quotas and room a request counts against: those of the tenant, whatever its token."""
     return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-from streams.connect.access.fair_room import FairRoom
+from streams.connect.access.fair_share import FairShare
 from streams.connect.access.refusals import (
     BodyTimeout,
     BodyTooLarge,
     Overloaded,
-    Unreadable,
+    BadRequest,
     UnsupportedMedia,
 )
 from streams.core.records.headers import UNNAMED_VERSION, decimal
@@ -26,7 +26,7 @@ class Room:
     """Memory for bodies, of all requests together, shared fairly by those who send them."""
 
     def __init__(self, bytes_max: int) -> None:
-        self._room: FairRoom[str] = FairRoom(bytes_max)
+        self._room: FairShare[str] = FairShare(bytes_max)
 
     @contextmanager
     def entered(self, owner: str) -> Iterator[Held]:
@@ -41,7 +41,7 @@ class Room:
 class Held:
     """Raises `Overloaded` for more than the owner's share."""
 
-    def __init__(self, room: FairRoom[str], owner: str) -> None:
+    def __init__(self, room: FairShare[str], owner: str) -> None:
         self._room = room
         self._owner = owner
         self._bytes = 0
@@ -78,7 +78,7 @@ def declared_bytes(request: Request, bytes_max: int) -> int | None:
 
 async def read(request: Request, bytes_max: int, held: Held) -> bytes:
     """The whole body, which ``held`` counts as it comes. Raises `BodyTooLarge`, `BodyTimeout`,
-    `Overloaded`, and `Unreadable` when the client hangs up in the middle."""
+    `Overloaded`, and `BadRequest` when the client hangs up in the middle."""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -92,7 +92,7 @@ async def read(request: Request, bytes_max: int, held: Held) -> bytes:
     except TimeoutError:
         raise BodyTimeout(f"the body did not come within {READ_TIMEOUT_S:g} s") from None
     except ClientDisconnect:
-        raise Unreadable("the client hung up") from None
+        raise BadRequest("the client hung up") from None
     return b"".join(chunks)
 
 
@@ -107,11 +107,11 @@ def media_type(request: Request) -> str:
 
 
 def schema_version(request: Request) -> int:
-    """Of the events in the body. Raises `Unreadable` for what is no number."""
+    """Of the events in the body. Raises `BadRequest` for what is no number."""
     said = request.headers.get(SCHEMA_HEADER)
     version = UNNAMED_VERSION if said is None else decimal(said.encode("latin-1"))
     if version is None:
-        raise Unreadable(f"{SCHEMA_HEADER} must be the number of a schema version, like 1")
+        raise BadRequest(f"{SCHEMA_HEADER} must be the number of a schema version, like 1")
     return version
 
 

@@ -24,7 +24,7 @@ from streams.connect.access.refusals import (
     RateLimited,
     Unauthenticated,
     UnknownResource,
-    Unreadable,
+    BadRequest,
     UnsupportedMedia,
 )
 from streams.core.clock import Clock, SystemClock
@@ -54,7 +54,7 @@ _AGAIN = {
 _REFUSALS: Mapping[int, type[RequestRefused]] = {
     kind.status: kind
     for kind in (
-        Unreadable, Unauthenticated, Forbidden, UnknownResource, BodyTimeout, BodyTooLarge,
+        BadRequest, Unauthenticated, Forbidden, UnknownResource, BodyTimeout, BodyTooLarge,
         UnsupportedMedia, RateLimited, NotStored,
     )
 }  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.connect.access.refusals import BodyTooLarge, Unreadable
+from streams.connect.access.refusals import BodyTooLarge, BadRequest
 from streams.core.records.text_encoding import foreign_encoding, without_mark
 from streams.http.edge.exchange import EVENTS_MAX, NDJSON
 from streams.http.edge.judging import Judging
@@ -34,11 +34,11 @@ async def events(body: bytes, media: str, judging: Judging) -> list[bytes]:
     """The bytes of each event: the lines that are not blank, the elements of an array, or the
     one document. They are kept as they came; an event without an id is known by its bytes.
 
-    Raises `Unreadable` for a body without events, in another encoding, or an array that is none,
+    Raises `BadRequest` for a body without events, in another encoding, or an array that is none,
     `BodyTooLarge` for too many events.
     """
     if (encoding := foreign_encoding(body)) is not None:
-        raise Unreadable(f"the body is {encoding}; send UTF-8")
+        raise BadRequest(f"the body is {encoding}; send UTF-8")
     body = without_mark(body)
     if media == NDJSON:
         found = _lines(body)
@@ -47,7 +47,7 @@ async def events(body: bytes, media: str, judging: Judging) -> list[bytes]:
         at_once = not body.startswith(b"[") or body.count(b",") <= COMMAS_AT_ONCE
         found = _documents(body) if at_once else await _elements(body, judging)
     if not found:
-        raise Unreadable("the body holds no event")
+        raise BadRequest("the body holds no event")
     if len(found) > EVENTS_MAX:
         raise _too_many(str(len(found)))
     return found
@@ -65,7 +65,7 @@ def _documents(body: bytes) -> list[bytes]:
     try:
         elements: list[Any] = _ARRAY.decode(body)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"the array is no JSON: {error}") from None
+        raise BadRequest(f"the array is no JSON: {error}") from None
     return [bytes(element) for element in elements]
 
 
@@ -95,16 +95,16 @@ def _cut(body: bytes) -> Iterator[bytes]:
         if (depth == 1 and mark == ord(",")) or depth == 0:
             piece = body[start : token.start()].strip()
             if not piece:
-                raise Unreadable("the array is no JSON: an element is missing")
+                raise BadRequest("the array is no JSON: an element is missing")
             yield piece
             start = token.end()
         if depth == 0:
             if body[start:].strip():
-                raise Unreadable("the array is no JSON: something follows its end")
+                raise BadRequest("the array is no JSON: something follows its end")
             return
         if number % TOKENS_A_TURN == 0:
             yield b""
-    raise Unreadable("the array is no JSON: it does not end")
+    raise BadRequest("the array is no JSON: it does not end")
 
 
 def _too_many(count: str) -> BodyTooLarge:

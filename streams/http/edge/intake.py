@@ -10,8 +10,8 @@ from itertools import compress
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from streams.connect.access.refusals import Forbidden, SourceAway, UnknownResource
-from streams.connect.access.tokens import Token
+from streams.connect.access.refusals import Forbidden, SourceUnavailable, UnknownResource
+from streams.connect.access.tokens import AccessToken
 from streams.core.clock import Clock
 from streams.core.errors import SchemaRefused, SchemaRegistryUnavailable
 from streams.core.records.headers import UNNAMED_VERSION
@@ -94,7 +94,7 @@ class Intake:
         self,
         source: Topic,
         values: list[bytes],
-        token: Token,
+        token: AccessToken,
         judging: Judging,
         traceparent: bytes = b"",
         version: int = UNNAMED_VERSION,
@@ -121,7 +121,7 @@ class Intake:
         self,
         source: Topic,
         values: list[bytes],
-        token: Token,
+        token: AccessToken,
         judging: Judging,
         version: int,
     ) -> _Good:
@@ -157,7 +157,7 @@ class Intake:
         try:
             return await settled(attempt)
         except (SchemaRegistryUnavailable, SchemaRefused) as error:
-            raise SourceAway(f"events of {source.name} cannot be written now: {error}") from error
+            raise SourceUnavailable(f"events of {source.name} cannot be written now: {error}") from error
 
     def _count(self, source: Topic, bad: Sequence[BadPosition]) -> None:
         for code, count in Counter(found.code for found in bad).items():
@@ -165,7 +165,7 @@ class Intake:
 
 
 def _foreign(
-    source: Topic, events: Iterable[tuple[int, Any]], token: Token
+    source: Topic, events: Iterable[tuple[int, Any]], token: AccessToken
 ) -> dict[int, BadPosition]:
     """The events, by position, of tenants that the token does not speak for."""
     if source.tenant_field is None:

@@ -36,7 +36,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import structlog
 
-from streams.connect.access.fair_room import FairRoom, within_share
+from streams.connect.access.fair_share import FairShare, within_share
 from streams.connect.access.refusals import NotStored, Overloaded
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, ProducerFenced
@@ -105,7 +105,7 @@ class Lane:
         self._disk = disk
         self._disk_turn = asyncio.Lock()
         self._waiting: deque[_Waiting] = deque()
-        self._inflight: FairRoom[bytes] = FairRoom(bounds.inflight_bytes)
+        self._inflight: FairShare[bytes] = FairShare(bounds.inflight_bytes)
         self._turned = asyncio.Event()
         self._spooling = False
         self._stopped = False

@@ -12,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from streams.connect.access.fair_room import within_share
+from streams.connect.access.fair_share import within_share
 from streams.connect.access.refusals import Overloaded
 from streams.connect.access.tokens import Role
 from streams.http.console.app import Console

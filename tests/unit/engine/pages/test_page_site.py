@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from streams.connect.access.refusals import KeyElsewhere
+from streams.connect.access.refusals import KeyNotLocal
 from streams.connect.access.tokens import Role, TokenFile
 from streams.core.clock import SystemClock
 from streams.core.process.listener import bound
@@ -34,7 +34,7 @@ class Desk:
     async def answer(self, request):
         self.asked.append(request)
         if request.path == "/elsewhere":
-            raise KeyElsewhere("on another host", retry_after_s=1.0)
+            raise KeyNotLocal("on another host", retry_after_s=1.0)
         said = {"path": request.path, "query": dict(request.query), "tenant": request.tenant}
         return PageResponse(json.dumps(said).encode() + request.body, 201)
 

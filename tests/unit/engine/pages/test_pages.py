@@ -9,11 +9,11 @@ import pytest
 from streams import App, Record
 from streams.connect.access.refusals import (
     Forbidden,
-    KeyElsewhere,
+    KeyNotLocal,
     NotCommitted,
     PageFailed,
     UnknownResource,
-    Unreadable,
+    BadRequest,
 )
 from streams.core.errors import UnsupportedByDia, UsageError
 from streams.engine.pages import page_tables
@@ -92,8 +92,8 @@ def test_a_page_sends_as_a_client_does(app_tester):
     [
         ("/nothing", "GET", UnknownResource),
         ("/totals/a", "GET", UnknownResource),
-        ("/totals", "POST", Unreadable),
-        ("/order", "GET", Unreadable),
+        ("/totals", "POST", BadRequest),
+        ("/order", "GET", BadRequest),
         ("/wrong", "GET", PageFailed),
     ],
 )
@@ -213,9 +213,9 @@ def test_a_key_of_another_worker_is_asked_for_there_once(app_tester):
     [(place, path)] = other.asked
     assert (place.group, place.topic, path) == ("acme-group", "orders", "/totals/a/")
     sent_on = PageRequest("GET", "/totals/a/", headers={FORWARDED: "1"})
-    with pytest.raises(KeyElsewhere):
+    with pytest.raises(KeyNotLocal):
         tester._run(desk.answer(sent_on))
-    with pytest.raises(KeyElsewhere):
+    with pytest.raises(KeyNotLocal):
         tester.page("/totals/a/")
     for held in group.partitions.values():
         held.phase = "ready"

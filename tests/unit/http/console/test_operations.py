@@ -8,13 +8,13 @@ from contextlib import suppress
 
 import pytest
 
-from streams.connect.access.tokens import Token
+from streams.connect.access.tokens import AccessToken
 from streams.core.clock import SystemClock
 from streams.core.errors import RefusedBySafety, RequestRefused
 from streams.http.console.authorizer import Principal
 from streams.http.console.operations import Operations
 
-HOLDER = Principal(Token(id="0a0b0c0d", tenant="acme", role="operate", sha256="f" * 64, created_ms=0))
+HOLDER = Principal(AccessToken(id="0a0b0c0d", tenant="acme", role="operate", sha256="f" * 64, created_ms=0))
 
 
 def _lines(folder) -> list[dict]:

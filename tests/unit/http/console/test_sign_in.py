@@ -9,7 +9,7 @@ import pytest
 
 from agents.app import app
 from streams.connect.access.attempts import ADDRESS_MAX, TOKEN_MAX
-from streams.connect.access.tokens import Token, TokenFile
+from streams.connect.access.tokens import AccessToken, TokenFile
 from streams.core.clock import SystemClock
 from streams.core.telemetry.metrics import Metrics
 from streams.http.console.serving import SIGN_INS_MAX, ConsoleProcess
@@ -29,7 +29,7 @@ class Hands:
     """A clock that is moved by hand, and a token."""
 
     now_s = 1000.0
-    token = Token(id="00000000", tenant="acme", role="read", sha256="", created_ms=0)
+    token = AccessToken(id="00000000", tenant="acme", role="read", sha256="", created_ms=0)
 
     def monotonic(self) -> float:
         return self.now_s

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from agents.app import app
-from streams.connect.access.refusals import Unreadable
+from streams.connect.access.refusals import BadRequest
 from streams.connect.access.tokens import TokenFile
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
@@ -215,7 +215,7 @@ async def test_a_byte_order_mark_before_a_body_is_ignored(content, media):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
 async def test_a_body_in_another_encoding_is_named(encoding):
     """Else the first byte of each event is reported as malformed."""
-    with pytest.raises(Unreadable, match=encoding[:6].upper()):
+    with pytest.raises(BadRequest, match=encoding[:6].upper()):
         await cutting.events("{}\n{}".encode(encoding), exchange.NDJSON, Judging(Loop()))
 
 

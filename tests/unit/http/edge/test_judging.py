@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from agents.app import app
 from streams.connect.access.quotas import PERIOD_S, Quota, Quotas
-from streams.connect.access.refusals import BodyTooLarge, Unreadable
-from streams.connect.access.tokens import Role, Token
+from streams.connect.access.refusals import BodyTooLarge, BadRequest
+from streams.connect.access.tokens import Role, AccessToken
 from streams.core.clock import VirtualClock
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.decode.codecs import Limits
@@ -181,12 +181,12 @@ async def test_the_time_of_others_is_not_counted():
     async def other():
         loop.watch.now_s += 100.0
 
-    with pytest.raises(Unreadable), judging.cutting():  # noqa: PT012 - a whole body
+    with pytest.raises(BadRequest), judging.cutting():  # noqa: PT012 - a whole body
         busy = asyncio.create_task(other())
         loop.watch.now_s += 1.0
         await judging.turn()
         await busy
-        raise Unreadable("no array")
+        raise BadRequest("no array")
     assert judging.refused_us == 1_000_000
 
 
@@ -230,7 +230,7 @@ EVENTS = st.sampled_from(
         ),
     ]
 )
-TOKEN = Token(id="id", tenant="acme", role=Role.OPERATE.name.lower(), sha256="", created_ms=0)
+TOKEN = AccessToken(id="id", tenant="acme", role=Role.OPERATE.name.lower(), sha256="", created_ms=0)
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=30), st.integers(1, 8))
@@ -276,11 +276,11 @@ def test_whatever_an_array_holds_it_is_cut_or_refused(body):
     """Where msgspec takes it whole, the tokens give the same; where not, no other error leaves."""
     try:
         found = list(filter(None, cutting._cut(body)))
-    except Unreadable:
+    except BadRequest:
         found = None
     try:
         whole = cutting._documents(body)
-    except Unreadable:
+    except BadRequest:
         return
     if whole:
         assert found == whole

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 Owner = TypeVar("Owner", bound=Hashable)
 
 
-class FairRoom(Generic[Owner]):
+class FairShare(Generic[Owner]):
     """``size`` in any unit."""
 
     def __init__(self, size: int) -> None:

@@ -19,7 +19,7 @@ WAITING_MAX: Final = 50
 """Requests of one owner that wait."""
 
 
-class Turns:
+class FairSemaphore:
     """``wait_s``: the longest wait for a place."""
 
     def __init__(self, what: str, *, places: int, owner_max: int, wait_s: float) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.connect.access.refusals import Overloaded
-from streams.connect.access.turns import WAITING_MAX, Turns
+from streams.connect.access.fair_semaphore import WAITING_MAX, FairSemaphore
 
 LONG_S = 60.0
 
@@ -18,7 +18,7 @@ LONG_S = 60.0
 class Work:
     """Runs until it is told to end, and notes who ran when."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: FairSemaphore) -> None:
         self.turns = turns
         self.running: list[tuple[str, asyncio.Event]] = []
         self.order: list[str] = []
@@ -54,7 +54,7 @@ async def _settle() -> None:
 
 async def test_one_that_asks_once_waits_for_one_turn_of_the_others():
     """Eight requests of one tenant used to keep another's page for 24 s (A50)."""
-    work = Work(Turns("x", places=2, owner_max=2, wait_s=LONG_S))
+    work = Work(FairSemaphore("x", places=2, owner_max=2, wait_s=LONG_S))
     for _ in range(20):
         await work.asks("greedy")
     await work.asks("modest")
@@ -67,7 +67,7 @@ async def test_one_that_asks_once_waits_for_one_turn_of_the_others():
 
 async def test_an_owner_leaves_places_to_others():
     """However many it asks for, and while nobody else does."""
-    work = Work(Turns("x", places=3, owner_max=2, wait_s=LONG_S))
+    work = Work(FairSemaphore("x", places=3, owner_max=2, wait_s=LONG_S))
     for _ in range(5):
         await work.asks("greedy")
     assert work.order == ["greedy"] * 2
@@ -78,7 +78,7 @@ async def test_an_owner_leaves_places_to_others():
 
 async def test_a_wait_that_is_too_long_ends_and_gives_its_place_back():
     """429, and nothing is left of it."""
-    turns = Turns("x", places=1, owner_max=1, wait_s=0.01)
+    turns = FairSemaphore("x", places=1, owner_max=1, wait_s=0.01)
     work = Work(turns)
     await work.asks("a")
     with pytest.raises(Overloaded, match="too many x now") as refused:
@@ -94,7 +94,7 @@ async def test_a_wait_that_is_too_long_ends_and_gives_its_place_back():
 
 async def test_waiting_requests_of_one_owner_are_bounded():
     """Each holds a connection and memory."""
-    work = Work(Turns("x", places=1, owner_max=1, wait_s=LONG_S))
+    work = Work(FairSemaphore("x", places=1, owner_max=1, wait_s=LONG_S))
     for _ in range(1 + WAITING_MAX):
         await work.asks("greedy")
     refused = await work.asks("greedy")
@@ -118,7 +118,7 @@ def test_places_are_neither_lost_nor_given_twice(steps, places, owner_max):
     free only if nobody who may have it waits, and in the end all are free."""
 
     async def run() -> None:
-        turns = Turns("x", places=places, owner_max=owner_max, wait_s=LONG_S)
+        turns = FairSemaphore("x", places=places, owner_max=owner_max, wait_s=LONG_S)
         work = Work(turns)
         for what, owner, which in steps:
             if what == "ask":

@@ -18,7 +18,7 @@ from streams.connect.access.connections import Connections
 SHUTDOWN_TIMEOUT_S: Final = 5.0
 
 
-class TlsDoor(asyncio.Protocol):
+class TlsHandshake(asyncio.Protocol):
     """Waits for the handshake, then leaves the connection to the protocol that ``inner`` makes."""
 
     def __init__(
