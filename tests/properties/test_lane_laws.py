@@ -22,16 +22,16 @@ from streams.core.errors import BrokerUnavailable
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicConfig, TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
-from streams.http.edge import lane
+from streams.http.edge import topic_publisher
 from streams.http.edge.edge_run import EdgeRun
 from streams.http.edge.exchange import Kept
-from streams.http.edge.lane import Bounds, Lane
+from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.spool import Spool
 
 TOPIC = "t"
 PARTITIONS = 2
-BOUNDS = Bounds(inflight_bytes=5000, spool_bytes=20_000)
+BOUNDS = PublisherBounds(inflight_bytes=5000, spool_bytes=20_000)
 
 CALLS = st.sampled_from(["start", "send", "send_offsets", "commit", "admin"])
 PAUSES_S = st.sampled_from([0.0, 0.001, 0.006, 0.3, 0.3, 2.0, 30.0])
@@ -94,7 +94,7 @@ class Edge:
     def start(self) -> None:
         """As a new process would."""
         self.run = EdgeRun(self.folder)
-        self.lane = Lane(
+        self.lane = TopicPublisher(
             TOPIC,
             shipper=Shipper(self._world.broker, TOPIC, self._world.clock),
             spool=Spool(self.folder / "blocks", self.run.seed),
@@ -297,18 +297,18 @@ def test_an_answered_block_is_in_the_log_exactly_once_and_in_order(moves):
 def _doubted_behind_newer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a transaction in doubt wait behind those that came later."""
 
-    async def ship_waiting(self: Lane) -> None:
+    async def ship_waiting(self: TopicPublisher) -> None:
         await self._anything_waits(direct=True)
-        await self._clock.sleep(lane.LINGER_S)
+        await self._clock.sleep(topic_publisher.LINGER_S)
         batch = self._take()
         try:
             await self._shipper.ship([entry.block for entry in batch])
         except BaseException:
             self._waiting.extend(batch)
             raise
-        lane._answer(batch, "log")
+        topic_publisher._answer(batch, "log")
 
-    monkeypatch.setattr(Lane, "_ship_waiting", ship_waiting)
+    monkeypatch.setattr(TopicPublisher, "_ship_waiting", ship_waiting)
 
 
 def _one_name_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,13 +325,13 @@ def _one_name_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _all_under_the_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is found in the spool is shipped under the name of the one who ships it."""
-    become = Lane._become
+    become = TopicPublisher._become
 
-    async def become_own(self: Lane, name: str) -> None:
+    async def become_own(self: TopicPublisher, name: str) -> None:
         await become(self, self._run.name)
         self._shipped.setdefault(name, 0)
 
-    monkeypatch.setattr(Lane, "_become", become_own)
+    monkeypatch.setattr(TopicPublisher, "_become", become_own)
 
 
 def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams.core.errors import SpoolCorrupt
 from streams.http.edge import frame, spool
-from streams.http.edge.block import Block
+from streams.http.edge.event_batch import EventBatch
 from streams.http.edge.spool import Spool
 
 SEED = 0x5EED
@@ -31,16 +31,16 @@ moves = st.lists(
 )
 
 
-def numbered(start: int, bodies: list) -> list[Block]:
+def numbered(start: int, bodies: list) -> list[EventBatch]:
     return [
-        Block("edge", start + i, [key for key, _ in body], [value for _, value in body])
+        EventBatch("edge", start + i, [key for key, _ in body], [value for _, value in body])
         for i, body in enumerate(bodies)
     ]
 
 
-def drained(opened: Spool) -> list[Block]:
+def drained(opened: Spool) -> list[EventBatch]:
     """Everything in it, by the calls of the one who drains."""
-    found: list[Block] = []
+    found: list[EventBatch] = []
     while not opened.is_empty:
         blocks, mark = opened.read(1000)
         found += blocks
@@ -48,7 +48,7 @@ def drained(opened: Spool) -> list[Block]:
     return found
 
 
-def _bytes_by_key(blocks: list[Block]) -> Counter[bytes]:
+def _bytes_by_key(blocks: list[EventBatch]) -> Counter[bytes]:
     """Key by key, for every record; keys of empty records count for nothing."""
     found: Counter[bytes] = Counter()
     for block in blocks:
@@ -69,7 +69,7 @@ def test_it_is_a_queue_that_outlives_its_process(moves):
     process died may come once more, and nothing else may."""
     with TemporaryDirectory() as folder:
         opened = Spool(Path(folder), SEED)
-        model: list[Block] = []
+        model: list[EventBatch] = []
         for move, argument in moves:
             if move == "append":
                 number = model[-1].number + 1 if model else 0

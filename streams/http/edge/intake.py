@@ -21,7 +21,7 @@ from streams.core.topics.topology import Topology
 from streams.engine.decode.codecs import BadPosition, Decoded, Limits, outgoing, settled
 from streams.http.edge.exchange import REJECTED_MAX, Stored
 from streams.http.edge.judging import AT_ONCE_EVENTS, Judging, Loop, slices
-from streams.http.edge.lane import Lane
+from streams.http.edge.topic_publisher import TopicPublisher
 
 TENANT_MISMATCH = "tenant_mismatch"
 
@@ -58,7 +58,7 @@ class Intake:
     def __init__(
         self,
         topology: Topology,
-        lanes: Mapping[str, Lane],
+        lanes: Mapping[str, TopicPublisher],
         clock: Clock,
         limits: Limits,
         metrics: EdgeMetrics,

@@ -46,7 +46,7 @@ from streams.http.edge.app import Edge
 from streams.http.edge.body import Room
 from streams.http.edge.edge_run import EdgeRun
 from streams.http.edge.intake import Intake, topics_taken
-from streams.http.edge.lane import Bounds, Lane
+from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.simulations import Simulations
 from streams.http.edge.spool import Spool
@@ -78,14 +78,14 @@ class EdgeProcess:
         self._runs: list[EdgeRun] = []
         self._settings = settings
         self._simulations = Simulations(settings)
-        bounds = Bounds(settings.edge_inflight_bytes, settings.edge_spool_bytes)
+        bounds = PublisherBounds(settings.edge_inflight_bytes, settings.edge_spool_bytes)
         folder = settings.home_path() / "edge"
-        lanes: dict[str, Lane] = {}
+        lanes: dict[str, TopicPublisher] = {}
         try:
             for topic in topics_taken(topology):
                 run = EdgeRun(folder / topic)
                 self._runs.append(run)
-                lanes[topic] = Lane(
+                lanes[topic] = TopicPublisher(
                     topic,
                     shipper=Shipper(broker, topic, clock, tracer),
                     spool=_spool(folder / topic / "blocks", run),

@@ -34,7 +34,7 @@ from streams.core.types import (
     TopicPartition,
     TransactionalProducer,
 )
-from streams.http.edge.block import Block
+from streams.http.edge.event_batch import EventBatch
 
 SHIP_TIMEOUT_S = 10.0
 """Deadline of one transaction. The broker's own deadline must be longer."""
@@ -86,7 +86,7 @@ class Shipper:
         first = await self._torn(known)
         return known.offset if first is None else first
 
-    async def ship(self, blocks: Sequence[Block]) -> None:
+    async def ship(self, blocks: Sequence[EventBatch]) -> None:
         """Returns once every record of ``blocks``, all of the connected name, is true, in order."""
         assert self._producer is not None
         assert self._admin is not None
@@ -152,7 +152,7 @@ class Shipper:
         self._counted_at = self._clock.monotonic()
         return found.partitions
 
-    async def _commit(self, producer: TransactionalProducer, blocks: Sequence[Block]) -> None:
+    async def _commit(self, producer: TransactionalProducer, blocks: Sequence[EventBatch]) -> None:
         await producer.begin()
         sent = []
         for block in blocks:

@@ -11,7 +11,7 @@ from streams.cli import main
 from streams.core.clock import SystemClock
 from streams.core.telemetry.metrics import Metrics
 from streams.http.edge.edge_run import EdgeRun
-from streams.http.edge.lane import Lane
+from streams.http.edge.topic_publisher import TopicPublisher
 from streams.http.edge.serving import EdgeProcess
 
 
@@ -63,7 +63,7 @@ async def test_a_bug_in_a_lane_ends_the_process(edge_settings, tokens, broker, m
     async def broken(self) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Lane, "_ship", broken)
+    monkeypatch.setattr(TopicPublisher, "_ship", broken)
     served = made.app()
     async with served.router.lifespan_context(served), asyncio.timeout(200):
         await told.wait()

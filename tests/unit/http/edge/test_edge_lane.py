@@ -15,13 +15,13 @@ from streams.core.clock import SystemClock, VirtualClock
 from streams.core.errors import BrokerUnavailable, CommitInDoubt, SlotInUse, SpoolCorrupt
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import OutboundRecord, TopicConfig, TopicPartition
-from streams.http.edge.block import Block
+from streams.http.edge.event_batch import EventBatch
 from streams.http.edge.edge_run import EdgeRun
-from streams.http.edge.lane import Bounds, Lane
+from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 from streams.http.edge.shipment import UNDECIDED_S, Shipper
 from streams.http.edge.spool import Spool
 
-BOUNDS = Bounds(inflight_bytes=2000, spool_bytes=4000)
+BOUNDS = PublisherBounds(inflight_bytes=2000, spool_bytes=4000)
 
 
 class Edge:
@@ -31,7 +31,7 @@ class Edge:
         self.file = folder / "edge.json"
         self.run = EdgeRun(folder)
         self.spool = Spool(folder / "blocks", self.run.seed)
-        self.lane = Lane(
+        self.lane = TopicPublisher(
             "t",
             shipper=Shipper(broker, "t", SystemClock()),
             spool=self.spool,
@@ -78,12 +78,12 @@ async def test_blocks_that_kafka_aborted_under_a_committed_count_are_sent_again(
     that they are kept."""
     shipper = Shipper(broker, "t", SystemClock())
     assert await shipper.connect("e") is None
-    await shipper.ship([Block("e", 0, [b"k"], [b"0"])])
+    await shipper.ship([EventBatch("e", 0, [b"k"], [b"0"])])
     broker.faults.tear_commit(offsets_stand=True)
     with pytest.raises(CommitInDoubt):
-        await shipper.ship([Block("e", 1, [b"k"], [b"1"]), Block("e", 2, [b"k"], [b"2"])])
+        await shipper.ship([EventBatch("e", 1, [b"k"], [b"1"]), EventBatch("e", 2, [b"k"], [b"2"])])
     assert await shipper.connect("e") == 1
-    await shipper.ship([Block("e", 1, [b"k"], [b"1"]), Block("e", 2, [b"k"], [b"2"])])
+    await shipper.ship([EventBatch("e", 1, [b"k"], [b"1"]), EventBatch("e", 2, [b"k"], [b"2"])])
     assert await shipper.connect("e") == 3
     assert in_the_log(broker) == [b"0", b"1", b"2"]
     await shipper.close()
@@ -99,7 +99,7 @@ async def test_another_producers_open_transaction_keeps_no_edge_away(broker):
     await (await other.send(OutboundRecord(TopicPartition("t", 0), b"k", b"open")))
     shipper = Shipper(broker, "t", clock)
     await shipper.connect("e")
-    await shipper.ship([Block("e", 0, [b"k"], [b"0"])])
+    await shipper.ship([EventBatch("e", 0, [b"k"], [b"0"])])
     assert await shipper.connect("e") == 1
     anew = Shipper(broker, "t", clock)
     with pytest.raises(BrokerUnavailable, match="not decided"):

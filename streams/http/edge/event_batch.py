@@ -11,7 +11,7 @@ from streams.core.records import headers
 from streams.core.types import Headers
 
 
-class Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class EventBatch(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """``keys[i]`` is the key of ``values[i]``. ``edge`` is the name of the start that took it in,
     ``number`` rises from block to block of one name and topic. ``traceparent`` is the header of that
     name its records bear, b"" for none; ``version`` is the schema version of its values."""
@@ -50,14 +50,14 @@ def bytes_by_key(keys: Sequence[bytes], values: Sequence[bytes]) -> dict[bytes, 
     return found
 
 
-_decoder = msgspec.msgpack.Decoder(list[Block])
+_decoder = msgspec.msgpack.Decoder(list[EventBatch])
 
 
-def encode(blocks: Sequence[Block]) -> bytes:
+def encode(blocks: Sequence[EventBatch]) -> bytes:
     return msgspec.msgpack.encode(blocks)
 
 
-def decode(payload: bytes) -> list[Block]:
+def decode(payload: bytes) -> list[EventBatch]:
     """Raises `SpoolCorrupt` when ``payload`` was not written by `encode`."""
     try:
         return _decoder.decode(payload)

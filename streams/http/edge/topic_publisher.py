@@ -43,7 +43,7 @@ from streams.core.errors import DiaError, ProducerFenced
 from streams.core.records.headers import UNNAMED_VERSION
 from streams.core.resilience.backoff import Backoff
 from streams.core.telemetry.http_metrics import EdgeMetrics
-from streams.http.edge.block import Block, bytes_by_key
+from streams.http.edge.event_batch import EventBatch, bytes_by_key
 from streams.http.edge.edge_run import EdgeRun
 from streams.http.edge.exchange import Kept
 from streams.http.edge.shipment import Shipper
@@ -64,7 +64,7 @@ FULL_RETRY_S = 5.0
 BUSY_RETRY_S = 1.0
 
 
-class Bounds(NamedTuple):
+class PublisherBounds(NamedTuple):
     """What one lane may hold: in memory, and on disk. A disk may hold as much more as was in
     memory when the broker went away. Of both a tenant has a fair share (fair_room.py)."""
 
@@ -74,11 +74,11 @@ class Bounds(NamedTuple):
 
 @dataclass(slots=True)
 class _Waiting:
-    block: Block
+    block: EventBatch
     kept: asyncio.Future[Kept]
 
 
-class Lane:
+class TopicPublisher:
     """See the module docstring. ``disk`` runs a blocking call of the spool aside."""
 
     def __init__(
@@ -90,7 +90,7 @@ class Lane:
         run: EdgeRun,
         clock: Clock,
         metrics: EdgeMetrics,
-        bounds: Bounds,
+        bounds: PublisherBounds,
         disk: Disk = asyncio.to_thread,
     ) -> None:
         self.topic = topic
@@ -132,7 +132,7 @@ class Lane:
         """
         sizes = bytes_by_key(keys, values)
         self._refuse_overload(sizes)
-        block = Block(self._run.name, self._run.take(), keys, values, traceparent, version)
+        block = EventBatch(self._run.name, self._run.take(), keys, values, traceparent, version)
         kept: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
         kept.add_done_callback(partial(self._left, sizes))
         self._waiting.append(_Waiting(block, kept))
