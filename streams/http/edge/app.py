@@ -39,9 +39,9 @@ from streams.core.records.headers import TRACEPARENT
 from streams.core.telemetry.http_metrics import EdgeMetrics
 from streams.core.topics.topic import Topic
 from streams.core.tracing.tracer import UNTRACED, Tracer
-from streams.http.edge import body, cutting, openapi
+from streams.http.edge import body, splitting, openapi
 from streams.http.edge.exchange import REJECTED_MAX, Receipt, Rejected
-from streams.http.edge.intake import TENANT_MISMATCH, Intake, Taken
+from streams.http.edge.validator import TENANT_MISMATCH, Validator, ValidationResult
 
 log = structlog.get_logger(__name__)
 
@@ -65,12 +65,12 @@ class Edge:
     """The parts behind the routes."""
 
     authenticator: Authenticator
-    intake: Intake
+    intake: Validator
     results: Results
     quotas: Quotas
     holds: HoldCheck
     attempts: Attempts
-    room: body.Room
+    room: body.BodyMemory
     clock: Clock
     metrics: EdgeMetrics
     degradation: Degradation
@@ -116,7 +116,7 @@ class Edge:
             judging = self.intake.judging()
             try:
                 with judging.cutting():
-                    values = await cutting.events(content, media, judging)
+                    values = await splitting.events(content, media, judging)
                 await self.quotas.take(owner, _costs(source, self.intake.requests, content, values))
                 taken = await self.intake.take(source, values, token, judging, traceparent, version)
             finally:
@@ -221,7 +221,7 @@ def _costs(source: Topic, requests: Collection[str], content: bytes, values: lis
     return costs
 
 
-def _receipt(taken: Taken) -> Response:
+def _receipt(taken: ValidationResult) -> Response:
     total = len(taken.bad)
     rejected = [Rejected(*found) for found in taken.bad[:REJECTED_MAX]]
     if taken.accepted:

@@ -22,23 +22,23 @@ from streams.http.edge.exchange import JSON, NDJSON, SCHEMA_HEADER
 READ_TIMEOUT_S = 30.0
 
 
-class Room:
+class BodyMemory:
     """Memory for bodies, of all requests together, shared fairly by those who send them."""
 
     def __init__(self, bytes_max: int) -> None:
         self._room: FairShare[str] = FairShare(bytes_max)
 
     @contextmanager
-    def entered(self, owner: str) -> Iterator[Held]:
+    def entered(self, owner: str) -> Iterator[BodyReservation]:
         """What one request of ``owner`` holds, as its body comes; given back at the end."""
-        held = Held(self._room, owner)
+        held = BodyReservation(self._room, owner)
         try:
             yield held
         finally:
             held.give_back()
 
 
-class Held:
+class BodyReservation:
     """Raises `Overloaded` for more than the owner's share."""
 
     def __init__(self, room: FairShare[str], owner: str) -> None:
@@ -76,7 +76,7 @@ def declared_bytes(request: Request, bytes_max: int) -> int | None:
     return int(said)
 
 
-async def read(request: Request, bytes_max: int, held: Held) -> bytes:
+async def read(request: Request, bytes_max: int, held: BodyReservation) -> bytes:
     """The whole body, which ``held`` counts as it comes. Raises `BodyTooLarge`, `BodyTimeout`,
     `Overloaded`, and `BadRequest` when the client hangs up in the middle."""
     chunks: list[bytes] = []

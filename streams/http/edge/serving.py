@@ -43,14 +43,14 @@ from streams.core.types import Broker
 from streams.engine.decode.codecs import with_margin
 from streams.http.edge import shipment
 from streams.http.edge.app import Edge
-from streams.http.edge.body import Room
+from streams.http.edge.body import BodyMemory
 from streams.http.edge.edge_run import EdgeRun
-from streams.http.edge.intake import Intake, topics_taken
+from streams.http.edge.validator import Validator, topics_taken
 from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.simulations import Simulations
 from streams.http.edge.spool import Spool
-from streams.http.edge.vitals import edge_watch
+from streams.http.edge.health_checks import edge_watch
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ class EdgeProcess:
             self.close()
             raise
         limits = with_margin(settings.future_max_s, settings.late_max_s)
-        self.intake = Intake(topology, lanes, clock, limits, metrics.edge)
+        self.intake = Validator(topology, lanes, clock, limits, metrics.edge)
         self.degradation = Degradation(clock, metrics)
         self._watch = edge_watch(
             self.degradation, clock, self.intake, folder, settings.state_free_min_bytes
@@ -111,7 +111,7 @@ class EdgeProcess:
             quotas=self.quotas,
             holds=holds,
             attempts=Attempts(clock),
-            room=Room(settings.edge_inflight_bytes),
+            room=BodyMemory(settings.edge_inflight_bytes),
             clock=clock,
             metrics=metrics.edge,
             degradation=self.degradation,

@@ -24,7 +24,7 @@ from streams.http.edge.edge_run import SPOOL_SUFFIX
 SEGMENT_BYTES = 16 << 20
 
 
-class Mark(NamedTuple):
+class SpoolPosition(NamedTuple):
     """A place in the oldest segment: everything before it is done with. ``blocks`` are those before
     it that were not."""
 
@@ -84,20 +84,20 @@ class Spool:
         self._stored_bytes += len(data)
         self._hold(blocks)
 
-    def read(self, bytes_max: int) -> tuple[list[EventBatch], Mark]:
+    def read(self, bytes_max: int) -> tuple[list[EventBatch], SpoolPosition]:
         """The oldest blocks, at least one frame of them if there is any, and the mark behind."""
         blocks: list[EventBatch] = []
         if not self._segments:
-            return blocks, Mark(0)
+            return blocks, SpoolPosition(0)
         segment, offset = self._segments[0], self._done
         with segment.path.open("rb") as file:
             while offset < segment.size_bytes and (not blocks or offset - self._done < bytes_max):
                 payload, end = self._frame(file.fileno(), segment, offset)
                 blocks += event_batch.decode(payload)
                 offset = end
-        return blocks, Mark(offset, blocks)
+        return blocks, SpoolPosition(offset, blocks)
 
-    def forget(self, mark: Mark) -> None:
+    def forget(self, mark: SpoolPosition) -> None:
         """Everything before ``mark`` is done with; segments without more are deleted."""
         for done in mark.blocks:
             self.held.subtract(done.bytes_by_key())

@@ -14,7 +14,7 @@ from streams.connect.access import web_server
 from streams.connect.access.listening import Listening
 from streams.core.settings import Settings, load
 from streams.http.console import serving as console_serving
-from streams.http.edge.intake import topics_taken
+from streams.http.edge.validator import topics_taken
 from tests.unit.ops.chart import (
     CHART,
     ROOT,

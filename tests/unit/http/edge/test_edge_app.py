@@ -12,9 +12,9 @@ from streams.connect.access.refusals import BadRequest
 from streams.connect.access.tokens import TokenFile
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
-from streams.http.edge import cutting, exchange
-from streams.http.edge.intake import topics_taken
-from streams.http.edge.judging import Judging, Loop
+from streams.http.edge import splitting, exchange
+from streams.http.edge.validator import topics_taken
+from streams.http.edge.validation_cost import ValidationCost, LoopShare
 
 METRICS = "/v1/events/model.metrics"
 JSON = {"Content-Type": "application/json"}
@@ -203,20 +203,20 @@ async def test_an_array_keeps_each_elements_own_bytes():
     """Spaces, key order and number spelling included."""
     elements = [b'{"b": 1.50,"a" :2}', b"1e3", b'"[]"', b"null"]
     content = b"[" + b" ,\n".join(elements) + b"]"
-    assert await cutting.events(content, exchange.JSON, Judging(Loop())) == elements
+    assert await splitting.events(content, exchange.JSON, ValidationCost(LoopShare())) == elements
 
 
 @pytest.mark.parametrize(("content", "media"), [(b"{}", exchange.NDJSON), (b"[{}]", exchange.JSON)])
 async def test_a_byte_order_mark_before_a_body_is_ignored(content, media):
     """RFC 8259 allows it, and the event's own bytes do not include it."""
-    assert await cutting.events(codecs.BOM_UTF8 + content, media, Judging(Loop())) == [b"{}"]
+    assert await splitting.events(codecs.BOM_UTF8 + content, media, ValidationCost(LoopShare())) == [b"{}"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
 async def test_a_body_in_another_encoding_is_named(encoding):
     """Else the first byte of each event is reported as malformed."""
     with pytest.raises(BadRequest, match=encoding[:6].upper()):
-        await cutting.events("{}\n{}".encode(encoding), exchange.NDJSON, Judging(Loop()))
+        await splitting.events("{}\n{}".encode(encoding), exchange.NDJSON, ValidationCost(LoopShare()))
 
 
 async def test_an_event_that_its_agent_always_refuses_is_refused_here(http, log):

@@ -12,7 +12,7 @@ from streams.core.clock import VirtualClock
 from streams.core.degradation.degradation import DISK, KAFKA, Degradation
 from streams.core.degradation.level import FINE, Level, Reading
 from streams.core.telemetry.metrics import Metrics
-from streams.http.edge.vitals import edge_watch
+from streams.http.edge.health_checks import edge_watch
 
 
 class _Lane:

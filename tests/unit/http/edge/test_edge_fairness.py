@@ -23,7 +23,7 @@ from streams.core.errors import CacheUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
-from streams.http.edge.body import Room
+from streams.http.edge.body import BodyMemory
 from streams.http.edge.exchange import EVENTS_MAX, REJECTED_MAX
 
 METRICS = "/v1/events/model.metrics"
@@ -93,7 +93,7 @@ async def test_uploads_that_send_one_byte_hold_one_byte(http, line, stranger):
 
 async def test_uploads_of_one_tenant_leave_room_to_another(http, process, line, stranger):
     """One that sends all but the last byte holds what it sent, up to its share."""
-    async with _with(process, http, room=Room(1000)) as fresh:
+    async with _with(process, http, room=BodyMemory(1000)) as fresh:
         bodies = [SlowBody(b" " * 240, line()) for _ in range(2)]
         async with _uploading(fresh, bodies, LINES):
             refused = await fresh.post(METRICS, content=b" " * 100, headers=LINES)

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from agents.app import app
 from streams.http.edge import openapi
-from streams.http.edge.intake import topics_taken
+from streams.http.edge.validator import topics_taken
 
 CHECKS = [
     not_a_server_error,

@@ -9,7 +9,7 @@ from starlette.routing import Match
 from agents.app import app
 from streams.connect.schema_registry.documents import document as schema_document
 from streams.http.edge import openapi
-from streams.http.edge.intake import topics_taken
+from streams.http.edge.validator import topics_taken
 
 BODY_BYTES = 1 << 20
 

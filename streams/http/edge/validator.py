@@ -20,7 +20,7 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.engine.decode.codecs import BadPosition, Decoded, Limits, outgoing, settled
 from streams.http.edge.exchange import REJECTED_MAX, Stored
-from streams.http.edge.judging import AT_ONCE_EVENTS, Judging, Loop, slices
+from streams.http.edge.validation_cost import AT_ONCE_EVENTS, ValidationCost, LoopShare, slices
 from streams.http.edge.topic_publisher import TopicPublisher
 
 TENANT_MISMATCH = "tenant_mismatch"
@@ -32,7 +32,7 @@ def topics_taken(topology: Topology) -> Mapping[str, Topic]:
     return {topic.name: topic for topic in topology.consumed()}
 
 
-class Taken(NamedTuple):
+class ValidationResult(NamedTuple):
     """What became of the events of a request; ``bad`` are those that were refused, by position.
     ``not_judged``: so many at the end were not looked at."""
 
@@ -52,7 +52,7 @@ class _Good:
     until: int = 0
 
 
-class Intake:
+class Validator:
     """Checks events as the pipeline will, and has the good ones kept by the lane of their topic."""
 
     def __init__(
@@ -62,10 +62,10 @@ class Intake:
         clock: Clock,
         limits: Limits,
         metrics: EdgeMetrics,
-        loop: Loop | None = None,
+        loop: LoopShare | None = None,
     ) -> None:
         """``lanes``: one for each of the `topics_taken` of ``topology``."""
-        self._loop = loop or Loop()
+        self._loop = loop or LoopShare()
         self.topics = topics_taken(topology)
         self.requests = frozenset(topology.answers)
         """names of the topics whose events ask for work"""
@@ -86,19 +86,19 @@ class Intake:
             raise UnknownResource(f"no topic {topic!r} takes events; {', '.join(self.lanes)} do")
         return self.topics[topic]
 
-    def judging(self) -> Judging:
+    def judging(self) -> ValidationCost:
         """What one body will cost."""
-        return Judging(self._loop)
+        return ValidationCost(self._loop)
 
     async def take(
         self,
         source: Topic,
         values: list[bytes],
         token: AccessToken,
-        judging: Judging,
+        judging: ValidationCost,
         traceparent: bytes = b"",
         version: int = UNNAMED_VERSION,
-    ) -> Taken:
+    ) -> ValidationResult:
         """Keep the good events of ``values`` together, and say what was wrong with the others;
         all were written with schema ``version``.
 
@@ -115,14 +115,14 @@ class Intake:
         if good.keys:
             kept = await self.lanes[source.name].keep(good.keys, good.sent, traceparent, version)
             self._metrics.events.labels(source.name).inc(len(good.keys))
-        return Taken(len(good.keys), kept, good.bad, len(values) - good.until)
+        return ValidationResult(len(good.keys), kept, good.bad, len(values) - good.until)
 
     async def _judge(
         self,
         source: Topic,
         values: list[bytes],
         token: AccessToken,
-        judging: Judging,
+        judging: ValidationCost,
         version: int,
     ) -> _Good:
         """Slice by slice, until `REJECTED_MAX` events are refused."""
@@ -148,7 +148,7 @@ class Intake:
         return found
 
     async def _outgoing(
-        self, source: Topic, values: list[bytes], now_ms: int, version: int, judging: Judging
+        self, source: Topic, values: list[bytes], now_ms: int, version: int, judging: ValidationCost
     ) -> tuple[Decoded, list[bytes], list[bytes]]:
         def attempt() -> tuple[Decoded, list[bytes], list[bytes]]:
             judging.begin()  # what a registry takes to answer is not the processor's time

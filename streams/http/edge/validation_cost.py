@@ -22,7 +22,7 @@ AT_ONCE_EVENTS: Final = 50
 """A slice of so few does not wait for its turn."""
 
 
-class Loop:
+class LoopShare:
     """The loop that all bodies share: one slice in a turn."""
 
     def __init__(self, processor_s: Callable[[], float] = time.thread_time) -> None:
@@ -35,10 +35,10 @@ class Loop:
             await asyncio.sleep(0)
 
 
-class Judging:
+class ValidationCost:
     """One body. ``refused_us``: microseconds of the processor for what was refused of it."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: LoopShare) -> None:
         self._loop = loop
         self._began_s = 0.0
         self._spent_s = 0.0

@@ -19,17 +19,17 @@ from streams.connect.access.tokens import Role, AccessToken
 from streams.core.clock import VirtualClock
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.decode.codecs import Limits
-from streams.http.edge import cutting
-from streams.http.edge import intake as intake_module
-from streams.http.edge import judging as judging_module
+from streams.http.edge import splitting
+from streams.http.edge import validator as intake_module
+from streams.http.edge import validation_cost as judging_module
 from streams.http.edge.exchange import EVENTS_MAX, JSON, NDJSON, REJECTED_MAX
-from streams.http.edge.intake import Intake, topics_taken
-from streams.http.edge.judging import (
+from streams.http.edge.validator import Validator, topics_taken
+from streams.http.edge.validation_cost import (
     AT_ONCE_EVENTS,
     SLICE_BYTES,
     SLICE_EVENTS,
-    Judging,
-    Loop,
+    ValidationCost,
+    LoopShare,
     slices,
 )
 
@@ -48,7 +48,7 @@ class Stopwatch:
         return self.now_s
 
 
-class CountedLoop(Loop):
+class CountedLoop(LoopShare):
     """Counts turns; what the processor did is a figure of the test."""
 
     def __init__(self, tick_s: float = 0.0) -> None:
@@ -112,7 +112,7 @@ async def test_a_small_body_waits_for_no_turn(process, http, line):
 
 async def test_bodies_take_turns_slice_by_slice():
     """Of many bodies at once, one slice runs in a turn of the loop: so none is held longer."""
-    loop, done = Loop(), []
+    loop, done = LoopShare(), []
 
     async def body(name):
         for number in range(3):
@@ -167,7 +167,7 @@ async def test_what_is_refused_is_paid_for_by_its_tenant_and_waited_for(process,
 async def test_a_body_half_of_which_is_refused_costs_half_of_its_time():
     """The tenant pays for garbage, and not for events that count."""
     loop = CountedLoop(tick_s=0.5)
-    judging = Judging(loop)
+    judging = ValidationCost(loop)
     judging.begin()
     judging.refused(2, 4)
     assert judging.refused_us == 250_000
@@ -176,7 +176,7 @@ async def test_a_body_half_of_which_is_refused_costs_half_of_its_time():
 async def test_the_time_of_others_is_not_counted():
     """Between two turns the processor works for other tenants."""
     loop = CountedLoop()
-    judging = Judging(loop)
+    judging = ValidationCost(loop)
 
     async def other():
         loop.watch.now_s += 100.0
@@ -194,14 +194,14 @@ async def test_an_array_of_many_commas_is_cut_in_turns():
     """Millions of tiny elements took the loop for 0.3 s before they were too many."""
     loop = CountedLoop()
     with pytest.raises(BodyTooLarge, match="more than 10000"):
-        await cutting.events(b"[" + b"{}," * 1_300_000 + b"{}]", JSON, Judging(loop))
-    assert loop.turns == 3 * EVENTS_MAX // cutting.TOKENS_A_TURN
+        await splitting.events(b"[" + b"{}," * 1_300_000 + b"{}]", JSON, ValidationCost(loop))
+    assert loop.turns == 3 * EVENTS_MAX // splitting.TOKENS_A_TURN
 
 
 async def test_blank_lines_are_counted_before_they_are_cut():
     """Four million of them took 0.2 s."""
     with pytest.raises(BodyTooLarge, match="at most 20000 lines"):
-        await cutting.events(b"\n" * (1 << 20), NDJSON, Judging(Loop()))
+        await splitting.events(b"\n" * (1 << 20), NDJSON, ValidationCost(LoopShare()))
 
 
 class KeptLane:
@@ -238,10 +238,10 @@ def test_slices_judge_as_the_whole_body_does(values, size):
     """Each event is accepted or refused as if the body were judged at once, in its order."""
 
     async def taken():
-        lane, loop = KeptLane(), Loop()
+        lane, loop = KeptLane(), LoopShare()
         lanes = dict.fromkeys(topics_taken(app.topology), lane)
         clock = VirtualClock(start_ms=NOW_MS)
-        intake = Intake(app.topology, lanes, clock, LIMITS, Metrics().edge, loop)
+        intake = Validator(app.topology, lanes, clock, LIMITS, Metrics().edge, loop)
         judging = intake.judging()
         return await intake.take(app.topics["model.metrics"], values, TOKEN, judging), lane.kept
 
@@ -268,18 +268,18 @@ def test_both_ways_to_cut_an_array_find_the_same_elements(elements, blank):
     """Byte for byte: an event without an id is known by its bytes."""
     texts = [json.dumps(element, ensure_ascii=False).encode() for element in elements]
     body = b"[" + (blank.encode() + b",").join(texts) + b"]" + blank.encode()
-    assert list(filter(None, cutting._cut(body))) == cutting._documents(body) == texts
+    assert list(filter(None, splitting._cut(body))) == splitting._documents(body) == texts
 
 
 @given(st.binary(max_size=40).map(lambda inner: b"[" + inner + b"]"))
 def test_whatever_an_array_holds_it_is_cut_or_refused(body):
     """Where msgspec takes it whole, the tokens give the same; where not, no other error leaves."""
     try:
-        found = list(filter(None, cutting._cut(body)))
+        found = list(filter(None, splitting._cut(body)))
     except BadRequest:
         found = None
     try:
-        whole = cutting._documents(body)
+        whole = splitting._documents(body)
     except BadRequest:
         return
     if whole:

@@ -17,7 +17,7 @@ import msgspec
 from streams.connect.access.refusals import BodyTooLarge, BadRequest
 from streams.core.records.text_encoding import foreign_encoding, without_mark
 from streams.http.edge.exchange import EVENTS_MAX, NDJSON
-from streams.http.edge.judging import Judging
+from streams.http.edge.validation_cost import ValidationCost
 
 LINES_MAX: Final = 2 * EVENTS_MAX
 """Lines of a body, blank ones too: each costs something."""
@@ -30,7 +30,7 @@ _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
 """What decides where an element ends. A quote that nothing ends is no token."""
 
 
-async def events(body: bytes, media: str, judging: Judging) -> list[bytes]:
+async def events(body: bytes, media: str, judging: ValidationCost) -> list[bytes]:
     """The bytes of each event: the lines that are not blank, the elements of an array, or the
     one document. They are kept as they came; an event without an id is known by its bytes.
 
@@ -69,7 +69,7 @@ def _documents(body: bytes) -> list[bytes]:
     return [bytes(element) for element in elements]
 
 
-async def _elements(body: bytes, judging: Judging) -> list[bytes]:
+async def _elements(body: bytes, judging: ValidationCost) -> list[bytes]:
     """Of an array. Whether an element is JSON, its decoder says."""
     found: list[bytes] = []
     cut = _cut(body)

@@ -14,14 +14,14 @@ from streams.core.degradation.level import Level, Reading
 from streams.core.degradation.room import room_reading
 from streams.core.degradation.silence import Silence
 from streams.core.degradation.watch import HealthWatch, Read
-from streams.http.edge.intake import Intake
+from streams.http.edge.validator import Validator
 
 STRAIGHT_S = 5.0
 """Connecting and draining take a moment that is no news."""
 
 
 def edge_watch(
-    degradation: Degradation, clock: Clock, intake: Intake, folder: Path, free_min_bytes: int
+    degradation: Degradation, clock: Clock, intake: Validator, folder: Path, free_min_bytes: int
 ) -> HealthWatch:
     """The watch over one edge, whose spools are in ``folder``."""
     lanes = intake.lanes.values()
@@ -36,7 +36,7 @@ def edge_watch(
     return HealthWatch(degradation, clock, {KAFKA: direct.reading, DISK: room})
 
 
-def _needed_room(intake: Intake, room: Read) -> Read:
+def _needed_room(intake: Validator, room: Read) -> Read:
     """A full disk is level 3 only while no lane goes direct."""
 
     def read() -> Reading:
