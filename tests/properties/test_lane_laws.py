@@ -25,9 +25,9 @@ from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.http.edge import topic_publisher
 from streams.http.edge.edge_run import EdgeRun
 from streams.http.edge.exchange import Kept
-from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.spool import Spool
+from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 
 TOPIC = "t"
 PARTITIONS = 2

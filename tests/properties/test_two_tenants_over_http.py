@@ -27,7 +27,7 @@ from streams.core.clock import SystemClock, VirtualClock
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicPartition
-from streams.http.console.pages.live import Live, ChannelKey
+from streams.http.console.pages.live import ChannelKey, Live
 from streams.http.console.serving import ConsoleProcess
 from streams.http.edge.serving import EdgeProcess
 from streams.operate.topics.topics import wanted_topics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from streams.connect.access.refusals import TokensUnreadable, Unauthenticated
-from streams.connect.access.tokens import Credential, AccessToken, TokenFile
+from streams.connect.access.tokens import AccessToken, Credential, TokenFile
 from streams.core.errors import UsageError
 
 log = structlog.get_logger(__name__)

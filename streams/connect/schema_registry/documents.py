@@ -87,7 +87,9 @@ def review(topics: Iterable[Topic], folder: Path) -> list[VersionFinding]:
             found = differences(before, now) if before else []
             if version - 1 in topic.versions and version - 1 not in topic.upcasters:
                 found += differences(document(topic, version - 1), now)
-            findings.append(VersionFinding(name_of(topic, version), _state(now, before, found), found))
+            findings.append(
+                VersionFinding(name_of(topic, version), _state(now, before, found), found)
+            )
     return findings
 
 
@@ -100,7 +102,9 @@ def publish(topics: Iterable[Topic], folder: Path) -> None:
             target.write_bytes(encode(document(topic, version)))
 
 
-def _state(now: dict[str, Any], before: dict[str, Any] | None, found: list[SchemaDifference]) -> str:
+def _state(
+    now: dict[str, Any], before: dict[str, Any] | None, found: list[SchemaDifference]
+) -> str:
     if found:
         return "broken"
     if before is None:

@@ -17,12 +17,12 @@ import structlog
 from starlette.routing import compile_path
 
 from streams.connect.access.refusals import (
+    BadRequest,
     Forbidden,
     KeyNotLocal,
     PageFailed,
     PageTimeout,
     UnknownResource,
-    BadRequest,
 )
 from streams.core.clock import Clock
 from streams.core.errors import Pending, RequestRefused

@@ -24,7 +24,7 @@ from streams.connect.access.client_address import client_site
 from streams.connect.access.problem import refusal
 from streams.connect.access.refusals import BodyTooLarge, Forbidden, Unauthenticated
 from streams.connect.access.request_rate import RequestRate
-from streams.connect.access.tokens import Role, AccessToken, TokenFile
+from streams.connect.access.tokens import AccessToken, Role, TokenFile
 from streams.connect.access.web_server import WebServer, bounded
 from streams.core.clock import Clock
 from streams.core.errors import RequestRefused

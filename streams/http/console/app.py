@@ -17,10 +17,10 @@ from starlette.routing import BaseRoute, Route
 from streams.core.clock import Clock
 from streams.core.telemetry.http_metrics import ConsoleMetrics
 from streams.http.console import openapi, reply
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.cache_handler import CacheHandler
 from streams.http.console.catalog import CatalogHandler
 from streams.http.console.compression import Compression
-from streams.http.console.authorizer import Authorizer
 from streams.http.console.dead_letters import DeadLetterHandler
 from streams.http.console.overview import OverviewHandler
 from streams.http.console.pipeline import PipelineHandler

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
 from streams.connect.access.client_address import client_site
-from streams.connect.access.refusals import CrossSite, Forbidden, Unauthenticated, BadRequest
+from streams.connect.access.refusals import BadRequest, CrossSite, Forbidden, Unauthenticated
 from streams.connect.access.request_rate import RequestRate
-from streams.connect.access.tokens import Credential, Role, AccessToken
+from streams.connect.access.tokens import AccessToken, Credential, Role
 from streams.core.clock import Clock
 from streams.http.console.sessions import COOKIE, HOST_ONLY, Session, SessionStore
 

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import CATALOG
 from streams.http.console import reply
-from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Parameters
+from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import ShardReader
 
 NAMES_MAX: Final = 10_000

@@ -11,9 +11,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streams.connect.access.refusals import SourceUnavailable, UnknownResource, BadRequest
-from streams.connect.access.tokens import Role
 from streams.connect.access.fair_semaphore import FairSemaphore
+from streams.connect.access.refusals import BadRequest, SourceUnavailable, UnknownResource
+from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import LETTERS
 from streams.core.clock import Clock
 from streams.core.errors import PartitionStopped
@@ -22,13 +22,13 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.http.console import reply
-from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer, Principal
-from streams.http.console.journals import LISTED_FRESH_S, Journals, entries_of
+from streams.http.console.dead_letter_cache import DeadLetterCache
 from streams.http.console.dead_letter_view import decoded, hexadecimal
+from streams.http.console.journals import LISTED_FRESH_S, Journals, entries_of
 from streams.http.console.logs import Logs
 from streams.http.console.parameters import Parameters
-from streams.http.console.dead_letter_cache import DeadLetterCache
+from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.operate.dlq.filters import Filters, belongs
 from streams.operate.dlq.letter import Letter
 from streams.operate.dlq.queues import queues_in
@@ -95,8 +95,12 @@ class DeadLetterHandler:
         self._journals = journals
         self._settings = settings
         self._clock = clock
-        self._shelves = {source: DeadLetterCache(source, topology, logs, clock) for source in topology.topics}
-        self._turns = FairSemaphore("readings of dead letters", places=SCANS, owner_max=1, wait_s=_WAIT_S)
+        self._shelves = {
+            source: DeadLetterCache(source, topology, logs, clock) for source in topology.topics
+        }
+        self._turns = FairSemaphore(
+            "readings of dead letters", places=SCANS, owner_max=1, wait_s=_WAIT_S
+        )
 
     async def close(self) -> None:
         """End readings under way."""
@@ -189,7 +193,9 @@ class DeadLetterHandler:
         )
         return DeadLetterQuery(source_named(self._topology, given.optional("topic")), filters)
 
-    async def _pages(self, asked: DeadLetterQuery, first: _Place) -> AsyncGenerator[list[Letter], None]:
+    async def _pages(
+        self, asked: DeadLetterQuery, first: _Place
+    ) -> AsyncGenerator[list[Letter], None]:
         """Every letter of the partitions that are meant, from ``first`` on."""
         held = await self._shelves[asked.source].read()
         if held is not None:

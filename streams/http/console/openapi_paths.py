@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from streams.http.console.openapi_dead_letters import letters
-from streams.http.console.openapi_series import series
-from streams.http.console.openapi_shedding import shedding
 from streams.http.console.openapi_parts import (
     COUNT,
     FLAG,
@@ -24,6 +22,8 @@ from streams.http.console.openapi_parts import (
     query,
     read,
 )
+from streams.http.console.openapi_series import series
+from streams.http.console.openapi_shedding import shedding
 
 ANYTHING: dict[str, Any] = {"type": "object"}
 

@@ -11,18 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.connect.access.tokens import Role
-from streams.connect.cache.kind import OVERVIEW
 from streams.connect.cache.cached_value import CachedValue
+from streams.connect.cache.kind import OVERVIEW
 from streams.core.clock import Clock
 from streams.core.degradation.level import Level
 from streams.core.errors import TransientError
 from streams.engine.health.monitor import HealthMonitor
 from streams.engine.health.rule import Health
 from streams.http.console import reply
-from streams.http.console.response_cache import ResponseCache, QueryKey
-from streams.http.console.freshness import FreshnessSeries
 from streams.http.console.authorizer import Authorizer, Principal
+from streams.http.console.freshness import FreshnessSeries
 from streams.http.console.level import Levels
+from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.services import Services
 from streams.http.console.shards import ShardReader
 from streams.http.console.workers import WorkerMetrics, Workers

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, cast, get_args
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from streams.connect.access.refusals import BodyTimeout, BodyTooLarge, BadRequest, UnsupportedMedia
+from streams.connect.access.refusals import BadRequest, BodyTimeout, BodyTooLarge, UnsupportedMedia
 from streams.core.words.moments import moment_s, span_s
 from streams.core.words.naming import NAME_CHARS_MAX
 

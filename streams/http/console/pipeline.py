@@ -16,8 +16,8 @@ from streams.engine.health.live_workers import pipeline_settled
 from streams.engine.health.monitor import HealthMonitor
 from streams.engine.health.rule import Health
 from streams.http.console import reply
-from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer, Principal
+from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader
 from streams.http.console.workers import WorkerMetrics, Workers
 

@@ -25,8 +25,8 @@ from streams.core.types import Broker
 from streams.core.words.moments import moment_s
 from streams.http.console import parameters, reply
 from streams.http.console.authorizer import Authorizer, Principal
-from streams.http.console.journals import LISTED_FRESH_S, Journals
 from streams.http.console.dead_letters import DeadLetterHandler, source_named, tenants_of
+from streams.http.console.journals import LISTED_FRESH_S, Journals
 from streams.http.console.operations import Operations
 from streams.http.console.owned_entries import OwnedEntries
 from streams.http.console.reply import Endpoint

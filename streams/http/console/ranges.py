@@ -29,9 +29,9 @@ from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s, span_s
 from streams.engine.windows.sketch_code import decode
 from streams.http.console import reply
-from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
+from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.series import columns
 from streams.http.console.shards import Rows, ShardReader
 
@@ -54,7 +54,9 @@ class RangeQuery(NamedTuple):
 class RangeHandler:
     """See the module docstring."""
 
-    def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache, clock: Clock) -> None:
+    def __init__(
+        self, gate: Authorizer, shards: ShardReader, answers: ResponseCache, clock: Clock
+    ) -> None:
         self._gate = gate
         self._shards = shards
         self._answers = answers

@@ -15,9 +15,9 @@ from streams.core.clock import Clock
 from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s
 from streams.http.console import reply
-from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
+from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader
 
 
@@ -25,7 +25,12 @@ class SeriesHandler:
     """GET /api/series."""
 
     def __init__(
-        self, gate: Authorizer, shards: ShardReader, answers: ResponseCache, clock: Clock, retention_days: int
+        self,
+        gate: Authorizer,
+        shards: ShardReader,
+        answers: ResponseCache,
+        clock: Clock,
+        retention_days: int,
     ) -> None:
         self._gate = gate
         self._shards = shards

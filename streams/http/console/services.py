@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from streams.connect.broker.opened import opened
 from streams.connect.cache.cache import SharedLayer
-from streams.connect.cache.kind import OVERVIEW
 from streams.connect.cache.cached_value import CachedValue
+from streams.connect.cache.kind import OVERVIEW
 from streams.connect.cache.shared import CacheKey
 from streams.core.clock import Clock
 from streams.core.degradation.degradation import shard_signal

@@ -30,15 +30,13 @@ from streams.core.types import Broker
 from streams.engine.app.app import App
 from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.monitor import HealthMonitor
-from streams.http.console.response_cache import ResponseCache
 from streams.http.console.app import Console, console_app
+from streams.http.console.authorizer import Authorizer
 from streams.http.console.cache_handler import CacheHandler
 from streams.http.console.catalog import CatalogHandler
-from streams.http.console.remote_workers import RemoteWorkers
-from streams.http.console.freshness import SAMPLE_S, FreshnessSeries
-from streams.http.console.authorizer import Authorizer
-from streams.http.console.journals import recent_journals
 from streams.http.console.dead_letters import DeadLetterHandler
+from streams.http.console.freshness import SAMPLE_S, FreshnessSeries
+from streams.http.console.journals import recent_journals
 from streams.http.console.level import Levels
 from streams.http.console.logs import Logs
 from streams.http.console.operations import Operations
@@ -48,6 +46,8 @@ from streams.http.console.pipeline import PipelineHandler
 from streams.http.console.plans import PlanHandler
 from streams.http.console.policy_handler import PolicyHandler
 from streams.http.console.ranges import RangeHandler
+from streams.http.console.remote_workers import RemoteWorkers
+from streams.http.console.response_cache import ResponseCache
 from streams.http.console.series import SeriesHandler
 from streams.http.console.services import Services
 from streams.http.console.sessions import SessionStore
@@ -113,7 +113,9 @@ class ConsoleProcess:
         self._logs = logs = Logs(broker, clock)
         self._journals = journals = recent_journals(topology, logs, clock)
         self._waiting = waiting = WaitingRequests(simulating, broker, logs, shards, clock)
-        letters = DeadLetterHandler(gate, topology, answers, broker, logs, journals, settings, clock)
+        letters = DeadLetterHandler(
+            gate, topology, answers, broker, logs, journals, settings, clock
+        )
         self.console = Console(
             gate=gate,
             series=SeriesHandler(gate, shards, answers, clock, settings.m1_retention_days),
@@ -128,7 +130,9 @@ class ConsoleProcess:
             training=TrainingHandler(gate, shards, answers),
             pipeline=PipelineHandler(gate, shards, answers, workers, agents, health),
             letters=letters,
-            plans=PlanHandler(gate, topology, letters, broker, journals, settings, operations, clock),
+            plans=PlanHandler(
+                gate, topology, letters, broker, journals, settings, operations, clock
+            ),
             shedding=SheddingHandler(gate, broker, agents, operations, clock),
             caches=CacheHandler(gate, layer, operations),
             policies=PolicyHandler(gate, layer, operations, clock),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from streams.connect.access.refusals import Overloaded
 from streams.connect.access.fair_semaphore import FairSemaphore
+from streams.connect.access.refusals import Overloaded
 from streams.connect.sinks import sharding
 from streams.connect.sinks.clickhouse import Shard, reading_groups
 from streams.connect.sinks.replica import Replica

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from streams.connect.access.refusals import Unauthenticated, BadRequest
+from streams.connect.access.refusals import BadRequest, Unauthenticated
 from streams.connect.access.tokens import Role
 from streams.http.console import parameters, reply
 from streams.http.console.authorizer import CSRF_HEADER, Authorizer

@@ -23,10 +23,10 @@ from streams.core.types import Broker
 from streams.engine.agents.job_agent import JobAgent
 from streams.engine.app.app import App
 from streams.http.console import parameters, reply
-from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.operations import Operations
 from streams.http.console.parameters import Parameters
+from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import ShardReader
 from streams.http.console.waiting import WaitingRequests
 from streams.http.console.workers import Workers

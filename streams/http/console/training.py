@@ -13,9 +13,9 @@ from schemas.model_card import ModelCard
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
 from streams.http.console import reply
-from streams.http.console.response_cache import ResponseCache, QueryKey
 from streams.http.console.authorizer import Authorizer
 from streams.http.console.parameters import Parameters
+from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import ShardReader
 
 EVENTS_MAX: Final = 200

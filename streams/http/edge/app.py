@@ -29,8 +29,13 @@ from streams.connect.access.client_address import client_site
 from streams.connect.access.holds import HoldCheck
 from streams.connect.access.problem import problem, refusal
 from streams.connect.access.quotas import Costs, Quota, Quotas
-from streams.connect.access.refusals import Forbidden, StorageUnavailable, Unauthenticated, BadRequest
-from streams.connect.access.tokens import Role, AccessToken
+from streams.connect.access.refusals import (
+    BadRequest,
+    Forbidden,
+    StorageUnavailable,
+    Unauthenticated,
+)
+from streams.connect.access.tokens import AccessToken, Role
 from streams.core.clock import Clock
 from streams.core.degradation.degradation import Degradation
 from streams.core.degradation.level import Level
@@ -39,9 +44,9 @@ from streams.core.records.headers import TRACEPARENT
 from streams.core.telemetry.http_metrics import EdgeMetrics
 from streams.core.topics.topic import Topic
 from streams.core.tracing.tracer import UNTRACED, Tracer
-from streams.http.edge import body, splitting, openapi
+from streams.http.edge import body, openapi, splitting
 from streams.http.edge.exchange import REJECTED_MAX, Receipt, Rejected
-from streams.http.edge.validator import TENANT_MISMATCH, Validator, ValidationResult
+from streams.http.edge.validator import TENANT_MISMATCH, ValidationResult, Validator
 
 log = structlog.get_logger(__name__)
 

@@ -10,10 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 
 from streams.connect.access.fair_share import FairShare
 from streams.connect.access.refusals import (
+    BadRequest,
     BodyTimeout,
     BodyTooLarge,
     Overloaded,
-    BadRequest,
     UnsupportedMedia,
 )
 from streams.core.records.headers import UNNAMED_VERSION, decimal

@@ -17,6 +17,7 @@ import msgspec
 
 from streams.connect.access.listening import is_loopback
 from streams.connect.access.refusals import (
+    BadRequest,
     BodyTimeout,
     BodyTooLarge,
     Forbidden,
@@ -24,7 +25,6 @@ from streams.connect.access.refusals import (
     RateLimited,
     Unauthenticated,
     UnknownResource,
-    BadRequest,
     UnsupportedMedia,
 )
 from streams.core.clock import Clock, SystemClock

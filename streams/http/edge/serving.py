@@ -45,12 +45,12 @@ from streams.http.edge import shipment
 from streams.http.edge.app import Edge
 from streams.http.edge.body import BodyMemory
 from streams.http.edge.edge_run import EdgeRun
-from streams.http.edge.validator import Validator, topics_taken
-from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
+from streams.http.edge.health_checks import edge_watch
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.simulations import Simulations
 from streams.http.edge.spool import Spool
-from streams.http.edge.health_checks import edge_watch
+from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
+from streams.http.edge.validator import Validator, topics_taken
 
 log = structlog.get_logger(__name__)
 

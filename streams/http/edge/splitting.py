@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.connect.access.refusals import BodyTooLarge, BadRequest
+from streams.connect.access.refusals import BadRequest, BodyTooLarge
 from streams.core.records.text_encoding import foreign_encoding, without_mark
 from streams.http.edge.exchange import EVENTS_MAX, NDJSON
 from streams.http.edge.validation_cost import ValidationCost

@@ -18,8 +18,8 @@ from streams.core.errors import SpoolCorrupt
 from streams.core.process.atomic_file import sync_path
 from streams.core.process.file_modes import private_folder
 from streams.http.edge import event_batch, frame
-from streams.http.edge.event_batch import EventBatch
 from streams.http.edge.edge_run import SPOOL_SUFFIX
+from streams.http.edge.event_batch import EventBatch
 
 SEGMENT_BYTES = 16 << 20
 

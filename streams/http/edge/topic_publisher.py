@@ -43,8 +43,8 @@ from streams.core.errors import DiaError, ProducerFenced
 from streams.core.records.headers import UNNAMED_VERSION
 from streams.core.resilience.backoff import Backoff
 from streams.core.telemetry.http_metrics import EdgeMetrics
-from streams.http.edge.event_batch import EventBatch, bytes_by_key
 from streams.http.edge.edge_run import EdgeRun
+from streams.http.edge.event_batch import EventBatch, bytes_by_key
 from streams.http.edge.exchange import Kept
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.spool import Spool

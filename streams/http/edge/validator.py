@@ -20,8 +20,8 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.engine.decode.codecs import BadPosition, Decoded, Limits, outgoing, settled
 from streams.http.edge.exchange import REJECTED_MAX, Stored
-from streams.http.edge.validation_cost import AT_ONCE_EVENTS, ValidationCost, LoopShare, slices
 from streams.http.edge.topic_publisher import TopicPublisher
+from streams.http.edge.validation_cost import AT_ONCE_EVENTS, LoopShare, ValidationCost, slices
 
 TENANT_MISMATCH = "tenant_mismatch"
 
@@ -157,7 +157,9 @@ class Validator:
         try:
             return await settled(attempt)
         except (SchemaRegistryUnavailable, SchemaRefused) as error:
-            raise SourceUnavailable(f"events of {source.name} cannot be written now: {error}") from error
+            raise SourceUnavailable(
+                f"events of {source.name} cannot be written now: {error}"
+            ) from error
 
     def _count(self, source: Topic, bad: Sequence[BadPosition]) -> None:
         for code, count in Counter(found.code for found in bad).items():

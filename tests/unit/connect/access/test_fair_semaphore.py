@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.connect.access.refusals import Overloaded
 from streams.connect.access.fair_semaphore import WAITING_MAX, FairSemaphore
+from streams.connect.access.refusals import Overloaded
 
 LONG_S = 60.0
 

@@ -8,12 +8,12 @@ import pytest
 
 from streams import App, Record
 from streams.connect.access.refusals import (
+    BadRequest,
     Forbidden,
     KeyNotLocal,
     NotCommitted,
     PageFailed,
     UnknownResource,
-    BadRequest,
 )
 from streams.core.errors import UnsupportedByDia, UsageError
 from streams.engine.pages import page_tables

@@ -9,8 +9,8 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
 from streams.http.console import dead_letter_cache as shelves
-from streams.http.console.logs import Logs
 from streams.http.console.dead_letter_cache import DeadLetterCache
+from streams.http.console.logs import Logs
 from streams.operate.dlq.letter import letters
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.operate.dlq.mailbag import GOOD, fill, letter

@@ -14,7 +14,9 @@ from streams.core.errors import RefusedBySafety, RequestRefused
 from streams.http.console.authorizer import Principal
 from streams.http.console.operations import Operations
 
-HOLDER = Principal(AccessToken(id="0a0b0c0d", tenant="acme", role="operate", sha256="f" * 64, created_ms=0))
+HOLDER = Principal(
+    AccessToken(id="0a0b0c0d", tenant="acme", role="operate", sha256="f" * 64, created_ms=0)
+)
 
 
 def _lines(folder) -> list[dict]:

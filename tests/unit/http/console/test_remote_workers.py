@@ -95,13 +95,13 @@ async def test_so_many_are_asked_and_no_more(worker, monkeypatch):
     state.set_status(msgspec.json.encode(STATUS))
     asked = []
     told = remote_workers._told
-    monkeypatch.setattr(distant_workers, "WORKERS_MAX", 1)
+    monkeypatch.setattr(remote_workers, "WORKERS_MAX", 1)
 
     async def counted(http, at):
         asked.append(at)
         return await told(http, at)
 
-    monkeypatch.setattr(distant_workers, "_told", counted)
+    monkeypatch.setattr(remote_workers, "_told", counted)
     await _look(RemoteWorkers(f"127.0.0.1:{port},127.0.0.1:1", SystemClock()))
     assert len(asked) == 1
 

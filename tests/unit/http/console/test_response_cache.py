@@ -13,7 +13,7 @@ from streams.connect.cache.process import shared_layer
 from streams.core.clock import SystemClock
 from streams.core.errors import ShardUnavailable
 from streams.core.telemetry.metrics import Metrics
-from streams.http.console.response_cache import BEHIND_MAX, FRESH_S, ResponseCache, QueryKey
+from streams.http.console.response_cache import BEHIND_MAX, FRESH_S, QueryKey, ResponseCache
 
 WAITING = "dia_cache_write_behind_entries"
 QUESTION = QueryKey(SERIES, "acme", ("series", 1))

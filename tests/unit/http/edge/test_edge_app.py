@@ -12,9 +12,9 @@ from streams.connect.access.refusals import BadRequest
 from streams.connect.access.tokens import TokenFile
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
-from streams.http.edge import splitting, exchange
+from streams.http.edge import exchange, splitting
+from streams.http.edge.validation_cost import LoopShare, ValidationCost
 from streams.http.edge.validator import topics_taken
-from streams.http.edge.validation_cost import ValidationCost, LoopShare
 
 METRICS = "/v1/events/model.metrics"
 JSON = {"Content-Type": "application/json"}
@@ -209,14 +209,18 @@ async def test_an_array_keeps_each_elements_own_bytes():
 @pytest.mark.parametrize(("content", "media"), [(b"{}", exchange.NDJSON), (b"[{}]", exchange.JSON)])
 async def test_a_byte_order_mark_before_a_body_is_ignored(content, media):
     """RFC 8259 allows it, and the event's own bytes do not include it."""
-    assert await splitting.events(codecs.BOM_UTF8 + content, media, ValidationCost(LoopShare())) == [b"{}"]
+    assert await splitting.events(
+        codecs.BOM_UTF8 + content, media, ValidationCost(LoopShare())
+    ) == [b"{}"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
 async def test_a_body_in_another_encoding_is_named(encoding):
     """Else the first byte of each event is reported as malformed."""
     with pytest.raises(BadRequest, match=encoding[:6].upper()):
-        await splitting.events("{}\n{}".encode(encoding), exchange.NDJSON, ValidationCost(LoopShare()))
+        await splitting.events(
+            "{}\n{}".encode(encoding), exchange.NDJSON, ValidationCost(LoopShare())
+        )
 
 
 async def test_an_event_that_its_agent_always_refuses_is_refused_here(http, log):

@@ -11,8 +11,8 @@ from streams.cli import main
 from streams.core.clock import SystemClock
 from streams.core.telemetry.metrics import Metrics
 from streams.http.edge.edge_run import EdgeRun
-from streams.http.edge.topic_publisher import TopicPublisher
 from streams.http.edge.serving import EdgeProcess
+from streams.http.edge.topic_publisher import TopicPublisher
 
 
 @pytest.fixture(autouse=True)

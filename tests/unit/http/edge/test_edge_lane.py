@@ -15,11 +15,11 @@ from streams.core.clock import SystemClock, VirtualClock
 from streams.core.errors import BrokerUnavailable, CommitInDoubt, SlotInUse, SpoolCorrupt
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import OutboundRecord, TopicConfig, TopicPartition
-from streams.http.edge.event_batch import EventBatch
 from streams.http.edge.edge_run import EdgeRun
-from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
+from streams.http.edge.event_batch import EventBatch
 from streams.http.edge.shipment import UNDECIDED_S, Shipper
 from streams.http.edge.spool import Spool
+from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 
 BOUNDS = PublisherBounds(inflight_bytes=2000, spool_bytes=4000)
 

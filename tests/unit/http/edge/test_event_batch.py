@@ -21,5 +21,7 @@ def test_a_spooled_block_keeps_its_trace():
 
 def test_a_spooled_block_keeps_the_schema_version_of_its_values():
     """After an outage they would be read as version 1."""
-    (found,) = event_batch.decode(event_batch.encode([EventBatch("edge", 7, [b"k"], [b"v"], HEADER, 2)]))
+    (found,) = event_batch.decode(
+        event_batch.encode([EventBatch("edge", 7, [b"k"], [b"v"], HEADER, 2)])
+    )
     assert found.headers == (("dia.schema", b"2"), ("traceparent", HEADER))

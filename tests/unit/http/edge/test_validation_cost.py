@@ -14,24 +14,24 @@ from hypothesis import strategies as st
 
 from agents.app import app
 from streams.connect.access.quotas import PERIOD_S, Quota, Quotas
-from streams.connect.access.refusals import BodyTooLarge, BadRequest
-from streams.connect.access.tokens import Role, AccessToken
+from streams.connect.access.refusals import BadRequest, BodyTooLarge
+from streams.connect.access.tokens import AccessToken, Role
 from streams.core.clock import VirtualClock
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.decode.codecs import Limits
 from streams.http.edge import splitting
-from streams.http.edge import validator as intake_module
 from streams.http.edge import validation_cost as judging_module
+from streams.http.edge import validator as intake_module
 from streams.http.edge.exchange import EVENTS_MAX, JSON, NDJSON, REJECTED_MAX
-from streams.http.edge.validator import Validator, topics_taken
 from streams.http.edge.validation_cost import (
     AT_ONCE_EVENTS,
     SLICE_BYTES,
     SLICE_EVENTS,
-    ValidationCost,
     LoopShare,
+    ValidationCost,
     slices,
 )
+from streams.http.edge.validator import Validator, topics_taken
 
 LIMITS = Limits(future_max_s=300, late_max_s=604_800)
 METRICS = "/v1/events/model.metrics"
