@@ -66,7 +66,10 @@ STOP_TIMEOUT_S = 3
 
 
 class ConsoleProcess:
-    """The parts of one console. Nothing is reached before it is asked for."""
+    """The parts of one console; it connects to nothing before the first request.
+
+    ``secure``: browsers use TLS; ``behind_proxy``: through a proxy.
+    """
 
     def __init__(
         self,
@@ -79,11 +82,9 @@ class ConsoleProcess:
         secure: bool = False,
         behind_proxy: bool = False,
     ) -> None:
-        """``secure``: browsers come by TLS; ``behind_proxy``: through a proxy. Raises `UsageError`
-        for unreadable tokens or secrets."""
+        """Raises `UsageError` for unreadable tokens or secrets."""
         topology, agents = app.topology, tuple(app.agents.values())
-        simulating = simulation_agent(app)
-        home = settings.home_path()
+        simulating, home = simulation_agent(app), settings.home_path()
         tokens = TokenFile.of(home, settings.tokens_file)
         tokens.read()
         self._caches = ProcessCaches(settings, clock, metrics)
@@ -113,9 +114,8 @@ class ConsoleProcess:
         self._logs = logs = Logs(broker, clock)
         self._journals = journals = recent_journals(topology, logs, clock)
         self._waiting = waiting = WaitingRequests(simulating, broker, logs, shards, clock)
-        letters = DeadLetterHandler(
-            gate, topology, answers, broker, logs, journals, settings, clock
-        )
+        at = (settings, clock)
+        letters = DeadLetterHandler(gate, topology, answers, broker, logs, journals, *at)
         self.console = Console(
             gate=gate,
             series=SeriesHandler(gate, shards, answers, clock, settings.m1_retention_days),
