@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from agents.app import MODEL_METRICS, app
-from streams.cli import main
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.broker.log_range import decided_end, read_range
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
 from streams.http.edge.client import EdgeClient
+from tests.empty_topics import empty_topics
 from tests.faults.edge_process import EdgeUnderTest
 from tests.faults.services import absent
 
@@ -29,7 +29,7 @@ def edge(stack, monkeypatch, tmp_path) -> Iterator[EdgeUnderTest]:
         pytest.skip("the broker named in DIA_* is not ours to kill")
     monkeypatch.setenv("DIA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", stack.kafka_bootstrap)
-    assert main(["topics", "apply"]) == 0
+    asyncio.run(empty_topics(KafkaBroker(stack.kafka_bootstrap)))
     running = EdgeUnderTest(tmp_path / "home", dict(os.environ))
     running.start()
     yield running

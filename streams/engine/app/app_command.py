@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import runpy
 import sys
 from collections.abc import Awaitable, Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -91,7 +91,8 @@ class CommandDeclarations:
 
         Raises `UsageError` where the running module has no name for the app."""
         os.environ["DIA_APP"] = _name_of(self)
-        sys.exit(import_module("streams.__main__").main())
+        runpy.run_module("streams", run_name="__main__")
+        raise AssertionError("dia ends the process")
 
 
 def _name_of(app: object) -> str:
