@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from streams.core.types import TopicPartition
+from streams.dev.simulation.world import World
 from streams.engine.agents.window_agent import WindowAgent
 from streams.operate.audit.books import DeadLetters, LedgerRow, PartitionBooks
 from streams.operate.audit.finding import Finding
@@ -36,13 +38,34 @@ class Recounted(NamedTuple):
     late_by_other_grace: int
 
 
+class SimulatedRun:
+    """A world in which an app has run, as far as a recount needs it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def rows(self, name: str) -> list[Any]:
+        """What ClickHouse shows of a table."""
+        return self.world.shards.rows(name)
+
+    def letters(self, topic: str) -> Iterator[tuple[int, dict[str, str]]]:
+        """Partition and provenance of each dead letter in a DLQ."""
+        number = 0
+        while (tp := TopicPartition(topic, number)) in frozenset(self.world.broker.partitions()):
+            log = self.world.broker.log(tp)
+            for headers in log.read_committed(log.start_offset, 1 << 30).headers:
+                yield number, {k: v.decode() for k, v in headers if k.startswith("dia.dlq.")}
+            number += 1
+
+
 def recounted(tester: AppTester, agent: WindowAgent, from_s: int = 0) -> Recounted:
     """What a deep audit says of one agent. Rows may be tampered with in ``tester`` before."""
-    return tester._run(_recounted(tester, agent, from_s))
+    return tester._run(recount_all(SimulatedRun(tester._world), agent, from_s))
 
 
-async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Recounted:
-    settings, world = tester._world.settings, tester._world
+async def recount_all(run: SimulatedRun, agent: WindowAgent, from_s: int = 0) -> Recounted:
+    """The same of any run that has come to rest."""
+    settings, world = run.world.settings, run.world
     rules = Rules(
         source=agent.source,
         future_max_ms=settings.future_max_s * 1000,
@@ -50,12 +73,11 @@ async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Reco
         dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
     )
     total = Recounted([], 0, 0, 0, [], 0, 0)
-    for number in range(agent.source.partitions):
-        tp = TopicPartition(agent.source.name, number)
-        books = await _books(tester, agent, tp)
+    for tp in [one for one in world.broker.partitions() if one.topic == agent.source.name]:
+        books = await _books(run, agent, tp)
         if not books.ledger:
             continue
-        letters = _letters(tester, agent, tp)
+        letters = _letters(run, agent, tp)
         codes = DeadLetters(in_dlq=letters).codes(tp)
         idle_ms = int(settings.idle_close_s * 1000)
         reader = await world.broker.reader()
@@ -64,7 +86,7 @@ async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Reco
         )
         await reader.close()
         compared = [
-            _compare(tester, declared, counted, moved=books.lag > 0) for declared in agent.windows
+            _compare(run, declared, counted, moved=books.lag > 0) for declared in agent.windows
         ]
         total = Recounted(
             [
@@ -83,7 +105,7 @@ async def _recounted(tester: AppTester, agent: WindowAgent, from_s: int) -> Reco
     return total
 
 
-async def _books(tester: AppTester, agent: WindowAgent, tp: TopicPartition) -> PartitionBooks:
+async def _books(run: SimulatedRun, agent: WindowAgent, tp: TopicPartition) -> PartitionBooks:
     names = ("epoch", "next_offset", "read", "applied", "duplicates", "dead", "gaps", "shed")
     rows = [
         LedgerRow(
@@ -91,10 +113,10 @@ async def _books(tester: AppTester, agent: WindowAgent, tp: TopicPartition) -> P
             dead_by_code=row["dead_by_code"],
             **{name: row[name] for name in names},
         )
-        for row in tester.rows("ledger")
+        for row in run.rows("ledger")
         if (row["grp"], row["topic"], row["part"]) == (agent.group, *tp)
     ]
-    reader = await tester._world.broker.reader()
+    reader = await run.world.broker.reader()
     begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
     await reader.close()
     return PartitionBooks(
@@ -107,23 +129,22 @@ async def _books(tester: AppTester, agent: WindowAgent, tp: TopicPartition) -> P
     )
 
 
-def _letters(tester: AppTester, agent: WindowAgent, tp: TopicPartition) -> dict[str, str]:
-    found = {}
-    for dlq, _, _, headers in tester._records(agent.source.dlq):
-        said = {name: text.decode() for name, text in headers if name.startswith("dia.dlq.")}
-        if dlq.partition == tp.partition and said["dia.dlq.stage"] != "sink":
-            found[said["dia.dlq.id"]] = said["dia.dlq.error_code"]
-    return found
+def _letters(run: SimulatedRun, agent: WindowAgent, tp: TopicPartition) -> dict[str, str]:
+    return {
+        said["dia.dlq.id"]: said["dia.dlq.error_code"]
+        for number, said in run.letters(agent.source.dlq)
+        if number == tp.partition and said["dia.dlq.stage"] != "sink"
+    }
 
 
-def _compare(tester, declared, counted: WindowRecount, *, moved: bool) -> RowComparison:
+def _compare(run: SimulatedRun, declared, counted: WindowRecount, *, moved: bool) -> RowComparison:
     shown: defaultdict[Place, list[ShownRow]] = defaultdict(list)
-    for row in tester.rows(declared.name):
+    for row in run.rows(declared.name):
         if row["part"] == counted.partition:
             place = tuple(row[name] for name in declared.by), row["w"], row["epoch"]
             values = {name: row[name] for name in aggregate_columns(declared)}
             shown[place].append(ShownRow(row["w_end"], row["closed"], values, 0))
     bounds_ms = range(counted.judged_from_s * 1000, counted.to_s * 1000)
     return compare_rows(
-        declared, counted, shown, bounds_ms, moved=moved, now_ms=tester._world.clock.now_ms()
+        declared, counted, shown, bounds_ms, moved=moved, now_ms=run.world.clock.now_ms()
     )

@@ -3,11 +3,13 @@ step of closing are caught."""
 
 from __future__ import annotations
 
+import asyncio
 from unittest.mock import patch
 
 import msgspec
 import pytest
 
+from streams.dev.simulation import any_app
 from streams.dev.simulation.any_app import check_app
 from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.seeds import quiet
@@ -21,6 +23,7 @@ from streams.engine.app.app import App
 from streams.engine.runtime.partition.window_partition import WindowPartition
 from streams.engine.windows import aggregate_table
 from streams.engine.windows.aggregate_table import AggregateTable
+from tests.recounted import SimulatedRun, recount_all
 
 SEEDS_OF_A_GOOD_APP = 3
 CAUGHT_WITHIN = 30
@@ -78,6 +81,29 @@ def test_windows_are_exact_under_faults(at_once):
     with patch.object(aggregate_table, "CLOSED_ROWS_MAX", at_once):
         for seed in range(SEEDS_OF_A_GOOD_APP):
             check_app(_app(), seed)
+
+
+@pytest.mark.timeout(300)
+def test_a_deep_audit_finds_nothing_after_faults(monkeypatch):
+    """An audit that calls something wrong because processes died is not read."""
+    quiet()
+    judged = []
+
+    def result(app, world, written):
+        for name in ("orders-windows", "clicks-windows"):
+            found = asyncio.run(recount_all(SimulatedRun(world), app.agents[name]))
+            assert found.findings == []
+            assert (found.doubtful, found.notes) == (0, [])
+            judged.append(found.judged)
+        return _result(app, world, written)
+
+    monkeypatch.setattr(any_app, "_result", result)
+    for seed in range(SEEDS_OF_A_GOOD_APP):
+        check_app(_app(), seed)
+    assert min(judged) > 10
+
+
+_result = any_app._result
 
 
 def _closed_again(self: WindowPartition) -> None:
