@@ -28,7 +28,7 @@ $(LOCKED): requirements.lock
 	    "apt-get install python3-venv), then run make setup again" >&2; exit 4; }
 	@echo "setup: creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@echo "setup: installing the locked packages, hashes checked (about 560 MB)"
+	@echo "setup: installing the locked packages, hashes checked (about 620 MB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --only-binary :all: --require-hashes -r requirements.lock
 	@touch $@
@@ -115,7 +115,7 @@ lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml
 	  --python-version 3.11 --generate-hashes --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra console --extra otel \
-	  --extra avro --extra protobuf --extra json-schema \
+	  --extra avro --extra protobuf --extra json-schema --extra compiled \
 	  --constraints requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --quiet \
 	  --custom-compile-command "make lock" --output-file docker/requirements.lock

@@ -35,16 +35,14 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
     """Refuse what is over quota, drop repeats, refuse conflicts, fold the rest."""
     windows, seen = scope.table(MINUTE_WINDOWS), scope.table(SEEN_EVENTS)
     batch, keys = _within_quota(batch, scope)
-    if not batch.events:
+    if not len(batch):
         return
-    events, offsets = batch.events, batch.offsets()
-    values = np.array([event.value for event in events], np.float64)
+    fields, offsets = batch.fields, batch.offsets()
+    values = fields.numbers("value")
     prints = scope.fingerprints
     tenants, series = prints.series(windows.names, keys)
-    hi, lo = prints.identities(
-        [event.event_id for event in events], tenants, batch.column("values")
-    )
-    said = prints.payloads(series, batch.event_ms, values, [event.run_id for event in events])
+    hi, lo = prints.identities(fields.texts("event_id"), tenants, batch.values())
+    said = prints.payloads(series, batch.event_ms, values, fields.texts("run_id"))
     appended_ms = batch.appended_ms()
     owners = Owners(split(keys)[0], windows.names.tenants.names)
     verdicts = seen.admit(hi, lo, said, appended_ms, batch.log(), owners)
@@ -54,7 +52,7 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
     )
     conflicts = np.flatnonzero(verdicts == Verdict.CONFLICT).tolist()
     for index in conflicts:
-        event = events[index]
+        event = batch.events[index]
         scope.dead_letter(
             batch.row(index),
             IdempotencyConflict.code,
@@ -64,10 +62,10 @@ def aggregate_metrics(batch: EventBatch[ModelMetric], scope: Scope) -> None:
     over = np.flatnonzero(verdicts == Verdict.OVER_QUOTA).tolist()
     for index in over:
         scope.dead_letter(
-            batch.row(index), TenantOverQuota.code, _IDS_OVER_QUOTA, events[index].tenant_id
+            batch.row(index), TenantOverQuota.code, _IDS_OVER_QUOTA, batch.events[index].tenant_id
         )
     applied, refused = int(fresh.sum()), len(conflicts) + len(over)
-    scope.count(applied=applied, duplicates=len(events) - applied - refused)
+    scope.count(applied=applied, duplicates=len(batch) - applied - refused)
 
 
 def _within_quota(
@@ -75,17 +73,20 @@ def _within_quota(
 ) -> tuple[EventBatch[ModelMetric], NDArray[np.int64]]:
     """The events whose series their tenants may have, and the key of each. The others are dead
     letters, of which no id is remembered."""
-    events = batch.events
+    fields = batch.fields
     keys, refused = scope.table(MINUTE_WINDOWS).admit(
-        [event.tenant_id for event in events],
-        [event.model_id for event in events],
-        [event.metric for event in events],
+        fields.texts("tenant_id"),
+        fields.texts("model_id"),
+        fields.texts("metric"),
         batch.appended_ms(),
     )
     if refused is None:
         return batch, keys
     for index in np.flatnonzero(refused).tolist():
         scope.dead_letter(
-            batch.row(index), TenantOverQuota.code, _SERIES_OVER_QUOTA, events[index].tenant_id
+            batch.row(index),
+            TenantOverQuota.code,
+            _SERIES_OVER_QUOTA,
+            batch.events[index].tenant_id,
         )
     return batch.keep(~refused), keys[~refused]

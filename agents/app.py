@@ -68,7 +68,7 @@ TRAIN_RESULTS = app.topic(
 )
 
 AGGREGATE_METRICS = app.batch_agent(
-    MODEL_METRICS, tables=(SEEN_EVENTS, MINUTE_WINDOWS), name="aggregate_metrics"
+    MODEL_METRICS, tables=(SEEN_EVENTS, MINUTE_WINDOWS), name="aggregate_metrics", columns=True
 )(aggregate_metrics.aggregate_metrics)
 RECORD_TRAINING = app.batch_agent(
     TRAIN_RESULTS, tables=(SEEN_EVENTS, MODEL_CARDS), name="record_training"

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import structlog
 
-from streams.core import settings
+from streams.core import kernels, settings
 from streams.dev.local.stack import StackStatus, down, up
 
 # As the command does (streams/__main__.py): a key that others may read is refused.
@@ -20,6 +20,9 @@ os.umask(0o077)
 # A suite that a shell starts in the background ignores SIGINT, and so would each command it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# DIA_KERNELS=off: the same tests hold for numpy alone.
+kernels.load(os.environ.get("DIA_KERNELS", "on"))
 
 _HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
 

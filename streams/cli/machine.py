@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from streams.cli.finding import Finding, Level
+from streams.core import kernels
 from streams.core.settings import Settings
 
 DISTRIBUTION = "dia-streams"
@@ -35,6 +36,7 @@ def examine(settings: Settings) -> list[Finding]:
         _python(),
         _package_names(),
         _local_extra(),
+        _kernels(settings),
         _disk(settings.home_path()),
         _health_port(settings),
     ]
@@ -45,6 +47,15 @@ def _python() -> Finding:
     if sys.version_info < PYTHON_MIN:
         return Finding("python", Level.FAILURE, version, "install Python 3.11 or newer")
     return Finding("python", Level.OK, f"{version}, {sys.executable}")
+
+
+def _kernels(settings: Settings) -> Finding:
+    why = kernels.load(settings.kernels)
+    if not why:
+        return Finding("kernels", Level.OK, "compiled kernels read and fold")
+    detail = f"numpy alone reads and folds, at about twice the cost: {why}"
+    level = Level.OK if settings.kernels == "off" else Level.WARNING
+    return Finding("kernels", level, detail, "make setup, or pip install 'dia-streams[compiled]'")
 
 
 def _package_names() -> Finding:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from streams import cli
+from streams.core import kernels
 from streams.core.errors import UsageError
 from streams.engine.app.loading import load_app
 
@@ -37,6 +38,7 @@ def main() -> None:
     for name in NEEDED:
         import_module(name)
     cli.build()
+    kernels.load()  # the worker that it becomes reads the setting
     _import_app(sys.argv[1])
     line = sys.stdin.readline()
     if not line:

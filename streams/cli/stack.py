@@ -54,6 +54,7 @@ def up(
     Running already, it says so. The first start fetches Kafka (43 MiB) and prepares its classes.
     Data, ports and password live in HOME/stack and stay.
     """
+    from streams.core import kernels
     from streams.dev.local import stack
 
     run = invocation(ctx)
@@ -70,6 +71,7 @@ def up(
         class_cache=True,
         then=prepare,
     )
+    kernels.load(run.settings.kernels)  # the first worker finds them compiled
     if run.json:
         printer.record(_report(running.settings(), running, workers=[], health=None))
     else:

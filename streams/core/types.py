@@ -8,11 +8,15 @@ Each has a first-party in-memory form that passes the same contract suite as the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import NamedTuple, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streams.core.derived_files import Files
+from streams.core.records.text_spans import TextSpans, joined
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
@@ -61,16 +65,56 @@ class RecordBatch:
         """Its first ``count`` records, up to the offset of the next one."""
         if count == len(self):
             return self
-        return replace(
-            self,
-            end=self.offsets[count],
-            offsets=self.offsets[:count],
-            timestamps=self.timestamps[:count],
-            keys=self.keys[:count],
-            values=self.values[:count],
-            headers=self.headers[:count],
-            last_epoch=-1,
+        return RecordBatch(
+            self.tp,
+            self.start,
+            self.offsets[count],
+            self.offsets[:count],
+            self.timestamps[:count],
+            self.keys[:count],
+            self.values[:count],
+            self.headers[:count],
+            append_times=self.append_times,
+            first_epoch=self.first_epoch,
+            continued=self.continued,
         )
+
+    def take(self, rows: Sequence[int]) -> RecordBatch:
+        """Some of its records, by index, as a batch from the same ``start`` to the same ``end``."""
+        return RecordBatch(
+            self.tp,
+            self.start,
+            self.end,
+            [self.offsets[row] for row in rows],
+            [self.timestamps[row] for row in rows],
+            [self.keys[row] for row in rows],
+            [self.values[row] for row in rows],
+            [self.headers[row] for row in rows],
+            append_times=self.append_times,
+            continued=self.continued,
+        )
+
+    def last(self) -> tuple[int, int]:
+        """Offset and timestamp of its last record."""
+        return self.offsets[-1], self.timestamps[-1]
+
+    def offset_array(self) -> NDArray[np.int64]:
+        """``offsets``, not to be changed."""
+        return np.array(self.offsets, np.int64)
+
+    def timestamp_array(self) -> NDArray[np.int64]:
+        """``timestamps``, not to be changed."""
+        return np.array(self.timestamps, np.int64)
+
+    def spans(self) -> tuple[TextSpans, TextSpans]:
+        """Keys and values as places in one buffer."""
+        both = joined([*self.keys, *self.values])
+        rows = np.arange(len(self))
+        return both.take(rows), both.take(rows + len(self))
+
+    def any_headers(self) -> bool:
+        """Whether any record has one."""
+        return any(self.headers)
 
     def rows_with_headers(self) -> Iterable[int]:
         """Their indexes, ascending; the others are passed over at C speed."""

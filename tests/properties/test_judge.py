@@ -15,6 +15,7 @@ from agents.app import MODEL_METRICS
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.agents.agent import EventBatch
 from streams.engine.decode.codecs import Limits, decode
+from streams.engine.decode.scanning import Scanner
 from streams.engine.identities.seen_events import SeenEvents
 from streams.engine.state.log_time import Expiry, LogTime, log_times
 from streams.engine.state.memory_files import MemoryFiles
@@ -133,13 +134,18 @@ class Pipeline:
         self.duplicates += duplicates
 
     def run(self, batch: RecordBatch) -> None:
-        decoded = decode(MODEL_METRICS, batch, Limits(FUTURE_S, LATE_S))
+        scanner, limits = Scanner.of(MODEL_METRICS), Limits(FUTURE_S, LATE_S)
+        if scanner is not None:
+            decoded = scanner.decode(batch, limits)
+        else:
+            decoded = decode(MODEL_METRICS, batch, limits)
         self.dead |= {bad.position for bad in decoded.bad}
         if decoded.events:
             event_ms, append_ms = decoded.event_ms, decoded.append_ms
             appended_ms = np.array(batch.timestamps, np.int64)
             log, _ = log_times(LogTime(), appended_ms, Expiry.of(TTL_S * 1000))
-            events = EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms, log)
+            columns = (decoded.events, decoded.positions, event_ms, append_ms, log, decoded.fields)
+            events = EventBatch(batch, *columns)
             aggregate_metrics(events, self)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from streams.connect.broker.kafka.columns import ColumnFetch
 from streams.connect.broker.kafka.decompression import uncompressed
 from streams.connect.broker.kafka.record_set import RecordSet, tolerant_records
+from streams.core.records.framed_batch import FramedBatch, framed
 from streams.core.types import RecordBatch, TopicPartition
 
 TP = TopicPartition("topic", 0)
@@ -22,7 +24,10 @@ records = st.lists(
         st.none() | st.binary(max_size=8),
         st.none() | st.binary(max_size=40),
         st.integers(min_value=0, max_value=10**12),
-        st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=2),
+        st.one_of(
+            *[st.just([])] * 5,
+            st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=2),
+        ),
     ),
     min_size=1,
     max_size=6,
@@ -79,8 +84,9 @@ def _log(plan):
     return batches, offset, aborted
 
 
+@pytest.mark.parametrize("framing", [False, True])
 @given(steps, st.integers(min_value=0, max_value=40), st.integers(min_value=1, max_value=7))
-def test_columns_equal_the_clients_own_records(plan, skip, chunk):
+def test_columns_equal_the_clients_own_records(framing, plan, skip, chunk):
     """Aborted and control batches are skipped, positions moved, chunks cut: all the same."""
     batches, end, aborted = _log(plan)
     start = min(skip, end)
@@ -94,12 +100,17 @@ def test_columns_equal_the_clients_own_records(plan, skip, chunk):
 
     reference = source(MemoryRecords)
     expected = [(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in reference]
-    columns = ColumnFetch(TP, source(RecordSet))
+    columns = ColumnFetch(TP, source(RecordSet), framing=framing)
     delivered, position, more = [], start, True
     while more:
-        batch = RecordBatch(TP, position, position)
+        batch = (FramedBatch if framing else RecordBatch)(TP, position, position)
         more = columns.read(batch, chunk)
         assert len(batch) <= chunk
+        if len(batch):
+            assert batch.last() == (batch.offsets[-1], batch.timestamps[-1])
+            assert batch.timestamp_array().tolist() == batch.timestamps
+            assert framed(batch).keys == batch.keys
+            assert framed(batch).values[-1] == batch.values[-1]
         assert columns.next_fetch_offset >= position
         assert all(position <= offset < columns.next_fetch_offset for offset in batch.offsets)
         position = columns.next_fetch_offset

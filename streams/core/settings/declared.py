@@ -132,6 +132,9 @@ class Settings:
         604_800, "furthest event time before append", low=60, high=28 * 86_400
     )
     dedupe_ttl_s: int = _setting(3600, "how long an event id is remembered", low=1, high=604_800)
+    kernels: str = _setting(
+        "on", "compiled loops of the data plane: on, where numba is installed, or off: numpy alone"
+    )
     misplaced_keys: str = _setting(
         "count",
         "records in another partition than murmur2 of their key names: count, or refuse as "

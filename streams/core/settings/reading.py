@@ -109,6 +109,8 @@ def _check_bounds(settings: Settings) -> None:
     if settings.misplaced_keys not in {"count", "refuse"}:
         msg = f"DIA_MISPLACED_KEYS={settings.misplaced_keys[:40]} is neither count nor refuse."
         raise UsageError(msg)
+    if settings.kernels not in {"on", "off"}:
+        raise UsageError(f"DIA_KERNELS={settings.kernels[:40]} is neither on nor off.")
     if settings.commit_timeout_s > settings.session_timeout_s:
         msg = (
             "DIA_COMMIT_TIMEOUT_S must not exceed DIA_SESSION_TIMEOUT_S: a revoked partition "

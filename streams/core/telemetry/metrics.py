@@ -381,6 +381,9 @@ class Metrics:
             "Memory the process may use: of its container, else the machine's.",
         )
         self.memory_limit.set(limit_bytes())
+        self.kernels = declare.gauge(
+            "kernels_loaded", "1: compiled kernels read and fold; 0: numpy alone, which costs more."
+        )
         build = Info(PREFIX + "build", "What runs, in which version.", registry=self.registry)
         build.info({"version": version, "process": process})
         ProcessCollector(registry=self.registry)

@@ -96,6 +96,7 @@ class Loader:
             group=usual.group,
             tables=usual.tables,
             process=self._process,
+            columns=usual.columns,
         )
 
     def _process(self, batch: EventBatch[ModelMetric], scope: Scope) -> None:

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 
 import structlog
 
+from streams.core import kernels
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.seeds import first_caught, try_seeds
 from streams.dev.simulation.stories import STORIES, variants
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _replay(seed: int, story: str, broken: str | None, *, trace: bool) -> int:
+    kernels.load(os.environ.get("DIA_KERNELS", "on"))
     # What a process logs holds the log's own time: only stdout is the same every time.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with variants(story)[broken]() if broken is not None else nullcontext():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
+from streams.core import kernels
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.stories import STORIES, variants
 
@@ -76,12 +78,13 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def quiet() -> None:
-    """Log nothing, and let the collector wait: a history is short, its garbage small."""
+    """Load the kernels, log nothing, and let the collector wait: a history is short, its garbage small."""
     structlog.configure(
         processors=[],
         logger_factory=structlog.ReturnLoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(50),
     )
+    kernels.load(os.environ.get("DIA_KERNELS", "on"))
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
 

@@ -10,16 +10,18 @@ tables, becomes true with the next commit, all at once. It may not await and may
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core.records.event_fields import EventFields, ObjectFields, taken
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.topics.topic import Topic
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
+from streams.engine.decode.scanned_events import ScannedEvents, ScannedFields
 from streams.engine.state.log_time import LogTimes
 from streams.engine.state.table import Table, TableSpec
 from streams.engine.windows.fingerprint import Fingerprints
@@ -35,42 +37,55 @@ class EventBatch(Generic[E]):
     ``rows[i]`` is the index of ``events[i]`` in ``records``; None says that all are good.
     ``append_ms`` is the time each record's age is judged by (a replayed one's by its first
     append); `appended_ms` is when this log took it, and `log` the log time of that.
-    ``log_times`` has one for each of ``records``.
+    ``log_times`` has one for each of ``records``. Agents read columns through `fields`: ``scanned`` are
+    those that were read without making events, and each of ``events`` is then made when it is asked for.
     """
 
     records: RecordBatch
-    events: list[E]
-    rows: list[int] | None
+    events: Sequence[E]
+    rows: Sequence[int] | None
     event_ms: NDArray[np.int64]
     append_ms: NDArray[np.int64]
     log_times: LogTimes
+    scanned: ScannedFields | None = None
 
     def __len__(self) -> int:
         return len(self.events)
 
     def keep(self, kept: NDArray[np.bool_]) -> EventBatch[E]:
         """The batch with only some of its events."""
-        at = np.flatnonzero(kept).tolist()
+        at = np.flatnonzero(kept)
+        events = self.events
         return replace(
             self,
-            events=[self.events[i] for i in at],
-            rows=[self.row(i) for i in at],
+            events=events.take(at) if isinstance(events, ScannedEvents) else taken(events, at),
+            rows=cast(Sequence[int], at if self.rows is None else np.array(self.rows, np.intp)[at]),
             event_ms=self.event_ms[kept],
             append_ms=self.append_ms[kept],
+            scanned=None if self.scanned is None else self.scanned.take(at),
         )
+
+    @property
+    def fields(self) -> EventFields:
+        """Fields of the events as columns. Of a topic that the scanner reads, no event is made."""
+        return self.scanned or ObjectFields(self.events)
 
     def row(self, index: int) -> int:
         """Index in ``records`` of the event at ``index``."""
-        return index if self.rows is None else self.rows[index]
+        return index if self.rows is None else int(self.rows[index])
 
     def column(self, name: str) -> list[Any]:
         """One column of ``records`` (offsets, values, ...), good records only."""
         whole: list[Any] = getattr(self.records, name)
         return whole if self.rows is None else [whole[i] for i in self.rows]
 
+    def values(self) -> Sequence[bytes | None]:
+        """The value of each event's record, made when it is asked for."""
+        return _Values(self)
+
     def appended_ms(self) -> NDArray[np.int64]:
         """When each event was appended to this log: the time in which a repeat must come."""
-        return np.array(self.column("timestamps"), np.int64)
+        return self._chosen(self.records.timestamp_array())
 
     def log(self) -> LogTimes:
         """Of each event (streams/engine/state/log_time.py): the time in which ids are forgotten."""
@@ -80,7 +95,21 @@ class EventBatch(Generic[E]):
 
     def offsets(self) -> NDArray[np.int64]:
         """Source offset of each event."""
-        return np.array(self.column("offsets"), np.int64)
+        return self._chosen(self.records.offset_array())
+
+    def _chosen(self, column: NDArray[np.int64]) -> NDArray[np.int64]:
+        return column if self.rows is None else column[self.rows]
+
+
+class _Values(Sequence[Any]):
+    def __init__(self, batch: EventBatch[Any]) -> None:
+        self._batch = batch
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._batch.records.values[self._batch.row(index)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +178,6 @@ class AgentSpec:
     group: str
     tables: tuple[TableSpec[Any], ...]
     process: Callable[[EventBatch[Any], Scope], None]
+    columns: bool = False
+    """``process`` reads `EventBatch.fields` and few events: where kernels are loaded, none is made
+    before it is asked for"""

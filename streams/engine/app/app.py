@@ -293,10 +293,12 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
         tables: tuple[TableSpec[Any], ...] = (),
         name: str | None = None,
         group: str | None = None,
+        columns: bool = False,
     ) -> Callable[[F], AgentSpec]:
         """Declare the decorated function as an agent that folds whole batches of ``topic``.
 
-        ``name``: default the function's. ``group``: default `App.group`. One agent reads a topic.
+        ``name``: default the function's. ``group``: default `App.group`. ``columns``: it reads
+        `EventBatch.fields`, and few of ``events``. One agent reads a topic.
         """
 
         def register(process: F) -> AgentSpec:
@@ -306,6 +308,7 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
                 group=group or self.group,
                 tables=tables,
                 process=process,
+                columns=columns,
             )
             self.add_agent(spec)
             return spec

@@ -37,6 +37,7 @@ from streams.core.topics.topic import MAX_RECORD_BYTES, Topic, VersionReading
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.envelopes import Envelope, open_envelopes
 from streams.engine.decode.event_times import FIRST_MS, LAST_MS, event_times
+from streams.engine.decode.scanned_events import ScannedEvents, ScannedFields
 
 T = TypeVar("T")
 
@@ -81,11 +82,27 @@ class Decoded:
     a replayed record, its first append time. ``bad`` ascends by position.
     """
 
-    events: list[Any]
-    positions: list[int] | None
+    events: Sequence[Any]
+    positions: Sequence[int] | None
     event_ms: NDArray[np.int64]
     append_ms: NDArray[np.int64]
     bad: list[BadPosition]
+    fields: ScannedFields | None = None
+    """of the events, where they were scanned (streams/engine/decode/scanning.py)"""
+
+    def without(self, bad: list[BadPosition], records: int) -> Decoded:
+        """With some of the good ones, of so many records, among the bad."""
+        positions = np.arange(records) if self.positions is None else np.array(self.positions)
+        kept = ~np.isin(positions, [one.position for one in bad])
+        at, events = np.flatnonzero(kept), self.events
+        return Decoded(
+            events.take(at) if isinstance(events, ScannedEvents) else [*compress(events, kept)],
+            positions[kept].tolist(),
+            self.event_ms[kept],
+            self.append_ms[kept],
+            sorted([*self.bad, *bad]),
+            None if self.fields is None else self.fields.take(at),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +119,12 @@ def decode(topic: Topic, batch: RecordBatch, limits: Limits) -> Decoded:
     """Decode every record of ``batch``. Raises for no bytes, whatever they are; `DiaError` kinds and
     MemoryError of the topic's codec leave here."""
     return _decode(topic, batch, batch.keys, limits)
+
+
+def read_one(topic: Topic, value: bytes) -> Any:
+    """The event of a value that is known to be good, and of the version that no header names."""
+    [event] = _reader(topic).by_version[UNNAMED_VERSION]([value]).events
+    return event
 
 
 def check(
@@ -236,7 +259,7 @@ def _judge(
     limits: Limits,
 ) -> Decoded:
     """Check keys, times and needs of what decoded, and assemble the answer."""
-    append_ms = np.array(envelope.append_ms, np.int64)
+    append_ms = envelope.append_ms
     if envelope.bad:
         append_ms = np.delete(append_ms, [*envelope.bad])
     refused: dict[int, Defect] = {}
@@ -344,7 +367,7 @@ def _check_bytes(
             bad[i] = found
 
 
-def _keys(key_of: Callable[[Any], Any], events: list[Any]) -> list[bytes | None]:
+def _keys(key_of: Callable[[Any], Any], events: Sequence[Any]) -> list[bytes | None]:
     """The key that each event's record must have; None where the field is null."""
     try:
         return [*map(str.encode, map(key_of, events))]

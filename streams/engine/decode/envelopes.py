@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streams.core.records import headers
 from streams.core.records.bad_records import OutOfRange, UnknownSchemaVersion, WrongType
 from streams.core.records.defects import Defect, defect
@@ -17,16 +20,16 @@ class Envelope:
     """By position in the batch: the time each record is judged by, schema versions other than
     `UNNAMED_VERSION`, and records whose headers already refuse them."""
 
-    append_ms: list[int]
+    append_ms: NDArray[np.int64]
     versions: dict[int, int] = field(default_factory=dict)
     bad: dict[int, Defect] = field(default_factory=dict)
 
 
 def open_envelopes(topic: Topic, batch: RecordBatch) -> Envelope:
     """Read the headers, if any record has some; most have none."""
-    if not any(batch.headers):
-        return Envelope(batch.timestamps)
-    envelope = Envelope(list(batch.timestamps))
+    if not batch.any_headers():
+        return Envelope(batch.timestamp_array())
+    envelope = Envelope(batch.timestamp_array().copy())
     for i in batch.rows_with_headers():
         named = dict(batch.headers[i])
         if headers.SCHEMA in named:

@@ -19,6 +19,7 @@ from streams.connect.cache.process import ProcessCaches
 from streams.connect.cache.redis import connect
 from streams.connect.schema_registry.connecting import connect_to
 from streams.connect.sinks import arrow
+from streams.core import kernels
 from streams.core.clock import Clock, SystemClock
 from streams.core.degradation.room import room_reading
 from streams.core.errors import WorkerStopped
@@ -96,6 +97,8 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
     async def on_start(self) -> None:
         """Answer probes, begin to join."""
         settings = self._settings
+        # Beside all else that a start waits for: a partition that opens finds them.
+        loading = asyncio.create_task(asyncio.to_thread(kernels.load, settings.kernels))
         state_dir = settings.state_path()
         private_folder(state_dir)
         connect_to(settings, self._topology.topics, self._clock, self._metrics)
@@ -125,9 +128,15 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._open_pages(state_dir)
         self._caches.start()
         self._candidacy = self._stand_for_election()
+        self._tell_of_kernels(await loading)
         arrow.forgo_pandas()
         process_memory.settle()
         log.info("worker_started", pid=os.getpid(), slot=self._slot, http_port=http_port)
+
+    def _tell_of_kernels(self, why_not: str) -> None:
+        self._metrics.kernels.set(not why_not)
+        if why_not and self._settings.kernels != "off":
+            log.warning("kernels_not_loaded", why=why_not)
 
     def _open_pages(self, state_dir: Path) -> None:
         """Answer the pages of the app, if they have a port."""

@@ -53,8 +53,18 @@ class Cmac:
 
     def joined(self, texts: bytes, sizes: NDArray[np.int64], prefixes: Macs | None = None) -> Macs:
         """As `many`; text i is the next ``sizes[i]`` bytes of ``texts``."""
-        starts = np.cumsum(sizes) - sizes
-        padded = texts + bytes(SHORT_BYTES)
+        padded = np.frombuffer(texts + bytes(SHORT_BYTES), np.uint8)
+        return self.spans(padded, np.cumsum(sizes) - sizes, sizes, prefixes)
+
+    def spans(
+        self,
+        padded: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        prefixes: Macs | None = None,
+    ) -> Macs:
+        """As `many`; text i is the ``sizes[i]`` bytes at ``starts[i]``. Behind every start there are
+        at least `SHORT_BYTES` bytes."""
         blocks = np.minimum(-(-sizes // _BLOCK), _SHORT_BLOCKS + 1)
         counts = np.flatnonzero(np.bincount(blocks)).tolist()
         if len(counts) == 1:
@@ -73,7 +83,7 @@ class Cmac:
 
     def _alike(
         self,
-        padded: bytes,
+        padded: NDArray[np.uint8],
         starts: NDArray[np.int64],
         sizes: NDArray[np.int64],
         count: int,
@@ -96,13 +106,13 @@ class Cmac:
 
     def _one_by_one(
         self,
-        texts: bytes,
+        texts: NDArray[np.uint8],
         starts: NDArray[np.int64],
         sizes: NDArray[np.int64],
         prefixes: Macs | None,
     ) -> Macs:
         spans = zip(starts.tolist(), sizes.tolist(), strict=True)
-        messages = [texts[start : start + size] for start, size in spans]
+        messages = [texts[start : start + size].tobytes() for start, size in spans]
         if prefixes is not None:
             pairs = zip(prefixes, messages, strict=True)
             messages = [before.tobytes() + text for before, text in pairs]

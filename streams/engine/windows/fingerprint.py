@@ -21,11 +21,14 @@ compared only with that of the same event, which is of the same tenant.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core.records.event_fields import Texts
+from streams.core.records.text_spans import TextSpans
 from streams.engine.windows.cmac import KEY_BYTES, Cmac, Macs
 from streams.engine.windows.names import SeriesNames, split
 
@@ -63,18 +66,17 @@ class Fingerprints:
 
     def identities(
         self,
-        event_ids: Sequence[str | None],
+        event_ids: Texts,
         tenants: Macs,
         values: Sequence[bytes | None],
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Both halves of each event's identity."""
-        if None not in event_ids:
-            macs = _of_texts(self._ids, cast(Sequence[str], event_ids), tenants)
+        named = _named(event_ids)
+        if named is None:
+            macs = _of_texts(self._ids, event_ids, tenants)
             return macs[:, 0].copy(), macs[:, 1].copy()
-        named = np.array([event_id is not None for event_id in event_ids], np.bool_)
         macs = np.empty((len(named), 2), np.uint64)
-        ids = [event_id for event_id in event_ids if event_id is not None]
-        macs[named] = _of_texts(self._ids, ids, tenants[named])
+        macs[named] = _of_texts(self._ids, _chosen(event_ids, named), tenants[named])
         bare = [values[row] or b"" for row in np.flatnonzero(~named).tolist()]
         macs[~named] = self._values.many(bare, tenants[~named])
         return macs[:, 0].copy(), macs[:, 1].copy()
@@ -84,14 +86,15 @@ class Fingerprints:
         series: Macs,
         ts_ms: NDArray[np.int64],
         values: NDArray[np.float64],
-        run_ids: Sequence[str | None],
+        run_ids: Texts,
     ) -> NDArray[np.uint64]:
         """Of each event's decoded fields. ``-0.0`` and ``0.0`` are the same value."""
-        unnamed = run_ids.count(None)
-        if unnamed < len(run_ids):
-            named = np.array([run_id is not None for run_id in run_ids], np.bool_)
+        named = _named(run_ids)
+        if named is None:
+            series = series ^ _of_texts(self._runs, run_ids)
+        elif named.any():
             series = series.copy()
-            series[named] ^= _of_texts(self._runs, [run for run in run_ids if run is not None])
+            series[named] ^= _of_texts(self._runs, _chosen(run_ids, named))
         fields = np.stack([ts_ms.view(np.uint64), (values + 0.0).view(np.uint64)], axis=1)
         return self._payloads.pairs(series, fields)[:, 0].copy()
 
@@ -100,7 +103,24 @@ class Fingerprints:
         return self._said.many(texts)[:, 0].copy()
 
 
-def _of_texts(cmac: Cmac, texts: Sequence[str], prefixes: Macs | None = None) -> Macs:
+def _named(texts: Texts) -> NDArray[np.bool_] | None:
+    """Which are not None; None: all."""
+    if isinstance(texts, TextSpans):
+        return None if texts.absent is None else ~texts.absent
+    if None not in texts:
+        return None
+    return np.array([text is not None for text in texts], np.bool_)
+
+
+def _chosen(texts: Texts, rows: NDArray[np.bool_]) -> Texts:
+    return texts.take(rows) if isinstance(texts, TextSpans) else [*compress(texts, rows)]
+
+
+def _of_texts(cmac: Cmac, texts: Texts, prefixes: Macs | None = None) -> Macs:
+    """``texts`` without None."""
+    if isinstance(texts, TextSpans):
+        return cmac.spans(texts.buffer, texts.at, texts.size, prefixes)
+    texts = cast(Sequence[str], texts)
     joined = "".join(texts)
     encoded = joined.encode()
     if len(encoded) != len(joined):

@@ -15,11 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.errors import OffsetLimit, StateLimit
+from streams.core.records.event_fields import Texts
+from streams.core.records.text_spans import TextSpans
 from streams.core.rows.built_in_tables import OFFSET_END, WindowRows, WindowTable, version_of
 from streams.engine.state.runs import distinct, run_starts
 from streams.engine.state.table import Entry, ShardOf
@@ -107,9 +110,9 @@ class MinuteWindows:
 
     def admit(
         self,
-        tenants: Sequence[str],
-        models: Sequence[str],
-        metrics: Sequence[str],
+        tenants: Texts,
+        models: Texts,
+        metrics: Texts,
         append_ms: NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
         """The series key of each record of a batch (parallel columns, in log order), and which of
@@ -118,12 +121,12 @@ class MinuteWindows:
         if self.names.room() < len(tenants):
             self._make_room(len(tenants))
             if self.names.room() < len(tenants):
-                return self._admit_named(columns, append_ms)
+                return self._admit_named([*map(_strings, columns)], append_ms)
         keys = self.names.keys(*columns)
         return keys, self._series.beyond(keys, int(append_ms.max()))
 
     def _admit_named(
-        self, columns: tuple[Sequence[str], ...], append_ms: NDArray[np.int64]
+        self, columns: Sequence[Sequence[str]], append_ms: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The same where live windows have nearly all names that there are codes for."""
         refused = self.names.without_code(*columns)
@@ -425,3 +428,8 @@ class MinuteWindows:
         self._series.renumber(keys[len(live) :])
         self._room_after_purge = self.names.room()
         self._released_since_names = 0
+
+
+def _strings(texts: Texts) -> Sequence[str]:
+    found = texts.texts() if isinstance(texts, TextSpans) else texts
+    return cast(Sequence[str], found)

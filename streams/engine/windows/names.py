@@ -8,12 +8,16 @@ what is written always carries the names themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.errors import StateLimit
+from streams.core.records.event_fields import Texts
+from streams.core.records.text_spans import TextSpans
 from streams.engine.windows.cmac import Macs
+from streams.engine.windows.name_spans import NameSpans
 
 CODE_BITS = 21
 MAX_CODES = 1 << CODE_BITS
@@ -30,6 +34,7 @@ class NameCodes:
         self._digests = np.zeros((1024, 2), np.uint64)
         self._digested = 0
         self._sizes = np.zeros(1024, np.int64)
+        self._spans: NameSpans | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -68,8 +73,22 @@ class NameCodes:
         self._sizes[code] = len(name.encode())
         return code
 
-    def codes(self, names: Sequence[str]) -> list[int]:
-        """The code of each name, new ones added."""
+    def codes(self, names: Texts) -> NDArray[np.int64]:
+        """The code of each name, new ones added; none is None."""
+        if isinstance(names, TextSpans):
+            return self._codes_of(names)
+        return np.array(self._codes(cast(Sequence[str], names)), np.int64)
+
+    def _codes_of(self, names: TextSpans) -> NDArray[np.int64]:
+        known = self._spans = self._spans or NameSpans()
+        known.add([name.encode() for name in self.names[len(known) :]])
+        found, unknown = known.codes(names)
+        if unknown:
+            rows = np.flatnonzero(found < 0)
+            found[rows] = self._codes(cast(Sequence[str], names.take(rows).texts()))
+        return found
+
+    def _codes(self, names: Sequence[str]) -> list[int]:
         try:
             return list(map(self.code.__getitem__, names))
         except KeyError:
@@ -89,14 +108,11 @@ class SeriesNames:
     def __len__(self) -> int:
         return len(self.tenants) + len(self.models) + len(self.metrics)
 
-    def keys(
-        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
-    ) -> NDArray[np.int64]:
-        """Series key of each row of three parallel columns."""
-        t = np.array(self.tenants.codes(tenants), np.int64)
-        m = np.array(self.models.codes(models), np.int64)
-        x = np.array(self.metrics.codes(metrics), np.int64)
-        return joined(t, m, x)
+    def keys(self, tenants: Texts, models: Texts, metrics: Texts) -> NDArray[np.int64]:
+        """Series key of each row of three parallel columns, of which none is None."""
+        return joined(
+            self.tenants.codes(tenants), self.models.codes(models), self.metrics.codes(metrics)
+        )
 
     def room(self) -> int:
         """New names that each dimension has codes for."""

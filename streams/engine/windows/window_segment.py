@@ -189,7 +189,7 @@ def _series_keys(names: SeriesNames, fields: list[Any]) -> NDArray[np.int64]:
     columns = []
     dimensions = (names.tenants, names.models, names.metrics)
     for dimension, used, index in zip(dimensions, fields[0::2], fields[1::2], strict=True):
-        codes = np.array(dimension.codes(used), np.int64)
+        codes = dimension.codes(used)
         columns.append(codes[np.frombuffer(index, "<u4")])
     return joined(*columns)
 

@@ -17,11 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from aiokafka.errors import CorruptRecordException
 
 from streams.connect.broker.kafka.decompression import BATCH_BYTES_MAX
-from streams.connect.broker.kafka.record_set import PIECE
+from streams.connect.broker.kafka.record_set import PIECE, frames_of, pieces_of
 from streams.core.errors import BatchUnreadable
+from streams.core.records.framed_batch import FramedBatch, Frames
 from streams.core.types import Headers, RecordBatch, TopicPartition
 
 _NO_HEADERS: Headers = ()
@@ -35,22 +37,29 @@ class ColumnFetch:
     """
 
     __slots__ = (
-        "_at", "_batch", "_bytes_max", "_epoch", "_last", "_pieces", "_records", "_source", "_tp",
+        "_at", "_batch", "_bytes_max", "_epoch", "_framing", "_last", "_pieces", "_records", "_source", "_tp",
         "_unreadable", "next_fetch_offset",
     )  # fmt: skip
 
     def __init__(
-        self, tp: TopicPartition, source: Any, batch_bytes_max: int = BATCH_BYTES_MAX
+        self,
+        tp: TopicPartition,
+        source: Any,
+        batch_bytes_max: int = BATCH_BYTES_MAX,
+        *,
+        framing: bool = False,
     ) -> None:
+        """``framing``: it reads into a `FramedBatch`."""
         self._tp = tp
         self._source = source
         self._bytes_max = batch_bytes_max
+        self._framing = framing
         self._unreadable: BatchUnreadable | None = None
         self._epoch = -1
         self._batch: Any = None
-        self._records: list[Any] = []
+        self._records: list[Any] | Frames = []
         self._at = 0
-        self._pieces: Iterator[list[Any]] = iter(())
+        self._pieces: Iterator[list[Any] | Frames] = iter(())
         """the rest of the batch's records"""
         self._last = True
         """``_records`` ends the batch"""
@@ -114,7 +123,10 @@ class ColumnFetch:
                 raise CorruptRecordException("its checksum is wrong")
             self._epoch = batches.leader_epoch
             if not self._is_skipped(batch):
-                self._batch, self._pieces = batch, batches.records_of(batch, self._bytes_max)
+                data = batches.opened(batch, self._bytes_max)
+                frames = frames_of(batch, data) if self._framing else None
+                self._batch = batch
+                self._pieces = pieces_of(batch, data) if frames is None else iter((frames,))
                 if self._next_piece():
                     return True
             self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
@@ -126,9 +138,12 @@ class ColumnFetch:
         """Take the next records of the open batch; False where none is left."""
         start = self.next_fetch_offset
         for records in self._pieces:
-            self._last = len(records) < PIECE
+            self._last = isinstance(records, Frames) or len(records) < PIECE
+            wanted: list[Any] | Frames
             # Records below the position belong to a batch that straddles it.
-            if records[0].offset >= start:
+            if isinstance(records, Frames):
+                wanted = records.cut(int(np.searchsorted(records.offsets, start)), len(records))
+            elif records[0].offset >= start:
                 wanted = records
             else:
                 wanted = [record for record in records if record.offset >= start]
@@ -157,6 +172,15 @@ class ColumnFetch:
 
     def _append(self, into: RecordBatch, first: int, last: int) -> None:
         records, batch = self._records, self._batch
+        # The batch may end beyond its last record, where compaction or a skip left a hole.
+        ends = last == len(self._records) and self._last
+        if isinstance(records, Frames):
+            frames = records.cut(first, last)
+            self._append_frames(into, frames)
+            self.next_fetch_offset = batch.next_offset if ends else int(frames.offsets[-1]) + 1
+            return
+        if isinstance(into, FramedBatch):
+            into.to_lists()
         if first > 0 or last < len(records):
             records = records[first:last]
         count = len(records)
@@ -176,9 +200,16 @@ class ColumnFetch:
             into.headers.extend([_headers(pairs) if pairs else _NO_HEADERS for pairs in headers])
         else:
             into.headers.extend([_NO_HEADERS] * count)
-        # The batch may end beyond its last record, where compaction or a skip left a hole.
-        ends = last == len(self._records) and self._last
         self.next_fetch_offset = batch.next_offset if ends else end
+
+    def _append_frames(self, into: RecordBatch, frames: Frames) -> None:
+        if isinstance(into, FramedBatch) and into.framed:
+            into.add(frames)
+            return
+        alone = FramedBatch(self._tp, 0, 0)
+        alone.add(frames)
+        for name in ("offsets", "timestamps", "keys", "values", "headers"):
+            getattr(into, name).extend(alone.column(name))
 
 
 def _headers(pairs: list[tuple[str, bytes | None]]) -> Headers:

@@ -22,7 +22,9 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from streams.connect.broker.kafka.columns import ColumnFetch
 from streams.connect.broker.kafka.decompression import BATCH_BYTES_MAX
 from streams.connect.broker.kafka.record_set import keep_record_sets
+from streams.core import kernels
 from streams.core.errors import BatchUnreadable
+from streams.core.records.framed_batch import FramedBatch
 from streams.core.types import OffsetOutOfRange, RecordBatch, TopicPartition
 
 SILENCE_MAX_S = 5.0
@@ -106,8 +108,10 @@ class FetchBuffer:
             return None
         columns = answer._partition_records
         if type(columns) is not ColumnFetch:
-            columns = answer._partition_records = ColumnFetch(tp, columns, self._batch_bytes_max)
-        batch = RecordBatch(tp, columns.next_fetch_offset, columns.next_fetch_offset)
+            columns = answer._partition_records = ColumnFetch(
+                tp, columns, self._batch_bytes_max, framing=kernels.active is not None
+            )
+        batch = FramedBatch(tp, columns.next_fetch_offset, columns.next_fetch_offset)
         more = columns.read(batch, room)
         batch.end = columns.next_fetch_offset
         answer._update_position()

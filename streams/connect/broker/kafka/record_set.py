@@ -22,6 +22,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
@@ -29,6 +30,9 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py
 
 from streams.connect.broker.kafka.decompression import BATCH_BYTES_MAX, uncompressed
+from streams.core import kernels
+from streams.core.kernels.record_shape import PADDING, RECORD_BYTES_MIN
+from streams.core.records.framed_batch import Frames
 
 PIECE: Final = 20_000
 """Records that are made of a batch at once."""
@@ -39,6 +43,10 @@ _LAST_OFFSET_DELTA = struct.Struct(">i")
 _LAST_OFFSET_DELTA_AT = 23
 _HEADER_BYTES = 61
 _FORMAT = 2
+_RECORD_COUNT = struct.Struct(">i")
+_RECORD_COUNT_AT = 57
+_LOG_APPEND_TIME = 1
+_CODEC_AT, _CODEC_MASK = 22, 0x07
 _RECORDS_AT_LEAST = _HEADER_BYTES - _OVERHEAD_BYTES
 _NO_FRAME = (0, 0, -1, -1)
 
@@ -93,32 +101,16 @@ class RecordSet:
     def size_in_bytes(self) -> int:
         return len(self._data)
 
-    def records_of(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Any]]:
-        """The records of the batch that `next_batch` returned last, `PIECE` at a time: of empty
-        ones a batch may hold millions. A shorter piece is the last. Raises `TooManyBytes` for one that holds more than
-        ``bytes_max`` bytes uncompressed."""
+    def opened(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> bytes:
+        """The batch that `next_batch` returned last, uncompressed. Raises `TooManyBytes` for one that
+        holds more than ``bytes_max`` bytes then."""
         data = self._data[self._at : self._end]
-        if batch.compression_type:
-            data = uncompressed(data, bytes_max)
-            batch = DefaultRecordBatch(data)
-        # Cut by islice, which begins what it cuts anew each time: not the batch itself.
-        records: Iterator[Any] = chain(batch)
-        given = 0
-        while True:
-            try:
-                piece = list(islice(records, PIECE))
-            except Exception as error:
-                # aiokafka's compiled batch raises the decoding error, its Python one wraps it.
-                if UnicodeDecodeError not in (type(error), type(error.__context__)):
-                    raise
-                records = tolerant_records(data)
-                next(islice(records, given, given), None)
-                continue
-            given += len(piece)
-            if piece:
-                yield piece
-            if len(piece) < PIECE:
-                return
+        return uncompressed(data, bytes_max) if batch.compression_type else data
+
+    def records_of(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Any]]:
+        """Its records, `PIECE` at a time: of empty ones a batch may hold millions. A shorter piece is
+        the last."""
+        return pieces_of(batch, self.opened(batch, bytes_max))
 
     def bounds(self) -> tuple[int, int]:
         """First offset, and one past the last, of the batch that `next_batch` came to last: equal
@@ -134,6 +126,52 @@ class RecordSet:
             # The formats before v2 name the last offset of what is compressed together.
             return base, base + 1
         return base, base + _LAST_OFFSET_DELTA.unpack_from(rest, _LAST_OFFSET_DELTA_AT)[0] + 1
+
+
+def frames_of(batch: Any, data: bytes) -> Frames | None:
+    """All records of a batch whose uncompressed bytes are ``data``, as places in these; None where
+    there is no kernel, the batch is large, or anything in it is unusual (streams/core/kernels/records.py):
+    then `pieces_of` reads it, or raises."""
+    loops = kernels.active
+    (count,) = _RECORD_COUNT.unpack_from(data, _RECORD_COUNT_AT)
+    if data[_CODEC_AT] & _CODEC_MASK or loops is None:
+        return None
+    if not 0 < count <= min(PIECE, len(data) // RECORD_BYTES_MIN):
+        return None
+    buffer = np.frombuffer(data + bytes(PADDING), np.uint8)
+    columns = np.empty((6, count), np.int64)
+    if not loops.frame(
+        buffer, _HEADER_BYTES, len(data), batch.base_offset, batch.first_timestamp, *columns
+    ):
+        return None
+    if batch.timestamp_type == _LOG_APPEND_TIME:
+        columns[1] = batch.max_timestamp
+    return Frames(buffer, *columns)
+
+
+def pieces_of(batch: Any, data: bytes) -> Iterator[list[Any]]:
+    """The records of a batch whose uncompressed bytes are ``data``, as `RecordSet.records_of` gives
+    them."""
+    if batch.compression_type:
+        batch = DefaultRecordBatch(data)
+    # Cut by islice, which begins what it cuts anew each time: not the batch itself.
+    records: Iterator[Any] = chain(batch)
+    given = 0
+    while True:
+        try:
+            piece = list(islice(records, PIECE))
+        except Exception as error:
+            # aiokafka's compiled batch raises the decoding error, its Python one wraps it.
+            if UnicodeDecodeError not in (type(error), type(error.__context__)):
+                raise
+            records = tolerant_records(data)
+            next(islice(records, given, given), None)
+            continue
+        given += len(piece)
+        if piece:
+            yield piece
+        if len(piece) < PIECE:
+            return
 
 
 class TolerantRecord(NamedTuple):

@@ -13,7 +13,9 @@ import structlog
 from streams.connect.broker.memory.cluster import Cluster
 from streams.connect.broker.memory.group import Member
 from streams.connect.broker.memory.log import Log
+from streams.core import kernels
 from streams.core.errors import BatchUnreadable, BrokerUnavailable, MembershipConflict, UnknownTopic
+from streams.core.records.framed_batch import framed
 from streams.core.types import (
     OffsetOutOfRange,
     RebalanceListener,
@@ -201,7 +203,7 @@ class MemoryConsumer:
         if batch.end == batch.start:
             return None
         batch.continued, state.broken = not state.broken, False
-        return batch
+        return batch if kernels.active is None else framed(batch)
 
     async def _coordinate(self, listener: RebalanceListener) -> None:
         while await self._join():

@@ -115,7 +115,8 @@ def _neighbours_read() -> Iterator[None]:
             batch.values[0], batch.values[1] = batch.values[1], batch.values[0]
             batch.keys[0], batch.keys[1] = batch.keys[1], batch.keys[0]
         if len(decoded.events) > 1:
-            decoded.events[0], decoded.events[1] = decoded.events[1], decoded.events[0]
+            first, second, *rest = decoded.events
+            decoded.events = [second, first, *rest]
         real(self, wanted, batch, decoded)
 
     with patch.object(HeldRequests, "_hold_again", hold_again):

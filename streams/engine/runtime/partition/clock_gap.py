@@ -35,7 +35,7 @@ class ClockGap:
         """The next records, just now."""
         if not len(batch) or not batch.append_times:
             return
-        most_ms = self._clock.now_ms() - batch.timestamps[-1]
+        most_ms = self._clock.now_ms() - batch.last()[1]
         fresh = batch.start == self._empty_at
         if most_ms < 0:
             self.ahead_s = most_ms / 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class FetchedEvents:
         self.batch = batch
         self.bytes = sum(len(value) for value in batch.values if value is not None)
         self.bad_rows = [bad.position for bad in decoded.bad]
-        self.items: list[Any] = decoded.events
+        self.items: Sequence[Any] = decoded.events
         times, reached = decoded.event_ms, np.minimum(decoded.event_ms, decoded.append_ms)
         if decoded.bad:
             self.items, times, reached = _with_bad(batch, decoded, reached)
@@ -45,7 +45,7 @@ def _with_bad(
     times, marks = np.zeros(len(batch), np.int64), np.zeros(len(batch), np.int64)
     for bad in decoded.bad:
         items[bad.position] = bad
-    positions = decoded.positions or []
+    positions = [] if decoded.positions is None else [*decoded.positions]
     for position, event in zip(positions, decoded.events, strict=True):
         items[position] = event
     times[positions], marks[positions] = decoded.event_ms, reached

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from itertools import compress
+from typing import Final
 
 import numpy as np
 import structlog
 
 from streams.connect.broker.partitioner import partition_of
+from streams.core import kernels
 from streams.core.records.bad_records import KeyMisplaced
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.codecs import BadPosition, Decoded
+from streams.engine.windows.name_spans import NameSpans
+
+_PLACED_MAX: Final = 100_000
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +35,8 @@ class KeyPlacement:
     def __init__(self, tp: TopicPartition, declared: int) -> None:
         self._tp = tp
         self._counts = {declared}
+        self._placed = NameSpans()
+        """keys that were found to belong here"""
         self._said = False
         self.misplaced = 0
 
@@ -45,12 +51,33 @@ class KeyPlacement:
 
     def look(self, batch: RecordBatch) -> AbstractSet[bytes]:
         """The keys of a batch that belong elsewhere; their records are counted."""
+        if self._all_belong(batch):
+            return frozenset()
         wrong = self._elsewhere(set(batch.keys))
         if wrong:
             records = sum(key in wrong for key in batch.keys)
             self.misplaced += records
             self._say(batch, wrong, records)
         return wrong
+
+    def _all_belong(self, batch: RecordBatch) -> bool:
+        """Whether every key is one that was found to belong here; False: it is not known."""
+        if kernels.active is None:
+            return False
+        keys, _ = batch.spans()
+        if keys.absent is not None:
+            return False
+        codes, unknown = self._placed.codes(keys)
+        if unknown:
+            found = keys.take(np.flatnonzero(codes < 0)).encoded()
+            new = {key for key in found if key is not None}
+            if len(self._placed) + len(new) > _PLACED_MAX:
+                self._placed = NameSpans()
+                return False
+            if self._elsewhere(new):
+                return False
+            self._placed.add([*new])
+        return True
 
     def _elsewhere(self, keys: Iterable[bytes | None]) -> set[bytes]:
         number, counts = self._tp.partition, self._counts
@@ -80,23 +107,14 @@ def without_misplaced(
     decoded: Decoded, batch: RecordBatch, wrong: AbstractSet[bytes], partition: int
 ) -> Decoded:
     """The same, with the good records of ``wrong`` keys among the bad."""
-    positions = decoded.positions if decoded.positions is not None else [*range(len(batch))]
-    kept = [batch.keys[at] not in wrong for at in positions]
-    bad = [
-        BadPosition(
-            at,
-            KeyMisplaced.code,
-            f"the key belongs into another partition than {partition} by murmur2, with which "
-            f"repeats are found: set partitioner=murmur2_random in the producer",
-            "key",
-        )
-        for at in compress(positions, [not keep for keep in kept])
-    ]
-    mask = np.array(kept, bool)
-    return Decoded(
-        list(compress(decoded.events, kept)),
-        list(compress(positions, kept)),
-        decoded.event_ms[mask],
-        decoded.append_ms[mask],
-        sorted([*decoded.bad, *bad]),
+    positions = decoded.positions if decoded.positions is not None else range(len(batch))
+    what = (
+        f"the key belongs into another partition than {partition} by murmur2, with which "
+        f"repeats are found: set partitioner=murmur2_random in the producer"
     )
+    bad = [
+        BadPosition(at, KeyMisplaced.code, what, "key")
+        for at in positions
+        if batch.keys[at] in wrong
+    ]
+    return decoded.without(bad, len(batch))

@@ -13,8 +13,6 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
-import numpy as np
-
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, PoisonStorm
 from streams.core.rows.operational_tables import SHED_RANGES
@@ -23,6 +21,7 @@ from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, Top
 from streams.engine.agents.agent import AgentSpec, Change, EventBatch
 from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.engine.decode.codecs import Decoded, Limits, decode
+from streams.engine.decode.scanning import Scanner
 from streams.engine.engine_tables import OUTBOX
 from streams.engine.runtime.effects import effects
 from streams.engine.runtime.effects.dead_letters import DeadLetter, Failure, Origin, dead_letter
@@ -96,6 +95,7 @@ class Partition:
     windows: EmittingTable | None = field(init=False)
     """the table that hands rows to shards of its own accord, where the agent has one"""
     _expiry: Expiry = field(init=False)
+    _scanner: Scanner | None = field(init=False)
     _batch: RecordBatch | None = None
     _records: list[OutboundRecord] = field(default_factory=list)
     _owed: Owed = field(default_factory=Owed)
@@ -109,6 +109,8 @@ class Partition:
         self.progress = Progress.after(self.state.link)
         self.fingerprints = Fingerprints(self.state.link.secret)
         settings = self.state.context.settings
+        columns = isinstance(self.agent, AgentSpec) and self.agent.columns
+        self._scanner = Scanner.of(self.agent.source) if columns else None
         self._expiry = Expiry.of(settings.dedupe_ttl_s * 1000)
         emitting = (one for one in self.state.tables.values() if isinstance(one, EmittingTable))
         self.windows = next(emitting, None)
@@ -158,13 +160,21 @@ class Partition:
                 tenant = self._tenant(bad.position)
                 self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
             event_ms, append_ms = decoded.event_ms, decoded.append_ms
-            appended_ms = np.array(batch.timestamps, np.int64)
+            appended_ms = batch.timestamp_array()
             log = self.progress.log_times(appended_ms, self._expiry)
             if decoded.events:
                 self._advance()
                 assert isinstance(self.agent, AgentSpec)
                 self.agent.process(
-                    EventBatch(batch, decoded.events, decoded.positions, event_ms, append_ms, log),
+                    EventBatch(
+                        batch,
+                        decoded.events,
+                        decoded.positions,
+                        event_ms,
+                        append_ms,
+                        log,
+                        decoded.fields,
+                    ),
                     self,
                 )
             self.progress.observe(event_ms, append_ms)
@@ -180,7 +190,10 @@ class Partition:
     def _decode(self, batch: RecordBatch) -> Decoded:
         settings = self.state.context.settings
         limits = Limits(settings.future_max_s, settings.late_max_s)
-        decoded = decode(self.agent.source, batch, limits)
+        if self._scanner is not None:
+            decoded = self._scanner.decode(batch, limits)
+        else:
+            decoded = decode(self.agent.source, batch, limits)
         misplaced = self.placement.look(batch)
         if misplaced and settings.misplaced_keys == "refuse":
             return without_misplaced(decoded, batch, misplaced, self.tp.partition)

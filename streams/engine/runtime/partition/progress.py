@@ -71,8 +71,7 @@ class Progress:
         self.gaps += batch.end - batch.start - len(batch)
         self.fold_offset = batch.end
         if len(batch):
-            self.last_offset = batch.offsets[-1]
-            self.last_append_ms = batch.timestamps[-1]
+            self.last_offset, self.last_append_ms = batch.last()
 
     def skipped(self, order: ShedOrder) -> None:
         """What lies below ``order.until`` is not read, by order (X4)."""

@@ -60,6 +60,7 @@ def test_no_number_is_out_of_range_too(value, tmp_path):
         ("grace_s", "1e2", "is not a valid int"),
         ("commit_interval_s", "1 s", "is not a valid float .*allowed: 0.02 to 60"),
         ("misplaced_keys", "drop", "neither count nor refuse"),
+        ("kernels", "fast", "neither on nor off"),
     ],
 )
 def test_what_is_no_value_of_its_kind_is_named(name, value, said, tmp_path):

@@ -44,7 +44,7 @@ def test_more_names_than_codes_stop_the_partition(monkeypatch):
     """A wrapped code would silently merge two tenants."""
     monkeypatch.setattr(module, "MAX_CODES", 3)
     codes = NameCodes("tenant")
-    assert codes.codes(["a", "b", "c", "a"]) == [0, 1, 2, 0], "in order of appearance"
+    assert codes.codes(["a", "b", "c", "a"]).tolist() == [0, 1, 2, 0], "in order of appearance"
     with pytest.raises(StateLimit, match="more than 3 different tenant names"):
         codes.add("d")
 

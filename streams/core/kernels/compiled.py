@@ -1,0 +1,111 @@
+"""How a function becomes a kernel, and where its machine code is kept.
+
+`kernel` compiles for one signature when its module is imported, so that no call ever compiles. A
+call with arrays of another type is a TypeError. Compiling all kernels costs some seconds of CPU, once
+for each machine type and release: the machine code is kept in a folder named by the text of all
+kernels and the version of numba. numba itself looks only at the file that a kernel is in.
+
+The folder lies beside this module where that can be written. In an image that is read-only, what was
+compiled when the image was built is copied to a temporary folder, since numba reads only where it may
+write; `loaded` removes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType
+from typing import Any, Final, TypeVar, cast
+
+import numpy as np
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+numba: Any = None
+ir: Any = None
+try:
+    numba, ir = import_module("numba"), import_module("llvmlite.ir")
+except ImportError as error:
+    WHY_NOT = f"numba cannot be imported ({error}): pip install 'dia-streams[compiled]'"
+else:
+    WHY_NOT = ""
+
+AVAILABLE: Final = not WHY_NOT
+
+BYTES: Final = "Array(uint8, 1, 'C', readonly=True)"
+"""Bytes that are only read."""
+_OPTIONS: Final = {"boundscheck": False, "error_model": "numpy"}
+_PRIVATE: Final = "dia-kernels-"
+_HERE: Final = Path(__file__).parent
+
+
+def kernel(signature: str) -> Callable[[Function], Function]:
+    """Compile a function for ``signature``, numba's notation; BYTES stands for `BYTES`. Without numba
+    the function is left as it is."""
+
+    def compiled(function: Function) -> Function:
+        if numba is None:
+            return function
+        typed = eval(signature.replace("BYTES", BYTES), dict(vars(numba.types)))  # noqa: S307 - written here
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(_CACHE)
+        try:
+            return cast(Function, numba.njit(typed, cache=True, nogil=True, **_OPTIONS)(function))
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return compiled
+
+
+def inlined(function: Function) -> Function:
+    """A part of kernels: it is compiled into each that calls it, and not alone."""
+    if numba is None:
+        return function
+    return cast(Function, numba.njit(forceinline=True, **_OPTIONS)(function))
+
+
+def twin(function: Function) -> Function:
+    """The same loop interpreted by Python, with all kernels that it calls: for tests."""
+    plain = getattr(function, "py_func", function)
+    names = {
+        name: twin(value) if hasattr(value, "py_func") else value
+        for name, value in plain.__globals__.items()
+        if name in plain.__code__.co_names or name == "__builtins__"
+    }
+    interpreted = FunctionType(plain.__code__, names, plain.__name__, plain.__defaults__)
+
+    def ignoring_overflow(*arguments: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return interpreted(*arguments)
+
+    return cast(Function, ignoring_overflow)
+
+
+def _cache() -> Path:
+    """The folder of the machine code of these kernels."""
+    text = sha256(numba.__version__.encode())
+    for file in sorted(_HERE.glob("*.py")):
+        text.update(file.read_bytes())
+    beside = _HERE / "__pycache__" / text.hexdigest()[:16]
+    with suppress(OSError):
+        beside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=beside):
+            return beside
+    private = Path(tempfile.mkdtemp(prefix=_PRIVATE))
+    if beside.is_dir():
+        shutil.copytree(beside, private, dirs_exist_ok=True)
+    return private
+
+
+_CACHE = _cache() if AVAILABLE else None
+
+
+def loaded() -> None:
+    """All kernels are in memory."""
+    if _CACHE is not None and _CACHE.name.startswith(_PRIVATE):
+        shutil.rmtree(_CACHE, ignore_errors=True)

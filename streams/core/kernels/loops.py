@@ -1,0 +1,7 @@
+"""All kernels. To import this module compiles them, or reads their machine code from the cache."""
+
+from streams.core.kernels.names import enter_names as enter_names
+from streams.core.kernels.names import find_names as find_names
+from streams.core.kernels.objects import mark_other_keys as mark_other_keys
+from streams.core.kernels.objects import scan as scan
+from streams.core.kernels.records import frame as frame

@@ -1,0 +1,210 @@
+"""Flat JSON objects to columns: the fields of many records at once, without a Python object each.
+
+The *strict subset* that is read here: one object, no white space, each field of the type at most once and
+no other, strings of ASCII without escapes, whole numbers of up to 18 digits, numbers as
+streams/core/kernels/decimals.py reads them, ``null`` where the field may be null, every value within
+its declared bounds. A record that is anything else is *slow*: nothing is said of it.
+
+The law (tests/properties/test_scan_laws.py): of any bytes, the scan says slow or gives exactly the
+fields that msgspec gives for the declared type.
+
+A type is described by ``names``, ``shape`` and ``bounds`` (streams/core/kernels/record_shape.py), which
+streams/core/formats/scalar_fields.py makes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.kernels.compiled import inlined, kernel
+from streams.core.kernels.decimals import read_double
+from streams.core.kernels.machine import load64
+from streams.core.kernels.record_shape import (
+    COLUMN,
+    HIGH,
+    KIND,
+    LOW,
+    MAY_LACK,
+    NAME_AT,
+    NAME_SIZE,
+    NULLABLE,
+    TEXT,
+    WHOLE,
+)
+from streams.core.kernels.texts import same, string_end
+
+WHOLE_DIGITS_MAX: Final = 18
+
+_U = np.uint64
+_BRACE, _END, _QUOTE, _COLON, _COMMA, _MINUS, _DIGIT_0, _DIGIT_9 = (
+    ord(sign) for sign in '{}":,-09'
+)
+_NULL = _U(int.from_bytes(b"null", "little"))
+_FOUR_BYTES = _U(0xFFFFFFFF)
+
+
+@inlined
+def _field_at(
+    buffer: NDArray[np.uint8],
+    at: int,
+    stop: int,
+    names: NDArray[np.uint8],
+    shape: NDArray[np.int64],
+    guess: int,
+) -> int:
+    """Which field's name, and its closing quote, stand at ``at``; -1: none's. ``guess`` is tried
+    first, then those behind it."""
+    for step in range(len(shape)):
+        field = guess + step
+        if field >= len(shape):
+            field -= len(shape)
+        size = shape[field, NAME_SIZE]
+        if at + size < stop and buffer[at + size] == _QUOTE:
+            if same(buffer, at, names, shape[field, NAME_AT], size):
+                return field
+    return -1
+
+
+@inlined
+def _read_whole(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
+    """The whole number at ``at``, and where it ends; -1 where it is not read."""
+    negative = buffer[at] == _MINUS
+    if negative:
+        at += 1
+    first, value = at, 0
+    while at < stop and at - first <= WHOLE_DIGITS_MAX and _DIGIT_0 <= buffer[at] <= _DIGIT_9:
+        value = value * 10 + int(buffer[at] - _DIGIT_0)
+        at += 1
+    digits = at - first
+    if digits == 0 or digits > WHOLE_DIGITS_MAX or (digits > 1 and buffer[first] == _DIGIT_0):
+        return -1, 0
+    return at, -value if negative else value
+
+
+@inlined
+def _read_object(
+    buffer: NDArray[np.uint8],
+    at: int,
+    stop: int,
+    row: int,
+    names: NDArray[np.uint8],
+    shape: NDArray[np.int64],
+    bounds: NDArray[np.float64],
+    text_at: NDArray[np.int64],
+    text_size: NDArray[np.int64],
+    wholes: NDArray[np.int64],
+    numbers: NDArray[np.float64],
+    absent: NDArray[np.bool_],
+) -> bool:
+    """Read one object into column ``row`` of the outputs; False: it is slow."""
+    if stop - at < 2 or buffer[at] != _BRACE:
+        return False
+    seen, field = 0, -1
+    while True:
+        at += 1
+        if at >= stop or buffer[at] != _QUOTE:
+            return False
+        field = _field_at(buffer, at + 1, stop, names, shape, field + 1)
+        if field < 0 or seen & (1 << field):
+            return False
+        seen |= 1 << field
+        at += shape[field, NAME_SIZE] + 2
+        if at + 1 >= stop or buffer[at] != _COLON:
+            return False
+        at += 1
+        kind, column = shape[field, KIND], shape[field, COLUMN]
+        low, high = shape[field, LOW], shape[field, HIGH]
+        absent[field, row] = False
+        if shape[field, NULLABLE] and load64(buffer, at) & _FOUR_BYTES == _NULL:
+            absent[field, row] = True
+            at += 4
+        elif kind == TEXT:
+            end = string_end(buffer, at + 1, stop) if buffer[at] == _QUOTE else -1
+            size = end - at - 1
+            if end < 0 or size < low or size > high:
+                return False
+            text_at[column, row] = at + 1
+            text_size[column, row] = size
+            at = end + 1
+        elif kind == WHOLE:
+            at, whole = _read_whole(buffer, at, stop)
+            if at < 0 or whole < low or whole > high:
+                return False
+            wholes[column, row] = whole
+        else:
+            at, number = read_double(buffer, at, stop)
+            if at < 0 or not bounds[field, 0] <= number <= bounds[field, 1]:
+                return False
+            numbers[column, row] = number
+        if at >= stop:
+            return False
+        if buffer[at] != _COMMA:
+            break
+    if buffer[at] != _END or at + 1 != stop:
+        return False
+    for other in range(len(shape)):
+        if not seen & (1 << other):
+            if not shape[other, MAY_LACK]:
+                return False
+            absent[other, row] = True
+    return True
+
+
+@kernel(
+    "int64(BYTES, int64[::1], int64[::1], BYTES, int64[:, ::1], float64[:, ::1], "
+    "int64[:, ::1], int64[:, ::1], int64[:, ::1], float64[:, ::1], boolean[:, ::1], boolean[::1])"
+)
+def scan(
+    buffer: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    names: NDArray[np.uint8],
+    shape: NDArray[np.int64],
+    bounds: NDArray[np.float64],
+    text_at: NDArray[np.int64],
+    text_size: NDArray[np.int64],
+    wholes: NDArray[np.int64],
+    numbers: NDArray[np.float64],
+    absent: NDArray[np.bool_],
+    slow: NDArray[np.bool_],
+) -> int:
+    """Read record i, the ``sizes[i]`` bytes at ``starts[i]``, into column i of the outputs, and set
+    ``slow[i]``, unless it is set: then the record is not looked at. How many are slow.
+
+    ``text_at``, ``text_size``: place of the text of each TEXT field. ``wholes``, ``numbers``: values of
+    the others. ``absent``: a row for each field, of all kinds; what is absent has no value elsewhere.
+    Outputs of slow records hold anything.
+    """
+    count = 0
+    for row in range(len(starts)):
+        at = starts[row]
+        if not slow[row]:
+            slow[row] = not _read_object(
+                buffer, at, at + sizes[row], row, names, shape, bounds,
+                text_at, text_size, wholes, numbers, absent,
+            )  # fmt: skip
+        if slow[row]:
+            count += 1
+    return count
+
+
+@kernel("void(BYTES, int64[::1], int64[::1], int64[::1], int64[::1], boolean[::1])")
+def mark_other_keys(
+    buffer: NDArray[np.uint8],
+    key_at: NDArray[np.int64],
+    key_size: NDArray[np.int64],
+    text_at: NDArray[np.int64],
+    text_size: NDArray[np.int64],
+    slow: NDArray[np.bool_],
+) -> None:
+    """Set ``slow`` of each record whose key is not the given text of it."""
+    for row in range(len(slow)):
+        if slow[row]:
+            continue
+        size = key_size[row]
+        slow[row] = size != text_size[row] or not same(
+            buffer, key_at[row], buffer, text_at[row], size
+        )

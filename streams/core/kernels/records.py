@@ -1,0 +1,88 @@
+"""Records of a Kafka batch to columns of places: where the key and the value of each lie.
+
+Record format v2, https://kafka.apache.org/documentation/#record, of a batch that is not compressed,
+or not any more. A batch with anything unusual in it is not read: a record with headers, a length that
+does not agree with what it counts, offsets that do not rise, a number of more than `VARINT_BYTES_MAX` bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.kernels.compiled import inlined, kernel
+
+VARINT_BYTES_MAX: Final = 8
+
+_U = np.uint64
+_ONE = _U(1)
+
+
+@inlined
+def _read_varint(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
+    """The zigzag number at ``at``, and where it ends; -1 where it does not end in time."""
+    word, shift = _U(0), _U(0)
+    for _ in range(VARINT_BYTES_MAX):
+        if at >= stop:
+            return -1, 0
+        byte = _U(buffer[at])
+        at += 1
+        word |= (byte & _U(127)) << shift
+        if byte < _U(128):
+            return at, int(np.int64(word >> _ONE) ^ -np.int64(word & _ONE))
+        shift += _U(7)
+    return -1, 0
+
+
+@kernel(
+    "boolean(BYTES, int64, int64, int64, int64, int64[::1], int64[::1], "
+    "int64[::1], int64[::1], int64[::1], int64[::1])"
+)
+def frame(
+    buffer: NDArray[np.uint8],
+    at: int,
+    stop: int,
+    base_offset: int,
+    base_ms: int,
+    offsets: NDArray[np.int64],
+    timestamps: NDArray[np.int64],
+    key_at: NDArray[np.int64],
+    key_size: NDArray[np.int64],
+    value_at: NDArray[np.int64],
+    value_size: NDArray[np.int64],
+) -> bool:
+    """Read as many records as the outputs have rows, from ``at`` to exactly ``stop``. A size of -1:
+    there is no key, or no value. False: the batch is unusual, and the outputs hold anything."""
+    for row in range(len(offsets)):
+        at, size = _read_varint(buffer, at, stop)
+        end = at + size
+        if at < 0 or size < 0 or end > stop:
+            return False
+        at, delta_ms = _read_varint(buffer, at + 1, end)  # behind the attributes: none is in use
+        if at < 0:
+            return False
+        timestamps[row] = base_ms + delta_ms
+        at, delta = _read_varint(buffer, at, end)
+        if at < 0:
+            return False
+        offsets[row] = base_offset + delta
+        if row > 0 and offsets[row] <= offsets[row - 1]:
+            return False
+        at, size = _read_varint(buffer, at, end)
+        if at < 0 or size < -1 or size > end - at:
+            return False
+        key_at[row] = at
+        key_size[row] = size
+        at += max(size, 0)
+        at, size = _read_varint(buffer, at, end)
+        if at < 0 or size < -1 or size > end - at:
+            return False
+        value_at[row] = at
+        value_size[row] = size
+        at += max(size, 0)
+        at, headers = _read_varint(buffer, at, end)
+        if at != end or headers != 0:
+            return False
+    return at == stop

@@ -1,0 +1,144 @@
+"""The good events of a scanned batch: their fields as columns, and the events themselves if asked for.
+
+`ScannedFields` holds what the scanner found, and what `decode` made of the records that it could not
+judge. `ScannedEvents` makes an event of a record each time it is asked for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.formats.scalar_fields import ScalarFields
+from streams.core.kernels.record_shape import COLUMN, KIND, NUMBER, TEXT, WHOLE
+from streams.core.records.text_spans import TextSpans, joined
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScannedFields:
+    """Outputs of the kernel `scan` over ``buffer``; ``rows``: which of their columns count, in order;
+    None: all."""
+
+    table: ScalarFields
+    buffer: NDArray[np.uint8]
+    text_at: NDArray[np.int64]
+    text_size: NDArray[np.int64]
+    whole_values: NDArray[np.int64]
+    number_values: NDArray[np.float64]
+    absent: NDArray[np.bool_]
+    rows: Rows | None = None
+
+    @classmethod
+    def empty(cls, table: ScalarFields, buffer: NDArray[np.uint8], records: int) -> ScannedFields:
+        """Room for so many records."""
+        texts, wholes, numbers = map(table.count, (TEXT, WHOLE, NUMBER))
+        return cls(
+            table,
+            buffer,
+            np.empty((texts, records), np.int64),
+            np.empty((texts, records), np.int64),
+            np.empty((wholes, records), np.int64),
+            np.empty((numbers, records), np.float64),
+            np.empty((len(table.shape), records), np.bool_),
+        )
+
+    def take(self, rows: Rows) -> ScannedFields:
+        """Only some, by their index among those that count."""
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+    def texts(self, name: str) -> TextSpans:
+        """A field of text."""
+        place = self.table.places[name]
+        column = self.table.shape[place, COLUMN]
+        absent = self._counting(self.absent[place])
+        at, size = self._counting(self.text_at[column]), self._counting(self.text_size[column])
+        return TextSpans(self.buffer, at, size, absent if absent.any() else None)
+
+    def wholes(self, name: str) -> NDArray[np.int64]:
+        """A field of whole numbers, of which none is absent."""
+        column: NDArray[np.int64] = self.whole_values[
+            self.table.shape[self.table.places[name], COLUMN]
+        ]
+        return self._counting(column)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A field of numbers, of which none is absent."""
+        column: NDArray[np.float64] = self.number_values[
+            self.table.shape[self.table.places[name], COLUMN]
+        ]
+        return self._counting(column)
+
+    def lacking(self, name: str) -> NDArray[np.bool_]:
+        """Which events have None there."""
+        return self._counting(self.absent[self.table.places[name]])
+
+    def _counting(self, column: NDArray[Any]) -> NDArray[Any]:
+        return column if self.rows is None else column[self.rows]
+
+    def with_events(self, rows: Rows, events: Sequence[Any]) -> ScannedFields:
+        """With the fields of ``events`` as those of the records ``rows``. Raises OverflowError for a
+        whole number beyond 64 bits."""
+        texts: list[bytes] = []
+        places: list[tuple[int, int]] = []
+        for row, event in zip(rows.tolist(), events, strict=True):
+            for name, place in self.table.places.items():
+                value, column = getattr(event, name), self.table.shape[place, COLUMN]
+                self.absent[place, row] = value is None
+                if value is None:
+                    continue
+                kind = self.table.shape[place, KIND]
+                if kind == TEXT:
+                    texts.append(value.encode())
+                    places.append((int(column), row))
+                elif kind == WHOLE:
+                    self.whole_values[column, row] = value
+                else:
+                    self.number_values[column, row] = value
+        if not texts:
+            return self
+        added = joined(texts)
+        columns, at = np.array(places, np.intp).T
+        self.text_at[columns, at] = len(self.buffer) + added.at
+        self.text_size[columns, at] = added.size
+        return replace(self, buffer=np.concatenate([self.buffer, added.buffer]))
+
+
+class ScannedEvents(Sequence[Any]):
+    """``values`` are those of all records of the batch, ``rows`` the good ones among them (None: all).
+    ``known``: events of records that were decoded before, by row."""
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], Any],
+        values: Sequence[bytes | None],
+        rows: Rows | None,
+        known: Mapping[int, Any],
+    ) -> None:
+        self._decode = decode
+        self._values = values
+        self._rows = rows
+        self._known = known
+
+    def __len__(self) -> int:
+        return len(self._values) if self._rows is None else len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = range(len(self))[index] if self._rows is None else int(self._rows[index])
+        return self._known[row] if row in self._known else self._decode(self._values[row] or b"")
+
+    def take(self, rows: Rows) -> ScannedEvents:
+        """Only some, by their index among the good ones."""
+        kept = rows if self._rows is None else self._rows[rows]
+        return ScannedEvents(self._decode, self._values, kept, self._known)

@@ -1,0 +1,122 @@
+"""Kernels: loaded once, from a cache, or not at all; columns that have no Python object each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from agents.app import MODEL_METRICS
+from streams.core import kernels
+from streams.core.kernels import compiled
+from streams.core.kernels.records import frame
+from streams.core.records.text_spans import joined
+from streams.engine.app.app import App
+from streams.engine.decode.scanning import Scanner
+from streams.engine.windows.names import NameCodes
+from tests.properties.scan_bodies import READINGS, Reading
+
+compiled_only = pytest.mark.skipif(kernels.active is None, reason="numba or its use is off")
+
+
+def _python(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout.strip()
+
+
+@compiled_only
+def test_where_the_package_cannot_be_written_the_cache_is_copied_and_removed():
+    """An image is read-only; compiling at each start would cost it seconds."""
+    found = _python(
+        "import tempfile\n"
+        "made = tempfile.TemporaryFile\n"
+        "def refuse(dir):\n"
+        "    if '__pycache__' in str(dir): raise PermissionError\n"
+        "    return made(dir=dir)\n"
+        "tempfile.TemporaryFile = refuse\n"
+        "from streams import kernels\n"
+        "print(repr(kernels.load()), end=' ')\n"
+        "from streams.core.kernels import compiled, objects\n"
+        "print(compiled._CACHE.exists(), compiled._CACHE.name[:12], end=' ')\n"
+        "print(sum(objects.scan.stats.cache_hits.values()))"
+    )
+    assert found == "'' False dia-kernels- 1"
+
+
+def test_without_numba_a_worker_says_so_and_does_without():
+    """Wheels of numba come later than a new Python."""
+    found = _python(
+        "import sys; sys.modules['numba'] = None\n"
+        "from streams import kernels\n"
+        "print(kernels.load(), '|', kernels.active)"
+    )
+    assert "numba cannot be imported" in found
+    assert found.endswith("| None")
+
+
+def test_off_means_off():
+    """An operator who suspects a kernel needs a switch."""
+    found = _python(
+        "import sys\n"
+        "from streams import kernels\n"
+        "print(kernels.load('off'), kernels.active, 'numba' in sys.modules)"
+    )
+    assert found == "DIA_KERNELS=off None False"
+
+
+@compiled_only
+def test_a_topic_is_scanned_only_where_the_scanner_reads_all_of_it():
+    """Needs, other codecs and fields that are no scalars are for `decode` alone."""
+    assert Scanner.of(MODEL_METRICS) is not None
+    assert Scanner.of(READINGS) is not None
+    for options in (
+        {"versions": {1: dict[str, int]}},
+        {"versions": {1: Reading}, "time_field": "level"},
+        {"versions": {1: Reading}, "key_field": "note"},
+        {"versions": {1: Reading, 2: Reading}, "upcasters": {1: lambda event: event}},
+    ):
+        topic = App("others").topic("t", schema="t", partitions=1, **options)
+        assert Scanner.of(topic) is None
+
+
+@compiled_only
+def test_names_keep_their_codes_however_they_are_asked_for():
+    """A code that changed would fold one tenant into another."""
+    codes = NameCodes("tenant")
+    names = [f"tenant-{i}" for i in range(5000)] + ["é", "x" * 128, ""]
+    spans = joined([name.encode() for name in names])
+    assert codes.codes(spans.take(np.arange(3))).tolist() == [0, 1, 2]
+    assert codes.codes(names).tolist() == [*range(len(names))]
+    assert codes.codes(spans).tolist() == [*range(len(names))]
+    assert codes.codes(spans.take(np.arange(0, 5000, 7))).tolist() == [*range(0, 5000, 7)]
+
+
+def _frame(reader, data: bytes, count: int) -> tuple[bool, list[list[int]]]:
+    columns = np.zeros((6, count), np.int64)
+    buffer = np.frombuffer(data + bytes(300), np.uint8)
+    return bool(reader(buffer, 0, len(data), 100, 5, *columns)), columns.tolist()
+
+
+def test_records_that_do_not_add_up_are_not_framed():
+    """Lengths are the producer's: none is believed. Compiled and interpreted say the same."""
+    good = bytes([16, 0, 0, 0, 2, 65, 2, 66, 0])
+    for data, count, framed in (
+        (good, 1, True),
+        (good + bytes([12, 0, 0, 2, 1, 0, 0]), 2, True),  # no key, an empty value
+        (good + good, 2, False),  # offsets do not rise
+        (good, 2, False),
+        (good + b"\0", 1, False),
+        (good[:-1], 1, False),
+        (bytes([16, 0, 0, 0, 2, 65, 2, 66, 2]), 1, False),  # headers
+        (bytes([16, 0, 0, 0, 2, 65, 200, 66, 0]), 1, False),
+        (bytes([16, 0, 0, 0, 3, 65, 2, 66, 0]), 1, False),
+        (b"\x80" * 9, 1, False),
+        (b"", 1, False),
+    ):
+        found = [_frame(reader, data, count) for reader in (frame, compiled.twin(frame))]
+        assert [answer for answer, _ in found] == [framed, framed], data
+        assert not framed or found[0] == found[1]
