@@ -14,6 +14,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from contextlib import suppress
 from importlib import import_module
 
@@ -38,7 +39,8 @@ def main() -> None:
     for name in NEEDED:
         import_module(name)
     cli.build()
-    kernels.load()  # the worker that it becomes reads the setting
+    # Beside the wait: a worker that is needed before has them loaded by then, or waits for them.
+    threading.Thread(target=kernels.prepare, daemon=True).start()
     _import_app(sys.argv[1])
     line = sys.stdin.readline()
     if not line:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,34 +65,23 @@ class RecordBatch:
         """Its first ``count`` records, up to the offset of the next one."""
         if count == len(self):
             return self
-        return RecordBatch(
-            self.tp,
-            self.start,
-            self.offsets[count],
-            self.offsets[:count],
-            self.timestamps[:count],
-            self.keys[:count],
-            self.values[:count],
-            self.headers[:count],
-            append_times=self.append_times,
-            first_epoch=self.first_epoch,
-            continued=self.continued,
-        )
+        return self._chosen(range(count), self.offsets[count])
 
     def take(self, rows: Sequence[int]) -> RecordBatch:
         """Some of its records, by index, as a batch from the same ``start`` to the same ``end``."""
-        return RecordBatch(
-            self.tp,
-            self.start,
-            self.end,
-            [self.offsets[row] for row in rows],
-            [self.timestamps[row] for row in rows],
-            [self.keys[row] for row in rows],
-            [self.values[row] for row in rows],
-            [self.headers[row] for row in rows],
-            append_times=self.append_times,
-            continued=self.continued,
+        return self._chosen(rows, self.end)
+
+    def _chosen(self, rows: Sequence[int], end: int) -> RecordBatch:
+        columns: tuple[list[Any], ...] = (
+            self.offsets, self.timestamps, self.keys, self.values, self.headers,
+        )  # fmt: skip
+        offsets, timestamps, keys, values, found = (
+            [column[row] for row in rows] for column in columns
         )
+        chosen = RecordBatch(self.tp, self.start, end, offsets, timestamps, keys, values, found)
+        chosen.append_times, chosen.continued = self.append_times, self.continued
+        chosen.first_epoch = self.first_epoch
+        return chosen
 
     def last(self) -> tuple[int, int]:
         """Offset and timestamp of its last record."""

@@ -19,7 +19,7 @@ active: ModuleType | None = None
 
 
 def load(mode: str = "on") -> str:
-    """Compile the kernels, or read them from the cache, and use them from here on.
+    """Use the kernels from here on, or, with ``mode`` "off", none.
 
     ``mode`` is the setting ``DIA_KERNELS``. Returns why the numpy path serves; "" where kernels do.
     Whatever numba cannot do on this machine, the worker does without.
@@ -28,13 +28,21 @@ def load(mode: str = "on") -> str:
     active = None
     if mode == "off":
         return "DIA_KERNELS=off"
+    if why := prepare():
+        return why
+    active = import_module("streams.core.kernels.loops")
+    return ""
+
+
+def prepare() -> str:
+    """Compile the kernels, or read them from the cache, for a later `load`. Returns why that cannot be;
+    "" where it is done."""
     try:
         compiled = import_module("streams.core.kernels.compiled")
         if not compiled.AVAILABLE:
             return str(compiled.WHY_NOT)
-        loops = import_module("streams.core.kernels.loops")
+        import_module("streams.core.kernels.loops")
         compiled.loaded()
     except Exception as error:  # noqa: BLE001 - numba has no exception of its own for all
         return f"numba cannot compile here: {type(error).__name__} {error}"[:500]
-    active = loops
     return ""

@@ -1,7 +1,12 @@
 """All kernels. To import this module compiles them, or reads their machine code from the cache."""
 
+from streams.core.kernels.identities import admit as admit
 from streams.core.kernels.names import enter_names as enter_names
 from streams.core.kernels.names import find_names as find_names
 from streams.core.kernels.objects import mark_other_keys as mark_other_keys
 from streams.core.kernels.objects import scan as scan
 from streams.core.kernels.records import frame as frame
+from streams.core.kernels.series import enter_rows as enter_rows
+from streams.core.kernels.series import find_series as find_series
+from streams.core.kernels.series import find_windows as find_windows
+from streams.core.kernels.windows import accumulate as accumulate

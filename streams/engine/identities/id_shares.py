@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.engine.state.shares import Shares
+from streams.engine.state.shares import Shares, room
 
 SLICES: Final = 32
 """Slices of a TTL: an id counts for up to so much of the TTL longer than it is remembered."""
@@ -42,6 +42,41 @@ class IdShares:
         self._shares = Shares(bound, quota)
         self._slice_ms = max(1, ttl_ms // SLICES)
         self._slices: deque[_Slice] = deque()
+        self._waiting = np.zeros(0, np.int64)
+        """by code of ``_waiting_names``, ids of ``_waiting_slice`` that are not counted yet"""
+        self._waiting_total = 0
+        self._waiting_names: Sequence[str] = ()
+        self._waiting_slice: _Slice | None = None
+
+    def suffice(self, count: int, alive: int) -> bool:
+        """Whether ``count`` more ids are within the share of each tenant, whosever they are: where there
+        is no quota and so much of the bound is free that nobody need be looked at."""
+        shares = self._shares
+        return not shares.quota and room(shares.bound, 0, alive + count, alive) >= count
+
+    def take_all(
+        self, codes: NDArray[np.int64], names: Sequence[str], alive: int, at_ms: int
+    ) -> None:
+        """Count events that `suffice` said are within the shares, as `take` does; tenants are looked up
+        when a share is next asked for."""
+        self._shares.unowned += alive - self._shares.total - self._waiting_total
+        current = self._slice(at_ms)
+        if names is not self._waiting_names or current is not self._waiting_slice:
+            self._settle()
+            self._waiting_names, self._waiting_slice = names, current
+        counts = np.bincount(codes, minlength=len(self._waiting))
+        counts[: len(self._waiting)] += self._waiting
+        self._waiting = counts
+        self._waiting_total += len(codes)
+
+    def _settle(self) -> None:
+        """Count what waits for its tenants."""
+        if self._waiting_total and self._waiting_slice is not None:
+            for code in np.flatnonzero(self._waiting).tolist():
+                tenant, count = self._waiting_names[code], int(self._waiting[code])
+                self._shares.take(tenant, count)
+                self._waiting_slice.counts[tenant] += count
+        self._waiting, self._waiting_total = np.zeros(0, np.int64), 0
 
     def take(
         self, fresh: NDArray[np.intp], owners: Owners, alive: int, at_ms: int
@@ -51,6 +86,7 @@ class IdShares:
 
         ``alive`` ids are remembered before them; ``at_ms`` is the log time of the last one.
         """
+        self._settle()
         shares, counts = self._shares, np.bincount(owners.codes[fresh])
         shares.unowned += alive - shares.total
         current = self._slice(at_ms)
@@ -74,6 +110,8 @@ class IdShares:
 
     def forget(self, horizon_ms: int) -> None:
         """What lies before the horizon in log time is not remembered any more."""
+        if self._slices and self._slices[0].latest_ms < horizon_ms:
+            self._settle()
         while self._slices and self._slices[0].latest_ms < horizon_ms:
             for tenant, count in self._slices.popleft().counts.items():
                 self._shares.give_back(tenant, count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core import kernels
 from streams.engine.identities.id_rows import HI, LO, LOG, IdRows, empty
 from streams.engine.state.row_table import RowTable
 
@@ -44,14 +45,44 @@ class RecentIds:
 
         return self._table.find(np.ascontiguousarray(needles[:, HI]), meant)
 
+    def judge(
+        self,
+        records: IdRows,
+        horizon_ms: NDArray[np.int64],
+        older: tuple[IdRows, NDArray[np.bool_]],
+        ttl_ms: int,
+        verdicts: NDArray[np.int8],
+    ) -> int:
+        """Judge records in log order by the kernel (streams/core/kernels/identities.py), and add the fresh
+        ones. How many were judged: of those behind them, nothing is known."""
+        loops = kernels.active
+        assert loops is not None, "records are judged in order where kernels are loaded"
+        self._have_room(len(records))
+        first = self._used
+        places = self._table.with_room(len(records))
+        judged, self._used, entered = loops.admit(
+            places, self._rows, first, records, horizon_ms, *older, ttl_ms, verdicts
+        )
+        self._table.entered(entered)
+        if self._used > first:
+            self.latest_ms = max(self.latest_ms, int(self._rows[self._used - 1, LOG]))
+        return int(judged)
+
+    def since(self, first: int) -> IdRows:
+        """Rows from the one at index ``first`` on."""
+        return self._rows[first : self._used]
+
+    def _have_room(self, count: int) -> None:
+        if self._used + count > len(self._rows):
+            grown = empty(max(2 * len(self._rows), self._used + count))
+            grown[: self._used] = self._rows[: self._used]
+            self._rows = grown
+
     def append(self, fresh: IdRows, counts: NDArray[np.intp], known: NDArray[np.int64]) -> None:
         """Add rows in log order. ``counts`` are the indexes of those that count, one for each
         event; ``known`` is the row, from `find`, that each of those takes the place of, or -1."""
+        self._have_room(len(fresh))
         first, self._used = self._used, self._used + len(fresh)
-        if self._used > len(self._rows):
-            grown = empty(max(2 * len(self._rows), self._used))
-            grown[:first] = self._rows[:first]
-            self._rows = grown
         self._rows[first : self._used] = fresh
         if len(fresh):
             self.latest_ms = max(self.latest_ms, int(fresh[-1, LOG]))

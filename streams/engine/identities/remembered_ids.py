@@ -72,15 +72,21 @@ class RememberedIds:
         known = np.zeros_like(needles)
         there = np.zeros(len(needles), np.bool_)
         place = self._recent.find(needles)
-        for part in (self._recent, *self._closing):
-            rows = place if part is self._recent else part.find(needles)
+        found = np.flatnonzero(place >= 0)
+        _keep_latest(known, there, found, self._recent.rows[place[found]])
+        self._find_older(needles, known, there)
+        return known, there, place
+
+    def _find_older(self, needles: IdRows, known: IdRows, there: NDArray[np.bool_]) -> None:
+        """Enter what is found outside the recent rows, where nothing later is known."""
+        for part in self._closing:
+            rows = part.find(needles)
             found = np.flatnonzero(rows >= 0)
             _keep_latest(known, there, found, part.rows[rows[found]])
         if self._runs:
             bits = masks(needles[:, LO])
             for run in self._runs:
                 _keep_latest(known, there, *self._ask(run, needles, bits))
-        return known, there, place
 
     def _ask(
         self, run: IdRun, needles: IdRows, bits: NDArray[np.uint64]
@@ -91,6 +97,25 @@ class RememberedIds:
             # The entries it was made of are in the store: the next start makes it anew.
             self._files.remove(run.name)
             raise
+
+    def judge(
+        self,
+        records: IdRows,
+        horizon_ms: NDArray[np.int64],
+        ttl_ms: int,
+        verdicts: NDArray[np.int8],
+    ) -> IdRows:
+        """Judge records one after the other, and remember the fresh ones, whose rows are returned.
+        Verdicts below 0 are not judged, nor is any behind one. Raises `StoreUnusable`."""
+        older, there = (
+            np.zeros((len(records), records.shape[1]), np.uint64),
+            np.zeros(len(records), np.bool_),
+        )
+        self._find_older(records, older, there)
+        first = len(self._recent)
+        judged = self._recent.judge(records, horizon_ms, (older, there), ttl_ms, verdicts)
+        verdicts[judged:] = -1
+        return self._recent.since(first)
 
     # --- growing -----------------------------------------------------------------------------
 

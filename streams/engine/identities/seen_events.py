@@ -21,6 +21,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core import kernels
 from streams.core.derived_files import Files
 from streams.engine.identities.id_rows import (
     APPEND,
@@ -109,6 +110,33 @@ class SeenEvents:
         owners = owners or Owners(np.zeros(count, np.int64), ("",))
         times = append_ms.view(np.uint64), log.at_ms.view(np.uint64)
         rows = np.stack([hi, lo, payload, *times], axis=1)
+        verdicts = np.full(count, -1, np.int8)
+        if kernels.active is not None and self._shares.suffice(count, len(self)):
+            self._admit_in_order(rows, log, owners, verdicts)
+        rest = np.flatnonzero(verdicts < 0)
+        if len(rest):
+            its = LogTimes(*(column[rest] for column in log))
+            its_owners = Owners(owners.codes[rest], owners.names)
+            verdicts[rest] = self._admit_together(rows[rest], its, its_owners)
+        self._horizon_ms = int(log.horizon_ms[-1])
+        self._ids.step(count)
+        return verdicts
+
+    def _admit_in_order(
+        self, rows: IdRows, log: LogTimes, owners: Owners, verdicts: NDArray[np.int8]
+    ) -> None:
+        """Judge by the kernel, where every tenant may bring what it brings. A verdict that it does not
+        come to stays -1."""
+        alive = len(self)
+        fresh = self._ids.judge(rows, log.horizon_ms, self._ttl_ms, verdicts)
+        if len(fresh):
+            codes = owners.codes[verdicts == Verdict.FRESH]
+            self._shares.take_all(codes, owners.names, alive, int(log.at_ms[-1]))
+            self._pending.append(fresh)
+
+    def _admit_together(self, rows: IdRows, log: LogTimes, owners: Owners) -> NDArray[np.int8]:
+        """Judge all at once, as columns."""
+        count = len(rows)
         order = by_event(rows)
         ordered = rows[order]
         starts = event_starts(ordered)
@@ -132,8 +160,6 @@ class SeenEvents:
             counting = (np.cumsum(fresh) - 1)[order[last]]
             self._ids.append(rows[fresh], counting, place[event[last]])
             self._pending.append(rows[fresh])
-        self._horizon_ms = int(log.horizon_ms[-1])
-        self._ids.step(count)
         return verdicts
 
     # --- state (Table) -----------------------------------------------------------------------

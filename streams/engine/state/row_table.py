@@ -15,17 +15,17 @@ O(n (PROBES_MAX + log rows)) whatever its hashes are, but for those that agree i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core import kernels
+from streams.core.kernels.row_places import PROBES_MAX
 from streams.engine.state.runs import ragged
 
 Meant = Callable[[NDArray[np.int64], NDArray[np.intp]], NDArray[np.bool_]]
 """Whether each of these rows is what the needle at that index asks for (parallel arrays)."""
 
-PROBES_MAX: Final = 64
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _TAG_SHIFT = np.uint64(32)
@@ -59,6 +59,21 @@ class RowTable:
     @property
     def bytes_used(self) -> int:
         return self._places.nbytes + self._beyond.nbytes
+
+    @property
+    def places(self) -> NDArray[np.uint64]:
+        """Where a kernel looks for rows."""
+        return self._places
+
+    def with_room(self, count: int) -> NDArray[np.uint64]:
+        """The places, of which so many more may be taken: for a kernel, that says `entered` then."""
+        if 4 * (self._used + count) > 3 * len(self._places):
+            self._grow(count)
+        return self._places
+
+    def entered(self, count: int) -> None:
+        """So many entries have come into the places."""
+        self._used += count
 
     def find(self, hashes: NDArray[np.uint64], meant: Meant) -> NDArray[np.int64]:
         """The row of each needle, -1 where there is none."""
@@ -129,6 +144,10 @@ class RowTable:
         return (hashes >> np.uint64(64 - self._bits)).astype(np.intp)
 
     def _enter(self, entries: NDArray[np.uint64]) -> None:
+        if kernels.active is not None:
+            entries = entries[kernels.active.enter_rows(self._places, entries) :]
+            if not len(entries):
+                return
         at = self._home(entries)
         for _ in range(PROBES_MAX):
             if not len(entries):
@@ -141,9 +160,9 @@ class RowTable:
         entries = np.sort(entries)
         self._beyond = np.insert(self._beyond, np.searchsorted(self._beyond, entries), entries)
 
-    def _grow(self) -> None:
+    def _grow(self, more: int = 0) -> None:
         entries = np.concatenate([self._places[self._places != 0], self._beyond])
-        self._bits = max(self._bits, (2 * self._used - 1).bit_length())
+        self._bits = max(self._bits, (2 * (self._used + more) - 1).bit_length())
         self._places = np.zeros(1 << self._bits, np.uint64)
         self._beyond = np.empty(0, np.uint64)
         self._enter(entries)

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core import kernels
 from streams.engine.state.row_table import RowTable, mixed
 from streams.engine.state.runs import run_starts
 from streams.engine.state.table import ShardOf
@@ -65,6 +66,10 @@ class _Generation:
 
     def find(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row of each key, -1 where it is not known."""
+        if kernels.active is not None:
+            rows = np.empty(len(keys), np.int64)
+            if kernels.active.find_series(self._table.places, keys, self._keys, rows):
+                return rows
         return self._table.find(mixed(keys), lambda rows, index: self._keys[rows] == keys[index])
 
     def shard(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core import kernels
 from streams.core.errors import OffsetLimit, StateLimit
+from streams.core.kernels.window_sums import SUMS
 from streams.core.records.event_fields import Texts
 from streams.core.records.text_spans import TextSpans
 from streams.core.rows.built_in_tables import OFFSET_END, WindowRows, WindowTable, version_of
@@ -40,7 +42,7 @@ _DAY_MS = 86_400_000
 _NAMES_SLACK = 100_000
 _NAMES_STEP = 32
 _PURGE_SLACK = 10_000
-_SLOT_BYTES = 220
+_SLOT_BYTES = 228
 """Columns and queue entry of one live window, with the room that columns grow into, measured."""
 
 _SERIES = SeriesQuota(2_000_000)
@@ -170,15 +172,41 @@ class MinuteWindows:
             )
         minutes = ts_ms // MINUTE_MS
         slots = self._lookup.slots(keys, minutes, self._hold_if_late, self._begin)
+        self._sketch.append(pack(self._columns.serial[slots], sketch_codes(values)))
+        records = (slots, ts_ms, values, offsets, append_ms)
+        loops = kernels.active
+        touched = self._add(loops, *records) if loops is not None else self._add_groups(*records)
+        self._log.mark(touched)
+        self._queues.changed(touched)
+
+    def _add(
+        self, loops: Any, slots: NDArray[np.int64], *records: NDArray[Any]
+    ) -> NDArray[np.int64]:
+        """Add records, parallel columns as `fold` takes them, to the states in their slots; which slots
+        that are, ascending."""
+        c, touched = self._columns, np.empty(len(slots), np.int64)
+        count = loops.accumulate(
+            slots, *records, self._epoch, c.inc, c.ver, c.n, c.s1, c.pivot, c.d1, c.d2, c.lo, c.hi,
+            c.lv, c.lt, c.since_ms, c.group, touched, np.zeros((len(slots), SUMS)),
+        )  # fmt: skip
+        return np.sort(touched[:count])
+
+    def _add_groups(
+        self,
+        slots: NDArray[np.int64],
+        ts_ms: NDArray[np.int64],
+        values: NDArray[np.float64],
+        offsets: NDArray[np.int64],
+        append_ms: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The same by numpy."""
         order = np.lexsort((ts_ms, slots))
         ordered = slots[order]
         first = run_starts(ordered)
         touched = ordered[first]
         self._accumulate(touched, first, order, ts_ms, values)
         self._stamp(touched, first, offsets[order], append_ms[order])
-        self._sketch.append(pack(self._columns.serial[slots], sketch_codes(values)))
-        self._log.mark(touched)
-        self._queues.changed(touched)
+        return touched
 
     def _accumulate(
         self,
@@ -193,13 +221,13 @@ class MinuteWindows:
         v, t = values[order], ts_ms[order]
         end = np.r_[first[1:], len(order)]
         new = c.n[touched] == 0
-        c.pivot[touched[new]] = v[first[new]]
+        c.pivot[touched[new]] = values[np.minimum.reduceat(order, first)[new]]
         c.n[touched] += end - first
-        c.s1[touched] += np.add.reduceat(v, first)
+        c.s1[touched] += _sums(v, first)
         # Sums of squares about zero would cancel: a mean of 1e9 leaves no digit of a deviation of 1.
         deviation = v - np.repeat(c.pivot[touched], end - first)
-        c.d1[touched] += np.add.reduceat(deviation, first)
-        c.d2[touched] += np.add.reduceat(deviation * deviation, first)
+        c.d1[touched] += _sums(deviation, first)
+        c.d2[touched] += _sums(deviation * deviation, first)
         c.lo[touched] = np.minimum(c.lo[touched], np.minimum.reduceat(v, first))
         c.hi[touched] = np.maximum(c.hi[touched], np.maximum.reduceat(v, first))
         # Rows of a group are ordered by time, ties by offset: the last one is the latest.
@@ -428,6 +456,11 @@ class MinuteWindows:
         self._series.renumber(keys[len(live) :])
         self._room_after_purge = self.names.room()
         self._released_since_names = 0
+
+
+def _sums(values: NDArray[np.float64], first: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The sum of each group, rounded once: that of the kernel, which keeps what rounding takes away."""
+    return np.add.reduceat(values.astype(np.longdouble), first).astype(np.float64)
 
 
 def _strings(texts: Texts) -> Sequence[str]:

@@ -35,6 +35,7 @@ _COLUMNS: tuple[tuple[str, DTypeLike, float], ...] = (
     ("dirty", np.bool_, 0),  # changed since the last delta
     ("closed", np.bool_, 0),
     ("waiting", np.bool_, 0),  # stands in an emission queue
+    ("group", np.int64, -1),  # scratch of the kernel that folds
 )
 
 
@@ -64,6 +65,7 @@ class WindowColumns:
     dirty: NDArray[np.bool_]
     closed: NDArray[np.bool_]
     waiting: NDArray[np.bool_]
+    group: NDArray[np.int64]
 
     def __init__(self, capacity: int = 1024) -> None:
         self._free = np.empty(0, np.int64)

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core import kernels
 from streams.engine.state.row_table import RowTable, mixed
 from streams.engine.state.runs import run_starts
 from streams.engine.windows.window_columns import WindowColumns
@@ -117,23 +118,32 @@ class WindowLookup:
     def _slots_of(
         self, window: Window, keys: NDArray[np.int64], opened: Opened
     ) -> NDArray[np.int64]:
-        c = self._columns
+        if len(window.table) > 2 * window.live + _STALE_SLACK:
+            # States of a minute that were closed early, for want of memory, again and again.
+            window.table = self._table(self.slots_of(window))
+        slots = self._found(window, keys)
+        missing = np.flatnonzero(slots < 0)
+        if len(missing):
+            new_keys, place = np.unique(keys[missing], return_inverse=True)
+            new_slots = self._columns.begin(len(new_keys))
+            opened(window, new_slots, new_keys)
+            window.live += len(new_slots)
+            window.table.add(mixed(new_keys), new_slots)
+            slots[missing] = new_slots[place]
+        return slots
+
+    def _found(self, window: Window, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The slot of each series in this minute, -1 where it has none."""
+        c, table = self._columns, window.table
+        if kernels.active is not None:
+            slots = np.empty(len(keys), np.int64)
+            columns = (c.key, c.minute, c.serial)
+            if kernels.active.find_windows(table.places, keys, window.minute, *columns, slots):
+                return slots
 
         def meant(slots: NDArray[np.int64], index: NDArray[np.intp]) -> NDArray[np.bool_]:
             same: NDArray[np.bool_] = c.key[slots] == keys[index]
             same &= (c.minute[slots] == window.minute) & (c.serial[slots] >= 0)
             return same
 
-        if len(window.table) > 2 * window.live + _STALE_SLACK:
-            # States of a minute that were closed early, for want of memory, again and again.
-            window.table = self._table(self.slots_of(window))
-        slots = window.table.find(mixed(keys), meant)
-        missing = np.flatnonzero(slots < 0)
-        if len(missing):
-            new_keys, place = np.unique(keys[missing], return_inverse=True)
-            new_slots = c.begin(len(new_keys))
-            opened(window, new_slots, new_keys)
-            window.live += len(new_slots)
-            window.table.add(mixed(new_keys), new_slots)
-            slots[missing] = new_slots[place]
-        return slots
+        return table.find(mixed(keys), meant)

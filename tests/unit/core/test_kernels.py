@@ -38,7 +38,7 @@ def test_where_the_package_cannot_be_written_the_cache_is_copied_and_removed():
         "    if '__pycache__' in str(dir): raise PermissionError\n"
         "    return made(dir=dir)\n"
         "tempfile.TemporaryFile = refuse\n"
-        "from streams import kernels\n"
+        "from streams.core import kernels\n"
         "print(repr(kernels.load()), end=' ')\n"
         "from streams.core.kernels import compiled, objects\n"
         "print(compiled._CACHE.exists(), compiled._CACHE.name[:12], end=' ')\n"
@@ -51,7 +51,7 @@ def test_without_numba_a_worker_says_so_and_does_without():
     """Wheels of numba come later than a new Python."""
     found = _python(
         "import sys; sys.modules['numba'] = None\n"
-        "from streams import kernels\n"
+        "from streams.core import kernels\n"
         "print(kernels.load(), '|', kernels.active)"
     )
     assert "numba cannot be imported" in found
@@ -62,7 +62,7 @@ def test_off_means_off():
     """An operator who suspects a kernel needs a switch."""
     found = _python(
         "import sys\n"
-        "from streams import kernels\n"
+        "from streams.core import kernels\n"
         "print(kernels.load('off'), kernels.active, 'numba' in sys.modules)"
     )
     assert found == "DIA_KERNELS=off None False"

@@ -1,0 +1,100 @@
+"""Rows found by their series key: the hash table of streams/engine/state/row_table.py, asked for keys.
+
+Hashes of keys are those of `row_table.mixed`. Where more than `PROBES_MAX` places would have to be
+looked at, the answer is False, and the table is asked without a kernel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.kernels.compiled import inlined, kernel
+from streams.core.kernels.machine import leading_zeros
+from streams.core.kernels.row_places import PROBES_MAX
+
+_U = np.uint64
+_MIX = _U(0x9E3779B97F4A7C15)
+_HALF = _U(32)
+_ROW = _U(0xFFFFFFFF)
+
+
+@inlined
+def _mixed(key: int) -> np.uint64:
+    word = _U(key) * _MIX
+    return (word ^ (word >> _HALF)) * _MIX
+
+
+@kernel("boolean(uint64[::1], int64[::1], int64[::1], int64[::1])")
+def find_series(
+    places: NDArray[np.uint64],
+    needles: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> bool:
+    """The row of each needle among ``keys``, -1 where there is none."""
+    mask = len(places) - 1
+    shift = _U(leading_zeros(_U(mask)))
+    for at in range(len(needles)):
+        word = _mixed(needles[at])
+        place, probes = int(np.int64(word >> shift)), 0
+        rows[at] = -1
+        while places[place] != _U(0) and probes < PROBES_MAX:
+            entry = places[place]
+            row = int(np.int64(entry & _ROW)) - 1
+            if (entry ^ word) >> _HALF == _U(0) and keys[row] == needles[at]:
+                rows[at] = row
+                break
+            place = (place + 1) & mask
+            probes += 1
+        if probes == PROBES_MAX:
+            return False
+    return True
+
+
+@kernel("boolean(uint64[::1], int64[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1])")
+def find_windows(
+    places: NDArray[np.uint64],
+    needles: NDArray[np.int64],
+    minute: int,
+    keys: NDArray[np.int64],
+    minutes: NDArray[np.int64],
+    serials: NDArray[np.int64],
+    slots: NDArray[np.int64],
+) -> bool:
+    """The slot of the window of ``minute`` of each series, -1 where there is none. What a slot holds
+    now says whether it is still that window's: the other arguments are columns by slot."""
+    mask = len(places) - 1
+    shift = _U(leading_zeros(_U(mask)))
+    for at in range(len(needles)):
+        word = _mixed(needles[at])
+        place, probes = int(np.int64(word >> shift)), 0
+        slots[at] = -1
+        while places[place] != _U(0) and probes < PROBES_MAX:
+            entry = places[place]
+            slot = int(np.int64(entry & _ROW)) - 1
+            if (entry ^ word) >> _HALF == _U(0) and keys[slot] == needles[at]:
+                if minutes[slot] == minute and serials[slot] >= 0:
+                    slots[at] = slot
+                    break
+            place = (place + 1) & mask
+            probes += 1
+        if probes == PROBES_MAX:
+            return False
+    return True
+
+
+@kernel("int64(uint64[::1], uint64[::1])")
+def enter_rows(places: NDArray[np.uint64], entries: NDArray[np.uint64]) -> int:
+    """Enter words that are not there yet. How many are in: the next one found no place free."""
+    mask = len(places) - 1
+    shift = _U(leading_zeros(_U(mask)))
+    for at in range(len(entries)):
+        place, probes = int(np.int64(entries[at] >> shift)), 0
+        while places[place] != _U(0):
+            place = (place + 1) & mask
+            probes += 1
+            if probes == PROBES_MAX:
+                return at
+        places[place] = entries[at]
+    return len(entries)
