@@ -192,8 +192,8 @@ def unlike(columns: Sequence[str]) -> list[str]:
 
 
 async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None:
+    from agents.model_card_reader import ModelCardReader
     from streams.connect.cache.process import ProcessCaches
-    from streams.connect.sinks.model_cards import ModelCardReader
     from streams.core.clock import SystemClock
     from streams.core.telemetry.metrics import Metrics
 

@@ -10,8 +10,8 @@ import uuid
 import httpx
 
 from agents.app import TRAIN_RESULTS
+from agents.model_card_reader import ModelCardReader
 from streams.connect.cache.process import ProcessCaches
-from streams.connect.sinks.model_cards import ModelCardReader
 from streams.core.clock import SystemClock
 from streams.core.telemetry.metrics import Metrics
 from tests.faults.services import absent

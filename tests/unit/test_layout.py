@@ -215,7 +215,6 @@ NAMES_THE_BUILT_IN_APP = {
     "streams/cli/query.py": "shows its model cards",
     "streams/http/console/simulations.py": "a page that an app asks for: it writes its requests",
     "streams/http/console/training.py": "a page that an app asks for: it reads its model cards",
-    "streams/connect/sinks/model_cards.py": "reads its model cards",
     "tables/model_cards.py": "holds its model cards",
 }
 """Modules of the engine that know a type of the built-in app, or its name, and why."""
