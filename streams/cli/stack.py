@@ -85,8 +85,7 @@ def _prepare(run: Invocation, topology: Topology, printer: Printer, running: Sta
 
     from streams.connect.broker.kafka.broker import KafkaBroker
     from streams.core.settings import load
-    from streams.dev.demo.home import environment
-    from streams.dev.demo.preparation import prepare
+    from streams.dev.local.preparation import environment, prepare
 
     settings, _ = load(environment(run.settings.home_path(), running.settings()))
     broker = KafkaBroker.from_settings(settings)

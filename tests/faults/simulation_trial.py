@@ -23,7 +23,7 @@ from streams.connect.sinks.schema import servers
 from streams.core.clock import SystemClock
 from streams.core.settings import load
 from streams.core.types import TopicPartition
-from streams.dev.demo.home import environment
+from streams.dev.local.preparation import environment
 from streams.dev.local.stack import StackStatus
 from streams.dev.workload.requests import RequestGenerator, RequestOracle, RequestWorkload
 from streams.engine.health.live_workers import pipeline_settled

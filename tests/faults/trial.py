@@ -21,9 +21,9 @@ from streams.core.clock import SystemClock
 from streams.core.records import headers
 from streams.core.settings import load
 from streams.core.types import TopicPartition
-from streams.dev.demo.home import environment
 from streams.dev.demo.reading import TopicReading
 from streams.dev.demo.reconcile import DemoVerdict, Found, reconcile
+from streams.dev.local.preparation import environment
 from streams.dev.local.stack import StackStatus
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload

@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from streams.core.process.proxies import DIRECT
-from streams.dev.demo.home import environment
 from streams.dev.local.ports import is_free
+from streams.dev.local.preparation import environment
 from tests.registry_server import registry_server
 
 APP = '''

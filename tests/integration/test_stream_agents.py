@@ -20,7 +20,7 @@ from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.broker.log_range import decided_end, read_range
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
-from streams.dev.demo.home import environment
+from streams.dev.local.preparation import environment
 from tests.faults.worker import FaultWorker
 
 APP = """

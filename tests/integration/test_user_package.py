@@ -20,7 +20,7 @@ import pytest
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.sinks import schema
 from streams.core.settings import Settings
-from streams.dev.demo.home import environment
+from streams.dev.local.preparation import environment
 
 pytestmark = pytest.mark.timeout(300)
 

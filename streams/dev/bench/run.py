@@ -22,10 +22,10 @@ from streams.dev.bench.machine import this_machine, versions
 from streams.dev.bench.results import BenchReport, CaseOutcome
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.throughput import measure_throughput
-from streams.dev.demo.home import empty, environment
-from streams.dev.demo.preparation import prepare
+from streams.dev.demo.home import empty
 from streams.dev.demo.reading import TopicReading
 from streams.dev.demo.run import Talk
+from streams.dev.local.preparation import environment, prepare
 from streams.dev.local.stack import down, up
 
 T = TypeVar("T")

@@ -1,14 +1,11 @@
-"""The folder a demo has to itself, and the environment that keeps it away from anything else."""
+"""The folder that a demo has to itself."""
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from streams.core.errors import RefusedBySafety, UsageError
-from streams.core.settings import PREFIX
 from streams.dev.local.stack import status
 
 MARKER = "demo-home"
@@ -34,11 +31,3 @@ def empty(home: Path) -> None:
             f"the demo's folder {home} cannot be made anew: {error.strerror}. "
             "Name another one with --home or DIA_HOME."
         ) from error
-
-
-def environment(home: Path, addresses: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, with the addresses of the demo in place of any others: a
-    pipeline somebody has configured must never be fed by a demo."""
-    own = {PREFIX + name.upper(): value for name, value in addresses.items()}
-    own |= {PREFIX + "HOME": str(home), PREFIX + "STATE_DIR": ""}
-    return {**os.environ, **own}

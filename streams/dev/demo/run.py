@@ -17,11 +17,11 @@ from streams.core.errors import CommandError
 from streams.core.settings import Settings, load
 from streams.core.types import Broker
 from streams.dev.demo import chaos
-from streams.dev.demo.home import empty, environment
-from streams.dev.demo.preparation import prepare
+from streams.dev.demo.home import empty
 from streams.dev.demo.reading import TopicReading
 from streams.dev.demo.reconcile import DemoVerdict, reconcile
 from streams.dev.demo.worker_process import WorkerProcess
+from streams.dev.local.preparation import environment, prepare
 from streams.dev.local.stack import down, up
 from streams.dev.workload.generator import BLOCK_EVENTS, Generator
 from streams.dev.workload.oracle import Oracle

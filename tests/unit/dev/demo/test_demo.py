@@ -17,10 +17,11 @@ from streams.core.clock import VirtualClock
 from streams.core.errors import RefusedBySafety
 from streams.core.settings import load
 from streams.dev.demo import chaos
-from streams.dev.demo.home import MARKER, empty, environment
+from streams.dev.demo.home import MARKER, empty
 from streams.dev.demo.reconcile import Check, DemoVerdict
 from streams.dev.demo.run import DemoOptions, DemoOutcome
 from streams.dev.demo.windows import WindowDifference
+from streams.dev.local.preparation import environment
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
 

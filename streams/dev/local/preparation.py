@@ -1,18 +1,28 @@
-"""Topics and tables on a stack that came up."""
+"""Topics and tables on a stack that came up, and the environment that leads to it alone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from streams.connect.broker.opened import opened
 from streams.connect.sinks.schema import servers
 from streams.core.errors import RefusedBySafety
-from streams.core.settings import Settings
+from streams.core.settings import PREFIX, Settings
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.operate.topics.declared_topics import declared_topics
 from streams.operate.topics.topics import apply
+
+
+def environment(home: Path, addresses: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment, with the addresses of the stack in ``home`` in place of any others:
+    a local run must never feed a pipeline that the environment names."""
+    own = {PREFIX + name.upper(): value for name, value in addresses.items()}
+    own |= {PREFIX + "HOME": str(home), PREFIX + "STATE_DIR": ""}
+    return {**os.environ, **own}
 
 
 async def prepare(
