@@ -16,8 +16,8 @@ from streams.cli.invocation import invocation
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.operate.dlq.filters import Filters
-    from streams.operate.dlq.scan import Span
-    from streams.operate.dlq.tally import Tally
+    from streams.operate.dlq.scan import OffsetSpan
+    from streams.operate.dlq.tally import DeadLetterTally
     from streams.operate.replay.control import Disposal
     from streams.operate.replay.dispositions import Disposition
 
@@ -108,14 +108,14 @@ def _decide(
         printer.warn("ClickHouse does not show all of it yet: whoever decides next sees to it.")
 
 
-async def _count(run: Invocation, filters: Filters) -> tuple[list[Span], Tally]:
+async def _count(run: Invocation, filters: Filters) -> tuple[list[OffsetSpan], DeadLetterTally]:
     """What is meant, and the bounds within which the decision will be taken."""
     from streams.cli.letter_reading import clients, frozen, pages_of
     from streams.core.errors import UsageError
     from streams.operate.dlq.queues import queues
-    from streams.operate.dlq.tally import Tally
+    from streams.operate.dlq.tally import DeadLetterTally
 
-    tally = Tally(("error",), 0)
+    tally = DeadLetterTally(("error",), 0)
     async with clients(run) as (admin, reader):
         for queue in await queues(admin, run.topology, filters.topics):
             if queue.topic not in run.topology.by_dlq:
@@ -131,7 +131,7 @@ async def _count(run: Invocation, filters: Filters) -> tuple[list[Span], Tally]:
 
 async def _record(
     run: Invocation,
-    spans: list[Span],
+    spans: list[OffsetSpan],
     filters: Filters,
     disposition: Disposition,
     actor: str,

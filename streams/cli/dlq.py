@@ -26,7 +26,7 @@ from streams.cli.letter_rows import (
 
 if TYPE_CHECKING:
     from streams.operate.dlq.filters import Filters
-    from streams.operate.dlq.tally import Tally
+    from streams.operate.dlq.tally import DeadLetterTally
 
 LISTED_MAX = 100
 """Letters of one table, unless --limit asks for more."""
@@ -67,7 +67,7 @@ def stats(
     Example: dia dlq stats --topic model.metrics --since 6h --by error --by tenant
     """
     from streams.core.errors import UsageError
-    from streams.operate.dlq.tally import FIELDS, Tally
+    from streams.operate.dlq.tally import FIELDS, DeadLetterTally
 
     run = invocation(ctx)
     known = {*FIELDS, DISPOSITION}
@@ -78,13 +78,13 @@ def stats(
             )
     now_ms = round(time.time() * 1000)
     wanted = [tuple(by)] if by else [(field,) for field in _SECTIONS]
-    total = Tally((), now_ms)
-    tallies: list[Tally] = []
+    total = DeadLetterTally((), now_ms)
+    tallies: list[DeadLetterTally] = []
 
     async def count() -> None:
         found = await decided(run) if DISPOSITION in (by or ()) else None
         more = {DISPOSITION: lambda letter, _: decision(found, letter)}
-        tallies.extend(Tally(each, now_ms, more) for each in wanted)
+        tallies.extend(DeadLetterTally(each, now_ms, more) for each in wanted)
         async for page in pages(run, filters):
             total.add(page)
             for tally in tallies:

@@ -12,9 +12,9 @@ from streams.connect.broker.opened import opened
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.core.types import Admin, LogReader
+    from streams.operate.dlq.dead_letter import DeadLetterRecord
     from streams.operate.dlq.filters import Filters
-    from streams.operate.dlq.letter import Letter
-    from streams.operate.dlq.scan import Span
+    from streams.operate.dlq.scan import OffsetSpan
     from streams.operate.replay.decided import Decided
 
 PROGRESS_FROM = 50_000
@@ -31,14 +31,16 @@ async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
         yield admin, reader
 
 
-async def frozen(run: Invocation, admin: Admin, reader: LogReader, filters: Filters) -> list[Span]:
+async def frozen(
+    run: Invocation, admin: Admin, reader: LogReader, filters: Filters
+) -> list[OffsetSpan]:
     """What lies now in the queues and offsets that are meant."""
     from streams.operate.dlq.queues import queues, spans_of
 
     return filters.narrow(await spans_of(reader, await queues(admin, run.topology, filters.topics)))
 
 
-async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[Letter]]:
+async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[DeadLetterRecord]]:
     """The letters that are meant, of what lies there now."""
     async with clients(run) as (admin, reader):
         spans = await frozen(run, admin, reader, filters)
@@ -47,8 +49,8 @@ async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[Letter]
 
 
 async def pages_of(
-    run: Invocation, reader: LogReader, spans: list[Span], filters: Filters
-) -> AsyncIterator[list[Letter]]:
+    run: Invocation, reader: LogReader, spans: list[OffsetSpan], filters: Filters
+) -> AsyncIterator[list[DeadLetterRecord]]:
     """The letters of the spans that are meant; with progress where there are many."""
     from streams.core.process import process_memory
     from streams.operate.dlq.filters import select

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streams.cli.invocation import Invocation
-    from streams.operate.dlq.letter import Letter
-    from streams.operate.dlq.tally import Group, Tally
+    from streams.operate.dlq.dead_letter import DeadLetterRecord
+    from streams.operate.dlq.tally import DeadLetterGroup, DeadLetterTally
     from streams.operate.replay.decided import Decided
 
 DISPOSITION = "disposition"
@@ -22,7 +22,9 @@ GROUPS_SHOWN = 20
 _MESSAGE_SHOWN = 100
 
 
-def print_tallies(run: Invocation, total: Tally, tallies: Sequence[Tally]) -> None:
+def print_tallies(
+    run: Invocation, total: DeadLetterTally, tallies: Sequence[DeadLetterTally]
+) -> None:
     """``total`` has one group, or none; of several tallies each shows its largest groups."""
     printer = run.printer()
     if run.json:
@@ -58,7 +60,7 @@ def print_tallies(run: Invocation, total: Tally, tallies: Sequence[Tally]) -> No
     )
 
 
-def _counted(group: Group, timespec: str = "seconds") -> dict[str, Any]:
+def _counted(group: DeadLetterGroup, timespec: str = "seconds") -> dict[str, Any]:
     return {
         "letters": group.letters,
         "oldest": moment(group.oldest_ms, timespec),
@@ -66,7 +68,7 @@ def _counted(group: Group, timespec: str = "seconds") -> dict[str, Any]:
     }
 
 
-def fields(letter: Letter, found: Decided) -> tuple[Any, ...]:
+def fields(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
     """A line of the list, as `JSON_COLUMNS`."""
     return (
         moment(letter.failed_ms),
@@ -76,7 +78,7 @@ def fields(letter: Letter, found: Decided) -> tuple[Any, ...]:
     )
 
 
-def cells(letter: Letter, found: Decided) -> tuple[Any, ...]:
+def cells(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
     """A line of the list for a reader, as `COLUMNS`."""
     message = printable(letter.error_message)
     if len(message) > _MESSAGE_SHOWN:
@@ -88,12 +90,12 @@ def cells(letter: Letter, found: Decided) -> tuple[Any, ...]:
     )
 
 
-def decision(found: Decided | None, letter: Letter) -> str:
+def decision(found: Decided | None, letter: DeadLetterRecord) -> str:
     """What was decided of it, `open` for nothing."""
     return (found.of(letter).word if found is not None else "") or "open"
 
 
-def _size_bytes(letter: Letter) -> int:
+def _size_bytes(letter: DeadLetterRecord) -> int:
     """Of the failed record's value, wherever it lies."""
     if letter.pointer is not None:
         return letter.pointer.value_bytes

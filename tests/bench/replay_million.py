@@ -29,7 +29,7 @@ from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
 from streams.operate.dlq.filters import Filters, OffsetRange, select
 from streams.operate.dlq.queues import queues, spans_of
-from streams.operate.dlq.tally import Tally
+from streams.operate.dlq.tally import DeadLetterTally
 from streams.operate.replay.partition_run import Means
 from streams.operate.replay.plan import Terms
 from streams.operate.replay.planner import Request, make_plan
@@ -71,7 +71,9 @@ def _letter(number: int, now_ms: int) -> Any:
 async def stats(broker: Any) -> int:
     """What `dia dlq stats` counts; how many letters it saw."""
     admin, reader = await broker.admin(), await broker.reader()
-    total, *tallies = [Tally(by, 0) for by in ((), ("error",), ("tenant",), ("agent",), ("age",))]
+    total, *tallies = [
+        DeadLetterTally(by, 0) for by in ((), ("error",), ("tenant",), ("agent",), ("age",))
+    ]
     spans = await spans_of(reader, await queues(admin, app.topology, [SOURCE.name]))
     async for page in select(reader, spans, Filters(), app.topology):
         for tally in (total, *tallies):

@@ -7,7 +7,7 @@ import pytest
 from agents.app import app
 from streams.core.errors import TopicRecreated, UnknownTopic
 from streams.core.types import OutboundRecord, TopicPartition
-from streams.operate.dlq.scan import Span, bounds, scan
+from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 
 
 async def filled(world, topic: str, partition: int, count: int) -> TopicPartition:
@@ -26,7 +26,7 @@ async def test_a_scan_ends_where_the_log_ended_when_it_was_asked(world):
     await world.stable(tp, 10)
     reader = await world.broker.reader()
     spans = await bounds(reader, topic, 2)
-    assert spans == [Span(tp, 0, 10), Span(TopicPartition(topic, 1), 0, 0)]
+    assert spans == [OffsetSpan(tp, 0, 10), OffsetSpan(TopicPartition(topic, 1), 0, 0)]
     await filled(world, topic, 0, 4)
     pages = [page async for page in scan(reader, spans, app.topology, page_records=3)]
     assert max(map(len, pages)) <= 3
@@ -73,9 +73,9 @@ async def test_a_topic_that_was_made_again_is_named(world):
     await world.stable(tp, 5)
     reader = await world.broker.reader()
     with pytest.raises(TopicRecreated, match="deleted and made again"):
-        [page async for page in scan(reader, [Span(tp, 0, 50)], app.topology)]
+        [page async for page in scan(reader, [OffsetSpan(tp, 0, 50)], app.topology)]
     with pytest.raises(TopicRecreated, match="ends at offset 5"):
-        [page async for page in scan(reader, [Span(tp, 20, 50)], app.topology)]
+        [page async for page in scan(reader, [OffsetSpan(tp, 20, 50)], app.topology)]
     await reader.close()
 
 

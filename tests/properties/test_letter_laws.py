@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from agents.app import app
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
 from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord, letters
 from streams.operate.dlq.dialects import DIA
-from streams.operate.dlq.letter import Letter, letters
 
 names = st.one_of(
     st.text(max_size=12),
@@ -38,7 +38,7 @@ headers = st.lists(st.tuples(names, raw), max_size=8).map(tuple)
 nullable = st.none() | st.binary(max_size=30)
 
 
-def letter_of(record: OutboundRecord, offset: int = 3) -> Letter:
+def letter_of(record: OutboundRecord, offset: int = 3) -> DeadLetterRecord:
     batch = RecordBatch(record.tp, offset, offset + 1, [offset], [record.timestamp_ms or 0])
     batch.keys, batch.values, batch.headers = [record.key], [record.value], [record.headers]
     [letter] = letters(batch, app.topology)
@@ -72,7 +72,7 @@ def test_what_was_buried_is_read_back_whole(key, value, own, code):
 def test_any_record_at_all_can_be_shown(key, value, found):
     """A DLQ topic holds what anybody put there; one odd record must not hide the others."""
     letter = letter_of(OutboundRecord(TopicPartition("x.dlq", 0), key, value, found, 5))
-    for field in (name for name in dir(Letter) if not name.startswith("_")):
+    for field in (name for name in dir(DeadLetterRecord) if not name.startswith("_")):
         getattr(letter, field)
     assert letter.original().value == value
     assert letter.id

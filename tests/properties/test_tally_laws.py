@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from agents.app import app
 from streams.core.types import RecordBatch, TopicPartition
 from streams.operate.dlq import tally as module
-from streams.operate.dlq.letter import letters
-from streams.operate.dlq.tally import FIELDS, OTHERS, Tally
+from streams.operate.dlq.dead_letter import letters
+from streams.operate.dlq.tally import FIELDS, OTHERS, DeadLetterTally
 
 NOW_MS = 1_800_000_000_000
 codes = st.sampled_from(["wrong_type", "invalid_json", "a", "b", "c", "d"])
@@ -33,7 +33,7 @@ def found(cases):
 @given(cases=cases, cut=st.integers(0, 40), fields=st.lists(st.sampled_from([*FIELDS]), max_size=3))
 def test_groups_add_up_however_the_letters_came(cases, cut, fields):
     """Pages are cut anywhere; a number that hung on them would be no number."""
-    whole, pages = Tally(fields, NOW_MS), Tally(fields, NOW_MS)
+    whole, pages = DeadLetterTally(fields, NOW_MS), DeadLetterTally(fields, NOW_MS)
     every = found(cases)
     whole.add(every)
     pages.add(every[:cut])
@@ -45,7 +45,7 @@ def test_groups_add_up_however_the_letters_came(cases, cut, fields):
 @given(cases=cases)
 def test_a_group_is_counted_and_dated_exactly(cases):
     """Oldest and newest decide what is replayed before its retention ends."""
-    counted = Tally(("error",), NOW_MS)
+    counted = DeadLetterTally(("error",), NOW_MS)
     counted.add(found(cases))
     groups = {group.names[0]: group for group in counted.groups()}
     assert {code: group.letters for code, group in groups.items()} == Counter(c for c, _ in cases)
@@ -57,7 +57,7 @@ def test_a_group_is_counted_and_dated_exactly(cases):
 def test_strangers_cannot_make_it_grow(monkeypatch):
     """Keys, and so tenants, are chosen by producers: a million of them must not fill the memory."""
     monkeypatch.setattr(module, "GROUPS_MAX", 3)
-    counted = Tally(("error",), NOW_MS)
+    counted = DeadLetterTally(("error",), NOW_MS)
     counted.add(found([(name, 5) for name in "abcdefabc"]))
     groups = {group.names[0]: group.letters for group in counted.groups()}
     assert groups == {"a": 2, "b": 2, "c": 2, OTHERS: 3}

@@ -20,8 +20,8 @@ from streams.core.errors import (
     UsageError,
 )
 from streams.dev.simulation.world import Killed, World, current_process
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.filters import Filters, OffsetRange
-from streams.operate.dlq.letter import Letter
 from streams.operate.dlq.scan import bounds, scan
 from streams.operate.replay.control import Word, dispose, find_plan, plan_in, say_shown, tell
 from streams.operate.replay.dispositions import Disposition
@@ -195,7 +195,7 @@ class Replays:
             *(pages, disposition, "dan"),
         )
 
-    async def _some_letters(self) -> AsyncIterator[list[Letter]]:
+    async def _some_letters(self) -> AsyncIterator[list[DeadLetterRecord]]:
         reader = await self._world.broker.reader()
         for span in await bounds(reader, MODEL_METRICS.dlq, self._world.partitions):
             async for page in scan(reader, [span], app.topology):

@@ -16,9 +16,9 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import TopicPartition
 from streams.http.console.logs import Logs
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.queues import queues_in
-from streams.operate.dlq.scan import Span, bounds, scan
+from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 
 FRESH_S: Final = 2.0
 OFFSETS_MAX: Final = 20_000
@@ -31,10 +31,10 @@ _PAGE: Final = 1000
 class CachedDeadLetters(NamedTuple):
     """What the queue held at one moment, the letters of each partition in offset order."""
 
-    spans: Sequence[Span]
-    letters: Mapping[TopicPartition, Sequence[Letter]]
+    spans: Sequence[OffsetSpan]
+    letters: Mapping[TopicPartition, Sequence[DeadLetterRecord]]
 
-    def between(self, span: Span) -> Sequence[Letter]:
+    def between(self, span: OffsetSpan) -> Sequence[DeadLetterRecord]:
         """The letters of a part of one of ``spans``."""
         kept = self.letters[span.tp]
         first, last = (bisect_left(kept, at, key=_offset) for at in (span.start, span.end))
@@ -67,7 +67,7 @@ class DeadLetterCache:
             if sum(span.offsets for span in spans) > OFFSETS_MAX:
                 return None
             ends = {span.tp: span.end for span in before.spans}
-            letters: dict[TopicPartition, Sequence[Letter]] = {}
+            letters: dict[TopicPartition, Sequence[DeadLetterRecord]] = {}
             for span in spans:
                 # A log that ends before what is known of it was made anew.
                 known = ends.get(span.tp, -1)
@@ -83,9 +83,9 @@ class DeadLetterCache:
         return self._held
 
 
-def _offset(letter: Letter) -> int:
+def _offset(letter: DeadLetterRecord) -> int:
     return letter.offset
 
 
-def _bytes(letter: Letter) -> int:
+def _bytes(letter: DeadLetterRecord) -> int:
     return len(letter.key or b"") + len(letter.value or b"")

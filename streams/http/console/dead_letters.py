@@ -29,11 +29,11 @@ from streams.http.console.journals import LISTED_FRESH_S, Journals, entries_of
 from streams.http.console.logs import Logs
 from streams.http.console.parameters import Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.filters import Filters, belongs
-from streams.operate.dlq.letter import Letter
 from streams.operate.dlq.queues import queues_in
-from streams.operate.dlq.scan import Span, bounds, scan
-from streams.operate.dlq.tally import Tally
+from streams.operate.dlq.scan import OffsetSpan, bounds, scan
+from streams.operate.dlq.tally import DeadLetterTally
 from streams.operate.replay.decided import Decided
 from streams.operate.replay.sheet import sheet_of
 
@@ -134,7 +134,7 @@ class DeadLetterHandler:
         self, holder: Principal, asked: DeadLetterQuery, by: Sequence[str], decided: Decided
     ) -> dict[str, Any]:
         more = {"disposition": lambda letter, _: decided.of(letter).word or "open"}
-        tally, scanned = Tally(by, self._clock.now_ms(), more), 0
+        tally, scanned = DeadLetterTally(by, self._clock.now_ms(), more), 0
         async with self.bounded(holder), aclosing(self._pages(asked, _Place())) as pages:
             async for page in pages:
                 scanned += len(page)
@@ -151,7 +151,7 @@ class DeadLetterHandler:
     async def _listed(
         self, holder: Principal, asked: DeadLetterQuery, limit: int, first: _Place, decided: Decided
     ) -> dict[str, Any]:
-        scanned, found, onward = 0, list[Letter](), None
+        scanned, found, onward = 0, list[DeadLetterRecord](), None
         async with self.bounded(holder), aclosing(self._pages(asked, first)) as pages:
             async for page in pages:
                 scanned += len(page)
@@ -195,7 +195,7 @@ class DeadLetterHandler:
 
     async def _pages(
         self, asked: DeadLetterQuery, first: _Place
-    ) -> AsyncGenerator[list[Letter], None]:
+    ) -> AsyncGenerator[list[DeadLetterRecord], None]:
         """Every letter of the partitions that are meant, from ``first`` on."""
         held = await self._shelves[asked.source].read()
         if held is not None:
@@ -231,7 +231,7 @@ async def _for_long() -> AsyncIterator[None]:
         raise SourceUnavailable(what, retry_after_s=_ANSWER_S) from None
 
 
-def _count(tally: Tally, filters: Filters, page: Sequence[Letter]) -> None:
+def _count(tally: DeadLetterTally, filters: Filters, page: Sequence[DeadLetterRecord]) -> None:
     tally.add(filters.select(page))
 
 
@@ -241,7 +241,7 @@ def _question(holder: Principal, given: Parameters, asked: tuple[Any, ...]) -> Q
     return QueryKey(LETTERS, holder.token.tenant or "", (*asked, *filters))
 
 
-def _line(letter: Letter, decided: Decided) -> dict[str, Any]:
+def _line(letter: DeadLetterRecord, decided: Decided) -> dict[str, Any]:
     pointer = letter.pointer
     return {
         "id": letter.id,
@@ -270,7 +270,7 @@ def _place(text: str | None) -> _Place:
     return _Place(int(partition), int(offset))
 
 
-def _from(span: Span, first: _Place) -> Span:
+def _from(span: OffsetSpan, first: _Place) -> OffsetSpan:
     number = span.tp.partition
     if number > first.partition:
         return span

@@ -69,7 +69,7 @@ class PartitionBooks:
         return max(0, self.end_offset - done)
 
 
-class LetterPlace(NamedTuple):
+class DeadLetterPlace(NamedTuple):
     """A record that became a dead letter: a reset may read other records at the same offsets."""
 
     epoch: int
@@ -88,7 +88,7 @@ class DeadLetters:
     trimmed: set[int] = field(default_factory=set)
     unreadable: dict[int, str] = field(default_factory=dict)
 
-    def codes(self, tp: TopicPartition) -> dict[LetterPlace, str]:
+    def codes(self, tp: TopicPartition) -> dict[DeadLetterPlace, str]:
         """Error code of every dead letter of a record of the partition, also of those that only
         ClickHouse still has."""
         return {
@@ -98,13 +98,13 @@ class DeadLetters:
         }
 
 
-def letter_place(name: str, tp: TopicPartition) -> LetterPlace | None:
+def letter_place(name: str, tp: TopicPartition) -> DeadLetterPlace | None:
     """Where the record of a dead letter lies that is called ``name``; None where it is none of ``tp``, or
     no record's. From epoch 1 on the name says the epoch (streams/engine/runtime/effects/dead_letters.py)."""
     found = re.fullmatch(r"(\d{1,18})(?:/e(\d{1,9}))?", name.removeprefix(f"{tp}/"))
     if found is None or not name.startswith(f"{tp}/"):
         return None
-    return LetterPlace(int(found[2] or 0), int(found[1]))
+    return DeadLetterPlace(int(found[2] or 0), int(found[1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

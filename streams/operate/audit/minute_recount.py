@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from streams.core.types import LogReader, RecordBatch
-from streams.operate.audit.books import LetterPlace, PartitionBooks
+from streams.operate.audit.books import DeadLetterPlace, PartitionBooks
 from streams.operate.audit.judge import Event, Judge, Rules
 from streams.operate.audit.log_age import Verdict
 from streams.operate.audit.recount import Recount, recount
@@ -53,7 +53,7 @@ async def recount_minutes(
     rules: Rules,
     from_s: int,
     to_s: int,
-    unpublished: AbstractSet[LetterPlace] = frozenset(),
+    unpublished: AbstractSet[DeadLetterPlace] = frozenset(),
 ) -> MinuteRecount:
     """Windows from ``from_s`` (rounded up to what can be known) to ``to_s``, both in seconds, are
     tallied.
@@ -73,7 +73,7 @@ class _Minutes:
     """The `Opinion` of the judge of model.metrics."""
 
     def __init__(
-        self, rules: Rules, unpublished: AbstractSet[LetterPlace], result: MinuteRecount
+        self, rules: Rules, unpublished: AbstractSet[DeadLetterPlace], result: MinuteRecount
     ) -> None:
         self.dedupe_ttl_ms = rules.dedupe_ttl_ms
         self.slack_ms = rules.dedupe_ttl_ms + rules.future_max_ms
@@ -91,7 +91,7 @@ class _Minutes:
 
     def _one(self, batch: RecordBatch, row: int) -> Verdict:
         append_ms = batch.timestamps[row]
-        if LetterPlace(self._epoch, batch.offsets[row]) in self._unpublished:
+        if DeadLetterPlace(self._epoch, batch.offsets[row]) in self._unpublished:
             self._judge.pass_by(append_ms)
             return "dead"
         said = batch.keys[row], batch.values[row], batch.headers[row]

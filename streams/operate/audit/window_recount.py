@@ -37,7 +37,7 @@ from streams.engine.decode.codecs import Limits, decode, settled
 from streams.engine.runtime.restore.survey import survey
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.engine.windows.aggregate_table import BEGUN
-from streams.operate.audit.books import LetterPlace, PartitionBooks
+from streams.operate.audit.books import DeadLetterPlace, PartitionBooks
 from streams.operate.audit.judge import Rules
 from streams.operate.audit.log_age import FirstSeen, Verdict
 from streams.operate.audit.recount import Recount, recount
@@ -109,7 +109,7 @@ async def recount_windows(
     books: PartitionBooks,
     rules: Rules,
     bounds_s: tuple[int, int],
-    letters: Mapping[LetterPlace, str],
+    letters: Mapping[DeadLetterPlace, str],
     idle_close_ms: int,
 ) -> WindowRecount:
     """Windows that begin within ``bounds_s``, the first one raised to what can be known, may be judged by
@@ -131,7 +131,7 @@ class _Windows:
         self,
         agent: WindowAgent,
         rules: Rules,
-        letters: Mapping[LetterPlace, str],
+        letters: Mapping[DeadLetterPlace, str],
         idle_close_ms: int,
         result: WindowRecount,
     ) -> None:
@@ -183,7 +183,7 @@ class _Windows:
 
     def _one(self, batch: RecordBatch, row: int, event: _Event | None) -> Verdict:
         appended_ms, offset = batch.timestamps[row], batch.offsets[row]
-        code = self._letters.get(LetterPlace(self._epoch, offset), "")
+        code = self._letters.get(DeadLetterPlace(self._epoch, offset), "")
         self._seen.read(appended_ms)
         self._watermark.read(appended_ms)
         if event is None or code in _UNREAD:

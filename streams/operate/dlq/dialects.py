@@ -55,7 +55,7 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class HeaderColumns:
     """What many letters of one dialect say, one value a letter."""
 
     dialect: Dialect

@@ -12,17 +12,17 @@ from typing import Any
 
 import msgspec
 
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode(letter: Letter) -> bytes:
+def encode(letter: DeadLetterRecord) -> bytes:
     """One line, without its end."""
     return _ENCODER.encode(exported(letter))
 
 
-def exported(letter: Letter) -> dict[str, Any]:
+def exported(letter: DeadLetterRecord) -> dict[str, Any]:
     """The same as an object; every value is one that JSON knows."""
     return {
         "dlq": letter.dlq.topic,

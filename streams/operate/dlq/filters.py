@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader
-from streams.operate.dlq.letter import Letter, tenant_named
-from streams.operate.dlq.scan import Span, scan
+from streams.operate.dlq.dead_letter import DeadLetterRecord, tenant_named
+from streams.operate.dlq.scan import OffsetSpan, scan
 
 
 async def select(
     reader: LogReader,
-    spans: Iterable[Span],
+    spans: Iterable[OffsetSpan],
     filters: Filters,
     topology: Topology,
     read: Callable[[int], None] = lambda letters: None,
-) -> AsyncIterator[list[Letter]]:
+) -> AsyncIterator[list[DeadLetterRecord]]:
     """Lists of letters that match, none empty, at most ``filters.limit`` letters in all.
 
     ``read`` is told how many letters were looked at. Raises as `scan`.
@@ -36,7 +36,7 @@ async def select(
             return
 
 
-def belongs(letter: Letter, value: bytes | None, tenant: str) -> bool:
+def belongs(letter: DeadLetterRecord, value: bytes | None, tenant: str) -> bool:
     """Whether ``tenant`` may see a letter with this ``value``. One whose key and value name two
     tenants is neither's to see."""
     return letter.tenant == tenant and tenant_named(value) in ("", tenant)
@@ -54,7 +54,7 @@ class Filters:
     """A letter must meet each condition that is given; of one with several values, any.
 
     Empty or None: no condition. Times are milliseconds since the epoch and are compared with
-    `Letter.failed_ms`, ``since_ms`` inclusive, ``until_ms`` exclusive. ``oldest_ms`` is
+    `DeadLetterRecord.failed_ms`, ``since_ms`` inclusive, ``until_ms`` exclusive. ``oldest_ms`` is
     ``--max-age`` as a moment: a plan names what it excludes, `matches` simply leaves it out.
     ``partitions`` and ``offsets`` are those of the DLQ topic. ``limit`` is for who counts.
     ``owner``: only letters that this tenant may see, those that name no other one.
@@ -73,7 +73,7 @@ class Filters:
     owner: str | None = None
     limit: int | None = None
 
-    def narrow(self, spans: Iterable[Span]) -> list[Span]:
+    def narrow(self, spans: Iterable[OffsetSpan]) -> list[OffsetSpan]:
         """Only what can hold a letter that is meant, so that the rest is never fetched."""
         found = []
         for span in spans:
@@ -84,14 +84,14 @@ class Filters:
                 start = max(start, min(wanted.first for wanted in self.offsets))
                 end = min(end, max(wanted.last for wanted in self.offsets) + 1)
             if start < end:
-                found.append(Span(span.tp, start, end))
+                found.append(OffsetSpan(span.tp, start, end))
         return found
 
-    def matches(self, letter: Letter) -> bool:
+    def matches(self, letter: DeadLetterRecord) -> bool:
         """Every condition but ``limit``."""
         return self.selects(letter) and not self.too_old(letter)
 
-    def selects(self, letter: Letter) -> bool:
+    def selects(self, letter: DeadLetterRecord) -> bool:
         """Every condition but ``limit`` and ``oldest_ms``."""
         return (
             self._lies_right(letter)
@@ -103,15 +103,15 @@ class Filters:
             and (self.owner is None or belongs(letter, letter.value, self.owner))
         )
 
-    def too_old(self, letter: Letter) -> bool:
+    def too_old(self, letter: DeadLetterRecord) -> bool:
         """It failed before ``oldest_ms``."""
         return self.oldest_ms is not None and letter.failed_ms < self.oldest_ms
 
-    def select(self, letters: Sequence[Letter]) -> list[Letter]:
+    def select(self, letters: Sequence[DeadLetterRecord]) -> list[DeadLetterRecord]:
         """Those that match, in order."""
         return [letter for letter in letters if self.matches(letter)]
 
-    def _lies_right(self, letter: Letter) -> bool:
+    def _lies_right(self, letter: DeadLetterRecord) -> bool:
         if self.partitions and letter.dlq.partition not in self.partitions:
             return False
         if self.topics and not {letter.topic, letter.dlq.topic} & {*self.topics}:
@@ -119,7 +119,7 @@ class Filters:
         at = letter.offset
         return not self.offsets or any(wanted.first <= at <= wanted.last for wanted in self.offsets)
 
-    def _failed_then(self, letter: Letter) -> bool:
+    def _failed_then(self, letter: DeadLetterRecord) -> bool:
         if self.since_ms is None and self.until_ms is None:
             return True
         at = letter.failed_ms

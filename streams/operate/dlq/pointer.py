@@ -7,10 +7,10 @@ from hashlib import sha256
 from streams.connect.broker.log_range import read_some
 from streams.core.errors import BatchUnreadable, RecordLost, UnknownTopic
 from streams.core.types import LogReader, OffsetOutOfRange
-from streams.operate.dlq.letter import Letter, Original
+from streams.operate.dlq.dead_letter import DeadLetterRecord, Original
 
 
-async def refetch(reader: LogReader, letter: Letter) -> Original:
+async def refetch(reader: LogReader, letter: DeadLetterRecord) -> Original:
     """The failed record of a pointer, read from its source topic and known by its hash.
 
     Raises `RecordLost` where the source topic has it no more, has another in its place, or cannot be

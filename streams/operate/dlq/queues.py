@@ -8,8 +8,8 @@ from typing import NamedTuple
 from streams.core.errors import UnknownTopic, UsageError
 from streams.core.topics.topology import Topology
 from streams.core.types import Admin, LogReader, OffsetOutOfRange, TopicConfig, TopicPartition
-from streams.operate.dlq.letter import Letter
-from streams.operate.dlq.scan import Span, bounds, scan
+from streams.operate.dlq.dead_letter import DeadLetterRecord
+from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 
 
 class Queue(NamedTuple):
@@ -53,12 +53,14 @@ def _dlq(name: str, topics: Iterable[str], topology: Topology) -> str:
     return name
 
 
-async def spans_of(reader: LogReader, found: Iterable[Queue]) -> list[Span]:
+async def spans_of(reader: LogReader, found: Iterable[Queue]) -> list[OffsetSpan]:
     """What the queues hold now, partition by partition."""
     return [span for queue in found for span in await bounds(reader, *queue)]
 
 
-async def find(admin: Admin, reader: LogReader, topology: Topology, place: str) -> Letter | None:
+async def find(
+    admin: Admin, reader: LogReader, topology: Topology, place: str
+) -> DeadLetterRecord | None:
     """The letter of an id (``topic/partition/offset`` of the record that failed, and ``/eN`` in epoch
     N), or at a place in a DLQ topic (``topic/partition/offset``); None where there is none.
 
@@ -97,12 +99,12 @@ def _source_of(topology: Topology, topic: str) -> str:
 
 async def _at(
     reader: LogReader, topology: Topology, tp: TopicPartition, offset: int
-) -> Letter | None:
+) -> DeadLetterRecord | None:
     end = await reader.last_stable_offset(tp)
     if offset >= end:
         return None
     try:
-        async for page in scan(reader, [Span(tp, offset, offset + 1)], topology):
+        async for page in scan(reader, [OffsetSpan(tp, offset, offset + 1)], topology):
             return page[0]
     except OffsetOutOfRange:
         return None

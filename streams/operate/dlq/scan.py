@@ -1,6 +1,6 @@
 """Reading DLQ topics from one frozen moment to another, in bounded memory.
 
-A DLQ may grow while it is read, so the end is decided first: a `Span` is the offsets of one
+A DLQ may grow while it is read, so the end is decided first: a `OffsetSpan` is the offsets of one
 partition that were there, and stable, when somebody looked. A scan that was cut goes on with the
 same spans, each starting behind the last letter seen.
 """
@@ -17,14 +17,14 @@ from streams.connect.broker.log_range import behind, read_some
 from streams.core.errors import BatchUnreadable, BrokerUnavailable, TopicRecreated
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader, OffsetOutOfRange, TopicPartition
-from streams.operate.dlq.letter import Letter, letters
+from streams.operate.dlq.dead_letter import DeadLetterRecord, letters
 
 PAGE_RECORDS = 5000
 
 log = structlog.get_logger(__name__)
 
 
-class Span(NamedTuple):
+class OffsetSpan(NamedTuple):
     """The offsets ``start`` to ``end`` (exclusive) of one partition of a DLQ topic."""
 
     tp: TopicPartition
@@ -37,23 +37,23 @@ class Span(NamedTuple):
         return max(0, self.end - self.start)
 
 
-async def bounds(reader: LogReader, topic: str, partitions: int) -> list[Span]:
+async def bounds(reader: LogReader, topic: str, partitions: int) -> list[OffsetSpan]:
     """What each partition of a DLQ topic holds now, from its start to its last stable offset.
 
     Raises `BrokerUnavailable`, and `UnknownTopic` when a partition does not exist.
     """
     found = await reader.bounds(TopicPartition(topic, number) for number in range(partitions))
-    return [Span(tp, log.begin, log.stable_end) for tp, log in found.items()]
+    return [OffsetSpan(tp, log.begin, log.stable_end) for tp, log in found.items()]
 
 
 async def scan(
     reader: LogReader,
-    spans: Iterable[Span],
+    spans: Iterable[OffsetSpan],
     topology: Topology,
     page_records: int = PAGE_RECORDS,
     *,
     aside: bool = False,
-) -> AsyncIterator[list[Letter]]:
+) -> AsyncIterator[list[DeadLetterRecord]]:
     """The letters of the spans, one after the other, in lists of one partition in offset order.
     ``aside``: they are decoded in a thread, so that an event loop serves others meanwhile.
 

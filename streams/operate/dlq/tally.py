@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 GROUPS_MAX: Final = 10_000
 """Distinct groups of one tally. Tenants are taken from keys, which hostile producers choose."""
@@ -23,7 +23,7 @@ _AGES = (
 )
 _OLDER = "30 days and more"
 
-Field: TypeAlias = Callable[[Letter, int], str]
+Field: TypeAlias = Callable[[DeadLetterRecord, int], str]
 """(letter, now_ms) -> the group it belongs to."""
 
 
@@ -48,7 +48,7 @@ FIELDS: Final[dict[str, Field]] = {
 """What letters can be grouped by."""
 
 
-class Group(NamedTuple):
+class DeadLetterGroup(NamedTuple):
     """``names`` has one value per field of the tally. Times are milliseconds since the epoch."""
 
     names: tuple[str, ...]
@@ -64,7 +64,7 @@ class _Count:
     newest_ms: int
 
 
-class Tally:
+class DeadLetterTally:
     """Letters, and when the oldest and the newest failed, per combination of ``fields``."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Tally:
         self._counts: dict[tuple[str, ...], _Count] = {}
         self._others = (OTHERS,) * len(self.fields)
 
-    def add(self, letters: Iterable[Letter]) -> None:
+    def add(self, letters: Iterable[DeadLetterRecord]) -> None:
         counts, readers, now_ms = self._counts, self._readers, self._now_ms
         for letter in letters:
             names = tuple([read(letter, now_ms) for read in readers])
@@ -94,10 +94,10 @@ class Tally:
             elif at > count.newest_ms:
                 count.newest_ms = at
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[DeadLetterGroup]:
         """Largest first; equal ones by name."""
         found = [
-            Group(names, count.letters, count.oldest_ms, count.newest_ms)
+            DeadLetterGroup(names, count.letters, count.oldest_ms, count.newest_ms)
             for names, count in self._counts.items()
         ]
         return sorted(found, key=lambda group: (-group.letters, group.names))

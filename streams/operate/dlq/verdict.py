@@ -17,14 +17,14 @@ from streams.core.records.bad_records import IdempotencyConflict
 from streams.core.topics.topic import Topic
 from streams.core.types import LogReader, RecordBatch, TopicPartition
 from streams.engine.decode.codecs import Limits, decode, settled
-from streams.operate.dlq.letter import PROCESS_STAGE, SINK_STAGE, Letter, Original
+from streams.operate.dlq.dead_letter import PROCESS_STAGE, SINK_STAGE, DeadLetterRecord, Original
 from streams.operate.dlq.pointer import refetch
 
 SOURCE_UNKNOWN: Final = "source_unknown"
 ROW_OF_A_TABLE: Final = "row_of_a_table"
 
 
-class Verdict(NamedTuple):
+class DecodeVerdict(NamedTuple):
     """``passes`` is None where it cannot be told before it is tried. Otherwise as `BadPosition`:
     ``path`` is the place in the document."""
 
@@ -34,10 +34,12 @@ class Verdict(NamedTuple):
     path: str = ""
 
 
-PASSES: Final = Verdict(True)
+PASSES: Final = DecodeVerdict(True)
 
 
-async def judge(source: Topic, originals: Sequence[Original], limits: Limits) -> list[Verdict]:
+async def judge(
+    source: Topic, originals: Sequence[Original], limits: Limits
+) -> list[DecodeVerdict]:
     """What decoding says of each record, had it been appended to ``source`` when it was.
 
     Raises `SchemaRegistryUnavailable`."""
@@ -53,14 +55,16 @@ async def judge(source: Topic, originals: Sequence[Original], limits: Limits) ->
     verdicts = [PASSES] * n
     decoded = await settled(lambda: decode(source, batch, limits))
     for bad in decoded.bad:
-        verdicts[bad.position] = Verdict(False, bad.code, bad.message, bad.path)
+        verdicts[bad.position] = DecodeVerdict(False, bad.code, bad.message, bad.path)
     return verdicts
 
 
-async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits) -> list[Verdict]:
+async def verdicts(
+    reader: LogReader, letters: Sequence[DeadLetterRecord], limits: Limits
+) -> list[DecodeVerdict]:
     """One verdict per letter, in order; pointers are refetched. Raises `BrokerUnavailable` and
     `SchemaRegistryUnavailable`."""
-    found: dict[int, Verdict] = {}
+    found: dict[int, DecodeVerdict] = {}
     by_source: dict[Topic, list[tuple[int, Original]]] = {}
     for index, letter in enumerate(letters):
         outside = _outside(letter)
@@ -73,7 +77,7 @@ async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits)
             if letter.pointer is not None:
                 original = await refetch(reader, letter)
         except RecordLost as lost:
-            found[index] = Verdict(False, lost.code, str(lost))
+            found[index] = DecodeVerdict(False, lost.code, str(lost))
         else:
             by_source.setdefault(letter.source, []).append((index, original))
     for source, members in by_source.items():
@@ -82,18 +86,18 @@ async def verdicts(reader: LogReader, letters: Sequence[Letter], limits: Limits)
     return [_in_the_end(letter, found[index]) for index, letter in enumerate(letters)]
 
 
-def _outside(letter: Letter) -> Verdict | None:
+def _outside(letter: DeadLetterRecord) -> DecodeVerdict | None:
     """The verdict on what is no record of a declared topic."""
     if letter.stage == SINK_STAGE:
         what = "the value is a row of a table or a sink: only that can say whether it takes it now"
-        return Verdict(None, ROW_OF_A_TABLE, what)
+        return DecodeVerdict(None, ROW_OF_A_TABLE, what)
     if letter.source is None:
         origin = letter.topic or "nobody says which"
-        return Verdict(None, SOURCE_UNKNOWN, f"its topic is not declared ({origin})")
+        return DecodeVerdict(None, SOURCE_UNKNOWN, f"its topic is not declared ({origin})")
     return None
 
 
-def _in_the_end(letter: Letter, verdict: Verdict) -> Verdict:
+def _in_the_end(letter: DeadLetterRecord, verdict: DecodeVerdict) -> DecodeVerdict:
     """A letter that decoded when it failed meets the same table, or the same service, again."""
     if not verdict.passes or letter.stage != PROCESS_STAGE:
         return verdict
@@ -101,4 +105,4 @@ def _in_the_end(letter: Letter, verdict: Verdict) -> Verdict:
         what = "it decodes; whether its event id is still taken, only the partition's table can say"
     else:
         what = "it decodes, as it did when its agent refused it: only a replay can tell"
-    return Verdict(None, letter.error_code, what)
+    return DecodeVerdict(None, letter.error_code, what)

@@ -17,7 +17,7 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader
 from streams.engine.decode.codecs import Limits
-from streams.operate.dlq.letter import PROCESS_STAGE, SINK_STAGE, Letter, Original
+from streams.operate.dlq.dead_letter import PROCESS_STAGE, SINK_STAGE, DeadLetterRecord, Original
 from streams.operate.dlq.pointer import refetch
 from streams.operate.dlq.verdict import judge
 from streams.operate.replay.dispositions import Disposition, Dispositions
@@ -54,7 +54,7 @@ class Assessed(NamedTuple):
     and ``message`` a sentence. ``record`` is what would be sent (or inserted); ``decided``: there
     is a disposition already. ``certain``: today's code says that it passes."""
 
-    letter: Letter
+    letter: DeadLetterRecord
     action: Action
     reason: str = ""
     message: str = ""
@@ -77,11 +77,13 @@ class Assessor:
         self._limits = Limits(settings.future_max_s, settings.late_max_s)
         self._reader = reader
 
-    def target(self, letter: Letter) -> Topic | None:
+    def target(self, letter: DeadLetterRecord) -> Topic | None:
         """Where a letter is replayed to."""
         return self._target or letter.source
 
-    async def assess(self, letters: Sequence[Letter], dispositions: Dispositions) -> list[Assessed]:
+    async def assess(
+        self, letters: Sequence[DeadLetterRecord], dispositions: Dispositions
+    ) -> list[Assessed]:
         """One answer a letter, in order. Raises `BrokerUnavailable` and
         `SchemaRegistryUnavailable`."""
         found: dict[int, Assessed] = {}
@@ -112,7 +114,7 @@ class Assessor:
             found.update(await self._judged(letters, target, records))
         return [found[index] for index in range(len(letters))]
 
-    def _at_once(self, letter: Letter, disposition: Disposition) -> Assessed | None:
+    def _at_once(self, letter: DeadLetterRecord, disposition: Disposition) -> Assessed | None:
         """The answer to what needs no look at the record."""
         if disposition is not Disposition.OPEN:
             return Assessed(letter, Action.LEAVE, _DECIDED[disposition], decided=True)
@@ -125,7 +127,7 @@ class Assessor:
             return Assessed(letter, Action.LEAVE, SOURCE_UNKNOWN, what)
         return None
 
-    async def _mended(self, letter: Letter) -> Original | None:
+    async def _mended(self, letter: DeadLetterRecord) -> Original | None:
         original = letter.original()
         if letter.pointer is not None:
             original = await refetch(self._reader, letter)
@@ -135,7 +137,7 @@ class Assessor:
 
     async def _judged(
         self,
-        letters: Sequence[Letter],
+        letters: Sequence[DeadLetterRecord],
         target: Topic,
         records: Sequence[tuple[int, Original]],
     ) -> Mapping[int, Assessed]:
@@ -151,7 +153,7 @@ class Assessor:
                 found[index] = self._failed(letter, STILL_FAILS, what)
         return found
 
-    def _row(self, letter: Letter, record: Original) -> Assessed:
+    def _row(self, letter: DeadLetterRecord, record: Original) -> Assessed:
         try:
             readable_row(self._targets, letter, record.value)
         except ValueError as error:
@@ -160,6 +162,6 @@ class Assessor:
             )
         return Assessed(letter, Action.INSERT, record=record, certain=False)
 
-    def _failed(self, letter: Letter, reason: str, message: str) -> Assessed:
+    def _failed(self, letter: DeadLetterRecord, reason: str, message: str) -> Assessed:
         action = Action.PARK if self._terms.on_failure == "park" else Action.LEAVE
         return Assessed(letter, action, reason, message)

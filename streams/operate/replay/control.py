@@ -21,7 +21,8 @@ from streams.core.rows.built_in_tables import ShardSet
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker, LogReader, TopicConfig
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
+from streams.operate.replay.dead_letter_mark import mark_of
 from streams.operate.replay.dispositions import Disposition
 from streams.operate.replay.journal import (
     Disposed,
@@ -31,7 +32,6 @@ from streams.operate.replay.journal import (
     PlanResumed,
     RowsShown,
 )
-from streams.operate.replay.letter_mark import mark_of
 from streams.operate.replay.owner import Owner, owned
 from streams.operate.replay.pace import share
 from streams.operate.replay.parking import parked_record
@@ -75,7 +75,7 @@ async def dispose(
     clock: Clock,
     topology: Topology,
     source: Topic,
-    pages: AsyncIterable[Sequence[Letter]],
+    pages: AsyncIterable[Sequence[DeadLetterRecord]],
     disposition: Disposition,
     actor: str,
     reason: str = "",
@@ -120,7 +120,11 @@ class _Desk:
     actor: str
 
     async def decide(
-        self, letters: Sequence[Letter], disposition: Disposition, reason: str, result: Disposal
+        self,
+        letters: Sequence[DeadLetterRecord],
+        disposition: Disposition,
+        reason: str,
+        result: Disposal,
     ) -> None:
         offsets = np.array([letter.offset for letter in letters], np.int64)
         codes = self.owner.standing.dispositions.codes(offsets)

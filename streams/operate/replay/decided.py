@@ -12,7 +12,7 @@ from streams.core.errors import BatchUnreadable
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader, TopicPartition
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.dispositions import Disposition
 from streams.operate.replay.journal import Disposed, QueueReplaced, entries
 from streams.operate.replay.ranges import OffsetSet
@@ -31,7 +31,7 @@ class Decided:
             for number, standing in enumerate(standings)
         }
 
-    def of(self, letter: Letter) -> Disposition:
+    def of(self, letter: DeadLetterRecord) -> Disposition:
         """OPEN also for a letter of a queue without a journal."""
         known = self._known.get(letter.dlq)
         return Disposition.OPEN if known is None else known.of(letter.offset)
@@ -47,7 +47,9 @@ class Decision(NamedTuple):
     reason: str
 
 
-async def history(reader: LogReader, topology: Topology, letter: Letter) -> list[Decision]:
+async def history(
+    reader: LogReader, topology: Topology, letter: DeadLetterRecord
+) -> list[Decision]:
     """Every decision about a letter that can be read, oldest first: who, when, what and why.
 
     Raises `UnknownTopic` where there is no journal, and as `entries`.

@@ -15,7 +15,7 @@ import msgspec
 
 from streams.core.errors import ChangelogGap, UnknownFormat
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
-from streams.operate.replay.letter_mark import Mark
+from streams.operate.replay.dead_letter_mark import DeadLetterMark
 from streams.operate.replay.plan import Plan
 
 FORMAT: Final = 1
@@ -44,7 +44,7 @@ class PlanEntered(_Entry, frozen=True, kw_only=True, tag="plan_entered"):
     parts: int = 1
     by_agent: bool = False
     rate: float | None = None
-    mark: Mark | None = None
+    mark: DeadLetterMark | None = None
 
 
 class RunBegun(_Entry, frozen=True, kw_only=True, tag="run_begun"):
@@ -69,7 +69,7 @@ class Disposed(_Entry, frozen=True, kw_only=True, tag="disposed"):
     reached: int = 0
     shown: int = 0
     reason: str = ""
-    mark: Mark | None = None
+    mark: DeadLetterMark | None = None
 
 
 class RowsShown(_Entry, frozen=True, kw_only=True, tag="rows_shown"):

@@ -15,12 +15,12 @@ from streams.connect.broker.partitioner import partition_of
 from streams.core.records import headers
 from streams.core.records.bad_records import KeyMisplaced
 from streams.core.types import Headers, OutboundRecord, TopicPartition
-from streams.operate.dlq.letter import Letter, Original
+from streams.operate.dlq.dead_letter import DeadLetterRecord, Original
 
 _OURS = (headers.DLQ_PREFIX, headers.REPLAY_PREFIX)
 
 
-def first_append_ms(letter: Letter) -> int:
+def first_append_ms(letter: DeadLetterRecord) -> int:
     """When the record was appended for the very first time, before any replay."""
     replayed = headers.decimal(letter.fields.get(headers.REPLAY_APPEND_TS))
     return letter.source_timestamp_ms if replayed is None else replayed
@@ -36,7 +36,7 @@ def _is_allowed(name: str, patterns: tuple[str, ...]) -> bool:
     return not name.startswith(_OURS) and any(fnmatchcase(name, p) for p in patterns)
 
 
-def replay_headers(letter: Letter, plan: str) -> Headers:
+def replay_headers(letter: DeadLetterRecord, plan: str) -> Headers:
     """What is said of a replayed record."""
     return (
         (headers.REPLAY_HOPS, b"%d" % (letter.hops + 1)),
@@ -47,7 +47,7 @@ def replay_headers(letter: Letter, plan: str) -> Headers:
 
 
 def outgoing(
-    letter: Letter, record: Original, target: str, partitions: int, plan: str
+    letter: DeadLetterRecord, record: Original, target: str, partitions: int, plan: str
 ) -> OutboundRecord:
     """``record`` on its way to ``target``: to the partition it came from, so that the order of
     its key is kept, unless its key or its topic is another now, or that partition was the defect."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from streams.core.records import headers
 from streams.core.topics.topic import Topic
 from streams.core.types import OutboundRecord, TopicPartition
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 
-def parked_record(source: Topic, letter: Letter, reason: str) -> OutboundRecord:
+def parked_record(source: Topic, letter: DeadLetterRecord, reason: str) -> OutboundRecord:
     """The dead letter as it lies in the DLQ, and why it was parked."""
     why = (headers.REPLAY_PARKED_FOR, reason.encode())
     return OutboundRecord(

@@ -14,8 +14,8 @@ from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
-from streams.operate.dlq.letter import Letter
-from streams.operate.dlq.scan import Span, scan
+from streams.operate.dlq.dead_letter import DeadLetterRecord
+from streams.operate.dlq.scan import OffsetSpan, scan
 from streams.operate.replay.assess import Assessor
 from streams.operate.replay.control import say_shown
 from streams.operate.replay.dispositions import Disposition
@@ -27,7 +27,7 @@ from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.row_return import RowReturn
 from streams.operate.replay.showing import Showing
 from streams.operate.replay.standing import PlanStanding, Standing
-from streams.operate.replay.step import FailedLetter, Stepper, steps
+from streams.operate.replay.step import FailedDeadLetter, Stepper, steps
 
 _GAP = 5000
 _ATTEMPTS = 6
@@ -155,7 +155,7 @@ class PartitionRun:
         )  # fmt: skip
         standing = owner.standing.plans[self._plan.id]
         wanted = _union(standing.to_replay, standing.to_park)
-        spans = [Span(owner.dlq, *ends) for ends in wanted.spans(standing.reached, _GAP)]
+        spans = [OffsetSpan(owner.dlq, *ends) for ends in wanted.spans(standing.reached, _GAP)]
         outcome, reason = "finished", ""
         try:
             async for page in scan(owner.reader, spans, means.topology):
@@ -163,7 +163,7 @@ class PartitionRun:
                     await self._pace.take(len(step))
                     await stepper.take(step)
                     self._reached = standing.reached
-        except FailedLetter as failed:
+        except FailedDeadLetter as failed:
             outcome, reason = "stopped", str(failed)
         ended = RunEnded(
             at_ms=means.clock.now_ms(),
@@ -176,7 +176,9 @@ class PartitionRun:
         await owner.commit([ended])  # P8
 
 
-def _undecided(page: Sequence[Letter], wanted: OffsetSet, owner: Owner) -> list[Letter]:
+def _undecided(
+    page: Sequence[DeadLetterRecord], wanted: OffsetSet, owner: Owner
+) -> list[DeadLetterRecord]:
     """The letters of a page that the plan chose and nobody decided on yet."""
     offsets = np.array([letter.offset for letter in page], np.int64)
     open_ones = owner.standing.dispositions.codes(offsets) == Disposition.OPEN

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from streams.core.errors import RefusedBySafety, UsageError
-from streams.operate.replay.letter_mark import Mark
+from streams.operate.replay.dead_letter_mark import DeadLetterMark
 from streams.operate.replay.ranges import NOTHING, OffsetSet
 
 FORMAT: Final = 1
@@ -40,7 +40,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     replay: str = ""
     park: str = ""
-    mark: Mark | None = None
+    mark: DeadLetterMark | None = None
 
     @property
     def to_replay(self) -> OffsetSet:

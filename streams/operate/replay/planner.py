@@ -18,12 +18,12 @@ from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.filters import Filters
-from streams.operate.dlq.letter import Letter
-from streams.operate.dlq.scan import PAGE_RECORDS, Span, bounds, scan
+from streams.operate.dlq.scan import PAGE_RECORDS, OffsetSpan, bounds, scan
 from streams.operate.replay.assess import Action, Assessed, Assessor
 from streams.operate.replay.control import standings
-from streams.operate.replay.letter_mark import Mark, mark_of
+from streams.operate.replay.dead_letter_mark import DeadLetterMark, mark_of
 from streams.operate.replay.plan import Plan, Selection, Terms
 from streams.operate.replay.ranges import NOTHING, OffsetSet
 from streams.operate.replay.repair import difference
@@ -51,7 +51,7 @@ class Line:
     differences: list[str] = field(default_factory=list)
     """a few records before and after the repair"""
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: DeadLetterRecord) -> None:
         at_ms = letter.failed_ms
         self.oldest_ms = min(self.oldest_ms, at_ms) if self.letters else at_ms
         self.newest_ms = max(self.newest_ms, at_ms)
@@ -165,7 +165,7 @@ class _Choice:
     _lines: dict[str, Line] = field(default_factory=dict)
     _behind: Counter[str] = field(default_factory=Counter)
     _sets: dict[tuple[int, Action], OffsetSet] = field(default_factory=dict)
-    _marks: dict[int, Mark] = field(default_factory=dict)
+    _marks: dict[int, DeadLetterMark] = field(default_factory=dict)
 
     @property
     def full(self) -> bool:
@@ -173,7 +173,7 @@ class _Choice:
         limit = self.filters.limit
         return limit is not None and self._chosen >= limit
 
-    async def over(self, page: Sequence[Letter]) -> None:
+    async def over(self, page: Sequence[DeadLetterRecord]) -> None:
         self.scanned += len(page)
         meant = [letter for letter in page if self.filters.selects(letter)]
         young = [letter for letter in meant if not self.filters.too_old(letter)]
@@ -231,7 +231,7 @@ class _Choice:
         if changed:
             line.differences.append(f"{one.letter.id}\n{changed}")
 
-    def _line(self, letter: Letter) -> Line:
+    def _line(self, letter: DeadLetterRecord) -> Line:
         code = letter.error_code
         line = self._lines.get(code)
         if line is None:
@@ -245,7 +245,7 @@ class _Choice:
     def behind(self) -> dict[str, int]:
         return dict(sorted(self._behind.items()))
 
-    def selections(self, spans: Sequence[Span]) -> tuple[Selection, ...]:
+    def selections(self, spans: Sequence[OffsetSpan]) -> tuple[Selection, ...]:
         found = []
         for span in spans:
             number = span.tp.partition

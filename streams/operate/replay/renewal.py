@@ -8,8 +8,8 @@ from streams.core.errors import TopicRecreated
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker, TopicPartition
+from streams.operate.replay.dead_letter_mark import check_mark, kept_below
 from streams.operate.replay.journal import DecisionsLost, QueueReplaced
-from streams.operate.replay.letter_mark import check_mark, kept_below
 from streams.operate.replay.owner import owned
 from streams.operate.replay.standing import read_standing
 

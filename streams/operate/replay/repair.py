@@ -2,7 +2,7 @@
 
     def transform(record: Original) -> Original | None      (streams/operate/replay/transforms.py)
 
-gets the record as it failed (`streams.operate.dlq.letter.Original`) and returns it mended; None leaves
+gets the record as it failed (`streams.operate.dlq.dead_letter.Original`) and returns it mended; None leaves
 the letter where it is. It must give the same answer every time: it is asked when the plan is made
 and again when it runs.
 """
@@ -19,7 +19,7 @@ import jsonpointer
 import msgspec
 
 from streams.core.errors import UsageError
-from streams.operate.dlq.letter import Original
+from streams.operate.dlq.dead_letter import Original
 from streams.operate.replay.plan import Terms
 from streams.operate.replay.transforms import loaded
 

@@ -11,7 +11,7 @@ from streams.core.rows.built_in_tables import RowsRefused, ShardSet
 from streams.core.rows.row_sink import DeclaredSink, RowBatch
 from streams.core.rows.targets import Targets
 from streams.core.settings import Settings
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.sink_row import (
     TargetRow,
     WindowRow,
@@ -31,7 +31,7 @@ class RowReturn:
         self._settings = settings
         self._sinks: dict[str, OpenedSink] = {}
 
-    async def put(self, letter: Letter, value: bytes | None) -> str:
+    async def put(self, letter: DeadLetterRecord, value: bytes | None) -> str:
         """Store the row in ``value``; bringing it again is harmless. Returns why it cannot be stored,
         "" once it is.
 

@@ -11,8 +11,8 @@ from streams.core.rows.built_in_tables import FactRows, ShardSet
 from streams.core.rows.operational_tables import DEAD_LETTERS
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader, TopicPartition
-from streams.operate.dlq.letter import Letter
-from streams.operate.dlq.scan import Span, scan
+from streams.operate.dlq.dead_letter import DeadLetterRecord
+from streams.operate.dlq.scan import OffsetSpan, scan
 from streams.operate.replay.dispositions import Disposition
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.ranges import OffsetSet
@@ -24,13 +24,13 @@ _GAP = 1000
 
 def disposed_rows(
     shards: ShardSet,
-    letters: Sequence[Letter],
+    letters: Sequence[DeadLetterRecord],
     decided: Mapping[int, Disposition],
     versions: Mapping[int, int],
     entry: Disposed,
 ) -> list[FactRows]:
     """One `FactRows` per shard concerned; ``decided`` and ``versions`` by DLQ offset."""
-    by_shard: dict[int, list[Letter]] = {}
+    by_shard: dict[int, list[DeadLetterRecord]] = {}
     for letter in letters:
         by_shard.setdefault(shards.shard_of_key(letter.id), []).append(letter)
     return [
@@ -40,7 +40,7 @@ def disposed_rows(
 
 
 def _columns(
-    letters: Sequence[Letter],
+    letters: Sequence[DeadLetterRecord],
     decided: Mapping[int, Disposition],
     versions: Mapping[int, int],
     entry: Disposed,
@@ -99,7 +99,7 @@ async def show_arrears(
     for entry in list(standing.arrears.values()):
         decided = decisions(entry)
         offsets = OffsetSet.of(sorted(decided))
-        spans = [Span(dlq, start, end) for start, end in offsets.spans(0, _GAP)]
+        spans = [OffsetSpan(dlq, start, end) for start, end in offsets.spans(0, _GAP)]
         async for page in scan(reader, spans, topology):
             letters = [letter for letter in page if letter.offset in decided]
             at = np.array([letter.offset for letter in letters], np.int64)

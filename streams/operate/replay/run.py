@@ -29,8 +29,8 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.operate.replay.control import standings
+from streams.operate.replay.dead_letter_mark import check_mark
 from streams.operate.replay.journal import RANGES_PER_ENTRY, PlanEntered
-from streams.operate.replay.letter_mark import check_mark
 from streams.operate.replay.owner import owned
 from streams.operate.replay.pace import Pace, share
 from streams.operate.replay.partition_run import Means, PartitionRun, refuse_another

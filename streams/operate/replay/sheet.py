@@ -15,11 +15,11 @@ from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker, LogReader
 from streams.engine.decode.codecs import Limits
+from streams.operate.dlq.dead_letter import DeadLetterRecord, Original
 from streams.operate.dlq.export import exported
-from streams.operate.dlq.letter import Letter, Original
 from streams.operate.dlq.pointer import refetch
 from streams.operate.dlq.queues import find
-from streams.operate.dlq.verdict import Verdict, verdicts
+from streams.operate.dlq.verdict import DecodeVerdict, verdicts
 from streams.operate.replay.decided import Decision, history
 
 _NAMED_PATH = re.compile(r"(\$[^\s:]*|key|dia\.[a-z_.]+): ")
@@ -33,9 +33,9 @@ class Sheet:
     """``original`` is the failed record: of a pointer, as far as the source topic still has it.
     ``decisions``: oldest first."""
 
-    letter: Letter
+    letter: DeadLetterRecord
     original: Original
-    verdict: Verdict
+    verdict: DecodeVerdict
     decisions: Sequence[Decision]
 
     def fields(self) -> dict[str, Any]:
@@ -85,7 +85,9 @@ async def sheet_of(
         return None if letter is None else await _of(letter, reader, settings, topology)
 
 
-async def _of(letter: Letter, reader: LogReader, settings: Settings, topology: Topology) -> Sheet:
+async def _of(
+    letter: DeadLetterRecord, reader: LogReader, settings: Settings, topology: Topology
+) -> Sheet:
     limits = Limits(settings.future_max_s, settings.late_max_s)
     [verdict] = await verdicts(reader, [letter], limits)
     original = letter.original()

@@ -15,7 +15,7 @@ import structlog
 from streams.core.clock import Clock
 from streams.core.errors import TransientError
 from streams.core.rows.built_in_tables import FactRows, RowsRefused, ShardSet
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.dispositions import Disposition
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.owner import Owner
@@ -60,7 +60,10 @@ class Showing:
             self._give_up(error)
 
     async def put(
-        self, entry: Disposed, letters: Sequence[Letter], decided: Mapping[int, Disposition]
+        self,
+        entry: Disposed,
+        letters: Sequence[DeadLetterRecord],
+        decided: Mapping[int, Disposition],
     ) -> None:
         """Show a committed entry soon; waits while too many wait already."""
         if self._shards is None or self.behind:

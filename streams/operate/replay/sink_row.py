@@ -23,7 +23,7 @@ from streams.core.rows.row_json import read_row
 from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
 from streams.core.rows.targets import RowTarget, Targets
 from streams.engine.runtime.effects.effects import rows_by_shard
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 _HOUR_S, _DAY_S = 3600, 86_400
 WINDOWS = ("m1", "h1", "d1")
@@ -69,7 +69,9 @@ _decode = msgspec.json.Decoder(WindowRow, strict=False).decode
 _decode_name = msgspec.json.Decoder(_Named).decode
 
 
-def readable_row(targets: Targets, letter: Letter, value: bytes | None) -> WindowRow | TargetRow:
+def readable_row(
+    targets: Targets, letter: DeadLetterRecord, value: bytes | None
+) -> WindowRow | TargetRow:
     """The row in ``value``, which is that of ``letter``, mended or not. ValueError for anything else."""
     raw = value or b""
     name = _decode_name(raw).table
@@ -93,7 +95,7 @@ def _whole(row: dict[str, Any], needed: Iterable[str]) -> dict[str, Any]:
     return row
 
 
-def batch_of(sink: DeclaredSink, letter: Letter, row: Mapping[str, Any]) -> RowBatch:
+def batch_of(sink: DeclaredSink, letter: DeadLetterRecord, row: Mapping[str, Any]) -> RowBatch:
     """The row as a batch of its own. Its name is the same in every repeat, and no other row's: it is
     made of the commit that owed the row and of the letter's id."""
     source = letter.source_tp

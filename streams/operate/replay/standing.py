@@ -9,6 +9,7 @@ from streams.connect.broker.log_range import behind, read_some
 from streams.core.errors import BatchUnreadable, ChangelogGap, ChangelogLost, PartitionStopped
 from streams.core.topics.topic import Topic
 from streams.core.types import LogReader, RecordBatch, TopicPartition
+from streams.operate.replay.dead_letter_mark import DeadLetterMark, check_mark
 from streams.operate.replay.dispositions import Disposition, Dispositions
 from streams.operate.replay.journal import (
     DecisionsLost,
@@ -24,7 +25,6 @@ from streams.operate.replay.journal import (
     RunEnded,
     entry_at,
 )
-from streams.operate.replay.letter_mark import Mark, check_mark
 from streams.operate.replay.plan import Plan
 from streams.operate.replay.ranges import NOTHING, OffsetSet
 
@@ -46,7 +46,7 @@ class PlanStanding:
     by_agent: bool
     end: int
     rate: float | None = None
-    mark: Mark | None = None
+    mark: DeadLetterMark | None = None
     to_replay: OffsetSet = NOTHING
     to_park: OffsetSet = NOTHING
     letters: int = 0
@@ -83,8 +83,8 @@ class Standing:
     plans: dict[str, PlanStanding] = field(default_factory=dict)
     arrears: dict[int, Disposed] = field(default_factory=dict)
     shown: int = 0
-    mark: Mark | None = None
-    marks: dict[int, Mark] = field(default_factory=dict)
+    mark: DeadLetterMark | None = None
+    marks: dict[int, DeadLetterMark] = field(default_factory=dict)
     fault: PartitionStopped | None = None
     queue: int = 0
     """seq of the last entry that said that the DLQ, or its end, is a new one; 0: there is none"""
@@ -195,7 +195,7 @@ class Standing:
                 plan.reason = entry.reason or reason
                 plan.to_replay = plan.to_park = NOTHING
 
-    def _marked(self, mark: Mark | None) -> None:
+    def _marked(self, mark: DeadLetterMark | None) -> None:
         if mark is not None:
             self.mark = self.marks[mark.offset] = mark
 

@@ -10,11 +10,11 @@ import numpy as np
 from streams.core.clock import Clock
 from streams.core.errors import TransientError
 from streams.core.types import OutboundRecord
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.assess import Action, Assessed, Assessor
+from streams.operate.replay.dead_letter_mark import mark_of
 from streams.operate.replay.dispositions import Disposition
 from streams.operate.replay.journal import Disposed
-from streams.operate.replay.letter_mark import mark_of
 from streams.operate.replay.outgoing import outgoing
 from streams.operate.replay.owner import Owner
 from streams.operate.replay.parking import parked_record
@@ -28,7 +28,7 @@ STEP_BYTES = 8 << 20
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 
-class FailedLetter(Exception):  # noqa: N818 - a signal to the run, whose policy is to stop here
+class FailedDeadLetter(Exception):  # noqa: N818 - a signal to the run, whose policy is to stop here
     """A planned letter fails now, and the plan says to stop at one."""
 
     def __init__(self, one: Assessed) -> None:
@@ -53,10 +53,10 @@ class Stepper:
     partitions: Mapping[str, int]
     seen: Callable[[int], None] = field(default=lambda count: None)
 
-    async def take(self, letters: Sequence[Letter]) -> None:
+    async def take(self, letters: Sequence[DeadLetterRecord]) -> None:
         """Decide on these, which the plan chose and nobody decided on yet: one transaction.
 
-        Raises `FailedLetter` after what lies before it was decided, and `PartitionRestart` kinds.
+        Raises `FailedDeadLetter` after what lies before it was decided, and `PartitionRestart` kinds.
         """
         found = await self.assessor.assess(letters, self.owner.standing.dispositions)
         failed: Assessed | None = None
@@ -70,7 +70,7 @@ class Stepper:
                 found, failed.letter.offset if failed else found[-1].letter.offset + 1
             )
         if failed is not None:
-            raise FailedLetter(failed)
+            raise FailedDeadLetter(failed)
 
     def _stops(self, one: Assessed) -> bool:
         return (
@@ -143,10 +143,10 @@ class Stepper:
         )
 
 
-def steps(letters: Sequence[Letter], count: int) -> list[Sequence[Letter]]:
+def steps(letters: Sequence[DeadLetterRecord], count: int) -> list[Sequence[DeadLetterRecord]]:
     """Cut into steps of at most ``count`` letters and about `STEP_BYTES`."""
     sizes = np.cumsum([len(letter.value or b"") + 1000 for letter in letters])
-    found: list[Sequence[Letter]] = []
+    found: list[Sequence[DeadLetterRecord]] = []
     start = 0
     while start < len(letters):
         before = int(sizes[start - 1]) if start else 0

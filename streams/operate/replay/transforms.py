@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from streams.core.errors import RefusedBySafety, UsageError
-from streams.operate.dlq.letter import Original
+from streams.operate.dlq.dead_letter import Original
 from streams.operate.replay.plan import Transform
 
 

@@ -102,7 +102,7 @@ def test_a_setting_refuses_them_as_dead_letters_that_a_replay_puts_right():
         dlq = world.broker.log(TopicPartition(HERE.topic + ".dlq", HERE.partition)).readable()
         [headers] = dlq.headers
         assert dict(headers)["dia.dlq.error_code"] == b"key_misplaced"
-        from streams.operate.dlq.letter import letters
+        from streams.operate.dlq.dead_letter import letters
 
         [letter] = letters(dlq, app.topology)
         assert outgoing(letter, letter.original(), HERE.topic, 2, "p").tp == THERE

@@ -11,7 +11,7 @@ from streams.core.types import TopicPartition
 from streams.http.console import dead_letter_cache as shelves
 from streams.http.console.dead_letter_cache import DeadLetterCache
 from streams.http.console.logs import Logs
-from streams.operate.dlq.letter import letters
+from streams.operate.dlq.dead_letter import letters
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.operate.dlq.mailbag import GOOD, fill, letter
 

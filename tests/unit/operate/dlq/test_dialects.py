@@ -6,7 +6,7 @@ import pytest
 
 from agents.app import app
 from streams.core.types import RecordBatch, TopicPartition
-from streams.operate.dlq.letter import letters
+from streams.operate.dlq.dead_letter import letters
 
 CONNECT = {
     "topic": b"orders",

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from agents.app import app
 from streams.cli import main
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
+from streams.operate.dlq.dead_letter import letters
 from streams.operate.dlq.export import encode
-from streams.operate.dlq.letter import letters
 from tests.unit.operate.dlq.mailbag import GOOD, fill, letter
 
 GOLDEN = Path(__file__).parent / "golden"

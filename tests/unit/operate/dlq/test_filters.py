@@ -6,9 +6,9 @@ import pytest
 
 from agents.app import app
 from streams.core.types import RecordBatch, TopicPartition
+from streams.operate.dlq.dead_letter import letters
 from streams.operate.dlq.filters import Filters, OffsetRange
-from streams.operate.dlq.letter import letters
-from streams.operate.dlq.scan import Span
+from streams.operate.dlq.scan import OffsetSpan
 
 TP = TopicPartition("model.metrics.dlq", 2)
 
@@ -77,8 +77,8 @@ def test_too_old_is_told_apart_from_not_meant():
 
 def test_what_cannot_match_is_never_fetched():
     """One partition of a large DLQ is looked at without reading the others."""
-    spans = [Span(TopicPartition("d", n), 10, 100) for n in range(3)]
+    spans = [OffsetSpan(TopicPartition("d", n), 10, 100) for n in range(3)]
     filters = Filters(partitions=(1,), offsets=(OffsetRange(5, 20), OffsetRange(40, 50)))
-    assert filters.narrow(spans) == [Span(TopicPartition("d", 1), 10, 51)]
+    assert filters.narrow(spans) == [OffsetSpan(TopicPartition("d", 1), 10, 51)]
     assert Filters(offsets=(OffsetRange(0, 9),)).narrow(spans) == []
     assert Filters().narrow(spans) == spans

@@ -7,15 +7,15 @@ import pytest
 from agents.app import app
 from streams.core.settings import Settings
 from streams.core.types import TopicPartition
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.assess import Action, Assessor
 from streams.operate.replay.dispositions import Dispositions
 from streams.operate.replay.plan import Terms
 
 
-def _letter(hops: int) -> Letter:
+def _letter(hops: int) -> DeadLetterRecord:
     """Of a topic that dia does not know: what is not parked at once stays for that reason."""
-    return Letter(
+    return DeadLetterRecord(
         dlq=TopicPartition("t.dlq", 0), offset=0, timestamp_ms=0, key=None, value=b"", headers=(),
         fields={}, dialect="dia", id="t/0/0", topic=None, partition=None, source_offset=None,
         source_timestamp_ms=0, source=None, error_code="x", stage="decode", failed_ms=0, hops=hops,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from streams.core.errors import RefusedBySafety, UsageError
-from streams.operate.dlq.letter import Original
+from streams.operate.dlq.dead_letter import Original
 from streams.operate.replay.plan import Terms, Transform
 from streams.operate.replay.repair import Repair
 from streams.operate.replay.transforms import loaded, transform_of

@@ -17,31 +17,33 @@ import structlog
 from streams.connect.broker.log_range import read_some
 from streams.core.errors import BatchUnreadable, TopicRecreated
 from streams.core.types import LogReader, OffsetOutOfRange, TopicPartition
-from streams.operate.dlq.letter import Letter
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 log = structlog.get_logger(__name__)
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class DeadLetterMark(msgspec.Struct, frozen=True, array_like=True):
     """The place of one letter in its DLQ partition, and its record's timestamp there."""
 
     offset: int
     timestamp_ms: int
 
 
-def mark_of(letters: Sequence[Letter]) -> Mark:
+def mark_of(letters: Sequence[DeadLetterRecord]) -> DeadLetterMark:
     """The mark of the last of ``letters``, which are of one partition in offset order."""
-    return Mark(letters[-1].offset, letters[-1].timestamp_ms)
+    return DeadLetterMark(letters[-1].offset, letters[-1].timestamp_ms)
 
 
-async def check_mark(reader: LogReader, dlq: TopicPartition, mark: Mark | None) -> None:
+async def check_mark(reader: LogReader, dlq: TopicPartition, mark: DeadLetterMark | None) -> None:
     """Raises `TopicRecreated` where the log holds something else in the place of the letter, and
     what the reader raises."""
     if mark is not None:
         await _found(reader, dlq, mark)
 
 
-async def kept_below(reader: LogReader, dlq: TopicPartition, marks: Iterable[Mark]) -> int:
+async def kept_below(
+    reader: LogReader, dlq: TopicPartition, marks: Iterable[DeadLetterMark]
+) -> int:
     """The offset below which the log still is the one that ``marks`` are of; 0 for another one.
 
     A log that lost its end is the old one up to there, so one mark that is found vouches for all
@@ -56,7 +58,7 @@ async def kept_below(reader: LogReader, dlq: TopicPartition, marks: Iterable[Mar
     return 0
 
 
-async def _found(reader: LogReader, dlq: TopicPartition, mark: Mark) -> bool:
+async def _found(reader: LogReader, dlq: TopicPartition, mark: DeadLetterMark) -> bool:
     """Whether the letter was seen in its place; False where retention deleted it or its batch cannot
     be opened, which proves nothing. Raises as `check_mark`."""
     if await reader.beginning_offset(dlq) > mark.offset:
@@ -78,7 +80,7 @@ async def _found(reader: LogReader, dlq: TopicPartition, mark: Mark) -> bool:
     return True
 
 
-def _recreated(dlq: TopicPartition, mark: Mark, why: str) -> TopicRecreated:
+def _recreated(dlq: TopicPartition, mark: DeadLetterMark, why: str) -> TopicRecreated:
     return TopicRecreated(
         f"{dlq} is not the log that its journal speaks of: a letter at offset {mark.offset} was "
         f"decided on, and {why}. Nothing was decided now. If the topic was deleted and made again: "

@@ -16,7 +16,7 @@ from streams.core.records import headers
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Headers, RecordBatch, TopicPartition
-from streams.operate.dlq.dialects import Columns, Dialect, dialect_of, text
+from streams.operate.dlq.dialects import Dialect, HeaderColumns, dialect_of, text
 
 UNKNOWN = "unknown"
 """What a field reads where nobody wrote it."""
@@ -54,7 +54,7 @@ class _Tenanted(Struct):
 _tenanted = msgspec.json.Decoder(_Tenanted).decode
 
 
-class Letter(Struct, frozen=True, gc=False, kw_only=True):
+class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
     """Where it lies in the DLQ, the record there, and what was read of it with its whole batch.
 
     See `Original` for the record that failed. ``timestamp_ms`` is the DLQ record's: dia gives it
@@ -177,11 +177,11 @@ def tenant_named(value: bytes | None) -> str:
         return ""
 
 
-def letters(batch: RecordBatch, topology: Topology) -> list[Letter]:
+def letters(batch: RecordBatch, topology: Topology) -> list[DeadLetterRecord]:
     """The records of a batch of a DLQ topic; their sources are topics of ``topology``. Never raises, whatever they are."""
     fields = list(map(dict, batch.headers))
     dialects = list(map(dialect_of, fields))
-    found: list[Letter | None] = [None] * len(fields)
+    found: list[DeadLetterRecord | None] = [None] * len(fields)
     for dialect in {dialect.name: dialect for dialect in dialects}.values():
         own = [index for index, one in enumerate(dialects) if one is dialect]
         for index, letter in zip(own, _written(batch, own, fields, dialect, topology), strict=True):
@@ -195,11 +195,11 @@ def _written(
     every: Sequence[dict[str, bytes]],
     dialect: Dialect,
     topology: Topology,
-) -> Iterator[Letter]:
+) -> Iterator[DeadLetterRecord]:
     """The records at the positions ``own``, all in one dialect: what is asked of nearly every
     letter is read here, a column at a time."""
     fields = [every[index] for index in own]
-    said = Columns(dialect, fields)
+    said = HeaderColumns(dialect, fields)
     topics, partitions, offsets = (
         said.texts("topic"),
         said.numbers("partition"),
@@ -224,7 +224,7 @@ def _written(
         hops,
     ) in rows:
         time_ms = batch.timestamps[at]
-        yield Letter(
+        yield DeadLetterRecord(
             dlq=batch.tp,
             offset=batch.offsets[at],
             timestamp_ms=time_ms,
