@@ -10,7 +10,7 @@ import typer
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
-    from streams.operate.topics.rights import Role
+    from streams.operate.topics.rights import KafkaRole
 
 _COLUMNS = ("role", "resource", "name", "match", "operations")
 
@@ -45,13 +45,13 @@ def show(
     Roles: operator, worker, edge and console.
     """
     from streams.operate.topics import strimzi as resources
-    from streams.operate.topics.rights import Role, rights
+    from streams.operate.topics.rights import KafkaRole, rights
 
     run = invocation(ctx)
     if strimzi:
         users = _users(run, user)
         documents = [
-            resources.user(users[role], rights(run.topology, role), cluster) for role in Role
+            resources.user(users[role], rights(run.topology, role), cluster) for role in KafkaRole
         ]
         print(resources.yaml(documents), end="")
         return
@@ -60,7 +60,7 @@ def show(
         [
             (role.value, right.resource, right.name, "prefix" if right.prefix else "literal",
              " ".join(right.operations))
-            for role in Role
+            for role in KafkaRole
             for right in rights(run.topology, role)
         ],
     )  # fmt: skip
@@ -72,16 +72,16 @@ def grant(ctx: typer.Context, *, user: _Users = None) -> None:
     Adds what lacks and takes nothing away. The users must exist; `operator` is granted only where
     --user names it, for the one who runs this command has these rights already.
     """
-    from streams.operate.topics.rights import Role
+    from streams.operate.topics.rights import KafkaRole
 
     run = invocation(ctx)
     users = _users(run, user)
     named = {text.partition("=")[0] for text in user or ()}
-    chosen = [role for role in Role if role is not Role.OPERATOR or role.value in named]
+    chosen = [role for role in KafkaRole if role is not KafkaRole.OPERATOR or role.value in named]
     asyncio.run(_grant(run, {role: users[role] for role in chosen}))
 
 
-async def _grant(run: Invocation, users: dict[Role, str]) -> None:
+async def _grant(run: Invocation, users: dict[KafkaRole, str]) -> None:
     from streams.cli.kafka import require_address
     from streams.connect.broker.kafka.broker import KafkaBroker
     from streams.operate.topics.rights import rights
@@ -97,16 +97,20 @@ async def _grant(run: Invocation, users: dict[Role, str]) -> None:
         await admin.close()
 
 
-def _users(run: Invocation, named: list[str] | None) -> dict[Role, str]:
+def _users(run: Invocation, named: list[str] | None) -> dict[KafkaRole, str]:
     """Raises `UsageError` for a text that names no role or no user."""
     from streams.core.errors import UsageError
-    from streams.operate.topics.rights import Role
+    from streams.operate.topics.rights import KafkaRole
 
     app = run.topology.app
-    users = {role: app if role is Role.OPERATOR else f"{app}-{role.value}" for role in Role}
+    users = {
+        role: app if role is KafkaRole.OPERATOR else f"{app}-{role.value}" for role in KafkaRole
+    }
     for text in named or ():
         role, _, name = text.partition("=")
-        if role not in {known.value for known in Role} or not name:
-            raise UsageError(f"--user {text}: its form is ROLE=NAME; roles are {', '.join(Role)}.")
-        users[Role(role)] = name
+        if role not in {known.value for known in KafkaRole} or not name:
+            raise UsageError(
+                f"--user {text}: its form is ROLE=NAME; roles are {', '.join(KafkaRole)}."
+            )
+        users[KafkaRole(role)] = name
     return users

@@ -12,7 +12,7 @@ from streams.cli.invocation import Invocation, invocation
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
-    from streams.operate.topics.topics import Plan
+    from streams.operate.topics.topics import TopicPlan
 
 _COLUMNS = ("topic", "change", "setting", "now", "wanted", "why")
 
@@ -95,7 +95,7 @@ def render(
 
 async def _run(
     run: Invocation, replication_factor: int | None, *, accept_dedupe_gap: bool | None = None
-) -> Plan:
+) -> TopicPlan:
     """The plan, printed; applied as well unless ``accept_dedupe_gap`` is None."""
     from streams.cli.kafka import broker_of
     from streams.operate.topics.declared_topics import declared_topics
@@ -110,7 +110,7 @@ async def _run(
         return planned
 
 
-def _print(run: Invocation, planned: Plan) -> None:
+def _print(run: Invocation, planned: TopicPlan) -> None:
     printer = run.printer()
     if not planned.changes:
         printer.say(f"{len(planned.wanted)} topics are as declared.")

@@ -14,7 +14,7 @@ from streams.operate.topics.topics import (
     MIN_INSYNC,
     PARTITIONS,
     Durability,
-    Plan,
+    TopicPlan,
     plan,
     refuse_other_apps,
     wanted_topics,
@@ -32,7 +32,7 @@ class DeclaredTopics:
     topics: list[TopicConfig]
     named: frozenset[tuple[str, str]]
 
-    def against(self, present: Mapping[str, TopicConfig]) -> Plan:
+    def against(self, present: Mapping[str, TopicConfig]) -> TopicPlan:
         """The differences from the broker's, as `Admin.describe_topics` tells them. Raises
         `RefusedBySafety` where a name is another app's too (`refuse_other_apps`)."""
         refuse_other_apps(self.topology, present)

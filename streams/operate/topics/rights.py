@@ -21,7 +21,7 @@ from streams.operate.replay.owner import decided_group
 from streams.operate.topics.topics import wanted_topics
 
 
-class Role(StrEnum):
+class KafkaRole(StrEnum):
     """A part of the pipeline with a Kafka user of its own."""
 
     OPERATOR = "operator"
@@ -38,16 +38,16 @@ _MEMBER: Final = ("Read", "Describe")
 _PRODUCER: Final = ("Write", "Describe")
 
 
-def rights(topology: Topology, role: Role) -> list[Right]:
+def rights(topology: Topology, role: KafkaRole) -> list[Right]:
     """The rules of one role. Write on a source topic is the right to speak for all its tenants."""
     match role:
-        case Role.OPERATOR:
+        case KafkaRole.OPERATOR:
             return [*_operator(topology)]
-        case Role.WORKER:
+        case KafkaRole.WORKER:
             return [*_worker(topology)]
-        case Role.EDGE:
+        case KafkaRole.EDGE:
             return [*_edge(topology)]
-        case Role.CONSOLE:
+        case KafkaRole.CONSOLE:
             return [*_console(topology)]
 
 

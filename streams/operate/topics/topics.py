@@ -43,7 +43,7 @@ _SIZES = (*_RETENTION, "max.message.bytes", MIN_INSYNC)
 """Of these a larger value of the broker is left as it is."""
 
 
-class Kind(Enum):
+class DifferenceKind(Enum):
     """What a difference asks for."""
 
     CREATE = "create"
@@ -54,7 +54,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TopicChange:
     """One difference of one topic; ``now`` is "" where the broker has nothing.
 
     ``dedupe_gap``: growing a source moves keys to other partitions, whose tables have not seen
@@ -62,7 +62,7 @@ class Change:
     """
 
     topic: str
-    kind: Kind
+    kind: DifferenceKind
     setting: str
     now: str
     wanted: str
@@ -71,34 +71,34 @@ class Change:
     @property
     def why(self) -> str:
         """Why nothing is done about it; "" where something is."""
-        if self.kind is Kind.LEAVE and self.setting == REPLICATION:
+        if self.kind is DifferenceKind.LEAVE and self.setting == REPLICATION:
             return "dia cannot change it: kafka-reassign-partitions.sh does"
-        if self.kind is Kind.LEAVE:
+        if self.kind is DifferenceKind.LEAVE:
             return "larger than declared, served as it is"
-        return "would become smaller" if self.kind is Kind.REFUSE else ""
+        return "would become smaller" if self.kind is DifferenceKind.REFUSE else ""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TopicPlan:
     """Every difference, in the order it can be applied. ``named`` as `plan` takes it."""
 
     topology: Topology
-    changes: tuple[Change, ...]
+    changes: tuple[TopicChange, ...]
     wanted: Mapping[str, TopicConfig]
     named: Collection[tuple[str, str]] = ()
 
     @property
-    def refused(self) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.kind is Kind.REFUSE)
+    def refused(self) -> tuple[TopicChange, ...]:
+        return tuple(change for change in self.changes if change.kind is DifferenceKind.REFUSE)
 
     @property
-    def dedupe_gaps(self) -> tuple[Change, ...]:
+    def dedupe_gaps(self) -> tuple[TopicChange, ...]:
         return tuple(change for change in self.changes if change.dedupe_gap)
 
     @property
-    def to_do(self) -> tuple[Change, ...]:
+    def to_do(self) -> tuple[TopicChange, ...]:
         """What `apply` would change."""
-        idle = (Kind.LEAVE, Kind.REFUSE)
+        idle = (DifferenceKind.LEAVE, DifferenceKind.REFUSE)
         return tuple(change for change in self.changes if change.kind not in idle)
 
 
@@ -184,7 +184,7 @@ def plan(
     wanted: Sequence[TopicConfig],
     present: Mapping[str, TopicConfig],
     named: Collection[tuple[str, str]] = (),
-) -> Plan:
+) -> TopicPlan:
     """The differences between what is wanted and what `Admin.describe_topics` said.
 
     ``named``: (topic, setting) whose value an operator named; making such a one smaller is
@@ -193,19 +193,19 @@ def plan(
     needed = _partitions_needed(topology, wanted, present)
     resolved = {t.name: _resolved(t, present.get(t.name), needed[t.name]) for t in wanted}
     declared = {topic.name: topic.partitions for topic in wanted}
-    changes: list[Change] = []
+    changes: list[TopicChange] = []
     for topic in resolved.values():
         found = present.get(topic.name)
         if found is None:
             partitions = f"{topic.partitions} partitions"
-            changes.append(Change(topic.name, Kind.CREATE, "topic", "", partitions))
+            changes.append(TopicChange(topic.name, DifferenceKind.CREATE, "topic", "", partitions))
             continue
         changes += _partition_changes(topology, topic, found, declared[topic.name], named)
         if topic.replication_factor > 0 and topic.replication_factor != found.replication_factor:
             now, factor = str(found.replication_factor), str(topic.replication_factor)
-            changes.append(Change(topic.name, Kind.LEAVE, REPLICATION, now, factor))
+            changes.append(TopicChange(topic.name, DifferenceKind.LEAVE, REPLICATION, now, factor))
         changes += _config_changes(topic, found, named)
-    return Plan(topology, tuple(changes), resolved, named)
+    return TopicPlan(topology, tuple(changes), resolved, named)
 
 
 def _partitions_needed(
@@ -271,14 +271,14 @@ def refuse_other_apps(topology: Topology, present: Iterable[str]) -> None:
             )
 
 
-async def apply(admin: Admin, planned: Plan, *, accept_dedupe_gap: bool = False) -> None:
+async def apply(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: bool = False) -> None:
     """Make the broker's topics those of the plan.
 
     Raises `RefusedBySafety`, after everything else is done, when the plan would make something
     smaller that an operator named, or grows a source without ``accept_dedupe_gap``.
     """
     await _carry_out(admin, planned, accept_dedupe_gap=accept_dedupe_gap)
-    if any(change.kind is Kind.CREATE for change in planned.changes):
+    if any(change.kind is DifferenceKind.CREATE for change in planned.changes):
         # Only now is it known how many replicas the broker gave to the new topics.
         present = await admin.describe_topics()
         made = plan(planned.topology, list(planned.wanted.values()), present, planned.named)
@@ -286,17 +286,17 @@ async def apply(admin: Admin, planned: Plan, *, accept_dedupe_gap: bool = False)
     _refuse(planned, accept_dedupe_gap=accept_dedupe_gap)
 
 
-async def _carry_out(admin: Admin, planned: Plan, *, accept_dedupe_gap: bool) -> None:
+async def _carry_out(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
     for change in planned.to_do:
-        if change.kind is Kind.CREATE:
+        if change.kind is DifferenceKind.CREATE:
             await admin.create_topics([planned.wanted[change.topic]])
-        elif change.kind is Kind.CONFIGURE:
+        elif change.kind is DifferenceKind.CONFIGURE:
             await admin.alter_config(change.topic, {change.setting: change.wanted})
         elif accept_dedupe_gap or not change.dedupe_gap:
             await admin.create_partitions({change.topic: int(change.wanted)})
 
 
-def _refuse(planned: Plan, *, accept_dedupe_gap: bool) -> None:
+def _refuse(planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
     reasons = []
     if planned.refused:
         reasons.append(refusal(planned.refused))
@@ -311,7 +311,7 @@ def _refuse(planned: Plan, *, accept_dedupe_gap: bool) -> None:
         raise RefusedBySafety(f"{' '.join(reasons)} Every other change of the plan is made.")
 
 
-def refusal(refused: Iterable[Change]) -> str:
+def refusal(refused: Iterable[TopicChange]) -> str:
     """What is refused, and the ways out."""
     listed = "; ".join(f"{c.topic} {c.setting} from {c.now} to {c.wanted}" for c in refused)
     return (
@@ -326,33 +326,35 @@ def _partition_changes(
     found: TopicConfig,
     declared: int,
     named: Collection[tuple[str, str]],
-) -> Iterator[Change]:
+) -> Iterator[TopicChange]:
     source = topology.by_name.get(topic.name)
     now = str(found.partitions)
     if found.partitions < topic.partitions:
         gap = source is not None and bool(topology.groups(source))
-        yield Change(topic.name, Kind.GROW, PARTITIONS, now, str(topic.partitions), gap)
+        yield TopicChange(
+            topic.name, DifferenceKind.GROW, PARTITIONS, now, str(topic.partitions), gap
+        )
         return
     lower = declared if source is not None else topic.partitions
     if found.partitions > lower:
-        kind = Kind.REFUSE if (topic.name, PARTITIONS) in named else Kind.LEAVE
-        yield Change(topic.name, kind, PARTITIONS, now, str(lower))
+        kind = DifferenceKind.REFUSE if (topic.name, PARTITIONS) in named else DifferenceKind.LEAVE
+        yield TopicChange(topic.name, kind, PARTITIONS, now, str(lower))
 
 
 def _config_changes(
     topic: TopicConfig, found: TopicConfig, named: Collection[tuple[str, str]]
-) -> Iterator[Change]:
+) -> Iterator[TopicChange]:
     for setting, value in topic.config.items():
         now = found.config.get(setting, "")
         if now == value:
             continue
-        kind = Kind.CONFIGURE
+        kind = DifferenceKind.CONFIGURE
         # More in-sync replicas than there are replicas: the topic takes no record at all.
         unwritable = setting == MIN_INSYNC and now != "" and int(now) > found.replication_factor
         larger = setting in _SIZES and now != "" and _size(setting, value) < _size(setting, now)
         if larger and not unwritable:
-            kind = Kind.REFUSE if (topic.name, setting) in named else Kind.LEAVE
-        yield Change(topic.name, kind, setting, now, value)
+            kind = DifferenceKind.REFUSE if (topic.name, setting) in named else DifferenceKind.LEAVE
+        yield TopicChange(topic.name, kind, setting, now, value)
 
 
 def _size(setting: str, value: str) -> float:

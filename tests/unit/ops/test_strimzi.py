@@ -14,7 +14,7 @@ from streams import App
 from streams.cli import main
 from streams.core.types import TopicPartition
 from streams.operate.replay.shed_return import ShedSpan
-from streams.operate.topics.rights import Role, rights
+from streams.operate.topics.rights import KafkaRole, rights
 from streams.operate.topics.topics import wanted_topics
 
 ROOT = Path(__file__).parents[3]
@@ -124,11 +124,11 @@ def test_rights_follow_the_app():
         async for _ in events:
             pass
 
-    for role in Role:
+    for role in KafkaRole:
         for right in rights(other.topology, role):
             if right.resource == "topic":
                 assert right.name.startswith(("orders", "shop.", "shop-host")), right
-            if right.resource in {"group", "transactionalId"} and role is not Role.EDGE:
+            if right.resource in {"group", "transactionalId"} and role is not KafkaRole.EDGE:
                 assert "shop-" in right.name or right.name == "dia-shed-", right
 
 
@@ -138,7 +138,7 @@ def test_operators_of_any_app_bring_shed_ranges_back():
     name = ShedSpan(order="o", tp=tp, first=0, until=1, at_ms=0).name
     may = {
         (right.resource, operation)
-        for right in rights(App("shop").topology, Role.OPERATOR)
+        for right in rights(App("shop").topology, KafkaRole.OPERATOR)
         if right.name == name or (right.prefix and name.startswith(right.name))
         for operation in right.operations
     }

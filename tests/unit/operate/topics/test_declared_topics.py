@@ -13,7 +13,7 @@ from streams.core.clock import VirtualClock
 from streams.core.errors import RefusedBySafety, UsageError
 from streams.core.settings import Settings
 from streams.operate.topics.declared_topics import declared_topics
-from streams.operate.topics.topics import Kind, apply
+from streams.operate.topics.topics import DifferenceKind, apply
 
 
 def topics(**settings):
@@ -87,7 +87,12 @@ async def test_what_a_setting_makes_smaller_is_refused_and_what_the_default_is_l
     await apply(admin, large.against(await admin.describe_topics()))
     present = await admin.describe_topics()
     [left] = declared_topics(Settings(), app.topology).against(present).changes
-    assert (left.kind, left.topic, left.now, left.wanted) == (Kind.LEAVE, "model.metrics", "8", "4")
+    assert (left.kind, left.topic, left.now, left.wanted) == (
+        DifferenceKind.LEAVE,
+        "model.metrics",
+        "8",
+        "4",
+    )
     smaller = declared_topics(Settings(topic_partitions="model.metrics=6"), app.topology)
     with pytest.raises(RefusedBySafety, match=r"model\.metrics partitions from 8 to 6"):
         await apply(admin, smaller.against(present))

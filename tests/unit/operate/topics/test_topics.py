@@ -13,7 +13,14 @@ from streams.core.clock import VirtualClock
 from streams.core.errors import RefusedBySafety
 from streams.core.topics.topic import CHANGELOG_PART_BYTES
 from streams.core.types import TopicConfig
-from streams.operate.topics.topics import Durability, Kind, apply, majority, plan, wanted_topics
+from streams.operate.topics.topics import (
+    DifferenceKind,
+    Durability,
+    apply,
+    majority,
+    plan,
+    wanted_topics,
+)
 
 DLQ = "model.metrics.dlq"
 CHANGELOG = "dia.dia-group.model.metrics.changelog"
@@ -28,7 +35,7 @@ async def _apply_all(admin, topology=app.topology) -> None:
     await apply(admin, plan(topology, wanted_topics(topology), await admin.describe_topics()))
 
 
-def _differences(planned) -> list[tuple[str, Kind, str, str, str]]:
+def _differences(planned) -> list[tuple[str, DifferenceKind, str, str, str]]:
     return [(c.topic, c.kind, c.setting, c.now, c.wanted) for c in planned.changes]
 
 
@@ -80,11 +87,11 @@ async def test_growing_takes_dlq_and_changelog_along_and_must_be_accepted(admin)
     grown = replace(app.topology, topics=topics)
     planned = plan(grown, wanted_topics(grown), await admin.describe_topics())
     assert _differences(planned) == [
-        (DLQ, Kind.GROW, "partitions", "4", "6"),
-        (f"{DLQ}.parked", Kind.GROW, "partitions", "4", "6"),
-        ("dia.dia-replay.model.metrics.changelog", Kind.GROW, "partitions", "4", "6"),
-        (CHANGELOG, Kind.GROW, "partitions", "4", "6"),
-        ("model.metrics", Kind.GROW, "partitions", "4", "6"),
+        (DLQ, DifferenceKind.GROW, "partitions", "4", "6"),
+        (f"{DLQ}.parked", DifferenceKind.GROW, "partitions", "4", "6"),
+        ("dia.dia-replay.model.metrics.changelog", DifferenceKind.GROW, "partitions", "4", "6"),
+        (CHANGELOG, DifferenceKind.GROW, "partitions", "4", "6"),
+        ("model.metrics", DifferenceKind.GROW, "partitions", "4", "6"),
     ]
     with pytest.raises(RefusedBySafety, match=r"growing model\.metrics from 4 to 6"):
         await apply(admin, planned)
@@ -107,7 +114,7 @@ async def test_a_source_that_an_operator_made_larger_takes_its_companions_along(
     await _apply_all(admin)
     await admin.create_partitions({"model.metrics": 6})
     planned = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
-    assert ("model.metrics", Kind.LEAVE, "partitions", "6", "4") in _differences(planned)
+    assert ("model.metrics", DifferenceKind.LEAVE, "partitions", "6", "4") in _differences(planned)
     assert planned.dedupe_gaps == ()
     await apply(admin, planned)
     present = await admin.describe_topics()
@@ -165,18 +172,18 @@ async def test_a_growth_that_waits_for_consent_keeps_nothing_else_from_being_don
 @pytest.mark.parametrize(
     ("topic", "setting", "now", "kind"),
     [
-        ("model.metrics", "retention.ms", "999999999999", Kind.LEAVE),
-        ("model.metrics", "retention.ms", "-1", Kind.LEAVE),
-        ("model.metrics", "retention.ms", "1000", Kind.CONFIGURE),
-        (DLQ, "retention.bytes", "-1", Kind.LEAVE),
-        (DLQ, "retention.ms", "1000", Kind.CONFIGURE),
-        (CHANGELOG, "cleanup.policy", "compact", Kind.CONFIGURE),
-        (CHANGELOG, "max.message.bytes", "65536", Kind.CONFIGURE),
-        (CHANGELOG, "unclean.leader.election.enable", "true", Kind.CONFIGURE),
-        ("model.metrics", "message.timestamp.type", "CreateTime", Kind.CONFIGURE),
-        ("model.metrics", "max.message.bytes", "1000", Kind.CONFIGURE),
-        ("model.metrics", "max.message.bytes", "99999999", Kind.LEAVE),
-        ("model.metrics", "min.insync.replicas", "2", Kind.CONFIGURE),
+        ("model.metrics", "retention.ms", "999999999999", DifferenceKind.LEAVE),
+        ("model.metrics", "retention.ms", "-1", DifferenceKind.LEAVE),
+        ("model.metrics", "retention.ms", "1000", DifferenceKind.CONFIGURE),
+        (DLQ, "retention.bytes", "-1", DifferenceKind.LEAVE),
+        (DLQ, "retention.ms", "1000", DifferenceKind.CONFIGURE),
+        (CHANGELOG, "cleanup.policy", "compact", DifferenceKind.CONFIGURE),
+        (CHANGELOG, "max.message.bytes", "65536", DifferenceKind.CONFIGURE),
+        (CHANGELOG, "unclean.leader.election.enable", "true", DifferenceKind.CONFIGURE),
+        ("model.metrics", "message.timestamp.type", "CreateTime", DifferenceKind.CONFIGURE),
+        ("model.metrics", "max.message.bytes", "1000", DifferenceKind.CONFIGURE),
+        ("model.metrics", "max.message.bytes", "99999999", DifferenceKind.LEAVE),
+        ("model.metrics", "min.insync.replicas", "2", DifferenceKind.CONFIGURE),
     ],
 )
 async def test_each_setting_that_differs_is_named(admin, topic, setting, now, kind):
@@ -187,17 +194,17 @@ async def test_each_setting_that_differs_is_named(admin, topic, setting, now, ki
     assert [(c.topic, c.kind, c.setting, c.now) for c in planned.changes] == [
         (topic, kind, setting, now)
     ]
-    assert (planned.changes[0].why != "") == (kind is Kind.LEAVE)
+    assert (planned.changes[0].why != "") == (kind is DifferenceKind.LEAVE)
     await apply(admin, planned)
     left = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
-    assert left.changes == (planned.changes if kind is Kind.LEAVE else ())
+    assert left.changes == (planned.changes if kind is DifferenceKind.LEAVE else ())
 
 
 async def test_more_in_sync_replicas_than_declared_are_left_while_the_topic_can_be_written(admin):
     """An operator may want every copy written; one copy more than there are takes no record."""
     three = wanted_topics(app.topology, replication_factor=3)
     await apply(admin, plan(app.topology, three, {}))
-    for now, kind in (("3", Kind.LEAVE), ("4", Kind.CONFIGURE)):
+    for now, kind in (("3", DifferenceKind.LEAVE), ("4", DifferenceKind.CONFIGURE)):
         await admin.alter_config("model.metrics", {"min.insync.replicas": now})
         [change] = plan(app.topology, three, await admin.describe_topics()).changes
         assert (change.kind, change.now, change.wanted) == (kind, now, "2")
@@ -233,7 +240,7 @@ async def test_replicas_that_are_not_there_are_reported_and_never_waited_for(adm
         app.topology, wanted_topics(app.topology, durability=safer), await admin.describe_topics()
     )
     assert {(c.kind, c.setting, c.now, c.wanted) for c in planned.changes} == {
-        (Kind.LEAVE, "replication factor", "1", "3")
+        (DifferenceKind.LEAVE, "replication factor", "1", "3")
     }
     assert "kafka-reassign-partitions" in planned.changes[0].why
     await apply(admin, planned)
