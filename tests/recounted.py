@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from streams.core.types import TopicPartition
 from streams.dev.simulation.world import World
 from streams.engine.agents.window_agent import WindowAgent
-from streams.operate.audit.books import DeadLetters, LedgerRow, PartitionBooks
-from streams.operate.audit.finding import Finding
-from streams.operate.audit.judge import Rules
+from streams.operate.audit.finding import AuditFinding
+from streams.operate.audit.reference_decoder import Rules
+from streams.operate.audit.snapshot import DeadLetterCounts, LedgerRow, PartitionSnapshot
 from streams.operate.audit.window_recount import WindowRecount, recount_windows
 from streams.operate.audit.window_rows import (
     Place,
@@ -29,7 +29,7 @@ FOREVER_S = 1 << 31
 class Recounted(NamedTuple):
     """Of all partitions of one agent. ``notes`` say what the log does not show any more."""
 
-    findings: list[Finding]
+    findings: list[AuditFinding]
     judged: int
     open: int
     doubtful: int
@@ -78,7 +78,7 @@ async def recount_all(run: SimulatedRun, agent: WindowAgent, from_s: int = 0) ->
         if not books.ledger:
             continue
         letters = _letters(run, agent, tp)
-        codes = DeadLetters(in_dlq=letters).codes(tp)
+        codes = DeadLetterCounts(in_dlq=letters).codes(tp)
         idle_ms = int(settings.idle_close_s * 1000)
         reader = await world.broker.reader()
         counted = await recount_windows(
@@ -105,7 +105,7 @@ async def recount_all(run: SimulatedRun, agent: WindowAgent, from_s: int = 0) ->
     return total
 
 
-async def _books(run: SimulatedRun, agent: WindowAgent, tp: TopicPartition) -> PartitionBooks:
+async def _books(run: SimulatedRun, agent: WindowAgent, tp: TopicPartition) -> PartitionSnapshot:
     names = ("epoch", "next_offset", "read", "applied", "duplicates", "dead", "gaps", "shed")
     rows = [
         LedgerRow(
@@ -119,7 +119,7 @@ async def _books(run: SimulatedRun, agent: WindowAgent, tp: TopicPartition) -> P
     reader = await run.world.broker.reader()
     begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
     await reader.close()
-    return PartitionBooks(
+    return PartitionSnapshot(
         partition=tp.partition,
         begin_offset=begin,
         end_offset=end,

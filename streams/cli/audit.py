@@ -13,8 +13,8 @@ from streams.cli.invocation import invocation
 if TYPE_CHECKING:
     from streams.cli.output import Printer
     from streams.engine.health.rule import Health
-    from streams.operate.audit.audit import Report
-    from streams.operate.audit.books import Books, LedgerRow
+    from streams.operate.audit.audit import AuditReport
+    from streams.operate.audit.snapshot import AuditSnapshot, LedgerRow
 
 _SHOWN = ("check", "topic", "partition", "offsets", "window", "expected", "found", "meaning")
 
@@ -53,13 +53,13 @@ def audit(
     from streams.core.errors import CommandError, UsageError
     from streams.core.words.moments import moment_s, span_s
     from streams.engine.health.live_workers import live_workers
-    from streams.operate.audit.audit import Options, audit
+    from streams.operate.audit.audit import AuditOptions, audit
 
     run = invocation(ctx)
     if not deep and (start or stop):
         raise UsageError("--from and --to choose the windows of --deep: add it, or leave them out.")
     now_s = time.time()
-    options = Options(
+    options = AuditOptions(
         deep=deep,
         from_s=moment_s(start, "--from", now_s) if start else None,
         to_s=moment_s(stop, "--to", now_s) if stop else None,
@@ -82,7 +82,7 @@ def audit(
     health.conclude(judged)
 
 
-def _report(report: Report, health: Health) -> dict[str, Any]:
+def _report(report: AuditReport, health: Health) -> dict[str, Any]:
     return {
         "clean": report.clean and _proven(health),
         "health": health.fields(),
@@ -108,7 +108,7 @@ def _proven(health: Health) -> bool:
     return health.verdict < Severity.UNKNOWN
 
 
-def _show(printer: Printer, report: Report, health: Health) -> None:
+def _show(printer: Printer, report: AuditReport, health: Health) -> None:
     from streams.cli.health import show
     from streams.cli.payload import printable
 
@@ -134,7 +134,7 @@ def _show(printer: Printer, report: Report, health: Health) -> None:
         print(_verdict(report))
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: AuditReport) -> str:
     rows = [row for books in report.books for p in books.partitions for row in p.ledger]
     shed = sum(row.shed for row in rows)
     lag = sum(books.lag for books in report.books)
@@ -156,7 +156,7 @@ def _verdict(report: Report) -> str:
     return text
 
 
-def _line(books: Books, row: LedgerRow) -> dict[str, Any]:
+def _line(books: AuditSnapshot, row: LedgerRow) -> dict[str, Any]:
     rows = None
     comparable = not books.expired_events and row.partition not in books.moving
     if books.rows is not None and comparable:

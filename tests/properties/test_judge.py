@@ -21,7 +21,7 @@ from streams.engine.state.log_time import Expiry, LogTime, log_times
 from streams.engine.state.memory_files import MemoryFiles
 from streams.engine.windows.fingerprint import Fingerprints
 from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
-from streams.operate.audit.judge import Judge, Rules
+from streams.operate.audit.reference_decoder import ReferenceDecoder, Rules
 
 FUTURE_S, LATE_S, TTL_S = 300, 3600, 60
 NOW_MS = 1_760_000_000_000
@@ -169,7 +169,7 @@ def test_both_judges_agree_on_every_record(history: list[Any]) -> None:
     )
     pipeline = Pipeline()
     pipeline.run(batch)
-    judge = Judge(RULES)
+    judge = ReferenceDecoder(RULES)
     verdicts = [
         judge.judge(append_ms[i], key, value, found)[0]
         for i, ((value, found, key), _) in enumerate(history)

@@ -1,6 +1,6 @@
 """What must have come out of `model.metrics`, read from the source log alone.
 
-Every record is judged by `streams.operate.audit.judge`, which has nothing of the engine: what the engine
+Every record is judged by `streams.operate.audit.reference_decoder`, which has nothing of the engine: what the engine
 and that judge agree on, neither got from the other.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from agents.app import MODEL_METRICS
 from streams.core.settings import Settings
 from streams.core.types import RecordBatch
-from streams.operate.audit.judge import Judge, Rules
+from streams.operate.audit.reference_decoder import ReferenceDecoder, Rules
 
 Series = tuple[str, str, str, int]
 """tenant, model, metric, window start in seconds"""
@@ -53,7 +53,7 @@ def judge(
         late_max_ms=settings.late_max_s * 1000,
         dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
     )
-    judged, partition = Judge(rules), batch.tp.partition
+    judged, partition = ReferenceDecoder(rules), batch.tp.partition
     expected.duplicates = expected.duplicates or Counter()
     expected.shed[partition] = sum(map(len, shed))
     expected.read[partition] += expected.shed[partition]

@@ -23,14 +23,14 @@ from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.window_agent import WindowAgent
 from streams.engine.engine_tables import MINUTE_WINDOWS
 from streams.operate.audit import placement
-from streams.operate.audit.books import Books, PartitionBooks, ShedRange
 from streams.operate.audit.compare import compare
-from streams.operate.audit.finding import Finding, shortened, span
-from streams.operate.audit.judge import Rules
+from streams.operate.audit.finding import AuditFinding, shortened, span
 from streams.operate.audit.minute_recount import MinuteRecount, recount_minutes
-from streams.operate.audit.reading import Reading
 from streams.operate.audit.recount import Recount
+from streams.operate.audit.reference_decoder import Rules
 from streams.operate.audit.shards import Shards
+from streams.operate.audit.snapshot import AuditSnapshot, PartitionSnapshot, ShedRange
+from streams.operate.audit.snapshot_reader import SnapshotReader
 from streams.operate.audit.window_audit import (
     WindowAudit,
     beyond_recounting,
@@ -46,7 +46,7 @@ _SAID_ELSEWHERE = frozenset({UnknownSchemaVersion.code, KeyMisplaced.code, Tenan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class AuditOptions:
     """``from_s`` and ``to_s`` bound the windows of a deep audit; None: all that are kept."""
 
     deep: bool
@@ -56,12 +56,12 @@ class Options:
 
 
 @dataclass(slots=True)
-class Report:
+class AuditReport:
     """What was compared, what differs, and what was found on the way (``notes``). ``not_recounted``: what
     a deep audit could not judge by the log; a clean one proves nothing of it."""
 
-    books: list[Books] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    books: list[AuditSnapshot] = field(default_factory=list)
+    findings: list[AuditFinding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     not_recounted: list[str] = field(default_factory=list)
     records_read_again: int = 0
@@ -73,13 +73,13 @@ class Report:
 
 
 async def audit(
-    options: Options,
+    options: AuditOptions,
     agents: Sequence[Agent],
     settings: Settings,
     broker: Broker,
     clock: Clock,
     say: Callable[[str], None],
-) -> Report:
+) -> AuditReport:
     """Audit every agent's source. Raises `DependencyUnreachable`, `BrokerUnavailable` and
     `UnknownTopic` (all exit code 4)."""
     async with AsyncExitStack() as opened:
@@ -89,8 +89,8 @@ async def audit(
         opened.push_async_callback(reader.close)
         admin = await broker.admin()
         opened.push_async_callback(admin.close)
-        reading = Reading(settings, clock, shards, reader, admin)
-        run = _Audit(options, settings, clock, shards, reader, reading, Report(), say)
+        reading = SnapshotReader(settings, clock, shards, reader, admin)
+        run = _Audit(options, settings, clock, shards, reader, reading, AuditReport(), say)
         for agent in agents:
             await run.one(agent)
         return run.report
@@ -98,13 +98,13 @@ async def audit(
 
 @dataclass(slots=True)
 class _Audit:
-    options: Options
+    options: AuditOptions
     settings: Settings
     clock: Clock
     shards: Shards
     reader: LogReader
-    reading: Reading
-    report: Report
+    reading: SnapshotReader
+    report: AuditReport
     say: Callable[[str], None]
     _elsewhere: set[bytes] = field(default_factory=set)
     """of the topic being read again: keys found in partitions they do not belong into"""
@@ -136,17 +136,17 @@ class _Audit:
                 f"the app, which an audit does not run again"
             )
 
-    async def _sample_keys(self, books: Books) -> None:
+    async def _sample_keys(self, books: AuditSnapshot) -> None:
         found = await placement.sample(self.reader, books.topic, len(books.partitions))
         if found:
             self.report.notes.append(placement.sample_note(books.topic, found))
 
-    async def _placement(self, source: Topic, books: Books) -> None:
+    async def _placement(self, source: Topic, books: AuditSnapshot) -> None:
         """Which ids were counted in two partitions, after every partition was read again."""
         keys, self._elsewhere = sorted(self._elsewhere), set()
         if not keys:
             return
-        doubled = placement.Doubled(frozenset(keys), self._rules(source))
+        doubled = placement.DoubledIds(frozenset(keys), self._rules(source))
         for partition in books.partitions:
             if partition.ledger:
                 await doubled.read(self.reader, books.topic, partition)
@@ -168,7 +168,7 @@ class _Audit:
             dedupe_ttl_ms=settings.dedupe_ttl_s * 1000,
         )
 
-    def _remark(self, books: Books) -> None:
+    def _remark(self, books: AuditSnapshot) -> None:
         notes = self.report.notes
         notes += [_shed_note(books.topic, one) for p in books.partitions for one in p.shed]
         if books.moving:
@@ -190,7 +190,9 @@ class _Audit:
                 f"not per partition"
             )
 
-    async def _deep(self, source: Topic, books: Books, partition: PartitionBooks) -> None:
+    async def _deep(
+        self, source: Topic, books: AuditSnapshot, partition: PartitionSnapshot
+    ) -> None:
         self.say(f"reading {books.topic}/{partition.partition} again")
         # A day more than rows are certainly kept: a window that opened older has no minute row.
         oldest_s = self.reading.kept_s() + 86_400
@@ -213,7 +215,9 @@ class _Audit:
         to_s = options.to_s if options.to_s is not None else _FOREVER_S
         return max(oldest_s, options.from_s or 0), to_s
 
-    def _compare_counts(self, books: Books, partition: PartitionBooks, counted: Recount) -> None:
+    def _compare_counts(
+        self, books: AuditSnapshot, partition: PartitionSnapshot, counted: Recount
+    ) -> None:
         topic, number = books.topic, partition.partition
         whole = number not in books.dead.trimmed
         self.report.findings += [
@@ -223,7 +227,7 @@ class _Audit:
         self.report.records_read_again += counted.records
         self.report.not_recounted += [f"{topic}/{number}: {note}" for note in counted.notes]
 
-    async def _app_windows(self, agent: WindowAgent, books: Books) -> None:
+    async def _app_windows(self, agent: WindowAgent, books: AuditSnapshot) -> None:
         """Recount the windows of an app, partition by partition."""
         report = self.report
         report.not_recounted += beyond_recounting(agent)
@@ -246,7 +250,7 @@ class _Audit:
                 report.windows_judged += compared.judged
                 report.not_recounted += not_judged(declared, tp, counted, compared)
 
-    async def _windows(self, books: Books, counted: MinuteRecount) -> list[Finding]:
+    async def _windows(self, books: AuditSnapshot, counted: MinuteRecount) -> list[AuditFinding]:
         topic = books.topic
         deadline_s = self.clock.monotonic() + self.options.wait_s
         while True:
@@ -273,7 +277,7 @@ def _shed_note(topic: str, shed: ShedRange) -> str:
     )
 
 
-def _moved(before: Books, now: Books) -> frozenset[int]:
+def _moved(before: AuditSnapshot, now: AuditSnapshot) -> frozenset[int]:
     """The partitions that committed between two readings."""
     was = {books.partition: books.committed_offset for books in before.partitions}
     return frozenset(

@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from streams.operate.audit.books import Books, LedgerRow, PartitionBooks
-from streams.operate.audit.finding import Finding, Place, shortened, span
+from streams.operate.audit.finding import AuditFinding, FindingPlace, shortened, span
+from streams.operate.audit.snapshot import AuditSnapshot, LedgerRow, PartitionSnapshot
 
 
-def compare(books: Books) -> list[Finding]:
+def compare(books: AuditSnapshot) -> list[AuditFinding]:
     """Every disagreement, partition by partition.
 
     Of moving partitions only what one ledger row says of itself can be judged.
@@ -36,11 +36,11 @@ def compare(books: Books) -> list[Finding]:
     return findings
 
 
-def _adds_up(books: Books, row: LedgerRow) -> Iterator[Finding]:
+def _adds_up(books: AuditSnapshot, row: LedgerRow) -> Iterator[AuditFinding]:
     accounted = row.applied + row.duplicates + row.dead + row.shed
     where = _where(books, row)
     if row.read != accounted:
-        yield Finding(
+        yield AuditFinding(
             place=where,
             check="ledger: read = applied + duplicates + dead + shed",
             expected=str(row.read),
@@ -48,7 +48,7 @@ def _adds_up(books: Books, row: LedgerRow) -> Iterator[Finding]:
             meaning="records were read and not accounted for",
         )
     if row.dead != sum(row.dead_by_code.values()):
-        yield Finding(
+        yield AuditFinding(
             place=where,
             check="ledger: dead = sum of dead_by_code",
             expected=str(row.dead),
@@ -56,7 +56,7 @@ def _adds_up(books: Books, row: LedgerRow) -> Iterator[Finding]:
             meaning="dead letters are counted without a code",
         )
     if row.start_offset < 0:
-        yield Finding(
+        yield AuditFinding(
             place=where,
             check="ledger: next_offset - start = read + gaps",
             expected=str(row.next_offset),
@@ -65,13 +65,13 @@ def _adds_up(books: Books, row: LedgerRow) -> Iterator[Finding]:
         )
 
 
-def _offsets(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
-    place = Place(books.topic, partition.partition)
+def _offsets(books: AuditSnapshot, partition: PartitionSnapshot) -> Iterator[AuditFinding]:
+    place = FindingPlace(books.topic, partition.partition)
     committed = partition.committed_offset
     latest = partition.ledger[-1] if partition.ledger else None
     if latest is None:
         if committed is not None and committed > partition.begin_offset:
-            yield Finding(
+            yield AuditFinding(
                 place=replace(place, offsets=span(partition.begin_offset, committed - 1)),
                 check="committed offset = ledger",
                 expected=str(committed),
@@ -81,7 +81,7 @@ def _offsets(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
         return
     if committed is not None and committed != latest.next_offset:
         low, high = sorted((committed, latest.next_offset))
-        yield Finding(
+        yield AuditFinding(
             place=replace(place, offsets=span(low, high - 1)),
             check="committed offset = ledger",
             expected=str(committed),
@@ -91,7 +91,7 @@ def _offsets(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
         )
     epoch = partition.committed_epoch
     if epoch is not None and epoch != latest.epoch:
-        yield Finding(
+        yield AuditFinding(
             place=place,
             check="committed epoch = ledger",
             expected=str(epoch),
@@ -100,12 +100,12 @@ def _offsets(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
         )
 
 
-def _shed(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
+def _shed(books: AuditSnapshot, partition: PartitionSnapshot) -> Iterator[AuditFinding]:
     for row in partition.ledger:
         ranges = [one for one in partition.shed if one.epoch == row.epoch]
         listed = sum(one.until - one.first for one in ranges)
         if listed != row.shed:
-            yield Finding(
+            yield AuditFinding(
                 place=_where(books, row),
                 check="ledger's shed = shed_ranges",
                 expected=str(row.shed),
@@ -116,7 +116,7 @@ def _shed(books: Books, partition: PartitionBooks) -> Iterator[Finding]:
             )
 
 
-def _rows(books: Books) -> Iterator[Finding]:
+def _rows(books: AuditSnapshot) -> Iterator[AuditFinding]:
     if books.rows is None or (books.expired_events and books.moving):
         return
     applied = {(r.partition, r.epoch): r for p in books.partitions for r in p.ledger}
@@ -128,8 +128,8 @@ def _rows(books: Books) -> Iterator[Finding]:
         expected = row.applied if row is not None else 0
         if expected == found:
             continue
-        where = _where(books, row) if row is not None else Place(books.topic, key[0])
-        yield Finding(
+        where = _where(books, row) if row is not None else FindingPlace(books.topic, key[0])
+        yield AuditFinding(
             place=where,
             check="applied = events in window rows",
             expected=str(expected),
@@ -138,13 +138,13 @@ def _rows(books: Books) -> Iterator[Finding]:
         )
 
 
-def _total(books: Books, applied: int) -> Iterator[Finding]:
+def _total(books: AuditSnapshot, applied: int) -> Iterator[AuditFinding]:
     """Rows do not tell partitions apart once minutes expire: days are kept per series only."""
     assert books.rows is not None
     found = sum(books.rows.values()) + books.expired_events
     if found != applied:
-        yield Finding(
-            place=Place(books.topic),
+        yield AuditFinding(
+            place=FindingPlace(books.topic),
             check="applied = events in window rows",
             expected=str(applied),
             found=str(found),
@@ -156,7 +156,9 @@ def _gap(expected: int, found: int) -> str:
     return f"{expected - found} events lost" if found < expected else f"{found - expected} too many"
 
 
-def _dead_counts(books: Books, at_rest: Sequence[PartitionBooks]) -> Iterator[Finding]:
+def _dead_counts(
+    books: AuditSnapshot, at_rest: Sequence[PartitionSnapshot]
+) -> Iterator[AuditFinding]:
     for partition in at_rest:
         number = partition.partition
         ledger: Counter[str] = Counter()
@@ -167,8 +169,8 @@ def _dead_counts(books: Books, at_rest: Sequence[PartitionBooks]) -> Iterator[Fi
             expected, found = ledger[code], dlq.get(code, 0)
             trimmed = number in books.dead.trimmed and found < expected
             if expected != found and not trimmed:
-                yield Finding(
-                    place=Place(books.topic, number),
+                yield AuditFinding(
+                    place=FindingPlace(books.topic, number),
                     check="ledger's dead letters = records in the DLQ",
                     expected=f"{expected} {code}",
                     found=f"{found} {code}",
@@ -178,7 +180,7 @@ def _dead_counts(books: Books, at_rest: Sequence[PartitionBooks]) -> Iterator[Fi
                 )
 
 
-def _dead_ids(books: Books) -> Iterator[Finding]:
+def _dead_ids(books: AuditSnapshot) -> Iterator[AuditFinding]:
     dlq, rows = books.dead.in_dlq, books.dead.in_rows
     for name in sorted(dlq.keys() - rows.keys()):
         yield _dead_id(name, dlq[name], "no row", "the dead letter has no row in ClickHouse")
@@ -189,10 +191,10 @@ def _dead_ids(books: Books) -> Iterator[Finding]:
         yield _dead_id(name, "not in the DLQ", rows[name], f"nothing in {topic}.dlq has this id")
 
 
-def _dead_id(name: str, expected: str, found: str, meaning: str) -> Finding:
+def _dead_id(name: str, expected: str, found: str, meaning: str) -> AuditFinding:
     topic, partition, offset = [*name.split("/"), "", ""][:3]
-    return Finding(
-        place=Place(topic, int(partition) if partition.isdecimal() else None, offset),
+    return AuditFinding(
+        place=FindingPlace(topic, int(partition) if partition.isdecimal() else None, offset),
         check="DLQ = dead_letters rows",
         expected=expected,
         found=found,
@@ -200,10 +202,10 @@ def _dead_id(name: str, expected: str, found: str, meaning: str) -> Finding:
     )
 
 
-def _stale(books: Books) -> Iterator[Finding]:
+def _stale(books: AuditSnapshot) -> Iterator[AuditFinding]:
     for stale in books.stale:
-        yield Finding(
-            place=Place(books.topic, window=f"{stale.series} {stale.start}"),
+        yield AuditFinding(
+            place=FindingPlace(books.topic, window=f"{stale.series} {stale.start}"),
             check=f"{stale.table} = sum of its minutes",
             expected=_counted(*stale.in_minutes),
             found=_counted(*stale.stored),
@@ -215,7 +217,7 @@ def _counted(n: int, s1: float) -> str:
     return f"n={n} sum={s1!r}"
 
 
-def _where(books: Books, row: LedgerRow) -> Place:
+def _where(books: AuditSnapshot, row: LedgerRow) -> FindingPlace:
     start = max(0, row.start_offset)
     offsets = span(start, row.next_offset - 1) if row.next_offset > start else ""
-    return Place(books.topic, row.partition, offsets)
+    return FindingPlace(books.topic, row.partition, offsets)

@@ -10,7 +10,7 @@ SHOWN_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FindingPlace:
     """``offsets`` are source offsets, both ends included; ``window`` is "tenant model metric
     start". Empty (None) where the finding is not about one."""
 
@@ -21,11 +21,11 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """``expected`` is what the first party of ``check`` says, ``found`` the second's."""
 
     check: str
-    place: Place
+    place: FindingPlace
     expected: str
     found: str
     meaning: str
@@ -41,7 +41,7 @@ def span(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def shortened(findings: Iterable[Finding]) -> list[Finding]:
+def shortened(findings: Iterable[AuditFinding]) -> list[AuditFinding]:
     """At most `SHOWN_MAX` of one kind, and one more that counts the rest."""
     every = list(findings)
     if len(every) <= SHOWN_MAX:
@@ -49,4 +49,4 @@ def shortened(findings: Iterable[Finding]) -> list[Finding]:
     next_one = every[SHOWN_MAX]
     rest = f"and {len(every) - SHOWN_MAX} more"
     place = replace(next_one.place, offsets="", window="")
-    return [*every[:SHOWN_MAX], Finding(next_one.check, place, "", "", rest)]
+    return [*every[:SHOWN_MAX], AuditFinding(next_one.check, place, "", "", rest)]

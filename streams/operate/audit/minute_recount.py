@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from streams.core.types import LogReader, RecordBatch
-from streams.operate.audit.books import DeadLetterPlace, PartitionBooks
-from streams.operate.audit.judge import Event, Judge, Rules
 from streams.operate.audit.log_age import Verdict
 from streams.operate.audit.recount import Recount, recount
+from streams.operate.audit.reference_decoder import ReferenceDecoder, ReferenceEvent, Rules
+from streams.operate.audit.snapshot import DeadLetterPlace, PartitionSnapshot
 
 _WINDOW_MS = 60_000
 
@@ -20,7 +20,7 @@ WindowKey: TypeAlias = tuple[str, str, str, int, int]
 
 
 @dataclass(slots=True)
-class Tally:
+class MinuteTally:
     """What one window must hold, and the offsets its values came from."""
 
     first_offset: int
@@ -43,13 +43,13 @@ class Tally:
 class MinuteRecount(Recount):
     """A recount with the windows that it found within its bounds."""
 
-    windows: dict[WindowKey, Tally] = field(default_factory=dict)
+    windows: dict[WindowKey, MinuteTally] = field(default_factory=dict)
 
 
 async def recount_minutes(
     reader: LogReader,
     topic: str,
-    books: PartitionBooks,
+    books: PartitionSnapshot,
     rules: Rules,
     from_s: int,
     to_s: int,
@@ -80,11 +80,11 @@ class _Minutes:
         self._rules = rules
         self._unpublished = unpublished
         self._result = result
-        self._judge = Judge(rules)
+        self._judge = ReferenceDecoder(rules)
         self._epoch = 0
 
     def begin(self, epoch: int, *, fresh: bool) -> None:
-        self._judge, self._epoch = Judge(self._rules), epoch
+        self._judge, self._epoch = ReferenceDecoder(self._rules), epoch
 
     async def judge(self, batch: RecordBatch, rows: Sequence[int]) -> Sequence[Verdict]:
         return [self._one(batch, row) for row in rows]
@@ -100,7 +100,7 @@ class _Minutes:
             self._tally(event, batch.offsets[row])
         return verdict
 
-    def _tally(self, event: Event, offset: int) -> None:
+    def _tally(self, event: ReferenceEvent, offset: int) -> None:
         result = self._result
         w = event.ts_ms // _WINDOW_MS * _WINDOW_MS // 1000
         if not result.judged_from_s <= w < result.to_s:
@@ -108,5 +108,5 @@ class _Minutes:
         key = (*event.series, w, self._epoch)
         tally = result.windows.get(key)
         if tally is None:
-            tally = result.windows[key] = Tally(offset, offset)
+            tally = result.windows[key] = MinuteTally(offset, offset)
         tally.add(offset, event.value)

@@ -15,9 +15,9 @@ from streams.connect.broker.log_range import behind, read_some
 from streams.connect.broker.partitioner import partition_of
 from streams.core.errors import BatchUnreadable
 from streams.core.types import LogReader, OffsetOutOfRange, TopicPartition
-from streams.operate.audit.books import PartitionBooks
-from streams.operate.audit.finding import Finding, Place
-from streams.operate.audit.judge import Judge, Rules
+from streams.operate.audit.finding import AuditFinding, FindingPlace
+from streams.operate.audit.reference_decoder import ReferenceDecoder, Rules
+from streams.operate.audit.snapshot import PartitionSnapshot
 
 SAMPLE_OFFSETS = 300
 IDS_MAX = 2_000_000
@@ -61,7 +61,7 @@ def sample_note(topic: str, found: Mapping[int, int]) -> str:
 
 
 @dataclass(slots=True)
-class Doubled:
+class DoubledIds:
     """Ids of misplaced keys that were applied in two partitions within the dedupe TTL. Not
     ``whole``: there may be more than ``ids``."""
 
@@ -71,11 +71,11 @@ class Doubled:
     whole: bool = True
     _seen: dict[int, tuple[int, int]] = field(default_factory=dict)
 
-    async def read(self, reader: LogReader, topic: str, books: PartitionBooks) -> None:
+    async def read(self, reader: LogReader, topic: str, books: PartitionSnapshot) -> None:
         """Look at one partition's newest epoch."""
         row, tp = books.ledger[-1], TopicPartition(topic, books.partition)
         shed = [range(s.first, s.until) for s in books.shed if s.epoch == row.epoch]
-        judge, offset = Judge(self.rules), max(row.start_offset, books.begin_offset)
+        judge, offset = ReferenceDecoder(self.rules), max(row.start_offset, books.begin_offset)
         while offset < row.next_offset:
             try:
                 batch = await read_some(reader, tp, offset, row.next_offset, _PAGE_RECORDS)
@@ -109,13 +109,13 @@ class Doubled:
             self.ids += 1
 
 
-def finding(topic: str, keys: Sequence[bytes], doubled: Doubled) -> Finding:
+def finding(topic: str, keys: Sequence[bytes], doubled: DoubledIds) -> AuditFinding:
     """What a deep audit says where ids were counted twice."""
     names = ", ".join(key.decode(errors="replace")[:40] for key in keys[:_SHOWN_KEYS])
     least = "" if doubled.whole else "at least "
-    return Finding(
+    return AuditFinding(
         "placement",
-        Place(topic),
+        FindingPlace(topic),
         "each id counted in one partition",
         f"{least}{doubled.ids} ids counted in two",
         f"{len(keys)} keys ({names}) lie in partitions that murmur2 does not name: {ADVICE}",

@@ -19,14 +19,14 @@ from streams.connect.broker.append_times import appended_ms, first_since
 from streams.connect.broker.log_range import behind, read_some
 from streams.core.errors import BatchUnreadable
 from streams.core.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
-from streams.operate.audit.books import LedgerRow, PartitionBooks
 from streams.operate.audit.log_age import Verdict
+from streams.operate.audit.snapshot import LedgerRow, PartitionSnapshot
 
 _ROUND_MS = 60_000
 """Windows that are judged begin at a full minute."""
 
 
-class Opinion(Protocol):
+class ReferenceModel(Protocol):
     """What the records of one partition must have become, decided a second time, in log order."""
 
     dedupe_ttl_ms: int
@@ -65,7 +65,11 @@ class Recount:
 
 
 async def recount(
-    reader: LogReader, topic: str, books: PartitionBooks, opinion: Opinion, result: Recount
+    reader: LogReader,
+    topic: str,
+    books: PartitionSnapshot,
+    opinion: ReferenceModel,
+    result: Recount,
 ) -> None:
     """Read every epoch's offsets again, up to the ledger's, into ``result``, whose bounds of windows
     are raised to what can be known."""
@@ -76,7 +80,7 @@ async def recount(
         result.next_offset = row.next_offset
 
 
-def _same_log(books: PartitionBooks, result: Recount) -> list[LedgerRow]:
+def _same_log(books: PartitionSnapshot, result: Recount) -> list[LedgerRow]:
     """The epochs whose offsets are those of today's log: not those before it was recreated, or
     was begun anew."""
     rows: list[LedgerRow] = []
@@ -97,7 +101,7 @@ class _Epoch:
         reader: LogReader,
         tp: TopicPartition,
         row: LedgerRow,
-        opinion: Opinion,
+        opinion: ReferenceModel,
         result: Recount,
         shed: Sequence[range],
     ) -> None:

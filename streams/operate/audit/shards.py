@@ -15,10 +15,10 @@ from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailabl
 from streams.core.rows.built_in_tables import OFFSET_BITS, Bucket, offset_of
 from streams.core.settings import Settings
 from streams.engine.streams.window_aggregates import AggregatedWindows
-from streams.operate.audit.books import LedgerRow, ShedRange, Stale
 from streams.operate.audit.minute_recount import WindowKey
+from streams.operate.audit.snapshot import LedgerRow, ShedRange, StaleRollUp
 from streams.operate.audit.window_rows import Place, ShownRow, aggregate_columns
-from streams.operate.audit.windows import Stored
+from streams.operate.audit.windows import StoredWindow
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
@@ -155,9 +155,9 @@ class Shards:
         answers = await self._all(_EXPIRED, {"kept": kept_s})
         return sum(int(rows[0][0]) for rows in answers)
 
-    async def stale(self, kept_s: int, over_s: int) -> list[Stale]:
+    async def stale(self, kept_s: int, over_s: int) -> list[StaleRollUp]:
         """Hours and days from ``kept_s`` on, over by ``over_s``, that are not their minutes."""
-        found: list[Stale] = []
+        found: list[StaleRollUp] = []
         for table, start, width_s in _WIDTHS:
             sql = _STALE.format(table=table, start=start)
             bounds = {"kept": -(-kept_s // _DAY_S) * _DAY_S, "over": over_s // width_s * width_s}
@@ -165,14 +165,14 @@ class Shards:
                 found += [_stale(table, row) for row in rows]
         return found
 
-    async def windows(self, part: int, from_s: int, to_s: int) -> dict[WindowKey, Stored]:
+    async def windows(self, part: int, from_s: int, to_s: int) -> dict[WindowKey, StoredWindow]:
         """The minute windows of one partition that start in [from_s, to_s)."""
         parameters = {"part": part, "from": from_s, "to": to_s, "bits": OFFSET_BITS}
-        found: dict[WindowKey, Stored] = {}
+        found: dict[WindowKey, StoredWindow] = {}
         for shard, rows in enumerate(await self._all(_WINDOWS, parameters)):
             for *names, start, epoch, n, s1, lo, hi, sketched, incarnations in rows:
                 key = (*map(str, names), int(start), int(epoch))
-                stored = found.setdefault(key, Stored())  # type: ignore[arg-type]  # three names
+                stored = found.setdefault(key, StoredWindow())  # type: ignore[arg-type]  # three names
                 stored.n += int(n)
                 stored.s1 += float(s1)
                 stored.lo, stored.hi = min(stored.lo, float(lo)), max(stored.hi, float(hi))
@@ -238,10 +238,10 @@ def _answer(group: ReplicaGroup, sql: str, parameters: Mapping[str, Any]) -> Row
         raise DependencyUnreachable(str(error)) from error
 
 
-def _stale(table: Bucket, row: Sequence[Any]) -> Stale:
+def _stale(table: Bucket, row: Sequence[Any]) -> StaleRollUp:
     tenant, model, metric, start, n, s1, n_stored, s1_stored = row
     moment = datetime.fromtimestamp(int(start), UTC)
-    return Stale(
+    return StaleRollUp(
         table=table,
         series=f"{tenant} {model} {metric}",
         start=f"{moment:%Y-%m-%dT%H:%MZ}",

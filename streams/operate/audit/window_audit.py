@@ -19,11 +19,11 @@ from streams.core.words.moments import iso_s
 from streams.engine.agents.window_agent import WindowAgent
 from streams.engine.streams.window_aggregates import CLOSED, END, PART, START, AggregatedWindows
 from streams.operate.audit.aggregates import is_known
-from streams.operate.audit.books import Books, PartitionBooks
-from streams.operate.audit.judge import Rules
-from streams.operate.audit.reading import Reading
+from streams.operate.audit.reference_decoder import Rules
 from streams.operate.audit.refused import RefusedRows
 from streams.operate.audit.shards import Shards
+from streams.operate.audit.snapshot import AuditSnapshot, PartitionSnapshot
+from streams.operate.audit.snapshot_reader import SnapshotReader
 from streams.operate.audit.window_recount import HELD_MAX, WindowRecount, recount_windows
 from streams.operate.audit.window_rows import (
     IN_DLQ,
@@ -49,10 +49,10 @@ class WindowAudit(NamedTuple):
     clock: Clock
     shards: Shards
     reader: LogReader
-    reading: Reading
+    reading: SnapshotReader
 
     async def recount(
-        self, agent: WindowAgent, books: Books, partition: PartitionBooks
+        self, agent: WindowAgent, books: AuditSnapshot, partition: PartitionSnapshot
     ) -> WindowRecount:
         """Read one partition again."""
         tp = TopicPartition(books.topic, partition.partition)
@@ -63,7 +63,11 @@ class WindowAudit(NamedTuple):
         )  # fmt: skip
 
     async def compare(
-        self, declared: AggregatedWindows, agent: WindowAgent, books: Books, recount: WindowRecount
+        self,
+        declared: AggregatedWindows,
+        agent: WindowAgent,
+        books: AuditSnapshot,
+        recount: WindowRecount,
     ) -> RowComparison:
         """Compare the rows of the windows with the log until they agree, ``wait_s`` at most."""
         from_s = max(recount.judged_from_s, self.kept_s(declared))

@@ -37,10 +37,10 @@ from streams.engine.decode.codecs import Limits, decode, settled
 from streams.engine.runtime.restore.survey import survey
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.engine.windows.aggregate_table import BEGUN
-from streams.operate.audit.books import DeadLetterPlace, PartitionBooks
-from streams.operate.audit.judge import Rules
 from streams.operate.audit.log_age import FirstSeen, Verdict
 from streams.operate.audit.recount import Recount, recount
+from streams.operate.audit.reference_decoder import Rules
+from streams.operate.audit.snapshot import DeadLetterPlace, PartitionSnapshot
 
 HELD_MAX: Final = 2_000_000
 """Records of one partition that are held at once."""
@@ -61,7 +61,7 @@ _Event: TypeAlias = tuple[Any, int, int]
 """An event, its time and the append time it is judged by, in milliseconds."""
 
 
-class Bounds(NamedTuple):
+class WatermarkBounds(NamedTuple):
     """The least and the greatest watermark that are possible, in milliseconds."""
 
     lowest_ms: int
@@ -69,7 +69,7 @@ class Bounds(NamedTuple):
 
 
 @dataclass(slots=True)
-class Counted:
+class CountedRecords:
     """Records that count, in log order, as parallel columns. The watermark before each one is between
     ``lowest_ms`` and ``highest_ms``. ``fields`` has those of keys and aggregators."""
 
@@ -95,8 +95,8 @@ class WindowRecount(Recount):
     are another event when they are read a second time.
     """
 
-    counted: Counted = field(default_factory=Counted)
-    watermarks: dict[int, Bounds] = field(default_factory=dict)
+    counted: CountedRecords = field(default_factory=CountedRecords)
+    watermarks: dict[int, WatermarkBounds] = field(default_factory=dict)
     begun: dict[str, int] = field(default_factory=dict)
     overfull: bool = False
     late_by_other_grace: int = 0
@@ -106,7 +106,7 @@ class WindowRecount(Recount):
 async def recount_windows(
     reader: LogReader,
     agent: WindowAgent,
-    books: PartitionBooks,
+    books: PartitionSnapshot,
     rules: Rules,
     bounds_s: tuple[int, int],
     letters: Mapping[DeadLetterPlace, str],
@@ -202,7 +202,7 @@ class _Windows:
             self._hold(offset, time_ms, before, fields)
         return verdict
 
-    def _may_be_late(self, time_ms: int, before: Bounds) -> bool:
+    def _may_be_late(self, time_ms: int, before: WatermarkBounds) -> bool:
         return any(
             last_end_ms(one, time_ms) <= before.highest_ms - one.grace_ms
             for one in self._agent.windows
@@ -219,7 +219,9 @@ class _Windows:
             said = value
         return self._seen.verdict(batch.timestamps[row], identity, said)
 
-    def _hold(self, offset: int, time_ms: int, before: Bounds, fields: Mapping[str, Any]) -> None:
+    def _hold(
+        self, offset: int, time_ms: int, before: WatermarkBounds, fields: Mapping[str, Any]
+    ) -> None:
         if not self._wanted_ms[0] <= time_ms < self._wanted_ms[1] or self._result.overfull:
             return
         held = self._result.counted
@@ -239,7 +241,7 @@ class _Watermark:
     def __init__(self, idle_close_ms: int, *, fresh: bool) -> None:
         self._idle_close_ms = idle_close_ms
         self._last_ms: int | None = None
-        self.bounds = Bounds(0, 0 if fresh else -NEVER_MS)
+        self.bounds = WatermarkBounds(0, 0 if fresh else -NEVER_MS)
         self._fresh = fresh
 
     def read(self, append_ms: int) -> None:
@@ -251,11 +253,11 @@ class _Watermark:
             silent_ms = append_ms - self._last_ms
             highest = max(highest, self._last_ms) + silent_ms + SLACK_MS
         self._last_ms = append_ms
-        self.bounds = Bounds(lowest, highest)
+        self.bounds = WatermarkBounds(lowest, highest)
 
     def reached(self, time_ms: int) -> None:
         """A record was folded: its event time, no later than its append time."""
-        self.bounds = Bounds(*(max(bound, time_ms) for bound in self.bounds))
+        self.bounds = WatermarkBounds(*(max(bound, time_ms) for bound in self.bounds))
 
 
 def last_end_ms(declared: AggregatedWindows, time_ms: int) -> int:

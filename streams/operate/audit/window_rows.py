@@ -11,11 +11,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from streams.engine.aggregates.sums import Count
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.operate.audit.aggregates import Members, expected_of, is_known
-from streams.operate.audit.finding import Finding, span
-from streams.operate.audit.finding import Place as FindingPlace
-from streams.operate.audit.window_recount import SLACK_MS, Bounds, Counted, WindowRecount
+from streams.operate.audit.finding import AuditFinding, span
+from streams.operate.audit.finding import FindingPlace as FindingPlace
+from streams.operate.audit.window_recount import (
+    SLACK_MS,
+    CountedRecords,
+    WatermarkBounds,
+    WindowRecount,
+)
 
-Place: TypeAlias = tuple[tuple[Any, ...], int, int]
+FindingPlace: TypeAlias = tuple[tuple[Any, ...], int, int]
 """key, start in milliseconds, epoch"""
 _NEVER_BEGUN: Final = 1 << 62
 IN_DLQ: Final = -1
@@ -33,7 +38,7 @@ class ShownRow(NamedTuple):
 
 @dataclass(slots=True)
 class ExpectedWindow:
-    """``members`` are places in `Counted`, in log order. ``doubtful``: the log does not say whether one of
+    """``members`` are places in `CountedRecords`, in log order. ``doubtful``: the log does not say whether one of
     them, or another record, came too late."""
 
     end_ms: int
@@ -45,7 +50,7 @@ class RowComparison(NamedTuple):
     """``judged`` windows are as the log says, or are findings. ``open`` ones are live, and what they show
     is behind the log; ``doubtful`` ones the log does not decide."""
 
-    findings: list[Finding]
+    findings: list[AuditFinding]
     judged: int
     open: int
     doubtful: int
@@ -63,7 +68,7 @@ def aggregate_columns(declared: AggregatedWindows) -> list[str]:
 def compare_rows(
     declared: AggregatedWindows,
     recount: WindowRecount,
-    shown: Mapping[Place, Sequence[ShownRow]],
+    shown: Mapping[FindingPlace, Sequence[ShownRow]],
     bounds_ms: range,
     *,
     moved: bool,
@@ -84,7 +89,7 @@ def compare_rows(
     return RowComparison(found, comparing.judged, comparing.open, comparing.doubtful)
 
 
-def _first_shown(shown: Iterable[Place]) -> dict[int, int]:
+def _first_shown(shown: Iterable[FindingPlace]) -> dict[int, int]:
     """Of each epoch the start of the earliest window that has a row."""
     found: dict[int, int] = {}
     for _, start_ms, epoch in shown:
@@ -99,12 +104,14 @@ class _Comparing:
     first_shown_ms: Mapping[int, int]
     moved: bool
     now_ms: int
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[AuditFinding] = field(default_factory=list)
     judged: int = 0
     open: int = 0
     doubtful: int = 0
 
-    def one(self, place: Place, wanted: ExpectedWindow | None, rows: Sequence[ShownRow]) -> None:
+    def one(
+        self, place: FindingPlace, wanted: ExpectedWindow | None, rows: Sequence[ShownRow]
+    ) -> None:
         if wanted is not None and wanted.doubtful:
             self.doubtful += 1
             return
@@ -122,7 +129,7 @@ class _Comparing:
             self.judged += 1
             self.findings.append(self._finding(place, wanted, rows, *wrong))
 
-    def _before_the_first(self, place: Place) -> bool:
+    def _before_the_first(self, place: FindingPlace) -> bool:
         """Whether no row of the epoch shows a window that begins so early."""
         _, start_ms, epoch = place
         first_ms = self.first_shown_ms.get(epoch)
@@ -202,19 +209,19 @@ class _Comparing:
 
     def _finding(
         self,
-        place: Place,
+        place: FindingPlace,
         wanted: ExpectedWindow | None,
         rows: Sequence[ShownRow],
         check: str,
         expected: str,
         found: str,
         meaning: str,
-    ) -> Finding:
+    ) -> AuditFinding:
         key, start_ms, _ = place
         offsets = self.recount.counted.offsets
         members = [offsets[at] for at in (wanted.members if wanted is not None else ())]
         names = " ".join(map(str, key))
-        return Finding(
+        return AuditFinding(
             check=f"window: {check}",
             place=FindingPlace(
                 self.declared.topic.name,
@@ -256,7 +263,7 @@ _Doubt: TypeAlias = tuple[int, int]
 
 def _expected(
     declared: AggregatedWindows, recount: WindowRecount
-) -> tuple[dict[Place, ExpectedWindow], dict[tuple[Any, int], list[_Doubt]]]:
+) -> tuple[dict[FindingPlace, ExpectedWindow], dict[tuple[Any, int], list[_Doubt]]]:
     """The windows by their place, and by key and epoch the doubts about sessions. Windows that were declared
     later than others of their topic hold no record of before."""
     counted = recount.counted
@@ -266,7 +273,7 @@ def _expected(
     for row, (epoch, *names) in enumerate(zip(counted.epochs, *columns, strict=True)):
         if epoch != last or counted.offsets[row] >= begun:
             by_key[tuple(names), epoch].append(row)
-    found: dict[Place, ExpectedWindow] = {}
+    found: dict[FindingPlace, ExpectedWindow] = {}
     doubts: dict[tuple[Any, int], list[_Doubt]] = {}
     for (key, epoch), rows in by_key.items():
         if declared.gap_ms:
@@ -280,7 +287,7 @@ def _expected(
 
 
 def _fixed(
-    declared: AggregatedWindows, counted: Counted, rows: Sequence[int]
+    declared: AggregatedWindows, counted: CountedRecords, rows: Sequence[int]
 ) -> Iterator[tuple[int, ExpectedWindow]]:
     size_ms, step_ms, grace_ms = declared.size_ms, declared.step_ms, declared.grace_ms
     windows: dict[int, ExpectedWindow] = {}
@@ -324,7 +331,9 @@ class _Session:
 class _Sessions:
     """The sessions of one key in one epoch."""
 
-    def __init__(self, declared: AggregatedWindows, counted: Counted, rows: Sequence[int]) -> None:
+    def __init__(
+        self, declared: AggregatedWindows, counted: CountedRecords, rows: Sequence[int]
+    ) -> None:
         self._gap_ms = declared.gap_ms
         self._grace_ms = declared.grace_ms
         self._late = declared.late
@@ -332,7 +341,7 @@ class _Sessions:
         """those that take no record any more"""
         self._live: list[_Session] = []
         for row in rows:
-            bounds = Bounds(counted.lowest_ms[row], counted.highest_ms[row])
+            bounds = WatermarkBounds(counted.lowest_ms[row], counted.highest_ms[row])
             self._place(row, counted.times_ms[row], bounds)
         self._found += self._live
 
@@ -355,7 +364,7 @@ class _Sessions:
             for other in self._found
         )
 
-    def _place(self, row: int, time_ms: int, before: Bounds) -> None:
+    def _place(self, row: int, time_ms: int, before: WatermarkBounds) -> None:
         gap_ms = self._gap_ms
         certain_ms, possible_ms = (bound - self._grace_ms for bound in before)
         late = time_ms + gap_ms <= certain_ms
@@ -388,7 +397,7 @@ class _Sessions:
 
 def _touches(
     declared: AggregatedWindows,
-    place: Place,
+    place: FindingPlace,
     rows: Sequence[ShownRow],
     doubts: Mapping[tuple[Any, int], Sequence[_Doubt]],
 ) -> bool:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 from streams.core.rows.built_in_tables import epoch_of, offset_of
 from streams.core.types import TopicPartition
-from streams.operate.audit.books import LedgerRow, letter_place
-from streams.operate.audit.finding import Finding, Place, span
-from streams.operate.audit.minute_recount import MinuteRecount, Tally, WindowKey
+from streams.operate.audit.finding import AuditFinding, FindingPlace, span
+from streams.operate.audit.minute_recount import MinuteRecount, MinuteTally, WindowKey
 from streams.operate.audit.recount import Recount
 from streams.operate.audit.refused import RefusedRow
+from streams.operate.audit.snapshot import LedgerRow, letter_place
 
 SUM_TOLERANCE = 1e-9
 """Of Σ|v|: two orders of addition differ by far less."""
@@ -21,7 +21,7 @@ _IN_DLQ = -1
 
 
 @dataclass(slots=True)
-class Stored:
+class StoredWindow:
     """What ClickHouse shows of one window and epoch: the sum of its rows. ``rows`` holds
     (first offset, last offset, n, shard) of each incarnation."""
 
@@ -41,16 +41,16 @@ class Stored:
 class WindowComparison:
     """``in_motion`` windows hold records after the ledger's last commit: not judged."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
     judged: int
     in_motion: int
 
 
-def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, Stored]) -> None:
+def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, StoredWindow]) -> None:
     """Show rows that ClickHouse refused in ``stored``, as if it had taken them."""
     for row in refused:
         key = row.tenant, row.model, row.metric, row.w, epoch_of(row.inc)
-        shown = stored.setdefault(key, Stored())
+        shown = stored.setdefault(key, StoredWindow())
         first = offset_of(row.inc)
         if any(first == known for known, *_ in shown.rows):
             continue
@@ -62,10 +62,10 @@ def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, Stored]) -> 
 
 
 def compare_windows(
-    topic: str, expected: MinuteRecount, stored: Mapping[WindowKey, Stored]
+    topic: str, expected: MinuteRecount, stored: Mapping[WindowKey, StoredWindow]
 ) -> WindowComparison:
     """Every window of the recount's range that is not as it must be, oldest first."""
-    findings: list[Finding] = []
+    findings: list[AuditFinding] = []
     judged = in_motion = 0
     keys = expected.windows.keys() | {k for k in stored if _in_range(k, expected)}
     for key in sorted(keys, key=lambda key: (key[3], key)):
@@ -83,12 +83,16 @@ def _in_range(key: WindowKey, expected: Recount) -> bool:
 
 
 def _differences(
-    topic: str, partition: int, key: WindowKey, tally: Tally | None, shown: Stored | None
-) -> Iterator[Finding]:
+    topic: str,
+    partition: int,
+    key: WindowKey,
+    tally: MinuteTally | None,
+    shown: StoredWindow | None,
+) -> Iterator[AuditFinding]:
     for check, meaning in _judged(tally, shown):
-        yield Finding(
+        yield AuditFinding(
             check=check,
-            place=Place(topic, partition, _offsets(tally, shown), _name(key)),
+            place=FindingPlace(topic, partition, _offsets(tally, shown), _name(key)),
             expected=_said(tally),
             found=_said(shown),
             meaning=meaning,
@@ -96,7 +100,7 @@ def _differences(
         return
 
 
-def _judged(tally: Tally | None, shown: Stored | None) -> Iterator[tuple[str, str]]:
+def _judged(tally: MinuteTally | None, shown: StoredWindow | None) -> Iterator[tuple[str, str]]:
     """(check, meaning) of each difference, the gravest first."""
     if tally is None:
         assert shown is not None
@@ -121,7 +125,7 @@ def _judged(tally: Tally | None, shown: Stored | None) -> Iterator[tuple[str, st
         yield "window: sketch", f"the sketch holds {shown.sketched} values"
 
 
-def _rows(shown: Stored) -> str:
+def _rows(shown: StoredWindow) -> str:
     shards = {shard for *_, shard in shown.rows if shard != _IN_DLQ}
     listed = ", ".join(f"offsets {span(a, b)} (n={n})" for a, b, n, _ in sorted(shown.rows)[:4])
     more = f" and {len(shown.rows) - 4} more" if len(shown.rows) > 4 else ""
@@ -129,11 +133,11 @@ def _rows(shown: Stored) -> str:
     return f"{len(shown.rows)} rows{apart}: {listed}{more}"
 
 
-def _said(side: Tally | Stored | None) -> str:
+def _said(side: MinuteTally | StoredWindow | None) -> str:
     return "nothing" if side is None else f"n={side.n} sum={side.s1!r}"
 
 
-def _offsets(tally: Tally | None, shown: Stored | None) -> str:
+def _offsets(tally: MinuteTally | None, shown: StoredWindow | None) -> str:
     if tally is not None:
         return span(tally.first_offset, tally.last_offset)
     assert shown is not None
@@ -147,7 +151,7 @@ def _name(key: WindowKey) -> str:
 
 def compare_counters(
     topic: str, expected: Recount, ledger: Iterable[LedgerRow]
-) -> Iterator[Finding]:
+) -> Iterator[AuditFinding]:
     """The ledger's counters of each epoch that was read from its start."""
     for row in ledger:
         if row.epoch not in expected.whole or row.epoch not in expected.counts:
@@ -161,9 +165,9 @@ def compare_counters(
             ("shed", counts["shed"], row.shed),
         ):
             if recounted != counted:
-                yield Finding(
+                yield AuditFinding(
                     check=f"log recounted = ledger's {name}",
-                    place=Place(topic, expected.partition),
+                    place=FindingPlace(topic, expected.partition),
                     expected=str(recounted),
                     found=str(counted),
                     meaning=f"in epoch {row.epoch}, from its start to the ledger's offset",
@@ -172,7 +176,7 @@ def compare_counters(
 
 def compare_dead(
     topic: str, expected: Recount, in_dlq: Iterable[str], *, whole: bool = True
-) -> Iterator[Finding]:
+) -> Iterator[AuditFinding]:
     """The records that must be dead letters against the ids in the DLQ; not ``whole``: letters may
     be gone from it."""
     tp = TopicPartition(topic, expected.partition)
@@ -184,9 +188,9 @@ def compare_dead(
             lost = offset in wanted
             if lost and not whole:
                 continue
-            yield Finding(
+            yield AuditFinding(
                 check="log recounted = DLQ",
-                place=Place(topic, expected.partition, str(offset)),
+                place=FindingPlace(topic, expected.partition, str(offset)),
                 expected="a dead letter" if lost else "no dead letter",
                 found="none" if lost else "one",
                 meaning="a bad record left no dead letter" if lost else "a good record was refused",

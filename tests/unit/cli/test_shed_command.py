@@ -14,7 +14,7 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock, VirtualClock
 from streams.core.types import CommittedOffset, TopicPartition
 from streams.engine.runtime.offsets.shed_order import read_orders
-from streams.operate.audit.books import ShedRange
+from streams.operate.audit.snapshot import ShedRange
 from streams.operate.topics.topics import wanted_topics
 
 T_MS = 1_800_000_000_000

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from streams.operate.audit.books import (
-    Books,
-    DeadLetters,
-    LedgerRow,
-    PartitionBooks,
-    ShedRange,
-    Stale,
-)
 from streams.operate.audit.compare import compare
 from streams.operate.audit.refused import RefusedRows
+from streams.operate.audit.snapshot import (
+    AuditSnapshot,
+    DeadLetterCounts,
+    LedgerRow,
+    PartitionSnapshot,
+    ShedRange,
+    StaleRollUp,
+)
 
 LEDGER = LedgerRow(
     partition=0,
@@ -32,12 +32,12 @@ LEDGER = LedgerRow(
 )
 
 
-def books(**changes: Any) -> Books:
+def books(**changes: Any) -> AuditSnapshot:
     """A partition whose parties agree, but for ``changes``: of the ledger row, of the partition,
     or of the books."""
-    row_fields, partition_fields = set(LEDGER.__slots__), set(PartitionBooks.__slots__)
+    row_fields, partition_fields = set(LEDGER.__slots__), set(PartitionSnapshot.__slots__)
     row = replace(LEDGER, **{k: v for k, v in changes.items() if k in row_fields})
-    partition = PartitionBooks(
+    partition = PartitionSnapshot(
         partition=0,
         begin_offset=0,
         end_offset=110,
@@ -50,8 +50,8 @@ def books(**changes: Any) -> Books:
         **{k: v for k, v in changes.items() if k in partition_fields - row_fields},
     )
     ids = {"t/0/5": "invalid_json", "t/0/7": "invalid_json"}
-    dead = DeadLetters(dict(ids), dict(ids), Counter({(0, "invalid_json"): 2}))
-    made = Books(
+    dead = DeadLetterCounts(dict(ids), dict(ids), Counter({(0, "invalid_json"): 2}))
+    made = AuditSnapshot(
         group="g",
         topic="t",
         partitions=(partition,),
@@ -70,7 +70,7 @@ def test_parties_that_agree_give_no_finding():
     assert compare(books()) == []
 
 
-BEHIND = Stale(table="h1", series="a b c", start="x", in_minutes=(2, 1.0), stored=(1, 1.0))
+BEHIND = StaleRollUp(table="h1", series="a b c", start="x", in_minutes=(2, 1.0), stored=(1, 1.0))
 SLIPS: dict[str, tuple[dict[str, Any], str]] = {
     "lost record": ({"applied": 89, "rows": {(0, 0): 89}}, "read = applied"),
     "dead letter without a code": ({"dead_by_code": {}}, "dead = sum of dead_by_code"),

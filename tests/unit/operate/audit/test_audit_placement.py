@@ -11,9 +11,9 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.broker.partitioner import partition_of
 from streams.core.clock import VirtualClock
 from streams.core.types import TopicConfig, TopicPartition
-from streams.operate.audit.books import LedgerRow, PartitionBooks, ShedRange
-from streams.operate.audit.judge import Rules
-from streams.operate.audit.placement import Doubled, finding, sample
+from streams.operate.audit.placement import DoubledIds, finding, sample
+from streams.operate.audit.reference_decoder import Rules
+from streams.operate.audit.snapshot import LedgerRow, PartitionSnapshot, ShedRange
 
 TTL_MS = 120_000
 RULES = Rules(
@@ -48,14 +48,14 @@ def books(broker, tp, shed=()):
         partition=tp.partition, epoch=0, next_offset=end, read=end, applied=end, duplicates=0,
         dead=0, gaps=0, dead_by_code={},
     )  # fmt: skip
-    return PartitionBooks(
+    return PartitionSnapshot(
         partition=tp.partition, begin_offset=0, end_offset=end, committed_offset=end,
         committed_epoch=0, ledger=(row,), shed=shed,
     )  # fmt: skip
 
 
 async def doubled_of(broker):
-    doubled = Doubled(frozenset({KEY}), RULES)
+    doubled = DoubledIds(frozenset({KEY}), RULES)
     for tp in (HOME, ELSEWHERE):
         await doubled.read(await broker.reader(), "t", books(broker, tp))
     return doubled
@@ -89,7 +89,7 @@ async def test_what_was_skipped_by_order_was_not_counted(broker):
     skipped = ShedRange(
         partition=1, epoch=0, first=0, until=1, order="o", actor="a", reason="r", at_ms=0
     )
-    doubled = Doubled(frozenset({KEY}), RULES)
+    doubled = DoubledIds(frozenset({KEY}), RULES)
     await doubled.read(await broker.reader(), "t", books(broker, HOME))
     await doubled.read(await broker.reader(), "t", books(broker, ELSEWHERE, (skipped,)))
     assert doubled.ids == 0

@@ -12,10 +12,15 @@ from agents.app import MODEL_METRICS
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import VirtualClock
 from streams.core.types import TopicConfig, TopicPartition
-from streams.operate.audit.books import LedgerRow, PartitionBooks, ShedRange
-from streams.operate.audit.judge import Rules
 from streams.operate.audit.minute_recount import MinuteRecount, recount_minutes
-from streams.operate.audit.windows import Stored, compare_counters, compare_dead, compare_windows
+from streams.operate.audit.reference_decoder import Rules
+from streams.operate.audit.snapshot import LedgerRow, PartitionSnapshot, ShedRange
+from streams.operate.audit.windows import (
+    StoredWindow,
+    compare_counters,
+    compare_dead,
+    compare_windows,
+)
 
 RULES = Rules(
     source=MODEL_METRICS, future_max_ms=60_000, late_max_ms=3_600_000, dedupe_ttl_ms=120_000
@@ -59,8 +64,8 @@ class Log:
     async def trim(self, offset: int) -> None:
         await (await self.broker.admin()).delete_records({TP: offset})
 
-    def books(self, *rows: LedgerRow, begin: int = 0) -> PartitionBooks:
-        return PartitionBooks(
+    def books(self, *rows: LedgerRow, begin: int = 0) -> PartitionSnapshot:
+        return PartitionSnapshot(
             partition=0,
             begin_offset=begin,
             end_offset=self.sent,
@@ -69,7 +74,7 @@ class Log:
             ledger=rows or (row(0, 0, self.sent),),
         )
 
-    async def recount(self, books: PartitionBooks, from_s: int = 0) -> MinuteRecount:
+    async def recount(self, books: PartitionSnapshot, from_s: int = 0) -> MinuteRecount:
         reader = await self.broker.reader()
         return await recount_minutes(reader, TP.topic, books, RULES, from_s, FOREVER_S)
 
@@ -182,9 +187,9 @@ async def test_windows_counters_and_dead_letters_are_compared_with_the_log(log: 
     counted = await log.recount(log.books())
     ((key, tally),) = counted.windows.items()
 
-    def stored(**changes: Any) -> Stored:
+    def stored(**changes: Any) -> StoredWindow:
         base = {"n": 3, "s1": 6.0, "lo": 2.0, "hi": 2.0, "sketched": 3, "rows": [(0, 2, 3, 0)]}
-        return Stored(**{**base, **changes})
+        return StoredWindow(**{**base, **changes})
 
     def checks(found: Any) -> list[str]:
         return [finding.check for finding in found.findings]

@@ -6,7 +6,7 @@ import json
 
 from streams.core.rows.built_in_tables import version_of
 from streams.operate.audit.refused import RefusedRows
-from streams.operate.audit.windows import Stored, put_back
+from streams.operate.audit.windows import StoredWindow, put_back
 
 W = 1_700_000_040
 
@@ -69,11 +69,11 @@ def test_a_row_that_was_inserted_after_all_is_no_longer_refused():
 
 def test_refused_rows_stand_beside_those_that_were_taken():
     """A window is whole when its incarnations are, wherever they lie."""
-    taken = Stored(n=1, s1=9.0, lo=9.0, hi=9.0, sketched=1, rows=[(7, 7, 1, 0)])
+    taken = StoredWindow(n=1, s1=9.0, lo=9.0, hi=9.0, sketched=1, rows=[(7, 7, 1, 0)])
     stored = {("t", "m", "x", W, 1): taken}
     put_back(refused(row(0), row(7), row(1, part=4)).of(3), stored)
     assert stored == {
-        ("t", "m", "x", W, 1): Stored(
+        ("t", "m", "x", W, 1): StoredWindow(
             n=3, s1=12.0, lo=1.0, hi=9.0, sketched=3, rows=[(7, 7, 1, 0), (0, 5, 2, -1)]
         )
     }

@@ -48,7 +48,7 @@ class ShedRange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionBooks:
+class PartitionSnapshot:
     """``begin_offset`` and ``end_offset`` bound the source log; the committed ones are None
     where the group has committed nothing."""
 
@@ -77,7 +77,7 @@ class DeadLetterPlace(NamedTuple):
 
 
 @dataclass(slots=True)
-class DeadLetters:
+class DeadLetterCounts:
     """``in_dlq`` maps the id of a dead letter to its error code; ``records`` counts them by
     (partition, code), repeats of an id included; ``trimmed`` partitions have lost some. So have
     those with batches that cannot be opened, ``unreadable``: a sentence by partition."""
@@ -108,7 +108,7 @@ def letter_place(name: str, tp: TopicPartition) -> DeadLetterPlace | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stale:
+class StaleRollUp:
     """An hour or day of one series that is not the sum of its minutes."""
 
     table: str
@@ -119,7 +119,7 @@ class Stale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
+class AuditSnapshot:
     """Everything a shallow audit compares for one topic. ``rows`` counts the events of window
     rows by (partition, epoch); None where the topic has no windows. ``expired_events`` are those
     of days whose minutes have begun to expire, counted in the day rows. ``moving`` partitions
@@ -127,12 +127,12 @@ class Books:
 
     group: str
     topic: str
-    partitions: tuple[PartitionBooks, ...]
-    dead: DeadLetters
+    partitions: tuple[PartitionSnapshot, ...]
+    dead: DeadLetterCounts
     refused: RefusedRows
     rows: Mapping[tuple[int, int], int] | None
     expired_events: int
-    stale: tuple[Stale, ...]
+    stale: tuple[StaleRollUp, ...]
     moving: frozenset[int] = frozenset()
 
     @property

@@ -29,7 +29,7 @@ _PLAIN_DIGITS = 30
 """Longer integers are kept as floats: no field takes them, and int() refuses thousands of digits."""
 
 
-class Event(NamedTuple):
+class ReferenceEvent(NamedTuple):
     """A record that is well-formed. ``identity`` and ``said`` decide repeats and conflicts."""
 
     series: tuple[str, str, str]
@@ -50,7 +50,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Judge:
+class ReferenceDecoder:
     """Judges the records of one partition and epoch, in log order."""
 
     rules: Rules
@@ -65,7 +65,7 @@ class Judge:
 
     def judge(
         self, append_ms: int, key: bytes | None, value: bytes | None, found: Headers
-    ) -> tuple[Verdict, Event | None]:
+    ) -> tuple[Verdict, ReferenceEvent | None]:
         """The verdict, and the event of an applied record."""
         self._seen.read(append_ms)
         event = _event(append_ms, key, value, found, self.rules)
@@ -77,7 +77,7 @@ class Judge:
 
 def _event(
     append_ms: int, key: bytes | None, value: bytes | None, found: Headers, rules: Rules
-) -> Event | None:
+) -> ReferenceEvent | None:
     """The event, or None where the record must be a dead letter."""
     judged_ms = _judged_ms(append_ms, found)
     version = _version(found, rules.source)
@@ -92,7 +92,7 @@ def _event(
     if not judged_ms - rules.late_max_ms <= ts_ms <= judged_ms + rules.future_max_ms:
         return None
     event_id, number = fields.get("event_id"), float(fields["value"])
-    return Event(
+    return ReferenceEvent(
         series=(tenant, fields["model_id"], fields["metric"]),
         ts_ms=ts_ms,
         value=number,

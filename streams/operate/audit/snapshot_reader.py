@@ -15,16 +15,22 @@ from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.window_agent import windows_of
 from streams.engine.engine_tables import MINUTE_WINDOWS
 from streams.engine.runtime.offsets.commit_mark import epoch_of
-from streams.operate.audit.books import Books, DeadLetters, LedgerRow, PartitionBooks, ShedRange
 from streams.operate.audit.refused import RefusedRows
 from streams.operate.audit.shards import Shards
+from streams.operate.audit.snapshot import (
+    AuditSnapshot,
+    DeadLetterCounts,
+    LedgerRow,
+    PartitionSnapshot,
+    ShedRange,
+)
 
 _DAY_S = 86_400
 _ROLL_UP_SLACK_S = 60
 _SINK = "sink"
 
 
-class Reading:
+class SnapshotReader:
     """Reads books with clients that its owner opens and closes."""
 
     def __init__(
@@ -41,7 +47,7 @@ class Reading:
         now_s = self._clock.now_ms() // 1000
         return now_s // _DAY_S * _DAY_S - (self._settings.m1_retention_days - 1) * _DAY_S
 
-    async def books(self, agent: Agent) -> Books:
+    async def books(self, agent: Agent) -> AuditSnapshot:
         """Raises `UnknownTopic` when the source does not exist."""
         source, group = agent.source, agent.group
         topics = await self._admin.describe_topics()
@@ -61,7 +67,7 @@ class Reading:
                 rows[key] = rows.get(key, 0) + n
             expired = await self._shards.expired_events(kept_s)
             stale = await self._shards.stale(kept_s, self._over_s())
-        return Books(
+        return AuditSnapshot(
             group=group,
             topic=source.name,
             partitions=tuple(partitions),
@@ -81,10 +87,10 @@ class Reading:
 
     async def _partition(
         self, agent: Agent, number: int, ledger: Sequence[LedgerRow], shed: Sequence[ShedRange]
-    ) -> PartitionBooks:
+    ) -> PartitionSnapshot:
         tp = TopicPartition(agent.source.name, number)
         committed = await self.committed(agent, tp)
-        return PartitionBooks(
+        return PartitionSnapshot(
             partition=number,
             begin_offset=await self._reader.beginning_offset(tp),
             end_offset=await self._reader.last_stable_offset(tp),
@@ -100,10 +106,10 @@ class Reading:
 
     async def _dead(
         self, source: Topic, group: str, numbers: Sequence[int], refused: RefusedRows
-    ) -> tuple[DeadLetters, RefusedRows]:
+    ) -> tuple[DeadLetterCounts, RefusedRows]:
         """The dead letters, and the rows among them that ClickHouse refused and still lacks."""
         in_rows, replayed = await self._shards.dead_letters(source.name)
-        dead = DeadLetters(in_rows=in_rows)
+        dead = DeadLetterCounts(in_rows=in_rows)
         for number in numbers:
             tp = TopicPartition(source.dlq, number)
             offset = await self._reader.beginning_offset(tp)
@@ -131,7 +137,7 @@ class Reading:
         return dead, refused
 
 
-def _unreadable(dead: DeadLetters, number: int, error: BatchUnreadable, until: int) -> None:
+def _unreadable(dead: DeadLetterCounts, number: int, error: BatchUnreadable, until: int) -> None:
     dead.trimmed.add(number)
     dead.unreadable[number] = (
         f"offsets {error.offset} to {until - 1} of partition {number} cannot be opened "
