@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.core.types import TopicPartition
     from streams.engine.runtime.poison.quarantine_register import QuarantinedTenant, QuarantineWord
-    from streams.operate.breaker.poison_desk import BreakerState
+    from streams.operate.breaker.poison_admin import BreakerState
 
     _Held: TypeAlias = tuple[str, TopicPartition, QuarantineWord, QuarantinedTenant]
 
@@ -114,7 +114,7 @@ def reset(
 
 async def _states(run: Invocation) -> list[BreakerState]:
     from streams.cli import kafka
-    from streams.operate.breaker.poison_desk import states
+    from streams.operate.breaker.poison_admin import states
 
     return await states(kafka.broker_of(run.settings), run.topology)
 
@@ -122,7 +122,7 @@ async def _states(run: Invocation) -> list[BreakerState]:
 async def _quarantines(run: Invocation) -> list[_Held]:
     from streams.cli import kafka
     from streams.core.clock import SystemClock
-    from streams.operate.breaker.poison_desk import quarantines
+    from streams.operate.breaker.poison_admin import quarantines
 
     found = await quarantines(kafka.broker_of(run.settings), SystemClock(), run.topology)
     return [(group, tp, word, tenant) for group, tp, word in found for tenant in word.tenants]
@@ -131,7 +131,7 @@ async def _quarantines(run: Invocation) -> list[_Held]:
 async def _let_through(run: Invocation, stopped: list[BreakerState], actor: str) -> None:
     from streams.cli import kafka
     from streams.core.clock import SystemClock
-    from streams.operate.breaker.poison_desk import let_through
+    from streams.operate.breaker.poison_admin import let_through
 
     broker = kafka.broker_of(run.settings)
     for state in stopped:

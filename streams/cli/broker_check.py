@@ -47,7 +47,7 @@ async def examine_keys(settings: Settings, topology: Topology) -> list[Finding]:
     from streams.cli.kafka import broker_of
     from streams.core.errors import BrokerUnavailable, UnknownTopic
     from streams.operate.audit.placement import ADVICE, sample
-    from streams.operate.shed.shed_desk import partitions_of
+    from streams.operate.shed.shed_admin import partitions_of
 
     if not settings.kafka_bootstrap:
         return []

@@ -16,7 +16,7 @@ from streams.connect.broker.opened import opened
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.core.topics.topic import Topic
-    from streams.operate.reset.outbox_drop import Agreed
+    from streams.operate.reset.outbox_drop import AgreedDrop
 
 _COLUMNS = (
     *("group", "topic", "partition", "target", "kind", "declared"),
@@ -91,7 +91,9 @@ def drop(
     printer.say("done. Restart the worker that had stopped it, if one runs (`dia status`).")
 
 
-async def _plan(run: Invocation, source: Topic, group: str, partition: int, target: str) -> Agreed:
+async def _plan(
+    run: Invocation, source: Topic, group: str, partition: int, target: str
+) -> AgreedDrop:
     from streams.cli.kafka import broker_of
     from streams.operate.reset.outbox_drop import plan_drop
 

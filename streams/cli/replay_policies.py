@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streams.operate.replay.policies import ReplayPolicy
-    from streams.operate.replay.standing import PlanStanding
+    from streams.operate.replay.status import PlanStatus
 
 _COLUMNS = (
     *("policy", "topic", "errors", "tenants", "after", "quiet_s", "rate", "hops_max"),
@@ -53,7 +53,7 @@ def policies(ctx: typer.Context) -> None:
     printer.rows(_COLUMNS, [_row(policy, plans) for policy in found])
 
 
-def _row(policy: ReplayPolicy, plans: Sequence[PlanStanding]) -> tuple[Any, ...]:
+def _row(policy: ReplayPolicy, plans: Sequence[PlanStatus]) -> tuple[Any, ...]:
     own = [p for p in plans if p.head is not None and p.head.made_by == policy.actor]
     last_ms = max((plan.last_ms for plan in own), default=None)
     return (

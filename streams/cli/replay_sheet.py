@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streams.operate.replay.plan import Plan
     from streams.operate.replay.planner import Draft, Line
     from streams.operate.replay.run import Result
-    from streams.operate.replay.standing import PlanStanding
+    from streams.operate.replay.status import PlanStatus
 
 _LINE = ("error", "letters", "oldest", "newest", "passes", "replay", "park", "excluded")
 _STANDING = (
@@ -155,7 +155,7 @@ def show_result(printer: Printer, plan: Plan, result: Result, seconds: float) ->
         )
 
 
-def show_standings(printer: Printer, found: Iterable[tuple[Topic, int, PlanStanding]]) -> None:
+def show_standings(printer: Printer, found: Iterable[tuple[Topic, int, PlanStatus]]) -> None:
     """One line a plan and partition."""
     rows = [_standing(*one) for one in found]
     columns = _STANDING if printer.form is Form.JSON else _SHOWN_STANDING
@@ -164,7 +164,7 @@ def show_standings(printer: Printer, found: Iterable[tuple[Topic, int, PlanStand
         printer.say("no plan was run here yet. `dia replay plan` makes one.")
 
 
-def _standing(source: Topic, partition: int, plan: PlanStanding) -> dict[str, Any]:
+def _standing(source: Topic, partition: int, plan: PlanStatus) -> dict[str, Any]:
     done = plan.replayed + plan.parked + plan.left
     return {
         "plan": plan.plan,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer
     from streams.engine.agents.job_agent import Agent
-    from streams.operate.shed.shed_desk import ShedPlan, Standing
+    from streams.operate.shed.shed_admin import ShedPlan, ShedStatus
 
 _PLAN_COLUMNS = ("topic", "partition", "lag", "oldest", "from", "to", "shed", "left")
 _ORDER_COLUMNS = ("order", "topic", "partition", "state", "to", "reached", "actor", "at", "reason")
@@ -206,7 +206,7 @@ def _asked(
 ) -> tuple[Agent, int | None]:
     """The agent that reads ``topic``, and the cutoff in seconds; None for what is unreadable."""
     from streams.core.errors import UsageError
-    from streams.operate.shed.shed_desk import reader_of, sheddable
+    from streams.operate.shed.shed_admin import reader_of, sheddable
 
     if not unreadable:
         return sheddable(tuple(run.app.agents.values()), topic), _cutoff_s(older_than, before)
@@ -217,7 +217,7 @@ def _asked(
 
 def _readers(run: Invocation, topic: str | None) -> list[Agent]:
     """The agents that read ``topic``; by default all. Raises `UsageError` where none does."""
-    from streams.operate.shed.shed_desk import reader_of
+    from streams.operate.shed.shed_admin import reader_of
 
     agents = list(run.app.agents.values())
     return agents if topic is None else [reader_of(agents, topic)]
@@ -256,7 +256,7 @@ def _plan_row(plan: ShedPlan) -> tuple[Any, ...]:
     return (*plan.tp, plan.lag, oldest, plan.first, plan.until, plan.shed, plan.lag - plan.shed)
 
 
-def _order_row(standing: Standing) -> tuple[Any, ...]:
+def _order_row(standing: ShedStatus) -> tuple[Any, ...]:
     order, committed = standing.order, standing.committed
     return (
         order.id,
@@ -278,7 +278,7 @@ async def _plans(
 ) -> list[ShedPlan]:
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.shed.shed_desk import chosen, partitions_of, plan
+    from streams.operate.shed.shed_admin import chosen, partitions_of, plan
     from streams.operate.shed.unreadable_plan import plan_unreadable
 
     broker = broker_of(run.settings)
@@ -293,27 +293,27 @@ async def _give(
 ) -> None:
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.shed.shed_desk import give_orders
+    from streams.operate.shed.shed_admin import give_orders
 
     await give_orders(broker_of(run.settings), SystemClock(), plans, order_id, actor, reason)
 
 
-async def _standings(run: Invocation, topic: str | None) -> list[Standing]:
+async def _standings(run: Invocation, topic: str | None) -> list[ShedStatus]:
     from streams.cli.kafka import broker_of
-    from streams.operate.shed.shed_desk import partitions_of, standings
+    from streams.operate.shed.shed_admin import partitions_of, standings
 
     broker = broker_of(run.settings)
-    standing: list[Standing] = []
+    standing: list[ShedStatus] = []
     for agent in _readers(run, topic):
         tps = await partitions_of(broker, agent.source.name)
         standing += await standings(broker, agent.group, tps)
     return standing
 
 
-async def _withdraw(run: Invocation, waiting: Sequence[Standing], actor: str) -> None:
+async def _withdraw(run: Invocation, waiting: Sequence[ShedStatus], actor: str) -> None:
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.shed.shed_desk import withdraw
+    from streams.operate.shed.shed_admin import withdraw
 
     broker, clock = broker_of(run.settings), SystemClock()
     for group in sorted({one.group for one in waiting}):

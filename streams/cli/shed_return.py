@@ -102,7 +102,7 @@ async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
     from streams.engine.runtime.offsets.commit_mark import epoch_of
     from streams.operate.audit.shards import Shards
     from streams.operate.replay.shed_return import ShedSpan
-    from streams.operate.shed.shed_desk import sheddables
+    from streams.operate.shed.shed_admin import sheddables
 
     shards, admin = Shards(run.settings), await broker.admin()
     spans = []

@@ -12,7 +12,7 @@ from streams.core.clock import SystemClock
 from streams.core.errors import PartitionRestart
 from streams.core.types import TopicPartition
 from streams.engine.runtime.offsets.shed_order import orders_group, read_orders, write_orders
-from streams.operate.shed.shed_desk import give_orders, plan, standings
+from streams.operate.shed.shed_admin import give_orders, plan, standings
 
 
 async def eventually(world, group, partitions):

@@ -16,7 +16,7 @@ from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.world import World
 from streams.operate.replay.dispositions import Disposition
 from streams.operate.replay.journal import entries
-from streams.operate.replay.standing import Standing
+from streams.operate.replay.status import PartitionStatus
 
 _EVERYTHING = 1 << 30
 
@@ -45,7 +45,7 @@ def _read(world: World, topic: str, partition: int) -> RecordBatch:
 
 def _letters(world: World, partition: int) -> list[_Letter]:
     journal = TopicPartition(MODEL_METRICS.journal, partition)
-    standing, parked = Standing(journal), Counter[int]()
+    standing, parked = PartitionStatus(journal), Counter[int]()
     for entry in entries(_read(world, *journal)):
         standing.apply(entry)
         for offset in _parked(entry):

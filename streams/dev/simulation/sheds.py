@@ -16,7 +16,7 @@ from streams.dev.simulation.replays import Runner
 from streams.dev.simulation.world import World
 from streams.operate.replay.pace import Pace
 from streams.operate.replay.shed_return import ShedSpan, bring_back
-from streams.operate.shed.shed_desk import give_orders, plan, standings, withdraw
+from streams.operate.shed.shed_admin import give_orders, plan, standings, withdraw
 
 _AGES_S = (0.0, 1.0, 10.0)
 

@@ -16,7 +16,7 @@ from streams.dev.simulation.producers import Producers
 from streams.dev.simulation.sheds import Given, Sheds, shed_ranges
 from streams.dev.simulation.witness import Witness
 from streams.dev.simulation.world import World
-from streams.operate.shed.shed_desk import give_orders
+from streams.operate.shed.shed_admin import give_orders
 from streams.operate.shed.unreadable_plan import plan_unreadable
 
 _SPOILT_MAX = 3

@@ -11,7 +11,7 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.http.console.logs import Logs
 from streams.operate.replay.control import journals_in
-from streams.operate.replay.standing import Standing
+from streams.operate.replay.status import PartitionStatus
 
 FRESH_S: Final = 0.5
 """For whoever watches a plan."""
@@ -19,7 +19,7 @@ LISTED_FRESH_S: Final = 5.0
 """For lists. Whoever saw in a plan's progress that something was decided sees it in a list, too: that
 was a newer reading, and it is the one that is kept."""
 
-Standings: TypeAlias = Mapping[Topic, Sequence[Standing]]
+Standings: TypeAlias = Mapping[Topic, Sequence[PartitionStatus]]
 Journals: TypeAlias = CachedValue[Standings]
 """Raises as `streams.operate.replay.control.journals`."""
 

@@ -37,7 +37,7 @@ from streams.operate.replay.plan import HOPS_MAX, OnFailure, Plan, Terms
 from streams.operate.replay.planner import Draft, Line, make_plan
 from streams.operate.replay.planner import Request as PlanRequest
 from streams.operate.replay.run import submit
-from streams.operate.replay.standing import PlanStanding
+from streams.operate.replay.status import PlanStatus
 
 KEPT_MS: Final = 3_600_000
 DRAFTS_MAX: Final = 200
@@ -50,7 +50,7 @@ _STATES: Final = ("running", "entered", "paused", "stopped", "cancelled", "finis
 """Of several partitions the first of these tells of the whole."""
 _COUNTS: Final = ("letters", "replayed", "parked", "left")
 
-_Found = Mapping[int, PlanStanding]
+_Found = Mapping[int, PlanStatus]
 
 
 class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -258,7 +258,7 @@ class PlanHandler:
         self, holder: Principal, at_most_s: float | None = None
     ) -> dict[str, tuple[Topic, _Found]]:
         """The plans that the holder may see, as they stood ``at_most_s`` ago."""
-        found: dict[str, tuple[Topic, dict[int, PlanStanding]]] = {}
+        found: dict[str, tuple[Topic, dict[int, PlanStatus]]] = {}
         for source, partitions in (await self._journals.get(at_most_s)).items():
             for number, journal in enumerate(partitions):
                 for name, standing in journal.plans.items():
@@ -329,5 +329,5 @@ def _progress(source: Topic, found: _Found) -> dict[str, Any]:
     }
 
 
-def _to_go(plan: PlanStanding) -> int:
+def _to_go(plan: PlanStatus) -> int:
     return 0 if plan.over else plan.letters - plan.replayed - plan.parked - plan.left

@@ -21,10 +21,9 @@ from streams.engine.runtime.offsets.shed_order import check_words
 from streams.http.console import parameters, reply
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.operations import Operations
-from streams.operate.shed.shed_consequences import consequences
-from streams.operate.shed.shed_desk import (
+from streams.operate.shed.shed_admin import (
     ShedPlan,
-    Standing,
+    ShedStatus,
     chosen,
     give_orders,
     partitions_of,
@@ -35,6 +34,7 @@ from streams.operate.shed.shed_desk import (
     standings,
     withdraw,
 )
+from streams.operate.shed.shed_consequences import consequences
 from streams.operate.shed.unreadable_plan import plan_unreadable
 
 UNREADABLE_S: Final = 20.0
@@ -179,7 +179,7 @@ class SheddingHandler:
                 f"--topic {asked.topic} --unreadable` takes as long as it takes."
             ) from error
 
-    async def _standings(self, agent: Agent) -> list[Standing]:
+    async def _standings(self, agent: Agent) -> list[ShedStatus]:
         every = await partitions_of(self._broker, agent.source.name)
         return await standings(self._broker, agent.group, every)
 
@@ -196,7 +196,7 @@ def _planned(one: ShedPlan) -> dict[str, Any]:
     }
 
 
-def _standing(one: Standing) -> dict[str, Any]:
+def _standing(one: ShedStatus) -> dict[str, Any]:
     order = one.order
     return {
         "order": order.id,

@@ -39,7 +39,7 @@ from streams.operate.replay.partition_run import Means, PartitionRun
 from streams.operate.replay.plan import Plan, Selection
 from streams.operate.replay.policies import Dependency, ReplayPolicy
 from streams.operate.replay.run import check_plan
-from streams.operate.replay.standing import PlanStanding, read_standing
+from streams.operate.replay.status import PlanStatus, read_standing
 
 _RECORDS = 500
 _PAUSE_S = 2.0
@@ -159,7 +159,7 @@ class ReplayAgent:
                 name = f"replay-{tp}"
                 self._runs[tp] = asyncio.create_task(self._replay(tp, waiting), name=name)
 
-    async def _replay(self, tp: TopicPartition, waiting: PlanStanding) -> None:
+    async def _replay(self, tp: TopicPartition, waiting: PlanStatus) -> None:
         source = self._sources[tp.topic]
         assert waiting.head is not None, "part 0 of a plan has its head"
         selection = Selection(
@@ -180,7 +180,7 @@ class ReplayAgent:
             await self._clock.sleep(_PAUSE_S)
 
     async def _run_here(
-        self, plan: Plan, selection: Selection, source: Topic, waiting: PlanStanding
+        self, plan: Plan, selection: Selection, source: Topic, waiting: PlanStatus
     ) -> None:
         _, partitions = await check_plan(self._broker, self._topology, plan)
         means = self._means(waiting.actor, waiting.rate)
@@ -202,7 +202,7 @@ class ReplayAgent:
         )
 
     async def _refuse(
-        self, tp: TopicPartition, source: Topic, waiting: PlanStanding, reason: str
+        self, tp: TopicPartition, source: Topic, waiting: PlanStatus, reason: str
     ) -> None:
         """P1 says no: the journal says why, and the topic is free for another plan."""
         log.warning("replay_refused", tp=str(tp), plan=waiting.plan, why=reason)

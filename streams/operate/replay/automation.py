@@ -33,7 +33,7 @@ from streams.operate.replay.plan import Terms
 from streams.operate.replay.planner import Draft, Request, make_plan
 from streams.operate.replay.policies import Dependency, ReplayPolicy
 from streams.operate.replay.run import submit
-from streams.operate.replay.standing import Standing
+from streams.operate.replay.status import PartitionStatus
 
 _LOOK_S: Final = 10.0
 """Between two looks of one policy."""
@@ -46,13 +46,13 @@ log = structlog.get_logger(__name__)
 
 
 class _Passed(NamedTuple):
-    """Up to ``end`` this process has looked at a DLQ partition, when its `Standing.queue` was
+    """Up to ``end`` this process has looked at a DLQ partition, when its `PartitionStatus.queue` was
     ``queue``."""
 
     queue: int
     end: int
 
-    def of(self, standing: Standing) -> int:
+    def of(self, standing: PartitionStatus) -> int:
         return self.end if self.queue == standing.queue else 0
 
 
@@ -134,7 +134,9 @@ class Automation:
             return f"{policy.after} does not answer yet"
         return None
 
-    async def _draft(self, policy: ReplayPolicy, source: Topic, known: Sequence[Standing]) -> Draft:
+    async def _draft(
+        self, policy: ReplayPolicy, source: Topic, known: Sequence[PartitionStatus]
+    ) -> Draft:
         means, passed = self._means, self._passed[policy.name]
         begin = {
             number: max(passed.get(number, _START).of(standing), _planned(policy, standing))
@@ -154,7 +156,7 @@ class Automation:
         )
 
 
-def _planned(policy: ReplayPolicy, standing: Standing) -> int:
+def _planned(policy: ReplayPolicy, standing: PartitionStatus) -> int:
     """The offset of the partition's DLQ up to which the policy's own plans went."""
     own = [
         plan.end

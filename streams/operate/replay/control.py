@@ -38,7 +38,7 @@ from streams.operate.replay.parking import parked_record
 from streams.operate.replay.plan import Plan, Selection
 from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.showing import Showing
-from streams.operate.replay.standing import PlanStanding, Standing, read_standing
+from streams.operate.replay.status import PartitionStatus, PlanStatus, read_standing
 
 Word = Literal["pause", "resume", "cancel"]
 
@@ -60,7 +60,7 @@ class Disposal:
     shown: bool = True
 
 
-async def standings(reader: LogReader, source: Topic, partitions: int) -> list[Standing]:
+async def standings(reader: LogReader, source: Topic, partitions: int) -> list[PartitionStatus]:
     """Where each partition's letters stand, without touching them.
 
     Raises `UnknownTopic` where the journals do not exist, and `PartitionStopped` kinds for one
@@ -164,7 +164,7 @@ async def say_shown(owner: Owner, showing: Showing, clock: Clock, actor: str) ->
         await owner.commit([RowsShown(at_ms=clock.now_ms(), actor=actor, shown=showing.seq)])
 
 
-async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list[Standing]]:
+async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list[PartitionStatus]]:
     """Where each partition of each source stands; sources whose journal does not exist yet are
     left out. Raises as `standings`."""
     async with opened(broker.admin()) as admin:
@@ -175,7 +175,7 @@ async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list
 
 async def journals_in(
     reader: LogReader, topics: Mapping[str, TopicConfig], sources: Sequence[Topic]
-) -> dict[Topic, list[Standing]]:
+) -> dict[Topic, list[PartitionStatus]]:
     """As `journals`, of topics that were described before."""
     return {
         source: await standings(reader, source, topics[source.journal].partitions)
@@ -186,7 +186,7 @@ async def journals_in(
 
 async def find_plan(
     broker: Broker, plan: str, sources: Sequence[Topic]
-) -> tuple[Topic, dict[int, PlanStanding]]:
+) -> tuple[Topic, dict[int, PlanStatus]]:
     """Where a plan stands, by partition. Raises `UsageError` for one that nobody entered."""
     for source, known in (await journals(broker, sources)).items():
         found = {n: s.plans[plan] for n, s in enumerate(known) if plan in s.plans}
@@ -195,7 +195,7 @@ async def find_plan(
     raise UsageError(f"there is no plan {plan} here. `dia replay status` lists those that began.")
 
 
-def plan_in(journal: Mapping[int, PlanStanding]) -> Plan:
+def plan_in(journal: Mapping[int, PlanStatus]) -> Plan:
     """The plan that its standings tell of; partitions that are finished have no offsets left.
 
     Raises `RefusedBySafety` where it was not entered everywhere: only its file is whole then.
@@ -221,12 +221,12 @@ async def tell(
     clock: Clock,
     topology: Topology,
     source: Topic,
-    found: dict[int, PlanStanding],
+    found: dict[int, PlanStatus],
     word: Word,
     actor: str,
     reason: str = "",
     rate: float | None = None,
-) -> dict[int, PlanStanding]:
+) -> dict[int, PlanStatus]:
     """Pause, resume or cancel a plan in every partition where that means something; ``found`` is
     where it stood a moment ago. ``rate``: letters a second of a plan that is resumed; None leaves
     it. Returns where it stands then.
@@ -249,7 +249,7 @@ async def tell(
     return found
 
 
-def _means_something(word: Word, standing: PlanStanding) -> bool:
+def _means_something(word: Word, standing: PlanStatus) -> bool:
     if standing.over:
         return False
     if word == "pause":

@@ -16,7 +16,7 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.dispositions import Disposition
 from streams.operate.replay.journal import Disposed, QueueReplaced, entries
 from streams.operate.replay.ranges import OffsetSet
-from streams.operate.replay.standing import Standing
+from streams.operate.replay.status import PartitionStatus
 
 _READ_RECORDS = 500
 
@@ -24,7 +24,7 @@ _READ_RECORDS = 500
 class Decided:
     """The last word about each letter of some DLQs."""
 
-    def __init__(self, journals: Mapping[Topic, Sequence[Standing]]) -> None:
+    def __init__(self, journals: Mapping[Topic, Sequence[PartitionStatus]]) -> None:
         self._known = {
             TopicPartition(source.dlq, number): standing.dispositions
             for source, standings in journals.items()

@@ -43,7 +43,7 @@ from streams.core.types import (
     TransactionalProducer,
 )
 from streams.operate.replay.journal import DecisionsLost, Entry, entry_at, record
-from streams.operate.replay.standing import Standing, read_standing, way_out
+from streams.operate.replay.status import PartitionStatus, read_standing, way_out
 
 COMMIT_TIMEOUT_S = 30.0
 
@@ -65,7 +65,7 @@ class Owner:
     topology: Topology
     source: Topic
     partition: int
-    standing: Standing
+    standing: PartitionStatus
     reader: LogReader
     clock: Clock
     _producer: TransactionalProducer

@@ -26,7 +26,7 @@ from streams.operate.replay.plan import Plan, Selection
 from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.row_return import RowReturn
 from streams.operate.replay.showing import Showing
-from streams.operate.replay.standing import PlanStanding, Standing
+from streams.operate.replay.status import PartitionStatus, PlanStatus
 from streams.operate.replay.step import FailedDeadLetter, Stepper, steps
 
 _GAP = 5000
@@ -50,7 +50,7 @@ class Means:
     seen: Callable[[int], None] = field(default=lambda count: None)
 
 
-def refuse_another(standing: Standing, plan: str) -> None:
+def refuse_another(standing: PartitionStatus, plan: str) -> None:
     """`AnotherPlan` while another one runs, or waits to be run, in the partition."""
     other = standing.active
     if other is not None and other.plan != plan:
@@ -86,7 +86,7 @@ class PartitionRun:
         self._begun = False
         self._reached = -1
 
-    async def go(self) -> tuple[PlanStanding, bool]:
+    async def go(self) -> tuple[PlanStatus, bool]:
         """The plan's standing here at the end, and whether ClickHouse shows all of it."""
         failures = 0
         while True:
@@ -101,7 +101,7 @@ class PartitionRun:
             if self._reached > reached:
                 failures = 0
 
-    async def _attempt(self) -> tuple[PlanStanding, bool]:
+    async def _attempt(self) -> tuple[PlanStatus, bool]:
         means, number = self._means, self._selection.partition
         async with owned(means.broker, means.clock, means.topology, self._origin, number) as owner:
             standing = owner.standing.plans.get(self._plan.id)
@@ -124,7 +124,7 @@ class PartitionRun:
                 await other.close()
             return owner.standing.plans[self._plan.id], not showing.behind
 
-    def _is_over(self, standing: PlanStanding) -> bool:
+    def _is_over(self, standing: PlanStatus) -> bool:
         """Nothing is left for this process to do: finished, or somebody said so meanwhile."""
         if standing.over:
             return True

@@ -27,7 +27,7 @@ from streams.operate.replay.dead_letter_mark import DeadLetterMark, mark_of
 from streams.operate.replay.plan import Plan, Selection, Terms
 from streams.operate.replay.ranges import NOTHING, OffsetSet
 from streams.operate.replay.repair import difference
-from streams.operate.replay.standing import Standing
+from streams.operate.replay.status import PartitionStatus
 
 TOO_OLD = "too_old"
 _EXAMPLES = 3
@@ -158,7 +158,7 @@ class _Choice:
     """Collects, page by page, what becomes of the letters that are meant."""
 
     filters: Filters
-    known: Sequence[Standing]
+    known: Sequence[PartitionStatus]
     assessor: Assessor
     scanned: int = 0
     _chosen: int = 0

@@ -11,7 +11,7 @@ from streams.core.types import Broker, TopicPartition
 from streams.operate.replay.dead_letter_mark import check_mark, kept_below
 from streams.operate.replay.journal import DecisionsLost, QueueReplaced
 from streams.operate.replay.owner import owned
-from streams.operate.replay.standing import read_standing
+from streams.operate.replay.status import read_standing
 
 
 async def renew(

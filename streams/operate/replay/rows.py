@@ -16,7 +16,7 @@ from streams.operate.dlq.scan import OffsetSpan, scan
 from streams.operate.replay.dispositions import Disposition
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.ranges import OffsetSet
-from streams.operate.replay.standing import Standing
+from streams.operate.replay.status import PartitionStatus
 
 _GAP = 1000
 """Letters read for nothing are cheaper than another request."""
@@ -87,7 +87,7 @@ def decisions(entry: Disposed) -> dict[int, Disposition]:
 async def show_arrears(
     shards: ShardSet,
     reader: LogReader,
-    standing: Standing,
+    standing: PartitionStatus,
     dlq: TopicPartition,
     topology: Topology,
 ) -> int:

@@ -2,7 +2,7 @@
 
  P1  the plan is whole, made on this cluster, and its topics exist; else nothing is begun
  P2  start the partition's replay producer: an earlier run is fenced      (replay/owner.py)
- P3  read the journal: what was decided, and how far this plan is         (replay/standing.py)
+ P3  read the journal: what was decided, and how far this plan is         (replay/status.py)
  P4  enter the plan in every partition, then begin the run in each; another plan that holds the
      partition refuses it. Rows that an earlier owner could not show are shown
                                                                           (replay/showing.py)
@@ -37,7 +37,7 @@ from streams.operate.replay.partition_run import Means, PartitionRun, refuse_ano
 from streams.operate.replay.plan import Plan, Selection
 from streams.operate.replay.planner import look, same_cluster
 from streams.operate.replay.repair import Repair
-from streams.operate.replay.standing import PlanStanding, Standing
+from streams.operate.replay.status import PartitionStatus, PlanStatus
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Result:
     def finished(self) -> bool:
         return self.states <= {"finished"}
 
-    def add(self, standing: PlanStanding, *, shown: bool) -> None:
+    def add(self, standing: PlanStatus, *, shown: bool) -> None:
         self.planned += standing.letters
         self.replayed += standing.replayed
         self.parked += standing.parked
@@ -102,7 +102,7 @@ async def check_plan(
 
 async def refuse_beside_another(
     broker: Broker, plan: Plan, origin: Topic, partitions: int
-) -> list[Standing]:
+) -> list[PartitionStatus]:
     """One plan at a time for a source topic: the standing of each partition, or
     `RefusedBySafety` while another plan runs or waits in one of them."""
     async with opened(broker.reader()) as reader:
@@ -155,7 +155,7 @@ async def enter(
     means: Means,
     plan: Plan,
     origin: Topic,
-    known: Sequence[Standing],
+    known: Sequence[PartitionStatus],
     *,
     by_agent: bool = False,
 ) -> None:
@@ -175,7 +175,7 @@ async def enter(
             await owner.commit(_entering(means, plan, selection, by_agent=by_agent))
 
 
-def _refuse_stopped(standing: PlanStanding | None, *, resume: bool) -> None:
+def _refuse_stopped(standing: PlanStatus | None, *, resume: bool) -> None:
     if standing is None:
         return
     if standing.state == "cancelled":

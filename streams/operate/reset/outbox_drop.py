@@ -49,12 +49,12 @@ from streams.engine.runtime.offsets.commit_mark import committed_offset
 from streams.engine.state.changelog import Link, entry_bytes, pack
 from streams.engine.state.outbox import Outbox, body_of, version_in
 from streams.engine.state.table import Entry
-from streams.operate.reset.reset import Standing, look
+from streams.operate.reset.reset import StoppedPartition, look
 
 COMMIT_BYTES = 8 << 20
 
 
-class OwedTo(NamedTuple):
+class TargetBacklog(NamedTuple):
     """All that one partition owes one target. ``oldest_seq``: the number of the commit that owed the first
     of it."""
 
@@ -66,10 +66,10 @@ class OwedTo(NamedTuple):
     oldest_seq: int
 
 
-class Agreed(NamedTuple):
+class AgreedDrop(NamedTuple):
     """What an operator agreed to: the effects of one target, by their key in the changelog."""
 
-    standing: Standing
+    standing: StoppedPartition
     link: Link
     target: EffectTarget
     effects: Mapping[bytes, bytes]
@@ -80,7 +80,7 @@ class Agreed(NamedTuple):
         return sum(len(_rows(key, value)) for key, value in self.effects.items())
 
 
-def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[OwedTo]:
+def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[TargetBacklog]:
     """The live outbox entries of a changelog (`Survey.owed`), target by target."""
     by_target: defaultdict[tuple[EffectTarget, bool], dict[bytes, bytes]] = defaultdict(dict)
     for key, value in owed.items():
@@ -88,7 +88,7 @@ def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[OwedTo]:
         known = effects.is_known(targets, effect)
         by_target[effects.target_of(effect), known][key] = value
     return [
-        OwedTo(
+        TargetBacklog(
             target,
             known,
             len(some),
@@ -102,7 +102,7 @@ def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[OwedTo]:
 
 async def plan_drop(
     broker: Broker, group: str, source: Topic, partition: int, targets: Targets, name: str
-) -> Agreed:
+) -> AgreedDrop:
     """O1: what would be dropped of the target called ``name``.
 
     Raises `RefusedBySafety` where the partition is not stopped by an unknown target, and `UsageError`
@@ -131,7 +131,7 @@ async def plan_drop(
             f"what an effect of kind {name!r} holds only the version that wrote it knows: run that one. "
             f"`dia tables reset` gives it up, with all that a reset costs."
         )
-    return Agreed(standing, last, target, chosen)
+    return AgreedDrop(standing, last, target, chosen)
 
 
 def _nothing_of(
@@ -149,7 +149,7 @@ def _nothing_of(
     )
 
 
-async def drop(broker: Broker, clock: Clock, agreed: Agreed, actor: str, reason: str) -> int:
+async def drop(broker: Broker, clock: Clock, agreed: AgreedDrop, actor: str, reason: str) -> int:
     """O2 to O4. Returns how many rows became dead letters.
 
     Raises `RefusedBySafety` when the partition moved since, or when a worker took it back before the first
@@ -188,7 +188,7 @@ class _Dropping:
     """The commits of one drop, one after the other."""
 
     def __init__(
-        self, producer: TransactionalProducer, clock: Clock, agreed: Agreed, reason: str
+        self, producer: TransactionalProducer, clock: Clock, agreed: AgreedDrop, reason: str
     ) -> None:
         self.rows = 0
         self._producer = producer

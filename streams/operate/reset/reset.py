@@ -72,7 +72,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class StoppedPartition:
     """What R1 found of one partition. ``cause`` is what stops it; None where nothing does."""
 
     group: str
@@ -97,7 +97,7 @@ class Opening:
     """The epoch a reset will open; ``counted_before`` and ``skipped`` are ranges of offsets
     (first, one past the last) that are read again, or never."""
 
-    standing: Standing
+    standing: StoppedPartition
     link: Link
     counted_before: tuple[int, int] | None
     skipped: tuple[int, int] | None
@@ -105,7 +105,7 @@ class Opening:
 
 async def look(
     broker: Broker, group: str, source: Topic, partition: int, targets: Targets
-) -> Standing:
+) -> StoppedPartition:
     """R1 and R3. Raises `UnknownFormat`, `UnknownTopic` and `BrokerUnavailable`."""
     tp = TopicPartition(source.name, partition)
     async with opened(broker.admin()) as admin:
@@ -125,7 +125,7 @@ async def look(
             except PartitionStopped as error:
                 recreated |= isinstance(error, TopicRecreated)
                 stopped = stopped or error
-        return Standing(
+        return StoppedPartition(
             group=group,
             source=source,
             tp=tp,
@@ -178,7 +178,7 @@ async def _last_append_ms(
         return None
 
 
-def open_epoch(standing: Standing, *, resume_at_start: bool) -> Opening:
+def open_epoch(standing: StoppedPartition, *, resume_at_start: bool) -> Opening:
     """The epoch to open. Raises `RefusedBySafety` when nothing is wrong, or when the offset to
     resume at is gone and ``resume_at_start`` does not say to go on without it."""
     tp = standing.tp
@@ -211,7 +211,7 @@ def open_epoch(standing: Standing, *, resume_at_start: bool) -> Opening:
     )
 
 
-def _reached(standing: Standing) -> int:
+def _reached(standing: StoppedPartition) -> int:
     """The offset up to which the group has consumed. A committed offset below the last commit's was
     moved by hand: what lies between was counted."""
     last, committed = standing.survey.last, standing.committed
@@ -221,12 +221,12 @@ def _reached(standing: Standing) -> int:
     return max(known, default=standing.begin_offset)
 
 
-def _next_epoch(standing: Standing) -> int:
+def _next_epoch(standing: StoppedPartition) -> int:
     last = standing.survey.last
     return 1 + max(epoch_of(standing.committed), last.epoch if last is not None else 0)
 
 
-def _opening_link(standing: Standing, resume: int) -> Link:
+def _opening_link(standing: StoppedPartition, resume: int) -> Link:
     found, last = standing.survey, standing.survey.last
     known = last is not None and not standing.recreated and resume == last.next_offset
     return Link(
@@ -314,7 +314,7 @@ def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
     return [*kept_effects(standing).items(), *opened]
 
 
-def kept_effects(standing: Standing) -> dict[bytes, bytes]:
+def kept_effects(standing: StoppedPartition) -> dict[bytes, bytes]:
     """The effects that a reset goes on owing, by their key in the changelog: those whose target
     this version knows."""
     skip = len(OUTBOX.prefix)

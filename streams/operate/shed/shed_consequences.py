@@ -8,7 +8,7 @@ from streams.core.topics.topic import UNLIMITED
 from streams.core.words.moments import iso_s
 from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.engine.engine_tables import MINUTE_WINDOWS
-from streams.operate.shed.shed_desk import ShedPlan
+from streams.operate.shed.shed_admin import ShedPlan
 
 
 def consequences(agent: Agent, plans: Sequence[ShedPlan]) -> list[str]:

@@ -12,7 +12,7 @@ from streams.core.errors import BatchUnreadable
 from streams.core.types import Broker, CommittedOffset, LogReader, TopicPartition
 from streams.engine.runtime.offsets.commit_mark import epoch_of
 from streams.engine.runtime.partition.obstacle import producers_times
-from streams.operate.shed.shed_desk import ShedPlan
+from streams.operate.shed.shed_admin import ShedPlan
 
 
 async def plan_unreadable(

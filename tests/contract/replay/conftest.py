@@ -28,7 +28,7 @@ from streams.operate.replay.partition_run import Means
 from streams.operate.replay.plan import Plan, Terms
 from streams.operate.replay.planner import Draft, Request, make_plan
 from streams.operate.replay.run import Result, run_plan
-from streams.operate.replay.standing import Standing, read_standing
+from streams.operate.replay.status import PartitionStatus, read_standing
 from streams.operate.topics.topics import wanted_topics
 
 PARTITIONS = 2
@@ -126,7 +126,7 @@ class Lot:
             spans = await bounds(reader, self.source.dlq, PARTITIONS)
             return [page async for page in scan(reader, spans, self.topology)]
 
-    async def standing(self, partition: int) -> Standing:
+    async def standing(self, partition: int) -> PartitionStatus:
         async with opened(self.broker.reader()) as reader:
             return await read_standing(reader, self.source, partition)
 

@@ -21,7 +21,7 @@ from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.partition import Partition
 from streams.engine.runtime.partition.progress import Progress
 from streams.operate.replay.shed_return import _Run
-from streams.operate.shed.shed_desk import ShedPlan
+from streams.operate.shed.shed_admin import ShedPlan
 
 
 def _uncounted(self: Progress, order: ShedOrder) -> None:

@@ -1,7 +1,7 @@
 """What an operator decided not to process: one order a partition, carried to its owner.
 
  X1  plan: of each partition the offsets from the group's committed one up to the first record
-     appended at or after the cutoff; nothing has changed                    (shed/shed_desk.py)
+     appended at or after the cutoff; nothing has changed                    (shed/shed_admin.py)
  X2  order: one transaction of producer `dia-shed-GROUP` writes those of all partitions, or none
  X3  the owner reads its order when it opens the partition, after A1, and every
      `LOOK_S` from then on                                               (runtime/shed_watch.py)

@@ -14,7 +14,7 @@ from streams.core.types import TopicPartition
 from streams.dev.simulation.history import SETTINGS
 from streams.dev.simulation.loop import VirtualLoop, run
 from streams.dev.simulation.world import World
-from streams.operate.breaker.poison_desk import let_through, states
+from streams.operate.breaker.poison_admin import let_through, states
 
 TOUCHY = replace(SETTINGS, poison_min_records=16, poison_window_s=3600.0)
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)

@@ -30,7 +30,7 @@ from streams.engine.runtime.poison.quarantine_register import (
     read_quarantines,
     word_of,
 )
-from streams.operate.breaker.poison_desk import states
+from streams.operate.breaker.poison_admin import states
 
 TOUCHY = replace(
     SETTINGS,

@@ -16,7 +16,7 @@ from streams.dev.simulation.history import SETTINGS
 from streams.dev.simulation.loop import VirtualLoop, run
 from streams.dev.simulation.world import World
 from streams.engine.runtime.offsets.shed_order import orders_group, read_orders
-from streams.operate.shed.shed_desk import give_orders, plan, standings, withdraw
+from streams.operate.shed.shed_admin import give_orders, plan, standings, withdraw
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
 HOUR_S = 3600.0

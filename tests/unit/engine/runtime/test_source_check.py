@@ -6,7 +6,7 @@ import asyncio
 
 from agents.app import DIA_GROUP
 from streams.core.errors import TopicRecreated
-from streams.operate.shed.shed_desk import give_orders, plan
+from streams.operate.shed.shed_admin import give_orders, plan
 from tests.unit.engine.runtime.running_world import HERE, counted, held, history, send, until
 
 

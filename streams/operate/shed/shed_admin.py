@@ -67,7 +67,7 @@ class ShedPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ShedStatus:
     """The last order of a partition, and how far the group has come."""
 
     group: str
@@ -207,18 +207,18 @@ async def give_orders(
 
 async def standings(
     broker: Broker, group: str, partitions: Sequence[TopicPartition]
-) -> list[Standing]:
+) -> list[ShedStatus]:
     """Of every partition that was given an order. Raises `BrokerUnavailable`."""
     async with opened(broker.admin()) as admin:
         orders = await read_orders(admin, group, partitions)
         committed = await admin.committed(group, orders)
     return [
-        Standing(group=group, tp=tp, order=order, committed=committed.get(tp))
+        ShedStatus(group=group, tp=tp, order=order, committed=committed.get(tp))
         for tp, order in sorted(orders.items())
     ]
 
 
-async def withdraw(broker: Broker, clock: Clock, waiting: Sequence[Standing], actor: str) -> None:
+async def withdraw(broker: Broker, clock: Clock, waiting: Sequence[ShedStatus], actor: str) -> None:
     """Take back orders of one group that no owner has carried out; one that is being carried
     out at this moment may win. Raises as `give_orders`."""
     orders = {

@@ -36,7 +36,7 @@ _READ_RECORDS = 500
 
 
 @dataclass(slots=True)
-class PlanStanding:
+class PlanStatus:
     """One plan in one partition. ``reached``: its letters below that DLQ offset are done with.
     Counts are letters of this partition; ``left`` ones were passed over undecided. ``rate``: of
     an agent that runs it here."""
@@ -72,7 +72,7 @@ class PlanStanding:
 
 
 @dataclass(slots=True)
-class Standing:
+class PartitionStatus:
     """The fold of a journal. ``mark`` is the newest one, `letter_mark`, ``marks`` all of them by offset. ``arrears`` are entries whose rows ClickHouse may lack, by seq;
     ``versions`` of their letters are those the rows will have. ``fault``: why the journal is not
     whole; what is known of it then is only what can be read."""
@@ -80,7 +80,7 @@ class Standing:
     journal: TopicPartition
     seq: int = 0
     dispositions: Dispositions = field(default_factory=Dispositions)
-    plans: dict[str, PlanStanding] = field(default_factory=dict)
+    plans: dict[str, PlanStatus] = field(default_factory=dict)
     arrears: dict[int, Disposed] = field(default_factory=dict)
     shown: int = 0
     mark: DeadLetterMark | None = None
@@ -90,7 +90,7 @@ class Standing:
     """seq of the last entry that said that the DLQ, or its end, is a new one; 0: there is none"""
 
     @property
-    def active(self) -> PlanStanding | None:
+    def active(self) -> PlanStatus | None:
         """The plan that holds the partition."""
         return next((plan for plan in self.plans.values() if plan.active), None)
 
@@ -147,7 +147,7 @@ class Standing:
     def _entered(self, entry: PlanEntered) -> None:
         plan = self.plans.get(entry.plan)
         if plan is None:
-            plan = self.plans[entry.plan] = PlanStanding(
+            plan = self.plans[entry.plan] = PlanStatus(
                 entry.plan, entry.head, entry.by_agent, entry.end, entry.rate
             )
             plan.actor, plan.began_ms, plan.last_ms = entry.actor, entry.at_ms, entry.at_ms
@@ -205,7 +205,7 @@ class Standing:
             del self.arrears[old]
 
 
-def _move(plan: PlanStanding, entry: Entry) -> None:
+def _move(plan: PlanStatus, entry: Entry) -> None:
     """What a word about a plan makes of it."""
     match entry:
         case RunBegun():
@@ -232,7 +232,7 @@ async def read_standing(
     *,
     checked: bool = True,
     whole: bool = True,
-) -> Standing:
+) -> PartitionStatus:
     """P3: read the journal of a DLQ partition from its start to its last stable offset, and, if
     ``checked``, see that the DLQ still holds the letters it speaks of. Not ``whole``: a journal with
     a fault is returned with it.
@@ -241,7 +241,7 @@ async def read_standing(
     `TopicRecreated`, and what the reader raises.
     """
     journal = TopicPartition(source.journal, partition)
-    standing = Standing(journal)
+    standing = PartitionStatus(journal)
     offset, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
     if offset > 0:
         standing.fault = ChangelogLost(
