@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streams.operate.dlq.scan import OffsetSpan
     from streams.operate.dlq.tally import DeadLetterTally
     from streams.operate.replay.control import Disposal
-    from streams.operate.replay.dispositions import Disposition
+    from streams.operate.replay.dispositions import ReplayDisposition
 
 _Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the journal.")]
 _Actor = Annotated[
@@ -46,10 +46,10 @@ def discard(
 
     Example: dia dlq discard --topic model.metrics --error invalid_json --reason "load test"
     """
-    from streams.operate.replay.dispositions import Disposition
+    from streams.operate.replay.dispositions import ReplayDisposition
 
     run = invocation(ctx)
-    _decide(run, filters, Disposition.DISCARDED, actor_of(actor), reason, everything, yes=yes)
+    _decide(run, filters, ReplayDisposition.DISCARDED, actor_of(actor), reason, everything, yes=yes)
 
 
 def park(
@@ -67,16 +67,16 @@ def park(
 
     Example: dia dlq park --topic model.metrics --tenant acme --reason "ticket 4711"
     """
-    from streams.operate.replay.dispositions import Disposition
+    from streams.operate.replay.dispositions import ReplayDisposition
 
     run = invocation(ctx)
-    _decide(run, filters, Disposition.PARKED, actor_of(actor), reason, everything, yes=yes)
+    _decide(run, filters, ReplayDisposition.PARKED, actor_of(actor), reason, everything, yes=yes)
 
 
 def _decide(
     run: Invocation,
     filters: Filters,
-    disposition: Disposition,
+    disposition: ReplayDisposition,
     actor: str,
     reason: str,
     everything: bool,
@@ -133,7 +133,7 @@ async def _record(
     run: Invocation,
     spans: list[OffsetSpan],
     filters: Filters,
-    disposition: Disposition,
+    disposition: ReplayDisposition,
     actor: str,
     reason: str,
 ) -> Disposal:

@@ -136,7 +136,7 @@ def show(
     from streams.cli.kafka import broker_of
     from streams.cli.letter_sheet import LetterPage
     from streams.core.errors import CommandError
-    from streams.operate.replay.sheet import sheet_of
+    from streams.operate.replay.report import sheet_of
 
     run = invocation(ctx)
     found = asyncio.run(sheet_of(broker_of(run.settings), run.settings, run.topology, place))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.cli.payload import document, moment, printable, shown
-from streams.operate.replay.sheet import NOWHERE, Sheet
+from streams.operate.replay.report import NOWHERE, DeadLetterReport
 
 _FOUND_MAX = 200
 
@@ -17,7 +17,7 @@ _FOUND_MAX = 200
 class LetterPage:
     """A sheet as lines."""
 
-    sheet: Sheet
+    sheet: DeadLetterReport
 
     def lines(self) -> Iterator[str]:
         """Everything, for a reader."""

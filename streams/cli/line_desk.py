@@ -15,7 +15,7 @@ from streams.core.errors import UsageError
 from streams.core.settings import Settings
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
 from streams.engine.decode.codecs import BadPosition, Limits, outgoing, settled
-from streams.operate.produce.lines import Line
+from streams.operate.produce.lines import InputLine
 
 STDIN = "-"
 
@@ -77,7 +77,7 @@ class LineDesk:
         self._strict = strict
         self._version = version
 
-    async def accept(self, lines: list[Line], now_ms: int) -> tuple[list[bytes], list[bytes]]:
+    async def accept(self, lines: list[InputLine], now_ms: int) -> tuple[list[bytes], list[bytes]]:
         """Keys and values of the lines to send. Raises `SchemaRegistryUnavailable`, and
         `SchemaRefused`, where the topic's codec needs a registry."""
         values = [line.content for line in lines]

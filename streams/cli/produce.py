@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streams.dev.workload.generator import EventBlock
     from streams.dev.workload.requests import RequestWorkload
     from streams.dev.workload.shape import Workload
-    from streams.operate.produce.feed import Feed
+    from streams.operate.produce.feed import RecordFeed
 
 
 SPAN_MAX_MS = 6 * 86_400_000
@@ -211,20 +211,20 @@ class _Feeding(NamedTuple):
     @asynccontextmanager
     async def opened(
         self, rate: float | None = None, on_progress: Callable[[int], None] = lambda _: None
-    ) -> AsyncIterator[Feed]:
+    ) -> AsyncIterator[RecordFeed]:
         from streams.cli.kafka import broker_of
         from streams.core.clock import SystemClock
         from streams.core.records.headers import of_version
         from streams.core.telemetry.metrics import Metrics
         from streams.core.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
-        from streams.operate.produce.feed import Feed
+        from streams.operate.produce.feed import RecordFeed
 
         settings, clock = self.run.settings, SystemClock()
         tracer = tracer_of(settings, "dia-produce", clock, Metrics())
         producer = broker_of(settings).plain_producer()
         await producer.start()
         try:
-            yield Feed(
+            yield RecordFeed(
                 producer,
                 self.topic,
                 clock,

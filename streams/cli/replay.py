@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer
     from streams.core.rows.built_in_tables import ShardSet
-    from streams.operate.replay.partition_run import Means
-    from streams.operate.replay.plan import Plan
-    from streams.operate.replay.run import Result
+    from streams.operate.replay.partition_run import RunContext
+    from streams.operate.replay.plan import ReplayPlan
+    from streams.operate.replay.run import RunResult
 
 CONFIRM_FROM = 1000
 """Letters: smaller plans do what was asked without asking back."""
@@ -171,7 +171,7 @@ def status(
     show_standings(invoked.printer(), found)
 
 
-def _confirm(plan: Plan, *, yes: bool) -> None:
+def _confirm(plan: ReplayPlan, *, yes: bool) -> None:
     if yes or plan.letters < CONFIRM_FROM:
         return
     consent(f"Replay {plan.letters:,} letters to {plan.terms.target or plan.source}?")
@@ -183,12 +183,12 @@ def _means(
     actor: str,
     shards: ShardSet | None,
     seen: Callable[[int], None] = lambda count: None,
-) -> Means:
+) -> RunContext:
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.replay.partition_run import Means
+    from streams.operate.replay.partition_run import RunContext
 
-    return Means(
+    return RunContext(
         broker=broker_of(invoked.settings),
         shards=shards,
         clock=SystemClock(),
@@ -202,7 +202,13 @@ def _means(
 
 
 def _run(
-    invoked: Invocation, plan: Plan, rate: float | None, actor: str, *, yes: bool, resume: bool
+    invoked: Invocation,
+    plan: ReplayPlan,
+    rate: float | None,
+    actor: str,
+    *,
+    yes: bool,
+    resume: bool,
 ) -> None:
     from streams.cli.replay_sheet import Eta, show_result
     from streams.core.process import process_memory
@@ -221,13 +227,13 @@ def _run(
 
 async def _work(
     invoked: Invocation,
-    plan: Plan,
+    plan: ReplayPlan,
     rate: float | None,
     actor: str,
     seen: Callable[[int], None],
     *,
     resume: bool,
-) -> Result:
+) -> RunResult:
     from streams.cli.shards import shards_of
     from streams.operate.replay.run import run_plan
 
@@ -239,7 +245,9 @@ async def _work(
             await shards.close()
 
 
-def _interruptible(printer: Printer, plan: Plan, work: Coroutine[Any, Any, Result]) -> Result:
+def _interruptible(
+    printer: Printer, plan: ReplayPlan, work: Coroutine[Any, Any, RunResult]
+) -> RunResult:
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:

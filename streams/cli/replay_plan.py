@@ -129,10 +129,10 @@ async def _draft(
 ) -> Draft:
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.replay.planner import Request, make_plan
+    from streams.operate.replay.planner import PlanRequest, make_plan
 
     clock = SystemClock()
-    request = Request(
+    request = PlanRequest(
         source=source,
         # The topic chose the DLQ; letters in it may come from anywhere.
         filters=replace(filters, topics=()),

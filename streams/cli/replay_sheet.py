@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.output import Printer, Progress
     from streams.core.topics.topic import Topic
-    from streams.operate.replay.plan import Plan
-    from streams.operate.replay.planner import Draft, Line
-    from streams.operate.replay.run import Result
+    from streams.operate.replay.plan import ReplayPlan
+    from streams.operate.replay.planner import Draft, PlanLine
+    from streams.operate.replay.run import RunResult
     from streams.operate.replay.status import PlanStatus
 
 _LINE = ("error", "letters", "oldest", "newest", "passes", "replay", "park", "excluded")
@@ -76,13 +76,13 @@ def _summary(draft: Draft, path: Path | None) -> str:
     )
 
 
-def _cells(line: Line) -> tuple[Any, ...]:
+def _cells(line: PlanLine) -> tuple[Any, ...]:
     moments = (_moment(line.oldest_ms), _moment(line.newest_ms))
     excluded = dict(sorted(line.excluded.items()))
     return (line.error, line.letters, *moments, line.passes, line.replay, line.park, excluded)
 
 
-def _shown(line: Line) -> tuple[Any, ...]:
+def _shown(line: PlanLine) -> tuple[Any, ...]:
     *cells, excluded = _cells(line)
     return (*cells, ", ".join(f"{count} {reason}" for reason, count in excluded.items()))
 
@@ -118,7 +118,7 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f}s"
 
 
-def show_result(printer: Printer, plan: Plan, result: Result, seconds: float) -> None:
+def show_result(printer: Printer, plan: ReplayPlan, result: RunResult, seconds: float) -> None:
     """The run's numbers. Raises `PartialResult` (exit code 3) when letters stay behind."""
     state = "finished" if result.finished else ", ".join(sorted(result.states))
     printer.record(

@@ -132,9 +132,9 @@ async def _bring_back(
 ) -> list[Returned]:
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.replay.pace import Pace
+    from streams.operate.replay.pace import ReplayPace
     from streams.operate.replay.shed_return import bring_back
 
     broker, clock = broker_of(run.settings), SystemClock()
-    pace = Pace(clock, rate)
+    pace = ReplayPace(clock, rate)
     return [await bring_back(broker, clock, span, pace, bar.advance) for span in spans]

@@ -30,9 +30,9 @@ from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_le
 from streams.operate.dlq.filters import Filters, OffsetRange, select
 from streams.operate.dlq.queues import queues, spans_of
 from streams.operate.dlq.tally import DeadLetterTally
-from streams.operate.replay.partition_run import Means
+from streams.operate.replay.partition_run import RunContext
 from streams.operate.replay.plan import Terms
-from streams.operate.replay.planner import Request, make_plan
+from streams.operate.replay.planner import PlanRequest, make_plan
 from streams.operate.replay.run import run_plan
 
 BLOCK = 5000
@@ -114,8 +114,8 @@ async def main(letters: int) -> None:
     broker, shards = broker_of(settings), shards_of(settings)
     await measured("fill", fill(broker, letters, clock.now_ms()), lambda _: letters)
 
-    def request(filters: Filters) -> Request:
-        return Request(
+    def request(filters: Filters) -> PlanRequest:
+        return PlanRequest(
             source=SOURCE,
             filters=filters,
             terms=Terms(),
@@ -124,8 +124,8 @@ async def main(letters: int) -> None:
             asked={},
         )
 
-    def means(rate: float | None) -> Means:
-        return Means(
+    def means(rate: float | None) -> RunContext:
+        return RunContext(
             broker=broker, shards=shards, clock=clock, settings=settings, topology=app.topology,
             actor="bench",
             run=secrets.token_hex(8), rate=rate,

@@ -27,7 +27,7 @@ from streams.dev.local.preparation import environment
 from streams.dev.local.stack import StackStatus
 from streams.dev.workload.requests import RequestGenerator, RequestOracle, RequestWorkload
 from streams.engine.health.live_workers import pipeline_settled
-from streams.operate.produce.feed import Feed
+from streams.operate.produce.feed import RecordFeed
 from streams.operate.topics.topics import apply, plan, wanted_topics
 from tests.faults.worker import FaultWorker
 
@@ -92,7 +92,7 @@ class SimulationTrial:
         self.oracle = generator.oracle
         producer = self.broker.plain_producer()
         await producer.start()
-        feed = Feed(producer, SIMULATION_REQUEST.name, clock, rate_per_s=rate_per_s)
+        feed = RecordFeed(producer, SIMULATION_REQUEST.name, clock, rate_per_s=rate_per_s)
         for block in generator.blocks(requests, _BLOCK):
             await feed.send(*block)
         await feed.drain()

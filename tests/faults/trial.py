@@ -28,7 +28,7 @@ from streams.dev.local.stack import StackStatus
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
 from streams.engine.health.live_workers import live_workers, pipeline_settled
-from streams.operate.produce.feed import Feed
+from streams.operate.produce.feed import RecordFeed
 from streams.operate.topics.topics import apply, plan, wanted_topics
 from tests.empty_topics import empty_topics
 from tests.faults.balance import balance
@@ -194,7 +194,7 @@ class Trial:
         producer = self.broker.plain_producer()
         await producer.start()
         try:
-            feed = Feed(producer, MODEL_METRICS.name, SystemClock(), rate_per_s=rate_per_s)
+            feed = RecordFeed(producer, MODEL_METRICS.name, SystemClock(), rate_per_s=rate_per_s)
             size = max(1, (rate_per_s or RATE_PER_S) // BLOCKS_PER_S)
             for block in generator.blocks(events, size):
                 await feed.send(*block)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.operate.replay.dispositions import Disposition, Dispositions
+from streams.operate.replay.dispositions import Dispositions, ReplayDisposition
 from streams.operate.replay.ranges import NOTHING, OffsetSet
 
 members = st.sets(st.integers(0, 300), max_size=80)
@@ -69,7 +69,7 @@ def test_what_is_no_set_is_refused(text):
         OffsetSet.parse(text)
 
 
-@given(st.lists(st.tuples(members, st.sampled_from(list(Disposition)[1:])), max_size=6))
+@given(st.lists(st.tuples(members, st.sampled_from(list(ReplayDisposition)[1:])), max_size=6))
 def test_dispositions_remember_the_last_word_and_count_all(history):
     """The count is the version of the row in ClickHouse: a lower one would never show."""
     table, last, changes = Dispositions(), {}, {}
@@ -91,7 +91,7 @@ def test_what_is_forgotten_begins_at_an_offset(chosen, first):
     """A DLQ that lost its end keeps the decisions on the letters before it, and only those."""
     table = Dispositions()
     shifted = {offset + 4000 for offset in chosen}
-    table.mark(OffsetSet.of(sorted(shifted)), Disposition.REPLAYED)
+    table.mark(OffsetSet.of(sorted(shifted)), ReplayDisposition.REPLAYED)
     table.forget_from(first)
     offsets = np.arange(3900, 4500)
     kept = [int(n in shifted and n < first) for n in offsets.tolist()]

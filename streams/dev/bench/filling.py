@@ -8,7 +8,7 @@ from agents.app import MODEL_METRICS
 from streams.dev.bench.rig import Rig
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import STEP_MS, preset
-from streams.operate.produce.feed import Feed
+from streams.operate.produce.feed import RecordFeed
 
 PAST_MS = 180_000
 """The last event lies so far back that no window waits for the clock."""
@@ -31,7 +31,9 @@ async def feed(rig: Rig, generator: Generator, events: int) -> None:
     await producer.start()
     try:
         with rig.talk.progress("filled", events, "events") as progress:
-            sending = Feed(producer, MODEL_METRICS.name, rig.clock, on_progress=progress.advance)
+            sending = RecordFeed(
+                producer, MODEL_METRICS.name, rig.clock, on_progress=progress.advance
+            )
             for block in generator.blocks(events):
                 await sending.send(*block)
             await sending.drain()

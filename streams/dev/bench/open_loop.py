@@ -17,7 +17,7 @@ from streams.dev.bench.rig import Rig
 from streams.dev.workload.generator import EventBlock, Generator
 from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.shape import preset
-from streams.operate.produce.feed import Feed
+from streams.operate.produce.feed import RecordFeed
 
 TICKS_PER_S = 100
 """Blocks a second. The events of a block are due together, the probe among them too."""
@@ -67,7 +67,7 @@ async def send(
     events = sum(len(block.keys) for block in blocks)
     try:
         with rig.talk.progress("sent", events, "events") as progress:
-            feed = Feed(
+            feed = RecordFeed(
                 producer,
                 MODEL_METRICS.name,
                 rig.clock,

@@ -26,7 +26,7 @@ from streams.dev.local.stack import down, up
 from streams.dev.workload.generator import BLOCK_EVENTS, Generator
 from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.shape import STEP_MS, Workload
-from streams.operate.produce.feed import Feed
+from streams.operate.produce.feed import RecordFeed
 
 AGENTS = "aggregate_metrics"
 READY_WAIT_S = 120.0
@@ -194,7 +194,7 @@ class _Demo:
         await producer.start()
         try:
             with self._talk.progress("produced", options.events, "events") as progress:
-                feed = Feed(
+                feed = RecordFeed(
                     producer,
                     MODEL_METRICS.name,
                     self._clock,

@@ -14,7 +14,7 @@ from agents.app import MODEL_METRICS
 from streams.core.types import RecordBatch, TopicPartition
 from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.world import World
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import entries
 from streams.operate.replay.status import PartitionStatus
 
@@ -26,7 +26,7 @@ class _Letter(NamedTuple):
     stage: str
     first_ms: int
     hops: int
-    disposition: Disposition
+    disposition: ReplayDisposition
     parked: bool
 
 
@@ -94,7 +94,9 @@ def _check_replayed(world: World, letters: list[_Letter]) -> None:
                     int(named.get("dia.replay.hops", b"-1")),
                 )
     wanted = Counter(
-        one.id for one in letters if one.disposition is Disposition.REPLAYED and one.stage != "sink"
+        one.id
+        for one in letters
+        if one.disposition is ReplayDisposition.REPLAYED and one.stage != "sink"
     )
     if sent != wanted:
         lost, extra = sorted((wanted - sent).elements()), sorted((sent - wanted).elements())

@@ -24,13 +24,13 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.filters import Filters, OffsetRange
 from streams.operate.dlq.scan import bounds, scan
 from streams.operate.replay.control import Word, dispose, find_plan, plan_in, say_shown, tell
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.disposition_publisher import DispositionPublisher
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.owner import owned
-from streams.operate.replay.partition_run import Means
-from streams.operate.replay.plan import Plan, Terms
-from streams.operate.replay.planner import Request, make_plan
+from streams.operate.replay.partition_run import RunContext
+from streams.operate.replay.plan import ReplayPlan, Terms
+from streams.operate.replay.planner import PlanRequest, make_plan
 from streams.operate.replay.run import run_plan
-from streams.operate.replay.showing import Showing
 from streams.operate.replay.transforms import transform_of
 
 _EXPECTED = (TransientError, PartitionRestart, RefusedBySafety, UsageError, TopicRecreated)
@@ -91,7 +91,11 @@ class Replays:
         elif draw < 0.72:
             self._start(self._say(self._rng.choice(_WORDS)))
         elif draw < 0.82:
-            self._start(self._decide(self._rng.choice((Disposition.PARKED, Disposition.DISCARDED))))
+            self._start(
+                self._decide(
+                    self._rng.choice((ReplayDisposition.PARKED, ReplayDisposition.DISCARDED))
+                )
+            )
         else:
             await self._kill_one()
 
@@ -124,7 +128,7 @@ class Replays:
         async with owned(
             world.broker, world.clock, app.topology, MODEL_METRICS, partition
         ) as owner:
-            showing = Showing(world.shards, owner, world.clock)
+            showing = DispositionPublisher(world.shards, owner, world.clock)
             await showing.catch_up()
             await say_shown(owner, showing, world.clock, "ann")
 
@@ -152,10 +156,10 @@ class Replays:
             hops_max=self._rng.randint(1, 3),
         )
 
-    async def _plan(self, filters: Filters, terms: Terms) -> Plan:
+    async def _plan(self, filters: Filters, terms: Terms) -> ReplayPlan:
         self._number += 1
         world = self._world
-        request = Request(
+        request = PlanRequest(
             source=MODEL_METRICS,
             filters=filters,
             terms=terms,
@@ -168,7 +172,7 @@ class Replays:
         )
         return draft.plan
 
-    async def _run(self, plan: Plan) -> None:
+    async def _run(self, plan: ReplayPlan) -> None:
         self._plans.append(plan.id)
         await run_plan(self._means(), plan, resume=False)
 
@@ -187,7 +191,7 @@ class Replays:
             )
             await tell(world.broker, world.clock, app.topology, source, found, word, "cat")
 
-    async def _decide(self, disposition: Disposition) -> None:
+    async def _decide(self, disposition: ReplayDisposition) -> None:
         world = self._world
         pages = self._some_letters()
         await dispose(
@@ -201,10 +205,10 @@ class Replays:
             async for page in scan(reader, [span], app.topology):
                 yield [letter for letter in page if self._rng.random() < 0.2]
 
-    def _means(self) -> Means:
+    def _means(self) -> RunContext:
         self._number += 1
         world = self._world
-        return Means(
+        return RunContext(
             broker=world.broker,
             shards=world.shards,
             clock=world.clock,

@@ -14,7 +14,7 @@ from streams.core.types import TopicPartition
 from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.replays import Runner
 from streams.dev.simulation.world import World
-from streams.operate.replay.pace import Pace
+from streams.operate.replay.pace import ReplayPace
 from streams.operate.replay.shed_return import ShedSpan, bring_back
 from streams.operate.shed.shed_admin import give_orders, plan, standings, withdraw
 
@@ -102,7 +102,7 @@ class Sheds:
 
     async def _bring_back(self, span: ShedSpan) -> None:
         world = self._world
-        pace = Pace(world.clock, self._rng.choice((None, 8.0, 8.0)))
+        pace = ReplayPace(world.clock, self._rng.choice((None, 8.0, 8.0)))
         await bring_back(world.broker, world.clock, span, pace, lambda count: None)
 
     async def _withdraw(self) -> None:

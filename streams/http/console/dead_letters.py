@@ -35,7 +35,7 @@ from streams.operate.dlq.queues import queues_in
 from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 from streams.operate.dlq.tally import DeadLetterTally
 from streams.operate.replay.decided import Decided
-from streams.operate.replay.sheet import sheet_of
+from streams.operate.replay.report import sheet_of
 
 LISTED: Final = 100
 LISTED_MAX: Final = 500

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import PlanRequest
 from starlette.responses import Response
 
 from streams.connect.access.refusals import Forbidden, UnknownResource
@@ -32,10 +32,10 @@ from streams.http.console.owned_entries import OwnedEntries
 from streams.http.console.reply import Endpoint
 from streams.operate.dlq.filters import Filters
 from streams.operate.replay.control import Word, tell
-from streams.operate.replay.partition_run import Means
-from streams.operate.replay.plan import HOPS_MAX, OnFailure, Plan, Terms
-from streams.operate.replay.planner import Draft, Line, make_plan
-from streams.operate.replay.planner import Request as PlanRequest
+from streams.operate.replay.partition_run import RunContext
+from streams.operate.replay.plan import HOPS_MAX, OnFailure, ReplayPlan, Terms
+from streams.operate.replay.planner import Draft, PlanLine, make_plan
+from streams.operate.replay.planner import PlanRequest as PlanRequest
 from streams.operate.replay.run import submit
 from streams.operate.replay.status import PlanStatus
 
@@ -74,7 +74,7 @@ class _Why(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Kept(NamedTuple):
-    plan: Plan
+    plan: ReplayPlan
     until_ms: int
 
 
@@ -104,7 +104,7 @@ class PlanHandler:
             total_max=DRAFTS_MAX, owner_max=OWNER_DRAFTS_MAX
         )
 
-    async def make(self, request: Request) -> Response:
+    async def make(self, request: PlanRequest) -> Response:
         """POST: what a replay would do. Nothing is changed."""
         holder = self._gate.holder(request, Role.OPERATE)
         asked = await parameters.body(request, _Asked)
@@ -121,7 +121,7 @@ class PlanHandler:
             self._keep(holder, draft.plan, until_ms)
         return reply.json(request, _told(draft, until_ms), 201)
 
-    async def submit(self, request: Request) -> Response:
+    async def submit(self, request: PlanRequest) -> Response:
         holder = self._gate.holder(request, Role.OPERATE)
         plan = self._draft(holder, request.path_params["plan"])
         subject = {"plan": plan.id, "topic": plan.source, "letters": plan.letters}
@@ -130,7 +130,7 @@ class PlanHandler:
         self._drafts.pop(plan.id)
         return reply.json(request, await self._entered(holder, plan.id), 202)
 
-    async def _submit(self, holder: Principal, plan: Plan) -> None:
+    async def _submit(self, holder: Principal, plan: ReplayPlan) -> None:
         """Raises `RefusedBySafety` while another plan holds the topic, and names that one only to
         those who may see it."""
         try:
@@ -153,7 +153,7 @@ class PlanHandler:
                 return await self.progress(holder, plan)
             await self._clock.sleep(ENTERED_POLL_S)
 
-    async def listed(self, request: Request) -> Response:
+    async def listed(self, request: PlanRequest) -> Response:
         holder = self._gate.holder(request, Role.READ)
         known = await self._known(holder, LISTED_FRESH_S)
         found = [_progress(source, plan) for source, plan in known.values()]
@@ -161,7 +161,7 @@ class PlanHandler:
             request, {"plans": sorted(found, key=lambda one: (-one["began_ms"], one["plan"]))}
         )
 
-    async def show(self, request: Request) -> Response:
+    async def show(self, request: PlanRequest) -> Response:
         holder = self._gate.holder(request, Role.READ)
         return reply.json(request, await self.progress(holder, request.path_params["plan"]))
 
@@ -172,12 +172,12 @@ class PlanHandler:
     def teller(self, word: Word) -> Endpoint:
         """POST pause, resume, cancel."""
 
-        async def told(request: Request) -> Response:
+        async def told(request: PlanRequest) -> Response:
             return await self._tell(request, word)
 
         return told
 
-    async def _tell(self, request: Request, word: Word) -> Response:
+    async def _tell(self, request: PlanRequest, word: Word) -> Response:
         holder = self._gate.holder(request, Role.OPERATE)
         asked = await parameters.body(request, _Why)
         plan = request.path_params["plan"]
@@ -225,8 +225,8 @@ class PlanHandler:
             asked={**_given(asked), **({"tenant": [*tenants]} if tenants else {})},
         )
 
-    def _means(self, holder: Principal) -> Means:
-        return Means(
+    def _means(self, holder: Principal) -> RunContext:
+        return RunContext(
             broker=self._broker,
             shards=None,
             clock=self._clock,
@@ -237,12 +237,12 @@ class PlanHandler:
             rate=None,
         )
 
-    def _keep(self, holder: Principal, plan: Plan, until_ms: int) -> None:
+    def _keep(self, holder: Principal, plan: ReplayPlan, until_ms: int) -> None:
         now_ms = self._clock.now_ms()
         self._drafts.keep(lambda kept: kept.until_ms > now_ms)
         self._drafts.put(holder.owner, plan.id, _Kept(plan, until_ms))
 
-    def _draft(self, holder: Principal, plan: str) -> Plan:
+    def _draft(self, holder: Principal, plan: str) -> ReplayPlan:
         kept = self._drafts.get(plan)
         if kept is None or kept.until_ms <= self._clock.now_ms() or not _may(holder, kept.plan):
             raise UnknownResource("no plan of that name is kept here; make it again")
@@ -267,7 +267,7 @@ class PlanHandler:
         return dict(found)
 
 
-def _may(holder: Principal, plan: Plan) -> bool:
+def _may(holder: Principal, plan: ReplayPlan) -> bool:
     """A bound token sees plans that were made for its tenant alone."""
     return holder.token.tenant is None or plan.asked.get("tenant") == [holder.token.tenant]
 
@@ -297,7 +297,7 @@ def _told(draft: Draft, until_ms: int) -> dict[str, Any]:
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _line(line: PlanLine) -> dict[str, Any]:
     numbers = ("error", "letters", "oldest_ms", "newest_ms", "passes", "replay", "park")
     return {**{name: getattr(line, name) for name in numbers}, "excluded": dict(line.excluded)}
 

@@ -14,7 +14,7 @@ BLOCKS_IN_FLIGHT_MAX = 8
 """Enough to keep the broker busy; at 1 MiB a record the memory is still bounded."""
 
 
-class Feed:
+class RecordFeed:
     """Sends to one topic, in order. ``acknowledged`` counts records the broker has.
 
     ``rate_per_s`` None is as fast as it goes. ``on_progress`` is given each acknowledged count.

@@ -18,7 +18,7 @@ from streams.core.records.text_encoding import HEAD_BYTES, foreign_encoding, wit
 CHUNK_BYTES = 1 << 18
 
 
-class Line(NamedTuple):
+class InputLine(NamedTuple):
     """``number`` counts from 1; ``content`` is without its line end, and cut above the limit."""
 
     number: int
@@ -31,7 +31,7 @@ class RawReader(Protocol):
     def read(self, size: int, /) -> bytes | None: ...
 
 
-def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
+def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[InputLine]]:
     """The lines of each chunk read, blank ones left out, without a UTF-8 byte-order mark.
 
     A line longer than ``line_bytes_max`` is cut to one byte more, which is enough to refuse it.
@@ -64,7 +64,7 @@ def _check_form(first_line: bytes) -> None:
         )
 
 
-def _blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
+def _blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[InputLine]]:
     number, rest, skipping = 0, b"", False
     for chunk in _chunks(reader):
         *whole, rest = (rest + chunk).split(b"\n")
@@ -78,7 +78,7 @@ def _blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[Line]]:
             rest = b""
         elif len(rest) > line_bytes_max:
             number += 1
-            block.append(Line(number, rest[: line_bytes_max + 1]))
+            block.append(InputLine(number, rest[: line_bytes_max + 1]))
             rest, skipping = b"", True
         if block:
             yield block
@@ -101,25 +101,25 @@ def _chunks(reader: RawReader) -> Iterator[bytes]:
         yield chunk
 
 
-def _line(number: int, content: bytes, line_bytes_max: int) -> Line | None:
+def _line(number: int, content: bytes, line_bytes_max: int) -> InputLine | None:
     # Length first, spaces and all: how a line is judged must not depend on how it arrived.
     if len(content) > line_bytes_max:
-        return Line(number, content[: line_bytes_max + 1])
+        return InputLine(number, content[: line_bytes_max + 1])
     content = content.strip()
-    return Line(number, content) if content else None
+    return InputLine(number, content) if content else None
 
 
-async def read_aside(blocks: Iterator[list[Line]]) -> AsyncIterator[list[Line]]:
+async def read_aside(blocks: Iterator[list[InputLine]]) -> AsyncIterator[list[InputLine]]:
     """The blocks, read by a thread, one ahead: a silent pipe must not stop the event loop.
 
     The thread is a daemon: Ctrl-C does not wait for a pipe that says nothing.
     """
     loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[list[Line] | Exception | None] = asyncio.Queue()
+    arrived: asyncio.Queue[list[InputLine] | Exception | None] = asyncio.Queue()
     wanted = threading.Semaphore(2)
     stopped = threading.Event()
 
-    def hand_over(item: list[Line] | Exception | None) -> None:
+    def hand_over(item: list[InputLine] | Exception | None) -> None:
         # A loop that has ended refuses the call, and nobody is left to listen.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(arrived.put_nowait, item)

@@ -34,9 +34,9 @@ from streams.engine.runtime.identity import member_id
 from streams.operate.replay.automation import Answers, Automation
 from streams.operate.replay.journal import RunEnded
 from streams.operate.replay.owner import owned
-from streams.operate.replay.pace import Pace
-from streams.operate.replay.partition_run import Means, PartitionRun
-from streams.operate.replay.plan import Plan, Selection
+from streams.operate.replay.pace import ReplayPace
+from streams.operate.replay.partition_run import PartitionRun, RunContext
+from streams.operate.replay.plan import ReplayPlan, Selection
 from streams.operate.replay.policies import Dependency, ReplayPolicy
 from streams.operate.replay.run import check_plan
 from streams.operate.replay.status import PlanStatus, read_standing
@@ -180,17 +180,17 @@ class ReplayAgent:
             await self._clock.sleep(_PAUSE_S)
 
     async def _run_here(
-        self, plan: Plan, selection: Selection, source: Topic, waiting: PlanStatus
+        self, plan: ReplayPlan, selection: Selection, source: Topic, waiting: PlanStatus
     ) -> None:
         _, partitions = await check_plan(self._broker, self._topology, plan)
         means = self._means(waiting.actor, waiting.rate)
-        pace = Pace(self._clock, means.rate)
+        pace = ReplayPace(self._clock, means.rate)
         run = PartitionRun(means, plan, selection, source, partitions, pace, resume=False)
         standing, _ = await run.go()
         log.info("replay_ended", plan=plan.id, state=standing.state, replayed=standing.replayed)
 
-    def _means(self, actor: str, rate: float | None) -> Means:
-        return Means(
+    def _means(self, actor: str, rate: float | None) -> RunContext:
+        return RunContext(
             broker=self._broker,
             shards=self._shards,
             clock=self._clock,

@@ -20,7 +20,7 @@ from streams.engine.decode.codecs import Limits
 from streams.operate.dlq.dead_letter import PROCESS_STAGE, SINK_STAGE, DeadLetterRecord, Original
 from streams.operate.dlq.pointer import refetch
 from streams.operate.dlq.verdict import judge
-from streams.operate.replay.dispositions import Disposition, Dispositions
+from streams.operate.replay.dispositions import Dispositions, ReplayDisposition
 from streams.operate.replay.outgoing import allowed, first_append_ms
 from streams.operate.replay.plan import Terms
 from streams.operate.replay.repair import Repair, RepairFailed
@@ -42,11 +42,11 @@ HOP_CAP: Final = "hop_cap"
 SOURCE_UNKNOWN: Final = "source_unknown"
 DECLINED: Final = "transform_declined"
 _DECIDED = {
-    Disposition.REPLAYED: "already_replayed",
-    Disposition.PARKED: "parked",
-    Disposition.DISCARDED: "discarded",
+    ReplayDisposition.REPLAYED: "already_replayed",
+    ReplayDisposition.PARKED: "parked",
+    ReplayDisposition.DISCARDED: "discarded",
 }
-_BY_CODE = tuple(Disposition)
+_BY_CODE = tuple(ReplayDisposition)
 
 
 class Assessed(NamedTuple):
@@ -114,9 +114,9 @@ class Assessor:
             found.update(await self._judged(letters, target, records))
         return [found[index] for index in range(len(letters))]
 
-    def _at_once(self, letter: DeadLetterRecord, disposition: Disposition) -> Assessed | None:
+    def _at_once(self, letter: DeadLetterRecord, disposition: ReplayDisposition) -> Assessed | None:
         """The answer to what needs no look at the record."""
-        if disposition is not Disposition.OPEN:
+        if disposition is not ReplayDisposition.OPEN:
             return Assessed(letter, Action.LEAVE, _DECIDED[disposition], decided=True)
         if letter.hops >= self._terms.hops_max:
             what = f"it was replayed {letter.hops} times and failed each time"

@@ -28,9 +28,9 @@ from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
 from streams.operate.dlq.filters import Filters
 from streams.operate.replay.control import journals
-from streams.operate.replay.partition_run import Means
+from streams.operate.replay.partition_run import RunContext
 from streams.operate.replay.plan import Terms
-from streams.operate.replay.planner import Draft, Request, make_plan
+from streams.operate.replay.planner import Draft, PlanRequest, make_plan
 from streams.operate.replay.policies import Dependency, ReplayPolicy
 from streams.operate.replay.run import submit
 from streams.operate.replay.status import PartitionStatus
@@ -69,7 +69,7 @@ class Automation:
         self,
         policies: Sequence[ReplayPolicy],
         sources: Sequence[Topic],
-        means: Means,
+        means: RunContext,
         answers: Mapping[Dependency, Answers],
     ) -> None:
         by_name = {source.name: source for source in sources}
@@ -142,7 +142,7 @@ class Automation:
             number: max(passed.get(number, _START).of(standing), _planned(policy, standing))
             for number, standing in enumerate(known)
         }
-        request = Request(
+        request = PlanRequest(
             source=source,
             filters=Filters(errors=policy.errors, tenants=policy.tenants),
             terms=Terms(hops_max=policy.hops_max),

@@ -23,7 +23,8 @@ from streams.core.topics.topology import Topology
 from streams.core.types import Broker, LogReader, TopicConfig
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.dead_letter_mark import mark_of
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.disposition_publisher import DispositionPublisher
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import (
     Disposed,
     Entry,
@@ -32,20 +33,19 @@ from streams.operate.replay.journal import (
     PlanResumed,
     RowsShown,
 )
-from streams.operate.replay.owner import Owner, owned
+from streams.operate.replay.owner import QueueOwner, owned
 from streams.operate.replay.pace import share
 from streams.operate.replay.parking import parked_record
-from streams.operate.replay.plan import Plan, Selection
+from streams.operate.replay.plan import ReplayPlan, Selection
 from streams.operate.replay.ranges import OffsetSet
-from streams.operate.replay.showing import Showing
 from streams.operate.replay.status import PartitionStatus, PlanStatus, read_standing
 
 Word = Literal["pause", "resume", "cancel"]
 
 _LETTERS_PER_STEP = 2000
 _FROM = {
-    Disposition.PARKED: (Disposition.OPEN,),
-    Disposition.DISCARDED: (Disposition.OPEN, Disposition.PARKED),
+    ReplayDisposition.PARKED: (ReplayDisposition.OPEN,),
+    ReplayDisposition.DISCARDED: (ReplayDisposition.OPEN, ReplayDisposition.PARKED),
 }
 """What may become what. A letter that was replayed stays replayed."""
 
@@ -76,7 +76,7 @@ async def dispose(
     topology: Topology,
     source: Topic,
     pages: AsyncIterable[Sequence[DeadLetterRecord]],
-    disposition: Disposition,
+    disposition: ReplayDisposition,
     actor: str,
     reason: str = "",
 ) -> Disposal:
@@ -101,7 +101,7 @@ async def dispose(
                 owner = await stack.enter_async_context(
                     owned(broker, clock, topology, source, number)
                 )
-                desk = _Desk(owner, Showing(shards, owner, clock), clock, actor)
+                desk = _Desk(owner, DispositionPublisher(shards, owner, clock), clock, actor)
                 stack.push_async_callback(desk.showing.abandon)
                 await desk.showing.catch_up()
             for start in range(0, len(page), _LETTERS_PER_STEP):
@@ -114,15 +114,15 @@ async def dispose(
 
 @dataclass(slots=True)
 class _Desk:
-    owner: Owner
-    showing: Showing
+    owner: QueueOwner
+    showing: DispositionPublisher
     clock: Clock
     actor: str
 
     async def decide(
         self,
         letters: Sequence[DeadLetterRecord],
-        disposition: Disposition,
+        disposition: ReplayDisposition,
         reason: str,
         result: Disposal,
     ) -> None:
@@ -138,15 +138,15 @@ class _Desk:
             at_ms=self.clock.now_ms(),
             actor=self.actor,
             reason=reason,
-            parked=text if disposition is Disposition.PARKED else "",
-            discarded=text if disposition is Disposition.DISCARDED else "",
+            parked=text if disposition is ReplayDisposition.PARKED else "",
+            discarded=text if disposition is ReplayDisposition.DISCARDED else "",
             shown=self.showing.seq,
             mark=mark_of(chosen),
         )
         records = [
             parked_record(self.owner.source, letter, reason or "by hand")
             for letter in chosen
-            if disposition is Disposition.PARKED
+            if disposition is ReplayDisposition.PARKED
         ]
         await self.owner.commit([entry], records)
         result.disposed += len(chosen)
@@ -158,7 +158,9 @@ class _Desk:
         await say_shown(self.owner, self.showing, self.clock, self.actor)
 
 
-async def say_shown(owner: Owner, showing: Showing, clock: Clock, actor: str) -> None:
+async def say_shown(
+    owner: QueueOwner, showing: DispositionPublisher, clock: Clock, actor: str
+) -> None:
     """Let the journal know what ClickHouse has, so that nobody shows it again."""
     if showing.seq > owner.standing.shown and owner.standing.arrears:
         await owner.commit([RowsShown(at_ms=clock.now_ms(), actor=actor, shown=showing.seq)])
@@ -195,7 +197,7 @@ async def find_plan(
     raise UsageError(f"there is no plan {plan} here. `dia replay status` lists those that began.")
 
 
-def plan_in(journal: Mapping[int, PlanStatus]) -> Plan:
+def plan_in(journal: Mapping[int, PlanStatus]) -> ReplayPlan:
     """The plan that its standings tell of; partitions that are finished have no offsets left.
 
     Raises `RefusedBySafety` where it was not entered everywhere: only its file is whole then.

@@ -13,7 +13,7 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader, TopicPartition
 from streams.operate.dlq.dead_letter import DeadLetterRecord
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import Disposed, QueueReplaced, entries
 from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.status import PartitionStatus
@@ -31,16 +31,16 @@ class Decided:
             for number, standing in enumerate(standings)
         }
 
-    def of(self, letter: DeadLetterRecord) -> Disposition:
+    def of(self, letter: DeadLetterRecord) -> ReplayDisposition:
         """OPEN also for a letter of a queue without a journal."""
         known = self._known.get(letter.dlq)
-        return Disposition.OPEN if known is None else known.of(letter.offset)
+        return ReplayDisposition.OPEN if known is None else known.of(letter.offset)
 
 
 class Decision(NamedTuple):
     """One word about one letter. ``plan`` is "" where it was said by hand."""
 
-    disposition: Disposition
+    disposition: ReplayDisposition
     at_ms: int
     actor: str
     plan: str
@@ -77,9 +77,9 @@ async def history(
 
 def _about(entry: Disposed, offset: int) -> list[Decision]:
     decided = {
-        Disposition.REPLAYED: entry.replayed,
-        Disposition.PARKED: entry.parked,
-        Disposition.DISCARDED: entry.discarded,
+        ReplayDisposition.REPLAYED: entry.replayed,
+        ReplayDisposition.PARKED: entry.parked,
+        ReplayDisposition.DISCARDED: entry.discarded,
     }
     here = np.array([offset], np.int64)
     return [

@@ -14,7 +14,7 @@ _PAGE = 4096
 _CHANGES_MAX = 255
 
 
-class Disposition(IntEnum):
+class ReplayDisposition(IntEnum):
     """What was decided of a dead letter; OPEN: nothing yet."""
 
     OPEN = 0
@@ -25,7 +25,7 @@ class Disposition(IntEnum):
     @property
     def word(self) -> str:
         """As commands and ClickHouse show it; "" for a letter that is open."""
-        return "" if self is Disposition.OPEN else self.name.lower()
+        return "" if self is ReplayDisposition.OPEN else self.name.lower()
 
 
 class Dispositions:
@@ -35,7 +35,7 @@ class Dispositions:
         self._codes: dict[int, NDArray[np.uint8]] = {}
         self._changes: dict[int, NDArray[np.uint8]] = {}
 
-    def mark(self, decided: OffsetSet, disposition: Disposition) -> None:
+    def mark(self, decided: OffsetSet, disposition: ReplayDisposition) -> None:
         """``disposition`` was decided of each of these. Raises `StateLimit` where one letter was
         decided on more often than can be counted."""
         offsets = decided.offsets()
@@ -49,13 +49,17 @@ class Dispositions:
             codes[at] = disposition
             changes[at] += 1
 
-    def of(self, offset: int) -> Disposition:
+    def of(self, offset: int) -> ReplayDisposition:
         """What was decided last of the letter at ``offset``."""
         page = self._codes.get(offset // _PAGE)
-        return Disposition(int(page[offset % _PAGE])) if page is not None else Disposition.OPEN
+        return (
+            ReplayDisposition(int(page[offset % _PAGE]))
+            if page is not None
+            else ReplayDisposition.OPEN
+        )
 
     def codes(self, offsets: Offsets) -> NDArray[np.uint8]:
-        """The `Disposition` of each offset."""
+        """The `ReplayDisposition` of each offset."""
         return self._look_up(self._codes, offsets)
 
     def versions(self, offsets: Offsets) -> NDArray[np.int64]:
@@ -68,12 +72,12 @@ class Dispositions:
             for page in [number for number in pages if number * _PAGE + _PAGE > offset]:
                 pages[page][max(0, offset - page * _PAGE) :] = 0
 
-    def counts(self) -> dict[Disposition, int]:
+    def counts(self) -> dict[ReplayDisposition, int]:
         """Letters by what was decided of them last, open ones left out."""
-        totals = np.zeros(len(Disposition), np.int64)
+        totals = np.zeros(len(ReplayDisposition), np.int64)
         for page in self._codes.values():
-            totals += np.bincount(page, minlength=len(Disposition))
-        return {d: int(totals[d]) for d in Disposition if d is not Disposition.OPEN}
+            totals += np.bincount(page, minlength=len(ReplayDisposition))
+        return {d: int(totals[d]) for d in ReplayDisposition if d is not ReplayDisposition.OPEN}
 
     @staticmethod
     def _look_up(pages: dict[int, NDArray[np.uint8]], offsets: Offsets) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ import msgspec
 from streams.core.errors import ChangelogGap, UnknownFormat
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
 from streams.operate.replay.dead_letter_mark import DeadLetterMark
-from streams.operate.replay.plan import Plan
+from streams.operate.replay.plan import ReplayPlan
 
 FORMAT: Final = 1
 RANGES_PER_ENTRY: Final = 15_000
@@ -36,7 +36,7 @@ class PlanEntered(_Entry, frozen=True, kw_only=True, tag="plan_entered"):
     (None: as fast as it goes)."""
 
     plan: str
-    head: Plan | None = None
+    head: ReplayPlan | None = None
     end: int
     replay: str = ""
     park: str = ""

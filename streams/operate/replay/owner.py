@@ -59,7 +59,7 @@ def decided_group(source: Topic) -> str:
 
 
 @dataclass(slots=True)
-class Owner:
+class QueueOwner:
     """An owned partition. After any error of `commit` it is only good for closing."""
 
     topology: Topology
@@ -150,7 +150,7 @@ async def owned(
     *,
     checked: bool = True,
     whole: bool = True,
-) -> AsyncIterator[Owner]:
+) -> AsyncIterator[QueueOwner]:
     """P2 and P3, and the end of it; ``checked`` and ``whole`` as in `read_standing`.
 
     Raises `BrokerUnavailable`, `UnknownTopic`, and `PartitionStopped` kinds for a journal that is
@@ -176,7 +176,7 @@ async def owned(
             if whole:
                 raise lost
             standing.fault, standing.seq = standing.fault or lost, decided.offset
-        owner = Owner(topology, source, partition, standing, reader, clock, producer)
+        owner = QueueOwner(topology, source, partition, standing, reader, clock, producer)
         first = standing.seq
         yield owner
         if standing.seq > first:

@@ -9,7 +9,7 @@ LETTERS_PER_STEP = 5000
 """Of an unhurried step: a transaction costs some 30 ms whatever is in it."""
 
 
-class Pace:
+class ReplayPace:
     """A step is paid for before it is taken, so the rate is never exceeded; time that went by
     unused is not saved up."""
 

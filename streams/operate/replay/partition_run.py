@@ -18,14 +18,14 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.scan import OffsetSpan, scan
 from streams.operate.replay.assess import Assessor
 from streams.operate.replay.control import say_shown
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.disposition_publisher import DispositionPublisher
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import RunBegun, RunEnded
-from streams.operate.replay.owner import Owner, owned
-from streams.operate.replay.pace import Pace
-from streams.operate.replay.plan import Plan, Selection
+from streams.operate.replay.owner import QueueOwner, owned
+from streams.operate.replay.pace import ReplayPace
+from streams.operate.replay.plan import ReplayPlan, Selection
 from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.row_return import RowReturn
-from streams.operate.replay.showing import Showing
 from streams.operate.replay.status import PartitionStatus, PlanStatus
 from streams.operate.replay.step import FailedDeadLetter, Stepper, steps
 
@@ -35,7 +35,7 @@ _PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class RunContext:
     """What a run works with. ``run`` is unique to the process; ``rate`` in letters a second, None
     for as fast as it goes; ``seen`` hears how many letters each step dealt with."""
 
@@ -67,12 +67,12 @@ class PartitionRun:
 
     def __init__(
         self,
-        means: Means,
-        plan: Plan,
+        means: RunContext,
+        plan: ReplayPlan,
         selection: Selection,
         origin: Topic,
         partitions: Mapping[str, int],
-        pace: Pace,
+        pace: ReplayPace,
         *,
         resume: bool,
     ) -> None:
@@ -109,7 +109,7 @@ class PartitionRun:
                 return standing, not owner.standing.arrears
             refuse_another(owner.standing, self._plan.id)
             await self._begin(owner)
-            showing = Showing(means.shards, owner, means.clock)
+            showing = DispositionPublisher(means.shards, owner, means.clock)
             rows = RowReturn(means.shards, means.topology.targets, means.settings)
             other = await means.broker.reader()
             try:
@@ -132,7 +132,7 @@ class PartitionRun:
             return standing.state == "paused" and not self._resume
         return standing.state == "paused" or standing.run != self._means.run
 
-    async def _begin(self, owner: Owner) -> None:
+    async def _begin(self, owner: QueueOwner) -> None:
         """P4, second half."""
         standing = owner.standing.plans.get(self._plan.id)
         if standing is not None and standing.run == self._means.run:
@@ -146,7 +146,7 @@ class PartitionRun:
         self._begun = True
 
     async def _steps(
-        self, owner: Owner, showing: Showing, assessor: Assessor, rows: RowReturn
+        self, owner: QueueOwner, showing: DispositionPublisher, assessor: Assessor, rows: RowReturn
     ) -> None:
         means = self._means
         stepper = Stepper(
@@ -177,11 +177,11 @@ class PartitionRun:
 
 
 def _undecided(
-    page: Sequence[DeadLetterRecord], wanted: OffsetSet, owner: Owner
+    page: Sequence[DeadLetterRecord], wanted: OffsetSet, owner: QueueOwner
 ) -> list[DeadLetterRecord]:
     """The letters of a page that the plan chose and nobody decided on yet."""
     offsets = np.array([letter.offset for letter in page], np.int64)
-    open_ones = owner.standing.dispositions.codes(offsets) == Disposition.OPEN
+    open_ones = owner.standing.dispositions.codes(offsets) == ReplayDisposition.OPEN
     chosen = wanted.mask(offsets) & open_ones
     return [page[index] for index in np.flatnonzero(chosen).tolist()]
 

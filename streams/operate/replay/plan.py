@@ -70,7 +70,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     hops_max: int = HOPS_MAX
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     """See the module docstring. ``behind`` counts, by reason, the letters that were meant and
     will stay where they are."""
 
@@ -87,7 +87,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     selections: tuple[Selection, ...] = ()
     digest: str = ""
 
-    def sealed(self) -> Plan:
+    def sealed(self) -> ReplayPlan:
         """This plan with its digest."""
         return msgspec.structs.replace(self, digest=_digest(self))
 
@@ -99,18 +99,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def selection(self, partition: int) -> Selection | None:
         return next((s for s in self.selections if s.partition == partition), None)
 
-    def head(self) -> Plan:
+    def head(self) -> ReplayPlan:
         """The plan without its offsets: what a journal keeps beside its own partition's."""
         bare = tuple(Selection(partition=s.partition, end=s.end) for s in self.selections)
         return msgspec.structs.replace(self, selections=bare)
 
 
-def _digest(plan: Plan) -> str:
+def _digest(plan: ReplayPlan) -> str:
     bare = msgspec.structs.replace(plan, digest="")
     return sha256(msgspec.json.encode(bare, order="deterministic")).hexdigest()
 
 
-def write(plan: Plan, path: Path) -> None:
+def write(plan: ReplayPlan, path: Path) -> None:
     """Write a sealed plan, replacing the file. Raises `UsageError` where it cannot be written."""
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
@@ -118,7 +118,7 @@ def write(plan: Plan, path: Path) -> None:
         raise UsageError(f"the plan cannot be written to {path}: {error.strerror}.") from error
 
 
-def read(path: Path) -> Plan:
+def read(path: Path) -> ReplayPlan:
     """A plan as it was written. Raises `UsageError` for a file that is none, `RefusedBySafety`
     for one that was edited or is of a newer version of dia."""
     try:
@@ -132,7 +132,7 @@ def read(path: Path) -> Plan:
                 f"{path} is a plan of format {version}, this version of dia runs format {FORMAT}. "
                 f"Run it with the version that made it, or make it again: `dia replay plan`."
             )
-        plan = msgspec.json.decode(raw, type=Plan)
+        plan = msgspec.json.decode(raw, type=ReplayPlan)
         for selection in plan.selections:
             _ = selection.letters
     except ValueError as error:

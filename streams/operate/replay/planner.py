@@ -24,7 +24,7 @@ from streams.operate.dlq.scan import PAGE_RECORDS, OffsetSpan, bounds, scan
 from streams.operate.replay.assess import Action, Assessed, Assessor
 from streams.operate.replay.control import standings
 from streams.operate.replay.dead_letter_mark import DeadLetterMark, mark_of
-from streams.operate.replay.plan import Plan, Selection, Terms
+from streams.operate.replay.plan import ReplayPlan, Selection, Terms
 from streams.operate.replay.ranges import NOTHING, OffsetSet
 from streams.operate.replay.repair import difference
 from streams.operate.replay.status import PartitionStatus
@@ -34,7 +34,7 @@ _EXAMPLES = 3
 
 
 @dataclass(slots=True)
-class Line:
+class PlanLine:
     """The letters of one error code that the filters meant. Times are milliseconds since the
     epoch. ``passes`` counts those that today's code is certain to accept as they will be sent."""
 
@@ -59,7 +59,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class PlanRequest:
     """What a plan is asked for. ``asked`` repeats the filters for people; ``begin``: by partition,
     the offset before which nothing is looked at."""
 
@@ -77,8 +77,8 @@ class Draft:
     """A sealed plan, and what to say of it, by error code; ``scanned`` letters were looked at, up
     to the offset that ``ends`` has for each partition."""
 
-    plan: Plan
-    lines: Sequence[Line]
+    plan: ReplayPlan
+    lines: Sequence[PlanLine]
     scanned: int
     ends: Mapping[int, int]
 
@@ -88,7 +88,7 @@ async def make_plan(
     clock: Clock,
     settings: Settings,
     topology: Topology,
-    request: Request,
+    request: PlanRequest,
     progress: Callable[[int, int], None],
     page_records: int = PAGE_RECORDS,
     aside: bool = False,
@@ -121,7 +121,7 @@ async def make_plan(
             passed += span.offsets
             if choice.full:
                 break
-    plan = Plan(
+    plan = ReplayPlan(
         id=request.id,
         cluster_id=cluster_id,
         source=source.name,
@@ -162,7 +162,7 @@ class _Choice:
     assessor: Assessor
     scanned: int = 0
     _chosen: int = 0
-    _lines: dict[str, Line] = field(default_factory=dict)
+    _lines: dict[str, PlanLine] = field(default_factory=dict)
     _behind: Counter[str] = field(default_factory=Counter)
     _sets: dict[tuple[int, Action], OffsetSet] = field(default_factory=dict)
     _marks: dict[int, DeadLetterMark] = field(default_factory=dict)
@@ -219,7 +219,7 @@ class _Choice:
         if one.message and len(line.reasons) < _EXAMPLES:
             line.reasons.append(f"{one.letter.id}: {one.reason}: {one.message}")
 
-    def _exemplify(self, line: Line, one: Assessed) -> None:
+    def _exemplify(self, line: PlanLine, one: Assessed) -> None:
         if not self.assessor.repair.changes or len(line.differences) >= _EXAMPLES:
             return
         assert one.record is not None
@@ -231,15 +231,15 @@ class _Choice:
         if changed:
             line.differences.append(f"{one.letter.id}\n{changed}")
 
-    def _line(self, letter: DeadLetterRecord) -> Line:
+    def _line(self, letter: DeadLetterRecord) -> PlanLine:
         code = letter.error_code
         line = self._lines.get(code)
         if line is None:
-            line = self._lines[code] = Line(code)
+            line = self._lines[code] = PlanLine(code)
         line.add(letter)
         return line
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[PlanLine]:
         return sorted(self._lines.values(), key=lambda line: (-line.letters, line.error))
 
     def behind(self) -> dict[str, int]:
@@ -264,7 +264,7 @@ class _Choice:
         return tuple(found)
 
 
-def same_cluster(plan: Plan, cluster_id: str) -> None:
+def same_cluster(plan: ReplayPlan, cluster_id: str) -> None:
     """Raises `RefusedBySafety` where the plan was made on another cluster."""
     if plan.cluster_id != cluster_id:
         raise RefusedBySafety(

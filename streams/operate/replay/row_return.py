@@ -13,8 +13,8 @@ from streams.core.rows.targets import Targets
 from streams.core.settings import Settings
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.sink_row import (
+    RefusedWindowRow,
     TargetRow,
-    WindowRow,
     batch_of,
     insert_fact,
     insert_window,
@@ -55,8 +55,8 @@ class RowReturn:
         for sink in opened.values():
             await sink.close()
 
-    async def _insert(self, shards: ShardSet, found: WindowRow | TargetRow) -> None:
-        if isinstance(found, WindowRow):
+    async def _insert(self, shards: ShardSet, found: RefusedWindowRow | TargetRow) -> None:
+        if isinstance(found, RefusedWindowRow):
             await insert_window(shards, found)
             return
         assert not isinstance(found.target, DeclaredSink)
@@ -75,7 +75,7 @@ class RowReturn:
             raise SinkUnavailable(f"sink {name} did not store the row: {what}") from error
 
 
-def _name(found: WindowRow | TargetRow) -> str:
+def _name(found: RefusedWindowRow | TargetRow) -> str:
     if isinstance(found, TargetRow) and isinstance(found.target, DeclaredSink):
         return f"sink {found.target.name}"
     return "ClickHouse"

@@ -13,7 +13,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import LogReader, TopicPartition
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.scan import OffsetSpan, scan
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.status import PartitionStatus
@@ -25,7 +25,7 @@ _GAP = 1000
 def disposed_rows(
     shards: ShardSet,
     letters: Sequence[DeadLetterRecord],
-    decided: Mapping[int, Disposition],
+    decided: Mapping[int, ReplayDisposition],
     versions: Mapping[int, int],
     entry: Disposed,
 ) -> list[FactRows]:
@@ -41,7 +41,7 @@ def disposed_rows(
 
 def _columns(
     letters: Sequence[DeadLetterRecord],
-    decided: Mapping[int, Disposition],
+    decided: Mapping[int, ReplayDisposition],
     versions: Mapping[int, int],
     entry: Disposed,
 ) -> dict[str, list[Any]]:
@@ -70,12 +70,12 @@ async def insert(shards: ShardSet, rows: Sequence[FactRows]) -> None:
         await shards.insert(facts.shard, [facts])
 
 
-def decisions(entry: Disposed) -> dict[int, Disposition]:
+def decisions(entry: Disposed) -> dict[int, ReplayDisposition]:
     """What the entry decided, by DLQ offset."""
     said = (
-        (Disposition.REPLAYED, entry.replayed),
-        (Disposition.PARKED, entry.parked),
-        (Disposition.DISCARDED, entry.discarded),
+        (ReplayDisposition.REPLAYED, entry.replayed),
+        (ReplayDisposition.PARKED, entry.parked),
+        (ReplayDisposition.DISCARDED, entry.discarded),
     )
     return {
         offset: disposition

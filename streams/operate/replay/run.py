@@ -5,7 +5,7 @@
  P3  read the journal: what was decided, and how far this plan is         (replay/status.py)
  P4  enter the plan in every partition, then begin the run in each; another plan that holds the
      partition refuses it. Rows that an earlier owner could not show are shown
-                                                                          (replay/showing.py)
+                                                                          (replay/disposition_publisher.py)
  P5  take the next letters that the plan chose and nobody decided on; assess and repair them
      with today's code                                                    (replay/assess.py)
  P6  one transaction: replayed records, parked copies, and the journal's entry that names them.
@@ -32,16 +32,16 @@ from streams.operate.replay.control import standings
 from streams.operate.replay.dead_letter_mark import check_mark
 from streams.operate.replay.journal import RANGES_PER_ENTRY, PlanEntered
 from streams.operate.replay.owner import owned
-from streams.operate.replay.pace import Pace, share
-from streams.operate.replay.partition_run import Means, PartitionRun, refuse_another
-from streams.operate.replay.plan import Plan, Selection
+from streams.operate.replay.pace import ReplayPace, share
+from streams.operate.replay.partition_run import PartitionRun, RunContext, refuse_another
+from streams.operate.replay.plan import ReplayPlan, Selection
 from streams.operate.replay.planner import look, same_cluster
 from streams.operate.replay.repair import Repair
 from streams.operate.replay.status import PartitionStatus, PlanStatus
 
 
 @dataclass(slots=True)
-class Result:
+class RunResult:
     """The plan after this run, over all partitions; counts include earlier runs of it.
 
     ``states`` of its partitions; ``shown``: ClickHouse shows every disposition.
@@ -76,7 +76,7 @@ class Result:
 
 
 async def check_plan(
-    broker: Broker, topology: Topology, plan: Plan
+    broker: Broker, topology: Topology, plan: ReplayPlan
 ) -> tuple[Topic, Mapping[str, int]]:
     """P1: the plan's source and the partitions of the cluster's topics.
 
@@ -101,7 +101,7 @@ async def check_plan(
 
 
 async def refuse_beside_another(
-    broker: Broker, plan: Plan, origin: Topic, partitions: int
+    broker: Broker, plan: ReplayPlan, origin: Topic, partitions: int
 ) -> list[PartitionStatus]:
     """One plan at a time for a source topic: the standing of each partition, or
     `RefusedBySafety` while another plan runs or waits in one of them."""
@@ -112,7 +112,7 @@ async def refuse_beside_another(
     return known
 
 
-async def run_plan(means: Means, plan: Plan, *, resume: bool) -> Result:
+async def run_plan(means: RunContext, plan: ReplayPlan, *, resume: bool) -> RunResult:
     """P1 to P8 in every partition the plan chose letters in, side by side.
 
     ``resume``: go on although somebody paused the plan. Raises what `check_plan` raises, and
@@ -125,12 +125,12 @@ async def run_plan(means: Means, plan: Plan, *, resume: bool) -> Result:
     for standing in known:
         _refuse_stopped(standing.plans.get(plan.id), resume=resume)
     await enter(means, plan, origin, known)
-    pace = Pace(means.clock, means.rate)
+    pace = ReplayPace(means.clock, means.rate)
     runs = [
         PartitionRun(means, plan, selection, origin, partitions, pace, resume=resume)
         for selection in plan.selections
     ]
-    result = Result()
+    result = RunResult()
     outcomes = await asyncio.gather(*(run.go() for run in runs), return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
@@ -139,7 +139,7 @@ async def run_plan(means: Means, plan: Plan, *, resume: bool) -> Result:
     return result
 
 
-async def submit(means: Means, plan: Plan) -> None:
+async def submit(means: RunContext, plan: ReplayPlan) -> None:
     """P1, and the plan entered for a worker to run, at the rate of ``means``. Raises as `run_plan`
     does, and `RefusedBySafety` where it was entered before."""
     origin, partitions = await check_plan(means.broker, means.topology, plan)
@@ -152,8 +152,8 @@ async def submit(means: Means, plan: Plan) -> None:
 
 
 async def enter(
-    means: Means,
-    plan: Plan,
+    means: RunContext,
+    plan: ReplayPlan,
     origin: Topic,
     known: Sequence[PartitionStatus],
     *,
@@ -191,7 +191,7 @@ def _refuse_stopped(standing: PlanStatus | None, *, resume: bool) -> None:
 
 
 def _entering(
-    means: Means, plan: Plan, selection: Selection, *, by_agent: bool
+    means: RunContext, plan: ReplayPlan, selection: Selection, *, by_agent: bool
 ) -> list[PlanEntered]:
     """The entries that bring a plan into one partition's journal."""
     replay = list(selection.to_replay.pieces(RANGES_PER_ENTRY))

@@ -42,7 +42,7 @@ from streams.core.types import (
     TopicPartition,
     TransactionalProducer,
 )
-from streams.operate.replay.pace import Pace
+from streams.operate.replay.pace import ReplayPace
 
 STEP_TIMEOUT_S = 30.0
 REMEMBERED_MS = 6 * 86_400_000
@@ -110,7 +110,7 @@ async def _torn_from(
 
 
 async def bring_back(
-    broker: Broker, clock: Clock, span: ShedSpan, pace: Pace, tell: Callable[[int], None]
+    broker: Broker, clock: Clock, span: ShedSpan, pace: ReplayPace, tell: Callable[[int], None]
 ) -> Returned:
     """X7 to X9; ``tell`` is called with the records of each step.
 
@@ -138,7 +138,7 @@ class _Run:
     producer: TransactionalProducer
     reader: LogReader
     clock: Clock
-    pace: Pace
+    pace: ReplayPace
     tell: Callable[[int], None]
 
     async def from_offset(self, at: int) -> Returned:

@@ -29,7 +29,7 @@ _HOUR_S, _DAY_S = 3600, 86_400
 WINDOWS = ("m1", "h1", "d1")
 
 
-class WindowRow(msgspec.Struct, frozen=True, kw_only=True):
+class RefusedWindowRow(msgspec.Struct, frozen=True, kw_only=True):
     """The JSON of a dead letter of stage ``sink`` (runtime/effects/refused_row.py); see `WindowRows`."""
 
     table: Literal["m1", "h1", "d1"]
@@ -65,13 +65,13 @@ class _Named(msgspec.Struct):
     table: str
 
 
-_decode = msgspec.json.Decoder(WindowRow, strict=False).decode
+_decode = msgspec.json.Decoder(RefusedWindowRow, strict=False).decode
 _decode_name = msgspec.json.Decoder(_Named).decode
 
 
 def readable_row(
     targets: Targets, letter: DeadLetterRecord, value: bytes | None
-) -> WindowRow | TargetRow:
+) -> RefusedWindowRow | TargetRow:
     """The row in ``value``, which is that of ``letter``, mended or not. ValueError for anything else."""
     raw = value or b""
     name = _decode_name(raw).table
@@ -105,7 +105,7 @@ def batch_of(sink: DeclaredSink, letter: DeadLetterRecord, row: Mapping[str, Any
     return RowBatch(sink.name, letter.group, source, row["ver"], REPLAYED_PART + number, columns)
 
 
-async def insert_window(shards: ShardSet, row: WindowRow) -> None:
+async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
     """Store the row; of a minute, recompute the hour and the day.
 
     Raises what `ShardSet.insert` and `ShardSet.roll_up` raise, `RowsRefused` among them.
@@ -126,7 +126,7 @@ async def insert_fact(shards: ShardSet, table: ClickHouseTable, row: Mapping[str
         await shards.insert(rows.shard, [rows])
 
 
-def _rows(row: WindowRow, shard: int) -> WindowRows:
+def _rows(row: RefusedWindowRow, shard: int) -> WindowRows:
     def column(value: Any, kind: Any) -> Any:
         return np.array([value], kind)
 

@@ -10,7 +10,7 @@ from streams.core.errors import BatchUnreadable, ChangelogGap, ChangelogLost, Pa
 from streams.core.topics.topic import Topic
 from streams.core.types import LogReader, RecordBatch, TopicPartition
 from streams.operate.replay.dead_letter_mark import DeadLetterMark, check_mark
-from streams.operate.replay.dispositions import Disposition, Dispositions
+from streams.operate.replay.dispositions import Dispositions, ReplayDisposition
 from streams.operate.replay.journal import (
     DecisionsLost,
     Disposed,
@@ -25,7 +25,7 @@ from streams.operate.replay.journal import (
     RunEnded,
     entry_at,
 )
-from streams.operate.replay.plan import Plan
+from streams.operate.replay.plan import ReplayPlan
 from streams.operate.replay.ranges import NOTHING, OffsetSet
 
 State: TypeAlias = Literal["entered", "running", "paused", "stopped", "finished", "cancelled"]
@@ -42,7 +42,7 @@ class PlanStatus:
     an agent that runs it here."""
 
     plan: str
-    head: Plan | None
+    head: ReplayPlan | None
     by_agent: bool
     end: int
     rate: float | None = None
@@ -159,9 +159,9 @@ class PartitionStatus:
 
     def _disposed(self, entry: Disposed) -> None:
         decided = (
-            (Disposition.REPLAYED, entry.replayed),
-            (Disposition.PARKED, entry.parked),
-            (Disposition.DISCARDED, entry.discarded),
+            (ReplayDisposition.REPLAYED, entry.replayed),
+            (ReplayDisposition.PARKED, entry.parked),
+            (ReplayDisposition.DISCARDED, entry.discarded),
         )
         counts = {}
         for disposition, text in decided:
@@ -172,8 +172,8 @@ class PartitionStatus:
         self.arrears[entry.seq] = entry
         self._show(entry.shown)
         if entry.plan and (plan := self.plans.get(entry.plan)) is not None:
-            plan.replayed += counts[Disposition.REPLAYED]
-            plan.parked += counts[Disposition.PARKED]
+            plan.replayed += counts[ReplayDisposition.REPLAYED]
+            plan.parked += counts[ReplayDisposition.PARKED]
             plan.left += entry.left
             plan.reason = plan.reason or entry.why_left
             plan.reached, plan.last_ms = entry.reached, entry.at_ms

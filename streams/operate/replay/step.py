@@ -13,15 +13,15 @@ from streams.core.types import OutboundRecord
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.assess import Action, Assessed, Assessor
 from streams.operate.replay.dead_letter_mark import mark_of
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.disposition_publisher import DispositionPublisher
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.outgoing import outgoing
-from streams.operate.replay.owner import Owner
+from streams.operate.replay.owner import QueueOwner
 from streams.operate.replay.parking import parked_record
-from streams.operate.replay.plan import Plan
+from streams.operate.replay.plan import ReplayPlan
 from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.row_return import RowReturn
-from streams.operate.replay.showing import Showing
 
 ROW_REFUSED = "row_refused"
 STEP_BYTES = 8 << 20
@@ -42,12 +42,12 @@ class Stepper:
     ``partitions`` of each topic records may go to; ``run`` names the process.
     """
 
-    plan: Plan
+    plan: ReplayPlan
     run: str
     actor: str
-    owner: Owner
+    owner: QueueOwner
     assessor: Assessor
-    showing: Showing
+    showing: DispositionPublisher
     rows: RowReturn
     clock: Clock
     partitions: Mapping[str, int]
@@ -80,27 +80,27 @@ class Stepper:
         )
 
     async def _commit(self, found: Sequence[Assessed], reached: int) -> None:
-        decided: dict[int, Disposition] = {}
+        decided: dict[int, ReplayDisposition] = {}
         why_left = next((_why(one) for one in found if one.action is Action.LEAVE), "")
         records: list[OutboundRecord] = []
         for one in found:
             offset = one.letter.offset
             if one.action is Action.REPLAY:
                 records.append(self._outgoing(one))
-                decided[offset] = Disposition.REPLAYED
+                decided[offset] = ReplayDisposition.REPLAYED
             elif one.action is Action.INSERT:
-                decided[offset] = Disposition.REPLAYED
+                decided[offset] = ReplayDisposition.REPLAYED
             elif one.action is Action.PARK:
                 parked = f"{one.reason}: {one.message}"
                 records.append(parked_record(self.owner.source, one.letter, parked))
-                decided[offset] = Disposition.PARKED
+                decided[offset] = ReplayDisposition.PARKED
         entry = Disposed(
             at_ms=self.clock.now_ms(),
             actor=self.actor,
             plan=self.plan.id,
             run=self.run,
-            replayed=_set(decided, Disposition.REPLAYED),
-            parked=_set(decided, Disposition.PARKED),
+            replayed=_set(decided, ReplayDisposition.REPLAYED),
+            parked=_set(decided, ReplayDisposition.PARKED),
             left=len(found) - len(decided),
             why_left=why_left,
             reached=reached,
@@ -161,5 +161,5 @@ def _why(one: Assessed) -> str:
     return f"{one.letter.id}: {one.reason}: {one.message}"
 
 
-def _set(decided: Mapping[int, Disposition], wanted: Disposition) -> str:
+def _set(decided: Mapping[int, ReplayDisposition], wanted: ReplayDisposition) -> str:
     return str(OffsetSet.of([offset for offset, found in decided.items() if found is wanted]))

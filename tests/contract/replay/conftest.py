@@ -24,10 +24,10 @@ from streams.core.types import Broker, RecordBatch, TopicPartition
 from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
 from streams.operate.dlq.filters import Filters
 from streams.operate.dlq.scan import bounds, scan
-from streams.operate.replay.partition_run import Means
-from streams.operate.replay.plan import Plan, Terms
-from streams.operate.replay.planner import Draft, Request, make_plan
-from streams.operate.replay.run import Result, run_plan
+from streams.operate.replay.partition_run import RunContext
+from streams.operate.replay.plan import ReplayPlan, Terms
+from streams.operate.replay.planner import Draft, PlanRequest, make_plan
+from streams.operate.replay.run import RunResult, run_plan
 from streams.operate.replay.status import PartitionStatus, read_standing
 from streams.operate.topics.topics import wanted_topics
 
@@ -153,7 +153,7 @@ class Lot:
         return found
 
     async def plan(self, filters: Filters | None = None, **terms: Any) -> Draft:
-        request = Request(
+        request = PlanRequest(
             source=self.source,
             filters=filters or Filters(),
             terms=Terms(**terms),
@@ -166,8 +166,8 @@ class Lot:
             progress=lambda at, end: None,
         )
 
-    def means(self, **other: Any) -> Means:
-        return Means(
+    def means(self, **other: Any) -> RunContext:
+        return RunContext(
             broker=self.broker,
             shards=self.shards,
             clock=self.clock,
@@ -178,7 +178,7 @@ class Lot:
             **other,
         )
 
-    async def run(self, plan: Plan, *, resume: bool = False, **other: Any) -> Result:
+    async def run(self, plan: ReplayPlan, *, resume: bool = False, **other: Any) -> RunResult:
         return await run_plan(self.means(**other), plan, resume=resume)
 
     async def until_shown(self, count: int) -> dict[str, tuple[str, int, str]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from streams.operate.replay import showing
 from streams.operate.replay.control import dispose
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.dispositions import ReplayDisposition
 
 
 async def _dispose(lot, disposition, actor="ann", pages=None):
@@ -30,11 +29,11 @@ async def test_a_discarded_letter_stays_and_is_shown_as_discarded(lot):
     await lot.bury(b"{", b"[")
     await lot.bury(b"x", key=b"other")
     before = [letter.id for letter in await lot.letters()]
-    done = await _dispose(lot, Disposition.DISCARDED)
+    done = await _dispose(lot, ReplayDisposition.DISCARDED)
     assert (done.disposed, done.unchanged, done.shown) == (3, 0, True)
     assert [letter.id for letter in await lot.letters()] == before
     assert lot.shown() == dict.fromkeys(before, ("discarded", 2, "ann"))
-    again = await _dispose(lot, Disposition.DISCARDED)
+    again = await _dispose(lot, ReplayDisposition.DISCARDED)
     assert (again.disposed, again.unchanged) == (0, 3)
     assert [(await lot.standing(number)).arrears for number in range(2)] == [{}, {}]
 
@@ -42,8 +41,8 @@ async def test_a_discarded_letter_stays_and_is_shown_as_discarded(lot):
 async def test_saying_it_again_changes_nothing(lot):
     """Else every repetition would be a new version, and the trail would say what nobody did."""
     await lot.bury(b"{")
-    await _dispose(lot, Disposition.DISCARDED)
-    done = await _dispose(lot, Disposition.DISCARDED, actor="bob")
+    await _dispose(lot, ReplayDisposition.DISCARDED)
+    done = await _dispose(lot, ReplayDisposition.DISCARDED, actor="bob")
     assert (done.disposed, done.unchanged) == (0, 1)
     assert set(lot.shown().values()) == {("discarded", 2, "ann")}
 
@@ -51,12 +50,12 @@ async def test_saying_it_again_changes_nothing(lot):
 async def test_a_parked_letter_is_copied_whole_and_may_be_discarded_later(lot):
     """Who looks into the parking lot must see all that the DLQ shows, and why it is there."""
     await lot.bury(b"{", headers=[("h", b"1")])
-    await _dispose(lot, Disposition.PARKED)
+    await _dispose(lot, ReplayDisposition.PARKED)
     ((_, key, value, headers),) = await lot.read(lot.source.parked, 1)
     assert (key, value, headers["h"]) == (b"t", b"{", b"1")
     assert headers["dia.replay.parked_for"] == b"why not"
     assert headers["dia.dlq.error_code"] == b"wrong_type"
-    await _dispose(lot, Disposition.DISCARDED, actor="bob")
+    await _dispose(lot, ReplayDisposition.DISCARDED, actor="bob")
     assert set(lot.shown().values()) == {("discarded", 3, "bob")}
     assert len(await lot.read(lot.source.parked)) == 1
 
@@ -67,11 +66,11 @@ async def test_what_clickhouse_could_not_take_is_shown_by_the_next_owner(lot, mo
     for shard in lot.shards.faults:
         shard.down = True
     monkeypatch.setattr(showing, "_PAUSES_S", ())
-    done = await _dispose(lot, Disposition.PARKED)
+    done = await _dispose(lot, ReplayDisposition.PARKED)
     assert (done.disposed, done.shown) == (2, False)
     assert lot.shown() == {}
     for shard in lot.shards.faults:
         shard.down = False
-    done = await _dispose(lot, Disposition.PARKED)
+    done = await _dispose(lot, ReplayDisposition.PARKED)
     assert (done.disposed, done.unchanged, done.shown) == (0, 2, True)
     assert set(lot.shown().values()) == {("parked", 2, "ann")}

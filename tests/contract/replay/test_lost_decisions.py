@@ -10,7 +10,7 @@ import pytest
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.errors import ChangelogGap, ChangelogLost, CommitInDoubt
 from streams.core.types import TopicPartition
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.owner import owned
 from streams.operate.replay.renewal import give_up_lost
@@ -75,9 +75,9 @@ async def test_the_command_that_a_lost_decision_names_leads_out(lot, decided, lo
     assert (await lot.run(draft.plan)).replayed == letters + 1
     standing = await lot.standing(number)
     assert standing.dispositions.counts() == {
-        Disposition.REPLAYED: 4,
-        Disposition.PARKED: 0,
-        Disposition.DISCARDED: 0,
+        ReplayDisposition.REPLAYED: 4,
+        ReplayDisposition.PARKED: 0,
+        ReplayDisposition.DISCARDED: 0,
     }
     assert (await lot.run((await lot.plan()).plan)).planned == 0
 

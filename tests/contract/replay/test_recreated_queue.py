@@ -10,7 +10,7 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.errors import TopicRecreated
 from streams.operate.replay.control import journals
 from streams.operate.replay.decided import history
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.renewal import renew
 
 
@@ -41,7 +41,7 @@ async def test_after_a_renewal_every_new_letter_is_open_and_is_replayed_once(lot
     assert (await lot.run((await lot.plan()).plan)).planned == 0
     [first, _] = await lot.letters()
     standing = await lot.standing(renewed)
-    assert standing.dispositions.of(first.offset) is Disposition.REPLAYED
+    assert standing.dispositions.of(first.offset) is ReplayDisposition.REPLAYED
     reader = await lot.broker.reader()
     decisions = await history(reader, lot.topology, first)
     await reader.close()
@@ -100,8 +100,8 @@ async def test_letters_before_a_lost_end_stay_decided(lot):
         lot.broker, lot.clock, lot.topology, lot.source, "ann", "unclean election"
     )
     standing = await lot.standing(number)
-    assert standing.dispositions.of(first.offset) is Disposition.REPLAYED
-    assert standing.dispositions.of(second.offset) is Disposition.REPLAYED
+    assert standing.dispositions.of(first.offset) is ReplayDisposition.REPLAYED
+    assert standing.dispositions.of(second.offset) is ReplayDisposition.REPLAYED
     assert (await lot.run((await lot.plan()).plan)).replayed == 2
     sent = [json.loads(value)["event_id"] for _, _, value, _ in await lot.read(lot.source.name)]
     assert sent == ["e1", "e2", "e3", "e4", "e5"]

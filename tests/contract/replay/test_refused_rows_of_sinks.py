@@ -12,7 +12,7 @@ from streams.core.rows.built_in_tables import RowsRefused
 from streams.core.rows.row_json import row_json
 from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
 from streams.operate.replay.journal import Disposed
-from streams.operate.replay.owner import Owner
+from streams.operate.replay.owner import QueueOwner
 from tests.contract.replay.test_refused_rows import bury_value
 
 
@@ -95,7 +95,7 @@ async def test_a_row_that_was_stored_and_not_recorded_comes_again_under_one_name
     """The row comes before the transaction: a crash between the two must leave one copy."""
     await bury(lot, row())
     plan = (await lot.plan()).plan
-    commit = Owner.commit
+    commit = QueueOwner.commit
 
     async def crash(self, entries, records=()):
         if any(isinstance(entry, Disposed) for entry in entries):
@@ -103,7 +103,7 @@ async def test_a_row_that_was_stored_and_not_recorded_comes_again_under_one_name
         await commit(self, entries, records)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Owner, "commit", crash)
+        patched.setattr(QueueOwner, "commit", crash)
         with pytest.raises(_CrashedError):
             await lot.run(plan)
     assert shelf.writes == 1

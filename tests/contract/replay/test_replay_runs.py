@@ -10,7 +10,7 @@ from streams.core.clock import SystemClock
 from streams.core.errors import ChangelogLost, RefusedBySafety
 from streams.operate.dlq.filters import Filters, OffsetRange
 from streams.operate.replay.control import dispose, find_plan, plan_in, tell
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.plan import Terms, Transform
 from streams.operate.replay.run import submit
 from streams.operate.replay.transforms import transform_of
@@ -240,7 +240,7 @@ async def test_discarded_letters_are_left_out_and_a_run_notices_those_discarded_
         lot.topology,
         lot.source,
         pages(),
-        Disposition.DISCARDED,
+        ReplayDisposition.DISCARDED,
         "cat",
     )
     result = await lot.run(draft.plan)

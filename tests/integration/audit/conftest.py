@@ -27,7 +27,7 @@ from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.shape import Workload
 from streams.engine.runtime.worker import Worker
 from streams.engine.state.rocksdb import RocksFolder
-from streams.operate.produce.feed import Feed
+from streams.operate.produce.feed import RecordFeed
 from tests.empty_topics import empty_topics
 
 DATABASE = "audited"
@@ -126,7 +126,7 @@ async def _feed(broker: KafkaBroker, clock: SystemClock) -> Oracle:
     generator = Generator(shape)
     producer = broker.plain_producer()
     await producer.start()
-    feed = Feed(producer, MODEL_METRICS.name, clock)
+    feed = RecordFeed(producer, MODEL_METRICS.name, clock)
     for block in generator.blocks(EVENTS):
         await feed.send(*block)
     await feed.drain()

@@ -15,13 +15,13 @@ from streams.core.records import headers
 from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
 from streams.dev.simulation.variant import Variant, replaced
 from streams.operate.replay import outgoing, owner
+from streams.operate.replay.disposition_publisher import DispositionPublisher
 from streams.operate.replay.dispositions import Dispositions
-from streams.operate.replay.owner import Owner, decided_group
-from streams.operate.replay.showing import Showing
+from streams.operate.replay.owner import QueueOwner, decided_group
 
 
 async def _journal_apart(
-    self: Owner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
+    self: QueueOwner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
 ) -> None:
     """The journal is written in a transaction of its own."""
     if records:
@@ -34,7 +34,7 @@ async def _journal_apart(
     await self._producer.commit()
 
 
-def _decided_of(owner: Owner, seq: int) -> tuple[dict[TopicPartition, CommittedOffset], str]:
+def _decided_of(owner: QueueOwner, seq: int) -> tuple[dict[TopicPartition, CommittedOffset], str]:
     """The number of the newest decision, as the owner keeps it beside the journal."""
     return {owner.dlq: CommittedOffset(seq, "")}, decided_group(owner.source)
 
@@ -61,12 +61,12 @@ def _replay_headers_without(left_out: str) -> Variant:
     return replaced(outgoing, replay_headers=said)
 
 
-async def _arrears_forgotten(self: Showing) -> None:
+async def _arrears_forgotten(self: DispositionPublisher) -> None:
     """Nobody shows what an earlier owner could not."""
 
 
 async def _parked_apart(
-    self: Owner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
+    self: QueueOwner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
 ) -> None:
     """Copies for the parking lot are sent, and only then is it recorded that they were."""
     lot = self.source.parked
@@ -83,11 +83,11 @@ async def _parked_apart(
 
 
 BROKEN_REPLAYS: Mapping[str, Variant] = {
-    "replays_outside_the_transaction": replaced(Owner, _transaction=_journal_apart),
-    "parked_outside_the_transaction": replaced(Owner, _transaction=_parked_apart),
+    "replays_outside_the_transaction": replaced(QueueOwner, _transaction=_journal_apart),
+    "parked_outside_the_transaction": replaced(QueueOwner, _transaction=_parked_apart),
     "replays_not_fenced": _replays_not_fenced,
     "dispositions_not_restored": replaced(Dispositions, codes=_nothing_decided),
     "replayed_as_if_new": _replay_headers_without(headers.REPLAY_APPEND_TS),
     "hops_not_counted": _replay_headers_without(headers.REPLAY_HOPS),
-    "dispositions_shown_once_or_never": replaced(Showing, catch_up=_arrears_forgotten),
+    "dispositions_shown_once_or_never": replaced(DispositionPublisher, catch_up=_arrears_forgotten),
 }

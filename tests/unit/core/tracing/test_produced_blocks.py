@@ -11,7 +11,7 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.tracing.context import TraceContext
 from streams.core.types import TopicPartition
-from streams.operate.produce.feed import Feed
+from streams.operate.produce.feed import RecordFeed
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.core.tracing.recorder import CALLER, identity
 
@@ -30,7 +30,7 @@ async def broker() -> MemoryBroker:
 
 async def _sent(broker, **parts) -> list[bytes]:
     """The header of each of two blocks of two records."""
-    feed = Feed(broker.plain_producer(), TOPIC, SystemClock(), **parts)
+    feed = RecordFeed(broker.plain_producer(), TOPIC, SystemClock(), **parts)
     for _ in range(2):
         await feed.send([b"t"] * 2, [b"{}"] * 2)
     await feed.drain()

@@ -8,7 +8,7 @@ import pytest
 
 from streams.core.clock import VirtualClock
 from streams.core.errors import BrokerUnavailable
-from streams.operate.produce.feed import BLOCKS_IN_FLIGHT_MAX, Feed
+from streams.operate.produce.feed import BLOCKS_IN_FLIGHT_MAX, RecordFeed
 
 
 class Producer:
@@ -30,7 +30,7 @@ def block(size: int) -> tuple[list[bytes], list[bytes]]:
 async def test_only_a_few_blocks_are_in_flight():
     """A slow broker must slow the source down, not fill the memory."""
     producer, told = Producer(), []
-    feed = Feed(producer, "t", VirtualClock(), on_progress=told.append)
+    feed = RecordFeed(producer, "t", VirtualClock(), on_progress=told.append)
     for _ in range(BLOCKS_IN_FLIGHT_MAX):
         await feed.send(*block(10))
     waiting = asyncio.ensure_future(feed.send(*block(10)))
@@ -48,7 +48,7 @@ async def test_only_a_few_blocks_are_in_flight():
 async def test_blocks_leave_at_the_asked_rate():
     """A rate is how people rehearse their production."""
     clock, producer = VirtualClock(), Producer()
-    feed = Feed(producer, "t", clock, rate_per_s=100)
+    feed = RecordFeed(producer, "t", clock, rate_per_s=100)
 
     async def send() -> None:
         for _ in range(5):
@@ -67,7 +67,7 @@ async def test_blocks_leave_at_the_asked_rate():
 async def test_a_failed_send_is_raised():
     """What was not acknowledged must not be counted."""
     producer = Producer()
-    feed = Feed(producer, "t", VirtualClock())
+    feed = RecordFeed(producer, "t", VirtualClock())
     await feed.send(*block(1))
     producer.open[0].set_exception(BrokerUnavailable("away"))
     with pytest.raises(BrokerUnavailable):
@@ -78,5 +78,5 @@ async def test_a_failed_send_is_raised():
 async def test_an_empty_block_is_no_block():
     """All lines of a chunk may have been refused."""
     producer = Producer()
-    await Feed(producer, "t", VirtualClock()).send([], [])
+    await RecordFeed(producer, "t", VirtualClock()).send([], [])
     assert producer.open == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.core.errors import UsageError
 from streams.core.records.text_encoding import foreign_encoding
-from streams.operate.produce.lines import Line, line_blocks, read_aside
+from streams.operate.produce.lines import InputLine, line_blocks, read_aside
 
 MAX = 12
 
@@ -26,7 +26,7 @@ class Pieces:
         return self._pieces.pop(0) if self._pieces else b""
 
 
-def lines_of(*pieces: bytes) -> list[Line]:
+def lines_of(*pieces: bytes) -> list[InputLine]:
     return [line for block in line_blocks(Pieces(list(pieces)), MAX) for line in block]
 
 
@@ -55,10 +55,10 @@ async def test_a_silent_pipe_does_not_stop_the_loop():
     with os.fdopen(read_end, "rb", buffering=0) as reader:
         blocks = read_aside(line_blocks(reader, MAX))
         os.write(write_end, b"one\n")
-        assert await anext(blocks) == [Line(1, b"one")]
+        assert await anext(blocks) == [InputLine(1, b"one")]
         os.write(write_end, b"two\n")
         os.close(write_end)
-        assert [block async for block in blocks] == [[Line(2, b"two")]]
+        assert [block async for block in blocks] == [[InputLine(2, b"two")]]
 
 
 async def test_a_failing_read_is_told():
@@ -77,8 +77,8 @@ def test_one_byte_order_mark_is_ignored(cut):
     """Windows programs write it before the first line; a second one is data."""
     text = codecs.BOM_UTF8 + b"{}\n" + codecs.BOM_UTF8 + b"1"
     assert lines_of(text[:cut], text[cut:]) == [
-        Line(1, b"{}"),
-        Line(2, codecs.BOM_UTF8 + b"1"),
+        InputLine(1, b"{}"),
+        InputLine(2, codecs.BOM_UTF8 + b"1"),
     ]
 
 

@@ -29,7 +29,7 @@ NOWHERE = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class DeadLetterReport:
     """``original`` is the failed record: of a pointer, as far as the source topic still has it.
     ``decisions``: oldest first."""
 
@@ -77,7 +77,7 @@ class Sheet:
 
 async def sheet_of(
     broker: Broker, settings: Settings, topology: Topology, place: str
-) -> Sheet | None:
+) -> DeadLetterReport | None:
     """The letter of an id or a place, as `streams.operate.dlq.queues.find` takes them, and raises; None
     where there is none."""
     async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
@@ -87,7 +87,7 @@ async def sheet_of(
 
 async def _of(
     letter: DeadLetterRecord, reader: LogReader, settings: Settings, topology: Topology
-) -> Sheet:
+) -> DeadLetterReport:
     limits = Limits(settings.future_max_s, settings.late_max_s)
     [verdict] = await verdicts(reader, [letter], limits)
     original = letter.original()
@@ -97,4 +97,4 @@ async def _of(
     decisions: list[Decision] = []
     with suppress(UnknownTopic):  # nothing was ever decided where there is no journal
         decisions = await history(reader, topology, letter)
-    return Sheet(letter, original, verdict, decisions)
+    return DeadLetterReport(letter, original, verdict, decisions)

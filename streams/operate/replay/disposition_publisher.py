@@ -16,9 +16,9 @@ from streams.core.clock import Clock
 from streams.core.errors import TransientError
 from streams.core.rows.built_in_tables import FactRows, RowsRefused, ShardSet
 from streams.operate.dlq.dead_letter import DeadLetterRecord
-from streams.operate.replay.dispositions import Disposition
+from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import Disposed
-from streams.operate.replay.owner import Owner
+from streams.operate.replay.owner import QueueOwner
 from streams.operate.replay.rows import disposed_rows, insert, show_arrears
 
 _STEPS_WAITING = 4
@@ -27,11 +27,11 @@ _PAUSES_S = (0.5, 1.0, 2.0)
 log = structlog.get_logger(__name__)
 
 
-class Showing:
+class DispositionPublisher:
     """Shows the entries of one owner, in order. ``seq``: all up to it are shown. ``behind``: some
     could not be, and later ones are not tried."""
 
-    def __init__(self, shards: ShardSet | None, owner: Owner, clock: Clock) -> None:
+    def __init__(self, shards: ShardSet | None, owner: QueueOwner, clock: Clock) -> None:
         self._shards = shards
         self._owner = owner
         self._clock = clock
@@ -63,7 +63,7 @@ class Showing:
         self,
         entry: Disposed,
         letters: Sequence[DeadLetterRecord],
-        decided: Mapping[int, Disposition],
+        decided: Mapping[int, ReplayDisposition],
     ) -> None:
         """Show a committed entry soon; waits while too many wait already."""
         if self._shards is None or self.behind:
