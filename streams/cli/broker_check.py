@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.cli.finding import Finding, Level
+from streams.cli.finding import DoctorFinding, Severity
 from streams.connect.broker.opened import opened
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
@@ -13,7 +13,7 @@ TIMEOUT_S = 5.0
 _SHOWN_MAX = 4
 
 
-async def examine_topics(settings: Settings, topology: Topology) -> list[Finding]:
+async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorFinding]:
     """One finding: how the broker's topics differ from the declared ones. Nothing without Kafka,
     or where it does not answer: other checks say so."""
     from streams.cli.kafka import broker_of
@@ -28,20 +28,24 @@ async def examine_topics(settings: Settings, topology: Topology) -> list[Finding
             async with opened(broker_of(settings).admin()) as admin:
                 planned = declared.against(await admin.describe_topics())
     except RefusedBySafety as error:
-        return [Finding("topics", Level.FAILURE, str(error), "dia topics plan")]
+        return [DoctorFinding("topics", Severity.FAILURE, str(error), "dia topics plan")]
     except (BrokerUnavailable, TimeoutError):
         return []
     if planned.to_do:
         named = sorted({change.topic for change in planned.to_do})
         more = f" and {len(named) - _SHOWN_MAX} more" if len(named) > _SHOWN_MAX else ""
         detail = f"not as declared: {', '.join(named[:_SHOWN_MAX])}{more}"
-        return [Finding("topics", Level.WARNING, detail, "dia topics plan, then dia topics apply")]
+        return [
+            DoctorFinding(
+                "topics", Severity.WARNING, detail, "dia topics plan, then dia topics apply"
+            )
+        ]
     told = [f"{c.topic} {c.setting} {c.now}, declared {c.wanted}" for c in planned.changes]
     detail = f"{len(planned.wanted)} topics are there"
-    return [Finding("topics", Level.OK, "; ".join([detail, *told]))]
+    return [DoctorFinding("topics", Severity.OK, "; ".join([detail, *told]))]
 
 
-async def examine_keys(settings: Settings, topology: Topology) -> list[Finding]:
+async def examine_keys(settings: Settings, topology: Topology) -> list[DoctorFinding]:
     """One finding a source topic whose newest records have keys of other partitions. Nothing
     without Kafka, or where it does not answer: other checks say so."""
     from streams.cli.kafka import broker_of
@@ -63,7 +67,9 @@ async def examine_keys(settings: Settings, topology: Topology) -> list[Finding]:
                             f"{topic}: {sum(wrong.values())} keys of the newest records in "
                             f"partitions {sorted(wrong)} belong into others: {ADVICE}"
                         )
-                        found.append(Finding("keys", Level.WARNING, detail, "dia audit --deep"))
+                        found.append(
+                            DoctorFinding("keys", Severity.WARNING, detail, "dia audit --deep")
+                        )
     except (BrokerUnavailable, UnknownTopic, TimeoutError):
         return found
     return found

@@ -110,7 +110,7 @@ def _decide(
 
 async def _count(run: Invocation, filters: Filters) -> tuple[list[OffsetSpan], DeadLetterTally]:
     """What is meant, and the bounds within which the decision will be taken."""
-    from streams.cli.letter_reading import clients, frozen, pages_of
+    from streams.cli.dead_letter_reading import clients, frozen, pages_of
     from streams.core.errors import UsageError
     from streams.operate.dlq.queues import queues
     from streams.operate.dlq.tally import DeadLetterTally
@@ -137,8 +137,8 @@ async def _record(
     actor: str,
     reason: str,
 ) -> Disposal:
+    from streams.cli.dead_letter_reading import clients, pages_of
     from streams.cli.kafka import broker_of
-    from streams.cli.letter_reading import clients, pages_of
     from streams.cli.shards import shards_of
     from streams.core.clock import SystemClock
     from streams.core.errors import ProducerFenced, RefusedBySafety

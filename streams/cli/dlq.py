@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli import breaker, disposal, renewal
-from streams.cli.invocation import invocation
-from streams.cli.letter_filters import filtered
-from streams.cli.letter_reading import decided, pages
-from streams.cli.letter_rows import (
+from streams.cli.dead_letter_filters import filtered
+from streams.cli.dead_letter_reading import decided, pages
+from streams.cli.dead_letter_rows import (
     COLUMNS,
     DISPOSITION,
     JSON_COLUMNS,
@@ -23,6 +22,7 @@ from streams.cli.letter_rows import (
     fields,
     print_tallies,
 )
+from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
     from streams.operate.dlq.filters import Filters
@@ -133,8 +133,8 @@ def show(
 
     Example: dia dlq show model.metrics/2/41
     """
+    from streams.cli.dead_letter_page import DeadLetterPage
     from streams.cli.kafka import broker_of
-    from streams.cli.letter_sheet import LetterPage
     from streams.core.errors import CommandError
     from streams.operate.replay.report import sheet_of
 
@@ -145,7 +145,7 @@ def show(
     if run.json:
         run.printer().record(found.fields())
     else:
-        for line in LetterPage(found).lines():
+        for line in DeadLetterPage(found).lines():
             print(line)
 
 

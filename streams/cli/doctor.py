@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from streams.cli.finding import Finding, Level
+from streams.cli.finding import DoctorFinding, Severity
 from streams.cli.invocation import invocation
 from streams.core.errors import DependencyUnreachable, DiaError
 from streams.core.settings import Settings
@@ -15,12 +15,12 @@ from streams.core.topics.topology import Topology
 from streams.engine.health.finding import Severity
 
 _LEVELS = {
-    Severity.WARNING: Level.WARNING,
-    Severity.UNKNOWN: Level.UNREACHABLE,
-    Severity.RED: Level.FAILURE,
+    Severity.WARNING: Severity.WARNING,
+    Severity.UNKNOWN: Severity.UNREACHABLE,
+    Severity.RED: Severity.FAILURE,
 }
-_UNKNOWN = Finding(
-    "pipeline", Level.WARNING, "lag and owners are unknown: Kafka does not answer", "dia status"
+_UNKNOWN = DoctorFinding(
+    "pipeline", Severity.WARNING, "lag and owners are unknown: Kafka does not answer", "dia status"
 )
 
 
@@ -38,7 +38,7 @@ def doctor(ctx: typer.Context) -> None:
 
     run = invocation(ctx)
     reached = asyncio.run(reach.examine(run.settings, run.topology))
-    kafka_away = any(one.check == "kafka" and one.level is Level.UNREACHABLE for one in reached)
+    kafka_away = any(one.check == "kafka" and one.level is Severity.UNREACHABLE for one in reached)
     findings = [
         *machine.examine(run.settings),
         *reached,
@@ -57,7 +57,7 @@ def doctor(ctx: typer.Context) -> None:
     conclude(findings)
 
 
-def _pipeline(settings: Settings, topology: Topology) -> list[Finding]:
+def _pipeline(settings: Settings, topology: Topology) -> list[DoctorFinding]:
     """The health rule's findings, or one that says that there is none. Nothing without Kafka."""
     from streams.cli.health import health_of
     from streams.engine.health.live_workers import live_workers
@@ -66,25 +66,25 @@ def _pipeline(settings: Settings, topology: Topology) -> list[Finding]:
         return []
     health = health_of(settings, topology, live_workers(settings.state_path()))
     found = [
-        Finding(
+        DoctorFinding(
             f"{one.subject}: {one.code}", _LEVELS[one.severity], one.fields()["detail"], one.mend
         )
         for one in health.findings
     ]
     if not found:
         detail = f"{health.lag_records} records unread, every partition has an owner"
-        found.append(Finding("pipeline", Level.OK, detail))
+        found.append(DoctorFinding("pipeline", Severity.OK, detail))
     return found
 
 
-def conclude(findings: Sequence[Finding]) -> None:
+def conclude(findings: Sequence[DoctorFinding]) -> None:
     """Raise what the worst finding asks for; return when there is nothing to raise."""
-    unreachable = [found.check for found in findings if found.level is Level.UNREACHABLE]
+    unreachable = [found.check for found in findings if found.level is Severity.UNREACHABLE]
     if unreachable:
         raise DependencyUnreachable(
             f"{', '.join(unreachable)} not reachable. The next command stands beside each."
         )
-    failed = [found.check for found in findings if found.level is Level.FAILURE]
+    failed = [found.check for found in findings if found.level is Severity.FAILURE]
     if failed:
         raise DiaError(
             f"dia is not well here: {', '.join(failed)}. The next command stands beside each."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Level(Enum):
+class Severity(Enum):
     """How bad; the exit code of the doctor is that of the worst."""
 
     OK = "ok"
@@ -16,10 +16,10 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """``mend`` is the next command, empty where nothing is to be done."""
 
     check: str
-    level: Level
+    level: Severity
     detail: str
     mend: str = ""

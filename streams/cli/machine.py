@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from streams.cli.finding import Finding, Level
+from streams.cli.finding import DoctorFinding, Severity
 from streams.core import kernels
 from streams.core.settings import Settings
 
@@ -30,7 +30,7 @@ def foreign_owners(names: tuple[str, ...] = PACKAGES) -> set[tuple[str, str]]:
     }
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: Settings) -> list[DoctorFinding]:
     """Every check of the machine; asks nothing over the network."""
     return [
         _python(),
@@ -42,68 +42,70 @@ def examine(settings: Settings) -> list[Finding]:
     ]
 
 
-def _python() -> Finding:
+def _python() -> DoctorFinding:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < PYTHON_MIN:
-        return Finding("python", Level.FAILURE, version, "install Python 3.11 or newer")
-    return Finding("python", Level.OK, f"{version}, {sys.executable}")
+        return DoctorFinding("python", Severity.FAILURE, version, "install Python 3.11 or newer")
+    return DoctorFinding("python", Severity.OK, f"{version}, {sys.executable}")
 
 
-def _kernels(settings: Settings) -> Finding:
+def _kernels(settings: Settings) -> DoctorFinding:
     why = kernels.load(settings.kernels)
     if not why:
-        return Finding("kernels", Level.OK, "compiled kernels read and fold")
+        return DoctorFinding("kernels", Severity.OK, "compiled kernels read and fold")
     detail = f"numpy alone reads and folds, at about twice the cost: {why}"
-    level = Level.OK if settings.kernels == "off" else Level.WARNING
-    return Finding("kernels", level, detail, "make setup, or pip install 'dia-streams[compiled]'")
+    level = Severity.OK if settings.kernels == "off" else Severity.WARNING
+    return DoctorFinding("kernels", level, detail, "make setup, or pip install 'dia-streams[compiled]'")
 
 
-def _package_names() -> Finding:
+def _package_names() -> DoctorFinding:
     owners = sorted(foreign_owners())
     if owners:
         named = ", ".join(f"{package} of {distribution}" for distribution, package in owners)
-        return Finding(
+        return DoctorFinding(
             "package names",
-            Level.FAILURE,
+            Severity.FAILURE,
             f"taken by other packages: {named}",
             "use an environment of its own: make setup",
         )
-    return Finding("package names", Level.OK, ", ".join(PACKAGES) + " are ours")
+    return DoctorFinding("package names", Severity.OK, ", ".join(PACKAGES) + " are ours")
 
 
-def _local_extra() -> Finding:
+def _local_extra() -> DoctorFinding:
     from streams.core.errors import DependencyUnreachable
     from streams.dev.local.wheels import REQUIRED, locate
 
     try:
         locate()
     except DependencyUnreachable as error:
-        return Finding("local stack", Level.WARNING, str(error), "make setup")
-    return Finding("local stack", Level.OK, ", ".join(REQUIRED) + " installed")
+        return DoctorFinding("local stack", Severity.WARNING, str(error), "make setup")
+    return DoctorFinding("local stack", Severity.OK, ", ".join(REQUIRED) + " installed")
 
 
-def _disk(home: Path) -> Finding:
+def _disk(home: Path) -> DoctorFinding:
     from streams.dev.local.disk import FREE_MIN_BYTES, free_bytes
 
     existing = next(path for path in (home, *home.parents) if path.exists())
     left = free_bytes(existing)
     detail = f"{left / (1 << 30):.1f} GiB free for {home}"
     if left < FREE_MIN_BYTES:
-        return Finding("disk", Level.FAILURE, detail, "free some space, or name another --home")
-    return Finding("disk", Level.OK, detail)
+        return DoctorFinding(
+            "disk", Severity.FAILURE, detail, "free some space, or name another --home"
+        )
+    return DoctorFinding("disk", Severity.OK, detail)
 
 
-def _health_port(settings: Settings) -> Finding:
+def _health_port(settings: Settings) -> DoctorFinding:
     from streams.dev.local.ports import is_free
 
     port = settings.http_port
     if port == 0:
-        return Finding("health port", Level.OK, "each worker takes a free one")
+        return DoctorFinding("health port", Severity.OK, "each worker takes a free one")
     if is_free(port):
-        return Finding("health port", Level.OK, f"{port} is free")
-    return Finding(
+        return DoctorFinding("health port", Severity.OK, f"{port} is free")
+    return DoctorFinding(
         "health port",
-        Level.WARNING,
+        Severity.WARNING,
         f"{port} is in use, by a running worker or by another program",
         "dia status; or set DIA_HTTP_PORT to a free port, or to 0 to take any",
     )

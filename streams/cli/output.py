@@ -35,7 +35,7 @@ class Form(Enum):
     CSV = "csv"
 
 
-class Progress(Protocol):
+class ProgressCount(Protocol):
     """A running count of ``total`` units of work."""
 
     def advance(self, amount: float = 1) -> None: ...
@@ -100,7 +100,7 @@ class Printer:
     @contextmanager
     def progress(
         self, description: str, total: float | None = None, unit: str = ""
-    ) -> Iterator[Progress]:
+    ) -> Iterator[ProgressCount]:
         """A bar on stderr while the block runs; plain lines every few seconds off a terminal."""
         if self.quiet:
             yield _Silent()
@@ -259,7 +259,7 @@ class _Lines:
 
 
 @contextmanager
-def _bar(description: str, total: float | None, unit: str) -> Iterator[Progress]:
+def _bar(description: str, total: float | None, unit: str) -> Iterator[ProgressCount]:
     from rich import progress as rich_progress
     from rich.console import Console
 
@@ -271,7 +271,7 @@ def _bar(description: str, total: float | None, unit: str) -> Iterator[Progress]
         rich_progress.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with rich_progress.Progress(*columns, console=console, transient=True) as shown:
+    with rich_progress.ProgressCount(*columns, console=console, transient=True) as shown:
         yield _RichBar(shown, shown.add_task(description, total=total))
 
 

@@ -293,14 +293,14 @@ async def _produce_synthetic(
 
 
 async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict: bool) -> None:
-    from streams.cli.line_desk import LineDesk, open_lines
+    from streams.cli.line_validator import LineValidator, open_lines
     from streams.core.clock import SystemClock
     from streams.core.errors import PartialResult
     from streams.operate.produce.lines import line_blocks, read_aside
 
     run, clock = feeding.run, SystemClock()
     printer = run.printer()
-    desk = LineDesk(run.settings, source, printer, strict=strict, version=feeding.version)
+    desk = LineValidator(run.settings, source, printer, strict=strict, version=feeding.version)
     with open_lines(file) as reader:
         async with feeding.opened() as feed:
             with printer.progress(f"producing to {source.name}", reader.size, "bytes") as progress:

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.cli.finding import Finding, Level
+from streams.cli.finding import DoctorFinding, Severity
 from streams.connect.broker.kafka.security import KafkaSecurity
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
@@ -33,7 +33,7 @@ CLICKHOUSE_QUESTION = (
 START_HINT = "dia up; or set {variable} to a running one"
 
 
-async def examine(settings: Settings, topology: Topology) -> list[Finding]:
+async def examine(settings: Settings, topology: Topology) -> list[DoctorFinding]:
     """One finding a service, ClickHouse replicas one by one."""
     replicas = [
         (f"clickhouse {shard}.{replica}", url)
@@ -51,35 +51,35 @@ async def examine(settings: Settings, topology: Topology) -> list[Finding]:
     return found
 
 
-async def _shard_map(settings: Settings) -> Finding:
+async def _shard_map(settings: Settings) -> DoctorFinding:
     """Whether the servers that answer hold rows of this process's map."""
     from streams.connect.sinks import sharding
     from streams.connect.sinks.clickhouse import refuse_other_map
     from streams.core.errors import ShardMapChanged
 
     if not settings.shards():
-        return Finding("shard map", Level.OK, "no shard is known")
+        return DoctorFinding("shard map", Severity.OK, "no shard is known")
     try:
         await refuse_other_map(settings)
     except ShardMapChanged as error:
         mend = "set DIA_CLICKHOUSE_SHARDS and DIA_SHARDING to what they were"
-        return Finding("shard map", Level.FAILURE, str(error), mend)
+        return DoctorFinding("shard map", Severity.FAILURE, str(error), mend)
     identity = sharding.declared(settings).identity
-    return Finding("shard map", Level.OK, f"{identity.description} [{identity.digest}]")
+    return DoctorFinding("shard map", Severity.OK, f"{identity.description} [{identity.digest}]")
 
 
-def _unset(check: str, variable: str) -> Finding:
+def _unset(check: str, variable: str) -> DoctorFinding:
     mend = START_HINT.format(variable=variable)
-    return Finding(check, Level.WARNING, f"{variable} is not set", mend)
+    return DoctorFinding(check, Severity.WARNING, f"{variable} is not set", mend)
 
 
-def _away(check: str, address: str, variable: str, error: Exception) -> Finding:
+def _away(check: str, address: str, variable: str, error: Exception) -> DoctorFinding:
     said = str(error) or type(error).__name__
     return _unusable(check, f"{address} does not answer: {said.splitlines()[0]}", variable)
 
 
-def _unusable(check: str, detail: str, variable: str) -> Finding:
-    return Finding(check, Level.UNREACHABLE, detail, START_HINT.format(variable=variable))
+def _unusable(check: str, detail: str, variable: str) -> DoctorFinding:
+    return DoctorFinding(check, Severity.UNREACHABLE, detail, START_HINT.format(variable=variable))
 
 
 def _without_login(url: str) -> str:
@@ -87,7 +87,7 @@ def _without_login(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-async def _kafka(settings: Settings, topology: Topology) -> Finding:
+async def _kafka(settings: Settings, topology: Topology) -> DoctorFinding:
     address = settings.kafka_bootstrap
     if not address:
         return _unset("kafka", "DIA_KAFKA_BOOTSTRAP")
@@ -110,11 +110,11 @@ async def _kafka(settings: Settings, topology: Topology) -> Finding:
     detail = f"{address}, {brokers} broker{'s' if brokers != 1 else ''}"
     if absent:
         lacking = f"{detail}; topics not there: {', '.join(absent)}"
-        return Finding("kafka", Level.WARNING, lacking, "dia topics apply")
-    return Finding("kafka", Level.OK, f"{detail}, every source topic there")
+        return DoctorFinding("kafka", Severity.WARNING, lacking, "dia topics apply")
+    return DoctorFinding("kafka", Severity.OK, f"{detail}, every source topic there")
 
 
-async def _clickhouse(check: str, url: str, settings: Settings) -> Finding:
+async def _clickhouse(check: str, url: str, settings: Settings) -> DoctorFinding:
     shown = _without_login(url)
     headers = {
         "X-ClickHouse-User": settings.clickhouse_user,
@@ -138,24 +138,24 @@ async def _clickhouse(check: str, url: str, settings: Settings) -> Finding:
     return _judge_clickhouse(check, shown, text, settings.clickhouse_database)
 
 
-def _judge_clickhouse(check: str, shown: str, text: str, database: str) -> Finding:
+def _judge_clickhouse(check: str, shown: str, text: str, database: str) -> DoctorFinding:
     version, now_ms, tables = text.strip().split("\t")
     skew_s = abs(int(now_ms) / 1000 - time.time())
     detail = f"{shown}, version {version}"
     if skew_s > SKEW_MAX_S:
-        return Finding(
+        return DoctorFinding(
             check,
-            Level.WARNING,
+            Severity.WARNING,
             f"{detail}; its clock and this one differ by {skew_s:.0f} s",
             "synchronise both clocks (timedatectl set-ntp true)",
         )
     if int(tables) == 0:
         lacking = f"{detail}; database {database} has no tables"
-        return Finding(check, Level.WARNING, lacking, "dia migrate apply")
-    return Finding(check, Level.OK, detail)
+        return DoctorFinding(check, Severity.WARNING, lacking, "dia migrate apply")
+    return DoctorFinding(check, Severity.OK, detail)
 
 
-async def _redis(settings: Settings) -> Finding:
+async def _redis(settings: Settings) -> DoctorFinding:
     if not settings.redis_url:
         return _unset("redis", "DIA_REDIS_URL")
     shown = _without_login(settings.redis_url)
@@ -171,4 +171,4 @@ async def _redis(settings: Settings) -> Finding:
         return _away("redis", shown, "DIA_REDIS_URL", error)
     if not settings.cache_secret_file:
         shown += "; policies are not taken from it: DIA_CACHE_SECRET_FILE is not set"
-    return Finding("redis", Level.OK, shown)
+    return DoctorFinding("redis", Severity.OK, shown)

@@ -12,8 +12,8 @@ import typer
 
 from streams.cli.actor import actor_of
 from streams.cli.consent import consent
+from streams.cli.dead_letter_filters import filtered
 from streams.cli.invocation import invocation
-from streams.cli.letter_filters import filtered
 from streams.cli.replay_plan import plan as make_plan
 from streams.cli.replay_policies import policies
 
@@ -152,7 +152,7 @@ def status(
     Example: dia replay status
     """
     from streams.cli.kafka import broker_of
-    from streams.cli.replay_sheet import show_standings
+    from streams.cli.replay_report import show_standings
     from streams.core.errors import UsageError
     from streams.operate.replay.control import journals
 
@@ -210,7 +210,7 @@ def _run(
     yes: bool,
     resume: bool,
 ) -> None:
-    from streams.cli.replay_sheet import Eta, show_result
+    from streams.cli.replay_report import Eta, show_result
     from streams.core.process import process_memory
 
     _confirm(plan, yes=yes)
@@ -267,7 +267,7 @@ def _tell(
     rate: float | None = None,
 ) -> None:
     from streams.cli.kafka import broker_of
-    from streams.cli.replay_sheet import show_standings
+    from streams.cli.replay_report import show_standings
     from streams.core.clock import SystemClock
     from streams.operate.replay.control import find_plan, tell
 

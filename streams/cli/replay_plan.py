@@ -64,7 +64,7 @@ def plan(
     Example: dia replay plan --topic model.metrics --patch '[{"op": "move", "from": "/name",
     "path": "/metric"}]' --on-failure park --out fix.json
     """
-    from streams.cli.replay_sheet import show_draft
+    from streams.cli.replay_report import show_draft
     from streams.operate.replay import plan as plans
 
     invoked = invocation(ctx)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streams.cli.invocation import Invocation
-    from streams.cli.output import Progress
+    from streams.cli.output import ProgressCount
     from streams.core.types import Broker
     from streams.operate.replay.shed_return import Returned, ShedSpan
 
@@ -128,7 +128,7 @@ async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
 
 
 async def _bring_back(
-    run: Invocation, spans: Sequence[ShedSpan], rate: float | None, bar: Progress
+    run: Invocation, spans: Sequence[ShedSpan], rate: float | None, bar: ProgressCount
 ) -> list[Returned]:
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock

@@ -41,7 +41,7 @@ def worker(
     package = invocation.app_meant.partition(":")[0].partition(".")[0]
     configure(settings.log_format, settings.log_level, own=[package])
     if processes > 1:
-        from streams.cli.spare import command_of
+        from streams.cli.standby import command_of
         from streams.engine.runtime import processes as supervisor
 
         home = ["--home", str(settings.home_path())]

@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> None:
             options.processes,
             lambda number: [*single, "--slot", str(number)],
             settings.drain_timeout_s,
-            spare=("streams.cli.spare", BUILT_IN),
+            spare=("streams.cli.standby", BUILT_IN),
         )
         return
     agents, shards = app.chosen(options.agents), SINKS[options.sink]

@@ -1,7 +1,7 @@
 """`dia worker --processes N`: one parent that starts, watches and ends N worker processes.
 
 A worker that dies is started again in its slot, where its static membership and its state wait
-for it; a spare process (streams/cli/spare.py) takes its place at once. All of them are
+for it; a spare process (streams/cli/standby.py) takes its place at once. All of them are
 tethered: they die with the parent, however it dies.
 """
 

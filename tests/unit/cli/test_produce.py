@@ -136,11 +136,13 @@ def test_many_refused_lines_do_not_drown_the_terminal(broker, tmp_path, capsys):
 
 def test_stdin_is_a_file_too(broker, monkeypatch, tmp_path, capsys):
     """`producer | dia produce TOPIC --file -` is how other programs feed a topic."""
-    import streams.cli.line_desk
+    import streams.cli.line_validator
 
     file = tmp_path / "piped"
     file.write_text(event())
-    monkeypatch.setattr(streams.cli.line_desk, "FileIO", lambda name, **_: io.FileIO(str(file)))
+    monkeypatch.setattr(
+        streams.cli.line_validator, "FileIO", lambda name, **_: io.FileIO(str(file))
+    )
     assert main(["produce", TOPIC, "--file", "-", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sent"] == 1
 

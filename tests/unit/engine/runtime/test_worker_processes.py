@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import streams
-from streams.cli.spare import command_of
+from streams.cli.standby import command_of
 from streams.core.errors import WorkerStopped
 from streams.engine.app.loading import BUILT_IN
 from streams.engine.runtime.processes import Slot, Spare
@@ -21,7 +21,7 @@ _PARENT = """
 import sys
 from streams.engine.runtime import processes
 processes._SPARE_AFTER_S = 0.0 if sys.argv[2] == "spare" else 3600.0
-processes.run(2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0, spare=["streams.cli.spare", "agents.app:app"])
+processes.run(2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0, spare=["streams.cli.standby", "agents.app:app"])
 """
 _GOES_ON = """
 import os, signal, sys, time

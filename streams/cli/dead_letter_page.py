@@ -14,7 +14,7 @@ _FOUND_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class LetterPage:
+class DeadLetterPage:
     """A sheet as lines."""
 
     sheet: DeadLetterReport

@@ -54,7 +54,7 @@ ERRORS_SHOWN_MAX = 100
 """Lines refused one by one on stderr; the rest are counted by code."""
 
 
-class LineDesk:
+class LineValidator:
     """Checks lines, tells of the refused ones, and gives the rest their keys."""
 
     def __init__(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streams.cli.invocation import Invocation
-    from streams.cli.output import Printer, Progress
+    from streams.cli.output import Printer, ProgressCount
     from streams.core.topics.topic import Topic
     from streams.operate.replay.plan import ReplayPlan
     from streams.operate.replay.planner import Draft, PlanLine
@@ -94,7 +94,7 @@ def _moment(at_ms: int) -> str | None:
 class Eta:
     """Tells a progress bar how long the rest will take at the speed so far."""
 
-    def __init__(self, bar: Progress, total: int) -> None:
+    def __init__(self, bar: ProgressCount, total: int) -> None:
         self._bar = bar
         self._total = total
         self._done = 0

@@ -3,7 +3,7 @@
 Importing takes a worker 1.6 s of a free core, and three times that on a host whose other workers
 read what the dead one left. A spare has that behind it: it becomes the next worker at once.
 
-``python -m streams.cli.spare APP`` imports the app, MODULE:NAME, and reads one line, the arguments of
+``python -m streams.cli.standby APP`` imports the app, MODULE:NAME, and reads one line, the arguments of
 ``python -m`` as a JSON array, and goes on as that; the end of its input ends it.
 """
 
@@ -30,7 +30,7 @@ pydantic, which it imports late."""
 
 def command_of(app: str) -> list[str]:
     """The arguments of ``python -m`` that start one for ``app``, MODULE:NAME."""
-    return ["streams.cli.spare", app]
+    return ["streams.cli.standby", app]
 
 
 def main() -> None:
