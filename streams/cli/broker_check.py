@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.cli.finding import DoctorFinding, Severity
+from streams.cli.finding import DoctorFinding, FindingLevel
 from streams.connect.broker.opened import opened
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
@@ -28,7 +28,7 @@ async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorF
             async with opened(broker_of(settings).admin()) as admin:
                 planned = declared.against(await admin.describe_topics())
     except RefusedBySafety as error:
-        return [DoctorFinding("topics", Severity.FAILURE, str(error), "dia topics plan")]
+        return [DoctorFinding("topics", FindingLevel.FAILURE, str(error), "dia topics plan")]
     except (BrokerUnavailable, TimeoutError):
         return []
     if planned.to_do:
@@ -37,12 +37,12 @@ async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorF
         detail = f"not as declared: {', '.join(named[:_SHOWN_MAX])}{more}"
         return [
             DoctorFinding(
-                "topics", Severity.WARNING, detail, "dia topics plan, then dia topics apply"
+                "topics", FindingLevel.WARNING, detail, "dia topics plan, then dia topics apply"
             )
         ]
     told = [f"{c.topic} {c.setting} {c.now}, declared {c.wanted}" for c in planned.changes]
     detail = f"{len(planned.wanted)} topics are there"
-    return [DoctorFinding("topics", Severity.OK, "; ".join([detail, *told]))]
+    return [DoctorFinding("topics", FindingLevel.OK, "; ".join([detail, *told]))]
 
 
 async def examine_keys(settings: Settings, topology: Topology) -> list[DoctorFinding]:
@@ -68,7 +68,7 @@ async def examine_keys(settings: Settings, topology: Topology) -> list[DoctorFin
                             f"partitions {sorted(wrong)} belong into others: {ADVICE}"
                         )
                         found.append(
-                            DoctorFinding("keys", Severity.WARNING, detail, "dia audit --deep")
+                            DoctorFinding("keys", FindingLevel.WARNING, detail, "dia audit --deep")
                         )
     except (BrokerUnavailable, UnknownTopic, TimeoutError):
         return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from streams.cli.finding import DoctorFinding, Severity
+from streams.cli.finding import DoctorFinding, FindingLevel
 from streams.cli.invocation import invocation
 from streams.core.errors import DependencyUnreachable, DiaError
 from streams.core.settings import Settings
@@ -15,12 +15,15 @@ from streams.core.topics.topology import Topology
 from streams.engine.health.finding import Severity
 
 _LEVELS = {
-    Severity.WARNING: Severity.WARNING,
-    Severity.UNKNOWN: Severity.UNREACHABLE,
-    Severity.RED: Severity.FAILURE,
+    Severity.WARNING: FindingLevel.WARNING,
+    Severity.UNKNOWN: FindingLevel.UNREACHABLE,
+    Severity.RED: FindingLevel.FAILURE,
 }
 _UNKNOWN = DoctorFinding(
-    "pipeline", Severity.WARNING, "lag and owners are unknown: Kafka does not answer", "dia status"
+    "pipeline",
+    FindingLevel.WARNING,
+    "lag and owners are unknown: Kafka does not answer",
+    "dia status",
 )
 
 
@@ -38,7 +41,9 @@ def doctor(ctx: typer.Context) -> None:
 
     run = invocation(ctx)
     reached = asyncio.run(reach.examine(run.settings, run.topology))
-    kafka_away = any(one.check == "kafka" and one.level is Severity.UNREACHABLE for one in reached)
+    kafka_away = any(
+        one.check == "kafka" and one.level is FindingLevel.UNREACHABLE for one in reached
+    )
     findings = [
         *machine.examine(run.settings),
         *reached,
@@ -73,18 +78,18 @@ def _pipeline(settings: Settings, topology: Topology) -> list[DoctorFinding]:
     ]
     if not found:
         detail = f"{health.lag_records} records unread, every partition has an owner"
-        found.append(DoctorFinding("pipeline", Severity.OK, detail))
+        found.append(DoctorFinding("pipeline", FindingLevel.OK, detail))
     return found
 
 
 def conclude(findings: Sequence[DoctorFinding]) -> None:
     """Raise what the worst finding asks for; return when there is nothing to raise."""
-    unreachable = [found.check for found in findings if found.level is Severity.UNREACHABLE]
+    unreachable = [found.check for found in findings if found.level is FindingLevel.UNREACHABLE]
     if unreachable:
         raise DependencyUnreachable(
             f"{', '.join(unreachable)} not reachable. The next command stands beside each."
         )
-    failed = [found.check for found in findings if found.level is Severity.FAILURE]
+    failed = [found.check for found in findings if found.level is FindingLevel.FAILURE]
     if failed:
         raise DiaError(
             f"dia is not well here: {', '.join(failed)}. The next command stands beside each."

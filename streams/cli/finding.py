@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Severity(Enum):
+class FindingLevel(Enum):
     """How bad; the exit code of the doctor is that of the worst."""
 
     OK = "ok"
@@ -20,6 +20,6 @@ class DoctorFinding:
     """``mend`` is the next command, empty where nothing is to be done."""
 
     check: str
-    level: Severity
+    level: FindingLevel
     detail: str
     mend: str = ""

@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from streams.cli.finding import DoctorFinding, Severity
+from streams.cli.finding import DoctorFinding, FindingLevel
 from streams.core import kernels
 from streams.core.settings import Settings
 
@@ -45,16 +45,18 @@ def examine(settings: Settings) -> list[DoctorFinding]:
 def _python() -> DoctorFinding:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < PYTHON_MIN:
-        return DoctorFinding("python", Severity.FAILURE, version, "install Python 3.11 or newer")
-    return DoctorFinding("python", Severity.OK, f"{version}, {sys.executable}")
+        return DoctorFinding(
+            "python", FindingLevel.FAILURE, version, "install Python 3.11 or newer"
+        )
+    return DoctorFinding("python", FindingLevel.OK, f"{version}, {sys.executable}")
 
 
 def _kernels(settings: Settings) -> DoctorFinding:
     why = kernels.load(settings.kernels)
     if not why:
-        return DoctorFinding("kernels", Severity.OK, "compiled kernels read and fold")
+        return DoctorFinding("kernels", FindingLevel.OK, "compiled kernels read and fold")
     detail = f"numpy alone reads and folds, at about twice the cost: {why}"
-    level = Severity.OK if settings.kernels == "off" else Severity.WARNING
+    level = FindingLevel.OK if settings.kernels == "off" else FindingLevel.WARNING
     return DoctorFinding("kernels", level, detail, "make setup, or pip install 'dia-streams[compiled]'")
 
 
@@ -64,11 +66,11 @@ def _package_names() -> DoctorFinding:
         named = ", ".join(f"{package} of {distribution}" for distribution, package in owners)
         return DoctorFinding(
             "package names",
-            Severity.FAILURE,
+            FindingLevel.FAILURE,
             f"taken by other packages: {named}",
             "use an environment of its own: make setup",
         )
-    return DoctorFinding("package names", Severity.OK, ", ".join(PACKAGES) + " are ours")
+    return DoctorFinding("package names", FindingLevel.OK, ", ".join(PACKAGES) + " are ours")
 
 
 def _local_extra() -> DoctorFinding:
@@ -78,8 +80,8 @@ def _local_extra() -> DoctorFinding:
     try:
         locate()
     except DependencyUnreachable as error:
-        return DoctorFinding("local stack", Severity.WARNING, str(error), "make setup")
-    return DoctorFinding("local stack", Severity.OK, ", ".join(REQUIRED) + " installed")
+        return DoctorFinding("local stack", FindingLevel.WARNING, str(error), "make setup")
+    return DoctorFinding("local stack", FindingLevel.OK, ", ".join(REQUIRED) + " installed")
 
 
 def _disk(home: Path) -> DoctorFinding:
@@ -90,9 +92,9 @@ def _disk(home: Path) -> DoctorFinding:
     detail = f"{left / (1 << 30):.1f} GiB free for {home}"
     if left < FREE_MIN_BYTES:
         return DoctorFinding(
-            "disk", Severity.FAILURE, detail, "free some space, or name another --home"
+            "disk", FindingLevel.FAILURE, detail, "free some space, or name another --home"
         )
-    return DoctorFinding("disk", Severity.OK, detail)
+    return DoctorFinding("disk", FindingLevel.OK, detail)
 
 
 def _health_port(settings: Settings) -> DoctorFinding:
@@ -100,12 +102,12 @@ def _health_port(settings: Settings) -> DoctorFinding:
 
     port = settings.http_port
     if port == 0:
-        return DoctorFinding("health port", Severity.OK, "each worker takes a free one")
+        return DoctorFinding("health port", FindingLevel.OK, "each worker takes a free one")
     if is_free(port):
-        return DoctorFinding("health port", Severity.OK, f"{port} is free")
+        return DoctorFinding("health port", FindingLevel.OK, f"{port} is free")
     return DoctorFinding(
         "health port",
-        Severity.WARNING,
+        FindingLevel.WARNING,
         f"{port} is in use, by a running worker or by another program",
         "dia status; or set DIA_HTTP_PORT to a free port, or to 0 to take any",
     )

@@ -271,7 +271,7 @@ def _bar(description: str, total: float | None, unit: str) -> Iterator[ProgressC
         rich_progress.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with rich_progress.ProgressCount(*columns, console=console, transient=True) as shown:
+    with rich_progress.Progress(*columns, console=console, transient=True) as shown:
         yield _RichBar(shown, shown.add_task(description, total=total))
 
 

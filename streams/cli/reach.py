@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.cli.finding import DoctorFinding, Severity
+from streams.cli.finding import DoctorFinding, FindingLevel
 from streams.connect.broker.kafka.security import KafkaSecurity
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
@@ -58,19 +58,21 @@ async def _shard_map(settings: Settings) -> DoctorFinding:
     from streams.core.errors import ShardMapChanged
 
     if not settings.shards():
-        return DoctorFinding("shard map", Severity.OK, "no shard is known")
+        return DoctorFinding("shard map", FindingLevel.OK, "no shard is known")
     try:
         await refuse_other_map(settings)
     except ShardMapChanged as error:
         mend = "set DIA_CLICKHOUSE_SHARDS and DIA_SHARDING to what they were"
-        return DoctorFinding("shard map", Severity.FAILURE, str(error), mend)
+        return DoctorFinding("shard map", FindingLevel.FAILURE, str(error), mend)
     identity = sharding.declared(settings).identity
-    return DoctorFinding("shard map", Severity.OK, f"{identity.description} [{identity.digest}]")
+    return DoctorFinding(
+        "shard map", FindingLevel.OK, f"{identity.description} [{identity.digest}]"
+    )
 
 
 def _unset(check: str, variable: str) -> DoctorFinding:
     mend = START_HINT.format(variable=variable)
-    return DoctorFinding(check, Severity.WARNING, f"{variable} is not set", mend)
+    return DoctorFinding(check, FindingLevel.WARNING, f"{variable} is not set", mend)
 
 
 def _away(check: str, address: str, variable: str, error: Exception) -> DoctorFinding:
@@ -79,7 +81,9 @@ def _away(check: str, address: str, variable: str, error: Exception) -> DoctorFi
 
 
 def _unusable(check: str, detail: str, variable: str) -> DoctorFinding:
-    return DoctorFinding(check, Severity.UNREACHABLE, detail, START_HINT.format(variable=variable))
+    return DoctorFinding(
+        check, FindingLevel.UNREACHABLE, detail, START_HINT.format(variable=variable)
+    )
 
 
 def _without_login(url: str) -> str:
@@ -110,8 +114,8 @@ async def _kafka(settings: Settings, topology: Topology) -> DoctorFinding:
     detail = f"{address}, {brokers} broker{'s' if brokers != 1 else ''}"
     if absent:
         lacking = f"{detail}; topics not there: {', '.join(absent)}"
-        return DoctorFinding("kafka", Severity.WARNING, lacking, "dia topics apply")
-    return DoctorFinding("kafka", Severity.OK, f"{detail}, every source topic there")
+        return DoctorFinding("kafka", FindingLevel.WARNING, lacking, "dia topics apply")
+    return DoctorFinding("kafka", FindingLevel.OK, f"{detail}, every source topic there")
 
 
 async def _clickhouse(check: str, url: str, settings: Settings) -> DoctorFinding:
@@ -145,14 +149,14 @@ def _judge_clickhouse(check: str, shown: str, text: str, database: str) -> Docto
     if skew_s > SKEW_MAX_S:
         return DoctorFinding(
             check,
-            Severity.WARNING,
+            FindingLevel.WARNING,
             f"{detail}; its clock and this one differ by {skew_s:.0f} s",
             "synchronise both clocks (timedatectl set-ntp true)",
         )
     if int(tables) == 0:
         lacking = f"{detail}; database {database} has no tables"
-        return DoctorFinding(check, Severity.WARNING, lacking, "dia migrate apply")
-    return DoctorFinding(check, Severity.OK, detail)
+        return DoctorFinding(check, FindingLevel.WARNING, lacking, "dia migrate apply")
+    return DoctorFinding(check, FindingLevel.OK, detail)
 
 
 async def _redis(settings: Settings) -> DoctorFinding:
@@ -171,4 +175,4 @@ async def _redis(settings: Settings) -> DoctorFinding:
         return _away("redis", shown, "DIA_REDIS_URL", error)
     if not settings.cache_secret_file:
         shown += "; policies are not taken from it: DIA_CACHE_SECRET_FILE is not set"
-    return DoctorFinding("redis", Severity.OK, shown)
+    return DoctorFinding("redis", FindingLevel.OK, shown)

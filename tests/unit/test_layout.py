@@ -272,7 +272,7 @@ KNOW_MINUTE_WINDOWS = {
     "engine_tables": "builds it",
     "shed_consequences": "says what m1 will lack",
     "audit": "recounts m1",
-    "reading": "reads m1",
+    "snapshot_reader": "reads m1",
 }
 """Modules that know the one table which hands rows to shards of its own accord, and why."""
 _MINUTES = r"minute_windows import|MINUTE_WINDOWS|MinuteWindows"

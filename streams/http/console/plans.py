@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from starlette.requests import PlanRequest
+from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.connect.access.refusals import Forbidden, UnknownResource
@@ -34,8 +34,7 @@ from streams.operate.dlq.filters import Filters
 from streams.operate.replay.control import Word, tell
 from streams.operate.replay.partition_run import RunContext
 from streams.operate.replay.plan import HOPS_MAX, OnFailure, ReplayPlan, Terms
-from streams.operate.replay.planner import Draft, PlanLine, make_plan
-from streams.operate.replay.planner import PlanRequest as PlanRequest
+from streams.operate.replay.planner import Draft, PlanLine, PlanRequest, make_plan
 from streams.operate.replay.run import submit
 from streams.operate.replay.status import PlanStatus
 
@@ -104,7 +103,7 @@ class PlanHandler:
             total_max=DRAFTS_MAX, owner_max=OWNER_DRAFTS_MAX
         )
 
-    async def make(self, request: PlanRequest) -> Response:
+    async def make(self, request: Request) -> Response:
         """POST: what a replay would do. Nothing is changed."""
         holder = self._gate.holder(request, Role.OPERATE)
         asked = await parameters.body(request, _Asked)
@@ -121,7 +120,7 @@ class PlanHandler:
             self._keep(holder, draft.plan, until_ms)
         return reply.json(request, _told(draft, until_ms), 201)
 
-    async def submit(self, request: PlanRequest) -> Response:
+    async def submit(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.OPERATE)
         plan = self._draft(holder, request.path_params["plan"])
         subject = {"plan": plan.id, "topic": plan.source, "letters": plan.letters}
@@ -153,7 +152,7 @@ class PlanHandler:
                 return await self.progress(holder, plan)
             await self._clock.sleep(ENTERED_POLL_S)
 
-    async def listed(self, request: PlanRequest) -> Response:
+    async def listed(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
         known = await self._known(holder, LISTED_FRESH_S)
         found = [_progress(source, plan) for source, plan in known.values()]
@@ -161,7 +160,7 @@ class PlanHandler:
             request, {"plans": sorted(found, key=lambda one: (-one["began_ms"], one["plan"]))}
         )
 
-    async def show(self, request: PlanRequest) -> Response:
+    async def show(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
         return reply.json(request, await self.progress(holder, request.path_params["plan"]))
 
@@ -172,12 +171,12 @@ class PlanHandler:
     def teller(self, word: Word) -> Endpoint:
         """POST pause, resume, cancel."""
 
-        async def told(request: PlanRequest) -> Response:
+        async def told(request: Request) -> Response:
             return await self._tell(request, word)
 
         return told
 
-    async def _tell(self, request: PlanRequest, word: Word) -> Response:
+    async def _tell(self, request: Request, word: Word) -> Response:
         holder = self._gate.holder(request, Role.OPERATE)
         asked = await parameters.body(request, _Why)
         plan = request.path_params["plan"]

@@ -17,7 +17,7 @@ from streams.core.settings import Settings
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.operate.audit.minute_recount import WindowKey
 from streams.operate.audit.snapshot import LedgerRow, ShedRange, StaleRollUp
-from streams.operate.audit.window_rows import Place, ShownRow, aggregate_columns
+from streams.operate.audit.window_rows import AppWindowKey, ShownRow, aggregate_columns
 from streams.operate.audit.windows import StoredWindow
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
@@ -185,13 +185,13 @@ class Shards:
 
     async def app_windows(
         self, declared: AggregatedWindows, part: int, from_ms: int, to_ms: int
-    ) -> dict[Place, list[ShownRow]]:
+    ) -> dict[AppWindowKey, list[ShownRow]]:
         """The rows of an app's windows of one partition that begin in [from_ms, to_ms)."""
         names = aggregate_columns(declared)
         columns = ", ".join(f"`{name}`" for name in (*declared.by, *names))
         sql = _APP_WINDOWS.format(columns=columns, table=declared.name)
         parameters = {"part": part, "from": from_ms, "to": min(to_ms, _LAST_MS)}
-        found: defaultdict[Place, list[ShownRow]] = defaultdict(list)
+        found: defaultdict[AppWindowKey, list[ShownRow]] = defaultdict(list)
         for shard, rows in enumerate(await self._all(sql, parameters)):
             for *values, start_ms, end_ms, closed, epoch in rows:
                 place = tuple(values[: len(declared.by)]), int(start_ms), int(epoch)

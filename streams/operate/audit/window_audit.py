@@ -27,7 +27,7 @@ from streams.operate.audit.snapshot_reader import SnapshotReader
 from streams.operate.audit.window_recount import HELD_MAX, WindowRecount, recount_windows
 from streams.operate.audit.window_rows import (
     IN_DLQ,
-    Place,
+    AppWindowKey,
     RowComparison,
     ShownRow,
     aggregate_columns,
@@ -100,12 +100,12 @@ def put_back(
     declared: AggregatedWindows,
     refused: RefusedRows,
     part: int,
-    shown: dict[Place, list[ShownRow]],
+    shown: dict[AppWindowKey, list[ShownRow]],
 ) -> None:
     """Show rows that ClickHouse refused in ``shown``, where it has no row of their window."""
     names = aggregate_columns(declared)
     needed = {*declared.by, START, END, PART, CLOSED, EPOCH, VERSION, *names}
-    newest: dict[Place, tuple[int, ShownRow]] = {}
+    newest: dict[AppWindowKey, tuple[int, ShownRow]] = {}
     for row in refused.rows(declared.table):
         if not needed <= row.keys():
             continue  # of a declaration that lacked a column: it cannot be compared

@@ -11,8 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from streams.engine.aggregates.sums import Count
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.operate.audit.aggregates import Members, expected_of, is_known
-from streams.operate.audit.finding import AuditFinding, span
-from streams.operate.audit.finding import FindingPlace as FindingPlace
+from streams.operate.audit.finding import AuditFinding, FindingPlace, span
 from streams.operate.audit.window_recount import (
     SLACK_MS,
     CountedRecords,
@@ -20,7 +19,7 @@ from streams.operate.audit.window_recount import (
     WindowRecount,
 )
 
-FindingPlace: TypeAlias = tuple[tuple[Any, ...], int, int]
+AppWindowKey: TypeAlias = tuple[tuple[Any, ...], int, int]
 """key, start in milliseconds, epoch"""
 _NEVER_BEGUN: Final = 1 << 62
 IN_DLQ: Final = -1
@@ -68,7 +67,7 @@ def aggregate_columns(declared: AggregatedWindows) -> list[str]:
 def compare_rows(
     declared: AggregatedWindows,
     recount: WindowRecount,
-    shown: Mapping[FindingPlace, Sequence[ShownRow]],
+    shown: Mapping[AppWindowKey, Sequence[ShownRow]],
     bounds_ms: range,
     *,
     moved: bool,
@@ -89,7 +88,7 @@ def compare_rows(
     return RowComparison(found, comparing.judged, comparing.open, comparing.doubtful)
 
 
-def _first_shown(shown: Iterable[FindingPlace]) -> dict[int, int]:
+def _first_shown(shown: Iterable[AppWindowKey]) -> dict[int, int]:
     """Of each epoch the start of the earliest window that has a row."""
     found: dict[int, int] = {}
     for _, start_ms, epoch in shown:
@@ -110,7 +109,7 @@ class _Comparing:
     doubtful: int = 0
 
     def one(
-        self, place: FindingPlace, wanted: ExpectedWindow | None, rows: Sequence[ShownRow]
+        self, place: AppWindowKey, wanted: ExpectedWindow | None, rows: Sequence[ShownRow]
     ) -> None:
         if wanted is not None and wanted.doubtful:
             self.doubtful += 1
@@ -129,7 +128,7 @@ class _Comparing:
             self.judged += 1
             self.findings.append(self._finding(place, wanted, rows, *wrong))
 
-    def _before_the_first(self, place: FindingPlace) -> bool:
+    def _before_the_first(self, place: AppWindowKey) -> bool:
         """Whether no row of the epoch shows a window that begins so early."""
         _, start_ms, epoch = place
         first_ms = self.first_shown_ms.get(epoch)
@@ -209,7 +208,7 @@ class _Comparing:
 
     def _finding(
         self,
-        place: FindingPlace,
+        place: AppWindowKey,
         wanted: ExpectedWindow | None,
         rows: Sequence[ShownRow],
         check: str,
@@ -263,7 +262,7 @@ _Doubt: TypeAlias = tuple[int, int]
 
 def _expected(
     declared: AggregatedWindows, recount: WindowRecount
-) -> tuple[dict[FindingPlace, ExpectedWindow], dict[tuple[Any, int], list[_Doubt]]]:
+) -> tuple[dict[AppWindowKey, ExpectedWindow], dict[tuple[Any, int], list[_Doubt]]]:
     """The windows by their place, and by key and epoch the doubts about sessions. Windows that were declared
     later than others of their topic hold no record of before."""
     counted = recount.counted
@@ -273,7 +272,7 @@ def _expected(
     for row, (epoch, *names) in enumerate(zip(counted.epochs, *columns, strict=True)):
         if epoch != last or counted.offsets[row] >= begun:
             by_key[tuple(names), epoch].append(row)
-    found: dict[FindingPlace, ExpectedWindow] = {}
+    found: dict[AppWindowKey, ExpectedWindow] = {}
     doubts: dict[tuple[Any, int], list[_Doubt]] = {}
     for (key, epoch), rows in by_key.items():
         if declared.gap_ms:
@@ -397,7 +396,7 @@ class _Sessions:
 
 def _touches(
     declared: AggregatedWindows,
-    place: FindingPlace,
+    place: AppWindowKey,
     rows: Sequence[ShownRow],
     doubts: Mapping[tuple[Any, int], Sequence[_Doubt]],
 ) -> bool:

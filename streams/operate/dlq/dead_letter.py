@@ -186,7 +186,7 @@ def letters(batch: RecordBatch, topology: Topology) -> list[DeadLetterRecord]:
         own = [index for index, one in enumerate(dialects) if one is dialect]
         for index, letter in zip(own, _written(batch, own, fields, dialect, topology), strict=True):
             found[index] = letter
-    return cast("list[Letter]", found)
+    return cast("list[DeadLetterRecord]", found)
 
 
 def _written(

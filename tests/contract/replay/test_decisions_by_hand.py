@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streams.operate.replay import disposition_publisher
 from streams.operate.replay.control import dispose
 from streams.operate.replay.dispositions import ReplayDisposition
 
@@ -65,7 +66,7 @@ async def test_what_clickhouse_could_not_take_is_shown_by_the_next_owner(lot, mo
     await lot.bury(b"{", b"[")
     for shard in lot.shards.faults:
         shard.down = True
-    monkeypatch.setattr(showing, "_PAUSES_S", ())
+    monkeypatch.setattr(disposition_publisher, "_PAUSES_S", ())
     done = await _dispose(lot, ReplayDisposition.PARKED)
     assert (done.disposed, done.shown) == (2, False)
     assert lot.shown() == {}

@@ -14,7 +14,7 @@ import pytest
 
 from agents.app import app
 from streams.cli import broker_check, doctor, kafka, machine, main, reach
-from streams.cli.finding import DoctorFinding, Severity
+from streams.cli.finding import DoctorFinding, FindingLevel
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.errors import DependencyUnreachable, DiaError
@@ -101,7 +101,7 @@ def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
         await producer.close()
 
     async def reached(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-        return [DoctorFinding("kafka", Severity.OK, "broker:9092")]
+        return [DoctorFinding("kafka", FindingLevel.OK, "broker:9092")]
 
     asyncio.run(fill())
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
@@ -125,7 +125,7 @@ async def test_topics_that_differ_are_named_and_larger_ones_are_well(monkeypatch
     [found] = await broker_check.examine_topics(
         Settings(kafka_bootstrap="broker:9092"), app.topology
     )
-    assert found.level is Severity.WARNING
+    assert found.level is FindingLevel.WARNING
     assert "model.metrics.dlq" in found.detail
     assert "dia topics apply" in found.mend
     await apply(
@@ -134,7 +134,7 @@ async def test_topics_that_differ_are_named_and_larger_ones_are_well(monkeypatch
     [found] = await broker_check.examine_topics(
         Settings(kafka_bootstrap="broker:9092"), app.topology
     )
-    assert (found.level, found.mend) == (Severity.OK, "")
+    assert (found.level, found.mend) == (FindingLevel.OK, "")
     assert "model.metrics partitions 6, declared 4" in found.detail
 
 
@@ -146,7 +146,7 @@ def test_a_shard_that_answers_is_shown_without_its_login():
     """A report is pasted into issues: no password in it."""
     with _http_server(_clickhouse_answer()) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
-    assert found.level is Severity.OK
+    assert found.level is FindingLevel.OK
     assert "26.9.1" in found.detail
     assert "secret" not in found.detail
 
@@ -155,14 +155,14 @@ def test_a_shard_without_tables_needs_migrations():
     """Reachable is not ready: rows would be refused."""
     with _http_server(_clickhouse_answer(tables=0)) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
-    assert (found.level, found.mend) == (Severity.WARNING, "dia migrate apply")
+    assert (found.level, found.mend) == (FindingLevel.WARNING, "dia migrate apply")
 
 
 def test_clocks_that_differ_are_named():
     """A clock ahead makes good events look like they come from the future."""
     with _http_server(_clickhouse_answer(ahead_s=90)) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
-    assert found.level is Severity.WARNING
+    assert found.level is FindingLevel.WARNING
     assert "differ by" in found.detail
 
 
@@ -170,15 +170,15 @@ def test_a_shard_that_refuses_the_login_is_unreachable_and_says_why():
     """The server's own sentence is the quickest way to the cause."""
     with _http_server("Code: 516. Authentication failed", status=403) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
-    assert found.level is Severity.UNREACHABLE
+    assert found.level is FindingLevel.UNREACHABLE
     assert "Authentication failed" in found.detail
 
 
 def test_a_nonsense_address_is_a_finding_not_a_traceback():
     """Addresses are typed by people."""
     found = _ask(clickhouse_shards="http://host:port", redis_url="redis://h:x/0")
-    assert found["clickhouse 0.0"].level is Severity.UNREACHABLE
-    assert found["redis"].level is Severity.UNREACHABLE
+    assert found["clickhouse 0.0"].level is FindingLevel.UNREACHABLE
+    assert found["redis"].level is FindingLevel.UNREACHABLE
 
 
 def test_a_taken_health_port_is_a_warning():
@@ -188,7 +188,7 @@ def test_a_taken_health_port_is_a_warning():
         taken.listen()
         port = taken.getsockname()[1]
         found = {f.check: f for f in machine.examine(Settings(http_port=port))}
-        assert found["health port"].level is Severity.WARNING
+        assert found["health port"].level is FindingLevel.WARNING
         assert "DIA_HTTP_PORT" in found["health port"].mend
 
 
@@ -196,23 +196,23 @@ def test_a_full_disk_is_a_failure(monkeypatch):
     """A broker that meets a full disk dies; the doctor sees it first."""
     monkeypatch.setattr("streams.dev.local.disk.free_bytes", lambda folder: 1 << 20)
     found = {f.check: f for f in machine.examine(Settings())}
-    assert found["disk"].level is Severity.FAILURE
+    assert found["disk"].level is FindingLevel.FAILURE
 
 
 def test_foreign_owners_of_our_names_are_a_failure(monkeypatch):
     """PyTables is called `tables` too."""
     monkeypatch.setattr(machine, "foreign_owners", lambda: {("tables", "tables")})
     found = {f.check: f for f in machine.examine(Settings())}
-    assert found["package names"].level is Severity.FAILURE
+    assert found["package names"].level is FindingLevel.FAILURE
     assert "tables of tables" in found["package names"].detail
 
 
 def test_the_worst_finding_decides():
     """Unreachable beats failure beats warning."""
-    levels = {level: DoctorFinding(level.value, level, "") for level in Severity}
-    doctor.conclude([levels[Severity.OK], levels[Severity.WARNING]])
+    levels = {level: DoctorFinding(level.value, level, "") for level in FindingLevel}
+    doctor.conclude([levels[FindingLevel.OK], levels[FindingLevel.WARNING]])
     with pytest.raises(DiaError) as failed:
-        doctor.conclude([levels[Severity.WARNING], levels[Severity.FAILURE]])
+        doctor.conclude([levels[FindingLevel.WARNING], levels[FindingLevel.FAILURE]])
     assert failed.value.exit_code == 1
     with pytest.raises(DependencyUnreachable):
         doctor.conclude(list(levels.values()))
