@@ -14,7 +14,7 @@ from streams.operate.audit.reference_decoder import Rules
 from streams.operate.audit.snapshot import DeadLetterCounts, LedgerRow, PartitionSnapshot
 from streams.operate.audit.window_recount import WindowRecount, recount_windows
 from streams.operate.audit.window_rows import (
-    Place,
+    AppWindowKey,
     RowComparison,
     ShownRow,
     aggregate_columns,
@@ -138,7 +138,7 @@ def _letters(run: SimulatedRun, agent: WindowAgent, tp: TopicPartition) -> dict[
 
 
 def _compare(run: SimulatedRun, declared, counted: WindowRecount, *, moved: bool) -> RowComparison:
-    shown: defaultdict[Place, list[ShownRow]] = defaultdict(list)
+    shown: defaultdict[AppWindowKey, list[ShownRow]] = defaultdict(list)
     for row in run.rows(declared.name):
         if row["part"] == counted.partition:
             place = tuple(row[name] for name in declared.by), row["w"], row["epoch"]

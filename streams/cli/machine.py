@@ -57,7 +57,9 @@ def _kernels(settings: Settings) -> DoctorFinding:
         return DoctorFinding("kernels", FindingLevel.OK, "compiled kernels read and fold")
     detail = f"numpy alone reads and folds, at about twice the cost: {why}"
     level = FindingLevel.OK if settings.kernels == "off" else FindingLevel.WARNING
-    return DoctorFinding("kernels", level, detail, "make setup, or pip install 'dia-streams[compiled]'")
+    return DoctorFinding(
+        "kernels", level, detail, "make setup, or pip install 'dia-streams[compiled]'"
+    )
 
 
 def _package_names() -> DoctorFinding:
