@@ -35,9 +35,9 @@ _WRITE_BUFFER_BYTES = 32 << 20
 _BLOCK_CACHE_BYTES = 8 << 20
 """Entries are large and read once, at restore: a cache would only hold memory."""
 _UNFLUSHED = ("rocksdb.num-entries-active-mem-table", "rocksdb.num-entries-imm-mem-tables")
-"""Entries in the buffer that is written and in those that are being flushed. A buffer counts until the
-flush of all its entries is recorded on disk. In this order, a flush that ends between the two questions
-makes the answer too high at most."""
+"""Entries in the buffer that is written and in those that are being flushed, until RocksDB has recorded
+the flush on disk. Asked in this order, a buffer that goes from the first to the second in between counts
+twice: the sum may be too high, and never too low."""
 _FLUSHING = "rocksdb.num-immutable-mem-table"
 
 log = structlog.get_logger(__name__)
