@@ -322,6 +322,24 @@ async def test_rows_in_a_hurry_take_those_along_that_wait(desk, inserts):
     assert [name for name, _ in desk.answers] == ["waits", "in a hurry", "another table"]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_workers_share_the_inserts_of_a_backlog(workers):
+    """Each gets its part of the rows, and fills inserts as large as one worker alone would: a second
+    worker must not double what the shards pay."""
+    desks = [Desk() for _ in range(workers)]
+    running = [asyncio.ensure_future(desk.delivery.run()) for desk in desks]
+    for _ in range(20):
+        for desk in desks:
+            desk.submit("a", 0, range(10 // workers), wait_s=2.0)
+            await desk.advance(1.0)
+    inserts = "dia_sink_insert_seconds_count"
+    counts = [desk.metrics.registry.get_sample_value(inserts, {"shard": "0"}) for desk in desks]
+    assert sum(counts) == 20
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
 async def test_rows_of_an_owner_that_has_caught_up_go_at_once(desk, inserts):
     """It may have none that would take them along: its last commits may be of other shards."""
     for shard in (0, 1):
