@@ -9,6 +9,7 @@ from unittest.mock import patch
 import msgspec
 import pytest
 
+from streams.core.errors import UsageError
 from streams.dev.simulation import any_app
 from streams.dev.simulation.any_app import check_app
 from streams.dev.simulation.difference import Difference
@@ -104,6 +105,40 @@ def test_a_deep_audit_finds_nothing_after_faults(monkeypatch):
 
 
 _result = any_app._result
+
+
+def _sent_on(on_window_close=None) -> App:
+    """Windows without an event time, of what an agent sends."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
+    large = app.topic("large", value_type=Order, key_field="account")
+
+    @app.agent(orders, sink=[large])
+    async def pass_on(stream):
+        async for order in stream:
+            yield order
+
+    clicks = app.topic("clicks", value_type=Click, key_field="account")
+    fold = {"n": Count()}
+    app.windows("clicked", of=clicks, by=("account",), size=5, fold=fold)
+    app.windows(
+        "sent", of=large, by=("account",), size=5, fold=fold, on_window_close=on_window_close
+    )
+    return app
+
+
+def test_windows_by_the_time_of_an_agents_sends_are_not_compared():
+    """An agent sends later under faults, so that its records come into other windows: no fault of the app, and the
+    command called them lost."""
+    quiet()
+    assert [check_app(_sent_on(), seed) for seed in range(3)] == [frozenset({"sent"})] * 3
+
+
+def test_what_such_windows_send_when_they_close_is_no_result():
+    """It may reach any part of the result."""
+    quiet()
+    with pytest.raises(UsageError, match="Give large a time_field"):
+        check_app(_sent_on(on_window_close=lambda window: None), 0)
 
 
 def _closed_again(self: WindowPartition) -> None:

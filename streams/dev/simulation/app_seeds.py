@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from typing import NamedTuple
 
 from streams.core.errors import UsageError
 from streams.dev.simulation.any_app import check_app
@@ -13,26 +14,30 @@ from streams.dev.simulation.seeds import quiet
 from streams.engine.app.loading import load_app
 
 
-def failures(app_name: str, seeds: Sequence[int], jobs: int) -> Iterator[tuple[int, str]]:
-    """Seed and reason of each history that went wrong. Raises `UsageError` for an app that cannot be
-    simulated."""
+class SeedOutcome(NamedTuple):
+    """``why`` the history went wrong; "" where it did not. ``left_out``: names of windows whose rows could not be
+    compared."""
+
+    seed: int
+    why: str
+    left_out: frozenset[str]
+
+
+def outcomes(app_name: str, seeds: Sequence[int], jobs: int) -> Iterator[SeedOutcome]:
+    """What came of each history. Raises `UsageError` for an app that cannot be simulated."""
     if jobs == 1 or len(seeds) == 1:
         quiet()
-        for seed in seeds:
-            if why := _try(app_name, seed):
-                yield seed, why
+        yield from (_try(app_name, seed) for seed in seeds)
         return
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=quiet) as pool:
-        tried = pool.map(partial(_try, app_name), seeds)
-        yield from ((seed, why) for seed, why in zip(seeds, tried, strict=True) if why)
+        yield from pool.map(partial(_try, app_name), seeds)
 
 
-def _try(app_name: str, seed: int) -> str:
+def _try(app_name: str, seed: int) -> SeedOutcome:
     app = load_app(app_name)
     try:
-        check_app(app, seed)
+        return SeedOutcome(seed, "", check_app(app, seed))
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
-        return f"{type(error).__name__}: {error}"[:2000]
-    return ""
+        return SeedOutcome(seed, f"{type(error).__name__}: {error}"[:2000], frozenset())

@@ -69,10 +69,19 @@ class MemoryBroker:
         self._cluster.topics[tp.topic].logs[tp.partition] = Log(tp)
 
     def append(
-        self, tp: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
+        self,
+        tp: TopicPartition,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        append_ms: int | None = None,
     ) -> None:
-        """A record comes to lie in a log, whatever fails at that moment."""
-        self.log(tp).append(self._cluster.entry(tp, key, value, headers, None))
+        """A record comes to lie in a log, whatever fails at that moment; at ``append_ms``, by default
+        the broker's time."""
+        entry = self._cluster.entry(tp, key, value, headers, None)
+        if append_ms is not None:
+            entry.timestamp_ms = append_ms
+        self.log(tp).append(entry)
 
     def partitions(self) -> list[TopicPartition]:
         """Every partition of every topic, in order."""
