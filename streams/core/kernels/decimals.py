@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.kernels.compiled import inlined
-from streams.core.kernels.machine import as_double, high64, leading_zeros
+from streams.core.kernels.machine import as_double, byte_at, high64, leading_zeros
 
 _U = np.uint64
 _FIRST_POWER: Final = -342
@@ -86,23 +86,23 @@ def nearest_double(digits: np.uint64, power: int) -> tuple[float, bool]:
 def read_double(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, float]:
     """The JSON number at ``at``, and where it ends; -1 where it is not read. At least one byte
     follows ``stop`` in the buffer."""
-    negative = buffer[at] == _MINUS
+    negative = byte_at(buffer, at) == _MINUS
     if negative:
         at += 1
     digits, count, power, first = _ZERO, 0, 0, at
-    while at < stop and _DIGIT_0 <= buffer[at] <= _DIGIT_9:
-        digits = digits * _TEN + _U(buffer[at] - _DIGIT_0)
+    while at < stop and _DIGIT_0 <= byte_at(buffer, at) <= _DIGIT_9:
+        digits = digits * _TEN + _U(byte_at(buffer, at) - _DIGIT_0)
         at += 1
     count = at - first
-    if count == 0 or count > _DIGITS_MAX or (count > 1 and buffer[first] == _DIGIT_0):
+    if count == 0 or count > _DIGITS_MAX or (count > 1 and byte_at(buffer, first) == _DIGIT_0):
         return -1, 0.0
     if digits == _ZERO:
         count = 0
-    if at < stop and buffer[at] == _POINT:
+    if at < stop and byte_at(buffer, at) == _POINT:
         at += 1
         first = at
-        while at < stop and _DIGIT_0 <= buffer[at] <= _DIGIT_9:
-            digits = digits * _TEN + _U(buffer[at] - _DIGIT_0)
+        while at < stop and _DIGIT_0 <= byte_at(buffer, at) <= _DIGIT_9:
+            digits = digits * _TEN + _U(byte_at(buffer, at) - _DIGIT_0)
             if digits != _ZERO:
                 count += 1
                 if count > _DIGITS_MAX:
@@ -111,16 +111,18 @@ def read_double(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, flo
         if at == first:
             return -1, 0.0
         power = first - at
-    if at < stop and (buffer[at] == _LETTER_E_SMALL or buffer[at] == _LETTER_E):
+    if at < stop and (byte_at(buffer, at) == _LETTER_E_SMALL or byte_at(buffer, at) == _LETTER_E):
         at += 1
-        down = at < stop and buffer[at] == _MINUS
-        if down or (at < stop and buffer[at] == _PLUS):
+        down = at < stop and byte_at(buffer, at) == _MINUS
+        if down or (at < stop and byte_at(buffer, at) == _PLUS):
             at += 1
         written, first = 0, at
         while (
-            at < stop and at - first < _EXPONENT_DIGITS_MAX and _DIGIT_0 <= buffer[at] <= _DIGIT_9
+            at < stop
+            and at - first < _EXPONENT_DIGITS_MAX
+            and _DIGIT_0 <= byte_at(buffer, at) <= _DIGIT_9
         ):
-            written = written * 10 + int(buffer[at] - _DIGIT_0)
+            written = written * 10 + int(byte_at(buffer, at) - _DIGIT_0)
             at += 1
         if at == first:
             return -1, 0.0

@@ -17,6 +17,11 @@ from streams.core.kernels.compiled import AVAILABLE, ir, numba
 _ALL = (1 << 64) - 1
 
 
+def byte_at(buffer: NDArray[np.uint8], at: int) -> int:
+    """The byte at ``at``, which is not below 0: numba would ask each time."""
+    return int(buffer[at])
+
+
 def load64(buffer: NDArray[np.uint8], at: int) -> np.uint64:
     """The eight bytes at ``at``."""
     return np.uint64(int.from_bytes(buffer[at : at + 8].tobytes(), "little"))
@@ -46,6 +51,15 @@ def as_double(bits: np.uint64) -> float:
 if AVAILABLE:
     intrinsic, overload = numba.extending.intrinsic, numba.extending.overload
     _types = numba.types
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def _byte_at(typing: Any, buffer: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            loaded = builder.load(builder.gep(array.data, [arguments[1]]))
+            return builder.zext(loaded, ir.IntType(64))
+
+        return _types.int64(buffer, _types.int64), generate
 
     @intrinsic  # type: ignore[untyped-decorator]
     def _load64(typing: Any, buffer: Any, at: Any) -> Any:
@@ -92,8 +106,9 @@ if AVAILABLE:
     def _instead_of(plain: Any, definition: Any) -> None:
         overload(plain, inline="always")(definition)
 
-    compiled: Any = (_load64, _high64, _leading_zeros, _trailing_zeros, _as_double)
-    _load, _high, _leading, _trailing, _double = compiled
+    compiled: Any = (_byte_at, _load64, _high64, _leading_zeros, _trailing_zeros, _as_double)
+    _byte, _load, _high, _leading, _trailing, _double = compiled
+    _instead_of(byte_at, lambda buffer, at: lambda buffer, at: _byte(buffer, at))
     _instead_of(load64, lambda buffer, at: lambda buffer, at: _load(buffer, at))
     _instead_of(high64, lambda a, b: lambda a, b: _high(a, b))
     _instead_of(leading_zeros, lambda word: lambda word: _leading(word))

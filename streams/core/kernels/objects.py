@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from streams.core.kernels.compiled import inlined, kernel
 from streams.core.kernels.decimals import read_double
-from streams.core.kernels.machine import load64
+from streams.core.kernels.machine import byte_at, load64
 from streams.core.kernels.record_shape import (
     COLUMN,
     HIGH,
@@ -62,7 +62,7 @@ def _field_at(
         if field >= len(shape):
             field -= len(shape)
         size = shape[field, NAME_SIZE]
-        if at + size < stop and buffer[at + size] == _QUOTE:
+        if at + size < stop and byte_at(buffer, at + size) == _QUOTE:
             if same(buffer, at, names, shape[field, NAME_AT], size):
                 return field
     return -1
@@ -71,15 +71,21 @@ def _field_at(
 @inlined
 def _read_whole(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
     """The whole number at ``at``, and where it ends; -1 where it is not read."""
-    negative = buffer[at] == _MINUS
+    negative = byte_at(buffer, at) == _MINUS
     if negative:
         at += 1
     first, value = at, 0
-    while at < stop and at - first <= WHOLE_DIGITS_MAX and _DIGIT_0 <= buffer[at] <= _DIGIT_9:
-        value = value * 10 + int(buffer[at] - _DIGIT_0)
+    while (
+        at < stop and at - first <= WHOLE_DIGITS_MAX and _DIGIT_0 <= byte_at(buffer, at) <= _DIGIT_9
+    ):
+        value = value * 10 + int(byte_at(buffer, at) - _DIGIT_0)
         at += 1
     digits = at - first
-    if digits == 0 or digits > WHOLE_DIGITS_MAX or (digits > 1 and buffer[first] == _DIGIT_0):
+    if (
+        digits == 0
+        or digits > WHOLE_DIGITS_MAX
+        or (digits > 1 and byte_at(buffer, first) == _DIGIT_0)
+    ):
         return -1, 0
     return at, -value if negative else value
 
@@ -100,29 +106,28 @@ def _read_object(
     absent: NDArray[np.bool_],
 ) -> bool:
     """Read one object into column ``row`` of the outputs; False: it is slow."""
-    if stop - at < 2 or buffer[at] != _BRACE:
+    if stop - at < 2 or byte_at(buffer, at) != _BRACE:
         return False
     seen, field = 0, -1
     while True:
         at += 1
-        if at >= stop or buffer[at] != _QUOTE:
+        if at >= stop or byte_at(buffer, at) != _QUOTE:
             return False
         field = _field_at(buffer, at + 1, stop, names, shape, field + 1)
         if field < 0 or seen & (1 << field):
             return False
         seen |= 1 << field
         at += shape[field, NAME_SIZE] + 2
-        if at + 1 >= stop or buffer[at] != _COLON:
+        if at + 1 >= stop or byte_at(buffer, at) != _COLON:
             return False
         at += 1
         kind, column = shape[field, KIND], shape[field, COLUMN]
         low, high = shape[field, LOW], shape[field, HIGH]
-        absent[field, row] = False
         if shape[field, NULLABLE] and load64(buffer, at) & _FOUR_BYTES == _NULL:
             absent[field, row] = True
             at += 4
         elif kind == TEXT:
-            end = string_end(buffer, at + 1, stop) if buffer[at] == _QUOTE else -1
+            end = string_end(buffer, at + 1, stop) if byte_at(buffer, at) == _QUOTE else -1
             size = end - at - 1
             if end < 0 or size < low or size > high:
                 return False
@@ -141,9 +146,9 @@ def _read_object(
             numbers[column, row] = number
         if at >= stop:
             return False
-        if buffer[at] != _COMMA:
+        if byte_at(buffer, at) != _COMMA:
             break
-    if buffer[at] != _END or at + 1 != stop:
+    if byte_at(buffer, at) != _END or at + 1 != stop:
         return False
     for other in range(len(shape)):
         if not seen & (1 << other):

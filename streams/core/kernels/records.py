@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.kernels.compiled import inlined, kernel
+from streams.core.kernels.machine import byte_at
 
 VARINT_BYTES_MAX: Final = 8
 
@@ -27,7 +28,7 @@ def _read_varint(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, in
     for _ in range(VARINT_BYTES_MAX):
         if at >= stop:
             return -1, 0
-        byte = _U(buffer[at])
+        byte = _U(byte_at(buffer, at))
         at += 1
         word |= (byte & _U(127)) << shift
         if byte < _U(128):

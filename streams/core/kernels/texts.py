@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.kernels.compiled import inlined
-from streams.core.kernels.machine import load64, trailing_zeros
+from streams.core.kernels.machine import byte_at, load64, trailing_zeros
 
 _U = np.uint64
 _EACH = _U(0x0101010101010101)
@@ -51,6 +51,6 @@ def string_end(buffer: NDArray[np.uint8], at: int, stop: int) -> int:
         found &= _TOP
         if found != _U(0):
             at += trailing_zeros(found) >> 3
-            return at if at < stop and buffer[at] == _QUOTE else -1
+            return at if at < stop and byte_at(buffer, at) == _QUOTE else -1
         at += 8
     return -1

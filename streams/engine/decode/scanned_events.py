@@ -45,7 +45,7 @@ class ScannedFields:
             np.empty((texts, records), np.int64),
             np.empty((wholes, records), np.int64),
             np.empty((numbers, records), np.float64),
-            np.empty((len(table.shape), records), np.bool_),
+            np.zeros((len(table.shape), records), np.bool_),
         )
 
     def take(self, rows: Rows) -> ScannedFields:
