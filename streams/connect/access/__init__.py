@@ -1,1 +1,1 @@
-"""Who may ask an HTTP surface of dia for what, how often, and from where."""
+"""Authentication, authorization, quotas and connection bounds of the HTTP surfaces."""

@@ -1,8 +1,8 @@
-"""Failed attempts to show a token, counted by client address and by the token id they name there.
+"""Counts failed authentications by client address and by the token id that the client names.
 
-A secret has 256 random bits, so this guards no secret against guessing. It keeps a flood of attempts
-from the log and from the CPU of others. A count of a token's id alone would let anybody lock out the
-holder of a token, as ids are no secret; so an id counts with the address that named it.
+A secret has 256 random bits, so guessing is no threat. The count bounds log lines and CPU under a
+flood. Token ids are public: an id is counted together with its address, so no client can lock out
+the holder of a token.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ TOKEN_MAX: Final = 10
 
 
 class Attempts:
-    """At most `ADDRESS_MAX` failures of an address within `PERIOD_S`, and `TOKEN_MAX` of a token id
-    from it."""
+    """At most `ADDRESS_MAX` failures of an address and `TOKEN_MAX` of a token id from it, within
+    `PERIOD_S`."""
 
     def __init__(self, clock: Clock) -> None:
         self._addresses = RequestRate(clock, limit=ADDRESS_MAX, period_s=PERIOD_S)
         self._tokens = RequestRate(clock, limit=TOKEN_MAX, period_s=PERIOD_S)
 
     def require(self, address: str, token_id: str) -> None:
-        """Raises `TooManyAttempts` where no attempt is left, so that none is made."""
+        """Raises `TooManyAttempts` when no attempt is left."""
         for rate, name in ((self._addresses, address), (self._tokens, f"{address} {token_id}")):
             wait_s = _wait_s(rate, name)
             if wait_s > 0:
                 raise _too_many(wait_s)
 
     def failed(self, address: str, token_id: str = "") -> None:
-        """Count one failure. Raises `TooManyAttempts` where it is one too many."""
+        """Count one failure. Raises `TooManyAttempts` at the first failure beyond the bound."""
         wait_s = _wait_s(self._addresses, address, count=True)
         if wait_s > 0:
             raise _too_many(wait_s)
@@ -43,8 +43,8 @@ class Attempts:
 
 
 def _wait_s(rate: RequestRate, name: str, *, count: bool = False) -> float:
-    """0 where one more fits, which is then counted. 0 and nothing counted for a name beyond those
-    that can be remembered: a flood of addresses locks nobody out."""
+    """Seconds until one more fits; 0 counts it. A name beyond the table's capacity is not counted:
+    a flood of addresses locks out no client."""
     try:
         wait_s = rate.wait_s(name)
     except RateLimited:

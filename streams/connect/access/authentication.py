@@ -1,4 +1,4 @@
-"""From the Authorization header to the token it stands for."""
+"""Maps the Authorization header to an access token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NOBODY = AccessToken(id="", tenant="nobody", role="read", sha256="0" * 64, crea
 
 
 class Authenticator:
-    """Knows the tokens of a `TokenFile` as it stands: a revoked one ends at the next request."""
+    """Reads the current `TokenFile`: a revoked token ends at the next request."""
 
     def __init__(self, file: TokenFile) -> None:
         self._file = file
@@ -23,13 +23,13 @@ class Authenticator:
         self._tokens: dict[str, AccessToken] = {}
 
     def token_of(self, authorization: str | None, now_ms: int) -> AccessToken:
-        """The holder's token. Raises `Unauthenticated`, without saying what was wrong, and
+        """The token of the header. Raises `Unauthenticated` without a reason, and
         `TokensUnreadable`."""
         self._refresh()
         scheme, _, text = (authorization or "").partition(" ")
         shown = Credential.read(text.strip()) if scheme.lower() == _SCHEME else None
         if shown is not None:
-            # An unknown id takes as long as a wrong secret.
+            # Constant time: an unknown id takes as long as a wrong secret.
             token = self._tokens.get(shown.id, _NOBODY)
             if shown.opens(token) and (token.expires_ms is None or now_ms < token.expires_ms):
                 return token
@@ -39,7 +39,7 @@ class Authenticator:
         )
 
     def holds(self, token: AccessToken, now_ms: int) -> bool:
-        """Whether a token that was let in before still is one. Raises `TokensUnreadable`."""
+        """Whether an accepted token is still valid. Raises `TokensUnreadable`."""
         self._refresh()
         valid = token.expires_ms is None or now_ms < token.expires_ms
         return valid and self._tokens.get(token.id) == token

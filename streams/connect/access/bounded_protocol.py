@@ -1,23 +1,21 @@
-"""HTTP/1.1 on one connection: what uvicorn's protocol over httptools leaves unbounded has bounds.
+"""HTTP/1.1 on one connection, with the bounds that uvicorn's httptools protocol lacks.
 
-No token is needed to send headers, so their size, their number and the time they take are bounded
-before a request reaches the application, as nginx, h11 and aiohttp bound them. uvicorn's other
-protocol, over h11, bounds the size alone and costs 139 µs of CPU a request against 30 µs here
-(in process, 300 bytes of headers).
+Sending headers needs no token. So their size, number and duration are bounded before a request
+reaches the application, as in nginx, h11 and aiohttp. uvicorn's h11 protocol bounds the size only
+and costs 139 µs of CPU a request, against 30 µs here (in process, 300 bytes of headers).
 
-What each phase of a connection is bounded by:
+Bounds by phase of a connection:
 
-- **idle**: nothing of a request came. `HEAD_TIMEOUT_S` from the connection, uvicorn's keep-alive time
-  from the last answer.
-- **head**: its headers come. `HEAD_TIMEOUT_S` from the connection, or from the first byte of a later
+- **idle**: no byte of a request has arrived. `HEAD_TIMEOUT_S` from the connection, or uvicorn's
+  keep-alive time from the last response.
+- **head**: headers arrive. `HEAD_TIMEOUT_S` from the connection, or from the first byte of a later
   request; `HEAD_BYTES_MAX` and `HEADERS_MAX`.
-- **body**: the application reads it, with a deadline of its own. Bytes that are no body, as those of
-  chunk extensions and trailers, are bounded by `HEAD_BYTES_MAX`. Trailers are dropped: as headers,
-  they would speak for a request whose headers were judged before (RFC 9110, 6.5.1).
-  Once it is answered, the client may still send the rest for `LINGER_S`.
+- **body**: the application reads it with its own deadline. Chunk extensions and trailers are
+  bounded by `HEAD_BYTES_MAX`. Trailers are dropped: as headers they would bypass the checks of the
+  head (RFC 9110, 6.5.1). After the response the client has `LINGER_S` to send the rest.
 
-In each phase a client that reads less than `PROGRESS_BYTES` of what waits for it within `STALL_S` is
-cut off.
+In each phase a connection closes when the client reads less than `PROGRESS_BYTES` of pending output
+within `STALL_S`.
 """
 
 from __future__ import annotations
@@ -36,18 +34,18 @@ from streams.connect.access.connections import Connections
 from streams.connect.access.problem import MEDIA_TYPE, document
 
 HEAD_BYTES_MAX: Final = 32 << 10
-"""Of the request line and the headers, or of trailers and chunk extensions."""
+"""Of the request line and headers, or of trailers and chunk extensions."""
 HEADERS_MAX: Final = 100
 PIPELINED_MAX: Final = 8
-"""Requests that wait for the answer of the one before them."""
+"""Requests that wait for the response to the one before."""
 HEAD_TIMEOUT_S: Final = 10.0
 LINGER_S: Final = 5.0
 STALL_S: Final = 30.0
 PROGRESS_BYTES: Final = 16 << 10
 PIECE_BYTES: Final = 16 << 10
-"""Fed to the parser at once: what it holds beyond a bound is at most this."""
+"""Bytes per call of the parser; its memory exceeds a bound by at most this."""
 BODY_PIECE_BYTES: Final = 64 << 10
-"""The same while a body comes, which the parser does not hold."""
+"""The same within a body, which the parser does not buffer."""
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]{1,255}")
@@ -57,7 +55,7 @@ Refused = Callable[[str], None]
 
 
 class _Phase(Enum):
-    """Of what the client sends."""
+    """Phase of the client's input."""
 
     IDLE = auto()
     HEAD = auto()
@@ -74,9 +72,8 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """See the module docstring. ``connections`` is the count of the process, and ``refused`` is
-    called with the reason of each refusal: crowded, malformed, head_too_large, head_late,
-    reads_nothing."""
+    """See the module docstring. ``connections`` is the count of the process. ``refused`` receives
+    the reason of each refusal: crowded, malformed, head_too_large, head_late, reads_nothing."""
 
     parser: Any
 
@@ -88,12 +85,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._headers = 0
         self._fed_bytes = 0
-        """since the parser last gave a part of a body, or began a message"""
+        """since the parser last returned a part of a body or began a message"""
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._unread_bytes = 0
         self._refusal: _Refusal | None = None
-        """raised through the parser, which gives an error of its own instead"""
+        """raised through the parser, which replaces it by its own error"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -132,7 +129,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._fed_bytes > HEAD_BYTES_MAX:
                 self._refuse(_too_large())
         except httptools.HttpParserUpgrade:
-            # No other protocol is spoken here; the request is answered as any other.
+            # Protocol upgrades are not supported; the request is handled as any other.
             if self.cycle is not None:
                 self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
@@ -206,14 +203,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._close()
 
     def _answered(self) -> None:
-        """Every request that came is answered."""
+        """Every received request has its response."""
         if self._phase is _Phase.BODY:
             self._unset_keepalive_if_required()
             self._arm(LINGER_S, self._close)
             return
         self._connections.waiting(self)
         if self._phase is _Phase.HEAD:
-            # The next request has begun, and has its deadline.
+            # The next request has begun and has its deadline.
             self._unset_keepalive_if_required()
             return
         self._disarm()
@@ -239,7 +236,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._close()
 
     def _refuse(self, refusal: _Refusal) -> None:
-        """Answer, unless another answer is under way, and close."""
+        """Respond, unless another response is in progress, and close."""
         self._refused(refusal.reason)
         if self.cycle is None or self.cycle.response_complete:
             body = document(refusal.status, refusal.reason, str(refusal))
@@ -254,13 +251,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._close()
 
     def _close(self) -> None:
-        """What was written goes out, to a client that reads it."""
+        """Flush pending output to a client that reads, then close."""
         self._disarm()
         self.transport.close()
         self._watch_reading()
 
     def _watch_reading(self) -> None:
-        """Until `_read_again`, or the end of the connection."""
+        """Watch the client's reading until `_read_again` or the end of the connection."""
         self._read_again()
         self._unread_bytes = self.transport.get_write_buffer_size()
         self._stall = self.loop.call_later(STALL_S, self._judge_reading)

@@ -1,4 +1,4 @@
-"""Which client a request comes from, as far as an address tells."""
+"""The client address of a request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FORWARDED_FOR = "x-forwarded-for"
 
 
 def client_site(request: Request, *, behind_proxy: bool) -> str:
-    """The address that counts of a client, as `site_of` gives it.
+    """The client's address, as `site_of` returns it.
 
-    Behind a proxy that is the last one of X-Forwarded-For, which the proxy appended itself; those
-    before it are whatever the client wrote. Elsewhere the header counts for nothing.
+    Behind a proxy it is the last entry of X-Forwarded-For, which the proxy appended. Earlier
+    entries come from the client. Without a proxy the header is ignored.
     """
     if behind_proxy:
         last = ",".join(request.headers.getlist(FORWARDED_FOR)).rpartition(",")[2].strip()

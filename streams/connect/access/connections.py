@@ -1,14 +1,14 @@
-"""The connections of one web process: how many each client address may hold, and which makes room.
+"""The connections of one web process: bounds by client address, and which connection is evicted.
 
 1. **C1** An address holds at most ``address_max`` connections, a process at most ``total_max``.
-2. **C2** A connection *waits* before its first request, between two requests, while the headers of a
-   request come, and during a TLS handshake. Otherwise a request of it is being answered.
-3. **C3** A new connection beyond a bound takes the place of a waiting one. Beyond the bound of its
-   address that is the one of this address that has waited longest. Beyond the bound of the process
-   it is the one that has waited longest of the address with the most waiting connections. Where none
-   waits, the new one is refused.
+2. **C2** A connection *waits* before its first request, between two requests, while the headers of
+   a request arrive, and during a TLS handshake. Otherwise the process is handling a request of it.
+3. **C3** A new connection beyond a bound evicts a waiting one. Beyond the bound of its address: the
+   one of this address that has waited longest. Beyond the bound of the process: the one that has
+   waited longest of the address with the most waiting connections. Without a waiting one the new
+   connection is refused.
 
-Law: connections that only wait never keep a client of another address out.
+Law: waiting connections never keep out a client of another address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import ipaddress
 from typing import Protocol
 
 _IPV6_SITE_BITS = 64
-"""One subscriber has a whole network of this prefix length (RFC 6177)."""
+"""An IPv6 subscriber has a whole network of this prefix length (RFC 6177)."""
 
 
 class Connection(Protocol):
@@ -32,12 +32,12 @@ class _Address:
     def __init__(self) -> None:
         self.held = 0
         self.waiting: dict[Connection, None] = {}
-        """in the order in which they began to wait"""
+        """oldest wait first"""
 
 
 class Connections:
-    """See the module docstring. ``address_max`` 0: no bound of an address, as behind a proxy, from
-    whose address all connections come."""
+    """See the module docstring. ``address_max`` 0: no bound by address, as behind a proxy, which is
+    the address of every connection."""
 
     def __init__(self, *, total_max: int, address_max: int) -> None:
         assert 0 <= address_max <= total_max, "an address may not hold more than all"
@@ -50,7 +50,7 @@ class Connections:
         return len(self._held)
 
     def admit(self, host: str, connection: Connection) -> bool:
-        """Count a new connection, which waits; False when it is refused (C3)."""
+        """Count a new, waiting connection; False when it is refused (C3)."""
         site = site_of(host)
         address = self._addresses.get(site)
         if address is not None and address.held >= self._address_max:
@@ -72,17 +72,17 @@ class Connections:
         return True
 
     def answering(self, connection: Connection) -> None:
-        """A request of it came whole, but for its body."""
+        """The head of a request has arrived."""
         if (site := self._held.get(connection)) is not None:
             self._addresses[site].waiting.pop(connection, None)
 
     def waiting(self, connection: Connection) -> None:
-        """Its requests are answered."""
+        """All its requests are answered."""
         if (site := self._held.get(connection)) is not None:
             self._addresses[site].waiting[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """It is closed. Harmless for one that was refused or has left."""
+        """The connection closed. No effect on one that was refused or has left."""
         site = self._held.pop(connection, None)
         if site is None:
             return
@@ -94,7 +94,7 @@ class Connections:
 
 
 def site_of(host: str) -> str:
-    """What one client has for an address: an IPv4 address, or the /64 network of an IPv6 one."""
+    """The address of one client: an IPv4 address, or the /64 network of an IPv6 one."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,8 +1,8 @@
-"""Places at a bounded work, given in turn to those who ask: one who asks often waits for itself.
+"""A semaphore that is fair between owners.
 
-At most ``places`` run at a time, of one owner at most ``owner_max``. A place that becomes free goes to
-the owner whose last turn is longest ago. So beside owners that ask without end, one that asks once
-waits for about one turn of each of them, however many requests they have waiting.
+At most ``places`` run at a time, at most ``owner_max`` of one owner. A free place goes to the owner
+that was served longest ago. An owner with one request waits for about one turn of each other owner,
+whatever the length of their queues.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from streams.connect.access.refusals import Overloaded
 
 WAITING_MAX: Final = 50
-"""Requests of one owner that wait."""
+"""Waiting requests of one owner."""
 
 
 class FairSemaphore:
@@ -29,12 +29,12 @@ class FairSemaphore:
         self._wait_s = wait_s
         self._running: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """by owner, the one whose turn is next first"""
+        """by owner, next one first"""
 
     @asynccontextmanager
     async def taken(self, owner: str) -> AsyncIterator[None]:
-        """A place inside the block. Raises `Overloaded` when none came in time, or too many of
-        this owner wait already."""
+        """Hold a place inside the block. Raises `Overloaded` after ``wait_s``, or when too many
+        requests of this owner wait."""
         await self._enter(owner)
         try:
             yield
@@ -52,7 +52,7 @@ class FairSemaphore:
             await asyncio.wait_for(asyncio.shield(turn), self._wait_s)
         except BaseException as error:
             if turn.done():
-                # It came in the very moment in which the wait ended.
+                # The place arrived at the moment of the timeout.
                 self._leave(owner)
             else:
                 queue.remove(turn)
@@ -68,7 +68,7 @@ class FairSemaphore:
         self._give()
 
     def _give(self) -> None:
-        """Free places, to the owners in turn."""
+        """Give free places to the owners in turn."""
         while self._running.total() < self._places:
             free = (o for o in self._waiting if self._running[o] < self._owner_max)
             owner = next(free, None)

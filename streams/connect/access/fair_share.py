@@ -1,9 +1,8 @@
-"""A bounded amount that many owners share: whatever some of them hold, another finds room.
+"""A bounded amount that owners share fairly.
 
-An owner may hold at most as much as stays free after it took its part (dynamic thresholds, Choudhury
-and Hahne, 1998). One owner alone gets half of the room. Beside k owners that took all they could,
-1/2^k of the room is free, of which a new owner gets half. No share has to be configured, and no
-number of owners known.
+An owner may hold at most the amount that stays free beside its part (dynamic thresholds, Choudhury
+and Hahne, 1998). One owner alone gets half. Beside k owners at their bound 1/2^k is free, and a new
+owner gets half of that. No share is configured, and the number of owners may be unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class FairShare(Generic[Owner]):
         return self._held.get(owner, 0)
 
     def holders(self) -> Mapping[Owner, int]:
-        """What each owner holds; none that holds nothing."""
+        """The amount of each owner that holds any."""
         return self._held
 
     def fits(self, amounts: Mapping[Owner, int]) -> bool:
@@ -37,7 +36,7 @@ class FairShare(Generic[Owner]):
         )
 
     def take(self, amounts: Mapping[Owner, int]) -> bool:
-        """Take all the parts, or none: False."""
+        """Take all parts, or none (False)."""
         if not self.fits(amounts):
             return False
         for owner, amount in amounts.items():
@@ -47,7 +46,7 @@ class FairShare(Generic[Owner]):
         return True
 
     def give(self, amounts: Mapping[Owner, int]) -> None:
-        """Give back what was taken."""
+        """Return what was taken."""
         for owner, amount in amounts.items():
             self.taken -= amount
             held = self.held(owner) - amount
@@ -58,5 +57,5 @@ class FairShare(Generic[Owner]):
 
 
 def within_share(held: int, left: int) -> bool:
-    """Whether an owner may hold ``held`` while ``left`` stays free beside it."""
+    """Whether an owner may hold ``held`` while ``left`` stays free."""
     return held <= left

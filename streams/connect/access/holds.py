@@ -1,14 +1,14 @@
-"""Tenants that must not ask for more simulations for a while: workers say so, edges keep to it.
+"""Holds: tenants whose simulation requests the edges refuse for a while.
 
- H1  a partition has a tenant's share of unfinished requests, or nearly, or the tenant's simulations have
-     taken more of the pool than its quota: what comes beyond is a dead letter `over_quota`
-     (runtime/jobs/job_partition.py)
- H2  its worker holds the tenant, for as long as it takes until there is room again: a name in Redis that
-     ends by itself (runtime/jobs/tenant_work.py)
- H3  an edge answers a request of a held tenant with 429 and what is left of the hold
+H1  a partition holds a tenant's share of unfinished requests, or nearly, or the tenant's
+    simulations exceeded its pool quota: further requests become dead letters `over_quota`
+    (runtime/jobs/job_partition.py)
+H2  the worker sets a hold in Redis, which expires when room is expected
+    (runtime/jobs/tenant_work.py)
+H3  an edge answers a request of a held tenant with 429 and the rest of the hold
 
-A hold is a hint: without Redis, H1 alone decides. The last one counts, since a partition has one owner and
-the key of a request is its tenant.
+A hold is advisory: without Redis, H1 alone decides. The last hold counts: the key of a request is
+its tenant, so one partition with one owner sets it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from streams.core.resilience.breaker import Breaker
 
 
 class Holds(Protocol):
-    """Raises `CacheUnavailable` where they cannot be reached in time."""
+    """Raises `CacheUnavailable` when the store does not answer in time."""
 
     async def hold(self, tenant: str, seconds: float) -> None:
-        """From now on and for so long, whatever was said before."""
+        """Hold the tenant for ``seconds`` from now; replaces an earlier hold."""
         ...
 
     async def left_s(self, tenant: str) -> float:
-        """Seconds for which the tenant is still held; 0 for one that is not."""
+        """Seconds left of the tenant's hold; 0 without one."""
         ...
 
     async def close(self) -> None: ...
 
 
 class RedisHolds:
-    """Of the tenants of one app."""
+    """Holds of the tenants of one app."""
 
     def __init__(self, client: Redis, app: str) -> None:
         self._client = client
@@ -54,7 +54,7 @@ class RedisHolds:
     async def left_s(self, tenant: str) -> float:
         with answering():
             left_ms: int = await self._client.pttl(self._name(tenant))
-        # Below 0: there is no hold, or somebody else's name that does not end.
+        # Negative: no hold, or a key without expiry that another program wrote.
         return max(0, left_ms) / 1000
 
     async def close(self) -> None:
@@ -66,7 +66,7 @@ class RedisHolds:
 
 @dataclass(slots=True)
 class MemoryHolds:
-    """In memory, for tests: ``away`` makes it fail as an absent Redis does."""
+    """In memory, for tests; ``away`` simulates an unreachable Redis."""
 
     clock: Clock
     away: bool = False
@@ -81,7 +81,7 @@ class MemoryHolds:
         return max(0.0, self._until_s.get(tenant, 0.0) - self.clock.monotonic())
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """No effect: it holds no connection."""
 
     def _answer(self) -> None:
         if self.away:
@@ -90,13 +90,13 @@ class MemoryHolds:
 
 @dataclass(frozen=True, slots=True)
 class HoldCheck:
-    """H3. ``holds`` None: there is no Redis."""
+    """H3. ``holds`` None: no Redis."""
 
     holds: Holds | None = None
     breaker: Breaker | None = None
 
     async def require(self, tenant: str) -> None:
-        """Raises `OverQuota` for a tenant that is held, with the time that is left."""
+        """Raises `OverQuota` with the rest of the hold."""
         if self.holds is None or self.breaker is None:
             return
         holds = self.holds

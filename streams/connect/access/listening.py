@@ -1,4 +1,4 @@
-"""Where an HTTP surface may listen: tokens never cross a network in clear text by oversight."""
+"""Listen addresses: tokens never cross a network in clear text by mistake."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.core.process.file_modes import refuse_loose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """Where to listen, and who encrypts: this process, with ``cert`` and ``key``, or a proxy."""
+    """A listen address, and where TLS ends: here with ``cert`` and ``key``, or at a proxy."""
 
     host: str
     port: int
@@ -23,18 +23,18 @@ class Listening:
 
     @property
     def encrypted(self) -> bool:
-        """Clients speak TLS, whoever ends it."""
+        """Whether clients use TLS, here or at a proxy."""
         return self.behind_tls or (self.cert is not None and self.key is not None)
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """What TLS connections are accepted with. Raises `UsageError` for files that do not fit."""
+        """The TLS context of this process. Raises `UsageError` for files that do not fit."""
         if self.cert is None or self.key is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             refuse_loose("--tls-key", self.key)
-            # With a password no prompt for one ever waits on the terminal.
+            # An empty password: OpenSSL never prompts on the terminal.
             context.load_cert_chain(self.cert, self.key, password="")
         except (OSError, ValueError) as error:
             raise UsageError(
@@ -50,9 +50,9 @@ class Listening:
 
 
 def require_safe(host: str, *, tls: bool, behind_tls: bool) -> None:
-    """Loopback is free; elsewhere TLS, here or in front, has to be vouched for.
+    """Accept loopback addresses; elsewhere require TLS, here or at a proxy.
 
-    Raises `RefusedBySafety` otherwise.
+    Raises `RefusedBySafety`.
     """
     if is_loopback(host) or tls or behind_tls:
         return
@@ -63,7 +63,7 @@ def require_safe(host: str, *, tls: bool, behind_tls: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``; another name than localhost may be anywhere."""
+    """Whether ``host`` is a loopback address, or localhost. Other names may resolve anywhere."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a refused request is answered with: problem documents (RFC 9457)."""
+"""Problem documents (RFC 9457) for refused requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def problem(
     """A response; ``code`` is stable, ``detail`` is for people."""
     headers: dict[str, str] = {}
     if retry_after_s is not None:
-        # Whole seconds, rounded up: a client that obeys must not be refused for a fraction.
+        # Rounded up: a client that obeys must not be refused for a fraction of a second.
         headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -49,6 +49,6 @@ def document(status: int, code: str, detail: str, **extensions: Any) -> bytes:
 def refusal(error: RequestRefused) -> Response:
     response = problem(error.status, error.code, str(error), retry_after_s=error.retry_after_s)
     if isinstance(error, TooManyAttempts):
-        # A flood pays for a connection with each attempt.
+        # Each attempt of a flood costs a connection.
         response.headers["Connection"] = "close"
     return response

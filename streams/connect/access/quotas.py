@@ -1,16 +1,17 @@
-"""Quotas of a tenant, one for all its tokens and all edges: the buckets of each client stand in Redis.
+"""Quotas of a tenant, shared by all its tokens and all edges in Redis.
 
-Two edges that each count for themselves let a client ask twice as much. So a request is first held
-against this process's own buckets, which turn away without asking anything, and then against those
-in Redis. All are leaky buckets as of request_rate.py, one for each `Quota`; a request that costs
-units of several takes all of them, or none. What is known only afterwards (`Quotas.charge`) is counted
-whether it fits or not, up to one period beyond the limit, and waited for by the next request. How long to wait is exact where the shared buckets
-refused; where the own ones did, they may ask for a second wait. While Redis is away the own buckets decide alone: they
-have counted all along, so nothing is forgiven at the moment of the change, and n edges grant a client
-at most n times its quota. Which one decided is counted (`dia_edge_rate_checks_total`).
+Edges that count separately would multiply a quota. So a request is first charged to this process's
+own buckets, which refuse without network access, and then to the shared buckets in Redis. All are
+leaky buckets (request_rate.py), one for each `Quota`; a request takes its units of all quotas or of
+none. Costs that are known afterwards (`Quotas.charge`) count in any case, up to one period beyond
+the limit; the next request waits for them. A shared bucket returns the exact wait; after a local
+one a second wait may follow.
 
-A bucket in Redis ends with its period, so their number is bounded by the clients of one period. Redis's
-clock decides. If it was set back, a bucket would seem fuller than it can be: it is begun anew.
+Without Redis the local buckets decide alone. They count all along, so an outage forgives nothing,
+and n edges grant at most n times the quota. `dia_edge_rate_checks_total` counts which one decided.
+
+A bucket in Redis expires with its period, which bounds their number. Redis's clock decides. After
+that clock goes back, a bucket above its maximum starts empty.
 """
 
 from __future__ import annotations
@@ -61,44 +62,44 @@ return string.format('%d %.0f', full, math.ceil(longest))
 
 
 class Quota(StrEnum):
-    """What a tenant may have so many of within `PERIOD_S`."""
+    """Quotas of a tenant within `PERIOD_S`."""
 
     REQUESTS = "requests"
     EVENTS = "events"
     BYTES = "bytes"
-    """of the bodies that events came in"""
+    """of request bodies with events"""
     SIMULATIONS = "simulations"
-    """events that ask for a simulation"""
+    """events that request a simulation"""
     REFUSED_US = "refused_us"
-    """microseconds of an edge's processor for events that it refuses"""
+    """microseconds of edge CPU for refused events"""
 
 
 Costs = Mapping[Quota, int]
 
 
 class Wait(NamedTuple):
-    """Which quota is used up, and for how long."""
+    """The exhausted quota, and the seconds to wait."""
 
     quota: Quota
     seconds: float
 
 
 class SharedBuckets(Protocol):
-    """Buckets that processes share. Raises `CacheUnavailable` when they cannot be reached in time."""
+    """Buckets shared between processes. Raises `CacheUnavailable` after its timeout."""
 
     async def take(self, client: str, costs: Costs, limits: Costs, period_s: float) -> Wait | None:
-        """Count ``costs``, all or none. None when they were counted."""
+        """Count ``costs``, all or none. None: counted."""
         ...
 
     async def charge(self, client: str, costs: Costs, limits: Costs, period_s: float) -> None:
-        """Count ``costs``, whether they fit or not, up to two full buckets."""
+        """Count ``costs`` in any case, up to two full buckets."""
         ...
 
     async def close(self) -> None: ...
 
 
 class RedisBuckets:
-    """``surface`` tells the quotas of one kind of process from those of another."""
+    """``surface`` separates the quotas of different kinds of processes."""
 
     def __init__(self, client: Redis, surface: str) -> None:
         self._client = client
@@ -132,7 +133,7 @@ class RedisBuckets:
 
 @dataclass(slots=True)
 class MemoryBuckets:
-    """In memory, for tests: ``away`` makes it fail as an absent Redis does."""
+    """In memory, for tests; ``away`` simulates an unreachable Redis."""
 
     clock: Clock
     away: bool = False
@@ -150,7 +151,7 @@ class MemoryBuckets:
             rate.charge(client, costs[quota])
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """No effect: it holds no connection."""
 
     def _rates_of(self, costs: Costs, limits: Costs, period_s: float) -> dict[Quota, RequestRate]:
         return {quota: self._rate(quota, limits[quota], period_s) for quota in costs}
@@ -161,8 +162,7 @@ class MemoryBuckets:
 
 
 class Quotas:
-    """See the module docstring. ``limits`` within ``period_s``. ``buckets`` None: there is no
-    Redis."""
+    """See the module docstring. ``limits`` within ``period_s``. ``buckets`` None: no Redis."""
 
     def __init__(
         self,
@@ -186,8 +186,8 @@ class Quotas:
         self._metrics = metrics
 
     async def take(self, client: str, costs: Costs) -> None:
-        """Count what a request costs, all or nothing. Raises `RateLimited` and `OverQuota`, saying
-        when it may come again."""
+        """Charge a request, all or nothing. Raises `RateLimited` and `OverQuota` with the seconds
+        to wait."""
         found = _take(self._own, client, costs)
         if found is None:
             found = await self._shared(client, costs)
@@ -198,7 +198,7 @@ class Quotas:
             raise self._refusal(found)
 
     async def charge(self, client: str, costs: Costs) -> None:
-        """Count what has been used, whether it fits or not; the next `take` waits for what is over."""
+        """Charge used resources in any case; the next `take` waits for the excess."""
         for quota, cost in costs.items():
             self._own[quota].charge(client, cost)
         if self._buckets is not None and self._breaker is not None:

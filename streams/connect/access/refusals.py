@@ -1,4 +1,4 @@
-"""Why an HTTP request is refused: a status, and a code of few values, each."""
+"""Refusals of HTTP requests: a status and a stable code each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Forbidden(RequestRefused):
 
 
 class CrossSite(RequestRefused):
-    """A request that a page of somebody else may have made."""
+    """The request may come from a page of another site."""
 
     code = "csrf"
     status = 403
@@ -47,96 +47,96 @@ class UnsupportedMedia(RequestRefused):
 
 
 class RateLimited(RequestRefused):
-    """This client asks too often."""
+    """This client sends too many requests."""
 
     code = "rate_limited"
     status = 429
 
 
 class TooManyAttempts(RateLimited):
-    """This address showed wrong tokens too often."""
+    """Too many wrong tokens from this address."""
 
     code = "too_many_attempts"
 
 
 class OverQuota(RateLimited):
-    """This tenant has used up what it may have in this time."""
+    """The quota of this tenant is used up for this period."""
 
     code = "over_quota"
 
 
 class Overloaded(RequestRefused):
-    """A bounded buffer is full: what is behind it is slow or away."""
+    """A bounded buffer is full, because its consumer is slow or unavailable."""
 
     code = "overloaded"
     status = 429
 
 
 class NotStored(RequestRefused):
-    """Events were neither acknowledged nor spooled; some may yet be stored."""
+    """The events were neither acknowledged nor spooled; some may be stored later."""
 
     code = "not_stored"
     status = 503
 
 
 class StorageUnavailable(RequestRefused):
-    """Neither the broker nor a disk could take an event now, so none was looked at."""
+    """Neither the broker nor the disk accepts events; the request was not read."""
 
     code = "nothing_kept"
     status = 503
 
 
 class TokensUnreadable(RequestRefused):
-    """The file of tokens is damaged: nobody is let in until it is mended."""
+    """The token file is damaged: all requests are refused until it is repaired."""
 
     code = "tokens_unreadable"
     status = 503
 
 
 class KeyNotLocal(RequestRefused):
-    """The key is in a partition that no worker known here has open."""
+    """No known worker has the partition of the key open."""
 
     code = "key_elsewhere"
     status = 503
 
 
 class NotCommitted(RequestRefused):
-    """What was read may yet be taken back, so it is not shown."""
+    """The value read is not committed and may be rolled back."""
 
     code = "not_committed"
     status = 503
 
 
 class PageTimeout(RequestRefused):
-    """A page of the app ran past its deadline."""
+    """A page of the app exceeded its deadline."""
 
     code = "page_late"
     status = 503
 
 
 class PageFailed(RequestRefused):
-    """A page of the app raised."""
+    """A page of the app raised an error."""
 
     code = "page_failed"
     status = 500
 
 
 class SourceUnavailable(RequestRefused):
-    """What it is read from is left alone for now, and no cache has the answer."""
+    """The circuit breaker of the source is open, and no cache holds the answer."""
 
     code = "source_away"
     status = 503
 
 
 class NotAudited(RequestRefused):
-    """An operation that could not be noted, and was not done."""
+    """The operation could not be journaled and was not carried out."""
 
     code = "not_audited"
     status = 503
 
 
 class ReadOnly(RequestRefused):
-    """Degraded to level 2: what is there is shown, and nothing new begins."""
+    """Degradation level 2: reads only."""
 
     code = "read_only"
     status = 503

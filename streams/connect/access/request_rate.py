@@ -1,4 +1,4 @@
-"""How much each client may ask for: a leaky bucket as a single number a client (GCRA, ITU-T I.371)."""
+"""Rate limit by client: a leaky bucket as one number (GCRA, ITU-T I.371)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ CLIENTS_MAX = 10_000
 
 
 class RequestRate:
-    """``limit`` units in ``period_s`` seconds for each client, all at once if it likes: requests,
-    or whatever else a request costs.
+    """``limit`` units within ``period_s`` seconds for each client, bursts allowed.
 
-    Remembered for a client is the moment its bucket will be empty again; one whose bucket is
-    empty is forgotten.
+    The stored number is the moment when the bucket is empty. Clients with an empty bucket are
+    removed.
     """
 
     def __init__(self, clock: Clock, *, limit: int, period_s: float) -> None:
@@ -23,32 +22,32 @@ class RequestRate:
         self._empty_at: dict[str, float] = {}
 
     def take(self, client: str, cost: int = 1) -> None:
-        """Count ``cost`` units, at most the limit. Raises `RateLimited`, saying when they may
-        come."""
+        """Count ``cost`` units, at most the limit. Raises `RateLimited` with the seconds to
+        wait."""
         wait_s = self.wait_s(client, cost)
         if wait_s > 0:
             raise RateLimited("too many requests of this client", retry_after_s=wait_s)
         self.charge(client, cost)
 
     def wait_s(self, client: str, cost: int = 1) -> float:
-        """0 where ``cost`` units fit now, else the seconds until they do. Raises `RateLimited` for
-        a new client while too many are remembered."""
+        """0 when ``cost`` units fit, else the seconds until they do. Raises `RateLimited` for a new
+        client while the table is full."""
         now = self._clock.monotonic()
         if client not in self._empty_at and len(self._empty_at) >= CLIENTS_MAX:
             self._forget(now)
         empty_at = max(now, self._empty_at.get(client, now))
         wait_s = empty_at + cost * self._spacing_s - now - self._period_s
-        # Sums of doubles: a client that came back exactly when told to must be let in.
+        # Rounding of doubles: a client that waits exactly as long as required must pass.
         return wait_s if wait_s > 1e-9 else 0.0
 
     def charge(self, client: str, cost: int = 1) -> None:
-        """Count ``cost`` units, whether they fit or not, up to twice the limit."""
+        """Count ``cost`` units in any case, up to twice the limit."""
         now = self._clock.monotonic()
         empty_at = max(now, self._empty_at.get(client, now)) + cost * self._spacing_s
         self._empty_at[client] = min(empty_at, now + 2 * self._period_s)
 
     def give_back(self, client: str, cost: int = 1) -> None:
-        """Uncount the units of the last `charge`: something else refused them."""
+        """Undo the last `charge`: another limit refused the request."""
         if client in self._empty_at:
             self._empty_at[client] -= cost * self._spacing_s
 

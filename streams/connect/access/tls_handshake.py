@@ -1,8 +1,8 @@
-"""TLS of one connection, with the handshake bounded and counted as the connection it is.
+"""TLS of one connection, with a bounded and counted handshake.
 
-asyncio shows a protocol to its transport only after the handshake, for which a client has a minute. So
-a process could not count connections that never finish one. Here the connection is accepted in plain,
-counted, and then begins TLS.
+asyncio gives a transport to its protocol only after the handshake, which may take a minute. So a
+process could not count unfinished handshakes. Here the connection is accepted in plain text,
+counted, and then upgraded to TLS.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHUTDOWN_TIMEOUT_S: Final = 5.0
 
 
 class TlsHandshake(asyncio.Protocol):
-    """Waits for the handshake, then leaves the connection to the protocol that ``inner`` makes."""
+    """Performs the handshake, then passes the connection to the protocol of ``inner``."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class TlsHandshake(asyncio.Protocol):
         self._connections = connections
         self._refused = refused
         self._early = bytearray()
-        """What came with the end of the handshake"""
+        """bytes received with the end of the handshake"""
         self._transport: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
 
@@ -45,7 +45,7 @@ class TlsHandshake(asyncio.Protocol):
             self._refused("crowded")
             transport.abort()
             return
-        # `start_tls` hands over the bytes of the handshake, which must not be read before it.
+        # `start_tls` must receive the handshake bytes, so nothing may read them before.
         transport.pause_reading()
         self._opening = asyncio.get_running_loop().create_task(self._open(transport))
 

@@ -1,9 +1,8 @@
 """Access tokens: a file of hashes, each with a role and a tenant.
 
-A token is ``dia_<id>_<secret>``: eight hexadecimal digits that name it, and 256 random bits that
-nobody but its holder has. The file keeps the SHA-256 of the secret. A slow, salted hash guards
-secrets that people choose against guessing; 2^256 equally likely secrets need no such guard, and
-a slow hash at every request would be a way to exhaust the server.
+A token is ``dia_<id>_<secret>``: an id of eight hexadecimal digits and 256 random bits. The file
+holds the SHA-256 of the secret. Slow, salted hashes protect secrets that people choose; 256 random
+bits need none, and a slow hash for each request would exhaust the server.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ TOKENS_MAX = 10_000
 
 
 class Role(IntEnum):
-    """What a token allows; each role includes those before it."""
+    """The rights of a token; each role includes those before it."""
 
     READ = 1
     """Read results of its tenant."""
     OPERATE = 2
-    """Post events of its tenant, too."""
+    """Also post events of its tenant."""
     ADMIN = 3
-    """Administer, too."""
+    """Also administer."""
 
     @classmethod
     def named(cls, name: str) -> Role:
-        """The role of that name. Raises `UsageError` for another word."""
+        """The role of that name. Raises `UsageError` for an unknown name."""
         try:
             return cls[name.upper()]
         except KeyError:
@@ -55,10 +54,10 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessToken:
-    """One token without its secret. ``tenant`` None is every tenant: only an admin has that.
+    """A token without its secret. ``tenant`` None is every tenant: admins only.
 
-    Raises `ValueError` for a tenant without a name: that is an unset variable, and where a tenant is
-    compared with "" it would stand for all of them.
+    Raises `ValueError` for an empty tenant: it comes from an unset variable, and a comparison with
+    "" would match every tenant.
     """
 
     id: str
@@ -80,19 +79,19 @@ class AccessToken:
 
 
 class Credential(NamedTuple):
-    """What a holder presents."""
+    """The credential that a client presents."""
 
     id: str
     secret: str
 
     @classmethod
     def read(cls, text: str) -> Credential | None:
-        """None for what cannot be a token."""
+        """None for text that is no token."""
         found = _FORM.fullmatch(text)
         return cls(found["id"], found["secret"]) if found else None
 
     def opens(self, token: AccessToken) -> bool:
-        """Compared in constant time: how long it takes says nothing about the hash."""
+        """Compares in constant time, so the duration reveals nothing about the hash."""
         return hmac.compare_digest(_digest(self.secret), token.sha256)
 
 
@@ -104,19 +103,19 @@ class _Document(msgspec.Struct, frozen=True):
 
 
 class TokenFile:
-    """The tokens of one installation, readable by their owner only; replaced whole or not at all."""
+    """The tokens of one installation, readable by their owner only; replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def of(cls, home: Path, elsewhere: str = "") -> TokenFile:
-        """The file of the installation in ``home``, unless it lies ``elsewhere``."""
+        """The file of the installation in ``home``, or the one at ``elsewhere``."""
         return cls(Path(elsewhere) if elsewhere else home / "access" / "tokens.json")
 
     def read(self) -> list[AccessToken]:
-        """Every token, expired ones too; none when there is no file. `UsageError` when it cannot
-        be read: an unreadable file must not look like one without tokens."""
+        """Every token, expired ones included; none without a file. Raises `UsageError` when the
+        file cannot be read: it must not look empty."""
         try:
             refuse_loose("DIA_TOKENS_FILE", self.path)
             document = msgspec.json.decode(self.path.read_bytes(), type=_Document)
@@ -134,7 +133,7 @@ class TokenFile:
     def create(
         self, *, tenant: str | None, role: Role, now_ms: int, expires_ms: int | None = None
     ) -> tuple[AccessToken, str]:
-        """A new token, and its text: the only time it is known here."""
+        """A new token and its text, which is not stored."""
         if tenant is None and role is not Role.ADMIN:
             raise UsageError("only an admin token may be without --tenant.")
         if tenant is not None:
@@ -155,7 +154,7 @@ class TokenFile:
         return token, f"dia_{token.id}_{secret}"
 
     def revoke(self, token_id: str) -> AccessToken:
-        """Remove a token. `UsageError` when there is none of that id."""
+        """Remove a token. Raises `UsageError` for an unknown id."""
         with self._changing() as tokens:
             found = [token for token in tokens if token.id == token_id]
             if not found:
@@ -165,7 +164,7 @@ class TokenFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[AccessToken]]:
-        """Nobody else changes the file meanwhile."""
+        """Hold the file lock during a change."""
         private_folder(self.path.parent)
         lock = self.path.with_suffix(".lock")
         with exclusive(lock, _LOCK_TIMEOUT_S, waiting=lambda: None):

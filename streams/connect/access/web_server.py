@@ -1,4 +1,4 @@
-"""uvicorn as a process of dia: bounded, silent in the logs, ended by a signal without a cut answer."""
+"""uvicorn as a dia process: bounded, quiet in the logs, with a graceful stop on a signal."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from streams.core.process.listener import address_of
 
 CONNECTIONS_MAX = 1000
 OPEN_FILES_LEFT = 128
-"""Descriptors that connections leave to Kafka, ClickHouse, Redis and files."""
+"""Descriptors reserved for Kafka, ClickHouse, Redis and files."""
 STOP_TIMEOUT_S = 30
-"""Longer than a transaction may take: whoever waits for an answer gets it."""
+"""Longer than a transaction, so that pending requests get their response."""
 
 
 class WebServer(uvicorn.Server):
-    """Serves on a bound socket, tells its address once it accepts connections, and ends after a
-    signal instead of dying of it: uvicorn raises the signal again before anything could be closed."""
+    """Serves on a bound socket, prints its address when it accepts connections, and exits normally
+    after a signal. uvicorn itself raises the signal again before the process closes its
+    resources."""
 
     on_listening: Callable[[str], None] = staticmethod(lambda url: None)
     on_draining: Callable[[], None] = staticmethod(lambda: None)
-    """Called as soon as a stop is asked for, while answers are still under way."""
+    """Called when a stop is requested, while responses are pending."""
 
     def __init__(
         self,
@@ -47,9 +48,9 @@ class WebServer(uvicorn.Server):
         connections: Connections | None = None,
         refused: Refused = lambda reason: None,
     ) -> None:
-        """``listener`` is a bound socket (`streams.core.process.listener.bound`), which `run_until_stopped`
-        closes; ``tls`` None serves plain HTTP. ``refused`` is called with the reason of each
-        connection or request that no application saw."""
+        """``listener`` is a bound socket (`streams.core.process.listener.bound`), which
+        `run_until_stopped` closes; ``tls`` None serves plain HTTP. ``refused`` receives the reason
+        of each refusal before the application."""
         held = bounded(CONNECTIONS_MAX // 2) if connections is None else connections
         plain = partial(BoundedProtocol, connections=held, refused=refused)
 
@@ -65,7 +66,7 @@ class WebServer(uvicorn.Server):
         """Serve until a signal or `stop`. Raises RuntimeError when the application cannot start."""
         try:
             await self.serve(sockets=[self._listener])
-        except SystemExit as error:  # uvicorn has logged why
+        except SystemExit as error:  # uvicorn has logged the reason
             raise RuntimeError("the application did not start; the log says why") from error
         finally:
             self._listener.close()
@@ -77,7 +78,7 @@ class WebServer(uvicorn.Server):
             self.on_listening(f"{self._scheme}://{host}:{port}")
 
     def stop(self) -> None:
-        """Answer what was asked, then end."""
+        """Answer pending requests, then end."""
         self.should_exit = True
         self.on_draining()
 
@@ -101,8 +102,8 @@ class WebServer(uvicorn.Server):
 
 
 def bounded(address_max: int) -> Connections:
-    """The count of a process: at most `CONNECTIONS_MAX`, fewer where it may open fewer files;
-    ``address_max`` 0 bounds no address."""
+    """The connection count of a process: at most `CONNECTIONS_MAX`, or fewer by its open-file
+    limit; ``address_max`` 0 sets no bound by address."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     known = files != resource.RLIM_INFINITY
     total = min(CONNECTIONS_MAX, max(8, files - OPEN_FILES_LEFT)) if known else CONNECTIONS_MAX

@@ -1,1 +1,1 @@
-"""Events over HTTP: checked as the pipeline checks them, and kept before they are answered."""
+"""Events over HTTP, validated and stored before the response."""

@@ -1,10 +1,9 @@
-"""The HTTP surface: routes, and in which order a request is judged.
+"""The HTTP surface of the edge: routes, and the order of the checks of a request.
 
-At level 3 of degradation nothing is judged: 503, in the same words for all. Else: who asks (401; 429
-for an address that showed too many wrong tokens), whether they may (403), whether there is such a
-thing (404), in what form (415), how often (429), how much (413, 429), and only then what it says: 202
-when every event was accepted, 207 when some were, 422 when none was, 403 when all of them are another
-tenant's.
+At degradation level 3 every request gets the same 503. Otherwise the order is: authentication (401;
+429 after too many wrong tokens), authorization (403), resource (404), media type (415), rate (429),
+size (413, 429), and then the events: 202 all accepted, 207 some, 422 none, 403 when all belong to
+another tenant.
 """
 
 from __future__ import annotations
@@ -56,11 +55,11 @@ Run = Callable[[], Any]
 KEY_CHARS_MAX = 128
 NOTHING_KEPT = "no event can be kept now; send it again as it is"
 NOTHING_KEPT_RETRY_S = 15.0
-"""Longer than a level takes to fall once the cause is gone."""
+"""Longer than a degradation level takes to fall after its cause ends."""
 
 
 class Results(Protocol):
-    """Where results of simulations are read."""
+    """Reads the results of simulations."""
 
     async def results(self, tenant: str, key: str) -> list[dict[str, Any]]: ...
 
@@ -84,7 +83,7 @@ class Edge:
     behind_proxy: bool = False
 
     def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
-        """The ASGI application; ``lifespan`` starts and stops what it needs."""
+        """The ASGI application; ``lifespan`` starts and stops its dependencies."""
         app = Starlette(
             routes=[
                 self._route("POST", "/v1/events/{topic}", self.post_events),
@@ -95,13 +94,13 @@ class Edge:
             exception_handlers={HTTPException: self._http_problem},
             lifespan=lifespan or _nothing_to_start,
         )
-        # A redirection would name http:// behind a proxy that ends TLS, and lose the body.
+        # Behind a proxy that ends TLS, a redirect would name http:// and lose the body.
         app.router.redirect_slashes = False
         return app
 
     async def post_events(self, request: Request) -> Response:
         if self.degradation.level >= Level.MINIMAL:
-            # The same words for everybody: nothing is looked up, read or judged.
+            # The same response for every request: no lookup, no read, no check.
             raise StorageUnavailable(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
         token = self._holder(request, Role.OPERATE)
         source = self.intake.source(request.path_params["topic"])
@@ -142,8 +141,7 @@ class Edge:
         return _json({"tenant_id": tenant, "idempotency_key": key, "results": found})
 
     async def health(self, request: Request) -> Response:
-        """Whether events are taken, by topic whether they go direct to the log, and how the edge
-        stands."""
+        """Whether the edge accepts events, which topics are direct, and its degradation level."""
         lanes = self.intake.lanes.values()
         return _json(
             {
@@ -154,12 +152,12 @@ class Edge:
         )
 
     async def description(self, request: Request) -> Response:
-        # Anybody may ask for it, so it is encoded once.
+        # Public, so it is encoded once.
         content = openapi.encoded(tuple(self.intake.topics.values()), self.body_bytes_max)
         return Response(content, media_type="application/json")
 
     async def _http_problem(self, request: Request, error: Exception) -> Response:
-        """Unknown paths and methods, counted as every other answer."""
+        """Unknown paths and methods, counted as all responses."""
         assert isinstance(error, HTTPException)
         code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
         response = problem(
@@ -181,7 +179,7 @@ class Edge:
         return token
 
     def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
-        """Errors become problem documents; every answer is counted and timed."""
+        """Converts errors to problem documents; counts and times every response."""
         seconds = self.metrics.seconds.labels(path)
 
         async def answered(request: Request) -> Response:
@@ -203,7 +201,7 @@ class Edge:
 
 
 def _tenant(request: Request, token: AccessToken) -> str:
-    """The tenant asked about: the token's own; one that speaks for all has to name it."""
+    """The requested tenant: that of the token; a token of every tenant has to name one."""
     asked = request.query_params.get("tenant", token.tenant)
     if asked is None:
         raise BadRequest("this token speaks for every tenant: say which, ?tenant=...")
@@ -215,7 +213,7 @@ def _tenant(request: Request, token: AccessToken) -> str:
 
 
 def _owner(token: AccessToken) -> str:
-    """Whose quotas and room a request counts against: those of the tenant, whatever its token."""
+    """The owner of the request's quotas and memory: the tenant, whatever its token."""
     return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
 
 

@@ -1,4 +1,4 @@
-"""The body of a request, read within bounds of size and time."""
+"""Reads request bodies within bounds of size and time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ READ_TIMEOUT_S = 30.0
 
 
 class BodyMemory:
-    """Memory for bodies, of all requests together, shared fairly by those who send them."""
+    """Memory for all request bodies, shared fairly between owners."""
 
     def __init__(self, bytes_max: int) -> None:
         self._room: FairShare[str] = FairShare(bytes_max)
 
     @contextmanager
     def entered(self, owner: str) -> Iterator[BodyReservation]:
-        """What one request of ``owner`` holds, as its body comes; given back at the end."""
+        """The reservation of one request of ``owner``, released at the end of the block."""
         held = BodyReservation(self._room, owner)
         try:
             yield held
@@ -39,7 +39,7 @@ class BodyMemory:
 
 
 class BodyReservation:
-    """Raises `Overloaded` for more than the owner's share."""
+    """Raises `Overloaded` beyond the owner's share."""
 
     def __init__(self, room: FairShare[str], owner: str) -> None:
         self._room = room
@@ -47,12 +47,12 @@ class BodyReservation:
         self._bytes = 0
 
     def expect(self, size_bytes: int) -> None:
-        """Whether so much would fit now. Nothing is held for bytes that have not come."""
+        """Check that ``size_bytes`` would fit now. Reserves nothing before the bytes arrive."""
         if not self._room.fits({self._owner: size_bytes}):
             raise _crowded()
 
     def grow(self, size_bytes: int) -> None:
-        """``size_bytes`` more have come."""
+        """Reserve ``size_bytes`` for bytes that arrived."""
         if not self._room.take({self._owner: size_bytes}):
             raise _crowded()
         self._bytes += size_bytes
@@ -64,9 +64,9 @@ class BodyReservation:
 
 
 def declared_bytes(request: Request, bytes_max: int) -> int | None:
-    """How long the body says that it is; None for one in chunks.
+    """The declared length of the body; None for a chunked one.
 
-    Raises `BodyTooLarge`, before a byte of it is read.
+    Raises `BodyTooLarge` before reading a byte.
     """
     said = request.headers.get("content-length", "")
     if not said.isdecimal():
@@ -77,8 +77,8 @@ def declared_bytes(request: Request, bytes_max: int) -> int | None:
 
 
 async def read(request: Request, bytes_max: int, held: BodyReservation) -> bytes:
-    """The whole body, which ``held`` counts as it comes. Raises `BodyTooLarge`, `BodyTimeout`,
-    `Overloaded`, and `BadRequest` when the client hangs up in the middle."""
+    """The whole body, counted by ``held``. Raises `BodyTooLarge`, `BodyTimeout`, `Overloaded`, and
+    `BadRequest` when the client disconnects."""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -97,7 +97,7 @@ async def read(request: Request, bytes_max: int, held: BodyReservation) -> bytes
 
 
 def media_type(request: Request) -> str:
-    """`JSON` or `NDJSON`. Raises `UnsupportedMedia` for anything else, compressed bodies too."""
+    """`JSON` or `NDJSON`. Raises `UnsupportedMedia` otherwise, also for compressed bodies."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMedia("send the body as it is, without Content-Encoding")
     said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -107,7 +107,7 @@ def media_type(request: Request) -> str:
 
 
 def schema_version(request: Request) -> int:
-    """Of the events in the body. Raises `BadRequest` for what is no number."""
+    """The schema version of the events in the body. Raises `BadRequest` unless it is a number."""
     said = request.headers.get(SCHEMA_HEADER)
     version = UNNAMED_VERSION if said is None else decimal(said.encode("latin-1"))
     if version is None:

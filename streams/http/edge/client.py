@@ -1,7 +1,7 @@
-"""Posting events to an edge from Python: checked before they leave, in batches, with patience.
+"""Posts events to an edge from Python: validates them, sends batches and retries.
 
-A batch that got no answer is sent again as it is. Should it have been stored all the same, its
-events count once: their ids, or their bytes where they have none, are remembered.
+A batch without a response is sent again unchanged. The pipeline deduplicates its events by id, or
+by their bytes where they have none.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _REFUSALS: Mapping[int, type[RequestRefused]] = {
 
 
 class Posted(NamedTuple):
-    """How many events were accepted; the others, with their place in what was given."""
+    """The number of accepted events, and the rejected ones with their position in the input."""
 
     accepted: int
     rejected: list[Rejected]
@@ -72,14 +72,14 @@ class _Batch(NamedTuple):
     lines: list[bytes]
 
     def last(self, count: int) -> _Batch | None:
-        """The last ``count`` events; None where that is none of them, or all."""
+        """The last ``count`` events; None for none or all of them."""
         if not 0 < count < len(self.lines):
             return None
         return _Batch(self.positions[-count:], self.lines[-count:])
 
 
 class _Refusal(msgspec.Struct):
-    """The parts of a problem document that a client acts upon."""
+    """The parts of a problem document that the client uses."""
 
     detail: str = ""
     rejected: list[Rejected] = []
@@ -89,8 +89,8 @@ class _Refusal(msgspec.Struct):
 class EdgeClient:
     """One edge at ``url``, one token, the topics of one app. Use it in ``async with``.
 
-    ``patience_s`` is how long one batch is tried before the last refusal is raised. ``limits``
-    are those of the pipeline's settings, where they differ from the defaults.
+    The client retries one batch for ``patience_s`` and then raises the last refusal. ``limits`` are
+    those of the pipeline's settings where they differ from the defaults.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class EdgeClient:
             headers={"Authorization": f"Bearer {token}"},
             timeout=REQUEST_TIMEOUT_S,
             transport=transport,
-            # An edge elsewhere may be behind the proxy of the environment.
+            # A remote edge may be behind the proxy of the environment.
             mounts=DIRECT if is_loopback(urlsplit(url).hostname or "") else None,
         )
 
@@ -131,11 +131,11 @@ class EdgeClient:
     async def post(
         self, topic: str, events: Sequence[Any], *, version: int = UNNAMED_VERSION
     ) -> Posted:
-        """Send ``events`` (mappings or event structs), written with schema ``version``, in their
-        order; returns once all that were accepted are stored.
+        """Send ``events`` (mappings or event structs), written with schema ``version``, in order;
+        returns when all accepted events are stored.
 
-        Raises `RequestRefused` kinds once a batch cannot be sent at all, or not in time; batches
-        before it are stored. KeyError for a topic that is not declared.
+        Raises `RequestRefused` kinds when a batch cannot be sent, or not in time; earlier batches
+        are stored. Raises KeyError for an undeclared topic.
         """
         declared = self._topology.topic(topic)
         accepted, rejected = 0, []
@@ -157,7 +157,7 @@ class EdgeClient:
     def _checked(
         self, topic: Topic, values: list[bytes], version: int
     ) -> tuple[list[Rejected], Sequence[int]]:
-        """What the edge would refuse, known without asking it; and the places of the rest."""
+        """The events that fail local validation, and the positions of the rest."""
         now_ms = self._clock.now_ms()
         decoded, _ = checked(topic, values, now_ms, self._limits, version)
         good = range(len(values)) if decoded.positions is None else decoded.positions
@@ -177,7 +177,7 @@ class EdgeClient:
             await self._clock.sleep(wait_s)
 
     async def _send(self, topic: str, body: bytes, version: int) -> Receipt | RequestRefused:
-        """The receipt, or why to try again. Raises what no repetition would mend."""
+        """The receipt, or the refusal to retry after. Raises refusals that no retry resolves."""
         headers = {"Content-Type": NDJSON, SCHEMA_HEADER: str(version)}
         try:
             response = await self._http.post(f"/v1/events/{topic}", content=body, headers=headers)
@@ -212,7 +212,7 @@ def _batches(good: Sequence[int], values: list[bytes]) -> Iterator[_Batch]:
 
 
 def _refusal(response: httpx.Response) -> _Refusal:
-    """What a proxy answers may be no problem document."""
+    """Tolerates responses of a proxy that are no problem documents."""
     try:
         return msgspec.json.decode(response.content, type=_Refusal)
     except ValueError:

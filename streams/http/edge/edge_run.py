@@ -1,9 +1,9 @@
-"""One start of an edge on one folder: its name, by which the broker tells its blocks from others'.
+"""One run of an edge on one folder; its name separates its batches from those of other runs.
 
-Every start draws a name. A block bears the name of the start that took it in, and a number that
-rises within that name. A spool may hold blocks of another name, because the folder outlived a start
-or is a copy. An edge ships them under that name. So two living edges on copies of one folder share
-names only for the blocks that both of them have, and those have the same numbers.
+Every start draws a name. A batch carries the name of the run that accepted it, and a number that
+rises within that name. A spool may hold batches of another name, because the folder outlived a run
+or is a copy. An edge ships them under that name. So two live edges on copies of one folder share
+names only for batches that both have, with the same numbers.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from streams.core.process.file_lock import hold
 from streams.core.process.file_modes import private_folder
 
 SPOOL_SUFFIX = ".spool"
-"""Of the files that hold blocks, below the folder."""
+"""Suffix of the segment files below the folder."""
 
 
 class _Folder(msgspec.Struct, frozen=True):
-    """The file: the name of the last start that connected under its own, "" before the first; and
-    the checksum key of the spool's frames."""
+    """The file: the name of the last run that connected under its own name ("" before the first),
+    and the checksum key of the spool's frames."""
 
     name: str
     seed: int
 
 
 class EdgeRun:
-    """A folder that is held by this process until `close`.
+    """A folder that this process locks until `close`.
 
-    ``name`` is that of this start; ``before`` that of the last start on this folder that may have
-    left a transaction open, "" for none; ``seed`` is the checksum key of its frames. Raises
-    `SlotInUse` when another process holds the folder and `SpoolCorrupt` when its file is unreadable.
+    ``name`` is that of this run; ``before`` that of the last run on this folder that may have left
+    a transaction open, "" for none; ``seed`` is the checksum key of its frames. Raises `SlotInUse`
+    when another process holds the folder and `SpoolCorrupt` when its file is unreadable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,12 +60,12 @@ class EdgeRun:
         return self._next - 1
 
     def claim(self) -> None:
-        """Before the first connection under ``name``, once ``before`` is fenced: the next start will
-        fence this one."""
+        """Record ``name`` before its first connection, after ``before`` is fenced: the next run
+        fences it."""
         self._write(self.name)
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder."""
         self._lock.close()
 
     def _write(self, name: str) -> None:

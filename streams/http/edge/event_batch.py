@@ -1,4 +1,4 @@
-"""What one request brings: the records of a block are stored together, or not at all."""
+"""The records of one request: stored together, or not at all."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from streams.core.types import Headers
 
 
 class EventBatch(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """``keys[i]`` is the key of ``values[i]``. ``edge`` is the name of the start that took it in,
-    ``number`` rises from block to block of one name and topic. ``traceparent`` is the header of that
-    name its records bear, b"" for none; ``version`` is the schema version of its values."""
+    """``keys[i]`` is the key of ``values[i]``. ``edge`` is the edge run that accepted the batch;
+    ``number`` rises within one name and topic. ``traceparent`` is the header of that name, b"" for
+    none; ``version`` is the schema version of the values."""
 
     edge: str
     number: int
@@ -25,16 +25,16 @@ class EventBatch(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its records, without the framing."""
+        """Bytes of its records, without framing."""
         return sum(map(len, self.keys)) + sum(map(len, self.values))
 
     def bytes_by_key(self) -> dict[bytes, int]:
-        """`size_bytes` by key: whose the records are."""
+        """`size_bytes` by key."""
         return bytes_by_key(self.keys, self.values)
 
     @property
     def headers(self) -> Headers:
-        """Of each of its records."""
+        """Headers of each record."""
         followed = ((headers.TRACEPARENT, self.traceparent),) if self.traceparent else ()
         return (*headers.of_version(self.version), *followed)
 

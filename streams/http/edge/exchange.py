@@ -1,4 +1,4 @@
-"""What an edge and its clients say to each other: media types and receipts."""
+"""Media types and receipts between an edge and its clients."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import msgspec
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SCHEMA_HEADER = "dia-schema"
-"""HTTP header: the schema version of the events of the body; absent means 1."""
+"""HTTP header: schema version of the events of the body; absent means 1."""
 EVENTS_MAX = 10_000
 """Events of one request."""
 REJECTED_MAX = 1000
-"""Events of one answer that are named as refused: an answer is not many times its request. A body that
-has so many is not judged further."""
+"""Rejected events that one response names; bounds its size. After so many rejections the edge stops
+validating the body."""
 
 Kept: TypeAlias = Literal["log", "spool"]
-"""Where events were when their request was answered."""
+"""Where the events were stored when the response was sent."""
 
 Stored: TypeAlias = Kept | Literal["nowhere"]
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """One event that was refused: its place among the events of the body, from 0 on."""
+    """One rejected event; positions in the body count from 0."""
 
     index: int
     code: str
@@ -32,10 +32,10 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What became of a body. The events that were accepted are in the log, or in the edge's spool,
-    synced to disk, from where they will get there. ``rejected`` names the first `REJECTED_MAX` of
-    the ``rejected_total`` events that were refused, by their place. The last ``not_judged`` events were
-    not looked at, because so many before them were refused: mend these, and send those again."""
+    """The result of a body. Accepted events are in the log, or synced to the edge's spool, which
+    ships them later. ``rejected`` names the first `REJECTED_MAX` of ``rejected_total`` rejected
+    events. The last ``not_judged`` events were not validated: correct the rejected ones and send
+    those again."""
 
     accepted: int
     stored: Stored

@@ -1,8 +1,8 @@
-"""How blocks lie in a segment file: frames, each with its length and a checksum.
+"""The frames of a segment file, each with a length and a checksum.
 
 A frame is ``magic | length | checksum | payload``. One frame is one write and one fsync, so a crash
-leaves at most one broken frame, the last. The checksum is keyed by the spool's own random seed:
-nobody can post an event that holds what looks like a frame.
+leaves at most one broken frame, the last. The checksum is keyed by the spool's random seed: no
+event can imitate a frame.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEADER_BYTES = _HEADER.size
 
 
 class Frame(NamedTuple):
-    """A whole frame: its payload, and where the next one begins."""
+    """A complete frame: its payload, and the offset of the next one."""
 
     payload: bytes
     end: int
@@ -31,12 +31,12 @@ def encode(payload: bytes, seed: int) -> bytes:
 
 
 def payload_bytes(header: bytes) -> int:
-    """The length that a header names; 0 when it is cut short."""
+    """The payload length in a header; 0 for an incomplete header."""
     return int(_HEADER.unpack(header)[1]) if len(header) == HEADER_BYTES else 0
 
 
 def at(data: bytes, offset: int, seed: int) -> Frame | None:
-    """The frame that begins at ``offset``; None when no whole one does."""
+    """The frame at ``offset``; None unless it is complete."""
     start = offset + HEADER_BYTES
     if start > len(data):
         return None
@@ -50,7 +50,7 @@ def at(data: bytes, offset: int, seed: int) -> Frame | None:
 
 
 def walk(data: bytes, seed: int) -> Iterator[Frame]:
-    """The whole frames from the beginning on, up to the first that is none."""
+    """The complete frames from the start, up to the first broken one."""
     offset = 0
     while (found := at(data, offset, seed)) is not None:
         yield found
@@ -58,8 +58,8 @@ def walk(data: bytes, seed: int) -> Iterator[Frame]:
 
 
 def any_after(data: bytes, offset: int, seed: int) -> bool:
-    """Whether a whole frame begins anywhere behind ``offset``: what lies there is then no torn
-    end but damage to something that was complete."""
+    """Whether a complete frame begins after ``offset``. Then the bytes at ``offset`` are damage,
+    not a torn end."""
     while (offset := data.find(_MAGIC, offset + 1)) >= 0:
         if at(data, offset, seed) is not None:
             return True

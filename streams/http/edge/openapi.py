@@ -1,4 +1,4 @@
-"""The OpenAPI description, built from the topics and from the published event schemas."""
+"""The OpenAPI description, from the topics and their published event schemas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _READ = ("400", "401", "403", "404", "429", "503")
 
 @lru_cache(maxsize=8)
 def document(topics: tuple[Topic, ...], body_bytes_max: int) -> dict[str, Any]:
-    """OpenAPI 3.1; a path for each topic, with the schema of its events."""
+    """OpenAPI 3.1; one path for each topic, with the schema of its events."""
     posts = {f"/v1/events/{topic.name}": _post(topic, body_bytes_max) for topic in topics}
     return {
         "openapi": "3.1.0",
@@ -123,7 +123,7 @@ def _post(topic: Topic, body_bytes_max: int) -> dict[str, Any]:
 
 
 def _event(topic: Topic) -> dict[str, Any]:
-    """The schema of an event: a reference where its type has a name in the document."""
+    """The schema of an event: a reference where the document names its type."""
     found = schema_document(topic, topic.latest)
     if "$defs" in found:
         return _ref(topic.type.__name__)
@@ -148,7 +148,7 @@ def _simulation() -> dict[str, Any]:
 
 
 def _open(name: str, summary: str) -> dict[str, Any]:
-    """A path that asks for no token."""
+    """A path without authentication."""
     content = {JSON: {"schema": {"type": "object"}}}
     return {
         "operationId": name,
@@ -159,7 +159,7 @@ def _open(name: str, summary: str) -> dict[str, Any]:
 
 
 def _events(topics: tuple[Topic, ...]) -> dict[str, Any]:
-    """The event schemas as published, with their references made to point here."""
+    """The published event schemas, with references into this document."""
     found: dict[str, Any] = {}
     for topic in topics:
         found |= _moved(schema_document(topic, topic.latest).get("$defs", {}))

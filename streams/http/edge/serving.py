@@ -1,6 +1,6 @@
-"""`dia edge serve` as a process: wired, listening, and stopped without losing an answer.
+"""`dia edge serve` as a process: wiring, listening and a graceful stop.
 
-A stop first ends the listening and answers what was asked; only then do the lanes stop.
+A stop first closes the listener and answers pending requests; then the publishers stop.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 
 
 class EdgeProcess:
-    """The parts of one edge; its folders are locked from the start."""
+    """The parts of one edge; it locks its folders from the start."""
 
     def __init__(
         self,
@@ -69,7 +69,8 @@ class EdgeProcess:
         *,
         behind_proxy: bool = False,
     ) -> None:
-        """``behind_proxy``: clients come through a proxy, which names them. Raises `SlotInUse`, `SpoolCorrupt`, and `UsageError` for unreadable tokens."""
+        """``behind_proxy``: the proxy names the client. Raises `SlotInUse`, `SpoolCorrupt`, and
+        `UsageError` for unreadable tokens."""
         self._tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
         self._tokens.read()
         self.metrics = metrics
@@ -121,11 +122,11 @@ class EdgeProcess:
         )
 
     def app(self) -> Starlette:
-        """The application; its lanes run while it does."""
+        """The application; the publishers run during its lifespan."""
         return self._edge.app(self._running)
 
     def close(self) -> None:
-        """Give up connections and locks."""
+        """Close connections and release locks."""
         self._simulations.close()
         for run in self._runs:
             run.close()
@@ -134,7 +135,7 @@ class EdgeProcess:
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         lanes = asyncio.create_task(self.intake.run(), name="lanes")
         watch = asyncio.create_task(self._watch.run(), name="health-watch")
-        # Beside the intake, which needs no shard and must not wait for one.
+        # In parallel: accepting events needs no shard and must not wait for one.
         asking = asyncio.create_task(refuse_other_map(self._settings), name="shard-map")
         for task in (lanes, watch, asking):
             task.add_done_callback(self._ended)
@@ -147,8 +148,8 @@ class EdgeProcess:
             await self.quotas.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A lane, or the watch, ends by being cancelled. An error that ends a task, a bug or another
-        shard map, ends the process: what was answered is safe, and the next one goes on with it."""
+        """A background task ends by cancellation. An error in one, or another shard map, ends the
+        process: answered events are durable, and the next run continues with them."""
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.bug = bug
             self.on_bug()
@@ -157,7 +158,7 @@ class EdgeProcess:
 def _limits(
     settings: Settings, app: str, clock: Clock, metrics: Metrics
 ) -> tuple[Quotas, HoldCheck]:
-    """Shared with other edges, and with workers, where there is a Redis."""
+    """Shared through Redis with other edges and with workers, where there is one."""
     buckets, breaker, holds = None, None, HoldCheck()
     if settings.redis_url:
         client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
@@ -184,10 +185,10 @@ def _spool(folder: Path, run: EdgeRun) -> Spool:
 def serve(
     settings: Settings, topology: Topology, listening: Listening, said: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT. ``said`` is told the address.
+    """Serve until SIGTERM or SIGINT. ``said`` receives the address.
 
-    Raises `RefusedBySafety` for an address that is not safe, `AddressUnavailable` for one that is
-    taken, `UsageError` for TLS files that do not fit, and what `EdgeProcess` does.
+    Raises `RefusedBySafety` for an unsafe address, `AddressUnavailable` for one in use,
+    `UsageError` for TLS files that do not fit, and the errors of `EdgeProcess`.
     """
     listening.require_safe()
     asyncio.run(_serve(settings, topology, listening, said))
@@ -214,8 +215,8 @@ async def _serve_on(
     listening: Listening,
 ) -> None:
     clock, metrics = SystemClock(), Metrics(version=app_version(), process="edge")
-    # The broker ends a transaction that a dead edge left open, and that readers wait for,
-    # somewhat later than a live one would have given it up.
+    # The broker aborts the open transaction of a dead edge, which blocks readers, later than a live
+    # edge gives it up.
     patient = replace(settings, commit_timeout_s=shipment.SHIP_TIMEOUT_S)
     tracer = tracer_of(settings, "dia-edge", clock, metrics)
     broker = KafkaBroker.from_settings(patient)

@@ -1,15 +1,14 @@
-"""Blocks into one topic, one transaction a batch; the broker remembers how far it came.
+"""Ships batches to one topic, one transaction each; the broker stores the progress.
 
-With the records, a transaction commits the number after its last block, as the offset of a group
-that bears the name the blocks have. So whatever becomes of a connection, a process or an answer,
-asking for that offset tells which blocks of that name are in the log, and none is ever sent twice.
+With the records, a transaction commits the number after its last batch, as the offset of a group
+with the name of the batches. Reading that offset after any failure tells which batches are in the
+log, so no batch is written twice.
 
-The offset's metadata reads ``from=N P:O P:O``: the number of the transaction's first block, and in
-which partitions and at which offsets its records begin. Where those are aborted, Kafka carried the
-transaction out in part (streams/connect/broker/torn_commit.py), and its blocks are sent again. A transaction whose
-commit was answered is whole, and needs no such look. An open transaction of another producer before
-those records leaves the question open: `connect` fails, and from `UNDECIDED_S` on takes the offset's
-word.
+The offset's metadata reads ``from=N P:O P:O``: the number of the transaction's first batch, and the
+partitions and offsets where its records begin. If those records are aborted, Kafka carried the
+transaction out in part (streams/connect/broker/torn_commit.py), and the batches are sent again. An
+acknowledged commit needs no such check. An open transaction of another producer before those
+records leaves the outcome open: `connect` fails, and trusts the offset after `UNDECIDED_S`.
 """
 
 from __future__ import annotations
@@ -39,22 +38,22 @@ from streams.http.edge.event_batch import EventBatch
 SHIP_TIMEOUT_S = 10.0
 """Deadline of one transaction. The broker's own deadline must be longer."""
 PARTITIONS_AGE_MAX_S = 30.0
-"""How long a grown topic may go unnoticed."""
+"""Longest time until added partitions are used."""
 UNDECIDED_S = 60.0
-"""How long another producer's open transaction may keep an edge from connecting."""
+"""Longest time that another producer's open transaction delays a connection."""
 _LANDED_MAX = 100
-"""Partitions named in the metadata of an offset, of which a broker keeps 4,096 bytes."""
+"""Partitions in the metadata of an offset, which a broker limits to 4,096 bytes."""
 _MARK = re.compile(r"from=(\d{1,18})((?: \d{1,9}:\d{1,18})+)")
 
 log = structlog.get_logger(__name__)
 
 
 class Shipper:
-    """A sender of one topic, of blocks of one name at a time. Connecting fences every other
-    sender of that name.
+    """Sends the batches of one name at a time to one topic. Connecting fences every other producer
+    of that name.
 
-    Calls raise `TransientError` kinds where nothing was sent, `PartitionRestart` kinds where what
-    became of it is unknown; after either, `connect` again.
+    Calls raise `TransientError` kinds when nothing was sent, `PartitionRestart` kinds when the
+    outcome is unknown; call `connect` again after either.
     """
 
     def __init__(self, broker: Broker, topic: str, clock: Clock, tracer: Tracer = UNTRACED) -> None:
@@ -68,12 +67,12 @@ class Shipper:
         self._partitions = 0
         self._counted_at = 0.0
         self._answered: CommittedOffset | None = None
-        """what the last answered commit left"""
+        """set by the last acknowledged commit"""
         self._undecided_since: float | None = None
 
     async def connect(self, edge: str) -> int | None:
-        """Fence, then ask: of the blocks of ``edge``, those with a number below the answer are
-        in the log, and no others. None when the broker knows of none."""
+        """Fence, then read: the batches of ``edge`` below the returned number are in the log, and
+        no others. None: the broker has no number."""
         await self.close()
         self._group = f"dia-edge-{edge}"
         self._producer = self._broker.transactional_producer(f"{self._group}-{self._topic}")
@@ -87,7 +86,8 @@ class Shipper:
         return known.offset if first is None else first
 
     async def ship(self, blocks: Sequence[EventBatch]) -> None:
-        """Returns once every record of ``blocks``, all of the connected name, is true, in order."""
+        """Write ``blocks``, all of the connected name, in order; returns when they are
+        committed."""
         assert self._producer is not None
         assert self._admin is not None
         if self._clock.monotonic() - self._counted_at > PARTITIONS_AGE_MAX_S:
@@ -102,7 +102,7 @@ class Shipper:
             ) from error
 
     async def close(self) -> None:
-        """Give up the connections; an open transaction is left to the next `connect`."""
+        """Close the connections; the next `connect` ends an open transaction."""
         producer, self._producer = self._producer, None
         admin, self._admin = self._admin, None
         if producer is not None:
@@ -112,12 +112,12 @@ class Shipper:
 
     @property
     def _place(self) -> TopicPartition:
-        """Whose offset is the count. Offsets are kept by partition; one is enough."""
+        """The partition whose offset holds the number; one is enough."""
         return TopicPartition(self._topic, 0)
 
     async def _torn(self, known: CommittedOffset) -> int | None:
-        """The number of the first block of the transaction that left ``known``, where its records
-        are aborted; None where they stand."""
+        """The first batch number of the transaction that left ``known``, if its records are
+        aborted; else None."""
         mark = _MARK.fullmatch(known.metadata)
         if mark is None or known == self._answered:
             return None
@@ -137,7 +137,7 @@ class Shipper:
         return None
 
     def _wait_or_believe(self, known: CommittedOffset, error: BrokerUnavailable) -> None:
-        """Raise ``error`` again, until the question has been open for `UNDECIDED_S`."""
+        """Raise ``error`` again until the outcome has been open for `UNDECIDED_S`."""
         now_s = self._clock.monotonic()
         if self._undecided_since is None:
             self._undecided_since = now_s

@@ -1,4 +1,4 @@
-"""Results of simulations, read from the one shard that holds a key."""
+"""Results of simulations, read from the shard of their key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIMIT {RESULTS_MAX}
 
 
 class Simulations:
-    """Asks replicas in turn. One instance a process: connections are kept."""
+    """Queries replicas in turn. One instance a process; it keeps its connections."""
 
     def __init__(self, settings: Settings) -> None:
         impatient = replace(settings, sink_timeout_s=ANSWER_TIMEOUT_S)

@@ -1,9 +1,8 @@
-"""A body cut into the bytes of its events, without holding the event loop for long.
+"""Splits a body into the bytes of its events without blocking the event loop for long.
 
-The lines of NDJSON, and an array with few commas, are cut in one step: their pieces are few. An array
-with many commas may be one of millions of tiny elements, and says so only when it is read; it is read
-token by token, with a turn of the loop after every `TOKENS_A_TURN`, and no further than `EVENTS_MAX`
-elements.
+NDJSON lines, and an array with few commas, are split in one step. An array with many commas may
+hold millions of small elements. It is read token by token, yields to the event loop every
+`TOKENS_A_TURN` tokens, and stops after `EVENTS_MAX` elements.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from streams.http.edge.exchange import EVENTS_MAX, NDJSON
 from streams.http.edge.validation_cost import ValidationCost
 
 LINES_MAX: Final = 2 * EVENTS_MAX
-"""Lines of a body, blank ones too: each costs something."""
+"""Lines of a body, blank ones included."""
 COMMAS_AT_ONCE: Final = 100_000
-"""Of an array: so many elements, or fewer, take 20 ms."""
+"""An array with at most so many commas takes 20 ms."""
 TOKENS_A_TURN: Final = 20_000
 
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
-"""What decides where an element ends. A quote that nothing ends is no token."""
+"""Tokens that delimit elements. An unterminated quote is no token."""
 
 
 async def events(body: bytes, media: str, judging: ValidationCost) -> list[bytes]:
-    """The bytes of each event: the lines that are not blank, the elements of an array, or the
-    one document. They are kept as they came; an event without an id is known by its bytes.
+    """The bytes of each event: the non-blank lines, the elements of an array, or the one document.
+    The bytes are unchanged: an event without an id is identified by them.
 
-    Raises `BadRequest` for a body without events, in another encoding, or an array that is none,
+    Raises `BadRequest` for a body without events, in another encoding, or with a malformed array;
     `BodyTooLarge` for too many events.
     """
     if (encoding := foreign_encoding(body)) is not None:
@@ -70,7 +69,7 @@ def _documents(body: bytes) -> list[bytes]:
 
 
 async def _elements(body: bytes, judging: ValidationCost) -> list[bytes]:
-    """Of an array. Whether an element is JSON, its decoder says."""
+    """The elements of an array; the decoder validates their JSON."""
     found: list[bytes] = []
     cut = _cut(body)
     while (piece := next(cut, None)) is not None:

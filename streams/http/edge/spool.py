@@ -1,8 +1,8 @@
-"""Blocks on disk while the broker is away: a queue of segment files, bounded by who appends.
+"""Batches on disk while the broker is unavailable: a queue of segment files, bounded by its caller.
 
-What `append` returned from survives kill -9 and power failure. A torn end, which is never more
-than the frame that was being written, is cut off when the folder is opened; damage to anything
-before it stops the edge, because that was promised to somebody.
+Data survives kill -9 and power failure once `append` returns. Opening the folder cuts off a torn
+end, at most the frame of the last write. Damage before it stops the edge, because those events were
+acknowledged.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SEGMENT_BYTES = 16 << 20
 
 
 class SpoolPosition(NamedTuple):
-    """A place in the oldest segment: everything before it is done with. ``blocks`` are those before
-    it that were not."""
+    """A position in the oldest segment; everything before it is shipped. ``blocks`` are those
+    before it that are not."""
 
     offset: int
     blocks: Sequence[EventBatch] = ()
@@ -39,11 +39,11 @@ class _Segment:
 
 
 class Spool:
-    """Calls block on the disk and must not overlap; the properties may be read meanwhile, by
-    another thread. Raises `OSError` when the disk refuses."""
+    """Calls block on the disk and must not overlap; another thread may read the properties. Raises
+    `OSError` when the disk fails."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        """Raises `SpoolCorrupt`. ``cut_bytes`` says how long a torn end was."""
+        """Raises `SpoolCorrupt`. ``cut_bytes`` is the length of the torn end."""
         private_folder(folder)
         self._folder = folder
         self._seed = seed
@@ -51,7 +51,7 @@ class Spool:
         self._stored_bytes = 0
         self._done = 0
         self.held: Counter[bytes] = Counter()
-        """bytes of the records not yet done with, by key"""
+        """bytes of the unshipped records, by key"""
         self.cut_bytes = 0
         paths = sorted(folder.glob(f"*{SPOOL_SUFFIX}"))
         for path in paths:
@@ -59,7 +59,7 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes not yet done with."""
+        """Unshipped bytes."""
         return self._stored_bytes - self._done
 
     @property
@@ -67,12 +67,12 @@ class Spool:
         return not self._segments
 
     def append(self, blocks: Sequence[EventBatch]) -> None:
-        """Store the blocks, all or none, and return once they are on the disk."""
+        """Store the batches, all or none, and return when they are on disk."""
         data = frame.encode(event_batch.encode(blocks), self._seed)
         segment = self._tail()
         try:
             with segment.path.open("r+b", buffering=0) as file:
-                # What a refused write left behind is written over.
+                # Overwrite the remains of a failed write.
                 file.truncate(segment.size_bytes)
                 file.seek(segment.size_bytes)
                 _write_whole(file.fileno(), data)
@@ -85,7 +85,7 @@ class Spool:
         self._hold(blocks)
 
     def read(self, bytes_max: int) -> tuple[list[EventBatch], SpoolPosition]:
-        """The oldest blocks, at least one frame of them if there is any, and the mark behind."""
+        """The oldest batches, at least one frame if there is any, and the position after them."""
         blocks: list[EventBatch] = []
         if not self._segments:
             return blocks, SpoolPosition(0)
@@ -98,10 +98,10 @@ class Spool:
         return blocks, SpoolPosition(offset, blocks)
 
     def forget(self, mark: SpoolPosition) -> None:
-        """Everything before ``mark`` is done with; segments without more are deleted."""
+        """Drop everything before ``mark``; delete segments without more."""
         for done in mark.blocks:
             self.held.subtract(done.bytes_by_key())
-        self.held += Counter()  # drops the keys that hold nothing
+        self.held += Counter()  # drops the keys without bytes
         self._done = mark.offset
         segment = self._segments[0]
         if self._done >= segment.size_bytes:
@@ -115,7 +115,7 @@ class Spool:
             self.held.update(kept.bytes_by_key())
 
     def _tail(self) -> _Segment:
-        """The segment to append to. Their names sort by age."""
+        """The segment to append to. Names sort by age."""
         if self._segments and self._segments[-1].size_bytes < SEGMENT_BYTES:
             return self._segments[-1]
         newest = self._segments[-1].path.name.removesuffix(SPOOL_SUFFIX) if self._segments else "-1"

@@ -1,26 +1,25 @@
-"""How the events of one topic get from an answered request into the log, once, in order.
+"""Publishes the events of one topic to the log, exactly once and in order.
 
-1. **L1** A request's records become a block with this start's name and a number, and wait.
-2. **L2** While the lane is *direct* (connected, nothing spooled), all that waits goes out in one
-   transaction, which also commits the number behind it; then the requests are answered.
-3. **L3** A transaction whose end is unknown puts its blocks back to the front and ends direct:
-   from now on what waits is appended to the spool, synced, and then answered.
-4. **L4** An edge that connects under a name, after any failure or restart, first fences all other
-   senders of that name, then asks for its committed number: its blocks below it are in the log. A
-   new start first does so under the name of the start before, which may have left a transaction open.
-5. **L5** The rest is shipped from the spool, oldest first, as in L2, each block under the name that
-   it bears (L4 at each change of the name); what is shipped is deleted.
-6. **L6** When the spool is empty, nothing is on its way into it, and the lane is connected under its
-   own name, it is direct again.
+1. **L1** The records of a request become a batch with this run's name and a number, and wait.
+2. **L2** While the publisher is *direct* (connected, empty spool), one transaction writes all
+   waiting batches and commits the number after the last. Then the edge answers their requests.
+3. **L3** A transaction with an unknown outcome returns its batches to the front of the queue and
+   ends the direct state: waiting batches are appended to the spool, synced, and then answered.
+4. **L4** An edge that connects under a name, after a failure or restart, first fences all other
+   producers of that name, then reads its committed number: batches below it are in the log. A new
+   run first does so under the name of the run before, which may have left an open transaction.
+5. **L5** The rest is shipped from the spool, oldest first, as in L2, each batch under the name that
+   it carries (L4 at each change of name), and deleted afterwards.
+6. **L6** The publisher is direct again when the spool is empty, no write to it is pending, and it
+   is connected under its own name.
 
-A spool holds the blocks of a name in the order of their numbers, without a hole, from some number
-on. So whatever edges ship a name's blocks, each goes on where the committed number stands. Only the
-blocks that a copied folder had are shipped under one name by two living edges.
+A spool holds the batches of a name in the order of their numbers, without gaps, from some number
+on. So every edge that ships a name's batches continues at the committed number. Two live edges ship
+under one name only the batches of a copied folder.
 
-Law: an answered block is in the log exactly once, sooner or later. The blocks of one folder stand
-there in the order in which their requests came. A block that was refused, or not answered, is there
-at most once. tests/properties/test_lane_laws.py crashes edges between any two steps, and copies the
-folder of a living one.
+Law: an answered batch is eventually in the log exactly once. The batches of one folder are in the
+order of their requests. A refused or unanswered batch is in the log at most once.
+tests/properties/test_lane_laws.py crashes edges between any two steps and copies live folders.
 """
 
 from __future__ import annotations
@@ -52,21 +51,21 @@ from streams.http.edge.spool import Spool
 log = structlog.get_logger(__name__)
 
 Disk: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs a blocking call without holding up the event loop."""
+"""Runs a blocking call outside the event loop."""
 
 LINGER_S = 0.005
-"""How long a first block waits for company: a transaction costs the same for one as for many."""
+"""Delay of a first batch: a transaction costs the same for one batch as for many."""
 BATCH_BYTES = 4 << 20
 RECONNECT_MIN_S = 0.2
 RECONNECT_MAX_S = 5.0
 FULL_RETRY_S = 5.0
-"""What a client is told to wait when the spool is full: the broker is away."""
+"""Retry-After of a full spool: the broker is unavailable."""
 BUSY_RETRY_S = 1.0
 
 
 class PublisherBounds(NamedTuple):
-    """What one lane may hold: in memory, and on disk. A disk may hold as much more as was in
-    memory when the broker went away. Of both a tenant has a fair share (fair_room.py)."""
+    """Bounds of one publisher in memory and on disk. The disk may exceed its bound by what was in
+    memory when the broker failed. A tenant has a fair share of both (fair_share.py)."""
 
     inflight_bytes: int
     spool_bytes: int
@@ -79,7 +78,7 @@ class _Waiting:
 
 
 class TopicPublisher:
-    """See the module docstring. ``disk`` runs a blocking call of the spool aside."""
+    """See the module docstring. ``disk`` runs a blocking call of the spool in a thread."""
 
     def __init__(
         self,
@@ -110,9 +109,9 @@ class TopicPublisher:
         self._spooling = False
         self._stopped = False
         self._name = ""
-        """that the lane is connected under; "" while it is not"""
+        """name of the current connection; "" while disconnected"""
         self._shipped: dict[str, int] = {}
-        """by name: blocks below it are in the log"""
+        """by name: batches below this number are in the log"""
 
     @property
     def spool_bytes(self) -> int:
@@ -125,10 +124,9 @@ class TopicPublisher:
         traceparent: bytes = b"",
         version: int = UNNAMED_VERSION,
     ) -> Kept:
-        """L1: returns where the records are, all of them, once they are safe.
+        """L1: returns where all the records are, once they are durable.
 
-        Raises `Overloaded` before anything is done with them, and `NotStored` when it is unknown
-        whether they were stored.
+        Raises `Overloaded` before any change, and `NotStored` when the outcome is unknown.
         """
         sizes = bytes_by_key(keys, values)
         self._refuse_overload(sizes)
@@ -137,11 +135,11 @@ class TopicPublisher:
         kept.add_done_callback(partial(self._left, sizes))
         self._waiting.append(_Waiting(block, kept))
         self._turned.set()
-        # A client that hangs up takes nothing back: the block goes its way.
+        # A client that disconnects does not withdraw its batch.
         return await asyncio.shield(kept)
 
     async def run(self) -> None:
-        """Keep blocks until cancelled; then answer what still waits with `NotStored`."""
+        """Store batches until cancelled; then answer waiting ones with `NotStored`."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._ship(), name=f"ship-{self.topic}")
@@ -153,7 +151,7 @@ class TopicPublisher:
             self._waiting.clear()
 
     def _refuse_overload(self, sizes: Mapping[bytes, int]) -> None:
-        """Take the room that the records need in memory; ``sizes`` are their bytes by tenant."""
+        """Reserve memory for the records; ``sizes`` are their bytes by tenant."""
         if self._stopped:
             raise Overloaded("the edge is stopping", retry_after_s=FULL_RETRY_S)
         if not self.direct and not self._spool_takes(sizes):
@@ -168,7 +166,7 @@ class TopicPublisher:
             )
 
     def _spool_takes(self, sizes: Mapping[bytes, int]) -> bool:
-        """What is on its way may have to go into the spool, too."""
+        """Whether the spool has room for these records and all records in flight."""
         spooled = self.spool_bytes + self._inflight.taken + sum(sizes.values())
         left = self._bounds.spool_bytes - spooled
         return all(
@@ -179,7 +177,7 @@ class TopicPublisher:
     def _left(self, sizes: Mapping[bytes, int], kept: asyncio.Future[Kept]) -> None:
         self._inflight.give(sizes)
         if not kept.cancelled():
-            kept.exception()  # its client may be gone: then nobody else looks at it
+            kept.exception()  # marks the error as retrieved: the client may have disconnected
 
     async def _ship(self) -> None:
         backoff = Backoff(self._clock, RECONNECT_MIN_S, RECONNECT_MAX_S)
@@ -205,7 +203,7 @@ class TopicPublisher:
         log.warning("edge_topic_interrupted", topic=self.topic, code=code, why=str(error))
 
     async def _become(self, name: str) -> None:
-        """L4, unless the lane is connected under ``name``."""
+        """L4, unless connected under ``name``."""
         if name == self._name:
             return
         self._name = ""
@@ -233,8 +231,7 @@ class TopicPublisher:
         blocks, mark = await self._at_disk(partial(self._spool.read, BATCH_BYTES))
         if not blocks:
             await self._become(self._run.name)
-            # Blocks in doubt may not be in the spool yet, or wait for their turn at the disk: then
-            # look again.
+            # Batches of unknown outcome may still wait for the disk: check again.
             if not self._waiting and not self._spooling and self._spool.is_empty:
                 self.direct = True
                 self._turned.set()
@@ -271,20 +268,20 @@ class TopicPublisher:
                 self._spooling = False
 
     async def _at_disk(self, call: Callable[[], Any]) -> Any:
-        """Calls of a spool must not overlap."""
+        """Serializes the calls of the spool."""
         async with self._disk_turn:
             found = await self._disk(call)
             self._metrics.spool_bytes.labels(self.topic).set(self._spool.size_bytes)
         return found
 
     async def _anything_waits(self, *, direct: bool) -> None:
-        """Until blocks wait and the lane is ``direct``, or is not."""
+        """Wait until batches wait and the publisher's state is ``direct``."""
         while not self._waiting or self.direct is not direct:
             self._turned.clear()
             await self._turned.wait()
 
     def _take(self) -> list[_Waiting]:
-        """From the front, `BATCH_BYTES` of them or one."""
+        """The first `BATCH_BYTES` of the queue, at least one batch."""
         batch: list[_Waiting] = []
         size_bytes = 0
         while self._waiting and (not batch or size_bytes < BATCH_BYTES):

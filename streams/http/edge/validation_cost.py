@@ -1,10 +1,10 @@
-"""What the judging of one body costs, and how long it may hold the event loop.
+"""Bounds the CPU time and event-loop time of validating one body.
 
-An edge has one loop for all tenants. To refuse an event costs ten times what it costs to accept one, and
-the sender nothing. So a body is judged in slices of `SLICE_EVENTS` events or `SLICE_BYTES`, one slice of
-one body in a turn of the loop; it is left at the slice in which `REJECTED_MAX` of its events are refused,
-and the answer says how many were not judged. The processor time of what was refused is counted against
-its tenant (`Quota.REFUSED_US`), who is not served while it has used up more than its quota.
+All tenants of an edge share one event loop. Rejecting an event costs ten times as much as accepting
+it, and costs the sender nothing. So a body is validated in slices of `SLICE_EVENTS` events or
+`SLICE_BYTES`; each turn of the loop runs one slice of one body. Validation stops at the slice in
+which `REJECTED_MAX` events are rejected, and the response counts the rest. The CPU time of rejected
+events is charged to the tenant (`Quota.REFUSED_US`), which is refused while it exceeds that quota.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from contextlib import contextmanager
 from typing import Final
 
 SLICE_EVENTS: Final = 500
-"""Refused at some 15 us each."""
+"""Rejecting one takes about 15 µs."""
 SLICE_BYTES: Final = 512 << 10
 AT_ONCE_EVENTS: Final = 50
-"""A slice of so few does not wait for its turn."""
+"""A slice of at most this size does not wait for its turn."""
 
 
 class LoopShare:
-    """The loop that all bodies share: one slice in a turn."""
+    """The event loop of all bodies: one slice a turn."""
 
     def __init__(self, processor_s: Callable[[], float] = time.thread_time) -> None:
         self.processor_s = processor_s
         self._slice = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Let everything else run, and each other body have its slice."""
+        """Yield to the event loop, and to one slice of each other body."""
         async with self._slice:
             await asyncio.sleep(0)
 
 
 class ValidationCost:
-    """One body. ``refused_us``: microseconds of the processor for what was refused of it."""
+    """The cost of one body. ``refused_us``: CPU microseconds of its rejected events."""
 
     def __init__(self, loop: LoopShare) -> None:
         self._loop = loop
@@ -45,14 +45,14 @@ class ValidationCost:
         self.refused_us = 0
 
     async def turn(self) -> None:
-        """Before more work on this body: let others work, whose time is not counted here."""
+        """Yield before the next slice; the time of other tasks is not counted."""
         self._spent_s += self._loop.processor_s() - self._began_s
         await self._loop.turn()
         self._began_s = self._loop.processor_s()
 
     @contextmanager
     def cutting(self) -> Iterator[None]:
-        """A body that cannot be cut is refused whole, with all that it took."""
+        """Account a body that cannot be split as one rejected event."""
         self.begin()
         try:
             yield
@@ -61,17 +61,17 @@ class ValidationCost:
             raise
 
     def begin(self) -> None:
-        """Its next slice is judged from here on, without a pause until `refused`."""
+        """Begin a slice, which runs without a pause until `refused`."""
         self._began_s, self._spent_s = self._loop.processor_s(), 0.0
 
     def refused(self, refused: int, count: int) -> None:
-        """Of ``count`` events judged since `begin` so many were refused, and cost their share."""
+        """Charge the share of ``refused`` among ``count`` events validated since `begin`."""
         spent_s = self._spent_s + self._loop.processor_s() - self._began_s
         self.refused_us += round(1e6 * max(0.0, spent_s) * refused / count)
 
 
 def slices(values: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Where each slice starts and stops."""
+    """Start and end of each slice."""
     start = size = 0
     for at, value in enumerate(values):
         if at > start and (at - start == SLICE_EVENTS or size + len(value) > SLICE_BYTES):

@@ -1,4 +1,4 @@
-"""From the bytes of events to an honest answer: what was kept, and what was refused and why."""
+"""Validates events, stores the valid ones, and reports the others."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TENANT_MISMATCH = "tenant_mismatch"
 
 
 def topics_taken(topology: Topology) -> Mapping[str, Topic]:
-    """The topics that take events from outside: those that agents read. What agents only write is
-    not for others to post."""
+    """The topics that accept events from outside: those that agents read, not those that agents
+    only write."""
     return {topic.name: topic for topic in topology.consumed()}
 
 
 class ValidationResult(NamedTuple):
-    """What became of the events of a request; ``bad`` are those that were refused, by position.
-    ``not_judged``: so many at the end were not looked at."""
+    """The result of a request; ``bad`` are the rejected events by position. The last ``not_judged``
+    events were not validated."""
 
     accepted: int
     stored: Stored
@@ -44,7 +44,7 @@ class ValidationResult(NamedTuple):
 
 @dataclass(slots=True)
 class _Good:
-    """What is good among the first ``until`` events of a body, and what is not."""
+    """Valid and rejected events among the first ``until`` events of a body."""
 
     keys: list[bytes] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
@@ -53,7 +53,7 @@ class _Good:
 
 
 class Validator:
-    """Checks events as the pipeline will, and has the good ones kept by the lane of their topic."""
+    """Validates events as the pipeline does; the publisher of their topic stores the valid ones."""
 
     def __init__(
         self,
@@ -68,26 +68,26 @@ class Validator:
         self._loop = loop or LoopShare()
         self.topics = topics_taken(topology)
         self.requests = frozenset(topology.answers)
-        """names of the topics whose events ask for work"""
+        """names of the topics whose events are job requests"""
         self.lanes = lanes
         self._clock = clock
         self._limits = limits
         self._metrics = metrics
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run the publishers until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for lane in self.lanes.values():
                 tasks.create_task(lane.run())
 
     def source(self, topic: str) -> Topic:
-        """Raises `UnknownResource` for a topic that takes no events from outside."""
+        """Raises `UnknownResource` for a topic that accepts no events from outside."""
         if topic not in self.lanes:
             raise UnknownResource(f"no topic {topic!r} takes events; {', '.join(self.lanes)} do")
         return self.topics[topic]
 
     def judging(self) -> ValidationCost:
-        """What one body will cost."""
+        """A cost account for one body."""
         return ValidationCost(self._loop)
 
     async def take(
@@ -99,11 +99,11 @@ class Validator:
         traceparent: bytes = b"",
         version: int = UNNAMED_VERSION,
     ) -> ValidationResult:
-        """Keep the good events of ``values`` together, and say what was wrong with the others;
-        all were written with schema ``version``.
+        """Store the valid events of ``values`` together and report the others; all have schema
+        ``version``.
 
-        Raises `Overloaded` and `NotStored`, of all of them, and `Forbidden` for events without a
-        tenant by a token that is bound to one.
+        Raises `Overloaded` and `NotStored` for all of them, and `Forbidden` for events without a
+        tenant field when the token is bound to a tenant.
         """
         if source.tenant_field is None and token.tenant is not None:
             raise Forbidden(
@@ -125,7 +125,7 @@ class Validator:
         judging: ValidationCost,
         version: int,
     ) -> _Good:
-        """Slice by slice, until `REJECTED_MAX` events are refused."""
+        """Validate slice by slice, until `REJECTED_MAX` events are rejected."""
         found, now_ms = _Good(), self._clock.now_ms()
         for start, stop in slices(values):
             if len(found.bad) >= REJECTED_MAX:
@@ -151,7 +151,7 @@ class Validator:
         self, source: Topic, values: list[bytes], now_ms: int, version: int, judging: ValidationCost
     ) -> tuple[Decoded, list[bytes], list[bytes]]:
         def attempt() -> tuple[Decoded, list[bytes], list[bytes]]:
-            judging.begin()  # what a registry takes to answer is not the processor's time
+            judging.begin()  # excludes the schema registry's response time
             return outgoing(source, values, now_ms, self._limits, version)
 
         try:
@@ -169,7 +169,7 @@ class Validator:
 def _foreign(
     source: Topic, events: Iterable[tuple[int, Any]], token: AccessToken
 ) -> dict[int, BadPosition]:
-    """The events, by position, of tenants that the token does not speak for."""
+    """Events of tenants that the token does not cover, by position."""
     if source.tenant_field is None:
         return {}
     tenant_of, path = attrgetter(source.tenant_field), f"$.{source.tenant_field}"
