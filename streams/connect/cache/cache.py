@@ -1,4 +1,4 @@
-"""A cache of one kind of value, in two layers; the package's docstring has the protocol."""
+"""A cache of one kind of value in two layers; the package's docstring has the protocol."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ _TTL_MIN_S = 0.001
 
 class Versioned(NamedTuple, Generic[V]):
     """A value as its source has it; None: the source has none. ``version`` is the source's own,
-    where it counts versions."""
+    where it has versions."""
 
     value: V | None
     version: int = 0
 
 
 class _Entry(NamedTuple, Generic[V]):
-    """A valid entry of L2, and how long it still lives there."""
+    """A valid entry of L2, and the rest of its life in seconds."""
 
     loaded: Versioned[V]
     rest_s: float
 
 
 class _Behind(Exception):  # noqa: N818 - an answer about a value, not a failure
-    """The source lags behind what the cache was told: an answer for its caller, not a fact."""
+    """The source is behind the cache's floor: the value is returned, not stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
-    """Longest lives in seconds; a random part of up to ``jitter`` is taken off each, so that what
-    was loaded together does not end together."""
+    """TTLs in seconds; a random part of up to ``jitter`` is subtracted from each, so that entries
+    loaded together expire apart."""
 
     l1_ttl_s: float = 30.0
     l2_ttl_s: float = 300.0
     negative_ttl_s: float = 10.0
-    """of the knowledge that the source has no value"""
+    """of the fact that the source has no value"""
     jitter: float = 0.1
     l1_bytes: int = 16 << 20
     claim_ttl_s: float = 10.0
-    """how long one process may load while the others wait, at most ``wait_s``"""
+    """longest load by one process while the others wait, at most ``wait_s``"""
     wait_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class SharedLayer:
-    """L2 as a process has it: the layer, the breaker before it, and the ear for notices.
-    ``sealed``: its entries are this cluster's own (streams/connect/cache/sealed.py)."""
+    """L2 of a process: the shared layer, its breaker, and the subscription. ``sealed``: entries
+    carry this cluster's seal (streams/connect/cache/sealed.py)."""
 
     shared: SharedCache
     breaker: Breaker
@@ -72,7 +72,7 @@ class SharedLayer:
     sealed: bool = False
 
     async def ask(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Through the breaker. Raises `CacheUnavailable`."""
+        """Call through the breaker. Raises `CacheUnavailable`."""
         try:
             return await self.breaker.call(attempt)
         except BreakerOpen as error:
@@ -80,8 +80,8 @@ class SharedLayer:
 
 
 class Cache(Generic[V]):
-    """``layer`` None: there is no Redis, and L1 alone is the cache of a single process. ``decode``
-    raises ValueError for what it cannot read."""
+    """``layer`` None: no Redis, and L1 is the cache of a single process. ``decode`` raises
+    ValueError for bytes that it cannot read."""
 
     def __init__(
         self,
@@ -112,14 +112,14 @@ class Cache(Generic[V]):
     # --- reading -----------------------------------------------------------------------------
 
     async def get(self, name: str, load: Callable[[], Awaitable[Versioned[V]]]) -> V | None:
-        """Cache-aside. None: the source has no such value. Raises only what ``load`` raises, which
-        must have a deadline of its own."""
+        """Cache-aside read. None: the source has no such value. Raises only the errors of ``load``,
+        which must have its own deadline."""
         kept = self._local.get(name)
         if kept is not None and (self._layer is None or self._layer.invalidations.live):
             return self._hit("l1", kept.value)
         if kept is None:
             self._count("l1", "miss")
-        # A load begun before something was invalidated may bring what is no longer true.
+        # A load that began before an invalidation may return an outdated value.
         flight = (name, self._local.asking().generation)
         return await self._flights.run(flight, lambda: self._find(name, load))
 
@@ -148,7 +148,7 @@ class Cache(Generic[V]):
             await self._release(claim)
 
     async def _read(self, key: CacheKey) -> _Entry[V] | None:
-        """K2: what a valid entry holds, or None."""
+        """K2: the valid entry, or None."""
         assert self._layer is not None
         shared = self._layer.shared
         stored = await self._layer.ask(lambda: shared.read(key))
@@ -159,14 +159,14 @@ class Cache(Generic[V]):
         try:
             value = self._decode(stored.body[1:])
         except ValueError:
-            # Another version of dia wrote it; it ends within its TTL.
+            # Written by another version of dia; it ends within its TTL.
             self._count("l2", "unreadable")
             return None
         return _Entry(Versioned(value, stored.version), stored.rest_s)
 
     async def _claim_or_wait(self, key: CacheKey) -> tuple[Claim | None, _Entry[V] | None]:
-        """K3 among processes: the right to load, or what somebody else loaded. Neither: waited
-        long enough; whoever has the claim may be dead."""
+        """K3 between processes: the claim, or the value that another process loaded. Neither after
+        the wait: the claim's owner may be dead."""
         assert self._layer is not None
         shared, policy = self._layer.shared, self._policy
         until = self._clock.monotonic() + policy.wait_s
@@ -203,8 +203,8 @@ class Cache(Generic[V]):
     async def _fill(
         self, key: CacheKey, loaded: Versioned[V], floor: int, asked: LoadStart
     ) -> Versioned[V]:
-        """Keep in L2 what was loaded; what L1 may keep of it. Raises `_Behind`. The life of the
-        entry began when its source was asked."""
+        """Store the loaded value in L2; returns the entry for L1. Raises `_Behind`. The entry's TTL
+        counts from the start of the load."""
         assert self._layer is not None
         shared, value, version = self._layer.shared, loaded.value, loaded.version
         took_s = self._clock.monotonic() - asked.at_s
@@ -235,17 +235,18 @@ class Cache(Generic[V]):
         try:
             await claim.release()
         except CacheUnavailable:
-            return  # it ends by itself
+            return  # it expires by itself
 
     # --- changing ----------------------------------------------------------------------------
 
     async def put(self, name: str, value: V, version: int | None = None) -> None:
-        """Write-through: call it after the source has the value. Versions below one that was put
-        before change nothing. Raises `CacheUnavailable`: nobody was told; tell it again."""
+        """Write-through: call it after the source has the value. Older versions change nothing.
+        Raises `CacheUnavailable`: no process received the change; repeat it."""
         await self._advance(name, version, value, "put")
 
     async def invalidate(self, name: str, version: int | None = None) -> None:
-        """The value changed (to ``version``, where the source counts them). Raises as `put`."""
+        """Invalidate the value (below ``version``, where the source has versions). Raises as
+        `put`."""
         await self._advance(name, version, None, "event")
 
     async def _advance(self, name: str, version: int | None, value: V | None, cause: Cause) -> None:
@@ -258,7 +259,7 @@ class Cache(Generic[V]):
             before = kept.version if kept is not None else 0
             told = before + 1 if version is None else max(version, before)
         else:
-            # Not through the breaker: whoever changes something comes back until it is told.
+            # Not through the breaker: the caller repeats a failed change.
             ttl_s = self._ttl_s(value, self._policy.l2_ttl_s)
             key = CacheKey(self.name, name)
             told = await self._layer.shared.advance(key, version, body, ttl_s) or 0
@@ -272,15 +273,15 @@ class Cache(Generic[V]):
             self._keep(name, Versioned(value, told), self._local.asking())
 
     def forget(self, name: str, version: int) -> None:
-        """A notice: L1 drops what is not of ``version``."""
+        """An invalidation: drop the L1 entry unless it is of ``version``."""
         self._local.forget(name, version)
 
     def clear(self) -> None:
-        """A notice of every name."""
+        """An invalidation of every name."""
         self._local.clear()
 
     async def close(self) -> None:
-        """End the loads under way."""
+        """Cancel the loads in progress."""
         await self._flights.close()
 
     # --- entries -----------------------------------------------------------------------------
@@ -291,8 +292,8 @@ class Cache(Generic[V]):
     def _keep(
         self, name: str, loaded: Versioned[V], asked: LoadStart, rest_s: float = math.inf
     ) -> V | None:
-        """In L1, for its TTL but no longer than ``rest_s``: what came from L2 has lived already, and
-        no answer is older than the TTL of its source's answer."""
+        """Store in L1 for its TTL, at most ``rest_s``: no answer is older than the TTL since its
+        load."""
         value, version = loaded
         size = len(self._body(value))
         ttl_s = min(rest_s, self._ttl_s(value, self._policy.l1_ttl_s))

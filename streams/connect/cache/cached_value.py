@@ -1,4 +1,4 @@
-"""One value that many ask for: read again when it is too old, by one for all who wait."""
+"""One shared value, read again after it expires, by one reader for all callers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class _Read(NamedTuple, Generic[T]):
 
 
 class CachedValue(Generic[T]):
-    """``read`` is asked at most once in ``fresh_s`` seconds. What it gives is shared: nobody
-    changes it. Its age counts from when it was asked for."""
+    """Calls ``read`` at most once within ``fresh_s`` seconds. Callers share the value and must not
+    change it. Its age counts from the start of the read."""
 
     def __init__(self, read: Callable[[], Awaitable[T]], fresh_s: float, clock: Clock) -> None:
         self._read = read
@@ -29,7 +29,8 @@ class CachedValue(Generic[T]):
         self._last: _Read[T] | None = None
 
     async def get(self, at_most_s: float | None = None) -> T:
-        """At most ``at_most_s`` old, where that is given. Raises what ``read`` raises, which must have a deadline of its own."""
+        """The value, at most ``at_most_s`` old if given. Raises the errors of ``read``, which must
+        have its own deadline."""
         last, now_s, generation = self._last, self._clock.monotonic(), self._generation
         fresh_s = self._fresh_s if at_most_s is None else at_most_s
         if last is not None and now_s - last.began_s < fresh_s:
@@ -37,12 +38,12 @@ class CachedValue(Generic[T]):
         return await self._flights.run(generation, lambda: self._anew(generation, now_s))
 
     def forget(self) -> None:
-        """It changed: who asks from now on gets what is read from now on."""
+        """Invalidate: later calls wait for a new read."""
         self._generation += 1
         self._last = None
 
     async def close(self) -> None:
-        """End a reading under way."""
+        """Cancel a read in progress."""
         await self._flights.close()
 
     async def _anew(self, generation: int, began_s: float) -> T:

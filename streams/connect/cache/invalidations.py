@@ -1,4 +1,4 @@
-"""Hearing what other processes changed; see the package's docstring."""
+"""Receives invalidations of other processes; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Layer(Protocol):
-    """An L1 that wants to be told."""
+    """An L1 that receives invalidations."""
 
     @property
     def name(self) -> str: ...
@@ -34,19 +34,19 @@ class Invalidations:
 
     def __init__(self, shared: SharedCache, clock: Clock, metrics: Metrics) -> None:
         self.live = False
-        """every notice published from now on is heard"""
+        """the subscription is active"""
         self._shared = shared
         self._clock = clock
         self._metrics = metrics
         self._layers: dict[str, Layer] = {}
 
     def add(self, layer: Layer) -> None:
-        """Keep ``layer`` true. A name of cache has one layer in a process."""
+        """Deliver invalidations to ``layer``. A cache name has one layer in a process."""
         assert layer.name not in self._layers, f"two caches are named {layer.name}"
         self._layers[layer.name] = layer
 
     async def run(self) -> None:
-        """Listen until cancelled, connecting again for as long as it takes."""
+        """Listen until cancelled; reconnects without limit."""
         backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             try:
@@ -62,7 +62,7 @@ class Invalidations:
             await backoff.pause()
 
     def connected(self) -> None:
-        """What was missed is not known, so nothing that was kept is trusted."""
+        """Clear every layer: it may have missed invalidations."""
         for layer in self._layers.values():
             layer.clear()
         self._metrics.cache.resyncs.inc()

@@ -1,4 +1,4 @@
-"""The caches there are, declared once: processes and administrators mean the same by a name."""
+"""The declared caches; processes and administrators use the same names."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class CacheKind:
-    """``versioned``: loads and changes name the source's own version of a value, below 2**53;
-    otherwise Redis stamps them."""
+    """``versioned``: loads and changes carry the source's version of a value, below 2**53;
+    otherwise Redis generates stamps."""
 
     name: str
     versioned: bool
     authorises: bool = False
-    """something is allowed by such a value: an entry without a seal is not even asked for"""
+    """the value grants a permission, so entries without a seal are ignored"""
 
 
 POLICY: Final = CacheKind("policy", versioned=False, authorises=True)
@@ -22,15 +22,16 @@ POLICY: Final = CacheKind("policy", versioned=False, authorises=True)
 MODEL: Final = CacheKind("model", versioned=True)
 """names: length of the tenant, ``:``, tenant, ``/``, model"""
 SERIES: Final = CacheKind("series", versioned=False)
-"""what the query API read of a tenant's rows: length of the tenant, ``:``, tenant, ``/``, question"""
+"""responses of the query API from a tenant's rows: length of the tenant, ``:``, tenant, ``/``,
+query"""
 CATALOG: Final = CacheKind("catalog", versioned=False)
-"""which tenants, models and metrics there are, named as `SERIES`"""
+"""tenants, models and metrics; named as `SERIES`"""
 OVERVIEW: Final = CacheKind("overview", versioned=False)
-"""the state of the whole, as a tenant sees it, named as `SERIES`"""
+"""the overview of a tenant; named as `SERIES`"""
 LETTERS: Final = CacheKind("letters", versioned=False)
-"""what the query API read of dead letters, named as `SERIES`"""
+"""responses of the query API from dead letters; named as `SERIES`"""
 KEPT: Final = CacheKind("kept", versioned=False)
-"""the last good answer to each question about rows, for when its source is away"""
+"""the last good response to each query, for outages of its source"""
 
 KINDS: Final = {
     kind.name: kind for kind in (POLICY, MODEL, SERIES, CATALOG, OVERVIEW, LETTERS, KEPT)

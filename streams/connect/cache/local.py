@@ -1,4 +1,4 @@
-"""L1: what this process itself keeps, bounded in bytes and in time."""
+"""L1: the process's own cache, bounded in bytes and time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streams.core.clock import Clock
 V = TypeVar("V")
 
 OVERHEAD_BYTES = 512
-"""Of an entry besides its encoded value: name, objects, places in two containers."""
+"""Bytes of an entry beside its encoded value: name, objects, two container slots."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedEntry(Generic[V]):
-    """A value (None: there is none, which is worth knowing too) and the version it is true at."""
+    """A value and its version; None: the source has none."""
 
     value: V | None
     version: int
@@ -27,15 +27,15 @@ class CachedEntry(Generic[V]):
 
 
 class LoadStart(NamedTuple):
-    """When somebody began to ask for a value: monotonic seconds, and removals until then."""
+    """The start of a load: monotonic seconds, and the number of removals before."""
 
     at_s: float
     generation: int
 
 
 class LocalCache(Generic[V]):
-    """Least recently used goes first; a life counts from when the value was asked for. Whoever
-    asked before a removal and was answered after it may hold what was removed: it is not kept."""
+    """Evicts the least recently used entry; the TTL counts from the start of the load. A load that
+    overlaps a removal may return the removed value, so it is not stored."""
 
     def __init__(self, clock: Clock, max_bytes: int) -> None:
         self._generation = 0
@@ -53,7 +53,7 @@ class LocalCache(Generic[V]):
         return int(self._kept.currsize)
 
     def asking(self) -> LoadStart:
-        """Now, for `keep` later."""
+        """The current `LoadStart`, for `keep`."""
         return LoadStart(self._clock.monotonic(), self._generation)
 
     def get(self, name: str) -> CachedEntry[V] | None:
@@ -62,7 +62,8 @@ class LocalCache(Generic[V]):
     def keep(
         self, name: str, value: V | None, version: int, size: int, ttl_s: float, asked: LoadStart
     ) -> None:
-        """Keep unless something was removed since ``asked``; what is too large is not kept."""
+        """Store the value unless an entry was removed since ``asked``, or the value is too
+        large."""
         size += OVERHEAD_BYTES + len(name)
         if asked.generation != self._generation or size > self._max_bytes:
             self._kept.pop(name, None)
@@ -70,8 +71,8 @@ class LocalCache(Generic[V]):
         self._kept[name] = CachedEntry(value, version, size, asked.at_s + ttl_s)
 
     def forget(self, name: str, version: int) -> None:
-        """Remove the value unless it is that of ``version``. Not by which is larger: after a
-        clock of Redis went back, a newer stamp may be the smaller one."""
+        """Remove the entry unless it is of ``version``. Equality, not order: after Redis's clock
+        goes back, a newer stamp may be smaller."""
         self._generation += 1
         kept = self._kept.get(name)
         if kept is not None and kept.version != version:

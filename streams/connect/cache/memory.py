@@ -1,4 +1,4 @@
-"""The shared layer in memory: for tests, for the simulation, and to say what Redis must do."""
+"""The shared layer in memory, for tests and the simulation; the reference for the Redis form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MemoryClaim:
 
 @dataclass(slots=True)
 class MemoryShared:
-    """What one Redis holds. ``away`` makes it fail as an absent one does."""
+    """The content of one Redis. ``away`` simulates an unreachable one."""
 
     clock: Clock
     away: bool = False
@@ -42,17 +42,17 @@ class MemoryShared:
     _last_stamp: int = 0
 
     def stop(self) -> None:
-        """Redis is gone: calls fail and connections are lost."""
+        """Redis stops: calls fail and connections end."""
         self.away = True
         self.cut()
 
     def restart(self) -> None:
-        """Redis is back, empty: it keeps nothing on disk."""
+        """Redis starts again, empty: it has no persistence."""
         self.entries, self.floors, self.claims = {}, {}, {}
         self.away = False
 
     def cut(self) -> None:
-        """Every listener loses its connection: its queue ends with None."""
+        """End every listener's connection: its queue ends with None."""
         for queue in self._listeners:
             queue.put_nowait(None)
 
@@ -135,7 +135,7 @@ class MemoryShared:
             self._listeners.remove(queue)
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """No effect: it holds no connection."""
 
     def _answer(self) -> None:
         if self.away:
@@ -150,6 +150,6 @@ class MemoryShared:
         return floor
 
     def _stamp(self, floor: int) -> int:
-        # A virtual clock stands still between two calls; Redis's own does not.
+        # A virtual clock may not advance between two calls; Redis's clock does.
         self._last_stamp = max(self.clock.now_ms() * 1000, floor + 1, self._last_stamp + 1)
         return self._last_stamp

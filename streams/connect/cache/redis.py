@@ -30,7 +30,7 @@ EVENTS_CHANNEL = "dia:events"
 _SCAN_COUNT = 500
 _POLL_S = 1.0
 _SILENCE_MAX_S = 5.0
-"""A listener asks for a sign of life this often: a connection can be dead without an error."""
+"""Interval of a listener's pings: a connection can be dead without an error."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,8 +40,8 @@ _GLOB_SPECIAL = re.compile(r"([*?\[\]\\^{}-])")
 
 
 def connect(url: str, timeout_s: float, connections: int = 16, **options: Any) -> Redis:
-    """A client that fails within ``timeout_s`` and never tries again by itself: the breaker and
-    its caller decide what happens next. ``options`` are those of `Settings.redis_options`."""
+    """A client that fails within ``timeout_s`` and does not retry: the breaker and its caller
+    decide. ``options`` are those of `Settings.redis_options`."""
     pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -56,10 +56,11 @@ def connect(url: str, timeout_s: float, connections: int = 16, **options: Any) -
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Redis's failures as `CacheUnavailable`, and a cancellation that redis-py swallowed as itself.
+    """Converts Redis errors to `CacheUnavailable`, and restores a cancellation that redis-py lost.
 
-    redis-py waits with `asyncio.wait_for`, which in Python 3.11 can lose a cancellation that comes
-    as its wait ends (python/cpython#86296): the task would go on, and who ended it wait for ever.
+    redis-py waits with `asyncio.wait_for`, which in Python 3.11 can lose a cancellation that
+    arrives as its wait ends (python/cpython#86296). The task would continue, and its canceller wait
+    forever.
     """
     asked = _cancellations()
     try:
@@ -79,20 +80,20 @@ def answering() -> Iterator[None]:
 
 
 def _cancellations() -> int:
-    """How often the running task was asked to end."""
+    """The number of cancellation requests of the running task."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
 def _raise_swallowed(asked: int) -> None:
-    """Raise the cancellation that came since the task had ``asked`` of them."""
+    """Raise a cancellation that arrived after the task had ``asked`` of them."""
     if _cancellations() > asked:
         raise asyncio.CancelledError
 
 
 @dataclass(slots=True)
 class RedisClaim:
-    """A claim as redis-py's own lock, which only its owner can release."""
+    """A claim as redis-py's lock, which only its owner can release."""
 
     lock: Lock
 
@@ -101,7 +102,7 @@ class RedisClaim:
             try:
                 await self.lock.release()
             except LockNotOwnedError:
-                return  # its time was over: someone else may have it
+                return  # expired: another process may have it
 
 
 class RedisShared:
@@ -123,7 +124,7 @@ class RedisShared:
             return SharedEntry(known, None, None)
         version, _, body = entry.partition(b" ")
         if not version.isdigit():
-            return SharedEntry(known, None, None)  # not dia's
+            return SharedEntry(known, None, None)  # not written by dia
         return SharedEntry(known, int(version), body, max(0, rest_ms) / 1000)
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
@@ -187,15 +188,15 @@ class RedisShared:
                 await subscription.subscribe(CHANNEL)
                 while True:
                     message = await self._next(subscription, asked)
-                    # redis-py subscribes again after a reconnection of its own: each confirmation
-                    # may stand after a gap.
+                    # redis-py resubscribes after its own reconnections: each confirmation may
+                    # follow a gap.
                     if message["type"] == "subscribe":
                         listener.connected()
                     elif message["type"] == "message":
                         _hear(listener, message["data"])
 
     async def _next(self, subscription: Any, asked: int) -> dict[str, Any]:
-        """The next message. Raises TimeoutError when a connection does not even answer pings."""
+        """The next message. Raises TimeoutError when the connection does not answer pings."""
         loop = asyncio.get_running_loop()
         asked_at: float | None = None
         while True:
@@ -214,8 +215,8 @@ class RedisShared:
 
 
 def _hear(listener: Listener, message: bytes) -> None:
-    """A message that is no notice may come from a newer version of dia, and mean any name: nothing
-    that was kept is trusted after it."""
+    """Deliver a message. One that is no notice may come from a newer version of dia and concern any
+    name, so every layer is cleared."""
     try:
         cache, name, version = _decode(message)
         notice = Notice(cache, name, int(version))

@@ -1,4 +1,4 @@
-"""What Redis does in one step. Numbers pass through doubles: versions stay below 2**53."""
+"""Lua scripts that Redis runs atomically. Numbers are doubles: versions stay below 2**53."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""A shared layer whose entries are believed only where a process of this cluster wrote them.
+"""A shared layer whose entries are valid only with a seal of this cluster.
 
-A client of Redis can write any entry there. So an entry is kept with a seal
+A client of Redis can write any entry. So an entry carries a seal
 
     "=" tag ends_ms:u64 body      tag = HMAC-SHA-256(secret, cache, name, ends_ms, body), 32 bytes
 
-under the secret of DIA_CACHE_SECRET_FILE, which all processes share. An entry
-without a seal, with that of another name, or past its end counts as absent. The end bounds what an
-old entry can do that is put back with the version of a new one: as much as a notice that got lost. Versions, floors, claims and notices have no
-seal: they can make a process ask its source again, and nothing else.
+under the secret of DIA_CACHE_SECRET_FILE, which all processes share. An entry without a seal, with
+the seal of another name, or past its end counts as absent. The end bounds the effect of an old
+entry that is written back with a newer version: it equals one lost invalidation. Versions, floors,
+claims and notices have no seal: they only cause loads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streams.core.settings import Settings, secret_file
 
 SECRET_BYTES_MIN: Final = 16
 SKEW_MS: Final = 30_000
-"""What the clocks of two machines may differ by."""
+"""Largest clock difference between two machines."""
 _MARK: Final = b"="
 _TAG_BYTES: Final = hashlib.sha256().digest_size
 _ENDS = struct.Struct(">Q")
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 def secret_of(settings: Settings) -> bytes:
-    """The secret of the cluster's caches; b"" where none is set. Raises `UsageError`."""
+    """The secret of the cluster's caches; b"" without one. Raises `UsageError`."""
     secret = secret_file.read("DIA_CACHE_SECRET_FILE", settings.cache_secret_file).encode()
     if secret and len(secret) < SECRET_BYTES_MIN:
         raise UsageError(

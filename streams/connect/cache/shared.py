@@ -1,6 +1,6 @@
-"""The layer that processes share, as `Cache` sees it: entries, floors, claims and notices.
+"""The interface of the layer that processes share: entries, floors, claims and notices.
 
-`RedisShared` is the real one, `MemoryShared` the first-party form; both pass
+`RedisShared` is the real one, `MemoryShared` the in-memory one; both pass
 tests/contract/cache/test_shared_cache.py.
 """
 
@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol
 
 ENTRY_TTL_S = 300.0
 NOTHING = b"-"
-"""The body of an entry that says that the source has no value."""
+"""Body of an entry for a value that the source does not have."""
 FLOOR_TTL_S = 86_400.0
-"""Longer than any entry's: a floor that ends earlier would only cost a load."""
+"""Longer than any entry's TTL: a floor that expires earlier costs a load."""
 
 
 class CacheKey(NamedTuple):
@@ -24,7 +24,8 @@ class CacheKey(NamedTuple):
 
 
 class SharedEntry(NamedTuple):
-    """What L2 holds of a name; either may be missing. ``rest_s`` is how long the entry still lives."""
+    """L2's content for a name; either part may be missing. ``rest_s`` is the rest of the entry's
+    life."""
 
     floor: int | None
     version: int | None
@@ -33,17 +34,17 @@ class SharedEntry(NamedTuple):
 
     @property
     def valid(self) -> bool:
-        """The body is as true as anything the cache was told."""
+        """The entry's version equals the floor."""
         return self.version is not None and self.version == self.floor
 
 
 def present(encoded: bytes) -> bytes:
-    """The body of an entry that holds a value."""
+    """Body of an entry with a value."""
     return b"+" + encoded
 
 
 class Notice(NamedTuple):
-    """``name`` changed at ``version``; a None name stands for every name of the cache."""
+    """``name`` changed at ``version``; None stands for every name of the cache."""
 
     cache: str
     name: str | None
@@ -51,17 +52,17 @@ class Notice(NamedTuple):
 
 
 class Listener(Protocol):
-    """Whom `SharedCache.listen` tells."""
+    """Receives the calls of `SharedCache.listen`."""
 
     def connected(self) -> None:
-        """From here on every notice is heard; any earlier one may have been missed."""
+        """Every later notice is delivered; earlier ones may have been missed."""
         ...
 
     def heard(self, notice: Notice) -> None: ...
 
 
 class Claim(Protocol):
-    """The right to load a name, until it is released or its time is over."""
+    """The right to load a name, until its release or expiry."""
 
     async def release(self) -> None: ...
 
@@ -72,12 +73,12 @@ class SharedCache(Protocol):
     async def read(self, key: CacheKey) -> SharedEntry: ...
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
-        """The floor of ``key``. Where there is none, a new one: a stamp above all before it, or 0
-        where versions come from the source."""
+        """The floor of ``key``. Without one, a new floor: a stamp above all before it, or 0 where
+        versions come from the source."""
         ...
 
     async def fill(self, key: CacheKey, floor: int, body: bytes, ttl_s: float) -> None:
-        """K4 with stamps: keep a loaded value with the floor seen before the load."""
+        """K4 with stamps: store a loaded value with the floor read before the load."""
         ...
 
     async def advance(
@@ -89,34 +90,34 @@ class SharedCache(Protocol):
         *,
         floored: bool = False,
     ) -> int | None:
-        """Raise the floor to ``version`` (None: to a stamp above it), replace the entry by
-        ``body`` (None: delete it), publish the name; all at once. Returns the floor.
+        """Raise the floor to ``version`` (None: to a new stamp), replace the entry by ``body``
+        (None: delete it) and publish the name, atomically. Returns the floor.
 
-        Below the floor nothing happens. ``floored`` is K4 with versions of the source: nothing
-        happens either, and None is returned, if the floor is gone. A change may have been told,
-        and forgotten, since the load began.
+        A version below the floor changes nothing. ``floored`` is K4 with versions of the source: if
+        the floor is gone, nothing changes and None is returned, because a change may have been lost
+        since the load began.
         """
         ...
 
     def matching(self, cache: str, pattern: str) -> AsyncIterator[str]:
-        """Names of ``cache`` that match the glob (``*``, ``?``, ``[ab]``); each at least once
-        if it had a floor from beginning to end."""
+        """Names of ``cache`` that match the glob (``*``, ``?``, ``[ab]``), each at least once if it
+        had a floor throughout."""
         ...
 
     async def announce(self, notice: Notice) -> None:
-        """Publish alone."""
+        """Publish only."""
         ...
 
     async def tell(self, event: bytes) -> None:
-        """Publish an event for other programs; nobody may hear it."""
+        """Publish an event for other programs; delivery is not guaranteed."""
         ...
 
     async def claim(self, key: CacheKey, ttl_s: float) -> Claim | None:
-        """None while someone else has it."""
+        """None while another process has it."""
         ...
 
     async def listen(self, listener: Listener) -> None:
-        """Tell ``listener`` until the connection is lost: returns only by raising."""
+        """Deliver to ``listener`` until the connection fails; ends only by raising."""
         ...
 
     async def close(self) -> None: ...

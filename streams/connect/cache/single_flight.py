@@ -1,7 +1,6 @@
-"""Many ask, one works: concurrent calls for a name share the outcome of the first.
+"""Single flight: concurrent calls for a name share the result of the first.
 
-The name of a flight may hold more than a name: whoever must not get what was begun before a
-certain moment asks under another one.
+The name may include a version: a caller that needs a newer result uses another name.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """The work is a task of its own: a caller that is cancelled takes it from nobody else."""
+    """The work is its own task: cancelling one caller does not cancel the others."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, asyncio.Task[T]] = {}
 
     async def run(self, name: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """The outcome of ``work``, or of the one already under way for ``name``."""
+        """The result of ``work``, or of the call in progress for ``name``."""
         flight = self._flights.get(name)
         if flight is None:
             flight = self._flights[name] = asyncio.create_task(self._fly(name, work))
-            # Where every caller was cancelled, nobody else looks at its error.
+            # Marks the error as retrieved when every caller was cancelled.
             flight.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(flight)
 
@@ -35,7 +34,7 @@ class SingleFlight(Generic[T]):
             del self._flights[name]
 
     async def close(self) -> None:
-        """Cancel what is under way."""
+        """Cancel the calls in progress."""
         flights = list(self._flights.values())
         for flight in flights:
             flight.cancel()

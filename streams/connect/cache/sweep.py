@@ -1,4 +1,4 @@
-"""The administrator's broom: forget every name of a cache that matches a pattern."""
+"""Invalidates every name of a cache that matches a pattern."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from streams.connect.cache.shared import ENTRY_TTL_S, CacheKey, Notice, SharedCa
 
 
 async def sweep(shared: SharedCache, kind: CacheKind, pattern: str) -> int:
-    """Invalidate what matches the glob, in Redis and in every process; how many names matched.
+    """Invalidate the names that match the glob, in Redis and in every process; returns their
+    number.
 
-    Raises `CacheUnavailable`; then some of them may be swept. Sweeping again is harmless.
+    Raises `CacheUnavailable` after a part of them; repeating it is harmless.
     """
     names = {name async for name in shared.matching(kind.name, pattern)}
     for name in sorted(names):
         key = CacheKey(kind.name, name)
-        # A stamp would outrank every version the source will ever name: its own floor, then.
+        # A stamp would exceed every version of the source, so its own floor is used.
         floor = (await shared.read(key)).floor or 0
         await shared.advance(key, floor if kind.versioned else None, None, ENTRY_TTL_S)
-    # Names that only some process's L1 holds have no floor any more.
+    # Clears names that are only in the L1 of a process and have no floor.
     await shared.announce(Notice(kind.name, None, 0))
     return len(names)

@@ -1,4 +1,4 @@
-"""Write-behind: changes are kept at once and reach their target a moment later, in batches."""
+"""Write-behind: accepts changes at once and writes them in batches."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class WriteBehind(Generic[V]):
-    """At most ``bound`` names wait, the newest value of each. `put` waits while that many do.
+    """At most ``bound`` names wait, with the newest value of each; `put` waits beyond that.
 
-    ``write`` must be idempotent: a batch is repeated until it is taken. What waits is lost when
-    the process is killed, so only what can be had again may be written so.
+    ``write`` must be idempotent: a failed batch is repeated. A killed process loses waiting values,
+    so use it only for values that can be rebuilt.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class WriteBehind(Generic[V]):
         return len(self._waiting)
 
     async def put(self, name: str, value: V) -> None:
-        """Write ``value`` soon, instead of an older one that still waits."""
+        """Queue ``value`` and replace an older one of this name."""
         async with self._room:
             await self._room.wait_for(lambda: name in self._waiting or len(self) < self._bound)
             self._waiting[name] = value
             self._show()
 
     def offer(self, name: str, value: V) -> bool:
-        """`put` for who cannot wait: False, and nothing is written, where there is no room."""
+        """`put` without waiting: False, and nothing queued, when the queue is full."""
         if name not in self._waiting and len(self) >= self._bound:
             return False
         self._waiting[name] = value
@@ -66,11 +66,11 @@ class WriteBehind(Generic[V]):
         return True
 
     def waiting(self, name: str) -> V | None:
-        """The value that is not written yet."""
+        """The value that waits, if any."""
         return self._waiting.get(name)
 
     async def run(self) -> None:
-        """Write until cancelled; call `flush` after."""
+        """Write until cancelled; call `flush` afterwards."""
         first_s = max(2 * self._interval_s, _FIRST_PAUSE_S)
         backoff = Backoff(self._clock, first_s, _LONGEST_PAUSE_S)
         pause_s = self._interval_s
@@ -86,7 +86,7 @@ class WriteBehind(Generic[V]):
                 pause_s = self._interval_s
 
     async def flush(self) -> None:
-        """Write all that waits now. Raises what ``write`` raises; then it still waits."""
+        """Write all waiting values. Raises the errors of ``write`` and keeps the values."""
         async with self._writing:
             batch = dict(self._waiting)
             if not batch:
@@ -94,7 +94,7 @@ class WriteBehind(Generic[V]):
             await self._write(batch)
             async with self._room:
                 for name, value in batch.items():
-                    # A newer value that came meanwhile goes on waiting.
+                    # A newer value that arrived meanwhile stays in the queue.
                     if self._waiting.get(name) is value:
                         del self._waiting[name]
                 self._room.notify_all()

@@ -1,12 +1,12 @@
-"""One at a time, among all processes: locks with a lease, and a leader for scheduled jobs.
+"""Mutual exclusion between processes: locks with a lease, and the leader of scheduled jobs.
 
-    L1  take the name in Redis for ``ttl_s``, if nobody has it (redis-py's own lock)
-    L2  draw a fence: a number above every one drawn before, also before a restart of Redis
-    L3  confirm that the name is still ours: so whoever has it later draws a higher fence
-    L4  renew every third of ``ttl_s``; a lease counts from before its renewal was asked for
-    L5  release it if it is still ours; else it ends by itself
+L1  acquire the name in Redis for ``ttl_s`` (redis-py's lock)
+L2  draw a fence: a number above every earlier one, also across a restart of Redis
+L3  confirm the lock, so that every later owner has a higher fence
+L4  renew every third of ``ttl_s``; the lease counts from the start of its renewal
+L5  release it; without a release it expires
 
-A holder that sleeps through its lease (a paused process, a long collection) may wake up believing
-in it, and no lock can prevent that. So it looks at `Lease.held` before each step; and what it
-changes takes its fence along wherever the target can compare: a lower one is refused.
+A holder that pauses beyond its lease (a stopped process, a long garbage collection) may continue
+afterwards; no lock prevents that. So it checks `Lease.held` before each step, and targets that can
+compare fences refuse a lower one.
 """

@@ -1,4 +1,4 @@
-"""One-off work, such as migrations, done by one process at a time."""
+"""One-off work, such as migrations, by one process at a time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ log = structlog.get_logger(__name__)
 
 
 async def exclusively(settings: Settings, name: str, work: Callable[[Callable[[], None]], T]) -> T:
-    """``work(check)`` in a thread, with the lock ``name``; it calls ``check`` before each step.
+    """Run ``work(check)`` in a thread under the lock ``name``; it calls ``check`` before each step.
 
-    Without Redis, or with Redis away, it runs all the same: work given here must be harmless when
-    repeated, and a lock nobody can take must not keep a repair from being made.
-    Raises `LockBusy`; ``check`` raises `LeaseLost`.
+    Without Redis it runs without the lock: the work must be idempotent, and an unavailable lock
+    must not prevent a repair. Raises `LockBusy`; ``check`` raises `LeaseLost`.
     """
     if not settings.redis_url:
         return await asyncio.to_thread(work, _unchecked)
@@ -44,4 +43,4 @@ async def exclusively(settings: Settings, name: str, work: Callable[[Callable[[]
 
 
 def _unchecked() -> None:
-    """Nobody else is known of."""
+    """The check without a lock."""

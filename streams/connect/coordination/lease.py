@@ -1,4 +1,4 @@
-"""A name held for a while: `hold` takes it, keeps renewing it, and says when it is lost."""
+"""Leases: `hold` acquires a name, renews it, and reports its loss."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from streams.core.errors import CacheUnavailable, LeaseLost, LockBusy
 
 _RETRY_S = 0.2
 _RENEWALS = 3
-"""of one lease: two may fail before it ends"""
+"""of one lease: two may fail before it expires"""
 
 log = structlog.get_logger(__name__)
 
 
 class Grant(NamedTuple):
-    """The right to a name; ``token`` is its owner's secret, ``fence`` rises with every grant."""
+    """The ownership of a name; ``token`` is the owner's secret, ``fence`` rises with every
+    grant."""
 
     name: str
     token: str
@@ -30,24 +31,24 @@ class Grant(NamedTuple):
 
 
 class Locks(Protocol):
-    """Who holds which name. Calls raise `CacheUnavailable`."""
+    """A store of locks. Calls raise `CacheUnavailable`."""
 
     async def acquire(self, name: str, ttl_s: float) -> Grant | None:
-        """L1 to L3; None while someone else has it."""
+        """L1 to L3; None while another process owns it."""
         ...
 
     async def renew(self, grant: Grant, ttl_s: float) -> bool:
-        """Whether it was still ours, and is for another ``ttl_s``."""
+        """Extend by ``ttl_s``; False when the grant was lost."""
         ...
 
     async def release(self, grant: Grant) -> None:
-        """Give it back, if it is still ours."""
+        """Release the name if this grant still owns it."""
         ...
 
 
 @dataclass(slots=True)
 class Lease:
-    """A grant and until when it holds, by this process's own clock."""
+    """A grant and its end by this process's clock."""
 
     grant: Grant
     ttl_s: float
@@ -60,11 +61,11 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Nobody else can have the name now, unless Redis lost it."""
+        """No other process can own the name now, unless Redis lost data."""
         return self.clock.monotonic() < self.until_s
 
     def check(self) -> None:
-        """Raises `LeaseLost`. Call it before each step that only the holder may take."""
+        """Raises `LeaseLost`. Call it before each step that needs the lock."""
         if not self.held:
             raise LeaseLost(
                 f"the lock {self.grant.name!r} was not renewed within {self.ttl_s:g} s: another "
@@ -72,7 +73,7 @@ class Lease:
             )
 
     async def renew(self, locks: Locks) -> None:
-        """L4. Raises `CacheUnavailable`; what was held before is held on."""
+        """L4. Raises `CacheUnavailable`; the lease continues until its end."""
         asked_s = self.clock.monotonic()
         if not self.held or not await locks.renew(self.grant, self.ttl_s):
             self.until_s = float("-inf")
@@ -81,7 +82,7 @@ class Lease:
 
 
 async def take(locks: Locks, clock: Clock, name: str, ttl_s: float) -> Lease | None:
-    """The lease of ``name``; None while someone else has it. Raises `CacheUnavailable`."""
+    """The lease of ``name``; None while another process owns it. Raises `CacheUnavailable`."""
     asked_s = clock.monotonic()
     grant = await locks.acquire(name, ttl_s)
     return None if grant is None else Lease(grant, ttl_s, clock, asked_s + ttl_s)
@@ -93,7 +94,7 @@ async def hold(
 ) -> AsyncIterator[Lease]:
     """Hold ``name`` while the block runs.
 
-    Raises `LockBusy` when someone else has it for all of ``wait_s``, and `CacheUnavailable`.
+    Raises `LockBusy` when another process owns it throughout ``wait_s``, and `CacheUnavailable`.
     """
     lease = await _taken(locks, clock, name, ttl_s, wait_s)
     renewing = asyncio.create_task(_renew(lease, locks), name=f"lease-{name}")
@@ -116,7 +117,7 @@ async def _taken(locks: Locks, clock: Clock, name: str, ttl_s: float, wait_s: fl
                 f"another process holds the lock {name!r}. Wait until it is done; if it died, "
                 f"the lock ends within {ttl_s:g} s."
             )
-        # Not all at the same moment: waiters began together when the holder did.
+        # Jitter: all waiters began together when the holder did.
         await clock.sleep(_RETRY_S * (0.5 + random.random()))
     return lease
 

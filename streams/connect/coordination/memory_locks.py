@@ -1,4 +1,4 @@
-"""Locks in memory: for tests, and for a single process without Redis."""
+"""Locks in memory, for tests and for a single process without Redis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.core.errors import CacheUnavailable
 
 @dataclass(slots=True)
 class MemoryLocks:
-    """Implements `Locks`; ``away`` makes it fail as an absent Redis does."""
+    """Implements `Locks`; ``away`` simulates an unreachable Redis."""
 
     clock: Clock
     away: bool = False

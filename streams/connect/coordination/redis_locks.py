@@ -1,4 +1,4 @@
-"""Locks in Redis: redis-py's own, and a fence beside it."""
+"""Locks in Redis: redis-py's lock with a fence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RedisLocks:
             try:
                 await lock.reacquire()
             except LockNotOwnedError:
-                return None  # it ended on the way: L3
+                return None  # it expired meanwhile: L3
         token: bytes = lock.local.token
         return Grant(name, token.decode(), fence)
 
@@ -55,7 +55,7 @@ class RedisLocks:
             try:
                 await self._lock(grant, 1.0).release()
             except LockNotOwnedError:
-                return  # it ended before
+                return  # it expired before
 
     def _lock(self, grant: Grant, ttl_s: float) -> Lock:
         lock = self._client.lock(_key(grant.name), timeout=ttl_s, blocking=False)

@@ -1,10 +1,4 @@
-"""PolicyChanged: every process asks for a policy anew, and other programs hear of it.
-
-Sent by `dia policy changed` and by ``POST /admin/policy/changed`` of the console, through Redis: the
-floor of the policy's cached value rises, which every process hears, and the event goes to the
-channel ``dia:events``. A process that cannot hear Redis does not trust what it kept, so no process
-answers from the old policy after this call has returned but one: a question that was asked before.
-"""
+"""PolicyChanged: invalidates a policy in every process and publishes the event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A policy: what a tenant may have simulated. And the question asked of it."""
+"""A policy limits the simulations of a tenant; a request is checked against it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MANY = 10_000
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """``models`` and ``scenarios`` None: any. What is not named is not limited."""
+    """``models`` and ``scenarios`` None: any. Fields without a value set no limit."""
 
     tenant_id: Name
     policy_id: Name
@@ -23,7 +23,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 class PolicyRequest(Struct, frozen=True, kw_only=True):
-    """One thing somebody wants done under a policy."""
+    """One requested simulation under a policy."""
 
     tenant_id: str
     policy_id: str
@@ -33,7 +33,7 @@ class PolicyRequest(Struct, frozen=True, kw_only=True):
 
 
 def refusal(policy: Policy, question: PolicyRequest) -> str | None:
-    """Why ``policy`` does not allow it, as a sentence; None when it does."""
+    """The reason why ``policy`` forbids it, as a sentence; None when it is allowed."""
     name = f"policy {policy.policy_id!r}"
     if not policy.active:
         return f"{name} is not active"

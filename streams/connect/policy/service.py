@@ -1,11 +1,11 @@
-"""The policy service over HTTP: ``GET /v1/policies/{tenant}/{policy}`` gives a `Policy` as JSON.
+"""The policy service over HTTP: ``GET /v1/policies/{tenant}/{policy}`` returns a `Policy` as JSON.
 
-200 is an answer, and so is 404. Everything else is a failure: a refused connection, a timeout, any
-other status, a body that is not the policy asked for.
+200 and 404 are answers. A refused connection, a timeout, another status, or a body that is not the
+requested policy is a failure.
 
-A failure is the policy's own while the service answers: about another policy since the question
-was sent, else about the name `PROBE`, which no policy has. Only a service that does not answer the
-probe either is away, and only that counts for the breaker.
+A failure concerns one policy while the service answers for another: for one requested since, or for
+`PROBE`, a name without a policy. The breaker counts only failures of a service that does not answer
+the probe either.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from streams.core.settings import Settings, secret_file
 from streams.core.telemetry.metrics import Metrics
 
 PROBE = ("-", "-")
-"""Tenant and policy that are asked for to see whether the service answers; 404 is an answer."""
+"""Tenant and policy of the probe; 404 counts as an answer."""
 BREAKER = BreakerPolicy(failures=5, open_s=30.0, successes=3, consecutive=True)
 _CONNECTIONS = 16
 
@@ -46,7 +46,7 @@ class _Away(TransientError):  # noqa: N818 - as its siblings in streams/core/err
 
 
 class PolicyService:
-    """A `PolicySource`. ``token`` is read for each request: it may be renewed meanwhile."""
+    """A `PolicySource`. It reads ``token`` for each request, so a rotated token takes effect."""
 
     def __init__(
         self,
@@ -86,8 +86,8 @@ class PolicyService:
     async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
         """None: there is no such policy.
 
-        Raises `PolicyServiceUnavailable` while the service is away, and `RetriesExhausted` when it
-        answers and still fails on this policy.
+        Raises `PolicyServiceUnavailable` while the service is unavailable, and `RetriesExhausted`
+        when it answers but fails on this policy.
         """
         try:
             return await self._retrier.run(lambda: self._attempt(tenant_id, policy_id))
@@ -99,7 +99,7 @@ class PolicyService:
             raise
 
     async def answers(self) -> bool:
-        """Whether it can be relied on: it answered just now, and the breaker is closed."""
+        """Whether the service answered a probe and the breaker is closed."""
         try:
             await self.fetch(*PROBE)
         except (PolicyServiceUnavailable, RetriesExhausted):

@@ -1,4 +1,4 @@
-"""Where policies come from, and the form of it that is a file."""
+"""Sources of policies, and the file form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class PolicySource(Protocol):
-    """What `PolicyValidator` asks behind its cache."""
+    """The source behind the cache of `PolicyValidator`."""
 
     async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
         """None: there is no such policy. Raises `PolicyServiceUnavailable`, `RetriesExhausted`."""
@@ -31,17 +31,17 @@ class PolicyFile(msgspec.Struct, frozen=True):
 
 
 class LocalPolicies:
-    """Policies of a JSON file, read at the start and again when it has changed. Without a file
-    there are none. One that becomes unreadable changes nothing: the policies read last stay."""
+    """Policies of a JSON file, read at the start and after each change. Without a file there are
+    none. If a changed file is unreadable, the last policies stay in force."""
 
     def __init__(self, path: str) -> None:
-        """`UsageError` for a file that cannot be read or is not one of policies."""
+        """Raises `UsageError` for a file that cannot be read or holds no policies."""
         self._path = path
         self._seen = _stamp(path)
         self._policies = _by_name(_read(path)) if path else {}
 
     async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
-        # Called on a miss of the cache, so seldom.
+        # Called on cache misses only.
         if self._path and (stamp := _stamp(self._path)) != self._seen:
             self._seen = stamp
             try:
@@ -51,7 +51,7 @@ class LocalPolicies:
         return self._policies.get((tenant_id, policy_id))
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """No effect: it holds no connection."""
 
 
 def _by_name(policies: list[Policy]) -> dict[tuple[str, str], Policy]:
@@ -59,7 +59,7 @@ def _by_name(policies: list[Policy]) -> dict[tuple[str, str], Policy]:
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """What differs once the file is another; None where there is none."""
+    """Identifies the file's version; None without a file."""
     try:
         found = Path(path).stat()
     except OSError:

@@ -21,7 +21,7 @@ from streams.connect.policy.policy import Policy
 from streams.connect.policy.service import PROBE
 
 Behaviour: TypeAlias = Literal["answer", "error", "hang", "garbage", "other"]
-"""``other`` answers with a policy that was not asked for."""
+"""``other`` responds with another policy than requested."""
 
 _LOOPBACK = "127.0.0.1"
 

@@ -1,4 +1,4 @@
-"""`PolicyValidator.check`: the one call an agent makes before it runs what somebody asked for."""
+"""`PolicyValidator.check`: the check of an agent before it runs a simulation."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class PolicyValidator:
     def from_settings(
         cls, settings: Settings, clock: Clock, metrics: Metrics, layer: SharedLayer | None
     ) -> PolicyValidator:
-        """With the service of DIA_POLICY_URL, else the file of DIA_POLICY_FILE. With neither no
-        policy exists, and whoever names one is refused. Raises `UsageError`."""
+        """From the service of DIA_POLICY_URL, else the file of DIA_POLICY_FILE. With neither, every
+        request that names a policy is rejected. Raises `UsageError`."""
         source: PolicySource
         if settings.policy_url:
-            # The HTTP client, which an app without a policy service does not load.
+            # An app without a policy service does not load the HTTP client.
             from streams.connect.policy.service import PolicyService
 
             source = PolicyService.from_settings(settings, clock, metrics)
@@ -38,11 +38,10 @@ class PolicyValidator:
         return cls(source, policy_cache(clock, metrics, layer))
 
     async def check(self, question: PolicyRequest) -> None:
-        """Returns if its policy allows what ``question`` names.
+        """Returns if the policy allows ``question``.
 
-        Raises `PolicyRejected` (it does not, or there is no such policy),
-        `PolicyServiceUnavailable` (wait, and ask again) and `RetriesExhausted` (the service fails
-        on this one policy).
+        Raises `PolicyRejected` (forbidden, or no such policy), `PolicyServiceUnavailable` (retry
+        later) and `RetriesExhausted` (the service fails on this one policy).
         """
         tenant_id, policy_id = question.tenant_id, question.policy_id
 

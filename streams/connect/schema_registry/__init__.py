@@ -1,1 +1,2 @@
-"""The schema registry of a process: schemas in memory, asked for over HTTP, behind a breaker."""
+"""The schema registry client of a process: schemas in memory, requests over HTTP behind a
+breaker."""

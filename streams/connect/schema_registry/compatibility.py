@@ -1,9 +1,9 @@
-"""Can a reader of the new JSON Schema read everything the old one allowed?
+"""Backward compatibility of JSON Schemas: can the new reader read all data of the old one?
 
-Covers the part of JSON Schema that msgspec writes: objects, arrays, scalars with bounds, enums,
-``anyOf`` and ``$ref`` into ``$defs``; and the conditions that a family adds in ``allOf``. A keyword
-it does not know counts as a difference, so that the answer "compatible" is never a guess. Old data are what the old type's fields could hold: a
-name that only the new one knows is taken as not yet used.
+Covers the JSON Schema that msgspec writes: objects, arrays, scalars with bounds, enums, ``anyOf``
+and ``$ref`` into ``$defs``, and the conditions of a family in ``allOf``. An unknown keyword counts
+as a difference: "compatible" is never a guess. Old data contain the fields of the old type only; a
+name that only the new type has is taken as unused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DESCRIPTIVE = {
 
 
 class SchemaDifference(NamedTuple):
-    """One thing the old schema allowed and the new one refuses."""
+    """One thing that the old schema allows and the new one refuses."""
 
     path: str
     reason: str
@@ -36,7 +36,7 @@ class SchemaDifference(NamedTuple):
 
 
 def differences(old: Schema, new: Schema) -> list[SchemaDifference]:
-    """Why a reader of ``new`` could refuse data written for ``old``; empty when it never does."""
+    """The reasons why a reader of ``new`` could refuse data of ``old``; empty when compatible."""
     return _Comparison(old, new).compare(old, new, "$")
 
 
@@ -51,7 +51,7 @@ class _Comparison:
     def compare(self, old: Schema, new: Schema, path: str) -> list[SchemaDifference]:
         pair = (old.get("$ref"), new.get("$ref"))
         if pair in self._open:
-            # A recursive type: it is compatible if everything else about it is.
+            # A recursive type is compatible if the rest of it is.
             return []
         old, new = _resolve(old, self._old_root), _resolve(new, self._new_root)
         if pair != (None, None):
@@ -64,7 +64,7 @@ class _Comparison:
         return found
 
     def _compare_unions(self, old: Schema, new: Schema, path: str) -> Iterator[SchemaDifference]:
-        """Every alternative of the old must fit at least one of the new."""
+        """Every alternative of the old schema must fit at least one of the new."""
         choices: Sequence[Schema] = new.get("anyOf", [new])
         for option in old.get("anyOf", [old]):
             tries = [self.compare(option, choice, path) for choice in choices]
@@ -123,7 +123,7 @@ _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", 
 
 
 def _types(schema: Schema) -> set[str]:
-    """The JSON types a schema without ``anyOf`` lets through."""
+    """The JSON types that a schema without ``anyOf`` allows."""
     if "type" in schema:
         return {schema["type"]}
     if "enum" in schema:

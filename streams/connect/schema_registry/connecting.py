@@ -1,4 +1,4 @@
-"""Gives the codecs of an app the schema registry of the process."""
+"""Connects the codecs of an app to the schema registry."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def registry_codecs(topics: Iterable[Topic]) -> list[RegistryCodec]:
 
 
 def connect(topics: Iterable[Topic], source: SchemaSource) -> None:
-    """Let the codecs of ``topics`` ask ``source``; that of an earlier call is forgotten."""
+    """Let the codecs of ``topics`` use ``source``; replaces that of an earlier call."""
     for codec in registry_codecs(topics):
         codec.source = source
 
 
 def connect_to(settings: Settings, topics: Iterable[Topic], clock: Clock, metrics: Metrics) -> None:
-    """To the registry of DIA_SCHEMA_REGISTRY_URL, which is not asked before a schema is needed.
+    """Use the registry of DIA_SCHEMA_REGISTRY_URL; sends no request before a schema is needed.
 
     Raises as `check_named`.
     """
@@ -38,7 +38,7 @@ def connect_to(settings: Settings, topics: Iterable[Topic], clock: Clock, metric
 
 
 def check_named(settings: Settings, topics: Iterable[Topic]) -> None:
-    """Raises `UsageError` where a topic needs a schema registry and none is named."""
+    """Raises `UsageError` when a topic needs a schema registry and no address is set."""
     needing = [topic.name for topic in topics if isinstance(topic.codec, RegistryCodec)]
     if needing and not settings.schema_registry_url:
         raise UsageError(

@@ -1,7 +1,7 @@
-"""The published JSON Schema of every event version, as files that tools outside can read.
+"""The published JSON Schema of every event version, as files for external tools.
 
-The folder of an app (`App.schemas`) holds what was last published. A type may drift from it only by publishing
-again, and publishing refuses a change that old records could not survive.
+The folder of an app (`App.schemas`) holds the last published documents. A type may change only by
+publishing again, which refuses a change that makes old records unreadable.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def name_of(topic: Topic, version: int) -> str:
 
 
 def document(topic: Topic, version: int) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one version, as the types in the code define it."""
+    """The JSON Schema (draft 2020-12) of one version, from the types in the code."""
     event = topic.versions[version]
     generated = msgspec.json.schema(event)
     if conditions := _conditions(topic, event):
@@ -49,7 +49,7 @@ def document(topic: Topic, version: int) -> dict[str, Any]:
 
 
 def _conditions(topic: Topic, event: ValueType) -> list[dict[str, Any]]:
-    """The topic's needs, as far as this version has their fields."""
+    """The topic's requirements, for the fields that this version has."""
     if not topic.needs:
         return []
     fields = {field.name for field in msgspec.structs.fields(event)}
@@ -68,7 +68,7 @@ def encode(schema: dict[str, Any]) -> bytes:
 
 
 def published(topic: Topic, version: int, folder: Path) -> dict[str, Any] | None:
-    """What was last published; None for a version that never was."""
+    """The last published document; None for an unpublished version."""
     try:
         raw = (folder / f"{name_of(topic, version)}.json").read_bytes()
     except FileNotFoundError:
@@ -78,8 +78,8 @@ def published(topic: Topic, version: int, folder: Path) -> dict[str, Any] | None
 
 
 def review(topics: Iterable[Topic], folder: Path) -> list[VersionFinding]:
-    """Compare every version in the code with what was published, and with the version before it
-    unless an upcaster bridges the two."""
+    """Compare every version in the code with its published document, and with the version before it
+    unless an upcaster connects the two."""
     findings = []
     for topic in topics:
         for version in sorted(topic.versions):

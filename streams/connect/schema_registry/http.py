@@ -1,12 +1,12 @@
-"""A schema registry over HTTP: the interface that Confluent's has, and Karapace and Apicurio too.
+"""A schema registry over HTTP: the interface of Confluent, Karapace and Apicurio.
 
     GET  /schemas/ids/{id}                     the schema of an id
-    GET  /subjects/{subject}/versions/{n}      a schema that another one names
-    POST /subjects/{subject}/versions          register; the same schema again has the same id
+    GET  /subjects/{subject}/versions/{n}      a referenced schema
+    POST /subjects/{subject}/versions          register; the same schema returns the same id
     POST /subjects/{subject}                   look up
 
-200 is an answer, and so is 404 with one of the registry's error codes. All else is none: a refused
-connection, a timeout, another status, a body that is not one of the registry's.
+200 is an answer, and so is 404 with an error code of the registry. A refused connection, a timeout,
+another status, or a malformed body is a failure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ANSWER_MAX_BYTES: Final = 4 << 20
 REFERENCES_MAX: Final = 100
 _MEDIA: Final = "application/vnd.schemaregistry.v1+json"
 _NOT_FOUND: Final = (40401, 40402, 40403)
-"""Error codes of a subject, a version and a schema that are not there."""
+"""Error codes of a missing subject, version and schema."""
 _REFUSED: Final = (409, 422)
 
 
@@ -57,7 +57,8 @@ class _Problem(msgspec.Struct):
 
 
 class HttpRegistry:
-    """A `RegistryTransport`. ``password`` is read for each request: it may be renewed meanwhile."""
+    """A `RegistryTransport`. It reads ``password`` for each request, so a rotated one takes
+    effect."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class HttpRegistry:
         password: Callable[[], str] = str,
         ca_file: str = "",
     ) -> None:
-        """Raises `UsageError` for no address, and for a file of authorities that cannot be used."""
+        """Raises `UsageError` without an address, and for an unusable CA file."""
         if not url.startswith(("http://", "https://")):
             raise UsageError(
                 f"DIA_SCHEMA_REGISTRY_URL={url} is no address of a schema registry: write "
@@ -128,7 +129,7 @@ class HttpRegistry:
     async def _refer(
         self, client: httpx.AsyncClient, schema: _Schema, into: dict[str, str]
     ) -> None:
-        """What ``schema`` refers to, innermost first."""
+        """The schemas that ``schema`` references, innermost first."""
         for one in schema.references or ():
             if one.name in into or len(into) >= REFERENCES_MAX:
                 continue
@@ -148,7 +149,7 @@ class HttpRegistry:
         raise _no_answer(f"answered {status}: {problem.message}")
 
     def _client(self) -> httpx.AsyncClient:
-        """One for each question: questions are rare, and event loops of commands are short."""
+        """One client a request: requests are rare, and event loops of commands are short."""
         try:
             password = self._password()
         except UsageError as error:

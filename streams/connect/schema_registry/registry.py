@@ -1,7 +1,7 @@
-"""Schemas in memory: what was asked for once is not asked for again.
+"""Schemas in memory; each id is requested once.
 
-A schema never changes under its id, so it stays until newer ones need the room. That an id is unknown
-is believed for `UNKNOWN_S`: a replica of the registry may be behind.
+A schema never changes under its id, so it stays until newer ones need the space. An unknown id is
+cached for `UNKNOWN_S` only: a replica of the registry may lag.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from streams.core.telemetry.metrics import Metrics
 
 
 class RegistryTransport(Protocol):
-    """One question each; both raise `SchemaRegistryUnavailable` where there is no answer."""
+    """One request each; both raise `SchemaRegistryUnavailable` without an answer."""
 
     async def schema(self, schema_id: int) -> RegisteredSchema | None:
         """None: the registry has no schema of this id."""
         ...
 
     async def register(self, subject: Subject) -> int:
-        """The id of the subject's schema. Raises `SchemaRefused` where the registry does not take
-        it or, unless it is to be registered, does not have it."""
+        """The id of the subject's schema. Raises `SchemaRefused` when the registry refuses it, or
+        does not have it and may not register it."""
         ...
 
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 BREAKER: Final = BreakerPolicy(failures=5, open_s=5.0, successes=1, consecutive=True)
 SCHEMAS_MAX: Final = 2000
 UNKNOWN_MAX: Final = 1_000_000
-"""Of a few bytes each: as many as two fetches of the largest size name."""
+"""A few bytes each; two fetches of the largest size name as many."""
 UNKNOWN_S: Final = 300.0
 _AT_ONCE: Final = 8
 
@@ -56,7 +56,7 @@ class SchemaRegistry:
         self._clock = clock
         self._schemas: dict[int, RegisteredSchema] = {}
         self._unknown: dict[int, float] = {}
-        """when each was asked for, in the clock's monotonic seconds"""
+        """monotonic seconds of each request"""
         self._ids: dict[Subject, int] = {}
 
     # --- SchemaSource ------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class SchemaRegistry:
     # --- asking ------------------------------------------------------------------------------
 
     async def _obtain(self, ids: Sequence[int]) -> None:
-        """Every answer counts, also if another question of the same call has none."""
+        """Request the missing ids; every answer is stored, even if another request fails."""
         asked = [one for one in ids if not self._has(one)]
         left = iter(asked)
         failed: list[SchemaRegistryUnavailable] = []
@@ -123,7 +123,7 @@ class SchemaRegistry:
         return asked_at is not None and self._clock.monotonic() - asked_at < UNKNOWN_S
 
     def _make_room(self, newest: int) -> None:
-        """Forget the oldest, but none of the ``newest``: those are about to be read."""
+        """Evict the oldest schemas, but none of the ``newest``, which are needed next."""
         for kept, most in ((self._schemas, SCHEMAS_MAX), (self._unknown, UNKNOWN_MAX)):
             over = len(kept) - max(most, newest)
             for schema_id in [*kept][: max(0, over)]:

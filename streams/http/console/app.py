@@ -1,4 +1,4 @@
-"""The ASGI application: which path is answered by whom."""
+"""The ASGI application: routes and their handlers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from streams.operate.replay.control import Word
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Console:
-    """The parts behind the paths; pages use the same ones."""
+    """The handlers; pages use the same ones."""
 
     gate: Authorizer
     series: SeriesHandler
@@ -54,9 +54,9 @@ class Console:
     caches: CacheHandler
     policies: PolicyHandler
     topics: Sequence[str]
-    """the names of the app's topics"""
+    """names of the app's topics"""
     pages: Collection[str]
-    """names of pages that show tables of this app; those of every app are shown anyway"""
+    """names of the optional pages of this app"""
     clock: Clock
     metrics: ConsoleMetrics
 
@@ -68,7 +68,7 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[Any]]
 def console_app(
     console: Console, *, pages: Pages | None = None, lifespan: Lifespan | None = None
 ) -> Starlette:
-    """``pages`` adds what people look at; ``lifespan`` starts and stops what the parts need."""
+    """``pages`` adds the HTML pages; ``lifespan`` starts and stops the parts."""
     app = Starlette(
         routes=[*api_routes(console), *(pages(console) if pages is not None else ())],
         middleware=[
@@ -78,7 +78,7 @@ def console_app(
         exception_handlers={HTTPException: reply.teller_of_unknown(console.metrics)},
         lifespan=lifespan or _nothing_to_start,
     )
-    # A redirection would name http:// behind a proxy that ends TLS.
+    # Behind a proxy that ends TLS, a redirect would name http://.
     app.router.redirect_slashes = False
     return app
 

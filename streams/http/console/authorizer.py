@@ -1,7 +1,8 @@
-"""Who asks, and whether they may: a token in the header, or the session of a browser.
+"""Authenticates and authorizes a request by the token header or a browser session.
 
-A browser sends its cookie wherever it is led; so an unsafe request of a session must show the
-session's CSRF token, which only pages of ours can read, and must not say that it comes from elsewhere.
+Browsers send cookies with cross-site requests. So an unsafe request of a session must carry the
+session's CSRF token, which only the console's pages can read, and an Origin header, if present, of
+this site.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Principal(NamedTuple):
-    """Whoever shows a token; ``session`` where a browser does it by a cookie."""
+    """An authenticated caller; ``session`` for a browser with a cookie."""
 
     token: AccessToken
     session: Session | None = None
 
     @property
     def owner(self) -> str:
-        """Whose bounded parts of the console are used: the tenant's, whatever its token."""
+        """Owner of the caller's bounded resources: the tenant, whatever its token."""
         token = self.token
         return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
 
     @property
     def actor(self) -> str:
-        """The name that decisions are recorded under."""
+        """The name in the records of decisions."""
         return f"token-{self.token.id}"
 
     def tenant(self, asked: str | None) -> str:
-        """The tenant asked about: a bound token's own; one that speaks for all has to name it."""
+        """The requested tenant: a bound token's own; a token of every tenant has to name one."""
         found = self.token.tenant if asked is None else asked
         if not found:
             raise BadRequest("this token speaks for every tenant: say which, tenant=...")
@@ -59,9 +60,8 @@ class Principal(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorizer:
-    """``rate`` is of requests, ``sign_ins`` of sessions that a token begins. ``secure``: browsers
-    come by TLS, and the cookie must not travel otherwise. ``behind_proxy``: clients come through a
-    proxy, which names them."""
+    """``rate`` limits requests, ``sign_ins`` new sessions of a token. ``secure``: browsers use TLS,
+    and the cookie travels only over it. ``behind_proxy``: a proxy names the client."""
 
     authenticator: Authenticator
     attempts: Attempts
@@ -88,14 +88,14 @@ class Authorizer:
         return holder
 
     def visitor(self, request: Request) -> Principal | None:
-        """Whose browser it is, for pages: None for one that is not signed in."""
+        """The caller of a page; None when not signed in."""
         try:
             return self.holder(request, Role.READ)
         except Unauthenticated:
             return None
 
     def sign_in(self, request: Request, text: str) -> str:
-        """Begin a session; the value of its cookie. One that the browser had ends. Raises
+        """Begin a session and end the browser's earlier one; returns the cookie's value. Raises
         `Unauthenticated`, `CrossSite`, `RateLimited`."""
         self.require_ours(request)
         shown = Credential.read(text)
@@ -114,13 +114,13 @@ class Authorizer:
         self.sessions.end(request.cookies.get(self.cookie))
 
     def renewed(self, request: Request) -> str | None:
-        """Another value of the session's cookie, where it is time for one."""
+        """A new value of the session's cookie, when rotation is due."""
         name = request.cookies.get(self.cookie)
         return None if name is None else self.sessions.renewed(name)
 
     def require_ours(self, request: Request) -> None:
-        """Raises `CrossSite` where the browser says that another site's page asks, and `BadRequest`
-        for an origin that is none."""
+        """Raises `CrossSite` for a request from another site's page, and `BadRequest` for an
+        invalid origin."""
         site = request.headers.get("sec-fetch-site", "same-origin")
         origin = request.headers.get("origin")
         try:
@@ -133,7 +133,7 @@ class Authorizer:
             raise CrossSite("this request comes from another site's page")
 
     def prove(self, request: Request, session: Session, shown: str | None) -> None:
-        """Raises `CrossSite` unless the request is that of a page of ours."""
+        """Raises `CrossSite` unless a page of the console sent the request."""
         self.require_ours(request)
         if not session.proves(shown or ""):
             raise CrossSite(f"this needs the header {CSRF_HEADER}; GET /session tells its value")
@@ -155,7 +155,7 @@ class Authorizer:
         try:
             return self.authenticator.token_of(shown, now_ms)
         except Unauthenticated:
-            # A page that is not signed in shows no token, and is led to the form.
+            # A page without a session has no token; the response leads to the sign-in form.
             if shown is not None:
                 self.attempts.failed(self._site(request))
             raise

@@ -1,4 +1,4 @@
-"""POST /admin/cache/invalidate: what is kept, forgotten by hand, in every process."""
+"""POST /admin/cache/invalidate: clears cache entries in every process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Invalidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class CacheHandler:
-    """See the module docstring. Patterns reach every tenant, so a bound token may not."""
+    """See the module docstring. A pattern reaches every tenant, so a bound token is refused."""
 
     def __init__(self, gate: Authorizer, layer: SharedLayer | None, operations: Operations) -> None:
         self._gate = gate

@@ -1,4 +1,4 @@
-"""Which tenants, models and metrics there are: what the pickers offer."""
+"""The tenants, models and metrics that the selectors offer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.http.console.shards import ShardReader
 NAMES_MAX: Final = 10_000
 MODELS_MAX: Final = 20
 
-# A day is recomputed within a minute of its minutes; a series younger than that is in m1 only.
+# A day rolls up within a minute of its minutes; younger series are in m1 only.
 _SQL = """
 SELECT DISTINCT {column} AS name
 FROM

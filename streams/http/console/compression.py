@@ -1,9 +1,9 @@
-"""Answers as gzip, packed once however many want them.
+"""Compresses responses with gzip, once for all clients.
 
-What is packed is found again by its ETag and length. The ETag is a hash of the body
-(`streams.http.console.reply`), so whoever gets the packed form was about to get the very same bytes
-plain: no tenant can meet another's answer here. Answers without an ETag are packed each for itself,
-and streams not at all: they are small and rare, and must leave at once.
+Compressed bodies are cached by ETag and length. The ETag is a hash of the body
+(`streams.http.console.reply`), so a cache hit returns the bytes of the response itself: no tenant
+can receive another tenant's. Responses without an ETag are compressed individually; streams are not
+compressed, because they are small and must leave at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Compression:
         async def sending(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                # Held back until the body is known, whose length it names.
+                # Held until the body is known: it names the length.
                 start = message
                 return
             if start is not None:
@@ -51,7 +51,7 @@ class Compression:
         await self._app(scope, receive, sending)
 
     def _packed_answer(self, start: Message, message: Message) -> Message:
-        """The body to send; ``start`` is told of it."""
+        """The body to send; updates ``start``."""
         body: bytes = message.get("body", b"")
         headers = MutableHeaders(raw=start["headers"])
         whole = not message.get("more_body", False) and len(body) >= FROM_BYTES

@@ -1,7 +1,7 @@
-"""The letters of a DLQ in memory while it is short: read once, and then only what came since.
+"""Caches the dead letters of a short DLQ, and reads only new ones.
 
-Many who look at dead letters would otherwise each have the whole queue read and decoded. A queue
-that is long, or holds large values, is not kept: it is scanned for whoever asks, a few at a time.
+Without it each viewer would read and decode the whole queue. A long queue, or one with large
+values, is not cached: it is scanned for each request, a few at a time.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 
 FRESH_S: Final = 2.0
 OFFSETS_MAX: Final = 20_000
-"""Of all partitions of a queue; a letter with its headers takes some 1.5 kB beside its value."""
+"""Of all partitions of a queue; a record with headers takes about 1.5 kB beside its value."""
 BYTES_MAX: Final = 16 << 20
 """of keys and values"""
 _PAGE: Final = 1000
 
 
 class CachedDeadLetters(NamedTuple):
-    """What the queue held at one moment, the letters of each partition in offset order."""
+    """The queue's content at one moment, by partition in offset order."""
 
     spans: Sequence[OffsetSpan]
     letters: Mapping[TopicPartition, Sequence[DeadLetterRecord]]
 
     def between(self, span: OffsetSpan) -> Sequence[DeadLetterRecord]:
-        """The letters of a part of one of ``spans``."""
+        """The dead letters of a part of one of ``spans``."""
         kept = self.letters[span.tp]
         first, last = (bisect_left(kept, at, key=_offset) for at in (span.start, span.end))
         return kept[first:last]
 
 
 class DeadLetterCache:
-    """One queue's, shared by everybody: who may see which letter is for the reader to know."""
+    """The cache of one queue, shared by all callers; the caller applies access rights."""
 
     def __init__(self, source: Topic, topology: Topology, logs: Logs, clock: Clock) -> None:
         self._source = source
@@ -52,7 +52,7 @@ class DeadLetterCache:
         self._recent = CachedValue(self._read, FRESH_S, clock)
 
     async def read(self) -> CachedDeadLetters | None:
-        """As it was at most `FRESH_S` ago; None where it is too much to keep. Raises as
+        """The content at most `FRESH_S` ago; None when it is too large to cache. Raises as
         `streams.operate.dlq.scan.scan`, and `UnknownTopic`."""
         return await self._recent.get()
 
@@ -69,7 +69,7 @@ class DeadLetterCache:
             ends = {span.tp: span.end for span in before.spans}
             letters: dict[TopicPartition, Sequence[DeadLetterRecord]] = {}
             for span in spans:
-                # A log that ends before what is known of it was made anew.
+                # A log that ends before the known end was recreated.
                 known = ends.get(span.tp, -1)
                 goes_on = span.start <= known <= span.end
                 kept = [*before.between(span)] if goes_on else []

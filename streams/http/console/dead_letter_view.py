@@ -1,4 +1,4 @@
-"""The value of a dead letter for eyes: as text, as JSON, and as bytes."""
+"""The value of a dead letter as text, JSON and hexadecimal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ROW_BYTES: Final = 16
 
 
 def decoded(raw: bytes | None) -> dict[str, Any]:
-    """``text`` where it is UTF-8, and ``json`` where it is a document of it; else null."""
+    """``text`` if it is UTF-8, and ``json`` if that is a document; else null."""
     try:
         text = None if raw is None else raw.decode()
     except UnicodeDecodeError:

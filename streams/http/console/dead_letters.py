@@ -1,4 +1,4 @@
-"""Dead letters over HTTP: groups of them, a list, and one of them whole."""
+"""Dead letters over HTTP: groups, a list, and one in full."""
 
 from __future__ import annotations
 
@@ -40,27 +40,28 @@ from streams.operate.replay.report import sheet_of
 LISTED: Final = 100
 LISTED_MAX: Final = 500
 SCANNED_MAX: Final = 200_000
-"""Letters of one answer: more is said to be incomplete, and `dia dlq` reads it all."""
+"""Dead letters scanned for one response; beyond it the response is marked incomplete, and `dia dlq`
+reads all."""
 SCANS: Final = 4
-"""Of all owners, one of each."""
+"""Concurrent scans of all owners; one of each."""
 _WAIT_S: Final = 5.0
 _ANSWER_S: Final = 15.0
 _PAGE: Final = 1000
-"""Letters that are looked at together, on a thread: the event loop answers others meanwhile."""
+"""Dead letters processed in one call on a thread; the event loop runs in between."""
 
 _By = Literal["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
 _FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
 
 
 class DeadLetterQuery(NamedTuple):
-    """Of which DLQ, which letters."""
+    """The DLQ and the filters of a request."""
 
     source: Topic
     filters: Filters
 
 
 def source_named(topology: Topology, name: str | None) -> Topic:
-    """None: the first topic. Raises `BadRequest` for a topic that is not declared."""
+    """None: the first topic. Raises `BadRequest` for an undeclared topic."""
     if name is None:
         name = next(iter(topology.by_name), "")
     if name not in topology.by_name:
@@ -69,7 +70,7 @@ def source_named(topology: Topology, name: str | None) -> Topic:
 
 
 def tenants_of(holder: Principal, asked: Iterable[str]) -> tuple[str, ...]:
-    """The tenants that are asked about. Raises `Forbidden` for one that is not the holder's."""
+    """The requested tenants. Raises `Forbidden` for one outside the caller's rights."""
     return tuple(holder.tenant(tenant) for tenant in asked)
 
 
@@ -103,7 +104,7 @@ class DeadLetterHandler:
         )
 
     async def close(self) -> None:
-        """End readings under way."""
+        """Cancel reads in progress."""
         for shelf in self._shelves.values():
             await shelf.close()
 
@@ -169,14 +170,14 @@ class DeadLetterHandler:
             sheet = await sheet_of(self._broker, self._settings, self._topology, place)
         owner = holder.token.tenant
         value = sheet.original.value if sheet is not None else None
-        # Whether another tenant's letter exists is not told either.
+        # The same response for a missing dead letter: its existence is not revealed.
         if sheet is None or (owner is not None and not belongs(sheet.letter, value, owner)):
             raise UnknownResource("there is no dead letter of that name")
         return reply.json(request, {**sheet.fields(), **decoded(value), **hexadecimal(value)})
 
     @asynccontextmanager
     async def bounded(self, holder: Principal) -> AsyncIterator[None]:
-        """Few at a time read queues, an owner once, and none for long. Raises `Overloaded`,
+        """Bounds the scans: few at a time, one of each owner, with a deadline. Raises `Overloaded`,
         `SourceUnavailable`."""
         async with self._turns.taken(holder.owner), _for_long():
             yield
@@ -196,7 +197,7 @@ class DeadLetterHandler:
     async def _pages(
         self, asked: DeadLetterQuery, first: _Place
     ) -> AsyncGenerator[list[DeadLetterRecord], None]:
-        """Every letter of the partitions that are meant, from ``first`` on."""
+        """Every dead letter of the selected partitions, from ``first`` on."""
         held = await self._shelves[asked.source].read()
         if held is not None:
             for span in asked.filters.narrow(held.spans):
@@ -212,8 +213,8 @@ class DeadLetterHandler:
                 yield page
 
     async def _decided(self) -> tuple[Decided, int]:
-        """The last word about each letter, and how much was said until then. Nothing where a
-        journal cannot be read: `dia doctor` says why."""
+        """The last decision about each dead letter, and the number of journal entries. Empty when a
+        journal cannot be read; `dia doctor` gives the reason."""
         try:
             found = await self._journals.get(LISTED_FRESH_S)
         except PartitionStopped:
@@ -236,7 +237,7 @@ def _count(tally: DeadLetterTally, filters: Filters, page: Sequence[DeadLetterRe
 
 
 def _question(holder: Principal, given: Parameters, asked: tuple[Any, ...]) -> QueryKey:
-    """``asked`` with all the filters, as they were written: "the last hour" is one question."""
+    """``asked`` with all filters as written: "the last hour" is one cache key."""
     filters = tuple(given.names(name, 100) for name in _FILTERS)
     return QueryKey(LETTERS, holder.token.tenant or "", (*asked, *filters))
 

@@ -1,10 +1,10 @@
-"""Freshness as a rolling time series: quantiles and error budget of a window that ends now.
+"""Freshness as a rolling time series: quantiles and error budget of the latest window.
 
 Workers count, for each bound, the rows that became visible within it. A sample adds the increase of
-every worker's counters since the sample before; a counter that fell was reset by a restart and counts
-from 0; a worker that is seen for the first time is a baseline. Quantiles are interpolated inside their
-bucket, as Prometheus's histogram_quantile does, over the increase within the window. So one bad hour
-leaves the figures an hour later, and a restart of a worker changes nothing.
+every worker's counters since the last sample. A counter that fell was reset by a restart and counts
+from 0; a new worker is a baseline. Quantiles are interpolated within their bucket, as Prometheus's
+histogram_quantile does, over the window's increase. So a bad hour leaves the figures an hour later,
+and a restart of a worker changes nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from streams.http.console.workers import Sample
 SAMPLE_S: Final = 10.0
 WINDOW_S: Final = 3600.0
 WORKERS_MAX: Final = 1024
-"""Names of workers whose counters are remembered; those that are gone are dropped beyond it."""
+"""Workers with stored counters; beyond it, workers that are gone are dropped."""
 OBJECTIVE: Final = 0.999
 WITHIN_S: Final = 10.0
 """The freshness objective of ops/prometheus/rules/slo.yaml."""
 _INFINITY: Final = float("inf")
 
 Buckets = Mapping[float, float]
-"""Upper bound in seconds to rows within it, cumulative, `inf` for all."""
+"""Upper bound in seconds to the cumulative rows within it; `inf` for all."""
 
 
 class _Sample(NamedTuple):
@@ -46,7 +46,8 @@ class FreshnessSeries:
         self._counted: Counter[float] = Counter()
 
     def take(self, samples: Iterable[Sample]) -> None:
-        """Add what workers count now (``freshness_seconds_bucket``), unless the last is recent."""
+        """Add the workers' current counters (``freshness_seconds_bucket``) unless the last sample
+        is recent."""
         now_s = self._clock.monotonic()
         if self._samples and now_s - self._samples[-1].at_s < SAMPLE_S:
             return
@@ -63,13 +64,13 @@ class FreshnessSeries:
         if len(self._seen) > WORKERS_MAX:
             self._seen = {worker: self._seen[worker] for worker in by_worker}
         self._samples.append(_Sample(now_s, dict(self._counted)))
-        # The last sample at or before the window's start is what the window is measured from.
+        # The last sample at or before the window's start is the baseline.
         while len(self._samples) > 1 and self._samples[1].at_s <= now_s - WINDOW_S:
             self._samples.popleft()
 
     def fields(self) -> dict[str, Any]:
-        """``covered_s`` is how much of `WINDOW_S` was observed; quantiles are None where no row
-        became visible in it. A quantile beyond the last bound is that bound, and ``beyond`` true."""
+        """``covered_s`` is the observed part of `WINDOW_S`; quantiles are None without visible
+        rows. A quantile beyond the last bound is that bound, with ``beyond`` true."""
         first, last = self._samples[0], self._samples[-1]
         buckets = sorted(
             (bound, count - first.counted.get(bound, 0)) for bound, count in last.counted.items()
@@ -85,8 +86,8 @@ class FreshnessSeries:
         }
 
     def budget(self) -> dict[str, Any] | None:
-        """The error budget of the window; None where no row became visible in it. ``left`` is
-        below 0 where more failed than the objective allows: -1 is twice as much."""
+        """The error budget of the window; None without visible rows. ``left`` is negative when more
+        failed than the objective allows: -1 is twice as much."""
         first, last = self._samples[0], self._samples[-1]
         total = last.counted.get(_INFINITY, 0) - first.counted.get(_INFINITY, 0)
         good = last.counted.get(WITHIN_S, 0) - first.counted.get(WITHIN_S, 0)
@@ -103,8 +104,8 @@ class FreshnessSeries:
 
 
 def quantile(buckets: list[tuple[float, float]], share: float) -> float | None:
-    """Of cumulative counts by upper bound: linear inside the bucket, the last finite bound where it
-    lies beyond, None without counts."""
+    """From cumulative counts by upper bound: linear within the bucket, the last finite bound beyond
+    it, None without counts."""
     total = buckets[-1][1] if buckets else 0
     if not total:
         return None

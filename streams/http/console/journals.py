@@ -1,4 +1,4 @@
-"""The journals of dead letters as they stood a moment ago, read once for all who ask."""
+"""The journals of replay decisions, cached briefly for all readers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from streams.operate.replay.control import journals_in
 from streams.operate.replay.status import PartitionStatus
 
 FRESH_S: Final = 0.5
-"""For whoever watches a plan."""
+"""For the progress of a plan."""
 LISTED_FRESH_S: Final = 5.0
-"""For lists. Whoever saw in a plan's progress that something was decided sees it in a list, too: that
-was a newer reading, and it is the one that is kept."""
+"""For lists. A decision that a plan's progress has shown is in the list too: the cache keeps the
+newer read."""
 
 Standings: TypeAlias = Mapping[Topic, Sequence[PartitionStatus]]
 Journals: TypeAlias = CachedValue[Standings]
@@ -34,5 +34,5 @@ def recent_journals(topology: Topology, logs: Logs, clock: Clock) -> Journals:
 
 
 def entries_of(found: Standings) -> int:
-    """How many entries they have: they only grow, so it tells two readings apart."""
+    """The number of entries, which only grows: it identifies a read."""
     return sum(standing.seq for standings in found.values() for standing in standings)

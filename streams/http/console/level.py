@@ -1,4 +1,4 @@
-"""How degraded the service is, as the console sees it: the one place that asks."""
+"""The degradation level of the service, as the console reads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOOK_S: Final = 1.0
 
 
 class Levels:
-    """What the known workers measured (streams/core/degradation), looked up once a second."""
+    """The levels of the known workers (streams/core/degradation), read once a second."""
 
     def __init__(self, workers: Workers, clock: Clock) -> None:
         self._workers = workers
@@ -23,22 +23,22 @@ class Levels:
         self._looked_at: float | None = None
 
     def now(self) -> Standing | None:
-        """None while no worker is known: nothing was measured."""
+        """None without a known worker."""
         at = self._clock.monotonic()
         if self._looked_at is None or at - self._looked_at >= _LOOK_S:
             self._standing, self._looked_at = standing(self._workers.live()), at
         return self._standing
 
     def away(self, shard: int) -> bool:
-        """The shard is at `Level.PARTIAL` or worse: it is left alone, and caches answer for it."""
+        """The shard is at `Level.PARTIAL` or worse: caches answer instead of it."""
         return shard_signal(shard) in self._partial()
 
     @property
     def read_only(self) -> bool:
-        """Nothing new may begin: a signal other than Redis is at `Level.PARTIAL` or worse.
+        """New operations are refused: a signal other than Redis is at `Level.PARTIAL` or worse.
 
-        Cancels, replays and orders to shed are records in Kafka. Redis holds only caches, which
-        none of them needs.
+        Cancels, replays and shed orders are Kafka records. Redis holds only caches, which they do
+        not need.
         """
         return bool(self._partial() - {REDIS})
 

@@ -1,6 +1,6 @@
-"""Kafka as the console reads it: connections that stay, and which topics there are.
+"""The console's Kafka readers and topic list.
 
-Connecting, and having the topics described, costs more than most answers read.
+Connections are reused: connecting and describing topics costs more than most reads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOPICS_FRESH_S: Final = 10.0
 
 
 class Logs:
-    """Holds as many readers as were ever needed at once; whoever takes one sees to the bound."""
+    """Keeps as many readers as were ever in use at once; the callers bound that number."""
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
@@ -31,13 +31,13 @@ class Logs:
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[LogReader]:
-        """A reader for the caller alone. One that failed, or was cancelled in the middle of a
-        question, is not used again. Raises `BrokerUnavailable`."""
+        """A reader for the caller alone. It is discarded after an error or a cancellation. Raises
+        `BrokerUnavailable`."""
         reader = self._idle.pop() if self._idle else await self._broker.reader()
         try:
             yield reader
         except GeneratorExit:
-            # Whoever reads page by page has read enough: nothing is under way.
+            # A caller may stop between pages: no request is in progress.
             self._idle.append(reader)
             raise
         except BaseException:
