@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,12 +72,10 @@ class RecordBatch:
         return self._chosen(rows, self.end)
 
     def _chosen(self, rows: Sequence[int], end: int) -> RecordBatch:
-        columns: tuple[list[Any], ...] = (
-            self.offsets, self.timestamps, self.keys, self.values, self.headers,
-        )  # fmt: skip
-        offsets, timestamps, keys, values, found = (
-            [column[row] for row in rows] for column in columns
-        )
+        offsets = [self.offsets[row] for row in rows]
+        timestamps = [self.timestamps[row] for row in rows]
+        keys, values = [self.keys[row] for row in rows], [self.values[row] for row in rows]
+        found = [self.headers[row] for row in rows]
         chosen = RecordBatch(self.tp, self.start, end, offsets, timestamps, keys, values, found)
         chosen.append_times, chosen.continued = self.append_times, self.continued
         chosen.first_epoch = self.first_epoch

@@ -72,9 +72,9 @@ def accumulate(
                 pivot[slot] = value
         deviation = value - pivot[slot]
         n[slot] += 1
-        _add(sums, group, S1, value)
-        _add(sums, group, D1, deviation)
-        _add(sums, group, D2, deviation * deviation)
+        _add(sums, group, S1, value)  # pyright: ignore[reportArgumentType]
+        _add(sums, group, D1, deviation)  # pyright: ignore[reportArgumentType]
+        _add(sums, group, D2, deviation * deviation)  # pyright: ignore[reportArgumentType]
         lo[slot] = min(lo[slot], value)
         hi[slot] = max(hi[slot], value)
         if ts_ms[row] >= lt[slot]:

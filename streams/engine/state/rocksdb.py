@@ -54,7 +54,8 @@ class RocksStore:
             raise StoreUnusable(f"the state folder {path} cannot be opened: {error}") from error
         self._path = path
         self._without_log = WriteOptions()
-        self._without_log.disable_wal = True
+        # A property, which the stub of the wheel declares as a method.
+        self._without_log.disable_wal = True  # pyright: ignore[reportAttributeAccessIssue]
         self.files = DiskFiles(path / "files")
 
     @property

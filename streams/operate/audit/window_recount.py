@@ -165,7 +165,7 @@ class _Windows:
             again = await self._events(batch)
             same = (self._plain(events.get(row)) == self._plain(again.get(row)) for row in rows)
             self._result.unsteady += len(rows) - sum(same)
-        verdicts = [self._one(batch, row, events.get(row)) for row in rows]
+        verdicts: list[Verdict] = [self._one(batch, row, events.get(row)) for row in rows]
         self._result.watermarks[self._epoch] = self._watermark.bounds
         return verdicts
 
